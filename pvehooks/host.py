@@ -1,0 +1,250 @@
+"""The only door to the operating system: reading, listing, resolving links, locking, writing, running commands, telling the time.
+
+With another root than `/` every link is resolved inside the root and no command is ever run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# MAXSYMLINKS of the kernel's include/linux/namei.h.
+_MAX_LINKS = 40
+
+
+class Completed(NamedTuple):
+    """What a command answered. `status` is its exit status, or minus the number of the signal that ended it."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class CommandTrouble(Exception):
+    """A command could not be run to its end: missing, or over its time limit."""
+
+
+class Host:
+    """This node (`Host()`), or a tree of files that stands for one (`Host("/some/dir")`).
+
+    All paths are absolute paths *as the node sees them*; all readers raise OSError as the system calls do.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.realpath(root)
+        self.is_node = self.root == "/"
+
+    # -- where things are ---------------------------------------------------------------------------------------------
+
+    def locate(self, path: str, follow: bool = True) -> str:
+        """The real path of `path` below the root; every link on the way is resolved inside the root.
+
+        With follow=False the last component is not resolved. Raises ELOOP as the kernel would.
+        """
+        if self.is_node:
+            return path
+        done: list[str] = []
+        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                if done:
+                    done.pop()
+                continue
+            candidate = "/".join((self.root, *done, part))
+            if todo or follow:
+                try:
+                    target = os.readlink(candidate)
+                except OSError:
+                    done.append(part)
+                    continue
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    done.clear()
+                todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
+            else:
+                done.append(part)
+        return "/".join((self.root, *done))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        """The file's bytes, at most `limit` + 1 of them (so that a longer file can be told); nothing is kept open.
+
+        Only regular files are read: opening a FIFO or a device that a tree holds could hang.
+        """
+        descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            chunks = []
+            left = limit + 1
+            while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 17))):
+                chunks.append(chunk)
+                left -= len(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(descriptor)
+
+    def read_text(self, path: str) -> str:
+        """The file's text without trailing white space; bytes that are no UTF-8 stay as surrogates."""
+        return self.read(path).decode("utf-8", "surrogateescape").rstrip()
+
+    def names(self, path: str) -> list[str]:
+        """The sorted names in a directory."""
+        return sorted(os.listdir(self.locate(path)))
+
+    def exists(self, path: str) -> bool:
+        """Whether something is there (False also where it cannot be told)."""
+        try:
+            os.stat(self.locate(path))
+        except OSError:
+            return False
+        return True
+
+    def is_dir(self, path: str) -> bool:
+        """Whether a directory is there."""
+        try:
+            return stat.S_ISDIR(os.stat(self.locate(path)).st_mode)
+        except OSError:
+            return False
+
+    def link_name(self, path: str) -> str:
+        """The last component of what a symbolic link names (the way sysfs names drivers, groups and masters)."""
+        return os.path.basename(os.readlink(self.locate(path, follow=False)))
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def make_dir(self, path: str, mode: int = 0o755) -> None:
+        """The directory and its parents, if they are not there yet."""
+        os.makedirs(self.locate(path), mode=mode, exist_ok=True)
+
+    def replace(self, path: str, content: bytes, mode: int = 0o640, durable: bool = False) -> None:
+        """Writes the file whole or not at all: beside it as NAME.tmp.PID, then renamed onto it, as PVE does.
+
+        A file that is there keeps its mode; `mode` is that of a new one.
+        """
+        target = self.locate(path)
+        beside = f"{target}.tmp.{os.getpid()}"
+        try:
+            mode = stat.S_IMODE(os.stat(target).st_mode)
+        except FileNotFoundError:
+            pass
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(beside, target)
+        except OSError:
+            self._forget(beside)
+            raise
+
+    @staticmethod
+    def _forget(path: str) -> None:
+        try:
+            os.unlink(path)
+        except OSError:
+            return
+
+    def remove(self, path: str) -> None:
+        """Removes a file; nothing happens if it is not there."""
+        try:
+            os.unlink(self.locate(path))
+        except FileNotFoundError:
+            return
+
+    def lock(self, path: str, timeout: float) -> Lock:
+        """An exclusive flock(2) on the file (made if absent), waited for at most `timeout` seconds; see Lock."""
+        return Lock(self.locate(path), timeout)
+
+    # -- running and time ---------------------------------------------------------------------------------------------
+
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+        """Runs a command of this node to its end; raises CommandTrouble when it is missing or over its time.
+
+        Never runs anything for a tree. The command gets no standard input, and the C locale so that its words are known.
+        """
+        import subprocess
+
+        if not self.is_node:
+            raise CommandTrouble(f"{argv[0]} is not run for a tree")
+        environment = {**os.environ, "LC_ALL": "C", **(env or {})}
+        try:
+            with subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            ) as process:
+                try:
+                    out, err = process.communicate(timeout=timeout)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, 9)
+                    process.communicate()
+                    raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed") from None
+        except OSError as error:
+            raise CommandTrouble(f"{argv[0]} cannot be run: {error.strerror}") from error
+        return Completed(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never goes back."""
+        return time.monotonic()
+
+
+class Lock:
+    """An flock(2) on a file, for a with statement; raises BlockingIOError when it was not to be had in time."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        import fcntl
+
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + self._timeout
+        for pause in _pauses():
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._descriptor = descriptor
+                return self
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(descriptor)
+                    raise
+                time.sleep(pause)
+        raise AssertionError("unreachable: the pauses never end")
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(pause * 2, 0.1)

@@ -1,0 +1,236 @@
+"""The frozen values that all other modules speak in. No module of the project is imported here but errors.
+
+A fact that could not be read is an `Unread` with the reason, never a guess.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+# An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
+Value = Union[str, int]
+Options = Mapping[str, Value]
+Properties = Mapping[str, Value]
+
+
+class Unread(NamedTuple):
+    """A fact that could not be read, and why (words for a person)."""
+
+    why: str
+
+
+# -- guests -----------------------------------------------------------------------------------------------------------
+
+
+class Dropped(NamedTuple):
+    """A line that PVE would lose when it rewrites the config: `section` is '' for the live part."""
+
+    line: int
+    section: str
+    text: str
+    reason: str
+
+
+class GuestConfig(NamedTuple):
+    """A VM config as PVE's parser reads it (qemu-server's parse_vm_config); `digest` is the SHA-1 of its bytes."""
+
+    main: Options
+    pending: Options
+    pending_delete: Mapping[str, bool]
+    snapshots: Mapping[str, Options]
+    special_sections: Mapping[str, Options]
+    dropped: tuple[Dropped, ...]
+    digest: str
+
+    def effective(self) -> dict[str, Value]:
+        """The options as the next start will use them: pending changes and deletes applied."""
+        options = {**self.main, **self.pending}
+        for name in self.pending_delete:
+            options.pop(name, None)
+        return options
+
+
+class BootOrder(NamedTuple):
+    """The devices the firmware may boot from, in order. `source` is 'order', 'legacy', 'default' or 'none'."""
+
+    devices: tuple[str, ...]
+    missing: tuple[str, ...]
+    source: str
+
+
+class HostPci(NamedTuple):
+    """A `hostpciN`: the PCI addresses it may stand for on this node (all functions spelt out), or why they are unknown."""
+
+    option: str
+    addresses: tuple[str, ...] | Unread
+
+
+class RecordedRng(NamedTuple):
+    """What we remember of an rng0 of ours: its property string, and whether writing it was seen to its end."""
+
+    value: str
+    done: bool
+
+
+class Guest(NamedTuple):
+    """A VM of this node, read and taken apart. `options` are the effective ones, `config` is None when unreadable.
+
+    `problems` are (rule id, words) of what is wrong with the file as a whole. `ctime` is epoch seconds or None.
+    `cpu_model`/`cpu_flags` are what `cpu` says (flags as '+x'/'-x'), custom models not yet resolved.
+    """
+
+    vmid: int
+    node: str
+    name: str
+    config: GuestConfig | None
+    problems: tuple[tuple[str, str], ...]
+    options: Options
+    boot: BootOrder
+    hostpci: tuple[HostPci, ...]
+    rng: Properties | None
+    cpu_model: str
+    cpu_flags: tuple[str, ...]
+    uuid: str | None
+    ctime: int | None
+    running: bool
+    recorded_rng: RecordedRng | None
+    untouched: bool
+    old: bool
+
+    @property
+    def digest(self) -> str:
+        """The SHA-1 of the config's bytes, '' when it could not be read."""
+        return self.config.digest if self.config else ""
+
+    @property
+    def label(self) -> str:
+        """How people call it: "VM 100 (web)"."""
+        return f"VM {self.vmid} ({self.name})" if self.name else f"VM {self.vmid}"
+
+    @property
+    def template(self) -> bool:
+        """Whether it is a template, which never starts."""
+        return bool(self.options.get("template"))
+
+    @property
+    def uefi(self) -> bool:
+        """Whether it boots with OVMF."""
+        return self.options.get("bios") == "ovmf"
+
+
+# -- the node ---------------------------------------------------------------------------------------------------------
+
+
+class CpuModel(NamedTuple):
+    """A custom CPU model of /etc/pve/virtual-guest/cpu-models.conf: what it reports as, and its '+x'/'-x' flags."""
+
+    reported_model: str
+    flags: tuple[str, ...]
+
+
+class HwRng(NamedTuple):
+    """The node's hardware random number generator: is /dev/hwrng there, and what sysfs' rng_current says ('' unknown)."""
+
+    present: bool
+    current: str
+
+
+class PciDevice(NamedTuple):
+    """A PCI device of the node: address 'dddd:bb:ss.f', 24-bit class code, ids."""
+
+    address: str
+    class_code: int
+    vendor: int
+    device: int
+
+
+class Node(NamedTuple):
+    """What the rules may know of the node."""
+
+    name: str
+    cpu_flags: frozenset[str] | Unread
+    cpu_models: Mapping[str, CpuModel] | Unread
+    hwrng: HwRng
+    pci: Mapping[str, PciDevice] | Unread
+
+
+# -- findings ---------------------------------------------------------------------------------------------------------
+
+
+class Severity(enum.Enum):
+    """What a finding does: refuse the start, be shown, or be there for who looks. UNSET: as its rule says."""
+
+    BLOCK = "block"
+    WARNING = "warning"
+    INFO = "info"
+    UNSET = ""
+
+
+class Cure(enum.Enum):
+    """When an rng0 is the cure of a finding."""
+
+    NONE = ""
+    RNG0 = "rng0"
+    RNG0_DESPITE_RDRAND = "rng0 although the CPU has RDRAND"
+    RNG0_FOR_ALL = "rng0 for every UEFI guest"
+    RNG0_IF_ASKED = "rng0 when a person asks for it"
+
+
+class Hold(enum.Enum):
+    """What keeps us from writing rng0: EXISTING yields to who asks for all guests, UNASKED to who names this one."""
+
+    NONE = ""
+    EXISTING = "not by itself, it was there before us"
+    UNASKED = "not unless asked for this guest"
+    NEVER = "never"
+
+
+class Asked(enum.Enum):
+    """Whether a person asked for the guest to be given what it lacks: no, for all guests at once, or for this one by name."""
+
+    NO = "no"
+    ALL = "for all"
+    BY_NAME = "by name"
+
+
+class Finding(NamedTuple):
+    """Something about a guest or the node. A rule fills subject and message; its id, severity and remedy are its own.
+
+    `subject` is the option, device or file it is about. `examined` is False where a needed fact could not be read.
+    """
+
+    subject: str
+    message: str
+    remedy: str = ""
+    severity: Severity = Severity.UNSET
+    rule: str = ""
+    examined: bool = True
+    cure: Cure = Cure.NONE
+    hold: Hold = Hold.NONE
+
+
+class Judged(NamedTuple):
+    """A finding after the settings were asked; `ignored` is the reason why it does not count, or ''."""
+
+    finding: Finding
+    ignored: str
+
+
+class Injection(NamedTuple):
+    """Whether rng0 is due, and if it is not although it is missing, why not."""
+
+    due: bool
+    held: Finding | None
+    why: str
+    rule: str = ""
+
+
+class Verdict(NamedTuple):
+    """All that is to be said of a guest."""
+
+    guest: Guest
+    blocked: bool
+    findings: tuple[Judged, ...]
+    injection: Injection
