@@ -1,0 +1,93 @@
+"""Why a guest that lacks an rng0 is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.rules.entropy import boot_disks, boot_networks, lacks_rng
+from pvehooks.rules.rule import RuleBook
+from pvehooks.values import Finding, Guest, Hold, Node, Severity
+
+BOOK = RuleBook()
+ASK = "If you want it: pvehooks inject {vmid}"
+
+
+@BOOK.rule("rng-held-lines-dropped", Severity.WARNING, "Mend the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}")
+def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because PVE would lose lines of this config when it rewrites it.
+
+    Every `qm set` rewrites the whole file; lines and sections that PVE's parser cannot read are gone afterwards.
+    Source: qemu-server, parse_vm_config and write_vm_config.
+    """
+    if lacks_rng(guest) and guest.config and guest.config.dropped:
+        first = guest.config.dropped[0]
+        yield Finding("rng0", f"not given an rng0: PVE would lose line {first.line} of the config, {first.text!r} ({first.reason})", hold=Hold.NEVER)
+
+
+@BOOK.rule("rng-held-pending", Severity.INFO, "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks inject {vmid}")
+def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because other changes wait in [PENDING] and the guest is stopped.
+
+    On a stopped guest `qm set` applies everything that is pending along with its own change; that is for the
+    administrator to decide.
+    Source: qemu-server, the API's update_vm.
+    """
+    config = guest.config
+    if not lacks_rng(guest) or config is None or guest.running:
+        return
+    waiting = sorted({*config.pending, *config.pending_delete})
+    if waiting:
+        yield Finding("rng0", f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along", hold=Hold.NEVER)
+
+
+@BOOK.rule("rng-held-template", Severity.INFO, "Set it yourself, its clones will have it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because the guest is a template.
+
+    Templates never start. Their clones are looked at when they are made.
+    Source: the administrator's manual, "Virtual Machine Templates".
+    """
+    if lacks_rng(guest) and guest.template:
+        yield Finding("rng0", "not given an rng0: it is a template", hold=Hold.NEVER)
+
+
+@BOOK.rule("rng-removed-by-admin", Severity.INFO, ASK)
+def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because it had one of ours and somebody took it out (or rolled back to a time before it).
+
+    What an administrator removes is not put back.
+    """
+    if lacks_rng(guest) and guest.recorded_rng and guest.recorded_rng.done:
+        yield Finding("rng0", "not given an rng0 again: pvehooks gave it one and it was removed", hold=Hold.UNASKED)
+
+
+@BOOK.rule("rng-held-netboot-first", Severity.WARNING, ASK)
+def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because an old guest would boot from the network before its disks again.
+
+    The guest was there before pvehooks (or was restored from such a time), and a network card comes before every disk
+    in its boot order. Its network boot does not work now; with an rng0 it would come back to life, and a server for
+    network installations could overwrite the disks.
+    """
+    networks = boot_networks(guest)
+    if not guest.old or not networks or not lacks_rng(guest):
+        return
+    order = guest.boot.devices
+    disks = boot_disks(guest)
+    if not disks or order.index(networks[0]) < order.index(disks[0]):
+        yield Finding(
+            "rng0",
+            f"not given an rng0 by itself: {networks[0]} comes before every disk in its boot order, network boot would come back"
+            " to life and an installation server on that network could overwrite it",
+            hold=Hold.UNASKED,
+        )
+
+
+@BOOK.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")
+def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """No rng0 is written because the guest was there before pvehooks and nobody has edited it since.
+
+    With `[rng] existing = inject` such guests are treated like all others.
+    """
+    if guest.untouched and lacks_rng(guest):
+        yield Finding("rng0", "not given an rng0 by itself: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING)
