@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
 _MAX_LINKS = 40
@@ -208,6 +208,10 @@ class Host:
         """Seconds since the epoch."""
         return time.time()
 
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        time.sleep(seconds)
+
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back."""
         return time.monotonic()
@@ -227,24 +231,20 @@ class Lock:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + self._timeout
-        for pause in _pauses():
+        pause = 0.005
+        while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._descriptor = descriptor
-                return self
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     os.close(descriptor)
                     raise
-                time.sleep(pause)
-        raise AssertionError("unreachable: the pauses never end")
+            else:
+                self._descriptor = descriptor
+                return self
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
-
-def _pauses() -> Iterator[float]:
-    pause = 0.005
-    while True:
-        yield pause
-        pause = min(pause * 2, 0.1)

@@ -1,0 +1,1 @@
+"""What we do; each action checks its result by reading back."""

@@ -1,0 +1,71 @@
+"""Backups of raw configs, made before we change one: named by VMID and digest, the last 20 of each guest are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import NamedTuple
+
+from pvehooks.errors import ActionFailed
+from pvehooks.host import Host
+
+DIRECTORY = "/var/lib/pvehooks/backups"
+KEPT = 20
+_NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
+
+
+class Backup(NamedTuple):
+    """A kept config: its digest is the SHA-1 of its bytes, `when` is epoch seconds."""
+
+    vmid: int
+    digest: str
+    when: float
+    path: str
+
+
+def save(host: Host, vmid: int, raw: bytes) -> Backup:
+    """Keeps the bytes; raises ActionFailed when that cannot be done or does not read back."""
+    digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+    path = f"{DIRECTORY}/{vmid}-{digest}.conf"
+    try:
+        host.make_dir(DIRECTORY, mode=0o700)
+        host.replace(path, raw, mode=0o600, durable=True)
+        if host.read(path, limit=len(raw)) != raw:
+            raise OSError("it does not read back as written")
+    except OSError as error:
+        raise ActionFailed(
+            f"its config could not be backed up to {path}: {error.strerror or error}",
+            hint="Nothing was changed; see that /var/lib/pvehooks can be written",
+        ) from error
+    _prune(host, vmid)
+    return Backup(vmid, digest, host.now(), path)
+
+
+def of_guest(host: Host, vmid: int) -> list[Backup]:
+    """The guest's backups, the newest first."""
+    try:
+        names = host.names(DIRECTORY)
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and int(match[1]) == vmid:
+            path = f"{DIRECTORY}/{name}"
+            try:
+                when = os.stat(host.locate(path)).st_mtime
+            except OSError:
+                continue
+            found.append(Backup(vmid, match[2], when, path))
+    return sorted(found, key=lambda backup: backup.when, reverse=True)
+
+
+def find(host: Host, vmid: int, digest: str) -> Backup | None:
+    """The newest backup whose digest begins with these digits."""
+    return next((backup for backup in of_guest(host, vmid) if backup.digest.startswith(digest)), None)
+
+
+def _prune(host: Host, vmid: int) -> None:
+    for old in of_guest(host, vmid)[KEPT:]:
+        host.remove(old.path)

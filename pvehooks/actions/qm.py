@@ -1,0 +1,97 @@
+"""Calling qm, and telling from its words what became of the call.
+
+Its exit statuses are leftovers of errno; only standard error tells the situations apart (seen with qemu-server 9.2).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pvehooks.host import CommandTrouble, Completed, Host
+
+# qm itself waits 10 s for the guest's lock, and starts in half a second on an idle node.
+TIMEOUT = 60.0
+
+
+class Outcome(enum.Enum):
+    """What became of a change to a guest's config."""
+
+    DONE = "done"
+    CHANGED = "the config was changed meanwhile"
+    LOCKED = "the guest is locked"
+    WAITING = "pmxcfs takes no writes now"
+    GONE = "the guest is not on this node any more"
+    REFUSED = "qm refused the value"
+    BROKEN = "qm gave no usable answer"
+
+
+class Answer(NamedTuple):
+    """An outcome, and the words that tell it to a person."""
+
+    outcome: Outcome
+    words: str
+
+
+# In the order in which they are looked for; the first that matches tells the situation.
+_SITUATIONS = (
+    (Outcome.CHANGED, r"checksum mismatch|detected modified configuration"),
+    (Outcome.LOCKED, r"VM is locked|can't lock file|got timeout"),
+    (Outcome.GONE, r"Configuration file '.*' does not exist"),
+    (Outcome.WAITING, r"ipcc_send_rec|Connection refused|cluster not ready|no quorum|Unable to load access control list"),
+    (Outcome.WAITING, r"unable to open file '/etc/pve/.*' - (?:Permission denied|Transport endpoint is not connected|No such file or directory)"),
+    (Outcome.WAITING, r"Transport endpoint is not connected|Read-only file system"),
+    (Outcome.REFUSED, r"400 Parameter verification failed|400 unable to parse option|Unknown option:|only root can set|Permission check failed"),
+)
+
+
+def classify(completed: Completed) -> Answer:
+    """What the answer means."""
+    words = _first_words(completed.stderr) or _first_words(completed.stdout)
+    if completed.status == 0:
+        return Answer(Outcome.DONE, words)
+    for outcome, pattern in _SITUATIONS:
+        if re.search(pattern, completed.stderr):
+            return Answer(outcome, words)
+    how = f"was killed by signal {-completed.status}" if completed.status < 0 else f"ended with status {completed.status}"
+    return Answer(Outcome.BROKEN, f"qm {how}" + (f" and said: {words}" if words else " and said nothing"))
+
+
+def _first_words(text: str) -> str:
+    """The lines that tell, on one line, without the usage that qm adds."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("qm ", "trying to acquire"))]
+    return " / ".join(lines)[:400]
+
+
+def change(host: Host, vmid: int, arguments: Sequence[str], digest: str) -> Answer:
+    """`qm set VMID ARGUMENTS --digest DIGEST`; an empty digest would switch qm's check off and is never given."""
+    if not re.fullmatch(r"[0-9a-f]{40}", digest):
+        raise ValueError(f"no digest to change VM {vmid} with: {digest!r}")
+    try:
+        return classify(host.run(["qm", "set", str(vmid), *arguments, "--digest", digest], timeout=TIMEOUT))
+    except CommandTrouble as trouble:
+        return Answer(Outcome.BROKEN, str(trouble))
+
+
+class Config(NamedTuple):
+    """What `qm config --current` reads from the live part: the options, and its complaints about what it cannot read."""
+
+    options: dict[str, str]
+    complaints: tuple[str, ...]
+
+
+def config(host: Host, vmid: int) -> Config | Answer:
+    """PVE's own reading of the live part, or the answer that says why there is none."""
+    try:
+        completed = host.run(["qm", "config", str(vmid), "--current"], timeout=TIMEOUT)
+    except CommandTrouble as trouble:
+        return Answer(Outcome.BROKEN, str(trouble))
+    if completed.status != 0:
+        return classify(completed)
+    options = dict(line.split(": ", 1) for line in completed.stdout.splitlines() if ": " in line)
+    complaints = tuple(line.strip() for line in completed.stderr.splitlines() if line.strip())
+    if not options and not complaints:
+        return Answer(Outcome.BROKEN, "qm config printed nothing")
+    return Config(options, complaints)

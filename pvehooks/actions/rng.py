@@ -1,0 +1,175 @@
+"""Giving a guest its rng0, and taking back what we gave: backed up before, written with the digest, read back after."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from pvehooks import records
+from pvehooks.actions import backups
+from pvehooks.actions.qm import Outcome
+from pvehooks.actions.writer import Writer, writer
+from pvehooks.errors import ActionFailed
+from pvehooks.facts import guests
+from pvehooks.host import Host
+from pvehooks.settings import RngSettings
+from pvehooks.text import guestconfig
+from pvehooks.values import Guest, GuestConfig, Value
+
+OPTION = "rng0"
+
+
+class Result(NamedTuple):
+    """What became of an action on a guest. `digest` is that of the config afterwards ('' when nothing was written).
+
+    `later` tells that it takes effect at the guest's next start only.
+    """
+
+    outcome: Outcome
+    words: str
+    value: str = ""
+    digest: str = ""
+    backup: str = ""
+    later: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the deed was done and verified."""
+        return self.outcome is Outcome.DONE
+
+
+def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
+    """Gives the guest an rng0, or says why not; raises ActionFailed when something was written that is not as it should be."""
+    value = settings.value
+    try:
+        raw = guests.read_raw(host, guest.node, guest.vmid)
+    except OSError as error:
+        return Result(Outcome.GONE, f"the config cannot be read: {error.strerror}")
+    if _digest(raw) != guest.digest:
+        return Result(Outcome.CHANGED, Outcome.CHANGED.value)
+    write = writer(host, settings)
+    refusal = write.precheck(guest)
+    if refusal.outcome is not Outcome.DONE:
+        return Result(refusal.outcome, refusal.words)
+    try:
+        backup = backups.save(host, guest.vmid, raw)
+    except ActionFailed as error:
+        return Result(Outcome.BROKEN, f"{error.message}. {error.hint}")
+    return _write(host, guest, write, value, backup)
+
+
+def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.Backup) -> Result:
+    identity = records.Identity(guest.uuid, guest.ctime)
+    intended = records.RngRecord(value, "writing", guest.digest, int(host.now()), guest.node)
+    try:
+        records.set_rng0(host, guest.vmid, identity, intended)
+    except records.RecordsUnavailable as error:
+        return Result(Outcome.WAITING, str(error))
+    answer = write.set(guest, OPTION, value)
+    if answer.outcome is Outcome.BROKEN and _landed(host, guest, value):
+        answer = answer._replace(outcome=Outcome.DONE)
+    if answer.outcome is not Outcome.DONE:
+        if answer.outcome is not Outcome.BROKEN:
+            _forget(host, guest, identity)
+        return Result(answer.outcome, answer.words)
+    digest, later = _verify(host, guest, value, backup)
+    try:
+        records.set_rng0(host, guest.vmid, identity, intended._replace(state="done"))
+    except records.RecordsUnavailable:
+        # The record stays at "writing"; with the rng0 in the config that counts as done.
+        pass
+    return Result(Outcome.DONE, answer.words, value, digest, backup.path, later)
+
+
+def _forget(host: Host, guest: Guest, identity: records.Identity) -> None:
+    """Takes the intention out of the record again, as far as pmxcfs lets us; left behind it does no harm."""
+    try:
+        records.set_rng0(host, guest.vmid, identity, None)
+    except records.RecordsUnavailable:
+        return
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+
+
+def _landed(host: Host, guest: Guest, value: str) -> bool:
+    """Whether the change is there although no answer came (qm killed or silenced after its deed)."""
+    try:
+        config = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+    except OSError:
+        return False
+    return value in (config.main.get(OPTION), config.pending.get(OPTION))
+
+
+def _verify(host: Host, guest: Guest, value: str, backup: backups.Backup) -> tuple[str, bool]:
+    """Reads back: the digest, and whether the rng0 is pending; raises ActionFailed when it is not as it should be."""
+    hint = f"Compare with the backup: pvehooks backups {guest.vmid} --diff {backup.digest[:8]} ({backup.path})"
+    try:
+        config = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+    except OSError as error:
+        raise ActionFailed(f"{guest.label}: rng0 was written, but the config cannot be read back: {error.strerror}", hint) from error
+    live, pending = config.main.get(OPTION), config.pending.get(OPTION)
+    if value not in (live, pending):
+        raise ActionFailed(f"{guest.label}: rng0 was written, but the config does not show it", hint)
+    assert guest.config is not None
+    changed = differences(guest.config, config)
+    if changed:
+        raise ActionFailed(f"{guest.label}: rng0 was written, but something else changed with it: {', '.join(changed)}", hint)
+    return config.digest, pending == value or guest.running
+
+
+def differences(before: GuestConfig, after: GuestConfig) -> list[str]:
+    """What differs between two readings of a config, rng0 aside, by section and option."""
+    sections = [("", before.main, after.main), ("[PENDING] ", before.pending, after.pending)]
+    names = {*before.snapshots, *after.snapshots}
+    sections += [(f"[{name}] ", before.snapshots.get(name, {}), after.snapshots.get(name, {})) for name in sorted(names)]
+    names = {*before.special_sections, *after.special_sections}
+    sections += [
+        (f"[special:{name}] ", before.special_sections.get(name, {}), after.special_sections.get(name, {})) for name in sorted(names)
+    ]
+    found = [
+        f"{where}{option}"
+        for where, old, new in sections
+        for option in sorted({*old, *new} - ({OPTION} if where in ("", "[PENDING] ") else set()))
+        if _plain(old.get(option)) != _plain(new.get(option))
+    ]
+    deleted = {*before.pending_delete.items()} ^ {*after.pending_delete.items()}
+    return found + sorted(f"[PENDING] delete {option}" for option, _ in deleted if option != OPTION)
+
+
+def _plain(value: Value | None) -> str | None:
+    """A value without what PVE's rewriting changes by itself: white space at the ends of a description."""
+    return None if value is None else str(value).strip()
+
+
+def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
+    """Takes out the rng0 that we gave, if it still is as we gave it; Outcome.REFUSED says why not."""
+    config = guest.config
+    if config is None:
+        return Result(Outcome.REFUSED, guest.problems[0][1])
+    if guest.recorded_rng is None:
+        return Result(Outcome.REFUSED, "pvehooks gave it no rng0")
+    present = config.main.get(OPTION, config.pending.get(OPTION))
+    if present is None or OPTION in config.pending_delete:
+        return Result(Outcome.REFUSED, "the rng0 that pvehooks gave it is gone already")
+    if present != guest.recorded_rng.value:
+        return Result(Outcome.REFUSED, f"its rng0 was changed since ({present}); take it out yourself: qm set {guest.vmid} --delete rng0")
+    raw = guests.read_raw(host, guest.node, guest.vmid)
+    if _digest(raw) != guest.digest:
+        return Result(Outcome.CHANGED, Outcome.CHANGED.value)
+    write = writer(host, settings)
+    refusal = write.precheck(guest)
+    if refusal.outcome is not Outcome.DONE:
+        return Result(refusal.outcome, refusal.words)
+    backup = backups.save(host, guest.vmid, raw)
+    answer = write.unset(guest, OPTION)
+    if answer.outcome is not Outcome.DONE:
+        return Result(answer.outcome, answer.words)
+    after = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+    later = OPTION in after.main
+    changed = differences(config, after)
+    if OPTION in after.effective() or changed:
+        what = f"something else changed with it: {', '.join(changed)}" if changed else "it is still there"
+        raise ActionFailed(f"{guest.label}: rng0 was taken out, but {what}", hint=f"The config as it was: {backup.path}")
+    return Result(Outcome.DONE, answer.words, str(present), after.digest, backup.path, later)

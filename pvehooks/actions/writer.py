@@ -1,0 +1,105 @@
+"""Writing an option into a guest's config: through qm on a node, by ourselves in a tree.
+
+Both take the guest's lock, compare the digest under it, and leave the rest of the config as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple, Protocol
+
+from pvehooks.actions import qm
+from pvehooks.actions.qm import Answer, Outcome
+from pvehooks.facts import guests
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.settings import RngSettings
+from pvehooks.text import guestconfig
+from pvehooks.values import Guest
+
+# How long PVE itself waits for a guest's lock.
+LOCK_TIMEOUT = 10.0
+
+
+class Writer(Protocol):
+    """Something that can set and take out one option of a guest; the digest is that of the config it was judged by."""
+
+    def precheck(self, guest: Guest) -> Answer: ...
+    def set(self, guest: Guest, option: str, value: str) -> Answer: ...
+    def unset(self, guest: Guest, option: str) -> Answer: ...
+
+
+def writer(host: Host, settings: RngSettings) -> Writer:
+    """The writer for this host: a tree is always written by ourselves, a node through qm unless the settings say else."""
+    if not host.is_node or settings.writer == "file":
+        return FileWriter(host)
+    return QmWriter(host)
+
+
+class QmWriter(NamedTuple):
+    """Through `qm set`, which knows pending changes, permissions and the cluster."""
+
+    host: Host
+
+    def precheck(self, guest: Guest) -> Answer:
+        """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
+        read = qm.config(self.host, guest.vmid)
+        if isinstance(read, Answer):
+            return read
+        if read.complaints:
+            return Answer(Outcome.REFUSED, f"PVE would lose something when rewriting the config: {read.complaints[0]}")
+        lost = sorted(set(guest.config.main if guest.config else ()) - set(read.options) - {"description", "digest"})
+        if lost:
+            return Answer(Outcome.REFUSED, f"PVE would lose something when rewriting the config: qm config does not show '{lost[0]}'")
+        return Answer(Outcome.DONE, "")
+
+    def set(self, guest: Guest, option: str, value: str) -> Answer:
+        """Sets the option; on a running guest it goes to [PENDING]."""
+        return qm.change(self.host, guest.vmid, [f"--{option}", value], guest.digest)
+
+    def unset(self, guest: Guest, option: str) -> Answer:
+        """Deletes the option, or takes it back where it is only pending."""
+        live = guest.config is not None and option in guest.config.main
+        return qm.change(self.host, guest.vmid, ["--delete" if live else "--revert", option], guest.digest)
+
+
+class FileWriter(NamedTuple):
+    """By ourselves, keeping every other byte; a running guest gets its change under [PENDING]."""
+
+    host: Host
+
+    def precheck(self, guest: Guest) -> Answer:
+        """Nothing to ask: this writer loses no line."""
+        return Answer(Outcome.DONE, "")
+
+    def set(self, guest: Guest, option: str, value: str) -> Answer:
+        """Inserts the one line."""
+        return self._edit(guest, lambda raw: guestconfig.insert_line(raw, option, value, "PENDING" if guest.running else ""))
+
+    def unset(self, guest: Guest, option: str) -> Answer:
+        """Takes the one line out."""
+        live = guest.config is not None and option in guest.config.main
+        if live and guest.running:
+            return Answer(Outcome.REFUSED, f"{option} is in use by the running guest; stop it first")
+        return self._edit(guest, lambda raw: guestconfig.remove_line(raw, option, "" if live else "PENDING"))
+
+    def _edit(self, guest: Guest, edit: guestconfig.Edit) -> Answer:
+        path = node_facts.config_path(guest.node, guest.vmid)
+        try:
+            with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
+                raw = guests.read_raw(self.host, guest.node, guest.vmid)
+                if hashlib.sha1(raw, usedforsecurity=False).hexdigest() != guest.digest:
+                    return Answer(Outcome.CHANGED, "the config was changed meanwhile")
+                lock = guestconfig.parse(raw).main.get("lock")
+                if lock:
+                    return Answer(Outcome.LOCKED, f"VM is locked ({lock})")
+                self.host.replace(path, edit(raw))
+        except BlockingIOError:
+            return Answer(Outcome.LOCKED, f"another program holds the lock of VM {guest.vmid}")
+        except FileNotFoundError:
+            return Answer(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
+        except PermissionError as error:
+            return Answer(Outcome.WAITING, f"{path}: {error.strerror}")
+        except OSError as error:
+            return Answer(Outcome.BROKEN, f"{path}: {error.strerror}")
+        return Answer(Outcome.DONE, "")

@@ -1,0 +1,72 @@
+"""What several verbs share: the node they look at, and judging its guests."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pvehooks import firstlook
+from pvehooks.errors import NodeError, UsageError
+from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.judge import judge, load_settings
+from pvehooks.rules import catalogue
+from pvehooks.settings import Settings
+from pvehooks.values import Asked, Guest, Verdict
+
+
+class View(NamedTuple):
+    """A node with its settings and all that guests are seen against."""
+
+    host: Host
+    node: str
+    settings: Settings
+    around: guest_facts.Surroundings
+
+    def guest(self, vmid: int) -> Guest:
+        """The guest; raises GuestNotHere."""
+        node_facts.require_guest(self.host, self.node, vmid)
+        return guest_facts.read(self.host, self.node, vmid, self.around)
+
+    def guest_ids(self) -> list[int]:
+        """All VMs of the node; raises NodeError."""
+        try:
+            return node_facts.guest_ids(self.host, self.node)
+        except OSError as error:
+            raise NodeError(
+                f"{node_facts.guest_dir(self.node)}: {error.strerror}",
+                hint="Is this a Proxmox VE node, and does pmxcfs run? See: systemctl status pve-cluster",
+            ) from error
+
+    def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
+        """The verdicts on these guests, in this order; raises GuestNotHere."""
+        node = node_facts.gather(self.host, self.node)
+        for vmid in vmids:
+            guest = self.guest(vmid)
+            yield judge(guest, catalogue.look(guest, node), self.settings, asked)
+
+
+def view(options: argparse.Namespace) -> View:
+    """What the options --root and --node ask for."""
+    host = Host(options.root)
+    if not host.is_dir("/"):
+        raise NodeError(f"--root {options.root}: there is no such directory")
+    node = node_facts.node_name(host, options.node)
+    return View(host, node, load_settings(host), guest_facts.surroundings(host, node, firstlook.read(host)))
+
+
+def vmid(text: str) -> int:
+    """An argument that must be a VMID."""
+    number = node_facts.vmid_of(f"{text}.conf")
+    if number is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no VMID (a number from 100 to 999999999)")
+    return number
+
+
+def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
+    """The VMIDs named, or all with --all; raises UsageError for none or both."""
+    if bool(options.vmid) == bool(options.all):
+        raise UsageError("say which guests: VMIDs, or --all for all of this node", hint=f"Example: pvehooks {options.verb} 100")
+    return list(dict.fromkeys(options.vmid)) or seen.guest_ids()

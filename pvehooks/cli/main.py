@@ -1,0 +1,109 @@
+"""pvehooks: the command line's frame. Verbs are modules of this package, imported when they are asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NamedTuple, NoReturn
+
+from pvehooks import __version__
+from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE, PvehooksError
+from pvehooks.report.words import printable
+
+VERBS = {
+    "check": "what is wrong with the guests of this node, and what to do about it",
+    "guest": "how Proxmox VE reads a guest's config",
+    "inject": "give guests the rng0 they lack",
+    "undo": "take back the rng0 that pvehooks gave a guest",
+    "backups": "the configs kept before they were changed",
+    "rules": "all rules, a line each",
+    "explain": "a rule in full",
+    "status": "what the daemon and this node are about",
+    "config": "the settings in force, and where each comes from",
+}
+
+
+class Verb(NamedTuple):
+    """A verb as the man page and the frame need it: its parser, complete with an example."""
+
+    name: str
+    parser: argparse.ArgumentParser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+def verb_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of a verb, made by its module's `arguments`."""
+    module = importlib.import_module(f"pvehooks.cli.{name}")
+    parser = _Parser(
+        prog=f"pvehooks {name}",
+        description=f"{VERBS[name][0].upper()}{VERBS[name][1:]}.",
+        epilog=f"Example: {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--root", default="/", metavar="DIR", help="look at the tree below DIR instead of this node")
+    parser.add_argument("--node", default="", metavar="NAME", help="the node to look at (default: this one)")
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def frame_parser() -> argparse.ArgumentParser:
+    """The parser of the command without a verb."""
+    verbs = "\n".join(f"  {name:<9} {text}" for name, text in VERBS.items())
+    parser = _Parser(
+        prog="pvehooks",
+        description="Entropy for UEFI guests of Proxmox VE: what they lack, why it matters, and the mend.",
+        epilog=f"Verbs:\n{verbs}\n\nExample: pvehooks check\nHelp for a verb: pvehooks VERB --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pvehooks {__version__}")
+    parser.add_argument("verb", metavar="VERB", help="what to do, see below")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program; returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    frame = frame_parser()
+    if not words or words[0].startswith("-"):
+        frame.parse_args(words)
+    name = words[0]
+    if name not in VERBS:
+        from pvehooks.settings import nearest
+
+        meant = nearest(name, list(VERBS))
+        print(f"pvehooks: there is no verb '{printable(name)}'" + (f"; did you mean '{meant}'?" if meant else ""), file=sys.stderr)
+        print("All verbs: pvehooks --help", file=sys.stderr)
+        return EXIT_USAGE
+    return _run(verb_parser(name).parse_args(words[1:]))
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+        return int(status)
+    except PvehooksError as error:
+        for line in error.message.splitlines():
+            print(f"pvehooks: {printable(line)}", file=sys.stderr)
+        if error.hint:
+            print(f"  {printable(error.hint)}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of a pipe has gone (head, less); Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return 128 + 2
+    except PermissionError as error:
+        print(f"pvehooks: {error.filename}: {error.strerror}; run it as root", file=sys.stderr)
+        return EXIT_COULD_NOT_LOOK

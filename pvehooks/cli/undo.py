@@ -1,0 +1,38 @@
+"""pvehooks undo: takes back what inject or the daemon did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions import rng
+from pvehooks.cli import look
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
+from pvehooks.report.words import of_guest, printable
+
+EXAMPLE = "pvehooks undo 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("vmid", nargs="+", type=look.vmid, metavar="VMID", help="the guests whose rng0 is to be taken back")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Takes out the rng0 that pvehooks gave, if it still is as it was given."""
+    seen = look.view(options)
+    reports = []
+    for vmid in dict.fromkeys(options.vmid):
+        guest = seen.guest(vmid)
+        result = rng.undo(seen.host, guest, seen.settings.rng(vmid))
+        if result.done:
+            later = "; the guest is running, it goes at its next start" if result.later else ""
+            words = f"rng0 {result.value} was taken out{later}. It is not given again unless you ask: pvehooks inject {vmid}"
+        else:
+            words = f"nothing was taken out: {result.words}"
+        reports.append({"vmid": vmid, "result": "done" if result.done else "refused", "words": printable(words)})
+        if not options.json:
+            print(printable(of_guest(guest, words)))
+    if options.json:
+        print(json.dumps(reports, indent=2))
+    return EXIT_OK if all(report["result"] == "done" for report in reports) else EXIT_BLOCKED

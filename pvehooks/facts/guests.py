@@ -1,0 +1,225 @@
+"""Guests: a VM's config read, taken apart, and put beside what is known of the guest (running? ours? old?)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pvehooks import firstlook, records
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.text import bootorder, guestconfig, propertystring, sectionconfig
+from pvehooks.values import BootOrder, Guest, GuestConfig, HostPci, Options, Properties, RecordedRng, Unread
+
+# pmxcfs' limit of a file.
+CONFIG_LIMIT = 1 << 20
+RUN_DIR = "/run/qemu-server"
+PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
+_ADDRESS = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?", re.ASCII)
+_RENAME_PAUSES = (0.002, 0.01, 0.05)
+_NO_BOOT = BootOrder((), (), "none")
+
+
+class Surroundings(NamedTuple):
+    """What is known beside the configs, read once for many guests.
+
+    `mappings` are the PCI addresses that each mapping stands for on this node.
+    """
+
+    running: frozenset[int]
+    recorded: frozenset[int]
+    first_look: firstlook.FirstLook | None
+    mappings: Mapping[str, tuple[str, ...]] | Unread
+    cpu_models: frozenset[str]
+
+
+def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
+    """The surroundings as they are now."""
+    return Surroundings(running(host), frozenset(records.known_vmids(host)), first_look, _mappings(host, node), custom_cpu_models(host))
+
+
+def custom_cpu_models(host: Host) -> frozenset[str]:
+    """The custom CPU models as a `cpu` option names them: PVE drops a `cpu` line whose model it does not know."""
+    models = node_facts.cpu_models(host)
+    return frozenset() if isinstance(models, Unread) else frozenset(f"custom-{name}" for name in models)
+
+
+def running(host: Host) -> frozenset[int]:
+    """The VMIDs whose pid file names a live QEMU of that VM (as qemu-server's vm_running_locally looks)."""
+    try:
+        names = host.names(RUN_DIR)
+    except OSError:
+        return frozenset()
+    stems = (name[:-4] for name in names if name.endswith(".pid"))
+    return frozenset(int(stem) for stem in stems if stem.isdecimal() and is_running(host, int(stem)))
+
+
+def is_running(host: Host, vmid: int) -> bool:
+    """Whether the VM runs here."""
+    try:
+        pid = host.read_text(f"{RUN_DIR}/{vmid}.pid")
+        words = host.read(f"/proc/{pid}/cmdline").split(b"\0") if pid.isdecimal() else []
+    except OSError:
+        return False
+    return any(word in (b"-id", b"--id") and words[i + 1 : i + 2] == [str(vmid).encode()] for i, word in enumerate(words))
+
+
+def _mappings(host: Host, node: str) -> Mapping[str, tuple[str, ...]] | Unread:
+    try:
+        raw = host.read(PCI_MAPPINGS)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return Unread(f"{PCI_MAPPINGS}: {error.strerror}")
+    found = {}
+    for section in sectionconfig.parse_mapping(raw).sections:
+        entries = (entry for entry in section.maps if entry.get("node") == node)
+        found[section.name] = tuple(path for entry in entries for path in entry.get("path", "").split(";") if path)
+    return found
+
+
+def read_raw(host: Host, node: str, vmid: int) -> bytes:
+    """The bytes of a config (one byte over the limit when it is larger); raises OSError.
+
+    An open that meets the rename of another process finds no file in pmxcfs (libfuse looks paths up anew): it is tried again.
+    """
+    path = node_facts.config_path(node, vmid)
+    for pause in _RENAME_PAUSES:
+        try:
+            return host.read(path, limit=CONFIG_LIMIT)
+        except FileNotFoundError:
+            if not host.exists(path):
+                raise
+            host.sleep(pause)
+    return host.read(path, limit=CONFIG_LIMIT)
+
+
+def read(host: Host, node: str, vmid: int, around: Surroundings) -> Guest:
+    """The guest; one whose config cannot be read has no `config` and a problem that says why."""
+    try:
+        raw = read_raw(host, node, vmid)
+    except OSError as error:
+        why = "vanished while it was looked at" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        return _opaque(node, vmid, around, ("config-unreadable", f"the config {why}"))
+    return understand(host, node, vmid, raw, around)
+
+
+def understand(host: Host, node: str, vmid: int, raw: bytes, around: Surroundings) -> Guest:
+    """The guest whose config holds these bytes."""
+    if len(raw) > CONFIG_LIMIT:
+        return _opaque(node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
+    config = guestconfig.parse(raw, around.cpu_models)
+    options = config.effective()
+    cpu_model, cpu_flags = _cpu(options)
+    identity = _identity(options)
+    look = around.first_look
+    fingerprint = firstlook.fingerprint(config.main, config.pending, config.pending_delete) if look else ""
+    known = look.acquaintance(vmid, identity.ctime, fingerprint) if look else firstlook.STRANGER
+    return Guest(
+        vmid=vmid,
+        node=node,
+        name=str(options.get("name", "")),
+        config=config,
+        problems=problems(raw),
+        options=options,
+        boot=bootorder.devices(options),
+        hostpci=tuple(_hostpci(options, around.mappings)),
+        rng=_property(config.pending if "rng0" in config.pending else config.main, "rng0") or None,
+        cpu_model=cpu_model,
+        cpu_flags=cpu_flags,
+        uuid=identity.uuid,
+        ctime=identity.ctime,
+        running=vmid in around.running,
+        recorded_rng=_recorded(host, vmid, identity, config) if vmid in around.recorded else None,
+        untouched=known.untouched,
+        old=known.old,
+    )
+
+
+def _opaque(node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
+    return Guest(
+        vmid, node, "", None, (problem,), {}, _NO_BOOT, (), None, "", (), None, None, vmid in around.running, None, False, False
+    )
+
+
+def problems(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """What is wrong with the file as a whole: (rule id, words)."""
+    found = []
+    if not raw.strip():
+        found.append(("config-empty", "the config is empty"))
+    elif not raw.endswith(b"\n"):
+        found.append(("config-cut-short", "the config does not end with a line end: it may have been cut off"))
+    if b"\0" in raw:
+        found.append(("config-binary", f"the config holds NUL bytes (the first at byte {raw.index(0)})"))
+    if b"\r\n" in raw:
+        found.append(("config-crlf", "the config has Windows line ends (CR LF)"))
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            found.append(("config-not-utf8", f"line {line} of the config is not UTF-8 (byte {raw[error.start]:#04x})"))
+    return tuple(found)
+
+
+def _property(options: Options, name: str) -> Properties:
+    value = options.get(name)
+    if value is None:
+        return {}
+    try:
+        return propertystring.parse(name, str(value))
+    except propertystring.PropertyError:
+        return {}
+
+
+def _identity(options: Options) -> records.Identity:
+    uuid = _property(options, "smbios1").get("uuid")
+    ctime = str(_property(options, "meta").get("ctime", ""))
+    return records.Identity(str(uuid) if uuid else None, int(ctime) if ctime.isdecimal() else None)
+
+
+def _cpu(options: Options) -> tuple[str, tuple[str, ...]]:
+    properties = _property(options, "cpu")
+    flags = str(properties.get("flags", ""))
+    return str(properties.get("cputype", "")), tuple(flag for flag in flags.split(";") if flag)
+
+
+def _hostpci(options: Options, mappings: Mapping[str, tuple[str, ...]] | Unread) -> list[HostPci]:
+    found = []
+    for name in sorted((name for name in options if name.startswith("hostpci")), key=lambda name: int(name[7:] or 0)):
+        properties = _property(options, name)
+        if "mdev" in properties:
+            continue
+        found.append(HostPci(name, _addresses(properties, mappings)))
+    return found
+
+
+def _addresses(properties: Properties, mappings: Mapping[str, tuple[str, ...]] | Unread) -> tuple[str, ...] | Unread:
+    mapping = properties.get("mapping")
+    if mapping is None:
+        paths: tuple[str, ...] = tuple(str(properties.get("host", "")).split(";"))
+    elif isinstance(mappings, Unread):
+        return mappings
+    elif not mappings.get(str(mapping)):
+        return Unread(f"the mapping '{mapping}' has no device on this node")
+    else:
+        paths = mappings[str(mapping)]
+    found = []
+    for path in paths:
+        match = _ADDRESS.fullmatch(path)
+        if match is None:
+            return Unread(f"'{path}' is no PCI address")
+        domain, bus, slot, function = match.groups()
+        found.append(f"{domain or '0000'}:{bus}:{slot}".lower() + (f".{function}" if function else ""))
+    return tuple(found)
+
+
+def _recorded(host: Host, vmid: int, identity: records.Identity, config: GuestConfig) -> RecordedRng | None:
+    record = records.read(host, vmid, identity)
+    if record is None or record.rng0 is None:
+        return None
+    rng0 = record.rng0
+    # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
+    done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
+    return RecordedRng(rng0.value, done)

@@ -1,0 +1,163 @@
+"""The node: its name, its guests' files, its CPU, its random number generator, its PCI devices."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from pvehooks.errors import GuestNotHere, NodeError, UsageError
+from pvehooks.host import Host
+from pvehooks.text import sectionconfig
+from pvehooks.values import CpuModel, HwRng, Node, PciDevice, Unread
+
+NODES = "/etc/pve/nodes"
+CPU_MODELS = "/etc/pve/virtual-guest/cpu-models.conf"
+_GUEST_FILE = re.compile(r"([1-9][0-9]{2,8})\.conf", re.ASCII)
+_PCI = "/sys/bus/pci/devices"
+NOT_LOOKED_AT = Unread("not looked at")
+
+
+def node_name(host: Host, asked: str = "") -> str:
+    """The node to look at: the one asked for, else what /etc/pve/local names, the host name, or the tree's only node.
+
+    Raises NodeError when there is none, UsageError when the one asked for is not there.
+    """
+    there = node_names(host)
+    if asked:
+        if asked in there or (host.is_node and not there):
+            return asked
+        raise NodeError(f"there is no node '{asked}' in {NODES}", hint=f"Nodes there: {', '.join(there) or 'none'}.")
+    if host.is_node:
+        return os.uname().nodename.split(".")[0]
+    if not there:
+        raise NodeError(f"{host.root} is not a tree of a Proxmox VE node: it has no {NODES[1:]}/NODE", hint="Give --root a directory that holds etc/pve.")
+    for guess in (_local_link, _host_name):
+        name = guess(host)
+        if name in there:
+            return name
+    if len(there) == 1:
+        return there[0]
+    raise UsageError(f"{host.root} holds several nodes ({', '.join(there)})", hint="Say which one: --node NAME.")
+
+
+def _local_link(host: Host) -> str:
+    try:
+        return host.link_name("/etc/pve/local")
+    except OSError:
+        return ""
+
+
+def _host_name(host: Host) -> str:
+    try:
+        return host.read_text("/etc/hostname").split(".")[0]
+    except OSError:
+        return ""
+
+
+def node_names(host: Host) -> list[str]:
+    """The names of the cluster's nodes that have a directory in /etc/pve."""
+    try:
+        return [name for name in host.names(NODES) if host.is_dir(f"{NODES}/{name}")]
+    except OSError:
+        return []
+
+
+def guest_dir(node: str) -> str:
+    """The directory of a node's VM configs."""
+    return f"{NODES}/{node}/qemu-server"
+
+
+def config_path(node: str, vmid: int) -> str:
+    """The config file of a VM."""
+    return f"{guest_dir(node)}/{vmid}.conf"
+
+
+def vmid_of(file_name: str) -> int | None:
+    """The VMID whose config has this file name; None for all other files (PVE's temporary files, FUSE's hidden ones)."""
+    match = _GUEST_FILE.fullmatch(file_name)
+    return int(match[1]) if match else None
+
+
+def guest_ids(host: Host, node: str) -> list[int]:
+    """The VMIDs of a node's guests, by its directory; raises OSError."""
+    return sorted(vmid for name in host.names(guest_dir(node)) if (vmid := vmid_of(name)) is not None)
+
+
+def guest_ids_or_none(host: Host, node: str) -> list[int]:
+    """The same, and no VMIDs where the directory cannot be listed."""
+    try:
+        return guest_ids(host, node)
+    except OSError:
+        return []
+
+
+def owner(host: Host, vmid: int) -> str:
+    """The node whose directory holds the VM's config, '' if none does."""
+    return next((name for name in node_names(host) if host.exists(config_path(name, vmid))), "")
+
+
+def require_guest(host: Host, node: str, vmid: int) -> None:
+    """Raises GuestNotHere, naming the node that has the guest if one does."""
+    if host.exists(config_path(node, vmid)):
+        return
+    elsewhere = owner(host, vmid)
+    if elsewhere:
+        raise GuestNotHere(f"VM {vmid} is on node {elsewhere}, not on {node}", hint=f"Run this on {elsewhere}.")
+    if host.exists(f"{NODES}/{node}/lxc/{vmid}.conf"):
+        raise GuestNotHere(f"{vmid} is a container, not a VM", hint="Containers need none of this.")
+    raise GuestNotHere(f"there is no VM {vmid} on {node}, nor on any other node", hint="List them: qm list")
+
+
+def gather(host: Host, name: str, with_pci: bool = True) -> Node:
+    """The facts that rules may ask of the node; what could not be read is Unread."""
+    return Node(name, _cpu_flags(host), cpu_models(host), _hwrng(host), _pci(host) if with_pci else NOT_LOOKED_AT)
+
+
+def _cpu_flags(host: Host) -> frozenset[str] | Unread:
+    try:
+        text = host.read("/proc/cpuinfo", limit=1 << 16).decode("ascii", "replace")
+    except OSError as error:
+        return Unread(f"/proc/cpuinfo: {error.strerror}")
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return frozenset(match[1].split()) if match else Unread("/proc/cpuinfo names no CPU flags")
+
+
+def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
+    """Custom CPU models; the file is optional (the administrator's manual, "Custom CPU Types")."""
+    try:
+        raw = host.read(CPU_MODELS)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return Unread(f"{CPU_MODELS}: {error.strerror}")
+    models = {}
+    for section in sectionconfig.parse_cpu_models(raw).sections:
+        flags = tuple(flag for flag in re.split(r"[;,\s]+", section.options.get("flags", "")) if flag)
+        models[section.name] = CpuModel(section.options.get("reported-model", ""), flags)
+    return models
+
+
+def _hwrng(host: Host) -> HwRng:
+    """PVE looks at the same two (qemu-server, RNG.pm, check_rng_source)."""
+    try:
+        current = host.read_text("/sys/devices/virtual/misc/hw_random/rng_current")
+    except OSError:
+        current = ""
+    return HwRng(host.exists("/dev/hwrng"), current)
+
+
+def _pci(host: Host) -> Mapping[str, PciDevice] | Unread:
+    """The devices below /sys/bus/pci/devices (the kernel's ABI/testing/sysfs-bus-pci)."""
+    try:
+        addresses = host.names(_PCI)
+    except OSError as error:
+        return Unread(f"{_PCI}: {error.strerror}")
+    devices = {}
+    for address in addresses:
+        try:
+            numbers = [int(host.read_text(f"{_PCI}/{address}/{name}"), 16) for name in ("class", "vendor", "device")]
+        except (OSError, ValueError):
+            continue
+        devices[address] = PciDevice(address, *numbers)
+    return devices

@@ -1,0 +1,280 @@
+"""What we remember of each guest, in pmxcfs itself so that it follows the guest: /etc/pve/pvehooks/guests/<vmid>.json.
+
+pmxcfs replicates and syncs every write on every node, so a record is small and written only when it changes.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from pvehooks.errors import NodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pvehooks.host import Host, Lock
+
+PVE = "/etc/pve"
+DIRECTORY = f"{PVE}/pvehooks/guests"
+LOCKS = "/run/lock/pvehooks"
+VERSION = 1
+# A time that every calendar function takes (the year 6325).
+MAX_NUMBER = 1 << 37
+
+_MAX_BYTES = 1 << 16
+_LOCK_WAIT = 5.0
+_NAME = re.compile(r"([1-9][0-9]{2,8})\.json")
+_STATES = ("writing", "done")
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+# What a stopped, killed or starting pmxcfs makes of an access.
+_AWAY = frozenset({errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.EIO})
+
+
+class RecordsUnavailable(NodeError):
+    """Records cannot be read or written now: no quorum, pmxcfs away, or another process holds the guest's lock."""
+
+
+class Identity(NamedTuple):
+    """What tells a guest from another one of the same VMID: smbios1's uuid, and meta's ctime in epoch seconds."""
+
+    uuid: str | None
+    ctime: int | None
+
+    def same_guest(self, other: Identity) -> bool:
+        """Whether both are one guest: something known of both is equal, nothing differs; or nothing is known of either."""
+        ours = (self.uuid and self.uuid.lower(), self.ctime)
+        theirs = (other.uuid and other.uuid.lower(), other.ctime)
+        both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+        return all(a == b for a, b in both) if both else ours == theirs
+
+
+class RngRecord(NamedTuple):
+    """An rng0 of ours: `value` is its property string, `state` 'writing' before and 'done' after the write.
+
+    `digest_before` is the config's SHA-1 before it, `when` epoch seconds, `more` are keys of a newer version.
+    """
+
+    value: str
+    state: str
+    digest_before: str
+    when: int
+    node: str
+    more: Mapping[str, object] = _NOTHING
+
+
+class Record(NamedTuple):
+    """A guest's record. `broken` says in words why a file that is there could not be used; it then remembers nothing."""
+
+    identity: Identity
+    rng0: RngRecord | None = None
+    version: int = VERSION
+    more: Mapping[str, object] = _NOTHING
+    broken: str = ""
+
+
+class _Broken(Exception):
+    pass
+
+
+def path(vmid: int) -> str:
+    """The file of a guest's record."""
+    return f"{DIRECTORY}/{vmid}.json"
+
+
+def lock(host: Host, vmid: int, timeout: float) -> Lock:
+    """The node's lock for a guest's record, waited for at most `timeout` seconds (then BlockingIOError); see Host.lock."""
+    return host.lock(f"{LOCKS}/{vmid}.lock", timeout)
+
+
+def read(host: Host, vmid: int, identity: Identity) -> Record | None:
+    """The guest's record; None where there is none or it is another guest's. A broken file gives an empty Record that says so.
+
+    Raises RecordsUnavailable.
+    """
+    try:
+        content = read_pmxcfs(host, path(vmid), _MAX_BYTES)
+        if content is None:
+            return None
+        record = _parsed(content)
+    except _Broken as broken:
+        return Record(identity, broken=f"{path(vmid)} {broken}")
+    return record if record.identity.same_guest(identity) else None
+
+
+def write(host: Host, vmid: int, record: Record) -> bool:
+    """Writes the record if it says something else than the file does; whether it did. Raises RecordsUnavailable."""
+    return write_pmxcfs(host, path(vmid), _content(record), _MAX_BYTES)
+
+
+def set_rng0(host: Host, vmid: int, identity: Identity, rng0: RngRecord | None) -> bool:
+    """Notes an rng0 in the guest's record, or takes it out, and keeps the rest; a record without anything left goes.
+
+    Holds the guest's lock meanwhile. Whether something was written. Raises RecordsUnavailable.
+    """
+    try:
+        with lock(host, vmid, _LOCK_WAIT):
+            record = read(host, vmid, identity)
+            if rng0 is None and record is None:
+                return False
+            kept = Record(identity) if record is None or record.broken else record._replace(identity=identity)
+            if rng0 is None and not kept.more:
+                return forget(host, vmid)
+            if rng0 is not None and kept.rng0 is not None and kept.rng0.value == rng0.value:
+                rng0 = rng0._replace(more={**kept.rng0.more, **rng0.more})
+            return write(host, vmid, kept._replace(rng0=rng0))
+    except BlockingIOError as error:
+        raise RecordsUnavailable(f"another process holds the lock of VM {vmid}'s record") from error
+    except OSError as error:
+        raise RecordsUnavailable(f"{LOCKS}/{vmid}.lock: {_strerror(error)}", hint="Run it as root.") from error
+
+
+def forget(host: Host, vmid: int) -> bool:
+    """Removes the guest's record; whether there was one. Raises RecordsUnavailable."""
+    if vmid not in known_vmids(host):
+        return False
+    _remove(host, vmid)
+    return True
+
+
+def known_vmids(host: Host) -> frozenset[int]:
+    """The VMIDs that have a record: one listing, to be asked before reading many. Raises RecordsUnavailable."""
+    try:
+        names = host.names(DIRECTORY)
+    except FileNotFoundError as error:
+        _must_be_mounted(host, error)
+        return frozenset()
+    except OSError as error:
+        raise _unavailable(DIRECTORY, error) from error
+    return frozenset(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
+
+def forget_deleted(host: Host, existing: Collection[int]) -> tuple[int, ...]:
+    """Removes the records of guests that no node of the cluster has any more; their VMIDs. Raises RecordsUnavailable."""
+    deleted = sorted(known_vmids(host).difference(existing))
+    for vmid in deleted:
+        _remove(host, vmid)
+    return tuple(deleted)
+
+
+def _remove(host: Host, vmid: int) -> None:
+    try:
+        host.remove(path(vmid))
+    except OSError as error:
+        raise _unavailable(path(vmid), error, writing=True) from error
+
+
+# -- the file's content -----------------------------------------------------------------------------------------------
+
+
+def load_object(content: bytes) -> dict[str, object] | None:
+    """The JSON object that these bytes are, None if they are none."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _parsed(content: bytes) -> Record:
+    if len(content) > _MAX_BYTES:
+        raise _Broken("is larger than any record")
+    document = load_object(content)
+    if document is None:
+        raise _Broken("is empty" if not content.strip() else "is no JSON object")
+    version = _number(document.pop("version", None), "version")
+    identity = Identity(_optional_text(document, "uuid"), _optional_number(document, "ctime"))
+    rng0 = document.pop("rng0", None)
+    if rng0 is not None and not isinstance(rng0, dict):
+        raise _Broken("has an rng0 that is no JSON object")
+    return Record(identity, _rng0(rng0) if rng0 is not None else None, version, document)
+
+
+def _rng0(document: dict[str, object]) -> RngRecord:
+    value, state, digest, node = (_text(document.pop(key, None), key) for key in ("value", "state", "digest_before", "node"))
+    if state not in _STATES:
+        raise _Broken(f"has an unknown state '{state[:20]}'")
+    return RngRecord(value, state, digest, _number(document.pop("when", None), "when"), node, document)
+
+
+def _content(record: Record) -> bytes:
+    document: dict[str, object] = {**record.more, "version": record.version}
+    document.update(uuid=record.identity.uuid, ctime=record.identity.ctime)
+    if record.rng0 is not None:
+        known = record.rng0._asdict()
+        document["rng0"] = {**known.pop("more"), **known}
+    return json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise _Broken(f"has no usable '{key}'")
+    return value
+
+
+def _number(value: object, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
+        raise _Broken(f"has no usable '{key}'")
+    return value
+
+
+def _optional_text(document: dict[str, object], key: str) -> str | None:
+    value = document.pop(key, None)
+    return None if value is None else _text(value, key)
+
+
+def _optional_number(document: dict[str, object], key: str) -> int | None:
+    value = document.pop(key, None)
+    return None if value is None else _number(value, key)
+
+
+# -- files of ours in pmxcfs ------------------------------------------------------------------------------------------
+
+
+def read_pmxcfs(host: Host, target: str, limit: int) -> bytes | None:
+    """The bytes of a file of ours below /etc/pve (at most limit + 1), None if it is not there. Raises RecordsUnavailable."""
+    try:
+        return host.read(target, limit=limit)
+    except FileNotFoundError as error:
+        _must_be_mounted(host, error)
+        return None
+    except OSError as error:
+        raise _unavailable(target, error) from error
+
+
+def write_pmxcfs(host: Host, target: str, content: bytes, limit: int) -> bool:
+    """Replaces a file of ours below /etc/pve if its content differs; whether it did. Raises RecordsUnavailable."""
+    if read_pmxcfs(host, target, limit) == content:
+        return False
+    try:
+        try:
+            host.replace(target, content)
+        except FileNotFoundError as error:
+            _must_be_mounted(host, error)
+            host.make_dir(os.path.dirname(target))
+            host.replace(target, content)
+    except OSError as error:
+        raise _unavailable(target, error, writing=True) from error
+    return True
+
+
+def _must_be_mounted(host: Host, error: OSError) -> None:
+    """A stopped pmxcfs leaves an empty /etc/pve behind; what is written there would keep it from being mounted again."""
+    if not host.is_dir(f"{PVE}/nodes"):
+        raise _unavailable(PVE, error) from error
+
+
+def _unavailable(target: str, error: OSError, writing: bool = False) -> RecordsUnavailable:
+    if error.errno in _AWAY:
+        return RecordsUnavailable(f"{target}: pmxcfs is not running ({_strerror(error)})", hint="systemctl status pve-cluster")
+    if writing and error.errno == errno.EACCES:
+        return RecordsUnavailable(f"{target}: no quorum, or not root ({_strerror(error)})", hint="pvecm status")
+    return RecordsUnavailable(f"{target}: cannot be {'written' if writing else 'read'} ({_strerror(error)})")
+
+
+def _strerror(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,1 @@
+"""How we say it: one wording for journal, terminal and JSON."""

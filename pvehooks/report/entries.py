@@ -1,0 +1,90 @@
+"""Journal entries: the kinds of events with their MESSAGE_ID, and how findings and deeds become entries."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pvehooks.report import words
+from pvehooks.values import Finding, Guest, Severity
+
+ERR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
+PRIORITIES = {Severity.BLOCK: ERR, Severity.WARNING: WARNING, Severity.INFO: INFO, Severity.UNSET: INFO}
+# Made once with `systemd-id128 new` for this project: all MESSAGE_IDs are UUIDs (version 5) of names in it.
+NAMESPACE = uuid.UUID("6a3d0f0e-7c0b-4b0e-9d6f-3f1b7f1c2a55")
+
+
+class Kind(NamedTuple):
+    """A kind of event: its name, priority, and what the journal's catalogue says of it."""
+
+    name: str
+    priority: int
+    title: str
+    explanation: str
+
+
+class Entry(NamedTuple):
+    """What is to be said, with its fields beside MESSAGE."""
+
+    message: str
+    message_id: str
+    priority: int
+    fields: Mapping[str, str]
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("started", INFO, "pvehooksd looks on", "The daemon has looked at all guests of this node and watches their configs from now on."),
+        Kind("stopped", INFO, "pvehooksd ends", "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again."),
+        Kind("first-look", NOTICE, "First look at this cluster", "Guests that are there now are warned about but not changed, until somebody edits them or runs `pvehooks inject --all`."),
+        Kind("existing", WARNING, "Old guests without entropy", "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0; `pvehooks check` tells more."),
+        Kind("injected", NOTICE, "A guest was given an rng0", "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then."),
+        Kind("waiting", INFO, "An rng0 has to wait", "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses."),
+        Kind("not-injected", ERR, "An rng0 could not be given", "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change."),
+        Kind("not-verified", ERR, "A config is not as it should be after writing", "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`."),
+        Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
+        Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
+        Kind("settings-broken", ERR, "Settings cannot be used", "The old settings stay in force until the files are mended. `pvehooks config` says the same."),
+        Kind("pmxcfs-away", WARNING, "pmxcfs does not answer", "/etc/pve cannot be read. The daemon waits for it. See: systemctl status pve-cluster"),
+        Kind("pmxcfs-back", INFO, "pmxcfs answers again", "/etc/pve can be read again; all guests were looked at anew."),
+        Kind("pmxcfs-stuck", ERR, "The daemon is stuck on a dead mount", "pmxcfs works for others but not for this process. The daemon ends so that systemd starts it afresh."),
+        Kind("quorum-lost", WARNING, "No quorum", "The cluster has no quorum: /etc/pve cannot be written. What is due is done when quorum returns. See: pvecm status"),
+        Kind("quorum-back", INFO, "Quorum is back", "What had to wait is done now."),
+        Kind("watch-limited", WARNING, "Changes are noticed late", "An inotify watch could not be had. Changes are noticed by the slow timer only ([watch] interval)."),
+        Kind("watch-overflow", INFO, "Too many changes at once", "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost."),
+        Kind("bug", ERR, "A bug in pvehooks", "Please report it with the traceback. The daemon goes on; the guest is looked at again at its next change."),
+    )
+}
+
+
+def message_id(name: str) -> str:
+    """The MESSAGE_ID of an event kind, or of a rule's findings ("finding/RULE")."""
+    return uuid.uuid5(NAMESPACE, name).hex
+
+
+def event(kind: str, message: str, node: str, guest: Guest | None = None, vmid: int = 0, **fields: str) -> Entry:
+    """An entry of one of the kinds; a guest's name is put in front of its message."""
+    described = KINDS[kind]
+    every = {"PVEHOOKS_EVENT": kind, "PVEHOOKS_NODE": node, **{f"PVEHOOKS_{name.upper()}": value for name, value in fields.items()}}
+    if guest is not None:
+        message = words.of_guest(guest, message)
+        vmid = guest.vmid
+    if vmid:
+        every["PVEHOOKS_VMID"] = str(vmid)
+    return Entry(message, message_id(kind), described.priority, every)
+
+
+def finding(guest: Guest, found: Finding, verdict: str) -> Entry:
+    """The entry of a finding that appeared or changed."""
+    fields = {
+        "PVEHOOKS_EVENT": "finding",
+        "PVEHOOKS_NODE": guest.node,
+        "PVEHOOKS_VMID": str(guest.vmid),
+        "PVEHOOKS_RULE": found.rule,
+        "PVEHOOKS_DEVICE": found.subject,
+        "PVEHOOKS_VERDICT": verdict,
+    }
+    message = words.of_guest(guest, words.sentence(found))
+    return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)

@@ -1,0 +1,56 @@
+"""Where entries go: journald, or lines on standard error on a terminal and where there is no journald."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TextIO
+
+from pvehooks.report.entries import DEBUG, ERR, INFO, NOTICE, WARNING, Entry
+from pvehooks.report.words import printable
+
+IDENTIFIER = "pvehooksd"
+# The native protocol's socket, sd_journal_sendv(3).
+SOCKET = "/run/systemd/journal/socket"
+_NAMES = {ERR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
+
+
+class Journal:
+    """Structured entries for journald; while its socket is missing, lines on standard error instead."""
+
+    def __init__(self) -> None:
+        from systemd import journal
+
+        self._send = journal.send
+        self._lines = Lines(sys.stderr)
+
+    def say(self, entry: Entry) -> None:
+        """Sends the entry."""
+        if not os.path.exists(SOCKET):
+            self._lines.say(entry)
+            return
+        fields = {name: printable(value) for name, value in entry.fields.items()}
+        self._send(printable(entry.message), MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER=IDENTIFIER, **fields)
+
+
+class Lines:
+    """A line an entry: time, weight, message."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def say(self, entry: Entry) -> None:
+        """Prints the entry; a closed standard error is no reason to end."""
+        weight = _NAMES[entry.priority]
+        try:
+            print(f"{time.strftime('%H:%M:%S')} {weight + ':':<8} {printable(entry.message)}", file=self._stream, flush=True)
+        except (OSError, ValueError):
+            return
+
+
+def sink() -> Journal | Lines:
+    """The journal, unless standard error is a terminal or there is no journald."""
+    if sys.stderr.isatty() or not os.path.exists(SOCKET):
+        return Lines(sys.stderr)
+    return Journal()

@@ -1,0 +1,83 @@
+"""From which devices a guest boots, in which order: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-server 9.2)."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from pvehooks.text.checks import split_list
+from pvehooks.text.propertystring import PropertyError, Value, parse
+from pvehooks.text.volumes import drive, drives, is_cdrom, is_cloudinit
+
+_DEFAULT_LETTERS = "cdn"
+_NICS = tuple(f"net{number}" for number in range(32))
+_FIRMWARE_DISKS = ("efidisk0", "tpmstate0")
+
+
+class BootOrder(NamedTuple):
+    """`devices` are options of the config (scsi0, net0, hostpci0), the first to be tried first; `missing` those named but not usable.
+
+    `source`: "order" (boot: order=...), "legacy" (boot: letters), "default" (no boot line: as the letters cdn), "none" (an empty one).
+    """
+
+    devices: tuple[str, ...]
+    missing: tuple[str, ...]
+    source: Literal["order", "legacy", "default", "none"]
+
+
+def devices(main: Mapping[str, Value]) -> BootOrder:
+    """The boot order that QEMU gets for these options of a config. Nothing raises."""
+    if "boot" not in main:
+        return _from_letters(main, _DEFAULT_LETTERS, "default")
+    try:
+        boot = parse("boot", str(main["boot"]))
+    except PropertyError:
+        return _from_letters(main, _DEFAULT_LETTERS, "default")
+    if "legacy" in boot:
+        return _from_letters(main, str(boot["legacy"]), "legacy")
+    if "order" not in boot:
+        return BootOrder((), (), "none")
+    named = split_list(str(boot["order"]))
+    # The last mention of a device gives it its place: PVE numbers them in a hash.
+    ordered = sorted(set(named), key=lambda device: len(named) - named[::-1].index(device))
+    return BootOrder(
+        tuple(device for device in ordered if _is_bootable(main, device)),
+        tuple(device for device in ordered if not _is_bootable(main, device)),
+        "order",
+    )
+
+
+def _is_bootable(main: Mapping[str, Value], device: str) -> bool:
+    value = str(main.get(device, ""))
+    if value in ("", "0"):
+        return False
+    if device.startswith("usb"):
+        return not _is_spice(device, value)
+    if device.startswith(("net", "hostpci")):
+        return True
+    return drive(device, value) is not None
+
+
+def _is_spice(device: str, value: str) -> bool:
+    """USB.pm gives a redirected port no place in the boot order."""
+    try:
+        return parse(device, value).get("host") == "spice"
+    except PropertyError:
+        return True
+
+
+def _from_letters(main: Mapping[str, Value], letters: str, source: Literal["legacy", "default"]) -> BootOrder:
+    disks = dict(drives(main))
+    bootdisk = str(main.get("bootdisk", ""))
+    cdroms = [option for option, parts in disks.items() if is_cdrom(parts) and not is_cloudinit(parts)]
+    groups = {
+        "c": [bootdisk] if bootdisk in disks and bootdisk not in (*cdroms, *_FIRMWARE_DISKS) else [],
+        "d": cdroms,
+        "n": [nic for nic in _NICS if main.get(nic)],
+    }
+    # PVE numbers letters in a hash too.
+    ordered = sorted(set(letters), key=lambda letter: len(letters) - letters[::-1].index(letter))
+    missing = [bootdisk] if bootdisk and "c" in letters and bootdisk not in disks else []
+    return BootOrder(
+        tuple(device for letter in ordered for device in groups.get(letter, ())),
+        tuple(missing),
+        source,
+    )

@@ -1,0 +1,233 @@
+"""The reading of a VM config's lines, in the order of tests and with the accidents of parse_vm_config (PVE/QemuServer.pm)."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from pvehooks.text.checks import WHITESPACE
+from pvehooks.text.cpumodels import CPU_MODELS
+from pvehooks.text.description import decode, strip_end
+from pvehooks.text.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
+from pvehooks.text.propertystring import Value, parse, quoted
+
+SECTION_LINE = re.compile(r"\[([^\]]*)\]\s*", re.ASCII)
+OPTION_LINE = re.compile(r"([a-z][a-z_\-]*\d*):", re.ASCII)
+_SNAPSHOT_NAME = re.compile(r"[a-z][a-z0-9_\-]+", re.ASCII | re.IGNORECASE)
+_SPECIAL_NAME = re.compile(r"(?i:special):(cloudinit|fleecing)", re.ASCII)
+_SNAPSTATE = re.compile(r"snapstate:\s*(prepare|delete)\s*\Z", re.ASCII)
+
+_FAST_CHECKS = {
+    option: check for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")
+}
+_CHANGES = "value of '{}' changes when PVE writes and reads it again"
+_NO_CHECKS: Mapping[str, Check] = {}
+
+
+class Dropped(NamedTuple):
+    """A line that PVE would lose, or give another meaning, on rewriting the config.
+
+    `line` counts from 1. `section` is '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a
+    section that PVE does not know. `text` is the line as it stands; `reason` is for people.
+    """
+
+    line: int
+    section: str
+    text: str
+    reason: str
+
+
+class Section:
+    """A section and what was read from it. `kind` is main, pending, snapshot, special or unknown; lines count from 1."""
+
+    __slots__ = ("at", "checks", "first", "kind", "last", "name", "values")
+
+    def __init__(self, kind: str, name: str, first: int) -> None:
+        self.kind = kind
+        self.name = name
+        self.first = first
+        self.last = first
+        self.values: dict[str, Value] = {}
+        self.at: dict[str, int] = {}
+        """Which line set an option."""
+        self.checks = CHECKS
+        if kind == "special":
+            self.checks = FLEECING_CHECKS if name == "fleecing" else _NO_CHECKS
+
+    @property
+    def label(self) -> str:
+        """What Dropped.section calls it."""
+        return f"special:{self.name}" if self.kind == "special" else self.name
+
+    @property
+    def takes_anything(self) -> bool:
+        """PVE does not check what the cloud-init section holds."""
+        return self.kind == "special" and self.name == "cloudinit"
+
+
+class Reading:
+    """A config read line by line. After read() everything PVE takes from it is in the sections, the rest in `dropped` by line."""
+
+    def __init__(self, text: str, cpu_models: Collection[str] = ()) -> None:
+        self.lines = text.split("\n")
+        self.main = Section("main", "", 1)
+        self.pending: Section | None = None
+        self.snapshots: dict[str, Section] = {}
+        self.specials: dict[str, Section] = {}
+        self.dropped: dict[int, Dropped] = {}
+        self._section = self.main
+        self._cpu_models = cpu_models
+        self._description: str | None = None
+        self._unusual = "\r" in text or "snapstate:" in text
+
+    def read(self) -> "Reading":
+        """Reads all lines."""
+        section = self._section
+        values, at = section.values, section.at
+        checks: Mapping[str, Check] = _NO_CHECKS if self._unusual else _FAST_CHECKS
+        for number, line in enumerate(self.lines, 1):
+            option, _, text = line.partition(":")
+            check = checks.get(option)
+            text = text.strip(WHITESPACE)
+            if check is None or not text:
+                self._read_line(number, line)
+                if section is not self._section:
+                    section = self._section
+                    values, at = section.values, section.at
+                    usual = section.kind in ("main", "pending", "snapshot") and not self._unusual
+                    checks = _FAST_CHECKS if usual else _NO_CHECKS
+                continue
+            try:
+                value = check(text)
+            except ValueError as problem:
+                self._drop(number, f"value of '{option}'{problem}")
+                continue
+            if option in values or (value is not text and (isinstance(value, str) or is_too_large(value))):
+                self._check_option(number, option, text)
+            else:
+                values[option] = value
+                at[option] = number
+        self._finish_description()
+        self._section.last = len(self.lines)
+        return self
+
+    def _read_line(self, number: int, line: str) -> None:
+        bare = line.strip(WHITESPACE)
+        if not bare:
+            return
+        header = SECTION_LINE.fullmatch(line)
+        if header:
+            self._open(number, header[1])
+        elif self._section.kind == "unknown":
+            self._drop(number, f"unknown section [{self._section.name}]")
+        elif line[0] == "#":
+            self._describe(number, line[1:], "\n")
+        elif line.startswith("description:") and bare != "description:":
+            self._describe(number, line[12:].strip(WHITESPACE), "")
+        else:
+            self._read_option(number, line)
+
+    def _read_option(self, number: int, line: str) -> None:
+        snapstate = _SNAPSTATE.search(line)
+        if snapstate:
+            if snapstate.start():
+                self._drop(number, "PVE takes this for a 'snapstate' line")
+            self._set(number, "snapstate", snapstate[1])
+            return
+        header = OPTION_LINE.match(line)
+        text = line[header.end() :] if header else ""
+        if header is None or not text:
+            self._drop(number, "not a config line")
+            return
+        option = header[1]
+        value = text.strip(WHITESPACE)
+        if option == "delete" and value and self._section.kind != "pending":
+            self._drop(number, "'delete' is only allowed in [PENDING]")
+        elif option == "args" and value:
+            self._set(number, option, value)
+            if "\r" in value:
+                self._drop(number, "PVE cannot write 'args' with a carriage return in it")
+            elif self._section.kind != "special" and _changes_again(value):
+                self._drop(number, _CHANGES.format(option))
+        elif (option == "delete" and value) or self._section.takes_anything:
+            self._set(number, option, value or text[-1])
+        else:
+            self._check_option(number, option, value or text[-1])
+
+    def _check_option(self, number: int, option: str, text: str) -> None:
+        check = self._section.checks.get(option)
+        if check is None:
+            self._drop(number, f"unknown option '{option}'")
+            return
+        if "\r" in text:
+            self._drop(number, f"value of '{option}' contains a carriage return")
+            return
+        try:
+            value = check(text)
+        except ValueError as problem:
+            self._drop(number, f"value of '{option}'{problem}")
+            return
+        if option == "cpu":
+            model = parse(option, text)["cputype"]
+            if model not in CPU_MODELS and model not in self._cpu_models:
+                self._drop(number, f"value of 'cpu': unknown CPU model {quoted(model)}")
+                return
+        self._set(number, "ide2" if option == "cdrom" else option, value)
+        if is_too_large(value):
+            self._drop(number, f"value of '{option}' is too large: PVE cannot read again what it writes for it")
+        elif value is not text and isinstance(value, str) and _changes_again(value):
+            self._drop(number, _CHANGES.format(option))
+
+    def _set(self, number: int, option: str, value: Value) -> None:
+        section = self._section
+        if section.values.get(option, value) != value:
+            self._drop(section.at[option], f"'{option}' comes again in line {number}, which counts")
+        section.values[option] = value
+        section.at[option] = number
+
+    def _drop(self, number: int, reason: str) -> None:
+        self.dropped.setdefault(number, Dropped(number, self._section.label, self.lines[number - 1], reason))
+
+    def _describe(self, number: int, encoded: str, end: str) -> None:
+        text, intact = decode(encoded)
+        self._description = (self._description or "") + text + end
+        self._section.at["description"] = number
+        if not intact:
+            self._drop(number, "bytes that are not UTF-8 in the description: PVE replaces them")
+
+    def _finish_description(self) -> None:
+        if self._description is not None:
+            self._section.values["description"] = strip_end(self._description)
+        self._description = None
+
+    def _open(self, number: int, name: str) -> None:
+        self._finish_description()
+        self._section.last = number - 1
+        if name.upper() == "PENDING" and name.isascii():
+            former, self.pending = self.pending, Section("pending", "PENDING", number)
+            self._section = self.pending
+        elif special := _SPECIAL_NAME.fullmatch(name):
+            former = self.specials.get(special[1])
+            self._section = self.specials[special[1]] = Section("special", special[1], number)
+        elif _SNAPSHOT_NAME.fullmatch(name):
+            former = self.snapshots.get(name)
+            self._section = self.snapshots[name] = Section("snapshot", name, number)
+        else:
+            former = None
+            self._section = Section("unknown", name, number)
+            self._drop(number, f"unknown section [{name}]")
+        if former is not None:
+            self._drop_section(former)
+
+    def _drop_section(self, former: Section) -> None:
+        for number in range(former.first, former.last + 1):
+            line = self.lines[number - 1]
+            if line.strip(WHITESPACE):
+                reason = f"duplicate section [{former.label}]: only the last one counts"
+                self.dropped[number] = Dropped(number, former.label, line, reason)
+
+
+def _changes_again(text: str) -> bool:
+    """Whether PVE, which takes one pair of quotes off when it reads and when it writes, reads another text than it has now."""
+    written = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    blank = len(text) == 1 and text in WHITESPACE
+    return written != text or not text or (text.strip(WHITESPACE) != text and not blank)

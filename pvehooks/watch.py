@@ -1,0 +1,187 @@
+"""Noticing changes: pyinotify and pmxcfs' counters -> "these guests may have changed".
+
+Two watches are listened to: the node's own config directory (changes made here) and the directory of pmxcfs' database,
+which rings for every change in the cluster, also for those of other nodes, of which /etc/pve itself gives no event.
+A ring is answered by reading .version, and .vmlist when its counter moved.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple
+
+import pyinotify
+
+from pvehooks.facts import node as node_facts
+from pvehooks.facts import pmxcfs
+from pvehooks.host import Host
+
+DATABASE = "/var/lib/pve-cluster"
+MAPPINGS = "/etc/pve/mapping"
+_FILES = pyinotify.IN_MOVED_TO | pyinotify.IN_MOVED_FROM | pyinotify.IN_CLOSE_WRITE | pyinotify.IN_DELETE
+_SELF = pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF | pyinotify.IN_ONLYDIR
+_BELL = pyinotify.IN_MODIFY | pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO
+_LOST = pyinotify.IN_UNMOUNT | pyinotify.IN_IGNORED | pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF
+
+
+class Heard(NamedTuple):
+    """What inotify told: VMIDs written here, and whether the bell rang, mappings changed, events or watches were lost."""
+
+    guests: frozenset[int] = frozenset()
+    bell: bool = False
+    mappings: bool = False
+    overflow: bool = False
+    lost: bool = False
+
+
+class Ears(pyinotify.ProcessEvent):  # type: ignore[misc]
+    """One inotify instance with its watches; a re-arming makes a new one, so that nothing stale is left."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        super().__init__()
+        _quiet_pyinotify()
+        self._host = host
+        self._heard: dict[str, set[str]] = {}
+        self._overflow = self._lost = False
+        self._manager = pyinotify.WatchManager()
+        self._notifier = pyinotify.Notifier(self._manager, self, timeout=0)
+        self._directory = node_facts.guest_dir(node)
+        self._next: str | None = None
+        self.troubles: list[str] = []
+        self._roles: dict[int, str] = {}
+        self._watch_guests()
+        self._watch("bell", DATABASE, _BELL)
+        self._watch("mappings", MAPPINGS, _FILES | _SELF)
+
+    @property
+    def hears_guests(self) -> bool:
+        """Whether the node's config directory is watched."""
+        return "guests" in self._roles.values()
+
+    @property
+    def hears_cluster(self) -> bool:
+        """Whether the doorbell is watched."""
+        return "bell" in self._roles.values()
+
+    def fileno(self) -> int:
+        """The inotify descriptor, to be polled for reading."""
+        return int(self._manager.get_fd())
+
+    def close(self) -> None:
+        """Gives back the inotify instance."""
+        self._notifier.stop()
+
+    def _watch(self, role: str, path: str, mask: int) -> bool:
+        try:
+            real = self._host.locate(path)
+            if not os.path.isdir(real):
+                return False
+            added = self._manager.add_watch(real, mask, quiet=False)
+        except (OSError, pyinotify.WatchManagerError) as error:
+            self.troubles.append(f"{path}: {error}")
+            return False
+        self._roles.update(dict.fromkeys(added.values(), role))
+        return True
+
+    def _watch_guests(self) -> None:
+        """The node's directory; while it does not exist, its nearest parent that does, for the name that is missing."""
+        if self._watch("guests", self._directory, _FILES | _SELF):
+            return
+        path = self._directory
+        while path not in ("", "/"):
+            path, _, missing = path.rpartition("/")
+            if self._host.is_dir(path or "/"):
+                self._next = missing
+                self._watch("parent", path or "/", pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO | _SELF)
+                return
+
+    def process_IN_Q_OVERFLOW(self, event: pyinotify.Event) -> None:  # noqa: N802 - pyinotify's name
+        """Notes that events were lost; such an event has neither wd nor name, and never comes to process_default."""
+        self._overflow = True
+
+    def process_default(self, event: pyinotify.Event) -> None:
+        """Notes the event; called by pyinotify."""
+        role = self._roles.get(event.wd, "")
+        if event.mask & _LOST:
+            self._lost = self._lost or role != ""
+            return
+        self._heard.setdefault(role, set()).add(event.name)
+
+    def hear(self) -> Heard:
+        """Reads what is there to be read and returns what it tells."""
+        while self._notifier.check_events(timeout=0):
+            self._notifier.read_events()
+            self._notifier.process_events()
+        heard, self._heard = self._heard, {}
+        overflow, self._overflow = self._overflow, False
+        vmids = (node_facts.vmid_of(name) for name in heard.get("guests", ()))
+        return Heard(
+            guests=frozenset(vmid for vmid in vmids if vmid is not None),
+            bell=any(name.startswith("config.db") for name in heard.get("bell", ())),
+            mappings="mappings" in heard,
+            overflow=overflow,
+            lost=self._lost or self._next in heard.get("parent", ()),
+        )
+
+
+def _quiet_pyinotify() -> None:
+    """pyinotify's logger has a handler of its own on standard error."""
+    logger = logging.getLogger("pyinotify")
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = False
+
+
+class Seen(NamedTuple):
+    """What a look at the counters tells. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed."""
+
+    touched: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
+    restarted: bool = False
+    cluster: bool = False
+
+
+class Counters:
+    """pmxcfs' counters as last seen; in a tree without them, the files' own marks."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        self._host = host
+        self._node = node
+        self._version: pmxcfs.Version | None = None
+        self._marks: dict[int, object] = {}
+
+    def guests(self) -> frozenset[int]:
+        """The VMIDs of this node as last seen."""
+        return frozenset(self._marks)
+
+    def look(self) -> Seen:
+        """Compares with the last look, for *different*, never for *greater*; raises PmxcfsAway."""
+        before = self._version
+        if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):
+            return self._compare(self._files(), Seen())
+        now = pmxcfs.version(self._host)
+        self._version = now
+        seen = Seen(restarted=before is not None and now.start != before.start, cluster=before is None or now.cluster != before.cluster)
+        if before is not None and not seen.restarted and now.guests == before.guests:
+            return seen
+        listed = pmxcfs.guests(self._host)
+        return self._compare({vmid: entry.version for vmid, entry in listed.items() if entry.node == self._node}, seen)
+
+    def _compare(self, marks: dict[int, object] | dict[int, int], seen: Seen) -> Seen:
+        before, self._marks = self._marks, dict(marks)
+        if seen.restarted:
+            return seen._replace(touched=frozenset(marks), gone=frozenset(before.keys() - marks.keys()))
+        touched = frozenset(vmid for vmid, mark in marks.items() if before.get(vmid) != mark)
+        return seen._replace(touched=touched, gone=frozenset(before.keys() - marks.keys()))
+
+    def _files(self) -> dict[int, object]:
+        marks: dict[int, object] = {}
+        try:
+            for vmid in node_facts.guest_ids(self._host, self._node):
+                state = os.stat(self._host.locate(node_facts.config_path(self._node, vmid)))
+                marks[vmid] = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
+        except FileNotFoundError:
+            return marks
+        except OSError as error:
+            raise pmxcfs.PmxcfsAway(f"{node_facts.guest_dir(self._node)}: {error.strerror}") from error
+        return marks

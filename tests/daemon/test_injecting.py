@@ -1,0 +1,289 @@
+"""What the daemon does with a guest that lacks its rng0: when it acts, when it waits, when it leaves it alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.beds.namespace import detach, mount
+from tests.daemon.bed import RNG0, NodeBed, uefi, wait_until
+
+Make = Callable[..., NodeBed]
+
+
+def test_old_guests_are_only_warned_about(node: Make) -> None:
+    bed = node({"100.conf": uefi("old", old=True), "101.conf": uefi("older", old=True), "102.conf": "memory: 512\n"})
+    bed.start()
+    (entry,) = bed.said("existing")
+    assert "2 UEFI guests were there before pvehooks" in entry["MESSAGE"]
+    assert "VM 100 (old), VM 101 (older)" in entry["MESSAGE"]
+    assert "pvehooks inject --all" in entry["MESSAGE"]
+    bed.settle()
+    assert bed.sets() == 0
+    assert not bed.journal.entries("PVEHOOKS_RULE=rng-missing-netboot")
+
+
+def test_a_backup_is_no_edit(node: Make) -> None:
+    """vzdump writes a lock into the config and takes it out again; no person edited the guest."""
+    bed = node({"100.conf": uefi("old", old=True)})
+    bed.start()
+    bed.write(100, uefi("old", "lock: backup\n", old=True))
+    bed.settle()
+    bed.write(100, uefi("old", old=True))
+    bed.settle()
+    assert bed.sets() == 0
+
+
+def test_an_edited_old_guest_gets_its_rng0(node: Make) -> None:
+    bed = node({"100.conf": uefi("old", old=True)})
+    bed.start()
+    bed.write(100, uefi("old", "cores: 4\n", old=True))
+    assert RNG0 in bed.wait_for_rng0(100)
+
+
+def test_an_edit_while_the_daemon_was_down(node: Make) -> None:
+    bed = node({"100.conf": uefi("old", old=True)})
+    bed.start()
+    bed.stop()
+    bed.write(100, uefi("old", "cores: 4\n", old=True))
+    bed.start()
+    bed.wait_for_rng0(100)
+
+
+def test_existing_inject(node: Make) -> None:
+    bed = node({"100.conf": uefi("old", old=True)}, settings="[rng]\nexisting = inject\n")
+    bed.start()
+    bed.wait_for_rng0(100)
+
+
+def test_old_guest_with_network_first_is_left_alone(node: Make) -> None:
+    bed = node({"100.conf": uefi("pxe", old=True)})
+    bed.start()
+    bed.write(100, uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0"))
+    (entry,) = bed.journal.wait_for("PVEHOOKS_RULE=rng-held-netboot-first")
+    assert "net0 comes before every disk" in entry["MESSAGE"]
+    assert bed.sets() == 0
+
+
+def test_what_an_admin_removes_is_not_put_back(node: Make) -> None:
+    bed = node()
+    bed.start()
+    bed.write(100, uefi())
+    given = bed.wait_for_rng0(100)
+    bed.write(100, given.replace(RNG0, ""))
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-removed-by-admin")
+    bed.write(100, given.replace(RNG0, "") + "cores: 3\n")
+    bed.settle()
+    assert bed.sets() == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        (uefi("w", "onbot: 1\n"), "rng-held-lines-dropped"),
+        (uefi("w", "\n[PENDING]\nmemory: 4096\n"), "rng-held-pending"),
+        (uefi("w", "template: 1\n"), "rng-held-template"),
+    ],
+)
+def test_not_touched(node: Make, config: str, rule: str) -> None:
+    bed = node()
+    bed.start()
+    bed.write(100, config)
+    bed.journal.wait_for(f"PVEHOOKS_RULE={rule}")
+    assert bed.sets() == 0
+    assert bed.read(100) == config
+
+
+def test_ignored(node: Make) -> None:
+    bed = node(settings="[guest 100]\nignore = rng-missing-netboot: never boots from the network\n")
+    bed.start()
+    bed.write(100, uefi())
+    bed.settle()
+    assert bed.sets() == 0
+    assert not bed.messages("PVEHOOKS_VMID=100")
+
+
+def test_warn_mode(node: Make) -> None:
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi())
+    (entry,) = bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
+    assert entry["PRIORITY"] == "4"
+    bed.write(100, uefi(more=RNG0))
+    bed.said("mended", 100)
+    assert bed.sets() == 0
+
+
+def test_running_guest(node: Make) -> None:
+    """The rng0 goes to [PENDING]; the journal says when it takes effect."""
+    bed = node()
+    guest = subprocess.Popen(["/usr/bin/python3", "-c", "import time; time.sleep(60)", "-id", "100"])
+    try:
+        Path("/run/qemu-server/100.pid").write_text(f"{guest.pid}\n")
+        bed.start()
+        bed.write(100, uefi())
+        (entry,) = bed.said("injected", 100)
+    finally:
+        guest.kill()
+        guest.wait()
+    assert "takes effect at its next start" in entry["MESSAGE"]
+    assert "[PENDING]\nrng0: source=/dev/urandom" in bed.read(100)
+
+
+def test_locked_guest_waits(node: Make) -> None:
+    bed = node()
+    bed.start()
+    bed.write(100, uefi(more="lock: clone\n"))
+    (entry,) = bed.said("waiting", 100)
+    assert "VM is locked (clone)" in entry["MESSAGE"]
+    wait_until(lambda: bed.sets(100) >= 2, "a second try")
+    bed.write(100, uefi())
+    bed.wait_for_rng0(100)
+    assert len(bed.said("waiting", 100)) == 1
+
+
+def test_changed_meanwhile(node: Make) -> None:
+    """The digest refuses the first try; the new config is read and judged."""
+    bed = node()
+    bed.qm.misbehave("sleep", verb="config", vmid=100, times=1, seconds=0.5)
+    bed.start()
+    bed.write(100, uefi())
+    wait_until(lambda: bed.qm.calls("config", 100), "qm config")
+    bed.write(100, uefi(more="cores: 7\n"))
+    text = bed.wait_for_rng0(100)
+    assert "cores: 7\n" in text
+
+
+@pytest.mark.parametrize("trouble", ["garbage", "killed", "answer", "missing"])
+def test_qm_in_trouble(node: Make, trouble: str) -> None:
+    """An error entry, and the guest is tried again."""
+    bed = node()
+    if trouble == "missing":
+        bed.qm.executable.rename(bed.qm.executable.with_name("away"))
+    else:
+        details = {"stdout": "", "stderr": "something unheard of\n"} if trouble == "answer" else {}
+        bed.qm.misbehave(trouble, verb="set", vmid=100, status=1, **details)
+    bed.start(path=f"{bed.qm.bin}:/usr/bin:/bin")
+    bed.write(100, uefi())
+    (entry,) = bed.said("not-injected", 100)
+    assert entry["PRIORITY"] == "3"
+    assert "tried again" in entry["MESSAGE"]
+    if trouble == "missing":
+        assert "qm cannot be run" in entry["MESSAGE"]
+        bed.qm.executable.with_name("away").rename(bed.qm.executable)
+    bed.wait_for_rng0(100)
+
+
+@pytest.mark.parametrize("trouble", ["mute", "killed-after"])
+def test_lost_answer(node: Make, trouble: str) -> None:
+    """qm did its deed but did not live to say so: what counts is the config."""
+    bed = node()
+    bed.qm.misbehave(trouble, verb="set", vmid=100)
+    bed.start()
+    bed.write(100, uefi())
+    bed.wait_for_rng0(100)
+    assert bed.sets() == 1
+
+
+def test_pve_would_lose_a_line(node: Make) -> None:
+    """PVE's own reading has the last word, whatever our parser thinks."""
+    bed = node()
+    complaint = "vm 100 - unable to parse value of 'foo' - unknown setting 'foo'\n"
+    bed.qm.misbehave("answer", verb="config", vmid=100, times=None, stdout=uefi(), stderr=complaint, status=0)
+    bed.start()
+    bed.write(100, uefi())
+    (entry,) = bed.said("not-injected", 100)
+    assert "PVE would lose something" in entry["MESSAGE"]
+    assert "unknown setting 'foo'" in entry["MESSAGE"]
+    assert bed.sets() == 0
+
+
+def test_no_backup_no_injection(node: Make) -> None:
+    bed = node()
+    mount("tmpfs", "/var/lib/pvehooks", "tmpfs", options="size=4k,nr_inodes=4")
+    try:
+        Path("/var/lib/pvehooks/full").write_bytes(b"x" * 4096)
+        bed.start()
+        bed.write(100, uefi())
+        (entry,) = bed.said("not-injected", 100)
+        assert "could not be backed up" in entry["MESSAGE"]
+        assert "No space left" in entry["MESSAGE"]
+        assert bed.sets() == 0
+        Path("/var/lib/pvehooks/full").unlink()
+        bed.wait_for_rng0(100)
+    finally:
+        bed.stop()
+        detach("/var/lib/pvehooks")
+
+
+def test_qm_lies(node: Make) -> None:
+    """It says that it is done and nothing is there: said once, and not tried for ever."""
+    bed = node()
+    bed.qm.misbehave("lie", verb="set", vmid=100, times=None)
+    bed.start()
+    bed.write(100, uefi())
+    (entry,) = bed.said("not-verified", 100)
+    assert entry["PRIORITY"] == "3"
+    assert "pvehooks backups 100 --diff" in entry["MESSAGE"]
+    bed.settle()
+    assert bed.sets() == 1
+
+
+def test_four_at_once_one_per_guest(node: Make) -> None:
+    bed = node({f"{vmid}.conf": uefi(f"n{vmid}") for vmid in range(100, 112)})
+    bed.qm.misbehave("sleep", times=None, seconds=0.2)
+    bed.start()
+    for vmid in range(100, 112):
+        bed.wait_for_rng0(vmid, timeout=20)
+    assert bed.qm.most_at_once() == 4
+    assert bed.sets() == 12
+
+
+def test_backups_are_kept(node: Make) -> None:
+    bed = node()
+    bed.start()
+    bed.write(100, uefi())
+    bed.wait_for_rng0(100)
+    (backup,) = Path("/var/lib/pvehooks/backups").iterdir()
+    assert backup.read_text() == uefi()
+    record = json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())
+    assert record["rng0"]["state"] == "done"
+
+
+def test_killed_at_random_moments(node: Make) -> None:
+    """SIGKILL again and again during 200 injections: no config lost or half-written, every guest has its rng0 in the end."""
+    guests = {vmid: uefi(f"n{vmid}") for vmid in range(100, 300)}
+    bed = node({f"{vmid}.conf": text for vmid, text in guests.items()})
+    chance = random.Random(4711)
+    deadline = time.monotonic() + 90
+    kills = 0
+
+    def lacking() -> list[int]:
+        return [vmid for vmid in guests if "rng0:" not in bed.read(vmid)]
+
+    while lacking():
+        assert time.monotonic() < deadline, lacking()
+        bed.start(ready=False)
+        time.sleep(chance.uniform(0.4, 2.5))
+        bed.signal(signal.SIGKILL)
+        assert bed.daemon is not None
+        bed.daemon.wait()
+        kills += 1
+    assert kills >= 5
+    bed.start()
+    bed.settle()
+    for vmid, text in guests.items():
+        assert sorted(bed.read(vmid).splitlines()) == sorted([*text.splitlines(), RNG0.rstrip()])
+    assert bed.said("started")
+    for vmid in guests:
+        record = json.loads(Path(f"/etc/pve/pvehooks/guests/{vmid}.json").read_text())
+        assert record["rng0"]["value"] == RNG0.removeprefix("rng0: ").strip()
+    assert not [name for name in os.listdir("/etc/pve/nodes/pve1/qemu-server") if not name.endswith(".conf")]
