@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pvehooks import records
+from pvehooks.values import Acquaintance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -42,13 +43,6 @@ _PVE_OWN = frozenset(
         "vmstate",
     )
 )
-
-
-class Acquaintance(NamedTuple):
-    """How a guest relates to the first look: `old`, made before it; `untouched`, there at it and not edited since."""
-
-    untouched: bool
-    old: bool
 
 
 STRANGER = Acquaintance(untouched=False, old=False)

@@ -121,7 +121,7 @@ def set_rng0(host: Host, vmid: int, identity: Identity, rng0: RngRecord | None) 
             record = read(host, vmid, identity)
             if rng0 is None and record is None:
                 return False
-            kept = Record(identity) if record is None or record.broken else record._replace(identity=identity)
+            kept = Record(identity) if record is None else record._replace(identity=identity)
             if rng0 is None and not kept.more:
                 return forget(host, vmid)
             if rng0 is not None and kept.rng0 is not None and kept.rng0.value == rng0.value:

@@ -47,7 +47,6 @@ __all__ = [
     "SettingsUnreadable",
     "Value",
     "WatchSettings",
-    "check_rules",
     "conffile",
     "configspec",
     "load",
@@ -142,9 +141,12 @@ class Settings(NamedTuple):
     rules: Mapping[str, Setting]
     ignores: Mapping[int, Mapping[str, Setting]]
     files: tuple[str, ...]
+    general_rng: RngSettings
 
     def rng(self, vmid: int | None = None) -> RngSettings:
         """[rng] as it holds for that guest, or in general."""
+        if vmid not in self.by_guest:
+            return self.general_rng
         return RngSettings._make(self._setting("rng", name, vmid).value for name in RngSettings._fields)
 
     @property
@@ -270,14 +272,7 @@ def load(host: Host) -> Settings:
     guests = {vmid: MappingProxyType(options) for vmid, options in whole.by_guest.items()}
     ignores = {vmid: MappingProxyType(ignored) for vmid, ignored in whole.ignores.items()}
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))
-    return Settings(*frozen, tuple(read))
-
-
-def check_rules(settings: Settings, known: Collection[str]) -> None:
-    """Raises SettingsError when the settings name rules that are not `known`."""
-    problems = settings.unknown_rules(known)
-    if problems:
-        raise SettingsError(problems, "pvehooks rules lists all rules.")
+    return Settings(*frozen, tuple(read), RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields))
 
 
 def mark(host: Host) -> tuple[int, ...]:

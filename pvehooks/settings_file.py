@@ -79,8 +79,7 @@ def scan(content: bytes) -> Scan:
     problem = _unusable(content)
     if problem:
         return Scan([], [], [], [problem])
-    lines = [line.rstrip("\r") for line in content.decode("utf-8").split("\n")]
-    scanner = _Scanner(lines)
+    scanner = _Scanner(content.decode("utf-8").split("\n"))
     scanner.run()
     return scanner.result
 

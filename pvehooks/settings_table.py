@@ -157,7 +157,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """The one of `words` that `word` was probably meant to be, or ''."""
     import difflib
 
-    matches = difflib.get_close_matches(word[:64].lower(), list(words), 1)
+    matches = difflib.get_close_matches(word.lower(), list(words), 1)
     return matches[0] if matches else ""
 
 

@@ -1,0 +1,188 @@
+"""The first look: stored once, small, and what it tells of a guest."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pvehooks import firstlook, records
+from pvehooks.host import Host
+from pvehooks.values import Acquaintance
+
+
+class AtNoon(Host):
+    """A node where it is always the same second."""
+
+    def now(self) -> float:
+        return 1750000000.9
+
+
+@pytest.fixture
+def host(tmp_path: pathlib.Path) -> Host:
+    (tmp_path / "etc/pve/nodes/pve1/qemu-server").mkdir(parents=True)
+    return AtNoon(str(tmp_path))
+
+
+def file(host: Host) -> pathlib.Path:
+    path = pathlib.Path(host.root) / "etc/pve/pvehooks/first-look.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_the_first_look_is_stored_and_read(host: Host) -> None:
+    assert firstlook.read(host) is None
+    look = firstlook.create(host, "pve1", {100: "0123abcd"})
+    assert look == firstlook.FirstLook(1750000000, "pve1", {100: "0123abcd"}, stored=True)
+    assert firstlook.read(host) == look
+    assert json.loads(file(host).read_bytes()) == {
+        "version": 1,
+        "time": 1750000000,
+        "node": "pve1",
+        "guests": {"100": "0123abcd"},
+    }
+
+
+def test_there_is_only_one_first_look(host: Host) -> None:
+    first = firstlook.create(host, "pve1", {100: "0123abcd"})
+    before = file(host).read_bytes()
+    assert firstlook.create(host, "pve2", {101: "ffffffff"}) == first
+    assert file(host).read_bytes() == before
+
+
+GOOD = '{"version":1,"time":5,"node":"a","guests":{"100":"0123abcd"}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(GOOD[:-5], id="half"),
+        pytest.param("[1]", id="list"),
+        pytest.param(GOOD.replace('"version":1,', ""), id="no version"),
+        pytest.param(GOOD.replace("5", "-5"), id="before the epoch"),
+        pytest.param(GOOD.replace("5", "true"), id="time true"),
+        pytest.param(GOOD.replace("5", "1" + "0" * 20), id="time too big"),
+        pytest.param(GOOD.replace('"a"', "null"), id="no node"),
+        pytest.param(GOOD.replace('"a"', '"\\u001b"'), id="node of control characters"),
+        pytest.param(GOOD.replace("100", "1x"), id="no vmid"),
+        pytest.param(GOOD.replace("100", "0100"), id="vmid with a zero in front"),
+        pytest.param(GOOD.replace("0123abcd", "0123ABCD"), id="no fingerprint"),
+        pytest.param(GOOD.replace('{"100":"0123abcd"}', "[]"), id="guests a list"),
+        pytest.param(GOOD + " " * (1 << 20), id="over a megabyte"),
+    ],
+)
+def test_a_broken_first_look_counts_as_none(host: Host, content: str) -> None:
+    file(host).write_text(GOOD)
+    assert firstlook.read(host) is not None
+    file(host).write_text(content)
+    assert firstlook.read(host) is None
+    assert firstlook.create(host, "pve1", {}).time == 1750000000
+    assert firstlook.read(host) is not None
+
+
+@hypothesis_settings(deadline=None)
+@given(st.binary())
+def test_any_bytes_are_a_first_look_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    host = Host(str(tmp_path_factory.getbasetemp() / "any"))
+    file(host).write_bytes(content)
+    assert firstlook.read(host) is None
+
+
+def test_ten_thousand_guests_stay_far_below_the_limit_of_pmxcfs(host: Host) -> None:
+    guests = {999990000 + number: f"{number:08x}" for number in range(10_000)}
+    assert firstlook.create(host, "pve1", guests).guests == guests
+    assert file(host).stat().st_size < 300_000
+    assert firstlook.read(host) == (1750000000, "pve1", guests, True)
+
+
+def test_while_pmxcfs_is_away_the_look_is_not_stored(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "etc/pve").mkdir(parents=True)
+    host = AtNoon(str(tmp_path))
+    with pytest.raises(records.RecordsUnavailable):
+        firstlook.read(host)
+    look = firstlook.create(host, "pve1", {100: "0123abcd"})
+    assert (look.stored, look.guests) == (False, {100: "0123abcd"})
+    assert os.listdir(tmp_path / "etc/pve") == []
+    (tmp_path / "etc/pve/nodes").mkdir()
+    assert firstlook.create(host, "pve1", {}).stored
+
+
+# -- what it tells of a guest -----------------------------------------------------------------------------------------
+
+LOOK = firstlook.FirstLook(1000, "pve1", {100: "0123abcd"})
+
+
+@pytest.mark.parametrize(
+    ("vmid", "ctime", "fingerprint", "untouched", "old"),
+    [
+        pytest.param(100, 999, "0123abcd", True, True, id="as it was"),
+        pytest.param(100, None, "0123abcd", True, True, id="as it was, age unknown"),
+        pytest.param(100, 999, "ffffffff", False, True, id="edited"),
+        pytest.param(100, None, "ffffffff", False, True, id="edited, age unknown"),
+        pytest.param(100, 1000, "0123abcd", False, False, id="made in that second, looks the same"),
+        pytest.param(100, 1001, "ffffffff", False, False, id="another one under its VMID"),
+        pytest.param(101, 999, "0123abcd", False, True, id="restored"),
+        pytest.param(101, 1001, "0123abcd", False, False, id="new"),
+        pytest.param(101, None, "0123abcd", False, False, id="new, age unknown"),
+    ],
+)
+def test_acquaintance(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
+    assert LOOK.acquaintance(vmid, ctime, fingerprint) == Acquaintance(untouched=untouched, old=old)
+
+
+def test_a_stranger_is_new_and_not_untouched() -> None:
+    assert firstlook.STRANGER == (False, False)
+
+
+MAIN: dict[str, str | int] = {"memory": "2048", "cores": 2, "net0": "virtio,bridge=vmbr0"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "pending", "deleted"),
+    [
+        pytest.param({"memory": "4096"}, {}, (), id="live"),
+        pytest.param({"tags": "a"}, {}, (), id="new option"),
+        pytest.param({"cores": 20}, {}, (), id="number"),
+        pytest.param({"cores": "2"}, {}, (), id="number or text"),
+        pytest.param({}, {"memory": "4096"}, (), id="pending"),
+        pytest.param({}, {}, ("net0",), id="pending delete"),
+    ],
+)
+def test_an_edit_changes_the_fingerprint(changed: dict[str, str | int], pending: dict[str, str | int], deleted: tuple[str, ...]) -> None:
+    assert firstlook.fingerprint({**MAIN, **changed}, pending, deleted) != firstlook.fingerprint(MAIN, {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("lock", "parent", "vmstate", "snaptime", "snapstate", "runningmachine", "runningcpu"),
+        *("running-nets-host-mtu", "vmgenid", "digest", "snapshots"),
+    ],
+)
+def test_what_pve_does_by_itself_does_not(name: str) -> None:
+    assert firstlook.fingerprint({**MAIN, name: "x"}, {}) == firstlook.fingerprint(MAIN, {})
+
+
+def test_applying_what_was_pending_does_not() -> None:
+    pending = firstlook.fingerprint(MAIN, {"memory": "4096"}, ("net0",))
+    assert firstlook.fingerprint({"cores": 2, "memory": "4096"}, {}) == pending
+
+
+def test_the_order_of_options_does_not() -> None:
+    assert firstlook.fingerprint(dict(reversed(MAIN.items())), {}) == firstlook.fingerprint(MAIN, {})
+
+
+def test_a_fingerprint_never_changes_between_versions() -> None:
+    assert firstlook.fingerprint(MAIN, {"bios": "ovmf"}, ("cores",)) == "38e72052"
+
+
+@hypothesis_settings(deadline=None)
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text())), st.dictionaries(st.text(), st.text()))
+def test_a_fingerprint_is_eight_hex_digits(main: dict[str, str | int], pending: dict[str, str | int]) -> None:
+    assert firstlook._FINGERPRINT.fullmatch(firstlook.fingerprint(main, pending))
