@@ -1,0 +1,107 @@
+"""A private mount namespace in which /etc/pve, /run and /var/lib belong to the tests alone.
+
+The process enters it itself (no second process, no re-execution): mounts made afterwards are seen by it and its
+children only, and the kernel takes all of them away with the last of these. Nothing is left on the machine.
+
+`/usr/bin/python3 -m tests.beds.namespace COMMAND...` runs a command in such a namespace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+CLONE_NEWNS = 0x00020000  # linux/sched.h
+MS_REC = 0x4000  # linux/mount.h
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+SCRATCH = Path("/run/pvehooks-beds")
+OVERLAID = ("/etc", "/var/lib")
+"""Trees that keep showing the machine's files, with every write going to memory."""
+
+MOUNTPOINT = "/etc/pve"
+"""Stays a directory of the overlay: a starting pmxcfs unmounts what it finds on it."""
+
+EMPTY_DIRECTORIES = (
+    MOUNTPOINT,
+    "/etc/pvehooks",
+    "/run/lock",
+    "/run/log/journal",
+    "/run/qemu-server",
+    "/run/pvehooks",
+    "/run/systemd/journal",
+    "/var/lib/pve-cluster",
+    "/var/lib/pvehooks",
+    "/var/lib/vz/snippets",
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
+    _check(result, f"mount {kind} on {target}")
+
+
+def detach_fuse(target: str | Path) -> None:
+    """Take a FUSE away at once, whoever uses it and even when its server is dead; none there is no error."""
+    # proc_pid_mountinfo(5): the mount point is the fifth field, with blanks escaped; the type follows the hyphen.
+    place = str(target).replace("\\", "\\134").replace(" ", "\\040")
+    mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    kinds = [after.split()[0] for before, after in mounts if before.split()[4] == place]
+    if kinds and kinds[-1] == "fuse":
+        _libc.umount2(os.fsencode(target), MNT_DETACH)
+
+
+def is_private() -> bool:
+    """Whether this process is in such a namespace."""
+    return SCRATCH.is_dir()
+
+
+def enter_private_namespace(directories: Iterable[str] = EMPTY_DIRECTORIES) -> None:
+    """Give this process (and those it starts) mounts of its own; call it before any thread is started.
+
+    /run becomes an empty tmpfs (so journald, locks and sockets of the machine are out of reach), /etc and /var/lib
+    are overlaid, and each of `directories` is an empty tmpfs or directory. A second call changes nothing, nor does
+    one in a process started by one that has called it.
+    """
+    if is_private():
+        return
+    if os.geteuid() != 0:
+        raise PermissionError("the test beds mount file systems: run the tests as root")
+    _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    mount("none", "/", "none", MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/run", "tmpfs", options="mode=0755")
+    for lower in OVERLAID:
+        layer = SCRATCH / lower.strip("/").replace("/", "-")
+        for part in ("upper", "work"):
+            (layer / part).mkdir(parents=True)
+        mount("overlay", lower, "overlay", options=f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work")
+    for directory in directories:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        if not directory.startswith("/run/") and directory != MOUNTPOINT:
+            mount("tmpfs", directory, "tmpfs", options="mode=0755")
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Run a command in a namespace of its own."""
+    if not argv:
+        sys.exit("usage: python3 -m tests.beds.namespace COMMAND [ARGUMENT...]")
+    enter_private_namespace()
+    os.execvp(argv[0], argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

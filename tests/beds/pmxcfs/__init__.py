@@ -1,0 +1,9 @@
+"""A real FUSE file system that stands in for pmxcfs (what is mounted at /etc/pve), and the class that drives it.
+
+Kept to pve-cluster 9.1.6 in what a program can see: names, modes, refusals, counters, the database whose -wal file
+is the doorbell, and what stops, kills, restarts and the loss of quorum look like.
+"""
+
+from .driver import Pmxcfs
+
+__all__ = ["Pmxcfs"]

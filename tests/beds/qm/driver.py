@@ -1,0 +1,152 @@
+"""Put the stand-in for `qm` on PATH, make it misbehave, and see what it was asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STAND_IN = Path(__file__).with_name("stand_in")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `qm`. Times are of time.monotonic(); one that runs or was killed has no `ended` and no `status`."""
+
+    argv: list[str]
+    pid: int
+    ppid: int
+    cwd: str
+    stdin: str | None
+    descriptors: dict[str, str]
+    environment: dict[str, str]
+    environment_names: list[str]
+    started: float
+    ended: float | None
+    status: int | None
+
+    @property
+    def verb(self) -> str:
+        """set, config, ..."""
+        return self.argv[0] if self.argv else ""
+
+    @property
+    def vmid(self) -> int | None:
+        """The guest it is about."""
+        return int(self.argv[1]) if len(self.argv) > 1 and self.argv[1].isdecimal() else None
+
+    def option(self, name: str) -> str | None:
+        """The value after `--name`."""
+        flag = f"--{name}"
+        return self.argv[self.argv.index(flag) + 1] if flag in self.argv else None
+
+
+class Qm:
+    """The executable `qm` in a directory of its own, `bin`, to be put in front of PATH.
+
+    qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path
+    """
+
+    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 10.0) -> None:
+        self.directory = Path(directory)
+        self.bin = self.directory / "bin"
+        self.bin.mkdir(parents=True)
+        self.log = self.directory / "log.jsonl"
+        self.control = self.directory / "misbehaviour.json"
+        (self.directory / "settings.json").write_text(json.dumps({"root": root, "lock_timeout": lock_timeout}))
+        self.executable = self.bin / "qm"
+        command = f"exec /usr/bin/python3 -IS {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
+        self.executable.write_text(f'#!/bin/sh\n{command} "$@"\n')
+        self.executable.chmod(0o755)
+
+    @property
+    def path(self) -> str:
+        """A PATH in which it is found first."""
+        return f"{self.bin}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
+
+    def run(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Call it."""
+        return subprocess.run(
+            [str(self.executable), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=timeout,
+            check=False,
+        )
+
+    # --- misbehaviour ---
+
+    def misbehave(
+        self,
+        do: str,
+        *,
+        verb: str | None = None,
+        vmid: int | None = None,
+        times: int | None = 1,
+        **details: Any,
+    ) -> None:
+        """Order a misbehaviour (stand_in/misbehaviour.py lists them) for the next `times` calls that fit, or always."""
+        orders = json.loads(self.control.read_text()) if self.control.exists() else []
+        orders.append({"do": do, "verb": verb, "vmid": str(vmid) if vmid else None, "times": times, **details})
+        self._replace_orders(orders)
+
+    def behave(self) -> None:
+        """Withdraw all orders."""
+        self._replace_orders([])
+
+    def _replace_orders(self, orders: list[dict[str, Any]]) -> None:
+        draft = self.control.with_suffix(".new")
+        draft.write_text(json.dumps(orders))
+        draft.rename(self.control)
+
+    # --- what it was asked ---
+
+    def calls(self, verb: str | None = None, vmid: int | None = None) -> list[Call]:
+        """All calls so far, in the order in which they began."""
+        if not self.log.exists():
+            return []
+        # A last line without its end is still being written.
+        records = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        ends = {record["pid"]: record for record in records if record["event"] == "end"}
+        found = [_call(record, ends.get(record["pid"])) for record in records if record["event"] == "start"]
+        return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
+
+    def wait_for_calls(
+        self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 10.0
+    ) -> list[Call]:
+        """Wait until there are `count` finished calls; AssertionError with what there is instead."""
+        deadline = time.monotonic() + timeout
+        while True:
+            finished = [call for call in self.calls(verb, vmid) if call.ended is not None]
+            if len(finished) >= count:
+                return finished
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{len(finished)} of {count} calls of qm: {[call.argv for call in finished]}")
+            time.sleep(0.01)
+
+    def most_at_once(self) -> int:
+        """The greatest number of calls that ran side by side (killed ones are not counted)."""
+        marks = [(call.started, 1) for call in self.calls() if call.ended is not None]
+        marks += [(call.ended, -1) for call in self.calls() if call.ended is not None]
+        running, most = 0, 0
+        for _, step in sorted(marks):
+            running += step
+            most = max(most, running)
+        return most
+
+
+def _call(start: dict[str, Any], end: dict[str, Any] | None) -> Call:
+    fields = ("argv", "pid", "ppid", "cwd", "stdin", "descriptors", "environment", "environment_names")
+    return Call(
+        **{name: start[name] for name in fields},
+        started=start["time"],
+        ended=end["time"] if end else None,
+        status=end["status"] if end else None,
+    )

@@ -1,0 +1,119 @@
+"""The stand-in for `qm`: run by the small script that Qm.install puts on PATH, as `__main__.py BED ARGUMENT...`.
+
+BED is the directory that holds its settings, its log and what it is to do wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from io import TextIOWrapper
+from typing import Any, NoReturn
+
+from guests import Failed, Guests
+from misbehaviour import Misbehaviour
+from verbs import SetCall, invalid, parse_arguments, show_config, show_list, show_pending, show_status
+
+REMEMBERED_VARIABLES = ("PATH", "LANG", "LANGUAGE", "HOME", "USER", "LOGNAME", "NOTIFY_SOCKET", "WATCHDOG_USEC")
+
+
+def _read_settings(bed: str) -> dict[str, Any]:
+    try:
+        with open(f"{bed}/settings.json", encoding="utf-8") as file:
+            settings: dict[str, Any] = json.load(file)
+    except FileNotFoundError:
+        settings = {}
+    environment = os.environ.get
+    return {
+        "root": environment("PVEHOOKS_BED_ROOT", settings.get("root", "")),
+        "log": environment("PVEHOOKS_BED_QM_LOG", f"{bed}/log.jsonl"),
+        "control": environment("PVEHOOKS_BED_QM_CONTROL", f"{bed}/misbehaviour.json"),
+        "lock_timeout": float(environment("PVEHOOKS_BED_QM_LOCK_TIMEOUT", settings.get("lock_timeout", 10.0))),
+    }
+
+
+class Log:
+    """JSON lines: `start` with all that can be seen of the caller, `end` with the exit status."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def write(self, **record: Any) -> None:
+        """Append one record in one write: calls run side by side."""
+        line = json.dumps({"pid": os.getpid(), "time": time.monotonic(), **record}) + "\n"
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(descriptor, line.encode())
+        os.close(descriptor)
+
+    def start(self, arguments: list[str]) -> None:
+        """Who called, and how."""
+        descriptors = {}
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                descriptors[number] = os.readlink(f"/proc/self/fd/{number}")
+            except OSError:
+                continue  # the one listdir itself used
+        names = sorted(os.environ)
+        kept = {name: os.environ[name] for name in names if name in REMEMBERED_VARIABLES or name.startswith("LC_")}
+        self.write(
+            event="start",
+            argv=arguments,
+            ppid=os.getppid(),
+            cwd=os.getcwd(),
+            stdin=descriptors.pop("0", None),
+            descriptors={number: target for number, target in descriptors.items() if int(number) > 2},
+            environment=kept,
+            environment_names=names,
+        )
+
+
+def _run(verb: str, words: list[str], settings: dict[str, Any], misbehaviour: Misbehaviour) -> None:
+    if verb not in ("set", "config", "pending", "status", "list"):
+        raise Failed(f"ERROR: unknown command 'qm {verb}'", 255)
+    guests = Guests(settings["root"], settings["lock_timeout"])
+    if verb == "list":
+        show_list(guests)
+        return
+    vmid, options = parse_arguments(verb, words)
+    if verb == "set":
+        if "current" in options:
+            raise invalid(verb, {"current": "property is not defined in schema"})
+        SetCall(guests, vmid, options, misbehaviour.between).run()
+    elif verb == "config":
+        show_config(guests, vmid, options)
+    elif verb == "pending":
+        show_pending(guests, vmid)
+    else:
+        show_status(guests, vmid)
+
+
+def main() -> NoReturn:
+    """One call."""
+    bed, arguments = sys.argv[1], sys.argv[2:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="latin-1")  # configs are bytes: they go out as they came
+    settings = _read_settings(bed)
+    log = Log(settings["log"])
+    log.start(arguments)
+    verb, words = (arguments[0] if arguments else "help"), arguments[1:]
+    misbehaviour = Misbehaviour.take(settings["control"], verb, words[0] if words else "")
+    status = misbehaviour.before()
+    if status is None:
+        status = 0
+        try:
+            _run(verb, words, settings, misbehaviour)
+        except Failed as failed:
+            sys.stdout.flush()
+            sys.stderr.write(failed.words + "\n")
+            status = failed.status
+        status = misbehaviour.after(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log.write(event="end", status=status)
+    os._exit(status)
+
+
+main()
