@@ -198,8 +198,6 @@ class Daemon:
         """Reads pmxcfs' counters and marks what they say has changed."""
         now = self.host.monotonic()
         self._next_look = now + self._config.watch.interval
-        if settings.mark(self.host) != self._files_mark:
-            self._reload = True
         try:
             seen = self._counters.look()
             self.rounds.meet()
@@ -210,8 +208,7 @@ class Daemon:
             self._is_back()
         if seen.restarted or self._ears is None or not self._ears.hears_guests:
             self._arm()
-        if seen.restarted:
-            self._read_settings(quietly=True)
+        self._read_settings(quietly=True)
         for vmid in seen.gone:
             self._due.pop(vmid, None)
             self.rounds.gone(vmid)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
 _MAX_LINKS = 40
+# What FUSE asks its server for at once (fs/fuse: max_pages).
+_CHUNK = 1 << 17
 
 
 class Completed(NamedTuple):
@@ -80,18 +82,35 @@ class Host:
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The file's bytes, at most `limit` + 1 of them (so that a longer file can be told); nothing is kept open.
 
-        Only regular files are read: opening a FIFO or a device that a tree holds could hang.
+        Opened without blocking: a FIFO that a tree holds must not hang us. A read that gives less than asked for was the
+        last one, in FUSE as in all file systems; each further one would cost another round trip to pmxcfs.
         """
         descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
-            chunks = []
-            left = limit + 1
-            while left > 0 and (chunk := os.read(descriptor, min(left, 1 << 17))):
-                chunks.append(chunk)
-                left -= len(chunk)
-            return b"".join(chunks)
+            asked = min(limit + 1, _CHUNK)
+            content = os.read(descriptor, asked)
+            if len(content) < asked:
+                return content
+            while len(content) <= limit and (chunk := os.read(descriptor, min(limit + 1 - len(content), _CHUNK))):
+                content += chunk
+            return content
+        finally:
+            os.close(descriptor)
+
+    def read_made(self, path: str, limit: int = 1 << 20) -> bytes:
+        """A file that its file system makes up when its attributes are asked for, as pmxcfs does with .version.
+
+        The kernel remembers attributes for a second, and with them old contents would be read. A first read makes it forget
+        them, fstat(2) has the text made, and then it is read from its beginning.
+        """
+        descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            os.read(descriptor, 1)
+            os.fstat(descriptor)
+            content = b""
+            while len(content) <= limit and (chunk := os.pread(descriptor, _CHUNK, len(content))):
+                content += chunk
+            return content
         finally:
             os.close(descriptor)
 

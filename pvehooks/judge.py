@@ -23,6 +23,9 @@ def load_settings(host: Host) -> Settings:
 
 def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO) -> Verdict:
     """The verdict on a guest; `asked` tells whether a person asked for it to be given what it lacks."""
+    findings = tuple(findings)
+    if not findings:
+        return Verdict(guest, False, (), Injection(False, None, ""))
     rng = settings.rng(guest.vmid)
     ignored = settings.ignored(guest.vmid)
     judged = [_judged(finding, ignored, settings.severities, rng) for finding in findings]

@@ -74,8 +74,9 @@ class Rounds:
             if not force and self._digests.get(vmid) == mark:
                 continue
             self._digests[vmid] = mark
-            if node is None or (guest.hostpci and node.pci == node_facts.NOT_LOOKED_AT):
-                node = node_facts.gather(self.host, self.node, with_pci=bool(guest.hostpci))
+            with_pci = guest.uefi and bool(guest.hostpci)
+            if node is None or (with_pci and node.pci == node_facts.NOT_LOOKED_AT):
+                node = node_facts.gather(self.host, self.node, with_pci)
             self._judged(judge(guest, catalogue.look(guest, node), self.settings))
         self._store()
 
@@ -101,9 +102,9 @@ class Rounds:
         guest, injection = verdict.guest, verdict.injection
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
         standing = [item.finding for item in verdict.findings if not item.ignored]
-        quiet = guest.untouched and not injection.due
+        quiet = not injection.due and any(map(_about_entropy, standing)) and guest.acquaintance.untouched
         if due or quiet:
-            standing = [finding for finding in standing if finding.cure is Cure.NONE and finding.hold is Hold.NONE]
+            standing = [finding for finding in standing if not _about_entropy(finding)]
         self._existing.pop(guest.vmid, None)
         if quiet and injection.held is not None and injection.held.hold is not Hold.NEVER:
             self._existing[guest.vmid] = guest.label if injection.held.hold is Hold.EXISTING else f"{guest.label}, only by name"
@@ -253,3 +254,6 @@ class Rounds:
     def _say(self, kind: str, message: str, job: Job | None = None, vmid: int = 0, **fields: str) -> None:
         self.sink.say(entries.event(kind, message, self.node, job.guest if job else None, vmid, **fields))
 
+
+def _about_entropy(finding: Finding) -> bool:
+    return finding.cure is not Cure.NONE or finding.hold is not Hold.NONE

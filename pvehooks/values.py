@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import NamedTuple, Union
+from typing import NamedTuple, Protocol, Union
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = Union[str, int]
@@ -74,35 +74,74 @@ class RecordedRng(NamedTuple):
     done: bool
 
 
-class Guest(NamedTuple):
-    """A VM of this node, read and taken apart. `options` are the effective ones, `config` is None when unreadable.
+class Acquaintance(NamedTuple):
+    """How a guest relates to our first look at the cluster: `old`, made before it; `untouched`, there at it and not edited since."""
 
-    `problems` are (rule id, words) of what is wrong with the file as a whole. `ctime` is epoch seconds or None.
-    `cpu_model`/`cpu_flags` are what `cpu` says (flags as '+x'/'-x'), custom models not yet resolved.
+    untouched: bool
+    old: bool
+
+
+class GuestReader(Protocol):
+    """Works out what a config means; each method is asked once, when a rule needs it."""
+
+    def options(self, guest: Guest) -> Options: ...
+    def boot(self, guest: Guest) -> BootOrder: ...
+    def hostpci(self, guest: Guest) -> tuple[HostPci, ...]: ...
+    def rng(self, guest: Guest) -> Properties | None: ...
+    def cpu(self, guest: Guest) -> tuple[str, tuple[str, ...]]: ...
+    def uuid(self, guest: Guest) -> str | None: ...
+    def ctime(self, guest: Guest) -> int | None: ...
+    def acquaintance(self, guest: Guest) -> Acquaintance: ...
+    def recorded_rng(self, guest: Guest) -> RecordedRng | None: ...
+
+
+class Guest:
+    """A VM of this node; `config` is None when it cannot be read. What follows from it is worked out when first asked for.
+
+    `problems` are (rule id, words) of what is wrong with the file as a whole.
+    `options` are as the next start will use them; `boot` is what the firmware may boot from; `hostpci` the passed-through PCI
+    devices without those with `mdev`; `rng` the properties of rng0, pending before live; `cpu` the model ('' for PVE's
+    default) and the flags '+x'/'-x', custom models not resolved; `uuid` that of smbios1; `ctime` that of meta, in epoch
+    seconds; `acquaintance` and `recorded_rng` what we know of it.
     """
 
-    vmid: int
-    node: str
-    name: str
-    config: GuestConfig | None
-    problems: tuple[tuple[str, str], ...]
     options: Options
     boot: BootOrder
     hostpci: tuple[HostPci, ...]
     rng: Properties | None
-    cpu_model: str
-    cpu_flags: tuple[str, ...]
+    cpu: tuple[str, tuple[str, ...]]
     uuid: str | None
     ctime: int | None
-    running: bool
+    acquaintance: Acquaintance
     recorded_rng: RecordedRng | None
-    untouched: bool
-    old: bool
+
+    def __init__(
+        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool, reader: GuestReader
+    ) -> None:
+        self.vmid = vmid
+        self.node = node
+        self.config = config
+        self.problems = problems
+        self.running = running
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> object:
+        """Works out what is asked for the first time; from then on it is an ordinary attribute."""
+        if name not in Guest.__annotations__:
+            raise AttributeError(name)
+        value = getattr(self._reader, name)(self)
+        self.__dict__[name] = value
+        return value
 
     @property
     def digest(self) -> str:
         """The SHA-1 of the config's bytes, '' when it could not be read."""
         return self.config.digest if self.config else ""
+
+    @property
+    def name(self) -> str:
+        """Its name, '' without one."""
+        return str(self.options.get("name", ""))
 
     @property
     def label(self) -> str:

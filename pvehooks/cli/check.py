@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the findings; the status tells whether anything blocks."""
     seen = look.view(options)
-    verdicts = list(seen.verdicts(options.vmid or seen.guest_ids()))
+    verdicts = list(seen.verdicts(seen.guest_ids(options.vmid)))
     if options.json:
         document = {"version": 1, "node": seen.node, "guests": [_guest(verdict) for verdict in verdicts], "node_findings": []}
         print(json.dumps(document, indent=2))
@@ -81,5 +81,5 @@ def _summary(verdicts: list[Verdict], node: str) -> str:
         for severity in (Severity.BLOCK, Severity.WARNING, Severity.INFO)
     ]
     ignored = sum(bool(item.ignored) for item in counted)
-    parts = [f"{count} {name}" for count, name in (*counts, (ignored, "ignored")) if count] or ["nothing found"]
-    return f"{len(verdicts)} VM{'s' if len(verdicts) != 1 else ''} on {node}: {', '.join(parts)}"
+    parts = [f"{count} {name}{'s' if name == 'warning' and count != 1 else ''}" for count, name in (*counts, (ignored, "ignored")) if count]
+    return f"{len(verdicts)} VM{'s' if len(verdicts) != 1 else ''} on {node}: {', '.join(parts) or 'nothing found'}"

@@ -30,8 +30,12 @@ class View(NamedTuple):
         node_facts.require_guest(self.host, self.node, vmid)
         return guest_facts.read(self.host, self.node, vmid, self.around)
 
-    def guest_ids(self) -> list[int]:
-        """All VMs of the node; raises NodeError."""
+    def guest_ids(self, named: list[int]) -> list[int]:
+        """The VMs that were named, or without any, all of the node; raises GuestNotHere, NodeError."""
+        for vmid in named:
+            node_facts.require_guest(self.host, self.node, vmid)
+        if named:
+            return list(dict.fromkeys(named))
         try:
             return node_facts.guest_ids(self.host, self.node)
         except OSError as error:
@@ -41,10 +45,10 @@ class View(NamedTuple):
             ) from error
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
-        """The verdicts on these guests, in this order; raises GuestNotHere."""
+        """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
         node = node_facts.gather(self.host, self.node)
         for vmid in vmids:
-            guest = self.guest(vmid)
+            guest = guest_facts.read(self.host, self.node, vmid, self.around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)
 
 
@@ -66,7 +70,7 @@ def vmid(text: str) -> int:
 
 
 def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
-    """The VMIDs named, or all with --all; raises UsageError for none or both."""
+    """The VMIDs named, or all with --all; raises UsageError for none or both, GuestNotHere."""
     if bool(options.vmid) == bool(options.all):
         raise UsageError("say which guests: VMIDs, or --all for all of this node", hint=f"Example: pvehooks {options.verb} 100")
-    return list(dict.fromkeys(options.vmid)) or seen.guest_ids()
+    return seen.guest_ids(options.vmid)

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the state."""
     seen = look.view(options)
     rng = seen.settings.rng()
-    verdicts = list(seen.verdicts(seen.guest_ids()))
+    verdicts = list(seen.verdicts(seen.guest_ids([])))
     look_at = seen.around.first_look
     lacking = [verdict.guest for verdict in verdicts if verdict.injection.due or verdict.injection.held]
     state = {
@@ -63,6 +63,8 @@ def _entropy(mode: str, lacking: list[str]) -> str:
 
 
 def _pmxcfs(host: Host) -> str:
+    if not host.is_node and not host.exists(f"{pmxcfs.PVE}/.version"):
+        return "not looked for in a tree"
     try:
         return "answers" if pmxcfs.quorate(host) else "has no quorum"
     except pmxcfs.PmxcfsAway:

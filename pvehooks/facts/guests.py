@@ -10,7 +10,7 @@ from pvehooks import firstlook, records
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.text import bootorder, guestconfig, propertystring, sectionconfig
-from pvehooks.values import BootOrder, Guest, GuestConfig, HostPci, Options, Properties, RecordedRng, Unread
+from pvehooks.values import Acquaintance, BootOrder, Guest, HostPci, Options, Properties, RecordedRng, Unread
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
@@ -18,7 +18,6 @@ RUN_DIR = "/run/qemu-server"
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
 _ADDRESS = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?", re.ASCII)
 _RENAME_PAUSES = (0.002, 0.01, 0.05)
-_NO_BOOT = BootOrder((), (), "none")
 
 
 class Surroundings(NamedTuple):
@@ -101,46 +100,76 @@ def read(host: Host, node: str, vmid: int, around: Surroundings) -> Guest:
         raw = read_raw(host, node, vmid)
     except OSError as error:
         why = "vanished while it was looked at" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        return _opaque(node, vmid, around, ("config-unreadable", f"the config {why}"))
+        return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
     return understand(host, node, vmid, raw, around)
 
 
 def understand(host: Host, node: str, vmid: int, raw: bytes, around: Surroundings) -> Guest:
     """The guest whose config holds these bytes."""
     if len(raw) > CONFIG_LIMIT:
-        return _opaque(node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
+        return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
     config = guestconfig.parse(raw, around.cpu_models)
-    options = config.effective()
-    cpu_model, cpu_flags = _cpu(options)
-    identity = _identity(options)
-    look = around.first_look
-    fingerprint = firstlook.fingerprint(config.main, config.pending, config.pending_delete) if look else ""
-    known = look.acquaintance(vmid, identity.ctime, fingerprint) if look else firstlook.STRANGER
-    return Guest(
-        vmid=vmid,
-        node=node,
-        name=str(options.get("name", "")),
-        config=config,
-        problems=problems(raw),
-        options=options,
-        boot=bootorder.devices(options),
-        hostpci=tuple(_hostpci(options, around.mappings)),
-        rng=_property(config.pending if "rng0" in config.pending else config.main, "rng0") or None,
-        cpu_model=cpu_model,
-        cpu_flags=cpu_flags,
-        uuid=identity.uuid,
-        ctime=identity.ctime,
-        running=vmid in around.running,
-        recorded_rng=_recorded(host, vmid, identity, config) if vmid in around.recorded else None,
-        untouched=known.untouched,
-        old=known.old,
-    )
+    return Guest(vmid, node, config, problems(raw), vmid in around.running, _Reader(host, around))
 
 
-def _opaque(node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
-    return Guest(
-        vmid, node, "", None, (problem,), {}, _NO_BOOT, (), None, "", (), None, None, vmid in around.running, None, False, False
-    )
+def _opaque(host: Host, node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
+    return Guest(vmid, node, None, (problem,), vmid in around.running, _Reader(host, around))
+
+
+class _Reader(NamedTuple):
+    """Works out what a config means (values.GuestReader)."""
+
+    host: Host
+    around: Surroundings
+
+    def options(self, guest: Guest) -> Options:
+        return guest.config.effective() if guest.config else {}
+
+    def boot(self, guest: Guest) -> BootOrder:
+        return bootorder.devices(guest.options)
+
+    def hostpci(self, guest: Guest) -> tuple[HostPci, ...]:
+        names = sorted((name for name in guest.options if name.startswith("hostpci")), key=lambda name: int(name[7:] or 0))
+        found = ((name, _property(guest.options, name)) for name in names)
+        return tuple(HostPci(name, _addresses(each, self.around.mappings)) for name, each in found if "mdev" not in each)
+
+    def rng(self, guest: Guest) -> Properties | None:
+        config = guest.config
+        if config is None:
+            return None
+        return _property(config.pending if "rng0" in config.pending else config.main, "rng0") or None
+
+    def cpu(self, guest: Guest) -> tuple[str, tuple[str, ...]]:
+        properties = _property(guest.options, "cpu")
+        flags = str(properties.get("flags", ""))
+        return str(properties.get("cputype", "")), tuple(flag for flag in flags.split(";") if flag)
+
+    def uuid(self, guest: Guest) -> str | None:
+        uuid = _property(guest.options, "smbios1").get("uuid")
+        return str(uuid) if uuid else None
+
+    def ctime(self, guest: Guest) -> int | None:
+        ctime = str(_property(guest.options, "meta").get("ctime", ""))
+        return int(ctime) if ctime.isdecimal() else None
+
+    def acquaintance(self, guest: Guest) -> Acquaintance:
+        look, config = self.around.first_look, guest.config
+        if look is None or config is None:
+            return firstlook.STRANGER
+        fingerprint = firstlook.fingerprint(config.main, config.pending, config.pending_delete)
+        return look.acquaintance(guest.vmid, guest.ctime, fingerprint)
+
+    def recorded_rng(self, guest: Guest) -> RecordedRng | None:
+        config = guest.config
+        if config is None or guest.vmid not in self.around.recorded:
+            return None
+        record = records.read(self.host, guest.vmid, records.Identity(guest.uuid, guest.ctime))
+        if record is None or record.rng0 is None:
+            return None
+        rng0 = record.rng0
+        # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
+        done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
+        return RecordedRng(rng0.value, done)
 
 
 def problems(raw: bytes) -> tuple[tuple[str, str], ...]:
@@ -173,28 +202,6 @@ def _property(options: Options, name: str) -> Properties:
         return {}
 
 
-def _identity(options: Options) -> records.Identity:
-    uuid = _property(options, "smbios1").get("uuid")
-    ctime = str(_property(options, "meta").get("ctime", ""))
-    return records.Identity(str(uuid) if uuid else None, int(ctime) if ctime.isdecimal() else None)
-
-
-def _cpu(options: Options) -> tuple[str, tuple[str, ...]]:
-    properties = _property(options, "cpu")
-    flags = str(properties.get("flags", ""))
-    return str(properties.get("cputype", "")), tuple(flag for flag in flags.split(";") if flag)
-
-
-def _hostpci(options: Options, mappings: Mapping[str, tuple[str, ...]] | Unread) -> list[HostPci]:
-    found = []
-    for name in sorted((name for name in options if name.startswith("hostpci")), key=lambda name: int(name[7:] or 0)):
-        properties = _property(options, name)
-        if "mdev" in properties:
-            continue
-        found.append(HostPci(name, _addresses(properties, mappings)))
-    return found
-
-
 def _addresses(properties: Properties, mappings: Mapping[str, tuple[str, ...]] | Unread) -> tuple[str, ...] | Unread:
     mapping = properties.get("mapping")
     if mapping is None:
@@ -213,13 +220,3 @@ def _addresses(properties: Properties, mappings: Mapping[str, tuple[str, ...]] |
         domain, bus, slot, function = match.groups()
         found.append(f"{domain or '0000'}:{bus}:{slot}".lower() + (f".{function}" if function else ""))
     return tuple(found)
-
-
-def _recorded(host: Host, vmid: int, identity: records.Identity, config: GuestConfig) -> RecordedRng | None:
-    record = records.read(host, vmid, identity)
-    if record is None or record.rng0 is None:
-        return None
-    rng0 = record.rng0
-    # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
-    done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
-    return RecordedRng(rng0.value, done)

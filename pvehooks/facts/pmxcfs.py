@@ -43,7 +43,7 @@ class Listed(NamedTuple):
 
 def _json(host: Host, name: str) -> Mapping[str, object]:
     try:
-        content = json.loads(host.read(f"{PVE}/{name}", limit=8 << 20))
+        content = json.loads(host.read_made(f"{PVE}/{name}", limit=8 << 20))
     except OSError as error:
         raise PmxcfsAway(f"{PVE}/{name}: {error.strerror}", dead=error.errno == errno.ENOTCONN) from error
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pvehooks.values import Finding
@@ -18,6 +18,9 @@ class News(NamedTuple):
 
     appeared: tuple[Finding, ...]
     gone: tuple[tuple[str, str], ...]
+
+
+_NOTHING = News((), ())
 
 
 class Ledger:
@@ -39,9 +42,12 @@ class Ledger:
         rows = {str(vmid): [[*key, checksum] for key, checksum in said.items()] for vmid, said in self._said.items()}
         return json.dumps(rows, separators=(",", ":")).encode()
 
-    def news(self, vmid: int, findings: Iterable[Finding]) -> News:
+    def news(self, vmid: int, findings: Sequence[Finding]) -> News:
         """Notes the guest's findings and returns what is new."""
-        before = self._said.get(vmid, {})
+        before = self._said.get(vmid)
+        if not before and not findings:
+            return _NOTHING
+        before = before or {}
         now = {(finding.rule, finding.subject): finding for finding in findings}
         sums = {key: zlib.crc32(f"{finding.severity.value} {finding.message}".encode("utf-8", "replace")) for key, finding in now.items()}
         appeared = tuple(finding for key, finding in now.items() if before.get(key) != sums[key])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pvehooks.rules.rule import Look, RuleBook
 from pvehooks.values import Finding, Guest, Node, Severity
 
-BOOK = RuleBook()
+BOOK = RuleBook(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)))
 FILE = "config"
 
 

@@ -33,7 +33,7 @@ def has_rdrand(guest: Guest, node: Node) -> bool | Unread:
     """Whether the firmware of the guest will find RDRAND, by its `cpu` option and, for `host`, the node's own CPU."""
     if guest.options.get("arch", "x86_64") != "x86_64":
         return False
-    model, flags = guest.cpu_model or DEFAULT_MODEL, guest.cpu_flags
+    model, flags = guest.cpu[0] or DEFAULT_MODEL, guest.cpu[1]
     if model.startswith("custom-"):
         if isinstance(node.cpu_models, Unread):
             return node.cpu_models

@@ -9,7 +9,7 @@ from pvehooks.rules.cpu import has_rdrand
 from pvehooks.rules.rule import RuleBook, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, Severity, Unread
 
-BOOK = RuleBook()
+BOOK = RuleBook(concerned=lambda guest: guest.uefi or guest.rng is not None)
 GIVE = "Give it an RNG device: pvehooks inject {vmid}"
 NVME_CLASS = 0x0108
 _DISK = re.compile(r"(?:ide|sata|scsi|virtio)\d+", re.ASCII)
@@ -53,8 +53,7 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     Firmware between May and November 2024 may lack network boot even with the device.
     Source: the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM Virtual Machines).
     """
-    networks = boot_networks(guest)
-    if not networks or not lacks_rng(guest):
+    if not lacks_rng(guest) or not (networks := boot_networks(guest)):
         return
     names = ", ".join(networks)
     rdrand = has_rdrand(guest, node)
@@ -63,7 +62,7 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     elif rdrand:
         yield Finding(
             "rng0",
-            f"network boot ({names}) without rng0: works because the CPU model '{guest.cpu_model}' gives the firmware RDRAND",
+            f"network boot ({names}) without rng0: works because the CPU model '{guest.cpu[0]}' gives the firmware RDRAND",
             remedy="None needed; on a node whose CPU lacks RDRAND: pvehooks inject {vmid}",
             severity=Severity.INFO,
             cure=Cure.RNG0_DESPITE_RDRAND,

@@ -8,7 +8,7 @@ from pvehooks.rules.entropy import boot_disks, boot_networks, lacks_rng
 from pvehooks.rules.rule import RuleBook
 from pvehooks.values import Finding, Guest, Hold, Node, Severity
 
-BOOK = RuleBook()
+BOOK = RuleBook(concerned=lacks_rng)
 ASK = "If you want it: pvehooks inject {vmid}"
 
 
@@ -19,7 +19,7 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     Every `qm set` rewrites the whole file; lines and sections that PVE's parser cannot read are gone afterwards.
     Source: qemu-server, parse_vm_config and write_vm_config.
     """
-    if lacks_rng(guest) and guest.config and guest.config.dropped:
+    if guest.config and guest.config.dropped:
         first = guest.config.dropped[0]
         yield Finding("rng0", f"not given an rng0: PVE would lose line {first.line} of the config, {first.text!r} ({first.reason})", hold=Hold.NEVER)
 
@@ -33,7 +33,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: qemu-server, the API's update_vm.
     """
     config = guest.config
-    if not lacks_rng(guest) or config is None or guest.running:
+    if config is None or guest.running:
         return
     waiting = sorted({*config.pending, *config.pending_delete})
     if waiting:
@@ -47,7 +47,7 @@ def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
     Templates never start. Their clones are looked at when they are made.
     Source: the administrator's manual, "Virtual Machine Templates".
     """
-    if lacks_rng(guest) and guest.template:
+    if guest.template:
         yield Finding("rng0", "not given an rng0: it is a template", hold=Hold.NEVER)
 
 
@@ -57,7 +57,7 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
 
     What an administrator removes is not put back.
     """
-    if lacks_rng(guest) and guest.recorded_rng and guest.recorded_rng.done:
+    if guest.recorded_rng and guest.recorded_rng.done:
         yield Finding("rng0", "not given an rng0 again: pvehooks gave it one and it was removed", hold=Hold.UNASKED)
 
 
@@ -69,8 +69,7 @@ def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     in its boot order. Its network boot does not work now; with an rng0 it would come back to life, and a server for
     network installations could overwrite the disks.
     """
-    networks = boot_networks(guest)
-    if not guest.old or not networks or not lacks_rng(guest):
+    if not guest.acquaintance.old or not (networks := boot_networks(guest)):
         return
     order = guest.boot.devices
     disks = boot_disks(guest)
@@ -89,5 +88,5 @@ def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
 
     With `[rng] existing = inject` such guests are treated like all others.
     """
-    if guest.untouched and lacks_rng(guest):
+    if guest.acquaintance.untouched:
         yield Finding("rng0", "not given an rng0 by itself: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING)

@@ -23,18 +23,18 @@ class Rule(NamedTuple):
     explanation: str
     look: Look
 
-    def findings(self, guest: Guest, node: Node) -> Iterator[Finding]:
-        """What the rule has to say of the guest, complete with the rule's id, severity and remedy."""
-        for finding in self.look(guest, node):
-            severity = finding.severity if finding.severity is not Severity.UNSET else self.severity
-            remedy = finding.remedy or self.remedy
-            yield finding._replace(rule=self.id, severity=severity, remedy=remedy.replace("{vmid}", str(guest.vmid)))
+    def complete(self, finding: Finding, vmid: int) -> Finding:
+        """The finding with what it left to its rule: id, severity, remedy."""
+        severity = finding.severity if finding.severity is not Severity.UNSET else self.severity
+        remedy = finding.remedy or self.remedy
+        return finding._replace(rule=self.id, severity=severity, remedy=remedy.replace("{vmid}", str(vmid)))
 
 
 class RuleBook:
-    """The rules of one subject, in the order in which they are written down."""
+    """The rules of one subject, in the order in which they are written down; none of them looks at a guest that is not `concerned`."""
 
-    def __init__(self) -> None:
+    def __init__(self, concerned: Callable[[Guest], bool]) -> None:
+        self.concerned = concerned
         self.rules: list[Rule] = []
 
     def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[Look], Look]:

@@ -1,6 +1,9 @@
-"""From which devices a guest boots, in which order: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-server 9.2)."""
+"""From which devices a guest boots, and in which order.
 
-from collections.abc import Mapping
+Source: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-server 9.2).
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from pvehooks.text.checks import split_list
@@ -13,9 +16,10 @@ _FIRMWARE_DISKS = ("efidisk0", "tpmstate0")
 
 
 class BootOrder(NamedTuple):
-    """`devices` are options of the config (scsi0, net0, hostpci0), the first to be tried first; `missing` those named but not usable.
+    """`devices` are options of the config (scsi0, net0, hostpci0), in the order in which the firmware tries them.
 
-    `source`: "order" (boot: order=...), "legacy" (boot: letters), "default" (no boot line: as the letters cdn), "none" (an empty one).
+    `missing` are those that are named but not there, or that PVE cannot use. `source` is "order" (boot: order=...), "legacy"
+    (boot: letters), "default" (no boot line: as the letters cdn) or "none" (an empty boot line: nothing is bootable).
     """
 
     devices: tuple[str, ...]
@@ -35,14 +39,17 @@ def devices(main: Mapping[str, Value]) -> BootOrder:
         return _from_letters(main, str(boot["legacy"]), "legacy")
     if "order" not in boot:
         return BootOrder((), (), "none")
-    named = split_list(str(boot["order"]))
-    # The last mention of a device gives it its place: PVE numbers them in a hash.
-    ordered = sorted(set(named), key=lambda device: len(named) - named[::-1].index(device))
-    return BootOrder(
-        tuple(device for device in ordered if _is_bootable(main, device)),
-        tuple(device for device in ordered if not _is_bootable(main, device)),
-        "order",
-    )
+    bootable: list[str] = []
+    missing: list[str] = []
+    for device in _by_last_mention(split_list(str(boot["order"]))):
+        (bootable if _is_bootable(main, device) else missing).append(device)
+    return BootOrder(tuple(bootable), tuple(missing), "order")
+
+
+def _by_last_mention(names: Iterable[str]) -> list[str]:
+    """PVE numbers devices and letters in a hash: the last mention gives the place."""
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(places, key=lambda name: places[name])
 
 
 def _is_bootable(main: Mapping[str, Value], device: str) -> bool:
@@ -73,11 +80,9 @@ def _from_letters(main: Mapping[str, Value], letters: str, source: Literal["lega
         "d": cdroms,
         "n": [nic for nic in _NICS if main.get(nic)],
     }
-    # PVE numbers letters in a hash too.
-    ordered = sorted(set(letters), key=lambda letter: len(letters) - letters[::-1].index(letter))
     missing = [bootdisk] if bootdisk and "c" in letters and bootdisk not in disks else []
     return BootOrder(
-        tuple(device for letter in ordered for device in groups.get(letter, ())),
+        tuple(device for letter in _by_last_mention(letters) for device in groups.get(letter, ())),
         tuple(missing),
         source,
     )

@@ -1,4 +1,4 @@
-"""The named formats of PVE::JSONSchema (pve-common) and of qemu-server: is this text one of those?
+"""The named formats of PVE::JSONSchema (pve-common) and of qemu-server.
 
 Each entry of FORMATS has a test and the noun for messages: "is not <noun>". Texts are one line, never None.
 """
@@ -90,12 +90,7 @@ def _has_prefix(text: str, is_address: Callable[[str], bool], bits: int) -> bool
     address, slash, prefix = text.rpartition("/")
     digits = prefix.lstrip("0")
     return (
-        bool(slash)
-        and prefix.isascii()
-        and prefix.isdigit()
-        and 0 < len(digits) <= 3
-        and 7 < int(digits) <= bits
-        and is_address(address)
+        bool(slash) and prefix.isascii() and prefix.isdigit() and 0 < len(digits) <= 3 and 7 < int(digits) <= bits and is_address(address)
     )
 
 
@@ -131,9 +126,7 @@ def _is_hotplug(text: str) -> bool:
 
 def is_startup(text: str) -> bool:
     """`[order=]N,up=SECONDS,down=SECONDS`; PVE takes a lone `0` for no value and refuses it (PVE::JSONSchema)."""
-    return text not in ("", "0") and all(
-        _is_startup_part(part) for part in text.split(",") if part.strip(WHITESPACE)
-    )
+    return text not in ("", "0") and all(_is_startup_part(part) for part in text.split(",") if part.strip(WHITESPACE))
 
 
 def _is_phys_bits(text: str) -> bool:

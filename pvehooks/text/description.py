@@ -6,13 +6,13 @@ from typing import NamedTuple
 _PERL_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """What \\s matches in a decoded string of Perl: not what str.strip() takes off."""
 
-_CHARACTER = re.compile(
+_CHARACTER = (
     rb"[\x00-\x7f]+|[\xc0-\xdf][\x80-\xbf]?|[\xe0-\xef][\x80-\xbf]{0,2}|[\xf0-\xf7][\x80-\xbf]{0,3}"
     rb"|[\xf8-\xfb][\x80-\xbf]{0,4}|[\xfc-\xfd][\x80-\xbf]{0,5}|\xfe[\x80-\xbf]{0,6}|\xff[\x80-\xbf]{0,12}|[\x80-\xbf]"
 )
 """The bytes for which Perl's Encode puts one U+FFFD when they are no character; Python's codec counts them otherwise."""
 
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ESCAPE = rb"%([0-9A-Fa-f]{2})"
 
 
 class Decoded(NamedTuple):
@@ -23,19 +23,26 @@ class Decoded(NamedTuple):
 
 
 def decode(encoded: str) -> Decoded:
-    """The text that PVE reads from `encoded`, a part of a line with its undecodable bytes escaped (surrogateescape)."""
+    """The text that PVE reads from `encoded`, a part of a line with its undecodable bytes escaped (surrogateescape).
+
+    Unlike PVE's it never holds surrogates, which could not be printed: each is U+FFFD.
+    """
     if "%" not in encoded and encoded.isascii():
         return Decoded(encoded, True)
-    raw = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), encoded.encode(errors="surrogateescape"))
+    raw = re.sub(_ESCAPE, lambda match: bytes([int(match[1], 16)]), encoded.encode(errors="surrogateescape"))
     try:
-        return Decoded(raw.decode(errors="surrogatepass"), True)
+        return Decoded(_printable(raw.decode(errors="surrogatepass")), True)
     except UnicodeDecodeError:
-        return Decoded("".join(map(_character, _CHARACTER.findall(raw))), False)
+        return Decoded("".join(map(_character, re.findall(_CHARACTER, raw))), False)
+
+
+def _printable(text: str) -> str:
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _character(raw: bytes) -> str:
     try:
-        return raw.decode(errors="surrogatepass")
+        return _printable(raw.decode(errors="surrogatepass"))
     except UnicodeDecodeError:
         return "\ufffd"
 

@@ -6,9 +6,9 @@ from pvehooks.text.properties import Property, enum, flag, integer, number, stri
 
 _FILE: Mapping[str, Property] = {
     "volume": Property("string", alias="file"),
-    "file": string(format="pve-volume-id-or-qm-path", required=True, default_key=True),
+    "file": string(form="pve-volume-id-or-qm-path", required=True, default_key=True),
 }
-_SIZE = string(format="disk-size")
+_SIZE = string(form="disk-size")
 _IMAGE_FORMAT = enum("raw", "qcow", "qed", "qcow2", "vmdk", "cloop")
 _SPEEDS = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
 _POOLS = ("iops_max", "iops_rd_max", "iops_wr_max")
@@ -29,15 +29,12 @@ _COMMON: Mapping[str, Property] = {
     "aio": enum("native", "threads", "io_uring"),
     "discard": enum("ignore", "on"),
     "detect_zeroes": flag(),
-    "serial": string(format="urlencoded", max_length=60),
+    "serial": string(form="urlencoded", max_length=60),
     "shared": flag(),
     **dict.fromkeys(_SPEEDS + _POOLS, integer()),
     **dict.fromkeys(_MEGABYTES, number()),
     **dict.fromkeys(_BURSTS, integer(1)),
-    **{
-        f"{speed}_length": Property("string", alias=f"{speed}_max_length")
-        for speed in ("bps_rd", "bps_wr", "iops_rd", "iops_wr")
-    },
+    **{f"{speed}_length": Property("string", alias=f"{speed}_max_length") for speed in ("bps_rd", "bps_wr", "iops_rd", "iops_wr")},
 }
 _SSD = {"ssd": flag()}
 _WWN = {"wwn": string(pattern="0x[0-9a-fA-F]{16}", noun="a world wide name")}
@@ -45,7 +42,7 @@ _IOTHREAD = {"iothread": flag()}
 _READ_ONLY = {"ro": flag()}
 
 DRIVE_FORMATS: Mapping[str, Mapping[str, Property]] = {
-    "ide": {**_COMMON, "model": string(format="urlencoded", max_length=120), **_SSD, **_WWN},
+    "ide": {**_COMMON, "model": string(form="urlencoded", max_length=120), **_SSD, **_WWN},
     "sata": {**_COMMON, **_SSD, **_WWN},
     "scsi": {
         **_COMMON,
@@ -75,7 +72,7 @@ DRIVE_FORMATS: Mapping[str, Mapping[str, Property]] = {
     },
     "unused": {
         "volume": Property("string", alias="file"),
-        "file": string(format="pve-volume-id", required=True, default_key=True),
+        "file": string(form="pve-volume-id", required=True, default_key=True),
     },
 }
 """By interface; `cdrom` is an ide disk."""

@@ -10,26 +10,30 @@ from typing import Literal, NamedTuple
 from pvehooks.text.checks import WHITESPACE
 from pvehooks.text.losses import note_losses
 from pvehooks.text.propertystring import Value
-from pvehooks.text.reader import OPTION_LINE, SECTION_LINE, Dropped, Reading
+from pvehooks.text.reader import Dropped, Reading, option_name, section_name
 
 try:
     # hashlib loads OpenSSL, 2 ms of every start of the hookscript; the standard library's random module avoids it likewise.
-    from _sha1 import sha1  # type: ignore[import]
+    from _sha1 import sha1
 except ImportError:  # pragma: no cover
     from hashlib import sha1
 
-__all__ = ["Dropped", "Edit", "EditError", "GuestConfig", "Values", "insert_line", "parse", "remove_line"]
+__all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "Values", "insert_line", "parse", "remove_line"]
 
 Values = Mapping[str, Value]
+EditableSection = Literal["", "PENDING"]
+"""The live part of a config, or its pending changes."""
+
 Edit = Callable[[bytes], bytes]
 """Makes the raw bytes of a config into others; may raise EditError."""
 
 
 class GuestConfig(NamedTuple):
-    """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text (undecodable bytes escaped).
+    """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text.
 
-    `snapshots` and `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete` says whether the delete is forced.
-    `dropped` is what PVE would lose, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
+    Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it. `snapshots` and
+    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete` says whether the delete is forced. `dropped` is
+    what PVE would lose, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
     """
 
     main: Values
@@ -90,7 +94,7 @@ class EditError(ValueError):
     """The config cannot be edited as asked; the message says why."""
 
 
-def insert_line(raw: bytes, option: str, value: str, section: Literal["", "PENDING"] = "") -> bytes:
+def insert_line(raw: bytes, option: str, value: str, section: EditableSection = "") -> bytes:
     """`raw` with one more line, `option: value`, at its sorted place in the live part or in [PENDING], every other byte kept.
 
     A [PENDING] that is not there is made after the live part, as PVE lays it out. The result reads as before plus that option.
@@ -117,11 +121,11 @@ def insert_line(raw: bytes, option: str, value: str, section: Literal["", "PENDI
     return edited
 
 
-def remove_line(raw: bytes, option: str, section: Literal["", "PENDING"] = "") -> bytes:
+def remove_line(raw: bytes, option: str, section: EditableSection = "") -> bytes:
     """`raw` without the line that sets the option: undoes insert_line byte for byte.
 
-    A [PENDING] that holds nothing else goes too, with the blank line before it (also one that was there, empty, before insert_line).
-    Raises EditError when no single line there sets the option.
+    A [PENDING] that holds nothing else goes too, with the blank line before it; so one that was there, empty, before
+    insert_line does not come back. Raises EditError when no single line there sets the option.
     """
     reading = _read(raw)
     place = reading.pending if section else reading.main
@@ -137,7 +141,7 @@ def remove_line(raw: bytes, option: str, section: Literal["", "PENDING"] = "") -
 
 
 def _live_end(lines: list[str]) -> int:
-    return next((index for index, line in enumerate(lines) if SECTION_LINE.fullmatch(line)), len(lines))
+    return next((index for index, line in enumerate(lines) if section_name(line) is not None), len(lines))
 
 
 def _last_text(lines: list[str], start: int, end: int) -> int:
@@ -149,7 +153,7 @@ def _last_text(lines: list[str], start: int, end: int) -> int:
 def _place(lines: list[str], option: str, start: int, end: int) -> int:
     """Where in lines[start:end] PVE, which sorts options by their bytes, would have it; an unsorted part is taken as it is."""
     last = _last_text(lines, start, end)
-    found = [(index, header[1]) for index in range(start, last) if (header := OPTION_LINE.match(lines[index]))]
+    found = [(index, name) for index in range(start, last) if (name := option_name(lines[index]))]
     return next((index for index, other in found if other > option), found[-1][0] + 1 if found else last)
 
 
@@ -158,8 +162,7 @@ def _differs_only_by(option: str, section: str, before: GuestConfig, after: Gues
     if option not in here:
         return False
     added = {option: here[option]}
+    same = before._replace(digest=after.digest, dropped=after.dropped)
     if section:
-        expected = before._replace(pending={**before.pending, **added})
-    else:
-        expected = before._replace(main={**before.main, **added})
-    return after == expected._replace(digest=after.digest, dropped=after.dropped)
+        return after == same._replace(pending={**before.pending, **added})
+    return after == same._replace(main={**before.main, **added})

@@ -1,4 +1,4 @@
-"""What PVE reads from a config but leaves out, or changes, when it writes the config again (write_vm_config in PVE/QemuServer.pm)."""
+"""What PVE reads from a config but leaves out, or changes, when it writes it again: write_vm_config in PVE/QemuServer.pm."""
 
 from pvehooks.text.reader import Dropped, Reading, Section
 from pvehooks.text.volumes import drives, is_cloudinit
@@ -13,7 +13,7 @@ def note_losses(reading: Reading) -> None:
         _note(reading, reading.main, "snapstate", "PVE removes 'snapstate' outside snapshots")
     if "smp" in main:
         _note_smp(reading)
-    if "unused0" in main or any(option.startswith("unused") for option in main):
+    if "\nunused" in reading.text or reading.text.startswith("unused"):
         _note_unused(reading)
     for section in (reading.main, reading.pending, *reading.snapshots.values(), *reading.specials.values()):
         if section is not None and section.values.get("description") == "0":

@@ -32,9 +32,7 @@ def flag(*, required: bool = False, default_key: bool = False) -> Property:
     return Property("boolean", required, default_key)
 
 
-def integer(
-    minimum: float | None = None, maximum: float | None = None, *, required: bool = False, default_key: bool = False
-) -> Property:
+def integer(minimum: float | None = None, maximum: float | None = None, *, required: bool = False, default_key: bool = False) -> Property:
     """A whole number within limits."""
     return Property("integer", required, default_key, minimum=minimum, maximum=maximum)
 
@@ -55,9 +53,9 @@ def string(
     default_key: bool = False,
     pattern: str = "",
     noun: str = "",
-    format: str = "",
+    form: str = "",
     max_length: int | None = None,
     requires: str = "",
 ) -> Property:
     """A text with a pattern or a named format, or any text."""
-    return Property("string", required, default_key, (), pattern, noun, format, max_length=max_length, requires=requires)
+    return Property("string", required, default_key, (), pattern, noun, form, max_length=max_length, requires=requires)

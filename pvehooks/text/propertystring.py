@@ -16,20 +16,30 @@ class PropertyError(ValueError):
     """The text is not a property string of that format; the message says what is wrong with it."""
 
 
-class _Field(NamedTuple):
-    name: str
-    key_alias: str
-    is_boolean: bool
-
-
 class _Format(NamedTuple):
-    fields: Mapping[str, _Field]
+    """A format made ready. `names` resolves aliases; `parts` remembers what short parts (`firewall=1`) came out as."""
+
+    names: Mapping[str, str]
+    key_aliases: Mapping[str, str]
+    booleans: frozenset[str]
+    checks: Mapping[str, Check]
     default_key: str
     required: tuple[str, ...]
     requires: tuple[tuple[str, str], ...]
-    checks: Mapping[str, Check]
+    parts: dict[str, "_Part"]
 
 
+class _Part(NamedTuple):
+    """`name` is '' for a blank part, `key` what was written (the name of an alias)."""
+
+    name: str
+    key: str
+    value: Value
+    is_bare: bool
+
+
+_PARTS_KEPT = 512
+_PART_LENGTH = 22
 _BOOLEANS = {"1": 1, "on": 1, "yes": 1, "true": 1, "0": 0, "off": 0, "no": 0, "false": 0}
 _formats: dict[str, _Format] = {}
 
@@ -67,11 +77,33 @@ def parse_format(name: str, text: str) -> dict[str, Value]:
     form = _formats.get(name)
     if form is None:
         form = _formats[name] = _compile(PROPERTY_STRINGS[name])
-    values = _split(form, text)
-    for key, value in values.items():
-        problem = form.checks[key](value)
-        if problem:
-            raise PropertyError(f"{key} {problem}")
+    values: dict[str, Value] = {}
+    default_seen = False
+    for written in text.split(","):
+        part = form.parts.get(written) or _read_part(form, written)
+        key, given, value, is_bare = part
+        if is_bare:
+            if not key:
+                continue
+            # "0" is false to the Perl code that asks whether there is a value already: it is overwritten.
+            if default_seen or values.get(key) not in (None, "0", 0):
+                raise PropertyError(f"{key} is given twice")
+            default_seen = True
+        elif key in values:
+            raise PropertyError(f"{key} is given twice")
+        if given in form.key_aliases:
+            alias = form.key_aliases[given]
+            if alias in values:
+                raise PropertyError(f"{alias} is given twice")
+            values[alias] = given
+        values[key] = value
+    _check_whole(name, form, values)
+    return values
+
+
+def _check_whole(name: str, form: _Format, values: Mapping[str, Value]) -> None:
+    if values.get(form.default_key) in ("0", 0):
+        _check_value(form, form.default_key, values[form.default_key])
     for key in form.required:
         if key not in values:
             raise PropertyError(f"{key} is missing")
@@ -80,81 +112,78 @@ def parse_format(name: str, text: str) -> dict[str, Value]:
             raise PropertyError(f"{key} needs {other}")
     if name == "cpu":
         _check_vm_cpu(values)
-    return values
 
 
-def _split(form: _Format, text: str) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    default_seen = False
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            if not part.strip(checks.WHITESPACE):
-                continue
-            if not form.default_key:
-                raise PropertyError(f"{quoted(part)} has no key")
-            if default_seen or values.get(form.default_key) not in (None, "0", 0):
-                raise PropertyError(f"{form.default_key} is given twice")
-            default_seen = True
-            key, value = form.default_key, part
-            values.pop(key, None)
-        elif not key or not value:
-            raise PropertyError(f"{quoted(part)} has no {'value' if key else 'key'}")
-        field = form.fields.get(key)
-        if field is None:
-            raise PropertyError(f"unknown property '{key}'")
-        if field.key_alias:
-            if field.key_alias in values:
-                raise PropertyError(f"{field.key_alias} is given twice")
-            values[field.key_alias] = key
-        if field.name in values:
-            raise PropertyError(f"{field.name} is given twice")
-        switch = boolean(value) if field.is_boolean else None
-        values[field.name] = value if switch is None else switch
-    return values
+def _read_part(form: _Format, written: str) -> _Part:
+    key, equals, value = written.partition("=")
+    if not equals:
+        if not written.strip(checks.WHITESPACE):
+            return _Part("", "", "", True)
+        if not form.default_key:
+            raise PropertyError(f"{quoted(written)} has no key")
+        key, value = form.default_key, written
+    elif not key or not value:
+        raise PropertyError(f"{quoted(written)} has no {'value' if key else 'key'}")
+    name = form.names.get(key)
+    if name is None:
+        raise PropertyError(f"unknown property {quoted(key)}")
+    switch = boolean(value) if name in form.booleans else None
+    part = _Part(name, key, value if switch is None else switch, not equals)
+    if name != form.default_key or value != "0":
+        _check_value(form, name, part.value)
+    if len(written) <= _PART_LENGTH:
+        if len(form.parts) >= _PARTS_KEPT:
+            form.parts.clear()
+        form.parts[written] = part
+    return part
+
+
+def _check_value(form: _Format, name: str, value: Value) -> None:
+    problem = form.checks[name](value)
+    if problem:
+        raise PropertyError(f"{name} {problem}")
 
 
 def _compile(properties: Mapping[str, Property]) -> _Format:
-    fields = {}
-    for key, property in properties.items():
-        name = property.alias or key
-        fields[key] = _Field(name, property.key_alias, properties[name].type == "boolean")
-    real = {key: property for key, property in properties.items() if not property.alias}
+    real = {key: declared for key, declared in properties.items() if not declared.alias}
     return _Format(
-        fields,
-        next((key for key, property in real.items() if property.default_key), ""),
-        tuple(key for key, property in real.items() if property.required),
-        tuple((key, property.requires) for key, property in real.items() if property.requires),
-        {key: checker(property) for key, property in real.items()},
+        {key: declared.alias or key for key, declared in properties.items()},
+        {key: declared.key_alias for key, declared in properties.items() if declared.key_alias},
+        frozenset(key for key, declared in real.items() if declared.type == "boolean"),
+        {key: checker(declared) for key, declared in real.items()},
+        next((key for key, declared in real.items() if declared.default_key), ""),
+        tuple(key for key, declared in real.items() if declared.required),
+        tuple((key, declared.requires) for key, declared in real.items() if declared.requires),
+        {},
     )
 
 
-def checker(property: Property) -> Check:
+def checker(declared: Property) -> Check:
     """The test of one value against its schema, as check_prop in PVE::JSONSchema does it."""
-    if property.type == "boolean":
+    if declared.type == "boolean":
         return _check_boolean
-    if property.type == "string":
-        return _check_string(property)
-    return _check_number(property)
+    if declared.type == "string":
+        return _check_string(declared)
+    return _check_number(declared)
 
 
 def _check_boolean(value: Value) -> str:
     return "" if value in (0, 1, "0", "1") else f"is not a boolean: {quoted(value)}"
 
 
-def _check_string(property: Property) -> Check:
-    enum = frozenset(property.enum)
-    accepts, noun = checks.FORMATS[property.format] if property.format else (None, property.noun)
-    if property.pattern:
-        accepts = checks.whole(property.pattern)
-    max_length = property.max_length
+def _check_string(declared: Property) -> Check:
+    enum = frozenset(declared.enum)
+    accepts, noun = checks.FORMATS[declared.format] if declared.format else (None, declared.noun)
+    if declared.pattern:
+        accepts = checks.whole(declared.pattern)
+    max_length = declared.max_length
 
     def check(value: Value) -> str:
         text = str(value)
         if accepts is not None and not accepts(text):
             return f"is not {noun}: {quoted(text)}"
         if enum and text not in enum:
-            return f"is not one of {', '.join(property.enum)}: {quoted(text)}"
+            return f"is not one of {', '.join(declared.enum)}: {quoted(text)}"
         if max_length is not None and len(text.encode(errors="surrogateescape")) > max_length:
             return f"is longer than {max_length} bytes"
         return ""
@@ -162,11 +191,9 @@ def _check_string(property: Property) -> Check:
     return check
 
 
-def _check_number(property: Property) -> Check:
-    accepts, noun = (
-        (checks.is_integer, "an integer") if property.type == "integer" else (checks.is_number, "a number")
-    )
-    minimum, maximum = property.minimum, property.maximum
+def _check_number(declared: Property) -> Check:
+    accepts, noun = (checks.is_integer, "an integer") if declared.type == "integer" else (checks.is_number, "a number")
+    minimum, maximum = declared.minimum, declared.maximum
 
     def check(value: Value) -> str:
         text = str(value)

@@ -4,21 +4,17 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from pvehooks.text.checks import WHITESPACE
+from pvehooks.text.checks import WHITESPACE, whole
 from pvehooks.text.cpumodels import CPU_MODELS
 from pvehooks.text.description import decode, strip_end
 from pvehooks.text.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
 from pvehooks.text.propertystring import Value, parse, quoted
 
-SECTION_LINE = re.compile(r"\[([^\]]*)\]\s*", re.ASCII)
-OPTION_LINE = re.compile(r"([a-z][a-z_\-]*\d*):", re.ASCII)
-_SNAPSHOT_NAME = re.compile(r"[a-z][a-z0-9_\-]+", re.ASCII | re.IGNORECASE)
-_SPECIAL_NAME = re.compile(r"(?i:special):(cloudinit|fleecing)", re.ASCII)
-_SNAPSTATE = re.compile(r"snapstate:\s*(prepare|delete)\s*\Z", re.ASCII)
+_is_option_name = whole(r"[a-z][a-z_\-]*\d*")
+_is_snapshot_name = whole(r"(?i:[a-z][a-z0-9_\-]+)")
+_SNAPSTATE = r"snapstate:\s*(prepare|delete)\s*\Z"
 
-_FAST_CHECKS = {
-    option: check for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")
-}
+_FAST_CHECKS = {option: check for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")}
 _CHANGES = "value of '{}' changes when PVE writes and reads it again"
 _NO_CHECKS: Mapping[str, Check] = {}
 
@@ -34,6 +30,20 @@ class Dropped(NamedTuple):
     section: str
     text: str
     reason: str
+
+
+def section_name(line: str) -> str | None:
+    """What stands between the brackets of a line that begins a section, None for another line."""
+    if line[:1] != "[":
+        return None
+    name, bracket, rest = line[1:].partition("]")
+    return name if bracket and not rest.strip(WHITESPACE) else None
+
+
+def option_name(line: str) -> str:
+    """What stands before the colon of a line that can set an option, '' for another line."""
+    name, colon, _ = line.partition(":")
+    return name if colon and _is_option_name(name) else ""
 
 
 class Section:
@@ -68,6 +78,7 @@ class Reading:
     """A config read line by line. After read() everything PVE takes from it is in the sections, the rest in `dropped` by line."""
 
     def __init__(self, text: str, cpu_models: Collection[str] = ()) -> None:
+        self.text = text
         self.lines = text.split("\n")
         self.main = Section("main", "", 1)
         self.pending: Section | None = None
@@ -76,7 +87,7 @@ class Reading:
         self.dropped: dict[int, Dropped] = {}
         self._section = self.main
         self._cpu_models = cpu_models
-        self._description: str | None = None
+        self._description: list[str] = []
         self._unusual = "\r" in text or "snapstate:" in text
 
     def read(self) -> "Reading":
@@ -114,9 +125,9 @@ class Reading:
         bare = line.strip(WHITESPACE)
         if not bare:
             return
-        header = SECTION_LINE.fullmatch(line)
-        if header:
-            self._open(number, header[1])
+        name = section_name(line)
+        if name is not None:
+            self._open(number, name)
         elif self._section.kind == "unknown":
             self._drop(number, f"unknown section [{self._section.name}]")
         elif line[0] == "#":
@@ -127,18 +138,17 @@ class Reading:
             self._read_option(number, line)
 
     def _read_option(self, number: int, line: str) -> None:
-        snapstate = _SNAPSTATE.search(line)
+        snapstate = re.search(_SNAPSTATE, line, re.ASCII) if self._unusual else None
         if snapstate:
             if snapstate.start():
                 self._drop(number, "PVE takes this for a 'snapstate' line")
             self._set(number, "snapstate", snapstate[1])
             return
-        header = OPTION_LINE.match(line)
-        text = line[header.end() :] if header else ""
-        if header is None or not text:
+        option = option_name(line)
+        text = line[len(option) + 1 :]
+        if not option or not text:
             self._drop(number, "not a config line")
             return
-        option = header[1]
         value = text.strip(WHITESPACE)
         if option == "delete" and value and self._section.kind != "pending":
             self._drop(number, "'delete' is only allowed in [PENDING]")
@@ -189,15 +199,15 @@ class Reading:
 
     def _describe(self, number: int, encoded: str, end: str) -> None:
         text, intact = decode(encoded)
-        self._description = (self._description or "") + text + end
+        self._description.append(text + end)
         self._section.at["description"] = number
         if not intact:
             self._drop(number, "bytes that are not UTF-8 in the description: PVE replaces them")
 
     def _finish_description(self) -> None:
-        if self._description is not None:
-            self._section.values["description"] = strip_end(self._description)
-        self._description = None
+        if self._description:
+            self._section.values["description"] = strip_end("".join(self._description))
+            self._description = []
 
     def _open(self, number: int, name: str) -> None:
         self._finish_description()
@@ -205,10 +215,10 @@ class Reading:
         if name.upper() == "PENDING" and name.isascii():
             former, self.pending = self.pending, Section("pending", "PENDING", number)
             self._section = self.pending
-        elif special := _SPECIAL_NAME.fullmatch(name):
-            former = self.specials.get(special[1])
-            self._section = self.specials[special[1]] = Section("special", special[1], number)
-        elif _SNAPSHOT_NAME.fullmatch(name):
+        elif name[:8].lower() == "special:" and name[8:] in ("cloudinit", "fleecing"):
+            former = self.specials.get(name[8:])
+            self._section = self.specials[name[8:]] = Section("special", name[8:], number)
+        elif _is_snapshot_name(name):
             former = self.snapshots.get(name)
             self._section = self.snapshots[name] = Section("snapshot", name, number)
         else:

@@ -1,7 +1,7 @@
 """The options of a VM config and the property strings among them, as qemu-server 9.2 declares them.
 
-Sources: PVE/QemuServer.pm ($confdesc and the formats beside it) and PVE/QemuServer/{Agent,CPUConfig,Drive,Machine,Memory,MetaInfo,
-Network,PCI,RNG,USB,Virtiofs}.pm. Defaults are left out: a value that is not written is not there.
+Sources: PVE/QemuServer.pm ($confdesc and the formats beside it) and PVE/QemuServer/{Agent,CPUConfig,CPUFlags,Machine,Memory,
+MetaInfo,Network,PCI,RNG,USB,Virtiofs}.pm. Defaults are left out: a value that is not written is not there.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ Properties = Mapping[str, Property]
 class Option(NamedTuple):
     """An option of a VM config. `format` names one of PROPERTY_STRINGS or of checks.FORMATS; '' means any text of that type.
 
-    Enumerations and patterns of plain options are not here because PVE's reader does not check them (check_type in QemuServer.pm).
+    Enumerations, patterns and limits of plain options are left out: PVE's reader does not check them (check_type in
+    QemuServer.pm).
     """
 
     type: Literal["boolean", "integer", "number", "string"]
@@ -30,7 +31,7 @@ _ID_PAIR = "[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}"
 _PCI_ID = string(pattern="0x[0-9a-fA-F]{4}", noun="an ID like 0x10de")
 _CPU_FLAG = r"[+-][a-zA-Z0-9\-_.]+"
 _BASE64 = string(pattern="[A-Za-z0-9+/]+={0,2}", noun="base64")
-_MAPPING = string(format="pve-configid")
+_MAPPING = string(form="pve-configid")
 
 NIC_MODELS = (
     "e1000",
@@ -83,10 +84,10 @@ _HOSTPCI: Properties = {
 }
 
 _NET: Properties = {
-    "macaddr": string(format="mac-addr"),
+    "macaddr": string(form="mac-addr"),
     "model": enum(*NIC_MODELS, required=True, default_key=True),
     **{model: Property("string", alias="macaddr", key_alias="model") for model in NIC_MODELS},
-    "bridge": string(format="pve-bridge-id"),
+    "bridge": string(form="pve-bridge-id"),
     "queues": integer(0, 64),
     "rate": number(0),
     "tag": integer(1, 4094),
@@ -104,7 +105,7 @@ _CPU: Properties = {
     "hv-vendor-id": string(pattern="[a-zA-Z0-9]{1,12}", noun="a vendor ID of 1 to 12 letters and digits"),
     "flags": string(pattern=f"{_CPU_FLAG}(?:;{_CPU_FLAG})*", noun="a list of CPU flags (+FLAG;-FLAG)"),
     "guest-phys-bits": integer(32, 64),
-    "phys-bits": string(format="pve-phys-bits"),
+    "phys-bits": string(form="pve-phys-bits"),
     "level": integer(0, 2**32 - 1),
 }
 
@@ -156,9 +157,9 @@ _SMALL_FORMATS: Mapping[str, Properties] = {
     },
     "boot": {
         "legacy": string(default_key=True, pattern="[acdn]{1,4}", noun="1 to 4 of the letters a, c, d, n"),
-        "order": string(format="pve-qm-bootdev-list"),
+        "order": string(form="pve-qm-bootdev-list"),
     },
-    "cicustom": {key: string(format="pve-volume-id") for key in ("meta", "network", "user", "vendor")},
+    "cicustom": {key: string(form="pve-volume-id") for key in ("meta", "network", "user", "vendor")},
     "intel-tdx": {
         "type": enum("tdx", required=True, default_key=True),
         "attestation": flag(required=True),
@@ -166,10 +167,10 @@ _SMALL_FORMATS: Mapping[str, Properties] = {
         "vsock-port": integer(0),
     },
     "ipconfig": {
-        "ip": string(format="pve-ipv4-config"),
-        "gw": string(format="ipv4", requires="ip"),
-        "ip6": string(format="pve-ipv6-config"),
-        "gw6": string(format="ipv6", requires="ip6"),
+        "ip": string(form="pve-ipv4-config"),
+        "gw": string(form="ipv4", requires="ip"),
+        "ip6": string(form="pve-ipv6-config"),
+        "gw6": string(form="ipv6", requires="ip6"),
     },
     "ivshmem": {
         "size": integer(1, required=True),
@@ -210,7 +211,7 @@ _SMALL_FORMATS: Mapping[str, Properties] = {
         "clipboard": enum("vnc"),
     },
     "virtiofs": {
-        "dirid": string(format="pve-configid", required=True, default_key=True),
+        "dirid": string(form="pve-configid", required=True, default_key=True),
         "cache": enum("auto", "always", "metadata", "never"),
         "direct-io": flag(),
         "expose-xattr": flag(),
@@ -226,24 +227,22 @@ _FULL_PCI_ADDRESS = r"[a-f0-9]{4,}:[a-f0-9]{2}:[a-f0-9]{2}(?:.[a-f0-9])?"
 _MAP_ID = string(pattern=_ID_PAIR, noun="a pair VENDOR:DEVICE", required=True)
 _MAP_FORMATS: Mapping[str, Properties] = {
     "pci-map": {
-        "node": string(format="pve-node", required=True),
+        "node": string(form="pve-node", required=True),
         "id": _MAP_ID,
         "subsystem-id": _MAP_ID._replace(required=False),
-        "path": string(
-            pattern=f"(?:{_FULL_PCI_ADDRESS};)*{_FULL_PCI_ADDRESS}", noun="a list of PCI addresses", required=True
-        ),
+        "path": string(pattern=f"(?:{_FULL_PCI_ADDRESS};)*{_FULL_PCI_ADDRESS}", noun="a list of PCI addresses", required=True),
         "iommugroup": integer(),
         "description": string(max_length=4096),
     },
     "usb-map": {
-        "node": string(format="pve-node", required=True),
+        "node": string(form="pve-node", required=True),
         "id": _MAP_ID,
         "path": string(pattern=r"\d+-\d+(?:\.\d+)*", noun="a USB port"),
         "description": string(max_length=4096),
     },
     "dir-map": {
-        "node": string(format="pve-node", required=True),
-        "path": string(format="pve-storage-path-in-property-string", required=True),
+        "node": string(form="pve-node", required=True),
+        "path": string(form="pve-storage-path-in-property-string", required=True),
     },
 }
 
@@ -257,11 +256,9 @@ PROPERTY_STRINGS: Mapping[str, Properties] = {
     **_MAP_FORMATS,
     **DRIVE_FORMATS,
 }
-"""Every property string by the name of its format; `pci-map`, `usb-map`, `dir-map` are those of /etc/pve/mapping (pve-guest-common)."""
+"""Every property string by the name of its format; the *-map are those of /etc/pve/mapping (pve-guest-common)."""
 
-_BOOLEANS = (
-    "acpi allow-ksm autostart ciupgrade freeze keephugepages kvm localtime numa onboot protection reboot tablet tdf template"
-)
+_BOOLEANS = "acpi allow-ksm autostart ciupgrade freeze keephugepages kvm localtime numa onboot protection reboot tablet tdf template"
 _INTEGERS = "balloon cores cpuunits migrate_speed shares smp snaptime sockets vcpus"
 _NUMBERS = "cpulimit migrate_downtime"
 _TEXTS = (

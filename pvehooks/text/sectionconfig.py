@@ -75,8 +75,8 @@ _MAPPINGS = {
 _CPU_MODELS = _Kind(
     _TYPED_HEADER,
     "cpu-model",
-    lambda name: True,
-    {key: property for key, property in PROPERTY_STRINGS["cpu"].items() if key != "cputype"},
+    lambda _: True,
+    {key: declared for key, declared in PROPERTY_STRINGS["cpu"].items() if key != "cputype"},
 )
 _STORAGES = _Kind(_TYPED_HEADER, "", _is_storage, None)
 _LOCAL = Section(
@@ -94,7 +94,7 @@ def parse_mapping(raw: bytes, kind: Literal["pci", "usb", "dir"] = "pci") -> Sec
 
 
 def parse_cpu_models(raw: bytes) -> SectionConfig:
-    """/etc/pve/virtual-guest/cpu-models.conf: `cpu-model: NAME`, used in VM configs as custom-NAME (PVE/QemuServer/CPUConfig.pm)."""
+    """/etc/pve/virtual-guest/cpu-models.conf: `cpu-model: NAME`, in VM configs custom-NAME (PVE/QemuServer/CPUConfig.pm)."""
     return _parse(raw, _CPU_MODELS)
 
 
@@ -122,9 +122,9 @@ def parse_storages(raw: bytes) -> SectionConfig:
 class _Open:
     """A section while it is read; `kept` is False where PVE skips it."""
 
-    def __init__(self, name: str, type: str, line: int, kept: bool) -> None:
+    def __init__(self, name: str, kind: str, line: int, kept: bool) -> None:
         self.name = name
-        self.type = type
+        self.type = kind
         self.line = line
         self.kept = kept
         self.options: dict[str, str] = {}
@@ -181,12 +181,12 @@ def _read_option(section: _Open, kind: _Kind, line: str) -> str:
     if key in section.options:
         return f"'{key}' is given twice"
     if kind.properties is not None:
-        property = kind.properties.get(key)
-        if property is None:
+        declared = kind.properties.get(key)
+        if declared is None:
             return f"unknown option '{key}'"
-        if value is None and property.type != "boolean":
+        if value is None and declared.type != "boolean":
             return f"'{key}' has no value"
-        problem = checker(property)(value if value is not None else 1)
+        problem = checker(declared)(value if value is not None else 1)
         if problem:
             return f"{key} {problem}"
     if value is not None and "\r" in value:

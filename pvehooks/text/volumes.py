@@ -15,7 +15,7 @@ DRIVES = (
 )
 """The options that hold a disk in use, in the order in which PVE goes through them."""
 
-_CLOUDINIT = re.compile(r"[:/](?:vm-[0-9]+-)?cloudinit(?:\.(?:raw|qcow|qcow2|qed|vmdk|cloop))?\Z")
+_CLOUDINIT = r"[:/](?:vm-[0-9]+-)?cloudinit(?:\.(?:raw|qcow|qcow2|qed|vmdk|cloop))?\Z"
 _NEEDED = (
     ("mbps_max", "mbps"),
     ("mbps_rd_max", "mbps_rd"),
@@ -71,4 +71,4 @@ def is_cdrom(parts: Drive) -> bool:
 
 def is_cloudinit(parts: Drive) -> bool:
     """A drive with generated cloud-init data."""
-    return _CLOUDINIT.search(str(parts.get("file", ""))) is not None
+    return re.search(_CLOUDINIT, str(parts.get("file", ""))) is not None

@@ -1,0 +1,143 @@
+"""Writing by ourselves, reading back, backups."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pvehooks import firstlook, settings
+from pvehooks.actions import backups, rng, writer
+from pvehooks.actions.qm import Outcome
+from pvehooks.errors import ActionFailed
+from pvehooks.facts import guests
+from pvehooks.host import Host
+from pvehooks.text import guestconfig
+from pvehooks.values import Guest
+from tests.beds.tree import make_fake_tree
+from tests.daemon.bed import RNG0, uefi
+
+CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
+VALUE = RNG0.removeprefix("rng0: ").strip()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(str(make_fake_tree(tmp_path, {CONFIG: uefi()})))
+
+
+def guest_of(host: Host) -> Guest:
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host)))
+
+
+def inject(host: Host, guest: Guest) -> rng.Result:
+    return rng.inject(host, guest, settings.load(host).rng(100))
+
+
+def text(host: Host) -> str:
+    return Path(host.root, CONFIG).read_text()
+
+
+def test_one_line_and_nothing_else(host: Host) -> None:
+    os.chmod(Path(host.root, CONFIG), 0o600)
+    assert inject(host, guest_of(host)).done
+    assert text(host).replace(RNG0, "") == uefi()
+    assert Path(host.root, CONFIG).stat().st_mode & 0o777 == 0o600
+    assert os.listdir(Path(host.root, CONFIG).parent) == ["100.conf"]
+
+
+def test_changed_before_and_under_the_lock(host: Host) -> None:
+    guest = guest_of(host)
+    Path(host.root, CONFIG).write_text(uefi("other"))
+    assert inject(host, guest).outcome is Outcome.CHANGED
+    assert writer.FileWriter(host).set(guest, "rng0", VALUE).outcome is Outcome.CHANGED
+    assert text(host) == uefi("other")
+
+
+def test_locked_by_the_config(host: Host) -> None:
+    Path(host.root, CONFIG).write_text(uefi(more="lock: migrate\n"))
+    result = inject(host, guest_of(host))
+    assert (result.outcome, result.words) == (Outcome.LOCKED, "VM is locked (migrate)")
+
+
+def test_locked_by_another_process(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is PVE's: an flock on /var/lock/qemu-server/lock-VMID.conf below the root."""
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 0.2)
+    lock = Path(host.root, "var/lock/qemu-server/lock-100.conf")
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert inject(host, guest_of(host)).outcome is Outcome.LOCKED
+    assert inject(host, guest_of(host)).done
+
+
+def test_waits_for_the_lock(host: Host) -> None:
+    lock = Path(host.root, "var/lock/qemu-server/lock-100.conf")
+    lock.parent.mkdir(parents=True)
+    stream = lock.open("w")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    threading.Timer(0.3, stream.close).start()
+    assert inject(host, guest_of(host)).done
+
+
+def test_gone(host: Host) -> None:
+    guest = guest_of(host)
+    Path(host.root, CONFIG).unlink()
+    assert inject(host, guest).outcome is Outcome.GONE
+
+
+def test_no_backup_no_write(host: Host) -> None:
+    make_fake_tree(host.root, {"var/lib/pvehooks": "a file where a directory should be\n"})
+    result = inject(host, guest_of(host))
+    assert result.outcome is Outcome.BROKEN
+    assert "could not be backed up" in result.words
+    assert text(host) == uefi()
+
+
+def test_the_last_twenty_backups_are_kept(host: Host) -> None:
+    for number in range(25):
+        kept = backups.save(host, 100, f"number: {number}\n".encode())
+        os.utime(host.locate(kept.path), (number, number))
+    backups.save(host, 101, b"another guest\n")
+    contents = [host.read(each.path) for each in backups.of_guest(host, 100)]
+    assert len(contents) == backups.KEPT
+    assert b"number: 24\n" in contents
+    assert b"number: 4\n" not in contents
+    assert len(backups.of_guest(host, 101)) == 1
+
+
+class Meddler(writer.FileWriter):
+    """Writes the rng0, and something else with it."""
+
+    def set(self, guest: Guest, option: str, value: str) -> writer.Answer:
+        answer = super().set(guest, option, value)
+        path = Path(self.host.root, CONFIG)
+        path.write_text(path.read_text().replace("memory: 2048", "memory: 4096"))
+        return answer
+
+
+def test_something_else_changed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rng, "writer", lambda host, settings: Meddler(host))
+    with pytest.raises(ActionFailed, match=r"VM 100 \(web\): rng0 was written, but something else changed with it: memory") as caught:
+        inject(host, guest_of(host))
+    assert "pvehooks backups 100 --diff" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ("memory: 512\n", "memory: 512\nrng0: /dev/urandom\n", []),
+        ("memory: 512\n", "memory: 1024\n", ["memory"]),
+        ("# a  \nmemory: 512\n", "# a\nmemory: 512\n", []),
+        ("memory: 512\n\n[PENDING]\nmemory: 1024\n", "memory: 512\n", ["[PENDING] memory"]),
+        ("memory: 512\n\n[PENDING]\ndelete: cores\n", "memory: 512\n", ["[PENDING] delete cores"]),
+        ("memory: 512\n\n[s1]\nmemory: 1024\n", "memory: 512\n", ["[s1] memory"]),
+        ("memory: 512\n\n[s1]\nrng0: /dev/urandom\n", "memory: 512\n\n[s1]\nmemory: 512\n", ["[s1] memory", "[s1] rng0"]),
+        ("memory: 512\n\n[special:cloudinit]\nname: a\n", "memory: 512\n\n[special:cloudinit]\nname: b\n", ["[special:cloudinit] name"]),
+    ],
+)
+def test_differences(before: str, after: str, found: list[str]) -> None:
+    assert rng.differences(guestconfig.parse(before.encode()), guestconfig.parse(after.encode())) == found

@@ -1,0 +1,161 @@
+"""Figures of the daemon beside their references; run by scripts/bench, never by the tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pvehooks import judge, rounds
+from pvehooks.facts import node
+from pvehooks.host import Host
+from pvehooks.report.entries import Entry
+from pvehooks.report.sink import Lines
+from tests.bench.figures import Figure
+from tests.beds.pmxcfs import Pmxcfs
+from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
+
+SCANNED = 5000
+WATCHED = 1000
+BURST, BURST_SECONDS = 1000, 10.0
+IDLE_SECONDS = 30.0
+
+
+class Silence(Lines):
+    """A sink that says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def say(self, entry: Entry) -> None:
+        """Nothing."""
+
+
+def _guests(count: int) -> dict[str, str | bytes]:
+    """Configs of every kind: UEFI with and without rng0, SeaBIOS, with passthrough, with a snapshot."""
+    more = ("rng0: source=/dev/urandom\n", "", "hostpci0: 0000:01:00.0,pcie=1\n", "\n[before]\nmemory: 1024\nsnaptime: 1700000000\n")
+    return {f"{vmid}.conf": uefi(f"n{vmid}", more[vmid % 4], old=True).replace("ovmf", "ovmf" if vmid % 3 else "seabios") for vmid in range(100, 100 + count)}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def scan() -> Iterator[Figure]:
+    """The start-up scan against a loop that only reads the same files."""
+    files = {f"nodes/pve1/qemu-server/{name}": text for name, text in _guests(SCANNED).items()}
+    with Pmxcfs(files=files):
+        host = Host()
+        paths = [node.config_path("pve1", vmid) for vmid in node.guest_ids(host, "pve1")]
+
+        def reference() -> None:
+            for path in paths:
+                with open(path, "rb") as stream:
+                    stream.read()
+
+        def ours() -> None:
+            round_ = rounds.Rounds(host, "pve1", judge.load_settings(host), Silence(), lambda vmid, seconds: None, lambda: None)
+            round_.meet()
+            round_.look(node.guest_ids(host, "pve1"))
+
+        ours()
+        pairs = [(_timed(ours), _timed(reference)) for _ in range(5)]
+    mine, theirs = (statistics.median(column) for column in zip(*pairs))
+    yield Figure(f"start-up scan of {SCANNED} configs", mine / theirs, 1.5, "times", f"{mine:.2f} s; only reading them {theirs:.2f} s")
+
+
+def reaction() -> Iterator[Figure]:
+    """From the last write of a change to the start of `qm set`, the time of `qm config` taken out."""
+    taken = []
+    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory)) as bed:
+        bed.start()
+        for vmid in range(100, 121):
+            bed.write(vmid, uefi(f"n{vmid}"))
+            written = time.monotonic()
+            (change,) = bed.qm.wait_for_calls(1, verb="set", vmid=vmid)
+            (check,) = bed.qm.calls("config", vmid)
+            taken.append(change.started - written - ((check.ended or 0) - check.started))
+    worst = max(taken)
+    yield Figure("from a change to qm set (median of 21)", statistics.median(taken), 0.5, "s", f"slowest {worst:.2f} s, settling 0.2 s included")
+
+
+_COUNTING = """
+import sys
+from pvehooks import daemon, rounds
+judged = open(sys.argv.pop(1), "a", buffering=1)
+judge = rounds.judge
+def counted(guest, *rest):
+    print(guest.vmid, guest.digest, file=judged)
+    return judge(guest, *rest)
+rounds.judge = counted
+sys.exit(daemon.main())
+"""
+
+
+def burst() -> Iterator[Figure]:
+    """Many configs written in a short time: each is judged, none twice for the same content, none lost."""
+    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), settings="[rng]\nmode = warn\n") as bed:
+        judged = Path(directory) / "judged"
+        command = [sys.executable, "-c", _COUNTING, str(judged), "--node", "pve1"]
+        environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
+        with subprocess.Popen(command, env=environment, cwd="/") as daemon:
+            bed.notify.wait_for("READY", "1")
+            began = time.monotonic()
+            for number in range(BURST):
+                bed.write(100 + number, uefi(f"n{number}"))
+                time.sleep(max(0.0, began + (number + 1) * BURST_SECONDS / BURST - time.monotonic()))
+            took = time.monotonic() - began
+            wait_until(lambda: len(set(judged.read_text().splitlines())) >= BURST, "all judged", 10)
+            time.sleep(1)
+            daemon.terminate()
+        counts = Counter(judged.read_text().splitlines())
+    again = sum(count - 1 for count in counts.values())
+    yield Figure(f"of {BURST} configs written in {took:.1f} s, not judged", float(BURST - len(counts)), 0, "")
+    yield Figure("judged twice for the same content", float(again), 0, "")
+
+
+def idle() -> Iterator[Figure]:
+    """Memory, processor and wake-ups of a daemon with nothing to do."""
+    imports = "import pyinotify, systemd.daemon, systemd.journal, configobj, configobj.validate, json, subprocess, argparse, os"
+    try_imports = f"{imports}; print(open('/proc/self/status').read())".replace(", configobj.validate", "")
+    reference = _resident(subprocess.run([sys.executable, "-c", try_imports], capture_output=True, text=True, check=True).stdout)
+    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), _guests(WATCHED), settings="[watch]\ninterval = 10\n") as bed:
+        bed.start(watchdog=10.0)
+        assert bed.daemon is not None
+        time.sleep(1)
+        before, woken = _cpu(bed.daemon.pid), _wake_ups(bed.daemon.pid)
+        time.sleep(IDLE_SECONDS)
+        spent, wakes = _cpu(bed.daemon.pid) - before, _wake_ups(bed.daemon.pid) - woken
+        resident = _resident(Path(f"/proc/{bed.daemon.pid}/status").read_text())
+    # Every 10 s the timer, every 5 s the watchdog; one more of each for where the window begins.
+    expected = IDLE_SECONDS / 10 + IDLE_SECONDS / 5 + 2
+    yield Figure(f"resident with {WATCHED} guests", resident / 1024, 30, "MB", f"the imports alone {reference / 1024:.1f} MB")
+    yield Figure("idle: of a core", 100 * spent / IDLE_SECONDS, 0.1, "%", f"{1000 * spent:.0f} ms in {IDLE_SECONDS:.0f} s, timer every 10 s")
+    yield Figure(f"idle: times woken up in {IDLE_SECONDS:.0f} s", float(wakes), expected, "", "timer every 10 s, watchdog every 5 s")
+
+
+def _resident(status: str) -> float:
+    """Kilobytes of VmRSS in /proc/PID/status."""
+    found = re.search(r"VmRSS:\s*(\d+)", status)
+    assert found
+    return float(found[1])
+
+
+def _wake_ups(pid: int) -> int:
+    """How often the process went to sleep by itself: voluntary_ctxt_switches of proc(5), all threads."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE)[0]) for text in texts)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time, from the scheduler (nanoseconds, proc(5) schedstat)."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9

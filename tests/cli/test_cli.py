@@ -1,0 +1,225 @@
+"""The command line as people and scripts see it: golden output, exit statuses, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pvehooks.cli.main import VERBS
+from tests.beds.tree import Link, make_fake_tree
+from tests.daemon.bed import PROJECT, RNG0, uefi
+
+Golden = Callable[[str, str], None]
+CONFIGS = "etc/pve/nodes/pve1/qemu-server"
+TREE = {
+    f"{CONFIGS}/100.conf": uefi("web", old=True),
+    f"{CONFIGS}/101.conf": uefi("done", RNG0),
+    f"{CONFIGS}/102.conf": uefi("hw", "rng0: source=/dev/hwrng\n"),
+    f"{CONFIGS}/103.conf": "memory: 512\nname: bios\n",
+    f"{CONFIGS}/104.conf": uefi("messy", "onbot: 1\n\n[PENDING]\ncores: 2\ndelete: balloon,!onboot\n\n[before]\nmemory: 512\nsnaptime: 1700000000\n"),
+    f"{CONFIGS}/105.conf": uefi("pxe", old=True).replace("scsi0;net0", "net0;scsi0"),
+    "etc/pve/nodes/pve2/qemu-server/200.conf": uefi("away"),
+    "etc/pve/nodes/pve1/lxc/300.conf": "hostname: ct\n",
+    "etc/pve/local": Link("nodes/pve1"),
+    "etc/pve/pvehooks/first-look.json": '{"version":1,"time":1795170000,"node":"pve1","guests":{"105":"00000000"}}\n',
+    "etc/pvehooks/pvehooks.conf": "[guest 102]\nignore = rng-unlimited: never mind\n",
+    "proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu rdrand\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make_fake_tree(tmp_path / "tree", TREE)
+
+
+def pvehooks(tree: Path | str, *arguments: str, status: int = 0, **environment: str) -> str:
+    """What the command prints on both streams, paths of the tree shown as ROOT."""
+    command = [sys.executable, "-m", "pvehooks", *arguments, *(["--root", str(tree)] if tree else [])]
+    done = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "TZ": "UTC", **environment}, capture_output=True, text=True, timeout=30, check=False
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    assert "Traceback" not in output
+    return output.replace(str(tree), "ROOT") if tree else output
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [
+        ("check", ["check"], 1),
+        ("check-some", ["check", "103", "101"], 0),
+        ("check-json", ["check", "--json", "100", "102", "105"], 1),
+        ("check-other-node", ["check", "--node", "pve2"], 0),
+        ("guest", ["guest", "104"], 0),
+        ("guest-json", ["guest", "104", "--json"], 0),
+        ("inject-dry-run", ["inject", "--all", "--dry-run"], 1),
+        ("inject-json", ["inject", "100", "101", "103", "104", "105", "--json"], 1),
+        ("undo-nothing", ["undo", "100"], 1),
+        ("backups-none", ["backups", "100"], 0),
+        ("status", ["status"], 0),
+        ("status-json", ["status", "--json"], 0),
+        ("config", ["config"], 0),
+        ("config-json", ["config", "--json"], 0),
+        ("rules", ["rules"], 0),
+        ("explain", ["explain", "rng-missing-nvme"], 0),
+        ("explain-json", ["explain", "rng-unlimited", "--json"], 0),
+    ],
+)
+def test_golden(name: str, arguments: list[str], status: int, tree: Path, golden: Golden) -> None:
+    golden(f"cli/{name}.txt", pvehooks(tree, *arguments, status=status))
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help(verb: str, golden: Golden) -> None:
+    text = pvehooks("", *([verb] if verb else []), "--help", COLUMNS="100")
+    assert "Example: pvehooks" in text
+    golden(f"cli/help-{verb or 'all'}.txt", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [
+        ("no-verb", [], 2),
+        ("unknown-verb", ["chek"], 2),
+        ("unknown-rule", ["explain", "rng-mising"], 2),
+        ("bad-vmid", ["check", "web"], 2),
+        ("nobody", ["inject"], 2),
+        ("absent-guest", ["check", "999"], 3),
+        ("guest-elsewhere", ["check", "200"], 3),
+        ("container", ["check", "300"], 3),
+        ("absent-node", ["check", "--node", "pve9"], 3),
+        ("absent-file", ["guest", "/no/such/file.conf"], 3),
+        ("absent-backup", ["backups", "100", "--diff", "abc"], 2),
+    ],
+)
+def test_wrong_use(name: str, arguments: list[str], status: int, tree: Path, golden: Golden) -> None:
+    golden(f"cli/wrong-{name}.txt", pvehooks(tree if arguments[:1] != [] and arguments != ["chek"] else "", *arguments, status=status))
+
+
+def test_root_that_is_no_tree(tmp_path: Path) -> None:
+    assert "is not a tree of a Proxmox VE node" in pvehooks(tmp_path, "check", status=3)
+    assert "there is no such directory" in pvehooks(tmp_path / "absent", "check", status=3)
+
+
+def test_several_nodes_and_no_word_which(tree: Path) -> None:
+    (tree / "etc/pve/local").unlink()
+    assert "several nodes (pve1, pve2)" in pvehooks(tree, "check", status=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("[rng]\nmax_byte = 1\n", "/etc/pvehooks/pvehooks.conf, line 2: unknown option 'max_byte' in [rng]; did you mean 'max_bytes'?"),
+        ("[rng]\nmax_bytes = lots\n", "/etc/pvehooks/pvehooks.conf, line 2: "),
+        ("[rules]\nrng-missing-net = info\n", "/etc/pvehooks/pvehooks.conf, line 2: unknown rule 'rng-missing-net' in [rules]"),
+        ("[guest 100]\nignore = rng-missing-netboot\n", "/etc/pvehooks/pvehooks.conf, line 2: "),
+    ],
+)
+def test_broken_settings(tree: Path, settings: str, words: str) -> None:
+    (tree / "etc/pvehooks/pvehooks.conf").write_text(settings)
+    assert words in pvehooks(tree, "check", status=2)
+
+
+BAD = {
+    "not UTF-8": (b"name: caf\xe9\nbios: ovmf\n", "config-not-utf8"),
+    "NUL": (b"name: a\0b\n", "config-binary"),
+    "CRLF": (uefi().replace("\n", "\r\n").encode(), "config-crlf"),
+    "empty": (b"", "config-empty"),
+    "half": (uefi().encode()[:100], "config-cut-short"),
+    "junk": (bytes(range(256)) * 4096, "config-lines-dropped"),
+    "too large": (b"a: b\n" * 300000, "config-too-large"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_configs(kind: str, tree: Path) -> None:
+    """A clear finding, never a traceback; in `check` and in `guest`, for people and as JSON."""
+    content, rule = BAD[kind]
+    (tree / CONFIGS / "100.conf").write_bytes(content)
+    found = json.loads(pvehooks(tree, "check", "100", "--json"))["guests"][0]["findings"]
+    assert rule in [finding["rule"] for finding in found]
+    pvehooks(tree, "check", "100")
+    pvehooks(tree, "guest", "100")
+    json.loads(pvehooks(tree, "guest", "100", "--json"))
+
+
+def test_links_never_lead_outside(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.conf").write_text(uefi("outside"))
+    config = tree / CONFIGS / "100.conf"
+    for target in (f"{tmp_path}/outside.conf", "../" * 20 + f"{tmp_path}/outside.conf"):
+        config.unlink()
+        config.symlink_to(target)
+        output = pvehooks(tree, "check", status=1)
+        assert "VM 100: warning: the config vanished" in output
+        assert "(outside)" not in output
+    config.unlink()
+    config.symlink_to("100.conf")
+    assert "VM 100: warning: the config cannot be read: Too many levels of symbolic links" in pvehooks(tree, "check", status=1)
+
+
+def test_a_guest_given_and_taken_back(tree: Path) -> None:
+    config = tree / CONFIGS / "100.conf"
+    before = config.read_text()
+    assert "given rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
+    assert sorted(config.read_text().splitlines()) == sorted([*before.splitlines(), RNG0.rstrip()])
+    assert "has an RNG device already" in pvehooks(tree, "inject", "100")
+    listed = json.loads(pvehooks(tree, "backups", "100", "--json"))
+    assert len(listed) == 1
+    assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
+    assert "was taken out" in pvehooks(tree, "undo", "100")
+    assert config.read_text() == before
+    assert "rng-removed-by-admin" in pvehooks(tree, "check", "100")
+    assert "nothing was taken out" in pvehooks(tree, "undo", "100", status=1)
+    assert "VM 100" not in pvehooks(tree, "inject", "--all", "--dry-run", status=1).replace("VM 100 (web): not given an rng0 again", "")
+    assert "given rng0" in pvehooks(tree, "inject", "100")
+
+
+def test_undo_of_a_changed_rng0(tree: Path) -> None:
+    pvehooks(tree, "inject", "100")
+    config = tree / CONFIGS / "100.conf"
+    config.write_text(config.read_text().replace("max_bytes=1024", "max_bytes=4096"))
+    assert "its rng0 was changed since" in pvehooks(tree, "undo", "100", status=1)
+
+
+def on_a_terminal(tree: Path, *arguments: str, **environment: str) -> str:
+    """What the command prints on a terminal of 100 columns."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "pvehooks", *arguments, "--root", str(tree)]
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with subprocess.Popen(command, cwd=PROJECT, env={**plain, "TERM": "xterm", "COLUMNS": "100", **environment}, stdout=follower) as process:
+        os.close(follower)
+        output = b""
+        while True:
+            try:
+                chunk = os.read(leader, 4096)
+            except OSError:
+                break
+            if not chunk:
+                break
+            output += chunk
+        process.wait(10)
+    os.close(leader)
+    return output.decode().replace("\r\n", "\n")
+
+
+def test_a_table_on_a_terminal(tree: Path, golden: Golden) -> None:
+    coloured = on_a_terminal(tree, "check")
+    assert "\x1b[33mwarning" in coloured
+    plain = on_a_terminal(tree, "check", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    golden("cli/check-terminal.txt", re.sub(r"\x1b\[[0-9;]*m", "", coloured))
+
+
+def test_a_closed_pipe_is_no_trouble(tree: Path) -> None:
+    command = f"{sys.executable} -m pvehooks rules --root {tree} | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False)
+    assert done.stderr == ""

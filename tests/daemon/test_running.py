@@ -1,0 +1,166 @@
+"""The daemon as a service: signals, settings, sd_notify, one instance, standard error without journald."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.beds.tree import make_fake_tree
+from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
+
+Make = Callable[..., NodeBed]
+
+
+def test_notify(node: Make) -> None:
+    bed = node()
+    bed.start(watchdog=0.4)
+    bed.notify.wait_for("READY", "1")
+    bed.notify.wait_for("WATCHDOG", "1")
+    bed.write(100, uefi())
+    bed.wait_for_rng0(100)
+    bed.notify.wait_for("STATUS", "1 VMs watched, 0 findings; last change: VM 100 given rng0")
+    bed.write(101, uefi("x", "onbot: 1\n"))
+    bed.notify.wait_for("STATUS", "2 VMs watched, 3 findings; last change: VM 100 given rng0")
+    time.sleep(1)
+    bed.stop()
+    bed.notify.wait_for("STOPPING", "1")
+    assert len(bed.notify.values("WATCHDOG")) >= 3
+
+
+def test_sighup_with_good_and_broken_settings(node: Make) -> None:
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi())
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
+    bed.conf.write_text("[rng]\nmod = inject\n")
+    bed.signal(signal.SIGHUP)
+    (entry,) = bed.said("settings-broken")
+    assert "/etc/pvehooks/pvehooks.conf, line 2" in entry["MESSAGE"]
+    assert "did you mean 'mode'?" in entry["MESSAGE"]
+    bed.settle()
+    assert bed.sets() == 0, "the old settings stay in force"
+    bed.conf.write_text("[rng]\nmode = inject\nmax_bytes = 512\n")
+    bed.signal(signal.SIGHUP)
+    bed.said("settings-read")
+    bed.notify.wait_for("RELOADING", "1")
+    assert "max_bytes=512" in wait_until(lambda: "rng0" in bed.read(100) and bed.read(100), "rng0")
+
+
+def test_an_edited_settings_file_is_noticed(node: Make) -> None:
+    """In a cluster nobody goes round all nodes with SIGHUP: the next look at the counters sees it."""
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.pve.remote_write("pvehooks/pvehooks.conf", "[rng]\nscope = all\n")
+    bed.said("settings-read")
+
+
+def test_sigterm_ends_at_once(node: Make) -> None:
+    bed = node({"100.conf": uefi("old", old=True)})
+    bed.start()
+    assert bed.stop() < 2
+    assert bed.said("stopped")
+
+
+def test_sigterm_waits_for_qm(node: Make) -> None:
+    """The qm that runs is seen to its end, what waits is not begun."""
+    bed = node()
+    bed.qm.misbehave("sleep", verb="set", times=None, seconds=3)
+    bed.start()
+    for vmid in range(100, 106):
+        bed.write(vmid, uefi(f"n{vmid}"))
+    wait_until(lambda: bed.sets() == 4, "four qm set")
+    took = bed.stop()
+    assert 1 < took < 10
+    assert bed.sets() == 4
+    assert len(bed.said("injected", count=4)) == 4
+
+
+def test_sigterm_waits_twenty_seconds_at_most(node: Make) -> None:
+    bed = node()
+    bed.qm.misbehave("hang", verb="set", times=None)
+    bed.start()
+    bed.write(100, uefi())
+    wait_until(lambda: bed.sets() == 1, "qm set")
+    try:
+        assert 15 < bed.stop() < 22
+    finally:
+        for call in bed.qm.calls("set"):
+            os.kill(call.pid, signal.SIGKILL)
+
+
+def test_one_instance(node: Make) -> None:
+    bed = node()
+    bed.start()
+    command = [sys.executable, "-m", "pvehooks.daemon", "--node", "pve1"]
+    second = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, timeout=10, check=False)
+    assert second.returncode == 3
+    assert "another pvehooksd runs here already" in " ".join(bed.messages())
+
+
+def test_said_once(node: Make) -> None:
+    """A finding is said when it appears, when it changes, when it is gone; neither at each look nor at each start."""
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi())
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
+    bed.write(100, uefi(more="cores: 2\n"))
+    bed.settle()
+    bed.stop()
+    bed.start()
+    bed.settle()
+    assert len(bed.journal.entries("PVEHOOKS_RULE=rng-missing-netboot")) == 1
+    bed.write(100, uefi(more="net1: virtio=BC:24:11:2C:69:ED,bridge=vmbr0\n").replace("scsi0;net0", "scsi0;net0;net1"))
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot", count=2)
+    bed.write(100, uefi().replace("ovmf", "seabios"))
+    (entry,) = bed.said("mended", 100)
+    assert entry["MESSAGE"] == "VM 100 (web): no longer: rng-missing-netboot (rng0)"
+
+
+def test_hostile_text_is_escaped(node: Make) -> None:
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi("w", "foo: \x1b[31mred\x07\n"))
+    (entry,) = bed.journal.wait_for("PVEHOOKS_RULE=config-lines-dropped")
+    assert "\\x1b[31mred\\x07" in entry["MESSAGE"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [("[rng]\nmode = injekt\n", "line 2"), ("[rules]\nrng-mising = info\n", "rng-missing")],
+)
+def test_broken_settings_at_start(tmp_path: Path, settings: str, words: str) -> None:
+    tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/": None, "etc/pvehooks/pvehooks.conf": settings})
+    command = [sys.executable, "-m", "pvehooks.daemon", "--root", str(tree)]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, timeout=10, check=False)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+
+
+def test_a_tree_without_journald(tmp_path: Path) -> None:
+    """Readable lines on standard error; nothing outside of the tree is touched, no command is run."""
+    tree = make_fake_tree(tmp_path / "tree", {"etc/pve/nodes/pve1/qemu-server/": None})
+    qm = tmp_path / "bin" / "qm"
+    qm.parent.mkdir()
+    qm.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
+    qm.chmod(0o755)
+    command = [sys.executable, "-m", "pvehooks.daemon", "--foreground", "--root", str(tree)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": f"{qm.parent}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as daemon:
+        wait_until(lambda: (tree / "etc/pve/pvehooks/first-look.json").exists(), "the first look")
+        config = tree / "etc/pve/nodes/pve1/qemu-server/100.conf"
+        config.write_text(uefi())
+        wait_until(lambda: RNG0 in config.read_text(), "rng0")
+        time.sleep(0.3)
+        daemon.terminate()
+        _, lines = daemon.communicate(timeout=10)
+    assert config.read_text().replace(RNG0, "") == uefi()
+    assert "notice:  VM 100 (web): given rng0" in lines
+    assert not (tmp_path / "called").exists()
+    assert (tree / "run/pvehooks/pvehooksd.lock").exists()
