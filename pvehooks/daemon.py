@@ -163,7 +163,9 @@ class Daemon:
         for trouble in troubles:
             if trouble not in self._told:
                 self._told.add(trouble)
-                self._say("watch-limited", f"a watch could not be had ({trouble}); changes are noticed every {self._config.watch.interval} s")
+                self._say(
+                    "watch-limited", f"a watch could not be had ({trouble}); changes are noticed every {self._config.watch.interval} s"
+                )
 
     def _listen(self) -> None:
         heard = self._ears.hear() if self._ears is not None else Heard()
@@ -372,7 +374,9 @@ def main(arguments: list[str] | None = None) -> int:
             return Daemon(host, node, load_settings(host), out).run()
     except PvehooksError as error:
         for problem in error.message.splitlines():
-            out.say(entries.event("settings-broken" if isinstance(error, SettingsError) else "stopped", f"{problem}. {error.hint}".rstrip(), ""))
+            out.say(
+                entries.event("settings-broken" if isinstance(error, SettingsError) else "stopped", f"{problem}. {error.hint}".rstrip(), "")
+            )
         return error.exit_status
 
 

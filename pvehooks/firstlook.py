@@ -67,8 +67,8 @@ def fingerprint(main: Options, pending: Options, pending_delete: Collection[str]
     options = {**main, **pending}
     for name in (*pending_delete, *_PVE_OWN):
         options.pop(name, None)
-    text = json.dumps(options, sort_keys=True, default=str)
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
+    text = "\n".join([f"{name}{'=' if isinstance(options[name], int) else ':'}{options[name]}" for name in sorted(options)])
+    return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:8]
 
 
 def read(host: Host) -> FirstLook | None:

@@ -266,4 +266,3 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from pvehooks import firstlook, records
 from pvehooks.actions import rng
@@ -23,6 +25,7 @@ from pvehooks.values import Cure, Finding, Hold, Node, Verdict
 
 # Seconds until a guest that had to wait is tried again.
 PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_BATCH = 100
 LEDGER = "/run/pvehooks/said.json"
 BACKUP_ADVICE = "Take it back: pvehooks undo {vmid}"
 
@@ -33,7 +36,15 @@ class Rounds:
     `again` is called with (vmid, seconds) for guests that are to be looked at again.
     """
 
-    def __init__(self, host: Host, node: str, settings: Settings, sink: Journal | Lines, again: Callable[[int, float], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        node: str,
+        settings: Settings,
+        sink: Journal | Lines,
+        again: Callable[[int, float], None],
+        wake: Callable[[], None],
+    ) -> None:
         self.host = host
         self.node = node
         self.settings = settings
@@ -47,6 +58,7 @@ class Rounds:
         self._existing: dict[int, str] = {}
         self._said_existing: frozenset[int] = frozenset()
         self._first_look: firstlook.FirstLook | None = None
+        self._node_facts: Node | None = None
         self.last_change = ""
         self.doubts_pmxcfs = False
         try:
@@ -62,23 +74,30 @@ class Rounds:
         `pulse` is called between guests and ends the round by returning False. Raises RecordsUnavailable.
         """
         around = guest_facts.surroundings(self.host, self.node, self._first_look)
-        node: Node | None = None
-        for vmid in vmids:
-            if not pulse():
-                return
-            guest = guest_facts.read(self.host, self.node, vmid, around)
-            if guest.config is None and not self.host.exists(node_facts.config_path(self.node, vmid)):
-                self.forget(vmid)
-                continue
-            mark = bytes.fromhex(guest.digest) if guest.digest else repr(guest.problems).encode()
-            if not force and self._digests.get(vmid) == mark:
-                continue
-            self._digests[vmid] = mark
-            with_pci = guest.uefi and bool(guest.hostpci)
-            if node is None or (with_pci and node.pci == node_facts.NOT_LOOKED_AT):
-                node = node_facts.gather(self.host, self.node, with_pci)
-            self._judged(judge(guest, catalogue.look(guest, node), self.settings))
+        for batch in _batches(vmids):
+            # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
+            contents = [(vmid, guest_facts.fetch(self.host, self.node, vmid)) for vmid in batch]
+            for vmid, raw in contents:
+                if not pulse():
+                    return
+                self._look_at(vmid, raw, force, around)
+        self._node_facts = None
         self._store()
+
+    def _look_at(self, vmid: int, raw: bytes | OSError, force: bool, around: guest_facts.Surroundings) -> None:
+        if isinstance(raw, FileNotFoundError):
+            self.forget(vmid)
+            return
+        mark = repr(raw).encode() if isinstance(raw, OSError) else hashlib.sha1(raw, usedforsecurity=False).digest()
+        if not force and self._digests.get(vmid) == mark:
+            return
+        self._digests[vmid] = mark
+        guest = guest_facts.understand(self.host, self.node, vmid, raw, around)
+        with_pci = guest.uefi and bool(guest.hostpci)
+        node = self._node_facts
+        if node is None or (with_pci and node.pci == node_facts.NOT_LOOKED_AT):
+            node = self._node_facts = node_facts.gather(self.host, self.node, with_pci)
+        self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
     def meet(self) -> None:
         """The first look at this cluster: notes which guests were there before us, once. Raises RecordsUnavailable."""
@@ -87,16 +106,20 @@ class Rounds:
         self._first_look = firstlook.read(self.host)
         if self._first_look is None:
             there = {}
+            models = guest_facts.known_cpu_models(self.host)
             for node in node_facts.node_names(self.host):
                 for vmid in node_facts.guest_ids_or_none(self.host, node):
                     try:
-                        config = guestconfig.parse(guest_facts.read_raw(self.host, node, vmid))
+                        config = guestconfig.parse(guest_facts.read_raw(self.host, node, vmid), models)
                     except OSError:
                         continue
                     there[vmid] = firstlook.fingerprint(config.main, config.pending, config.pending_delete)
             self._first_look = firstlook.create(self.host, self.node, there)
             if self._first_look.stored:
-                self._say("first-look", f"first look at this cluster: {len(there)} VMs were there before pvehooks and are not changed by themselves")
+                self._say(
+                    "first-look",
+                    f"first look at this cluster: {len(there)} VMs were there before pvehooks and are not changed by themselves",
+                )
 
     def _judged(self, verdict: Verdict) -> None:
         guest, injection = verdict.guest, verdict.injection
@@ -257,3 +280,9 @@ class Rounds:
 
 def _about_entropy(finding: Finding) -> bool:
     return finding.cure is not Cure.NONE or finding.hold is not Hold.NONE
+
+
+def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:
+    waiting = iter(vmids)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch

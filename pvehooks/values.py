@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, Union
+from typing import Literal, NamedTuple, Protocol
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
-Value = Union[str, int]
+Value = str | int
 Options = Mapping[str, Value]
 Properties = Mapping[str, Value]
 
@@ -25,7 +25,11 @@ class Unread(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """A line that PVE would lose when it rewrites the config: `section` is '' for the live part."""
+    """A line that PVE would lose, or give another meaning, on rewriting the config.
+
+    `line` counts from 1. `section` is '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a
+    section that PVE does not know. `text` is the line as it stands; `reason` is for people.
+    """
 
     line: int
     section: str
@@ -34,7 +38,12 @@ class Dropped(NamedTuple):
 
 
 class GuestConfig(NamedTuple):
-    """A VM config as PVE's parser reads it (qemu-server's parse_vm_config); `digest` is the SHA-1 of its bytes."""
+    """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text.
+
+    Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it. `snapshots` and
+    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete` says whether the delete is forced. `dropped` is
+    what PVE would lose, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
+    """
 
     main: Options
     pending: Options
@@ -44,20 +53,24 @@ class GuestConfig(NamedTuple):
     dropped: tuple[Dropped, ...]
     digest: str
 
-    def effective(self) -> dict[str, Value]:
-        """The options as the next start will use them: pending changes and deletes applied."""
-        options = {**self.main, **self.pending}
-        for name in self.pending_delete:
-            options.pop(name, None)
-        return options
+    def effective(self) -> Options:
+        """The options the next start will use: pending deletes, then pending changes applied (vmconfig_apply_pending)."""
+        if not self.pending and not self.pending_delete:
+            return self.main
+        kept = {key: value for key, value in self.main.items() if key not in self.pending_delete or key.startswith("unused")}
+        return {**kept, **{key: value for key, value in self.pending.items() if key != "snapstate"}}
 
 
 class BootOrder(NamedTuple):
-    """The devices the firmware may boot from, in order. `source` is 'order', 'legacy', 'default' or 'none'."""
+    """`devices` are options of the config (scsi0, net0, hostpci0), in the order in which the firmware tries them.
+
+    `missing` are those that are named but not there, or that PVE cannot use. `source` is "order" (boot: order=...), "legacy"
+    (boot: letters), "default" (no boot line: as the letters cdn) or "none" (an empty boot line: nothing is bootable).
+    """
 
     devices: tuple[str, ...]
     missing: tuple[str, ...]
-    source: str
+    source: Literal["order", "legacy", "default", "none"]
 
 
 class HostPci(NamedTuple):

@@ -41,9 +41,15 @@ _SITUATIONS = (
     (Outcome.LOCKED, r"VM is locked|can't lock file|got timeout"),
     (Outcome.GONE, r"Configuration file '.*' does not exist"),
     (Outcome.WAITING, r"ipcc_send_rec|Connection refused|cluster not ready|no quorum|Unable to load access control list"),
-    (Outcome.WAITING, r"unable to open file '/etc/pve/.*' - (?:Permission denied|Transport endpoint is not connected|No such file or directory)"),
+    (
+        Outcome.WAITING,
+        r"unable to open file '/etc/pve/.*' - (?:Permission denied|Transport endpoint is not connected|No such file or directory)",
+    ),
     (Outcome.WAITING, r"Transport endpoint is not connected|Read-only file system"),
-    (Outcome.REFUSED, r"400 Parameter verification failed|400 unable to parse option|Unknown option:|only root can set|Permission check failed"),
+    (
+        Outcome.REFUSED,
+        r"400 Parameter verification failed|400 unable to parse option|Unknown option:|only root can set|Permission check failed",
+    ),
 )
 
 

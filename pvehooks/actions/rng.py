@@ -13,7 +13,6 @@ from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
-from pvehooks.text import guestconfig
 from pvehooks.values import Guest, GuestConfig, Value
 
 OPTION = "rng0"
@@ -96,7 +95,7 @@ def _digest(raw: bytes) -> str:
 def _landed(host: Host, guest: Guest, value: str) -> bool:
     """Whether the change is there although no answer came (qm killed or silenced after its deed)."""
     try:
-        config = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+        config = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
     except OSError:
         return False
     return value in (config.main.get(OPTION), config.pending.get(OPTION))
@@ -106,7 +105,7 @@ def _verify(host: Host, guest: Guest, value: str, backup: backups.Backup) -> tup
     """Reads back: the digest, and whether the rng0 is pending; raises ActionFailed when it is not as it should be."""
     hint = f"Compare with the backup: pvehooks backups {guest.vmid} --diff {backup.digest[:8]} ({backup.path})"
     try:
-        config = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+        config = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
     except OSError as error:
         raise ActionFailed(f"{guest.label}: rng0 was written, but the config cannot be read back: {error.strerror}", hint) from error
     live, pending = config.main.get(OPTION), config.pending.get(OPTION)
@@ -166,7 +165,7 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
     answer = write.unset(guest, OPTION)
     if answer.outcome is not Outcome.DONE:
         return Result(answer.outcome, answer.words)
-    after = guestconfig.parse(guests.read_raw(host, guest.node, guest.vmid))
+    after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
     later = OPTION in after.main
     changed = differences(config, after)
     if OPTION in after.effective() or changed:

@@ -85,6 +85,6 @@ class Workers:
             self._ended.put(Ended(job, self._deed(job), None))
         except PvehooksError as error:
             self._ended.put(Ended(job, None, error))
-        except Exception as bug:  # a bug in one guest's deed must not end the care for all others; it is reported as one
+        except Exception as bug:  # noqa: BLE001 - a bug in one guest's deed must not end the care for all others; it is reported
             self._ended.put(Ended(job, None, bug))
         self._wake()

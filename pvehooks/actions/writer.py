@@ -94,6 +94,8 @@ class FileWriter(NamedTuple):
                 if lock:
                     return Answer(Outcome.LOCKED, f"VM is locked ({lock})")
                 self.host.replace(path, edit(raw))
+        except guestconfig.EditError as error:
+            return Answer(Outcome.REFUSED, str(error))
         except BlockingIOError:
             return Answer(Outcome.LOCKED, f"another program holds the lock of VM {guest.vmid}")
         except FileNotFoundError:

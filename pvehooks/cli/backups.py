@@ -22,7 +22,13 @@ EXAMPLE = "pvehooks backups 100 --diff 1547e90"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("vmid", type=look.vmid, metavar="VMID", help="the guest")
-    parser.add_argument("--diff", metavar="DIGEST", nargs="?", const="", help="show what differs between that backup (default: the newest) and the config as it is now")
+    parser.add_argument(
+        "--diff",
+        metavar="DIGEST",
+        nargs="?",
+        const="",
+        help="show what differs between that backup (default: the newest) and the config as it is now",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +54,9 @@ def _when(seconds: float) -> str:
 def _diff(host: Host, node: str, options: argparse.Namespace) -> int:
     backup = backups.find(host, options.vmid, options.diff.lower())
     if backup is None:
-        raise UsageError(f"VM {options.vmid} has no backup with digest '{options.diff}'", hint=f"List them: pvehooks backups {options.vmid}")
+        raise UsageError(
+            f"VM {options.vmid} has no backup with digest '{options.diff}'", hint=f"List them: pvehooks backups {options.vmid}"
+        )
     try:
         now = guest_facts.read_raw(host, node, options.vmid)
     except FileNotFoundError:

@@ -23,7 +23,9 @@ def run(options: argparse.Namespace) -> int:
     rule = catalogue.RULES.get(options.rule)
     if rule is None:
         meant = nearest(options.rule, list(catalogue.RULES))
-        raise UsageError(f"there is no rule '{options.rule}'" + (f"; did you mean '{meant}'?" if meant else ""), hint="All rules: pvehooks rules")
+        raise UsageError(
+            f"there is no rule '{options.rule}'" + (f"; did you mean '{meant}'?" if meant else ""), hint="All rules: pvehooks rules"
+        )
     if options.json:
         print(json.dumps(as_json(rule), indent=2))
     else:

@@ -14,14 +14,15 @@ from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report.words import printable
-from pvehooks.text import guestconfig, propertystring
+from pvehooks.text import propertystring
 from pvehooks.values import GuestConfig, Options
 
 EXAMPLE = "pvehooks guest 100 --json"
 # What decides over boot and passthrough, and apart from it all else that is a property string.
 _PROPS = re.compile(r"(?:hostpci|net)\d+|rng0|boot|efidisk0|tpmstate0", re.ASCII)
 _OTHER_PROPS = re.compile(
-    r"(?:ide|sata|scsi|virtio|usb|virtiofs|numa)\d+|cpu|machine|memory|vga|audio0|ivshmem|smbios1|meta|startup|amd-sev|intel-tdx|agent", re.ASCII
+    r"(?:ide|sata|scsi|virtio|usb|virtiofs|numa)\d+|cpu|machine|memory|vga|audio0|ivshmem|smbios1|meta|startup|amd-sev|intel-tdx|agent",
+    re.ASCII,
 )
 
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the reading of the config."""
     vmid, raw = _raw(options)
     problem = _problem(raw)
-    config = guestconfig.parse(raw)
+    config = guest_facts.parse(Host(options.root), raw)
     if options.json:
         print(json.dumps(as_json(vmid, config, problem), indent=1, sort_keys=True))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,11 +11,12 @@ from pvehooks import firstlook, records
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.text import bootorder, guestconfig, propertystring, sectionconfig
-from pvehooks.values import Acquaintance, BootOrder, Guest, HostPci, Options, Properties, RecordedRng, Unread
+from pvehooks.values import Acquaintance, BootOrder, Guest, GuestConfig, HostPci, Options, Properties, RecordedRng, Unread
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
 RUN_DIR = "/run/qemu-server"
+_QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
 _ADDRESS = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?", re.ASCII)
 _RENAME_PAUSES = (0.002, 0.01, 0.05)
@@ -35,13 +37,27 @@ class Surroundings(NamedTuple):
 
 def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
     """The surroundings as they are now."""
-    return Surroundings(running(host), frozenset(records.known_vmids(host)), first_look, _mappings(host, node), custom_cpu_models(host))
+    return Surroundings(running(host), frozenset(records.known_vmids(host)), first_look, _mappings(host, node), known_cpu_models(host))
 
 
-def custom_cpu_models(host: Host) -> frozenset[str]:
-    """The custom CPU models as a `cpu` option names them: PVE drops a `cpu` line whose model it does not know."""
-    models = node_facts.cpu_models(host)
-    return frozenset() if isinstance(models, Unread) else frozenset(f"custom-{name}" for name in models)
+def known_cpu_models(host: Host) -> frozenset[str]:
+    """The CPU models of this node that a `cpu` option may name beside those we know: PVE drops a line with any other.
+
+    These are the custom ones, and those that the node's QEMU lists (qemu-server, CPUConfig.pm, initialize_cpu_models).
+    """
+    custom = node_facts.cpu_models(host)
+    names = set() if isinstance(custom, Unread) else {f"custom-{name}" for name in custom}
+    for path in _QEMU_MODELS:
+        try:
+            names |= json.loads(host.read(path)).keys()
+        except (OSError, ValueError, AttributeError):
+            continue
+    return frozenset(names)
+
+
+def parse(host: Host, raw: bytes) -> GuestConfig:
+    """PVE's reading of a config on this node."""
+    return guestconfig.parse(raw, known_cpu_models(host))
 
 
 def running(host: Host) -> frozenset[int]:
@@ -94,18 +110,24 @@ def read_raw(host: Host, node: str, vmid: int) -> bytes:
     return host.read(path, limit=CONFIG_LIMIT)
 
 
+def fetch(host: Host, node: str, vmid: int) -> bytes | OSError:
+    """The bytes of a config, or the error that there were instead."""
+    try:
+        return read_raw(host, node, vmid)
+    except OSError as error:
+        return error
+
+
 def read(host: Host, node: str, vmid: int, around: Surroundings) -> Guest:
     """The guest; one whose config cannot be read has no `config` and a problem that says why."""
-    try:
-        raw = read_raw(host, node, vmid)
-    except OSError as error:
-        why = "vanished while it was looked at" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
-    return understand(host, node, vmid, raw, around)
+    return understand(host, node, vmid, fetch(host, node, vmid), around)
 
 
-def understand(host: Host, node: str, vmid: int, raw: bytes, around: Surroundings) -> Guest:
+def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: Surroundings) -> Guest:
     """The guest whose config holds these bytes."""
+    if isinstance(raw, OSError):
+        why = "vanished while it was looked at" if isinstance(raw, FileNotFoundError) else f"cannot be read: {raw.strerror}"
+        return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
     if len(raw) > CONFIG_LIMIT:
         return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
     config = guestconfig.parse(raw, around.cpu_models)

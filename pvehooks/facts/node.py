@@ -31,7 +31,10 @@ def node_name(host: Host, asked: str = "") -> str:
     if host.is_node:
         return os.uname().nodename.split(".")[0]
     if not there:
-        raise NodeError(f"{host.root} is not a tree of a Proxmox VE node: it has no {NODES[1:]}/NODE", hint="Give --root a directory that holds etc/pve.")
+        raise NodeError(
+            f"{host.root} is not a tree of a Proxmox VE node: it has no {NODES[1:]}/NODE",
+            hint="Give --root a directory that holds etc/pve.",
+        )
     for guess in (_local_link, _host_name):
         name = guess(host)
         if name in there:

@@ -36,25 +36,97 @@ class Entry(NamedTuple):
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("started", INFO, "pvehooksd looks on", "The daemon has looked at all guests of this node and watches their configs from now on."),
-        Kind("stopped", INFO, "pvehooksd ends", "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again."),
-        Kind("first-look", NOTICE, "First look at this cluster", "Guests that are there now are warned about but not changed, until somebody edits them or runs `pvehooks inject --all`."),
-        Kind("existing", WARNING, "Old guests without entropy", "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0; `pvehooks check` tells more."),
-        Kind("injected", NOTICE, "A guest was given an rng0", "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then."),
-        Kind("waiting", INFO, "An rng0 has to wait", "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses."),
-        Kind("not-injected", ERR, "An rng0 could not be given", "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change."),
-        Kind("not-verified", ERR, "A config is not as it should be after writing", "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`."),
+        Kind(
+            "started", INFO, "pvehooksd looks on", "The daemon has looked at all guests of this node and watches their configs from now on."
+        ),
+        Kind(
+            "stopped",
+            INFO,
+            "pvehooksd ends",
+            "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again.",
+        ),
+        Kind(
+            "first-look",
+            NOTICE,
+            "First look at this cluster",
+            "Guests that are there now are warned about but not changed, until somebody edits them or runs `pvehooks inject --all`.",
+        ),
+        Kind(
+            "existing",
+            WARNING,
+            "Old guests without entropy",
+            "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0; `pvehooks check` tells more.",
+        ),
+        Kind(
+            "injected",
+            NOTICE,
+            "A guest was given an rng0",
+            "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then.",
+        ),
+        Kind(
+            "waiting",
+            INFO,
+            "An rng0 has to wait",
+            "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses.",
+        ),
+        Kind(
+            "not-injected",
+            ERR,
+            "An rng0 could not be given",
+            "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change.",
+        ),
+        Kind(
+            "not-verified",
+            ERR,
+            "A config is not as it should be after writing",
+            "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`.",
+        ),
         Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
         Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
-        Kind("settings-broken", ERR, "Settings cannot be used", "The old settings stay in force until the files are mended. `pvehooks config` says the same."),
-        Kind("pmxcfs-away", WARNING, "pmxcfs does not answer", "/etc/pve cannot be read. The daemon waits for it. See: systemctl status pve-cluster"),
+        Kind(
+            "settings-broken",
+            ERR,
+            "Settings cannot be used",
+            "The old settings stay in force until the files are mended. `pvehooks config` says the same.",
+        ),
+        Kind(
+            "pmxcfs-away",
+            WARNING,
+            "pmxcfs does not answer",
+            "/etc/pve cannot be read. The daemon waits for it. See: systemctl status pve-cluster",
+        ),
         Kind("pmxcfs-back", INFO, "pmxcfs answers again", "/etc/pve can be read again; all guests were looked at anew."),
-        Kind("pmxcfs-stuck", ERR, "The daemon is stuck on a dead mount", "pmxcfs works for others but not for this process. The daemon ends so that systemd starts it afresh."),
-        Kind("quorum-lost", WARNING, "No quorum", "The cluster has no quorum: /etc/pve cannot be written. What is due is done when quorum returns. See: pvecm status"),
+        Kind(
+            "pmxcfs-stuck",
+            ERR,
+            "The daemon is stuck on a dead mount",
+            "pmxcfs works for others but not for this process. The daemon ends so that systemd starts it afresh.",
+        ),
+        Kind(
+            "quorum-lost",
+            WARNING,
+            "No quorum",
+            "The cluster has no quorum: /etc/pve cannot be written. What is due is done when quorum returns. See: pvecm status",
+        ),
         Kind("quorum-back", INFO, "Quorum is back", "What had to wait is done now."),
-        Kind("watch-limited", WARNING, "Changes are noticed late", "An inotify watch could not be had. Changes are noticed by the slow timer only ([watch] interval)."),
-        Kind("watch-overflow", INFO, "Too many changes at once", "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost."),
-        Kind("bug", ERR, "A bug in pvehooks", "Please report it with the traceback. The daemon goes on; the guest is looked at again at its next change."),
+        Kind(
+            "watch-limited",
+            WARNING,
+            "Changes are noticed late",
+            "An inotify watch could not be had. Changes are noticed by the slow timer only ([watch] interval).",
+        ),
+        Kind(
+            "watch-overflow",
+            INFO,
+            "Too many changes at once",
+            "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost.",
+        ),
+        Kind(
+            "bug",
+            ERR,
+            "A bug in pvehooks",
+            "Please report it with the traceback. The daemon goes on; the guest is looked at again at its next change.",
+        ),
     )
 }
 

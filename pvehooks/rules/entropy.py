@@ -58,7 +58,9 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     names = ", ".join(networks)
     rdrand = has_rdrand(guest, node)
     if isinstance(rdrand, Unread):
-        yield not_examined("rng0", f"network boot ({names}) without rng0, but whether the CPU gives RDRAND is unknown: {rdrand.why}", Cure.RNG0_IF_ASKED)
+        yield not_examined(
+            "rng0", f"network boot ({names}) without rng0, but whether the CPU gives RDRAND is unknown: {rdrand.why}", Cure.RNG0_IF_ASKED
+        )
     elif rdrand:
         yield Finding(
             "rng0",
@@ -162,7 +164,9 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     if not node.hwrng.present:
         yield Finding("rng0", f"rng0 reads /dev/hwrng, which {node.name} does not have: the guest will not start")
     elif node.hwrng.current == "none":
-        yield Finding("rng0", f"rng0 reads /dev/hwrng, but {node.name} has no hardware behind it (rng_current is 'none'): the guest will not start")
+        yield Finding(
+            "rng0", f"rng0 reads /dev/hwrng, but {node.name} has no hardware behind it (rng_current is 'none'): the guest will not start"
+        )
 
 
 @BOOK.rule("rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
@@ -177,7 +181,9 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "rng0 has no limit (max_bytes=0): the guest can draw as much from the node as it likes", remedy=remedy)
 
 
-@BOOK.rule("rng-pending-removal", Severity.WARNING, "Keep it: qm set {vmid} --revert rng0; or let it go and know that network boot may go with it.")
+@BOOK.rule(
+    "rng-pending-removal", Severity.WARNING, "Keep it: qm set {vmid} --revert rng0; or let it go and know that network boot may go with it."
+)
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
     """The removal of rng0 waits in [PENDING]: the guest loses its source of entropy at its next start.
 
@@ -186,4 +192,6 @@ def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     config = guest.config
     if config and guest.uefi and "rng0" in config.main and "rng0" in config.pending_delete:
-        yield Finding("rng0", "rng0 will be removed at the next start (its deletion is pending): the UEFI firmware then has no source of entropy")
+        yield Finding(
+            "rng0", "rng0 will be removed at the next start (its deletion is pending): the UEFI firmware then has no source of entropy"
+        )

@@ -12,7 +12,9 @@ BOOK = RuleBook(concerned=lacks_rng)
 ASK = "If you want it: pvehooks inject {vmid}"
 
 
-@BOOK.rule("rng-held-lines-dropped", Severity.WARNING, "Mend the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}")
+@BOOK.rule(
+    "rng-held-lines-dropped", Severity.WARNING, "Mend the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}"
+)
 def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because PVE would lose lines of this config when it rewrites it.
 
@@ -21,7 +23,9 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if guest.config and guest.config.dropped:
         first = guest.config.dropped[0]
-        yield Finding("rng0", f"not given an rng0: PVE would lose line {first.line} of the config, {first.text!r} ({first.reason})", hold=Hold.NEVER)
+        yield Finding(
+            "rng0", f"not given an rng0: PVE would lose line {first.line} of the config, {first.text!r} ({first.reason})", hold=Hold.NEVER
+        )
 
 
 @BOOK.rule("rng-held-pending", Severity.INFO, "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks inject {vmid}")
@@ -37,10 +41,18 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     waiting = sorted({*config.pending, *config.pending_delete})
     if waiting:
-        yield Finding("rng0", f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along", hold=Hold.NEVER)
+        yield Finding(
+            "rng0",
+            f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along",
+            hold=Hold.NEVER,
+        )
 
 
-@BOOK.rule("rng-held-template", Severity.INFO, "Set it yourself, its clones will have it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+@BOOK.rule(
+    "rng-held-template",
+    Severity.INFO,
+    "Set it yourself, its clones will have it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
+)
 def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because the guest is a template.
 

@@ -4,27 +4,16 @@ Source: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-se
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pvehooks.text.checks import split_list
-from pvehooks.text.propertystring import PropertyError, Value, parse
+from pvehooks.text.propertystring import PropertyError, parse
 from pvehooks.text.volumes import drive, drives, is_cdrom, is_cloudinit
+from pvehooks.values import BootOrder, Value
 
 _DEFAULT_LETTERS = "cdn"
 _NICS = tuple(f"net{number}" for number in range(32))
 _FIRMWARE_DISKS = ("efidisk0", "tpmstate0")
-
-
-class BootOrder(NamedTuple):
-    """`devices` are options of the config (scsi0, net0, hostpci0), in the order in which the firmware tries them.
-
-    `missing` are those that are named but not there, or that PVE cannot use. `source` is "order" (boot: order=...), "legacy"
-    (boot: letters), "default" (no boot line: as the letters cdn) or "none" (an empty boot line: nothing is bootable).
-    """
-
-    devices: tuple[str, ...]
-    missing: tuple[str, ...]
-    source: Literal["order", "legacy", "default", "none"]
 
 
 def devices(main: Mapping[str, Value]) -> BootOrder:

@@ -4,13 +4,13 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Literal
 
 from pvehooks.text.checks import WHITESPACE
 from pvehooks.text.losses import note_losses
-from pvehooks.text.propertystring import Value
-from pvehooks.text.reader import Dropped, Reading, option_name, section_name
+from pvehooks.text.reader import Reading, option_name, section_name
+from pvehooks.values import Dropped, GuestConfig
 
 try:
     # hashlib loads OpenSSL, 2 ms of every start of the hookscript; the standard library's random module avoids it likewise.
@@ -18,38 +18,13 @@ try:
 except ImportError:  # pragma: no cover
     from hashlib import sha1
 
-__all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "Values", "insert_line", "parse", "remove_line"]
+__all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
 
-Values = Mapping[str, Value]
 EditableSection = Literal["", "PENDING"]
 """The live part of a config, or its pending changes."""
 
 Edit = Callable[[bytes], bytes]
 """Makes the raw bytes of a config into others; may raise EditError."""
-
-
-class GuestConfig(NamedTuple):
-    """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text.
-
-    Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it. `snapshots` and
-    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete` says whether the delete is forced. `dropped` is
-    what PVE would lose, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
-    """
-
-    main: Values
-    pending: Values
-    pending_delete: Mapping[str, bool]
-    snapshots: Mapping[str, Values]
-    special_sections: Mapping[str, Values]
-    dropped: tuple[Dropped, ...]
-    digest: str
-
-    def effective(self) -> Values:
-        """The options the next start will use: pending deletes, then pending changes applied (vmconfig_apply_pending)."""
-        if not self.pending and not self.pending_delete:
-            return self.main
-        kept = {key: value for key, value in self.main.items() if key not in self.pending_delete or key.startswith("unused")}
-        return {**kept, **{key: value for key, value in self.pending.items() if key != "snapstate"}}
 
 
 def parse(raw: bytes, cpu_models: Collection[str] = ()) -> GuestConfig:

@@ -1,7 +1,8 @@
 """What PVE reads from a config but leaves out, or changes, when it writes it again: write_vm_config in PVE/QemuServer.pm."""
 
-from pvehooks.text.reader import Dropped, Reading, Section
+from pvehooks.text.reader import Reading, Section
 from pvehooks.text.volumes import drives, is_cloudinit
+from pvehooks.values import Dropped
 
 _NEVER_WRITTEN = ("digest", "pending", "snapshots", "special-sections")
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from pvehooks.text import checks
-from pvehooks.text.propertystring import PropertyError, Value, boolean, parse_format, quoted
+from pvehooks.text.propertystring import PropertyError, boolean, parse_format, quoted
 from pvehooks.text.schema import FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, Option
+from pvehooks.values import Value
 
 Check = Callable[[str], Value]
 """Takes the text behind the colon, without white space around it; ValueError says what follows "value of 'x'"."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from pvehooks.text import checks
 from pvehooks.text.properties import Property
 from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS, VM_CPU_FLAGS
+from pvehooks.values import Value
 
-Value = str | int
 Check = Callable[[Value], str]
 """Gives '' or the words that follow the name of the property."""
 

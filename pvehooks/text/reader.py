@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from pvehooks.text.checks import WHITESPACE, whole
 from pvehooks.text.cpumodels import CPU_MODELS
 from pvehooks.text.description import decode, strip_end
 from pvehooks.text.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
-from pvehooks.text.propertystring import Value, parse, quoted
+from pvehooks.text.propertystring import parse, quoted
+from pvehooks.values import Dropped, Value
 
 _is_option_name = whole(r"[a-z][a-z_\-]*\d*")
 _is_snapshot_name = whole(r"(?i:[a-z][a-z0-9_\-]+)")
@@ -17,19 +17,6 @@ _SNAPSTATE = r"snapstate:\s*(prepare|delete)\s*\Z"
 _FAST_CHECKS = {option: check for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")}
 _CHANGES = "value of '{}' changes when PVE writes and reads it again"
 _NO_CHECKS: Mapping[str, Check] = {}
-
-
-class Dropped(NamedTuple):
-    """A line that PVE would lose, or give another meaning, on rewriting the config.
-
-    `line` counts from 1. `section` is '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a
-    section that PVE does not know. `text` is the line as it stands; `reason` is for people.
-    """
-
-    line: int
-    section: str
-    text: str
-    reason: str
 
 
 def section_name(line: str) -> str | None:
@@ -190,7 +177,10 @@ class Reading:
     def _set(self, number: int, option: str, value: Value) -> None:
         section = self._section
         if section.values.get(option, value) != value:
-            self._drop(section.at[option], f"'{option}' comes again in line {number}, which counts")
+            former = section.at[option]
+            if option != "snapstate":
+                self.dropped.pop(former, None)
+            self._drop(former, f"'{option}' comes again in line {number}, which counts")
         section.values[option] = value
         section.at[option] = number
 

@@ -101,21 +101,24 @@ def parse_cpu_models(raw: bytes) -> SectionConfig:
 def parse_storages(raw: bytes) -> SectionConfig:
     """/etc/pve/storage.cfg: `TYPE: NAME`, whatever the type; options are not checked (PVE/Storage/Plugin.pm in pve-storage).
 
-    As in PVE there is always a storage `local`, the directory /var/lib/vz on every node: an entry with another type or path is
-    replaced (by one with line 0 where the file has none), and its restriction to nodes is ignored.
+    A directory without a path does not count. As in PVE there is always a storage `local`, the directory /var/lib/vz on every
+    node: an entry with another type or path is replaced (one with line 0 stands for a missing one), its `nodes` are ignored.
     """
     config = _parse(raw, _STORAGES)
     problems = list(config.problems)
     found = {section.name: section for section in config.sections}
+    for name, section in list(found.items()):
+        if section.type == "dir" and "path" not in section.options:
+            problems.append(Problem(section.line, f"'{name}' has no path"))
+            del found[name]
     local = found.get("local")
     if local is None:
         found = {"local": _LOCAL, **found}
-    elif local.type != "dir" or local.options.get("path", "/var/lib/vz") != "/var/lib/vz":
+    elif local.type != "dir" or local.options["path"] != _LOCAL.options["path"]:
         problems.append(Problem(local.line, "PVE ignores this entry: 'local' is always the directory /var/lib/vz"))
         found["local"] = _LOCAL._replace(line=local.line)
     else:
-        options = {key: value for key, value in local.options.items() if key != "nodes"}
-        found["local"] = local._replace(options={"path": "/var/lib/vz", **options})
+        found["local"] = local._replace(options={key: value for key, value in local.options.items() if key != "nodes"})
     return SectionConfig(tuple(found.values()), tuple(sorted(problems)))
 
 

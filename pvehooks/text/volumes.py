@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from pvehooks.text.propertystring import PropertyError, Value, parse
+from pvehooks.text.propertystring import PropertyError, parse
+from pvehooks.values import Value
 
 DRIVES = (
     *(f"ide{number}" for number in range(4)),
@@ -28,6 +29,10 @@ _NEEDED = (
     ("iops_wr_max_length", "iops_wr_max"),
 )
 _EXCLUSIVE = (("mbps_rd", "mbps"), ("mbps_wr", "mbps"), ("iops_rd", "iops"), ("iops_wr", "iops"))
+# What most disks have and what PVE never skips one for.
+_NEVER_SKIPPED = frozenset(
+    ("file", "size", "iothread", "discard", "ssd", "cache", "aio", "backup", "replicate", "efitype", "pre-enrolled-keys")
+)
 
 Drive = Mapping[str, Value]
 
@@ -38,6 +43,8 @@ def drive(option: str, text: str) -> Drive | None:
         parts = parse(option, text)
     except PropertyError:
         return None
+    if parts.keys() <= _NEVER_SKIPPED:
+        return parts
     for speed in ("bps", "bps_rd", "bps_wr"):
         if speed in parts:
             if f"m{speed}" in parts:

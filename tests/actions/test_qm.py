@@ -28,7 +28,9 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "stderr", "outcome"), ANSWERS, ids=[f"{outcome.name}-{number}" for number, (_, _, outcome) in enumerate(ANSWERS)])
+@pytest.mark.parametrize(
+    ("status", "stderr", "outcome"), ANSWERS, ids=[f"{outcome.name}-{number}" for number, (_, _, outcome) in enumerate(ANSWERS)]
+)
 def test_classify(status: int, stderr: str, outcome: Outcome) -> None:
     answer = qm.classify(Completed(status, "", stderr))
     assert answer.outcome is outcome

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pvehooks import judge, rounds
@@ -18,8 +19,8 @@ from pvehooks.facts import node
 from pvehooks.host import Host
 from pvehooks.report.entries import Entry
 from pvehooks.report.sink import Lines
-from tests.bench.figures import Figure
 from tests.beds.pmxcfs import Pmxcfs
+from tests.bench.figures import Figure
 from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
 
 SCANNED = 5000
@@ -41,7 +42,10 @@ class Silence(Lines):
 def _guests(count: int) -> dict[str, str | bytes]:
     """Configs of every kind: UEFI with and without rng0, SeaBIOS, with passthrough, with a snapshot."""
     more = ("rng0: source=/dev/urandom\n", "", "hostpci0: 0000:01:00.0,pcie=1\n", "\n[before]\nmemory: 1024\nsnaptime: 1700000000\n")
-    return {f"{vmid}.conf": uefi(f"n{vmid}", more[vmid % 4], old=True).replace("ovmf", "ovmf" if vmid % 3 else "seabios") for vmid in range(100, 100 + count)}
+    return {
+        f"{vmid}.conf": uefi(f"n{vmid}", more[vmid % 4], old=True).replace("ovmf", "ovmf" if vmid % 3 else "seabios")
+        for vmid in range(100, 100 + count)
+    }
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -69,7 +73,7 @@ def scan() -> Iterator[Figure]:
 
         ours()
         pairs = [(_timed(ours), _timed(reference)) for _ in range(5)]
-    mine, theirs = (statistics.median(column) for column in zip(*pairs))
+    mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     yield Figure(f"start-up scan of {SCANNED} configs", mine / theirs, 1.5, "times", f"{mine:.2f} s; only reading them {theirs:.2f} s")
 
 
@@ -85,39 +89,57 @@ def reaction() -> Iterator[Figure]:
             (check,) = bed.qm.calls("config", vmid)
             taken.append(change.started - written - ((check.ended or 0) - check.started))
     worst = max(taken)
-    yield Figure("from a change to qm set (median of 21)", statistics.median(taken), 0.5, "s", f"slowest {worst:.2f} s, settling 0.2 s included")
+    yield Figure(
+        "from a change to qm set (median of 21)", statistics.median(taken), 0.5, "s", f"slowest {worst:.2f} s, settling 0.2 s included"
+    )
 
 
+# The daemon, writing down each judgement ("judge VMID DIGEST") and each time it wakes up ("wake").
 _COUNTING = """
 import sys
 from pvehooks import daemon, rounds
-judged = open(sys.argv.pop(1), "a", buffering=1)
-judge = rounds.judge
-def counted(guest, *rest):
-    print(guest.vmid, guest.digest, file=judged)
+log = open(sys.argv.pop(1), "a", buffering=1)
+judge, wait = rounds.judge, daemon.Daemon._wait
+def judged(guest, *rest):
+    print("judge", guest.vmid, guest.digest, file=log)
     return judge(guest, *rest)
-rounds.judge = counted
+def woken(self):
+    wait(self)
+    print("wake", file=log)
+rounds.judge, daemon.Daemon._wait = judged, woken
 sys.exit(daemon.main())
 """
+
+
+@contextmanager
+def _counted(bed: NodeBed, log: Path, **options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon that counts, once it is READY."""
+    log.touch()
+    command = [sys.executable, "-c", _COUNTING, str(log), "--node", "pve1"]
+    environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT), **options}
+    with subprocess.Popen(command, env=environment, cwd="/") as daemon:
+        bed.notify.wait_for("READY", "1")
+        yield daemon
+        daemon.terminate()
+
+
+def _counts(log: Path, kind: str) -> Counter[str]:
+    return Counter(line for line in log.read_text().splitlines() if line.startswith(kind))
 
 
 def burst() -> Iterator[Figure]:
     """Many configs written in a short time: each is judged, none twice for the same content, none lost."""
     with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), settings="[rng]\nmode = warn\n") as bed:
-        judged = Path(directory) / "judged"
-        command = [sys.executable, "-c", _COUNTING, str(judged), "--node", "pve1"]
-        environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
-        with subprocess.Popen(command, env=environment, cwd="/") as daemon:
-            bed.notify.wait_for("READY", "1")
+        log = Path(directory) / "log"
+        with _counted(bed, log):
             began = time.monotonic()
             for number in range(BURST):
                 bed.write(100 + number, uefi(f"n{number}"))
                 time.sleep(max(0.0, began + (number + 1) * BURST_SECONDS / BURST - time.monotonic()))
             took = time.monotonic() - began
-            wait_until(lambda: len(set(judged.read_text().splitlines())) >= BURST, "all judged", 10)
+            wait_until(lambda: len(_counts(log, "judge")) >= BURST, "all judged", 10)
             time.sleep(1)
-            daemon.terminate()
-        counts = Counter(judged.read_text().splitlines())
+        counts = _counts(log, "judge")
     again = sum(count - 1 for count in counts.values())
     yield Figure(f"of {BURST} configs written in {took:.1f} s, not judged", float(BURST - len(counts)), 0, "")
     yield Figure("judged twice for the same content", float(again), 0, "")
@@ -125,21 +147,23 @@ def burst() -> Iterator[Figure]:
 
 def idle() -> Iterator[Figure]:
     """Memory, processor and wake-ups of a daemon with nothing to do."""
-    imports = "import pyinotify, systemd.daemon, systemd.journal, configobj, configobj.validate, json, subprocess, argparse, os"
-    try_imports = f"{imports}; print(open('/proc/self/status').read())".replace(", configobj.validate", "")
+    imports = "import pyinotify, systemd.daemon, systemd.journal, configobj, json, subprocess, argparse, os"
+    try_imports = f"{imports}; print(open('/proc/self/status').read())"
     reference = _resident(subprocess.run([sys.executable, "-c", try_imports], capture_output=True, text=True, check=True).stdout)
     with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), _guests(WATCHED), settings="[watch]\ninterval = 10\n") as bed:
-        bed.start(watchdog=10.0)
-        assert bed.daemon is not None
-        time.sleep(1)
-        before, woken = _cpu(bed.daemon.pid), _wake_ups(bed.daemon.pid)
-        time.sleep(IDLE_SECONDS)
-        spent, wakes = _cpu(bed.daemon.pid) - before, _wake_ups(bed.daemon.pid) - woken
-        resident = _resident(Path(f"/proc/{bed.daemon.pid}/status").read_text())
+        log = Path(directory) / "log"
+        with _counted(bed, log, WATCHDOG_USEC="10000000") as daemon:
+            time.sleep(1)
+            before, woken = _cpu(daemon.pid), _counts(log, "wake").total()
+            time.sleep(IDLE_SECONDS)
+            spent, wakes = _cpu(daemon.pid) - before, _counts(log, "wake").total() - woken
+            resident = _resident(Path(f"/proc/{daemon.pid}/status").read_text())
     # Every 10 s the timer, every 5 s the watchdog; one more of each for where the window begins.
     expected = IDLE_SECONDS / 10 + IDLE_SECONDS / 5 + 2
     yield Figure(f"resident with {WATCHED} guests", resident / 1024, 30, "MB", f"the imports alone {reference / 1024:.1f} MB")
-    yield Figure("idle: of a core", 100 * spent / IDLE_SECONDS, 0.1, "%", f"{1000 * spent:.0f} ms in {IDLE_SECONDS:.0f} s, timer every 10 s")
+    yield Figure(
+        "idle: of a core", 100 * spent / IDLE_SECONDS, 0.1, "%", f"{1000 * spent:.0f} ms in {IDLE_SECONDS:.0f} s, timer every 10 s"
+    )
     yield Figure(f"idle: times woken up in {IDLE_SECONDS:.0f} s", float(wakes), expected, "", "timer every 10 s, watchdog every 5 s")
 
 
@@ -148,12 +172,6 @@ def _resident(status: str) -> float:
     found = re.search(r"VmRSS:\s*(\d+)", status)
     assert found
     return float(found[1])
-
-
-def _wake_ups(pid: int) -> int:
-    """How often the process went to sleep by itself: voluntary_ctxt_switches of proc(5), all threads."""
-    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE)[0]) for text in texts)
 
 
 def _cpu(pid: int) -> float:

@@ -24,7 +24,9 @@ TREE = {
     f"{CONFIGS}/101.conf": uefi("done", RNG0),
     f"{CONFIGS}/102.conf": uefi("hw", "rng0: source=/dev/hwrng\n"),
     f"{CONFIGS}/103.conf": "memory: 512\nname: bios\n",
-    f"{CONFIGS}/104.conf": uefi("messy", "onbot: 1\n\n[PENDING]\ncores: 2\ndelete: balloon,!onboot\n\n[before]\nmemory: 512\nsnaptime: 1700000000\n"),
+    f"{CONFIGS}/104.conf": uefi(
+        "messy", "onbot: 1\n\n[PENDING]\ncores: 2\ndelete: balloon,!onboot\n\n[before]\nmemory: 512\nsnaptime: 1700000000\n"
+    ),
     f"{CONFIGS}/105.conf": uefi("pxe", old=True).replace("scsi0;net0", "net0;scsi0"),
     "etc/pve/nodes/pve2/qemu-server/200.conf": uefi("away"),
     "etc/pve/nodes/pve1/lxc/300.conf": "hostname: ct\n",
@@ -195,7 +197,9 @@ def on_a_terminal(tree: Path, *arguments: str, **environment: str) -> str:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "pvehooks", *arguments, "--root", str(tree)]
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    with subprocess.Popen(command, cwd=PROJECT, env={**plain, "TERM": "xterm", "COLUMNS": "100", **environment}, stdout=follower) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT, env={**plain, "TERM": "xterm", "COLUMNS": "100", **environment}, stdout=follower
+    ) as process:
         os.close(follower)
         output = b""
         while True:
@@ -221,5 +225,7 @@ def test_a_table_on_a_terminal(tree: Path, golden: Golden) -> None:
 
 def test_a_closed_pipe_is_no_trouble(tree: Path) -> None:
     command = f"{sys.executable} -m pvehooks rules --root {tree} | head -1"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False
+    )
     assert done.stderr == ""

@@ -159,7 +159,7 @@ def test_node_directory_appears_late(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/": None, "etc/pvehooks/pvehooks.conf": "[watch]\ninterval = 3600\n"})
     daemon = run_on_tree(tree)
     try:
-        wait_until(lambda: (tree / "etc/pve/pvehooks/first-look.json").exists(), "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
         time.sleep(0.3)
         configs = tree / "etc/pve/nodes/pve1/qemu-server"
         configs.mkdir()
@@ -177,7 +177,7 @@ def test_without_watches_the_timer_serves(tmp_path: Path) -> None:
     script = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"'
     daemon = run_on_tree(tree, "unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
     try:
-        wait_until(lambda: (tree / "etc/pve/pvehooks/first-look.json").exists(), "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
         config = tree / "etc/pve/nodes/pve1/qemu-server/100.conf"
         config.write_text(uefi())
         wait_until(lambda: RNG0 in config.read_text(), "rng0")

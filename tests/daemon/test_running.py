@@ -153,7 +153,7 @@ def test_a_tree_without_journald(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pvehooks.daemon", "--foreground", "--root", str(tree)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": f"{qm.parent}:{os.environ['PATH']}"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as daemon:
-        wait_until(lambda: (tree / "etc/pve/pvehooks/first-look.json").exists(), "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
         config = tree / "etc/pve/nodes/pve1/qemu-server/100.conf"
         config.write_text(uefi())
         wait_until(lambda: RNG0 in config.read_text(), "rng0")

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - the messages stand here whole
+
 """What each kind of bad settings file gets: all problems, a line each, with file, line and the nearest valid name."""
 
 from __future__ import annotations
