@@ -266,7 +266,7 @@ class Daemon:
         now = self.host.monotonic() if now is None else now
         for vmid in self.rounds.workers.running():
             if vmid in self._due:
-                self._again(vmid, 0.0)
+                self._touch(vmid, self._config.watch.settle)
         due = {vmid: forced for vmid, (when, _, forced) in self._due.items() if when <= now}
         if not due:
             return

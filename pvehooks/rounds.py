@@ -14,7 +14,8 @@ from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge
+from pvehooks.judge import judge, wants_rng0
+from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, words
 from pvehooks.report.ledger import Ledger
 from pvehooks.report.sink import Journal, Lines
@@ -80,7 +81,12 @@ class Rounds:
             for vmid, raw in contents:
                 if not pulse():
                     return
-                self._look_at(vmid, raw, force, around)
+                try:
+                    self._look_at(vmid, raw, force, around)
+                except RecordsUnavailable:
+                    raise
+                except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
+                    self._say_bug(bug, f"VM {vmid}: bug while looking at it", vmid)
         self._node_facts = None
         self._store()
 
@@ -88,7 +94,7 @@ class Rounds:
         if isinstance(raw, FileNotFoundError):
             self.forget(vmid)
             return
-        mark = repr(raw).encode() if isinstance(raw, OSError) else hashlib.sha1(raw, usedforsecurity=False).digest()
+        mark = repr(raw).encode() if isinstance(raw, OSError) else _digest(raw)
         if not force and self._digests.get(vmid) == mark:
             return
         self._digests[vmid] = mark
@@ -129,11 +135,18 @@ class Rounds:
         if due or quiet:
             standing = [finding for finding in standing if not _about_entropy(finding)]
         self._existing.pop(guest.vmid, None)
-        if quiet and injection.held is not None and injection.held.hold is not Hold.NEVER:
-            self._existing[guest.vmid] = guest.label if injection.held.hold is Hold.EXISTING else f"{guest.label}, only by name"
+        if quiet and self._could_be_given(verdict):
+            by_name = any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
+            self._existing[guest.vmid] = f"{guest.label}, only by name" if by_name else guest.label
         self._tell(verdict, standing)
         if due:
             self.workers.submit(Job(guest, injection))
+
+    def _could_be_given(self, verdict: Verdict) -> bool:
+        """Whether a person who asks for it would have the guest given its rng0."""
+        rng_settings = self.settings.rng(verdict.guest.vmid)
+        wanted = any(wants_rng0(item.finding, rng_settings) and not item.ignored for item in verdict.findings)
+        return wanted and not any(item.finding.hold is Hold.NEVER for item in verdict.findings)
 
     def _tell(self, verdict: Verdict, standing: list[Finding], gone_too: bool = True) -> None:
         guest = verdict.guest
@@ -220,12 +233,16 @@ class Rounds:
         self.last_change = f"VM {guest.vmid} given rng0"
         self._settled(guest.vmid)
         self._digests[guest.vmid] = bytes.fromhex(result.digest)
-        around = guest_facts.surroundings(self.host, self.node, self._first_look)
-        after = guest_facts.read(self.host, self.node, guest.vmid, around)
-        if after.digest == result.digest:
-            node = node_facts.gather(self.host, self.node, with_pci=bool(after.hostpci))
-            verdict = judge(after, catalogue.look(after, node), self.settings)
-            self._tell(verdict, [item.finding for item in verdict.findings if not item.ignored], gone_too=False)
+        try:
+            around = guest_facts.surroundings(self.host, self.node, self._first_look)
+            after = guest_facts.read(self.host, self.node, guest.vmid, around)
+            if after.digest == result.digest:
+                node = node_facts.gather(self.host, self.node, with_pci=bool(after.hostpci))
+                verdict = judge(after, catalogue.look(after, node), self.settings)
+                self._tell(verdict, [item.finding for item in verdict.findings if not item.ignored], gone_too=False)
+        except RecordsUnavailable:
+            # pmxcfs went away; its return has all guests looked at.
+            return
 
     def _settled(self, vmid: int) -> None:
         """Nothing waits for this guest any more."""
@@ -263,16 +280,18 @@ class Rounds:
     def _failed(self, end: Ended) -> None:
         error = end.error
         guest = end.job.guest
-        around = guest_facts.surroundings(self.host, self.node, self._first_look)
+        raw = guest_facts.fetch(self.host, self.node, guest.vmid)
         # What was written may still lack the rng0: without this mark it would be tried at once again, for ever.
-        self._refused[guest.vmid] = guest_facts.read(self.host, self.node, guest.vmid, around).digest
+        self._refused[guest.vmid] = guest.digest if isinstance(raw, OSError) else _digest(raw).hex()
         if isinstance(error, PvehooksError):
             self._say("not-verified", f"{error.message}. {error.hint}", None, vmid=guest.vmid, rule=end.job.injection.rule)
         elif error is not None:
-            import traceback
+            self._say_bug(error, f"{guest.label}: bug while giving rng0", guest.vmid)
 
-            trace = "".join(traceback.format_exception(error))
-            self._say("bug", f"{guest.label}: bug while giving rng0: {error!r}", None, vmid=guest.vmid, traceback=trace)
+    def _say_bug(self, bug: Exception, words: str, vmid: int) -> None:
+        import traceback
+
+        self._say("bug", f"{words}: {bug!r}", None, vmid, traceback="".join(traceback.format_exception(bug)))
 
     def _say(self, kind: str, message: str, job: Job | None = None, vmid: int = 0, **fields: str) -> None:
         self.sink.say(entries.event(kind, message, self.node, job.guest if job else None, vmid, **fields))
@@ -286,3 +305,7 @@ def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:
     waiting = iter(vmids)
     while batch := list(islice(waiting, _BATCH)):
         yield batch
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.sha1(raw, usedforsecurity=False).digest()

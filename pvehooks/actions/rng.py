@@ -43,7 +43,8 @@ def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
     try:
         raw = guests.read_raw(host, guest.node, guest.vmid)
     except OSError as error:
-        return Result(Outcome.GONE, f"the config cannot be read: {error.strerror}")
+        outcome = Outcome.GONE if isinstance(error, FileNotFoundError) else Outcome.WAITING
+        return Result(outcome, f"the config cannot be read: {error.strerror}")
     if _digest(raw) != guest.digest:
         return Result(Outcome.CHANGED, Outcome.CHANGED.value)
     write = writer(host, settings)

@@ -30,7 +30,7 @@ class Journal:
         if not os.path.exists(SOCKET):
             self._lines.say(entry)
             return
-        fields = {name: printable(value) for name, value in entry.fields.items()}
+        fields = {name: "\n".join(map(printable, value.split("\n"))) for name, value in entry.fields.items()}
         self._send(printable(entry.message), MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER=IDENTIFIER, **fields)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pvehooks.values import Guest, Node, Unread
 
-# QEMU's named models from these families on have rdrand; their versions ("-v2", "-noTSX", "-IBRS") inherit it.
+# QEMU's named models of these families have rdrand, with all their versions ("-v2", "-noTSX", "-IBRS"); no other named model has.
+# So said QEMU 10.0 of all its 154 models (query-cpu-model-expansion).
 _FAMILIES_WITH_RDRAND = (
     "IvyBridge",
     "Haswell",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.namespace import detach, mount
+from tests.beds.namespace import mount
 from tests.daemon.bed import RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
@@ -221,7 +221,7 @@ def test_no_backup_no_injection(node: Make) -> None:
         bed.wait_for_rng0(100)
     finally:
         bed.stop()
-        detach("/var/lib/pvehooks")
+        subprocess.run(["umount", "--lazy", "/var/lib/pvehooks"], check=True)
 
 
 def test_qm_lies(node: Make) -> None:
@@ -287,3 +287,32 @@ def test_killed_at_random_moments(node: Make) -> None:
         record = json.loads(Path(f"/etc/pve/pvehooks/guests/{vmid}.json").read_text())
         assert record["rng0"]["value"] == RNG0.removeprefix("rng0: ").strip()
     assert not [name for name in os.listdir("/etc/pve/nodes/pve1/qemu-server") if not name.endswith(".conf")]
+
+
+def test_old_guests_in_warn_mode(node: Make) -> None:
+    """They are summed up as well."""
+    bed = node({"100.conf": uefi("old", old=True)}, settings="[rng]\nmode = warn\n")
+    bed.start()
+    (entry,) = bed.said("existing")
+    assert "VM 100 (old)" in entry["MESSAGE"]
+
+
+def test_old_guest_with_network_first_is_summed_up_apart(node: Make) -> None:
+    bed = node({"100.conf": uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0")})
+    bed.start()
+    (entry,) = bed.said("existing")
+    assert "VM 100 (pxe), only by name" in entry["MESSAGE"]
+
+
+def test_pmxcfs_gone_when_qm_ends(node: Make) -> None:
+    """The daemon takes in what became of it, and goes on."""
+    bed = node()
+    bed.qm.misbehave("sleep", verb="set", vmid=100, seconds=1)
+    bed.start()
+    bed.write(100, uefi())
+    wait_until(lambda: bed.qm.calls("set"), "qm set")
+    bed.pve.kill()
+    bed.said("pmxcfs-away", timeout=20)
+    wait_until(lambda: bed.journal.entries("PVEHOOKS_VMID=100"), "what became of it")
+    bed.pve.restart()
+    bed.wait_for_rng0(100, timeout=20)
