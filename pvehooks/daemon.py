@@ -40,6 +40,17 @@ _QM_GRACE = 20.0
 _EVERYTHING = -1
 
 
+class _StuckError(NodeError):
+    """This process sees another mount at /etc/pve than the rest of the node."""
+
+
+def _kind(error: PvehooksError) -> str:
+    """The kind of event that an error is which ends the daemon."""
+    if isinstance(error, SettingsError):
+        return "settings-broken"
+    return "pmxcfs-stuck" if isinstance(error, _StuckError) else "failed"
+
+
 class Daemon:
     """The loop and what it waits for."""
 
@@ -233,7 +244,7 @@ class Daemon:
         self._next_look = now + min(pause, self._config.watch.interval)
         if self._bell_while_away is not None and now - self._bell_while_away > _STUCK_AFTER:
             # The bell rang, so pmxcfs lives, but not for this process: it sees another mount than the rest of the node.
-            raise NodeError("/etc/pve stays dead for this process while pmxcfs works", hint="It ends so that systemd starts it afresh.")
+            raise _StuckError("/etc/pve stays dead for this process while pmxcfs works", hint="It ends so that systemd starts it afresh.")
 
     def _is_back(self) -> None:
         self._away_since = None
@@ -374,9 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
             return Daemon(host, node, load_settings(host), out).run()
     except PvehooksError as error:
         for problem in error.message.splitlines():
-            out.say(
-                entries.event("settings-broken" if isinstance(error, SettingsError) else "stopped", f"{problem}. {error.hint}".rstrip(), "")
-            )
+            out.say(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
         return error.exit_status
 
 

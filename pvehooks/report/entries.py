@@ -46,6 +46,12 @@ KINDS = {
             "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again.",
         ),
         Kind(
+            "failed",
+            ERR,
+            "pvehooksd cannot run",
+            "The message says why. Guests start as before; nothing is given an rng0 until it runs. See: systemctl status pvehooks",
+        ),
+        Kind(
             "first-look",
             NOTICE,
             "First look at this cluster",
@@ -87,7 +93,7 @@ KINDS = {
             "settings-broken",
             ERR,
             "Settings cannot be used",
-            "The old settings stay in force until the files are mended. `pvehooks config` says the same.",
+            "A running daemon keeps its old settings until the files are mended; one that is being started ends. `pvehooks config` says the same.",
         ),
         Kind(
             "pmxcfs-away",

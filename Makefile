@@ -1,0 +1,32 @@
+# pvehooks: all targets work on a fresh Debian 12 or 13, as root.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench golden docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## show the daemon at work on a small tree
+	@sh scripts/demo
+
+test: ## run all tests (ARGS="-k name" for some)
+	@sh scripts/test $(ARGS)
+
+lint: ## run ruff, mypy, shellcheck and the tests of the architecture only
+	@sh scripts/test -q tests/lint
+
+format: ## wrap the Python code the one way
+	@"$$(sh scripts/install-ruff)" format .
+
+bench: ## measure speed and size beside a reference; fails on a miss
+	@scripts/bench
+
+golden: ## rewrite the golden files from what the programs print now
+	@sh scripts/test -q --golden-update $(or $(ARGS),tests)
+
+docs: ## rewrite man pages, journal catalogue and bash completion from the code's tables
+	@sh scripts/install-packages "make docs" python3-configobj python3-pyinotify python3-rich python3-systemd
+	@/usr/bin/python3 -m scripts.docs
+
+clean: ## remove what builds and tests left in the checkout
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf build dist deb_dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

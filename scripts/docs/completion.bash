@@ -1,0 +1,94 @@
+# The node's directory below /etc/pve: _pvehooks_node ROOT NODE
+_pvehooks_node() {
+	if [[ -n $2 ]]; then
+		printf '%s\n' "$1/etc/pve/nodes/$2"
+	else
+		printf '%s\n' "$1/etc/pve/local"
+	fi
+}
+
+# The VMIDs of the node's guests: _pvehooks_vmids ROOT NODE
+_pvehooks_vmids() {
+	local file
+	while read -r file; do
+		file=${file##*/}
+		[[ $file =~ ^[1-9][0-9]{2,8}\.conf$ ]] && printf '%s\n' "${file%.conf}"
+	done < <(compgen -G "$(_pvehooks_node "$1" "$2")/qemu-server/*.conf")
+}
+
+# The digests of a guest's backups, of all guests while none is named: _pvehooks_digests ROOT VMID
+_pvehooks_digests() {
+	local file
+	while read -r file; do
+		file=${file##*-}
+		printf '%s\n' "${file%.conf}"
+	done < <(compgen -G "$1@BACKUPS@/${2:-*}-*.conf")
+}
+
+# The nodes: _pvehooks_nodes ROOT
+_pvehooks_nodes() {
+	local directory
+	while read -r directory; do
+		printf '%s\n' "${directory##*/}"
+	done < <(compgen -G "$1/etc/pve/nodes/*")
+}
+
+# Proposes words of a kind that begin as the one being typed: _pvehooks_propose KIND WORD ROOT NODE VMID
+_pvehooks_propose() {
+	local words=
+	case $1 in
+	directory)
+		compopt -o filenames 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -d -- "$2")
+		return
+		;;
+	guest) words=$(_pvehooks_vmids "$3" "$4") ;;
+	node) words=$(_pvehooks_nodes "$3") ;;
+	digest) words=$(_pvehooks_digests "$3" "$5") ;;
+	rule) words=$_pvehooks_rules ;;
+	verb) words=$_pvehooks_verbs ;;
+	guest-or-file) words=$(_pvehooks_vmids "$3" "$4") ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
+	if [[ $1 == guest-or-file ]]; then
+		compopt -o filenames 2>/dev/null
+		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$2")
+	fi
+}
+
+_pvehooks() {
+	local word=${COMP_WORDS[COMP_CWORD]} each verb='' expected='' root='' node='' vmid='' given=0 i
+	COMPREPLY=()
+	# Bash takes "--root=DIR" for three words.
+	[[ $word != = ]] || word=
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		each=${COMP_WORDS[i]}
+		if [[ $each == = ]]; then
+			continue
+		elif [[ $each == -* ]]; then
+			expected=$(_pvehooks_value "$each")
+		elif [[ -n $expected ]]; then
+			case $expected in
+			directory) root=${each/#\~/$HOME} root=${root%/} ;;
+			node) node=$each ;;
+			esac
+			expected=
+		elif [[ -z $verb ]]; then
+			verb=$each
+		else
+			given=$((given + 1))
+			vmid=$each
+		fi
+	done
+	if [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_pvehooks_options "$verb")" -- "$word")
+	elif [[ -n $expected ]]; then
+		_pvehooks_propose "$expected" "$word" "$root" "$node" "$vmid"
+	elif [[ -z $verb ]]; then
+		_pvehooks_propose verb "$word"
+	else
+		_pvehooks_propose "$(_pvehooks_argument "$verb" "$given")" "$word" "$root" "$node"
+	fi
+}
+
+complete -F _pvehooks pvehooks

@@ -1,0 +1,107 @@
+"""pvehooks.conf(5): the settings."""
+
+from __future__ import annotations
+
+from pvehooks.settings_file import MAX_BYTES
+from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE, OPTIONS, Option, written
+from scripts.docs import words
+from scripts.docs.roff import Page, bold
+
+DESCRIPTION = f"""\
+Settings of pvehooksd(8) and pvehooks(8). Without any file, the built-in values hold.
+
+The same option may be set in several places. From the weakest to the strongest: the built-in value, `{CLUSTER_FILE}` (all nodes),
+`{NODE_FILE}` (this node), and for a guest its `[guest VMID]` section. Of two sections for the same guest, the node's wins over the
+cluster's, option by option. `pvehooks config` shows what is in effect, with the file and line that set it.
+
+The daemon notices a changed file by itself, at the latest after `[watch] interval`; at once with `systemctl reload pvehooks`.
+"""
+SYNTAX = f"""\
+A file is UTF-8 text of at most {MAX_BYTES >> 20} MiB.
+`[name]` begins a section, `[[name]]` a section within it, `option = value` sets an option. `#` begins a comment.
+
+A value that holds `#` stands in quotes. Between triple quotes it may go on over several lines.
+
+An unknown section or option, one that is there twice, or a value that is not allowed is a mistake: the file is not used.
+The message names file, line and the nearest valid name.
+A running daemon keeps its old settings; a command ends with exit status 2.
+"""
+SECTIONS = {
+    "rng": "What is done about guests without an rng0.",
+    "watch": "How changes are noticed.",
+    "rules": "The severity of rules. pvehooks-rules(7) describes them.",
+    "guest VMID": "What holds for one guest only: the number is its VMID.",
+}
+EXAMPLES = {
+    "Only say it, do nothing:": """\
+[rng]
+mode = warn
+""",
+    "Every UEFI guest gets an rng0, also those that were there before pvehooks or whose CPU model has RDRAND:": """\
+[rng]
+scope = all
+existing = inject
+skip_with_rdrand = no
+""",
+    "A rule matters more here, another less:": """\
+[rules]
+rng-pending-removal = block
+rng-unlimited = info
+""",
+    "Guest 100 boots from its disk and is left alone; guest 101 uses the node's hardware generator:": '''\
+[guest 100]
+ignore = rng-missing-netboot: boots from its local disk only
+
+[guest 101]
+ignore = """
+    rng-unlimited: trusted, measured
+    config-crlf: edited on Windows
+    """
+[[rng]]
+source = /dev/hwrng
+max_bytes = 4096
+''',
+}
+
+
+def make(date: str) -> str:
+    """The page."""
+    page = Page("pvehooks.conf", 5, "settings of pvehooks", date)
+    page.section("Synopsis")
+    page.synopsis([bold(CLUSTER_FILE), bold(NODE_FILE)])
+    page.section("Description")
+    page.paragraphs(DESCRIPTION)
+    page.section("Syntax")
+    page.paragraphs(SYNTAX)
+    page.section("Options")
+    for section in dict.fromkeys(option.section for option in OPTIONS):
+        _section(page, section)
+    page.section("Examples")
+    for text, lines in EXAMPLES.items():
+        page.paragraph(text)
+        page.example(lines.splitlines())
+    words.files(page, CLUSTER_FILE, NODE_FILE)
+    page.see_also("pvehooks(8)", "pvehooksd(8)", "pvehooks-rules(7)")
+    return page.text()
+
+
+def _section(page: Page, section: str) -> None:
+    page.subsection(f"[{section}]")
+    page.paragraph(SECTIONS[section])
+    for option in OPTIONS:
+        if option.section == section:
+            page.tagged(bold(f"{option.name} ="), option.doc, _limits(option))
+    if section.startswith("guest"):
+        names = [option for option in OPTIONS if option.per_guest]
+        for inner in dict.fromkeys(option.section for option in names):
+            own = ", ".join(f"`{option.name}`" for option in names if option.section == inner)
+            page.tagged(bold(f"[[{inner}]]"), f"Below it, these options of `[{inner}]` for this guest: {own}.")
+
+
+def _limits(option: Option) -> str:
+    parts = [f"Allowed: {option.allowed}."]
+    if option.default is not None:
+        parts.append(f"Default: `{written(option.default)}`.")
+    if option.per_guest:
+        parts.append("Also per guest.")
+    return " ".join(parts)

@@ -1,0 +1,39 @@
+"""What several pages say in the same words."""
+
+from __future__ import annotations
+
+from pvehooks import daemon, errors, firstlook, records, rounds
+from pvehooks.actions import backups
+from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
+from scripts.docs.roff import Page
+
+FILES = {
+    CLUSTER_FILE: "The settings of all nodes of the cluster.",
+    NODE_FILE: "The settings of this node. What it sets wins over the cluster's file.",
+    f"{firstlook.PATH}": "When the cluster was first seen, and which guests were there then.",
+    f"{records.DIRECTORY}/VMID.json": "What was done to a guest. It goes when the guest goes.",
+    f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
+    rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
+    daemon.INSTANCE_LOCK: "The lock of the one daemon that may run.",
+    f"{records.LOCKS}/": "Locks of the records.",
+}
+DAEMON_ONLY = (rounds.LEDGER, daemon.INSTANCE_LOCK, f"{records.LOCKS}/")
+
+EXIT_STATUSES = {
+    errors.EXIT_OK: "Nothing that blocks was found, or what was asked for was done.",
+    errors.EXIT_BLOCKED: "A finding blocks the start of a guest, or what was asked for was refused or failed.",
+    errors.EXIT_USAGE: "Wrong use: an unknown verb, option or rule, or a settings file with a mistake. The message names it.",
+    errors.EXIT_COULD_NOT_LOOK: "The node or the guest could not be looked at: no such guest here, pmxcfs is down, not root.",
+}
+
+SEVERITIES = {
+    "block": "The guest cannot start, or must not. `pvehooks check` ends with 1. Journal priority err.",
+    "warning": "Something does not work, or will not after the next change. Journal priority warning.",
+    "info": "Good to know. Journal priority info.",
+}
+
+
+def files(page: Page, *paths: str) -> None:
+    """The section FILES."""
+    page.section("FILES")
+    page.definitions((path, FILES[path]) for path in paths or tuple(FILES))

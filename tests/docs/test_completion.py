@@ -1,0 +1,174 @@
+"""The completion in a real bash: its function called as bash does, and the Tab key pressed in an interactive one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pvehooks.actions.backups import DIRECTORY
+from pvehooks.cli.main import VERBS, verb_parser
+from pvehooks.rules.catalogue import RULES
+from tests.beds.namespace import MOUNTPOINT
+from tests.beds.tree import Content, Link, make_fake_tree
+from tests.lint.source import PROJECT
+
+FILE = PROJECT / "completion/pvehooks"
+DIGESTS = ("1547e90" + "0" * 33, "2547e90" + "0" * 33)
+TREE: dict[str, Content] = {
+    "etc/pve/local": Link("nodes/pve1"),
+    "etc/pve/nodes/pve1/qemu-server/100.conf": "",
+    "etc/pve/nodes/pve1/qemu-server/101.conf": "",
+    "etc/pve/nodes/pve1/qemu-server/9000.conf": "",
+    "etc/pve/nodes/pve1/qemu-server/099.conf": "",
+    "etc/pve/nodes/pve1/qemu-server/100.conf.tmp.12": "",
+    "etc/pve/nodes/pve2/qemu-server/200.conf": "",
+    f"{DIRECTORY[1:]}/100-{DIGESTS[0]}.conf": "",
+    f"{DIRECTORY[1:]}/101-{DIGESTS[1]}.conf": "",
+    "a dir/file.conf": "",
+}
+# Bash's own splitting at COMP_WORDBREAKS is left to it: the words come as it would give them.
+CALL = """\
+source "$1"
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_pvehooks pvehooks "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+((${#COMPREPLY[@]} == 0)) || printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return make_fake_tree(tmp_path / "tree", TREE)
+
+
+def proposed(*words: str, cwd: Path = PROJECT, options: str = "") -> list[str]:
+    """What is proposed for the last word, in no order of its own: bash sorts what it shows."""
+    command = ["bash", "--norc", "--noprofile", "-u", "-c", options + CALL, "bash", str(FILE), "pvehooks", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stderr == ""
+    return sorted(done.stdout.splitlines())
+
+
+def test_verbs() -> None:
+    assert proposed("") == sorted(VERBS)
+    assert proposed("ex") == ["explain"]
+    assert proposed("nosuch") == []
+    assert proposed("--") == ["--help", "--version"]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_options_of_a_verb(name: str) -> None:
+    wanted = {action.option_strings[-1] for action in verb_parser(name)._actions if action.option_strings}
+    assert set(proposed(name, "-")) == wanted
+    assert set(proposed(name, "--root", "/x", "--j")) == {"--json"}
+
+
+def test_rule_ids() -> None:
+    assert proposed("explain", "") == sorted(RULES)
+    assert proposed("explain", "rng-miss") == ["rng-missing", "rng-missing-netboot", "rng-missing-nvme"]
+    assert proposed("explain", "rng-missing", "") == []
+
+
+def test_guests_of_the_node(tree: Path) -> None:
+    """Without --root from /etc/pve/local, here that of the tests' namespace."""
+    pve = Path(MOUNTPOINT)
+    (pve / "nodes/pve1/qemu-server").mkdir(parents=True)
+    (pve / "nodes/pve1/qemu-server/4711.conf").touch()
+    (pve / "local").symlink_to("nodes/pve1")
+    try:
+        assert proposed("check", "") == ["4711"]
+        assert proposed("undo", "5") == []
+        assert proposed("check", "--node", "") == ["pve1"]
+    finally:
+        subprocess.run(["find", MOUNTPOINT, "-mindepth", "1", "-delete"], check=True)
+    assert proposed("check", "") == []
+
+
+def test_guests_of_a_tree(tree: Path) -> None:
+    root = str(tree)
+    assert proposed("check", "--root", root, "") == ["100", "101", "9000"]
+    assert proposed("check", "--root", f"{root}/", "10") == ["100", "101"]
+    assert proposed("check", "--root", "=", root, "100", "") == ["100", "101", "9000"]
+    assert proposed("inject", "--dry-run", "--root", root, "9") == ["9000"]
+    assert proposed("undo", "--root", root, "--node", "pve2", "") == ["200"]
+    assert proposed("check", "--root", root, "--node", "") == ["pve1", "pve2"]
+    assert proposed("rules", "--root", root, "") == []
+
+
+def test_digests_of_backups(tree: Path) -> None:
+    root = str(tree)
+    assert proposed("backups", "--root", root, "100", "--diff", "") == [DIGESTS[0]]
+    assert proposed("backups", "--root", root, "--diff", "") == list(DIGESTS)
+    assert proposed("backups", "--root", root, "100", "--diff", DIGESTS[0], "") == []
+
+
+def test_files_and_directories(tree: Path) -> None:
+    assert proposed("guest", "--root", str(tree), "", cwd=tree / "a dir") == ["100", "101", "9000", "file.conf"]
+    assert proposed("check", "--root", "a", cwd=tree) == ["a dir"]
+    assert proposed("check", "--root", "=", cwd=tree / "etc") == ["pve"]
+    assert proposed("check", "--root", "=", "p", cwd=tree / "etc") == ["pve"]
+
+
+@pytest.mark.parametrize("option", ["failglob", "nullglob", "extglob"])
+def test_shell_options_do_not_matter(option: str, tree: Path) -> None:
+    assert proposed("check", "--root", "/nosuch", "", options=f"shopt -s {option}\n") == []
+    assert proposed("check", "--root", str(tree), "10", options=f"shopt -s {option}\n") == ["100", "101"]
+
+
+def typed(line: str, until: str, directory: Path, first: str) -> str:
+    """What an interactive bash shows after `line`, in which \\t is the Tab key."""
+    terminal, inner = pty.openpty()
+    env = {**os.environ, "TERM": "dumb", "PS1": "prompt> ", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null", "HISTFILE": "/dev/null"}
+    command = ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"]
+    shell = subprocess.Popen(command, cwd=directory, env=env, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    shown = b""
+    try:
+        os.write(terminal, f"bind 'set bell-style none'; {first}\n{line}".encode())
+        deadline = time.monotonic() + 10
+        while until.encode() not in shown and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.1)[0]:
+                shown += os.read(terminal, 4096)
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(terminal)
+    return shown.decode()
+
+
+def test_the_tab_key(tmp_path: Path, tree: Path) -> None:
+    """`--root=DIR` is split by bash itself here, and a blank in a name is quoted by it."""
+    load = f"source {shlex.quote(str(FILE))}"
+    assert "pvehooks explain rng-unlimited" in typed("pvehooks exp\trng-unl\t", "explain rng-unlimited", tmp_path, load)
+    assert "--node=pve2 200" in typed("pvehooks check --root=tree --node=pve2 2\t", "pve2 200", tmp_path, load)
+    assert "--root a\\ dir/" in typed("pvehooks check --root a\t", "dir/", tree, load)
+    assert "explain" not in typed("pvehooks exp\t#end", "#end", tmp_path, "true")
+
+
+def test_bash_completion_loads_it_by_its_name(tmp_path: Path) -> None:
+    """Where the package puts it, Debian's bash-completion finds it at the first Tab."""
+    place = tmp_path / "share/bash-completion/completions"
+    place.mkdir(parents=True)
+    (place / FILE.name).write_text(FILE.read_text())
+    load = f"export XDG_DATA_DIRS={tmp_path / 'share'} BASH_COMPLETION_USER_DIR={tmp_path}/none; source /usr/share/bash-completion/bash_completion"
+    assert "pvehooks backups" in typed("pvehooks bac\t", "pvehooks backups", tmp_path, load)
+
+
+def test_shellcheck() -> None:
+    done = subprocess.run(["shellcheck", str(FILE)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck_looks_at_it(tmp_path: Path) -> None:
+    """Without the line that names bash it would complain of that only."""
+    file = tmp_path / FILE.name
+    file.write_text(FILE.read_text() + "\n_pvehooks_more() {\n\tfor word in $*; do ls $word; done\n}\n")
+    done = subprocess.run(["shellcheck", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "SC2086" in done.stdout
