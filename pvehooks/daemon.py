@@ -89,7 +89,7 @@ class Daemon:
         self._round(float("inf"))
         self.rounds.sum_up()
         self._say("started", f"looks on as pvehooks {__version__}: {len(self._counters.guests())} VMs on {self.node}")
-        service.notify("READY=1")
+        _notify("READY=1")
         while not self._stop:
             self._wait()
             if self._reload:
@@ -114,7 +114,7 @@ class Daemon:
 
     def _ping(self) -> None:
         if self._watchdog and self.host.monotonic() >= self._next_ping:
-            service.notify("WATCHDOG=1")
+            _notify("WATCHDOG=1")
             self._next_ping = self.host.monotonic() + self._watchdog
 
     def _pulse(self) -> bool:
@@ -124,7 +124,7 @@ class Daemon:
 
     def _end(self) -> int:
         """Gives a running qm its time, but not more than 20 s."""
-        service.notify("STOPPING=1")
+        _notify("STOPPING=1")
         self.rounds.workers.forget_waiting()
         deadline = self.host.monotonic() + _QM_GRACE
         while self.rounds.workers.busy and self.host.monotonic() < deadline:
@@ -316,7 +316,7 @@ class Daemon:
         if quietly and mark == self._files_mark:
             return
         self._files_mark = mark
-        service.notify("RELOADING=1")
+        _notify("RELOADING=1")
         try:
             self._config = load_settings(self.host)
         except SettingsError as error:
@@ -326,13 +326,13 @@ class Daemon:
             self.rounds.reconsider(self._config)
             self._touch(_EVERYTHING, 0.0, force=True)
             self._say("settings-read", f"settings read: [rng] mode = {self._config.rng().mode}")
-        service.notify("READY=1")
+        _notify("READY=1")
 
     def _tell_status(self) -> None:
         status = self._status()
         if status != self._last_status:
             self._last_status = status
-            service.notify(status)
+            _notify(status)
 
     def _status(self) -> str:
         count = len(self._counters.guests())
@@ -343,6 +343,12 @@ class Daemon:
 
     def _say(self, kind: str, message: str) -> None:
         self.sink.say(entries.event(kind, message, self.node))
+
+
+def _notify(state: str) -> None:
+    """Tells the service manager, sd_notify(3); one that does not listen is no reason to end."""
+    with contextlib.suppress(OSError):
+        service.notify(state)
 
 
 @contextlib.contextmanager

@@ -149,9 +149,7 @@ def seen(pve: Pmxcfs) -> tuple[int, int, int, int]:
         pytest.param(lambda pve: pve.remote_write(GUEST, "cores: 1\n"), 1, id="rename onto it by another node"),
         pytest.param(lambda pve: pve.remote("write", GUEST, b"x", 0), 1, id="one write by another node"),
         pytest.param(lambda pve: pve.remote_delete(GUEST), 1, id="delete by another node"),
-        pytest.param(
-            lambda pve: pve.remote_rename(GUEST, "nodes/pve2/qemu-server/100.conf"), 2, id="migration by another node"
-        ),
+        pytest.param(lambda pve: pve.remote_rename(GUEST, "nodes/pve2/qemu-server/100.conf"), 2, id="migration by another node"),
         pytest.param(lambda pve: pve.path("qemu-server/100.conf.tmp.1").touch(), 0, id="a temporary file"),
     ],
 )

@@ -48,12 +48,8 @@ def write_plainly(pve: Pmxcfs) -> None:
             id="how PVE writes",
         ),
         pytest.param(write_plainly, [("IN_MODIFY", "100.conf"), ("IN_CLOSE_WRITE", "100.conf")], id="plain write"),
-        pytest.param(
-            lambda pve: pve.config(100).rename(pve.config(100, "pve2")), [("IN_MOVED_FROM", "100.conf")], id="away"
-        ),
-        pytest.param(
-            lambda pve: pve.config(200, "pve2").rename(pve.config(200)), [("IN_MOVED_TO", "200.conf")], id="in"
-        ),
+        pytest.param(lambda pve: pve.config(100).rename(pve.config(100, "pve2")), [("IN_MOVED_FROM", "100.conf")], id="away"),
+        pytest.param(lambda pve: pve.config(200, "pve2").rename(pve.config(200)), [("IN_MOVED_TO", "200.conf")], id="in"),
         pytest.param(lambda pve: pve.config(100).unlink(), [("IN_DELETE", "100.conf")], id="delete"),
         pytest.param(lambda pve: os.utime(pve.config(100)), [("IN_ATTRIB", "100.conf")], id="utime"),
         pytest.param(lambda pve: pve.path("qemu-server/sub").mkdir(), [("IN_CREATE", "sub")], id="mkdir"),
@@ -70,9 +66,7 @@ def test_own_changes(pve: Pmxcfs, change: Callable[[Pmxcfs], Any], events: list[
     [
         pytest.param(lambda pve: pve.remote_write(GUEST, "cores: 1\n"), id="edit"),
         pytest.param(lambda pve: pve.remote_write("nodes/pve1/qemu-server/101.conf", CONFIG), id="create"),
-        pytest.param(
-            lambda pve: pve.remote_rename("nodes/pve2/qemu-server/200.conf", GUEST[:-8] + "200.conf"), id="in"
-        ),
+        pytest.param(lambda pve: pve.remote_rename("nodes/pve2/qemu-server/200.conf", GUEST[:-8] + "200.conf"), id="in"),
         pytest.param(lambda pve: pve.remote_delete(GUEST), id="delete"),
         pytest.param(lambda pve: pve.remote_mkdir("nodes/pve1/qemu-server/sub"), id="mkdir"),
     ],

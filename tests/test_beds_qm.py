@@ -137,9 +137,7 @@ def stop_guest(vmid: int) -> None:
 @pytest.mark.parametrize(
     "arguments, status, words",
     [
-        pytest.param(
-            (*SET, "--digest", "1" * 40), 255, "checksum mismatch (file change by other user?)\n", id="stale digest"
-        ),
+        pytest.param((*SET, "--digest", "1" * 40), 255, "checksum mismatch (file change by other user?)\n", id="stale digest"),
         pytest.param((*SET, "--digest", "abc"), 255, "checksum mismatch (file change by other user?)\n", id="short"),
         pytest.param(
             (*SET, "--digest", "1" * 41),
@@ -188,16 +186,13 @@ def stop_guest(vmid: int) -> None:
         pytest.param(
             ("set", "100", "--rng0", f"{RNG},max_bytes=x"),
             2,
-            f"{REFUSED}rng0: invalid format - format error\nrng0.max_bytes: type check ('integer') failed -"
-            f" got 'x'\n\n{USAGE}",
+            f"{REFUSED}rng0: invalid format - format error\nrng0.max_bytes: type check ('integer') failed - got 'x'\n\n{USAGE}",
             id="bad max_bytes",
         ),
         pytest.param(("set", "100"), 2, "no options specified\n", id="no options"),
         pytest.param(("set",), 2, f"400 not enough arguments\n{USAGE}", id="no guest"),
         pytest.param(("set", "100", "101"), 2, f"400 too many arguments\n{USAGE}", id="two guests"),
-        pytest.param(
-            ("set", "100", "--onboot", "x"), 2, f"400 unable to parse boolean option\n{USAGE}", id="bad boolean"
-        ),
+        pytest.param(("set", "100", "--onboot", "x"), 2, f"400 unable to parse boolean option\n{USAGE}", id="bad boolean"),
         pytest.param(
             ("set", "100", "--delete", "rng0", "--revert", "rng0"),
             2,
@@ -223,9 +218,7 @@ def test_wrong_calls(pve: Pmxcfs, qm: Qm, arguments: tuple[str, ...], status: in
     assert pve.config(100).read_text() == PLAIN
 
 
-@pytest.mark.parametrize(
-    "lock", "backup clone create migrate rollback snapshot snapshot-delete suspended suspending".split()
-)
+@pytest.mark.parametrize("lock", "backup clone create migrate rollback snapshot snapshot-delete suspended suspending".split())
 def test_locked_by_its_config(pve: Pmxcfs, qm: Qm, lock: str) -> None:
     pve.config(100).write_text(f"lock: {lock}\n")
     assert answer(qm, *SET, "--digest", digest(pve)) == (255, "", f"VM is locked ({lock})\n")

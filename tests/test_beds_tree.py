@@ -26,10 +26,7 @@ def test_text_bytes_links_and_empty_directories(tmp_path: Path) -> None:
 
 
 def test_txtar_keeps_every_byte_between_the_markers(tmp_path: Path) -> None:
-    archive = (
-        "a comment\n-- a/one --\nline\n\n-- not a marker\n-- a/empty --\n"
-        "-- l -> a/one --\n-- d/ --\n-- last --\nno newline"
-    )
+    archive = "a comment\n-- a/one --\nline\n\n-- not a marker\n-- a/empty --\n-- l -> a/one --\n-- d/ --\n-- last --\nno newline"
     assert parse_txtar(archive) == {
         "a/one": "line\n\n-- not a marker\n",
         "a/empty": "",

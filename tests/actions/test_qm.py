@@ -10,6 +10,7 @@ import pytest
 from pvehooks.actions import qm
 from pvehooks.actions.qm import Outcome
 from pvehooks.host import Completed, Host
+from tests.daemon.bed import wait_until
 
 ANSWERS = [
     (0, "", Outcome.DONE),
@@ -57,8 +58,15 @@ def test_a_hanging_qm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     answer = qm.change(Host(), 100, ["--rng0", "source=/dev/urandom"], "0" * 40)
     assert answer.outcome is Outcome.BROKEN
     assert "did not end within" in answer.words
-    state = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: _is_dead(child), "the child is dead")
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_no_command_is_run_for_a_tree(tmp_path: Path) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.namespace import enter_private_namespace
 from tests.daemon.bed import NodeBed
-
-enter_private_namespace()
 
 
 @pytest.fixture

@@ -164,3 +164,13 @@ def test_a_tree_without_journald(tmp_path: Path) -> None:
     assert "notice:  VM 100 (web): given rng0" in lines
     assert not (tmp_path / "called").exists()
     assert (tree / "run/pvehooks/pvehooksd.lock").exists()
+
+
+def test_a_service_manager_that_does_not_listen(tmp_path: Path) -> None:
+    tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/": None})
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "NOTIFY_SOCKET": str(tmp_path / "absent")}
+    with subprocess.Popen([sys.executable, "-m", "pvehooks.daemon", "--root", str(tree)], env=environment) as daemon:
+        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
+        time.sleep(0.3)
+        daemon.terminate()
+    assert daemon.returncode == 0

@@ -1,4 +1,3 @@
-
 """What each kind of bad settings file gets: all problems, a line each, with file, line and the nearest valid name."""
 
 from __future__ import annotations

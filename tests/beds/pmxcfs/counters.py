@@ -111,7 +111,4 @@ class Counters:
             f'  "{name}": {{ "id": {number}, "online": {int(online)}, "ip": "192.0.2.{number}"}}'
             for number, (name, online) in enumerate(sorted(cluster.items()), start=1)
         )
-        return (
-            f'{{\n"nodename": "{node}",\n"version": {self.clinfo},\n"cluster": {json.dumps(about)},\n'
-            f'"nodelist": {{\n{nodes}\n  }}\n}}\n'
-        )
+        return f'{{\n"nodename": "{node}",\n"version": {self.clinfo},\n"cluster": {json.dumps(about)},\n"nodelist": {{\n{nodes}\n  }}\n}}\n'

@@ -118,9 +118,7 @@ class Qm:
         found = [_call(record, ends.get(record["pid"])) for record in records if record["event"] == "start"]
         return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
 
-    def wait_for_calls(
-        self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 10.0
-    ) -> list[Call]:
+    def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 10.0) -> list[Call]:
         """Wait until there are `count` finished calls; AssertionError with what there is instead."""
         deadline = time.monotonic() + timeout
         while True:

@@ -13,8 +13,7 @@ class Refused(Exception):
 
 
 BOOLEANS = set(
-    "onboot autostart reboot numa keephugepages acpi kvm tdf localtime freeze template tablet protection "
-    "allow-ksm ciupgrade".split()
+    "onboot autostart reboot numa keephugepages acpi kvm tdf localtime freeze template tablet protection allow-ksm ciupgrade".split()
 )
 INTEGERS = set("cpuunits balloon shares smp sockets cores vcpus migrate_speed snaptime".split())
 NUMBERS = {"cpulimit", "migrate_downtime"}
@@ -32,16 +31,14 @@ COUNTED = {
 
 DRIVE = re.compile(r"(ide|sata|scsi|virtio|efidisk|tpmstate)\d+")
 FAST_PLUG = set(
-    "description hookscript lock migrate_downtime migrate_speed name onboot protection shares startup tags "
-    "vmstatestorage".split()
+    "description hookscript lock migrate_downtime migrate_speed name onboot protection shares startup tags vmstatestorage".split()
 )
 """Options that `qm set` changes at once on a running guest."""
 
 PCI_ID = r"(?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?"
 HEX_ID = re.compile(r"0x[0-9a-fA-F]{4}")
 NIC_MODELS = (
-    "e1000 e1000-82540em e1000-82544gc e1000-82545em e1000e i82551 i82557b i82559er ne2k_isa ne2k_pci pcnet rtl8139 "
-    "virtio vmxnet3"
+    "e1000 e1000-82540em e1000-82544gc e1000-82545em e1000e i82551 i82557b i82559er ne2k_isa ne2k_pci pcnet rtl8139 virtio vmxnet3"
 ).split()
 
 Kind = str | int | tuple[str, ...] | re.Pattern[str]
@@ -231,9 +228,7 @@ def property_faults(kind: str, value: str) -> list[str]:
                 found[ALIASED_BY_NAME] = name
             name = aliases[name]
         found[name] = text
-    faults = [
-        _fault(name, text, keys[name]) if name in keys else f"{name}: {UNDEFINED}" for name, text in found.items()
-    ]
+    faults = [_fault(name, text, keys[name]) if name in keys else f"{name}: {UNDEFINED}" for name, text in found.items()]
     missing = [f"{name}: property is missing and it is not optional" for name in required if name not in found]
     return sorted([fault for fault in faults if fault] + missing)
 

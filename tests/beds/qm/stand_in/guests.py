@@ -84,7 +84,7 @@ class Guests:
             os.rename(temporary, target)
         except OSError as error:
             os.unlink(temporary)
-            raise Failed(f"unable to write '{path}.tmp.{os.getpid()}' - {error.strerror}", error.errno) from error
+            raise Failed(f"unable to write '{path}.tmp.{os.getpid()}' - {error.strerror}", error.errno or 0) from error
 
     def vmids(self) -> list[str]:
         """The guests of this node, in order."""

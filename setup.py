@@ -1,0 +1,40 @@
+"""How pvehooks is built; Debian's packaging and stdeb call this.
+
+Programs, unit, man pages and the rest are installed by debian/pvehooks.*, which both take: a unit among setup.py's own
+data files is neither enabled nor started on Debian 12.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "pvehooks/__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+assert VERSION is not None, "pvehooks/__init__.py has no __version__"
+# stdeb makes the package's description of it: short lines, no markup.
+LONG_DESCRIPTION = """\
+UEFI guests of Proxmox VE without a source of entropy have no network boot.
+pvehooksd gives them the rng0 they lack; pvehooks shows, explains, mends
+and undoes.
+"""
+
+setup(
+    name="pvehooks",
+    version=VERSION[1],
+    description="entropy for the UEFI guests of Proxmox VE",
+    long_description=LONG_DESCRIPTION,
+    url="https://example.org/pvehooks",
+    author="pvehooks developers",
+    author_email="pvehooks@example.org",
+    maintainer="pvehooks developers",
+    maintainer_email="pvehooks@example.org",
+    license="AGPL-3.0-or-later",
+    platforms=["Linux"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["pvehooks", "pvehooks.*"]),
+    install_requires=["configobj", "pyinotify", "rich", "systemd-python"],
+    # stdeb's own default never enables a service.
+    options={"sdist_dsc": {"compat": "13"}},
+    zip_safe=False,
+)

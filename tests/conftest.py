@@ -1,0 +1,115 @@
+"""What holds for all tests: they run in a private mount namespace, none may skip, and texts are compared with golden files.
+
+Tests that need something from outside of the checkout or of Debian say so with a marker; where it is absent they are left
+out, and one line says so. With CI=true only ../shared/data may be absent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.beds.namespace import enter_private_namespace, is_private, mount
+
+PROJECT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Enters the namespace before any test module is imported, so that none can meet the machine's own /etc/pve, /run, /var/lib.
+
+    With pytest-xdist each worker gets one of its own, and the process that directs them none.
+    """
+    if os.geteuid() != 0:
+        pytest.exit("the tests mount file systems in a mount namespace of their own: run them as root", returncode=3)
+    # What a service manager told whoever started the tests is not meant for the daemons in them.
+    for variable in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        os.environ.pop(variable, None)
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    if worker and is_private():
+        pytest.exit("pytest-xdist's workers would share a namespace: no conftest may enter one when it is imported", returncode=3)
+    if worker or not config.getoption("numprocesses", None):
+        enter_private_namespace()
+        if not os.access("/proc/sys/user/max_inotify_watches", os.W_OK):
+            # Containers have it read-only; tests write the limits of user namespaces of their own there.
+            mount("proc", "/proc", "proc")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-update", action="store_true", help="rewrite the golden files from what the tests see now")
+
+
+# -- golden files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): fails with a diff unless the text is what tests/golden/NAME holds."""
+    update = request.config.getoption("--golden-update")
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+            return
+        expected = path.read_bytes().decode() if path.exists() else ""
+        if text != expected or not path.exists():
+            lines = difflib.unified_diff(expected.splitlines(), text.splitlines(), f"tests/golden/{name}", "now", lineterm="")
+            pytest.fail("\n".join([*lines, "If that is as it should be: make golden"]), pytrace=False)
+
+    return compare
+
+
+# -- nothing is skipped -----------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, Any, None]:
+    """Makes a failure of a skip, an expected failure, and an unexpected success: first in, so last to see the report."""
+    report = (yield).get_result()
+    if report.skipped or hasattr(report, "wasxfail"):
+        why = getattr(report, "wasxfail", "") or report.longrepr
+        vars(report).pop("wasxfail", None)
+        report.outcome = "failed"
+        report.longrepr = f"no test of this project may skip or be expected to fail: {why}"
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, Any, None]:
+    """The same for a module that skips itself."""
+    report = (yield).get_result()
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"no test of this project may skip: {report.longrepr}"
+
+
+# -- what is left out where something is absent -----------------------------------------------------------------------
+
+
+def _absent() -> dict[str, str]:
+    """Marker -> why its tests are left out."""
+    absent = {}
+    if not SHARED_DATA.is_dir():
+        absent["shared_data"] = "../shared/data is not here"
+    if "PVEHOOKS_RUFF" not in os.environ and not os.environ.get("CI"):
+        absent["ruff"] = "ruff could not be had from PyPI"
+    return absent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for marker in _absent():
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(marker)])
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for marker, why in _absent().items():
+        terminalreporter.write_line(f"left out: the tests marked {marker}: {why}")

@@ -1,0 +1,144 @@
+"""The architecture: imports inside pvehooks/ run downwards, and one module opens files and starts programs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.lint.source import PACKAGE, label, python_files, tree
+
+# Top to bottom. A file or directory may import itself and what stands on a lower floor.
+FLOORS = (
+    ("__main__",),
+    ("cli", "daemon", "guard"),
+    ("rounds",),
+    ("watch",),
+    ("actions", "report"),
+    ("judge",),
+    ("rules",),
+    ("facts",),
+    ("firstlook",),
+    ("records", "settings"),
+    ("settings_file",),
+    ("settings_table",),
+    ("host",),
+    ("text",),
+    ("values",),
+    ("errors",),
+)
+# What means and what says: neither asks the system, nor the settings.
+ONLY_VALUES = {"rules": {"values", "errors"}, "report": {"values", "errors"}}
+FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
+
+FILES = python_files(PACKAGE)
+
+
+def unit(path: Path) -> str:
+    """The file or directory directly below pvehooks/ that a file is or belongs to, "" for pvehooks/__init__.py."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def module(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def imported(path: Path, node: ast.AST) -> Iterator[str]:
+    """The project's modules that an import statement names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in MODULES)
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{label(path)}:{node.lineno}: imports are absolute"
+        if node.module in MODULES:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else str(node.module) for name in whole)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """All imports of project modules in a file, also those inside functions: (line, module)."""
+    for node in ast.walk(tree(path)):
+        for name in imported(path, node):
+            yield getattr(node, "lineno", 0), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_imports_run_downwards(path: Path) -> None:
+    here = unit(path)
+    if here == "":
+        assert list(imports(path)) == [], "pvehooks/__init__.py is imported by all: it imports nothing"
+        return
+    assert here in FLOOR, f"{here} has no floor yet: give it one in FLOORS"
+    wrong = []
+    for line, name in imports(path):
+        there = unit(MODULES[name])
+        allowed = there in ONLY_VALUES[here] if here in ONLY_VALUES else FLOOR.get(there, -1) > FLOOR[here]
+        if there not in ("", here) and not allowed:
+            wrong.append(f"{label(path)}:{line}: {here} must not import {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports at the top of files form no circle (TopologicalSorter raises CycleError, which names it)."""
+    graph = {name: [each for node in tree(path).body for each in imported(path, node)] for name, path in MODULES.items()}
+    graph = {name: [each for each in needed if each not in ("pvehooks", name)] for name, needed in graph.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(graph) - 1
+
+
+# -- the one door to the operating system -----------------------------------------------------------------------------
+
+DOOR = "host.py"
+DOOR_MODULES = {"ctypes", "fcntl", "glob", "io", "mmap", "multiprocessing", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
+CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.monotonic_ns", "datetime.now", "datetime.utcnow"}
+# Words about paths and errors that ask the system nothing.
+HARMLESS = {"os.path.basename", "os.path.dirname", "os.path.join", "os.strerror", "os.fsdecode", "os.fsencode"}
+EXEMPT = {
+    "actions/backups.py": {"os.stat"},  # the time of a backup
+    "cli/guest.py": {"os.path.abspath", "os.path.exists"},  # its argument may be any file
+    "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.open"},  # standard output after a broken pipe
+    # systemd's words, and the wake-up pipe of signals
+    "daemon.py": {"os.O_CLOEXEC", "os.O_NONBLOCK", "os.environ", "os.environ.get", "os.pipe2", "os.read", "os.write"},
+    "facts/node.py": {"os.uname"},  # the node's name
+    "report/sink.py": {"os.path.exists"},  # journald's socket
+    "watch.py": {"os.path.isdir", "os.stat"},  # where the inotify watches go
+}
+
+
+def dotted(node: ast.AST) -> str:
+    """`os.path.exists` as text; "" for what is no plain chain of names."""
+    if isinstance(node, ast.Name):
+        return node.id
+    inner = dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    return f"{inner}.{node.attr}" if isinstance(node, ast.Attribute) and inner else ""
+
+
+def names(path: Path) -> Iterator[str]:
+    """What a file uses of the system, as written: os.stat, os.path.exists, subprocess, open."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute):
+            name = dotted(node)
+            if name in CLOCK or (name.startswith("os.") and name != "os.path"):
+                yield name
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] in DOOR_MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            first = str(node.module).partition(".")[0]
+            if first in DOOR_MODULES or first in ("os", "time", "datetime"):
+                yield f"from {node.module} import"
+        elif isinstance(node, ast.Call) and dotted(node.func) == "open":
+            yield "open"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != PACKAGE / DOOR], ids=label)
+def test_only_the_host_speaks_with_the_system(path: Path) -> None:
+    used = set(names(path)) - HARMLESS
+    exempt = EXEMPT.get(str(path.relative_to(PACKAGE)), set())
+    assert used - exempt == set(), f"goes through {DOOR}, or is listed in EXEMPT with its reason"
+    assert exempt - used == set(), "is not needed any more: take it out of EXEMPT"
