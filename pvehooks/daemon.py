@@ -12,6 +12,8 @@ import os
 import selectors
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 from systemd import daemon as service
@@ -28,6 +30,7 @@ from pvehooks.rounds import Rounds
 from pvehooks.watch import Counters, Ears, Heard
 
 INSTANCE_LOCK = "/run/pvehooks/pvehooksd.lock"
+_SAID_AT_START = "/run/pvehooks/not-started"
 # A burst of changes to one guest is judged at the latest after so many settling times.
 _PATIENCE = 5
 # How soon the counters are looked at after the bell rang, and how often at most.
@@ -37,6 +40,8 @@ _AWAY_PAUSES = (0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
 # With a dead mount while the bell rings for so long, this process sees another mount than the rest of the node.
 _STUCK_AFTER = 30.0
 _QM_GRACE = 20.0
+# How long the loop may take to end when no qm runs.
+_STOP_GRACE = 1.8
 _EVERYTHING = -1
 
 
@@ -74,6 +79,7 @@ class Daemon:
         self._away_looks = 0
         self._bell_while_away: float | None = None
         self._quorate = True
+        self._tidied = False
         self._stop = self._reload = False
         self._watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
         self._next_ping = host.monotonic()
@@ -142,10 +148,30 @@ class Daemon:
     # -- signals ------------------------------------------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signals_read, signals_write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(signals_write, False)
+        signal.set_wakeup_fd(signals_write, warn_on_full_buffer=False)
+        threading.Thread(target=self._pass_signals_on, args=(signals_read,), name="signals", daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         signal.signal(signal.SIGHUP, self._asked_to_reload)
+        # The kernel gives a signal to the main thread if it takes any, also while that hangs in FUSE and never sees it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+    def _pass_signals_on(self, signals: int) -> None:
+        """Wakes the loop for a signal; a loop that pmxcfs keeps hanging cannot end, so the process is ended for it.
+
+        A signal handler of Python's does not interrupt a read that hangs in FUSE, and systemd would wait for us with the
+        restart of pmxcfs that ends it.
+        """
+        while received := os.read(signals, 64):
+            self._wake()
+            if {signal.SIGTERM, signal.SIGINT} & set(received):
+                began = time.monotonic()
+                time.sleep(_STOP_GRACE)
+                while self.rounds.workers.busy and time.monotonic() - began < _QM_GRACE + 1:
+                    time.sleep(0.1)
+                os._exit(0)
 
     def _asked_to_stop(self, *_: object) -> None:
         self._stop = True
@@ -202,7 +228,9 @@ class Daemon:
         if delay is None:
             self._due[vmid] = (max(now, min(now + settle, first + _PATIENCE * settle)), first, force or forced)
         else:
-            self._due[vmid] = (now + delay, now + delay, force or forced)
+            # What is due earlier, because something happened meanwhile, stays so.
+            due = min(now + delay, self._due[vmid][0]) if vmid in self._due else now + delay
+            self._due[vmid] = (due, due, force or forced)
 
     def _again(self, vmid: int, pause: float) -> None:
         self._touch(vmid, max(pause, self._config.watch.settle), force=True)
@@ -214,6 +242,9 @@ class Daemon:
         try:
             seen = self._counters.look()
             self.rounds.meet()
+            if not self._tidied:
+                self._tidied = True
+                self.rounds.tidy(self._counters.guests())
         except (pmxcfs.PmxcfsAway, RecordsUnavailable) as away:
             self._is_away(away)
             return
@@ -276,8 +307,8 @@ class Daemon:
         """Has those guests looked at that are due; one with a deed under way waits for its end."""
         now = self.host.monotonic() if now is None else now
         for vmid in self.rounds.workers.running():
-            if vmid in self._due:
-                self._touch(vmid, self._config.watch.settle)
+            if vmid in self._due and self._due[vmid][0] <= now:
+                self._due[vmid] = (now + self._config.watch.settle, now, self._due[vmid][2])
         due = {vmid: forced for vmid, (when, _, forced) in self._due.items() if when <= now}
         if not due:
             return
@@ -353,7 +384,8 @@ def _notify(state: str) -> None:
 
 @contextlib.contextmanager
 def _only_one(host: Host) -> Iterator[None]:
-    lock: Lock = host.lock(INSTANCE_LOCK, timeout=0.0)
+    # `pvehooks status` holds it for an instant.
+    lock: Lock = host.lock(INSTANCE_LOCK, timeout=0.5)
     try:
         lock.__enter__()
     except BlockingIOError:
@@ -387,12 +419,30 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         host = Host(options.root)
         node = node_facts.node_name(host, options.node)
+        node_facts.require_own(host, node)
         with _only_one(host):
-            return Daemon(host, node, load_settings(host), out).run()
+            config = load_settings(host)
+            host.remove(_SAID_AT_START)
+            return Daemon(host, node, config, out).run()
     except PvehooksError as error:
+        if isinstance(error, SettingsError) and _said_before(options.root, error.message):
+            return error.exit_status
         for problem in error.message.splitlines():
             out.say(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
         return error.exit_status
+
+
+def _said_before(root: str, message: str) -> bool:
+    """Whether the last start ended with the same words: systemd tries again every few seconds, for the mended file."""
+    host = Host(root)
+    try:
+        if host.exists(_SAID_AT_START) and host.read(_SAID_AT_START) == message.encode():
+            return True
+        host.make_dir(os.path.dirname(_SAID_AT_START))
+        host.replace(_SAID_AT_START, message.encode())
+    except OSError:
+        pass
+    return False
 
 
 if __name__ == "__main__":

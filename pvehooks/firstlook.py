@@ -14,10 +14,10 @@ from pvehooks import records
 from pvehooks.values import Acquaintance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from pvehooks.host import Host
-    from pvehooks.values import Options
+    from pvehooks.values import GuestConfig
 
 PATH = f"{records.PVE}/pvehooks/first-look.json"
 VERSION = 1
@@ -62,13 +62,18 @@ class FirstLook(NamedTuple):
         return Acquaintance(untouched=old and self.guests.get(vmid) == fingerprint, old=old)
 
 
-def fingerprint(main: Options, pending: Options, pending_delete: Collection[str] = ()) -> str:
-    """8 hex digits that change when somebody edits the guest, now or pending, and not when PVE applies what is pending."""
-    options = {**main, **pending}
-    for name in (*pending_delete, *_PVE_OWN):
+def fingerprint(config: GuestConfig) -> str:
+    """8 hex digits that change when somebody edits the guest, now or pending, and not when PVE applies what is pending.
+
+    Lines that the parser does not take count as they stand: what it takes changes with the node's CPU models and with us.
+    """
+    options = {**config.main, **config.pending}
+    for name in (*config.pending_delete, *_PVE_OWN):
         options.pop(name, None)
-    text = "\n".join([f"{name}{'=' if isinstance(options[name], int) else ':'}{options[name]}" for name in sorted(options)])
-    return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:8]
+    lines = [f"{name}: {value}" for name, value in options.items()]
+    if config.dropped:
+        lines += [line.text.strip() for line in config.dropped if line.section in ("", "PENDING")]
+    return hashlib.sha1("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:8]
 
 
 def read(host: Host) -> FirstLook | None:

@@ -29,10 +29,21 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     rng = settings.rng(guest.vmid)
     ignored = settings.ignored(guest.vmid)
     judged = [_judged(finding, ignored, settings.severities, rng) for finding in findings]
+    judged = _with_one_remedy(judged)
     injection = _injection(judged, rng, asked)
     shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
     return Verdict(guest, blocked, shown, injection)
+
+
+def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
+    """Where something has to be mended before an rng0 can be given, that is what to type, not the giving."""
+    first = next((item.finding for item in judged if item.finding.hold is Hold.NEVER), None)
+    if first is None:
+        return judged
+    return [
+        item._replace(finding=item.finding._replace(remedy=first.remedy)) if item.finding.cure is not Cure.NONE else item for item in judged
+    ]
 
 
 def _judged(finding: Finding, ignored: Mapping[str, str], severities: Mapping[str, str], rng: RngSettings) -> Judged:
@@ -81,7 +92,7 @@ def _holds(item: Judged, rng: RngSettings, asked: Asked) -> bool:
     hold = item.finding.hold
     if hold is Hold.NEVER:
         return True
-    if asked is Asked.BY_NAME or item.ignored:
+    if asked is Asked.BY_NAME:
         return False
     if hold is Hold.EXISTING:
         return asked is Asked.NO and rng.existing != "inject"

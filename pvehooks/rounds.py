@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pvehooks import firstlook, records
@@ -97,12 +97,16 @@ class Rounds:
         mark = repr(raw).encode() if isinstance(raw, OSError) else _digest(raw)
         if not force and self._digests.get(vmid) == mark:
             return
+        if self._digests.get(vmid) != mark:
+            self._tries.pop(vmid, None)
         self._digests[vmid] = mark
         guest = guest_facts.understand(self.host, self.node, vmid, raw, around)
         with_pci = guest.uefi and bool(guest.hostpci)
         node = self._node_facts
         if node is None or (with_pci and node.pci == node_facts.NOT_LOOKED_AT):
             node = self._node_facts = node_facts.gather(self.host, self.node, with_pci)
+        if vmid in around.recorded:
+            rng.confirm(self.host, guest)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
     def meet(self) -> None:
@@ -116,10 +120,10 @@ class Rounds:
             for node in node_facts.node_names(self.host):
                 for vmid in node_facts.guest_ids_or_none(self.host, node):
                     try:
-                        config = guestconfig.parse(guest_facts.read_raw(self.host, node, vmid), models)
+                        raw = guest_facts.read_raw(self.host, node, vmid)
                     except OSError:
                         continue
-                    there[vmid] = firstlook.fingerprint(config.main, config.pending, config.pending_delete)
+                    there[vmid] = firstlook.fingerprint(guestconfig.parse(raw, models))
             self._first_look = firstlook.create(self.host, self.node, there)
             if self._first_look.stored:
                 self._say(
@@ -132,13 +136,14 @@ class Rounds:
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
         standing = [item.finding for item in verdict.findings if not item.ignored]
         quiet = not injection.due and any(map(_about_entropy, standing)) and guest.acquaintance.untouched
-        if due or quiet:
+        unsaid = [finding for finding in standing if _about_entropy(finding)] if due or quiet else []
+        if unsaid:
             standing = [finding for finding in standing if not _about_entropy(finding)]
         self._existing.pop(guest.vmid, None)
         if quiet and self._could_be_given(verdict):
             by_name = any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
             self._existing[guest.vmid] = f"{guest.label}, only by name" if by_name else guest.label
-        self._tell(verdict, standing)
+        self._tell(verdict, standing, unsaid)
         if due:
             self.workers.submit(Job(guest, injection))
 
@@ -148,9 +153,9 @@ class Rounds:
         wanted = any(wants_rng0(item.finding, rng_settings) and not item.ignored for item in verdict.findings)
         return wanted and not any(item.finding.hold is Hold.NEVER for item in verdict.findings)
 
-    def _tell(self, verdict: Verdict, standing: list[Finding], gone_too: bool = True) -> None:
+    def _tell(self, verdict: Verdict, standing: list[Finding], unsaid: Sequence[Finding] = (), gone_too: bool = True) -> None:
         guest = verdict.guest
-        news = self.ledger.news(guest.vmid, standing)
+        news = self.ledger.news(guest.vmid, standing, unsaid, (guest.uuid or "") if standing else "")
         for finding in news.appeared:
             self.sink.say(entries.finding(guest, finding, words.outcome(verdict)))
         if gone_too and news.gone:
@@ -186,6 +191,17 @@ class Rounds:
                 records.forget(self.host, vmid)
             except PvehooksError:
                 return
+
+    def tidy(self, here: frozenset[int]) -> None:
+        """Forgets what was said of guests that are not here, and the records of those that no node has (they went while we did not look)."""
+        for vmid in self.ledger.guests() - here:
+            self.ledger.forget(vmid)
+        try:
+            for vmid in records.known_vmids(self.host) - here:
+                if not node_facts.owner(self.host, vmid):
+                    records.forget(self.host, vmid)
+        except RecordsUnavailable:
+            return
 
     def reconsider(self, settings: Settings) -> None:
         """New settings are in force: what was refused under the old ones may be tried again."""
@@ -254,10 +270,14 @@ class Rounds:
         if result.outcome is Outcome.CHANGED:
             self._again(vmid, 0.0)
         elif result.outcome is Outcome.GONE:
-            self.forget(vmid)
-        elif result.outcome is Outcome.REFUSED:
+            if self.host.exists(node_facts.config_path(self.node, vmid)):
+                self._again(vmid, PAUSES[0])
+            else:
+                self.forget(vmid)
+        elif result.outcome in (Outcome.REFUSED, Outcome.LOSSY):
             self._refused[vmid] = job.guest.digest
-            self._say("not-injected", f"not given an rng0: {result.words}", job, rule=job.injection.rule)
+            rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
+            self._say("not-injected", f"not given an rng0: {result.words}", job, rule=rule)
         else:
             self._wait(job, result)
 

@@ -81,10 +81,11 @@ class HostPci(NamedTuple):
 
 
 class RecordedRng(NamedTuple):
-    """What we remember of an rng0 of ours: its property string, and whether writing it was seen to its end."""
+    """What we remember of an rng0 of ours: its property string, whether it was written, and whether the record says so itself."""
 
     value: str
     done: bool
+    confirmed: bool = True
 
 
 class Acquaintance(NamedTuple):
@@ -204,7 +205,7 @@ class Node(NamedTuple):
     name: str
     cpu_flags: frozenset[str] | Unread
     cpu_models: Mapping[str, CpuModel] | Unread
-    hwrng: HwRng
+    hwrng: HwRng | Unread
     pci: Mapping[str, PciDevice] | Unread
 
 

@@ -160,11 +160,12 @@ class Counters:
         if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):
             return self._compare(self._files(), Seen())
         now = pmxcfs.version(self._host)
-        self._version = now
         seen = Seen(restarted=before is not None and now.start != before.start, cluster=before is None or now.cluster != before.cluster)
         if before is not None and not seen.restarted and now.guests == before.guests:
+            self._version = now
             return seen
         listed = pmxcfs.guests(self._host)
+        self._version = now
         return self._compare({vmid: entry.version for vmid, entry in listed.items() if entry.node == self._node}, seen)
 
     def _compare(self, marks: dict[int, object] | dict[int, int], seen: Seen) -> Seen:
@@ -177,11 +178,16 @@ class Counters:
     def _files(self) -> dict[int, object]:
         marks: dict[int, object] = {}
         try:
-            for vmid in node_facts.guest_ids(self._host, self._node):
-                state = os.stat(self._host.locate(node_facts.config_path(self._node, vmid)))
-                marks[vmid] = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
+            vmids = node_facts.guest_ids(self._host, self._node)
         except FileNotFoundError:
             return marks
         except OSError as error:
             raise pmxcfs.PmxcfsAway(f"{node_facts.guest_dir(self._node)}: {error.strerror}") from error
+        for vmid in vmids:
+            try:
+                state = os.stat(self._host.locate(node_facts.config_path(self._node, vmid)))
+            except OSError as error:
+                marks[vmid] = error.errno
+            else:
+                marks[vmid] = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
         return marks

@@ -25,6 +25,7 @@ class Outcome(enum.Enum):
     WAITING = "pmxcfs takes no writes now"
     GONE = "the guest is not on this node any more"
     REFUSED = "qm refused the value"
+    LOSSY = "PVE would lose something when rewriting the config"
     BROKEN = "qm gave no usable answer"
 
 
@@ -97,7 +98,6 @@ def config(host: Host, vmid: int) -> Config | Answer:
     if completed.status != 0:
         return classify(completed)
     options = dict(line.split(": ", 1) for line in completed.stdout.splitlines() if ": " in line)
-    complaints = tuple(line.strip() for line in completed.stderr.splitlines() if line.strip())
-    if not options and not complaints:
-        return Answer(Outcome.BROKEN, "qm config printed nothing")
+    # So begin all warnings of parse_vm_config; others (of plugins, of user.cfg) have nothing to do with this config.
+    complaints = tuple(line.strip() for line in completed.stderr.splitlines() if line.startswith(f"vm {vmid} - "))
     return Config(options, complaints)

@@ -11,6 +11,7 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.writer import Writer, writer
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
+from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value
@@ -40,6 +41,9 @@ class Result(NamedTuple):
 def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
     """Gives the guest an rng0, or says why not; raises ActionFailed when something was written that is not as it should be."""
     value = settings.value
+    refusal = _not_now(host, guest, settings)
+    if refusal is not None:
+        return refusal
     try:
         raw = guests.read_raw(host, guest.node, guest.vmid)
     except OSError as error:
@@ -48,9 +52,9 @@ def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
     if _digest(raw) != guest.digest:
         return Result(Outcome.CHANGED, Outcome.CHANGED.value)
     write = writer(host, settings)
-    refusal = write.precheck(guest)
-    if refusal.outcome is not Outcome.DONE:
-        return Result(refusal.outcome, refusal.words)
+    check = write.precheck(guest)
+    if check.outcome is not Outcome.DONE:
+        return Result(check.outcome, check.words)
     try:
         backup = backups.save(host, guest.vmid, raw)
     except ActionFailed as error:
@@ -58,10 +62,22 @@ def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
     return _write(host, guest, write, value, backup)
 
 
+def _not_now(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
+    """What can be told without asking qm: the guest is locked, or would not start with the rng0 of the settings."""
+    lock = guest.config.main.get("lock") if guest.config else None
+    if lock:
+        return Result(Outcome.LOCKED, f"VM is locked ({lock})")
+    hwrng = node_facts.hwrng(host)
+    if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
+        return Result(Outcome.REFUSED, f"[rng] source = /dev/hwrng, but {guest.node} has none: the guest would not start")
+    return None
+
+
 def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.Backup) -> Result:
     identity = records.Identity(guest.uuid, guest.ctime)
     intended = records.RngRecord(value, "writing", guest.digest, int(host.now()), guest.node)
     try:
+        earlier = records.read(host, guest.vmid, identity)
         records.set_rng0(host, guest.vmid, identity, intended)
     except records.RecordsUnavailable as error:
         return Result(Outcome.WAITING, str(error))
@@ -69,24 +85,31 @@ def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.
     if answer.outcome is Outcome.BROKEN and _landed(host, guest, value):
         answer = answer._replace(outcome=Outcome.DONE)
     if answer.outcome is not Outcome.DONE:
-        if answer.outcome is not Outcome.BROKEN:
-            _forget(host, guest, identity)
+        # With GONE the record is another node's by now; with BROKEN nobody knows what comes yet.
+        if answer.outcome not in (Outcome.BROKEN, Outcome.GONE):
+            _note(host, guest, earlier.rng0 if earlier else None)
         return Result(answer.outcome, answer.words)
+    _note(host, guest, intended._replace(state="done"))
     digest, later = _verify(host, guest, value, backup)
-    try:
-        records.set_rng0(host, guest.vmid, identity, intended._replace(state="done"))
-    except records.RecordsUnavailable:
-        # The record stays at "writing"; with the rng0 in the config that counts as done.
-        pass
     return Result(Outcome.DONE, answer.words, value, digest, backup.path, later)
 
 
-def _forget(host: Host, guest: Guest, identity: records.Identity) -> None:
-    """Takes the intention out of the record again, as far as pmxcfs lets us; left behind it does no harm."""
+def _note(host: Host, guest: Guest, rng0: records.RngRecord | None) -> None:
+    """Writes the record as far as pmxcfs lets us; one left at "writing" is confirmed at the next look (see confirm)."""
     try:
-        records.set_rng0(host, guest.vmid, identity, None)
+        records.set_rng0(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), rng0)
     except records.RecordsUnavailable:
         return
+
+
+def confirm(host: Host, guest: Guest) -> None:
+    """Ends a record left at "writing" whose rng0 is in the config: the writer was ended between its deed and the record."""
+    known = guest.recorded_rng
+    if known is None or not known.done or known.confirmed:
+        return
+    record = records.read(host, guest.vmid, records.Identity(guest.uuid, guest.ctime))
+    if record is not None and record.rng0 is not None:
+        _note(host, guest, record.rng0._replace(state="done"))
 
 
 def _digest(raw: bytes) -> str:
@@ -115,7 +138,10 @@ def _verify(host: Host, guest: Guest, value: str, backup: backups.Backup) -> tup
     assert guest.config is not None
     changed = differences(guest.config, config)
     if changed:
-        raise ActionFailed(f"{guest.label}: rng0 was written, but something else changed with it: {', '.join(changed)}", hint)
+        raise ActionFailed(
+            f"{guest.label}: rng0 was written, but something else changed at the same moment, by somebody or by the rewriting: {', '.join(changed)}",
+            hint,
+        )
     return config.digest, pending == value or guest.running
 
 
@@ -143,6 +169,25 @@ def _plain(value: Value | None) -> str | None:
     return None if value is None else str(value).strip()
 
 
+def _keep(config: GuestConfig, guest: Guest) -> str:
+    """Why the rng0 must stay as it is, '' if it may go."""
+    given = guest.recorded_rng.value if guest.recorded_rng else ""
+    present = config.main.get(OPTION, config.pending.get(OPTION))
+    if present is None or OPTION in config.pending_delete:
+        return "the rng0 that pvehooks gave it is gone already"
+    if present != given:
+        return f"its rng0 was changed since ({present}); take it out yourself: qm set {guest.vmid} --delete rng0"
+    if config.pending.get(OPTION, given) != given:
+        return f"another rng0 is pending ({config.pending[OPTION]}); take that back first: qm set {guest.vmid} --revert rng0"
+    if config.dropped:
+        line = config.dropped[0]
+        return f"PVE would lose line {line.line} of the config with it ({line.reason}); mend it first"
+    others = sorted({*config.pending, *config.pending_delete} - {OPTION})
+    if others and not guest.running:
+        return f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along"
+    return ""
+
+
 def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
     """Takes out the rng0 that we gave, if it still is as we gave it; Outcome.REFUSED says why not."""
     config = guest.config
@@ -150,19 +195,19 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
         return Result(Outcome.REFUSED, guest.problems[0][1])
     if guest.recorded_rng is None:
         return Result(Outcome.REFUSED, "pvehooks gave it no rng0")
-    present = config.main.get(OPTION, config.pending.get(OPTION))
-    if present is None or OPTION in config.pending_delete:
-        return Result(Outcome.REFUSED, "the rng0 that pvehooks gave it is gone already")
-    if present != guest.recorded_rng.value:
-        return Result(Outcome.REFUSED, f"its rng0 was changed since ({present}); take it out yourself: qm set {guest.vmid} --delete rng0")
+    refusal = _keep(config, guest)
+    if refusal:
+        return Result(Outcome.REFUSED, refusal)
+    present = guest.recorded_rng.value
     raw = guests.read_raw(host, guest.node, guest.vmid)
     if _digest(raw) != guest.digest:
         return Result(Outcome.CHANGED, Outcome.CHANGED.value)
     write = writer(host, settings)
-    refusal = write.precheck(guest)
-    if refusal.outcome is not Outcome.DONE:
-        return Result(refusal.outcome, refusal.words)
+    check = write.precheck(guest)
+    if check.outcome is not Outcome.DONE:
+        return Result(check.outcome, check.words)
     backup = backups.save(host, guest.vmid, raw)
+    confirm(host, guest)
     answer = write.unset(guest, OPTION)
     if answer.outcome is not Outcome.DONE:
         return Result(answer.outcome, answer.words)

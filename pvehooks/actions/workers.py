@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -81,6 +82,8 @@ class Workers:
         self._waiting.extendleft(reversed(held))
 
     def _run(self, job: Job) -> None:
+        # What this thread starts inherits its mask: a qm deaf to SIGTERM would be no good.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         try:
             self._ended.put(Ended(job, self._deed(job), None))
         except PvehooksError as error:

@@ -43,14 +43,19 @@ class QmWriter(NamedTuple):
 
     def precheck(self, guest: Guest) -> Answer:
         """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
+        if guests.is_running(self.host, guest.vmid) is not guest.running:
+            return Answer(Outcome.CHANGED, "the guest was started or stopped meanwhile")
         read = qm.config(self.host, guest.vmid)
         if isinstance(read, Answer):
             return read
         if read.complaints:
-            return Answer(Outcome.REFUSED, f"PVE would lose something when rewriting the config: {read.complaints[0]}")
-        lost = sorted(set(guest.config.main if guest.config else ()) - set(read.options) - {"description", "digest"})
+            return Answer(Outcome.LOSSY, f"{Outcome.LOSSY.value}: {read.complaints[0]}")
+        live = set(guest.config.main if guest.config else ()) - {"description", "digest"}
+        lost = sorted(live - set(read.options))
+        if live and len(lost) == len(live):
+            return Answer(Outcome.BROKEN, "qm config did not print the config")
         if lost:
-            return Answer(Outcome.REFUSED, f"PVE would lose something when rewriting the config: qm config does not show '{lost[0]}'")
+            return Answer(Outcome.LOSSY, f"{Outcome.LOSSY.value}: qm config does not show '{lost[0]}'")
         return Answer(Outcome.DONE, "")
 
     def set(self, guest: Guest, option: str, value: str) -> Answer:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.cli import look
-from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
@@ -47,8 +47,11 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
     """The VMID (None for a file without one in its name) and the bytes; raises NodeError or GuestNotHere."""
     name = options.guest
     vmid: int | None
-    if name.isdecimal() and not os.path.exists(name):
-        vmid = look.vmid(name)
+    if name.isascii() and name.isdecimal():
+        try:
+            vmid = look.vmid(name)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(str(error), hint="A file of that name is ./" + name) from None
         host = Host(options.root)
         node = node_facts.node_name(host, options.node)
         node_facts.require_guest(host, node, vmid)

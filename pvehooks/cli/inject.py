@@ -10,6 +10,7 @@ from pvehooks.actions import rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
+from pvehooks.facts import node as node_facts
 from pvehooks.judge import wants_rng0
 from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Asked, Verdict
@@ -36,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Injects, one guest after the other; the status tells whether one was refused or failed."""
     seen = look.view(options)
+    node_facts.require_own(seen.host, seen.node)
     vmids = look.some_or_all(options, seen)
     reports = []
     for verdict in seen.verdicts(vmids, Asked.ALL if options.all else Asked.BY_NAME):

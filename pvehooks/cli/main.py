@@ -99,11 +99,19 @@ def _run(options: argparse.Namespace) -> int:
             print(f"  {printable(error.hint)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # The reader of a pipe has gone (head, less); Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe has gone (head, less).
+        _drop_output()
         return EXIT_OK
     except KeyboardInterrupt:
         return 128 + 2
-    except PermissionError as error:
-        print(f"pvehooks: {error.filename}: {error.strerror}; run it as root", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        root = "; run it as root" if isinstance(error, PermissionError) else ""
+        print(f"pvehooks: {where}{error.strerror or error}{root}", file=sys.stderr)
+        _drop_output()
         return EXIT_COULD_NOT_LOOK
+
+
+def _drop_output() -> None:
+    """What could not be written is let go: Python would complain once more when it closes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ import json
 from pvehooks.actions import rng
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
+from pvehooks.facts import node as node_facts
 from pvehooks.report.words import of_guest, printable
 
 EXAMPLE = "pvehooks undo 100"
@@ -21,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Takes out the rng0 that pvehooks gave, if it still is as it was given."""
     seen = look.view(options)
+    node_facts.require_own(seen.host, seen.node)
     reports = []
     for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)

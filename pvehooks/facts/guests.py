@@ -172,14 +172,14 @@ class _Reader(NamedTuple):
 
     def ctime(self, guest: Guest) -> int | None:
         ctime = str(_property(guest.options, "meta").get("ctime", ""))
-        return int(ctime) if ctime.isdecimal() else None
+        # PVE takes any number of digits; more than eleven are no time.
+        return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
     def acquaintance(self, guest: Guest) -> Acquaintance:
         look, config = self.around.first_look, guest.config
         if look is None or config is None:
             return firstlook.STRANGER
-        fingerprint = firstlook.fingerprint(config.main, config.pending, config.pending_delete)
-        return look.acquaintance(guest.vmid, guest.ctime, fingerprint)
+        return look.acquaintance(guest.vmid, guest.ctime, firstlook.fingerprint(config))
 
     def recorded_rng(self, guest: Guest) -> RecordedRng | None:
         config = guest.config
@@ -191,7 +191,7 @@ class _Reader(NamedTuple):
         rng0 = record.rng0
         # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
         done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
-        return RecordedRng(rng0.value, done)
+        return RecordedRng(rng0.value, done, rng0.state == "done")
 
 
 def problems(raw: bytes) -> tuple[tuple[str, str], ...]:

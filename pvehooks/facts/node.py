@@ -29,7 +29,7 @@ def node_name(host: Host, asked: str = "") -> str:
             return asked
         raise NodeError(f"there is no node '{asked}' in {NODES}", hint=f"Nodes there: {', '.join(there) or 'none'}.")
     if host.is_node:
-        return os.uname().nodename.split(".")[0]
+        return _local_link(host) or os.uname().nodename.split(".")[0]
     if not there:
         raise NodeError(
             f"{host.root} is not a tree of a Proxmox VE node: it has no {NODES[1:]}/NODE",
@@ -42,6 +42,17 @@ def node_name(host: Host, asked: str = "") -> str:
     if len(there) == 1:
         return there[0]
     raise UsageError(f"{host.root} holds several nodes ({', '.join(there)})", hint="Say which one: --node NAME.")
+
+
+def is_another(host: Host, name: str) -> bool:
+    """Whether this is a node, and the name another node's."""
+    return host.is_node and _local_link(host) not in ("", name)
+
+
+def require_own(host: Host, name: str) -> None:
+    """Raises NodeError where a guest of another node would be changed, or cared for, from here."""
+    if is_another(host, name):
+        raise NodeError(f"{name} is another node: its guests are changed there", hint=f"Run this on {name}.")
 
 
 def _local_link(host: Host) -> str:
@@ -113,8 +124,11 @@ def require_guest(host: Host, node: str, vmid: int) -> None:
 
 
 def gather(host: Host, name: str, with_pci: bool = True) -> Node:
-    """The facts that rules may ask of the node; what could not be read is Unread."""
-    return Node(name, _cpu_flags(host), cpu_models(host), _hwrng(host), _pci(host) if with_pci else NOT_LOOKED_AT)
+    """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster."""
+    if is_another(host, name):
+        elsewhere = Unread(f"it is a fact of {name}, ask there")
+        return Node(name, elsewhere, cpu_models(host), elsewhere, elsewhere)
+    return Node(name, _cpu_flags(host), cpu_models(host), hwrng(host), _pci(host) if with_pci else NOT_LOOKED_AT)
 
 
 def _cpu_flags(host: Host) -> frozenset[str] | Unread:
@@ -141,8 +155,8 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
     return models
 
 
-def _hwrng(host: Host) -> HwRng:
-    """PVE looks at the same two (qemu-server, RNG.pm, check_rng_source)."""
+def hwrng(host: Host) -> HwRng:
+    """The hardware random number generator; PVE looks at the same two (qemu-server, RNG.pm, check_rng_source)."""
     try:
         current = host.read_text("/sys/devices/virtual/misc/hw_random/rng_current")
     except OSError:

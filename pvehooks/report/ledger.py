@@ -42,16 +42,23 @@ class Ledger:
         rows = {str(vmid): [[*key, checksum] for key, checksum in said.items()] for vmid, said in self._said.items()}
         return json.dumps(rows, separators=(",", ":")).encode()
 
-    def news(self, vmid: int, findings: Sequence[Finding]) -> News:
-        """Notes the guest's findings and returns what is new."""
+    def news(self, vmid: int, findings: Sequence[Finding], unsaid: Sequence[Finding] = (), identity: str = "") -> News:
+        """Notes the guest's findings and returns what is new; another guest under the same VMID has another `identity`.
+
+        `unsaid` are those that stand but are not to be said now: one that was said before is not gone.
+        """
         before = self._said.get(vmid)
         if not before and not findings:
             return _NOTHING
         before = before or {}
         now = {(finding.rule, finding.subject): finding for finding in findings}
-        sums = {key: zlib.crc32(f"{finding.severity.value} {finding.message}".encode("utf-8", "replace")) for key, finding in now.items()}
+        sums = {
+            key: zlib.crc32(f"{identity} {finding.severity.value} {finding.message}".encode("utf-8", "replace"))
+            for key, finding in now.items()
+        }
         appeared = tuple(finding for key, finding in now.items() if before.get(key) != sums[key])
-        gone = tuple(key for key in before if key not in now)
+        sums |= {key: before[key] for finding in unsaid if (key := (finding.rule, finding.subject)) in before}
+        gone = tuple(key for key in before if key not in sums)
         if appeared or gone:
             self.changed = True
             if sums:

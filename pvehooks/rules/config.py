@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import Look, RuleBook
+from pvehooks.rules.rule import Look, RuleBook, quoted
 from pvehooks.values import Finding, Guest, Node, Severity
 
 BOOK = RuleBook(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)))
@@ -88,6 +88,8 @@ def config_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     dropped = guest.config.dropped if guest.config else ()
     for line in dropped[:3]:
         where = f"in [{line.section}] " if line.section else ""
-        yield Finding(f"line {line.line}", f"PVE will lose line {line.line} {where}at the next change: {line.text!r} ({line.reason})")
+        yield Finding(
+            line.text.partition(":")[0][:40] or FILE, f"PVE will lose a line {where}at the next change: {quoted(line.text)} ({line.reason})"
+        )
     if len(dropped) > 3:
         yield Finding(FILE, f"PVE will lose {len(dropped) - 3} more lines at the next change")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pvehooks.rules.cpu import has_rdrand
 from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.values import Cure, Finding, Guest, HostPci, Node, Severity, Unread
+from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
 BOOK = RuleBook(concerned=lambda guest: guest.uefi or guest.rng is not None)
 GIVE = "Give it an RNG device: pvehooks inject {vmid}"
 NVME_CLASS = 0x0108
+STORAGE_CLASS = 0x01
 _DISK = re.compile(r"(?:ide|sata|scsi|virtio)\d+", re.ASCII)
 
 
@@ -30,11 +31,6 @@ def lacks_rng(guest: Guest) -> bool:
 def boot_networks(guest: Guest) -> tuple[str, ...]:
     """The network cards in the effective boot order."""
     return tuple(name for name in guest.boot.devices if name.startswith("net"))
-
-
-def boot_disks(guest: Guest) -> tuple[str, ...]:
-    """The disks in the effective boot order: no CD-ROM and no cloud-init drive, but passed-through devices count."""
-    return tuple(name for name in guest.boot.devices if is_disk(guest, name) or name.startswith(("hostpci", "usb")))
 
 
 def is_disk(guest: Guest, name: str) -> bool:
@@ -93,7 +89,7 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     for entry in guest.hostpci:
         if other_disks and entry.option not in guest.boot.devices:
             continue
-        nvme = _is_nvme(entry, node)
+        nvme = passed_through(entry, node, lambda device: device.class_code >> 8 == NVME_CLASS)
         if isinstance(nvme, Unread):
             yield not_examined(entry.option, f"whether {entry.option} is an NVMe to boot from is unknown: {nvme.why}", Cure.RNG0_IF_ASKED)
         elif nvme:
@@ -104,8 +100,8 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
             )
 
 
-def _is_nvme(entry: HostPci, node: Node) -> str | Unread:
-    """The address of the NVMe controller that the entry stands for, '' if it is none."""
+def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], bool]) -> str | Unread:
+    """The address of the wanted device that the entry stands for, '' if there is none among them."""
     if isinstance(entry.addresses, Unread):
         return entry.addresses
     if isinstance(node.pci, Unread):
@@ -116,7 +112,7 @@ def _is_nvme(entry: HostPci, node: Node) -> str | Unread:
         if not functions:
             missing = missing or address
         for device in functions:
-            if device.class_code >> 8 == NVME_CLASS:
+            if wanted(device):
                 return device.address
     return Unread(f"{missing} is not on the PCI bus of {node.name}") if missing else ""
 
@@ -161,7 +157,9 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if not guest.rng or guest.rng.get("source") != "/dev/hwrng":
         return
-    if not node.hwrng.present:
+    if isinstance(node.hwrng, Unread):
+        yield not_examined("rng0", f"rng0 reads /dev/hwrng, but whether there is one is unknown: {node.hwrng.why}")
+    elif not node.hwrng.present:
         yield Finding("rng0", f"rng0 reads /dev/hwrng, which {node.name} does not have: the guest will not start")
     elif node.hwrng.current == "none":
         yield Finding(

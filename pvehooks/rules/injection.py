@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.entropy import boot_disks, boot_networks, lacks_rng
-from pvehooks.rules.rule import RuleBook
+from pvehooks.rules.entropy import STORAGE_CLASS, boot_networks, is_disk, lacks_rng, passed_through
+from pvehooks.rules.rule import RuleBook, quoted
 from pvehooks.values import Finding, Guest, Hold, Node, Severity
 
 BOOK = RuleBook(concerned=lacks_rng)
@@ -24,7 +24,7 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     if guest.config and guest.config.dropped:
         first = guest.config.dropped[0]
         yield Finding(
-            "rng0", f"not given an rng0: PVE would lose line {first.line} of the config, {first.text!r} ({first.reason})", hold=Hold.NEVER
+            "rng0", f"not given an rng0: PVE would lose a line of the config, {quoted(first.text)} ({first.reason})", hold=Hold.NEVER
         )
 
 
@@ -73,25 +73,35 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "not given an rng0 again: pvehooks gave it one and it was removed", hold=Hold.UNASKED)
 
 
-@BOOK.rule("rng-held-netboot-first", Severity.WARNING, ASK)
+@BOOK.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("pci",))
 def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because an old guest would boot from the network before its disks again.
 
     The guest was there before pvehooks (or was restored from such a time), and a network card comes before every disk
-    in its boot order. Its network boot does not work now; with an rng0 it would come back to life, and a server for
-    network installations could overwrite the disks.
+    in its boot order (a passed-through storage controller counts as a disk). Its network boot does not work now; with
+    an rng0 it would come back to life, and a server for network installations could overwrite the disks.
     """
     if not guest.acquaintance.old or not (networks := boot_networks(guest)):
         return
-    order = guest.boot.devices
-    disks = boot_disks(guest)
-    if not disks or order.index(networks[0]) < order.index(disks[0]):
-        yield Finding(
-            "rng0",
-            f"not given an rng0 by itself: {networks[0]} comes before every disk in its boot order, network boot would come back"
-            " to life and an installation server on that network could overwrite it",
-            hold=Hold.UNASKED,
-        )
+    before = guest.boot.devices[: guest.boot.devices.index(networks[0])]
+    if any(is_disk(guest, name) or _is_storage(guest, name, node) for name in before):
+        return
+    yield Finding(
+        "rng0",
+        f"not given an rng0 by itself: {networks[0]} comes before every disk in its boot order, network boot would come back"
+        " to life and an installation server on that network could overwrite it",
+        hold=Hold.UNASKED,
+    )
+
+
+def _is_storage(guest: Guest, name: str, node: Node) -> bool:
+    """Whether it is a passed-through storage controller; one that cannot be looked at is taken for none."""
+    found = [
+        passed_through(entry, node, lambda device: device.class_code >> 16 == STORAGE_CLASS)
+        for entry in guest.hostpci
+        if entry.option == name
+    ]
+    return any(isinstance(address, str) and address for address in found)
 
 
 @BOOK.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pvehooks.values import Cure, Finding, Guest, Node, Severity
 
+_LONGEST = 100
 Look = Callable[[Guest, Node], Iterator[Finding]]
 
 
@@ -53,3 +54,8 @@ def not_examined(subject: str, why: str, cure: Cure = Cure.NONE) -> Finding:
     """The finding of a rule that could not read a fact it needs."""
     remedy = "None needed, unless it stays so."
     return Finding(subject, f"not examined: {why}", remedy, Severity.INFO, examined=False, cure=cure)
+
+
+def quoted(line: str) -> str:
+    """A line of a config for a message, cut where it is too long for one."""
+    return repr(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")

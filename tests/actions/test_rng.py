@@ -83,6 +83,46 @@ def test_waits_for_the_lock(host: Host) -> None:
     assert inject(host, guest_of(host)).done
 
 
+def test_a_source_that_the_node_does_not_have(host: Host) -> None:
+    """No guest is made one that does not start."""
+    wanted = settings.load(host).rng(100)._replace(source="/dev/hwrng")
+    result = rng.inject(host, guest_of(host), wanted)
+    assert (result.outcome, text(host)) == (Outcome.REFUSED, uefi())
+    assert "[rng] source = /dev/hwrng, but pve1 has none" in result.words
+    make_fake_tree(host.root, {"dev/hwrng": "", "sys/devices/virtual/misc/hw_random/rng_current": "tpm-rng-0\n"})
+    assert rng.inject(host, guest_of(host), wanted).done
+
+
+def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
+    """What else it would change: a pending rng0 of somebody else's, pending options of a stopped guest, lines that PVE would lose."""
+    assert inject(host, guest_of(host)).done
+    for more, why in (
+        ("\n[PENDING]\nrng0: source=/dev/random\n", "another rng0 is pending"),
+        ("\n[PENDING]\nmemory: 4096\n", "other changes are pending (memory)"),
+        ("onbot: 1\n", "PVE would lose line"),
+    ):
+        before = text(host)
+        Path(host.root, CONFIG).write_text(before + more)
+        result = rng.undo(host, guest_of(host), settings.load(host).rng(100))
+        assert result.outcome is Outcome.REFUSED
+        assert why in result.words
+        assert text(host) == before + more
+        Path(host.root, CONFIG).write_text(before)
+
+
+def test_a_failed_try_leaves_the_record_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin removed our rng0; asked for again, it could not be given: that it was removed is not forgotten."""
+    assert inject(host, guest_of(host)).done
+    Path(host.root, CONFIG).write_text(text(host).replace(RNG0, ""))
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 0.1)
+    with Path(host.root, "var/lock/qemu-server/lock-100.conf").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert inject(host, guest_of(host)).outcome is Outcome.LOCKED
+    known = guest_of(host).recorded_rng
+    assert known is not None
+    assert known.done
+
+
 def test_gone(host: Host) -> None:
     guest = guest_of(host)
     Path(host.root, CONFIG).unlink()
@@ -121,7 +161,7 @@ class Meddler(writer.FileWriter):
 
 def test_something_else_changed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rng, "writer", lambda host, settings: Meddler(host))
-    with pytest.raises(ActionFailed, match=r"VM 100 \(web\): rng0 was written, but something else changed with it: memory") as caught:
+    with pytest.raises(ActionFailed, match=r"VM 100 \(web\): rng0 was written, but something else changed at the same moment") as caught:
         inject(host, guest_of(host))
     assert "pvehooks backups 100 --diff" in caught.value.hint
 

@@ -144,7 +144,6 @@ def test_locked_guest_waits(node: Make) -> None:
     bed.write(100, uefi(more="lock: clone\n"))
     (entry,) = bed.said("waiting", 100)
     assert "VM is locked (clone)" in entry["MESSAGE"]
-    wait_until(lambda: bed.sets(100) >= 2, "a second try")
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
     assert len(bed.said("waiting", 100)) == 1
@@ -316,3 +315,79 @@ def test_pmxcfs_gone_when_qm_ends(node: Make) -> None:
     wait_until(lambda: bed.journal.entries("PVEHOOKS_VMID=100"), "what became of it")
     bed.pve.restart()
     bed.wait_for_rng0(100, timeout=20)
+
+
+def test_noise_of_qm_is_no_complaint(node: Make) -> None:
+    """What a storage plugin or user.cfg has to complain of is none of this guest's lines."""
+    bed = node()
+    noise = "user config - ignore invalid acl member 'gone@pve'\n"
+    bed.qm.misbehave("answer", verb="config", vmid=100, stdout=uefi(), stderr=noise, status=0)
+    bed.start()
+    bed.write(100, uefi())
+    bed.wait_for_rng0(100)
+
+
+def test_garbage_from_qm_config_is_tried_again(node: Make) -> None:
+    bed = node()
+    bed.qm.misbehave("answer", verb="config", vmid=100, stdout="error: out of cheese\n", stderr="", status=0)
+    bed.start()
+    bed.write(100, uefi())
+    bed.said("not-injected", 100)
+    bed.wait_for_rng0(100)
+
+
+@pytest.mark.parametrize("rule", ["rng-removed-by-admin", "rng-held-netboot-first"])
+def test_to_ignore_what_holds_is_not_to_ask_for_it(node: Make, rule: str) -> None:
+    bed = node(settings=f"[guest 100]\nignore = {rule}: I know\n")
+    bed.start()
+    if rule == "rng-removed-by-admin":
+        bed.write(100, uefi())
+        bed.write(100, bed.wait_for_rng0(100).replace(RNG0, ""))
+    else:
+        bed.write(100, uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0"))
+    before = bed.sets()
+    bed.write(100, bed.read(100) + "cores: 2\n")
+    bed.settle()
+    assert bed.sets() == before
+
+
+def test_removed_although_the_record_was_not_ended(node: Make) -> None:
+    """Killed between qm's deed and the record: the next look ends the record, so that a removal is a removal."""
+    bed = node()
+    bed.start()
+    bed.write(100, uefi())
+    given = bed.wait_for_rng0(100)
+    record = Path("/etc/pve/pvehooks/guests/100.json")
+    bed.stop()
+    record.write_text(record.read_text().replace('"done"', '"writing"'))
+    bed.start()
+    wait_until(lambda: '"done"' in record.read_text(), "the record is ended")
+    bed.write(100, given.replace(RNG0, ""))
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-removed-by-admin")
+    assert bed.sets() == 1
+
+
+def test_nothing_is_said_to_be_gone_while_it_waits(node: Make) -> None:
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi())
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
+    bed.qm.misbehave("sleep", verb="set", seconds=1)
+    bed.conf.write_text("[rng]\nmode = inject\n")
+    bed.signal(signal.SIGHUP)
+    bed.wait_for_rng0(100)
+    bed.settle()
+    assert not bed.journal.entries("PVEHOOKS_EVENT=mended")
+    bed.notify.wait_for("STATUS", "1 VMs watched, 0 findings; last change: VM 100 given rng0")
+
+
+def test_another_guest_under_the_same_vmid(node: Make) -> None:
+    """It went and another came while the daemon was down: what was said of the one is said of the other."""
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    bed.write(100, uefi("one"))
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
+    bed.stop()
+    bed.write(100, uefi("two").replace("b3247ab1", "b3247ab2"))
+    bed.start()
+    bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot", count=2)

@@ -174,3 +174,21 @@ def test_a_service_manager_that_does_not_listen(tmp_path: Path) -> None:
         time.sleep(0.3)
         daemon.terminate()
     assert daemon.returncode == 0
+
+
+def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
+    """A read that hangs in FUSE is not interrupted by a signal; systemd must not wait for us with what would end the hang."""
+    bed = node()
+    bed.start()
+    assert bed.daemon is not None
+    os.kill(bed.pve.pid, signal.SIGSTOP)
+    try:
+        with open("/var/lib/pve-cluster/config.db-wal", "ab") as bell:
+            bell.write(b"\0")
+        time.sleep(0.5)
+        began = time.monotonic()
+        bed.signal(signal.SIGTERM)
+        bed.daemon.wait(10)
+        assert 1 < time.monotonic() - began < 2.5
+    finally:
+        os.kill(bed.pve.pid, signal.SIGCONT)

@@ -47,7 +47,7 @@ def tree_of(example: Path, directory: Path) -> Host:
     first_look = files.get("etc/pve/pvehooks/first-look.json")
     if isinstance(first_look, str) and isinstance(config, str):
         parsed = guestconfig.parse(config.encode())
-        files["etc/pve/pvehooks/first-look.json"] = first_look.replace("FINGERPRINT", firstlook.fingerprint(parsed.main, parsed.pending))
+        files["etc/pve/pvehooks/first-look.json"] = first_look.replace("FINGERPRINT", firstlook.fingerprint(parsed))
     return Host(str(make_fake_tree(directory, files)))
 
 
