@@ -13,7 +13,6 @@ import selectors
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 from systemd import daemon as service
@@ -167,10 +166,10 @@ class Daemon:
         while received := os.read(signals, 64):
             self._wake()
             if {signal.SIGTERM, signal.SIGINT} & set(received):
-                began = time.monotonic()
-                time.sleep(_STOP_GRACE)
-                while self.rounds.workers.busy and time.monotonic() - began < _QM_GRACE + 1:
-                    time.sleep(0.1)
+                began = self.host.monotonic()
+                self.host.sleep(_STOP_GRACE)
+                while self.rounds.workers.busy and self.host.monotonic() - began < _QM_GRACE + 1:
+                    self.host.sleep(0.1)
                 os._exit(0)
 
     def _asked_to_stop(self, *_: object) -> None:
