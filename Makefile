@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench golden docs clean
+.PHONY: help demo test test-node lint format bench golden docs deb stdeb repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -10,6 +10,9 @@ demo: ## show the daemon at work on a small tree
 
 test: ## run all tests (ARGS="-k name" for some)
 	@sh scripts/test $(ARGS)
+
+test-node: ## build, install and test the package on booted Debian 12 and 13 systems (ARGS as for test)
+	@sh scripts/test-node $(ARGS)
 
 lint: ## run ruff, mypy, shellcheck and the tests of the architecture only
 	@sh scripts/test -q tests/lint
@@ -26,6 +29,16 @@ golden: ## rewrite the golden files from what the programs print now
 docs: ## rewrite man pages, journal catalogue and bash completion from the code's tables
 	@sh scripts/install-packages "make docs" python3-configobj python3-pyinotify python3-rich python3-systemd
 	@/usr/bin/python3 -m scripts.docs
+
+deb: ## build the Debian package into dist/deb
+	@sh scripts/deb dist/deb
+
+stdeb: ## build it the second way, by stdeb from setup.py, into dist/stdeb
+	@sh scripts/deb --stdeb dist/stdeb
+
+repo: deb ## make a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
+	@[ -n "$(KEY)" ] || { echo "make repo KEY=ID [OUT=DIRECTORY] [URL=ADDRESS]: which secret key is to sign it?" >&2; exit 2; }
+	@URL="$(URL)" sh scripts/repo "$(KEY)" "$(or $(OUT),dist/repo)" dist/deb/*.deb
 
 clean: ## remove what builds and tests left in the checkout
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

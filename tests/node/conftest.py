@@ -1,0 +1,65 @@
+"""Fixtures: a suite's builds, and nodes that boot."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.builds import Builds
+from tests.node.machine import Machine
+from tests.node.trees import NODE, SUITES, make_tree
+
+MakeNode = Callable[..., Machine]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test runs for both suites; the processes of pytest-xdist take a suite each."""
+    if "suite" in metafunc.fixturenames:
+        marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in SUITES]
+        metafunc.parametrize("suite", marked, scope="session")
+
+
+@pytest.fixture(scope="session")
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def builds(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    return Builds(suite, tmp_path_factory.mktemp(f"builds-{suite}"))
+
+
+@pytest.fixture(scope="session")
+def node_tree(suite: str, builds: Builds) -> Path:
+    """A system without the package; what that depends on lies where apt has its downloads."""
+    depends = subprocess.run(["dpkg-deb", "--field", builds.deb, "Depends"], capture_output=True, text=True, check=True).stdout
+    needed = [word.split("(")[0].split(":")[0].strip() for word in depends.split(",")]
+    return make_tree(suite, "node", NODE, needed)
+
+
+@pytest.fixture
+def make_node(node_tree: Path, builds: Builds) -> Iterator[MakeNode]:
+    """make_node(PACKAGE): a booted node whose apt knows a repository with that (the package, if none is named)."""
+    with ExitStack() as open_nodes:
+
+        def make(package: Path | None = None, **details: Any) -> Machine:
+            machine = open_nodes.enter_context(Machine(node_tree, **details))
+            machine.offer(builds.repository(package or builds.deb))
+            machine.add_repository()
+            return machine
+
+        yield make
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> Machine:
+    """A booted node on which the package was installed from its repository."""
+    machine = make_node()
+    machine.install()
+    machine.wait_active()
+    return machine

@@ -1,0 +1,177 @@
+"""A node from the installation to the purge, with the package of both ways of building it."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.bed import uefi
+from tests.node.builds import Builds
+from tests.node.conftest import MakeNode
+from tests.node.machine import Machine, wait_until
+from tests.node.trees import PROJECT
+
+CONF = "/etc/pvehooks/pvehooks.conf"
+# What a system changes by itself meanwhile, and what apt and dpkg keep of their own work.
+NOISE = (
+    r"^/(dev|proc|sys|job|srv|tmp|root)(/|$)|^/run/(systemd|udev|lock/bed-qm|lock/qemu-server|log|dbus|user)(/|$)|^/var/(log|cache|tmp)(/|$)|"
+    r"^/var/lib/(dpkg|apt|systemd/(catalog|timers|random-seed)|pve-cluster)(/|$)|^/etc/(ld.so.cache|.*~|apt)(/|$)|^/usr/share/keyrings|"
+    r"^/etc/pve/(nodes/pve1/qemu-server/1|[.]version|local|qemu-server)"
+)
+
+
+@pytest.fixture(params=["deb", "stdeb"])
+def new_node(request: pytest.FixtureRequest, builds: Builds, make_node: MakeNode) -> Machine:
+    """A node without the package, with a repository that has it."""
+    return make_node(getattr(builds, request.param))
+
+
+def read_all(node: Machine, *vmids: int) -> dict[int, str]:
+    return {vmid: node.read(vmid) for vmid in vmids}
+
+
+def everything(machine: Machine) -> set[str]:
+    """Every file there is, and every unit that systemd knows of."""
+    files = machine.sh(f"find / -xdev -print; find /etc/pve /run -print 2>/dev/null | grep -vE '{NOISE}'", check=False, timeout=60)
+    units = machine.sh("systemctl list-unit-files --no-legend pvehooks*; systemctl list-units --all --no-legend pvehooks*", check=False)
+    return {line for line in files.splitlines() if not re.search(NOISE, line)} | {f"unit {line}" for line in units.splitlines()}
+
+
+def test_from_installation_to_purge(new_node: Machine) -> None:
+    node = new_node
+    node.write(102, uefi("old", old=True))
+    # What is installed along with it stays when it is purged.
+    node.install("python3-pyinotify python3-systemd python3-configobj python3-rich")
+    before = everything(node)
+    began = time.monotonic()
+    said = node.install()
+    assert time.monotonic() - began < 60
+    assert "pvehooks: " not in said, "an installation without trouble says nothing"
+    pid = node.wait_active()
+    assert node.run("systemctl", "is-enabled", "pvehooks").out.strip() == "enabled"
+    assert node.run("pvehooks", "--version").out.startswith("pvehooks ")
+    is_given_rng0(node)
+    is_in_the_journal(node)
+    is_documented(node)
+    node.reboot()
+    node.wait_active()
+    assert node.entries("PVEHOOKS_EVENT=started")
+    node.write(103, uefi("after-reboot"))
+    node.wait_for_rng0(103)
+    configs = read_all(node, 100, 101, 102, 103)
+    node.apt("remove", "pvehooks")
+    assert not node.active() and node.run("pgrep", "-f", "pvehooksd", check=False).status == 1
+    assert read_all(node, *configs) == configs, "remove changes no guest"
+    assert "rng0: source=/dev/urandom" in node.run("qm", "config", "100").out
+    assert node.run("test", "-e", CONF, check=False).status == 0, "remove keeps the settings"
+    said = node.apt("purge", "pvehooks")
+    assert "left: the rng0 of guests" in said and said.count("pvehooks: left") == 1, said
+    assert read_all(node, *configs) == configs, "purge changes no guest"
+    assert everything(node) ^ before == set()
+    assert node.run("systemctl", "--failed", "--no-legend").out == ""
+    assert pid
+
+
+def is_given_rng0(node: Machine) -> None:
+    node.write(100, uefi("web"))
+    node.wait_for_rng0(100)
+    node.remote_write("nodes/pve1/qemu-server/101.conf", uefi("remote"))
+    node.wait_for_rng0(101)
+    assert "rng0" not in node.read(102), "what was there before is left alone"
+    assert [call for call in node.run("cat", "/run/lock/bed-qm/log.jsonl").out.splitlines() if '"set", "100"' in call]
+
+
+def is_in_the_journal(node: Machine) -> None:
+    shown = node.run("journalctl", "-x", "--no-pager", "-t", "pvehooksd", "PVEHOOKS_VMID=100").out
+    assert "VM 100 (web): given rng0" in shown
+    for words in ("░░ Subject: ", "rng0", "░░ Defined-By: pvehooks", "░░ Documentation: man:", "pvehooks undo 100"):
+        assert words in shown, shown
+    commands = re.findall(r"^    (journalctl [^#\n]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) > 5
+    for command in commands:
+        node.sh(f"{command.replace(' -f ', ' ')} --no-pager --quiet")
+    (entry,) = node.entries("PVEHOOKS_EVENT=injected", "PVEHOOKS_VMID=100")
+    assert entry["_SYSTEMD_UNIT"] == "pvehooks.service" and entry["PVEHOOKS_NODE"] == "pve1"
+
+
+def is_documented(node: Machine) -> None:
+    for page in ("8 pvehooks", "8 pvehooksd", "5 pvehooks.conf", "7 pvehooks-rules"):
+        assert "man." in node.run("man", "--where", *page.split()).out or node.run("man", "--where", *page.split()).out.strip()
+    complete = "source /usr/share/bash-completion/bash_completion; _completion_loader pvehooks; complete -p pvehooks"
+    assert "pvehooks" in node.run("bash", "-c", complete).out
+
+
+def test_before_guests_are_started_at_boot(node: Machine) -> None:
+    node.reboot()
+    node.wait_active()
+    times = {unit: int(node.show("ActiveEnterTimestampMonotonic", f"{unit}.service")) for unit in ("pve-cluster", "pvehooks", "pve-guests")}
+    assert times["pve-cluster"] < times["pvehooks"] <= times["pve-guests"], times
+    assert node.show("Before").split().count("pve-ha-lrm.service") == 1
+
+
+def test_upgrade(builds: Builds, make_node: MakeNode) -> None:
+    node = make_node(builds.older)
+    node.install()
+    pid = node.wait_active()
+    node.write(100, uefi())
+    node.wait_for_rng0(100)
+    node.sh(f"sed -i 's/^#max_bytes = .*/max_bytes = 512/' {CONF}")
+    mine = node.run("cat", CONF).out
+    kept = node.sh("sha1sum /var/lib/pvehooks/backups/* /etc/pve/pvehooks/guests/*")
+    node.offer(builds.repository(builds.older, builds.deb))
+    node.apt("update")
+    node.install("pvehooks", "-o Dpkg::Options::=--force-confold")
+    assert node.wait_active() != pid
+    assert len(node.entries("PVEHOOKS_EVENT=started")) == 2, "an upgrade restarts once"
+    assert node.run("cat", CONF).out == mine and node.run("test", "-e", f"{CONF}.dpkg-dist").status == 0
+    assert node.sh("sha1sum /var/lib/pvehooks/backups/* /etc/pve/pvehooks/guests/*") == kept
+    node.write(101, uefi("after"))
+    node.wait_for_rng0(101)
+    assert "max_bytes=512" in node.read(101)
+    # A disabled service stays disabled, a stopped one is not what an upgrade decides on.
+    node.sh("systemctl disable pvehooks")
+    node.install("pvehooks", "--reinstall")
+    assert node.run("systemctl", "is-enabled", "pvehooks", check=False).out.strip() == "disabled"
+    node.apt("purge", "pvehooks")
+    assert node.sh("find /etc -name '*pvehooks*' -not -path '/etc/apt/*'") == ""
+
+
+def test_an_unchanged_conffile_is_replaced_and_a_changed_one_kept(builds: Builds, make_node: MakeNode) -> None:
+    node = make_node(builds.older)
+    node.install()
+    assert "older version" in node.run("cat", CONF).out
+    node.offer(builds.repository(builds.older, builds.deb))
+    node.apt("update")
+    node.install()
+    assert "older version" not in node.run("cat", CONF).out
+    node.sh(f"printf '[rng]\\nmode = warn\\n' >{CONF}")
+    node.install("pvehooks", "--reinstall")
+    assert node.run("cat", CONF).out == "[rng]\nmode = warn\n"
+
+
+def test_on_a_debian_without_proxmox(make_node: MakeNode) -> None:
+    node = make_node(proxmox=False)
+    said = node.install()
+    assert "pvehooks: " not in said
+    node.wait_active()
+    assert node.run("pvehooks", "check", check=False).status == 3
+    said = node.apt("purge", "pvehooks")
+    assert "pvehooks: " not in said
+    assert node.run("test", "-e", "/etc/pve", check=False).status == 1
+
+
+def test_the_package_of_debian_12_is_upgraded_on_the_next(builds: Builds, make_node: MakeNode, tmp_path: Path) -> None:
+    """Debian 12 has its units below /lib: a node that goes from Proxmox VE 8 to 9 meets both places."""
+    earlier = Builds("bookworm", tmp_path)
+    node = make_node(earlier.older)
+    node.install()
+    node.wait_active()
+    node.offer(builds.repository(earlier.older, builds.deb))
+    node.apt("update")
+    node.install()
+    node.wait_active()
+    assert node.run("systemctl", "cat", "pvehooks").status == 0
+    wait_until(lambda: len(node.entries("PVEHOOKS_EVENT=started")) == 2, "it was started twice")

@@ -1,0 +1,237 @@
+"""The service under systemd: watchdog, restarts, what becomes of it when pmxcfs goes and comes, settings, and its sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.daemon.bed import uefi
+from tests.node.conftest import MakeNode
+from tests.node.machine import Machine, wait_until
+
+CONF = "/etc/pvehooks/pvehooks.conf"
+UNIT = "pvehooks.service"
+# Each tries one thing and ends with 0 when it could. Standard output of `unshare` and the like does not matter.
+PROBES = {
+    "write-etc": "echo x >/etc/probe",
+    "write-usr": "echo x >/usr/local/probe",
+    "write-var": "echo x >/var/lib/probe",
+    "write-root": "echo x >/root/probe",
+    "write-kernel": "echo 1 >/proc/sys/net/ipv4/ip_forward",
+    "write-cgroup": "mkdir /sys/fs/cgroup/probe",
+    "chown": "chown 1 /run/lock/probe-file",
+    "setuid": "chmod u+s /run/lock/probe-file",
+    "connect": "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 4321), 5)'",
+    "packet-socket": "python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'",
+    "netlink-socket": "python3 -c 'import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)'",
+    "mount-namespace": "unshare --mount true",
+    "user-namespace": "unshare --user true",
+    "network-namespace": "unshare --net true",
+    "mount": "mount -t tmpfs tmpfs /mnt",
+    "ptrace": "python3 -c 'import ctypes; raise SystemExit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'",
+    "read-memory": "head -c 1 /proc/$(pgrep -x bed-sleep)/environ",
+    "executable-memory": "python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'",
+    "realtime": "chrt --fifo 1 true",
+    "personality": "setarch --uname-2.6 true",
+    "hostname": "hostname probe && hostname pve1",
+}
+# With the service's rights all of these still work: it could not do its work otherwise.
+NEEDED = {
+    "write-pmxcfs": "echo x >/etc/pve/probe && rm /etc/pve/probe",
+    "write-lock": "mkdir -p /run/lock/qemu-server && echo x >/run/lock/qemu-server/probe",
+    "write-state": "echo x >/var/lib/pvehooks/probe && rm /var/lib/pvehooks/probe",
+    "write-run": "echo x >/run/pvehooks/probe && rm /run/pvehooks/probe",
+    "read-cpuinfo": "grep -q processor /proc/cpuinfo && test -r /proc/cmdline",
+    "see-processes": "test -r /proc/$(pgrep -x bed-sleep)/cmdline",
+    "unix-socket": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"\\0probe\")'",
+    "qm": "qm config 100",
+}
+
+
+def probe(node: Machine, unit: str) -> dict[str, bool]:
+    """Runs every probe in a unit; whether each could do what it tried."""
+    script = "".join(
+        f"({command}) >/run/lock/probe-{name} 2>&1; echo {name} $? >>/run/lock/probes\n" for name, command in {**PROBES, **NEEDED}.items()
+    )
+    node.run(
+        "sh", "-c", "rm -f /run/lock/probes; touch /run/lock/probe-file; cat >/usr/local/sbin/probe", stdin=f"#!/bin/sh\n{script}exit 0\n"
+    )
+    node.sh(f"chmod 755 /usr/local/sbin/probe; systemctl daemon-reload; systemctl start {unit}; systemctl show -p Result {unit}")
+    answers = dict(line.split() for line in node.run("cat", "/run/lock/probes").out.splitlines())
+    assert answers.keys() == PROBES.keys() | NEEDED.keys()
+    return {name: status == "0" for name, status in answers.items()}
+
+
+def test_the_sandbox_is_on(node: Machine) -> None:
+    node.write(100, uefi())
+    node.wait_for_rng0(100)
+    node.run(
+        "sh",
+        "-c",
+        "cp /bin/sleep /usr/local/bin/bed-sleep; ip link set lo up 2>/dev/null; systemd-run --quiet --unit=bed-sleep bed-sleep 1000",
+    )
+    listen = 'import socket; s = socket.create_server(("127.0.0.1", 4321)); [s.accept() for _ in range(99)]'
+    node.run("systemd-run", "--quiet", "--unit=listen", "python3", "-c", listen)
+    # The same unit file, with the probe in the daemon's place.
+    unit = node.run("systemctl", "cat", UNIT).out
+    changed = re.sub(r"^ExecStart=.*", "ExecStart=/usr/local/sbin/probe", unit, flags=re.MULTILINE)
+    changed = re.sub(
+        r"^Type=notify", "Type=oneshot", re.sub(r"^(Restart|WatchdogSec)=.*\n", "", changed, flags=re.MULTILINE), flags=re.MULTILINE
+    )
+    assert "ProtectSystem=strict" in changed and "Type=oneshot" in changed
+    node.run("sh", "-c", "cat >/etc/systemd/system/probe-inside.service", stdin=changed)
+    free = "[Service]\nType=oneshot\nExecStart=/usr/local/sbin/probe\n"
+    node.run("sh", "-c", "cat >/etc/systemd/system/probe-outside.service", stdin=free)
+    outside = probe(node, "probe-outside.service")
+    assert outside == dict.fromkeys(outside, True), (
+        f"each probe works without the sandbox: {outside}\n{node.sh('head -3 /run/lock/probe-*', check=False)}"
+    )
+    inside = probe(node, "probe-inside.service")
+    assert inside == {**dict.fromkeys(PROBES, False), **dict.fromkeys(NEEDED, True)}, node.sh("head -3 /run/lock/probe-*", check=False)
+
+
+def test_the_running_daemon_is_in_it(node: Machine) -> None:
+    status = node.run("cat", f"/proc/{node.wait_active()}/status").out
+    assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE) and re.search(r"^Seccomp:\t2$", status, re.MULTILINE)
+    assert set(re.findall(r"^Cap(?:Inh|Prm|Eff|Bnd|Amb):\t(\w+)$", status, re.MULTILINE)) == {"0" * 16}
+    exposure = node.run("systemd-analyze", "security", "--no-pager", UNIT).out
+    level = re.search(r"Overall exposure level for pvehooks.service: ([0-9.]+)", exposure)
+    assert level and float(level[1]) <= 1.8, exposure
+    assert node.run("systemd-analyze", "verify", UNIT).err == ""
+
+
+def test_each_setting_that_is_missing_has_its_reason(node: Machine) -> None:
+    text = node.run("systemctl", "cat", UNIT).out
+    reasons = text.partition("# What is not set, and why:")[2]
+    table = json.loads(node.run("systemd-analyze", "security", "--json=short", UNIT).out)
+    missing = {row["name"] for row in table if row.get("set") is False or float(row.get("exposure") or 0) > 0}
+    # Names of settings: "User=/DynamicUser=", "RestrictAddressFamilies=~AF_UNIX".
+    names = {name for entry in missing for name in re.findall(r"(\w+)=", entry)}
+    unexplained = {name for name in names if f"{name}=" not in reasons} - {"DynamicUser", "RootImage", "RootDirectory"}
+    assert unexplained <= {
+        "RestrictAddressFamilies",
+        "DeviceAllow",
+        "SupplementaryGroups",
+        "RemoveIPC",
+        "Delegate",
+        "AmbientCapabilities",
+    }, unexplained
+
+
+def replaced(node: Machine, pid: int, timeout: float = 20.0) -> int:
+    """Waits for another main process than that one, active; its id."""
+    return int(
+        wait_until(
+            lambda: node.active() and int(node.show("MainPID")) not in (0, pid) and int(node.show("MainPID")),
+            "a new process",
+            timeout,
+            node.state,
+        )
+    )
+
+
+def test_it_is_restarted(node: Machine) -> None:
+    first = node.wait_active()
+    node.signal("SIGKILL")
+    replaced(node, first)
+    node.write(100, uefi())
+    node.wait_for_rng0(100)
+    node.sh(
+        f"mkdir -p /run/systemd/system/{UNIT}.d; printf '[Service]\\nRestartSec=100ms\\nWatchdogSec=2\\n' >/run/systemd/system/{UNIT}.d/bed.conf"
+    )
+    node.sh("systemctl daemon-reload; systemctl restart pvehooks")
+    pid = node.wait_active()
+    for _ in range(10):  # systemd's default limit is five starts in ten seconds
+        node.signal("SIGKILL")
+        pid = replaced(node, pid)
+    assert node.show("WatchdogUSec") == "2s"
+    time.sleep(4)
+    assert int(node.show("MainPID")) == pid, "it keeps the watchdog quiet"
+    node.signal("SIGSTOP")
+    replaced(node, pid, 30)
+    assert "atchdog timeout" in node.sh("journalctl -u pvehooks --no-pager")
+    assert node.sh("systemctl cat pvehooks | grep ^WatchdogSec | head -n 1").strip() == "WatchdogSec=60"
+
+
+def sees_changes(node: Machine, vmid: int, timeout: float = 20.0) -> None:
+    """It gives a new guest its rng0, and one that another node wrote."""
+    node.wait_active(timeout)
+    node.write(vmid, uefi(f"local-{vmid}"))
+    node.wait_for_rng0(vmid, timeout)
+    node.remote_write(f"nodes/pve1/qemu-server/{vmid + 1}.conf", uefi(f"remote-{vmid}"))
+    node.wait_for_rng0(vmid + 1, timeout)
+
+
+def test_pmxcfs_goes_and_comes(node: Machine) -> None:
+    sees_changes(node, 100)
+    node.run("systemctl", "restart", "pve-cluster")
+    sees_changes(node, 110)
+    # Stopped and started is not the same as restarted, for PartOf=.
+    node.run("systemctl", "stop", "pve-cluster")
+    wait_until(lambda: not node.active(), "it is stopped with pmxcfs")
+    node.run("systemctl", "start", "pve-cluster")
+    sees_changes(node, 120)
+    # Killed: systemd starts it again, and the mount of the dead one is replaced.
+    node.run("systemctl", "kill", "--signal=SIGKILL", "pve-cluster")
+    wait_until(lambda: node.active("pve-cluster"), "pmxcfs is back", 20, node.state)
+    sees_changes(node, 130)
+    assert "fuse_mount error" not in node.sh("journalctl -u pve-cluster --no-pager")
+
+
+def test_pmxcfs_goes_and_comes_while_it_runs_on(node: Machine) -> None:
+    """Without PartOf= at work: the stand-in is a process of its own, as when somebody starts pmxcfs by hand."""
+    node.sh("systemctl stop pve-cluster; systemctl mask --runtime pve-cluster; systemctl start pvehooks")
+    pid = node.wait_active()
+    start = (
+        "systemd-run --quiet --unit=bed-pmxcfs --working-directory=/srv/pvehooks --setenv=PYTHONDONTWRITEBYTECODE=1 --property=KillMode=mixed "
+        "python3 -m tests.beds.pmxcfs /etc/pve --node pve1 --control /job/pmxcfs; until test -e /etc/pve/.version; do sleep 0.05; done"
+    )
+    for number, end in enumerate(("SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL")):
+        node.sh(start)
+        sees_changes(node, 100 + 10 * number, 60)
+        node.sh(
+            f"systemctl kill --signal={end} bed-pmxcfs; while systemctl is-active --quiet bed-pmxcfs; do sleep 0.05; done; systemctl reset-failed bed-pmxcfs",
+            check=False,
+        )
+        time.sleep(1)
+    node.sh(start)
+    sees_changes(node, 160, 60)
+    assert int(node.show("MainPID")) == pid, "it needed no restart for that"
+
+
+def test_started_on_a_dead_mount(node: Machine) -> None:
+    node.sh("systemctl mask --runtime pve-cluster; systemctl kill --signal=SIGKILL pve-cluster; sleep 0.5")
+    assert "not connected" in node.sh("ls /etc/pve", check=False)
+    node.run("systemctl", "restart", "pvehooks", check=False)
+    node.sh("systemctl unmask --runtime pve-cluster; systemctl start pve-cluster")
+    sees_changes(node, 100)
+
+
+def test_settings(node: Machine) -> None:
+    pid = node.wait_active()
+    node.sh(f"printf '[rng]\\nmax_bytes = 777\\n' >{CONF}; systemctl reload pvehooks")
+    wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-read"), "the settings were read", 10, node.state)
+    node.write(100, uefi())
+    node.wait_for_rng0(100)
+    assert "max_bytes=777" in node.read(100)
+    node.sh(f"printf '[rng]\\nmax_bites = 1\\n' >{CONF}; systemctl reload pvehooks")
+    (entry,) = wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-broken"), "the broken settings are said", 10, node.state)
+    assert CONF in entry["MESSAGE"] and entry["PRIORITY"] == "3"
+    node.write(101, uefi("second"))
+    node.wait_for_rng0(101)
+    assert "max_bytes=777" in node.read(101), "the old settings stay"
+    assert node.wait_active() == pid
+
+
+@pytest.mark.parametrize("quorate", [True, False], ids=["with-quorum", "without-quorum"])
+def test_it_is_ready_within_seconds(make_node: MakeNode, quorate: bool) -> None:
+    node = make_node(members=("pve1", "pve2"))
+    node.pmxcfs("quorum", quorate)
+    node.install()
+    node.run("systemctl", "stop", "pvehooks")
+    began = time.monotonic()
+    node.run("systemctl", "start", "pvehooks")
+    assert time.monotonic() - began < 5 and node.active()
