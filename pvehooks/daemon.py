@@ -24,7 +24,7 @@ from pvehooks.facts import pmxcfs
 from pvehooks.host import Host, Lock
 from pvehooks.judge import load_settings
 from pvehooks.records import RecordsUnavailable
-from pvehooks.report import entries, sink
+from pvehooks.report import entries, sink, words
 from pvehooks.rounds import Rounds
 from pvehooks.watch import Counters, Ears, Heard
 
@@ -93,7 +93,7 @@ class Daemon:
         self._look()
         self._round(float("inf"))
         self.rounds.sum_up()
-        self._say("started", f"looks on as pvehooks {__version__}: {len(self._counters.guests())} VMs on {self.node}")
+        self._say("started", f"looks on as pvehooks {__version__}: {words.counted(len(self._counters.guests()), 'VM')} on {self.node}")
         _notify("READY=1")
         while not self._stop:
             self._wait()
@@ -369,7 +369,7 @@ class Daemon:
         findings = self.rounds.ledger.count()
         last = f"; last change: {self.rounds.last_change}" if self.rounds.last_change else ""
         away = "; pmxcfs does not answer" if self._away_since is not None else ""
-        return f"STATUS={count} VMs watched, {findings} findings{last}{away}"
+        return f"STATUS={words.counted(count, 'VM')} watched, {words.counted(findings, 'finding')}{last}{away}"
 
     def _say(self, kind: str, message: str) -> None:
         self.sink.say(entries.event(kind, message, self.node))

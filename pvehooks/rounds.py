@@ -27,6 +27,7 @@ from pvehooks.values import Cure, Finding, Hold, Node, Verdict
 # Seconds until a guest that had to wait is tried again.
 PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH = 100
+_BY_NAME = " (only by name)"
 LEDGER = "/run/pvehooks/said.json"
 BACKUP_ADVICE = "Take it back: pvehooks undo {vmid}"
 
@@ -128,7 +129,7 @@ class Rounds:
             if self._first_look.stored:
                 self._say(
                     "first-look",
-                    f"first look at this cluster: {len(there)} VMs were there before pvehooks and are not changed by themselves",
+                    f"first look at this cluster: VMs that are here already ({len(there)}) are not changed by themselves",
                 )
 
     def _judged(self, verdict: Verdict) -> None:
@@ -142,7 +143,7 @@ class Rounds:
         self._existing.pop(guest.vmid, None)
         if quiet and self._could_be_given(verdict):
             by_name = any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
-            self._existing[guest.vmid] = f"{guest.label}, only by name" if by_name else guest.label
+            self._existing[guest.vmid] = f"{guest.label}{_BY_NAME}" if by_name else guest.label
         self._tell(verdict, standing, unsaid)
         if due:
             self.workers.submit(Job(guest, injection))
@@ -167,11 +168,12 @@ class Rounds:
         now = frozenset(self._existing)
         if now and now != self._said_existing:
             names = words.and_more([self._existing[vmid] for vmid in sorted(now)])
-            count = f"{len(now)} UEFI guests were" if len(now) > 1 else "1 UEFI guest was"
+            by_name = any(label.endswith(_BY_NAME) for label in self._existing.values())
+            apart = "; those that boot from the network first only by name: pvehooks inject VMID" if by_name else ""
             self._say(
                 "existing",
-                f"{count} there before pvehooks and may not boot from network or NVMe for want of entropy: {names}."
-                " Not changed by themselves. Give them their rng0: pvehooks inject --all",
+                f"{words.counted(len(now), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy: {names}."
+                f" Not changed by themselves. Give them their rng0: pvehooks inject --all{apart}",
             )
         self._said_existing = now
 

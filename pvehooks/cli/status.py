@@ -48,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
     rows = [
         ("pvehooks", f"{__version__}, daemon {state['daemon']}"),
         ("node", f"{seen.node}, pmxcfs {state['pmxcfs']}"),
-        ("guests", f"{len(verdicts)} VMs, {state['findings']} findings, {state['blocked']} would not start"),
+        (
+            "guests",
+            f"{words.counted(len(verdicts), 'VM')}, {words.counted(sum(not item.ignored for verdict in verdicts for item in verdict.findings), 'finding')}, {state['blocked']} would not start",
+        ),
         ("entropy", _entropy(rng.mode, [guest.label for guest in lacking])),
         ("given rng0", words.and_more([verdict.guest.label for verdict in verdicts if verdict.guest.recorded_rng]) or "none so far"),
         ("first look", first),
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _entropy(mode: str, lacking: list[str]) -> str:
-    count = f"{len(lacking)} guests lack an rng0: {words.and_more(lacking)}" if lacking else "no guest lacks an rng0"
+    count = f"without an rng0 that they need: {words.and_more(lacking)}" if lacking else "no guest lacks an rng0"
     return f"[rng] mode = {mode}; {count}"
 
 

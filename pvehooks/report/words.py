@@ -50,6 +50,11 @@ def and_more(names: list[str], most: int = 10) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 VM", "2 VMs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def reason(error: OSError) -> str:
     """The system's words for an error."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

@@ -23,7 +23,7 @@ def test_old_guests_are_only_warned_about(node: Make) -> None:
     bed = node({"100.conf": uefi("old", old=True), "101.conf": uefi("older", old=True), "102.conf": "memory: 512\n"})
     bed.start()
     (entry,) = bed.said("existing")
-    assert "2 UEFI guests were there before pvehooks" in entry["MESSAGE"]
+    assert "2 UEFI guests from before pvehooks" in entry["MESSAGE"]
     assert "VM 100 (old), VM 101 (older)" in entry["MESSAGE"]
     assert "pvehooks inject --all" in entry["MESSAGE"]
     bed.settle()
@@ -300,7 +300,7 @@ def test_old_guest_with_network_first_is_summed_up_apart(node: Make) -> None:
     bed = node({"100.conf": uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0")})
     bed.start()
     (entry,) = bed.said("existing")
-    assert "VM 100 (pxe), only by name" in entry["MESSAGE"]
+    assert "VM 100 (pxe) (only by name)" in entry["MESSAGE"]
 
 
 def test_pmxcfs_gone_when_qm_ends(node: Make) -> None:
@@ -378,7 +378,7 @@ def test_nothing_is_said_to_be_gone_while_it_waits(node: Make) -> None:
     bed.wait_for_rng0(100)
     bed.settle()
     assert not bed.journal.entries("PVEHOOKS_EVENT=mended")
-    bed.notify.wait_for("STATUS", "1 VMs watched, 0 findings; last change: VM 100 given rng0")
+    bed.notify.wait_for("STATUS", "1 VM watched, 0 findings; last change: VM 100 given rng0")
 
 
 def test_another_guest_under_the_same_vmid(node: Make) -> None:

@@ -25,7 +25,7 @@ def test_notify(node: Make) -> None:
     bed.notify.wait_for("WATCHDOG", "1")
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
-    bed.notify.wait_for("STATUS", "1 VMs watched, 0 findings; last change: VM 100 given rng0")
+    bed.notify.wait_for("STATUS", "1 VM watched, 0 findings; last change: VM 100 given rng0")
     bed.write(101, uefi("x", "onbot: 1\n"))
     bed.notify.wait_for("STATUS", "2 VMs watched, 3 findings; last change: VM 100 given rng0")
     time.sleep(1)
