@@ -28,7 +28,7 @@ PROBES = {
     "packet-socket": "python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'",
     "netlink-socket": "python3 -c 'import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)'",
     "mount-namespace": "unshare --mount true",
-    "user-namespace": "unshare --user true",
+    "ipc-namespace": "unshare --ipc true",
     "network-namespace": "unshare --net true",
     "mount": "mount -t tmpfs tmpfs /mnt",
     "ptrace": "python3 -c 'import ctypes; raise SystemExit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'",
@@ -218,7 +218,7 @@ def test_settings(node: Machine) -> None:
     node.wait_for_rng0(100)
     assert "max_bytes=777" in node.read(100)
     node.sh(f"printf '[rng]\\nmax_bites = 1\\n' >{CONF}; systemctl reload pvehooks")
-    (entry,) = wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-broken"), "the broken settings are said", 10, node.state)
+    entry = wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-broken"), "the broken settings are said", 10, node.state)[0]
     assert CONF in entry["MESSAGE"] and entry["PRIORITY"] == "3"
     node.write(101, uefi("second"))
     node.wait_for_rng0(101)
