@@ -36,8 +36,9 @@ deb: ## build the Debian package into dist/deb
 stdeb: ## build it the second way, by stdeb from setup.py, into dist/stdeb
 	@sh scripts/deb --stdeb dist/stdeb
 
-repo: deb ## make a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
+repo: ## make a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
 	@[ -n "$(KEY)" ] || { echo "make repo KEY=ID [OUT=DIRECTORY] [URL=ADDRESS]: which secret key is to sign it?" >&2; exit 2; }
+	@sh scripts/deb dist/deb
 	@URL="$(URL)" sh scripts/repo "$(KEY)" "$(or $(OUT),dist/repo)" dist/deb/*.deb
 
 clean: ## remove what builds and tests left in the checkout

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,9 +106,17 @@ def test_nothing_of_pmxcfs_is_held_open(node: Make) -> None:
     bed.write(101, uefi())
     bed.wait_for_rng0(101)
     assert bed.daemon is not None
-    targets = [os.readlink(entry) for entry in Path(f"/proc/{bed.daemon.pid}/fd").iterdir()]
-    targets.append(os.readlink(f"/proc/{bed.daemon.pid}/cwd"))
-    assert not [target for target in targets if target.startswith("/etc/pve")]
+    wait_until(lambda: not held_below_pve(bed.daemon.pid), "nothing below /etc/pve is open between two reads")
+
+
+def held_below_pve(pid: int) -> list[str]:
+    """What the process has open below /etc/pve; a descriptor may go while it is looked at."""
+    links = [*Path(f"/proc/{pid}/fd").iterdir(), Path(f"/proc/{pid}/cwd")]
+    targets = []
+    for link in links:
+        with suppress(FileNotFoundError):
+            targets.append(os.readlink(link))
+    return [target for target in targets if target.startswith("/etc/pve")]
 
 
 def test_quorum(node: Make) -> None:
