@@ -29,7 +29,6 @@ PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH = 100
 _BY_NAME = " (only by name)"
 LEDGER = "/run/pvehooks/said.json"
-BACKUP_ADVICE = "Take it back: pvehooks undo {vmid}"
 
 
 class Rounds:
@@ -245,8 +244,7 @@ class Rounds:
     def _done(self, job: Job, result: rng.Result) -> None:
         guest = job.guest
         later = " It takes effect at its next start, the guest is running." if result.later else ""
-        advice = BACKUP_ADVICE.format(vmid=guest.vmid)
-        message = f"given rng0 {result.value}, because: {job.injection.why}.{later} {advice}"
+        message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
         self._say("injected", message, job, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
         self.last_change = f"VM {guest.vmid} given rng0"
         self._settled(guest.vmid)

@@ -44,6 +44,13 @@ def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
     refusal = _not_now(host, guest, settings)
     if refusal is not None:
         return refusal
+    write = writer(host, settings)
+    backup = _prepare(host, guest, write)
+    return backup if isinstance(backup, Result) else _write(host, guest, write, value, backup)
+
+
+def _prepare(host: Host, guest: Guest, write: Writer) -> backups.Backup | Result:
+    """The backup, once the config is as it was judged and may be rewritten; otherwise why nothing is to be written."""
     try:
         raw = guests.read_raw(host, guest.node, guest.vmid)
     except OSError as error:
@@ -51,15 +58,13 @@ def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
         return Result(outcome, f"the config cannot be read: {error.strerror}")
     if _digest(raw) != guest.digest:
         return Result(Outcome.CHANGED, Outcome.CHANGED.value)
-    write = writer(host, settings)
     check = write.precheck(guest)
     if check.outcome is not Outcome.DONE:
         return Result(check.outcome, check.words)
     try:
-        backup = backups.save(host, guest.vmid, raw)
+        return backups.save(host, guest.vmid, raw)
     except ActionFailed as error:
         return Result(Outcome.BROKEN, f"{error.message}. {error.hint}")
-    return _write(host, guest, write, value, backup)
 
 
 def _not_now(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
@@ -199,14 +204,10 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
     if refusal:
         return Result(Outcome.REFUSED, refusal)
     present = guest.recorded_rng.value
-    raw = guests.read_raw(host, guest.node, guest.vmid)
-    if _digest(raw) != guest.digest:
-        return Result(Outcome.CHANGED, Outcome.CHANGED.value)
     write = writer(host, settings)
-    check = write.precheck(guest)
-    if check.outcome is not Outcome.DONE:
-        return Result(check.outcome, check.words)
-    backup = backups.save(host, guest.vmid, raw)
+    backup = _prepare(host, guest, write)
+    if isinstance(backup, Result):
+        return backup
     confirm(host, guest)
     answer = write.unset(guest, OPTION)
     if answer.outcome is not Outcome.DONE:

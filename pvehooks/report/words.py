@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from pvehooks.values import Finding, Guest, Judged, Severity, Verdict
@@ -53,8 +52,3 @@ def and_more(names: list[str], most: int = 10) -> str:
 def counted(number: int, noun: str) -> str:
     """A number of things: "1 VM", "2 VMs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def reason(error: OSError) -> str:
-    """The system's words for an error."""
-    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
