@@ -12,6 +12,7 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, wants_rng0
@@ -101,10 +102,9 @@ class Rounds:
             self._tries.pop(vmid, None)
         self._digests[vmid] = mark
         guest = guest_facts.understand(self.host, self.node, vmid, raw, around)
-        with_pci = guest.uefi and bool(guest.hostpci)
         node = self._node_facts
-        if node is None or (with_pci and node.pci == node_facts.NOT_LOOKED_AT):
-            node = self._node_facts = node_facts.gather(self.host, self.node, with_pci)
+        if node is None:
+            node = self._node_facts = hardware.gather(self.host, self.node)
         if vmid in around.recorded:
             rng.confirm(self.host, guest)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
@@ -253,7 +253,7 @@ class Rounds:
             around = guest_facts.surroundings(self.host, self.node, self._first_look)
             after = guest_facts.read(self.host, self.node, guest.vmid, around)
             if after.digest == result.digest:
-                node = node_facts.gather(self.host, self.node, with_pci=bool(after.hostpci))
+                node = hardware.gather(self.host, self.node)
                 verdict = judge(after, catalogue.look(after, node), self.settings)
                 self._tell(verdict, [item.finding for item in verdict.findings if not item.ignored], gone_too=False)
         except RecordsUnavailable:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pvehooks import firstlook
 from pvehooks.errors import NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, load_settings
@@ -46,7 +47,7 @@ class View(NamedTuple):
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
-        node = node_facts.gather(self.host, self.node)
+        node = hardware.gather(self.host, self.node)
         for vmid in vmids:
             guest = guest_facts.read(self.host, self.node, vmid, self.around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)

@@ -11,7 +11,21 @@ from pvehooks import firstlook, records
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.text import bootorder, guestconfig, propertystring, sectionconfig
-from pvehooks.values import Acquaintance, BootOrder, Guest, GuestConfig, HostPci, Options, Properties, RecordedRng, Unread
+from pvehooks.values import (
+    Accepted,
+    Acquaintance,
+    Allowance,
+    Attachment,
+    BootOrder,
+    Guest,
+    GuestConfig,
+    Hookscript,
+    HostPci,
+    Options,
+    Properties,
+    RecordedRng,
+    Unread,
+)
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
@@ -25,13 +39,13 @@ _RENAME_PAUSES = (0.002, 0.01, 0.05)
 class Surroundings(NamedTuple):
     """What is known beside the configs, read once for many guests.
 
-    `mappings` are the PCI addresses that each mapping stands for on this node.
+    `mappings` are the entries of each mapping for this node, each the PCI addresses of its path.
     """
 
     running: frozenset[int]
     recorded: frozenset[int]
     first_look: firstlook.FirstLook | None
-    mappings: Mapping[str, tuple[str, ...]] | Unread
+    mappings: Mapping[str, tuple[tuple[str, ...], ...]] | Unread
     cpu_models: frozenset[str]
 
 
@@ -80,7 +94,7 @@ def is_running(host: Host, vmid: int) -> bool:
     return any(word in (b"-id", b"--id") and words[i + 1 : i + 2] == [str(vmid).encode()] for i, word in enumerate(words))
 
 
-def _mappings(host: Host, node: str) -> Mapping[str, tuple[str, ...]] | Unread:
+def _mappings(host: Host, node: str) -> Mapping[str, tuple[tuple[str, ...], ...]] | Unread:
     try:
         raw = host.read(PCI_MAPPINGS)
     except FileNotFoundError:
@@ -90,7 +104,7 @@ def _mappings(host: Host, node: str) -> Mapping[str, tuple[str, ...]] | Unread:
     found = {}
     for section in sectionconfig.parse_mapping(raw).sections:
         entries = (entry for entry in section.maps if entry.get("node") == node)
-        found[section.name] = tuple(path for entry in entries for path in entry.get("path", "").split(";") if path)
+        found[section.name] = tuple(tuple(entry.get("path", "").split(";")) for entry in entries)
     return found
 
 
@@ -153,7 +167,8 @@ class _Reader(NamedTuple):
     def hostpci(self, guest: Guest) -> tuple[HostPci, ...]:
         names = sorted((name for name in guest.options if name.startswith("hostpci")), key=lambda name: int(name[7:] or 0))
         found = ((name, _property(guest.options, name)) for name in names)
-        return tuple(HostPci(name, _addresses(each, self.around.mappings)) for name, each in found if "mdev" not in each)
+        mappings = self.around.mappings
+        return tuple(HostPci(name, _choices(each, mappings), str(each.get("mapping", "")), each) for name, each in found)
 
     def rng(self, guest: Guest) -> Properties | None:
         config = guest.config
@@ -180,6 +195,18 @@ class _Reader(NamedTuple):
         if look is None or config is None:
             return firstlook.STRANGER
         return look.acquaintance(guest.vmid, guest.ctime, firstlook.fingerprint(config))
+
+    def accepted(self, guest: Guest) -> Accepted | None:
+        return None
+
+    def allowance(self, guest: Guest) -> Allowance | None:
+        return None
+
+    def attachment(self, guest: Guest) -> Attachment | None:
+        return None
+
+    def hookscript(self, guest: Guest) -> Hookscript | None:
+        return None
 
     def recorded_rng(self, guest: Guest) -> RecordedRng | None:
         config = guest.config
@@ -224,21 +251,24 @@ def _property(options: Options, name: str) -> Properties:
         return {}
 
 
-def _addresses(properties: Properties, mappings: Mapping[str, tuple[str, ...]] | Unread) -> tuple[str, ...] | Unread:
+def _choices(properties: Properties, mappings: Mapping[str, tuple[tuple[str, ...], ...]] | Unread) -> tuple[tuple[str, ...], ...] | Unread:
     mapping = properties.get("mapping")
     if mapping is None:
-        paths: tuple[str, ...] = tuple(str(properties.get("host", "")).split(";"))
+        written: tuple[tuple[str, ...], ...] = (tuple(str(properties.get("host", "")).split(";")),)
     elif isinstance(mappings, Unread):
         return mappings
     elif not mappings.get(str(mapping)):
         return Unread(f"the mapping '{mapping}' has no device on this node")
     else:
-        paths = mappings[str(mapping)]
+        written = mappings[str(mapping)]
     found = []
-    for path in paths:
-        match = _ADDRESS.fullmatch(path)
-        if match is None:
-            return Unread(f"'{path}' is no PCI address")
-        domain, bus, slot, function = match.groups()
-        found.append(f"{domain or '0000'}:{bus}:{slot}".lower() + (f".{function}" if function else ""))
+    for paths in written:
+        choice = []
+        for path in paths:
+            match = _ADDRESS.fullmatch(path)
+            if match is None:
+                return Unread(f"'{path}' is no PCI address")
+            domain, bus, slot, function = match.groups()
+            choice.append(f"{domain or '0000'}:{bus}:{slot}".lower() + (f".{function}" if function else ""))
+        found.append(tuple(choice))
     return tuple(found)

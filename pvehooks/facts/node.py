@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pvehooks.errors import GuestNotHere, NodeError, UsageError
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
-from pvehooks.values import CpuModel, HwRng, Node, PciDevice, Unread
+from pvehooks.values import CpuModel, HwRng, Unread
 
 NODES = "/etc/pve/nodes"
 CPU_MODELS = "/etc/pve/virtual-guest/cpu-models.conf"
 _GUEST_FILE = re.compile(r"([1-9][0-9]{2,8})\.conf", re.ASCII)
-_PCI = "/sys/bus/pci/devices"
-NOT_LOOKED_AT = Unread("not looked at")
 
 
 def node_name(host: Host, asked: str = "") -> str:
@@ -123,15 +121,8 @@ def require_guest(host: Host, node: str, vmid: int) -> None:
     raise GuestNotHere(f"there is no VM {vmid} on {node}, nor on any other node", hint="List them: qm list")
 
 
-def gather(host: Host, name: str, with_pci: bool = True) -> Node:
-    """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster."""
-    if is_another(host, name):
-        elsewhere = Unread(f"it is a fact of {name}, ask there")
-        return Node(name, elsewhere, cpu_models(host), elsewhere, elsewhere)
-    return Node(name, _cpu_flags(host), cpu_models(host), hwrng(host), _pci(host) if with_pci else NOT_LOOKED_AT)
-
-
-def _cpu_flags(host: Host) -> frozenset[str] | Unread:
+def cpu_flags(host: Host) -> frozenset[str] | Unread:
+    """The flags of the node's CPU, or an ARM CPU's features (/proc/cpuinfo)."""
     try:
         text = host.read("/proc/cpuinfo", limit=1 << 16).decode("ascii", "replace")
     except OSError as error:
@@ -162,19 +153,3 @@ def hwrng(host: Host) -> HwRng:
     except OSError:
         current = ""
     return HwRng(host.exists("/dev/hwrng"), current)
-
-
-def _pci(host: Host) -> Mapping[str, PciDevice] | Unread:
-    """The devices below /sys/bus/pci/devices (the kernel's ABI/testing/sysfs-bus-pci)."""
-    try:
-        addresses = host.names(_PCI)
-    except OSError as error:
-        return Unread(f"{_PCI}: {error.strerror}")
-    devices = {}
-    for address in addresses:
-        try:
-            numbers = [int(host.read_text(f"{_PCI}/{address}/{name}"), 16) for name in ("class", "vendor", "device")]
-        except (OSError, ValueError):
-            continue
-        devices[address] = PciDevice(address, *numbers)
-    return devices

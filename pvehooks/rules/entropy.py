@@ -87,6 +87,8 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     other_disks = [name for name in guest.boot.devices if is_disk(guest, name)]
     for entry in guest.hostpci:
+        if entry.mdev:
+            continue
         if other_disks and entry.option not in guest.boot.devices:
             continue
         nvme = passed_through(entry, node, lambda device: device.class_code >> 8 == NVME_CLASS)

@@ -99,7 +99,7 @@ def _is_storage(guest: Guest, name: str, node: Node) -> bool:
     found = [
         passed_through(entry, node, lambda device: device.class_code >> 16 == STORAGE_CLASS)
         for entry in guest.hostpci
-        if entry.option == name
+        if entry.option == name and not entry.mdev
     ]
     return any(isinstance(address, str) and address for address in found)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, judge
-from pvehooks.facts import guests, node
+from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
 from pvehooks.report import words
 from pvehooks.rules import catalogue
@@ -53,7 +53,7 @@ def tree_of(example: Path, directory: Path) -> Host:
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
     around = guests.surroundings(host, "pve1", firstlook.read(host))
-    return catalogue.look(guests.read(host, "pve1", 100, around), node.gather(host, "pve1"))
+    return catalogue.look(guests.read(host, "pve1", 100, around), hardware.gather(host, "pve1"))
 
 
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
@@ -90,7 +90,7 @@ def test_rule_declares_what_it_needs(rule: Rule) -> None:
 
 
 def _node_facts(look: Callable[..., object]) -> Iterator[str]:
-    names = set(Node._fields) - {"name"}
+    names = set(Node.__annotations__)
     module = inspect.getmodule(look)
     for part in ast.walk(ast.parse(inspect.getsource(look).lstrip())):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:

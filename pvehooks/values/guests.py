@@ -1,27 +1,16 @@
-"""The frozen values that all other modules speak in. No module of the project is imported here but errors.
-
-A fact that could not be read is an `Unread` with the reason, never a guess.
-"""
+"""Guests: what their configs say, and what is known of them."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
+
+from pvehooks.values.base import Lazy, Unread
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = str | int
 Options = Mapping[str, Value]
 Properties = Mapping[str, Value]
-
-
-class Unread(NamedTuple):
-    """A fact that could not be read, and why (words for a person)."""
-
-    why: str
-
-
-# -- guests -----------------------------------------------------------------------------------------------------------
 
 
 class Dropped(NamedTuple):
@@ -74,10 +63,75 @@ class BootOrder(NamedTuple):
 
 
 class HostPci(NamedTuple):
-    """A `hostpciN`: the PCI addresses it may stand for on this node (all functions spelt out), or why they are unknown."""
+    """A `hostpciN`, as PVE would take it at a start on this node (qemu-server, PCI.pm, parse_hostpci).
+
+    `choices` are the alternatives, in PVE's order: one for `host=`, one for each entry of a mapping for this node; each is the
+    addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot. It is Unread where they are
+    not known. `mapping` is the mapping's name or ''. `properties` are all that the config says, parsed.
+    """
 
     option: str
-    addresses: tuple[str, ...] | Unread
+    choices: tuple[tuple[str, ...], ...] | Unread
+    mapping: str
+    properties: Properties
+
+    @property
+    def addresses(self) -> tuple[str, ...] | Unread:
+        """All addresses of all alternatives."""
+        if isinstance(self.choices, Unread):
+            return self.choices
+        return tuple(address for choice in self.choices for address in choice)
+
+    @property
+    def mdev(self) -> str:
+        """The type of mediated device that is made of it, '' if none."""
+        return str(self.properties.get("mdev", ""))
+
+    @property
+    def taken_whole(self) -> bool:
+        """Whether PVE binds it (and so its whole IOMMU group) to vfio-pci: not for mdev, vGPUs and driver=keep."""
+        return not self.mdev and self.properties.get("driver", "vfio") != "keep"
+
+
+class KnownDevice(NamedTuple):
+    """What a PCI device was at an accepted start: vendor, device and class as numbers, the storage serial or ''."""
+
+    vendor: int
+    device: int
+    class_code: int
+    serial: str
+
+
+class Accepted(NamedTuple):
+    """The last accepted start: its hostpci lines by option, its devices by address, and the members of their IOMMU groups."""
+
+    hostpci: Mapping[str, str]
+    devices: Mapping[str, KnownDevice]
+    members: frozenset[str]
+
+
+class Allowance(NamedTuple):
+    """A person's word that the next start shall go through: why, who said so, when (epoch seconds)."""
+
+    reason: str
+    by: str
+    when: int
+
+
+class Attachment(NamedTuple):
+    """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds)."""
+
+    volid: str
+    former: str
+    when: int
+
+
+class Hookscript(NamedTuple):
+    """A guest's hookscript: its volume id, its path on this node, and what is wrong with it ('' if it can be run)."""
+
+    volid: str
+    path: str
+    trouble: str
 
 
 class RecordedRng(NamedTuple):
@@ -107,16 +161,21 @@ class GuestReader(Protocol):
     def ctime(self, guest: Guest) -> int | None: ...
     def acquaintance(self, guest: Guest) -> Acquaintance: ...
     def recorded_rng(self, guest: Guest) -> RecordedRng | None: ...
+    def accepted(self, guest: Guest) -> Accepted | None: ...
+    def allowance(self, guest: Guest) -> Allowance | None: ...
+    def attachment(self, guest: Guest) -> Attachment | None: ...
+    def hookscript(self, guest: Guest) -> Hookscript | None: ...
 
 
-class Guest:
+class Guest(Lazy):
     """A VM of this node; `config` is None when it cannot be read. What follows from it is worked out when first asked for.
 
     `problems` are (rule id, words) of what is wrong with the file as a whole.
     `options` are as the next start will use them; `boot` is what the firmware may boot from; `hostpci` the passed-through PCI
-    devices without those with `mdev`; `rng` the properties of rng0, pending before live; `cpu` the model ('' for PVE's
+    devices; `rng` the properties of rng0, pending before live; `cpu` the model ('' for PVE's
     default) and the flags '+x'/'-x', custom models not resolved; `uuid` that of smbios1; `ctime` that of meta, in epoch
-    seconds; `acquaintance` and `recorded_rng` what we know of it.
+    seconds; `acquaintance` and `recorded_rng` what we know of it; `accepted` its last accepted start, `allowance` a person's
+    word for the next one; `attachment` tells that we attached the guard; `hookscript` is the effective one, None without any.
     """
 
     options: Options
@@ -128,6 +187,10 @@ class Guest:
     ctime: int | None
     acquaintance: Acquaintance
     recorded_rng: RecordedRng | None
+    accepted: Accepted | None
+    allowance: Allowance | None
+    attachment: Attachment | None
+    hookscript: Hookscript | None
 
     def __init__(
         self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool, reader: GuestReader
@@ -138,14 +201,6 @@ class Guest:
         self.problems = problems
         self.running = running
         self._reader = reader
-
-    def __getattr__(self, name: str) -> object:
-        """Works out what is asked for the first time; from then on it is an ordinary attribute."""
-        if name not in Guest.__annotations__:
-            raise AttributeError(name)
-        value = getattr(self._reader, name)(self)
-        self.__dict__[name] = value
-        return value
 
     @property
     def digest(self) -> str:
@@ -171,119 +226,3 @@ class Guest:
     def uefi(self) -> bool:
         """Whether it boots with OVMF."""
         return self.options.get("bios") == "ovmf"
-
-
-# -- the node ---------------------------------------------------------------------------------------------------------
-
-
-class CpuModel(NamedTuple):
-    """A custom CPU model of /etc/pve/virtual-guest/cpu-models.conf: what it reports as, and its '+x'/'-x' flags."""
-
-    reported_model: str
-    flags: tuple[str, ...]
-
-
-class HwRng(NamedTuple):
-    """The node's hardware random number generator: is /dev/hwrng there, and what sysfs' rng_current says ('' unknown)."""
-
-    present: bool
-    current: str
-
-
-class PciDevice(NamedTuple):
-    """A PCI device of the node: address 'dddd:bb:ss.f', 24-bit class code, ids."""
-
-    address: str
-    class_code: int
-    vendor: int
-    device: int
-
-
-class Node(NamedTuple):
-    """What the rules may know of the node."""
-
-    name: str
-    cpu_flags: frozenset[str] | Unread
-    cpu_models: Mapping[str, CpuModel] | Unread
-    hwrng: HwRng | Unread
-    pci: Mapping[str, PciDevice] | Unread
-
-
-# -- findings ---------------------------------------------------------------------------------------------------------
-
-
-class Severity(enum.Enum):
-    """What a finding does: refuse the start, be shown, or be there for who looks. UNSET: as its rule says."""
-
-    BLOCK = "block"
-    WARNING = "warning"
-    INFO = "info"
-    UNSET = ""
-
-
-class Cure(enum.Enum):
-    """When an rng0 is the cure of a finding."""
-
-    NONE = ""
-    RNG0 = "rng0"
-    RNG0_DESPITE_RDRAND = "rng0 although the CPU has RDRAND"
-    RNG0_FOR_ALL = "rng0 for every UEFI guest"
-    RNG0_IF_ASKED = "rng0 when a person asks for it"
-
-
-class Hold(enum.Enum):
-    """What keeps us from writing rng0: EXISTING yields to who asks for all guests, UNASKED to who names this one."""
-
-    NONE = ""
-    EXISTING = "not by itself, it was there before us"
-    UNASKED = "not unless asked for this guest"
-    NEVER = "never"
-
-
-class Asked(enum.Enum):
-    """Whether a person asked for the guest to be given what it lacks: no, for all guests at once, or for this one by name."""
-
-    NO = "no"
-    ALL = "for all"
-    BY_NAME = "by name"
-
-
-class Finding(NamedTuple):
-    """Something about a guest or the node. A rule fills subject and message; its id, severity and remedy are its own.
-
-    `subject` is the option, device or file it is about. `examined` is False where a needed fact could not be read.
-    """
-
-    subject: str
-    message: str
-    remedy: str = ""
-    severity: Severity = Severity.UNSET
-    rule: str = ""
-    examined: bool = True
-    cure: Cure = Cure.NONE
-    hold: Hold = Hold.NONE
-
-
-class Judged(NamedTuple):
-    """A finding after the settings were asked; `ignored` is the reason why it does not count, or ''."""
-
-    finding: Finding
-    ignored: str
-
-
-class Injection(NamedTuple):
-    """Whether rng0 is due, and if it is not although it is missing, why not."""
-
-    due: bool
-    held: Finding | None
-    why: str
-    rule: str = ""
-
-
-class Verdict(NamedTuple):
-    """All that is to be said of a guest."""
-
-    guest: Guest
-    blocked: bool
-    findings: tuple[Judged, ...]
-    injection: Injection

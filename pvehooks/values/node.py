@@ -1,0 +1,229 @@
+"""The node: what the rules may know of its hardware, and of who uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from pvehooks.values.base import Lazy, Unread
+
+
+class CpuModel(NamedTuple):
+    """A custom CPU model of /etc/pve/virtual-guest/cpu-models.conf: what it reports as, and its '+x'/'-x' flags."""
+
+    reported_model: str
+    flags: tuple[str, ...]
+
+
+class HwRng(NamedTuple):
+    """The node's hardware random number generator: is /dev/hwrng there, and what sysfs' rng_current says ('' unknown)."""
+
+    present: bool
+    current: str
+
+
+class PciReader(Protocol):
+    """Reads what sysfs says of a PCI device; each method is asked once, when something needs it."""
+
+    def class_code(self, device: PciDevice) -> int: ...
+    def vendor(self, device: PciDevice) -> int: ...
+    def device(self, device: PciDevice) -> int: ...
+    def subsystem(self, device: PciDevice) -> tuple[int, int] | None: ...
+    def driver(self, device: PciDevice) -> str: ...
+    def override(self, device: PciDevice) -> str: ...
+    def vfio(self, device: PciDevice) -> bool: ...
+    def bridge(self, device: PciDevice) -> bool: ...
+    def group(self, device: PciDevice) -> str: ...
+    def members(self, device: PciDevice) -> tuple[str, ...]: ...
+    def reset_methods(self, device: PciDevice) -> tuple[str, ...] | Unread: ...
+    def dead(self, device: PciDevice) -> bool: ...
+    def boot_vga(self, device: PciDevice) -> bool: ...
+    def physfn(self, device: PciDevice) -> str: ...
+    def virtfns(self, device: PciDevice) -> tuple[str, ...]: ...
+    def numa(self, device: PciDevice) -> int: ...
+    def serial(self, device: PciDevice) -> str: ...
+    def mdev_types(self, device: PciDevice) -> Mapping[str, int]: ...
+    def vgpus(self, device: PciDevice) -> bool: ...
+    def framebuffer(self, device: PciDevice) -> str: ...
+    def words(self, device: PciDevice) -> str: ...
+
+
+class PciDevice(Lazy):
+    """A PCI device of the node, 'dddd:bb:ss.f' (the kernel's ABI/testing/sysfs-bus-pci). Numbers that cannot be read are -1.
+
+    `class_code` has 24 bits; `subsystem` is (vendor, device); `driver` and `override` (driver_override) are '' for none; `vfio`
+    tells whether vfio has it, by any driver; `bridge` whether a bus hangs off it, which PVE never takes; `group` is its IOMMU
+    group or '', `members` the addresses of the whole group, itself included; `reset_methods` as the kernel would try them; `dead`
+    means that its config space reads all ones; `physfn` is the PF of a VF or ''; `virtfns` a PF's VFs; `numa` the node or -1;
+    `serial` that of its storage or ''; `mdev_types` the number of available instances by type; `vgpus` whether NVIDIA's newer
+    driver makes vGPUs of it; `framebuffer` the name of the console's framebuffer inside its BARs, or ''; `words` what a person
+    calls it, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]").
+    """
+
+    class_code: int
+    vendor: int
+    device: int
+    subsystem: tuple[int, int] | None
+    driver: str
+    override: str
+    vfio: bool
+    bridge: bool
+    group: str
+    members: tuple[str, ...]
+    reset_methods: tuple[str, ...] | Unread
+    dead: bool
+    boot_vga: bool
+    physfn: str
+    virtfns: tuple[str, ...]
+    numa: int
+    serial: str
+    mdev_types: Mapping[str, int]
+    vgpus: bool
+    framebuffer: str
+    words: str
+
+    def __init__(self, address: str, reader: PciReader) -> None:
+        self.address = address
+        self._reader = reader
+
+    @property
+    def slot(self) -> str:
+        """The address without the function."""
+        return self.address.rpartition(".")[0]
+
+    @property
+    def label(self) -> str:
+        """How messages call it: address and words."""
+        return f"{self.address} ({self.words})"
+
+
+class Use(NamedTuple):
+    """What somebody does with a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
+
+    `vmid` is that of the guest or container whose use it is, 0 for the host's own. A `remark` weighs nothing: the console's
+    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type where there is something better than the rule's.
+    """
+
+    sentence: str
+    vmid: int = 0
+    remark: bool = False
+    remedy: str = ""
+
+
+class Uses(NamedTuple):
+    """The uses of a device, and what could not be looked at (words for a person)."""
+
+    found: tuple[Use, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+class HostUses(Protocol):
+    """What host, containers and other guests use; asked per device because looking is dear."""
+
+    def of(self, device: PciDevice) -> Uses: ...
+
+
+class Iommu(NamedTuple):
+    """The IOMMU: `active` when there are groups, else `why` says in words why not.
+
+    `acs_override` is the kernel's argument pcie_acs_override or ''; `remaps_interrupts` is None where it cannot be told;
+    `unsafe_allowed` is vfio_iommu_type1's allow_unsafe_interrupts.
+    """
+
+    active: bool
+    why: str
+    acs_override: str
+    remaps_interrupts: bool | None
+    unsafe_allowed: bool
+
+
+class Holder(NamedTuple):
+    """A guest that has, or at boot will have, a PCI device: `how` is the option, or 'reserved'; `mdev` if only a part of it."""
+
+    vmid: int
+    label: str
+    how: str
+    mdev: bool = False
+
+
+class MappingEntry(NamedTuple):
+    """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""
+
+    paths: tuple[str, ...]
+    id: str
+    subsystem_id: str
+    iommugroup: str
+
+
+class PciMapping(NamedTuple):
+    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has."""
+
+    name: str
+    entries: tuple[MappingEntry, ...]
+    mdev: bool
+    nodes: frozenset[str]
+
+
+class BoundIds(NamedTuple):
+    """Ids that vfio-pci takes at boot: (vendor, device) pairs, and where that is written (file, or kernel command line)."""
+
+    ids: tuple[tuple[int, int], ...]
+    place: str
+
+
+class HugePages(NamedTuple):
+    """Huge pages of one size on one NUMA node: size in KiB, how many are free, how many more its free memory would give."""
+
+    numa: int
+    size: int
+    free: int
+    allocatable: int
+
+
+class Memory(NamedTuple):
+    """The node's memory: bytes that a guest could have now (ARC that ZFS gives back counted in), and its huge pages."""
+
+    available: int
+    hugepages: tuple[HugePages, ...]
+
+
+class NodeReader(Protocol):
+    """Reads what is of the node; each method is asked once, when a rule needs it."""
+
+    def cpu_flags(self, node: Node) -> frozenset[str] | Unread: ...
+    def cpu_models(self, node: Node) -> Mapping[str, CpuModel] | Unread: ...
+    def hwrng(self, node: Node) -> HwRng | Unread: ...
+    def pci(self, node: Node) -> Mapping[str, PciDevice] | Unread: ...
+    def iommu(self, node: Node) -> Iommu | Unread: ...
+    def uses(self, node: Node) -> HostUses | Unread: ...
+    def holders(self, node: Node) -> Mapping[str, tuple[Holder, ...]] | Unread: ...
+    def onboot(self, node: Node) -> Mapping[str, tuple[Holder, ...]] | Unread: ...
+    def mappings(self, node: Node) -> Mapping[str, PciMapping] | Unread: ...
+    def bound_ids(self, node: Node) -> tuple[BoundIds, ...] | Unread: ...
+    def memory(self, node: Node) -> Memory | Unread: ...
+    def roms(self, node: Node) -> frozenset[str] | Unread: ...
+
+
+class Node(Lazy):
+    """What the rules may know of the node; what could not be read is Unread.
+
+    `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
+    `mappings` are by name; `roms` are the files that `romfile` may name.
+    """
+
+    cpu_flags: frozenset[str] | Unread
+    cpu_models: Mapping[str, CpuModel] | Unread
+    hwrng: HwRng | Unread
+    pci: Mapping[str, PciDevice] | Unread
+    iommu: Iommu | Unread
+    uses: HostUses | Unread
+    holders: Mapping[str, tuple[Holder, ...]] | Unread
+    onboot: Mapping[str, tuple[Holder, ...]] | Unread
+    mappings: Mapping[str, PciMapping] | Unread
+    bound_ids: tuple[BoundIds, ...] | Unread
+    memory: Memory | Unread
+    roms: frozenset[str] | Unread
+
+    def __init__(self, name: str, reader: NodeReader) -> None:
+        self.name = name
+        self._reader = reader
