@@ -3,13 +3,18 @@
 Source: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-server 9.2).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from pvehooks.text.checks import split_list
 from pvehooks.text.propertystring import PropertyError, parse
 from pvehooks.text.volumes import drive, drives, is_cdrom, is_cloudinit
 from pvehooks.values import BootOrder, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 _DEFAULT_LETTERS = "cdn"
 _NICS = tuple(f"net{number}" for number in range(32))

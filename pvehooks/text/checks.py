@@ -5,7 +5,8 @@ Each entry of FORMATS has a test and the noun for messages: "is not <noun>". Tex
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+
+from pvehooks.values.base import NamedTuple
 
 WHITESPACE = " \t\n\r\f\v"
 """What Perl's \\s matches in a byte string."""

@@ -1,7 +1,8 @@
 """Comments in VM configs are the guest's description, URL-encoded (encode_text and decode_text in PVE/ParseUtils.pm)."""
 
 import re
-from typing import NamedTuple
+
+from pvehooks.values.base import NamedTuple
 
 _PERL_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """What \\s matches in a decoded string of Perl: not what str.strip() takes off."""

@@ -3,9 +3,10 @@
 Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.2).
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection
-from typing import Literal
 
 from pvehooks.text.checks import WHITESPACE
 from pvehooks.text.losses import note_losses
@@ -20,7 +21,13 @@ except ImportError:  # pragma: no cover
 
 __all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
 
-EditableSection = Literal["", "PENDING"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    EditableSection = Literal["", "PENDING"]
+else:
+    EditableSection = str
 """The live part of a config, or its pending changes."""
 
 Edit = Callable[[bytes], bytes]

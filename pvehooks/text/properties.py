@@ -1,6 +1,12 @@
 """What a schema says about one property of a property string (PVE::JSONSchema in pve-common)."""
 
-from typing import Literal, NamedTuple
+from __future__ import annotations
+
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 
 class Property(NamedTuple):

@@ -1,12 +1,12 @@
 """PVE's property strings, `key=value,key=value`: taken apart and checked as PVE::JSONSchema::parse_property_string does."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from pvehooks.text import checks
 from pvehooks.text.properties import Property
 from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS, VM_CPU_FLAGS
 from pvehooks.values import Value
+from pvehooks.values.base import NamedTuple
 
 Check = Callable[[Value], str]
 """Gives '' or the words that follow the name of the property."""

@@ -4,12 +4,18 @@ Sources: PVE/QemuServer.pm ($confdesc and the formats beside it) and PVE/QemuSer
 MetaInfo,Network,PCI,RNG,USB,Virtiofs}.pm. Defaults are left out: a value that is not written is not there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from pvehooks.text.cpumodels import QEMU_MODELS
 from pvehooks.text.drives import DRIVE_FORMATS
 from pvehooks.text.properties import Property, enum, flag, integer, number, string
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 Properties = Mapping[str, Property]
 

@@ -3,14 +3,20 @@
 A section is a header line and indented lines `key value`; it ends at an empty line, and only there. Nothing raises.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
 
 from pvehooks.text import checks
 from pvehooks.text.properties import Property, flag, string
 from pvehooks.text.propertystring import PropertyError, checker, parse_format, quoted
 from pvehooks.text.schema import PROPERTY_STRINGS
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 
 class Section(NamedTuple):

@@ -3,7 +3,7 @@
 A fact that could not be read is an `Unread` with the reason, never a guess.
 """
 
-from pvehooks.values.base import Lazy, Unread
+from pvehooks.values.base import Lazy, NamedTuple, Unread
 from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Severity, Verdict
 from pvehooks.values.guests import (
     Accepted,
@@ -71,6 +71,7 @@ __all__ = [
     "Lazy",
     "MappingEntry",
     "Memory",
+    "NamedTuple",
     "Node",
     "NodeReader",
     "Options",

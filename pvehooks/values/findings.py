@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
+from pvehooks.values.base import NamedTuple
 from pvehooks.values.guests import Guest
 
 
@@ -26,6 +26,8 @@ class Cure(enum.Enum):
     RNG0_FOR_ALL = "rng0 for every UEFI guest"
     RNG0_IF_ASKED = "rng0 when a person asks for it"
     BIND = "binding the device to vfio-pci"
+    GUARD = "attaching the guard"
+    GUARD_HELD = "attaching the guard, which is not to be done by itself"
 
 
 class Hold(enum.Enum):
@@ -79,9 +81,10 @@ class Injection(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """All that is to be said of a guest."""
+    """All that is to be said of a guest; `attach`: the guard is to be attached to it."""
 
     guest: Guest
     blocked: bool
     findings: tuple[Judged, ...]
     injection: Injection
+    attach: bool = False

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
 
-from pvehooks.values.base import Lazy, Unread
+from pvehooks.values.base import Lazy, NamedTuple, Protocol, Unread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = str | int
@@ -67,13 +70,15 @@ class HostPci(NamedTuple):
 
     `choices` are the alternatives, in PVE's order: one for `host=`, one for each entry of a mapping for this node; each is the
     addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot. It is Unread where they are
-    not known. `mapping` is the mapping's name or ''. `properties` are all that the config says, parsed.
+    not known. `mapping` is the mapping's name or ''. `properties` are all that the config says, parsed. `trouble` is why PVE would
+    refuse the start whatever is on the bus (pcie without q35, host and mapping, a device named twice, ...), '' if nothing.
     """
 
     option: str
     choices: tuple[tuple[str, ...], ...] | Unread
     mapping: str
     properties: Properties
+    trouble: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...] | Unread:
@@ -221,6 +226,11 @@ class Guest(Lazy):
     def template(self) -> bool:
         """Whether it is a template, which never starts."""
         return bool(self.options.get("template"))
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether it has passed-through PCI devices that a start would take; a template never starts with them."""
+        return bool(self.hostpci) and not self.template
 
     @property
     def uefi(self) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
 
-from pvehooks.values.base import Lazy, Unread
+from pvehooks.values.base import Lazy, NamedTuple, Protocol, Unread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
+    from pvehooks.values.guests import Guest
 
 
 class CpuModel(NamedTuple):
@@ -43,6 +47,7 @@ class PciReader(Protocol):
     def numa(self, device: PciDevice) -> int: ...
     def serial(self, device: PciDevice) -> str: ...
     def mdev_types(self, device: PciDevice) -> Mapping[str, int]: ...
+    def mdevs(self, device: PciDevice) -> frozenset[str]: ...
     def vgpus(self, device: PciDevice) -> bool: ...
     def framebuffer(self, device: PciDevice) -> str: ...
     def words(self, device: PciDevice) -> str: ...
@@ -55,7 +60,7 @@ class PciDevice(Lazy):
     tells whether vfio has it, by any driver; `bridge` whether a bus hangs off it, which PVE never takes; `group` is its IOMMU
     group or '', `members` the addresses of the whole group, itself included; `reset_methods` as the kernel would try them; `dead`
     means that its config space reads all ones; `physfn` is the PF of a VF or ''; `virtfns` a PF's VFs; `numa` the node or -1;
-    `serial` that of its storage or ''; `mdev_types` the number of available instances by type; `vgpus` whether NVIDIA's newer
+    `serial` that of its storage or ''; `mdev_types` the number of available instances by type, `mdevs` the UUIDs of those that exist; `vgpus` whether NVIDIA's newer
     driver makes vGPUs of it; `framebuffer` the name of the console's framebuffer inside its BARs, or ''; `words` what a person
     calls it, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]").
     """
@@ -78,6 +83,7 @@ class PciDevice(Lazy):
     numa: int
     serial: str
     mdev_types: Mapping[str, int]
+    mdevs: frozenset[str]
     vgpus: bool
     framebuffer: str
     words: str
@@ -85,6 +91,10 @@ class PciDevice(Lazy):
     def __init__(self, address: str, reader: PciReader) -> None:
         self.address = address
         self._reader = reader
+
+    def sibling(self, address: str) -> PciDevice:
+        """Another device of the same node, by its address; whether it is there is not asked."""
+        return PciDevice(address, self._reader)  # type: ignore[arg-type]  # Lazy's readers are objects
 
     @property
     def slot(self) -> str:
@@ -202,13 +212,25 @@ class NodeReader(Protocol):
     def bound_ids(self, node: Node) -> tuple[BoundIds, ...] | Unread: ...
     def memory(self, node: Node) -> Memory | Unread: ...
     def roms(self, node: Node) -> frozenset[str] | Unread: ...
+    def firmware(self, node: Node) -> Firmware | Unread: ...
+    def loader(self, node: Node) -> Loader | Unread: ...
+    def command_lines(self, node: Node) -> CommandLines | Unread: ...
+    def kernels(self, node: Node) -> Kernels | Unread: ...
+    def modules(self, node: Node) -> Modules | Unread: ...
+    def dkms(self, node: Node) -> Dkms | Unread: ...
+    def links(self, node: Node) -> Mapping[str, PcieLink] | Unread: ...
+    def interfaces(self, node: Node) -> Interfaces | Unread: ...
+    def layout(self, node: Node) -> Layout | Unread: ...
+    def ksm(self, node: Node) -> Ksm | Unread: ...
+    def guests(self, node: Node) -> tuple[Guest, ...] | Unread: ...
 
 
 class Node(Lazy):
     """What the rules may know of the node; what could not be read is Unread.
 
     `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
-    `mappings` are by name; `roms` are the files that `romfile` may name.
+    `mappings` are by name; `roms` are the files that `romfile` may name. What follows them is for rules on the node itself (values/boot.py):
+    how it boots, and `links` the PCIe links by address, `guests` all VMs of the node.
     """
 
     cpu_flags: frozenset[str] | Unread
@@ -223,6 +245,17 @@ class Node(Lazy):
     bound_ids: tuple[BoundIds, ...] | Unread
     memory: Memory | Unread
     roms: frozenset[str] | Unread
+    firmware: Firmware | Unread
+    loader: Loader | Unread
+    command_lines: CommandLines | Unread
+    kernels: Kernels | Unread
+    modules: Modules | Unread
+    dkms: Dkms | Unread
+    links: Mapping[str, PcieLink] | Unread
+    interfaces: Interfaces | Unread
+    layout: Layout | Unread
+    ksm: Ksm | Unread
+    guests: tuple[Guest, ...] | Unread
 
     def __init__(self, name: str, reader: NodeReader) -> None:
         self.name = name

@@ -1,0 +1,80 @@
+"""IOMMU groups as people ask for them: what is in them, who uses it, what could be passed through."""
+
+from __future__ import annotations
+
+from pvehooks.values.base import NamedTuple
+from pvehooks.values.node import Holder, PciDevice, Use
+
+# Base classes and classes (pci.ids) of what belongs to the board: memory controllers, bridges to other than PCI, timers and the
+# like, signal processors; management engines, SMBus, SPI. An SD host controller is a device like others.
+_BOARD_BASES = frozenset({0x05, 0x06, 0x08, 0x11})
+_BOARD = frozenset({0x0780, 0x0C05, 0x0C80})
+_SD_HOST = 0x0805
+
+
+class Naming(NamedTuple):
+    """A guest whose config names a device, by which option, and whether the guest runs."""
+
+    vmid: int
+    label: str
+    option: str
+    running: bool
+
+
+class Member(NamedTuple):
+    """A device of a group: the running guests that hold it, the guests that name it, its uses (the strongest first).
+
+    `unread` is what could not be looked at; `on_host`: a driver of the host works it.
+    """
+
+    device: PciDevice
+    on_host: bool
+    holders: tuple[Holder, ...] = ()
+    named: tuple[Naming, ...] = ()
+    uses: tuple[Use, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def use(self) -> Use | None:
+        """The strongest use that weighs something."""
+        return next((use for use in self.uses if not use.remark), None)
+
+    @property
+    def free(self) -> bool:
+        """Whether it can be taken and nobody misses it then; not while that is unknown. A PF cannot while it has VFs."""
+        return not self.holders and self.use is None and not self.unread and not self.device.dead and not self.device.virtfns
+
+    @property
+    def board(self) -> bool:
+        """Whether it belongs to the board, of no use to a guest."""
+        code = self.device.class_code
+        return code >> 8 in _BOARD or (code >> 16 in _BOARD_BASES and code >> 8 != _SD_HOST)
+
+
+class Group(NamedTuple):
+    """An IOMMU group and all of its members by address; the name is '' for devices that are in none."""
+
+    name: str
+    members: tuple[Member, ...]
+
+    @property
+    def devices(self) -> tuple[Member, ...]:
+        """The members that a guest would get: all but bridges."""
+        return tuple(member for member in self.members if not member.device.bridge)
+
+    @property
+    def state(self) -> str:
+        """'clean' with one device (however many functions it has), 'shared' with several, 'no group'.
+
+        'bridges' and 'board' with nothing else: there is nothing to pass through.
+        """
+        if not self.name:
+            return "no group"
+        if all(member.board for member in self.devices):
+            return "board" if self.devices else "bridges"
+        return "clean" if len({member.device.slot for member in self.devices}) == 1 else "shared"
+
+    @property
+    def free(self) -> bool:
+        """Whether all of it could be passed through now without harm."""
+        return self.state in ("clean", "shared") and all(member.free for member in self.devices)
