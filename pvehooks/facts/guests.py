@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from typing import NamedTuple
 
-from pvehooks import firstlook, records
+from pvehooks import records
+from pvehooks.facts import hostpci
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.mappings import Mappings
 from pvehooks.host import Host
-from pvehooks.text import bootorder, guestconfig, propertystring, sectionconfig
+from pvehooks.text import guestconfig, propertystring
 from pvehooks.values import (
     Accepted,
     Acquaintance,
@@ -26,32 +25,51 @@ from pvehooks.values import (
     RecordedRng,
     Unread,
 )
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks import firstlook
+    from pvehooks.facts.storages import Storages
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
 RUN_DIR = "/run/qemu-server"
 _QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
-PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
-_ADDRESS = re.compile(r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-9a-fA-F]{2})(?:\.([0-7]))?", re.ASCII)
 _RENAME_PAUSES = (0.002, 0.01, 0.05)
 
 
 class Surroundings(NamedTuple):
-    """What is known beside the configs, read once for many guests.
+    """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them.
 
-    `mappings` are the entries of each mapping for this node, each the PCI addresses of its path.
+    Without `storages` each guest reads them for itself.
     """
 
     running: frozenset[int]
     recorded: frozenset[int]
     first_look: firstlook.FirstLook | None
-    mappings: Mapping[str, tuple[tuple[str, ...], ...]] | Unread
+    mappings: Mappings
+    storages: Storages | None
     cpu_models: frozenset[str]
 
 
 def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
     """The surroundings as they are now."""
-    return Surroundings(running(host), frozenset(records.known_vmids(host)), first_look, _mappings(host, node), known_cpu_models(host))
+    from pvehooks.facts.storages import Storages
+
+    return Surroundings(
+        running(host),
+        frozenset(records.known_vmids(host)),
+        first_look,
+        Mappings(host, node),
+        Storages(host),
+        known_cpu_models(host),
+    )
+
+
+def starting(host: Host, node: str, vmid: int) -> Surroundings:
+    """What a guest that is about to start on the node is seen against: as little as possible is read."""
+    return Surroundings(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset())
 
 
 def known_cpu_models(host: Host) -> frozenset[str]:
@@ -86,26 +104,22 @@ def running(host: Host) -> frozenset[int]:
 
 def is_running(host: Host, vmid: int) -> bool:
     """Whether the VM runs here."""
+    return process(host, vmid) is not None
+
+
+def process(host: Host, vmid: int) -> tuple[int, tuple[str, ...]] | None:
+    """The pid and the arguments of the VM's live QEMU; None when it does not run here."""
     try:
         pid = host.read_text(f"{RUN_DIR}/{vmid}.pid")
-        words = host.read(f"/proc/{pid}/cmdline").split(b"\0") if pid.isdecimal() else []
+        words = _arguments(host.read(f"/proc/{pid}/cmdline")) if pid.isdecimal() else ()
     except OSError:
-        return False
-    return any(word in (b"-id", b"--id") and words[i + 1 : i + 2] == [str(vmid).encode()] for i, word in enumerate(words))
+        return None
+    is_it = any(word in ("-id", "--id") and words[i + 1 : i + 2] == (str(vmid),) for i, word in enumerate(words))
+    return (int(pid), words) if is_it else None
 
 
-def _mappings(host: Host, node: str) -> Mapping[str, tuple[tuple[str, ...], ...]] | Unread:
-    try:
-        raw = host.read(PCI_MAPPINGS)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return Unread(f"{PCI_MAPPINGS}: {error.strerror}")
-    found = {}
-    for section in sectionconfig.parse_mapping(raw).sections:
-        entries = (entry for entry in section.maps if entry.get("node") == node)
-        found[section.name] = tuple(tuple(entry.get("path", "").split(";")) for entry in entries)
-    return found
+def _arguments(cmdline: bytes) -> tuple[str, ...]:
+    return tuple(cmdline.decode("utf-8", "surrogateescape").rstrip("\0").split("\0"))
 
 
 def read_raw(host: Host, node: str, vmid: int) -> bytes:
@@ -162,13 +176,12 @@ class _Reader(NamedTuple):
         return guest.config.effective() if guest.config else {}
 
     def boot(self, guest: Guest) -> BootOrder:
+        from pvehooks.text import bootorder
+
         return bootorder.devices(guest.options)
 
     def hostpci(self, guest: Guest) -> tuple[HostPci, ...]:
-        names = sorted((name for name in guest.options if name.startswith("hostpci")), key=lambda name: int(name[7:] or 0))
-        found = ((name, _property(guest.options, name)) for name in names)
-        mappings = self.around.mappings
-        return tuple(HostPci(name, _choices(each, mappings), str(each.get("mapping", "")), each) for name, each in found)
+        return hostpci.read(guest.options, self.around.mappings)
 
     def rng(self, guest: Guest) -> Properties | None:
         config = guest.config
@@ -191,29 +204,52 @@ class _Reader(NamedTuple):
         return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
     def acquaintance(self, guest: Guest) -> Acquaintance:
+        from pvehooks import firstlook
+
         look, config = self.around.first_look, guest.config
         if look is None or config is None:
             return firstlook.STRANGER
         return look.acquaintance(guest.vmid, guest.ctime, firstlook.fingerprint(config))
 
     def accepted(self, guest: Guest) -> Accepted | None:
-        return None
+        record = self._record(guest)
+        return record.accepted if record else None
 
     def allowance(self, guest: Guest) -> Allowance | None:
-        return None
+        record = self._record(guest)
+        return record.allowance if record else None
 
     def attachment(self, guest: Guest) -> Attachment | None:
-        return None
+        record = self._record(guest)
+        return record.attachment if record else None
+
+    def _record(self, guest: Guest) -> records.Record | None:
+        """The guest's record, read once; raises RecordsUnavailable."""
+        if guest.config is None or guest.vmid not in self.around.recorded:
+            return None
+        known = guest.__dict__
+        if "record" not in known:
+            known["record"] = records.read(self.host, guest.vmid, records.Identity(guest.uuid, guest.ctime))
+        record: records.Record | None = known["record"]
+        return record
 
     def hookscript(self, guest: Guest) -> Hookscript | None:
-        return None
+        volid = str(guest.options.get("hookscript", ""))
+        if not volid:
+            return None
+        from pvehooks.facts.storages import Storages
+        from pvehooks.values.stubs import former_of
+
+        storages = self.around.storages or Storages(self.host)
+        found = storages.hookscript(volid)
+        former = former_of(volid)
+        if former and not found.trouble and (trouble := storages.hookscript(former).trouble):
+            return found._replace(trouble=f"it runs {former} first, and {trouble}")
+        return found
 
     def recorded_rng(self, guest: Guest) -> RecordedRng | None:
-        config = guest.config
-        if config is None or guest.vmid not in self.around.recorded:
-            return None
-        record = records.read(self.host, guest.vmid, records.Identity(guest.uuid, guest.ctime))
-        if record is None or record.rng0 is None:
+        config, record = guest.config, self._record(guest)
+        if config is None or record is None or record.rng0 is None:
             return None
         rng0 = record.rng0
         # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
@@ -249,26 +285,3 @@ def _property(options: Options, name: str) -> Properties:
         return propertystring.parse(name, str(value))
     except propertystring.PropertyError:
         return {}
-
-
-def _choices(properties: Properties, mappings: Mapping[str, tuple[tuple[str, ...], ...]] | Unread) -> tuple[tuple[str, ...], ...] | Unread:
-    mapping = properties.get("mapping")
-    if mapping is None:
-        written: tuple[tuple[str, ...], ...] = (tuple(str(properties.get("host", "")).split(";")),)
-    elif isinstance(mappings, Unread):
-        return mappings
-    elif not mappings.get(str(mapping)):
-        return Unread(f"the mapping '{mapping}' has no device on this node")
-    else:
-        written = mappings[str(mapping)]
-    found = []
-    for paths in written:
-        choice = []
-        for path in paths:
-            match = _ADDRESS.fullmatch(path)
-            if match is None:
-                return Unread(f"'{path}' is no PCI address")
-            domain, bus, slot, function = match.groups()
-            choice.append(f"{domain or '0000'}:{bus}:{slot}".lower() + (f".{function}" if function else ""))
-        found.append(tuple(choice))
-    return tuple(found)

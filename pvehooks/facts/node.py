@@ -8,12 +8,11 @@ from collections.abc import Mapping
 
 from pvehooks.errors import GuestNotHere, NodeError, UsageError
 from pvehooks.host import Host
-from pvehooks.text import sectionconfig
 from pvehooks.values import CpuModel, HwRng, Unread
 
 NODES = "/etc/pve/nodes"
 CPU_MODELS = "/etc/pve/virtual-guest/cpu-models.conf"
-_GUEST_FILE = re.compile(r"([1-9][0-9]{2,8})\.conf", re.ASCII)
+_GUEST_FILE = r"([1-9][0-9]{2,8})\.conf"
 
 
 def node_name(host: Host, asked: str = "") -> str:
@@ -87,7 +86,7 @@ def config_path(node: str, vmid: int) -> str:
 
 def vmid_of(file_name: str) -> int | None:
     """The VMID whose config has this file name; None for all other files (PVE's temporary files, FUSE's hidden ones)."""
-    match = _GUEST_FILE.fullmatch(file_name)
+    match = re.fullmatch(_GUEST_FILE, file_name)
     return int(match[1]) if match else None
 
 
@@ -139,6 +138,8 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
         return {}
     except OSError as error:
         return Unread(f"{CPU_MODELS}: {error.strerror}")
+    from pvehooks.text import sectionconfig
+
     models = {}
     for section in sectionconfig.parse_cpu_models(raw).sections:
         flags = tuple(flag for flag in re.split(r"[;,\s]+", section.options.get("flags", "")) if flag)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
 
 PVE = "/etc/pve"
 # What a stopped, killed or starting pmxcfs makes of an access.
@@ -72,6 +72,14 @@ def guests(host: Host) -> dict[int, Listed]:
         if vmid.isdecimal() and isinstance(entry, dict) and entry.get("type") == "qemu":
             found[int(vmid)] = Listed(str(entry.get("node", "")), _number(entry, "version"))
     return found
+
+
+def member_names(host: Host) -> list[str]:
+    """The names of the cluster's nodes by .members, none for a node alone, nor in a tree without it; raises PmxcfsAway."""
+    if not host.is_node and not host.exists(f"{PVE}/.members"):
+        return []
+    nodes = _json(host, ".members").get("nodelist")
+    return list(nodes) if isinstance(nodes, dict) else []
 
 
 def quorate(host: Host) -> bool:

@@ -1,0 +1,1 @@
+"""How the node boots: firmware, boot loader, kernel command line, kernels, modules."""

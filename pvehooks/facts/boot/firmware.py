@@ -1,0 +1,75 @@
+"""The firmware and the CPU: UEFI, Secure Boot, ACPI tables, IOMMUs, microcode."""
+
+from __future__ import annotations
+
+from pvehooks.host import Host
+from pvehooks.values.base import Unread
+from pvehooks.values.boot import Firmware
+
+EFI = "/sys/firmware/efi"
+VARIABLES = f"{EFI}/efivars"
+# The GUIDs of the UEFI specification's global variables (3.3) and of shim's (its include/guid.h).
+GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+SHIM = "605dab50-e046-4300-abb6-3dd810dd8b23"
+# A variable in efivarfs begins with four bytes of attributes (the kernel's filesystems/efivarfs).
+_ATTRIBUTES = 4
+_GROUPS = "/sys/kernel/iommu_groups"
+_MICROCODE = {"GenuineIntel": "intel-microcode", "AuthenticAMD": "amd64-microcode"}
+
+
+def read(host: Host) -> Firmware | Unread:
+    """What the running kernel shows of them."""
+    try:
+        cpu, guest = _cpu(host)
+    except OSError as error:
+        return Unread(f"/proc/cpuinfo: {error.strerror}")
+    uefi = host.is_dir(EFI)
+    groups = _names(host, _GROUPS) or []
+    tables = _names(host, "/sys/firmware/acpi/tables")
+    microcode = "" if guest else _MICROCODE.get(cpu, "")
+    return Firmware(
+        cpu,
+        uefi,
+        secure_boot(host) if uefi else False,
+        None if tables is None else frozenset(tables),
+        frozenset(filter(None, (_text(host, f"{_GROUPS}/{group}/type") for group in groups))),
+        tuple(_names(host, "/sys/class/iommu") or ()),
+        len(groups),
+        microcode,
+        bool(microcode) and host.is_dir(f"/usr/share/doc/{microcode}"),
+    )
+
+
+def variable(host: Host, name: str, guid: str) -> bytes | None:
+    """An EFI variable's value, None where it is not there or cannot be read."""
+    try:
+        return host.read(f"{VARIABLES}/{name}-{guid}")[_ATTRIBUTES:]
+    except OSError:
+        return None
+
+
+def secure_boot(host: Host) -> bool | None:
+    """Whether Secure Boot is on, None where it cannot be told."""
+    value = variable(host, "SecureBoot", GLOBAL)
+    return None if not value else value[0] == 1
+
+
+def _cpu(host: Host) -> tuple[str, bool]:
+    """The vendor_id, and whether this is a virtual machine, which gets no microcode of its own."""
+    text = host.read("/proc/cpuinfo", 1 << 13).decode("ascii", "replace")
+    fields = dict(reversed([(line.partition(":")[0].strip(), line.partition(":")[2].strip()) for line in text.splitlines()]))
+    return fields.get("vendor_id", ""), "hypervisor" in fields.get("flags", "").split()
+
+
+def _names(host: Host, path: str) -> list[str] | None:
+    try:
+        return host.names(path)
+    except OSError:
+        return None
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_text(path)
+    except OSError:
+        return ""

@@ -1,0 +1,220 @@
+"""What /etc/default/grub and /etc/default/grub.d/*.cfg would give, as grub-mkconfig(8) reads them: by sourcing them with sh.
+
+On a node a real sh reads them, and it can do no harm: it is nobody without any capability or way to one, in namespaces of its own
+(processes, mounts, network, IPC) that end with it, without PATH and environment; it may write no byte to a file, and has one second of CPU and
+64 MiB. The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had
+(no root, or the daemon's own sandbox): then only plain assignments are understood, and anything else is not examined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pvehooks.host import CommandTrouble, Host
+from pvehooks.values.base import Unread
+from pvehooks.values.boot import GRUB_DEFAULTS
+
+SNIPPETS = "/etc/default/grub.d"
+WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
+_LIMIT = 1 << 16
+_TIMEOUT = 2.0
+_WALLS = (
+    *("/usr/bin/env", "-i", "PATH=/nonexistent", "LC_ALL=C"),
+    *("/usr/bin/unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"),
+    *("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
+    *("--inh-caps=-all", "--bounding-set=-all", "--"),
+    *("/usr/bin/prlimit", "--cpu=1", "--as=67108864", "--fsize=0", "--nofile=32", "--nproc=64", "--core=0", "--"),
+)
+# Says on descriptor 3 after each file how far it came: a mistake in the syntax ends the shell.
+_SCRIPT = 'exec 3>&1 >/dev/null 2>&1; printf "ready\\n" >&3; for text; do eval "$text"; printf "read\\n" >&3; done;' + "".join(
+    f' printf "%s\\0" "${{{name}-}}" >&3;' for name in WANTED
+)
+# grub-mkconfig is a script for sh and ends at the first command that fails.
+_APPENDING = re.compile(r"^\s*(GRUB_\w+)\+=", re.MULTILINE)
+_QUOTED = r"""'[^']*'|"(?:[^"\\`$]|\\.|\$\w+|\$\{\w+\})*"|\\.|[^\s'"\\`$;&|<>()#*?\[{~]"""
+_PLAIN = re.compile(rf"\s*(?:export\s+)?([A-Za-z_]\w*)=((?:{_QUOTED})*)\s*(?:\s#.*)?", re.ASCII)
+_COMPUTED = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(?:`[^`]*`|\$\([^()]*\)|\"\$\([^()]*\)\"|\"`[^`]*`\")\s*", re.ASCII)
+_PART = re.compile(rf"""{_QUOTED}""")
+_VARIABLE = re.compile(r"\\(.)|\$(?:\{(\w+)\}|(\w+))", re.DOTALL)
+
+
+class Broken(Exception):
+    """sh cannot read a file: which, and why in words."""
+
+
+def read(host: Host) -> dict[str, str] | Unread | None:
+    """The variables of WANTED ('' for those not set), None where there is no file. Raises Broken where update-grub would fail."""
+    try:
+        files = _files(host)
+    except OSError as error:
+        return Unread(f"{error.filename}: {error.strerror}")
+    if not files:
+        return None
+    for path, text in files:
+        appended = _APPENDING.search(text)
+        if "\0" in text:
+            raise Broken(f"{path} holds NUL bytes")
+        if appended:
+            raise Broken(
+                f"{path}, line {_line(text, appended.start(1))}: sh has no '{appended[1]}+=': write {appended[1]}=\"${appended[1]} ...\""
+            )
+    if host.is_node:
+        told = by_shell(host, files)
+        if told is not None:
+            return told
+    return by_hand(files)
+
+
+def _files(host: Host) -> list[tuple[str, str]]:
+    """Path and text of each file, in the order in which grub-mkconfig sources them; raises OSError."""
+    try:
+        snippets = [f"{SNIPPETS}/{name}" for name in host.names(SNIPPETS) if name.endswith(".cfg") and not name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        snippets = []
+    files = []
+    for path in (GRUB_DEFAULTS, *snippets):
+        try:
+            files.append((path, host.read(path, _LIMIT).decode("utf-8", "surrogateescape")))
+        except FileNotFoundError:
+            continue
+    return files
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
+
+
+# -- by a shell -------------------------------------------------------------------------------------------------------
+
+
+def by_shell(host: Host, files: list[tuple[str, str]]) -> dict[str, str] | Unread | None:
+    """What sh makes of them, None where the walls around it cannot be had."""
+    texts = [text for _, text in files]
+    try:
+        done = host.run((*_WALLS, "/bin/sh", "-c", _SCRIPT, "sh", *texts), _TIMEOUT)
+    except CommandTrouble as trouble:
+        return Unread(f"{GRUB_DEFAULTS}: {trouble}") if "did not end" in str(trouble) else None
+    first, *lines = done.stdout.split("\n", len(files) + 1) if done.stdout else [""]
+    if first != "ready":
+        return None
+    finished = sum(line == "read" for line in lines[: len(files)])
+    if finished < len(files):
+        path, text = files[finished]
+        complaint = _complaint(host, text)
+        if complaint:
+            raise Broken(f"{path}: {complaint}")
+        return Unread(f"{path}: sh does not come to its end when it may neither write nor take its time")
+    values = lines[-1].split("\0")
+    return (
+        dict(zip(WANTED, values, strict=False))
+        if len(values) == len(WANTED) + 1
+        else Unread(f"{GRUB_DEFAULTS}: sh did not come to its end")
+    )
+
+
+def _complaint(host: Host, text: str) -> str:
+    """What sh says of the syntax of a text, which it reads and does not run."""
+    try:
+        done = host.run((*_WALLS, "/bin/sh", "-n", "-c", text), _TIMEOUT)
+    except CommandTrouble:
+        return ""
+    line = next(iter(done.stderr.splitlines()), "")
+    match = re.search(r": ([0-9]+): (.*)$", line)
+    return f"line {match[1]}: {match[2]}" if match else line
+
+
+# -- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
+    """What plain assignments say. A value that a command makes is left out where nobody wants it; all else is not understood."""
+    values: dict[str, str] = {}
+    unknown: set[str] = set()
+    for path, text in files:
+        trouble, number = _assign(text, values, unknown)
+        if trouble:
+            if number and _open_quote("\n".join(text.split("\n")[number - 1 :])):
+                raise Broken(f"{path}: a quote is not closed")
+            return Unread(f"{path}, {trouble}")
+    return {name: values.get(name, "") for name in WANTED}
+
+
+def _assign(text: str, values: dict[str, str], unknown: set[str]) -> tuple[str, int]:
+    """Notes a file's assignments; returns what is more than that, '' if nothing is, and the number of its line where it is one."""
+    for number, line in _logical(text):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        plain = _PLAIN.fullmatch(line)
+        computed = None if plain else _COMPUTED.fullmatch(line)
+        if plain is None and computed is None:
+            return f"line {number}: it is more than an assignment, and only a shell could tell what it does", number
+        if computed is not None:
+            unknown.add(computed[1])
+            values.pop(computed[1], None)
+        elif plain is not None:
+            used = {name for each in _VARIABLE.finditer(plain[2]) for name in each.groups()[1:] if name}
+            if used & unknown:
+                unknown.add(plain[1])
+            else:
+                unknown.discard(plain[1])
+                values[plain[1]] = _value(plain[2], values)
+    lost = sorted(unknown & set(WANTED))
+    return (f"a command makes the value of {lost[0]}, and only a shell could tell it" if lost else ""), 0
+
+
+def _logical(text: str) -> Iterator[tuple[int, str]]:
+    """Lines by number, with those joined that end in a backslash; sh does not join in comments and single quotes, nor is it done here."""
+    joined, first = "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        joined, first = joined + line, first or number
+        goes_on = (len(joined) - len(joined.rstrip("\\"))) % 2 and not {"#", "'"} & set(joined)
+        if goes_on:
+            joined = joined[:-1]
+        else:
+            yield first, joined
+            joined, first = "", 0
+    if first:
+        yield first, f"{joined}\\"
+
+
+def _value(written: str, values: dict[str, str]) -> str:
+    """What sh makes of a plain value."""
+    return "".join(_unquoted(part, values) for part in _PART.findall(written))
+
+
+def _unquoted(part: str, values: dict[str, str]) -> str:
+    if part.startswith("'"):
+        return part[1:-1]
+    if not part.startswith('"'):
+        return part.removeprefix("\\")
+
+    def put(match: re.Match[str]) -> str:
+        escaped, braced, bare = match.groups()
+        if escaped is not None:
+            return escaped if escaped in '$`"\\' else f"\\{escaped}"
+        return values.get(braced or bare, "")
+
+    return _VARIABLE.sub(put, part[1:-1])
+
+
+def _open_quote(text: str) -> bool:
+    """Whether a quote is surely open at the end; comments and what is escaped do not count. Where quotes can nest, nothing is sure."""
+    if any(sign in text for sign in ("$(", "${", "`", "<<")):
+        return False
+    quote = ""
+    place = 0
+    while place < len(text):
+        char = text[place]
+        if char == "\\" and quote != "'":
+            place += 1
+        elif quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#" and (place == 0 or text[place - 1] in " \t\n;&|()<>"):
+            place = text.find("\n", place)
+            if place < 0:
+                return False
+        place += 1
+    return bool(quote)

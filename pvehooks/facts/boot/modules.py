@@ -1,0 +1,129 @@
+"""Kernel modules: vfio's, what is loaded at boot, what modprobe is told not to load, and whether the initramfs knows of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pvehooks.facts import moduleoptions
+from pvehooks.host import Host
+from pvehooks.values.base import Unread
+from pvehooks.values.boot import Kernels, Modules
+
+VFIO = ("vfio", "vfio_iommu_type1", "vfio_pci")
+_DEP_LIMIT = 1 << 24
+_LISTS = ("/etc/modules-load.d", "/run/modules-load.d", "/usr/lib/modules-load.d")
+# A file of modprobe.d that says one of these says which driver gets a device.
+_MATTERS = re.compile(r"^\s*(?:blacklist|softdep|install)\s|^\s*options\s+vfio", re.MULTILINE)
+_NOTHING = ("/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true", "false", "true")
+_DRIVERS = "/sys/bus/pci/drivers"
+
+
+def read(host: Host, kernels: Kernels | Unread) -> Modules | Unread:
+    """What is known of the modules of the running kernel."""
+    if isinstance(kernels, Unread):
+        return kernels
+    try:
+        files = [(path, host.read_text(path)) for path in moduleoptions.files(host)]
+        arguments = moduleoptions.arguments(host)
+    except OSError as error:
+        return Unread(f"what modprobe is told: {error.filename}: {error.strerror}")
+    initramfs = f"/boot/initrd.img-{kernels.next}"
+    return Modules(
+        kernels.running,
+        dict(_states(host, kernels.running)),
+        tuple(_listed(host)),
+        tuple(_denied(files, arguments)),
+        dict(_drivers(host)),
+        initramfs,
+        tuple(_edited(host, files, initramfs)) if kernels.next else (),
+    )
+
+
+def _states(host: Host, release: str) -> Iterator[tuple[str, str]]:
+    builtin = _bytes(host, f"/lib/modules/{release}/modules.builtin")
+    there = _bytes(host, f"/lib/modules/{release}/modules.dep")
+    for name in VFIO:
+        pattern = re.compile(rb"(?:^|[/\s])" + name.replace("_", "[-_]").encode() + rb"\.ko\b")
+        if builtin is not None and pattern.search(builtin):
+            yield name, "built in"
+        elif host.is_dir(f"/sys/module/{name}"):
+            yield name, "loaded"
+        elif there is None:
+            yield name, "unknown" if builtin is None and not host.is_dir("/lib/modules") else "missing"
+        else:
+            yield name, "there" if pattern.search(there) else "missing"
+
+
+def _bytes(host: Host, path: str) -> bytes | None:
+    try:
+        return host.read(path, _DEP_LIMIT)
+    except OSError:
+        return None
+
+
+def _listed(host: Host) -> Iterator[tuple[str, str]]:
+    """modules-load.d(5), and /etc/modules, to which Debian has a link there."""
+    seen = set()
+    for directory in _LISTS:
+        try:
+            names = host.names(directory)
+        except OSError:
+            continue
+        paths = [f"{directory}/{name}" for name in names if name.endswith(".conf") and name not in seen]
+        seen.update(names)
+        for path in paths:
+            if host.real(path) != "/etc/modules":
+                yield from _lines(host, path)
+    yield from _lines(host, "/etc/modules")
+
+
+def _lines(host: Host, path: str) -> Iterator[tuple[str, str]]:
+    try:
+        text = host.read_text(path)
+    except OSError:
+        return
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0][0] not in "#;":
+            yield words[0].replace("-", "_"), path
+
+
+def _denied(files: list[tuple[str, str]], arguments: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """modprobe.d(5): blacklist, and install with a program that does nothing; the kernel's arguments module_blacklist, modprobe.blacklist."""
+    for path, text in files:
+        for line in text.replace("\\\n", " ").splitlines():
+            words = line.split()
+            if len(words) > 1 and (words[0] == "blacklist" or (words[0] == "install" and words[2:3] and words[2] in _NOTHING)):
+                yield words[1].replace("-", "_"), path
+    for name, value in arguments:
+        if name in ("module_blacklist", "modprobe.blacklist"):
+            for module in filter(None, value.split(",")):
+                yield module.replace("-", "_"), "the kernel command line"
+
+
+def _drivers(host: Host) -> Iterator[tuple[str, str]]:
+    """The module of each PCI driver that has one."""
+    try:
+        names = host.names(_DRIVERS)
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield name, host.link_name(f"{_DRIVERS}/{name}/module")
+        except OSError:
+            continue
+
+
+def _edited(host: Host, files: list[tuple[str, str]], initramfs: str) -> Iterator[str]:
+    """The files of /etc that say which driver gets a device, and are newer than the initramfs, by at least a second."""
+    try:
+        made = host.modified(initramfs)
+    except OSError:
+        return
+    for path, text in files:
+        try:
+            if path.startswith("/etc/") and _MATTERS.search(text) and host.modified(path) > made + 1:
+                yield path
+        except OSError:
+            continue

@@ -1,0 +1,79 @@
+"""The node's CPUs and memory as they are laid out: NUMA nodes, isolated CPUs, memory, the ARC's limit, huge pages reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.host import Host
+from pvehooks.values.base import Unread
+from pvehooks.values.boot import Layout
+
+_NODES = "/sys/devices/system/node"
+_ISOLATED = "/sys/devices/system/cpu/isolated"
+_PAGES = "/sys/kernel/mm/hugepages"
+_ARC = "/proc/spl/kstat/zfs/arcstats"
+# The kernel's largest NR_CPUS.
+_MOST = 8192
+
+
+def read(host: Host) -> Layout | Unread:
+    """The layout as the kernel shows it."""
+    try:
+        meminfo = host.read_text("/proc/meminfo")
+    except OSError as error:
+        return Unread(f"/proc/meminfo: {error.strerror}")
+    total = next((line.split()[1] for line in meminfo.splitlines() if line.startswith("MemTotal:") and len(line.split()) > 1), "")
+    if not _is_number(total):
+        return Unread("/proc/meminfo has no MemTotal")
+    nodes = {int(name[4:]): cpus(_text(host, f"{_NODES}/{name}/cpulist")) for name in _names(host, _NODES) if _is_node(name)}
+    return Layout(nodes, cpus(_text(host, _ISOLATED)), int(total) << 10, _arc_limit(host), dict(_reserved(host)))
+
+
+def cpus(text: str) -> frozenset[int]:
+    """A list of CPUs such as "0-3,8" (the kernel's admin-guide/cputopology); what is none of it is left out."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, dash, last = part.strip().partition("-")
+        last = last.partition(":")[0] if dash else first
+        if _is_number(first) and _is_number(last):
+            found.update(range(min(int(first), _MOST), min(int(last), _MOST) + 1))
+    return frozenset(found)
+
+
+def _is_node(name: str) -> bool:
+    return name.startswith("node") and _is_number(name[4:])
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 18
+
+
+def _arc_limit(host: Host) -> int:
+    """c_max: what the ARC may grow to now."""
+    for line in _text(host, _ARC).splitlines():
+        row = line.split()
+        if len(row) == 3 and row[0] == "c_max" and _is_number(row[2]):
+            return int(row[2])
+    return 0
+
+
+def _reserved(host: Host) -> Iterator[tuple[int, int]]:
+    for name in _names(host, _PAGES):
+        size = name.removeprefix("hugepages-").removesuffix("kB")
+        count = _text(host, f"{_PAGES}/{name}/nr_hugepages")
+        if _is_number(size) and _is_number(count):
+            yield int(size), int(count)
+
+
+def _names(host: Host, path: str) -> list[str]:
+    try:
+        return host.names(path)
+    except OSError:
+        return []
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_text(path)
+    except OSError:
+        return ""

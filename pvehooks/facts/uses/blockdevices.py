@@ -1,0 +1,240 @@
+"""The block devices that hang off a PCI device, and those that stand on them (the kernel's ABI/stable/sysfs-block)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
+
+_BLOCK = "/sys/class/block"
+_UDEV = "/run/udev/data"
+# What a device-mapper UUID begins with, by who made it; multipath's partitions are kpartx's "partN-mpath-".
+_MAKERS = {"LVM-": "LVM", "CRYPT-": "dm-crypt", "mpath-": "multipath", "part": "multipath"}
+_STACK_LIMIT = 512
+
+
+def real(host: Host, path: str) -> str:
+    """The path with its links resolved, as written where that cannot be done."""
+    try:
+        return host.real(path)
+    except (OSError, ValueError):
+        return path
+
+
+def both(host: Host, path: str) -> set[str]:
+    """A path in /dev as written and with its links resolved; any other text as it is."""
+    return {path, real(host, path)} if path.startswith("/dev/") else {path}
+
+
+class Block(NamedTuple):
+    """A block device: `name` is the kernel's, `number` 'major:minor' or ''; `maker` who made it ('' for disks and partitions).
+
+    `title` is what its maker calls it, `uuid` device-mapper's; `under` the words of the devices it stands on, nearest first.
+    """
+
+    name: str
+    number: str
+    maker: str
+    title: str
+    uuid: str
+    under: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What a person calls it: "sda3", "LVM pve-data"."""
+        return f"{self.maker} {self.title}" if self.maker else self.name
+
+    @property
+    def place(self) -> str:
+        """The same with what it stands on: "LVM pve-data on sda3"."""
+        between = self.under if len(self.under) < 3 else self.under[-1:]
+        return " on ".join((self.words, *between))
+
+    @property
+    def volume(self) -> tuple[str, str]:
+        """The names of an LV's volume group and its own; device-mapper doubles their dashes. ("", "") for all else."""
+        if self.maker != "LVM":
+            return "", ""
+        match = re.match(r"((?:[^-]|--)+)-((?!-).*)", self.title)
+        return (match[1].replace("--", "-"), match[2].replace("--", "-")) if match else ("", "")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it is called in /dev without udev's by-* links."""
+        group, volume = self.volume
+        # sysfs writes '!' for a slash.
+        mapped = (f"/dev/mapper/{self.title}",) if self.maker else ()
+        named = (f"/dev/{group}/{volume}",) if group else ()
+        return (f"/dev/{self.name.replace('!', '/')}", *mapped, *named)
+
+
+class Tree(NamedTuple):
+    """The block devices of a PCI device, those they stand on first; `bases` are the names below each that stands on others."""
+
+    blocks: tuple[Block, ...]
+    bases: Mapping[str, tuple[str, ...]]
+    unread: tuple[str, ...]
+
+    def standing_on(self, name: str) -> Iterator[Block]:
+        """Those that stand directly on a device."""
+        return (block for block in self.blocks if name in self.bases.get(block.name, ()))
+
+
+class BlockDevices:
+    """All block devices of the node, enumerated once; their attributes are read when one of them is asked for."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @cached_property
+    def _paths(self) -> Mapping[str, str] | OSError:
+        """Where each is in sysfs, by name."""
+        try:
+            texts = self.host.link_texts(_BLOCK)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return error
+        found = {}
+        for name, text in texts.items():
+            _, devices, path = text.partition("/devices/")
+            # nvme0c1n1 is a path to a multipath namespace nvme0n1, which lies below its subsystem; the kernel hides the path.
+            if devices and not (name.startswith("nvme") and "c" in name):
+                found[name] = f"/sys/devices/{path}"
+        return found
+
+    def below(self, address: str) -> Tree:
+        """The block devices of a PCI device, their partitions, and all that stands on them."""
+        paths = self._paths
+        if isinstance(paths, OSError):
+            return Tree((), {}, (f"{_BLOCK}: {paths.strerror}",))
+        part = f"/{address}/"
+        roots = [name for name, path in paths.items() if part in path or ("/nvme-subsystem/" in path and self._reaches(path, part))]
+        return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else Tree((), {}, ())
+
+    def _reaches(self, path: str, part: str) -> bool:
+        """Whether one of the controllers of a namespace's NVMe subsystem belongs to the PCI device."""
+        head, _, rest = path.partition("/nvme-subsystem/")
+        try:
+            links = self.host.link_texts(f"{head}/nvme-subsystem/{rest.partition('/')[0]}")
+        except OSError:
+            return False
+        return any(part in text for text in links.values())
+
+    @cached_property
+    def _loops(self) -> Mapping[str, str]:
+        """Loop devices whose backing file is a block device: the name of that, by the loop's; no `holders` tell of them."""
+        paths = self._paths
+        found = {}
+        for name in () if isinstance(paths, OSError) else (name for name in paths if name.startswith("loop")):
+            try:
+                backing = self.host.read_text(f"{_BLOCK}/{name}/loop/backing_file")
+            except OSError:
+                continue
+            if backing.startswith("/dev/"):
+                found[name] = real(self.host, backing).rpartition("/")[2]
+        return found
+
+
+class _Climb:
+    """Climbs from disks to all that stands on them; loops of links end because no device is visited twice."""
+
+    def __init__(self, host: Host, paths: Mapping[str, str], loops: Mapping[str, str]) -> None:
+        self.host = host
+        self.paths = paths
+        self.loops = loops
+        self.unread: list[str] = []
+
+    def from_(self, roots: list[str]) -> Tree:
+        found = {name: self._block(name, ()) for name in roots}
+        bases: dict[str, list[str]] = {}
+        todo = list(found)
+        for name in todo:
+            for above in self._above(name):
+                if above not in found:
+                    if len(found) > _STACK_LIMIT:
+                        self.unread.append(f"more than {_STACK_LIMIT} block devices stand on {roots[0]} and its neighbours")
+                        break
+                    under = found[name]
+                    found[above] = self._block(above, (under.words, *under.under))
+                    todo.append(above)
+                bases.setdefault(above, []).append(name)
+        return Tree(tuple(found.values()), {name: tuple(below) for name, below in bases.items()}, tuple(self.unread))
+
+    def _above(self, name: str) -> list[str]:
+        path = self.paths.get(name, f"{_BLOCK}/{name}")
+        try:
+            above = self.host.names(f"{path}/holders")
+        except FileNotFoundError:
+            above = []
+        except OSError as error:
+            above = []
+            self.unread.append(f"what stands on {name}: {error.strerror}")
+        partitions = sorted(each for each, other in self.paths.items() if other.startswith(f"{path}/"))
+        cached = self._cached(path) if not above else []
+        return [*partitions, *above, *cached, *(loop for loop, backing in self.loops.items() if backing == name)]
+
+    def _cached(self, path: str) -> list[str]:
+        """The bcache devices that a cache device serves (the kernel's admin-guide/bcache)."""
+        found = []
+        try:
+            served = self.host.names(f"{path}/bcache/set")
+        except OSError:
+            return []
+        for entry in served:
+            if entry.startswith(("bdev", "volume")):
+                try:
+                    found.append(self.host.link_name(f"{path}/bcache/set/{entry}/dev"))
+                except OSError:
+                    continue
+        return found
+
+    def _block(self, name: str, under: tuple[str, ...]) -> Block:
+        path = self.paths.get(name, f"{_BLOCK}/{name}")
+        number = self._text(f"{path}/dev")
+        if name.startswith("dm-"):
+            uuid, title = self._text(f"{path}/dm/uuid"), self._text(f"{path}/dm/name") or name
+            maker = next((maker for start, maker in _MAKERS.items() if uuid.startswith(start)), "device-mapper")
+            return Block(name, number, maker, title, uuid, under)
+        return Block(name, number, "", name, "", under)
+
+    def _text(self, path: str) -> str:
+        try:
+            return self.host.read_text(path)
+        except OSError:
+            return ""
+
+
+class Udev:
+    """udev's database, an entry a device, each read once."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._known: dict[str, tuple[Mapping[str, str], tuple[str, ...]] | None] = {}
+
+    def properties(self, block: Block) -> Mapping[str, str] | None:
+        """Its properties (ID_FS_TYPE and so on), None where there is no entry."""
+        entry = self._entry(block.number)
+        return entry[0] if entry else None
+
+    def links(self, block: Block) -> tuple[str, ...]:
+        """The links in /dev that udev made for it."""
+        entry = self._entry(block.number)
+        return entry[1] if entry else ()
+
+    def _entry(self, number: str) -> tuple[Mapping[str, str], tuple[str, ...]] | None:
+        if number not in self._known:
+            self._known[number] = self._read(number) if number else None
+        return self._known[number]
+
+    def _read(self, number: str) -> tuple[Mapping[str, str], tuple[str, ...]] | None:
+        try:
+            text = self.host.read_text(f"{_UDEV}/b{number}")
+        except OSError:
+            return None
+        lines = text.split("\n")
+        pairs = (line[2:].partition("=") for line in lines if line.startswith("E:"))
+        return {key: value for key, _, value in pairs}, tuple(f"/dev/{line[2:]}" for line in lines if line.startswith("S:"))

@@ -1,0 +1,149 @@
+"""The running containers of a node, and the device nodes and NICs that their configs give them (pct.conf(5))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
+
+# As pve-container reads them (PVE/LXC/Config.pm): its own options, and LXC's with either sign.
+_LINE = r"(?m)^([a-z][a-z0-9_]*|lxc\.[a-z0-9_.\-]+?)(?::|\s*=)\s*(.*?)\s*$"
+_COMMAND = rb"(?m)@/var/lib/lxc/(\d+)/command\s*$"
+_ALLOWED = r"(?:[abc]\s+)?(\d+|\*):(\d+|\*)(?:\s.*)?|a(?:\s.*)?"
+
+
+class Container(NamedTuple):
+    """A running container: `nodes` are the paths of device nodes and mounted files below /dev that it was given.
+
+    `allowed` are the numbers that its cgroup lets it open, a wildcard being -1; `nics` the network interfaces that were moved to it.
+    """
+
+    vmid: int
+    label: str
+    nodes: tuple[str, ...]
+    allowed: tuple[tuple[int, int], ...]
+    nics: tuple[str, ...]
+
+    def has(self, path: str, number: tuple[int, int] | None) -> bool:
+        """Whether it was given the device node.
+
+        A node by name, or by number in a rule of its own, is; one in a mounted directory (/dev/dri) where its rules allow the number.
+        """
+        if path in self.nodes or (number is not None and number in self.allowed):
+            return True
+        if not any(path.startswith(f"{node.rstrip('/')}/") for node in self.nodes):
+            return False
+        return number is None or not self.allowed or (number[0], -1) in self.allowed or (-1, -1) in self.allowed
+
+
+class Containers:
+    """The running containers of a node that were given device nodes or NICs; read when first asked for."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        self.host = host
+        self.node = node
+        self._found: tuple[Container, ...] | None = None
+        self.unread: tuple[str, ...] = ()
+
+    def all(self) -> tuple[Container, ...]:
+        """All of them, by VMID; what could not be read is in `unread`."""
+        if self._found is None:
+            self._found = self._look()
+        return self._found
+
+    def given(self, paths: Iterable[str], number: tuple[int, int] | None = None) -> tuple[Container, ...]:
+        """Those that were given one of these names of a device node, or its number."""
+        wanted = tuple(paths)
+        return tuple(container for container in self.all() if any(container.has(path, number) for path in wanted))
+
+    def _look(self) -> tuple[Container, ...]:
+        directory = f"/etc/pve/nodes/{self.node}/lxc"
+        try:
+            names = self.host.names(directory)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            self.unread = (f"what containers were given ({directory}: {error.strerror})",)
+            return ()
+        found = []
+        for vmid in sorted(int(name[:-5]) for name in names if name.endswith(".conf") and name[:-5].isdecimal()):
+            try:
+                text = self.host.read_text(f"{directory}/{vmid}.conf")
+            except OSError as error:
+                self.unread = (*self.unread, f"what container {vmid} was given ({error.strerror})")
+                continue
+            container = self._read(vmid, text)
+            if container.nodes or container.allowed or container.nics:
+                found.append(container)
+        running = self._running() if found else frozenset()
+        return tuple(container for container in found if container.vmid in running)
+
+    def _read(self, vmid: int, text: str) -> Container:
+        """What a config says before its snapshots begin."""
+        live = f"\n{text}".partition("\n[")[0]
+        lines = re.findall(_LINE, live)
+        nodes: list[str] = []
+        allowed: list[tuple[int, int]] = []
+        name = ""
+        for key, value in lines:
+            if key == "hostname":
+                name = value
+            elif key.startswith("dev") and key[3:].isdecimal():
+                nodes.append(self._resolved(_path_of(value)))
+            elif key == "rootfs" or (key.startswith("mp") and key[2:].isdecimal()):
+                volume = value.split(",")[0].removeprefix("volume=")
+                nodes.append(self._resolved(volume) if volume.startswith("/dev/") else "")
+            elif key == "lxc.mount.entry" and value.startswith("/dev/"):
+                nodes.append(self._resolved(value.split()[0]))
+            elif key in ("lxc.cgroup2.devices.allow", "lxc.cgroup.devices.allow"):
+                match = re.fullmatch(_ALLOWED, value)
+                if match:
+                    allowed.append((_number(match[1]), _number(match[2])))
+        return Container(vmid, f"CT {vmid} ({name})" if name else f"CT {vmid}", tuple(filter(None, nodes)), tuple(allowed), _nics(lines))
+
+    def _resolved(self, path: str) -> str:
+        """The node behind a name like /dev/dri/by-path/...: links below /dev are next to what they name, or lead up from there."""
+        try:
+            target = self.host.link_text(path)
+        except OSError:
+            return path
+        parts = [] if target.startswith("/") else path.split("/")[:-1]
+        for part in target.split("/"):
+            if part == "..":
+                parts = parts[:-1]
+            elif part not in ("", "."):
+                parts.append(part)
+        return "/" + "/".join(part for part in parts if part)
+
+    def _running(self) -> frozenset[int]:
+        """The VMIDs with a command socket, by which pve-container tells it too (PVE/LXC.pm, list_active_containers)."""
+        try:
+            raw = self.host.read("/proc/net/unix", limit=1 << 23)
+        except OSError as error:
+            self.unread = (*self.unread, f"which containers run (/proc/net/unix: {error.strerror})")
+            return frozenset()
+        return frozenset(int(vmid) for vmid in re.findall(_COMMAND, raw))
+
+
+def _path_of(value: str) -> str:
+    """The path in a devN option, its default property."""
+    for part in value.split(","):
+        key, equals, path = part.partition("=")
+        if not equals or key == "path":
+            return path if equals else key
+    return ""
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text != "*" else -1
+
+
+def _nics(lines: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The interfaces of `lxc.net.N.type: phys`: LXC moves them into the container."""
+    values = dict(lines)
+    moved = [
+        key.rpartition(".")[0] for key, value in values.items() if key.startswith("lxc.net.") and key.endswith(".type") and value == "phys"
+    ]
+    return tuple(values[f"{key}.link"] for key in moved if f"{key}.link" in values)

@@ -1,0 +1,219 @@
+"""What is done with block devices. A label alone is no use: a guest's own disk carries the same labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+
+from pvehooks.facts.uses.blockdevices import Block, Tree, Udev
+from pvehooks.facts.uses.ceph import Osds
+from pvehooks.facts.uses.containers import Containers
+from pvehooks.facts.uses.givendisks import GivenDisks
+from pvehooks.facts.uses.lvm import Groups
+from pvehooks.facts.uses.mounts import Mounts
+from pvehooks.facts.uses.processes import OpenFiles
+from pvehooks.facts.uses.zfs import Pools
+from pvehooks.host import Host
+from pvehooks.values import Unread, Use, Uses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.facts.holders import RunningGuests
+
+_BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
+# The kernel's Documentation/admin-guide/md: all other states serve the array.
+_IDLE_ARRAYS = ("", "clear", "inactive")
+# They keep a look at devices, and use none.
+_WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")
+# Majors that block and character devices get as they come, each kind for itself (the kernel's admin-guide/devices.txt).
+_SHARED_MAJORS = range(234, 255)
+
+
+class DiskUses:
+    """The uses of block devices; each kind of evidence is read when it is first needed."""
+
+    def __init__(self, host: Host, node: str, running: RunningGuests, containers: Containers, files: OpenFiles) -> None:
+        self.host = host
+        self.containers = containers
+        self.files = files
+        self.udev = Udev(host)
+        self.mounts = Mounts(host)
+        self.pools = Pools(host)
+        self.groups = Groups(host, node)
+        self.osds = Osds(host)
+        self.given = GivenDisks(host, node, running)
+
+    def of(self, tree: Tree) -> Uses:
+        """What the disks of a device are used for, the strongest first."""
+        unread = [*tree.unread]
+        found = [
+            *self._mounted(tree),
+            *self._pools(tree, unread),
+            *self._groups(tree),
+            *self._stacks(tree),
+            *self._boots(tree),
+            *self._osds(tree),
+        ]
+        found += self._guests(tree, with_command_lines=not found)
+        found += self._containers(tree)
+        if not found:
+            found += self._open(tree, unread)
+        return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
+
+    def _unread(self, tree: Tree) -> Iterator[str]:
+        """What could not be read although it may tell of a use."""
+        yield from self.mounts.unread
+        yield from self.given.unread
+        yield from self.containers.unread
+        storages = self.groups.storages
+        if isinstance(storages, Unread):
+            yield f"which volume groups PVE's storages use ({storages.why})"
+        if isinstance(self._boot_uuids, Unread):
+            yield f"which partitions the node boots from ({self._boot_uuids.why})"
+        if self.pools.some or self._boot_uuids or storages:
+            unknown = [block.name for block in tree.blocks if self.udev.properties(block) is None]
+            if unknown:
+                yield f"what is on {_some(unknown)} (udev's database does not know)"
+
+    def _mounted(self, tree: Tree) -> list[Use]:
+        found = []
+        for block in tree.blocks:
+            points, kind = self.mounts.of(block)
+            if kind:
+                what = _some(points) if points else "a file system that is mounted in another mount namespace"
+                found.append(((not points, *map(len, points[:1])), Use(f"holds {what} ({kind} on {block.place})")))
+        found.sort(key=lambda each: each[0])
+        swaps = (Use(f"is swap ({block.place})") for block in tree.blocks if self.mounts.is_swap(block))
+        return [*(use for _, use in found), *swaps]
+
+    def _pools(self, tree: Tree, unread: list[str]) -> list[Use]:
+        if not self.pools.some:
+            return []
+        members: dict[str, list[Block]] = {}
+        for block in tree.blocks:
+            pool = self.pools.of(self.udev.properties(block) or {})
+            if isinstance(pool, Unread):
+                unread.append(f"{block.name}: {pool.why}")
+            elif pool:
+                members.setdefault(pool, []).append(block)
+        return [_members(blocks, f"of {pool}") for pool, blocks in members.items()]
+
+    def _groups(self, tree: Tree) -> list[Use]:
+        members: dict[tuple[str, str], list[Block]] = {}
+        for block in tree.blocks:
+            group = self.groups.of(block, tree, self.udev.properties(block))
+            if group:
+                members.setdefault(group, []).append(block)
+        return [
+            _members(blocks, f"of the volume group {group}, which storage {storage} uses", "PV")
+            for (group, storage), blocks in members.items()
+        ]
+
+    def _stacks(self, tree: Tree) -> Iterator[Use]:
+        """What nobody stacks without meaning to: arrays that run, DRBD, opened encryption. LVM and multipath come by themselves."""
+        by_name = {block.name: block for block in tree.blocks}
+        for block in tree.blocks:
+            below = [by_name[name] for name in tree.bases.get(block.name, ())]
+            if not below:
+                continue
+            if block.name.startswith("md") and self._array_state(block.name) not in _IDLE_ARRAYS:
+                remedy = f"If the node does not need the array: mdadm --stop /dev/{block.name}"
+                yield _members(below, f"of the active array {block.name}")._replace(remedy=remedy)
+            elif block.name.startswith("drbd"):
+                yield Use(f"backs the DRBD device {block.name} ({_some([each.place for each in below])})")
+            elif block.maker == "dm-crypt":
+                remedy = f"If the node does not need it: cryptsetup close {block.title}"
+                yield Use(f"is open as the dm-crypt device {block.title} ({_some([each.place for each in below])})", remedy=remedy)
+
+    def _array_state(self, name: str) -> str:
+        try:
+            return self.host.read_text(f"/sys/class/block/{name}/md/array_state")
+        except OSError:
+            return ""
+
+    def _boots(self, tree: Tree) -> Iterator[Use]:
+        uuids = self._boot_uuids
+        if isinstance(uuids, Unread) or not uuids:
+            return
+        for block in tree.blocks:
+            uuid = (self.udev.properties(block) or {}).get("ID_FS_UUID", "")
+            if uuid and uuid.upper() in uuids:
+                yield Use(f"is an ESP the node boots from ({block.place}, in {_BOOT_UUIDS})")
+
+    @cached_property
+    def _boot_uuids(self) -> frozenset[str] | Unread:
+        """The ESPs that proxmox-boot-tool writes to, in upper case."""
+        try:
+            return frozenset(self.host.read_text(_BOOT_UUIDS).upper().split())
+        except FileNotFoundError:
+            return frozenset()
+        except OSError as error:
+            return Unread(f"{_BOOT_UUIDS}: {error.strerror}")
+
+    def _names(self, block: Block) -> tuple[str, ...]:
+        return (*block.paths, *self.udev.links(block))
+
+    def _osds(self, tree: Tree) -> Iterator[Use]:
+        if not self.osds.devices:
+            return
+        for block in tree.blocks:
+            numbers = {self.osds.devices[path] for path in self._names(block) if path in self.osds.devices}
+            for number in sorted(numbers):
+                if self.osds.runs(number):
+                    yield Use(f"is the store of the running Ceph OSD {number} ({block.place})")
+
+    def _guests(self, tree: Tree, with_command_lines: bool) -> list[Use]:
+        """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
+        found: dict[tuple[int, str], Use] = {}
+        for block in tree.blocks:
+            for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):
+                if given.option or with_command_lines:
+                    what = given.option or "a disk"
+                    found.setdefault((given.vmid, block.name), Use(f"is {what} of {given.label} ({block.place})", vmid=given.vmid))
+        return list(found.values())
+
+    def _containers(self, tree: Tree) -> Iterator[Use]:
+        for block in tree.blocks:
+            number = _number(block)
+            for container in self.containers.given(self._names(block), None if number and number[0] in _SHARED_MAJORS else number):
+                yield Use(f"is given to {container.label} ({block.place})", vmid=container.vmid)
+
+    def _open(self, tree: Tree, unread: list[str]) -> list[Use]:
+        """Which processes have it open: asked last, for it costs a look at all of them."""
+        found = []
+        for block in tree.blocks:
+            pids = [pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self._has_open(pid, block)]
+            if pids:
+                more = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+                found.append(Use(f"is open in {self.files.name(pids[0])}, pid {pids[0]}{more} ({block.place})"))
+        if self.files.unread:
+            unread.append(self.files.unread)
+        return found
+
+    def _has_open(self, pid: str, block: Block) -> bool:
+        """Whether it is the block device, and no character device of the same number; a tree has no nodes to ask."""
+        directory = f"/proc/{pid}/fd"
+        if not self.host.is_node:
+            return True
+        try:
+            numbers = {self.host.device_number(f"{directory}/{name}", only_block=True) for name in self.host.names(directory)}
+        except OSError:
+            return True
+        return _number(block) in numbers
+
+
+def _number(block: Block) -> tuple[int, int] | None:
+    major, _, minor = block.number.partition(":")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+
+
+def _some(words: Iterable[str]) -> str:
+    """The first two, and how many more."""
+    known = list(words)
+    more = f" and {len(known) - 2} more" if len(known) > 2 else ""
+    return f"{', '.join(known[:2])}{more}" if more else " and ".join(known)
+
+
+def _members(blocks: list[Block], of: str, what: str = "member") -> Use:
+    verb = f"is a {what}" if len(blocks) == 1 else f"has {what}s"
+    return Use(f"{verb} {of} ({_some(block.place for block in blocks)})")

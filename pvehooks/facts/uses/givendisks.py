@@ -1,0 +1,105 @@
+"""The block devices of the node that VM configs give to guests by their path, and those on the command lines of running ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from pvehooks.facts import guests
+from pvehooks.facts import node as node_facts
+from pvehooks.facts.uses.blockdevices import both
+from pvehooks.host import Host
+from pvehooks.values import Unread
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.facts.holders import RunningGuests
+
+_DISK = re.compile(rb"^((?:ide|sata|scsi|virtio|efidisk|tpmstate)\d+):\s*(?:[^\n]*,)?(?:file=|volume=)?(/dev/[^,\s]+)", re.MULTILINE)
+_CDROM = re.compile(rb"^((?:ide|sata|scsi)\d+):\s*(?:[^\n]*,)?(?:file=)?(cdrom)(?:,|\s|$)", re.MULTILINE)
+_ARGS = re.compile(rb"^(args):(.*)$", re.MULTILINE)
+_NAME = re.compile(rb"^name:\s*(\S+)", re.MULTILINE)
+_SNAPSHOT = re.compile(rb"^\[(?!PENDING\])", re.MULTILINE | re.IGNORECASE)
+_TEMPLATE = re.compile(rb"^template:\s*1\s*$", re.MULTILINE)
+_PATH = re.compile(rb"/dev/[\w.:+@/-]+")
+
+
+class Given(NamedTuple):
+    """That a guest has a disk: the option that says so ('' for its command line), its VMID, and how people call it."""
+
+    option: str
+    vmid: int
+    label: str
+
+
+class GivenDisks:
+    """The disks of all guests of the node, read once."""
+
+    def __init__(self, host: Host, node: str, running: RunningGuests) -> None:
+        self.host = host
+        self.node = node
+        self.running = running
+        self.unread: tuple[str, ...] = ()
+
+    @cached_property
+    def by_path(self) -> Mapping[str, tuple[Given, ...]]:
+        """What guests have a path in /dev, as written and resolved."""
+        found: dict[str, dict[Given, None]] = {}
+        for path, given in self._all():
+            for each in both(self.host, path):
+                known = found.setdefault(each, {})
+                if not any(other.vmid == given.vmid for other in known):
+                    known[given] = None
+        return {path: tuple(given) for path, given in found.items()}
+
+    def _all(self) -> Iterator[tuple[str, Given]]:
+        running = self.running.all()
+        if isinstance(running, Unread):
+            self.unread += (f"what running guests have ({running.why})",)
+            running = ()
+        raws = {guest.vmid: guest.raw for guest in running}
+        for vmid in node_facts.guest_ids_or_none(self.host, self.node):
+            if vmid not in raws:
+                yield from self._of(vmid, self._raw(vmid), False)
+        for guest in running:
+            yield from self._of(guest.vmid, guest.raw, True)
+            label = ""
+            for word in guest.cmdline:
+                for path in _PATH.findall(word.encode("utf-8", "surrogateescape")) if "/dev/" in word else ():
+                    label = label or guest.label
+                    yield _text(path), Given("", guest.vmid, label)
+
+    def _raw(self, vmid: int) -> bytes | Unread:
+        try:
+            return guests.read_raw(self.host, self.node, vmid)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            return Unread(f"the config of VM {vmid}: {error.strerror}")
+
+    def _of(self, vmid: int, raw: bytes | Unread, runs: bool) -> Iterator[tuple[str, Given]]:
+        """The paths in a config before its snapshots begin, pending ones too; `cdrom` is the node's drive while the guest runs."""
+        if isinstance(raw, Unread):
+            self.unread += (raw.why,)
+            return
+        if b"/dev/" not in raw and not (runs and b"cdrom" in raw):
+            return
+        snapshot = _SNAPSHOT.search(raw)
+        text = raw[: snapshot.start()] if snapshot else raw
+        if _TEMPLATE.search(text):
+            return
+        name = _NAME.search(text)
+        label = f"VM {vmid} ({_text(name[1])})" if name else f"VM {vmid}"
+        for option, path in _DISK.findall(text):
+            yield _text(path), Given(option.decode(), vmid, label)
+        for option, _ in _CDROM.findall(text) if runs else ():
+            yield "/dev/cdrom", Given(option.decode(), vmid, label)
+        for option, words in _ARGS.findall(text):
+            for path in _PATH.findall(words):
+                yield _text(path), Given(option.decode(), vmid, label)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,130 @@
+"""Mounted file systems and swap (proc_pid_mountinfo(5), proc_swaps(5), and what file systems show in /sys/fs)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from pvehooks.facts.uses.blockdevices import Block, both
+from pvehooks.host import Host
+from pvehooks.values import Unread
+
+# The daemon has a mount namespace of its own, and may not read that of PID 1; the last has paths only.
+_TABLES = ("/proc/1/mountinfo", "/proc/self/mountinfo", "/proc/mounts")
+_ESCAPED = re.compile(r"\\([0-7]{3})", re.ASCII)
+# They have a directory in /sys/fs for each device that is mounted, in whatever mount namespace.
+_SHOWING = ("ext4", "xfs", "f2fs", "nilfs2")
+
+
+def _plain(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+class Mounts:
+    """The mount table and the swaps, read once."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @cached_property
+    def _table(self) -> Mapping[str, list[tuple[str, str]]] | Unread:
+        """(mount point, type) by 'major:minor', and by the path of the device as written and resolved."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for table in _TABLES:
+            try:
+                text = self.host.read(table, limit=16 << 20).decode("utf-8", "surrogateescape")
+            except OSError as error:
+                why = f"{table}: {error.strerror}"
+                continue
+            for line in text.split("\n"):
+                fields = line.split(" ")
+                keys, mount = _mountinfo(fields) if table != _TABLES[-1] else _mounts(fields)
+                for key in keys:
+                    for each in both(self.host, key):
+                        found.setdefault(each, []).append(mount)
+            return found
+        return Unread(why)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """What could not be read, in words."""
+        mounts = (f"what is mounted ({self._table.why})",) if isinstance(self._table, Unread) else ()
+        return (*mounts, f"what is swap ({self._swaps.why})") if isinstance(self._swaps, Unread) else mounts
+
+    def of(self, block: Block) -> tuple[tuple[str, ...], str]:
+        """Where a device is mounted, the shortest path first, and the type of its file system ('' where it is not mounted).
+
+        There is a type without mount points where it is mounted in another mount namespace only.
+        """
+        found = {point: kind for key in (block.number, *block.paths) for point, kind in self._mounted(key)}
+        kind = self._shown_by(block.name)
+        if not found and not kind:
+            for fellow in self._btrfs.get(block.name, ()):
+                found.update(self._mounted(f"/dev/{fellow}"))
+            kind = "btrfs" if block.name in self._btrfs else ""
+        points = tuple(sorted(found, key=lambda point: (len(point), point)))
+        return points, found[points[0]] if points else kind
+
+    def _mounted(self, key: str) -> list[tuple[str, str]]:
+        return [] if isinstance(self._table, Unread) or not key else self._table.get(key, [])
+
+    def _shown_by(self, name: str) -> str:
+        return next((kind for kind in _SHOWING if self.host.is_dir(f"/sys/fs/{kind}/{name}")), "")
+
+    @cached_property
+    def _btrfs(self) -> Mapping[str, tuple[str, ...]]:
+        """The devices of the same mounted btrfs, by the name of each."""
+        try:
+            systems = self.host.names("/sys/fs/btrfs")
+        except OSError:
+            return {}
+        found = {}
+        for system in systems:
+            try:
+                names = tuple(self.host.names(f"/sys/fs/btrfs/{system}/devices"))
+            except OSError:
+                continue
+            found.update(dict.fromkeys(names, names))
+        return found
+
+    def is_swap(self, block: Block) -> bool:
+        """Whether the node swaps to the device."""
+        return not isinstance(self._swaps, Unread) and any(path in self._swaps for path in block.paths)
+
+    @cached_property
+    def _swaps(self) -> frozenset[str] | Unread:
+        try:
+            lines = self.host.read("/proc/swaps").decode("utf-8", "surrogateescape").split("\n")[1:]
+        except FileNotFoundError:
+            return frozenset()
+        except OSError as error:
+            return Unread(f"/proc/swaps: {error.strerror}")
+        written = [_plain(line.split()[0]) for line in lines if line.strip()]
+        return frozenset(path for each in written for path in both(self.host, each))
+
+
+def _mountinfo(fields: list[str]) -> tuple[tuple[str, ...], tuple[str, str]]:
+    try:
+        end = fields.index("-", 6)
+        point, kind, source = _plain(fields[4]), fields[end + 1], _plain(fields[end + 2])
+    except (ValueError, IndexError):
+        return (), ("", "")
+    keys = () if fields[2].startswith("0:") else (fields[2],)
+    return (*keys, *_sources(source), *_logs(fields[-1])), (point, kind)
+
+
+def _mounts(fields: list[str]) -> tuple[tuple[str, ...], tuple[str, str]]:
+    if len(fields) < 4:
+        return (), ("", "")
+    return (*_sources(_plain(fields[0])), *_logs(fields[3])), (_plain(fields[1]), fields[2])
+
+
+def _sources(source: str) -> tuple[str, ...]:
+    """The devices that a mount's source names: btrfs says one of them, bcachefs all, with colons between."""
+    return tuple(path for path in source.replace(":/dev/", "\0/dev/").split("\0") if path.startswith("/dev/"))
+
+
+def _logs(options: str) -> Iterator[str]:
+    """XFS' external log and real-time devices."""
+    return (_plain(option.partition("=")[2]) for option in options.split(",") if option.startswith(("logdev=", "rtdev=")))

@@ -1,0 +1,154 @@
+"""USB controllers with devices that running guests have: a controller that goes takes all that is plugged into it along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from pvehooks.host import Host
+from pvehooks.values import PciDevice, Unread, Use, Uses
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.facts.holders import RunningGuest, RunningGuests
+
+USB_CLASS = 0x0C03
+MAPPING = "/etc/pve/mapping/usb.cfg"
+_DEVICES = "/sys/bus/pci/devices"
+# The names of USB devices in sysfs: bus-port.port (the kernel's driver-api/usb/usb); hubs of the controller are usbN.
+_PLUGGED = r"\d+-\d+(?:\.\d+)*"
+_OPTION = r"usb\d+"
+_ID = r"(?:0x)?([0-9A-Fa-f]{4}):(?:0x)?([0-9A-Fa-f]{4})"
+_DEEPEST = 8
+
+
+class Wanted(NamedTuple):
+    """A USB device that a guest was given: by vendor and product ('1050:0407') or by its place ('1-2.3'), the other ''."""
+
+    id: str
+    place: str
+    guest: RunningGuest
+
+
+class Usb:
+    """The devices at a USB controller that running guests were given."""
+
+    def __init__(self, host: Host, running: RunningGuests) -> None:
+        self.host = host
+        self.running = running
+        self._wanted: list[Wanted] | None = None
+        self._unread: tuple[str, ...] = ()
+        self._mappings: Mapping[str, tuple[Mapping[str, str], ...]] | None = None
+
+    def of(self, device: PciDevice) -> Uses:
+        """The uses of a USB controller by guests; nothing of other devices, nor of one that vfio has."""
+        if device.class_code >> 8 != USB_CLASS or device.vfio:
+            return Uses()
+        if self._wanted is None:
+            self._wanted = self._look()
+        found: dict[Use, None] = {}
+        if self._wanted:
+            for place, path in plugged(self.host, device.address):
+                for use in self._uses(place, path):
+                    found[use] = None
+        return Uses(tuple(found), self._unread)
+
+    def _uses(self, place: str, path: str) -> Iterator[Use]:
+        ids = f"{self._text(f'{path}/idVendor')}:{self._text(f'{path}/idProduct')}".lower()
+        for wanted in self._wanted or ():
+            if place == wanted.place or (wanted.id and ids == wanted.id):
+                name = " ".join(filter(None, (self._text(f"{path}/manufacturer"), self._text(f"{path}/product")))) or "a USB device"
+                yield Use(f"has {name} [{ids}] at port {place}, which the running {wanted.guest.label} was given", wanted.guest.vmid)
+
+    def _look(self) -> list[Wanted]:
+        guests = self.running.all()
+        if isinstance(guests, Unread):
+            self._unread = (f"which guests have its USB devices ({guests.why})",)
+            return []
+        found: list[Wanted] = []
+        for guest in guests:
+            found += _started_with(guest)
+            if guest.mentions(b"\nusb") or guest.mentions(b"usb0:"):
+                found += self._configured(guest)
+        return found
+
+    def _configured(self, guest: RunningGuest) -> Iterator[Wanted]:
+        """What the live config gives it: devices may be plugged in while it runs (qemu-server, PVE/QemuServer/USB.pm)."""
+        for option, value in guest.options().items():
+            if re.fullmatch(_OPTION, option):
+                for part in str(value).split(","):
+                    key, equals, text = part.partition("=")
+                    if key == "mapping" and equals:
+                        yield from (_wanted(each, guest) for each in self._mapped(text))
+                    elif not equals or key == "host":
+                        yield _wanted(text if equals else key, guest)
+
+    def _mapped(self, name: str) -> Iterator[str]:
+        """What a mapping names on this node: a place where it has one, else the id (PVE/Mapping/USB.pm in pve-guest-common)."""
+        if self._mappings is None:
+            from pvehooks.text import sectionconfig
+
+            self._mappings = {}
+            try:
+                sections = sectionconfig.parse_mapping(self.host.read(MAPPING), "usb").sections
+                self._mappings = {section.name: section.maps for section in sections}
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._unread = (f"which USB devices {MAPPING} names ({error.strerror})",)
+        for entry in self._mappings.get(name, ()):
+            if entry.get("node") == self.running.node:
+                yield entry.get("path", "") or entry.get("id", "")
+
+    def _text(self, path: str) -> str:
+        try:
+            return self.host.read_text(path).strip()
+        except OSError:
+            return ""
+
+
+def plugged(host: Host, address: str) -> Iterator[tuple[str, str]]:
+    """(place, directory in sysfs) of each USB device below a PCI device, hubs among them."""
+    top = f"{_DEVICES}/{address}"
+    for name in _folders(host, top):
+        if name.startswith("usb") and name[3:].isdecimal():
+            yield from _below(host, f"{top}/{name}", 0)
+        elif name.startswith("xhci-hcd."):
+            for hub in _folders(host, f"{top}/{name}"):
+                yield from _below(host, f"{top}/{name}/{hub}", 0)
+
+
+def _below(host: Host, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    for name in _folders(host, path):
+        if re.fullmatch(_PLUGGED, name):
+            yield name, f"{path}/{name}"
+            if depth < _DEEPEST:
+                yield from _below(host, f"{path}/{name}", depth + 1)
+
+
+def _folders(host: Host, path: str) -> list[str]:
+    try:
+        return host.folders(path)
+    except OSError:
+        return []
+
+
+def _started_with(guest: RunningGuest) -> Iterator[Wanted]:
+    """What QEMU's command line gives it (print_usbdevice_full in PVE/QemuServer/USB.pm)."""
+    for word in guest.cmdline:
+        if not word.startswith("usb-host,"):
+            continue
+        parts = dict(part.partition("=")[::2] for part in word.split(","))
+        if "hostbus" in parts and "hostport" in parts:
+            yield Wanted("", f"{parts['hostbus']}-{parts['hostport']}", guest)
+        elif "vendorid" in parts and "productid" in parts:
+            yield _wanted(f"{parts['vendorid']}:{parts['productid']}", guest)
+
+
+def _wanted(text: str, guest: RunningGuest) -> Wanted:
+    """PVE's 'host': an id, a place, or 'spice', which is none of the node's devices."""
+    match = re.fullmatch(_ID, text)
+    if match:
+        return Wanted(f"{match[1]}:{match[2]}".lower(), "", guest)
+    return Wanted("", text if re.fullmatch(_PLUGGED, text) else "", guest)

@@ -1,0 +1,92 @@
+"""PCI devices of a tree, planted from a table of a line a device, laid out as the kernel's sysfs does it.
+
+    0000:01:00.0 class=030000 id=10de:2204 driver=vfio-pci group=14
+
+Keys: `class` (6 hex digits), `id` and `subsystem` (vendor:device), `driver`, `override`, `group`, `reset` (methods with commas between,
+"-" for none), `bridge`, `dead`, `boot_vga`, `pf` (address of the PF of a VF), `mdev` (type:available, with commas between),
+`net` (an interface), `disk` (name/major:minor/serial of an NVMe namespace), `part` (name/major:minor of a partition of it).
+"""
+
+from __future__ import annotations
+
+from tests.beds.tree import Content, Link
+
+BUS = "sys/bus/pci/devices"
+ROOT = "sys/devices/pci0000:00"
+
+
+def plant(table: str) -> dict[str, Content]:
+    """The files of the devices in a table; the IOMMU is on as soon as one of them has a group."""
+    files: dict[str, Content] = {BUS: None, "sys/kernel/iommu_groups": None, "sys/class/iommu": None}
+    for line in table.splitlines():
+        if line.strip() and not line.startswith("#"):
+            address, *pairs = line.split()
+            files.update(_device(address, dict(pair.partition("=")[::2] for pair in pairs)))
+    return files
+
+
+def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
+    here = f"{ROOT}/{address}"
+    vendor, product = keys.get("id", "8086:1533").split(":")
+    files: dict[str, Content] = {
+        f"{BUS}/{address}": Link(f"../../../devices/pci0000:00/{address}"),
+        f"{here}/class": f"0x{keys.get('class', '020000')}\n",
+        f"{here}/vendor": f"0x{vendor}\n",
+        f"{here}/device": f"0x{product}\n",
+        f"{here}/driver_override": f"{keys.get('override', '(null)')}\n",
+        f"{here}/boot_vga": f"{keys.get('boot_vga', '0')}\n",
+        f"{here}/irq": "16\n",
+        f"{here}/config": b"\xff" * 64 if "dead" in keys else bytes.fromhex(vendor + product) + bytes(60),
+        f"{here}/reset_method": "\n" if keys.get("reset") == "-" else keys.get("reset", "flr,bus").replace(",", " ") + "\n",
+    }
+    if "subsystem" in keys:
+        maker, model = keys["subsystem"].split(":")
+        files |= {f"{here}/subsystem_vendor": f"0x{maker}\n", f"{here}/subsystem_device": f"0x{model}\n"}
+    if "driver" in keys:
+        driver = f"sys/bus/pci/drivers/{keys['driver']}"
+        files |= {f"{here}/driver": Link(f"../../../bus/pci/drivers/{keys['driver']}")}
+        files |= {f"{driver}/{address}": Link(f"../../../../devices/pci0000:00/{address}"), f"{driver}/new_id": ""}
+        if keys["driver"].endswith("vfio-pci"):
+            files[f"{here}/vfio-dev/vfio0"] = None
+    if "group" in keys:
+        group = f"sys/kernel/iommu_groups/{keys['group']}"
+        files |= {f"{here}/iommu_group": Link(f"../../../kernel/iommu_groups/{keys['group']}"), "sys/class/iommu/dmar0": None}
+        files[f"{group}/devices/{address}"] = Link(f"../../../../devices/pci0000:00/{address}")
+    if "bridge" in keys:
+        files[f"{here}/pci_bus"] = None
+    if "pf" in keys:
+        files[f"{here}/physfn"] = Link(f"../{keys['pf']}")
+        files[f"{ROOT}/{keys['pf']}/virtfn{int(address[-1])}"] = Link(f"../{address}")
+    for kind in filter(None, keys.get("mdev", "").split(",")):
+        name, available = kind.split(":")
+        files[f"{here}/mdev_supported_types/{name}/available_instances"] = f"{available}\n"
+    return files | _children(here, address, keys)
+
+
+def _children(here: str, address: str, keys: dict[str, str]) -> dict[str, Content]:
+    files: dict[str, Content] = {}
+    if "net" in keys:
+        name = keys["net"]
+        files |= {f"{here}/net/{name}/operstate": "up\n", f"{here}/net/{name}/flags": "0x1003\n"}
+        files |= {f"{here}/net/{name}/address": "52:54:00:00:00:01\n", f"{here}/net/{name}/ifindex": "2\n"}
+        files[f"sys/class/net/{name}"] = Link(f"../../devices/pci0000:00/{address}/net/{name}")
+    if "disk" in keys:
+        name, number, *serial = keys["disk"].split("/")
+        controller = f"{here}/nvme/{name.rpartition('n')[0]}"
+        files |= {f"{controller}/serial": "".join(serial) + "\n", f"{controller}/{name}/dev": f"{number}\n"}
+        files |= _block(f"{controller}/{name}", name, number)
+        if "part" in keys:
+            part, number = keys["part"].split("/")
+            files |= {f"{controller}/{name}/{part}/dev": f"{number}\n", f"{controller}/{name}/{part}/partition": "1\n"}
+            files |= _block(f"{controller}/{name}/{part}", part, number)
+    return files
+
+
+def _block(place: str, name: str, number: str) -> dict[str, Content]:
+    below = place.removeprefix("sys/")
+    return {
+        f"{place}/holders": None,
+        f"run/udev/data/b{number}": f"S:disk/by-path/{name}\n",
+        f"sys/class/block/{name}": Link(f"../../{below}"),
+        f"sys/dev/block/{number}": Link(f"../../{below}"),
+    }

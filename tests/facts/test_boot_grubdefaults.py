@@ -1,0 +1,204 @@
+"""GRUB's defaults, as a real sh within its walls reads them, and as plain assignments are read by hand: both must agree."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pvehooks.facts.boot import grubdefaults
+from pvehooks.host import Host
+from pvehooks.values import Unread
+from tests.beds.namespace import mount
+from tests.beds.tree import make_fake_tree
+from tests.conftest import PROJECT
+
+NODE = Host("/")
+KEY = "GRUB_CMDLINE_LINUX_DEFAULT"
+Told = dict[str, str] | Unread | str | None
+
+
+def by_shell(*texts: str) -> Told:
+    """The variables, why not, or what is broken."""
+    try:
+        return grubdefaults.by_shell(NODE, [(f"/etc/default/{number}", text) for number, text in enumerate(texts)])
+    except grubdefaults.Broken as broken:
+        return str(broken)
+
+
+def by_hand(*texts: str) -> Told:
+    try:
+        return grubdefaults.by_hand([(f"/etc/default/{number}", text) for number, text in enumerate(texts)])
+    except grubdefaults.Broken as broken:
+        return str(broken)
+
+
+def value(told: Told) -> str:
+    assert isinstance(told, dict), told
+    return told[KEY]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([f'{KEY}="quiet iommu=pt"\n'], "quiet iommu=pt"),
+        ([f"{KEY}='quiet' # as it came\n"], "quiet"),
+        ([f"  export {KEY}=quiet\n"], "quiet"),
+        ([f"{KEY}=quiet\\ iommu=pt\n"], "quiet iommu=pt"),
+        ([f'{KEY}="vfio-pci.ids=\\"1:2\\" \\$x \\n"\n'], 'vfio-pci.ids="1:2" $x \\n'),
+        ([f'#{KEY}="no"\n{KEY}="qui"et\'\' # "\n'], "quiet"),
+        ([f'{KEY}="a"\n', f'{KEY}="${KEY} b"\n', f'{KEY}="${{{KEY}}} c"\n'], "a b c"),
+        ([f'GRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n{KEY}="quiet"\n'], "quiet"),
+        ([f'GRUB_DISTRIBUTOR=$( . /etc/os-release; echo ${{NAME}} )\n{KEY}="quiet"\n'], "quiet"),
+        ([f'{KEY}="quiet \\\niommu=pt"\n'], "quiet iommu=pt"),
+        (["\n", ""], ""),
+    ],
+)
+def test_both_agree(texts: list[str], expected: str) -> None:
+    assert value(by_shell(*texts)) == expected
+    assert value(by_hand(*texts)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'if true; then {KEY}="quiet"; fi\n',
+        f'{KEY}="$(echo quiet)"\n',
+        f'extra=`echo quiet`\n{KEY}="$extra"\n',
+        f'true && {KEY}="quiet"\n',
+        f'. /dev/null\n{KEY}="quiet"\n',
+        f"{KEY}=$'quiet'\n",
+        f"{KEY}=~root/quiet\n",
+        f"{KEY}=quiet iommu=pt\n",
+        f'{KEY}="${{x:-quiet}}"\n',
+        f'{KEY}="quiet"; PATH=/\n',
+    ],
+)
+def test_a_tree_gets_no_guess(text: str, tmp_path: Path) -> None:
+    """What only a shell could tell is not examined, and the line is named."""
+    told = by_hand(text)
+    assert isinstance(told, Unread)
+    assert "/etc/default/0, " in told.why
+    tree = Host(str(make_fake_tree(tmp_path, {"etc/default/grub": text})))
+    assert isinstance(grubdefaults.read(tree), Unread)
+
+
+def test_the_shell_understands_more() -> None:
+    assert value(by_shell(f'if [ 1 = 1 ]; then {KEY}="quiet"; fi\nfor a in x y; do {KEY}="${KEY} $a"; done\n')) == "quiet x y"
+
+
+@pytest.mark.parametrize(("text", "words"), [(f'{KEY}="quiet\nA=b\n', "Unterminated quoted string"), ("if true\n", "Syntax error")])
+def test_broken_files_are_named(text: str, words: str) -> None:
+    told = by_shell(f"{KEY}=good\n", text)
+    assert isinstance(told, str)
+    assert told.startswith("/etc/default/1: line ")
+    assert words in told
+
+
+def test_an_open_quote_is_seen_by_hand() -> None:
+    """One that is closed on another line is not: what it makes of the value only sh can tell."""
+    assert by_hand(f'GRUB_DISTRIBUTOR=`lsb_release -i -s`\n{KEY}="quiet\nGRUB_DEFAULT=0\n') == "/etc/default/0: a quote is not closed"
+    assert isinstance(by_hand(f'{KEY}="quiet\niommu=pt"\n'), Unread)
+    assert by_hand(f"# don't\n{KEY}=a\n") == {name: "a" if name == KEY else "" for name in grubdefaults.WANTED}
+
+
+def test_appending_is_told(tmp_path: Path) -> None:
+    """dash, which runs grub-mkconfig, takes it for a command."""
+    tree = Host(str(make_fake_tree(tmp_path, {"etc/default/grub": f'{KEY}="a"\n', "etc/default/grub.d/b.cfg": f'\n{KEY}+=" b"\n'})))
+    with pytest.raises(grubdefaults.Broken, match=r"grub.d/b.cfg, line 2: sh has no"):
+        grubdefaults.read(tree)
+
+
+def test_a_node_asks_the_shell() -> None:
+    """The whole way, with the files where grub-mkconfig has them."""
+    mount("tmpfs", "/etc/default", "tmpfs")
+    try:
+        make_fake_tree(
+            "/etc/default",
+            {"grub": f'{KEY}="quiet"\n', "grub.d/50-pt.cfg": f'[ -z "" ] && {KEY}="${KEY} iommu=pt"\n', "grub.d/x.dpkg-old": "'"},
+        )
+        told = grubdefaults.read(NODE)
+        assert value(told) == "quiet iommu=pt"
+    finally:
+        subprocess.run(["umount", "/etc/default"], check=True)
+
+
+def test_where_the_walls_cannot_be_had() -> None:
+    """Nobody may not make namespaces: then it is read by hand, and a file that only sh can read is not examined."""
+    script = (
+        "import sys; sys.path.insert(0, '/run/grub-package')\n"
+        "from pvehooks.facts.boot import grubdefaults\nfrom pvehooks.host import Host\n"
+        f"print(grubdefaults.by_shell(Host('/'), [('/etc/default/grub', '{KEY}=a\\n')]))"
+    )
+    shutil.copytree(PROJECT / "pvehooks", "/run/grub-package/pvehooks", dirs_exist_ok=True)
+    done = NODE.run(("/usr/bin/setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "/usr/bin/python3", "-IB", "-c", script), 20)
+    assert done.stdout == "None\n", done.stderr
+
+
+# -- the walls --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_or_removed() -> None:
+    """The same deeds outside of the walls do the harm."""
+    folder = Path("/run/grub-walls")
+    folder.mkdir(mode=0o755)
+    kept, removed, made = folder / "kept", folder / "removed", folder / "made"
+    kept.write_text("as it was\n")
+    removed.write_text("still here\n")
+    deeds = f"echo more > {kept}; /bin/rm -f {removed}; /bin/touch {made}\n"
+    assert value(by_shell(f"{deeds}{KEY}=done\n")) == "done"
+    assert (kept.read_text(), removed.read_text(), made.exists()) == ("as it was\n", "still here\n", False)
+    NODE.run(("/bin/sh", "-c", deeds), 5)
+    assert (kept.read_text(), removed.exists(), made.exists()) == ("more\n", False, True)
+
+
+def test_a_file_may_make_no_content_where_all_may_write() -> None:
+    folder = Path("/run/grub-open")
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert not isinstance(by_shell(f"echo x > {folder}/made\n"), str)
+    assert [path.stat().st_size for path in folder.iterdir()] in ([], [0])
+
+
+def test_an_end_that_is_no_mistake_is_not_examined() -> None:
+    """A file that cannot do within the walls what root may do: sh ends, and the syntax is right."""
+    told = by_shell(": > /etc/made-by-grub\n")
+    assert isinstance(told, Unread)
+    assert "does not come to its end" in told.why
+    assert not Path("/etc/made-by-grub").exists()
+
+
+@pytest.mark.parametrize("text", ["while :; do :; done\n", "/bin/sleep 60\n"])
+def test_a_file_that_hangs_is_ended(text: str) -> None:
+    before = time.monotonic()
+    told = by_shell(text)
+    assert not isinstance(told, dict)
+    assert time.monotonic() - before < 6
+
+
+def test_it_has_no_capability_no_environment_and_no_network() -> None:
+    text = f'{KEY}="$(while read -r k v; do [ "$k" != CapBnd: ] || echo $v; done < /proc/self/status) $HOME"\n'
+    assert value(by_shell(text)).strip() == "0000000000000000"
+    text = f'{KEY}="$(while read -r a b; do case $a in [a-z]*:) echo $a;; esac; done < /proc/thread-self/net/dev)"\n'
+    assert value(by_shell(text)) in ("lo:", "")
+
+
+PIECES = st.sampled_from(
+    [*"\"'\\$`#= \n;", "quiet", KEY, "x", "${x}", "$x", "GRUB_DEFAULT=0", f'{KEY}="a b"', "\\\n", "export ", "$(echo a)"]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_any_text(text: str) -> None:
+    """By hand nothing is claimed that sh does not say as well."""
+    hand = by_hand(text)
+    if isinstance(hand, dict):
+        assert by_shell(text) == hand, text
+    elif isinstance(hand, str):
+        assert isinstance(by_shell(text), str), text
