@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
-from pvehooks.values import Cure, Finding, Guest, Node, Severity
+from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
 
 _LONGEST = 100
 Look = Callable[[Guest, Node], Iterator[Finding]]
+NodeLook = Callable[[Node], Iterator[Finding]]
 
 
 class Rule(NamedTuple):
     """A rule; `explanation` is the function's docstring, `needs` are the fields of Node that it reads.
 
-    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID.
+    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID. `look` takes a guest and its node, or, for a rule
+    on the node itself (`of_node`), the node alone.
     """
 
     id: str
@@ -22,13 +23,15 @@ class Rule(NamedTuple):
     remedy: str
     needs: frozenset[str]
     explanation: str
-    look: Look
+    look: Callable[..., Iterator[Finding]]
+    of_node: bool = False
 
-    def complete(self, finding: Finding, vmid: int) -> Finding:
+    def complete(self, finding: Finding, vmid: int = 0) -> Finding:
         """The finding with what it left to its rule: id, severity, remedy."""
         severity = finding.severity if finding.severity is not Severity.UNSET else self.severity
         remedy = finding.remedy or self.remedy
-        return finding._replace(rule=self.id, severity=severity, remedy=remedy.replace("{vmid}", str(vmid)))
+        remedy = remedy.replace("{vmid}", str(vmid))
+        return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold)
 
 
 class RuleBook:
@@ -42,12 +45,31 @@ class RuleBook:
         """Enters the decorated function as a rule."""
 
         def enter(look: Look) -> Look:
-            text = (look.__doc__ or "").strip()
-            explanation = "\n".join(line.strip() for line in text.splitlines())
-            self.rules.append(Rule(id, severity, remedy, frozenset(needs), explanation, look))
+            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look))
             return look
 
         return enter
+
+
+class NodeRuleBook:
+    """The rules of one subject on the node itself, in the order in which they are written down."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+
+    def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[NodeLook], NodeLook]:
+        """Enters the decorated function as a rule."""
+
+        def enter(look: NodeLook) -> NodeLook:
+            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look, of_node=True))
+            return look
+
+        return enter
+
+
+def _explanation(look: Callable[..., Iterator[Finding]]) -> str:
+    text = (look.__doc__ or "").strip()
+    return "\n".join(line.strip() for line in text.splitlines())
 
 
 def not_examined(subject: str, why: str, cure: Cure = Cure.NONE) -> Finding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
+from tests.beds import boot, pci
 from tests.beds.tree import make_fake_tree, parse_txtar
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -36,7 +38,10 @@ def rule_of(example: Path) -> str:
 
 def tree_of(example: Path, directory: Path) -> Host:
     """The example as a tree; what a text file cannot hold is put in here."""
-    files = parse_txtar(example.read_bytes().decode())
+    files = parse_txtar(example.read_bytes().decode().replace("@NUL@", "\0"))
+    files = {**pci.plant(str(files.pop("pci", ""))), **files} if "pci" in files else files
+    files = {**boot.plant(str(files.pop("boot", ""))), **files} if "boot" in files else files
+    older = str(files.pop("older", "")).split()
     config = files.get(CONFIG)
     if example.name == "config-too-large.failing.txtar":
         files[CONFIG] = "description: " + "x" * (1 << 20)
@@ -48,12 +53,18 @@ def tree_of(example: Path, directory: Path) -> Host:
     if isinstance(first_look, str) and isinstance(config, str):
         parsed = guestconfig.parse(config.encode())
         files["etc/pve/pvehooks/first-look.json"] = first_look.replace("FINGERPRINT", firstlook.fingerprint(parsed))
-    return Host(str(make_fake_tree(directory, files)))
+    host = Host(str(make_fake_tree(directory, files)))
+    for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
+        Path(host.root, name).chmod(0o755)
+    for name in older:
+        os.utime(Path(host.root, name), (1_700_000_000, 1_700_000_000))
+    return host
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
     around = guests.surroundings(host, "pve1", firstlook.read(host))
-    return catalogue.look(guests.read(host, "pve1", 100, around), hardware.gather(host, "pve1"))
+    node = hardware.gather(host, "pve1")
+    return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node))
 
 
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
@@ -96,7 +107,7 @@ def _node_facts(look: Callable[..., object]) -> Iterator[str]:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
             yield part.attr
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-            called = getattr(module, part.func.id, None)
+            called = inspect.unwrap(getattr(module, part.func.id, len))
             if inspect.isfunction(called) and "node" in inspect.signature(called).parameters:
                 yield from _node_facts(called)
 

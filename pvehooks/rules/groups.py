@@ -1,0 +1,315 @@
+"""IOMMU groups: what else a start would take from the host, from containers and from other guests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.rules.passthrough import (
+    Taking,
+    company,
+    functions,
+    having,
+    named,
+    on_host_driver,
+    others,
+    passes_through,
+    takings,
+    uses,
+    weighty,
+)
+from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.values import Finding, Guest, Iommu, Node, PciDevice, Severity, Unread
+
+BOOK = RuleBook(concerned=passes_through)
+# Base classes, and classes, of devices that work for somebody (pci.ids): storage, network, display, sound, wireless,
+# processing accelerators; USB controllers, SD host controllers.
+_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
+_WORKING = frozenset({0x0C03, 0x0805})
+APART = (
+    "Give the device an IOMMU group of its own (another slot, ACS in the firmware setup), or take it from the guest:"
+    " qm set {vmid} --delete OPTION"
+)
+
+
+def _apart(taking: Taking) -> str:
+    return APART.replace("OPTION", taking.entry.option)
+
+
+@BOOK.rule(
+    "iommu-off",
+    Severity.BLOCK,
+    "Switch it on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
+    needs=("iommu",),
+)
+def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest has passed-through PCI devices, but the node has no IOMMU groups: the start would fail.
+
+    Either the firmware has VT-d or AMD-Vi switched off, or the kernel was told to leave it off, or the hardware has none. The
+    ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing.
+    Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups; qemu-server, PCI.pm (prepare_pci_device).
+    """
+    if isinstance(node.iommu, Unread):
+        yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
+    elif not node.iommu.active:
+        options = ", ".join(entry.option for entry in guest.hostpci)
+        yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
+
+
+@BOOK.rule(
+    "group-in-use-by-host",
+    Severity.BLOCK,
+    "Free it, or take it from the guest: qm set {vmid} --delete OPTION",
+    needs=("iommu", "pci", "holders", "uses"),
+)
+def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A start would take a device from the host that the host is using: a disk, a network card, a controller.
+
+    Proxmox VE unbinds every device of the IOMMU group from its host driver when the guest starts, except bridges, without a
+    look at what it is. The kernel lets it: a disk with a mounted file system goes as silently as any other. What counts is
+    use, not labels: mounted file systems, swap, imported pools, active volumes and arrays, bridge ports, addresses, open
+    device nodes.
+    Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
+    """
+    if _working(node) is None:
+        return
+    for taking in takings(guest, node):
+        for device in taking.whole:
+            held = [use for use in weighty(device, guest, node) if not use.vmid]
+            if held:
+                message = f"{taking.entry.option} would take {device.label} from the host, which {held[0].sentence}"
+                remedy = held[0].remedy or f"Free it, or take it from the guest: qm set {guest.vmid} --delete {taking.entry.option}"
+                yield Finding(device.address, message, remedy)
+            yield from _unknown(device, guest, node)
+    for taking, device, member in company(guest, node):
+        held = [use for use in weighty(member, guest, node) if not use.vmid]
+        if held:
+            message = (
+                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which"
+                f" {held[0].sentence}: the start would take it from the host"
+            )
+            yield Finding(member.address, message, held[0].remedy or _apart(taking))
+        yield from _unknown(member, guest, node)
+
+
+def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
+    """Where nothing speaks against taking a device that the host works, but not all could be looked at."""
+    if on_host_driver(device) and not weighty(device, guest, node) and (unread := uses(device, node).unread):
+        yield not_examined(device.address, f"whether {device.label} is in use is unknown: {'; '.join(unread)}")
+
+
+@BOOK.rule(
+    "group-in-use-by-guest",
+    Severity.BLOCK,
+    "Stop the other guest, or give the devices IOMMU groups of their own",
+    needs=("iommu", "pci", "holders", "uses"),
+)
+def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A running guest or container uses another device of the same IOMMU group, which a start would take as well.
+
+    A group can be given to one guest at a time. Virtual functions usually have groups of their own, and mediated devices do
+    not take the group.
+    Source: the kernel's Documentation/driver-api/vfio.rst.
+    """
+    for taking, device, member in company(guest, node):
+        using = [(holder.vmid, having(holder)) for holder in others(member.address, guest, node)]
+        using = using or [(use.vmid, use.sentence) for use in weighty(member, guest, node) if use.vmid]
+        if using:
+            vmid, sentence = using[0]
+            message = (
+                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which {sentence}:"
+                " the start would take it away"
+            )
+            yield Finding(member.address, message, f"Stop {vmid} first, or give the devices IOMMU groups of their own")
+
+
+@BOOK.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
+def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A running guest or container already uses the device.
+
+    Of the alternatives of a mapping the first free one is taken; this is said only when none is free. Mediated devices of one
+    card do not exclude each other.
+    Source: qemu-server, PCI.pm (choose_hostpci_devices, reserve_pci_usage).
+    """
+    for taking in takings(guest, node):
+        for device in taking.devices:
+            holders = [each for each in others(device.address, guest, node) if not (each.mdev and taking.entry.mdev)]
+            using = [(each.vmid, f"{having(each)}, which is running") for each in holders]
+            if taking.entry.taken_whole:
+                using = using or [(use.vmid, use.sentence) for use in weighty(device, guest, node) if use.vmid]
+            if using:
+                vmid, sentence = using[0]
+                message = f"{taking.entry.option} would take {device.label}, which {sentence}"
+                yield Finding(device.address, message, f"Stop {vmid} first: qm shutdown {vmid} (a container: pct shutdown {vmid})")
+
+
+@BOOK.rule(
+    "pf-vfs-in-use",
+    Severity.BLOCK,
+    "Give the guest a virtual function instead, or free those in use",
+    needs=("holders", "pci", "uses"),
+)
+def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Taking a physical function (PF) would remove its virtual functions (VFs), some of which are in use.
+
+    VFs vanish when the driver of their PF goes, from the host and from other guests. An address without a function number
+    covers the PF and those VFs that share its slot: PVE takes the PF, its VFs vanish, and the start dies half way.
+    Source: the kernel's Documentation/PCI/pci-iov-howto.rst.
+    """
+    own = named(guest, node)
+    for taking in takings(guest, node):
+        for device in taking.whole:
+            lost = [address for address in device.virtfns if address in own]
+            if lost:
+                message = (
+                    f"{taking.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
+                    " the start would die half way"
+                )
+                remedy = f"Name the function: qm set {guest.vmid} --{taking.entry.option} {lost[0]}"
+                yield Finding(device.address, message, remedy)
+                continue
+            for address in device.virtfns:
+                by = _user_of(address, guest, node)
+                if by:
+                    yield Finding(
+                        device.address, f"{taking.entry.option} would take {device.label} and with it remove its VF {address}, which {by}"
+                    )
+                    break
+
+
+@BOOK.rule(
+    "device-would-be-missed",
+    Severity.WARNING,
+    "None needed if the node can do without it while the guest runs",
+    needs=("holders", "iommu", "pci", "uses"),
+)
+def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A start would take something from the host that nobody uses at this moment, but that somebody will look for.
+
+    The card that shows the node's console, its last keyboard, a TPM. The node runs on without it, but cannot be
+    served at its own screen.
+    """
+    if _working(node) is None:
+        return
+    taken = [(taking, device) for taking in takings(guest, node) for device in taking.whole]
+    taken += [(taking, member) for taking, _, member in company(guest, node)]
+    for taking, device in taken:
+        for use in uses(device, node).found if on_host_driver(device) else ():
+            if use.remark and use.vmid != guest.vmid:
+                yield Finding(device.address, f"{taking.entry.option} would take {device.label} from the host, which {use.sentence}")
+
+
+def _user_of(address: str, guest: Guest, node: Node) -> str:
+    """Who uses the VF, as the end of a sentence; '' for nobody."""
+    holders = others(address, guest, node)
+    if holders:
+        return having(holders[0])
+    return next((use.sentence for device in functions(address, node) for use in weighty(device, guest, node)), "")
+
+
+def _idle_company(guest: Guest, node: Node) -> Iterator[tuple[Taking, PciDevice, PciDevice]]:
+    """Members on a host driver that nobody uses, nobody named, and that were not taken along at the last accepted start."""
+    accepted = guest.accepted
+    for taking, device, member in company(guest, node):
+        if not on_host_driver(member) or others(member.address, guest, node) or weighty(member, guest, node):
+            continue
+        if accepted is not None and member.address in accepted.members and not _other_than_accepted(member, guest):
+            continue
+        yield taking, device, member
+
+
+def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:
+    known = guest.accepted.devices.get(member.address) if guest.accepted else None
+    return known is not None and (known.vendor, known.device) != (member.vendor, member.device)
+
+
+def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
+    """Whether it is a working device of a kind that people miss, and no other function of a card that the guest gets."""
+    if member.slot in {device.slot for device in named(guest, node).values()}:
+        return False
+    return member.class_code >> 16 in _WORKING_BASES or member.class_code >> 8 in _WORKING
+
+
+@BOOK.rule(
+    "group-not-clean",
+    Severity.BLOCK,
+    "If that is all right: pvehooks trust {vmid}. If not, give the device an IOMMU group of its own",
+    needs=("iommu", "pci", "holders", "uses"),
+)
+def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A start would take another device along that works for the host, is idle now, and that nobody named.
+
+    It shares the IOMMU group of a device that the guest names, is another physical device, and is on a host driver: storage,
+    network, display, sound, USB, an accelerator. Nothing is lost at this moment, but the host will miss it later. Members
+    that were there at the guest's last accepted start, or while it ran when pvehooks came, are accepted.
+    Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
+    """
+    for taking, device, member in _idle_company(guest, node):
+        if _works_for_somebody(member, guest, node):
+            message = (
+                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label} on driver {member.driver},"
+                " which nobody named: the start would take it from the host as well"
+            )
+            yield Finding(member.address, message)
+
+
+@BOOK.rule(
+    "group-takes-plumbing",
+    Severity.WARNING,
+    "None needed if the node does not miss it; accept it: pvehooks trust {vmid}",
+    needs=("iommu", "pci", "holders", "uses"),
+)
+def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A start takes along a device of the board, or another function of the same card, that nobody named.
+
+    SMBus, SPI and memory controllers, signal processors and the like leave their host driver with the group: sensors and
+    firmware updates may stop working until the node restarts.
+    Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
+    """
+    for taking, device, member in _idle_company(guest, node):
+        if not _works_for_somebody(member, guest, node):
+            message = (
+                f"{taking.entry.option} ({device.address}) takes {member.label} along from driver {member.driver}:"
+                f" it is in the same IOMMU group {device.group}"
+            )
+            yield Finding(member.address, message)
+
+
+@BOOK.rule(
+    "acs-override-active",
+    Severity.WARNING,
+    "Do not run guests that you do not trust; without it: take pcie_acs_override off the kernel command line",
+    needs=("iommu",),
+)
+def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The isolation of the guest's devices rests on pcie_acs_override, which splits IOMMU groups that the hardware does not.
+
+    Devices may still reach each other, and so may a guest reach the memory of the host or of another guest through them.
+    Source: the administrator's manual, "PCI(e) Passthrough".
+    """
+    iommu = _working(node)
+    if iommu is not None and iommu.acs_override:
+        yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
+
+
+@BOOK.rule(
+    "interrupts-unsafe",
+    Severity.WARNING,
+    "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
+    needs=("iommu",),
+)
+def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A guest could send interrupts that the host takes for its own: there is no interrupt remapping, or vfio was told to do without.
+
+    Without remapping vfio refuses devices unless allow_unsafe_interrupts is set.
+    Source: the administrator's manual, "PCI(e) Passthrough"; the kernel's vfio_iommu_type1 module.
+    """
+    iommu = _working(node)
+    if iommu is not None and iommu.remaps_interrupts is False:
+        consequence = "" if iommu.unsafe_allowed else ", and vfio refuses devices without it"
+        yield Finding("iommu", f"{node.name} has no interrupt remapping: the guest can inject interrupts into the host{consequence}")
+    elif iommu is not None and iommu.unsafe_allowed and iommu.remaps_interrupts is None:
+        yield Finding("iommu", "vfio_iommu_type1 has allow_unsafe_interrupts=1: the guest can inject interrupts into the host")
+
+
+def _working(node: Node) -> Iommu | None:
+    return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu

@@ -1,0 +1,187 @@
+"""The node's firmware, CPU and IOMMU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pvehooks.rules.host.commandline import add, remove, values_of
+from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.values import Finding, Node, Severity, Unread
+from pvehooks.values.boot import Kernels
+
+BOOK = NodeRuleBook()
+_INTEL, _AMD = "GenuineIntel", ("AuthenticAMD", "HygonGenuine")
+
+
+@BOOK.rule(
+    "kvm-unavailable",
+    Severity.WARNING,
+    "Switch VT-x or SVM on in the firmware setup, and restart the node",
+    needs=("cpu_flags", "firmware"),
+)
+def kvm_unavailable(node: Node) -> Iterator[Finding]:
+    """The CPU does not offer hardware virtualization, without which no guest starts with KVM.
+
+    Source: the kernel's /proc/cpuinfo (vmx, svm); the administrator's manual, "System Requirements".
+    """
+    if isinstance(node.cpu_flags, Unread) or isinstance(node.firmware, Unread):
+        return
+    if node.firmware.cpu in (_INTEL, *_AMD) and not {"vmx", "svm"} & node.cpu_flags:
+        name = "VT-x" if node.firmware.cpu == _INTEL else "SVM"
+        yield Finding("cpu", f"{node.name}'s CPU does not show {name}: it is switched off in the firmware setup, and no guest can use KVM")
+
+
+@BOOK.rule(
+    "iommu-inactive",
+    Severity.WARNING,
+    "Switch VT-d or AMD-Vi on in the firmware setup, or the IOMMU on the kernel command line, and restart the node",
+    needs=("iommu", "firmware", "kernels", "command_lines", "loader"),
+)
+def iommu_inactive(node: Node) -> Iterator[Finding]:
+    """The node has no working IOMMU: no PCI device can be passed through, and the web interface offers none.
+
+    VT-d or AMD-Vi has to be on in the firmware setup and in the kernel. Kernels that are built with
+    CONFIG_INTEL_IOMMU_DEFAULT_ON, as Proxmox VE's from 6.8 on, need no argument; older ones need intel_iommu=on. AMD needs none.
+    That the firmware has the ACPI table (DMAR, IVRS) and that the kernel's log has lines about it proves nothing.
+    Source: the kernel's admin-guide/kernel-parameters; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.iommu, Unread):
+        yield not_examined("IOMMU", f"whether there is an IOMMU is unknown: {node.iommu.why}")
+        return
+    if node.iommu.active:
+        return
+    off = _switched_off(node)
+    why, remedy = node.iommu.why, ""
+    if off:
+        remedy = remove(off, node)
+    elif needs_switching_on(node):
+        why, remedy = "the running kernel needs intel_iommu=on, which is not on its command line", add("intel_iommu=on", node)
+    elif _table_is_there(node):
+        why = f"the firmware has the {_table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
+        remedy = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
+    elif "firmware" in why:
+        remedy = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
+    yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
+
+
+def _switched_off(node: Node) -> str:
+    if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
+        return ""
+    for name in ("iommu", "intel_iommu", "amd_iommu"):
+        last = [value for value in values_of(node.command_lines.running, name) if value in ("on", "off", "force")][-1:]
+        if last == ["off"]:
+            return f"{name}=off"
+    return ""
+
+
+def needs_switching_on(node: Node) -> bool:
+    """Whether the running kernel leaves VT-d off unless it is told otherwise, and was not told; its build is asked first, then its release."""
+    if isinstance(node.firmware, Unread) or node.firmware.cpu != _INTEL or not _table_is_there(node):
+        return False
+    if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) or isinstance(node.kernels, Unread):
+        return False
+    return not default_on(node.kernels) and "on" not in values_of(node.command_lines.running, "intel_iommu")
+
+
+def default_on(kernels: Kernels) -> bool:
+    """Whether a kernel switches VT-d on by itself."""
+    if kernels.built_with is not None:
+        return "CONFIG_INTEL_IOMMU_DEFAULT_ON" in kernels.built_with
+    return kernels.running.endswith("-pve") and release(kernels.running) >= (6, 8)
+
+
+def release(version: str) -> tuple[int, int]:
+    """Major and minor number of a kernel's release, (0, 0) for what is none."""
+    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", version)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _table(node: Node) -> str:
+    return "" if isinstance(node.firmware, Unread) else "DMAR" if node.firmware.cpu == _INTEL else "IVRS"
+
+
+def _table_is_there(node: Node) -> bool:
+    return not isinstance(node.firmware, Unread) and node.firmware.tables is not None and _table(node) in node.firmware.tables
+
+
+@BOOK.rule(
+    "iommu-translates-host",
+    Severity.INFO,
+    "If the host's own devices are slower than they should be, add iommu=pt to the kernel command line",
+    needs=("firmware", "loader"),
+)
+def iommu_translates_host(node: Node) -> Iterator[Finding]:
+    """The IOMMU also translates what the host's own devices do, which costs some of them speed; with iommu=pt it does not.
+
+    It makes no difference to devices that are passed through, and protects the host from its own devices. Many guides
+    have iommu=pt without saying so.
+    Source: the kernel's admin-guide/kernel-parameters (iommu.passthrough), ABI/testing/sysfs-kernel-iommu_groups (type).
+    """
+    if isinstance(node.firmware, Unread):
+        return
+    translated = sorted(kind for kind in node.firmware.translation if kind.startswith("DMA"))
+    if translated:
+        message = f"the host's own devices are translated as well ({translated[0]}), because iommu=pt is not in force"
+        yield Finding("iommu=pt", message, f"Only if they are slower than they should be: {add('iommu=pt', node)}")
+
+
+@BOOK.rule(
+    "interrupt-remapping-off",
+    Severity.WARNING,
+    "Switch x2APIC or interrupt remapping on in the firmware setup, take intremap=off off the kernel command line",
+    needs=("iommu",),
+)
+def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
+    """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless it is told to take the risk.
+
+    A guest could then send any interrupt to the host. allow_unsafe_interrupts takes that risk.
+    Source: the kernel's drivers/vfio/vfio_iommu_type1.c; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.iommu, Unread) or not node.iommu.active or node.iommu.remaps_interrupts is not False:
+        return
+    what = "devices are passed through all the same, at a risk" if node.iommu.unsafe_allowed else "vfio refuses to pass devices through"
+    yield Finding("interrupt remapping", f"interrupts are not remapped: {what}")
+
+
+@BOOK.rule(
+    "advice-void",
+    Severity.INFO,
+    "Take it out: it does nothing, or nothing good",
+    needs=("command_lines", "firmware", "iommu", "kernels", "loader", "modules"),
+)
+def advice_void(node: Node) -> Iterator[Finding]:
+    """Something that a guide recommends is in force here and does nothing any more.
+
+    vfio_virqfd is part of vfio since kernel 6.2. amd_iommu=on was never a value that the kernel knows: AMD-Vi is on by itself.
+    allow_unsafe_interrupts opens a hole for nothing where interrupts are remapped.
+    Source: the kernel's admin-guide/kernel-parameters, drivers/vfio; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if not isinstance(node.modules, Unread) and not isinstance(node.kernels, Unread) and release(node.kernels.running) >= (6, 2):
+        for name, file in node.modules.listed:
+            if name == "vfio_virqfd":
+                yield Finding(file, f"{file} wants vfio_virqfd, which is part of vfio since kernel 6.2", f"Take the line out of {file}")
+    if not isinstance(node.command_lines, Unread) and not isinstance(node.command_lines.running, Unread):
+        running = node.command_lines.running
+        if "on" in values_of(running, "amd_iommu"):
+            yield Finding("amd_iommu=on", "the kernel knows no amd_iommu=on: AMD-Vi is on by itself", remove("amd_iommu=on", node))
+        if not isinstance(node.firmware, Unread) and node.firmware.cpu in _AMD and "on" in values_of(running, "intel_iommu"):
+            yield Finding("intel_iommu=on", "intel_iommu=on does nothing with a CPU of AMD", remove("intel_iommu=on", node))
+    if not isinstance(node.iommu, Unread) and node.iommu.unsafe_allowed and node.iommu.remaps_interrupts:
+        message = "vfio_iommu_type1 allows unsafe interrupts although they are remapped here: it is not needed, and it is a hole"
+        yield Finding(
+            "allow_unsafe_interrupts", message, "Take allow_unsafe_interrupts out of /etc/modprobe.d, then: update-initramfs -u -k all"
+        )
+
+
+@BOOK.rule("microcode-missing", Severity.INFO, "Install it: apt install intel-microcode, or amd64-microcode", needs=("firmware",))
+def microcode_missing(node: Node) -> Iterator[Finding]:
+    """The package with the CPU's microcode is not installed, so the node depends on its firmware for fixes of the CPU's faults.
+
+    Source: the administrator's manual, "Firmware Updates" (it is in Debian's non-free-firmware).
+    """
+    if isinstance(node.firmware, Unread) or not node.firmware.microcode or node.firmware.microcode_there:
+        return
+    package = node.firmware.microcode
+    message = f"{package} is not installed: fixes of the CPU's faults come with the firmware only"
+    yield Finding("microcode", message, f"Enable non-free-firmware in apt's sources, then: apt install {package}")

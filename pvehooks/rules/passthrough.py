@@ -1,0 +1,114 @@
+"""What the rules on passed-through devices share: which devices a guest would take, and who else is concerned. No rules here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
+
+# Drivers under which a device may stay in a group that is passed through (the kernel's Documentation/driver-api/vfio.rst).
+_HARMLESS_DRIVERS = ("", "pci-stub", "pcieport", "vfio-pci")
+
+
+class Taking(NamedTuple):
+    """A hostpciN, and the devices that PVE would give the guest for it, all functions spelt out."""
+
+    entry: HostPci
+    devices: tuple[PciDevice, ...]
+
+    @property
+    def whole(self) -> tuple[PciDevice, ...]:
+        """The devices that would be bound to vfio-pci, and with each its IOMMU group."""
+        return self.devices if self.entry.taken_whole else ()
+
+
+def passes_through(guest: Guest) -> bool:
+    """Whether the guest has passed-through PCI devices that a start would take; a template never starts with them."""
+    return guest.passes_through
+
+
+def bus(node: Node) -> Mapping[str, PciDevice]:
+    """The node's PCI devices; none where they cannot be read (hostpci-device-missing says so)."""
+    return {} if isinstance(node.pci, Unread) else node.pci
+
+
+def functions(address: str, node: Node) -> list[PciDevice]:
+    """The devices that an address of a config stands for: one, or all functions of a slot."""
+    devices = bus(node)
+    if "." in address:
+        return [devices[address]] if address in devices else []
+    return [device for name, device in devices.items() if name.startswith(f"{address}.")]
+
+
+def others(address: str, guest: Guest, node: Node) -> list[Holder]:
+    """The other running guests that hold the device."""
+    if isinstance(node.holders, Unread):
+        return []
+    return [holder for holder in node.holders.get(address, ()) if holder.vmid != guest.vmid]
+
+
+def having(holder: Holder) -> str:
+    """How the holder has the device, as the end of a sentence."""
+    if holder.how == "reserved":
+        return f"is reserved for {holder.label}"
+    return f"is {'in the args' if holder.how == 'args' else holder.how} of {holder.label}"
+
+
+@lru_cache(maxsize=1)
+def takings(guest: Guest, node: Node) -> tuple[Taking, ...]:
+    """What PVE would take: of alternatives the first that is there and free, else the first (PCI.pm, choose_hostpci_devices)."""
+    used: set[str] = set()
+    found = []
+    for entry in guest.hostpci:
+        if isinstance(entry.choices, Unread) or not entry.choices:
+            continue
+        choices = [tuple(device for address in choice for device in functions(address, node)) for choice in entry.choices]
+        free = (
+            devices
+            for devices in choices
+            if devices and not any(each.address in used or others(each.address, guest, node) for each in devices)
+        )
+        chosen = choices[0] if len(choices) == 1 else next(free, choices[0])
+        used.update(device.address for device in chosen)
+        found.append(Taking(entry, chosen))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def named(guest: Guest, node: Node) -> Mapping[str, PciDevice]:
+    """The devices that the guest itself would get, by address."""
+    return {device.address: device for taking in takings(guest, node) for device in taking.devices}
+
+
+@lru_cache(maxsize=1)
+def company(guest: Guest, node: Node) -> tuple[tuple[Taking, PciDevice, PciDevice], ...]:
+    """(hostpciN, its device, a member of that device's group that is not the guest's and no bridge), each member once."""
+    found: list[tuple[Taking, PciDevice, PciDevice]] = []
+    if isinstance(node.iommu, Unread) or not node.iommu.active:
+        return ()
+    devices = bus(node)
+    seen = set(named(guest, node))
+    for taking in takings(guest, node):
+        for device in taking.whole:
+            for address in device.members:
+                if address in seen or address not in devices or devices[address].bridge:
+                    continue
+                seen.add(address)
+                found.append((taking, device, devices[address]))
+    return tuple(found)
+
+
+def on_host_driver(device: PciDevice) -> bool:
+    """Whether a driver of the host works the device, so that taking it is felt."""
+    return device.driver not in _HARMLESS_DRIVERS and not device.vfio
+
+
+def uses(device: PciDevice, node: Node) -> Uses:
+    """What host, containers and guests do with the device."""
+    return Uses(unread=(node.uses.why,)) if isinstance(node.uses, Unread) else node.uses.of(device)
+
+
+def weighty(device: PciDevice, guest: Guest, node: Node) -> list[Use]:
+    """The uses that count against giving the device to the guest."""
+    return [use for use in uses(device, node).found if not use.remark and use.vmid != guest.vmid]
