@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from pvehooks.values import Asked, Cure, Finding, Guest, Hold, Injection, Judged, NamedTuple, Severity, Verdict
 
-from pvehooks import settings as settings_module
-from pvehooks.errors import SettingsError
-from pvehooks.host import Host
-from pvehooks.rules import catalogue
-from pvehooks.settings import RngSettings, Settings
-from pvehooks.values import Asked, Cure, Finding, Guest, Hold, Injection, Judged, Severity, Verdict
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from pvehooks.host import Host
+    from pvehooks.settings import GuardSettings, RngSettings, Settings
+    from pvehooks.settings_compiled import StartSettings
+
+_GUARD = (Cure.GUARD, Cure.GUARD_HELD)
+RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASKED)
+
+
+class AtStart(NamedTuple):
+    """What becomes of a start: the findings that refuse it, those that are shown, those that are ignored and why.
+
+    `unexamined` are those of rules that refuse starts, where a needed fact could not be read; `due` those that binding cures.
+    """
+
+    refusing: tuple[Finding, ...]
+    warning: tuple[Finding, ...]
+    ignored: tuple[Judged, ...]
+    unexamined: tuple[Finding, ...]
+    due: tuple[Finding, ...]
 
 
 def load_settings(host: Host) -> Settings:
     """The settings in force, with the rule ids in them checked; raises SettingsError."""
-    loaded = settings_module.load(host)
+    from pvehooks import settings
+    from pvehooks.errors import SettingsError
+    from pvehooks.rules import catalogue
+
+    loaded = settings.load(host)
     unknown = loaded.unknown_rules(catalogue.RULES)
     if unknown:
         raise SettingsError(unknown, "All rules: pvehooks rules")
@@ -28,12 +49,14 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
         return Verdict(guest, False, (), Injection(False, None, ""))
     rng = settings.rng(guest.vmid)
     ignored = settings.ignored(guest.vmid)
-    judged = [_judged(finding, ignored, settings.severities, rng) for finding in findings]
+    guard = settings.guard(guest.vmid)
+    judged = [_judged(weighed(finding, settings.severities, guard.unbound), ignored, rng, guard) for finding in findings]
     judged = _with_one_remedy(judged)
     injection = _injection(judged, rng, asked)
     shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
-    return Verdict(guest, blocked, shown, injection)
+    attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
+    return Verdict(guest, blocked, shown, injection, attach)
 
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
@@ -41,18 +64,44 @@ def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
     first = next((item.finding for item in judged if item.finding.hold is Hold.NEVER), None)
     if first is None:
         return judged
-    return [
-        item._replace(finding=item.finding._replace(remedy=first.remedy)) if item.finding.cure is not Cure.NONE else item for item in judged
-    ]
+    return [item._replace(finding=item.finding._replace(remedy=first.remedy)) if item.finding.cure in RNG0 else item for item in judged]
 
 
-def _judged(finding: Finding, ignored: Mapping[str, str], severities: Mapping[str, str], rng: RngSettings) -> Judged:
+def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Finding:
+    """The finding with the severity that the settings give it: [rules], and [guard] unbound for what the guard may bind."""
+    if finding.cure is Cure.BIND:
+        if unbound == "bind":
+            return finding._replace(severity=Severity.INFO)
+        finding = finding._replace(severity=Severity.BLOCK if unbound == "block" else Severity.WARNING)
     if finding.examined and finding.rule in severities:
-        finding = finding._replace(severity=Severity(severities[finding.rule]))
+        return finding._replace(severity=Severity(severities[finding.rule]))
+    return finding
+
+
+def _judged(finding: Finding, ignored: Mapping[str, str], rng: RngSettings, guard: GuardSettings) -> Judged:
     reason = ignored.get(finding.rule, "")
-    if not reason and rng.mode == "off" and (finding.cure is not Cure.NONE or finding.hold is not Hold.NONE):
+    if not reason and rng.mode == "off" and (finding.cure in RNG0 or finding.hold is not Hold.NONE):
         reason = "[rng] mode = off"
+    if not reason and finding.cure in _GUARD and "off" in (guard.attach, guard.mode):
+        reason = f"[guard] {'attach' if guard.attach == 'off' else 'mode'} = off"
     return Judged(finding, reason)
+
+
+def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> AtStart:
+    """What becomes of a start with these findings; `blocking` are the ids of the rules whose own severity refuses it."""
+    found = [weighed(finding, settings.severities, settings.guard.unbound) for finding in findings]
+    counted = [finding for finding in found if finding.rule not in settings.ignored]
+
+    def blocks(finding: Finding) -> bool:
+        return settings.severities.get(finding.rule, "block" if finding.rule in blocking else "") == "block"
+
+    return AtStart(
+        refusing=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.BLOCK),
+        warning=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.WARNING),
+        unexamined=tuple(finding for finding in counted if not finding.examined and blocks(finding)),
+        ignored=tuple(Judged(each, settings.ignored[each.rule]) for each in found if each.rule in settings.ignored),
+        due=tuple(finding for finding in counted if finding.cure is Cure.BIND and finding.severity is Severity.INFO),
+    )
 
 
 def wants_rng0(finding: Finding, rng: RngSettings) -> bool:
@@ -72,7 +121,7 @@ def _matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
 
 
 def _injection(judged: Iterable[Judged], rng: RngSettings, asked: Asked) -> Injection:
-    cured = [item for item in judged if item.finding.cure is not Cure.NONE]
+    cured = [item for item in judged if item.finding.cure in RNG0]
     wanted = [item for item in cured if asked is Asked.BY_NAME or wants_rng0(item.finding, rng)]
     if not wanted:
         return Injection(False, None, "")

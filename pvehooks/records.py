@@ -10,14 +10,19 @@ import json
 import os
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
 
 from pvehooks.errors import NodeError
+from pvehooks.values import Accepted, Allowance, Attachment, KnownDevice
+from pvehooks.values.base import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from typing import TypeVar
 
     from pvehooks.host import Host, Lock
+
+    Part = TypeVar("Part")
 
 PVE = "/etc/pve"
 DIRECTORY = f"{PVE}/pvehooks/guests"
@@ -28,7 +33,7 @@ MAX_NUMBER = 1 << 37
 
 _MAX_BYTES = 1 << 16
 _LOCK_WAIT = 5.0
-_NAME = re.compile(r"([1-9][0-9]{2,8})\.json")
+_NAME = r"([1-9][0-9]{2,8})\.json"
 _STATES = ("writing", "done")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # What a stopped, killed or starting pmxcfs makes of an access.
@@ -68,13 +73,31 @@ class RngRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A guest's record. `broken` says in words why a file that is there could not be used; it then remembers nothing."""
+    """A guest's record. `broken` says in words what of a file that is there could not be used; that is then not remembered.
+
+    `more` are keys of a newer version.
+    """
 
     identity: Identity
     rng0: RngRecord | None = None
     version: int = VERSION
     more: Mapping[str, object] = _NOTHING
     broken: str = ""
+    accepted: Accepted | None = None
+    allowance: Allowance | None = None
+    attachment: Attachment | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left that is worth a file."""
+        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.more)
+
+
+class Keep:
+    """The part of a record that an update leaves as it is."""
+
+
+KEEP = Keep()
 
 
 class _Broken(Exception):
@@ -103,6 +126,8 @@ def read(host: Host, vmid: int, identity: Identity) -> Record | None:
         record = _parsed(content)
     except _Broken as broken:
         return Record(identity, broken=f"{path(vmid)} {broken}")
+    if record.broken:
+        record = record._replace(broken=f"{path(vmid)} {record.broken}")
     return record if record.identity.same_guest(identity) else None
 
 
@@ -116,17 +141,49 @@ def set_rng0(host: Host, vmid: int, identity: Identity, rng0: RngRecord | None) 
 
     Holds the guest's lock meanwhile. Whether something was written. Raises RecordsUnavailable.
     """
+
+    def change(record: Record) -> Record:
+        new = rng0
+        if new is not None and record.rng0 is not None and record.rng0.value == new.value:
+            new = new._replace(more={**record.rng0.more, **new.more})
+        return record._replace(rng0=new)
+
+    return _changed(host, vmid, identity, change, _LOCK_WAIT)
+
+
+def update(
+    host: Host,
+    vmid: int,
+    identity: Identity,
+    *,
+    accepted: Accepted | Keep | None = KEEP,
+    allowance: Allowance | Keep | None = KEEP,
+    attachment: Attachment | Keep | None = KEEP,
+    wait: float = _LOCK_WAIT,
+) -> bool:
+    """Notes what is given in the guest's record (None takes it out) and keeps the rest; a record without anything left goes.
+
+    Holds the guest's lock meanwhile, waited for at most `wait` seconds. Whether something was written. Raises RecordsUnavailable.
+    """
+
+    def change(record: Record) -> Record:
+        return record._replace(
+            accepted=record.accepted if isinstance(accepted, Keep) else accepted,
+            allowance=record.allowance if isinstance(allowance, Keep) else allowance,
+            attachment=record.attachment if isinstance(attachment, Keep) else attachment,
+        )
+
+    return _changed(host, vmid, identity, change, wait)
+
+
+def _changed(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float) -> bool:
     try:
-        with lock(host, vmid, _LOCK_WAIT):
+        with lock(host, vmid, wait):
             record = read(host, vmid, identity)
-            if rng0 is None and record is None:
-                return False
-            kept = Record(identity) if record is None else record._replace(identity=identity)
-            if rng0 is None and not kept.more:
-                return forget(host, vmid)
-            if rng0 is not None and kept.rng0 is not None and kept.rng0.value == rng0.value:
-                rng0 = rng0._replace(more={**kept.rng0.more, **rng0.more})
-            return write(host, vmid, kept._replace(rng0=rng0))
+            changed = change(Record(identity) if record is None else record._replace(identity=identity))
+            if changed.empty:
+                return record is not None and forget(host, vmid)
+            return write(host, vmid, changed)
     except BlockingIOError as error:
         raise RecordsUnavailable(f"another process holds the lock of VM {vmid}'s record") from error
     except OSError as error:
@@ -150,7 +207,7 @@ def known_vmids(host: Host) -> frozenset[int]:
         return frozenset()
     except OSError as error:
         raise _unavailable(DIRECTORY, error) from error
-    return frozenset(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+    return frozenset(int(match[1]) for name in names if (match := re.fullmatch(_NAME, name)))
 
 
 def forget_deleted(host: Host, existing: Collection[int]) -> tuple[int, ...]:
@@ -188,10 +245,31 @@ def _parsed(content: bytes) -> Record:
         raise _Broken("is empty" if not content.strip() else "is no JSON object")
     version = _number(document.pop("version", None), "version")
     identity = Identity(_optional_text(document, "uuid"), _optional_number(document, "ctime"))
-    rng0 = document.pop("rng0", None)
-    if rng0 is not None and not isinstance(rng0, dict):
-        raise _Broken("has an rng0 that is no JSON object")
-    return Record(identity, _rng0(rng0) if rng0 is not None else None, version, document)
+    troubles: list[str] = []
+    return Record(
+        identity,
+        _part(document, "rng0", _rng0, troubles),
+        version,
+        accepted=_part(document, "accepted", _accepted, troubles),
+        allowance=_part(document, "allowance", _allowance, troubles),
+        attachment=_part(document, "attachment", _attachment, troubles),
+        more=document,
+        broken="; ".join(troubles),
+    )
+
+
+def _part(document: dict[str, object], key: str, parse: Callable[[dict[str, object]], Part], troubles: list[str]) -> Part | None:
+    """A part of the record, taken out of the document; one that cannot be read does not lose the others."""
+    part = document.pop(key, None)
+    if part is None:
+        return None
+    try:
+        if isinstance(part, dict):
+            return parse(part)
+        raise _Broken("is no JSON object")
+    except _Broken as broken:
+        troubles.append(f"has an unusable part: {key} {broken}")
+        return None
 
 
 def _rng0(document: dict[str, object]) -> RngRecord:
@@ -201,13 +279,67 @@ def _rng0(document: dict[str, object]) -> RngRecord:
     return RngRecord(value, state, digest, _number(document.pop("when", None), "when"), node, document)
 
 
+def _accepted(document: dict[str, object]) -> Accepted:
+    hostpci = {option: _text(value, option) for option, value in _object(document.get("hostpci"), "hostpci").items()}
+    devices = {address: _device(_object(value, address)) for address, value in _object(document.get("devices"), "devices").items()}
+    members = document.get("members")
+    if not isinstance(members, list):
+        raise _Broken("has no usable 'members'")
+    return Accepted(hostpci, devices, frozenset(_text(member, "members") for member in members))
+
+
+def _device(document: dict[str, object]) -> KnownDevice:
+    vendor, _, device = _text(document.get("id", ""), "id").partition(":")
+    return KnownDevice(
+        _hex(vendor), _hex(device), _hex(_text(document.get("class", ""), "class")), _text(document.get("serial", ""), "serial")
+    )
+
+
+def _hex(digits: str) -> int:
+    """A number of a device, -1 for one that could not be read when it was noted."""
+    try:
+        return int(digits, 16) if digits else -1
+    except ValueError:
+        raise _Broken(f"has no number '{digits[:20]}'") from None
+
+
+def _allowance(document: dict[str, object]) -> Allowance:
+    return Allowance(_text(document.get("reason"), "reason"), _text(document.get("by"), "by"), _number(document.get("when"), "when"))
+
+
+def _attachment(document: dict[str, object]) -> Attachment:
+    return Attachment(_text(document.get("volid"), "volid"), _text(document.get("former"), "former"), _number(document.get("when"), "when"))
+
+
 def _content(record: Record) -> bytes:
     document: dict[str, object] = {**record.more, "version": record.version}
     document.update(uuid=record.identity.uuid, ctime=record.identity.ctime)
     if record.rng0 is not None:
         known = record.rng0._asdict()
         document["rng0"] = {**known.pop("more"), **known}
+    if record.accepted is not None:
+        devices = {address: _device_json(device) for address, device in record.accepted.devices.items()}
+        document["accepted"] = {"hostpci": dict(record.accepted.hostpci), "devices": devices, "members": sorted(record.accepted.members)}
+    if record.allowance is not None:
+        document["allowance"] = record.allowance._asdict()
+    if record.attachment is not None:
+        document["attachment"] = record.attachment._asdict()
     return json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
+def _device_json(device: KnownDevice) -> dict[str, str]:
+    written = {"serial": device.serial} if device.serial else {}
+    if device.vendor >= 0 and device.device >= 0:
+        written["id"] = f"{device.vendor:04x}:{device.device:04x}"
+    if device.class_code >= 0:
+        written["class"] = f"{device.class_code:06x}"
+    return written
+
+
+def _object(value: object, key: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _Broken(f"has no usable '{key}'")
+    return value
 
 
 def _text(value: object, key: str) -> str:

@@ -10,10 +10,10 @@ import errno
 import os
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pvehooks import settings_file
+from pvehooks import settings_compiled, settings_file
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
+from pvehooks.settings_compiled import GuardSettings, StartSettings
 from pvehooks.settings_file import Problem, header, printable, shown
 from pvehooks.settings_table import (
     CLUSTER_FILE,
@@ -26,9 +26,12 @@ from pvehooks.settings_table import (
     nearest,
     written,
 )
+from pvehooks.values.base import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from typing import Any
 
     from pvehooks.host import Host
     from pvehooks.settings_file import SectionPath
@@ -38,6 +41,7 @@ __all__ = [
     "CLUSTER_FILE",
     "NODE_FILE",
     "OPTIONS",
+    "GuardSettings",
     "Option",
     "Place",
     "RngSettings",
@@ -47,6 +51,7 @@ __all__ = [
     "SettingsUnreadable",
     "Value",
     "WatchSettings",
+    "compile_to",
     "conffile",
     "configspec",
     "load",
@@ -131,7 +136,7 @@ class Row(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The settings in effect. `files` are those that were read.
+    """The settings in effect. `files` are those that were read, `sources` their digests.
 
     `common` is by (section, option), `by_guest` the same for what [guest VMID] sections set; `rules` and `ignores` by rule id.
     """
@@ -142,12 +147,21 @@ class Settings(NamedTuple):
     ignores: Mapping[int, Mapping[str, Setting]]
     files: tuple[str, ...]
     general_rng: RngSettings
+    sources: Mapping[str, str]
 
     def rng(self, vmid: int | None = None) -> RngSettings:
         """[rng] as it holds for that guest, or in general."""
         if vmid not in self.by_guest:
             return self.general_rng
         return RngSettings._make(self._setting("rng", name, vmid).value for name in RngSettings._fields)
+
+    def guard(self, vmid: int | None = None) -> GuardSettings:
+        """[guard] as it holds for that guest, or in general."""
+        return GuardSettings._make(self._setting("guard", name, vmid).value for name in GuardSettings._fields)
+
+    def at_start(self, vmid: int | None = None) -> StartSettings:
+        """What the start of that guest is judged by, or that of any other."""
+        return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {})
 
     @property
     def watch(self) -> WatchSettings:
@@ -248,7 +262,8 @@ def load(host: Host) -> Settings:
     Raises SettingsError with all that is wrong, a line each; SettingsUnreadable where nothing is but that a file cannot be read.
     """
     whole = _Layer({key: Setting(option.default) for key, option in _FIXED.items() if option.default is not None}, {}, {}, {})
-    read, unread, problems = [], [], []
+    sources: dict[str, str] = {}
+    unread, problems = [], []
     for path in (CLUSTER_FILE, NODE_FILE):
         try:
             content = host.read(path, limit=settings_file.MAX_BYTES)
@@ -257,7 +272,7 @@ def load(host: Host) -> Settings:
         except OSError as error:
             unread.append(f"{path}: cannot be read: {_why(error)}")
             continue
-        read.append(path)
+        sources[path] = settings_compiled.digest(content)
         layer, found = _layer(path, content)
         problems.extend(_lines(path, found))
         whole.common.update(layer.common)
@@ -272,7 +287,14 @@ def load(host: Host) -> Settings:
     guests = {vmid: MappingProxyType(options) for vmid, options in whole.by_guest.items()}
     ignores = {vmid: MappingProxyType(ignored) for vmid, ignored in whole.ignores.items()}
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))
-    return Settings(*frozen, tuple(read), RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields))
+    general = RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields)
+    return Settings(*frozen, tuple(sources), general, MappingProxyType(sources))
+
+
+def compile_to(host: Host, settings: Settings) -> bool:
+    """Leaves these settings for the hookscript, which does without configobj; whether that changed anything. Raises OSError."""
+    guests = {vmid: settings.at_start(vmid) for vmid in settings.guests}
+    return settings_compiled.write(host, settings.sources, settings.at_start(), guests)
 
 
 def mark(host: Host) -> tuple[int, ...]:

@@ -6,10 +6,13 @@ Nothing here knows which options there are; settings.py does.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 # pmxcfs holds no larger file.
 MAX_BYTES = 1 << 20

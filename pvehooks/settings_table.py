@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from pvehooks.settings_compiled import CLUSTER_FILE, NODE_FILE
+from pvehooks.values.base import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CLUSTER_FILE = "/etc/pve/pvehooks/pvehooks.conf"
-NODE_FILE = "/etc/pvehooks/pvehooks.conf"
+__all__ = ["CLUSTER_FILE", "NODE_FILE", "OPTIONS", "Option", "Value", "conffile", "configspec", "nearest", "written"]
 
 Value = str | int | float | bool
 
@@ -124,6 +125,44 @@ OPTIONS: tuple[Option, ...] = (
         "writer",
         "option(auto, qm, file, default=auto)",
         "How an rng0 is written: by qm set, into the file under PVE's lock, or (auto) by qm on a node, else into the file.",
+    ),
+    Option(
+        "guard",
+        "mode",
+        "option(enforce, audit, off, default=enforce)",
+        "What happens at the start of a guest with passed-through devices that would take something from this node, or could not work: "
+        "it is refused, it is shown and goes on, or nothing is looked at.",
+        per_guest=True,
+    ),
+    Option(
+        "guard",
+        "unbound",
+        "option(bind, block, leave, default=bind)",
+        "What happens at a start to an idle passed-through device that is not bound to vfio-pci: the guard binds it, the start is refused, "
+        "or it is left to Proxmox VE with a warning.",
+        per_guest=True,
+    ),
+    Option(
+        "guard",
+        "attach",
+        "option(auto, warn, off, default=auto)",
+        "How the guard gets onto guests with passed-through devices that do not have it: by itself, the journal says who lacks it, or not at all.",
+        per_guest=True,
+    ),
+    Option(
+        "guard",
+        "on_error",
+        "option(known, allow, block, default=known)",
+        "What happens to a start that the guard could not examine, because of a mistake of its own or a file that cannot be read: it goes on "
+        "where devices and IOMMU groups are those of the last accepted start, always, or never.",
+        per_guest=True,
+    ),
+    Option(
+        "guard",
+        "deadline",
+        "integer(min=1, max=60, default=10)",
+        "Seconds after which a look of the guard that hangs is given up. What then happens says on_error.",
+        per_guest=True,
     ),
     Option(
         "watch",

@@ -8,9 +8,17 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import daemon  # noqa: E402 - the beds' mounts come first
+from tests.bench import daemon, guard, host, stub  # noqa: E402 - the beds' mounts come first
 
-MEASURES = {"scan": daemon.scan, "reaction": daemon.reaction, "burst": daemon.burst, "idle": daemon.idle}
+MEASURES = {
+    "scan": daemon.scan,
+    "reaction": daemon.reaction,
+    "burst": daemon.burst,
+    "idle": daemon.idle,
+    "guard": guard.start,
+    "stub": stub.stub,
+    "host": host.check,
+}
 
 
 def main(names: list[str]) -> int:

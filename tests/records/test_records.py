@@ -125,7 +125,8 @@ def test_another_guest_takes_the_place_of_the_former_one(host: Host) -> None:
     assert records.read(host, 100, WEB) == records.Record(WEB, DONE)
 
 
-GOOD = json.dumps({"version": 1, "uuid": None, "ctime": None, "rng0": {**DONE._asdict(), "more": {}}})
+GOOD = json.dumps({"version": 1, "uuid": WEB.uuid, "ctime": WEB.ctime, "rng0": {**DONE._asdict(), "more": {}}})
+FOR_WEB = GOOD[: GOOD.index('{"value"')]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +145,10 @@ GOOD = json.dumps({"version": 1, "uuid": None, "ctime": None, "rng0": {**DONE._a
         pytest.param('{"version": 1, "uuid": "\\u001b"}', "has no usable 'uuid'", id="uuid control character"),
         pytest.param('{"version": 1, "ctime": "5"}', "has no usable 'ctime'", id="ctime text"),
         pytest.param('{"version": 1, "ctime": NaN}', "has no usable 'ctime'", id="ctime nan"),
-        pytest.param('{"version": 1, "rng0": 5}', "has an rng0 that is no JSON object", id="rng0 number"),
-        pytest.param('{"version": 1, "rng0": {}}', "has no usable 'value'", id="rng0 empty"),
-        pytest.param(GOOD.replace("done", "gone"), "has an unknown state 'gone'", id="state"),
-        pytest.param(GOOD.replace("1750000000", "1" + "0" * 30), "has no usable 'when'", id="when too big"),
+        pytest.param(FOR_WEB + "5}", "has an unusable part: rng0 is no JSON object", id="rng0 number"),
+        pytest.param(FOR_WEB + "{}}", "has an unusable part: rng0 has no usable 'value'", id="rng0 empty"),
+        pytest.param(GOOD.replace("done", "gone"), "has an unusable part: rng0 has an unknown state 'gone'", id="state"),
+        pytest.param(GOOD.replace("1750000000", "1" + "0" * 30), "has an unusable part: rng0 has no usable 'when'", id="when too big"),
         pytest.param(GOOD + " " * (1 << 16), "is larger than any record", id="large"),
     ],
 )
@@ -321,3 +322,71 @@ def test_a_lock_that_cannot_be_made_is_told(host: Host) -> None:
     (pathlib.Path(host.root) / "run/lock/pvehooks").touch()
     with pytest.raises(records.RecordsUnavailable, match=r"/run/lock/pvehooks/100\.lock: "):
         records.set_rng0(host, 100, WEB, DONE)
+
+
+# -- what the guard remembers -----------------------------------------------------------------------------------------
+
+ACCEPTED = records.Accepted(
+    {"hostpci0": "0000:01:00,pcie=1"},
+    {"0000:01:00.0": records.KnownDevice(0x10DE, 0x2204, 0x030000, ""), "0000:02:00.0": records.KnownDevice(-1, -1, -1, "S1")},
+    frozenset({"0000:01:00.0", "0000:02:00.0"}),
+)
+ALLOWANCE = records.Allowance("the card is broken anyway", "jo", 1750000000)
+ATTACHMENT = records.Attachment("local:snippets/pvehooks-guard", "local:snippets/old.pl", 1750000000)
+
+
+def test_each_part_is_kept_when_another_changes(host: Host) -> None:
+    assert records.update(host, 100, WEB, accepted=ACCEPTED)
+    assert records.update(host, 100, WEB, allowance=ALLOWANCE)
+    assert records.update(host, 100, WEB, attachment=ATTACHMENT)
+    records.set_rng0(host, 100, WEB, DONE)
+    whole = records.Record(WEB, DONE, accepted=ACCEPTED, allowance=ALLOWANCE, attachment=ATTACHMENT)
+    assert records.read(host, 100, WEB) == whole
+    assert not records.update(host, 100, WEB, accepted=ACCEPTED)
+    assert records.update(host, 100, WEB, allowance=None)
+    assert records.read(host, 100, WEB) == whole._replace(allowance=None)
+    records.set_rng0(host, 100, WEB, None)
+    assert records.update(host, 100, WEB, accepted=None)
+    assert file(host).exists()
+    assert records.update(host, 100, WEB, attachment=None)
+    assert not file(host).exists()
+
+
+def test_taking_out_what_is_not_there_writes_nothing(host: Host) -> None:
+    assert not records.update(host, 100, WEB, allowance=None, accepted=None)
+    assert not file(host).parent.exists() or not file(host).exists()
+
+
+def test_keys_of_a_newer_version_stay(host: Host) -> None:
+    file(host).write_text(json.dumps({"version": 2, "uuid": WEB.uuid, "ctime": WEB.ctime, "later": {"x": 1}}))
+    records.update(host, 100, WEB, allowance=ALLOWANCE)
+    records.update(host, 100, WEB, allowance=None)
+    assert json.loads(file(host).read_text())["later"] == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("accepted", {"hostpci": {}, "devices": {}}),
+        ("accepted", {"hostpci": {}, "devices": {"x": {"id": "10de:zz"}}, "members": []}),
+        ("accepted", {"hostpci": {}, "devices": {"x": 5}, "members": []}),
+        ("accepted", {"hostpci": [], "devices": {}, "members": []}),
+        ("accepted", {"hostpci": {}, "devices": {}, "members": [5]}),
+        ("allowance", {"reason": "x", "by": "y", "when": -1}),
+        ("allowance", {"reason": "\x1b", "by": "y", "when": 1}),
+        ("attachment", []),
+    ],
+)
+def test_a_broken_part_does_not_lose_the_others(host: Host, key: str, value: object) -> None:
+    records.update(host, 100, WEB, accepted=ACCEPTED, allowance=ALLOWANCE, attachment=ATTACHMENT)
+    document = json.loads(file(host).read_text())
+    file(host).write_text(json.dumps({**document, key: value}))
+    record = records.read(host, 100, WEB)
+    assert record is not None and f"has an unusable part: {key} " in record.broken
+    parts = {"accepted": ACCEPTED, "allowance": ALLOWANCE, "attachment": ATTACHMENT, key: None}
+    assert record == records.Record(WEB, broken=record.broken, **parts)  # type: ignore[arg-type]
+
+
+def test_a_lock_is_waited_for_as_long_as_told(host: Host) -> None:
+    with records.lock(host, 100, 1.0), pytest.raises(records.RecordsUnavailable, match="another process holds the lock"):
+        records.update(host, 100, WEB, accepted=ACCEPTED, wait=0.05)

@@ -13,6 +13,7 @@ from pvehooks import settings
 from pvehooks.host import Host
 
 PROJECT = pathlib.Path(__file__).parents[2]
+SECTIONS = {"rng": settings.RngSettings, "guard": settings.GuardSettings, "watch": settings.WatchSettings}
 WITH_DEFAULT = [option for option in settings.OPTIONS if option.default is not None]
 
 
@@ -29,7 +30,7 @@ def test_the_shipped_conffile_changes_nothing(tmp_path: pathlib.Path) -> None:
     builtin = settings.load(Host(str(tmp_path)))
     (tmp_path / "etc/pvehooks").mkdir(parents=True)
     (tmp_path / "etc/pvehooks/pvehooks.conf").write_text(settings.conffile())
-    assert settings.load(Host(str(tmp_path)))._replace(files=()) == builtin
+    assert settings.load(Host(str(tmp_path)))._replace(files=(), sources=builtin.sources) == builtin
 
 
 def test_the_shipped_conffile_can_be_uncommented_whole(tmp_path: pathlib.Path) -> None:
@@ -53,18 +54,19 @@ def test_a_default_is_what_configobj_makes_of_the_check(option: settings.Option)
 
 @pytest.mark.parametrize("option", WITH_DEFAULT, ids=label)
 def test_every_option_with_a_default_has_its_typed_field(option: settings.Option) -> None:
-    fields = {"rng": settings.RngSettings, "watch": settings.WatchSettings}[option.section].__annotations__
+    fields = SECTIONS[option.section].__annotations__
     assert type(option.default).__name__ in (fields[option.name], getattr(fields[option.name], "__forward_arg__", ""))
 
 
 def test_there_is_no_field_without_an_option() -> None:
-    fields = {("rng", name) for name in settings.RngSettings._fields} | {("watch", n) for n in settings.WatchSettings._fields}
+    fields = {(section, name) for section, typed in SECTIONS.items() for name in typed._fields}
     assert fields == {(option.section, option.name) for option in WITH_DEFAULT}
 
 
 def test_the_configspec_is_one_that_configobj_takes() -> None:
     spec = ConfigObj(settings.configspec(), list_values=False, interpolation=False, _inspec=True)
-    assert spec["__many__"]["rng"].keys() == [o.name for o in settings.OPTIONS if o.per_guest]
+    for section in ("rng", "guard"):
+        assert spec["__many__"][section].keys() == [o.name for o in settings.OPTIONS if o.per_guest and o.section == section]
     assert spec["rules"].keys() == ["__many__"]
 
 

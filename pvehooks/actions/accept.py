@@ -1,0 +1,100 @@
+"""Noting what a guest starts with: the devices and group members that are accepted, and a person's word for its next start."""
+
+from __future__ import annotations
+
+from pvehooks import records
+from pvehooks.rules import passthrough
+from pvehooks.values import Accepted, KnownDevice, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvehooks.host import Host
+    from pvehooks.values import Allowance, Guest, Node, PciDevice
+
+
+class Change(NamedTuple):
+    """What accepting the present devices changes, in words for a person; () for nothing."""
+
+    accepted: Accepted
+    words: tuple[str, ...]
+
+
+def present(guest: Guest, node: Node) -> Accepted:
+    """What the guest would start with now: its hostpci lines, its devices, and the members of their groups but bridges."""
+    own = passthrough.named(guest, node)
+    company = {member.address: member for _, _, member in passthrough.company(guest, node)}
+    hostpci = {entry.option: str(guest.options[entry.option]) for entry in guest.hostpci}
+    whole = {device.address for taking in passthrough.takings(guest, node) for device in taking.whole}
+    known = {address: _known(device) for address, device in {**own, **company}.items()}
+    return Accepted(hostpci, known, frozenset(whole | company.keys()))
+
+
+def _known(device: PciDevice) -> KnownDevice:
+    serial = device.serial
+    return KnownDevice(device.vendor, device.device, device.class_code, serial if serial.isprintable() else "")
+
+
+def remembering(new: Accepted, old: Accepted | None) -> Accepted:
+    """The new one with what is known of the same devices from before, where it cannot be read now (a serial, of a bound disk)."""
+    if old is None:
+        return new
+    devices = {}
+    for address, now in new.devices.items():
+        before = old.devices.get(address, now)
+        if now.vendor < 0:
+            devices[address] = before
+        elif (before.vendor, before.device) == (now.vendor, now.device):
+            devices[address] = now._replace(serial=now.serial or before.serial)
+        else:
+            devices[address] = now
+    return new._replace(devices=devices)
+
+
+def change(guest: Guest, node: Node) -> Change:
+    """What accepting the present devices would note, and what is new in it."""
+    old = guest.accepted
+    new = remembering(present(guest, node), old)
+    if new == old:
+        return Change(new, ())
+    words = []
+    before: Mapping[str, KnownDevice] = old.devices if old else {}
+    for address, device in new.devices.items():
+        if before.get(address) != device:
+            which = "" if address in passthrough.named(guest, node) else ", which shares a group with them"
+            words.append(f"{_label(address, node)}{which}")
+    gone = sorted(before.keys() - new.devices.keys())
+    words.extend(f"{address} is not among them any more" for address in gone)
+    return Change(new, tuple(words) or ("the hostpci lines as they are now",))
+
+
+def _label(address: str, node: Node) -> str:
+    device = passthrough.bus(node).get(address)
+    return device.label if device else address
+
+
+def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
+    """Notes what was accepted in the guest's record, or (None) forgets it; whether that changed it.
+
+    Raises records.RecordsUnavailable.
+    """
+    return records.update(host, guest.vmid, identity(guest), accepted=accepted)
+
+
+def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
+    """Notes a real start: what was accepted (None leaves that as it was), and that it used a person's word for it up.
+
+    Raises records.RecordsUnavailable.
+    """
+    return records.update(host, guest.vmid, identity(guest), accepted=accepted or records.KEEP, allowance=None, wait=wait)
+
+
+def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
+    """Notes that the guest's next start goes through, or (None) takes that back; raises records.RecordsUnavailable."""
+    return records.update(host, guest.vmid, identity(guest), allowance=allowance)
+
+
+def identity(guest: Guest) -> records.Identity:
+    """What tells the guest from another one of the same VMID."""
+    return records.Identity(guest.uuid, guest.ctime)

@@ -1,0 +1,158 @@
+"""Binding idle PCI devices to vfio-pci, by driver_override (the kernel's Documentation/ABI/testing/sysfs-bus-pci).
+
+Not by new_id, as Proxmox VE does it: that holds for every device of the same kind, for good.
+"""
+
+from __future__ import annotations
+
+from pvehooks.errors import ActionFailed
+from pvehooks.facts import hardware
+from pvehooks.host import CommandTrouble
+from pvehooks.rules import passthrough
+from pvehooks.values import NamedTuple, Unread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pvehooks.host import Host
+    from pvehooks.values import Guest, Node, PciDevice
+
+VFIO = "vfio-pci"
+_BUS = "/sys/bus/pci"
+_MODPROBE_SECONDS = 20.0
+# What clears driver_override; an empty write does not reach the kernel.
+_CLEARED = "\n"
+
+
+class Unbound(ActionFailed):
+    """A device could not be bound; the message says which, why, and what became of it."""
+
+
+class Bound(NamedTuple):
+    """A device that is on vfio-pci now, and the driver it was on before ('' for none)."""
+
+    address: str
+    former: str
+
+
+def bind(host: Host, guest: Guest, node: str, addresses: Iterable[str]) -> tuple[Bound, ...]:
+    """Binds these devices of the guest, in this order. Raises Unbound, with the devices bound so far given back to their drivers.
+
+    What the host does with a device is read once more right before it is taken.
+    """
+    done: list[Bound] = []
+    try:
+        for address in addresses:
+            # Each look is a new one: the values of a Node are read once.
+            device = _still_idle(guest, hardware.gather(host, node), address)
+            if not device.vfio:
+                done.append(take(host, device))
+    except Unbound as failed:
+        words = [failed.message, *(_give_back(host, bound) for bound in reversed(done))]
+        raise Unbound("; ".join(words), failed.hint) from failed
+    return tuple(done)
+
+
+def take(host: Host, device: PciDevice) -> Bound:
+    """Binds the one device; whether it may be taken, who calls has looked. Raises Unbound, with the device given back."""
+    _load(host)
+    return _bind(host, device)
+
+
+def _still_idle(guest: Guest, node: Node, address: str) -> PciDevice:
+    device = None if isinstance(node.pci, Unread) else node.pci.get(address)
+    if device is None:
+        raise Unbound(f"{address} is not on the bus any more")
+    if device.bridge:
+        raise Unbound(f"{device.label} is a bridge, and never given to vfio-pci")
+    holders = passthrough.others(address, guest, node)
+    if holders:
+        raise Unbound(f"{device.label} is held by {holders[0].label} now")
+    uses = passthrough.weighty(device, guest, node)
+    if uses:
+        raise Unbound(f"{device.label} {uses[0].sentence}")
+    unread = passthrough.uses(device, node).unread
+    if unread and passthrough.on_host_driver(device):
+        raise Unbound(f"whether {device.label} is in use is unknown: {'; '.join(unread)}")
+    return device
+
+
+def _load(host: Host) -> None:
+    if host.is_dir(f"{_BUS}/drivers/{VFIO}"):
+        return
+    try:
+        status = host.spawn(["modprobe", VFIO], _MODPROBE_SECONDS)
+    except CommandTrouble as trouble:
+        raise Unbound(f"the module {VFIO} is not loaded: {trouble}") from trouble
+    if not host.is_dir(f"{_BUS}/drivers/{VFIO}"):
+        raise Unbound(f"the module {VFIO} could not be loaded (modprobe ended with {status})", hint=f"See why: modprobe {VFIO}")
+
+
+def _bind(host: Host, device: PciDevice) -> Bound:
+    address, former, override = device.address, device.driver, device.override
+    where = f"{_BUS}/devices/{address}"
+    try:
+        _write(host, f"{where}/driver_override", VFIO)
+        if former:
+            _write(host, f"{where}/driver/unbind", address)
+        _write(host, f"{_BUS}/drivers_probe", address)
+        # Probing may fail and yet be reported as done: what counts is where the device is.
+        now = driver(host, address)
+        if now != VFIO:
+            why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
+            raise Unbound(f"{address} is not on {VFIO} although the kernel was told so: {why}")
+        _write(host, f"{where}/driver_override", override or _CLEARED)
+    except Unbound as failed:
+        raise Unbound(f"{failed.message}; {_restore(host, address, former, override)}") from failed
+    return Bound(address, former)
+
+
+def _give_back(host: Host, bound: Bound) -> str:
+    """Takes a device off vfio-pci again and gives it to its former driver; in words what became of it."""
+    try:
+        _write(host, f"{_BUS}/devices/{bound.address}/driver/unbind", bound.address)
+    except Unbound as failed:
+        return failed.message
+    return _restore(host, bound.address, bound.former, "")
+
+
+def _restore(host: Host, address: str, former: str, override: str) -> str:
+    """Has the device as it was: its override, its driver. In words what became of it."""
+    troubles = []
+    try:
+        _write(host, f"{_BUS}/devices/{address}/driver_override", override or _CLEARED)
+    except Unbound as failed:
+        troubles.append(failed.message)
+    now = driver(host, address)
+    if now == VFIO and former != VFIO:
+        try:
+            _write(host, f"{_BUS}/devices/{address}/driver/unbind", address)
+        except Unbound as failed:
+            troubles.append(failed.message)
+        now = driver(host, address)
+    if former and not now:
+        try:
+            _write(host, f"{_BUS}/drivers/{former}/bind", address)
+        except Unbound as failed:
+            troubles.append(failed.message)
+        now = driver(host, address)
+    if now == former and not troubles:
+        return f"{address} is on {former} as before" if former else f"{address} has no driver, as before"
+    troubles.append(f"{address} is on {now} now" if now else f"{address} has no driver now")
+    return "; ".join(troubles)
+
+
+def driver(host: Host, address: str) -> str:
+    """The driver that has the device now, '' for none."""
+    try:
+        return host.link_name(f"{_BUS}/devices/{address}/driver")
+    except OSError:
+        return ""
+
+
+def _write(host: Host, path: str, text: str) -> None:
+    try:
+        host.write_attribute(path, text)
+    except OSError as error:
+        raise Unbound(f"{path} took no '{text.strip()}': {error.strerror}") from error

@@ -1,0 +1,43 @@
+"""Where a start takes place, and where the guest's config lies meanwhile."""
+
+from __future__ import annotations
+
+from pvehooks.facts import node as node_facts
+from pvehooks.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.host import Host
+
+
+class Place(NamedTuple):
+    """The node that starts the guest, the one whose directory has its config, and whether it is the target of a migration."""
+
+    node: str
+    owner: str
+    migrated: bool
+    trouble: str = ""
+
+    def config(self, vmid: int) -> str:
+        """The guest's config."""
+        return node_facts.config_path(self.owner, vmid)
+
+
+def find(host: Host, vmid: int, source: str) -> Place:
+    """The place of a start; `source` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
+
+    Raises errors.PvehooksError in a tree that is none of a node.
+    """
+    here = node_facts.node_name(host)
+    if not source:
+        return Place(here, _owner(host, vmid, here), False)
+    # pve-node of PVE's JSONSchema.pm: a label of a host name.
+    if len(source) > 63 or not source.replace("-", "x").isalnum() or not source.isascii() or source[0] == "-" or source[-1] == "-":
+        return Place(here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source[:80]}'): {here} is looked at")
+    return Place(here, _owner(host, vmid, source, here), True)
+
+
+def _owner(host: Host, vmid: int, *nodes: str) -> str:
+    """The first of these nodes that has the config, else any that does, else the first."""
+    there = (node for node in nodes if host.exists(node_facts.config_path(node, vmid)))
+    return next(there, "") or node_facts.owner(host, vmid) or nodes[0]

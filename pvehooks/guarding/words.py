@@ -1,0 +1,26 @@
+"""Lines for PVE's task log."""
+
+from __future__ import annotations
+
+import os
+
+from pvehooks.report.words import printable
+
+
+def say(line: str) -> None:
+    """Prints a line, with every character escaped that is not printable."""
+    write(f"pvehooks: {printable(line)}\n".encode("utf-8", "backslashreplace"))
+
+
+def write(text: bytes) -> None:
+    """Writes to standard output; one that takes nothing is no reason for anything."""
+    try:
+        while text:
+            text = text[os.write(1, text) :]
+    except OSError:
+        return
+
+
+def sentence(text: str) -> str:
+    """The text with one full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
