@@ -41,7 +41,11 @@ _STUCK_AFTER = 30.0
 _QM_GRACE = 20.0
 # How long the loop may take to end when no qm runs.
 _STOP_GRACE = 1.8
+# How long after a look that read the settings a SIGHUP with the same files is taken for one that was sent for that edit.
+_SAME_EDIT = 10.0
 _EVERYTHING = -1
+# How long guests that start by themselves wait for the guard at most.
+_BOOT_PATIENCE = 20.0
 
 
 class _StuckError(NodeError):
@@ -68,6 +72,7 @@ class Daemon:
         self.rounds = Rounds(host, node, config, out, self._again, self._wake)
         self._config = config
         self._files_mark = settings.mark(host)
+        self._look_read_settings = float("-inf")
         self._counters = Counters(host, node)
         self._ears: Ears | None = None
         self._told: set[str] = set()
@@ -92,10 +97,13 @@ class Daemon:
         self._arm()
         self._look()
         self._round(float("inf"))
+        self._await_guests_at_boot()
+        self.rounds.presence.arrived()
         self.rounds.sum_up()
         self._say("started", f"looks on as pvehooks {__version__}: {words.counted(len(self._counters.guests()), 'VM')} on {self.node}")
         _notify("READY=1")
         while not self._stop:
+            self.rounds.look_at_node()
             self._wait()
             if self._reload:
                 self._read_settings()
@@ -107,8 +115,22 @@ class Daemon:
             self._tell_status()
         return self._end()
 
-    def _wait(self) -> None:
-        deadlines = [self._next_look, *(due for due, _, _ in self._due.values())]
+    def _await_guests_at_boot(self) -> None:
+        """READY lets the guests start: those that start by themselves have the guard by then, as far as that can be."""
+        deadline = self.host.monotonic() + _BOOT_PATIENCE
+        if self._quorate and self.rounds.awaits():
+            _notify(f"EXTEND_TIMEOUT_USEC={int((_BOOT_PATIENCE + _BOOT_PATIENCE) * 1e6)}")
+        while self._quorate and self.rounds.awaits() and not self._stop and self.host.monotonic() < deadline:
+            self._wait(deadline)
+            self._listen()
+            self._round()
+            self._harvest()
+        self.rounds.boot_ends(
+            "that could not be done in time" if self._quorate else "the cluster has no quorum, so no config can be written"
+        )
+
+    def _wait(self, until: float = float("inf")) -> None:
+        deadlines = [self._next_look, until, *(due for due, _, _ in self._due.values())]
         if self._watchdog:
             deadlines.append(self._next_ping)
         self._selector.select(max(0.0, min(deadlines) - self.host.monotonic()))
@@ -131,6 +153,7 @@ class Daemon:
         """Gives a running qm its time, but not more than 20 s."""
         _notify("STOPPING=1")
         self.rounds.workers.forget_waiting()
+        self._ask_for_time()
         deadline = self.host.monotonic() + _QM_GRACE
         while self.rounds.workers.busy and self.host.monotonic() < deadline:
             self._selector.select(min(0.5, deadline - self.host.monotonic()))
@@ -143,6 +166,11 @@ class Daemon:
         if self._ears is not None:
             self._ears.close()
         return 0
+
+    def _ask_for_time(self) -> None:
+        """TimeoutStopSec= is short, because pmxcfs' restart waits for it when we hang with pmxcfs; a qm at work needs longer."""
+        if self.rounds.workers.busy:
+            _notify(f"EXTEND_TIMEOUT_USEC={int((_QM_GRACE + 3) * 1e6)}")
 
     # -- signals ------------------------------------------------------------------------------------------------------
 
@@ -166,6 +194,7 @@ class Daemon:
         while received := os.read(signals, 64):
             self._wake()
             if {signal.SIGTERM, signal.SIGINT} & set(received):
+                self._ask_for_time()
                 began = self.host.monotonic()
                 self.host.sleep(_STOP_GRACE)
                 while self.rounds.workers.busy and self.host.monotonic() - began < _QM_GRACE + 1:
@@ -241,6 +270,7 @@ class Daemon:
         try:
             seen = self._counters.look()
             self.rounds.meet()
+            attachable = self.rounds.presence.look()
             if not self._tidied:
                 self._tidied = True
                 self.rounds.tidy(self._counters.guests())
@@ -257,6 +287,8 @@ class Daemon:
             self.rounds.gone(vmid)
         for vmid in seen.touched:
             self._touch(vmid)
+        if attachable:
+            self._touch(_EVERYTHING, force=True)
         if seen.cluster:
             self._look_at_quorum()
 
@@ -297,6 +329,8 @@ class Daemon:
             self._say("quorum-back", "the cluster has quorum again")
             for vmid in self.rounds.waiting():
                 self._touch(vmid, force=True)
+            if self.rounds.presence.came:
+                self._touch(_EVERYTHING, force=True)
         else:
             self._say("quorum-lost", "the cluster has no quorum: /etc/pve cannot be written, what is due waits")
 
@@ -325,6 +359,7 @@ class Daemon:
                 self._touch(vmid, _AWAY_PAUSES[-1], forced)
             self._next_look = self.host.monotonic()
         if everything is not None:
+            self.rounds.presence.arrived()
             self.rounds.sum_up()
 
     def _harvest(self) -> None:
@@ -342,13 +377,15 @@ class Daemon:
     def _read_settings(self, quietly: bool = False) -> None:
         """Reads the settings anew; broken ones are said and the old ones stay."""
         self._reload = False
+        now = self.host.monotonic()
         mark = settings.mark(self.host)
-        if quietly and mark == self._files_mark:
+        if mark == self._files_mark and (quietly or now < self._look_read_settings + _SAME_EDIT):
             return
         self._files_mark = mark
+        self._look_read_settings = now if quietly else float("-inf")
         _notify("RELOADING=1")
         try:
-            self._config = load_settings(self.host)
+            self._config = _settings(self.host)
         except SettingsError as error:
             for problem in error.problems:
                 self._say("settings-broken", f"settings not read, the old ones stay in force: {problem}. {error.hint}".rstrip())
@@ -373,6 +410,15 @@ class Daemon:
 
     def _say(self, kind: str, message: str) -> None:
         self.sink.say(entries.event(kind, message, self.node))
+
+
+def _settings(host: Host) -> settings.Settings:
+    """The settings in force, left for the hookscript as well; raises SettingsError."""
+    loaded = load_settings(host)
+    with contextlib.suppress(OSError):
+        # Without them it reads the files itself, which takes longer.
+        settings.compile_to(host, loaded)
+    return loaded
 
 
 def _notify(state: str) -> None:
@@ -420,7 +466,7 @@ def main(arguments: list[str] | None = None) -> int:
         node = node_facts.node_name(host, options.node)
         node_facts.require_own(host, node)
         with _only_one(host):
-            config = load_settings(host)
+            config = _settings(host)
             host.remove(_SAID_AT_START)
             return Daemon(host, node, config, out).run()
     except PvehooksError as error:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from pvehooks import records
 from pvehooks.values import Acquaintance
+from pvehooks.values.base import NamedTuple
+from pvehooks.values.stubs import former_of, is_stub
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -65,11 +67,17 @@ class FirstLook(NamedTuple):
 def fingerprint(config: GuestConfig) -> str:
     """8 hex digits that change when somebody edits the guest, now or pending, and not when PVE applies what is pending.
 
+    The guard's hookscript counts as the one that was there before it: to attach it is no edit of a person's.
     Lines that the parser does not take count as they stand: what it takes changes with the node's CPU models and with us.
     """
     options = {**config.main, **config.pending}
     for name in (*config.pending_delete, *_PVE_OWN):
         options.pop(name, None)
+    present = str(options.get("hookscript", ""))
+    if is_stub(present):
+        options["hookscript"] = former_of(present)
+        if not options["hookscript"]:
+            del options["hookscript"]
     lines = [f"{name}: {value}" for name, value in options.items()]
     if config.dropped:
         lines += [line.text.strip() for line in config.dropped if line.section in ("", "PENDING")]

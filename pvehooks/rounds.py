@@ -7,29 +7,36 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pvehooks import firstlook, records
-from pvehooks.actions import rng
+from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import hardware
+from pvehooks.facts import hardware, members
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, wants_rng0
+from pvehooks.judge import RNG0, judge, wants_rng0, weighed
+from pvehooks.presence import Presence
 from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, words
 from pvehooks.report.ledger import Ledger
 from pvehooks.report.sink import Journal, Lines
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, passthrough, start
 from pvehooks.settings import Settings
 from pvehooks.text import guestconfig
-from pvehooks.values import Cure, Finding, Hold, Node, Verdict
+from pvehooks.values import Cure, Finding, Guest, Hold, Injection, Node, Severity, Verdict
+from pvehooks.values.stubs import former_of
 
 # Seconds until a guest that had to wait is tried again.
 PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH = 100
 _BY_NAME = " (only by name)"
 LEDGER = "/run/pvehooks/said.json"
+# How often the node itself is looked at: how it boots changes seldom, and looking at it costs more than at a guest.
+_NODE_INTERVAL = 3600.0
+# What is said of the node stands in the ledger under no guest's VMID.
+_OF_NODE = 0
+NOT_DUE = Injection(False, None, "")
 
 
 class Rounds:
@@ -57,10 +64,16 @@ class Rounds:
         self._tries: dict[int, int] = {}
         self._waits: dict[int, str] = {}
         self._refused: dict[int, str] = {}
+        self._not_attachable: dict[int, str] = {}
+        self.presence = Presence(host, node, sink)
+        # Guests that start by themselves and are to be attached to before that; None once they may start.
+        self.awaited: dict[int, str] | None = {}
+        self._by_ha: frozenset[int] = frozenset()
         self._existing: dict[int, str] = {}
         self._said_existing: frozenset[int] = frozenset()
         self._first_look: firstlook.FirstLook | None = None
         self._node_facts: Node | None = None
+        self._node_due = 0.0
         self.last_change = ""
         self.doubts_pmxcfs = False
         try:
@@ -76,6 +89,8 @@ class Rounds:
         `pulse` is called between guests and ends the round by returning False. Raises RecordsUnavailable.
         """
         around = guest_facts.surroundings(self.host, self.node, self._first_look)
+        if self.awaited is not None:
+            self._by_ha = members.ha_guests(self.host)
         for batch in _batches(vmids):
             # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
             contents = [(vmid, guest_facts.fetch(self.host, self.node, vmid)) for vmid in batch]
@@ -107,6 +122,9 @@ class Rounds:
             node = self._node_facts = hardware.gather(self.host, self.node)
         if vmid in around.recorded:
             rng.confirm(self.host, guest)
+        attach.adopt(self.host, guest)
+        if self.presence.came and guest.running and guest.passes_through:
+            self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
     def meet(self) -> None:
@@ -134,18 +152,62 @@ class Rounds:
     def _judged(self, verdict: Verdict) -> None:
         guest, injection = verdict.guest, verdict.injection
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
-        standing = [item.finding for item in verdict.findings if not item.ignored]
+        attachable = verdict.attach and self.presence.may_attach and self._not_attachable.get(guest.vmid) != guest.digest
+        standing = _standing(verdict)
         quiet = not injection.due and any(map(_about_entropy, standing)) and guest.acquaintance.untouched
         unsaid = [finding for finding in standing if _about_entropy(finding)] if due or quiet else []
         if unsaid:
             standing = [finding for finding in standing if not _about_entropy(finding)]
+        if attachable:
+            unsaid += [finding for finding in standing if finding.cure is Cure.GUARD]
+            standing = [finding for finding in standing if finding.cure is not Cure.GUARD]
         self._existing.pop(guest.vmid, None)
         if quiet and self._could_be_given(verdict):
             by_name = any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
             self._existing[guest.vmid] = f"{guest.label}{_BY_NAME}" if by_name else guest.label
         self._tell(verdict, standing, unsaid)
-        if due:
-            self.workers.submit(Job(guest, injection))
+        at_boot = self.awaited is not None and verdict.attach and members.starts_by_itself(guest, self._by_ha)
+        if self.awaited is not None and at_boot:
+            self.awaited[guest.vmid] = guest.label
+        if due or attachable:
+            self.workers.submit(Job(guest, injection if due else NOT_DUE, attachable), first=at_boot)
+
+    def look_at_node(self) -> None:
+        """Says what is wrong with the node itself, where an hour has passed since the last time or the settings are new."""
+        if self.host.monotonic() < self._node_due:
+            return
+        self._node_due = self.host.monotonic() + _NODE_INTERVAL
+        try:
+            found = [
+                weighed(each, self.settings.severities, "bind") for each in catalogue.look_at_node(hardware.gather(self.host, self.node))
+            ]
+        except Exception as bug:  # noqa: BLE001 - what is wrong with our view of the node must not end the care for its guests; it is reported
+            self._say_bug(bug, "bug while looking at the node", _OF_NODE)
+            return
+        standing = [each for each in found if each.examined and each.severity is not Severity.INFO]
+        news = self.ledger.news(_OF_NODE, standing, [each for each in found if not each.examined])
+        for finding in news.appeared:
+            self.sink.say(entries.node_finding(self.node, finding))
+        if news.gone:
+            gone = ", ".join(f"{rule} ({subject})" for rule, subject in news.gone)
+            self._say("node-mended", f"node {self.node}: no longer: {gone}", rule=news.gone[0][0])
+        self._store()
+
+    def _accept_present(self, guest: Guest, node: Node) -> None:
+        """A guest that ran before the package came: what it runs with needs nobody's word at its next start."""
+        if guest.accepted is not None:
+            return
+        present = accept.present(guest, node)
+        try:
+            accept.note(self.host, guest, present)
+        except RecordsUnavailable:
+            # Without quorum; its return has all guests looked at.
+            return
+        company = {address for _, _, member in passthrough.company(guest, node) if (address := member.address)}
+        shared = f", among them what shares their groups ({', '.join(sorted(company))})" if company else ""
+        self.sink.say(
+            entries.event("present-accepted", f"it runs already: its devices as they are now are accepted{shared}", self.node, guest)
+        )
 
     def _could_be_given(self, verdict: Verdict) -> bool:
         """Whether a person who asks for it would have the guest given its rng0."""
@@ -182,6 +244,7 @@ class Rounds:
         self._existing.pop(vmid, None)
         self._settled(vmid)
         self._refused.pop(vmid, None)
+        self._not_attachable.pop(vmid, None)
         self.ledger.forget(vmid)
 
     def gone(self, vmid: int) -> None:
@@ -195,7 +258,7 @@ class Rounds:
 
     def tidy(self, here: frozenset[int]) -> None:
         """Forgets what was said of guests that are not here, and the records of those that no node has (they went while we did not look)."""
-        for vmid in self.ledger.guests() - here:
+        for vmid in self.ledger.guests() - here - {_OF_NODE}:
             self.ledger.forget(vmid)
         try:
             for vmid in records.known_vmids(self.host) - here:
@@ -207,7 +270,9 @@ class Rounds:
     def reconsider(self, settings: Settings) -> None:
         """New settings are in force: what was refused under the old ones may be tried again."""
         self.settings = settings
+        self._node_due = 0.0
         self._refused.clear()
+        self._not_attachable.clear()
         self._tries.clear()
         self._waits.clear()
 
@@ -228,7 +293,14 @@ class Rounds:
     # -- acting -------------------------------------------------------------------------------------------------------
 
     def _deed(self, job: Job) -> rng.Result:
-        return rng.inject(self.host, job.guest, self.settings.rng(job.guest.vmid))
+        settings = self.settings.rng(job.guest.vmid)
+        if not job.attach:
+            return rng.inject(self.host, job.guest, settings)
+        result = attach.attach(self.host, job.guest, settings, with_rng0=job.injection.due)
+        if job.injection.due and result.outcome is Outcome.REFUSED:
+            # What stands against the rng0 must not keep the guard off; the next look tells it.
+            return attach.attach(self.host, job.guest, settings)
+        return result
 
     def harvest(self) -> None:
         """Says what became of the deeds that have ended, and has those tried again that had to wait."""
@@ -243,10 +315,13 @@ class Rounds:
 
     def _done(self, job: Job, result: rng.Result) -> None:
         guest = job.guest
-        later = " It takes effect at its next start, the guest is running." if result.later else ""
-        message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
-        self._say("injected", message, job, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
-        self.last_change = f"VM {guest.vmid} given rng0"
+        if result.value:
+            later = " It takes effect at its next start, the guest is running." if result.later else ""
+            message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
+            self._say("injected", message, job, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
+            self.last_change = f"VM {guest.vmid} given rng0"
+        if result.volid:
+            self._say_attached(job, result)
         self._settled(guest.vmid)
         self._digests[guest.vmid] = bytes.fromhex(result.digest)
         try:
@@ -255,13 +330,43 @@ class Rounds:
             if after.digest == result.digest:
                 node = hardware.gather(self.host, self.node)
                 verdict = judge(after, catalogue.look(after, node), self.settings)
-                self._tell(verdict, [item.finding for item in verdict.findings if not item.ignored], gone_too=False)
+                self._tell(verdict, _standing(verdict), gone_too=False)
         except RecordsUnavailable:
             # pmxcfs went away; its return has all guests looked at.
             return
 
+    def _say_attached(self, job: Job, result: rng.Result) -> None:
+        vmid = job.guest.vmid
+        former = former_of(result.volid)
+        before = f" Its own hookscript {former} is run by it first, in every phase." if former else ""
+        message = f"the guard was attached, it has passed-through devices.{before} Take it out: pvehooks detach {vmid}"
+        self._say("attached", message, job, rule="guard-not-attached", device=result.volid, digest=result.digest, backup=result.backup)
+        self.last_change = f"guard attached to VM {vmid}"
+
+    # -- the boot -----------------------------------------------------------------------------------------------------
+
+    def awaits(self) -> bool:
+        """Whether guests that start by themselves still wait for the guard, and it may come."""
+        return bool(self.awaited) and self.presence.may_attach
+
+    def boot_ends(self, why: str) -> None:
+        """The guests may start now; says which of them do so without the guard."""
+        for vmid, label in sorted((self.awaited or {}).items()):
+            reason = self._waits.get(vmid, "").partition(" ")[2] or why
+            if not self.presence.may_attach:
+                reason = f"pvehooks is not on {', '.join(self.presence.lacking)}"
+            self._say(
+                "boot-unguarded", f"{label}: it starts by itself, and now without the guard: {reason}", vmid=vmid, rule="guard-not-attached"
+            )
+        self.awaited = None
+
+    def _awaited_no_more(self, vmid: int) -> None:
+        if self.awaited:
+            self.awaited.pop(vmid, None)
+
     def _settled(self, vmid: int) -> None:
         """Nothing waits for this guest any more."""
+        self._awaited_no_more(vmid)
         self._tries.pop(vmid, None)
         self._waits.pop(vmid, None)
 
@@ -275,38 +380,56 @@ class Rounds:
             else:
                 self.forget(vmid)
         elif result.outcome in (Outcome.REFUSED, Outcome.LOSSY):
+            self._refuse(job, result)
+        else:
+            self._wait(job, result)
+
+    def _refuse(self, job: Job, result: rng.Result) -> None:
+        vmid = job.guest.vmid
+        self._awaited_no_more(vmid)
+        if job.attach:
+            self._not_attachable[vmid] = job.guest.digest
+            self._say("not-attached", f"the guard was not attached: {result.words}", job, rule="guard-not-attached")
+        if job.injection.due:
             self._refused[vmid] = job.guest.digest
             rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
             self._say("not-injected", f"not given an rng0: {result.words}", job, rule=rule)
-        else:
-            self._wait(job, result)
 
     def _wait(self, job: Job, result: rng.Result) -> None:
         """Tries again later, with growing pauses; says so once per reason."""
         vmid = job.guest.vmid
         pause = PAUSES[min(self._tries.get(vmid, 0), len(PAUSES) - 1)]
         self._tries[vmid] = self._tries.get(vmid, 0) + 1
+        if result.outcome is Outcome.LOCKED:
+            # PVE does not start it now either.
+            self._awaited_no_more(vmid)
         reason = f"{result.outcome.name} {result.words}"
         if self._waits.get(vmid) != reason:
             self._waits[vmid] = reason
             if result.outcome is Outcome.WAITING:
                 self.doubts_pmxcfs = True
-            if result.outcome is Outcome.BROKEN:
-                self._say("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job, rule=job.injection.rule)
+            rule = job.injection.rule or "guard-not-attached"
+            if result.outcome is not Outcome.BROKEN:
+                what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach)
+                self._say("waiting", f"{what} has to wait: {result.words}. It is tried again by itself", job, rule=rule)
+            elif job.attach:
+                self._say("not-attached", f"the guard was not attached yet: {result.words}. It is tried again later", job, rule=rule)
             else:
-                self._say("waiting", f"rng0 has to wait: {result.words}. It is tried again by itself", job, rule=job.injection.rule)
+                self._say("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job, rule=rule)
         self._again(vmid, pause)
 
     def _failed(self, end: Ended) -> None:
         error = end.error
         guest = end.job.guest
+        self._awaited_no_more(guest.vmid)
         raw = guest_facts.fetch(self.host, self.node, guest.vmid)
         # What was written may still lack the rng0: without this mark it would be tried at once again, for ever.
         self._refused[guest.vmid] = guest.digest if isinstance(raw, OSError) else _digest(raw).hex()
+        self._not_attachable[guest.vmid] = self._refused[guest.vmid]
         if isinstance(error, PvehooksError):
             self._say("not-verified", f"{error.message}. {error.hint}", None, vmid=guest.vmid, rule=end.job.injection.rule)
         elif error is not None:
-            self._say_bug(error, f"{guest.label}: bug while giving rng0", guest.vmid)
+            self._say_bug(error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)
 
     def _say_bug(self, bug: Exception, words: str, vmid: int) -> None:
         import traceback
@@ -317,8 +440,14 @@ class Rounds:
         self.sink.say(entries.event(kind, message, self.node, job.guest if job else None, vmid, **fields))
 
 
+def _standing(verdict: Verdict) -> list[Finding]:
+    """What is to be said; what the sandbox keeps from us (other processes' files) the guard examines at the start."""
+    findings = [item.finding for item in verdict.findings if not item.ignored]
+    return [finding for finding in findings if finding.examined or finding.rule not in start.RULES]
+
+
 def _about_entropy(finding: Finding) -> bool:
-    return finding.cure is not Cure.NONE or finding.hold is not Hold.NONE
+    return finding.cure in RNG0 or finding.hold is not Hold.NONE
 
 
 def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from pvehooks import records
 from pvehooks.actions import backups
 from pvehooks.actions.qm import Outcome
-from pvehooks.actions.writer import Writer, writer
+from pvehooks.actions.writer import AT_ONCE, NOTHING_ELSE, Writer, writer
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
@@ -22,7 +23,7 @@ OPTION = "rng0"
 class Result(NamedTuple):
     """What became of an action on a guest. `digest` is that of the config afterwards ('' when nothing was written).
 
-    `later` tells that it takes effect at the guest's next start only.
+    `later` tells that it takes effect at the guest's next start only; `volid` is the hookscript that was set.
     """
 
     outcome: Outcome
@@ -31,6 +32,7 @@ class Result(NamedTuple):
     digest: str = ""
     backup: str = ""
     later: bool = False
+    volid: str = ""
 
     @property
     def done(self) -> bool:
@@ -38,25 +40,28 @@ class Result(NamedTuple):
         return self.outcome is Outcome.DONE
 
 
-def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Gives the guest an rng0, or says why not; raises ActionFailed when something was written that is not as it should be."""
+def inject(host: Host, guest: Guest, settings: RngSettings, along: Mapping[str, str] = NOTHING_ELSE) -> Result:
+    """Gives the guest an rng0, or says why not; raises ActionFailed when something was written that is not as it should be.
+
+    `along` are options that are set in the same change.
+    """
     value = settings.value
     refusal = _not_now(host, guest, settings)
     if refusal is not None:
         return refusal
     write = writer(host, settings)
-    backup = _prepare(host, guest, write)
-    return backup if isinstance(backup, Result) else _write(host, guest, write, value, backup)
+    backup = prepare(host, guest, write)
+    return backup if isinstance(backup, Result) else _write(host, guest, write, value, backup, along)
 
 
-def _prepare(host: Host, guest: Guest, write: Writer) -> backups.Backup | Result:
+def prepare(host: Host, guest: Guest, write: Writer) -> backups.Backup | Result:
     """The backup, once the config is as it was judged and may be rewritten; otherwise why nothing is to be written."""
     try:
         raw = guests.read_raw(host, guest.node, guest.vmid)
     except OSError as error:
         outcome = Outcome.GONE if isinstance(error, FileNotFoundError) else Outcome.WAITING
         return Result(outcome, f"the config cannot be read: {error.strerror}")
-    if _digest(raw) != guest.digest:
+    if digest_of(raw) != guest.digest:
         return Result(Outcome.CHANGED, Outcome.CHANGED.value)
     check = write.precheck(guest)
     if check.outcome is not Outcome.DONE:
@@ -78,7 +83,8 @@ def _not_now(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
     return None
 
 
-def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.Backup) -> Result:
+def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.Backup, along: Mapping[str, str]) -> Result:
+    wanted = {OPTION: value, **along}
     identity = records.Identity(guest.uuid, guest.ctime)
     intended = records.RngRecord(value, "writing", guest.digest, int(host.now()), guest.node)
     try:
@@ -86,8 +92,8 @@ def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.
         records.set_rng0(host, guest.vmid, identity, intended)
     except records.RecordsUnavailable as error:
         return Result(Outcome.WAITING, str(error))
-    answer = write.set(guest, OPTION, value)
-    if answer.outcome is Outcome.BROKEN and _landed(host, guest, value):
+    answer = write.set(guest, OPTION, value, along)
+    if answer.outcome is Outcome.BROKEN and landed(host, guest, wanted):
         answer = answer._replace(outcome=Outcome.DONE)
     if answer.outcome is not Outcome.DONE:
         # With GONE the record is another node's by now; with BROKEN nobody knows what comes yet.
@@ -95,7 +101,7 @@ def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.
             _note(host, guest, earlier.rng0 if earlier else None)
         return Result(answer.outcome, answer.words)
     _note(host, guest, intended._replace(state="done"))
-    digest, later = _verify(host, guest, value, backup)
+    digest, later = verify(host, guest, wanted, backup)
     return Result(Outcome.DONE, answer.words, value, digest, backup.path, later)
 
 
@@ -117,41 +123,44 @@ def confirm(host: Host, guest: Guest) -> None:
         _note(host, guest, record.rng0._replace(state="done"))
 
 
-def _digest(raw: bytes) -> str:
+def digest_of(raw: bytes) -> str:
+    """The SHA-1 of a config's bytes, as `qm set --digest` takes it."""
     return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
 
 
-def _landed(host: Host, guest: Guest, value: str) -> bool:
+def landed(host: Host, guest: Guest, wanted: Mapping[str, str]) -> bool:
     """Whether the change is there although no answer came (qm killed or silenced after its deed)."""
     try:
         config = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
     except OSError:
         return False
-    return value in (config.main.get(OPTION), config.pending.get(OPTION))
+    return all(value in (config.main.get(option), config.pending.get(option)) for option, value in wanted.items())
 
 
-def _verify(host: Host, guest: Guest, value: str, backup: backups.Backup) -> tuple[str, bool]:
-    """Reads back: the digest, and whether the rng0 is pending; raises ActionFailed when it is not as it should be."""
+def verify(host: Host, guest: Guest, wanted: Mapping[str, str], backup: backups.Backup) -> tuple[str, bool]:
+    """Reads back: the digest, and whether the first option is pending; raises ActionFailed when they are not as they should be."""
+    what = " and ".join(wanted)
+    first, value = next(iter(wanted.items()))
     hint = f"Compare with the backup: pvehooks backups {guest.vmid} --diff {backup.digest[:8]} ({backup.path})"
     try:
         config = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
     except OSError as error:
-        raise ActionFailed(f"{guest.label}: rng0 was written, but the config cannot be read back: {error.strerror}", hint) from error
-    live, pending = config.main.get(OPTION), config.pending.get(OPTION)
-    if value not in (live, pending):
-        raise ActionFailed(f"{guest.label}: rng0 was written, but the config does not show it", hint)
+        raise ActionFailed(f"{guest.label}: {what} was written, but the config cannot be read back: {error.strerror}", hint) from error
+    for option, each in wanted.items():
+        if each not in (config.main.get(option), config.pending.get(option)):
+            raise ActionFailed(f"{guest.label}: {option} was written, but the config does not show it", hint)
     assert guest.config is not None
-    changed = differences(guest.config, config)
+    changed = differences(guest.config, config, wanted)
     if changed:
         raise ActionFailed(
-            f"{guest.label}: rng0 was written, but something else changed at the same moment, by somebody or by the rewriting: {', '.join(changed)}",
+            f"{guest.label}: {what} was written, but something else changed at the same moment, by somebody or by the rewriting: {', '.join(changed)}",
             hint,
         )
-    return config.digest, pending == value or guest.running
+    return config.digest, config.pending.get(first) == value or (guest.running and first not in AT_ONCE)
 
 
-def differences(before: GuestConfig, after: GuestConfig) -> list[str]:
-    """What differs between two readings of a config, rng0 aside, by section and option."""
+def differences(before: GuestConfig, after: GuestConfig, aside: Collection[str] = (OPTION,)) -> list[str]:
+    """What differs between two readings of a config, by section and option; `aside` are the options that we changed."""
     sections = [("", before.main, after.main), ("[PENDING] ", before.pending, after.pending)]
     names = {*before.snapshots, *after.snapshots}
     sections += [(f"[{name}] ", before.snapshots.get(name, {}), after.snapshots.get(name, {})) for name in sorted(names)]
@@ -162,11 +171,11 @@ def differences(before: GuestConfig, after: GuestConfig) -> list[str]:
     found = [
         f"{where}{option}"
         for where, old, new in sections
-        for option in sorted({*old, *new} - ({OPTION} if where in ("", "[PENDING] ") else set()))
+        for option in sorted({*old, *new} - (set(aside) if where in ("", "[PENDING] ") else set()))
         if _plain(old.get(option)) != _plain(new.get(option))
     ]
     deleted = {*before.pending_delete.items()} ^ {*after.pending_delete.items()}
-    return found + sorted(f"[PENDING] delete {option}" for option, _ in deleted if option != OPTION)
+    return found + sorted(f"[PENDING] delete {option}" for option, _ in deleted if option not in aside)
 
 
 def _plain(value: Value | None) -> str | None:
@@ -205,7 +214,7 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
         return Result(Outcome.REFUSED, refusal)
     present = guest.recorded_rng.value
     write = writer(host, settings)
-    backup = _prepare(host, guest, write)
+    backup = prepare(host, guest, write)
     if isinstance(backup, Result):
         return backup
     confirm(host, guest)

@@ -17,10 +17,11 @@ MOST = 4
 
 
 class Job(NamedTuple):
-    """A guest that is to be given what it lacks, and why."""
+    """A guest that is to be given what it lacks (an rng0, and why; the guard)."""
 
     guest: Guest
     injection: Injection
+    attach: bool = False
 
 
 class Ended(NamedTuple):
@@ -50,10 +51,13 @@ class Workers:
         """The guests for which something is under way."""
         return frozenset(self._running)
 
-    def submit(self, job: Job) -> None:
-        """Takes a job; one that waits for the same guest is replaced by it."""
+    def submit(self, job: Job, first: bool = False) -> None:
+        """Takes a job, `first` before all others; one that waits for the same guest is replaced by it."""
         self._waiting = deque(other for other in self._waiting if other.guest.vmid != job.guest.vmid)
-        self._waiting.append(job)
+        if first:
+            self._waiting.appendleft(job)
+        else:
+            self._waiting.append(job)
         self._start()
 
     def forget_waiting(self) -> None:

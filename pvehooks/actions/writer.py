@@ -6,6 +6,8 @@ Both take the guest's lock, compare the digest under it, and leave the rest of t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm
@@ -19,13 +21,19 @@ from pvehooks.values import Guest
 
 # How long PVE itself waits for a guest's lock.
 LOCK_TIMEOUT = 10.0
+# What PVE changes on a running guest at once (qemu-server, QemuServer.pm, fast_plug_option), of the options that we write.
+AT_ONCE = frozenset(("hookscript",))
+NOTHING_ELSE: Mapping[str, str] = MappingProxyType({})
 
 
 class Writer(Protocol):
-    """Something that can set and take out one option of a guest; the digest is that of the config it was judged by."""
+    """Something that can set and take out an option of a guest; the digest is that of the config it was judged by.
+
+    `along` are options that are set in the same change.
+    """
 
     def precheck(self, guest: Guest) -> Answer: ...
-    def set(self, guest: Guest, option: str, value: str) -> Answer: ...
+    def set(self, guest: Guest, option: str, value: str, along: Mapping[str, str] = NOTHING_ELSE) -> Answer: ...
     def unset(self, guest: Guest, option: str) -> Answer: ...
 
 
@@ -58,9 +66,10 @@ class QmWriter(NamedTuple):
             return Answer(Outcome.LOSSY, f"{Outcome.LOSSY.value}: qm config does not show '{lost[0]}'")
         return Answer(Outcome.DONE, "")
 
-    def set(self, guest: Guest, option: str, value: str) -> Answer:
-        """Sets the option; on a running guest it goes to [PENDING]."""
-        return qm.change(self.host, guest.vmid, [f"--{option}", value], guest.digest)
+    def set(self, guest: Guest, option: str, value: str, along: Mapping[str, str] = NOTHING_ELSE) -> Answer:
+        """Sets the options; on a running guest most go to [PENDING]."""
+        words = [word for name, each in {option: value, **along}.items() for word in (f"--{name}", each)]
+        return qm.change(self.host, guest.vmid, words, guest.digest)
 
     def unset(self, guest: Guest, option: str) -> Answer:
         """Deletes the option, or takes it back where it is only pending."""
@@ -77,14 +86,24 @@ class FileWriter(NamedTuple):
         """Nothing to ask: this writer loses no line."""
         return Answer(Outcome.DONE, "")
 
-    def set(self, guest: Guest, option: str, value: str) -> Answer:
-        """Inserts the one line."""
-        return self._edit(guest, lambda raw: guestconfig.insert_line(raw, option, value, "PENDING" if guest.running else ""))
+    def set(self, guest: Guest, option: str, value: str, along: Mapping[str, str] = NOTHING_ELSE) -> Answer:
+        """Inserts a line for each option, in the place of the one that set it."""
+
+        def edit(raw: bytes) -> bytes:
+            for name, each in {option: value, **along}.items():
+                there = guest.config is not None and name in guest.config.main
+                later = guest.running and name not in AT_ONCE
+                if there and not later:
+                    raw = guestconfig.remove_line(raw, name)
+                raw = guestconfig.insert_line(raw, name, each, "PENDING" if later else "")
+            return raw
+
+        return self._edit(guest, edit)
 
     def unset(self, guest: Guest, option: str) -> Answer:
         """Takes the one line out."""
         live = guest.config is not None and option in guest.config.main
-        if live and guest.running:
+        if live and guest.running and option not in AT_ONCE:
             return Answer(Outcome.REFUSED, f"{option} is in use by the running guest; stop it first")
         return self._edit(guest, lambda raw: guestconfig.remove_line(raw, option, "" if live else "PENDING"))
 

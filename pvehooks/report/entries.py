@@ -72,7 +72,7 @@ KINDS = {
         Kind(
             "waiting",
             INFO,
-            "An rng0 has to wait",
+            "A change to a guest has to wait",
             "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses.",
         ),
         Kind(
@@ -87,7 +87,58 @@ KINDS = {
             "A config is not as it should be after writing",
             "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`.",
         ),
+        Kind(
+            "attached",
+            NOTICE,
+            "The guard was attached to a guest",
+            "Its hookscript is the guard's now; a former one is run by it first. `pvehooks detach VMID` takes it back; it is not attached again then.",
+        ),
+        Kind(
+            "not-attached",
+            ERR,
+            "The guard could not be attached",
+            "The message says what qm or the system answered. Nothing was changed. It is not tried again until the guest or the settings change.",
+        ),
+        Kind(
+            "boot-unguarded",
+            ERR,
+            "A guest starts at boot without the guard",
+            "The guard could not be attached before the guests are started; the message says why. It is attached as soon as that is possible.",
+        ),
+        Kind(
+            "present-accepted",
+            NOTICE,
+            "What runs already is accepted",
+            "The package came to this node while the guest was running: its devices and their groups as they are now are no reason to refuse it.",
+        ),
+        Kind("stubs-made", INFO, "Hookscripts of the guard were made", "They lie in a snippets directory, as guests' configs name them."),
+        Kind(
+            "stub-trouble",
+            ERR,
+            "A hookscript of the guard could not be made",
+            "Guests whose config names it do not start on this node. The message says what stands against it.",
+        ),
+        Kind(
+            "hookscript-absent",
+            WARNING,
+            "A hookscript is missing on this node",
+            "A guest of another node may be moved here by high availability, and Proxmox VE would refuse to start it without its hookscript.",
+        ),
+        Kind(
+            "nodes-lacking",
+            WARNING,
+            "Not all nodes have pvehooks",
+            "A guest that moved to a node without the package would not find its hookscript, so none is given one by itself.",
+        ),
+        Kind(
+            "node-lacks",
+            ERR,
+            "A node of the cluster lacks pvehooks",
+            "Guests that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
+        ),
+        Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
         Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
+        Kind("node-mended", INFO, "A finding about the node is gone", "What was found before is not the case any more. See: pvehooks host check"),
         Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
         Kind(
             "settings-broken",
@@ -128,6 +179,49 @@ KINDS = {
             "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost.",
         ),
         Kind(
+            "start-allowed",
+            WARNING,
+            "A start went through because a person allowed it",
+            "The message says who, why, and what would have refused the start. The word is used up; `pvehooks allow` gives another one.",
+        ),
+        Kind(
+            "start-unexamined",
+            ERR,
+            "A start could not be examined",
+            "A file could not be read, or the look took too long; the message says which, and what became of the start ([guard] on_error).",
+        ),
+        Kind(
+            "device-bound",
+            NOTICE,
+            "A device was bound to vfio-pci for a guest",
+            "It was idle and not bound. It stays with vfio-pci after the guest's end; `[guard] unbound` tells whether the guard does this.",
+        ),
+        Kind(
+            "device-not-bound",
+            ERR,
+            "A device could not be bound to vfio-pci",
+            "The start was refused. The message says why, and which driver the device is on now.",
+        ),
+        Kind(
+            "bound-at-boot",
+            NOTICE,
+            "A device is as `pvehooks bind --persist` wants it",
+            "It was given to vfio-pci, or given its virtual functions, at boot or when it appeared. See: pvehooks bind --list",
+        ),
+        Kind(
+            "not-bound-at-boot",
+            ERR,
+            "A device is not as `pvehooks bind --persist` wants it",
+            "The message says why: another device is at its address now, it is not there, the host uses it, or the kernel refused."
+            " Nothing was taken from the host. See: pvehooks bind --list",
+        ),
+        Kind(
+            "guard-bug",
+            ERR,
+            "A bug in the guard of pvehooks",
+            "Please report it with the traceback. What became of the start says `[guard] on_error`.",
+        ),
+        Kind(
             "bug",
             ERR,
             "A bug in pvehooks",
@@ -165,4 +259,11 @@ def finding(guest: Guest, found: Finding, verdict: str) -> Entry:
         "PVEHOOKS_VERDICT": verdict,
     }
     message = words.of_guest(guest, words.sentence(found))
+    return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)
+
+
+def node_finding(node: str, found: Finding) -> Entry:
+    """The entry of a finding about the node itself, which appeared or changed; it has no VMID."""
+    fields = {"PVEHOOKS_EVENT": "finding", "PVEHOOKS_NODE": node, "PVEHOOKS_RULE": found.rule, "PVEHOOKS_DEVICE": found.subject}
+    message = f"node {node}: {words.sentence(found)}"
     return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)

@@ -77,5 +77,5 @@ class Ledger:
         return set(self._said)
 
     def count(self) -> int:
-        """How many findings stand."""
-        return sum(map(len, self._said.values()))
+        """How many findings of guests stand; what is said of the node stands under 0."""
+        return sum(len(said) for vmid, said in self._said.items() if vmid)

@@ -19,9 +19,10 @@ _NAMES = {ERR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBU
 class Journal:
     """Structured entries for journald; while its socket is missing, lines on standard error instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, identifier: str = IDENTIFIER) -> None:
         from systemd import journal
 
+        self._identifier = identifier
         self._send = journal.send
         self._lines = Lines(sys.stderr)
 
@@ -31,7 +32,8 @@ class Journal:
             self._lines.say(entry)
             return
         fields = {name: "\n".join(map(printable, value.split("\n"))) for name, value in entry.fields.items()}
-        self._send(printable(entry.message), MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER=IDENTIFIER, **fields)
+        message = printable(entry.message)
+        self._send(message, MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER=self._identifier, **fields)
 
 
 class Lines:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pvehooks.report.words import printable
 
-COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan"}
+COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
 
 
 def on_terminal() -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pvehooks import firstlook, settings
 from pvehooks.actions import backups, rng, writer
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.host import Host
@@ -152,8 +153,8 @@ def test_the_last_twenty_backups_are_kept(host: Host) -> None:
 class Meddler(writer.FileWriter):
     """Writes the rng0, and something else with it."""
 
-    def set(self, guest: Guest, option: str, value: str) -> writer.Answer:
-        answer = super().set(guest, option, value)
+    def set(self, guest: Guest, option: str, value: str, along: Mapping[str, str] = writer.NOTHING_ELSE) -> Answer:
+        answer = super().set(guest, option, value, along)
         path = Path(self.host.root, CONFIG)
         path.write_text(path.read_text().replace("memory: 2048", "memory: 4096"))
         return answer

@@ -1,0 +1,180 @@
+"""The guard's hookscripts in the snippets directories: made from their names alone, renewed, and kept as long as one is named."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import pvehooks
+from pvehooks.errors import NodeError
+from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import node as node_facts
+from pvehooks.facts import pmxcfs, storages
+from pvehooks.host import Host
+from pvehooks.values import Unread
+from pvehooks.values.stubs import NAME, is_stub, name_for
+
+LIBEXEC = "/usr/libexec/pvehooks"
+LOCK = "/run/lock/pvehooks/stubs.lock"
+MODE = 0o755
+_LOCK_WAIT = 5.0
+_LINE = re.compile(rb"^hookscript:[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
+
+
+class Kept(NamedTuple):
+    """What a round came to: the stubs made or renewed, what could not be done, and which guests name each hookscript of the cluster."""
+
+    made: tuple[str, ...]
+    troubles: tuple[str, ...]
+    named: Mapping[str, tuple[tuple[int, str], ...]]
+
+
+def text() -> bytes:
+    """What stands in every stub: of the package, or of the checkout that this is. Raises NodeError."""
+    here = Host()
+    checkout = os.path.dirname(os.path.dirname(pvehooks.__file__))
+    for path in (f"{checkout}/libexec/stub", f"{LIBEXEC}/stub"):
+        try:
+            return here.read(path)
+        except OSError:
+            continue
+    raise NodeError(f"{LIBEXEC}/stub is not there", hint="Install the package anew: apt install --reinstall pvehooks")
+
+
+def volid_for(host: Host, node: str, former: str) -> str:
+    """The stub for a guest with this former hookscript ('' for none): on `local`, or the first storage that will do.
+
+    Raises stubs.UnfitName, NodeError.
+    """
+    name = name_for(former)
+    usable = storages.local_snippets(host, node)
+    if not usable:
+        raise NodeError(
+            "no storage of this node can hold the guard's hookscript: none is a local directory that root alone can write",
+            hint="See the directory of 'local': ls -ld /var/lib/vz /var/lib/vz/snippets",
+        )
+    known = storages.Storages(host).read()
+    sections = {} if isinstance(known, Unread) else known
+    # One that other nodes do not have would keep guests from starting there.
+    everywhere = [storage for storage, _ in usable if storage == "local" or not sections[storage].options.get("nodes")]
+    return f"{(everywhere or [usable[0][0]])[0]}:snippets/{name}"
+
+
+def make(host: Host, node: str, volid: str) -> bool:
+    """Makes the stub, or renews it, where it is not as it should be; whether something was written. Raises NodeError."""
+    directory = dict(storages.local_snippets(host, node)).get(volid.partition(":")[0])
+    if directory is None:
+        known = storages.Storages(host).hookscript(volid)
+        if not known.trouble:
+            return False
+        raise NodeError(f"{volid} cannot be made: the storage is no local directory that root alone can write ({known.trouble})")
+    return _write(host, directory, volid.rpartition("/")[2])
+
+
+def _write(host: Host, directory: str, name: str) -> bool:
+    path = f"{directory}/{name}"
+    content = text()
+    if _is_good(host, path, content):
+        return False
+    try:
+        with host.lock(LOCK, _LOCK_WAIT):
+            if _is_good(host, path, content):
+                return False
+            host.make_dir(directory)
+            host.replace(path, content, mode=MODE, keep_mode=False)
+    except BlockingIOError as error:
+        raise NodeError(f"{path} cannot be made: another process holds {LOCK}") from error
+    except OSError as error:
+        hint = "Let the daemon write there: systemctl edit pvehooks, with ReadWritePaths=" + directory if error.errno == 30 else ""
+        raise NodeError(f"{path} cannot be made: {error.strerror}", hint=hint) from error
+    return True
+
+
+def _is_good(host: Host, path: str, content: bytes) -> bool:
+    try:
+        owner, mode = host.owner_and_mode(path)
+        return stat.S_IMODE(mode) == MODE and (owner == 0 or not host.is_node) and host.read(path) == content
+    except OSError:
+        return False
+
+
+class Keeper:
+    """Keeps on this node all stubs that any config or snapshot in the cluster names; reads again only configs that changed."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        self._host = host
+        self._node = node
+        self._version: pmxcfs.Version | None = None
+        # VMID -> (its node and counter, the hookscripts that its config and snapshots name)
+        self._named: dict[int, tuple[object, frozenset[str]]] = {}
+        self._nodes: dict[int, str] = {}
+
+    def look(self) -> Kept:
+        """Makes and renews; raises pmxcfs.PmxcfsAway."""
+        self._read_configs()
+        named: dict[str, list[tuple[int, str]]] = {}
+        for vmid, (_, volids) in sorted(self._named.items()):
+            for volid in volids:
+                named.setdefault(volid, []).append((vmid, self._nodes[vmid]))
+        made, troubles = [], []
+        for volid in self._wanted(named):
+            try:
+                if make(self._host, self._node, volid):
+                    made.append(volid)
+            except NodeError as error:
+                troubles.append(f"{error.message}. {error.hint}".rstrip(" ."))
+        return Kept(tuple(made), tuple(dict.fromkeys(troubles)), {volid: tuple(users) for volid, users in named.items()})
+
+    def _wanted(self, named: Mapping[str, object]) -> list[str]:
+        """The plain stub, all that are named, and all that lie here already: a backup may name them."""
+        wanted = {volid for volid in named if is_stub(volid)}
+        usable = storages.local_snippets(self._host, self._node)
+        if usable:
+            wanted.add(f"{usable[0][0]}:snippets/{NAME}")
+        for storage, directory in usable:
+            try:
+                names = self._host.names(directory)
+            except OSError:
+                continue
+            wanted.update(volid for name in names if is_stub(volid := f"{storage}:snippets/{name}"))
+        return sorted(wanted)
+
+    def _read_configs(self) -> None:
+        if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.vmlist"):
+            listed = dict(_listed(self._host))
+        else:
+            version = pmxcfs.version(self._host)
+            if version == self._version:
+                return
+            if self._version is not None and version.start != self._version.start:
+                # A pmxcfs that was started anew counts anew.
+                self._named.clear()
+            listed = pmxcfs.guests(self._host)
+            self._version = version
+        for vmid in self._named.keys() - listed.keys():
+            del self._named[vmid]
+        for vmid, entry in listed.items():
+            self._nodes[vmid] = entry.node
+            if entry.version and self._named.get(vmid, (None,))[0] == entry:
+                continue
+            raw = guest_facts.fetch(self._host, entry.node, vmid)
+            if isinstance(raw, OSError):
+                # It is read at the next look; till then it names what it named.
+                self._named[vmid] = (None, self._named.get(vmid, (None, frozenset()))[1])
+                self._version = None
+            else:
+                self._named[vmid] = (entry, hookscripts_in(raw))
+
+
+def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.Listed]]:
+    for node in node_facts.node_names(host):
+        for vmid in node_facts.guest_ids_or_none(host, node):
+            yield vmid, pmxcfs.Listed(node, 0)
+
+
+def hookscripts_in(raw: bytes) -> frozenset[str]:
+    """All hookscripts that a config names, in its live part or in any snapshot."""
+    return frozenset(match[1].decode("utf-8", "surrogateescape") for match in _LINE.finditer(raw))

@@ -1,0 +1,324 @@
+"""How the guard gets onto the guests that need it: by itself, before they start, and where nobody took it out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
+
+Make = Callable[..., NodeBed]
+SNIPPETS = Path("/var/lib/vz/snippets")
+STUB = "local:snippets/pvehooks-guard"
+PASSED = "hostpci0: 0000:01:00.0,pcie=1\n"
+
+
+@pytest.fixture(autouse=True)
+def snippets() -> Iterator[None]:
+    """Empty before and after."""
+    subprocess.run(["find", str(SNIPPETS), "-mindepth", "1", "-delete"], check=True)
+    yield
+    subprocess.run(["find", str(SNIPPETS), "-mindepth", "1", "-delete"], check=True)
+
+
+def passing(name: str = "gpu", more: str = "") -> str:
+    """A guest with a passed-through device that lacks nothing else."""
+    return f"{PASSED}memory: 512\nname: {name}\n{more}"
+
+
+def have_package(bed: NodeBed) -> None:
+    """The other node says that it has the package."""
+    bed.pve.remote_write("nodes/pve2/pvehooks.json", '{"version": "1.0"}\n')
+
+
+@pytest.fixture
+def cluster(node: Make) -> Make:
+    """A node of a cluster in which all have the package."""
+
+    def make(*arguments: object, **options: object) -> NodeBed:
+        bed = node(*arguments, **options)
+        have_package(bed)
+        return bed
+
+    return make
+
+
+def wait_for_guard(bed: NodeBed, vmid: int, timeout: float = 10.0) -> str:
+    """The config once the guard is in it and the daemon has said so."""
+    wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(vmid), f"guard in {vmid}; {bed.log.read_text()}", timeout)
+    bed.said("attached", vmid)
+    return bed.read(vmid)
+
+
+@contextmanager
+def running(vmid: int) -> Iterator[None]:
+    """A process that is taken for the guest's."""
+    with subprocess.Popen(["/usr/bin/python3", "-c", "import time; time.sleep(60)", "-id", str(vmid)]) as guest:
+        Path(f"/run/qemu-server/{vmid}.pid").write_text(f"{guest.pid}\n")
+        yield
+        guest.kill()
+
+
+def test_by_itself_in_one_change_with_the_rng0(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    bed.write(100, uefi("gpu", PASSED))
+    text = wait_for_guard(bed, 100)
+    assert RNG0 in text
+    assert bed.sets() == 1
+    (call,) = bed.qm.calls("set", 100)
+    assert (call.option("hookscript"), bool(call.option("rng0")), len(call.option("digest") or "")) == (STUB, True, 40)
+    assert bed.said("injected", 100)
+    record = json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())
+    assert (record["attachment"]["volid"], record["attachment"]["former"], record["rng0"]["state"]) == (STUB, "", "done")
+    assert not bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_EVENT=finding")
+
+
+def test_a_former_hookscript_is_chained(cluster: Make) -> None:
+    (SNIPPETS / "hook.pl").write_text("#!/bin/sh\n")
+    (SNIPPETS / "hook.pl").chmod(0o755)
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing(more="hookscript: local:snippets/hook.pl\n"))
+    assert "hookscript: local:snippets/pvehooks-guard-local+hook.pl\n" in wait_for_guard(bed, 100)
+    (entry,) = bed.said("attached", 100)
+    assert "Its own hookscript local:snippets/hook.pl is run by it first" in entry["MESSAGE"]
+    assert (SNIPPETS / "pvehooks-guard-local+hook.pl").stat().st_mode & 0o777 == 0o755
+
+
+def test_guests_from_before_the_package_get_it_and_nothing_else(cluster: Make) -> None:
+    """It changes no hardware; that it was attached is no edit, so they stay old guests."""
+    bed = cluster({"100.conf": uefi("old", PASSED, old=True)})
+    bed.start()
+    assert "rng0" not in wait_for_guard(bed, 100)
+    bed.settle()
+    assert bed.sets() == 1
+    assert "rng0" not in bed.read(100)
+    bed.stop()
+    bed.start()
+    bed.settle()
+    assert "rng0" not in bed.read(100)
+
+
+def test_a_running_guest_has_it_at_once(cluster: Make) -> None:
+    bed = cluster()
+    with running(100):
+        bed.start()
+        bed.write(100, passing())
+        assert "[PENDING]" not in wait_for_guard(bed, 100)
+
+
+def test_what_an_admin_takes_out_is_not_put_back(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing())
+    wait_for_guard(bed, 100)
+    bed.write(100, passing())
+    bed.journal.wait_for("PVEHOOKS_RULE=guard-removed-by-admin")
+    bed.write(100, passing(more="cores: 2\n"))
+    bed.settle()
+    bed.stop()
+    bed.start()
+    bed.settle()
+    assert bed.sets(100) == 1
+
+
+def test_a_clone_is_a_guest_of_its_own(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing())
+    bed.write(101, wait_for_guard(bed, 100))
+    wait_until(Path("/etc/pve/pvehooks/guests/101.json").exists, "adopted")
+    bed.write(101, passing())
+    bed.journal.wait_for("PVEHOOKS_RULE=guard-removed-by-admin", "PVEHOOKS_VMID=101")
+    assert bed.sets(101) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[guard]\nattach = warn\n", True),
+        ("[guard]\nattach = off\n", False),
+        ("[guard]\nmode = off\n", False),
+        ("[guest 100]\nignore = guard-not-attached: I know\n", False),
+        ("[guest 100]\n[[guard]]\nattach = off\n", False),
+    ],
+)
+def test_settings(cluster: Make, settings: str, said: bool) -> None:
+    bed = cluster(settings=settings)
+    bed.start()
+    bed.write(100, passing())
+    bed.settle()
+    assert bool(bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")) is said
+    assert bed.sets() == 0
+
+
+def test_what_stands_against_the_rng0_does_not_keep_the_guard_off(cluster: Make) -> None:
+    bed = cluster()
+    words = "400 Parameter verification failed.\nrng0: no\n"
+    bed.qm.misbehave("answer", verb="set", vmid=100, times=1, status=2, stdout="", stderr=words)
+    bed.start()
+    bed.write(100, uefi("gpu", PASSED))
+    wait_for_guard(bed, 100)
+    refused, done = bed.qm.calls("set", 100)[:2]
+    assert refused.option("hookscript") == done.option("hookscript") == STUB
+    assert (bool(refused.option("rng0")), done.option("rng0")) == (True, None)
+
+
+def test_a_locked_guest_waits(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing(more="lock: clone\n"))
+    (entry,) = bed.said("waiting", 100)
+    assert "the guard has to wait: VM is locked (clone)" in entry["MESSAGE"]
+    bed.write(100, passing())
+    wait_for_guard(bed, 100)
+
+
+def test_stubs_of_all_nodes_are_kept(cluster: Make) -> None:
+    """A guest of another node may come here."""
+    bed = cluster()
+    bed.start()
+    assert (SNIPPETS / "pvehooks-guard").exists()
+    bed.pve.remote_write("nodes/pve2/qemu-server/200.conf", "hookscript: local:snippets/pvehooks-guard-local+their.pl\n")
+    wait_until((SNIPPETS / "pvehooks-guard-local+their.pl").exists, "their stub")
+    (SNIPPETS / "pvehooks-guard").write_text("#!/bin/sh\n# older\n")
+    bed.stop()
+    bed.start()
+    assert "# older" not in (SNIPPETS / "pvehooks-guard").read_text()
+
+
+def test_hookscripts_that_high_availability_would_miss(cluster: Make) -> None:
+    bed = cluster()
+    bed.pve.remote_mkdir("ha")
+    bed.pve.remote_write("ha/resources.cfg", "vm: 200\n\tstate started\n\n")
+    bed.pve.remote_write("nodes/pve2/qemu-server/200.conf", "hookscript: local:snippets/their.pl\n")
+    bed.pve.remote_write("nodes/pve2/qemu-server/201.conf", "hookscript: local:snippets/not-ha.pl\n")
+    bed.start()
+    (entry,) = bed.said("hookscript-absent")
+    assert "local:snippets/their.pl (VM 200 on pve2). Copy it here" in entry["MESSAGE"]
+
+
+# -- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_not_before_every_node_has_the_package(node: Make) -> None:
+    bed = node({"100.conf": passing()})
+    bed.start()
+    (entry,) = bed.said("nodes-lacking")
+    assert "missing on pve2" in entry["MESSAGE"]
+    assert json.loads(Path("/etc/pve/nodes/pve1/pvehooks.json").read_text())["version"]
+    bed.journal.wait_for("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")
+    assert bed.sets() == 0
+    have_package(bed)
+    wait_for_guard(bed, 100)
+    bed.said("nodes-complete")
+
+
+def test_a_node_that_loses_the_package(cluster: Make) -> None:
+    bed = cluster(settings="[watch]\ninterval = 5\n")
+    bed.start()
+    bed.pve.local_write("nodes/pve2/pvehooks.json", "")
+    (entry,) = bed.said("node-lacks")
+    assert entry["PRIORITY"] == "3"
+    assert "node pve2 does not have pvehooks any more" in entry["MESSAGE"]
+    bed.write(100, passing())
+    bed.journal.wait_for("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")
+    assert bed.sets() == 0
+
+
+def test_a_node_that_joins_without_it(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    conf = "".join(
+        f"  node {{\n    name: {name}\n    nodeid: {n}\n    ring0_addr: 192.0.2.{n}\n  }}\n"
+        for n, name in enumerate(["pve1", "pve2", "pve3"], 1)
+    )
+    bed.pve.local_write("corosync.conf", f"nodelist {{\n{conf}}}\n")
+    (entry,) = bed.said("node-lacks")
+    assert "node pve3 has joined the cluster without pvehooks" in entry["MESSAGE"]
+
+
+# -- the boot ---------------------------------------------------------------------------------------------------------
+
+
+def test_guests_that_start_at_boot_have_it_before_ready(cluster: Make) -> None:
+    """Those with onboot and those of high availability, before all that has time."""
+    guests = {f"{vmid}.conf": passing(f"n{vmid}") for vmid in range(100, 112)}
+    guests |= {"112.conf": passing("boot", "onboot: 1\n"), "113.conf": passing("ha"), "114.conf": "onboot: 1\nmemory: 1\n"}
+    bed = cluster(guests)
+    bed.pve.remote_mkdir("ha")
+    bed.pve.remote_write("ha/resources.cfg", "vm: 113\n\tstate started\n\n")
+    bed.qm.misbehave("sleep", times=None, seconds=0.3)
+    bed.start()
+    assert STUB in bed.read(112)
+    assert STUB in bed.read(113)
+    assert any(STUB not in bed.read(vmid) for vmid in range(100, 112))
+    for vmid in range(100, 112):
+        wait_for_guard(bed, vmid, timeout=20)
+    assert not bed.journal.entries("PVEHOOKS_EVENT=boot-unguarded")
+
+
+IMPATIENT = "import sys; from pvehooks import daemon; daemon._BOOT_PATIENCE = 2.0; sys.exit(daemon.main())"
+
+
+def test_what_could_not_be_done_before_the_boot_is_said(cluster: Make) -> None:
+    """Waited for no longer than 20 s, here 2 s."""
+    bed = cluster({"100.conf": passing("boot", "onboot: 1\n")})
+    bed.qm.misbehave("garbage", verb="set", vmid=100, times=None, status=1)
+    began = time.monotonic()
+    environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
+    bed.daemon = subprocess.Popen([sys.executable, "-c", IMPATIENT, "--node", "pve1"], env=environment, cwd="/")
+    bed.notify.wait_for("READY", "1", after=began)
+    assert time.monotonic() - began > 2
+    (entry,) = bed.said("boot-unguarded", 100)
+    assert entry["PRIORITY"] == "3"
+    assert "VM 100 (boot): it starts by itself, and now without the guard: " in entry["MESSAGE"]
+
+
+def test_a_locked_guest_does_not_hold_up_the_boot(cluster: Make) -> None:
+    bed = cluster({"100.conf": passing("boot", "onboot: 1\nlock: backup\n")})
+    began = time.monotonic()
+    bed.start()
+    assert time.monotonic() - began < 8
+
+
+def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
+    bed = cluster({"100.conf": passing("boot", "onboot: 1\n")})
+    bed.pve.set_quorum(False)
+    began = time.monotonic()
+    bed.start()
+    assert time.monotonic() - began < 8
+    (entry,) = bed.said("boot-unguarded", 100)
+    assert "no quorum" in entry["MESSAGE"]
+    bed.pve.set_quorum(True)
+    wait_for_guard(bed, 100, timeout=20)
+    wait_until(Path("/etc/pve/nodes/pve1/pvehooks.json").exists, "said that it is here")
+
+
+def test_what_runs_when_the_package_comes_is_accepted(cluster: Make) -> None:
+    """Once: what is started later is judged."""
+    bed = cluster({"100.conf": passing(), "101.conf": passing("other")})
+    with running(100):
+        bed.start()
+        bed.said("present-accepted", 100)
+        assert not bed.journal.entries("PVEHOOKS_EVENT=present-accepted", "PVEHOOKS_VMID=101")
+        wait_for_guard(bed, 100)
+        assert json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())["accepted"]["hostpci"] == {
+            "hostpci0": "0000:01:00.0,pcie=1"
+        }
+        bed.stop()
+    with running(101):
+        bed.start()
+        bed.signal(signal.SIGHUP)
+        bed.settle()
+        assert not bed.journal.entries("PVEHOOKS_EVENT=present-accepted", "PVEHOOKS_VMID=101")

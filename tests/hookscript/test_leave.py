@@ -1,0 +1,107 @@
+"""What stays and what goes when the package leaves the node (libexec/leave)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.beds.qm import Qm
+from tests.hookscript.bed import PROJECT, SNIPPETS, Ran, attach, call, config, script
+
+LEAVE = PROJECT / "libexec/leave"
+FORMER = "local:snippets/hook.pl"
+CHAINED = "pvehooks-guard-local+hook.pl"
+
+
+@pytest.fixture
+def qm(tmp_path: Path) -> Qm:
+    """A node with a guest of each kind."""
+    qm = Qm(tmp_path / "qm")
+    script(SNIPPETS / "hook.pl", "#!/bin/sh\n")
+    attach()
+    attach(CHAINED)
+    attach("pvehooks-guard-local+gone.sh")
+    script(SNIPPETS / "pvehooks-guard-mine", "#!/bin/sh\n# somebody else's\n")
+    Path("/etc/pve/pvehooks/guests").mkdir(parents=True)
+    Path("/etc/pve/local/pvehooks.json").write_text('{"version": "1"}\n')
+    return qm
+
+
+def attached(vmid: int, name: str = "pvehooks-guard", more: str = "", record: bool = True) -> None:
+    config(f"hookscript: local:snippets/{name}\nmemory: 512\n{more}", vmid)
+    if record:
+        Path(f"/etc/pve/pvehooks/guests/{vmid}.json").write_text('{"attachment": {"volid": "x"}, "version": 1}\n')
+
+
+def leave(qm: Qm, how: str = "purge") -> Ran:
+    return call(LEAVE, how, PATH=f"{qm.bin}:/usr/bin:/bin:/usr/sbin")
+
+
+def text(vmid: int) -> str:
+    return Path(f"/etc/pve/nodes/pve1/qemu-server/{vmid}.conf").read_text()
+
+
+def test_remove_leaves_all_but_the_word_that_the_package_is_here(qm: Qm) -> None:
+    attached(100)
+    assert leave(qm, "remove") == (0, "", "")
+    assert not Path("/etc/pve/local/pvehooks.json").exists()
+    assert "hookscript: local:snippets/pvehooks-guard\n" in text(100)
+    assert (SNIPPETS / "pvehooks-guard").exists()
+
+
+def test_purge_puts_everything_back(qm: Qm) -> None:
+    attached(100)
+    attached(101, CHAINED)
+    config("hookscript: local:snippets/hook.pl\nmemory: 512\n", 102)
+    ran = leave(qm)
+    assert ran == (0, f"pvehooks: VM 100: the guard was taken out\npvehooks: VM 101: its own hookscript {FORMER} is back\n", "")
+    assert text(100) == "memory: 512\n"
+    assert text(101) == text(102) == f"hookscript: {FORMER}\nmemory: 512\n"
+    assert all(call_.option("digest") for call_ in qm.calls("set"))
+    assert sorted(path.name for path in SNIPPETS.iterdir()) == ["hook.pl", "pvehooks-guard-mine"]
+    assert leave(qm) == (0, "", "")
+
+
+def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
+    """A snapshot, a guest of another node, a guest that somebody else attached it to."""
+    attached(100, more="\n[before]\nhookscript: local:snippets/pvehooks-guard-local+gone.sh\nsnaptime: 1\n")
+    config(f"hookscript: local:snippets/{CHAINED}\n", 200, node="pve2")
+    attached(101, record=False)
+    out = leave(qm).out
+    kept = ["pvehooks-guard", "pvehooks-guard-local+gone.sh", CHAINED]
+    assert sorted(path.name for path in SNIPPETS.iterdir()) == sorted(["hook.pl", "pvehooks-guard-mine", *kept])
+    for name in kept:
+        assert f"pvehooks: left: /var/lib/vz/snippets/{name}, which guests or their snapshots name" in out
+    assert "hookscript: local:snippets/pvehooks-guard\n" in text(101)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("lock: backup\n", "VM is locked (backup)"),
+        ("\n[PENDING]\nmemory: 1024\n", "other changes are pending (qm pending 100), which would be applied along"),
+        ("onbot: 1\n", "PVE would lose something of its config: vm 100 - "),
+    ],
+)
+def test_purge_says_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
+    attached(100, more=more)
+    before = text(100)
+    out = leave(qm).out
+    assert out.startswith(f"pvehooks: VM 100: left: its hookscript local:snippets/pvehooks-guard: {words}")
+    assert out.splitlines()[1].startswith("pvehooks: left: /var/lib/vz/snippets/pvehooks-guard, which guests or their snapshots name")
+    assert text(100) == before
+
+
+def test_a_former_that_is_gone(qm: Qm) -> None:
+    (SNIPPETS / "hook.pl").unlink()
+    attached(100, CHAINED)
+    assert "VM 100: left: its hookscript local:snippets/pvehooks-guard-local+hook.pl: 400 Parameter verification failed" in leave(qm).out
+    assert (SNIPPETS / CHAINED).exists()
+
+
+def test_without_pmxcfs(qm: Qm) -> None:
+    attached(100)
+    Path("/etc/pve/local").unlink()
+    assert leave(qm) == (10, "", "")
+    assert (SNIPPETS / "pvehooks-guard").exists()
