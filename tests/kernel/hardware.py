@@ -1,0 +1,101 @@
+"""The machine's PCI devices: which there are, behind which ports, and where the machine finds them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Disk(NamedTuple):
+    """A disk's image: a file of the machine's image directory, or a new, empty one of so many MiB."""
+
+    name: str
+    image: str = ""
+    mebibytes: int = 64
+
+
+class Device(NamedTuple):
+    """A PCI device. `place` is its way from the root bus, slot and function of each bridge and at last its own."""
+
+    name: str
+    place: tuple[str, ...]
+    options: str
+    disk: Disk | None = None
+
+
+class Port(NamedTuple):
+    """A root port by its slot on the root bus, and what is behind it. Without ACS all of that is one IOMMU group with the port."""
+
+    slot: int
+    devices: tuple[Device, ...]
+    acs: bool = True
+
+
+def _nic(name: str, slot: int, options: str = "e1000e", function: int = 0) -> Device:
+    # No boot ROM: each costs the firmware seconds.
+    return Device(name, (f"{slot:02x}.0", f"00.{function}"), f"{options},romfile=,addr=0x0.{function}")
+
+
+def _nvme(name: str, slot: int, disk: Disk, options: str = "") -> Device:
+    return Device(name, (f"{slot:02x}.0", "00.0"), f"nvme,serial={name.upper()},drive={disk.name}{options}", disk)
+
+
+def _conventional(name: str, slot: int, number: int) -> Device:
+    return Device(name, (f"{slot:02x}.0", "00.0", f"{number:02x}.0"), f"e1000,romfile=,addr={number}")
+
+
+PORTS = (
+    Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img")),)),
+    Port(0x11, (_nic("clean", 0x11),)),
+    Port(0x12, (_nic("twin", 0x12),)),
+    # Two conventional cards behind one bridge: the bridge cannot tell them apart.
+    Port(0x13, (_conventional("wanted", 0x13, 1), _conventional("uplink", 0x13, 2))),
+    Port(0x14, (_nic("pair", 0x14, "e1000e,multifunction=on"), _nic("pair-second", 0x14, function=1)), acs=False),
+    Port(
+        0x15,
+        (_nvme("mounted", 0x15, Disk("data-disk", "data.img"), ",multifunction=on,addr=0x0.0"), _nic("beside-mounted", 0x15, function=1)),
+        acs=False,
+    ),
+    Port(0x16, (_nvme("host-lvm", 0x16, Disk("host-lvm-disk")),)),
+    Port(0x1B, (_nvme("vm-lvm", 0x1B, Disk("vm-lvm-disk")),)),
+    Port(0x17, (_nvme("guest-lvm", 0x17, Disk("guest-lvm-disk")),)),
+    Port(0x18, (_nvme("guest-zfs", 0x18, Disk("guest-zfs-disk", "zfs.img")),)),
+    # The virtual functions come into being when the machine asks for them.
+    Port(
+        0x19,
+        (
+            Device(
+                "pf",
+                ("19.0", "00.0"),
+                "nvme,serial=SRIOV,subsys=subsystem,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=8,msix_qsize=16",
+            ),
+        ),
+    ),
+    Port(0x1A, (_nic("bare", 0x1A),)),
+)
+# Behind the conventional bridge's root port.
+BRIDGES = {0x13: "pcie-pci-bridge"}
+VFS = 2
+PLACES = {device.name: device.place for port in PORTS for device in port.devices} | {
+    f"vf{number}": ("19.0", f"00.{number + 1}") for number in range(VFS)
+}
+
+
+def disks() -> tuple[Disk, ...]:
+    """All disks."""
+    return tuple(device.disk for port in PORTS for device in port.devices if device.disk)
+
+
+def arguments() -> list[str]:
+    """QEMU's arguments for the ports and devices, without those for the disks' files."""
+    found = ["-device", "nvme-subsys,id=subsystem"]
+    for port in PORTS:
+        bus = f"port{port.slot:x}"
+        acs = "" if port.acs else ",disable-acs=true"
+        found += ["-device", f"pcie-root-port,id={bus},bus=pcie.0,chassis={port.slot},slot={port.slot},addr={port.slot:#x}{acs}"]
+        if port.slot in BRIDGES:
+            found += ["-device", f"{BRIDGES[port.slot]},id=bridge{port.slot:x},bus={bus}"]
+            bus = f"bridge{port.slot:x}"
+        for device in port.devices:
+            kind, _, options = device.options.partition(",")
+            found += ["-device", f"{kind},id={device.name},bus={bus},{options}".rstrip(",")]
+    return found

@@ -1,0 +1,87 @@
+"""A machine of QEMU's, everything emulated: boots, does its job, and goes down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.kernel import hardware
+from tests.kernel.cases import IOMMU
+from tests.kernel.image import Images
+
+# Where every instruction is emulated and others use the machine's processors too.
+TIMEOUT = 420.0
+
+
+class Outcome:
+    """What a machine has told, as objects by their `what`; the last lines of its console for when that is not enough."""
+
+    def __init__(self, directory: Path, ended: bool) -> None:
+        self.console = (directory / "console").read_text(errors="replace") if (directory / "console").exists() else ""
+        lines = (directory / "out").read_text(errors="replace").splitlines()
+        self.said: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
+        self.ended = ended
+
+    def all(self, what: str) -> list[dict[str, Any]]:
+        """The objects of a kind."""
+        return [each for each in self.said if each["what"] == what]
+
+    @property
+    def journal(self) -> str:
+        """What the package has said in the machine's journal."""
+        return "\n".join(line for each in self.all("journal") for line in each["lines"])
+
+    def start(self, name: str) -> dict[str, Any]:
+        """What came of the start of a guest."""
+        found = [each for each in self.all("start") if each["name"] == name]
+        assert found, f"the machine did not come to it: {self.trouble()}"
+        return found[0]
+
+    def trouble(self) -> str:
+        """Why it did not come to its end, '' if it did."""
+        broken = "\n".join(each["why"] for each in self.all("broken"))
+        if self.all("end"):
+            return broken
+        ending = "went down before its job was done" if self.ended else f"did not come to its end in {TIMEOUT} s"
+        return f"the machine {ending}\n{broken}\n{self.console[-4000:]}\n{self.journal}"
+
+
+def arguments(images: Images, directory: Path, kind: str) -> list[str]:
+    """QEMU's command line."""
+    kernel = ["panic=-1", "console=ttyS0", "quiet", "loglevel=4", "systemd.show_status=0", f"bed.machine={kind}", "init_on_alloc=0"]
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1024"]
+    command += ["-nodefaults", "-display", "none", "-vga", "none", "-no-reboot", "-monitor", "none"]
+    if kind == IOMMU:
+        # Before all devices that it is to translate for.
+        command += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
+        kernel += ["intel_iommu=on", "iommu=pt"]
+    command += ["-kernel", str(images.kernel.image), "-initrd", str(images.kernel.initrd), "-append", " ".join(kernel)]
+    command += ["-serial", f"file:{directory / 'console'}", "-device", "virtio-serial-pci,bus=pcie.0,addr=0x4"]
+    command += ["-chardev", f"file,id=out,path={directory / 'out'}", "-device", "virtserialport,chardev=out,name=bed.out"]
+    for disk in hardware.disks():
+        file = images.directory / disk.image if disk.image else directory / f"{disk.name}.img"
+        if not disk.image:
+            with file.open("wb") as image:
+                image.truncate(disk.mebibytes << 20)
+        command += ["-drive", f"if=none,id={disk.name},file={file},format=raw,snapshot=on"]
+    return [*command, *hardware.arguments()]
+
+
+def boot(images: Images, directory: Path, kind: str) -> Outcome:
+    """Boots a machine and waits until it is down."""
+    (directory / "out").write_text("")
+    with (directory / "qemu").open("wb") as words:
+        process = subprocess.Popen(arguments(images, directory, kind), stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+        try:
+            process.wait(TIMEOUT)
+            ended = True
+        except subprocess.TimeoutExpired:
+            ended = False
+        finally:
+            process.kill()
+            process.wait()
+    complaints = (directory / "qemu").read_text(errors="replace")
+    assert process.returncode in (0, -9), complaints
+    return Outcome(directory, ended)
