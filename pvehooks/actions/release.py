@@ -1,0 +1,117 @@
+"""Giving PCI devices back from vfio-pci to the host's drivers (the kernel's Documentation/ABI/testing/sysfs-bus-pci)."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pvehooks.actions import bind, persist
+from pvehooks.actions.bind import Unbound
+from pvehooks.facts import bindings
+from pvehooks.facts.uses.processes import OpenFiles
+from pvehooks.host import CommandTrouble, Host
+from pvehooks.values import PciDevice
+
+_BUS = "/sys/bus/pci"
+_MODPROBE_SECONDS = 20.0
+# What clears driver_override; an empty write does not reach the kernel.
+_CLEARED = "\n"
+
+
+def opened_by(host: Host, device: PciDevice) -> str:
+    """The processes that have the device or its group open, '' for none; raises Unbound where that cannot be told.
+
+    Unbinding would wait for them, and cannot be interrupted.
+    """
+    where = f"{_BUS}/devices/{device.address}"
+    try:
+        # vfio-pci enables a device when it is opened.
+        enabled = "" if host.read_text(f"{where}/enable") in ("", "0") else "a program"
+    except OSError:
+        enabled = ""
+    files = OpenFiles(host)
+    nodes = [f"/dev/vfio/{device.group}"] if device.group else []
+    with contextlib.suppress(OSError):
+        nodes += [f"/dev/vfio/devices/{name}" for name in host.names(f"{where}/vfio-dev")]
+    found = [name for node in nodes for name in files.of(node)]
+    if files.unread and not found:
+        raise Unbound(f"whether a program has {device.label} open is unknown: {files.unread}", "Run it as root.")
+    return ", ".join(dict.fromkeys(found)) or enabled
+
+
+def release(host: Host, device: PciDevice) -> str:
+    """Takes the device from vfio-pci and gives it to its former driver, or to the one the kernel has for it; that driver, '' for none.
+
+    Whether a guest holds it, who calls has looked. Raises Unbound.
+    """
+    where = f"{_BUS}/devices/{device.address}"
+    _write(host, f"{where}/driver_override", _CLEARED)
+    _write(host, f"{where}/driver/unbind", device.address)
+    if bind.driver(host, device.address) == device.driver:
+        raise Unbound(f"{device.label} is still on {device.driver} although the kernel was told to unbind it", "See why: dmesg")
+    former = bindings.former(host, device.address)
+    if former:
+        _try(host, f"{_BUS}/drivers/{former}/bind", device.address)
+    now = bind.driver(host, device.address) or _probe(host, device.address)
+    persist.forget_former(host, device.address)
+    return now
+
+
+def _write(host: Host, path: str, text: str) -> None:
+    try:
+        host.write_attribute(path, text)
+    except OSError as error:
+        hint = "Run it as root." if isinstance(error, PermissionError) else "See why: dmesg"
+        raise Unbound(f"{path} took no '{text.strip()}': {error.strerror}", hint) from error
+
+
+def _probe(host: Host, address: str) -> str:
+    """Has the kernel find a driver of the host."""
+    modules = _modules(host, address)
+    now = bind.driver(host, address)
+    if not now:
+        _try(host, f"{_BUS}/drivers_probe", address)
+        now = bind.driver(host, address)
+    if now == bind.VFIO:
+        # vfio-pci was told to take all devices of this kind (new_id, ids=): another driver has to be named.
+        _try(host, f"{_BUS}/devices/{address}/driver/unbind", address)
+        for driver in _drivers_of(host, modules):
+            _try(host, f"{_BUS}/drivers/{driver}/bind", address)
+            if bind.driver(host, address):
+                break
+        now = bind.driver(host, address)
+    return now
+
+
+def _try(host: Host, path: str, text: str) -> None:
+    """What comes of it is seen at the device."""
+    try:
+        host.write_attribute(path, text)
+    except OSError:
+        return
+
+
+def _modules(host: Host, address: str) -> frozenset[str]:
+    """The modules for the device, loaded; blacklisted ones stay out, as modprobe leaves them out for an alias."""
+    try:
+        alias = host.read_text(f"{_BUS}/devices/{address}/modalias")
+        host.spawn(["modprobe", "--quiet", "--all", alias], _MODPROBE_SECONDS)
+        shown = host.run(["modprobe", "--use-blacklist", "--resolve-alias", alias], _MODPROBE_SECONDS).stdout
+    except (OSError, CommandTrouble):
+        return frozenset()
+    return frozenset(name.replace("-", "_") for name in shown.split())
+
+
+def _drivers_of(host: Host, modules: frozenset[str]) -> list[str]:
+    """The PCI drivers of these modules."""
+    try:
+        drivers = host.names(f"{_BUS}/drivers")
+    except OSError:
+        return []
+    return [driver for driver in drivers if driver != bind.VFIO and _module(host, driver) in modules]
+
+
+def _module(host: Host, driver: str) -> str:
+    try:
+        return host.link_name(f"{_BUS}/drivers/{driver}/module")
+    except OSError:
+        return ""

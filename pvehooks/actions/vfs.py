@@ -1,0 +1,63 @@
+"""SR-IOV: how many virtual functions a device has (the kernel's Documentation/PCI/pci-iov-howto.rst)."""
+
+from __future__ import annotations
+
+from pvehooks.errors import ActionFailed
+from pvehooks.host import Host
+from pvehooks.values import PciDevice
+
+_DEVICES = "/sys/bus/pci/devices"
+
+
+def possible(host: Host, device: PciDevice) -> int | None:
+    """How many virtual functions the device can have, None where it can have none."""
+    return _number(host, device.address, "sriov_totalvfs")
+
+
+def present(host: Host, address: str) -> int:
+    """How many it has now."""
+    return _number(host, address, "sriov_numvfs") or 0
+
+
+def change(host: Host, device: PciDevice, count: int) -> int:
+    """Gives the device so many virtual functions, and reads that back; how many there were. Raises ActionFailed.
+
+    Those that are there go first: the kernel changes one number into another only by way of none. Whether they are in use,
+    who calls has looked.
+    """
+    before = present(host, device.address)
+    if before == count:
+        return before
+    if before:
+        _write(host, device, 0, before)
+    if count:
+        try:
+            _write(host, device, count, before)
+        except ActionFailed as failed:
+            if before:
+                _write(host, device, before, before)
+                failed.message += f"; it has {before} again"
+            raise
+    return before
+
+
+def _write(host: Host, device: PciDevice, count: int, before: int) -> None:
+    path = f"{_DEVICES}/{device.address}/sriov_numvfs"
+    hint = "See why: dmesg"
+    try:
+        host.write_attribute(path, str(count))
+    except PermissionError as error:
+        raise ActionFailed(f"{path}: {error.strerror}", "Run it as root.") from error
+    except OSError as error:
+        raise ActionFailed(f"{device.label} did not change from {before} to {count} virtual functions: {error.strerror}", hint) from error
+    now = present(host, device.address)
+    if now != count:
+        raise ActionFailed(f"{device.label} has {now} virtual functions although the kernel was told {count}", hint)
+
+
+def _number(host: Host, address: str, name: str) -> int | None:
+    try:
+        text = host.read_text(f"{_DEVICES}/{address}/{name}")
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,126 @@
+"""pvehooks bind --list: what is bound to vfio-pci now or at boot, by whom, and what does not match. Not a verb."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pvehooks.actions import vfs
+from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.facts import bindings, identity
+from pvehooks.facts.bindings import Noted
+from pvehooks.host import Host
+from pvehooks.report.words import printable
+from pvehooks.rules.passthrough import having
+from pvehooks.values import Node, PciDevice, Unread
+
+_VFIO = "vfio-pci"
+
+
+class Line(NamedTuple):
+    """A device: what it is on now, who has it, by whom it is bound (words), what is noted of it, and what does not match.
+
+    `id` is that of the device that is there now, `noted` that of the one that is meant at boot, '' for none.
+    """
+
+    address: str
+    label: str
+    driver: str
+    id: str
+    noted: str
+    by: tuple[str, ...]
+    users: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+
+def show(host: Host, node: Node, options: argparse.Namespace) -> int:
+    """Prints the list; of those named, or of all."""
+    if isinstance(node.pci, Unread):
+        raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
+    lines = [line for line in _lines(host, node, node.pci) if _wanted(line.address, options.address)]
+    if options.json:
+        print(json.dumps([_as_json(line) for line in lines], indent=2))
+        return EXIT_OK
+    for line in lines:
+        on = f"on {line.driver}" if line.driver else "without a driver" if line.id else "not on the bus"
+        print(printable("; ".join((f"{line.label}: {on}", *line.by, *line.users))))
+        for trouble in line.troubles:
+            print(printable(f"  attention: {trouble}"))
+    if not lines:
+        print(f"no PCI device of {node.name} is bound to {_VFIO}, now or at boot")
+    return EXIT_OK
+
+
+def _wanted(address: str, named: list[str]) -> bool:
+    return not named or any(address == each or address.startswith(f"{each}.") for each in named)
+
+
+def _lines(host: Host, node: Node, devices: Mapping[str, PciDevice]) -> list[Line]:
+    noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
+    found = []
+    for address in sorted({*devices, *noted, *by_driverctl}):
+        device = devices.get(address)
+        by = tuple(_by(host, node, address, device, noted.get(address), by_driverctl.get(address, "")))
+        if by:
+            found.append(_line(host, node, address, device, noted.get(address), by))
+    return found
+
+
+def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: Noted | Unread | None, driverctl: str) -> list[str]:
+    """By whom it is bound now or will be at boot."""
+    found = []
+    if isinstance(note, Noted):
+        found.append(f"{note.purpose} at every boot by pvehooks")
+    elif note is not None:
+        found.append("noted for boot, unreadably")
+    if driverctl and (driverctl == _VFIO or note is not None or (device is not None and device.vfio)):
+        found.append(f"{driverctl} at every boot by driverctl, whatever is at the address")
+    if device is None:
+        return found
+    bound_ids = () if isinstance(node.bound_ids, Unread) else node.bound_ids
+    places = [bound.place for bound in bound_ids if (device.vendor, device.device) in bound.ids]
+    found += [f"{_VFIO} at every boot by ids= in {place}, for all of its kind" for place in places]
+    if device.vfio and not found:
+        known = bindings.former(host, address) is not None
+        found.append(f"until the next boot, bound by {'pvehooks bind' if known else 'a start, or by hand'}")
+    elif device.override and not device.vfio and not found:
+        found.append(f"driver_override is {device.override}")
+    return found
+
+
+def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: Noted | Unread | None, by: tuple[str, ...]) -> Line:
+    meant = note if isinstance(note, Noted) else None
+    noted_id = f"{meant.identity.vendor:04x}:{meant.identity.device:04x}" if meant else ""
+    if device is None:
+        label = meant.label if meant else address
+        return Line(address, label, "", "", noted_id, by, (), ("nothing is on the bus at this address",))
+    holders = () if isinstance(node.holders, Unread) else node.holders.get(address, ())
+    users = tuple(f"{having(holder)}, running" for holder in holders)
+    troubles = [note.why] if isinstance(note, Unread) else _troubles(host, device, meant) if meant else []
+    return Line(address, device.label, device.driver, f"{device.vendor:04x}:{device.device:04x}", noted_id, by, users, tuple(troubles))
+
+
+def _troubles(host: Host, device: PciDevice, note: Noted) -> list[str]:
+    differences = identity.differences(note.identity, identity.of(host, device))
+    if differences:
+        return [f"not the device that was meant to get {note.purpose}, so it is left as it is at boot: {'; '.join(differences)}"]
+    if note.vfs is None:
+        return [] if device.vfio else [f"it is not on {_VFIO} now: pvehooks bind {device.address} --now"]
+    present = vfs.present(host, device.address)
+    return [] if present == note.vfs else [f"it has {present} now: pvehooks bind {device.address} --vfs {note.vfs} --now"]
+
+
+def _as_json(line: Line) -> dict[str, object]:
+    return {
+        "address": line.address,
+        "device": printable(line.label),
+        "there": bool(line.id),
+        "driver": line.driver or None,
+        "id": line.id or None,
+        "noted_id": line.noted or None,
+        "by": [printable(each) for each in line.by],
+        "users": [printable(each) for each in line.users],
+        "troubles": [printable(each) for each in line.troubles],
+    }
