@@ -22,11 +22,13 @@ def run(options: argparse.Namespace) -> int:
     """Prints the findings; the status tells whether anything blocks."""
     seen = look.view(options)
     verdicts = list(seen.verdicts(seen.guest_ids(options.vmid)))
+    of_node = [] if options.vmid else [Judged(finding, "") for finding in seen.node_findings(seen.facts())]
     if options.json:
-        document = {"version": 1, "node": seen.node, "guests": [_guest(verdict) for verdict in verdicts], "node_findings": []}
+        guests = [_guest(verdict) for verdict in verdicts]
+        document = {"version": 1, "node": seen.node, "guests": guests, "node_findings": [_finding(item) for item in words.sort(of_node)]}
         print(json.dumps(document, indent=2))
     else:
-        _show(verdicts, seen.node, bool(options.vmid))
+        _show(verdicts, of_node, seen.node, bool(options.vmid))
     return EXIT_BLOCKED if any(verdict.blocked for verdict in verdicts) else EXIT_OK
 
 
@@ -51,27 +53,30 @@ def _finding(item: Judged) -> dict[str, object]:
     }
 
 
-def _show(verdicts: list[Verdict], node: str, named: bool) -> None:
+def _show(verdicts: list[Verdict], of_node: list[Judged], node: str, named: bool) -> None:
+    rows = [_row(verdict.guest.label, item) for verdict in verdicts for item in words.sort(verdict.findings)]
+    # What is good to know of the node is for who asks for the node.
+    heavy = [item for item in words.sort(of_node) if item.finding.severity in (Severity.BLOCK, Severity.WARNING)]
+    rows += [_row(node, item) for item in heavy]
     if table.on_terminal():
-        rows = [_row(verdict, item) for verdict in verdicts for item in words.sort(verdict.findings)]
         if rows:
             table.show(("guest", "severity", "rule", "what, and what to do"), rows)
     else:
-        for verdict in verdicts:
-            for item in words.sort(verdict.findings):
-                guest, severity, rule, text = _row(verdict, item)
-                print(words.printable(f"{guest}: {severity}: {text} [{rule}]"))
+        for guest, severity, rule, text in rows:
+            print(words.printable(f"{guest}: {severity}: {text} [{rule}]"))
     if named:
         for verdict in verdicts:
             if not verdict.findings:
                 print(words.printable(f"{verdict.guest.label}: nothing found"))
     print(_summary(verdicts, node))
+    if heavy:
+        print(f"{words.counted(len(heavy), 'finding')} of {node} itself; all of it: pvehooks host check")
 
 
-def _row(verdict: Verdict, item: Judged) -> tuple[str, str, str, str]:
+def _row(label: str, item: Judged) -> tuple[str, str, str, str]:
     severity = "ignored" if item.ignored else item.finding.severity.value
     text = words.sentence(item.finding)
-    return verdict.guest.label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
+    return label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
 
 
 def _summary(verdicts: list[Verdict], node: str) -> str:

@@ -31,5 +31,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{rule.id} ({rule.severity.value})\n\n{rule.explanation}\n")
         print(f"What to do: {remedy(rule)}")
-        print(f"To ignore it for one guest: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf")
+        if rule.of_node:
+            print(f"To make less of it: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf")
+        else:
+            print(f"To ignore it for one guest: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf")
     return EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,10 +13,10 @@ from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, load_settings
+from pvehooks.judge import judge, load_settings, weighed
 from pvehooks.rules import catalogue
-from pvehooks.settings import Settings
-from pvehooks.values import Asked, Guest, Verdict
+from pvehooks.settings import Settings, compile_to
+from pvehooks.values import Asked, Finding, Guest, Node, Verdict
 
 
 class View(NamedTuple):
@@ -45,9 +46,17 @@ class View(NamedTuple):
                 hint="Is this a Proxmox VE node, and does pmxcfs run? See: systemctl status pve-cluster",
             ) from error
 
+    def facts(self) -> Node:
+        """The node as rules see it."""
+        return hardware.gather(self.host, self.node)
+
+    def node_findings(self, node: Node) -> list[Finding]:
+        """What is to be said of the node itself, with the severities that the settings give it."""
+        return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
+
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
-        node = hardware.gather(self.host, self.node)
+        node = self.facts()
         for vmid in vmids:
             guest = guest_facts.read(self.host, self.node, vmid, self.around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)
@@ -59,7 +68,12 @@ def view(options: argparse.Namespace) -> View:
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
-    return View(host, node, load_settings(host), guest_facts.surroundings(host, node, firstlook.read(host)))
+    settings = load_settings(host)
+    if host.is_node:
+        # The daemon does the same; where none runs, the hookscript has them from here. Only root can.
+        with contextlib.suppress(OSError):
+            compile_to(host, settings)
+    return View(host, node, settings, guest_facts.surroundings(host, node, firstlook.read(host)))
 
 
 def vmid(text: str) -> int:

@@ -14,9 +14,16 @@ from pvehooks.report.words import printable
 
 VERBS = {
     "check": "what is wrong with the guests of this node, and what to do about it",
+    "host": "whether the node itself is ready for passthrough, and what to do about it",
     "guest": "how Proxmox VE reads a guest's config",
     "inject": "give guests the rng0 they lack",
     "undo": "take back the rng0 that pvehooks gave a guest",
+    "attach": "give guests with passed-through devices the guard",
+    "detach": "take the guard out of guests, and put their own hookscripts back",
+    "allow": "let a guest's next start go through, whatever the guard finds",
+    "trust": "accept the devices that a guest would start with now",
+    "bind": "give PCI devices to vfio-pci by address, now or at every boot",
+    "unbind": "give PCI devices back to the host's drivers",
     "backups": "the configs kept before they were changed",
     "rules": "all rules, a line each",
     "explain": "a rule in full",
@@ -61,7 +68,7 @@ def frame_parser() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {name:<9} {text}" for name, text in VERBS.items())
     parser = _Parser(
         prog="pvehooks",
-        description="Entropy for UEFI guests of Proxmox VE: what they lack, why it matters, and the mend.",
+        description="Passed-through devices and entropy of Proxmox VE's guests: what is wrong, why it matters, and the mend.",
         epilog=f"Verbs:\n{verbs}\n\nExample: pvehooks check\nHelp for a verb: pvehooks VERB --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

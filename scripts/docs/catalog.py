@@ -14,7 +14,9 @@ from scripts.docs.commands import NO_BREAK, marked, plain
 from scripts.docs.roff import NOTE
 
 # The kinds whose entries are always about one guest. journalctl prints a field's name where an entry lacks the field.
-ABOUT_A_GUEST = frozenset(("injected", "mended", "not-injected", "not-verified", "waiting"))
+ABOUT_A_GUEST = frozenset(
+    ("attached", "boot-unguarded", "injected", "mended", "not-attached", "not-injected", "not-verified", "present-accepted", "waiting")
+)
 VMID = "@PVEHOOKS_VMID@"
 # Lines that begin so are comments, also in the middle of a text (systemd's catalog.c).
 _COMMENTS = ("#", ";")
@@ -44,9 +46,13 @@ def _about(kind: Kind) -> Iterator[str]:
 
 
 def _finding(rule: Rule) -> Iterator[str]:
-    yield f"Guest {VMID} on node @PVEHOOKS_NODE@, about @PVEHOOKS_DEVICE@:"
+    yield f"{'Node' if rule.of_node else f'Guest {VMID} on node'} @PVEHOOKS_NODE@, about @PVEHOOKS_DEVICE@:"
     yield from re.split(r"\n\s*\n", rule.explanation.replace("\nSource:", "\n\nSource:"))
     yield f"What to do, unless the message says otherwise: {rule.remedy.replace('{vmid}', VMID)}"
+    if rule.of_node:
+        yield f"To make less of it, write in {NODE_FILE}:"
+        yield f"    [rules]\n    {rule.id} = info"
+        return
     yield f"To ignore it for this guest, write in {NODE_FILE}:"
     yield f"    [guest {VMID}]\n    ignore = {rule.id}: REASON"
 

@@ -15,7 +15,18 @@ from scripts.docs.roff import NOTE
 
 LOGIC = Path(__file__).with_name("completion.bash")
 # What completion.bash proposes for a metavar.
-KINDS = {"DIGEST": "digest", "DIR": "directory", "NAME": "node", "RULE": "rule", "VMID": "guest", "VMID|FILE": "guest-or-file"}
+KINDS = {
+    "DIGEST": "digest",
+    "DIR": "directory",
+    "NAME": "node",
+    "RULE": "rule",
+    "VMID": "guest",
+    "VMID|FILE": "guest-or-file",
+    "WHAT": "host",
+    "ADDRESS": "none",
+    "N": "none",
+    "WHY": "none",
+}
 
 
 def make() -> str:

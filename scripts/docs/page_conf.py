@@ -28,6 +28,7 @@ A running daemon keeps its old settings; a command ends with exit status 2.
 """
 SECTIONS = {
     "rng": "What is done about guests without an rng0.",
+    "guard": "What is looked at when a guest with passed-through devices starts.",
     "watch": "How changes are noticed.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
     "guest VMID": "What holds for one guest only: the number is its VMID.",

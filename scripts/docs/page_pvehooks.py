@@ -13,6 +13,16 @@ VERB_NOTES = {
     "check": "Looks at the guests' configs and changes nothing."
     " A line for each finding: the guest, the severity, what is wrong, what to type, the rule's id."
     " Ends with 1 if one of the guests would not start.",
+    "host": "`check` prints a line for each check: FAIL (the next boot breaks), WARN, INFO or PASS, the subject, and what to type for this node's own"
+    " boot loader; then the devices with what speaks for and against passing them through. What hurts comes first."
+    " On the node, /etc/default/grub is read by a sh that can neither write nor run on; below `--root`, only plain assignments are understood."
+    " Ends with 1 if a check fails.\n\n`groups` shows each IOMMU group with its devices, who uses them or names them, driver and reset methods:"
+    " `+` stands before a clean group (one device, with all of its functions), `!` before one that several devices share, `-` before one"
+    " with nothing to pass through. A group is free if all of it could be taken now and nobody would miss it; what could not be looked at is not free."
+    " As JSON: `groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
+    " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
+    " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
+    " (`active`, `why`, `acs_override`) and `absent`, what the guest names and is not there.",
     "guest": "Shows the live options, the pending ones, snapshots, and the lines that Proxmox VE cannot read and would lose when it"
     " next rewrites the file. Takes a file as well, which need not lie on a node.",
     "inject": "Writes `rng0` as `[rng]` says, after a backup of the config, and reads it back. A guest named by its VMID gets it whatever the"
@@ -20,6 +30,24 @@ VERB_NOTES = {
     " changes pending is refused. On a running guest it takes effect at the next start. Ends with 1 if a guest was refused or failed.",
     "undo": "Takes out the `rng0` that pvehooks gave, if it is still as it was given. The guest is not given one again unless you ask."
     " Ends with 1 if one could not be taken out.",
+    "attach": "Makes the guard the guest's hookscript, on a running guest as well; it is asked at the next start. A hookscript of its own is run by it"
+    " first, in every phase, and is put back by `detach`. `[guard] attach` has the daemon do the same by itself. Ends with 1 if a guest was"
+    " refused or failed.",
+    "detach": "Takes the guard's hookscript out and puts the guest's own back, if there was one. The daemon does not attach it again."
+    " Ends with 1 if one could not be taken out.",
+    "allow": "Has the guest's next start go through although the guard would refuse it, with all that follows; the journal then says who"
+    " allowed it, and why. A start for a backup or as the target of a migration goes through as well and does not use that up.",
+    "trust": "Notes the devices that the guest would start with now, and the members of their IOMMU groups, as a start that went through does."
+    " Then `group-not-clean` and `device-changed` do not speak of them any more; what is in use is refused as before.",
+    "bind": "Names devices by address, so that a twin with the same ids stays where it is; PCI ids are never given to vfio-pci. Refused is what"
+    " the host, a container or another guest uses, and bridges. The result is read back.\n\n`--now` lasts until the next boot; without `--now` and"
+    " `--persist` it is what is done. `--persist` notes the device's ids, place and serial number in /etc/pvehooks/bind.d; at boot, before udev looks at"
+    " the hardware, it is bound if it is the same device and nobody uses it, else the journal says why not. `--persist` alone changes nothing now."
+    " driverctl(8) does not compare what is at the address; `--list` shows what it binds as well.\n\n`--vfs` works in the same two ways. The number"
+    " can be changed while none of the virtual functions is in use. Ends with 1 if a device was refused or failed.",
+    "unbind": "Gives a device back to the driver it was on, or to the one that the kernel has for it; refused while a guest or a program holds it or"
+    " a fellow of its IOMMU group. `--persist` forgets what was noted for boot, and alone changes nothing now. Ends with 1 if a device was"
+    " refused or failed.",
     "backups": "Lists the configs that were kept before a change, the newest first, or shows what differs from the config as it is now."
     " A digest may be shortened. To go back to one, see BACKUPS below.",
     "rules": "The severity shown is the rule's own, before `[rules]` in the settings.",
@@ -34,7 +62,7 @@ UEFI guests (OVMF) without a source of entropy have no network boot.
 `pvehooks` tells what it sees, explains it, and does or undoes the same by hand.
 
 It looks at the VMs of one node: this one, unless `--root` or `--node` says otherwise. Containers are not looked at.
-Only `inject` and `undo` change a guest. None of the verbs starts or stops one.
+Only `inject`, `undo`, `attach` and `detach` change the config of a guest. None of the verbs starts or stops one.
 """
 EXAMPLES = {
     "What is wrong with the guests of this node:": "pvehooks check",
@@ -92,7 +120,7 @@ def _verbs(page: Page) -> None:
     for name, arguments in commandline.verbs().items():
         page.subsection(name)
         page.paragraph(commandline.sentence(VERBS[name]))
-        page.paragraph(VERB_NOTES[name])
+        page.paragraphs(VERB_NOTES[name])
         for argument in arguments:
             if argument not in commandline.common():
                 page.tagged(commandline.tag(argument), commandline.sentence(argument.help))

@@ -14,7 +14,12 @@ A UEFI guest that needs an `rng0` and has none gets one through `qm set`; its co
 What else it finds, it says in the journal: once when it appears, once when it changes, once when it is gone.
 
 Guests that were there before pvehooks was first seen in the cluster are not changed until somebody edits them or runs
-`pvehooks inject --all`. What an administrator takes out is not put back. Everything else is set in pvehooks.conf(5).
+`pvehooks inject --all`. What an administrator takes out is not put back.
+
+Guests with passed-through PCI devices, old ones too, get the guard as their hookscript, through `qm set` as well; it runs a hookscript
+of their own first. At boot it waits up to 20 seconds for those that start by themselves. In a cluster it does so while all nodes have the
+package: each says so in /etc/pve/nodes/NODE/pvehooks.json. It keeps on this node every hookscript of the guard that a guest or
+snapshot anywhere in the cluster names. Everything else is set in pvehooks.conf(5).
 
 Normally systemd runs it as `pvehooks.service`. One instance runs on a node; each node of a cluster needs its own.
 It starts, stops and restarts no guest.
@@ -43,11 +48,13 @@ FIELDS = {
     "PVEHOOKS_NODE": "The node.",
     "PVEHOOKS_VMID": "The guest, where the entry is about one.",
     "PVEHOOKS_RULE": "The rule, in findings and in what follows from them.",
-    "PVEHOOKS_DEVICE": "The option, device or file that the finding is about.",
-    "PVEHOOKS_VERDICT": "In findings: `block` if the guest cannot or must not start, else `allow`.",
-    "PVEHOOKS_DIGEST": "In `injected`: the SHA-1 of the new config.",
-    "PVEHOOKS_BACKUP": "In `injected`: the file that holds the config as it was before.",
-    "PVEHOOKS_TRACEBACK": "In `bug`: where it happened.",
+    "PVEHOOKS_DEVICE": "The option, device or file that the finding is about; in `device-bound` the device.",
+    "PVEHOOKS_VERDICT": "In findings: `block` if the guest cannot or must not start, else `allow`. In `start-unexamined` what became of the start.",
+    "PVEHOOKS_DIGEST": "In `injected` and `attached`: the SHA-1 of the new config.",
+    "PVEHOOKS_BACKUP": "In `injected` and `attached`: the file that holds the config as it was before.",
+    "PVEHOOKS_BY": "In `start-allowed`: who allowed it.",
+    "PVEHOOKS_REASON": "In `start-allowed`: why.",
+    "PVEHOOKS_TRACEBACK": "In `bug` and `guard-bug`: where it happened.",
 }
 FINDING = "A rule has something to say of a guest. Priority by severity: `err` for block, `warning`, or `info`."
 PRIORITIES = {entries.ERR: "err", entries.WARNING: "warning", entries.NOTICE: "notice", entries.INFO: "info", entries.DEBUG: "debug"}
@@ -55,6 +62,7 @@ EXAMPLES = {
     "All of today, with explanations:": "journalctl -x -t pvehooksd --since today",
     "One guest:": "journalctl -t pvehooksd PVEHOOKS_VMID=100",
     "All guests that were given an rng0:": "journalctl -t pvehooksd PVEHOOKS_EVENT=injected",
+    "All guests that were given the guard:": "journalctl -t pvehooksd PVEHOOKS_EVENT=attached",
     "Warnings and errors, as they come:": "journalctl -t pvehooksd -p warning -f",
     "On a copy of a node's files, not as a service:": "pvehooksd --foreground --root /mnt/copy --node pve1",
 }

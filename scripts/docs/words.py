@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pvehooks import daemon, errors, firstlook, records, rounds
 from pvehooks.actions import backups
+from pvehooks.facts import bindings, members
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
@@ -12,6 +13,10 @@ FILES = {
     NODE_FILE: "The settings of this node. What it sets wins over the cluster's file.",
     f"{firstlook.PATH}": "When the cluster was first seen, and which guests were there then.",
     f"{records.DIRECTORY}/VMID.json": "What was done to a guest. It goes when the guest goes.",
+    members.presence_path("NODE"): "Tells the other nodes that this one has the package.",
+    "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
+    f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
+    "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
     rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
     daemon.INSTANCE_LOCK: "The lock of the one daemon that may run.",

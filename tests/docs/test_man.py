@@ -112,7 +112,8 @@ def test_rules_are_described() -> None:
 def test_settings_are_described() -> None:
     text = shown(PAGES["pvehooks.conf.5"])
     for option in settings.OPTIONS:
-        after = re.split(rf"^       {option.name} =", text, flags=re.MULTILINE)
+        (section,) = re.findall(rf"^   \[{re.escape(option.section)}\]\n((?:(?!   \[|[A-Z]).*\n)*)", text, flags=re.MULTILINE)
+        after = re.split(rf"^       {option.name} =", section, flags=re.MULTILINE)
         assert len(after) == 2, option.name
         own = re.split(r"\n {1,7}(?=\S)", after[1])[0]
         assert f"Allowed: {option.allowed}." in own

@@ -15,7 +15,9 @@ from tests.lint.source import PACKAGE, label, python_files, tree
 FLOORS = (
     ("__main__",),
     ("cli", "daemon", "guard"),
+    ("guarding",),
     ("rounds",),
+    ("presence",),
     ("watch",),
     ("actions", "report"),
     ("judge",),
@@ -25,6 +27,7 @@ FLOORS = (
     ("records", "settings"),
     ("settings_file",),
     ("settings_table",),
+    ("settings_compiled",),
     ("host",),
     ("text",),
     ("values",),
@@ -101,6 +104,7 @@ CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.mono
 HARMLESS = {"os.path.basename", "os.path.dirname", "os.path.join", "os.strerror", "os.fsdecode", "os.fsencode"}
 EXEMPT = {
     "actions/backups.py": {"os.stat"},  # the time of a backup
+    "cli/allow.py": {"os.environ", "os.environ.get", "os.geteuid"},  # who asks
     "cli/guest.py": {"os.path.abspath"},  # its argument may be any file
     "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.open"},  # standard output after a broken pipe
     # systemd's words, the wake-up pipes of signals, and the end of a process that hangs in FUSE
@@ -116,6 +120,28 @@ EXEMPT = {
         "os.write",
     },
     "facts/node.py": {"os.uname"},  # the node's name
+    # the standard streams, the environment and the end of the hookscript's process
+    "guard.py": {"os.O_RDWR", "os._exit", "os.devnull", "os.environ.get", "os.environ", "os.fstat", "os.open"},
+    # the process that is killed at its deadline
+    "guarding/child.py": {
+        "os.O_RDWR",
+        "os.WNOHANG",
+        "os._exit",
+        "os.close",
+        "os.devnull",
+        "os.dup2",
+        "os.fork",
+        "os.kill",
+        "os.open",
+        "os.pipe",
+        "os.read",
+        "os.waitpid",
+        "os.waitstatus_to_exitcode",
+        "time.monotonic",
+        "time.sleep",
+    },
+    "guarding/journal.py": {"os.uname"},  # the node's name, where /etc/pve cannot be asked
+    "guarding/words.py": {"os.write"},  # PVE's task log
     "report/sink.py": {"os.path.exists"},  # journald's socket
     "watch.py": {"os.path.isdir", "os.stat"},  # where the inotify watches go
 }
