@@ -14,6 +14,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "pvehooks/__init__.py").r
 assert VERSION is not None, "pvehooks/__init__.py has no __version__"
 # stdeb makes the package's description of it: short lines, no markup.
 LONG_DESCRIPTION = """\
+A guest with a passed-through PCI device takes its whole IOMMU group from the
+host: a hookscript looks before each such start, and refuses what does harm.
 UEFI guests of Proxmox VE without a source of entropy have no network boot.
 pvehooksd gives them the rng0 they lack; pvehooks shows, explains, mends
 and undoes.
@@ -22,7 +24,7 @@ and undoes.
 setup(
     name="pvehooks",
     version=VERSION[1],
-    description="entropy for the UEFI guests of Proxmox VE",
+    description="guard for PCI passthrough, entropy for UEFI guests of Proxmox VE",
     long_description=LONG_DESCRIPTION,
     url="https://example.org/pvehooks",
     author="pvehooks developers",

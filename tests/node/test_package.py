@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from pvehooks import __version__
 from tests.node.builds import Builds
 from tests.node.trees import PROJECT
@@ -93,3 +95,12 @@ def test_the_readme_says_what_the_repository_is(builds: Builds) -> None:
     sources = (builds.repository(builds.deb) / "pvehooks.sources").read_text().replace("file:/srv/repo", "https://example.org/pvehooks")
     readme = (PROJECT / "README.md").read_text()
     assert "".join(f"    {line}\n" for line in sources.splitlines()) in readme
+
+
+def test_another_build_of_the_same_version_is_refused(builds: Builds, tmp_path: Path) -> None:
+    """A node that has the version would never get it."""
+    changed = tmp_path / "changed" / builds.deb.name
+    changed.parent.mkdir()
+    changed.write_bytes(builds.deb.read_bytes() + b"\n")
+    with pytest.raises(AssertionError, match="is another build of the same version"):
+        builds.repository(builds.deb, changed)

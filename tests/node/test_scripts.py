@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.daemon.bed import uefi
 from tests.node.builds import Builds
 from tests.node.conftest import MakeNode
-from tests.node.machine import Machine, wait_until
+from tests.node.machine import Machine
 
 AWAY = {
     "stopped": "systemctl mask --runtime pve-cluster; systemctl stop pve-cluster",
@@ -19,6 +21,19 @@ AWAY = {
 BACK = "systemctl unmask --runtime pve-cluster; systemctl start pve-cluster"
 OURS = "/var/lib/pvehooks /run/pvehooks /run/lock/pvehooks /etc/pvehooks"
 RECORDS = "/etc/pve/pvehooks/guests"
+LATER = "Later, for the records of this node's guests:"
+ONCE = "Once no node has the package: "
+
+
+def finishes_later(node: Machine, said: str, others: str = "") -> None:
+    """What purge said is to be typed, typed as it stands: first this node's records go, then the rest."""
+    after = said.partition(LATER)[2].strip().splitlines()
+    last = after[1].strip()
+    assert last.startswith(ONCE)
+    node.sh(after[0])
+    assert node.sh(f"ls {RECORDS}").split() == others.split()
+    node.sh(last.removeprefix(ONCE))
+    assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
 
 
 def works(node: Machine, vmid: int) -> None:
@@ -53,10 +68,12 @@ def test_pmxcfs_is_away(make_node: MakeNode, how: str) -> None:
     said = node.install("pvehooks", "--reinstall")
     assert "pvehooks: pmxcfs does not answer" in said
     said = node.apt("purge", "pvehooks")
-    assert "left: what is in /etc/pve/pvehooks, because pmxcfs does not answer" in said and "rm -r /etc/pve/pvehooks" in said
+    assert "left: all of /etc/pve/pvehooks, because pmxcfs does not answer" in said
     is_gone(node)
     node.sh(BACK)
     assert node.run("test", "-e", f"{RECORDS}/100.json").status == 0
+    finishes_later(node, said)
+    assert "rng0" in node.read(100)
     node.install()
     works(node, 101)
     node.apt("purge", "pvehooks")
@@ -84,11 +101,16 @@ def test_without_quorum(make_node: MakeNode) -> None:
     assert node.active()
     node.pmxcfs("quorum", True)
     works(node, 100)
+    node.remote_write("nodes/pve2/qemu-server/200.conf", uefi("other"))
+    node.remote_write("pvehooks/guests/200.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.pmxcfs("quorum", False)
     assert "pvehooks: the cluster has no quorum" in node.install("pvehooks", "--reinstall")
     said = node.apt("purge", "pvehooks")
-    assert "because pmxcfs takes no writes now" in said
+    assert "left: all of /etc/pve/pvehooks, because pmxcfs takes no writes now" in said
     is_gone(node)
+    node.pmxcfs("quorum", True)
+    assert node.sh(f"ls {RECORDS}").split() == ["100.json", "200.json"]
+    finishes_later(node, said, "200.json")
     assert "rng0" in node.read(100)
 
 
@@ -101,11 +123,14 @@ def test_in_a_cluster_others_keep_theirs(make_node: MakeNode) -> None:
         node.remote_write(f"pvehooks/guests/{vmid}.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.remote_write("pvehooks/pvehooks.conf", "[rng]\nmode = warn\n")
     said = node.apt("purge", "pvehooks")
-    assert "left: /etc/pve/pvehooks, the cluster's settings and the records of other nodes" in said
+    assert "left: /etc/pve/pvehooks, the cluster's settings, its first look and the records of other nodes" in said
     # 300 is nobody's; the first look is the cluster's.
     wanted = {f"{RECORDS}/200.json", "/etc/pve/pvehooks/first-look.json", "/etc/pve/pvehooks/pvehooks.conf"}
     assert set(node.sh("find /etc/pve/pvehooks -type f").split()) == wanted
     is_gone(node)
+    assert LATER not in said, "this node's are gone"
+    node.sh(said.partition(ONCE)[2].splitlines()[0])
+    assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
 
 
 def test_everything_twice(node: Machine) -> None:
@@ -142,6 +167,7 @@ def test_what_the_admin_put_beside_it_stays_and_is_told(node: Machine) -> None:
 
 KILLED = """
 setsid {command} >/root/dpkg.log 2>&1 </dev/null &
+until pgrep -s "$!" -x dpkg >/dev/null; do :; done
 sleep {pause}
 # All of it at once (the power goes), or dpkg alone (its script goes on by itself).
 if [ {whole} = 1 ]; then pkill -KILL -s "$!"; else pkill -KILL -s "$!" -x dpkg; fi
@@ -150,55 +176,116 @@ wait "$!" || status=$?
 while pgrep -s "$!" >/dev/null; do sleep 0.1; done
 echo "$status"
 """
+# What dpkg may leave of a removal or a purge that was killed, when nobody but `dpkg --configure -a` comes after it: not begun,
+# only marked, killed in or before a script, among the files, before the purge, or after all of it.
+LEFT = {"remove": {"ii", "ri", "rF", "rH", "rc"}, "purge": {"ii", "pi", "pF", "pH", "pc", ""}}
 
 
-def killed(node: Machine, command: str, dice: random.Random, longest: float) -> bool:
-    """Runs dpkg, kills it at some moment, and has the rest done; whether it was still at work then."""
-    pause = dice.uniform(0.02, longest)
-    ended = node.sh(KILLED.format(command=command, pause=f"{pause:.3f}", whole=dice.randint(0, 1)), timeout=90)
-    node.sh("dpkg --configure -a")
-    return ended.split()[-1] == "137"
+@pytest.fixture
+def dice(suite: str) -> random.Random:
+    """Other moments in each run; PVEHOOKS_SEED has those of an earlier one again."""
+    seed = os.environ.get("PVEHOOKS_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"PVEHOOKS_SEED={seed} repeats it")
+    return random.Random(f"{seed} {suite}")
+
+
+def took(node: Machine, command: str) -> float:
+    """Runs a command; how long that took."""
+    began = time.monotonic()
+    node.sh(command)
+    return time.monotonic() - began
+
+
+class Killer:
+    """Kills dpkg at work, at moments of its choice."""
+
+    def __init__(self, node: Machine, dice: random.Random, longest: float) -> None:
+        self._node, self._dice, self._longest = node, dice, longest
+        self._hits: list[bool] = []
+
+    def run(self, command: str) -> None:
+        """Runs dpkg, kills it at some moment, and has the rest done. Early moments are more likely: the scripts take long, the files do not."""
+        pause = self._longest * self._dice.random() ** 2
+        whole = self._dice.randint(0, 1)
+        ended = self._node.sh(KILLED.format(command=command, pause=f"{pause:.3f}", whole=whole), timeout=90).split()[-1]
+        before = status(self._node)
+        configured = self._node.run("dpkg", "--configure", "-a", check=False)
+        # "R": killed among the files of a package that it unpacks, which dpkg then wants to unpack again.
+        assert configured.status == 0 or (before in ("iHR", "iFR") and "reinstall it before" in configured.err), configured
+        print(f"{command}: killed after {pause:.3f} s, whole={whole}: ended with {ended}, {before!r}, then {status(self._node)!r}")
+        self._hits.append(ended == "137")
+        if ended != "137":
+            self._longest = min(self._longest, pause)
+
+    def was_at_work(self) -> None:
+        """It is no test of an interruption when dpkg had ended before."""
+        assert sum(self._hits) >= len(self._hits) // 2, f"dpkg was at work when it was killed: {self._hits}"
 
 
 def status(node: Machine) -> str:
-    return node.run("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", "pvehooks", check=False).out.strip()
+    """As dpkg abbreviates it; nothing for a package that it does not know (any more)."""
+    abbreviated = node.run("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", "pvehooks", check=False).out.strip()
+    return "" if abbreviated == "un" else abbreviated
 
 
-def test_killed_half_way(builds: Builds, make_node: MakeNode) -> None:
+def lay(node: Machine, package: Path, name: str) -> str:
+    (node.root / "srv" / name).write_bytes(package.read_bytes())
+    return f"/srv/{name}"
+
+
+def test_an_upgrade_killed_half_way(builds: Builds, make_node: MakeNode, dice: random.Random) -> None:
     node = make_node(builds.older)
     node.install()
     works(node, 100)
     conf = "[rng]\nmax_bytes = 512\n"
-    node.sh(f"printf '{conf}' >/etc/pvehooks/pvehooks.conf".replace("\n", "\\n"))
-    older = "/srv/older.deb"
-    newer = "/srv/newer.deb"
-    for source, name in ((builds.older, older), (builds.deb, newer)):
-        (node.root / name.lstrip("/")).write_bytes(source.read_bytes())
-    dice = random.Random(3)
-    began = time.monotonic()
-    node.sh(f"dpkg --force-confold --install {newer}")
-    longest = time.monotonic() - began
-    hits = []
-    for round_number in range(8):
-        package = (older, newer)[round_number % 2]
-        hits += [killed(node, f"dpkg --force-confold --install {package}", dice, longest)]
+    node.run("sh", "-c", "cat >/etc/pvehooks/pvehooks.conf", stdin=conf)
+    packages = [lay(node, builds.older, "older.deb"), lay(node, builds.deb, "newer.deb")]
+    killer = Killer(node, dice, took(node, f"dpkg --force-confold --install {packages[1]}"))
+    for number in range(8):
+        command = f"dpkg --force-confold --install {packages[number % 2]}"
+        killer.run(command)
+        assert status(node) in ("ii", "iHR", "iFR")
         if status(node) != "ii":
-            # Killed while unpacking: dpkg itself asks for this.
-            node.sh(f"dpkg --force-confold --install {package}")
+            node.sh(command)
         assert node.run("cat", "/etc/pvehooks/pvehooks.conf").out == conf
-        works(node, 110 + round_number)
+        works(node, 110 + number)
     assert "max_bytes=512" in node.read(117)
-    for round_number in range(6):
-        hits += [killed(node, f"dpkg --{('remove', 'purge')[round_number % 2]} pvehooks", dice, 1.0)]
-        node.sh(f"dpkg --force-confold --install {newer}")
-        works(node, 120 + round_number)
-    for _ in range(4):
-        hits += [killed(node, "dpkg --purge pvehooks", dice, 1.0)]
+    killer.was_at_work()
+
+
+def test_an_installation_killed_half_way(builds: Builds, make_node: MakeNode, dice: random.Random) -> None:
+    node = make_node()
+    node.install()
+    works(node, 100)
+    command = f"dpkg --install {lay(node, builds.deb, 'it.deb')}"
+    node.sh("dpkg --purge pvehooks")
+    killer = Killer(node, dice, took(node, command))
+    for number in range(4):
         node.sh("dpkg --purge pvehooks")
-        is_gone(node)
-        assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
-        hits += [killed(node, f"dpkg --install {newer}", dice, longest)]
-        node.sh(f"dpkg --install {newer}")
-        wait_until(node.active, "it is active", 40, node.state)
-    works(node, 130)
-    assert sum(hits) >= len(hits) // 2, f"dpkg was at work when it was killed: {hits}"
+        killer.run(command)
+        node.sh(command)
+        works(node, 110 + number)
+    killer.was_at_work()
+
+
+@pytest.mark.parametrize("verb", LEFT)
+def test_a_removal_killed_half_way(node: Machine, builds: Builds, dice: random.Random, verb: str) -> None:
+    works(node, 100)
+    install = f"dpkg --install {lay(node, builds.deb, 'it.deb')}"
+    killer = Killer(node, dice, took(node, f"dpkg --{verb} pvehooks"))
+    for number in range(8):
+        node.sh(install)
+        works(node, 110 + number)
+        guests = node.sh("cd /etc/pve/qemu-server && grep . *.conf")
+        killer.run(f"dpkg --{verb} pvehooks")
+        assert status(node) in LEFT[verb]
+        # What PVE reads before a start.
+        assert node.sh("cd /etc/pve/qemu-server && grep . *.conf") == guests and "rng0:" in node.run("qm", "config", str(110 + number)).out
+        # The same command again finishes the job.
+        node.sh(f"dpkg --{verb} pvehooks")
+        assert status(node) == {"remove": "rc", "purge": ""}[verb]
+        assert not node.active() and node.run("systemctl", "cat", "pvehooks", check=False).status != 0
+        if verb == "purge":
+            is_gone(node)
+            assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
+    killer.was_at_work()
