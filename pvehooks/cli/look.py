@@ -25,7 +25,11 @@ class View(NamedTuple):
     host: Host
     node: str
     settings: Settings
-    around: guest_facts.Surroundings
+
+    @property
+    def around(self) -> guest_facts.Surroundings:
+        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises RecordsUnavailable."""
+        return guest_facts.surroundings(self.host, self.node, firstlook.read(self.host))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
@@ -56,9 +60,9 @@ class View(NamedTuple):
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
-        node = self.facts()
+        node, around = self.facts(), self.around
         for vmid in vmids:
-            guest = guest_facts.read(self.host, self.node, vmid, self.around)
+            guest = guest_facts.read(self.host, self.node, vmid, around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)
 
 
@@ -73,7 +77,7 @@ def view(options: argparse.Namespace) -> View:
         # The daemon does the same; where none runs, the hookscript has them from here. Only root can.
         with contextlib.suppress(OSError):
             compile_to(host, settings)
-    return View(host, node, settings, guest_facts.surroundings(host, node, firstlook.read(host)))
+    return View(host, node, settings)
 
 
 def vmid(text: str) -> int:
