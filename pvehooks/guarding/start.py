@@ -122,7 +122,7 @@ def _say_findings(head: str, findings: tuple[Finding, ...]) -> None:
     for at, found in enumerate(findings):
         say(f"{head}: {sentence(found.message)} [{found.rule}]")
         if found.remedy and found.remedy not in (following.remedy for following in findings[at + 1 : at + 2]):
-            say(f"  {sentence(found.remedy)}")
+            say(f"  {found.remedy}")
 
 
 def _say_how_to_start(under_way: Start) -> None:
@@ -181,7 +181,7 @@ def _bound(under_way: Start, due: tuple[Finding, ...], tell: Tell) -> bool:
     except bind.Unbound as failed:
         say(f"{guest.label} is not started: {sentence(failed.message)} [vfio-not-bound]")
         if failed.hint:
-            say(f"  {sentence(failed.hint)}")
+            say(f"  {failed.hint}")
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
         return False
     for each in done:

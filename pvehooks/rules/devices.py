@@ -41,14 +41,20 @@ def _drop(entry: HostPci) -> str:
 
 
 def _moved(address: str, guest: Guest, node: Node) -> str:
-    """Where the device that was at the address at the last accepted start is now, as the end of a sentence; '' if unknown."""
+    """The same as the end of a sentence."""
+    now = _now_at(address, guest, node)
+    return f"; the one that was there is at {now} now" if now else ""
+
+
+def _now_at(address: str, guest: Guest, node: Node) -> str:
+    """Where the device that was at the address at the last accepted start is now; '' if unknown."""
     known = guest.accepted.devices if guest.accepted else {}
     for name, was in known.items():
         if name != address and not name.startswith(f"{address}."):
             continue
         now = [each.address for each in bus(node).values() if _is(each, was) and each.address not in known]
         if len(now) == 1:
-            return f"; the one that was there is at {now[0]} now"
+            return now[0]
     return ""
 
 
@@ -119,9 +125,10 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                 continue
             change = _change(device, was)
             if change:
+                right = _now_at(device.address, guest, node) or "ADDRESS"
                 remedy = (
                     f"If it is the right one: pvehooks trust {guest.vmid}. If not, name the right one:"
-                    f" qm set {guest.vmid} --{taking.entry.option} ADDRESS"
+                    f" qm set {guest.vmid} --{taking.entry.option} {right}"
                 )
                 message = f"{taking.entry.option}: {device.label} is not what was there at the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
@@ -141,7 +148,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
 @BOOK.rule(
     "vfio-not-bound",
     Severity.BLOCK,
-    "Bind it: driverctl set-override ADDRESS vfio-pci; or let pvehooks do it: [guard] unbound = bind",
+    "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -159,7 +166,7 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
             if device.vfio or device.bridge or device.dead or weighty(device, guest, node) or others(device.address, guest, node):
                 continue
             now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
-            remedy = f"Bind it: driverctl set-override {device.address} vfio-pci; or let pvehooks do it: [guard] unbound = bind"
+            remedy = f"Bind it: pvehooks bind {device.address} --persist; or let pvehooks do it: [guard] unbound = bind"
             message = f"{taking.entry.option}: {device.label} {now}"
             yield Finding(device.address, message, remedy, cure=Cure.BIND)
 

@@ -20,7 +20,7 @@ _LARGE, _SMALL = 1 << 20, 2048
 @BOOK.rule(
     "ids-bind-host-device",
     Severity.WARNING,
-    "Bind by address instead: driverctl set-override ADDRESS vfio-pci",
+    "Bind by address instead: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "pci", "holders", "uses"),
 )
 def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -47,7 +47,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
                 why = f"which {held[0].sentence}" if held else "which nobody named"
                 message = f"{bound.place} has vfio-pci take every {vendor:04x}:{product:04x} at boot, also {device.label}, {why}"
                 yield Finding(
-                    device.address, message, "Take the id out there, and bind by address: driverctl set-override ADDRESS vfio-pci"
+                    device.address, message, "Take the id out there, and bind by address: pvehooks bind ADDRESS --persist"
                 )
 
 
