@@ -83,7 +83,7 @@ def initramfs_outdated(node: Node) -> Iterator[Finding]:
 @BOOK.rule(
     "vfio-ids-take-host-device",
     Severity.WARNING,
-    "Take the id out, and bind by address: driverctl set-override ADDRESS vfio-pci",
+    "Take the id out, and bind by address: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "command_lines", "loader", "pci", "uses"),
 )
 def vfio_ids_take_host_device(node: Node) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
 @BOOK.rule(
     "vfio-ids-take-twin",
     Severity.INFO,
-    "Bind by address instead: driverctl set-override ADDRESS vfio-pci",
+    "Bind by address instead: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "pci", "uses"),
 )
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
