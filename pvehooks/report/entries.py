@@ -138,7 +138,12 @@ KINDS = {
         ),
         Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
         Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
-        Kind("node-mended", INFO, "A finding about the node is gone", "What was found before is not the case any more. See: pvehooks host check"),
+        Kind(
+            "node-mended",
+            INFO,
+            "A finding about the node is gone",
+            "What was found before is not the case any more. See: pvehooks host check",
+        ),
         Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
         Kind(
             "settings-broken",

@@ -119,7 +119,11 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
                 f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which {sentence}:"
                 " the start would take it away"
             )
-            yield Finding(member.address, message, f"Stop it first (qm shutdown {vmid}; a container: pct shutdown {vmid}), or give the devices IOMMU groups of their own")
+            yield Finding(
+                member.address,
+                message,
+                f"Stop it first (qm shutdown {vmid}; a container: pct shutdown {vmid}), or give the devices IOMMU groups of their own",
+            )
 
 
 @BOOK.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))

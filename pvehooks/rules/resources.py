@@ -46,9 +46,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
                     continue
                 why = f"which {held[0].sentence}" if held else "which nobody named"
                 message = f"{bound.place} has vfio-pci take every {vendor:04x}:{product:04x} at boot, also {device.label}, {why}"
-                yield Finding(
-                    device.address, message, "Take the id out there, and bind by address: pvehooks bind ADDRESS --persist"
-                )
+                yield Finding(device.address, message, "Take the id out there, and bind by address: pvehooks bind ADDRESS --persist")
 
 
 @BOOK.rule(
