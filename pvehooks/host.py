@@ -145,6 +145,11 @@ class Host:
         found = os.stat(self.locate(path))
         return found.st_uid, found.st_mode
 
+    def attributes(self, path: str) -> tuple[int, int, int, int]:
+        """st_mode, uid, gid and number of hard links of what is there, a link being itself."""
+        found = os.lstat(self.locate(path, follow=False))
+        return found.st_mode, found.st_uid, found.st_gid, found.st_nlink
+
     def modified(self, path: str) -> float:
         """When the contents last changed, in seconds since the epoch; links followed."""
         return os.stat(self.locate(path)).st_mtime
@@ -195,10 +200,19 @@ class Host:
         """The directory and its parents, if they are not there yet."""
         os.makedirs(self.locate(path), mode=mode, exist_ok=True)
 
-    def replace(self, path: str, content: bytes, mode: int = 0o640, durable: bool = False, keep_mode: bool = True) -> None:
+    def replace(
+        self,
+        path: str,
+        content: bytes,
+        mode: int = 0o640,
+        durable: bool = False,
+        keep_mode: bool = True,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """Writes the file whole or not at all: beside it as NAME.tmp.PID, then renamed onto it, as PVE does.
 
         A file that is there keeps its mode, and `mode` is that of a new one (less the umask); with keep_mode=False it has just `mode`.
+        It belongs to `owner` (uid, gid), else to who writes it.
         """
         target = self.locate(path)
         beside = f"{target}.tmp.{os.getpid()}"
@@ -212,6 +226,8 @@ class Host:
                 view = memoryview(content)
                 while view:
                     view = view[os.write(descriptor, view) :]
+                if owner is not None:
+                    os.fchown(descriptor, *owner)
                 if not keep_mode:
                     os.fchmod(descriptor, mode)
                 if durable:
@@ -302,6 +318,11 @@ class Host:
                 os.kill(pid, 9)
                 raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed")
             time.sleep(0.002)
+
+    @property
+    def pid(self) -> int:
+        """The number of this process, which is in the names of files that are being written."""
+        return os.getpid()
 
     def now(self) -> float:
         """Seconds since the epoch."""

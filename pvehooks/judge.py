@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pvehooks.settings_compiled import StartSettings
 
 _GUARD = (Cure.GUARD, Cure.GUARD_HELD)
+_WILL_BIND = "None needed: the guard binds it when the guest starts ([guard] unbound = bind)"
 RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASKED)
 
 
@@ -71,7 +72,7 @@ def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Fi
     """The finding with the severity that the settings give it: [rules], and [guard] unbound for what the guard may bind."""
     if finding.cure is Cure.BIND:
         if unbound == "bind":
-            return finding._replace(severity=Severity.INFO)
+            return finding._replace(severity=Severity.INFO, remedy=_WILL_BIND)
         finding = finding._replace(severity=Severity.BLOCK if unbound == "block" else Severity.WARNING)
     if finding.examined and finding.rule in severities:
         return finding._replace(severity=Severity(severities[finding.rule]))

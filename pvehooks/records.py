@@ -72,10 +72,13 @@ class RngRecord(NamedTuple):
     more: Mapping[str, object] = _NOTHING
 
 
+_NOTHING_ACCEPTED: Mapping[str, Accepted] = MappingProxyType({})
+
+
 class Record(NamedTuple):
     """A guest's record. `broken` says in words what of a file that is there could not be used; that is then not remembered.
 
-    `more` are keys of a newer version.
+    `accepted` is by node: addresses and groups are each node's own. `more` are keys of a newer version.
     """
 
     identity: Identity
@@ -83,7 +86,7 @@ class Record(NamedTuple):
     version: int = VERSION
     more: Mapping[str, object] = _NOTHING
     broken: str = ""
-    accepted: Accepted | None = None
+    accepted: Mapping[str, Accepted] = _NOTHING_ACCEPTED
     allowance: Allowance | None = None
     attachment: Attachment | None = None
 
@@ -156,24 +159,31 @@ def update(
     vmid: int,
     identity: Identity,
     *,
-    accepted: Accepted | Keep | None = KEEP,
+    accepted: tuple[str, Accepted | None] | Keep = KEEP,
     allowance: Allowance | Keep | None = KEEP,
     attachment: Attachment | Keep | None = KEEP,
     wait: float = _LOCK_WAIT,
 ) -> bool:
     """Notes what is given in the guest's record (None takes it out) and keeps the rest; a record without anything left goes.
 
+    `accepted` is for one node: (its name, the accepted start).
+
     Holds the guest's lock meanwhile, waited for at most `wait` seconds. Whether something was written. Raises RecordsUnavailable.
     """
 
     def change(record: Record) -> Record:
         return record._replace(
-            accepted=record.accepted if isinstance(accepted, Keep) else accepted,
+            accepted=record.accepted if isinstance(accepted, Keep) else _with(record.accepted, *accepted),
             allowance=record.allowance if isinstance(allowance, Keep) else allowance,
             attachment=record.attachment if isinstance(attachment, Keep) else attachment,
         )
 
     return _changed(host, vmid, identity, change, wait)
+
+
+def _with(all_nodes: Mapping[str, Accepted], node: str, accepted: Accepted | None) -> Mapping[str, Accepted]:
+    others = {name: each for name, each in all_nodes.items() if name != node}
+    return others if accepted is None else {**others, node: accepted}
 
 
 def _changed(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float) -> bool:
@@ -250,7 +260,7 @@ def _parsed(content: bytes) -> Record:
         identity,
         _part(document, "rng0", _rng0, troubles),
         version,
-        accepted=_part(document, "accepted", _accepted, troubles),
+        accepted=_part(document, "accepted", _accepted_by_node, troubles) or _NOTHING_ACCEPTED,
         allowance=_part(document, "allowance", _allowance, troubles),
         attachment=_part(document, "attachment", _attachment, troubles),
         more=document,
@@ -277,6 +287,10 @@ def _rng0(document: dict[str, object]) -> RngRecord:
     if state not in _STATES:
         raise _Broken(f"has an unknown state '{state[:20]}'")
     return RngRecord(value, state, digest, _number(document.pop("when", None), "when"), node, document)
+
+
+def _accepted_by_node(document: dict[str, object]) -> dict[str, Accepted]:
+    return {node: _accepted(_object(part, node)) for node, part in document.items()}
 
 
 def _accepted(document: dict[str, object]) -> Accepted:
@@ -317,14 +331,18 @@ def _content(record: Record) -> bytes:
     if record.rng0 is not None:
         known = record.rng0._asdict()
         document["rng0"] = {**known.pop("more"), **known}
-    if record.accepted is not None:
-        devices = {address: _device_json(device) for address, device in record.accepted.devices.items()}
-        document["accepted"] = {"hostpci": dict(record.accepted.hostpci), "devices": devices, "members": sorted(record.accepted.members)}
+    if record.accepted:
+        document["accepted"] = {node: _accepted_json(accepted) for node, accepted in record.accepted.items()}
     if record.allowance is not None:
         document["allowance"] = record.allowance._asdict()
     if record.attachment is not None:
         document["attachment"] = record.attachment._asdict()
     return json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
+def _accepted_json(accepted: Accepted) -> dict[str, object]:
+    devices = {address: _device_json(device) for address, device in accepted.devices.items()}
+    return {"hostpci": dict(accepted.hostpci), "devices": devices, "members": sorted(accepted.members)}
 
 
 def _device_json(device: KnownDevice) -> dict[str, str]:

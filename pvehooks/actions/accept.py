@@ -79,7 +79,7 @@ def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
 
     Raises records.RecordsUnavailable.
     """
-    return records.update(host, guest.vmid, identity(guest), accepted=accepted)
+    return records.update(host, guest.vmid, identity(guest), accepted=(guest.node, accepted))
 
 
 def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
@@ -87,7 +87,9 @@ def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) ->
 
     Raises records.RecordsUnavailable.
     """
-    return records.update(host, guest.vmid, identity(guest), accepted=accepted or records.KEEP, allowance=None, wait=wait)
+    return records.update(
+        host, guest.vmid, identity(guest), accepted=(guest.node, accepted) if accepted else records.KEEP, allowance=None, wait=wait
+    )
 
 
 def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:

@@ -101,11 +101,18 @@ def _bind(host: Host, device: PciDevice) -> Bound:
         now = driver(host, address)
         if now != VFIO:
             why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
-            raise Unbound(f"{address} is not on {VFIO} although the kernel was told so: {why}")
+            raise Unbound(f"{device.label} cannot be bound to {VFIO}: {why}", hint=_hint(device))
         _write(host, f"{where}/driver_override", override or _CLEARED)
     except Unbound as failed:
-        raise Unbound(f"{failed.message}; {_restore(host, address, former, override)}") from failed
+        raise Unbound(f"{failed.message}; {_restore(host, address, former, override)}", hint=failed.hint or _hint(device)) from failed
     return Bound(address, former)
+
+
+def _hint(device: PciDevice) -> str:
+    """What to type where the kernel does not let go of a device, or does not give it."""
+    if device.virtfns:
+        return f"It has VFs; without them: echo 0 > {_BUS}/devices/{device.address}/sriov_numvfs"
+    return "See why: journalctl -k --since -1min"
 
 
 def _give_back(host: Host, bound: Bound) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -88,7 +89,11 @@ def _write(host: Host, directory: str, name: str) -> bool:
     except BlockingIOError as error:
         raise NodeError(f"{path} cannot be made: another process holds {LOCK}") from error
     except OSError as error:
-        hint = "Let the daemon write there: systemctl edit pvehooks, with ReadWritePaths=" + directory if error.errno == 30 else ""
+        hint = ""
+        if error.errno == errno.EROFS:
+            there = host.is_dir(directory)
+            hint = "Let the daemon write there: systemctl edit pvehooks, with ReadWritePaths=" + directory if there else ""
+            hint = hint or f"Make the directory: mkdir -p {directory} && systemctl restart pvehooks"
         raise NodeError(f"{path} cannot be made: {error.strerror}", hint=hint) from error
     return True
 
@@ -132,7 +137,8 @@ class Keeper:
         """The plain stub, all that are named, and all that lie here already: a backup may name them."""
         wanted = {volid for volid in named if is_stub(volid)}
         usable = storages.local_snippets(self._host, self._node)
-        if usable:
+        # A node without the storage's place, which is none of Proxmox VE's, needs no stub until a config names it.
+        if usable and self._host.is_dir(os.path.dirname(usable[0][1])):
             wanted.add(f"{usable[0][0]}:snippets/{NAME}")
         for storage, directory in usable:
             try:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pvehooks.cli import host_groups, look
+from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.report import table, words
 from pvehooks.rules.host.book import CHECKS
@@ -16,6 +16,7 @@ from pvehooks.values import Finding, Iommu, Node, Severity, Unread
 
 EXAMPLE = "pvehooks host check"
 VERDICTS = {Severity.BLOCK: "FAIL", Severity.WARNING: "WARN", Severity.INFO: "INFO", Severity.UNSET: "INFO"}
+_PARTS = {"fix": host_fix, "groups": host_groups, "undo": host_undo}
 _ORDER = ("FAIL", "WARN", "INFO", "PASS")
 
 
@@ -32,18 +33,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
         "what",
-        choices=("check", "groups"),
+        choices=("check", "groups", "fix", "undo"),
         metavar="WHAT",
-        help="check: look whether the node is ready for passthrough, a line a check; groups: show the IOMMU groups and who uses what",
+        help="check: look whether the node is ready for passthrough, a line a check; groups: show the IOMMU groups and who uses what;"
+        " fix: mend what `check` finds, after showing how; undo: put the files back that the last `fix` changed",
     )
-    host_groups.arguments(parser)
+    for part in _PARTS.values():
+        part.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the checks, what hurts first; the status tells whether one of them fails."""
-    if options.what == "groups":
-        return host_groups.run(options)
-    host_groups.require_unused(options)
+    for what, part in _PARTS.items():
+        if what != options.what:
+            part.require_unused(options)
+    if options.what in _PARTS:
+        return int(_PARTS[options.what].run(options))
     seen = look.view(options)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))

@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"pvehooks: there is no verb '{printable(name)}'" + (f"; did you mean '{meant}'?" if meant else ""), file=sys.stderr)
         print("All verbs: pvehooks --help", file=sys.stderr)
         return EXIT_USAGE
-    return _run(verb_parser(name).parse_args(words[1:]))
+    return _run(verb_parser(name).parse_intermixed_args(words[1:]))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -213,7 +213,7 @@ class _Reader(NamedTuple):
 
     def accepted(self, guest: Guest) -> Accepted | None:
         record = self._record(guest)
-        return record.accepted if record else None
+        return record.accepted.get(self.around.mappings.node) if record else None
 
     def allowance(self, guest: Guest) -> Allowance | None:
         record = self._record(guest)

@@ -19,13 +19,13 @@ class Mappings:
 
     def __init__(self, host: Host, node: str) -> None:
         self._host = host
-        self._node = node
+        self.node = node
         self._found: Mapping[str, PciMapping] | Unread | None = None
 
     def read(self) -> Mapping[str, PciMapping] | Unread:
         """The mappings by name; those without an entry for this node are among them."""
         if self._found is None:
-            self._found = read(self._host, self._node)
+            self._found = read(self._host, self.node)
         return self._found
 
 

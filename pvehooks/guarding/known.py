@@ -80,8 +80,8 @@ def identity(config: str) -> tuple[str | None, int | None]:
 
 def trouble(host: Host, seen: Look) -> str:
     """Why the start is not the known one, in words; '' if it is. Raises OSError for a mapping that cannot be read."""
-    accepted = seen.record.get("accepted")
     try:
+        accepted = seen.record.get("accepted", {}).get(seen.node)
         if not accepted:
             return "no start of it was accepted before"
         hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, seen.config.splitlines()) if match}

@@ -89,12 +89,14 @@ def _judged(under_way: Start, tell: Tell) -> int:
     if refused:
         _say_how_to_start(under_way)
         return REFUSED
-    if guest.allowance is not None:
-        _say_who_allowed(under_way, guest.allowance, (*verdict.refusing, *verdict.unexamined))
     accepted = _accepted(under_way)
-    if verdict.due and under_way.settings.guard.mode == "enforce" and not _bound(under_way, verdict.due, tell):
+    bound = not verdict.due or under_way.settings.guard.mode != "enforce" or _bound(under_way, verdict.due, tell)
+    if not bound and not allowed:
         return REFUSED
-    _note(under_way, None if verdict.refusing or verdict.unexamined else accepted, tell)
+    despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
+    if guest.allowance is not None:
+        _say_who_allowed(under_way, guest.allowance, despite)
+    _note(under_way, None if despite else accepted, tell)
     return STARTS
 
 
@@ -179,7 +181,8 @@ def _bound(under_way: Start, due: tuple[Finding, ...], tell: Tell) -> bool:
     try:
         done = bind.bind(host, guest, place.node, labels)
     except bind.Unbound as failed:
-        say(f"{guest.label} is not started: {sentence(failed.message)} [vfio-not-bound]")
+        head = "is not started" if guest.allowance is None else "would not be started"
+        say(f"{guest.label} {head}: {sentence(failed.message)} [vfio-not-bound]")
         if failed.hint:
             say(f"  {failed.hint}")
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")

@@ -122,8 +122,13 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(
                 member.address,
                 message,
-                f"Stop it first (qm shutdown {vmid}; a container: pct shutdown {vmid}), or give the devices IOMMU groups of their own",
+                f"Stop it first ({_stopping(vmid, sentence)}), or give the devices IOMMU groups of their own",
             )
+
+
+def _stopping(vmid: int, sentence: str) -> str:
+    """What stops the guest that the sentence is about."""
+    return f"{'pct' if 'container' in sentence or f'CT {vmid}' in sentence else 'qm'} shutdown {vmid}"
 
 
 @BOOK.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
@@ -137,13 +142,13 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     for taking in takings(guest, node):
         for device in taking.devices:
             holders = [each for each in others(device.address, guest, node) if not (each.mdev and taking.entry.mdev)]
-            using = [(each.vmid, f"{having(each)}, which is running") for each in holders]
+            using = [(each.vmid, having(each)) for each in holders]
             if taking.entry.taken_whole:
                 using = using or [(use.vmid, use.sentence) for use in weighty(device, guest, node) if use.vmid]
             if using:
                 vmid, sentence = using[0]
                 message = f"{taking.entry.option} would take {device.label}, which {sentence}"
-                yield Finding(device.address, message, f"Stop it first: qm shutdown {vmid} (a container: pct shutdown {vmid})")
+                yield Finding(device.address, message, f"Stop it first: {_stopping(vmid, sentence)}")
 
 
 @BOOK.rule(

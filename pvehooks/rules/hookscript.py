@@ -60,7 +60,8 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     words = f"PVE refuses to start it: its hookscript {script.volid} cannot be run, {script.trouble}"
     former = former_of(script.volid)
     if former and former in script.trouble:
-        yield Finding(OPTION, words, f"Put {former} there, or take all of it out of the guest: qm set {{vmid}} --delete hookscript")
+        cure = f"Make {former} executable (chmod +x)" if "not executable" in script.trouble else f"Put {former} there"
+        yield Finding(OPTION, words, f"{cure}, or take all of it out of the guest: qm set {{vmid}} --delete hookscript")
     elif is_stub(script.volid):
         yield Finding(OPTION, words, "Have it made: systemctl restart pvehooks. Or start without the guard: pvehooks detach {vmid}")
     else:
@@ -84,11 +85,11 @@ def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(OPTION, words, cure=Cure.GUARD)
 
 
-@BOOK.rule("guard-removed-by-admin", Severity.INFO, "If you want it: pvehooks attach {vmid}")
+@BOOK.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}")
 def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guard was attached to the guest, and somebody took it out (or rolled back to a time before it).
 
-    What an administrator removes is not put back.
+    What an administrator removes is not put back. A rollback looks the same: attach it again then.
     """
     if guest.passes_through and not attached(guest) and guest.attachment is not None:
         yield Finding(OPTION, "it starts without the guard: it was attached and taken out again", cure=Cure.GUARD_HELD)

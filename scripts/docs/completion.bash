@@ -48,7 +48,7 @@ _pvehooks_propose() {
 	rule) words=$_pvehooks_rules ;;
 	verb) words=$_pvehooks_verbs ;;
 	guest-or-file) words=$(_pvehooks_vmids "$3" "$4") ;;
-	host) words='check groups' ;;
+	host) words='check fix groups undo' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
 	if [[ $1 == guest-or-file ]]; then

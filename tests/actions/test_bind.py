@@ -72,7 +72,7 @@ def test_the_module_is_loaded_when_it_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"fails": {"vfio-pci"}}, "is not on vfio-pci although the kernel was told so: vfio-pci refused it, see: dmesg"),
+        ({"fails": {"vfio-pci"}}, "cannot be bound to vfio-pci: vfio-pci refused it, see: dmesg"),
         ({"refuses": {("driver_override", "vfio-pci")}}, "driver_override took no 'vfio-pci': Input/output error"),
         ({"refuses": {("unbind", DISK)}}, f"unbind took no '{DISK}'"),
         ({"refuses": {("drivers_probe", DISK)}}, f"drivers_probe took no '{DISK}'"),

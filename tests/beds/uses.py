@@ -143,6 +143,11 @@ def open_disk(files: Files, address: str) -> None:
 def disk_of_another_guest(files: Files, address: str) -> None:
     files |= {f"dev/{DISK}": "", "dev/disk/by-id/nvme-Samsung_S1": Link(f"../../{DISK}")}
     files[f"{_NODE}/qemu-server/105.conf"] = "name: files\nscsi1: /dev/disk/by-id/nvme-Samsung_S1,size=1T\n"
+    files |= {
+        "run/qemu-server/105.pid": "815\n",
+        "proc/815/cmdline": "\0".join(("/usr/bin/kvm", "-id", "105", "")),
+        "proc/815/comm": "kvm\n",
+    }
 
 
 def volume_group_of_a_storage(files: Files, address: str) -> None:
@@ -260,6 +265,11 @@ def labelled_file_system(files: Files, address: str) -> None:
     _udev(files, PART_NUMBER, ID_FS_TYPE="ext4", ID_FS_UUID="0b7d3c1e-0000-4000-8000-000000000001", ID_FS_LABEL="root")
 
 
+def disk_of_a_stopped_guest(files: Files, address: str) -> None:
+    files |= {f"dev/{DISK}": "", "dev/disk/by-id/nvme-Samsung_S1": Link(f"../../{DISK}")}
+    files[f"{_NODE}/qemu-server/105.conf"] = "name: files\nscsi1: /dev/disk/by-id/nvme-Samsung_S1,size=1T\n"
+
+
 def pool_that_is_not_imported(files: Files, address: str) -> None:
     """A guest's own pool that is called like the node's."""
     _udev(files, PART_NUMBER, ID_FS_TYPE="zfs_member", ID_FS_LABEL="rpool", ID_FS_UUID="999", ID_FS_UUID_SUB="4711")
@@ -292,6 +302,12 @@ def stopped_guest(files: Files, address: str) -> None:
     files[f"{_NODE}/qemu-server/105.conf"] = f"name: files\nhostpci0: {address}\n"
 
 
-DISK_LOOK_ALIKES: tuple[Planter, ...] = (labelled_file_system, pool_that_is_not_imported, foreign_volume, foreign_esp)
+DISK_LOOK_ALIKES: tuple[Planter, ...] = (
+    labelled_file_system,
+    disk_of_a_stopped_guest,
+    pool_that_is_not_imported,
+    foreign_volume,
+    foreign_esp,
+)
 CARD_LOOK_ALIKES: tuple[Planter, ...] = (manual_interface, link_local_address)
 ANY_LOOK_ALIKES: tuple[Planter, ...] = (left_over_reservation, stopped_guest)

@@ -52,7 +52,7 @@ def test_a_reason_is_one_line_of_text(tree: Path) -> None:
 
 def test_trust(tree: Path, golden: Golden) -> None:
     golden("cli/trust.txt", pvehooks(tree, "trust", "100"))
-    assert bed.record(tree)["accepted"]["members"] == ["0000:04:00.0", "0000:05:00.0"]
+    assert bed.record(tree)["accepted"]["pve1"]["members"] == ["0000:04:00.0", "0000:05:00.0"]
     golden("cli/trust-again.txt", pvehooks(tree, "trust", "100"))
     (tree / "sys/devices/pci0000:00/0000:04:00.0/device").write_text("0x0015\n")
     golden("cli/trust-changed-json.txt", pvehooks(tree, "trust", "100", "--json"))
@@ -68,7 +68,7 @@ def test_trust_of_what_is_not_there(tree: Path) -> None:
 def test_a_serial_is_remembered_while_the_disk_is_bound(tree: Path) -> None:
     (tree / bed.NODE / "100.conf").write_text(f"hostpci0: {bed.IDLE_DISK}\n")
     pvehooks(tree, "trust", "100")
-    assert bed.record(tree)["accepted"]["devices"][bed.IDLE_DISK]["serial"] == "S1"
+    assert bed.record(tree)["accepted"]["pve1"]["devices"][bed.IDLE_DISK]["serial"] == "S1"
     assert "accepted already" in pvehooks(tree, "trust", "100")
     (tree / f"sys/devices/pci0000:00/{bed.IDLE_DISK}/nvme/nvme0/serial").unlink()
     assert "accepted already" in pvehooks(tree, "trust", "100")

@@ -313,7 +313,7 @@ def test_what_runs_when_the_package_comes_is_accepted(cluster: Make) -> None:
         bed.said("present-accepted", 100)
         assert not bed.journal.entries("PVEHOOKS_EVENT=present-accepted", "PVEHOOKS_VMID=101")
         wait_for_guard(bed, 100)
-        assert json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())["accepted"]["hostpci"] == {
+        assert json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())["accepted"]["pve1"]["hostpci"] == {
             "hostpci0": "0000:01:00.0,pcie=1"
         }
         bed.stop()

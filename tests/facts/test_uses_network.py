@@ -462,3 +462,12 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     captured = captures.load(name)["pci"]
     nics = {address for address in found if captured[address]["children"].get("net")}
     assert {address for address, uses in found.items() if uses.unread} >= nics != set()
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan", "vlan"])
+def test_a_card_that_carries_the_network_of_a_container(tmp_path: Path, kind: str) -> None:
+    """The interface itself lies in the container's namespace; the host's card shows nothing of it."""
+    given = f"hostname: fw\nlxc.net.0.type: {kind}\nlxc.net.0.link: eno1\n"
+    files = {path: text for path, text in moved(ct105=given, ct106=given).items() if not path.endswith("/net")}
+    (use,) = looked(tmp_path, {**files, **nic(), **net()}).found
+    assert (use.sentence, use.vmid) == ("carries the network of the running CT 105 (fw) (eno1)", 105)

@@ -291,3 +291,15 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     if mounted:
         expected[NVME] = Use("holds /mnt/x (ext4 on nvme0n1)")
     assert found == expected
+
+
+def test_a_pool_that_udev_does_not_know(disks: Disks) -> None:
+    """udev's entry may be older than the label on the disk; what is imported stands in ZFS' own cache by its path."""
+    disks.pool("tank", GUID)
+    disks.label("nvme0n1p3", "disk/by-id/nvme-S1-part3", DEVTYPE="partition")
+    name = b"/dev/disk/by-id/nvme-S1-part3"
+    framed = len(name).to_bytes(4, "big") + name + bytes(-len(name) % 4)
+    disks.write("etc/zfs/zpool.cache", b"\1\1\0\0" + framed + b"\0\0\0\0")
+    assert sentences(disks) == ["is a member of an imported ZFS pool, as /etc/zfs/zpool.cache says (nvme0n1p3)"]
+    disks.write("etc/zfs/zpool.cache", b"\1\1\0\0" + framed.replace(b"part3", b"part4") + b"\0\0\0\0")
+    assert sentences(disks) == []

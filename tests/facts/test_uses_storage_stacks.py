@@ -71,7 +71,7 @@ def test_a_device_on_vfio_costs_nothing(disks: Disks, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("state", "active"), [("clean", True), ("active-idle", True), ("read-auto", True), ("inactive", False), ("clear", False)]
+    ("state", "active"), [("clean", True), ("active-idle", True), ("read-auto", False), ("inactive", False), ("clear", False)]
 )
 def test_arrays(disks: Disks, state: str, active: bool) -> None:
     disks.label("sda1", ID_FS_TYPE="linux_raid_member", ID_FS_LABEL="pve1:0")
@@ -161,7 +161,7 @@ def test_osds_count_while_they_run(disks: Disks) -> None:
 def test_a_disk_given_to_another_guest(disks: Disks) -> None:
     disks.label("sdb", "disk/by-id/ata-WD_1234")
     disks.vm(101, "name: web\nscsi0: local-lvm:vm-101-disk-0\nscsi1: /dev/disk/by-id/ata-WD_1234,size=4T\n")
-    assert look(disks, HBA) == Uses((Use("is scsi1 of VM 101 (web) (sdb)", vmid=101),))
+    assert look(disks, HBA) == Uses((Use("is scsi1 of VM 101 (web), which is stopped (sdb)", vmid=101, remark=True),))
     assert sentences(disks, NVME) == []
 
 
@@ -169,7 +169,7 @@ def test_udev_tells_what_a_link_names_where_the_link_cannot_be_seen(disks: Disks
     """The daemon has a /dev of its own."""
     disks.add(f"run/udev/data/b{disks.numbers['sdb1']}", "S:disk/by-id/ata-WD_1234-part1\n")
     disks.vm(101, "virtio2: discard=on,file=/dev/disk/by-id/ata-WD_1234-part1\n")
-    assert look(disks, HBA) == Uses((Use("is virtio2 of VM 101 (sdb1)", vmid=101),))
+    assert look(disks, HBA) == Uses((Use("is virtio2 of VM 101, which is stopped (sdb1)", vmid=101, remark=True),))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,11 @@ def test_pending_disks_arguments_and_the_drive_of_a_running_guest(disks: Disks) 
     disks.vm(101, "memory: 512\n[PENDING]\nscsi1: /dev/sda1\n")
     disks.vm(102, "args: -drive file=/dev/sdb1,if=none,id=x -device virtio-blk-pci,drive=x\n")
     disks.vm(103, "ide2: cdrom,media=cdrom\n", "-m", "512")
-    assert sentences(disks, HBA) == ["is ide2 of VM 103 (sda)", "is scsi1 of VM 101 (sda1)", "is args of VM 102 (sdb1)"]
+    assert sentences(disks, HBA) == [
+        "is ide2 of VM 103 (sda)",
+        "is scsi1 of VM 101, which is stopped (sda1)",
+        "is args of VM 102, which is stopped (sdb1)",
+    ]
 
 
 def test_a_running_guest_that_has_an_lv_open(disks: Disks) -> None:
@@ -231,9 +235,10 @@ def test_the_number_of_a_character_device_is_no_disk(disks: Disks) -> None:
 
 
 def test_open_by_a_process(disks: Disks) -> None:
-    disks.process(812, "smartd", "", "/dev/null", "/dev/sdb")
+    disks.process(812, "dd", "", "/dev/null", "/dev/sdb")
+    disks.process(814, "smartd", "", "/dev/sda")
     disks.process(813, "(udev-worker)", "", "/dev/sda")
-    assert sentences(disks, HBA) == ["is open in smartd, pid 812 (sdb)"]
+    assert sentences(disks, HBA) == ["is open in dd, pid 812 (sdb)"]
 
 
 def test_open_files_are_looked_at_last(disks: Disks) -> None:

@@ -16,7 +16,7 @@ Golden = Callable[[str, str], None]
 def test_a_start_with_nothing_to_say(tmp_path: Path) -> None:
     root = bed.node(tmp_path)
     assert bed.start(root) == (0, "")
-    accepted = bed.record(root)["accepted"]
+    accepted = bed.record(root)["accepted"]["pve1"]
     assert accepted["hostpci"] == {"hostpci0": "0000:01:00,pcie=1"}
     assert accepted["members"] == ["0000:01:00.0", "0000:01:00.1"]
     assert accepted["devices"]["0000:01:00.0"] == {"id": "10de:2204", "class": "030000"}

@@ -108,7 +108,9 @@ def test_known_or_not(tmp_path: Path) -> None:
     assert without_a_look().endswith(KNOWN), "a bridge is never taken"
     (card / "iommu_group").unlink()
     assert REFUSED + "0000:01:00.0 has no IOMMU group" in without_a_look()
-    (root / bed.RECORD).write_text('{"uuid": null, "ctime": 1700000000, "accepted": {"hostpci": {"hostpci0": "0000:01:00,pcie=1"}}}')
+    (root / bed.RECORD).write_text(
+        '{"uuid": null, "ctime": 1700000000, "accepted": {"pve1": {"hostpci": {"hostpci0": "0000:01:00,pcie=1"}}}}'
+    )
     assert REFUSED + "what is noted of its last accepted start cannot be understood" in without_a_look()
     (root / bed.RECORD).unlink()
     assert REFUSED + "no start of it was accepted before" in without_a_look()

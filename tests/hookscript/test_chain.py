@@ -126,7 +126,7 @@ def test_without_shebang() -> None:
     ("storage", "cfg", "path"),
     [
         ("local", "", "/var/lib/vz/snippets/hook.pl"),
-        ("local", "dir: local\n\tpath /srv/one\n", "/srv/one/snippets/hook.pl"),
+        ("local", "dir: local\n\tpath /srv/one\n", "/var/lib/vz/snippets/hook.pl"),
         (
             "local",
             "dir: other\n\tpath /srv/two\n\ndir: local\n\tcontent-dirs iso=i,snippets=my/hooks,backup=b\n\n",

@@ -336,24 +336,35 @@ ATTACHMENT = records.Attachment("local:snippets/pvehooks-guard", "local:snippets
 
 
 def test_each_part_is_kept_when_another_changes(host: Host) -> None:
-    assert records.update(host, 100, WEB, accepted=ACCEPTED)
+    assert records.update(host, 100, WEB, accepted=("pve1", ACCEPTED))
     assert records.update(host, 100, WEB, allowance=ALLOWANCE)
     assert records.update(host, 100, WEB, attachment=ATTACHMENT)
     records.set_rng0(host, 100, WEB, DONE)
-    whole = records.Record(WEB, DONE, accepted=ACCEPTED, allowance=ALLOWANCE, attachment=ATTACHMENT)
+    whole = records.Record(WEB, DONE, accepted={"pve1": ACCEPTED}, allowance=ALLOWANCE, attachment=ATTACHMENT)
     assert records.read(host, 100, WEB) == whole
-    assert not records.update(host, 100, WEB, accepted=ACCEPTED)
+    assert not records.update(host, 100, WEB, accepted=("pve1", ACCEPTED))
     assert records.update(host, 100, WEB, allowance=None)
     assert records.read(host, 100, WEB) == whole._replace(allowance=None)
     records.set_rng0(host, 100, WEB, None)
-    assert records.update(host, 100, WEB, accepted=None)
+    assert records.update(host, 100, WEB, accepted=("pve1", None))
     assert file(host).exists()
     assert records.update(host, 100, WEB, attachment=None)
     assert not file(host).exists()
 
 
+def test_what_was_accepted_is_of_one_node(host: Host) -> None:
+    """Addresses and groups are each node's own: a guest that moves there and back finds what was accepted here."""
+    other = ACCEPTED._replace(members=frozenset({"0000:09:00.0"}))
+    records.update(host, 100, WEB, accepted=("pve1", ACCEPTED))
+    records.update(host, 100, WEB, accepted=("pve2", other))
+    records.update(host, 100, WEB, accepted=("pve3", other))
+    records.update(host, 100, WEB, accepted=("pve3", None))
+    record = records.read(host, 100, WEB)
+    assert record is not None and record.accepted == {"pve1": ACCEPTED, "pve2": other}
+
+
 def test_taking_out_what_is_not_there_writes_nothing(host: Host) -> None:
-    assert not records.update(host, 100, WEB, allowance=None, accepted=None)
+    assert not records.update(host, 100, WEB, allowance=None, accepted=("pve1", None))
     assert not file(host).parent.exists() or not file(host).exists()
 
 
@@ -367,26 +378,26 @@ def test_keys_of_a_newer_version_stay(host: Host) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("accepted", {"hostpci": {}, "devices": {}}),
-        ("accepted", {"hostpci": {}, "devices": {"x": {"id": "10de:zz"}}, "members": []}),
-        ("accepted", {"hostpci": {}, "devices": {"x": 5}, "members": []}),
-        ("accepted", {"hostpci": [], "devices": {}, "members": []}),
-        ("accepted", {"hostpci": {}, "devices": {}, "members": [5]}),
+        ("accepted", {"pve1": {"hostpci": {}, "devices": {}}}),
+        ("accepted", {"pve1": {"hostpci": {}, "devices": {"x": {"id": "10de:zz"}}, "members": []}}),
+        ("accepted", {"pve1": {"hostpci": {}, "devices": {"x": 5}, "members": []}}),
+        ("accepted", {"pve1": {"hostpci": [], "devices": {}, "members": []}}),
+        ("accepted", {"pve1": {"hostpci": {}, "devices": {}, "members": [5]}}),
         ("allowance", {"reason": "x", "by": "y", "when": -1}),
         ("allowance", {"reason": "\x1b", "by": "y", "when": 1}),
         ("attachment", []),
     ],
 )
 def test_a_broken_part_does_not_lose_the_others(host: Host, key: str, value: object) -> None:
-    records.update(host, 100, WEB, accepted=ACCEPTED, allowance=ALLOWANCE, attachment=ATTACHMENT)
+    records.update(host, 100, WEB, accepted=("pve1", ACCEPTED), allowance=ALLOWANCE, attachment=ATTACHMENT)
     document = json.loads(file(host).read_text())
     file(host).write_text(json.dumps({**document, key: value}))
     record = records.read(host, 100, WEB)
     assert record is not None and f"has an unusable part: {key} " in record.broken
-    parts = {"accepted": ACCEPTED, "allowance": ALLOWANCE, "attachment": ATTACHMENT, key: None}
+    parts = {"accepted": {"pve1": ACCEPTED}, "allowance": ALLOWANCE, "attachment": ATTACHMENT, key: {} if key == "accepted" else None}
     assert record == records.Record(WEB, broken=record.broken, **parts)  # type: ignore[arg-type]
 
 
 def test_a_lock_is_waited_for_as_long_as_told(host: Host) -> None:
     with records.lock(host, 100, 1.0), pytest.raises(records.RecordsUnavailable, match="another process holds the lock"):
-        records.update(host, 100, WEB, accepted=ACCEPTED, wait=0.05)
+        records.update(host, 100, WEB, accepted=("pve1", ACCEPTED), wait=0.05)

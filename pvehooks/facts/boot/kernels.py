@@ -13,6 +13,8 @@ PIN = "/etc/kernel/proxmox-boot-pin"
 NEXT_BOOT_PIN = "/etc/kernel/next-boot-pin"
 _OPTIONS = (
     "CONFIG_INTEL_IOMMU_DEFAULT_ON",
+    # Debian's: for all but integrated graphics.
+    "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF",
     "CONFIG_IOMMU_DEFAULT_PASSTHROUGH",
     "CONFIG_INTEL_IOMMU",
     "CONFIG_AMD_IOMMU",

@@ -144,6 +144,8 @@ def _nics(lines: list[tuple[str, str]]) -> tuple[str, ...]:
     """The interfaces of `lxc.net.N.type: phys`: LXC moves them into the container."""
     values = dict(lines)
     moved = [
-        key.rpartition(".")[0] for key, value in values.items() if key.startswith("lxc.net.") and key.endswith(".type") and value == "phys"
+        key.rpartition(".")[0]
+        for key, value in values.items()
+        if key.startswith("lxc.net.") and key.endswith(".type") and value in ("phys", "macvlan", "ipvlan", "vlan")
     ]
     return tuple(values[f"{key}.link"] for key in moved if f"{key}.link" in values)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pvehooks.facts.uses.blockdevices import Block, Tree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.givendisks import GivenDisks
+from pvehooks.facts.uses.givendisks import Given, GivenDisks
 from pvehooks.facts.uses.lvm import Groups
 from pvehooks.facts.uses.mounts import Mounts
 from pvehooks.facts.uses.processes import OpenFiles
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
-_IDLE_ARRAYS = ("", "clear", "inactive")
+# An array that was put together by itself is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
+_IDLE_ARRAYS = ("", "clear", "inactive", "read-auto")
 # They keep a look at devices, and use none.
 _WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")
 # Majors that block and character devices get as they come, each kind for itself (the kernel's admin-guide/devices.txt).
@@ -94,7 +95,10 @@ class DiskUses:
             pool = self.pools.of(self.udev.properties(block) or {})
             if isinstance(pool, Unread):
                 unread.append(f"{block.name}: {pool.why}")
-            elif pool:
+                continue
+            if not pool and self.pools.holds(self._names(block)):
+                pool = "an imported ZFS pool, as /etc/zfs/zpool.cache says"
+            if pool:
                 members.setdefault(pool, []).append(block)
         return [_members(blocks, f"of {pool}") for pool, blocks in members.items()]
 
@@ -169,7 +173,7 @@ class DiskUses:
             for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):
                 if given.option or with_command_lines:
                     what = given.option or "a disk"
-                    found.setdefault((given.vmid, block.name), Use(f"is {what} of {given.label} ({block.place})", vmid=given.vmid))
+                    found.setdefault((given.vmid, block.name), _given(given, what, block.place))
         return list(found.values())
 
     def _containers(self, tree: Tree) -> Iterator[Use]:
@@ -217,3 +221,9 @@ def _some(words: Iterable[str]) -> str:
 def _members(blocks: list[Block], of: str, what: str = "member") -> Use:
     verb = f"is a {what}" if len(blocks) == 1 else f"has {what}s"
     return Use(f"{verb} {of} ({_some(block.place for block in blocks)})")
+
+
+def _given(given: Given, what: str, place: str) -> Use:
+    """A stopped guest does not miss its disk now: it will when it starts."""
+    state = "" if given.runs else ", which is stopped"
+    return Use(f"is {what} of {given.label}{state} ({place})", vmid=given.vmid, remark=not given.runs)

@@ -32,6 +32,7 @@ class Given(NamedTuple):
     option: str
     vmid: int
     label: str
+    runs: bool = True
 
 
 class GivenDisks:
@@ -93,12 +94,12 @@ class GivenDisks:
         name = _NAME.search(text)
         label = f"VM {vmid} ({_text(name[1])})" if name else f"VM {vmid}"
         for option, path in _DISK.findall(text):
-            yield _text(path), Given(option.decode(), vmid, label)
+            yield _text(path), Given(option.decode(), vmid, label, runs)
         for option, _ in _CDROM.findall(text) if runs else ():
-            yield "/dev/cdrom", Given(option.decode(), vmid, label)
+            yield "/dev/cdrom", Given(option.decode(), vmid, label, runs)
         for option, words in _ARGS.findall(text):
             for path in _PATH.findall(words):
-                yield _text(path), Given(option.decode(), vmid, label)
+                yield _text(path), Given(option.decode(), vmid, label, runs)
 
 
 def _text(raw: bytes) -> str:

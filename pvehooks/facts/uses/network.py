@@ -51,6 +51,10 @@ class Network:
         for name in nics:
             uses = [*self._live(name)] or [*self._named(name)]
             found.update((sentence, Use(sentence)) for sentence in uses)
+        for container in self.containers.all() if nics else ():
+            for name in set(nics).intersection(container.nics):
+                use = Use(f"carries the network of the running {container.label} ({name})", container.vmid)
+                found.setdefault(use.sentence, use)
         found.update((use.sentence, use) for use in self._moved(device, nics))
         return Uses(tuple(found.values()), self._unread() if nics else ())
 

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pvehooks.host import Host
 
 # Those that look at a device for a moment whenever it appears or changes.
-_PASSING = frozenset(("systemd-udevd", "(udev-worker)", "udevadm", "blkid"))
+_PASSING = frozenset(
+    ("systemd-udevd", "(udev-worker)", "udevadm", "blkid", "smartd", "smartctl", "pvs", "vgs", "lvs", "lsblk", "nvidia-smi")
+)
+# What else opens a node only to look (zpool import, sgdisk, pvestatd's scans) has closed it by then, in seconds.
+_LOOKS_AGAIN = (0.2, 0.8)
 # What nearly every process has open.
 _COMMON = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/fuse"))
 _DELETED = " (deleted)"
@@ -23,14 +27,26 @@ class OpenFiles:
         self.host = host
         self.unread = ""
         self._holders: dict[str | tuple[int, int], list[str]] | None = None
+        # The nodes that were looked at again already.
+        self._stay: set[str | tuple[int, int]] = set()
 
     def pids(self, path: str) -> tuple[str, ...]:
         """The process ids of those that have the node open, udev's own left out."""
         if self._holders is None:
             self._holders = self._look()
         number = self.host.device_number(path) if self.host.is_node else None
-        found = self._holders.get(path if number is None else number, ())
-        return tuple(pid for pid in found if self.name(pid) not in _PASSING)
+        key: str | tuple[int, int] = path if number is None else number
+        found = self._staying(key)
+        for pause in _LOOKS_AGAIN if found and self.host.is_node and key not in self._stay else ():
+            self.host.sleep(pause)
+            self._holders = self._look()
+            found = tuple(pid for pid in self._staying(key) if pid in found)
+        self._stay.add(key)
+        return found
+
+    def _staying(self, key: str | tuple[int, int]) -> tuple[str, ...]:
+        holders = (self._holders or {}).get(key, ())
+        return tuple(pid for pid in holders if self.name(pid) not in _PASSING)
 
     def of(self, path: str) -> tuple[str, ...]:
         """Names like 'smartd (pid 812)' of the processes that have the device node open."""

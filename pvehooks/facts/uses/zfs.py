@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from pvehooks.host import Host
@@ -64,6 +65,17 @@ class Pools:
         if name in pools and not (guid and pools[name]):
             return f"the imported ZFS pool {name}, as its name says"
         return ""
+
+    def holds(self, paths: Iterable[str]) -> bool:
+        """Whether the cache of imported pools names the device: udev's entry may be older than the label, or have none of it."""
+        return any(len(name).to_bytes(4, "big") + name + bytes(-len(name) % 4) in self._cache for name in map(os.fsencode, paths))
+
+    @cached_property
+    def _cache(self) -> bytes:
+        try:
+            return self.host.read(_CACHE, limit=16 << 20)
+        except OSError:
+            return b""
 
     def _spare(self, guid: str) -> str | Unread:
         """Spares and cache devices are known by their own GUIDs, which the cache of pools holds (an XDR nvlist, big endian)."""

@@ -51,7 +51,7 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
         return
     if node.iommu.active:
         return
-    off = _switched_off(node)
+    off = switched_off(node)
     why, remedy = node.iommu.why, ""
     if off:
         remedy = remove(off, node)
@@ -65,7 +65,8 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
     yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
 
 
-def _switched_off(node: Node) -> str:
+def switched_off(node: Node) -> str:
+    """The argument that leaves the IOMMU off ("intel_iommu=off"), '' if none does."""
     if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
         return ""
     for name in ("iommu", "intel_iommu", "amd_iommu"):
@@ -87,7 +88,7 @@ def needs_switching_on(node: Node) -> bool:
 def default_on(kernels: Kernels) -> bool:
     """Whether a kernel switches VT-d on by itself."""
     if kernels.built_with is not None:
-        return "CONFIG_INTEL_IOMMU_DEFAULT_ON" in kernels.built_with
+        return bool({"CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF"} & kernels.built_with)
     return kernels.running.endswith("-pve") and release(kernels.running) >= (6, 8)
 
 

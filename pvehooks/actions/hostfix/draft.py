@@ -1,0 +1,196 @@
+"""What is to be changed, as it comes together: texts of files, commands after them. Nothing is written here."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+
+from pvehooks.actions.hostfix import texts
+from pvehooks.actions.hostfix.ahead import Ahead
+from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.facts.boot import cmdline
+from pvehooks.host import Host
+from pvehooks.rules.host.commandline import differences, loader_of, plans
+from pvehooks.values import NamedTuple, Node, Unread
+from pvehooks.values.boot import CommandLines, Loader
+
+MODULES_DIRECTORY = "/etc/modules-load.d"
+OUR_MODULES = f"{MODULES_DIRECTORY}/pvehooks.conf"
+MODULES = "/etc/modules"
+_DPKG = "/var/lib/dpkg/info"
+_LONGEST = 1 << 16
+
+
+class State(NamedTuple):
+    """A file to be changed, None for one that is not there yet, and its new bytes; or what has to be done after it."""
+
+    files: dict[str, tuple[bytes | None, bytes]]
+    initramfs: bool = False
+    refresh: bool = False
+    restart: bool = False
+
+
+class Draft:
+    """The changes to a node; `state` can be kept and put back."""
+
+    def __init__(self, host: Host, node: Node) -> None:
+        self.host = host
+        self.node = node
+        self.state = State({})
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def text(self, path: str) -> str:
+        """The file's text as it is to be, '' where none is there; raises ByHand for a file that is not to be touched."""
+        changed = self.state.files.get(path)
+        content = changed[1] if changed else self._content(path)
+        return (content or b"").decode("utf-8", "surrogateescape")
+
+    def write(self, path: str, text: str) -> None:
+        """Has the file changed, if it is another text than before."""
+        content = text.encode("utf-8", "surrogateescape")
+        before = self.state.files[path][0] if path in self.state.files else self._content(path)
+        files = {each: pair for each, pair in self.state.files.items() if each != path}
+        self.state = self.state._replace(files=files if content == before else {**files, path: (before, content)})
+
+    def ahead(self) -> Ahead:
+        """The host with the files as they are to be."""
+        return Ahead(self.host, {path: after for path, (_, after) in self.state.files.items()})
+
+    def _content(self, path: str) -> bytes | None:
+        require_ours(self.host, path)
+        try:
+            content = self.host.read(path, _LONGEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ByHand(f"{path}: {error.strerror}") from error
+        if len(content) > _LONGEST or b"\0" in content or b"\r" in content:
+            raise ByHand(f"{path} is too long, or has other characters than text files of this system have")
+        return content
+
+    # -- arguments of the kernel --------------------------------------------------------------------------------------
+
+    def loader(self) -> Loader:
+        """The boot loader; raises ByHand where it is unknown, or its menu is made by something else than what is known here."""
+        loader = loader_of(self.node)
+        if loader is None:
+            raise ByHand("which boot loader this node uses cannot be told")
+        if loader.kind != "grub" and not loader.managed:
+            raise ByHand("systemd-boot is not kept by proxmox-boot-tool here")
+        return loader
+
+    def arguments(self) -> tuple[str, ...]:
+        """What the boot loader's file gives as it is to be; raises ByHand."""
+        loader = self.loader()
+        lines = cmdline.read(self.ahead(), loader)
+        plan = None if isinstance(lines, Unread) else plans(lines, loader)[0]
+        if plan is None:
+            raise ByHand(f"{loader.file} is not there")
+        if isinstance(plan.words, Unread):
+            raise ByHand(plan.words.why)
+        if plan.broken:
+            raise ByHand(f"{plan.place}: {plan.broken}")
+        return plan.words
+
+    def add(self, word: str) -> None:
+        """Has an argument given to the kernel; raises ByHand."""
+        self._change((*self.arguments(), word), lambda line: texts.appended(line, word), texts.GRUB_VARIABLES[:1])
+
+    def take(self, name: str, unwanted: Callable[[str], bool]) -> None:
+        """Takes values of an argument away; raises ByHand."""
+        left = tuple(texts.words_without(self.arguments(), name, unwanted))
+        self._change(left, lambda line: texts.without(line, name, unwanted), texts.GRUB_VARIABLES)
+
+    def _change(self, wanted: tuple[str, ...], change: texts.Change, variables: tuple[str, ...]) -> None:
+        loader, before = self.loader(), self.arguments()
+        if sorted(wanted) == sorted(before):
+            return
+        text = self.text(loader.file)
+        try:
+            if loader.kind == "grub":
+                for variable in variables:
+                    if len(variables) == 1 or texts.grub_sets(text, variable):
+                        text = texts.grub_changed(text, variable, change)
+            else:
+                text = texts.cmdline_changed(text, change)
+        except ByHand as why:
+            raise ByHand(f"{loader.file}: {why}") from why
+        self.write(loader.file, text)
+        if sorted(self.arguments()) != sorted(wanted):
+            raise ByHand(f"another file of /etc/default/grub.d has a say in it, or {loader.file} is not what it seems")
+
+    def bring_into_force(self) -> None:
+        """Has the boot loader's menu made anew, unless it is known to be right; says that a restart is due."""
+        loader = self.loader()
+        lines = self.node.command_lines
+        menu = lines.written if isinstance(lines, CommandLines) else Unread("")
+        right = not isinstance(menu, Unread) and bool(menu) and differences(self.arguments(), menu[0].words) == ([], [])
+        self.state = self.state._replace(refresh=self.state.refresh or not right or loader.file in self.state.files, restart=True)
+
+    # -- modules ------------------------------------------------------------------------------------------------------
+
+    def comment_out(self, path: str, taken_out: Callable[[list[str]], str | None]) -> None:
+        """Makes comments of lines of a file in /etc; raises ByHand, also where there are none."""
+        if not path.startswith("/etc/"):
+            raise ByHand(f"{path} is not a file of /etc")
+        text = self.text(path)
+        try:
+            new = texts.lines_without(text, taken_out)
+        except ByHand as why:
+            raise ByHand(f"{path}: {why}") from why
+        self.write(path, new)
+
+    def load_at_boot(self, module: str) -> str:
+        """Has the module loaded at boot; the file that says so. Raises ByHand."""
+        if self.host.is_dir(MODULES_DIRECTORY):
+            path = OUR_MODULES
+            start = self.text(path) or "# Written by pvehooks host fix.\n"
+        else:
+            path, start = MODULES, self.text(MODULES)
+        self.write(path, f"{start}{'' if not start or start.endswith(chr(10)) else chr(10)}{module}\n")
+        return path
+
+    def rebuild_initramfs(self) -> None:
+        """Has the initramfs made anew, which takes effect at the next boot."""
+        self.state = self.state._replace(initramfs=True, restart=True)
+
+
+def require_ours(host: Host, path: str) -> None:
+    """Raises ByHand for what is no plain file of the administrator's."""
+    if host.real(path) != path:
+        raise ByHand(f"{path} is a symbolic link, or lies behind one: {host.real(path)}")
+    try:
+        mode, _, _, links = host.attributes(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ByHand(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode) or links > 1:
+        raise ByHand(f"{path} is {'a file with several names (hard links)' if stat.S_ISREG(mode) else 'no file'}")
+    owner = _package(host, path)
+    if owner:
+        raise ByHand(f"{path} belongs to the package {owner}, and is no conffile: its next version would overwrite a change")
+
+
+def _package(host: Host, path: str) -> str:
+    """The package that has the file, unless as a conffile; '' for none (dpkg's own files, as dpkg-query -S reads them)."""
+    try:
+        names = [name for name in host.names(_DPKG) if name.endswith(".list")]
+    except OSError:
+        return ""
+    line = path.encode("utf-8", "surrogateescape")
+    for name in names:
+        try:
+            if line not in host.read(f"{_DPKG}/{name}", 1 << 24).split(b"\n"):
+                continue
+        except OSError:
+            continue
+        package = name.removesuffix(".list")
+        try:
+            conffiles = host.read(f"{_DPKG}/{package}.conffiles", 1 << 20).split(b"\n")
+        except OSError:
+            conffiles = []
+        if line not in conffiles:
+            return package.partition(":")[0]
+    return ""

@@ -1,0 +1,49 @@
+"""pvehooks host undo: puts the files back that the last `host fix` changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions.hostfix.apply import undo
+from pvehooks.cli import host_fix, look
+from pvehooks.errors import EXIT_OK, UsageError
+from pvehooks.facts import node as node_facts
+
+EXAMPLE = "pvehooks host undo"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the sub-verb takes."""
+    parser.add_argument(
+        "--force", action="store_true", help="undo: put files back although somebody edited them since; what they say is kept"
+    )
+
+
+def require_unused(options: argparse.Namespace) -> None:
+    """Raises UsageError where another sub-verb is given the options of this one."""
+    if options.force:
+        raise UsageError("--force belongs to `undo`", hint=f"Example: {EXAMPLE}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Puts the files of the last fix back, and runs its commands again."""
+    seen = look.view(options)
+    node_facts.require_own(seen.host, seen.node)
+    done = undo(seen.host, options.force, (lambda _: None) if options.json else _running)
+    if options.json:
+        result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
+        print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
+    elif done is None:
+        print(f"{seen.node}: there is no fix to undo")
+    else:
+        for path in done.files:
+            print(f"{path} is as it was before the fix of {', '.join(done.rules)}")
+        if not done.files:
+            print(f"the fix kept in {done.place} had not changed a file, or they were put back already")
+        host_fix.tell_rest(done.to_type, bool(done.ran or done.to_type))
+    return EXIT_OK
+
+
+def _running(command: str) -> None:
+    print(f"running: {command}", flush=True)

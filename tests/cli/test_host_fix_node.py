@@ -1,0 +1,170 @@
+"""`pvehooks host fix` where commands are run: a tree as the root of a process of its own, with stand-ins for what refreshes the boot loader.
+
+The file of GRUB is read there by a real sh behind its walls.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.actions.hostfix import snapshot
+from tests.beds import boot, pci
+from tests.beds.tree import Content, Link, make_fake_tree
+from tests.lint.source import PROJECT
+
+BUS = "0000:01:00.0 class=030000 id=10de:2204 driver=nouveau group=14\n"
+# Notes what it was called with; update-grub does what grub-mkconfig does, as far as arguments go.
+NOTE = '#!/bin/sh\necho "${0##*/} $*" >> /var/called\n'
+STAND_INS = {
+    "update-grub": NOTE
+    + '. /etc/default/grub\nfor f in /etc/default/grub.d/*.cfg; do [ ! -e "$f" ] || . "$f"; done\n'
+    + 'line="$(sed "s/.*\\(root=[^ ]*\\).*/\\1/" /proc/cmdline) $GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"\n'
+    + 'printf "menuentry \'x\' {\\n\\tlinux\\t/boot/vmlinuz-6.8.12-4-pve %s\\n}\\n" "$line" > /boot/grub/grub.cfg\n',
+    "proxmox-boot-tool": NOTE,
+    "update-initramfs": NOTE + "touch -d '2 hours' /boot/initrd.img-*\n",
+}
+LIBRARIES = f"lib/{os.uname().machine}-linux-gnu"
+# Seen by the one process only, and never writable.
+ENTER = f"""
+root=$1 project=$2
+shift 2
+mount --bind "$root" "$root" || exit 99
+for name in usr/bin usr/lib lib64 {LIBRARIES}; do mount --bind -o ro "/$name" "$root/$name" || exit 99; done
+mount --bind -o ro "$project" "$root/project" || exit 99
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin PYTHONPATH=/project /usr/bin/python3 -B -m pvehooks host "$@"
+"""
+
+
+class Node:
+    """A tree as a node's root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        command = ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), str(PROJECT), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output
+        assert "Traceback" not in output
+        return output
+
+    def called(self) -> list[str]:
+        path = self.root / "var/called"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+
+Make = Callable[..., Node]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Make:
+    """Makes a node of what tests/beds/boot.py plants, and more files."""
+
+    def make(text: str, files: dict[str, Content]) -> Node:
+        more: dict[str, Content] = {"bin": Link("usr/bin"), "tmp": None, "dev": None, "usr/sbin": None, "project": None}
+        more |= dict.fromkeys(("usr/bin", "usr/lib", "lib64", LIBRARIES))
+        root = make_fake_tree(tmp_path / "node", {**boot.plant(text), **pci.plant(BUS), **more, **files})
+        for name, script in STAND_INS.items():
+            (root / "usr/sbin" / name).write_text(script)
+            (root / "usr/sbin" / name).chmod(0o755)
+        os.mknod(root / "dev/null", 0o20666, os.makedev(1, 3))
+        (root / "dev/null").chmod(0o666)
+        return Node(root)
+
+    return make
+
+
+def state(node: Node) -> dict[str, tuple[object, ...]]:
+    """What is the administrator's."""
+    return {name: seen for name, seen in snapshot(node.root).items() if name.startswith("etc/")}
+
+
+def test_grub_from_plan_to_undo(node: Make) -> None:
+    """The whole way: sh reads the file, update-grub is run, the result is read back; then all of it back."""
+    it = node("plan: quiet\nkernel: 6.8.12-4-pve\nloader: grub\n", {"sys/kernel/iommu_groups/14/type": "DMA\n"})
+    path = it.root / "etc/default/grub"
+    path.write_text(path.read_text() + 'GRUB_BACKGROUND="/x" # a picture\n')
+    path.chmod(0o640)
+    before = state(it)
+    assert "only if you want it: pvehooks host fix iommu-translates-host" in it.run("fix", "--plan")
+    assert it.called() == [] and state(it) == before
+    told = it.run("fix", "iommu-translates-host", "--apply")
+    assert it.called() == ["update-grub "]
+    assert "running: update-grub\n" in told
+    assert "the restart will show whether this was all" in told
+    assert "a restart is due: reboot" in told
+    assert 'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=pt"' in path.read_text()
+    assert "quiet iommu=pt" in (it.root / "boot/grub/grub.cfg").read_text()
+    assert "cmdline-not-refreshed" not in it.run("check")
+    # The menu is right, so nothing is run again.
+    it.run("fix", "iommu-translates-host", "--apply")
+    assert it.called() == []
+    assert "/etc/default/grub is as it was before the fix of iommu-translates-host\n" in it.run("undo")
+    assert it.called() == ["update-grub "]
+    assert state(it) == before
+    assert "iommu=pt" not in (it.root / "boot/grub/grub.cfg").read_text()
+
+
+def test_a_file_that_only_sh_understands(node: Make) -> None:
+    """A snippet with shell code is read by sh behind its walls; the file itself must be plain."""
+    snippet = '[ ! -e /nosuch ] && GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=1G"\n'
+    it = node("plan: quiet\n", {"etc/default/grub.d/x.cfg": snippet, "sys/kernel/iommu_groups/14/type": "DMA\n"})
+    it.run("fix", "iommu-translates-host", "--apply")
+    assert "quiet iommu=pt crashkernel=1G" in (it.root / "boot/grub/grub.cfg").read_text()
+    (it.root / "etc/default/grub.d/x.cfg").write_text('for a in b; do GRUB_CMDLINE_LINUX_DEFAULT="quiet"; done\n')
+    it.run("undo")
+    before = state(it)
+    assert "another file of /etc/default/grub.d has a say" in it.run("fix", "iommu-translates-host", "--apply", status=1)
+    assert state(it) == before
+
+
+def test_systemd_boot_and_the_initramfs(node: Make) -> None:
+    """In this order: what is refreshed has the new initramfs."""
+    it = node(
+        "loader: systemd-boot\nplan: quiet amd_iommu=on\n",
+        {"etc/modprobe.d/i.conf": "options vfio_iommu_type1 allow_unsafe_interrupts=1\n"},
+    )
+    before = state(it)
+    told = it.run("fix", "advice-void", "--apply")
+    assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
+    assert "advice-void (allow_unsafe_interrupts): it is gone" in told
+    assert "advice-void (amd_iommu=on): it goes with the restart" in told
+    assert (it.root / "etc/kernel/cmdline").read_text() == "root=ZFS=rpool/ROOT/pve-1 boot=zfs quiet\n"
+    it.run("undo")
+    assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
+    assert state(it) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (NOTE + "echo no space left >&2; exit 28\n", "update-grub ended with 28\npvehooks: no space left"),
+        (NOTE + "kill -9 $$\n", "update-grub ended with -9"),
+        ("", "update-grub cannot be run"),
+        (NOTE, "cmdline-not-refreshed (/etc/default/grub): it is still there"),
+    ],
+)
+def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
+    """Said with what to type; the files stay until they are put back. One that does nothing is found out by reading back."""
+    it = node("plan: quiet\n", {"sys/kernel/iommu_groups/14/type": "DMA\n"})
+    before = state(it)
+    stand_in = it.root / "usr/sbin/update-grub"
+    stand_in.write_text(script)
+    stand_in.chmod(0o755 if script else 0o644)
+    output = it.run("fix", "iommu-translates-host", "--apply", status=1)
+    assert told in output
+    if script != NOTE:
+        assert "type: update-grub; or go back: pvehooks host undo" in output
+    assert state(it) != before
+    stand_in.write_text(STAND_INS["update-grub"])
+    stand_in.chmod(0o755)
+    it.run("undo")
+    assert state(it) == before
