@@ -11,19 +11,23 @@ from pvehooks.errors import EXIT_OK, NodeError, Refused
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import of_guest, printable
-from pvehooks.rules import passthrough
-from pvehooks.values import Guest, NamedTuple, Unread
+from pvehooks.rules import passthrough, start
+from pvehooks.values import Guest, NamedTuple, Severity, Unread
 
 EXAMPLE = "pvehooks trust 100"
 
 
 class Report(NamedTuple):
-    """What became of one guest: accepted, unchanged, forgotten; `accepted` are the devices that are new, in words."""
+    """What became of one guest: accepted, unchanged, forgotten; `accepted` are the devices that are new, in words.
+
+    `refused` is why its start would be refused all the same: a use is not to be accepted.
+    """
 
     vmid: int
     result: str
     words: str
     accepted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +43,23 @@ def run(options: argparse.Namespace) -> int:
     reports = []
     for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)
-        report = _forget(seen, guest) if options.forget else _trust(seen, guest)
+        report = _forget(seen, guest) if options.forget else _trust(seen, guest)._replace(refused=_still(seen, vmid))
         reports.append(report)
         if not options.json:
             print(printable(of_guest(guest, report.words)))
             for each in report.accepted:
                 print(printable(f"  {each}"))
+            for each in report.refused:
+                print(printable(f"  its start would be refused all the same: {each}"))
     if options.json:
         print(json.dumps([report._asdict() for report in reports], indent=2))
     return EXIT_OK
+
+
+def _still(seen: look.View, vmid: int) -> tuple[str, ...]:
+    (verdict,) = seen.verdicts([vmid])
+    blocking = (item.finding for item in verdict.findings if item.finding.severity is Severity.BLOCK and not item.ignored)
+    return tuple(f"{found.message} [{found.rule}]" for found in blocking if found.rule in start.RULES)
 
 
 def _forget(seen: look.View, guest: Guest) -> Report:
