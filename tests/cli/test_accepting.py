@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.beds import pci, uses
+from tests.beds.tree import make_fake_tree
 from tests.cli.test_cli import pvehooks
 from tests.guard import bed
 
@@ -58,6 +60,14 @@ def test_trust(tree: Path, golden: Golden) -> None:
     golden("cli/trust-changed-json.txt", pvehooks(tree, "trust", "100", "--json"))
     golden("cli/trust-forget.txt", pvehooks(tree, "trust", "100", "--forget"))
     assert bed.record(tree) == {}
+
+
+def test_a_use_is_not_to_be_accepted(tmp_path: Path) -> None:
+    disk = f"0000:02:00.0 class=010802 id=144d:a808 driver=nvme group=14 disk={uses.DISK}/{uses.DISK_NUMBER} part={uses.PART}/{uses.PART_NUMBER}"
+    files = {**uses.idle(), **pci.plant(f"0000:01:00.0 class=030000 driver=vfio-pci group=14\n{disk}\n")}
+    uses.mounted_partition(files, "0000:02:00.0")
+    tree = make_fake_tree(tmp_path, {**files, "etc/pve/nodes/pve1/qemu-server/100.conf": "hostpci0: 0000:01:00.0\n"})
+    assert "all the same: hostpci0 (0000:01:00.0) shares IOMMU group 14 with 0000:02:00.0" in pvehooks(tree, "trust", "100")
 
 
 def test_trust_of_what_is_not_there(tree: Path) -> None:
