@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-IOMMU, NO_IOMMU = "iommu", "no-iommu"
+IOMMU, NO_IOMMU, REBOOTING = "iommu", "no-iommu", "rebooting"
 MOUNT, VOLUME, PORT, KERNEL = "mount", "volume", "port", "kernel"
 STUB = "local:snippets/pvehooks-guard"
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.kernel.cases import IOMMU, NO_IOMMU
 from tests.kernel.image import SUITE, Images, make_images
 from tests.kernel.machine import Outcome, boot
+from tests.kernel.rebooting import Boots
 from tests.node.builds import Builds
 
 Outcomes = Callable[[str], Outcome]
+AtBoot = Callable[[int], Outcome]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +45,11 @@ def machine(outcomes: Outcomes) -> Outcome:
 def plain_machine(outcomes: Outcomes) -> Outcome:
     """The one without."""
     return outcomes(NO_IOMMU)
+
+
+@pytest.fixture(scope="session")
+def at_boot(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtBoot]:
+    """at_boot(NUMBER): what the machine that keeps its disk has told in that boot; those before it come first."""
+    boots = Boots(images, tmp_path_factory.mktemp("rebooting"))
+    yield boots.outcome
+    boots.close()

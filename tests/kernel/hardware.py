@@ -43,6 +43,22 @@ def _conventional(name: str, slot: int, number: int) -> Device:
     return Device(name, (f"{slot:02x}.0", "00.0", f"{number:02x}.0"), f"e1000,romfile=,addr={number}")
 
 
+def _usb(name: str, slot: int) -> Device:
+    # It has no serial number: only its place tells it from its twin.
+    return Device(name, (f"{slot:02x}.0", "00.0"), "qemu-xhci,addr=0x0")
+
+
+# The virtual functions come into being when the machine asks for them.
+_SRIOV = Port(
+    0x19,
+    (
+        Device(
+            "pf",
+            ("19.0", "00.0"),
+            "nvme,serial=SRIOV,subsys=subsystem,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=8,msix_qsize=16",
+        ),
+    ),
+)
 PORTS = (
     Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img")),)),
     Port(0x11, (_nic("clean", 0x11),)),
@@ -59,36 +75,46 @@ PORTS = (
     Port(0x1B, (_nvme("vm-lvm", 0x1B, Disk("vm-lvm-disk")),)),
     Port(0x17, (_nvme("guest-lvm", 0x17, Disk("guest-lvm-disk")),)),
     Port(0x18, (_nvme("guest-zfs", 0x18, Disk("guest-zfs-disk", "zfs.img")),)),
-    # The virtual functions come into being when the machine asks for them.
-    Port(
-        0x19,
-        (
-            Device(
-                "pf",
-                ("19.0", "00.0"),
-                "nvme,serial=SRIOV,subsys=subsystem,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=8,msix_qsize=16",
-            ),
-        ),
-    ),
+    _SRIOV,
     Port(0x1A, (_nic("bare", 0x1A),)),
 )
+
+# The machine that is booted several times from one disk. Before the last time a card was replaced, and another one taken out with its
+# port: all behind that have the bus numbers, and so the addresses, of those before them.
+_FIRST = (Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img"), ",bootindex=1"),)), _SRIOV)
+_NAMED = Port(0x1A, (_nic("named", 0x1A, "e1000e,mac=52:54:00:00:00:1a"),))
+_REPLACEMENT = Port(0x1A, (_nic("replacement", 0x1A, "virtio-net-pci"),))
+_USB = Port(0x1B, (_usb("usb", 0x1B),))
+_LAST = (
+    Port(0x1C, (_usb("twin-of-usb", 0x1C),)),
+    Port(0x1D, (_nic("moved", 0x1D, "e1000e,mac=52:54:00:00:00:1d"),)),
+    Port(0x1E, (_nic("twin", 0x1E, "e1000e,mac=52:54:00:00:00:1e"),)),
+)
+BOUGHT = (*_FIRST, _NAMED, _USB, *_LAST)
+REBUILT = (*_FIRST, _REPLACEMENT, *_LAST)
 # Behind the conventional bridge's root port.
 BRIDGES = {0x13: "pcie-pci-bridge"}
 VFS = 2
-PLACES = {device.name: device.place for port in PORTS for device in port.devices} | {
-    f"vf{number}": ("19.0", f"00.{number + 1}") for number in range(VFS)
-}
 
 
-def disks() -> tuple[Disk, ...]:
+def places(ports: tuple[Port, ...]) -> dict[str, tuple[str, ...]]:
+    """Where each device is, by its name."""
+    found = {device.name: device.place for port in ports for device in port.devices}
+    return found | {f"vf{number}": ("19.0", f"00.{number + 1}") for number in range(VFS)}
+
+
+PLACES = places(PORTS)
+
+
+def disks(ports: tuple[Port, ...]) -> tuple[Disk, ...]:
     """All disks."""
-    return tuple(device.disk for port in PORTS for device in port.devices if device.disk)
+    return tuple(device.disk for port in ports for device in port.devices if device.disk)
 
 
-def arguments() -> list[str]:
+def arguments(ports: tuple[Port, ...]) -> list[str]:
     """QEMU's arguments for the ports and devices, without those for the disks' files."""
     found = ["-device", "nvme-subsys,id=subsystem"]
-    for port in PORTS:
+    for port in ports:
         bus = f"port{port.slot:x}"
         acs = "" if port.acs else ",disable-acs=true"
         found += ["-device", f"pcie-root-port,id={bus},bus=pcie.0,chassis={port.slot},slot={port.slot},addr={port.slot:#x}{acs}"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,12 +16,16 @@ from typing import NamedTuple
 
 from tests.beds.namespace import MNT_DETACH, _libc, mount
 from tests.kernel import initrd
+from tests.kernel.cases import REBOOTING
 from tests.kernel.inside.losses import PROBE
 from tests.kernel.zfslabel import write_label
 from tests.node.trees import PROJECT, Cgroup, make_tree, nspawn
 
 SUITE = "trixie"
-SYSTEM = "busybox-static dbus dmsetup e2fsprogs iproute2 kmod libfuse2 lvm2 pciutils procps python3 python3-fusepy systemd systemd-sysv udev".split()
+SYSTEM = (
+    "busybox-static dbus dmsetup e2fsprogs grub-pc-bin grub2-common initramfs-tools iproute2 kmod libfuse2 lvm2 pciutils procps python3 "
+    "python3-fusepy systemd systemd-sysv udev zstd"
+).split()
 KERNEL = "linux-image-amd64"
 INSIDE = Path(__file__).parent / "inside"
 UNITS = "usr/local/lib/systemd/system"
@@ -30,11 +36,23 @@ MASKED = (
 ).split()
 LEFT_OUT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man")
 FIRST_SECTOR = 2048
+BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 MEBIBYTES = 1400
+ROOT = "root.img"
+# What keeps processes from each other costs most where it is emulated.
+COMMAND_LINE = "mitigations=off panic=-1 console=ttyS0 loglevel=4 systemd.show_status=0 init_on_alloc=0"
+# How the machine boots that uses its own boot loader: as Debian has it, what a person may add, and the machine's own needs beside.
+GRUB = f"""GRUB_CMDLINE_LINUX="{COMMAND_LINE} bed.machine={REBOOTING}"
+GRUB_TERMINAL=serial
+GRUB_TIMEOUT=0
+"""
+SWITCHED_OFF = 'GRUB_CMDLINE_LINUX_DEFAULT="quiet intel_iommu=off"'
+# The card's driver has it before the root file system is there, as on a node whose initramfs has all drivers.
+INITRAMFS = {"conf.d/bed": "MODULES=list\nCOMPRESSLEVEL=1\n", "modules": "nvme\next4\ne1000e\n"}
 
 
 class Kernel(NamedTuple):
-    """`files` are its modules as they lie below /, the others what QEMU loads."""
+    """`files` are its modules and what lies in /boot, as below /; the others are what QEMU loads."""
 
     files: Path
     image: Path
@@ -58,7 +76,7 @@ def make_system(package: Path) -> Path:
 def unpack_kernel(tree: Path) -> Kernel:
     """The kernel of the system's suite, kept beside the systems; named by its version and by what is made of it here."""
     (package,) = tree.glob("var/cache/apt/archives/linux-image-[0-9]*.deb")
-    made_by = initrd.INIT.read_bytes() + initrd.INIT.parents[1].joinpath("initrd.py").read_bytes()
+    made_by = b"".join(path.read_bytes() for path in (initrd.INIT, Path(initrd.__file__))) + inspect.getsource(unpack_kernel).encode()
     place = tree.parent / f"kernel-{package.stem}-{hashlib.sha1(made_by).hexdigest()[:10]}"
     if not place.exists():
         new = Path(tempfile.mkdtemp(dir=tree.parent, prefix=f"{place.name}.new-"))
@@ -66,14 +84,16 @@ def unpack_kernel(tree: Path) -> Kernel:
         subprocess.run(["dpkg-deb", "--extract", package, unpacked], check=True)
         (image,) = unpacked.glob("boot/vmlinuz-*")
         version = image.name.removeprefix("vmlinuz-")
-        image.rename(new / "vmlinuz")
         files = new / "files"
         (files / "usr/lib").mkdir(parents=True)
+        (unpacked / "boot").rename(files / "boot")
         (unpacked / "usr/lib/modules").rename(files / "usr/lib/modules")
         (files / "lib").symlink_to("usr/lib")
         shutil.rmtree(unpacked)
         subprocess.run(["depmod", "--basedir", files, version], check=True)
-        (new / "initrd").write_bytes(initrd.make_initrd(files, version, tree / "usr/bin/busybox"))
+        (files / f"boot/initrd.img-{version}").write_bytes(initrd.make_initrd(files, version, tree / "usr/bin/busybox"))
+        for name, path in (("vmlinuz", image), ("initrd", Path(f"initrd.img-{version}"))):
+            (new / name).symlink_to(f"files/boot/{path.name}")
         try:
             new.rename(place)
         except OSError:
@@ -131,10 +151,20 @@ def _furnish(root: Path) -> None:
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    _furnish_boot(root)
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     (root / "etc/hostname").write_text("pve1\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n192.0.2.10 pve1\n")
     (root / PROBE).write_bytes(os.urandom(1 << 16))
+
+
+def _furnish_boot(root: Path) -> None:
+    """What the packages of GRUB and of initramfs-tools ask when they are installed on a machine."""
+    defaults = (root / "usr/share/grub/default/grub").read_text()
+    (root / "etc/default/grub").write_text(re.sub(r"^GRUB_CMDLINE_LINUX_DEFAULT=.*$", SWITCHED_OFF, defaults, flags=re.MULTILINE))
+    (root / "etc/default/grub.d/bed.cfg").write_text(GRUB)
+    for name, text in INITRAMFS.items():
+        (root / "etc/initramfs-tools" / name).write_text(text)
 
 
 def _file_system(image: Path, contents: Path, mebibytes: int, partition: bool) -> None:
@@ -142,7 +172,8 @@ def _file_system(image: Path, contents: Path, mebibytes: int, partition: bool) -
         file.truncate(mebibytes << 20)
     options = []
     if partition:
-        table = f"label: gpt\nstart={FIRST_SECTOR}, type=linux\n"
+        # GRUB's own part lies before the file system, which is the first partition all the same.
+        table = f"label: gpt\nfirst-lba: 34\nstart={FIRST_SECTOR}, type=linux\nstart=34, size={FIRST_SECTOR - 34}, type={BIOS_BOOT}\n"
         subprocess.run(["sfdisk", "--quiet", image], input=table, text=True, check=True)
         options = ["-E", f"offset={FIRST_SECTOR * 512}"]
         mebibytes -= 2
@@ -160,7 +191,7 @@ def make_images(package: Path, directory: Path) -> Images:
             shutil.rmtree(root / name, ignore_errors=True)
         for name in ("etc/.updated", "var/.updated"):
             (root / name).write_text("")
-        _file_system(directory / "root.img", root, MEBIBYTES, partition=True)
+        _file_system(directory / ROOT, root, MEBIBYTES, partition=True)
     nothing = directory / "nothing"
     nothing.mkdir()
     _file_system(directory / "data.img", nothing, 64, partition=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.kernel import hardware
 from tests.kernel.cases import IOMMU
-from tests.kernel.image import Images
+from tests.kernel.image import COMMAND_LINE, ROOT, Images
 
 # Where every instruction is emulated and others use the machine's processors too.
 TIMEOUT = 420.0
@@ -48,32 +48,63 @@ class Outcome:
         return f"the machine {ending}\n{broken}\n{self.console[-4000:]}\n{self.journal}"
 
 
-def arguments(images: Images, directory: Path, kind: str) -> list[str]:
+class Setup(NamedTuple):
+    """A machine: its IOMMU, its devices, the words of its kernel's command line, None where GRUB starts the kernel.
+
+    `root` is a disk that keeps what is written to it, in the place of the one that all have.
+    """
+
+    kind: str
+    iommu: bool
+    ports: tuple[hardware.Port, ...] = hardware.PORTS
+    command_line: str | None = ""
+    root: Path | None = None
+    cpu: str = "max"
+
+
+def _setup(kind: str) -> Setup:
+    return Setup(kind, kind == IOMMU, command_line=f"{COMMAND_LINE} quiet bed.machine={kind}{' intel_iommu=on iommu=pt' * (kind == IOMMU)}")
+
+
+def arguments(images: Images, directory: Path, setup: Setup) -> list[str]:
     """QEMU's command line."""
-    kernel = ["panic=-1", "console=ttyS0", "quiet", "loglevel=4", "systemd.show_status=0", f"bed.machine={kind}", "init_on_alloc=0"]
-    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1024"]
+    command = [
+        "qemu-system-x86_64",
+        "-machine",
+        "q35",
+        "-accel",
+        "tcg,thread=multi,tb-size=512",
+        "-cpu",
+        setup.cpu,
+        "-smp",
+        "2",
+        "-m",
+        "1024",
+    ]
     command += ["-nodefaults", "-display", "none", "-vga", "none", "-no-reboot", "-monitor", "none"]
-    if kind == IOMMU:
+    if setup.iommu:
         # Before all devices that it is to translate for.
         command += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
-        kernel += ["intel_iommu=on", "iommu=pt"]
-    command += ["-kernel", str(images.kernel.image), "-initrd", str(images.kernel.initrd), "-append", " ".join(kernel)]
+    if setup.command_line is not None:
+        command += ["-kernel", str(images.kernel.image), "-initrd", str(images.kernel.initrd), "-append", setup.command_line]
     command += ["-serial", f"file:{directory / 'console'}", "-device", "virtio-serial-pci,bus=pcie.0,addr=0x4"]
     command += ["-chardev", f"file,id=out,path={directory / 'out'}", "-device", "virtserialport,chardev=out,name=bed.out"]
-    for disk in hardware.disks():
+    for disk in hardware.disks(setup.ports):
         file = images.directory / disk.image if disk.image else directory / f"{disk.name}.img"
         if not disk.image:
             with file.open("wb") as image:
                 image.truncate(disk.mebibytes << 20)
-        command += ["-drive", f"if=none,id={disk.name},file={file},format=raw,snapshot=on"]
-    return [*command, *hardware.arguments()]
+        kept = setup.root if disk.image == ROOT else None
+        command += ["-drive", f"if=none,id={disk.name},file={kept or file},format=raw{'' if kept else ',snapshot=on'}"]
+    return [*command, *hardware.arguments(setup.ports)]
 
 
-def boot(images: Images, directory: Path, kind: str) -> Outcome:
-    """Boots a machine and waits until it is down."""
+def boot(images: Images, directory: Path, setup: Setup | str) -> Outcome:
+    """Boots a machine, one of the usual ones by its kind, and waits until it is down."""
     (directory / "out").write_text("")
+    command = arguments(images, directory, _setup(setup) if isinstance(setup, str) else setup)
     with (directory / "qemu").open("wb") as words:
-        process = subprocess.Popen(arguments(images, directory, kind), stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
         try:
             process.wait(TIMEOUT)
             ended = True

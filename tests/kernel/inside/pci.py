@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from tests.kernel.hardware import PLACES
 
@@ -11,10 +12,10 @@ DEVICES = "/sys/bus/pci/devices"
 DRIVERS = "/sys/bus/pci/drivers"
 
 
-def address(name: str) -> str:
+def address(name: str, places: Mapping[str, tuple[str, ...]] = PLACES) -> str:
     """The address of a device by its name here; LookupError without one."""
     path, found = "/sys/devices/pci0000:00", ""
-    for step in PLACES[name]:
+    for step in places[name]:
         names = [entry for entry in os.listdir(path) if re.fullmatch(rf"0000:[0-9a-f]{{2}}:{re.escape(step)}", entry)]
         if len(names) != 1:
             raise LookupError(f"{name}: {len(names)} devices {step} in {path}")

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel import cases
-from tests.kernel.inside import deed, pci, running
+from tests.kernel.inside import deed, pci, rebooting, running
 from tests.kernel.inside.losses import Possessions
 from tests.kernel.inside.port import Out
+from tests.kernel.inside.rebooting import host_check
 from tests.kernel.inside.vfio import Refused
 
 MATCHES = ["--identifier=pvehooks", "--identifier=pvehooksd", "--identifier=pvehooks-guard"]
@@ -126,7 +127,11 @@ def main() -> None:
     out = Out()
     try:
         machine = re.findall(r"\bbed[.]machine=(\S+)", Path("/proc/cmdline").read_text())[0]
+        if machine == cases.REBOOTING:
+            rebooting.do_next(out)
         names = {case.vmid: case.name for case in cases.of(machine)}
+        if machine == cases.NO_IOMMU:
+            out.say(what="host-check", **host_check())
         if machine == cases.IOMMU:
             running.start(cases.DISK_HOLDER, ["/dev/vmdata/vm-120-disk-0"], [])
         journal = Journal()

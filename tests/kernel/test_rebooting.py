@@ -1,0 +1,183 @@
+"""What is noted for boot holds over reboots for the noted device and no other one; boot files that were edited show until they are in force."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.kernel.conftest import AtBoot
+from tests.kernel.machine import Outcome
+
+BOOTS = (0, 1, 2)
+NOTED = ("named", "usb", "moved", "vf0")
+OF_THE_HOST = {"root": "nvme", "pf": "nvme", "twin-of-usb": "xhci_hcd", "twin": "e1000e"}
+VFIO, UNSET = "vfio-pci", "(null)"
+
+
+def states(outcome: Outcome) -> dict[str, dict[str, str]]:
+    """The devices when guests would be started, by name."""
+    (said,) = outcome.all("states")
+    found: dict[str, dict[str, str]] = said["states"]
+    return found
+
+
+def drivers(devices: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The driver of each device."""
+    return {name: device["driver"] for name, device in devices.items()}
+
+
+def said(outcome: Outcome, address: str, what: str = "journal") -> list[tuple[str, str]]:
+    """What the journal has of a device, each with its kind of event."""
+    (found,) = outcome.all(what)
+    return [(entry["event"], entry["message"]) for entry in found["entries"] if entry["device"] == address]
+
+
+def check(outcome: Outcome, when: str) -> dict[str, list[dict[str, Any]]]:
+    """What `pvehooks host check` said at some point, by what was checked."""
+    (found,) = [each for each in outcome.all("host-check") if each.get("when", "") == when]
+    assert not found["stderr"], found["stderr"]
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in found["checks"]:
+        lines.setdefault(line["check"], []).append(line)
+    return lines
+
+
+def findings(lines: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """What of it is a finding, by rule."""
+    return {line["rule"]: line for each in lines.values() for line in each if line["rule"]}
+
+
+def shown(value: object) -> str:
+    return json.dumps(value, indent=1)
+
+
+# -- devices that are noted -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", BOOTS)
+def test_machine_did_its_job(number: int, at_boot: AtBoot) -> None:
+    assert at_boot(number).trouble() == ""
+
+
+def test_noted_devices_stay_until_the_next_boot(at_boot: AtBoot) -> None:
+    now = states(at_boot(0))
+    assert VFIO not in drivers(now).values() and {*NOTED, "vf1"} <= set(now), shown(now)
+
+
+def test_noted_devices_are_bound_before_guests_start(at_boot: AtBoot) -> None:
+    now = states(at_boot(1))
+    found = drivers(now)
+    assert {name: found.pop(name) for name in NOTED} == dict.fromkeys(NOTED, VFIO), shown(now)
+    assert found.pop("vf1") != VFIO, "the other virtual function is there, and nobody's"
+    assert found == OF_THE_HOST, shown(now)
+
+
+def test_nothing_is_left_that_would_catch_another_device(at_boot: AtBoot) -> None:
+    for number in BOOTS:
+        now = states(at_boot(number))
+        assert {device["override"] for device in now.values()} == {UNSET}, shown(now)
+    assert at_boot(1).all("ids") == [{"what": "ids", "known": []}]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        pytest.param("named", "is on vfio-pci now; it was on e1000e", id="its driver was in the initramfs"),
+        pytest.param("moved", "is on vfio-pci now; it was on e1000e", id="another of the kind"),
+        pytest.param("usb", "is on vfio-pci now", id="before its driver"),
+        pytest.param("pf", "has 2 virtual functions now", id="virtual functions"),
+        pytest.param("vf0", "is on vfio-pci now", id="a virtual function"),
+    ],
+)
+def test_journal_tells_of_each_once(name: str, words: str, at_boot: AtBoot) -> None:
+    address = states(at_boot(1))[name]["address"]
+    ((event, message),) = said(at_boot(1), address)
+    assert event == "bound-at-boot" and message.startswith(address) and message.endswith(words), message
+
+
+def test_device_that_comes_back_is_bound_again(at_boot: AtBoot) -> None:
+    (rescan,) = at_boot(1).all("rescan")
+    before = states(at_boot(1))
+    assert rescan["gone"] and drivers(rescan["states"]) == drivers(before), shown(rescan)
+    assert {device["override"] for device in rescan["states"].values()} == {UNSET}, shown(rescan)
+    address = before["named"]["address"]
+    again = said(at_boot(1), address, "rescan")
+    assert [event for event, _ in again] == ["bound-at-boot"] * 2, again
+
+
+# -- devices that are others ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "formerly", "driver", "why"),
+    [
+        pytest.param("replacement", "named", "virtio-pci", "it is 1af4:1041, and 8086:10d3 was meant", id="another model"),
+        pytest.param(
+            "twin", "moved", "e1000e", "its serial number is 52-54-00-ff-ff-00-00-1e, and 52-54-00-ff-ff-00-00-1d was", id="a twin"
+        ),
+        pytest.param("twin-of-usb", "usb", "xhci_hcd", "it sits at pci0000:00/0000:00:1c.0/", id="a twin without a serial number"),
+    ],
+)
+def test_another_device_at_the_address_is_left_alone(name: str, formerly: str, driver: str, why: str, at_boot: AtBoot) -> None:
+    device = states(at_boot(2))[name]
+    assert device["address"] == states(at_boot(1))[formerly]["address"], "otherwise this shows nothing"
+    assert device["driver"] == driver, shown(device)
+    ((event, message),) = said(at_boot(2), device["address"])
+    assert event == "not-bound-at-boot" and why in message, message
+    assert f"pvehooks bind {device['address']} --persist" in message and f"pvehooks unbind {device['address']} --persist" in message
+
+
+def test_the_others_are_where_they_belong(at_boot: AtBoot) -> None:
+    found = drivers(states(at_boot(2)))
+    # Another address is another device, for all that can be told.
+    assert found["moved"] == "e1000e" and found["vf0"] == VFIO and found["pf"] == "nvme", found
+    assert "named" not in found and "usb" not in found
+
+
+# -- boot files -------------------------------------------------------------------------------------------------------
+
+
+def test_before_the_edits(at_boot: AtBoot) -> None:
+    lines = check(at_boot(0), "before")
+    assert set(findings(lines)) == {"iommu-inactive", "initramfs-outdated"}, shown(lines)
+    initramfs, finding = findings(lines)["initramfs-outdated"], findings(lines)["iommu-inactive"]
+    assert initramfs["subject"] == "/etc/modprobe.d/bed.conf" and "update-initramfs -u -k all" in initramfs["remedy"], shown(initramfs)
+    assert finding["message"].endswith("the kernel command line says intel_iommu=off")
+    assert finding["remedy"] == "Take intel_iommu=off out of GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot"
+    (line,) = lines["kernel command line"]
+    assert "/etc/default/grub says is in force" in line["message"] and line["message"].endswith("quiet intel_iommu=off")
+
+
+def test_iommu_that_is_not_there(plain_machine: Outcome) -> None:
+    finding = findings(check(plain_machine, ""))["iommu-inactive"]
+    assert "the firmware shows none" in finding["message"] and "firmware setup" in finding["remedy"], shown(finding)
+
+
+def test_edited_and_not_refreshed(at_boot: AtBoot) -> None:
+    lines = check(at_boot(0), "edited")
+    found = findings(lines)
+    # update-initramfs is under way.
+    assert {*found} - {"initramfs-outdated"} == {"iommu-inactive", "cmdline-wrong-file", "cmdline-not-refreshed"}, shown(lines)
+    wrong, stale = found["cmdline-wrong-file"], found["cmdline-not-refreshed"]
+    assert wrong["message"].startswith("intel_iommu=on in /etc/kernel/cmdline has no effect: GRUB boots this node"), shown(wrong)
+    assert stale["message"].endswith("/boot/grub/grub.cfg is without iommu=pt and still with intel_iommu=off"), shown(stale)
+    assert stale["remedy"] == "Type: update-grub && reboot"
+
+
+def test_refreshed_and_not_rebooted(at_boot: AtBoot) -> None:
+    lines = check(at_boot(0), "refreshed")
+    found = findings(lines)
+    assert set(found) == {"iommu-inactive", "cmdline-not-in-force"}, shown(lines)
+    assert found["cmdline-not-in-force"]["message"].endswith("it is without iommu=pt and still with intel_iommu=off")
+    assert found["cmdline-not-in-force"]["remedy"] == "Restart the node: reboot"
+
+
+def test_rebooted(at_boot: AtBoot) -> None:
+    """By GRUB, with what update-grub and update-initramfs wrote; Debian's kernel has VT-d on by itself."""
+    lines = check(at_boot(1), "rebooted")
+    assert not findings(lines), shown(findings(lines))
+    (iommu,), (command_line,) = lines["IOMMU"], lines["kernel command line"]
+    assert iommu["verdict"] == "pass" and iommu["message"].startswith("on (Intel, "), shown(iommu)
+    assert "intel_iommu" not in command_line["message"] and command_line["message"].endswith("quiet iommu=pt"), shown(command_line)
