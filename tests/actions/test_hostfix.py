@@ -327,7 +327,7 @@ def killed(deed: Callable[[], object]) -> bool:
         try:
             deed()
             os._exit(0)
-        except BaseException:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
             os._exit(1)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
