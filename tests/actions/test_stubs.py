@@ -144,3 +144,11 @@ def test_says_what_it_cannot_make(host: Host) -> None:
     (trouble,) = stubs.Keeper(host, "pve1").look().troubles
     assert trouble.startswith("gone:snippets/pvehooks-guard cannot be made")
     assert there(host) == ["pvehooks-guard"]
+
+
+def test_a_node_without_the_place_needs_no_stub_until_one_is_named(tmp_path: Path) -> None:
+    bare = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/": None})))
+    assert stubs.Keeper(bare, "pve1").look() == stubs.Kept((), (), {})
+    assert not Path(bare.root, "var").exists()
+    Path(bare.root, GUESTS, "100.conf").write_text("hookscript: local:snippets/pvehooks-guard\n")
+    assert stubs.Keeper(bare, "pve1").look().made == ("local:snippets/pvehooks-guard",)

@@ -221,6 +221,14 @@ def test_open_files_of_this_machine(folder: Path, holder: int) -> None:
     assert files.unread == ""
 
 
+def test_a_passing_look_is_no_use(folder: Path) -> None:
+    """Scans of a disk (zpool import, sgdisk) hold it for a moment; what is looked at again is gone by then."""
+    os.mknod(folder / "scanned", 0o600 | 0o020000, os.makedev(1, 3))
+    with (folder / "scanned").open("rb") as node, subprocess.Popen(["sleep", "0.4"], stdin=node) as process:
+        assert str(process.pid) in OpenFiles(Host())._look().get((1, 3), [])
+        assert OpenFiles(Host()).of(str(folder / "scanned")) == ()
+
+
 def test_open_files_without_root(folder: Path, holder: int) -> None:
     files = OpenFiles(Host())
     os.seteuid(65534)
