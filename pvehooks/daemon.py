@@ -13,23 +13,21 @@ import selectors
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 
 from systemd import daemon as service
 
-from pvehooks import __version__, settings
+from pvehooks import __version__, instance, settings
 from pvehooks.errors import NodeError, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
-from pvehooks.host import Host, Lock
+from pvehooks.host import Host
 from pvehooks.judge import load_settings
+from pvehooks.publishing import publishers
 from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, sink, words
 from pvehooks.rounds import Rounds
 from pvehooks.watch import Counters, Ears, Heard
 
-INSTANCE_LOCK = "/run/pvehooks/pvehooksd.lock"
-_SAID_AT_START = "/run/pvehooks/not-started"
 # A burst of changes to one guest is judged at the latest after so many settling times.
 _PATIENCE = 5
 # How soon the counters are looked at after the bell rang, and how often at most.
@@ -88,6 +86,7 @@ class Daemon:
         self._watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
         self._next_ping = host.monotonic()
         self._last_status = ""
+        self._publishers = publishers(host, node)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -113,6 +112,7 @@ class Daemon:
             self._round()
             self._harvest()
             self._tell_status()
+            self._publish()
         return self._end()
 
     def _await_guests_at_boot(self) -> None:
@@ -401,6 +401,12 @@ class Daemon:
             self._last_status = status
             _notify(status)
 
+    def _publish(self) -> None:
+        if self._away_since is None:
+            for trouble in (publisher.publish(self.rounds.tally, self._config) for publisher in self._publishers):
+                if trouble:
+                    self._say("not-published", trouble)
+
     def _status(self) -> str:
         count = len(self._counters.guests())
         findings = self.rounds.ledger.count()
@@ -427,22 +433,6 @@ def _notify(state: str) -> None:
         service.notify(state)
 
 
-@contextlib.contextmanager
-def _only_one(host: Host) -> Iterator[None]:
-    # `pvehooks status` holds it for an instant.
-    lock: Lock = host.lock(INSTANCE_LOCK, timeout=0.5)
-    try:
-        lock.__enter__()
-    except BlockingIOError:
-        raise NodeError("another pvehooksd runs here already", hint="See: systemctl status pvehooks") from None
-    except OSError as error:
-        raise NodeError(f"{INSTANCE_LOCK}: {error.strerror}", hint="Run it as root.") from error
-    try:
-        yield
-    finally:
-        lock.__exit__()
-
-
 def parser() -> argparse.ArgumentParser:
     """The daemon's command line."""
     line = argparse.ArgumentParser(
@@ -465,29 +455,16 @@ def main(arguments: list[str] | None = None) -> int:
         host = Host(options.root)
         node = node_facts.node_name(host, options.node)
         node_facts.require_own(host, node)
-        with _only_one(host):
+        with instance.only_one(host):
             config = _settings(host)
-            host.remove(_SAID_AT_START)
+            instance.started(host)
             return Daemon(host, node, config, out).run()
     except PvehooksError as error:
-        if isinstance(error, SettingsError) and _said_before(options.root, error.message):
+        if isinstance(error, SettingsError) and instance.said_before(options.root, error.message):
             return error.exit_status
         for problem in error.message.splitlines():
             out.say(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
         return error.exit_status
-
-
-def _said_before(root: str, message: str) -> bool:
-    """Whether the last start ended with the same words: systemd tries again every few seconds, for the mended file."""
-    host = Host(root)
-    try:
-        if host.exists(_SAID_AT_START) and host.read(_SAID_AT_START) == message.encode():
-            return True
-        host.make_dir(os.path.dirname(_SAID_AT_START))
-        host.replace(_SAID_AT_START, message.encode())
-    except OSError:
-        pass
-    return False
 
 
 if __name__ == "__main__":

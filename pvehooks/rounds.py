@@ -21,8 +21,9 @@ from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, words
 from pvehooks.report.ledger import Ledger
 from pvehooks.report.sink import Journal, Lines
-from pvehooks.rules import catalogue, passthrough, start
+from pvehooks.rules import catalogue, hookscript, passthrough, start
 from pvehooks.settings import Settings
+from pvehooks.tally import Tally
 from pvehooks.text import guestconfig
 from pvehooks.values import Cure, Finding, Guest, Hold, Injection, Node, Severity, Verdict
 from pvehooks.values.stubs import former_of
@@ -75,6 +76,7 @@ class Rounds:
         self._node_facts: Node | None = None
         self._node_due = 0.0
         self.last_change = ""
+        self.tally = Tally()
         self.doubts_pmxcfs = False
         try:
             self.ledger = Ledger(host.read(LEDGER, limit=16 << 20))
@@ -104,6 +106,7 @@ class Rounds:
                 except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
                     self._say_bug(bug, f"VM {vmid}: bug while looking at it", vmid)
         self._node_facts = None
+        self.tally.looked = int(self.host.now())
         self._store()
 
     def _look_at(self, vmid: int, raw: bytes | OSError, force: bool, around: guest_facts.Surroundings) -> None:
@@ -151,6 +154,7 @@ class Rounds:
 
     def _judged(self, verdict: Verdict) -> None:
         guest, injection = verdict.guest, verdict.injection
+        self.tally.note(verdict, hookscript.attached(guest))
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
         attachable = verdict.attach and self.presence.may_attach and self._not_attachable.get(guest.vmid) != guest.digest
         standing = _standing(verdict)
@@ -184,6 +188,7 @@ class Rounds:
         except Exception as bug:  # noqa: BLE001 - what is wrong with our view of the node must not end the care for its guests; it is reported
             self._say_bug(bug, "bug while looking at the node", _OF_NODE)
             return
+        self.tally.note_node(found)
         standing = [each for each in found if each.examined and each.severity is not Severity.INFO]
         news = self.ledger.news(_OF_NODE, standing, [each for each in found if not each.examined])
         for finding in news.appeared:
@@ -242,6 +247,7 @@ class Rounds:
         """The guest is not on this node any more."""
         self._digests.pop(vmid, None)
         self._existing.pop(vmid, None)
+        self.tally.forget(vmid)
         self._settled(vmid)
         self._refused.pop(vmid, None)
         self._not_attachable.pop(vmid, None)
@@ -330,6 +336,7 @@ class Rounds:
             if after.digest == result.digest:
                 node = hardware.gather(self.host, self.node)
                 verdict = judge(after, catalogue.look(after, node), self.settings)
+                self.tally.note(verdict, hookscript.attached(after))
                 self._tell(verdict, _standing(verdict), gone_too=False)
         except RecordsUnavailable:
             # pmxcfs went away; its return has all guests looked at.
@@ -437,6 +444,7 @@ class Rounds:
         self._say("bug", f"{words}: {bug!r}", None, vmid, traceback="".join(traceback.format_exception(bug)))
 
     def _say(self, kind: str, message: str, job: Job | None = None, vmid: int = 0, **fields: str) -> None:
+        self.tally.done[kind] += 1
         self.sink.say(entries.event(kind, message, self.node, job.guest if job else None, vmid, **fields))
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 
-from pvehooks import __version__
+from pvehooks import __version__, instance
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK
 from pvehooks.facts import pmxcfs
@@ -14,7 +14,6 @@ from pvehooks.host import Host
 from pvehooks.report import table, words
 
 EXAMPLE = "pvehooks status"
-INSTANCE_LOCK = "/run/pvehooks/pvehooksd.lock"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     state = {
         "version": __version__,
         "node": seen.node,
-        "daemon": "running" if daemon_runs(seen.host) else "not running",
+        "daemon": "running" if instance.runs(seen.host) else "not running",
         "pmxcfs": _pmxcfs(seen.host),
         "mode": rng.mode,
         "guests": len(verdicts),
@@ -72,14 +71,3 @@ def _pmxcfs(host: Host) -> str:
         return "answers" if pmxcfs.quorate(host) else "has no quorum"
     except pmxcfs.PmxcfsAway:
         return "does not answer"
-
-
-def daemon_runs(host: Host) -> bool:
-    """Whether a daemon holds its lock."""
-    if not host.exists(INSTANCE_LOCK):
-        return False
-    try:
-        with host.lock(INSTANCE_LOCK, timeout=0.0):
-            return False
-    except OSError:
-        return True

@@ -175,6 +175,12 @@ class _Reader(NamedTuple):
     def options(self, guest: Guest) -> Options:
         return guest.config.effective() if guest.config else {}
 
+    def properties(self, guest: Guest, option: str) -> Properties:
+        known: dict[str, Properties] = guest.__dict__.setdefault("parsed", {})
+        if option not in known:
+            known[option] = _property(guest.options, option)
+        return known[option]
+
     def boot(self, guest: Guest) -> BootOrder:
         from pvehooks.text import bootorder
 

@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
+    from pvehooks.values.storages import Storage
 
 
 def gather(host: Host, name: str) -> Node:
@@ -79,6 +80,11 @@ class _Reader:
 
     def roms(self, node: Node) -> frozenset[str] | Unread:
         return roms.read(self.host)
+
+    def storages(self, node: Node) -> Mapping[str, Storage] | Unread:
+        from pvehooks.facts import storagelist
+
+        return storagelist.read(self.host)
 
     # -- for rules on the node itself: what they need is imported when they ask ---------------------------------------
 
@@ -151,6 +157,11 @@ class _Elsewhere:
 
     def cpu_models(self, node: Node) -> Mapping[str, CpuModel] | Unread:
         return node_facts.cpu_models(self.host)
+
+    def storages(self, node: Node) -> Mapping[str, Storage] | Unread:
+        from pvehooks.facts import storagelist
+
+        return storagelist.read(self.host)
 
     def _unread(self, node: Node) -> Unread:
         return Unread(f"it is a fact of {node.name}, ask there")

@@ -137,6 +137,12 @@ KINDS = {
             "Guests that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
         ),
         Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
+        Kind(
+            "not-published",
+            WARNING,
+            "Figures for others could not be written",
+            "What the daemon writes for monitoring or for the other nodes could not be written. Its care for guests goes on.",
+        ),
         Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
         Kind(
             "node-mended",

@@ -158,6 +158,7 @@ class GuestReader(Protocol):
     """Works out what a config means; each method is asked once, when a rule needs it."""
 
     def options(self, guest: Guest) -> Options: ...
+    def properties(self, guest: Guest, option: str) -> Properties: ...
     def boot(self, guest: Guest) -> BootOrder: ...
     def hostpci(self, guest: Guest) -> tuple[HostPci, ...]: ...
     def rng(self, guest: Guest) -> Properties | None: ...
@@ -197,6 +198,9 @@ class Guest(Lazy):
     attachment: Attachment | None
     hookscript: Hookscript | None
 
+    if TYPE_CHECKING:
+        _reader: GuestReader
+
     def __init__(
         self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool, reader: GuestReader
     ) -> None:
@@ -216,6 +220,10 @@ class Guest(Lazy):
     def name(self) -> str:
         """Its name, '' without one."""
         return str(self.options.get("name", ""))
+
+    def properties(self, option: str) -> Properties:
+        """The properties of an option that is a property string (`efidisk0`, `usb0`, `vga`), empty where it is not there or malformed."""
+        return self._reader.properties(self, option)
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
+    from pvehooks.values.storages import Storage
 
 
 class CpuModel(NamedTuple):
@@ -212,6 +213,7 @@ class NodeReader(Protocol):
     def bound_ids(self, node: Node) -> tuple[BoundIds, ...] | Unread: ...
     def memory(self, node: Node) -> Memory | Unread: ...
     def roms(self, node: Node) -> frozenset[str] | Unread: ...
+    def storages(self, node: Node) -> Mapping[str, Storage] | Unread: ...
     def firmware(self, node: Node) -> Firmware | Unread: ...
     def loader(self, node: Node) -> Loader | Unread: ...
     def command_lines(self, node: Node) -> CommandLines | Unread: ...
@@ -229,7 +231,7 @@ class Node(Lazy):
     """What the rules may know of the node; what could not be read is Unread.
 
     `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
-    `mappings` are by name; `roms` are the files that `romfile` may name. What follows them is for rules on the node itself (values/boot.py):
+    `mappings` and `storages` are by name; `roms` are the files that `romfile` may name. What follows them is for rules on the node itself (values/boot.py):
     how it boots, and `links` the PCIe links by address, `guests` all VMs of the node.
     """
 
@@ -245,6 +247,7 @@ class Node(Lazy):
     bound_ids: tuple[BoundIds, ...] | Unread
     memory: Memory | Unread
     roms: frozenset[str] | Unread
+    storages: Mapping[str, Storage] | Unread
     firmware: Firmware | Unread
     loader: Loader | Unread
     command_lines: CommandLines | Unread

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks import daemon, errors, firstlook, records, rounds
+from pvehooks import errors, firstlook, instance, records, rounds
 from pvehooks.actions import backups
 from pvehooks.facts import bindings, members
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
@@ -19,10 +19,10 @@ FILES = {
     "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
     rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
-    daemon.INSTANCE_LOCK: "The lock of the one daemon that may run.",
+    instance.INSTANCE_LOCK: "The lock of the one daemon that may run.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
-DAEMON_ONLY = (rounds.LEDGER, daemon.INSTANCE_LOCK, f"{records.LOCKS}/")
+DAEMON_ONLY = (rounds.LEDGER, instance.INSTANCE_LOCK, f"{records.LOCKS}/")
 
 EXIT_STATUSES = {
     errors.EXIT_OK: "Nothing that blocks was found, or what was asked for was done.",

@@ -1,0 +1,68 @@
+"""What the daemon's looks came to, in numbers: for metrics and for the other nodes. Kept in memory, and only here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pvehooks.values import Finding, Severity, Verdict
+
+
+class Counted(NamedTuple):
+    """A finding as it is counted."""
+
+    rule: str
+    severity: Severity
+    ignored: bool
+    examined: bool
+
+
+class OfGuest(NamedTuple):
+    """A guest at its last look: `passes_through` and `guarded` tell whether it needs the guard, and whether it has it."""
+
+    label: str
+    running: bool
+    blocked: bool
+    passes_through: bool
+    guarded: bool
+    findings: tuple[Counted, ...]
+
+    @property
+    def verdict(self) -> str:
+        """'block', 'warning' or 'ok': the worst that counts."""
+        if self.blocked:
+            return "block"
+        return "warning" if any(each.severity is Severity.WARNING and not each.ignored for each in self.findings) else "ok"
+
+
+class Tally:
+    """The guests of this node by VMID, what is to be said of the node itself, and how often something was done since the start.
+
+    `looked` is the epoch second of the last look at anything, 0 before the first; `done` counts kinds of journal entries
+    ("injected", "attached", "bug", "not-injected", ...).
+    """
+
+    def __init__(self) -> None:
+        self.guests: dict[int, OfGuest] = {}
+        self.node: tuple[Counted, ...] = ()
+        self.done: Counter[str] = Counter()
+        self.looked = 0
+
+    def note(self, verdict: Verdict, guarded: bool) -> None:
+        """A guest was looked at."""
+        guest = verdict.guest
+        findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
+        self.guests[guest.vmid] = OfGuest(guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings)
+
+    def note_node(self, findings: Iterable[Finding]) -> None:
+        """The node itself was looked at."""
+        self.node = tuple(_counted(finding, False) for finding in findings)
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self.guests.pop(vmid, None)
+
+
+def _counted(finding: Finding, ignored: bool) -> Counted:
+    return Counted(finding.rule, finding.severity, ignored, finding.examined)

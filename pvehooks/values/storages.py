@@ -1,0 +1,23 @@
+"""Storages: what /etc/pve/storage.cfg says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvehooks.values.base import NamedTuple
+
+
+class Storage(NamedTuple):
+    """A storage: `nodes` are those it is meant for, empty for all; `path` its directory, '' where it has none; `options` as written."""
+
+    name: str
+    type: str
+    nodes: frozenset[str]
+    disabled: bool
+    shared: bool
+    path: str
+    options: Mapping[str, str]
+
+    def serves(self, node: str) -> bool:
+        """Whether the node may use it."""
+        return not self.disabled and (not self.nodes or node in self.nodes)
