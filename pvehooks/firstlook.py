@@ -5,13 +5,13 @@ Kept in pmxcfs, /etc/pve/pvehooks/first-look.json, about 20 bytes a guest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 
 from pvehooks import records
 from pvehooks.values import Acquaintance
 from pvehooks.values.base import NamedTuple
+from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of, is_stub
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ def fingerprint(config: GuestConfig) -> str:
     lines = [f"{name}: {value}" for name, value in options.items()]
     if config.dropped:
         lines += [line.text.strip() for line in config.dropped if line.section in ("", "PENDING")]
-    return hashlib.sha1("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:8]
+    return sha1("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hex()[:8]
 
 
 def read(host: Host) -> FirstLook | None:

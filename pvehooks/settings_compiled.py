@@ -7,18 +7,13 @@ from types import MappingProxyType
 
 from pvehooks import __version__
 from pvehooks.values.base import NamedTuple
+from pvehooks.values.digests import sha1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pvehooks.host import Host
-
-try:
-    # hashlib loads OpenSSL, 2 ms of every start of the hookscript; the standard library's random module avoids it likewise.
-    from _sha1 import sha1
-except ImportError:  # pragma: no cover
-    from hashlib import sha1
 
 PATH = "/run/pvehooks/settings.json"
 CLUSTER_FILE = "/etc/pve/pvehooks/pvehooks.conf"
@@ -71,7 +66,7 @@ def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests:
 
 def digest(content: bytes) -> str:
     """What tells a settings file from one with another content."""
-    return str(sha1(content).hexdigest())
+    return sha1(content).hex()
 
 
 def _sources(host: Host) -> dict[str, str]:

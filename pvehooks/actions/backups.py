@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import NamedTuple
 
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
+from pvehooks.values.digests import sha1
 
 DIRECTORY = "/var/lib/pvehooks/backups"
 KEPT = 20
@@ -26,7 +26,7 @@ class Backup(NamedTuple):
 
 def save(host: Host, vmid: int, raw: bytes) -> Backup:
     """Keeps the bytes; raises ActionFailed when that cannot be done or does not read back."""
-    digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+    digest = sha1(raw).hex()
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
     try:
         host.make_dir(DIRECTORY, mode=0o700)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pvehooks.report import words
 from pvehooks.values import Finding, Guest, Severity
+from pvehooks.values.digests import sha1
 
 ERR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
 PRIORITIES = {Severity.BLOCK: ERR, Severity.WARNING: WARNING, Severity.INFO: INFO, Severity.UNSET: INFO}
@@ -227,6 +228,30 @@ KINDS = {
             " Nothing was taken from the host. See: pvehooks bind --list",
         ),
         Kind(
+            "binding-changed",
+            NOTICE,
+            "A person changed what a device is bound to",
+            "By `pvehooks bind` or `pvehooks unbind`, at once or for every boot; the message says which, and who asked for it. See: pvehooks bind --list",
+        ),
+        Kind(
+            "host-fixed",
+            NOTICE,
+            "Files of the node were mended",
+            "By `pvehooks host fix`; the message says what was changed and run, and who asked for it. `pvehooks host undo` puts the files back.",
+        ),
+        Kind(
+            "host-not-fixed",
+            ERR,
+            "A mend of the node was broken off",
+            "The message says why, and what became of the files that `pvehooks host fix` or `pvehooks host undo` was to change.",
+        ),
+        Kind(
+            "host-fix-undone",
+            NOTICE,
+            "Files of the node are as they were",
+            "`pvehooks host undo` took the last fix back; the message says which files, what was run, and who asked for it.",
+        ),
+        Kind(
             "guard-bug",
             ERR,
             "A bug in the guard of pvehooks",
@@ -244,7 +269,8 @@ KINDS = {
 
 def message_id(name: str) -> str:
     """The MESSAGE_ID of an event kind, or of a rule's findings ("finding/RULE")."""
-    return uuid.uuid5(NAMESPACE, name).hex
+    # uuid.uuid5(NAMESPACE, name), without hashlib.
+    return uuid.UUID(bytes=sha1(NAMESPACE.bytes + name.encode())[:16], version=5).hex
 
 
 def event(kind: str, message: str, node: str, guest: Guest | None = None, vmid: int = 0, **fields: str) -> Entry:

@@ -12,12 +12,7 @@ from pvehooks.text.checks import WHITESPACE
 from pvehooks.text.losses import note_losses
 from pvehooks.text.reader import Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig
-
-try:
-    # hashlib loads OpenSSL, 2 ms of every start of the hookscript; the standard library's random module avoids it likewise.
-    from _sha1 import sha1
-except ImportError:  # pragma: no cover
-    from hashlib import sha1
+from pvehooks.values.digests import sha1
 
 __all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
 
@@ -60,7 +55,7 @@ def _config(reading: Reading, raw: bytes) -> GuestConfig:
         {name: section.values for name, section in reading.snapshots.items()},
         {name: section.values for name, section in reading.specials.items()},
         tuple(dropped for _, dropped in sorted(reading.dropped.items())),
-        sha1(raw).hexdigest(),
+        sha1(raw).hex(),
     )
 
 
