@@ -29,7 +29,7 @@ def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
         host.make_dir(bindings.DIRECTORY)
         host.replace(bindings.path(device.address), bindings.written(wanted).encode(), mode=0o644, durable=True)
     except OSError as error:
-        raise ActionFailed(f"{bindings.path(device.address)}: {error.strerror}", _AS_ROOT) from error
+        raise ActionFailed(f"{bindings.path(device.address)}: {error.strerror}", _hint(error)) from error
     if bindings.noted(host, device.address) != wanted:
         raise ActionFailed(f"{bindings.path(device.address)} does not hold what was written to it", "See: pvehooks bind --list")
     return True
@@ -46,8 +46,12 @@ def forget(host: Host, address: str) -> bool:
     try:
         host.remove(bindings.path(address))
     except OSError as error:
-        raise ActionFailed(f"{bindings.path(address)}: {error.strerror}", _AS_ROOT) from error
+        raise ActionFailed(f"{bindings.path(address)}: {error.strerror}", _hint(error)) from error
     return True
+
+
+def _hint(error: OSError) -> str:
+    return _AS_ROOT if isinstance(error, PermissionError) else "See: pvehooks bind --list"
 
 
 def remember_former(host: Host, address: str, driver: str) -> None:

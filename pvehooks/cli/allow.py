@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 
 from pvehooks.actions import accept
-from pvehooks.cli import look
+from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import of_guest, printable
@@ -36,9 +35,11 @@ def run(options: argparse.Namespace) -> int:
     if options.cancel:
         result, words = _cancel(seen, guest)
     else:
-        if not guest.hostpci:
-            raise Refused(f"{guest.label} has no passed-through PCI devices: nothing keeps it from starting")
-        allowance = Allowance(printable(reason), _who(), int(seen.host.now()))
+        if not guest.needs_guard:
+            raise Refused(
+                f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
+            )
+        allowance = Allowance(printable(reason), deed.who(), int(seen.host.now()))
         accept.allow(seen.host, guest, allowance)
         result = "allowed"
         words = (
@@ -68,9 +69,3 @@ def _cancel(seen: look.View, guest: Guest) -> tuple[str, str]:
         return "unchanged", "nothing was to be taken back: no start of it is allowed beforehand"
     accept.allow(seen.host, guest, None)
     return "cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual"
-
-
-def _who() -> str:
-    """Who asks: by sudo, by login, by PVE's own user in its shell, or the owner of the process."""
-    named = (os.environ.get(name, "") for name in ("SUDO_USER", "PVE_USER", "LOGNAME", "USER"))
-    return printable(next(filter(None, named), f"user {os.geteuid()}"))[:64]

@@ -58,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     wanted = Wanted(options.now or not options.persist, options.persist, options.vfs)
     shared.only_notes_in_trees(host, wanted.now)
     devices = shared.named(options.address, hardware.gather(host, name))
-    return shared.finish(options, bind_all(host, name, devices, wanted))
+    with host.undisturbed():
+        reports = bind_all(host, name, devices, wanted)
+        shared.tell_journal(host, name, "bind", reports)
+    return shared.finish(options, reports)
 
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[Report]:

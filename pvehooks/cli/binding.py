@@ -7,6 +7,7 @@ import json
 import re
 from typing import NamedTuple
 
+from pvehooks.cli import deed, roots
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts import bindings
 from pvehooks.facts import node as node_facts
@@ -43,7 +44,7 @@ def address(text: str) -> str:
 
 def own_host(options: argparse.Namespace) -> tuple[Host, str]:
     """Where to look, and the node's name; raises NodeError for another node. Broken settings do not matter here."""
-    host = Host(options.root)
+    host = roots.host(options)
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
@@ -92,6 +93,13 @@ def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]
             also = f", {', '.join(twins)} as well" if twins else ""
             found.append(f"ids= of vfio-pci in {bound.place} takes every device of its kind at boot{also}")
     return tuple(found)
+
+
+def tell_journal(host: Host, node: str, verb: str, reports: list[Report]) -> None:
+    """An entry for each device with which something was done."""
+    for each in reports:
+        if each.result == "done":
+            deed.tell(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
 
 
 def finish(options: argparse.Namespace, reports: list[Report]) -> int:

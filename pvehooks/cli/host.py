@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from pvehooks.actions import vfs
+from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
+from pvehooks.facts import bindings
+from pvehooks.facts.bindings import Noted
+from pvehooks.host import Host
 from pvehooks.report import table, words
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
-from pvehooks.values import Finding, Iommu, Node, Severity, Unread
+from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
 
 EXAMPLE = "pvehooks host check"
 VERDICTS = {Severity.BLOCK: "FAIL", Severity.WARNING: "WARN", Severity.INFO: "INFO", Severity.UNSET: "INFO"}
@@ -52,12 +57,31 @@ def run(options: argparse.Namespace) -> int:
     seen = look.view(options)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
-    devices = [(candidate.device.address, candidate.device.words, *described(candidate, node)) for candidate in candidates(node)]
+    also = _also(seen.host)
+    devices = [
+        (candidate.device.address, candidate.device.words, *described(candidate, node, also(candidate.device)))
+        for candidate in candidates(node)
+    ]
     if options.json:
         print(json.dumps(_document(seen.node, lines, devices), indent=2))
     else:
         _show(node, lines, devices)
     return EXIT_BLOCKED if any(line.verdict == "FAIL" for line in lines) else EXIT_OK
+
+
+def _also(host: Host) -> Callable[[PciDevice], list[str]]:
+    """What else is to be said of a device: what claims it at boot beside what rules know of, and its virtual functions."""
+    noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
+
+    def also(device: PciDevice) -> list[str]:
+        note, driver = noted.get(device.address), by_driverctl.get(device.address, "")
+        found = [f"pvehooks gives it to {note.purpose} at boot"] if isinstance(note, Noted) and note.vfs is None else []
+        found += [f"pvehooks gives it {note.purpose} at boot"] if isinstance(note, Noted) and note.vfs is not None else []
+        found += [f"driverctl gives what is at its address to {driver} at boot"] if driver else []
+        most = vfs.possible(host, device)
+        return found + ([f"{len(device.virtfns)} of {most} virtual functions"] if most else [])
+
+    return also
 
 
 def _lines(node: Node, findings: list[Finding]) -> Iterator[Line]:
@@ -112,6 +136,8 @@ def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]
             f"{node.name}: {', '.join(f'{count} {verdict}' for count, verdict in counts if count)}{'' if ready else '; no passthrough now'}"
         )
     )
+    if any(line.finding and line.finding.examined and line.finding.rule in MENDS for line in lines):
+        print("what can be mended, and how: pvehooks host fix --plan")
 
 
 def _text(line: Line) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 from pvehooks.actions.hostfix import outcome
 from pvehooks.actions.hostfix.apply import Done, apply, diff
 from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.actions.hostfix.outcome import Outcome
 from pvehooks.actions.hostfix.plan import Command, Item, Plan, plan
-from pvehooks.cli import look
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, UsageError
+from pvehooks.cli import deed, look
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
 from pvehooks.rules.catalogue import RULES
@@ -51,13 +53,42 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_BLOCKED if planned.harm or any(item.by_hand for item in planned.items) else EXIT_OK
     if not options.json:
         _show(planned)
-    done = apply(seen.host, planned, (lambda _: None) if options.json else _running)
+        # Where nobody reads it, it ends before anything is done.
+        sys.stdout.flush()
+    with seen.host.undisturbed():
+        done = _apply(seen, planned, silently if options.json else running)
     results = outcome.outcomes(seen.host, seen.node, planned, done)
     if options.json:
         print(json.dumps(_document(seen.node, planned, done, results, True), indent=2))
     else:
         _report(seen.node, planned, done, results)
     return EXIT_BLOCKED if any(each.result in (outcome.STILL, outcome.BY_HAND) for each in results) else EXIT_OK
+
+
+def _apply(seen: look.View, planned: Plan, tell: Callable[[str], None]) -> Done:
+    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    rules = ", ".join(dict.fromkeys(item.finding.rule for item in planned.items if not item.by_hand))
+    try:
+        done = apply(seen.host, planned, tell)
+    except ActionFailed as failed:
+        message = f"host fix of {rules} was broken off: {failed.message}. {failed.hint}".rstrip()
+        deed.tell(seen.host, seen.node, "host-not-fixed", message, rule=rules)
+        raise
+    if done.files or done.ran:
+        message = f"host fix of {rules}: {deeds(done.files, done.ran)}" + (f"; the files as they were: {done.place}" if done.place else "")
+        deed.tell(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
+    return done
+
+
+def deeds(files: tuple[str, ...], ran: tuple[Command, ...]) -> str:
+    """What was changed and run, for the journal."""
+    parts = (f"changed {', '.join(files)}" if files else "", f"ran {' and '.join(' '.join(command) for command in ran)}" if ran else "")
+    return ", ".join(filter(None, parts))
+
+
+def as_fields(files: tuple[str, ...], ran: tuple[Command, ...]) -> dict[str, str]:
+    """The same for programs."""
+    return {"files": " ".join(files), "commands": "\n".join(" ".join(command) for command in ran)}
 
 
 def _asked(options: argparse.Namespace) -> tuple[str, ...]:
@@ -120,8 +151,14 @@ def _close(node: str, planned: Plan, asked: tuple[str, ...]) -> None:
         print(f"{node}: nothing {'of this ' if asked else ''}to mend")
 
 
-def _running(command: str) -> None:
-    print(f"running: {command}", flush=True)
+def running(command: str) -> None:
+    """Tells of a command that is about to run; when nobody reads it any more, it runs all the same."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"running: {command}", flush=True)
+
+
+def silently(_: str) -> None:
+    """Tells nobody."""
 
 
 def _report(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 
-from pvehooks.actions.hostfix.apply import undo
-from pvehooks.cli import host_fix, look
-from pvehooks.errors import EXIT_OK, UsageError
+from pvehooks.actions.hostfix.apply import Undone, undo
+from pvehooks.cli import deed, host_fix, look
+from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts
 
 EXAMPLE = "pvehooks host undo"
@@ -30,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Puts the files of the last fix back, and runs its commands again."""
     seen = look.view(options)
     node_facts.require_own(seen.host, seen.node)
-    done = undo(seen.host, options.force, (lambda _: None) if options.json else _running)
+    with seen.host.undisturbed():
+        done = _undo(seen, options.force, host_fix.silently if options.json else host_fix.running)
     if options.json:
         result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
         print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
@@ -45,5 +47,15 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _running(command: str) -> None:
-    print(f"running: {command}", flush=True)
+def _undo(seen: look.View, force: bool, tell: Callable[[str], None]) -> Undone | None:
+    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    try:
+        done = undo(seen.host, force, tell)
+    except ActionFailed as failed:
+        deed.tell(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
+        raise
+    if done is not None and (done.files or done.ran):
+        rules = ", ".join(done.rules)
+        message = f"host undo of the fix of {rules}: {host_fix.deeds(done.files, done.ran)}"
+        deed.tell(seen.host, seen.node, "host-fix-undone", message, rule=rules, **host_fix.as_fields(done.files, done.ran))
+    return done

@@ -34,8 +34,10 @@ def run(options: argparse.Namespace) -> int:
     node = hardware.gather(host, name)
     gone = [] if now else [address for address in options.address if not functions(address, node) and bindings.noted(host, address)]
     there = shared.named([address for address in options.address if address not in gone], node)
-    reports = [_forget_absent(host, address) for address in gone]
-    reports += unbind_all(host, name, there, now, options.persist)
+    with host.undisturbed():
+        reports = [_forget_absent(host, address) for address in gone]
+        reports += unbind_all(host, name, there, now, options.persist)
+        shared.tell_journal(host, name, "unbind", reports)
     return shared.finish(options, reports)
 
 

@@ -67,7 +67,7 @@ GRUB = 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX="
         ({"etc/default/grub": GRUB + GRUB}, "lines 2, 5 all speak of"),
         ({"etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="mine"\n'}, "another file of /etc/default/grub.d has a say"),
         ({"etc/default/grub.d/x.cfg": "if true; then A=b; fi\n"}, "only a shell could tell"),
-        ({"etc/default/grub": GRUB.replace("\n", "\r\n")}, "other characters"),
+        ({"etc/default/grub": GRUB.replace("\n", "\r\n")}, "line 1: it ends as lines of Windows do"),
         ({"etc/default/grub": "GRUB_DEFAULT=0\n"}, "does not set GRUB_CMDLINE_LINUX_DEFAULT"),
         ({"var/lib/dpkg/info/mine.list": "/.\n/etc/default/grub\n"}, "belongs to the package mine"),
         ({"etc/default/grub": GRUB + "#" * (1 << 16)}, "too long"),
@@ -147,6 +147,37 @@ def test_modprobe_files_outside_of_etc(tmp_path: Path) -> None:
     planted = {**boot.plant(""), **pci.plant(disk), **mounts, "usr/lib/modprobe.d/x.conf": "blacklist nvme\n"}
     host = Host(str(make_fake_tree(tmp_path, planted)))
     assert "/usr/lib/modprobe.d/x.conf is not a file of /etc" in why(host, "host-driver-blacklisted")
+
+
+SNIPPET = 'GRUB_DEFAULT="gnulinux-advanced-ab12>gnulinux-6.5.13-6-pve-advanced-ab12"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"etc/kernel/next-boot-pin": "6.8.12-4-pve\n"}, "/etc/kernel/next-boot-pin pins a kernel as well"),
+        ({"etc/default/grub.d/proxmox-kernel-pin.cfg": f"{SNIPPET}GRUB_TIMEOUT=3\n"}, "is not as proxmox-boot-tool writes it"),
+        ({"etc/kernel/proxmox-boot-pin": Link("pin"), "etc/kernel/pin": "6.5.13-6-pve\n"}, "is a symbolic link"),
+    ],
+)
+def test_pins_that_stay(files: dict[str, Content], expected: str, tmp_path: Path) -> None:
+    """What is not as proxmox-boot-tool leaves it is for a person."""
+    own: dict[str, Content] = {"etc/kernel/proxmox-boot-pin": "6.5.13-6-pve\n", "etc/default/grub.d/proxmox-kernel-pin.cfg": SNIPPET}
+    host = Host(str(make_fake_tree(tmp_path, {**boot.plant(""), **own, **files})))
+    before = snapshot(root(host))
+    assert expected in why(host, "kernel-pin-missing")
+    assert fix(host, "kernel-pin-missing").files == () and snapshot(root(host)) == before
+
+
+def test_a_name_that_somebody_gave_already(tmp_path: Path) -> None:
+    card = "0000:03:00.0 class=020000 id=8086:1533 driver=igb group=16 net=enp5s0\n"
+    device: dict[str, Content] = {"sys/devices/pci0000:00/0000:03:00.0/net/enp5s0/device": Link("../../../0000:03:00.0")}
+    bridge: dict[str, Content] = {"etc/network/interfaces": "iface vmbr0 inet static\n\tbridge-ports enp4s0\n"}
+    for number, text in enumerate(("[Match]\nMACAddress=52:54:00:00:00:01\n[Link]\nName=lan0\n", "[Link]\nName = enp4s0\n")):
+        link: dict[str, Content] = {"etc/systemd/network/50-x.link": text}
+        planted = {**boot.plant(""), **pci.plant(card), **device, **bridge, **link}
+        host = Host(str(make_fake_tree(tmp_path / str(number), planted)))
+        assert "/etc/systemd/network/50-x.link speaks of enp4s0 or 52:54:00:00:00:01 already" in why(host, "interface-missing")
 
 
 def test_wrong_file_with_another_value(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def _node(keys: dict[str, str], release: str) -> dict[str, Content]:
         "etc/network/interfaces": "auto lo\niface lo inet loopback\n",
         **{f"sys/firmware/acpi/tables/{name}": "" for name in keys.get("tables", f"FACP {table}").split()},
         f"usr/share/doc/{microcode}/copyright": "",
+        "sys/kernel/mm": None,
+        "etc/systemd/network": None,
         "sys/kernel/iommu_groups": None,
         "sys/class/iommu": None,
     }

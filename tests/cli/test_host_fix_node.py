@@ -5,7 +5,9 @@ The file of GRUB is read there by a real sh behind its walls.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from tests.actions.hostfix import snapshot
 from tests.beds import boot, pci
+from tests.beds.journald import Journald
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.lint.source import PROJECT
 
@@ -36,7 +39,8 @@ shift 2
 mount --bind "$root" "$root" || exit 99
 for name in usr/bin usr/lib lib64 {LIBRARIES}; do mount --bind -o ro "/$name" "$root/$name" || exit 99; done
 mount --bind -o ro "$project" "$root/project" || exit 99
-exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin PYTHONPATH=/project /usr/bin/python3 -B -m pvehooks host "$@"
+[ ! -e /run/systemd/journal/socket ] || mount --bind /run/systemd/journal "$root/run/systemd/journal" || exit 99
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin PYTHONPATH=/project /usr/bin/python3 -B -m pvehooks "$@"
 """
 
 
@@ -46,9 +50,12 @@ class Node:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def command(self, *arguments: str) -> list[str]:
+        verb = ["host"] if arguments[0] in ("check", "fix", "undo") else []
+        return ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), str(PROJECT), *verb, *arguments]
+
     def run(self, *arguments: str, status: int = 0) -> str:
-        command = ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), str(PROJECT), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60, check=False)
         output = done.stdout + done.stderr
         assert done.returncode == status, output
         assert "Traceback" not in output
@@ -70,6 +77,7 @@ def node(tmp_path: Path) -> Make:
 
     def make(text: str, files: dict[str, Content]) -> Node:
         more: dict[str, Content] = {"bin": Link("usr/bin"), "tmp": None, "dev": None, "usr/sbin": None, "project": None}
+        more["run/systemd/journal"] = None
         more |= dict.fromkeys(("usr/bin", "usr/lib", "lib64", LIBRARIES))
         root = make_fake_tree(tmp_path / "node", {**boot.plant(text), **pci.plant(BUS), **more, **files})
         for name, script in STAND_INS.items():
@@ -168,3 +176,93 @@ def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
     stand_in.chmod(0o755)
     it.run("undo")
     assert state(it) == before
+
+
+# -- broken off -------------------------------------------------------------------------------------------------------
+
+MENDED = "advice-void"
+TWO_COMMANDS: dict[str, Content] = {"etc/modprobe.d/i.conf": "options vfio_iommu_type1 allow_unsafe_interrupts=1\n"}
+
+
+def make_two_commands(node: Make) -> Node:
+    return node("loader: systemd-boot\nplan: quiet amd_iommu=on\n", dict(TWO_COMMANDS))
+
+
+def manifest(node: Node) -> str:
+    (path,) = (node.root / "var/lib/pvehooks/host").glob("*/manifest.json")
+    return str(json.loads(path.read_text())["state"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_wait_until_all_is_done(number: signal.Signals, node: Make) -> None:
+    """Half of a boot loader's refresh is worse than a moment's patience."""
+    it = make_two_commands(node)
+    stand_in = it.root / "usr/sbin/update-initramfs"
+    stand_in.write_text(f"#!/bin/sh\nkill -{number.value} $PPID\nsleep 0.3\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
+    done = subprocess.run(it.command("fix", MENDED, "--apply"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (130 if number is signal.SIGINT else -number), done.stderr
+    assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
+    assert manifest(it) == "done"
+
+
+def test_a_reader_who_goes_away_stops_nothing(node: Make) -> None:
+    """What is under way is done to its end, as after `| head -3` or a lost terminal."""
+    it = make_two_commands(node)
+    stand_in = it.root / "usr/sbin/update-initramfs"
+    stand_in.write_text("#!/bin/sh\nsleep 0.5\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
+    with subprocess.Popen(it.command("fix", MENDED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("running: update-initramfs"):
+            pass
+        process.stdout.close()
+        process.wait(30)
+    assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
+    assert manifest(it) == "done"
+
+
+def test_without_a_reader_nothing_is_begun(node: Make) -> None:
+    it = make_two_commands(node)
+    before = state(it)
+    reading, writing = os.pipe()
+    os.close(reading)
+    subprocess.run(it.command("fix", MENDED, "--apply"), stdout=writing, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    os.close(writing)
+    assert it.called() == [] and state(it) == before
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+def test_the_journal_has_what_was_done(node: Make) -> None:
+    it = node("plan: quiet\n", {"sys/kernel/iommu_groups/14/type": "DMA\n"})
+    with Journald() as journald:
+        it.run("fix", "iommu-translates-host", "--plan")
+        it.run("fix", "iommu-translates-host", "--apply")
+        it.run("fix", "iommu-translates-host", "--apply")
+        it.run("undo")
+        it.run("undo")
+        (it.root / "usr/sbin/update-grub").write_text(NOTE + "echo no space left >&2; exit 28\n")
+        it.run("fix", "iommu-translates-host", "--apply", status=1)
+        fixed, undone, broken = journald.entries("--identifier=pvehooks")
+    assert fixed["PVEHOOKS_EVENT"] == "host-fixed" and undone["PVEHOOKS_EVENT"] == "host-fix-undone"
+    for entry in (fixed, undone):
+        assert entry["PVEHOOKS_FILES"] == "/etc/default/grub" and entry["PVEHOOKS_COMMANDS"] == "update-grub"
+        assert entry["PVEHOOKS_NODE"] == "pve1" and entry["PVEHOOKS_RULE"] == "iommu-translates-host"
+        assert entry["PVEHOOKS_BY"] == "user 0" and entry["MESSAGE"].endswith("(asked for by user 0)")
+    assert "changed /etc/default/grub, ran update-grub; the files as they were: /var/lib/pvehooks/host/2" in fixed["MESSAGE"]
+    assert fixed["MESSAGE"].split(": ")[-1].startswith(fixed["PVEHOOKS_BACKUP"])
+    assert broken["PVEHOOKS_EVENT"] == "host-not-fixed" and broken["PRIORITY"] == "3"
+    assert "update-grub ended with 28; no space left" in broken["MESSAGE"] and "pvehooks host undo" in broken["MESSAGE"]
+
+
+def test_the_journal_has_what_was_bound(node: Make) -> None:
+    it = node("plan: quiet\n", {})
+    with Journald() as journald:
+        for words in (["bind", "01:00", "--persist"], ["bind", "01:00", "--persist"], ["bind", "--list"], ["unbind", "01:00", "--persist"]):
+            it.run(*words)
+        entries = journald.entries("--identifier=pvehooks")
+    assert [(entry["PVEHOOKS_EVENT"], entry["PVEHOOKS_DEVICE"]) for entry in entries] == [("binding-changed", "0000:01:00.0")] * 2
+    given, taken = (entry["MESSAGE"] for entry in entries)
+    assert given.startswith("bind: 0000:01:00.0 (graphics card [10de:2204]): is given to vfio-pci at every boot from the next one on")
+    assert taken.startswith("unbind: 0000:01:00.0 (graphics card [10de:2204]): nothing is noted for boot any more")
+    assert all(message.endswith("(asked for by user 0)") for message in (given, taken))

@@ -102,7 +102,10 @@ def test_broken_files_are_named(text: str, words: str) -> None:
 
 def test_an_open_quote_is_seen_by_hand() -> None:
     """One that is closed on another line is not: what it makes of the value only sh can tell."""
-    assert by_hand(f'GRUB_DISTRIBUTOR=`lsb_release -i -s`\n{KEY}="quiet\nGRUB_DEFAULT=0\n') == "/etc/default/0: a quote is not closed"
+    assert (
+        by_hand(f'GRUB_DISTRIBUTOR=`lsb_release -i -s`\n{KEY}="quiet\nGRUB_DEFAULT=0\n')
+        == "/etc/default/0, line 2: a quote is not closed there, or further down"
+    )
     assert isinstance(by_hand(f'{KEY}="quiet\niommu=pt"\n'), Unread)
     assert by_hand(f"# don't\n{KEY}=a\n") == {name: "a" if name == KEY else "" for name in grubdefaults.WANTED}
 
@@ -202,3 +205,28 @@ def test_any_text(text: str) -> None:
         assert by_shell(text) == hand, text
     elif isinstance(hand, str):
         assert isinstance(by_shell(text), str), text
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("A=1\n\n[ -e /nosuch ] && A=2\n\n", "/etc/default/0, line 3: its condition is not met"),
+        ("test -e /nosuch && A=2", "/etc/default/0, line 1: its condition is not met"),
+        ("[ -e / ] && A=2\n", ""),
+        ("[ -e /nosuch ] && A=2\nA=3\n", ""),
+        ("[ -e /nosuch ] && A=2 || A=3\n", ""),
+        ("[ -e /nosuch ] && A=2; A=3\n", ""),
+        ("if [ -e /nosuch ]; then A=2; fi\n", ""),
+        # Another user may be told otherwise.
+        ("[ -r /root/x ] && A=2\n", ""),
+    ],
+)
+def test_a_condition_at_the_end(text: str, broken: str) -> None:
+    """grub-mkconfig sources the files with set -e: sh ends there, as this one does."""
+    told = by_shell(text)
+    assert (told if isinstance(told, str) else "")[: len(broken) or None] == broken
+    script = 'set -e; if test -f "$1"; then . "$1"; fi; echo went on'
+    command = ["sh", "-c", f"f=$(mktemp); printf '%s' \"$2\" > $f; set -- $f; {script}", "sh", "", text]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    if " -r " not in text:
+        assert (done.stdout == "went on\n") is (not broken)

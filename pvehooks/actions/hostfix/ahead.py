@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable, Mapping
 
@@ -15,22 +16,27 @@ _INITRAMFS = "/boot/initrd.img-"
 
 
 class Ahead(Host):
-    """A host of which some files are read as they will be written."""
+    """A host of which some files are read as they will be written; None stands for one that will be gone."""
 
-    def __init__(self, host: Host, texts: Mapping[str, bytes], new_initramfs: bool = False) -> None:
+    def __init__(self, host: Host, texts: Mapping[str, bytes | None], new_initramfs: bool = False) -> None:
         super().__init__(host.root)
         self._texts = texts
         self._new_initramfs = new_initramfs
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The text to come, or the file."""
-        text = self._texts.get(path)
-        return super().read(path, limit) if text is None else text[: limit + 1]
+        if path not in self._texts:
+            return super().read(path, limit)
+        text = self._texts[path]
+        if text is None:
+            raise FileNotFoundError(errno.ENOENT, "it will be gone", path)
+        return text[: limit + 1]
 
     def names(self, path: str) -> list[str]:
-        """With the files to come."""
-        coming = {each.rpartition("/")[2] for each in self._texts if each.rpartition("/")[0] == path}
-        return sorted(coming.union(super().names(path)))
+        """With the files to come, and without those to go."""
+        here = {each.rpartition("/")[2]: text for each, text in self._texts.items() if each.rpartition("/")[0] == path}
+        going = {name for name, text in here.items() if text is None}
+        return sorted({*here, *super().names(path)} - going)
 
     def modified(self, path: str) -> float:
         """What is to come is newer than all files; the initramfs newer still, where it is to be made anew."""
@@ -39,11 +45,13 @@ class Ahead(Host):
         return self.now() if path in self._texts else super().modified(path)
 
 
-def at_next_boot(host: Host, node: str, texts: Mapping[str, bytes], new_initramfs: bool) -> Node:
+def at_next_boot(host: Host, node: str, texts: Mapping[str, bytes | None], new_initramfs: bool) -> Node:
     """The facts after the commands were run and the node was restarted, as far as files tell them."""
     now = hardware.gather(Ahead(host, texts), node)
     line = _coming(now)
-    later = dict(texts) if line is None else {**texts, moduleoptions.COMMAND_LINE: line.encode("utf-8", "surrogateescape")}
+    later: Mapping[str, bytes | None] = (
+        texts if line is None else {**texts, moduleoptions.COMMAND_LINE: line.encode("utf-8", "surrogateescape")}
+    )
     return hardware.gather(Ahead(host, later, new_initramfs), node)
 
 

@@ -46,7 +46,8 @@ def apply(host: Host, plan: Plan, tell: Tell) -> Done:
             done = _write_all(host, plan)
         ran, to_type = _run(host, plan.commands, tell, "The files are changed. Once the cause is gone, type" if done else "Type")
         if done is not None:
-            _note(host, done._replace(state="done"))
+            _note_if_possible(host, done._replace(state="done"))
+            kept.prune(host)
     return Done(done.place if done else "", tuple(change.path for change in plan.changes), ran, to_type)
 
 
@@ -62,21 +63,30 @@ def _write_all(host: Host, plan: Plan) -> Kept:
     try:
         record = kept.keep(host, plan.changes, plan.commands, rules)
     except OSError as error:
+        as_root = "; run it as root" if isinstance(error, PermissionError) else ""
         raise ActionFailed(
-            f"the files could not be copied to {kept.DIRECTORY}: {error.strerror}", "Nothing was changed; run it as root"
+            f"the files could not be copied to {kept.DIRECTORY}: {error.strerror}", f"Nothing was changed{as_root}"
         ) from error
     for number, (file, change) in enumerate(zip(record.files, plan.changes, strict=True)):
         try:
-            host.replace(file.path, change.after, mode=file.mode, durable=True, keep_mode=False, owner=(file.uid, file.gid))
-            if host.read(file.path) != change.after:
+            _put(host, file, change.after)
+            if _content(host, file.path) != change.after:
                 raise OSError(5, "it does not read back as written")
         except OSError as error:
             trouble = _put_back(host, record, record.files[: number + 1])
             if not trouble:
-                _note(host, record._replace(state="undone"))
+                _note_if_possible(host, record._replace(state="undone"))
             hint = f"{trouble}; the copies are in {record.place}" if trouble else "All is as it was"
             raise ActionFailed(f"{file.path} cannot be written: {error.strerror}", hint) from error
     return record
+
+
+def _put(host: Host, file: File, content: bytes | None) -> None:
+    """Has the file hold this, with its mode and owner, or not be there; raises OSError."""
+    if content is None:
+        host.remove(file.path)
+    else:
+        host.replace(file.path, content, mode=file.mode, durable=True, keep_mode=False, owner=(file.uid, file.gid))
 
 
 def _run(host: Host, commands: tuple[Command, ...], tell: Tell, again: str) -> tuple[tuple[Command, ...], tuple[Command, ...]]:
@@ -134,7 +144,7 @@ def undo(host: Host, force: bool, tell: Tell) -> Undone | None:
             raise ActionFailed(trouble, f"The copies are in {record.place}")
         _forget_beside(host, record)
         ran, to_type = _run(host, record.commands, tell, "The files are back. Type") if due or half else ((), ())
-        _note(host, record._replace(state="undone"))
+        _note_if_possible(host, record._replace(state="undone"))
     return Undone(record.place, record.rules, tuple(file.path for file in due), ran, to_type)
 
 
@@ -162,10 +172,7 @@ def _put_back(host: Host, record: Kept, files: tuple[File, ...]) -> str:
             content = kept.copy(host, record, file.before)
             if _content(host, file.path) == content:
                 continue
-            if content is None:
-                host.remove(file.path)
-            else:
-                host.replace(file.path, content, mode=file.mode, durable=True, keep_mode=False, owner=(file.uid, file.gid))
+            _put(host, file, content)
         except OSError as error:
             return f"{file.path} cannot be put back: {error.strerror}"
     return ""
@@ -210,7 +217,14 @@ def _note(host: Host, record: Kept) -> None:
     try:
         kept.write(host, record)
     except OSError as error:
-        raise ActionFailed(f"{record.place} cannot be written: {error.strerror}", "Run it as root") from error
+        as_root = "; run it as root" if isinstance(error, PermissionError) else ""
+        raise ActionFailed(f"{record.place} cannot be written: {error.strerror}", f"No file was put back{as_root}") from error
+
+
+def _note_if_possible(host: Host, record: Kept) -> None:
+    """Where the disk is full all is done all the same; what is noted before then serves for an undo as well."""
+    with contextlib.suppress(OSError):
+        kept.write(host, record)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ _LONGEST = 1 << 16
 
 
 class State(NamedTuple):
-    """A file to be changed, None for one that is not there yet, and its new bytes; or what has to be done after it."""
+    """Files to be changed, with their bytes before and after, None for one that is not there; and what has to be done after it."""
 
-    files: dict[str, tuple[bytes | None, bytes]]
+    files: dict[str, tuple[bytes | None, bytes | None]]
     initramfs: bool = False
     refresh: bool = False
     restart: bool = False
@@ -48,10 +48,25 @@ class Draft:
 
     def write(self, path: str, text: str) -> None:
         """Has the file changed, if it is another text than before."""
-        content = text.encode("utf-8", "surrogateescape")
+        self._put(path, text.encode("utf-8", "surrogateescape"))
+
+    def remove(self, path: str) -> None:
+        """Has the file removed, if it is there."""
+        self._put(path, None)
+
+    def _put(self, path: str, content: bytes | None) -> None:
         before = self.state.files[path][0] if path in self.state.files else self._content(path)
         files = {each: pair for each, pair in self.state.files.items() if each != path}
         self.state = self.state._replace(files=files if content == before else {**files, path: (before, content)})
+
+    def names(self, directory: str, ending: str) -> list[str]:
+        """The paths of a directory's files with this ending; raises ByHand."""
+        try:
+            return [f"{directory}/{name}" for name in self.host.names(directory) if name.endswith(ending)]
+        except FileNotFoundError:
+            raise ByHand(f"there is no {directory}") from None
+        except OSError as error:
+            raise ByHand(f"{directory}: {error.strerror}") from error
 
     def ahead(self) -> Ahead:
         """The host with the files as they are to be."""
@@ -65,8 +80,10 @@ class Draft:
             return None
         except OSError as error:
             raise ByHand(f"{path}: {error.strerror}") from error
-        if len(content) > _LONGEST or b"\0" in content or b"\r" in content:
-            raise ByHand(f"{path} is too long, or has other characters than text files of this system have")
+        if b"\r" in content:
+            raise ByHand(f"{path} has line ends of Windows; take them out first: sed -i 's/\\r$//' {path}")
+        if len(content) > _LONGEST or b"\0" in content:
+            raise ByHand(f"{path} is too long for such a file, or no text")
         return content
 
     # -- arguments of the kernel --------------------------------------------------------------------------------------
@@ -127,6 +144,15 @@ class Draft:
         menu = lines.written if isinstance(lines, CommandLines) else Unread("")
         right = not isinstance(menu, Unread) and bool(menu) and differences(self.arguments(), menu[0].words) == ([], [])
         self.state = self.state._replace(refresh=self.state.refresh or not right or loader.file in self.state.files, restart=True)
+
+    def refresh_menu(self) -> None:
+        """Has the boot loader's menu made anew; raises ByHand where it is unknown how."""
+        self.loader()
+        self.state = self.state._replace(refresh=True, restart=True)
+
+    def restart(self) -> None:
+        """Says that a restart is due."""
+        self.state = self.state._replace(restart=True)
 
     # -- modules ------------------------------------------------------------------------------------------------------
 

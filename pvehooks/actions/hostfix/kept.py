@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -16,12 +17,14 @@ LOCK = "/run/lock/pvehooks/host-fix.lock"
 LOCK_SECONDS = 3.0
 _MANIFEST = "manifest.json"
 _VERSION = 1
+# So many can be undone one after the other.
+MOST = 20
 # Begun: some of its files may be written. Undoing: some may be back. Where a program was killed it stays so.
 STATES = ("begun", "done", "undoing", "undone")
 
 
 class File(NamedTuple):
-    """A file of a fix; `before` and `after` name the copies, `before` is '' where there was none. Mode and owner are those it had, the owner of a new one is -1."""
+    """A file of a fix; `before` and `after` name the copies, '' where there is none. Mode and owner are those it had, the owner of a new one is -1."""
 
     path: str
     before: str
@@ -57,16 +60,17 @@ def keep(host: Host, changes: tuple[Change, ...], commands: tuple[Command, ...],
     host.make_dir(kept.place, mode=0o700)
     files = []
     for number, change in enumerate(changes):
-        before, after = "" if change.before is None else f"{number}.before", f"{number}.after"
+        before = "" if change.before is None else f"{number}.before"
+        after = "" if change.after is None else f"{number}.after"
         mode, uid, gid = (0o644, -1, -1) if change.before is None else host.attributes(change.path)[:3]
         for name, content in ((before, change.before), (after, change.after)):
-            if name and content is not None:
+            if content is not None:
                 host.replace(f"{kept.place}/{name}", content, mode=0o600, durable=True, keep_mode=False)
         files.append(File(change.path, before, after, mode & 0o7777, uid, gid))
     kept = kept._replace(files=tuple(files))
     write(host, kept)
     for file, change in zip(files, changes, strict=True):
-        if copy(host, kept, file.after) != change.after or (file.before and copy(host, kept, file.before) != change.before):
+        if (copy(host, kept, file.before), copy(host, kept, file.after)) != (change.before, change.after):
             raise OSError(5, "a copy does not read back as written", f"{kept.place}")
     return kept
 
@@ -104,6 +108,29 @@ def last(host: Host) -> Kept | None:
         if kept is not None and kept.state != "undone":
             return kept
     return None
+
+
+def prune(host: Host) -> None:
+    """Removes old fixes: those that can be undone and those that were are counted apart. What cannot be read or removed stays."""
+    kept_of = {True: 0, False: 0}
+    try:
+        names = sorted(_names(host), reverse=True)
+    except OSError:
+        return
+    for name in names:
+        with contextlib.suppress(ActionFailed, OSError):
+            kept = _read(host, name)
+            undone = kept is None or kept.state == "undone"
+            kept_of[undone] += 1
+            if kept is None or kept_of[undone] > MOST:
+                _remove(host, f"{DIRECTORY}/{name}")
+
+
+def _remove(host: Host, place: str) -> None:
+    """Without its manifest a directory is no fix any more: that goes first."""
+    for name in sorted(host.names(place), key=lambda name: name != _MANIFEST):
+        host.remove(f"{place}/{name}")
+    host.remove_dir(place)
 
 
 def _names(host: Host) -> list[str]:
@@ -158,5 +185,5 @@ def _sound(file: File) -> bool:
         file.path.startswith("/etc/")
         and ".." not in file.path
         and not any("/" in name for name in (file.before, file.after))
-        and bool(file.after)
+        and bool(file.before or file.after)
     )

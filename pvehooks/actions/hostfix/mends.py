@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from pvehooks.actions.hostfix import texts
 from pvehooks.actions.hostfix.draft import Draft
 from pvehooks.actions.hostfix.texts import ByHand
 from pvehooks.facts import boundids, hardware, moduleoptions
-from pvehooks.facts.boot import cmdline
+from pvehooks.facts.boot import cmdline, kernels
 from pvehooks.rules.host import firmware
 from pvehooks.rules.host.commandline import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
 from pvehooks.rules.passthrough import bus
 from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
-from pvehooks.values.boot import CommandLines, Kernels, Modules
+from pvehooks.values.boot import KERNEL_CMDLINE, CommandLines, Kernels, Modules
 
 Mend = Callable[[Draft, Finding], str]
 _ACS = ("downstream", "multifunction", "id:")
 _COMMAND_LINE = "the kernel command line"
+# Written by proxmox-boot-tool beside the pin, where GRUB boots (proxmox-kernel-helper, functions: GRUB_PIN_SNIPPET).
+_GRUB_PIN = "/etc/default/grub.d/proxmox-kernel-pin.cfg"
+_LINKS = "/etc/systemd/network"
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.ASCII)
+_INTERFACE = re.compile(r"[A-Za-z0-9_-]{1,15}", re.ASCII)
 
 
 def _running(draft: Draft) -> tuple[str, ...]:
@@ -47,22 +53,20 @@ def _take(draft: Draft, word: str, unwanted: Callable[[str], bool] | None = None
 
 
 def _join(draft: Draft, _: Finding) -> str:
-    loader = draft.loader()
-    text = draft.text(loader.file)
+    text = draft.text(KERNEL_CMDLINE)
     try:
         new = texts.joined(text)
     except ByHand as why:
-        raise ByHand(f"{loader.file}: {why}") from why
-    # Lines below an empty one, or empty ones only, are no second line.
-    draft.write(loader.file, new if len([line for line in text.split("\n") if line.strip()]) > 1 else text)
-    draft.bring_into_force()
-    return f"joins the lines of {loader.file} into one"
+        raise ByHand(f"{KERNEL_CMDLINE}: {why}") from why
+    # Empty lines below the one line do no harm.
+    draft.write(KERNEL_CMDLINE, new if any(line.strip() for line in text.split("\n")[1:]) else text)
+    draft.refresh_menu()
+    return f"joins the lines of {KERNEL_CMDLINE} into one"
 
 
 def _root(draft: Draft, finding: Finding) -> str:
-    loader = draft.loader()
     own = [word for word in _running(draft) if name_of(word) in ("root", "boot", "rootflags")]
-    text = draft.text(loader.file)
+    text = draft.text(KERNEL_CMDLINE)
     if not text.strip():
         # An empty file: what the running kernel was started with is all that is known.
         text = ""
@@ -73,9 +77,9 @@ def _root(draft: Draft, finding: Finding) -> str:
         if any(cmdline.words(word) != (word,) for word in own):
             raise ByHand("the running kernel's root= needs quotes")
         missing = [word for word in own if word not in words]
-        draft.write(loader.file, f"{' '.join(missing)} {texts.joined(text)}" if text else f"{' '.join(missing)}\n")
-        draft.bring_into_force()
-        return f"puts {shown(missing)} back at the beginning of {loader.file}"
+        draft.write(KERNEL_CMDLINE, f"{' '.join(missing)} {texts.joined(text)}" if text else f"{' '.join(missing)}\n")
+        draft.refresh_menu()
+        return f"puts {shown(missing)} back at the beginning of {KERNEL_CMDLINE}"
     return _join(draft, finding)
 
 
@@ -175,6 +179,64 @@ def _acs(draft: Draft, _: Finding) -> str:
     return _take(draft, "pcie_acs_override", lambda value: True)
 
 
+# -- the kernel's version ---------------------------------------------------------------------------------------------
+
+
+def _unpin(draft: Draft, finding: Finding) -> str:
+    """As `proxmox-boot-tool kernel unpin` does it, but so that it can be undone."""
+    known = draft.node.kernels
+    if isinstance(known, Unread):
+        raise ByHand(known.why)
+    pins = [(path, pin) for path, pin in ((kernels.PIN, known.pinned), (kernels.NEXT_BOOT_PIN, known.next_boot)) if pin]
+    of_next = finding.subject == "next boot"
+    if finding.rule == "kernel-pin-missing":
+        gone = [path for path, pin in pins if pin not in known.installed]
+    else:
+        gone = [kernels.NEXT_BOOT_PIN if of_next else kernels.PIN]
+    left = [path for path, _ in pins if path not in gone]
+    if draft.loader().kind == "grub" and draft.text(_GRUB_PIN):
+        if left:
+            raise ByHand(f"{left[0]} pins a kernel as well, and GRUB is told of one of them in {_GRUB_PIN}")
+        if not re.fullmatch(r'GRUB_DEFAULT="[^"\n]*"\n', draft.text(_GRUB_PIN)):
+            raise ByHand(f"{_GRUB_PIN} is not as proxmox-boot-tool writes it")
+        draft.remove(_GRUB_PIN)
+    for path in gone:
+        draft.text(path)
+        draft.remove(path)
+    draft.refresh_menu()
+    return f"takes the pin away: {' and '.join(gone)}"
+
+
+# -- the network ------------------------------------------------------------------------------------------------------
+
+
+def _name_interface(draft: Draft, finding: Finding) -> str:
+    """One name is missing and one card has no place in the configuration: the card gets the name."""
+    known = draft.node.interfaces
+    if isinstance(known, Unread):
+        raise ByHand(known.why)
+    names = {absent.name.partition(".")[0] for absent in known.absent}
+    if len(names) != 1 or len(known.unnamed) != 1:
+        raise ByHand("which card is to have the name cannot be told")
+    (name,), ((now, mac, _),) = names, known.unnamed
+    if not _MAC.fullmatch(mac) or not _INTERFACE.fullmatch(name):
+        raise ByHand(f"{now} has no MAC address that it could be known by")
+    path = f"{_LINKS}/10-{name}.link"
+    wanted_text = f"# Written by pvehooks host fix.\n[Match]\nMACAddress={mac}\n\n[Link]\nName={name}\n"
+    if draft.text(path) == wanted_text:
+        draft.restart()
+        return f"{path} names the card that is {now} now already"
+    for file in draft.names(_LINKS, ".link"):
+        text = draft.text(file).lower()
+        if mac in text or re.search(rf"\bname\s*=\s*{re.escape(name.lower())}\s*$", text, re.MULTILINE):
+            raise ByHand(f"{file} speaks of {name} or {mac} already")
+    if draft.text(path):
+        raise ByHand(f"{path} is there already")
+    draft.write(path, wanted_text)
+    draft.rebuild_initramfs()
+    return f"has the card that is {now} now ({mac}) named {name} from the next boot on, by {path}"
+
+
 # -- modules ----------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +310,7 @@ def _named(places: Iterable[str], draft: Draft) -> str:
 MENDS: dict[str, Mend] = {
     "cmdline-lines-ignored": _join,
     "root-argument-missing": _root,
+    "kernel-pin-missing": _unpin,
     "host-driver-blacklisted": _allow_driver,
     "vfio-ids-take-host-device": _free_of_ids,
     "iommu-inactive": _iommu,
@@ -258,16 +321,18 @@ MENDS: dict[str, Mend] = {
     "vfio-not-loaded-at-boot": _load_vfio,
     "acs-override-in-force": _acs,
     "iommu-translates-host": _pass_through,
+    "kernel-pinned": _unpin,
+    "interface-missing": _name_interface,
     "initramfs-outdated": _initramfs,
     "cmdline-not-refreshed": _in_force,
     "cmdline-not-in-force": _in_force,
 }
-# Nobody needs these, and some do not want them.
-IF_ASKED = frozenset({"acs-override-in-force", "iommu-translates-host"})
+# Nobody needs these, some do not want them, or it is a guess.
+IF_ASKED = frozenset({"acs-override-in-force", "interface-missing", "iommu-translates-host", "kernel-pinned"})
 # What every change brings about, until its commands are run and the node is restarted.
 AFTER_CHANGES = frozenset({"cmdline-not-in-force", "cmdline-not-refreshed", "initramfs-outdated"})
-# Whether they helped, only the kernel tells when it has booted.
-KERNEL_TELLS = frozenset({"iommu-inactive", "iommu-translates-host"})
+# Whether they helped, only the next boot tells.
+KERNEL_TELLS = frozenset({"interface-missing", "iommu-inactive", "iommu-translates-host"})
 # What a restart would suffer from.
 HARM = ("boot-file-broken", "root-argument-missing", "host-driver-blacklisted", "vfio-ids-take-host-device")
 

@@ -21,11 +21,11 @@ _TURNS = 4
 
 
 class Change(NamedTuple):
-    """A file with its bytes as they are (None: it is not there) and as they will be."""
+    """A file with its bytes as they are and as they will be; None where it is not there."""
 
     path: str
     before: bytes | None
-    after: bytes
+    after: bytes | None
 
 
 class Item(NamedTuple):
@@ -102,7 +102,7 @@ def _mended(draft: Draft, finding: Finding) -> Item:
         if not finding.examined:
             raise ByHand(finding.message)
         if finding.rule not in MENDS:
-            raise ByHand("no change of a file mends this")
+            raise ByHand("there is no mend for it")
         return Item(finding, MENDS[finding.rule](draft, finding))
     except ByHand as why:
         draft.state = before

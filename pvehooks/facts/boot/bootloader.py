@@ -21,6 +21,9 @@ def read(host: Host) -> Loader | Unread:
         uuids = ()
     except OSError as error:
         return Unread(f"{BOOT_UUIDS}: {error.strerror}")
+    # The kernel makes this directory on every machine (its drivers/base/firmware.c).
+    if not host.is_dir("/sys/firmware"):
+        return Unread("/sys/firmware is not there")
     uefi = host.is_dir(firmware.EFI)
     kind, why = _kind(host, uefi, bool(uuids))
     return Loader(kind, bool(uuids), uefi, why, uuids, _missing(host, uuids))

@@ -27,11 +27,13 @@ _WALLS = (
     *("/usr/bin/prlimit", "--cpu=1", "--as=67108864", "--fsize=0", "--nofile=32", "--nproc=64", "--core=0", "--"),
 )
 # Says on descriptor 3 after each file how far it came: a mistake in the syntax ends the shell.
-_SCRIPT = 'exec 3>&1 >/dev/null 2>&1; printf "ready\\n" >&3; for text; do eval "$text"; printf "read\\n" >&3; done;' + "".join(
+_SCRIPT = 'exec 3>&1 >/dev/null 2>&1; printf "ready\\n" >&3; for text; do eval "$text"; printf "read %s\\n" $? >&3; done;' + "".join(
     f' printf "%s\\0" "${{{name}-}}" >&3;' for name in WANTED
 )
 # grub-mkconfig is a script for sh and ends at the first command that fails.
 _APPENDING = re.compile(r"^\s*(GRUB_\w+)\+=", re.MULTILINE)
+# [ CONDITION ] && COMMAND, where it does not matter who asks (-r, -w, -x).
+_CONDITION = re.compile(r"(?!.*\s-[rwx]\s)\s*(?:\[|test)\s[^|;]*&&[^|;]*")
 _QUOTED = r"""'[^']*'|"(?:[^"\\`$]|\\.|\$\w+|\$\{\w+\})*"|\\.|[^\s'"\\`$;&|<>()#*?\[{~]"""
 _PLAIN = re.compile(rf"\s*(?:export\s+)?([A-Za-z_]\w*)=((?:{_QUOTED})*)\s*(?:\s#.*)?", re.ASCII)
 _COMPUTED = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(?:`[^`]*`|\$\([^()]*\)|\"\$\([^()]*\)\"|\"`[^`]*`\")\s*", re.ASCII)
@@ -55,11 +57,14 @@ def read(host: Host) -> dict[str, str] | Unread | None:
         appended = _APPENDING.search(text)
         if "\0" in text:
             raise Broken(f"{path} holds NUL bytes")
+        if "\r\n" in text:
+            line = _line(text, text.index("\r\n"))
+            raise Broken(f"{path}, line {line}: it ends as lines of Windows do, and sh takes the carriage return for a part of it")
         if appended:
             raise Broken(
                 f"{path}, line {_line(text, appended.start(1))}: sh has no '{appended[1]}+=': write {appended[1]}=\"${appended[1]} ...\""
             )
-    if host.is_node:
+    if host.can_run:
         told = by_shell(host, files)
         if told is not None:
             return told
@@ -98,7 +103,10 @@ def by_shell(host: Host, files: list[tuple[str, str]]) -> dict[str, str] | Unrea
     first, *lines = done.stdout.split("\n", len(files) + 1) if done.stdout else [""]
     if first != "ready":
         return None
-    finished = sum(line == "read" for line in lines[: len(files)])
+    told = [line.split(" ")[1] for line in lines[: len(files)] if re.fullmatch("read [0-9]+", line)]
+    finished = len(told)
+    for (path, text), status in zip(files, told, strict=False):
+        _require_good_end(path, text, status)
     if finished < len(files):
         path, text = files[finished]
         complaint = _complaint(host, text)
@@ -111,6 +119,14 @@ def by_shell(host: Host, files: list[tuple[str, str]]) -> dict[str, str] | Unrea
         if len(values) == len(WANTED) + 1
         else Unread(f"{GRUB_DEFAULTS}: sh did not come to its end")
     )
+
+
+def _require_good_end(path: str, text: str, status: str) -> None:
+    """Raises Broken where a condition that is not met is the last command: for a file that is sourced it is an error then (set -e)."""
+    lines = [line for line in text.rstrip().split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    if status == "1" and lines and _CONDITION.fullmatch(lines[-1]):
+        line = len(text.rstrip().split("\n"))
+        raise Broken(f"{path}, line {line}: its condition is not met, and so its last command fails: write if ...; then ...; fi")
 
 
 def _complaint(host: Host, text: str) -> str:
@@ -135,7 +151,7 @@ def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
         trouble, number = _assign(text, values, unknown)
         if trouble:
             if number and _open_quote("\n".join(text.split("\n")[number - 1 :])):
-                raise Broken(f"{path}: a quote is not closed")
+                raise Broken(f"{path}, line {number}: a quote is not closed there, or further down")
             return Unread(f"{path}, {trouble}")
     return {name: values.get(name, "") for name in WANTED}
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pvehooks.rules import sharedmemory
 from pvehooks.rules.host import bootloader, cmdline, devices, firmware, guests, modules
 from pvehooks.rules.host.commandline import loader_of, plans, shown, wanted
 from pvehooks.values import NamedTuple, Node, Unread
 
-BOOKS = (firmware.BOOK, bootloader.BOOK, cmdline.BOOK, modules.BOOK, devices.BOOK, guests.BOOK)
+BOOKS = (firmware.BOOK, bootloader.BOOK, cmdline.BOOK, modules.BOOK, devices.BOOK, guests.BOOK, sharedmemory.NODE_BOOK)
 
 
 class Check(NamedTuple):
@@ -134,6 +135,10 @@ def _ksm(node: Node) -> str:
     return "" if isinstance(node.ksm, Unread) else "KSM does not merge memory of different pools" if node.ksm.runs else "KSM is off"
 
 
+def _shared_memory(node: Node) -> str:
+    return "each file of it is a guest's" if not isinstance(node.memory_files, Unread) and node.memory_files else ""
+
+
 CHECKS = (
     Check("CPU", ("kvm-unavailable",), _cpu),
     Check("IOMMU", ("iommu-inactive",), _iommu),
@@ -162,4 +167,5 @@ CHECKS = (
     Check("guests' networks", ("network-queues-single",), _queues),
     Check("resources", ("device-on-other-numa-node", "hugepages-idle", "isolated-cpus-idle", "memory-overcommitted"), _memory),
     Check("KSM", ("ksm-between-owners",), _ksm),
+    Check("shared memory", ("ivshmem-left-over",), _shared_memory),
 )

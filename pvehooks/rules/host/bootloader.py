@@ -33,7 +33,7 @@ def boot_loader_unknown(node: Node) -> Iterator[Finding]:
 @BOOK.rule(
     "esp-missing",
     Severity.WARNING,
-    "Take what is gone off the list: proxmox-boot-tool clean; set the new disk's ESP up: proxmox-boot-tool init PARTITION",
+    "Set the new disk's ESP up: proxmox-boot-tool init PARTITION, then take what is gone off the list: proxmox-boot-tool clean",
     needs=("loader",),
 )
 def esp_missing(node: Node) -> Iterator[Finding]:
@@ -45,18 +45,26 @@ def esp_missing(node: Node) -> Iterator[Finding]:
         return
     for uuid in node.loader.missing:
         left = len(node.loader.esps) - len(node.loader.missing)
-        yield Finding(uuid, f"the ESP {uuid} of /etc/kernel/proxmox-boot-uuids is not there; the node can boot from {left} other")
+        mode = " grub" if node.loader.kind == "grub" and node.loader.uefi else ""
+        yield Finding(
+            uuid,
+            f"the ESP {uuid} of /etc/kernel/proxmox-boot-uuids is not there; the node can boot from {left} other",
+            "If its disk was replaced, find the new one's ESP: lsblk -o NAME,SIZE,PARTTYPENAME,UUID, and set it up, /dev/sdX2 being it:"
+            f" proxmox-boot-tool format /dev/sdX2 && proxmox-boot-tool init /dev/sdX2{mode}. Then take what is gone off the list:"
+            " proxmox-boot-tool clean",
+        )
 
 
 @BOOK.rule(
     "kernel-pin-missing",
     Severity.WARNING,
     "Take the pin away: proxmox-boot-tool kernel unpin",
-    needs=("kernels",),
+    needs=("kernels", "loader"),
 )
 def kernel_pin_missing(node: Node) -> Iterator[Finding]:
     """The kernel that is pinned is not installed, so the boot loader takes whichever it finds first.
 
+    `pvehooks host fix` takes such a pin away.
     Source: the administrator's manual, "Override the Kernel-Version for next Boot".
     """
     if isinstance(node.kernels, Unread) or not node.kernels.installed:
@@ -64,7 +72,7 @@ def kernel_pin_missing(node: Node) -> Iterator[Finding]:
     for pinned, option in ((node.kernels.pinned, ""), (node.kernels.next_boot, " --next-boot")):
         if pinned and pinned not in node.kernels.installed:
             message = f"the kernel {pinned} is pinned, and /boot has no vmlinuz-{pinned}"
-            yield Finding(pinned, message, f"Take the pin away: proxmox-boot-tool kernel unpin{option}")
+            yield Finding(pinned, message, f"Take the pin away: proxmox-boot-tool kernel unpin{option}{_refresh(node)}")
 
 
 @BOOK.rule(
@@ -81,16 +89,20 @@ def kernel_pinned(node: Node) -> Iterator[Finding]:
     if isinstance(node.kernels, Unread):
         return
     newest = next(iter(node.kernels.installed), "")
-    loader = loader_of(node)
-    refresh = " && proxmox-boot-tool refresh" if loader is not None and loader.managed else ""
+    refresh = _refresh(node)
     pinned, once = node.kernels.pinned, node.kernels.next_boot
     if pinned and pinned in node.kernels.installed and pinned != newest:
         message = f"{pinned} is pinned, and the newer {newest} is never booted"
         yield Finding("kernel", message, f"If the reason for it is gone: proxmox-boot-tool kernel unpin{refresh}")
     if once and once in node.kernels.installed and once != newest:
-        yield Finding(
-            "next boot", f"the next boot, and only that, takes {once}", "If that is not meant: proxmox-boot-tool kernel unpin --next-boot"
-        )
+        remedy = f"If that is not meant: proxmox-boot-tool kernel unpin --next-boot{refresh}"
+        yield Finding("next boot", f"the next boot, and only that, takes {once}", remedy)
+
+
+def _refresh(node: Node) -> str:
+    """What is to be typed behind an unpin: where proxmox-boot-tool keeps no ESPs it runs update-grub by itself."""
+    loader = loader_of(node)
+    return " && proxmox-boot-tool refresh" if loader is not None and loader.managed else ""
 
 
 @BOOK.rule("kernel-outdated", Severity.INFO, "Restart the node when it suits", needs=("kernels",))

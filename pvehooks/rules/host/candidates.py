@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pvehooks.rules.passthrough import bus, on_host_driver, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
@@ -66,27 +66,30 @@ def candidates(node: Node) -> Iterator[Candidate]:
         )
 
 
-def described(candidate: Candidate, node: Node) -> tuple[str, str]:
-    """A verdict in a word or two, and the device in a sentence: for who chooses what to pass through."""
+def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tuple[str, str]:
+    """A verdict in a word or two, and the device in a sentence: for who chooses what to pass through.
+
+    `also` is what else is known of the device: what claims it at boot, how many virtual functions it can have.
+    """
     device = candidate.device
     parts = [f"group {device.group}" if device.group else "no IOMMU group"]
-    others = [other for other in candidate.company if other.slot != device.slot]
+    company = _company(candidate, node)
+    others = [other for other, used in company if used or other.slot != device.slot]
+    taken = [use for _, used in company for use in used]
     if others:
-        parts.append(f"with {others[0].address}" + (f" and {len(others) - 1} more" if len(others) > 1 else ""))
+        parts.append(_with(others, taken))
     parts.append("vfio has it" if device.vfio else f"driver {device.driver}" if device.driver else "no driver")
     claimed = _claimed(device, node)
     if claimed:
         parts.append(claimed)
     if not isinstance(device.reset_methods, Unread):
         parts.append(f"reset: {', '.join(device.reset_methods)}" if device.reset_methods else "cannot be reset")
-    if device.virtfns:
-        parts.append(f"{len(device.virtfns)} VFs")
     if device.framebuffer:
         parts.append(f"{device.framebuffer} is in its memory")
-    parts += [use.sentence for use in (*candidate.uses, *candidate.remarks)]
-    if any(not use.vmid for use in candidate.uses):
+    parts += [*also, *(use.sentence for use in (*candidate.uses, *candidate.remarks))]
+    if any(not use.vmid for use in (*candidate.uses, *taken)):
         return "not for passthrough", "; ".join(parts)
-    if candidate.uses:
+    if candidate.uses or taken:
         return "in use", "; ".join(parts)
     if candidate.unread:
         return "not examined", "; ".join((*parts, *(f"not known: {why}" for why in candidate.unread)))
@@ -94,6 +97,18 @@ def described(candidate: Candidate, node: Node) -> tuple[str, str]:
         return "no IOMMU", "; ".join(parts[1:])
     risky = any(on_host_driver(other) and working(other) for other in others)
     return "shared group" if risky else "free", "; ".join(parts)
+
+
+def _company(candidate: Candidate, node: Node) -> list[tuple[PciDevice, tuple[Use, ...]]]:
+    """The others of the device's group, those first that are in use, with the uses that weigh."""
+    found = [(other, tuple(use for use in uses(other, node).found if not use.remark)) for other in candidate.company]
+    return sorted(found, key=lambda each: not each[1])
+
+
+def _with(others: list[PciDevice], taken: list[Use]) -> str:
+    """The company in words; the first of it is what has the first of the uses, if there are any."""
+    which = f", which {taken[0].sentence}" if taken else ""
+    return f"with {others[0].address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")
 
 
 def _claimed(device: PciDevice, node: Node) -> str:

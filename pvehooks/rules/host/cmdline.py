@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pvehooks.rules.host.commandline import (
@@ -22,7 +23,7 @@ from pvehooks.rules.host.commandline import (
 )
 from pvehooks.rules.rule import NodeRuleBook, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
-from pvehooks.values.boot import Planned
+from pvehooks.values.boot import GRUB_DEFAULTS, Planned
 
 BOOK = NodeRuleBook()
 
@@ -63,12 +64,22 @@ def boot_file_broken(node: Node) -> Iterator[Finding]:
     own, other = plans(node.command_lines, loader)
     if own is not None and own.broken:
         effect = "update-grub fails, and new kernels are not in the menu" if isinstance(own.words, Unread) else "the node may not boot"
-        yield Finding(own.place, f"{_in(own)}: {effect}", apply(loader, f"Mend {own.place}").replace("&& reboot", "").rstrip())
+        yield Finding(own.place, f"{_in(own)}: {effect}", f"{_how(own)}, then: {loader.refresh}")
     elif own is not None and isinstance(own.words, Unread):
         yield not_examined(own.place, own.words.why)
     if other is not None and other.broken:
         message = f"{_in(other)}; {loader.name} does not read it"
-        yield Finding(other.place, message, f"Mend {other.place}, or put it back as it was", severity=Severity.INFO)
+        yield Finding(other.place, message, _how(other), severity=Severity.INFO)
+
+
+def _how(plan: Planned) -> str:
+    """How to mend what is broken, and where."""
+    file = re.split(r"[:, ]", plan.broken)[0] if plan.broken.startswith("/") else plan.place
+    if "Windows" in plan.broken:
+        return f"Type: sed -i 's/\\r$//' {file}"
+    if plan.place == GRUB_DEFAULTS and plan.broken.startswith("/"):
+        return f"Mend it, and see that sh can read it: nano {file} && sh -n {file}"
+    return f"Close the quote, or take it out: nano {file}"
 
 
 def _in(plan: Planned) -> str:
@@ -83,22 +94,28 @@ def _in(plan: Planned) -> str:
     needs=("command_lines", "loader"),
 )
 def root_argument_missing(node: Node) -> Iterator[Finding]:
-    """/etc/kernel/cmdline does not say root=, and systemd-boot adds nothing: the next boot ends in the initramfs.
+    """/etc/kernel/cmdline does not say root= on its first line, and systemd-boot adds nothing.
 
-    GRUB writes root= by itself. After an edit, the old line is lost as soon as the ESPs are refreshed.
-    Source: the administrator's manual, "Editing the Kernel Commandline".
+    proxmox-boot-tool refuses to refresh the ESPs then, also where GRUB boots, which writes root= by itself: they keep the old arguments
+    and get no new kernels. Without proxmox-boot-tool the next boot ends in the initramfs.
+    Source: proxmox-kernel-helper, zz-proxmox-boot (update_esps); the administrator's manual, "Editing the Kernel Commandline".
     """
-    plan = _plan(node)
     loader = loader_of(node)
-    if plan is None or loader is None or loader.kind == "grub" or isinstance(plan.words, Unread) or isinstance(node.command_lines, Unread):
+    if loader is None or isinstance(node.command_lines, Unread) or (loader.kind == "grub" and not loader.managed):
         return
-    if not any(name_of(word) == "root" for word in plan.words):
+    plan = node.command_lines.kernel
+    if plan is not None and not isinstance(plan.words, Unread) and not any(name_of(word) == "root" for word in plan.words):
         running = node.command_lines.running
         known = [] if isinstance(running, Unread) else [word for word in running if name_of(word) in ("root", "boot", "rootflags")]
         words = shown(known) or "root=..."
+        effect = (
+            "proxmox-boot-tool refuses to refresh, and the node gets no new kernels and arguments"
+            if loader.managed
+            else "after the next refresh the node does not find its root file system"
+        )
         yield Finding(
             plan.place,
-            f"{plan.place} does not say root=: after the next refresh the node does not find its root file system",
+            f"{plan.place} does not say root=: {effect}",
             f"Put it back at the beginning of its one line: {words}, then: {loader.refresh}",
         )
 

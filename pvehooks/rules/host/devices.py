@@ -66,14 +66,15 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
 @BOOK.rule(
     "interface-missing",
     Severity.WARNING,
-    "Give the card its former name: a .link file in /etc/systemd/network, or pve-network-interface-pinning generate",
+    "Give the card its former name by its MAC in a file NAME.link in /etc/systemd/network, or write the new name into the configuration",
     needs=("interfaces",),
 )
 def interface_missing(node: Node) -> Iterator[Finding]:
     """The network's configuration names an interface that is not there: the bridge or bond works without it, or not at all.
 
     Names come from the slot, and change when a card is added or removed, or with a new kernel or systemd. A card that was passed through
-    to a guest has no name on the host.
+    to a guest has no name on the host. Which card is which tells its MAC: ip -br link. Where one name is missing and one card has no place,
+    `pvehooks host fix interface-missing` names that card so. That names do not change again: pve-network-interface-pinning generate.
     Source: the administrator's manual, "Naming Conventions", "Overriding network device names".
     """
     if isinstance(node.interfaces, Unread):
@@ -82,14 +83,18 @@ def interface_missing(node: Node) -> Iterator[Finding]:
     for absent in node.interfaces.absent:
         unnamed = node.interfaces.unnamed
         message = f"{absent.file} names {absent.name} as {absent.role} {absent.upper}, and there is no {absent.name}"
-        remedy = ""
+        link = f"/etc/systemd/network/10-{absent.name}.link"
+        remedy = (
+            f"See which card it is: ip -br link. Name it so by its MAC in {link} ([Match] MACAddress=MAC, [Link] Name={absent.name}),"
+            f" then: update-initramfs -u -k all && reboot; or write its new name into {absent.file}, then: ifreload -a"
+        )
         if len(unnamed) == 1:
             name, mac, address = unnamed[0]
             where = f" (PCI {address}, {mac})" if address else f" ({mac})"
             message += f"; {name}{where} has no place in it and may be the same card"
             remedy = (
-                f"Name it so by its MAC in /etc/systemd/network/10-{absent.name}.link ([Match] MACAddress={mac}, [Link] Name={absent.name})"
-                f" and restart, or write {name} into {absent.file}, then: ifreload -a"
+                f"If it is, name it so by its MAC in {link} ([Match] MACAddress={mac}, [Link] Name={absent.name}),"
+                f" then: update-initramfs -u -k all && reboot; or write {name} into {absent.file}, then: ifreload -a"
             )
         elif unnamed:
             message += f"; {', '.join(name for name, _, _ in unnamed[:4])} have no place in it"

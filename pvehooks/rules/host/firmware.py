@@ -185,4 +185,8 @@ def microcode_missing(node: Node) -> Iterator[Finding]:
         return
     package = node.firmware.microcode
     message = f"{package} is not installed: fixes of the CPU's faults come with the firmware only"
-    yield Finding("microcode", message, f"Enable non-free-firmware in apt's sources, then: apt install {package}")
+    remedy = (
+        f"Type: apt install {package}; where apt does not know it, add non-free-firmware behind main in Debian's lines of"
+        " /etc/apt/sources.list or /etc/apt/sources.list.d/debian.sources, then: apt update"
+    )
+    yield Finding("microcode", message, remedy)

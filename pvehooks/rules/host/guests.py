@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from pvehooks.rules.passthrough import functions, passes_through
@@ -11,10 +12,16 @@ from pvehooks.values import Finding, Guest, Node, Severity, Unread
 BOOK = NodeRuleBook()
 _GIB = 1 << 30
 _MIB = 1 << 20
+# What is left to the host itself, and the least that ZFS takes for a limit (OpenZFS, zfs_arc_max).
+_SPARE, _LEAST_ARC = 2 * _GIB, 64 * _MIB
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
 # From so many vCPUs on a queue for each is felt.
 _SEVERAL = 4
+_MOST_QUEUES = 8
+# What means the same to a shell.
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+")
+_VIRTIO = ("virtio=", "virtio,", "model=virtio")
 
 
 def _guests(node: Node) -> tuple[Guest, ...]:
@@ -43,15 +50,19 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
 
     Source: the administrator's manual, "Network Device" (Multiqueue).
     """
-    found = []
+    found, cards_alone = [], []
     for guest in _guests(node):
         cpus = _number(guest, "vcpus", _number(guest, "sockets", 1) * _number(guest, "cores", 1))
-        cards = (str(value) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal())
-        if cpus >= _SEVERAL and any(card.startswith(("virtio=", "virtio,", "model=virtio")) and "queues=" not in card for card in cards):
+        cards = [(option, str(value)) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal()]
+        alone = [(option, card) for option, card in cards if card.startswith(_VIRTIO) and "queues=" not in card]
+        if cpus >= _SEVERAL and alone:
             found.append(guest)
+            shown = ((option, card if _PLAIN.fullmatch(card) else "...") for option, card in alone)
+            cards_alone += [f"qm set {guest.vmid} --{option} {card},queues={min(cpus, _MOST_QUEUES)}" for option, card in shown]
     if found:
         message = f"virtio NICs of {_some(found)} have one queue for {_SEVERAL} or more vCPUs: high throughput needs more"
-        yield Finding("virtio NICs", message)
+        others = f", and the same for {len(cards_alone) - 1} more" if len(cards_alone) > 1 else ""
+        yield Finding("virtio NICs", message, f"If a guest needs it: {cards_alone[0]}{others}")
 
 
 @BOOK.rule(
@@ -118,7 +129,9 @@ def hugepages_idle(node: Node) -> Iterator[Finding]:
         return
     reserved = sum(size * count << 10 for size, count in node.layout.reserved.items())
     if reserved >= _MIB:
-        yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, and no guest asks for any")
+        largest = max(size for size, count in node.layout.reserved.items() if count)
+        remedy = f"Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages {largest >> 10}"
+        yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, and no guest asks for any", remedy)
 
 
 @BOOK.rule(
@@ -137,7 +150,8 @@ def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
     bound = {cpu for guest in node.guests for cpu in _cpus(str(guest.options.get("affinity", "")))}
     idle = node.layout.isolated - bound
     if idle:
-        yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, and no guest's affinity has them")
+        remedy = f"Bind a guest to them: qm set VMID --affinity {_list(idle)}, or take isolcpus= off the kernel command line"
+        yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, and no guest's affinity has them", remedy)
 
 
 @BOOK.rule(
@@ -162,7 +176,12 @@ def memory_overcommitted(node: Node) -> Iterator[Finding]:
             f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS may cache {_size(node.layout.arc_limit)}: together more than the"
             f" {_size(node.layout.memory)} of {node.name}"
         )
-        yield Finding("memory", message)
+        room = max(node.layout.memory - needed - _SPARE, _LEAST_ARC)
+        remedy = (
+            f"Give the guests less, or the ARC: write options zfs zfs_arc_max={room} into /etc/modprobe.d/zfs.conf, then:"
+            " update-initramfs -u -k all && reboot"
+        )
+        yield Finding("memory", message, remedy)
 
 
 def _size(count: int) -> str:

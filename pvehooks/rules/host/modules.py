@@ -117,11 +117,12 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
     "vfio-ids-take-twin",
     Severity.INFO,
     "Bind by address instead: pvehooks bind ADDRESS --persist",
-    needs=("bound_ids", "pci", "uses"),
+    needs=("bound_ids", "loader", "pci", "uses"),
 )
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     """An id that vfio-pci takes at boot stands for several devices: the host has none of them.
 
+    Which of them guests are to get, only you know: `pvehooks host fix` does not mend this.
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     if isinstance(node.bound_ids, Unread):
@@ -134,7 +135,9 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
                 message = (
                     f"{vendor:04x}:{product:04x} in {bound.place} stands for {len(twins)} devices, and vfio-pci takes them all: {names}"
                 )
-                yield Finding(f"{vendor:04x}:{product:04x}", message)
+                kind = f"{vendor:04x}:{product:04x}"
+                own = f"Bind by address what guests are to get: pvehooks bind {twins[0].address} --persist"
+                yield Finding(kind, message, f"{own}. {_take_out(kind, bound.place, node)}")
 
 
 @BOOK.rule(

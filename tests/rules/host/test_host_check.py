@@ -138,4 +138,50 @@ def test_a_journal_entry(tmp_path: Path) -> None:
     assert entry.fields["PVEHOOKS_RULE"] == "boot-file-broken"
     assert entry.priority == entries.ERR
     assert entry.message_id == entries.message_id("finding/boot-file-broken")
-    assert entry.message.startswith("node pve1: /etc/default/grub: a quote is not closed")
+    assert entry.message.startswith("node pve1: /etc/default/grub, line 2: a quote is not closed")
+
+
+def test_devices_and_what_goes_with_them(tmp_path: Path, golden: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Company that is in use, also on the same card; what claims a device at boot; what could have virtual functions."""
+    table = """\
+0000:01:00.0 class=030000 id=10de:2204 driver=nouveau group=14
+0000:02:00.0 class=010802 id=144d:a808 driver=nvme group=14 disk=nvme0n1/259:0/S1 part=nvme0n1p1/259:1
+0000:03:00.0 class=020000 id=8086:1572 driver=i40e group=15
+0000:04:00.0 class=030000 id=1002:7340 driver=amdgpu group=16
+0000:05:00.0 class=010802 id=144d:a809 driver=nvme group=17
+0000:06:00.0 class=020000 id=8086:1521 driver=igb group=18
+0000:06:00.1 class=020000 id=8086:1521 driver=igb group=18 net=eno1
+"""
+    files = {
+        "proc/self/mountinfo": "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n",
+        "run/udev/data/b259:0": "E:ID_PART_TABLE_TYPE=gpt\n",
+        "run/udev/data/b259:1": "E:ID_FS_TYPE=ext4\n",
+        "etc/network/interfaces": "auto vmbr0\niface vmbr0 inet static\n\tbridge-ports eno1\n",
+        "sys/devices/pci0000:00/0000:03:00.0/sriov_totalvfs": "64\n",
+        "etc/pvehooks/bind.d/0000:03:00.0": "id = 8086:1572\nvfs = 4\n",
+        "etc/pvehooks/bind.d/0000:04:00.0": "id = 1002:7340\ndriver = vfio-pci\n",
+        "etc/driverctl.d/pci-0000:05:00.0": "vfio-pci\n",
+        "etc/modprobe.d/vfio.conf": "options vfio-pci ids=144d:a809\n",
+    }
+    root = make_fake_tree(tmp_path, {**boot.with_translation({**boot.plant(""), **pci.plant(table)}), **files})
+    _, text = run(capsys, "host", "check", "--root", str(root))
+    golden("host/devices.txt", "".join(f"{line}\n" for line in text.splitlines() if line.startswith("0000:")))
+
+
+def test_a_tree_without_hardware(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where only /etc was kept, nothing is claimed of the hardware, good or bad, and nothing is offered to be mended."""
+    files = {
+        "etc/pve/nodes/pve1/qemu-server/100.conf": "name: web\nmemory: 512\n",
+        "etc/network/interfaces": "auto vmbr0\niface vmbr0 inet static\n\tbridge-ports eno1\n",
+        "etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet\n',
+        "etc/modprobe.d/x.conf": "blacklist nvme\noptions vfio-pci ids=10de:2204\n",
+        "etc/kernel/proxmox-boot-uuids": "5D3E-A1B2\n",
+    }
+    root = make_fake_tree(tmp_path, files)
+    status, text = run(capsys, "check", "--root", str(root))
+    assert status == 0 and "pve1 itself" not in text and "pve1:" not in text.replace("VM on pve1:", "")
+    status, text = run(capsys, "host", "check", "--root", str(root))
+    verdicts = [line.split()[0] for line in text.splitlines() if line]
+    assert status == 0 and "WARN" not in verdicts and "FAIL" not in verdicts
+    assert [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("PASS")] == ["guests' networks"]
+    assert "host fix" not in text and "/sys/bus/pci/devices: No such file" in text
