@@ -138,11 +138,31 @@ def test_the_others_are_where_they_belong(at_boot: AtBoot) -> None:
 
 # -- boot files -------------------------------------------------------------------------------------------------------
 
+MISTAKES = {"iommu-inactive", "vfio-not-loaded-at-boot", "advice-void", "initramfs-outdated"}
 
-def test_before_the_edits(at_boot: AtBoot) -> None:
+
+def host(outcome: Outcome, *words: str) -> dict[str, Any]:
+    """What `pvehooks host` said to these words."""
+    return next(each for each in outcome.all("host") if each["words"] == list(words))
+
+
+def files(outcome: Outcome, when: str) -> dict[str, Any]:
+    """What was in the files at some point."""
+    (found,) = [each for each in outcome.all("files") if each["when"] == when]
+    return found
+
+
+def asked(outcome: Outcome) -> list[tuple[str, str]]:
+    """What the journal has of what a person did, with its kind of event."""
+    (found,) = outcome.all("by-hand")
+    return [(entry["event"], entry["message"]) for entry in found["entries"]]
+
+
+def test_mistakes_are_found(at_boot: AtBoot) -> None:
     lines = check(at_boot(0), "before")
-    assert set(findings(lines)) == {"iommu-inactive", "initramfs-outdated"}, shown(lines)
-    initramfs, finding = findings(lines)["initramfs-outdated"], findings(lines)["iommu-inactive"]
+    found = findings(lines)
+    assert set(found) == MISTAKES, shown(lines)
+    initramfs, finding = found["initramfs-outdated"], found["iommu-inactive"]
     assert initramfs["subject"] == "/etc/modprobe.d/bed.conf" and "update-initramfs -u -k all" in initramfs["remedy"], shown(initramfs)
     assert finding["message"].endswith("the kernel command line says intel_iommu=off")
     assert finding["remedy"] == "Take intel_iommu=off out of GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot"
@@ -158,26 +178,88 @@ def test_iommu_that_is_not_there(plain_machine: Outcome) -> None:
 def test_edited_and_not_refreshed(at_boot: AtBoot) -> None:
     lines = check(at_boot(0), "edited")
     found = findings(lines)
-    # update-initramfs is under way.
-    assert {*found} - {"initramfs-outdated"} == {"iommu-inactive", "cmdline-wrong-file", "cmdline-not-refreshed"}, shown(lines)
+    assert set(found) == MISTAKES | {"cmdline-wrong-file", "cmdline-not-refreshed"}, shown(lines)
     wrong, stale = found["cmdline-wrong-file"], found["cmdline-not-refreshed"]
-    assert wrong["message"].startswith("intel_iommu=on in /etc/kernel/cmdline has no effect: GRUB boots this node"), shown(wrong)
-    assert stale["message"].endswith("/boot/grub/grub.cfg is without iommu=pt and still with intel_iommu=off"), shown(stale)
+    assert wrong["message"].startswith("intel_iommu=on iommu=pt in /etc/kernel/cmdline has no effect: GRUB boots this node"), shown(wrong)
+    assert stale["message"].endswith("/boot/grub/grub.cfg is without consoleblank=0"), shown(stale)
     assert stale["remedy"] == "Type: update-grub && reboot"
 
 
-def test_refreshed_and_not_rebooted(at_boot: AtBoot) -> None:
-    lines = check(at_boot(0), "refreshed")
+def test_one_finding_is_mended(at_boot: AtBoot) -> None:
+    """With a real update-grub; what a person had forgotten to refresh comes into force with it."""
+    fixed = host(at_boot(0), "fix", "iommu-inactive", "--apply")
+    assert fixed["status"] == 0, fixed["said"]
+    assert '+GRUB_CMDLINE_LINUX_DEFAULT="quiet consoleblank=0"\n' in fixed["said"] and "running: update-grub\n" in fixed["said"]
+    before, after = files(at_boot(0), "edited")["files"], files(at_boot(0), "first fix")["files"]
+    assert {path for path in {*before, *after} if before.get(path) != after.get(path)} == {"/etc/default/grub"}
+
+
+def test_plan_shows_what_is_done_then(at_boot: AtBoot) -> None:
+    """All that is left, with a real update-initramfs; the plan itself changes nothing."""
+    planned, fixed = host(at_boot(0), "fix", "--plan"), host(at_boot(0), "fix", "--apply")
+    assert planned["status"] == fixed["status"] == 0, planned["said"] + fixed["said"]
+    assert planned["said"].partition("then: ")[0] in fixed["said"]
+    assert "then: update-initramfs -u -k all\nthen: update-grub\n" in planned["said"]
+    assert fixed["said"].index("running: update-initramfs") < fixed["said"].index("running: update-grub")
+    assert files(at_boot(0), "plan")["files"] == files(at_boot(0), "first fix")["files"]
+    before, after = files(at_boot(0), "first fix")["files"], files(at_boot(0), "second fix")["files"]
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    assert changed == {"/etc/default/grub", "/etc/modules", "/etc/modules-load.d/pvehooks.conf"}, fixed["said"]
+    for arguments in files(at_boot(0), "second fix")["menu"]:
+        assert "intel_iommu=off" not in arguments
+    assert any("consoleblank=0 intel_iommu=on iommu=pt" in arguments for arguments in files(at_boot(0), "second fix")["menu"])
+
+
+def test_fixed_and_not_rebooted(at_boot: AtBoot) -> None:
+    lines = check(at_boot(0), "fixed")
     found = findings(lines)
     assert set(found) == {"iommu-inactive", "cmdline-not-in-force"}, shown(lines)
-    assert found["cmdline-not-in-force"]["message"].endswith("it is without iommu=pt and still with intel_iommu=off")
+    message = found["cmdline-not-in-force"]["message"]
+    assert message.endswith("it is without consoleblank=0 intel_iommu=on iommu=pt and still with intel_iommu=off")
     assert found["cmdline-not-in-force"]["remedy"] == "Restart the node: reboot"
 
 
 def test_rebooted(at_boot: AtBoot) -> None:
-    """By GRUB, with what update-grub and update-initramfs wrote; Debian's kernel has VT-d on by itself."""
+    """By GRUB, with what update-grub and update-initramfs wrote: nothing is found any more."""
     lines = check(at_boot(1), "rebooted")
     assert not findings(lines), shown(findings(lines))
     (iommu,), (command_line,) = lines["IOMMU"], lines["kernel command line"]
     assert iommu["verdict"] == "pass" and iommu["message"].startswith("on (Intel, "), shown(iommu)
-    assert "intel_iommu" not in command_line["message"] and command_line["message"].endswith("quiet iommu=pt"), shown(command_line)
+    assert command_line["message"].endswith("quiet consoleblank=0 intel_iommu=on iommu=pt"), shown(command_line)
+    (initramfs,) = at_boot(1).all("initramfs")
+    assert any(name.endswith("modprobe.d/bed.conf") for name in initramfs["has"]), "it would not be known before the root file system"
+
+
+def test_undone(at_boot: AtBoot) -> None:
+    """Every byte is as before the second fix, and so is the menu."""
+    undone = host(at_boot(1), "undo")
+    assert undone["status"] == 0 and "running: update-initramfs -u -k all\nrunning: update-grub\n" in undone["said"], undone["said"]
+    assert files(at_boot(1), "undone")["files"] == files(at_boot(0), "first fix")["files"]
+    menu = files(at_boot(1), "undone")["menu"]
+    assert menu and not any("iommu" in arguments for arguments in menu), shown(menu)
+
+
+def test_as_before_after_the_next_boot(at_boot: AtBoot) -> None:
+    """What the undone fix had mended is found again, and Debian's kernel has VT-d on by itself."""
+    lines = check(at_boot(2), "undone")
+    found = findings(lines)
+    # vfio-pci is loaded for the devices that are noted.
+    assert set(found) == {"cmdline-wrong-file", "advice-void", "iommu-translates-host"}, shown(lines)
+    (iommu,) = lines["IOMMU"]
+    assert iommu["verdict"] == "pass" and iommu["message"].startswith("on (Intel, "), shown(iommu)
+
+
+def test_all_undone(at_boot: AtBoot) -> None:
+    """The first fix as well: as the person had left it."""
+    undone = files(at_boot(2), "all undone")
+    assert undone["files"] == files(at_boot(0), "edited")["files"]
+    assert any("consoleblank=0 intel_iommu=off" in arguments for arguments in undone["menu"]), shown(undone["menu"])
+    first, second = [each for each in at_boot(2).all("host") if each["words"] == ["undo"]]
+    assert (first["status"], second["status"]) == (0, 0) and "there is no fix to undo" in second["said"], second["said"]
+
+
+def test_journal_has_what_a_person_did(at_boot: AtBoot) -> None:
+    events = [event for event, _ in asked(at_boot(0))]
+    assert events == ["binding-changed"] * 5 + ["host-fixed"] * 2
+    assert [event for event, _ in asked(at_boot(1))] == ["host-fix-undone"]
+    assert "/etc/default/grub" in asked(at_boot(1))[0][1] and "ran update-initramfs -u -k all and update-grub" in asked(at_boot(1))[0][1]

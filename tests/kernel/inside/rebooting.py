@@ -1,16 +1,15 @@
-"""What is done and looked at in each boot of the machine that keeps its disk: noting devices, editing boot files, refreshing them.
+"""What is done and looked at in each boot of the machine that keeps its disk: noting devices, mistakes in boot files, mending them, and back.
 
 It runs where Proxmox VE would start the guests: devices have to be where they belong by then.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import re
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,11 @@ from tests.kernel.inside.port import Out
 BOOTS = Path("/var/lib/bed-boots")
 GRUB = Path("/etc/default/grub")
 KERNEL = Path("/etc/kernel/cmdline")
+GRUB_CFG = Path("/boot/grub/grub.cfg")
 MODPROBE = Path("/etc/modprobe.d/bed.conf")
+MODULES = Path("/etc/modules")
+# Of a card that is not there.
+IDS = "options vfio-pci ids=10de:2204\n"
 PATIENCE = 60.0
 
 
@@ -30,7 +33,7 @@ def do_next(out: Out) -> None:
     number = int(BOOTS.read_text()) if BOOTS.exists() else 0
     BOOTS.write_text(f"{number + 1}\n")
     began = time.monotonic()
-    (_edit, _look_and_rescan, _look)[number](out)
+    (_mistake_and_mend, _look_and_rescan, _look)[number](out)
     out.say(what="end", seconds=round(time.monotonic() - began, 1))
     # As a shutdown leaves it, without its seconds.
     os.sync()
@@ -79,38 +82,76 @@ def states(ports: tuple[Port, ...]) -> dict[str, dict[str, str]]:
     return found
 
 
-def journal() -> list[dict[str, str]]:
-    """What was said of devices at boot, as the journal has it."""
-    _, text = run("journalctl", "--boot", "--output=json", "--identifier=pvehooksd", "--no-pager")
+def journal(identifier: str, *events: str) -> list[dict[str, str]]:
+    """What was said in this boot, as the journal has it."""
+    _, text = run("journalctl", "--boot", "--output=json", f"--identifier={identifier}", "--no-pager")
     entries = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return [
         {"event": entry["PVEHOOKS_EVENT"], "device": entry.get("PVEHOOKS_DEVICE", ""), "message": entry["MESSAGE"]}
         for entry in entries
-        if entry.get("PVEHOOKS_EVENT") in ("bound-at-boot", "not-bound-at-boot")
+        if entry.get("PVEHOOKS_EVENT") in events
     ]
 
 
-def _edit(out: Out) -> None:
-    """The first boot: the IOMMU is off. Devices are noted, and a person edits boot files, not all of them with success."""
+def at_boot() -> list[dict[str, str]]:
+    """What was said of devices at boot."""
+    return journal("pvehooksd", "bound-at-boot", "not-bound-at-boot")
+
+
+def by_hand() -> list[dict[str, str]]:
+    """What was said of what a person asked for."""
+    return journal("pvehooks", "binding-changed", "host-fixed", "host-not-fixed", "host-fix-undone")
+
+
+def files() -> dict[str, str]:
+    """What is in the files that a mend may touch, and who may read them: a digest of each."""
+    paths = [KERNEL, *(path for place in ("default", "modprobe.d", "modules-load.d") for path in Path("/etc", place).rglob("*")), MODULES]
+    found = {}
+    for path in paths:
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            mode = f"{status.st_mode:o} {status.st_uid} {status.st_gid} "
+            found[str(path)] = hashlib.sha256(mode.encode() + path.read_bytes()).hexdigest()
+    return found
+
+
+def _mistake_and_mend(out: Out) -> None:
+    """The first boot: the IOMMU is off. Devices are noted, a person makes what mistakes guides lead to, and has them mended."""
     uuid = run("findmnt", "--noheadings", "--output=UUID", "/")[1].strip()
     Path("/etc/fstab").write_text(f"UUID={uuid} / ext4 defaults 0 1\n")
     (disk,) = (f"/dev/{name}" for name in os.listdir("/sys/block") if name in os.path.basename(run("findmnt", "-no", "SOURCE", "/")[1]))
-    MODPROBE.write_text("blacklist pcspkr\n")
+    MODPROBE.write_text(IDS)
+    with MODULES.open("a") as modules:
+        modules.write("vfio_virqfd\n")
     out.say(what="host-check", when="before", **host_check())
-    # It takes most of the time, and half of the machine.
-    with ThreadPoolExecutor() as beside:
-        refreshing = beside.submit(run, "update-initramfs", "-u", "-k", "all")
-        must(out, "grub-install", disk)
-        must(out, "update-grub")
-        _note(out)
-        KERNEL.write_text(f"root=UUID={uuid} intel_iommu=on iommu=pt\n")
-        GRUB.write_text(re.sub(r"intel_iommu=off", "iommu=pt", GRUB.read_text()))
-        out.say(what="host-check", when="edited", **host_check())
-        KERNEL.unlink()
-        must(out, "update-grub")
-        if refreshing.result()[0] != 0:
-            raise RuntimeError(refreshing.result()[1])
-    out.say(what="host-check", when="refreshed", **host_check())
+    must(out, "grub-install", disk)
+    must(out, "update-grub")
+    _note(out)
+    KERNEL.write_text(f"root=UUID={uuid} intel_iommu=on iommu=pt\n")
+    GRUB.write_text(GRUB.read_text().replace("intel_iommu=off", "consoleblank=0 intel_iommu=off"))
+    out.say(what="host-check", when="edited", **host_check())
+    out.say(what="files", when="edited", files=files())
+    _host(out, "fix", "iommu-inactive", "--apply")
+    out.say(what="files", when="first fix", files=files())
+    _host(out, "fix", "--plan")
+    out.say(what="files", when="plan", files=files())
+    _host(out, "fix", "--apply")
+    out.say(what="files", when="second fix", files=files(), menu=menu())
+    out.say(what="host-check", when="fixed", **host_check())
+    out.say(what="by-hand", entries=by_hand())
+
+
+def _host(out: Out, *words: str) -> None:
+    """What `pvehooks host` says and how it ends."""
+    began = time.monotonic()
+    status, said = run("pvehooks", "host", *words)
+    out.say(what="host", words=list(words), status=status, said=said, seconds=round(time.monotonic() - began, 1))
+
+
+def menu() -> list[str]:
+    """The kernel's arguments in GRUB's menu."""
+    lines = (line.split() for line in GRUB_CFG.read_text().splitlines())
+    return [" ".join(words[1:]) for words in lines if words[:1] == ["linux"]]
 
 
 def _note(out: Out) -> None:
@@ -129,7 +170,7 @@ def _tell(out: Out, ports: tuple[Port, ...]) -> None:
     deadline = time.monotonic() + PATIENCE
     while _jobs() and time.monotonic() < deadline:
         time.sleep(0.5)
-    out.say(what="journal", lines=[entry["message"] for entry in journal()], entries=journal())
+    out.say(what="journal", lines=[entry["message"] for entry in at_boot()], entries=at_boot())
 
 
 def _jobs() -> list[str]:
@@ -139,7 +180,7 @@ def _jobs() -> list[str]:
 
 
 def _look_and_rescan(out: Out) -> None:
-    """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back."""
+    """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back, and so do the mistakes."""
     _tell(out, BOUGHT)
     out.say(what="host-check", when="rebooted", **host_check())
     where = places(BOUGHT)
@@ -151,9 +192,18 @@ def _look_and_rescan(out: Out) -> None:
     deadline = time.monotonic() + PATIENCE
     while (_jobs() or pci.driver(named) != "vfio-pci") and time.monotonic() < deadline:
         time.sleep(0.2)
-    out.say(what="rescan", gone=gone, states=states(BOUGHT), entries=journal())
+    out.say(what="rescan", gone=gone, states=states(BOUGHT), entries=at_boot())
+    copied = run("lsinitramfs", *map(str, Path("/boot").glob("initrd.img-*")))[1].split()
+    out.say(what="initramfs", has=[name for name in copied if name.endswith(("modprobe.d/bed.conf", "vfio-pci.ko.xz"))])
+    _host(out, "undo")
+    out.say(what="files", when="undone", files=files(), menu=menu())
+    out.say(what="by-hand", entries=by_hand())
 
 
 def _look(out: Out) -> None:
-    """The third boot: other devices are at the addresses."""
+    """The third boot: other devices are at the addresses, and the mistakes are back; of the first mend, too, it goes back."""
     _tell(out, REBUILT)
+    out.say(what="host-check", when="undone", **host_check())
+    _host(out, "undo")
+    out.say(what="files", when="all undone", files=files(), menu=menu())
+    _host(out, "undo")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel import cases
-from tests.kernel.inside import deed, pci, rebooting, running
+from tests.kernel.inside import capturing, deed, pci, rebooting, running
 from tests.kernel.inside.losses import Possessions
 from tests.kernel.inside.port import Out
 from tests.kernel.inside.rebooting import host_check
@@ -134,6 +134,7 @@ def main() -> None:
             out.say(what="host-check", **host_check())
         if machine == cases.IOMMU:
             running.start(cases.DISK_HOLDER, ["/dev/vmdata/vm-120-disk-0"], [])
+            out.say(what="capture", **capturing.captures())
         journal = Journal()
         for vmid, options in onboot():
             prepare(vmid, names[vmid])
