@@ -5,7 +5,6 @@ Both take the guest's lock, compare the digest under it, and leave the rest of t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest
+from pvehooks.values.digests import sha1
 
 # How long PVE itself waits for a guest's lock.
 LOCK_TIMEOUT = 10.0
@@ -67,14 +67,22 @@ class QmWriter(NamedTuple):
         return Answer(Outcome.DONE, "")
 
     def set(self, guest: Guest, option: str, value: str, along: Mapping[str, str] = NOTHING_ELSE) -> Answer:
-        """Sets the options; on a running guest most go to [PENDING]."""
-        words = [word for name, each in {option: value, **along}.items() for word in (f"--{name}", each)]
+        """Sets the options, '' takes one out; on a running guest most go to [PENDING]."""
+        wanted = {option: value, **along}
+        if not all(each.isascii() for each in wanted.values()):
+            # It decodes them by the locale, and writes what comes of that as it is (pve-common, JSONSchema.pm, get_options).
+            return Answer(Outcome.REFUSED, "qm would write the characters beyond ASCII in it as others")
+        words = [word for name, each in wanted.items() for word in ((f"--{name}", each) if each else self._out(guest, name))]
         return qm.change(self.host, guest.vmid, words, guest.digest)
 
     def unset(self, guest: Guest, option: str) -> Answer:
         """Deletes the option, or takes it back where it is only pending."""
+        return qm.change(self.host, guest.vmid, self._out(guest, option), guest.digest)
+
+    @staticmethod
+    def _out(guest: Guest, option: str) -> tuple[str, str]:
         live = guest.config is not None and option in guest.config.main
-        return qm.change(self.host, guest.vmid, ["--delete" if live else "--revert", option], guest.digest)
+        return "--delete" if live else "--revert", option
 
 
 class FileWriter(NamedTuple):
@@ -95,6 +103,8 @@ class FileWriter(NamedTuple):
                 later = guest.running and name not in AT_ONCE
                 if there and not later:
                     raw = guestconfig.remove_line(raw, name)
+                elif later and guest.config is not None and name in guest.config.pending:
+                    raw = guestconfig.remove_line(raw, name, "PENDING")
                 raw = guestconfig.insert_line(raw, name, each, "PENDING" if later else "")
             return raw
 
@@ -112,7 +122,7 @@ class FileWriter(NamedTuple):
         try:
             with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
                 raw = guests.read_raw(self.host, guest.node, guest.vmid)
-                if hashlib.sha1(raw, usedforsecurity=False).hexdigest() != guest.digest:
+                if sha1(raw).hex() != guest.digest:
                     return Answer(Outcome.CHANGED, "the config was changed meanwhile")
                 lock = guestconfig.parse(raw).main.get("lock")
                 if lock:

@@ -44,6 +44,22 @@ def test_which_guests_have_passed_through_devices(installed: Path, text: str, as
     assert call(installed, "100", "pre-start") == (0, "guard 100 pre-start\n" if asked else "", "")
 
 
+@pytest.mark.parametrize(
+    ("record", "asked"),
+    [
+        ('{"version": 1, "firmware": {"volid": "local:efi-firmware/app.fd"}}\n', True),
+        ('{"version": 1, "rng0": {"value": "source=/dev/urandom"}}\n', False),
+        ("", False),
+    ],
+)
+def test_a_guest_with_a_firmware_image(record: str, asked: bool, installed: Path) -> None:
+    config("memory: 512\n\n[PENDING]\nhostpci0: 0000:01:00.0\n")
+    note = Path("/etc/pve/pvehooks/guests/100.json")
+    note.parent.mkdir(parents=True)
+    note.write_text(record)
+    assert call(installed, "100", "pre-start") == (0, "guard 100 pre-start\n" if asked else "", "")
+
+
 @pytest.mark.parametrize("status", [0, 1, 2, 3])
 def test_the_guards_word_counts(installed: Path, status: int) -> None:
     config(PASSED)

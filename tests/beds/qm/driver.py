@@ -50,15 +50,18 @@ class Qm:
     """The executable `qm` in a directory of its own, `bin`, to be put in front of PATH.
 
     qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path
+    `newer_options` are names of options that a later Proxmox VE may have.
     """
 
-    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 10.0) -> None:
+    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 10.0, newer_options: tuple[str, ...] = ()) -> None:
         self.directory = Path(directory)
         self.bin = self.directory / "bin"
         self.bin.mkdir(parents=True)
         self.log = self.directory / "log.jsonl"
         self.control = self.directory / "misbehaviour.json"
-        (self.directory / "settings.json").write_text(json.dumps({"root": root, "lock_timeout": lock_timeout}))
+        (self.directory / "settings.json").write_text(
+            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options})
+        )
         self.executable = self.bin / "qm"
         command = f"exec /usr/bin/python3 -IS {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
         self.executable.write_text(f'#!/bin/sh\n{command} "$@"\n')

@@ -12,9 +12,10 @@ import time
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
+import formats
 from guests import Failed, Guests
 from misbehaviour import Misbehaviour
-from verbs import SetCall, invalid, parse_arguments, show_config, show_list, show_pending, show_status
+from verbs import SetCall, invalid, parse_arguments, show_config, show_help, show_list, show_pending, show_status
 
 REMEMBERED_VARIABLES = ("PATH", "LANG", "LANGUAGE", "HOME", "USER", "LOGNAME", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 
@@ -30,6 +31,7 @@ def _read_settings(bed: str) -> dict[str, Any]:
         "root": environment("PVEHOOKS_BED_ROOT", settings.get("root", "")),
         "log": environment("PVEHOOKS_BED_QM_LOG", f"{bed}/log.jsonl"),
         "control": environment("PVEHOOKS_BED_QM_CONTROL", f"{bed}/misbehaviour.json"),
+        "newer_options": settings.get("newer_options", []),
         "lock_timeout": float(environment("PVEHOOKS_BED_QM_LOCK_TIMEOUT", settings.get("lock_timeout", 10.0))),
     }
 
@@ -70,6 +72,10 @@ class Log:
 
 
 def _run(verb: str, words: list[str], settings: dict[str, Any], misbehaviour: Misbehaviour) -> None:
+    formats.STRINGS.update(settings["newer_options"])
+    if verb == "help":
+        show_help(words)
+        return
     if verb not in ("set", "config", "pending", "status", "list"):
         raise Failed(f"ERROR: unknown command 'qm {verb}'", 255)
     guests = Guests(settings["root"], settings["lock_timeout"])

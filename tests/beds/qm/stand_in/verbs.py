@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from config import Config, encode_description
-from formats import BOOLEANS, FAST_PLUG, Refused, boolean, check_value, is_option
+from formats import BOOLEANS, FAST_PLUG, STRINGS, Refused, boolean, check_value, is_option
 from guests import Failed, Guests
 
 SWITCHES = ("skiplock", "force", "current")
@@ -267,3 +267,12 @@ def show_list(guests: Guests) -> None:
         memory = config.main.get("memory", "512").removeprefix("current=").split(",")[0]
         name = config.main.get("name", f"VM {vmid}")
         print(f"{vmid:>10} {name:<20} {'running' if pid else 'stopped':<10} {memory:<10} {0:>12.2f} {pid:<10}")
+
+
+def show_help(words: list[str]) -> None:
+    """`qm help set --verbose 1`, with the lines that tell the options."""
+    verb = words[0] if words else ""
+    print(f"qm {verb} <vmid> [OPTIONS]\n\n  Set virtual machine options (synchronous API).\n")
+    print("  <vmid>     <integer> (100 - 999999999)\n\n             The (unique) ID of the VM.\n")
+    for key in sorted(STRINGS):
+        print(f"  {'--' + key:<10} <string>\n\n             What it is for.\n")

@@ -1,0 +1,80 @@
+"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it? For starts and for who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.rules.rule import RuleBook
+from pvehooks.values import Finding, Guest, Node, Severity
+
+BOOK = RuleBook(concerned=lambda guest: guest.firmware is not None)
+_OPTION = "args"
+_SHORT = 16
+
+
+@BOOK.rule(
+    "firmware-missing",
+    Severity.BLOCK,
+    "Import it here (pvehooks firmware import FILE --storage S), or start with the node's own firmware: pvehooks firmware unset {vmid}",
+)
+def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The firmware image that the guest was given is not on this node, so QEMU would not start.
+
+    That happens when the guest comes to a node where the image was never imported, or when the file was deleted, or its storage.
+    Source: QEMU's manual, -blockdev and -bios; the guest's record below /etc/pve/pvehooks.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned and image and image.in_args and image.missing:
+        storage, _, name = pinned.volid.replace(":efi-firmware/", ":").partition(":")
+        yield Finding(
+            _OPTION,
+            f"its firmware image {pinned.volid} is not on {node.name}: {image.trouble}",
+            f"Import it here: pvehooks firmware import FILE --storage {storage} --name {name}. The node's own firmware instead:"
+            f" pvehooks firmware unset {guest.vmid}",
+        )
+
+
+@BOOK.rule(
+    "firmware-changed",
+    Severity.BLOCK,
+    "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
+)
+def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
+
+    A guest trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
+    be a regular file that belongs to root and that nobody else can write. `[firmware] on_change` tells what becomes of the start.
+    Source: the guest's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned is None or image is None or image.missing or not image.in_args:
+        return
+    instead = f"The node's own firmware instead: pvehooks firmware unset {guest.vmid}"
+    if image.trouble:
+        cure = image.remedy or "See: dmesg"
+        yield Finding(_OPTION, f"its firmware image {pinned.volid} is not to be trusted: {image.trouble}", f"{cure}. {instead}")
+    elif image.sha256 != pinned.sha256:
+        now, given = image.sha256[:_SHORT], pinned.sha256[:_SHORT]
+        yield Finding(
+            _OPTION,
+            f"its firmware image {pinned.volid} was changed since it was set: its sha256 is {now}... and was {given}...",
+            f"If the new one is meant: pvehooks firmware set {guest.vmid} {pinned.volid}. {instead}",
+        )
+
+
+@BOOK.rule("firmware-args-edited", Severity.BLOCK, "Set the image anew, or let it go: pvehooks firmware unset {vmid}")
+def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.
+
+    Somebody edited or deleted the args, or the guest was rolled back or restored to a time before it had the image.
+    PVE's own firmware in place of a guest's may not find its boot entries, and a confidential guest would be measured differently.
+    Source: qemu-server, QemuServer.pm (args come last); the guest's record below /etc/pve/pvehooks.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned and image and pinned.state == "done" and not image.in_args:
+        yield Finding(
+            _OPTION,
+            f"its args do not hold its firmware image {pinned.volid} as they were written (edited, rolled back or restored?):"
+            " it would start with another firmware",
+            f"Set it anew: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+        )

@@ -1,0 +1,192 @@
+"""Whether a firmware image fits a guest: pure judgements, and the words for QEMU that make it start with the image.
+
+Source: qemu-server, OVMF.pm (print_ovmf_commandline), Machine.pm (get_vm_machine), CPUConfig.pm (get_cvm_type); QEMU's manual.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pvehooks.values import Guest, NamedTuple, Unread
+from pvehooks.values.images import FirmwareImage
+
+NODE_NAME = "pvehooks-firmware"
+PFLASH, BIOS = "pflash", "bios"
+# From this machine version on PVE gives QEMU its firmware by -blockdev, which a later -machine overrides.
+BLOCKDEV = (10, 0)
+_WITH_BIOS = ("snp", "tdx")
+_OLD_WINDOWS = ("wxp", "w2k", "w2k3", "w2k8", "wvista")
+# PVE keeps Windows guests without a version at this one, or at the one that they were made with where that is new enough.
+_WINDOWS_BASE, _WINDOWS_MADE = (5, 1), (9, 1)
+_ROM_STEP = 64 << 10
+
+
+class Unfit(NamedTuple):
+    """Why an image does not fit a guest, and what to type ('' where nothing helps); `no_start` where QEMU would refuse to start."""
+
+    why: str
+    remedy: str = ""
+    no_start: bool = False
+
+
+def confidential(guest: Guest) -> str:
+    """The kind of a confidential guest: 'std' (SEV), 'es', 'snp', 'tdx', or ''."""
+    sev = guest.properties("amd-sev")
+    if "amd-sev" in guest.options:
+        return str(sev.get("type", ""))
+    return str(guest.properties("intel-tdx").get("type", "tdx")) if "intel-tdx" in guest.options else ""
+
+
+def style(guest: Guest) -> str:
+    """How QEMU gets the firmware of such a guest."""
+    return BIOS if confidential(guest) in _WITH_BIOS else PFLASH
+
+
+def words(path: str, how: str) -> tuple[str, ...]:
+    """The arguments that make QEMU start with the image in place of PVE's own."""
+    if how == BIOS:
+        return ("-bios", path)
+    file = path.replace(",", ",,")
+    blockdev = f"driver=raw,node-name={NODE_NAME},read-only=on,file.driver=file,file.filename={file}"
+    return ("-blockdev", blockdev, "-machine", f"pflash0={NODE_NAME}")
+
+
+def unfit(guest: Guest, image: FirmwareImage, qemu: tuple[int, int] | Unread) -> Unfit | None:
+    """Why the guest cannot be given the image; `qemu` is the version of the node's QEMU."""
+    if not guest.uefi:
+        bios = str(guest.options.get("bios", "seabios"))
+        return Unfit(
+            f"it starts with bios: {bios}, and firmware images are for bios: ovmf",
+            f"If it is a UEFI guest: qm set {guest.vmid} --bios ovmf",
+        )
+    if image.kind not in ("code", "whole"):
+        return Unfit(f"the image is {image.why or 'without code: it holds variables only'}")
+    arch = str(guest.options.get("arch", "x86_64"))
+    if image.arch not in ("", arch):
+        return Unfit(f"the image is for {image.arch}, and the guest's machine is {arch}")
+    if style(guest) == BIOS:
+        return _unfit_for_bios(guest, image)
+    return _unfit_for_pflash(guest, image, qemu)
+
+
+def misfit(guest: Guest, given: str, qemu: tuple[int, int] | Unread) -> Unfit | None:
+    """Why a guest cannot start any more with an image that it was given in the style `given`: the guest was changed since."""
+    back = f"Take the image from it: pvehooks firmware unset {guest.vmid}"
+    if not guest.uefi:
+        return Unfit("it is not set to bios: ovmf now", f"{back}. Or make it a UEFI guest again: qm set {guest.vmid} --bios ovmf")
+    if style(guest) != given:
+        kind = {"": "an ordinary one", "std": "one with SEV", "es": "one with SEV-ES", "snp": "one with SEV-SNP", "tdx": "one with TDX"}
+        return Unfit(f"the guest is {kind.get(confidential(guest), 'another one')} now, which gets its firmware in another way", back)
+    if style(guest) == BIOS or isinstance(qemu, Unread):
+        return None
+    return _machine_too_old(guest, qemu)
+
+
+def _unfit_for_bios(guest: Guest, image: FirmwareImage) -> Unfit | None:
+    kind = {"snp": "SEV-SNP", "tdx": "TDX"}[confidential(guest)]
+    if image.kind != "whole" or image.size % _ROM_STEP:
+        return Unfit(
+            f"a guest with {kind} gets its firmware by -bios, and QEMU takes no code-only image there",
+            "Import the whole image of the same build",
+        )
+    if not (image.snp if confidential(guest) == "snp" else image.tdx):
+        return Unfit(f"the image has no metadata for {kind}: QEMU would not start with it", f"Import one that was built for {kind}")
+    return None
+
+
+def _unfit_for_pflash(guest: Guest, image: FirmwareImage, qemu: tuple[int, int] | Unread) -> Unfit | None:
+    if image.kind == "whole":
+        return Unfit(
+            "a whole image has its variables in itself, where nothing can be written, and would pass over the EFI disk",
+            "Import the code-only image of the same build",
+        )
+    if confidential(guest) == "es" and not image.sev_es:
+        return Unfit("the image has no SEV-ES reset block: QEMU would not start with it", "Import one that was built for SEV-ES")
+    return _machine_too_old(guest, qemu) or _wrong_family(guest, image)
+
+
+def _machine_too_old(guest: Guest, qemu: tuple[int, int] | Unread) -> Unfit | None:
+    if isinstance(qemu, tuple) and not isinstance(qemu, Unread) and qemu < BLOCKDEV:
+        there = ".".join(map(str, qemu))
+        words = f"the node's QEMU is {there}, and firmware images need 10.0 or later"
+        return Unfit(words, "Upgrade the node to Proxmox VE 9", no_start=True)
+    version = machine_version(guest, qemu)
+    if isinstance(version, Unread):
+        return Unfit(f"the version of its machine is unknown: {version.why}", f"Set one: {_with_machine(guest)}")
+    if version >= BLOCKDEV:
+        return None
+    there = ".".join(map(str, version))
+    windows = " (Windows: it keeps the version that it was made with)" if _windows(guest) and not _written_version(guest) else ""
+    new_devices = " (Windows may find new devices then)" if _windows(guest) else ""
+    words = f"its machine version is {there}{windows}: nothing overrides its firmware below 10.0"
+    return Unfit(words, f"Raise it{new_devices}: {_with_machine(guest)}", no_start=True)
+
+
+def _with_machine(guest: Guest) -> str:
+    """The command that gives it the first version that will do, and keeps the rest of the option."""
+    properties = dict(guest.properties("machine"))
+    present = str(properties.pop("type", ""))
+    base = "pc-q35" if "q35" in present else "virt" if "virt" in present or guest.options.get("arch") == "aarch64" else "pc-i440fx"
+    more = "".join(f",{name}={value}" for name, value in properties.items())
+    return f"qm set {guest.vmid} --machine {base}-{'.'.join(map(str, BLOCKDEV))}{more}"
+
+
+def machine_version(guest: Guest, qemu: tuple[int, int] | Unread) -> tuple[int, int] | Unread:
+    """The version of the machine that the guest's next start gets."""
+    written = _written_version(guest)
+    if written is not None:
+        return written
+    if not _windows(guest):
+        return qemu
+    made = re.match(r"(\d+)\.(\d+)", str(guest.properties("meta").get("creation-qemu", "")))
+    version = (int(made[1]), int(made[2])) if made else _WINDOWS_BASE
+    base = version if version >= _WINDOWS_MADE else _WINDOWS_BASE
+    return qemu if not isinstance(qemu, Unread) and base > qemu else base
+
+
+def _written_version(guest: Guest) -> tuple[int, int] | None:
+    found = re.search(r"-(\d+)\.(\d+)", str(guest.properties("machine").get("type", "")))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _windows(guest: Guest) -> bool:
+    ostype = str(guest.options.get("ostype", ""))
+    return ostype in _OLD_WINDOWS or re.fullmatch(r"win\d+", ostype) is not None
+
+
+def _wrong_family(guest: Guest, image: FirmwareImage) -> Unfit | None:
+    """Code and variables must be of one size; a SEV guest's variables are always of the large one, ARM has but one."""
+    if not image.family or image.arch == "aarch64":
+        return None
+    if "efidisk0" not in guest.options:
+        if image.family == "2m" and not confidential(guest):
+            return None
+        remedy = f"Give it one: qm set {guest.vmid} --efidisk0 STORAGE:1,efitype=4m"
+        return (
+            None
+            if confidential(guest)
+            else Unfit("it has no EFI disk, and PVE's stand-in is of the 2M family, the image of the 4M one", remedy)
+        )
+    family = "4m" if confidential(guest) else str(guest.properties("efidisk0").get("efitype", "2m"))
+    if family == image.family:
+        return None
+    return Unfit(
+        f"its EFI disk is of the {family.upper()} family and the image of the {image.family.upper()} one: its variables would not fit",
+        f"Import the {family.upper()} image of the same firmware",
+    )
+
+
+def own_firmware(args: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """What in a user's own words for QEMU gives it a firmware already ('' if nothing does), and the words without that."""
+    for at, word in enumerate(args):
+        option = word.removeprefix("-").removeprefix("-") if word.startswith("-") else ""
+        value = args[at + 1] if at + 1 < len(args) else ""
+        parts = value.split(",")
+        if (
+            option in ("bios", "pflash", "L")
+            or (option == "drive" and "if=pflash" in parts)
+            or (option in ("machine", "M") and any(part.startswith("pflash0=") for part in parts))
+            or (option and f"node-name={NODE_NAME}" in parts)
+        ):
+            return f"{word} {value}".strip(), (*args[:at], *args[at + 2 :])
+    return "", args
