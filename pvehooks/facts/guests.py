@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks import firstlook
     from pvehooks.facts.storages import Storages
+    from pvehooks.values.images import ImageFile, PinnedFirmware
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
@@ -228,6 +229,20 @@ class _Reader(NamedTuple):
     def attachment(self, guest: Guest) -> Attachment | None:
         record = self._record(guest)
         return record.attachment if record else None
+
+    def firmware(self, guest: Guest) -> PinnedFirmware | None:
+        record = self._record(guest)
+        return record.firmware if record else None
+
+    def image(self, guest: Guest) -> ImageFile | None:
+        pinned = guest.firmware
+        if pinned is None:
+            return None
+        from pvehooks.facts import images
+        from pvehooks.text import qemuargs
+
+        held = qemuargs.without(str(guest.options.get("args", "")), pinned.args) is not None
+        return images.look(self.host, pinned.volid)._replace(in_args=held)
 
     def _record(self, guest: Guest) -> records.Record | None:
         """The guest's record, read once; raises RecordsUnavailable."""

@@ -25,13 +25,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
+    from pvehooks.values.ha import Ha
+    from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.storages import Storage
+    from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapping
 
 
 def gather(host: Host, name: str) -> Node:
     """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster."""
     if node_facts.is_another(host, name):
-        return Node(name, _Elsewhere(host))
+        return Node(name, Elsewhere(host))
     return Node(name, _Reader(host, name))
 
 
@@ -81,10 +84,67 @@ class _Reader:
     def roms(self, node: Node) -> frozenset[str] | Unread:
         return roms.read(self.host)
 
+    def ovmf(self, node: Node) -> frozenset[str] | Unread:
+        from pvehooks.facts import ovmf
+
+        return ovmf.read(self.host)
+
     def storages(self, node: Node) -> Mapping[str, Storage] | Unread:
         from pvehooks.facts import storagelist
 
         return storagelist.read(self.host)
+
+    def ha(self, node: Node) -> Ha | Unread:
+        from pvehooks.facts import ha
+
+        return ha.read(self.host, node.name)
+
+    # -- what guests get beside PCI devices ---------------------------------------------------------------------------
+
+    def usb(self, node: Node) -> Mapping[str, UsbDevice] | Unread:
+        from pvehooks.facts import usbdevices
+
+        return usbdevices.read(self.host)
+
+    def usb_mappings(self, node: Node) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts import usbmappings
+
+        return usbmappings.read(self.host, node.name)
+
+    def usb_claims(self, node: Node) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
+        from pvehooks.facts import guestindex
+
+        return node.guests if isinstance(node.guests, Unread) else guestindex.usb_claims(node.guests, node.usb_mappings)
+
+    def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread:
+        from pvehooks.facts import directories
+
+        return directories.read(self.host, node.name)
+
+    def virtiofsd(self, node: Node) -> bool | Unread:
+        from pvehooks.facts import directories
+
+        return directories.virtiofsd(self.host)
+
+    def memory_files(self, node: Node) -> Mapping[str, int] | Unread:
+        from pvehooks.facts import sharedmemory
+
+        return sharedmemory.read(self.host)
+
+    def memory_shares(self, node: Node) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
+        from pvehooks.facts import guestindex
+
+        return node.guests if isinstance(node.guests, Unread) else guestindex.memory_shares(node.guests)
+
+    def gl_lacks(self, node: Node) -> tuple[str, ...] | Unread:
+        from pvehooks.facts import rendering
+
+        return rendering.lacking(self.host)
+
+    def qemu(self, node: Node) -> tuple[int, int] | Unread:
+        from pvehooks.facts import qemuversion
+
+        return qemuversion.read(self.host)
 
     # -- for rules on the node itself: what they need is imported when they ask ---------------------------------------
 
@@ -149,7 +209,7 @@ class _Reader:
         return tuple(guests.read(self.host, node.name, vmid, around) for vmid in vmids)
 
 
-class _Elsewhere:
+class Elsewhere:
     """Another node of the cluster: only what pmxcfs tells of it is known here."""
 
     def __init__(self, host: Host) -> None:
@@ -163,8 +223,24 @@ class _Elsewhere:
 
         return storagelist.read(self.host)
 
+    def ha(self, node: Node) -> Ha | Unread:
+        from pvehooks.facts import ha
+
+        return ha.read(self.host, node.name)
+
+    def usb_mappings(self, node: Node) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts import usbmappings
+
+        return usbmappings.read(self.host, node.name)
+
+    def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread:
+        from pvehooks.facts import directories
+
+        return directories.read_elsewhere(self.host, node.name)
+
     def _unread(self, node: Node) -> Unread:
         return Unread(f"it is a fact of {node.name}, ask there")
 
-    cpu_flags = hwrng = pci = iommu = uses = holders = onboot = mappings = bound_ids = memory = roms = _unread
+    cpu_flags = hwrng = qemu = pci = iommu = uses = holders = onboot = mappings = bound_ids = memory = roms = ovmf = _unread
+    usb = usb_claims = virtiofsd = memory_files = memory_shares = gl_lacks = _unread
     firmware = loader = command_lines = kernels = modules = dkms = links = interfaces = layout = ksm = guests = _unread

@@ -43,11 +43,17 @@ def _serial(host: Host, address: str) -> str:
         config = host.read(f"{_DEVICES}/{address}/config", _EXTENDED.stop - 1)
     except OSError:
         return ""
-    at = next((offset for offset, kind in _capabilities(config) if kind == _SERIAL_NUMBER), 0)
-    if not at or at + 12 > len(config):
+    at = serial_at(config)
+    if not at:
         return ""
-    number = config[at + 4 : at + 12][::-1]
+    number = config[at : at + 8][::-1]
     return "" if number in (bytes(8), b"\xff" * 8) else number.hex("-")
+
+
+def serial_at(config: bytes) -> int:
+    """Where the eight bytes of the PCIe Device Serial Number begin in a configuration space, the lowest byte first; 0 without one."""
+    at = next((offset for offset, kind in _capabilities(config) if kind == _SERIAL_NUMBER), 0)
+    return at + 4 if at and at + 12 <= len(config) else 0
 
 
 def _capabilities(config: bytes) -> Iterator[tuple[int, int]]:

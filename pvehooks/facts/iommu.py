@@ -28,6 +28,8 @@ def read(host: Host) -> Iommu | Unread:
         return Unread(f"the IOMMU: {error.filename}: {error.strerror}")
     if groups is None and not host.is_dir("/sys/kernel"):
         return Unread("the IOMMU: /sys/kernel is not there")
+    if groups is None and units is None and not host.is_dir("/sys/bus/pci"):
+        return Unread("the IOMMU: nothing of the hardware is there")
     # PVE looks for the units (pve-common, SysFSTools.pm, check_iommu_support), then for the group.
     active = bool(groups) and units != []
     return Iommu(

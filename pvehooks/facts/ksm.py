@@ -16,7 +16,7 @@ def read(host: Host) -> Ksm | Unread:
         runs = host.read_text(f"{_KSM}/run") == "1"
         shared = host.read_text(f"{_KSM}/pages_sharing")
     except FileNotFoundError:
-        return Ksm(False, 0, {})
+        return Ksm(False, 0, {}) if host.is_dir("/sys/kernel/mm") else Unread("/sys/kernel/mm is not there")
     except OSError as error:
         return Unread(f"{error.filename}: {error.strerror}")
     try:

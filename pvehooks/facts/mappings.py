@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pvehooks.host import Host
+from pvehooks.text import propertystring
 from pvehooks.values import MappingEntry, PciMapping, Unread
 
 TYPE_CHECKING = False
@@ -44,9 +45,9 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
 
 def _mapping(section: Section, node: str) -> PciMapping:
     entries = tuple(_entry(each) for each in section.maps if each.get("node") == node)
-    return PciMapping(
-        section.name, entries, section.options.get("mdev") == "1", frozenset(each["node"] for each in section.maps if "node" in each)
-    )
+    nodes = frozenset(each["node"] for each in section.maps if "node" in each)
+    migratable = propertystring.boolean(section.options.get("live-migration-capable", "0")) == 1
+    return PciMapping(section.name, entries, section.options.get("mdev") == "1", nodes, migratable)
 
 
 def _entry(parts: Mapping[str, str]) -> MappingEntry:

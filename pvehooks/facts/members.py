@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from pvehooks.facts import pmxcfs
-from pvehooks.facts.node import NODES
+from pvehooks.facts.node import NODES, node_names
 from pvehooks.host import Host
 from pvehooks.values import Guest
 
@@ -32,18 +32,33 @@ def presence_path(node: str) -> str:
 
 def members(host: Host, node: str) -> Members:
     """The members and who lacks the package; a node alone lacks nothing, whatever it says. Raises pmxcfs.PmxcfsAway."""
-    names = _by_corosync(host) or pmxcfs.member_names(host)
-    nodes = tuple(sorted({*names, node}))
+    there = _by_corosync(host) or pmxcfs.member_names(host)
+    nodes = tuple(sorted({*there, node}))
     return Members(nodes, tuple(name for name in nodes if name != node and not has_package(host, name)))
+
+
+def names(host: Host, node: str) -> tuple[str, ...]:
+    """The members, this node among them; where nothing lists them, the nodes that have a directory."""
+    try:
+        there = _by_corosync(host) or pmxcfs.member_names(host)
+    except pmxcfs.PmxcfsAway:
+        there = []
+    return tuple(sorted({*(there or node_names(host)), node}))
 
 
 def has_package(host: Host, node: str) -> bool:
     """Whether the node says that it has the package."""
+    return version_of(host, node) != ""
+
+
+def version_of(host: Host, node: str) -> str:
+    """Which version of the package the node says that it has, '' for none."""
     try:
         content = json.loads(host.read(presence_path(node), limit=1 << 12))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and isinstance(content.get("version"), str)
+        return ""
+    version = content.get("version") if isinstance(content, dict) else None
+    return (version or "unknown") if isinstance(version, str) else ""
 
 
 def _by_corosync(host: Host) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pvehooks.facts.uses.interfaces import Interfaces as Files
@@ -10,6 +11,7 @@ from pvehooks.values.base import Unread
 from pvehooks.values.boot import Absent, Interfaces
 
 _CLASS = "/sys/class/net"
+_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _PHYSICAL = ("en", "eth", "wl", "ib", "nic")
 
 
@@ -68,4 +70,6 @@ def _unnamed(host: Host, there: list[str], named: set[str]) -> Iterator[tuple[st
             mac = host.read_text(f"{_CLASS}/{name}/address")
         except OSError:
             mac = ""
-        yield name, mac, host.real(f"{_CLASS}/{name}/device").rpartition("/")[2]
+        # A virtio NIC's device is not on the PCI bus itself.
+        above = host.real(f"{_CLASS}/{name}/device").split("/")
+        yield name, mac, next((part for part in reversed(above) if _ADDRESS.fullmatch(part)), "")

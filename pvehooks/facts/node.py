@@ -42,13 +42,13 @@ def node_name(host: Host, asked: str = "") -> str:
 
 
 def is_another(host: Host, name: str) -> bool:
-    """Whether this is a node, and the name another node's."""
-    return host.is_node and _local_link(host) not in ("", name)
+    """Whether the name is that of another node than the one that this is, or that the tree was taken from."""
+    return _local_link(host) not in ("", name)
 
 
 def require_own(host: Host, name: str) -> None:
     """Raises NodeError where a guest of another node would be changed, or cared for, from here."""
-    if is_another(host, name):
+    if host.is_node and is_another(host, name):
         raise NodeError(f"{name} is another node: its guests are changed there", hint=f"Run this on {name}.")
 
 

@@ -82,6 +82,15 @@ def member_names(host: Host) -> list[str]:
     return list(nodes) if isinstance(nodes, dict) else []
 
 
+def online(host: Host) -> dict[str, bool]:
+    """Whether pmxcfs sees them, by node; none for a node alone, nor in a tree without .members. Raises PmxcfsAway."""
+    if not host.is_node and not host.exists(f"{PVE}/.members"):
+        return {}
+    nodes = _json(host, ".members").get("nodelist")
+    listed = nodes.items() if isinstance(nodes, dict) else ()
+    return {name: bool(entry.get("online")) for name, entry in listed if isinstance(entry, dict)}
+
+
 def quorate(host: Host) -> bool:
     """Whether writes are possible: a single node always is; raises PmxcfsAway."""
     cluster = _json(host, ".members").get("cluster")

@@ -28,4 +28,5 @@ def _storage(section: Section) -> Storage:
     nodes = frozenset(name for name in re.split(r"[,;\s\0]+", options.get("nodes", "")) if name)
     shared = section.type in _SHARED or propertystring.boolean(options.get("shared", "0")) == 1
     path = base_of(section) if section.type in _WITH_PATH else ""
-    return Storage(section.name, section.type, nodes, propertystring.boolean(options.get("disable", "0")) == 1, shared, path, options)
+    disabled = propertystring.boolean(options.get("disable", "0")) == 1
+    return Storage(section.name, section.type, nodes, disabled, shared, path, options, section.line > 0)

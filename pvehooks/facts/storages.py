@@ -135,7 +135,7 @@ def local_snippets(host: Host, node: str = "") -> tuple[tuple[str, str], ...]:
     storages = Storages(host).read()
     if isinstance(storages, Unread):
         return ()
-    mounts = _mounts(host)
+    mounts = mounted(host)
     found = []
     for storage in sorted(storages.values(), key=lambda each: each.name != "local"):
         directory = snippets_of(storage) if storage.type == "dir" else None
@@ -165,13 +165,18 @@ def _is_there(host: Host, storage: Section, mounts: Mapping[str, str]) -> bool:
         under = host.real(base)
     except OSError:
         return False
-    while under not in mounts and under != "/":
-        under = under.rpartition("/")[0] or "/"
-    kind = mounts.get(under, "")
-    return kind not in _NETWORK_FILE_SYSTEMS and not kind.startswith("fuse")
+    return not is_remote(under, mounts)
 
 
-def _mounts(host: Host) -> Mapping[str, str]:
+def is_remote(path: str, mounts: Mapping[str, str]) -> bool:
+    """Whether the path lies on a network file system, or one that a program serves (FUSE): who asks there may wait for ever."""
+    while path not in mounts and path != "/":
+        path = path.rpartition("/")[0] or "/"
+    kind = mounts.get(path, "")
+    return kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse")
+
+
+def mounted(host: Host) -> Mapping[str, str]:
     """The kind of file system by mount point; of several on one, the last, which is the one that is seen."""
     try:
         lines = host.read("/proc/mounts").decode("utf-8", "surrogateescape").split("\n")

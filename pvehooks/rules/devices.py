@@ -81,7 +81,36 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             several = [choice for choice in entry.choices if sum(len(functions(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
-            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", f"Mend it: qm set {guest.vmid} --{entry.option} ...")
+            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _mend(entry, trouble, guest))
+
+
+def _mend(entry: HostPci, trouble: str, guest: Guest) -> str:
+    if trouble.startswith("pcie=1 needs"):
+        return (
+            f"Give the guest that machine: qm set {guest.vmid} --machine q35, or take pcie=1 out: qm set {guest.vmid} --{entry.option} ..."
+        )
+    return f"Mend it: qm set {guest.vmid} --{entry.option} ..."
+
+
+@BOOK.rule(
+    "hostpci-names-bridge",
+    Severity.BLOCK,
+    "Name the device behind it (pvehooks host groups), or take it from the guest: qm set {vmid} --delete OPTION",
+    needs=("pci", "holders"),
+)
+def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest names a PCI bridge, a switch or a root port: it is the wrong address, and the start would fail.
+
+    Proxmox VE leaves bridges to the host, and vfio-pci takes none, so QEMU does not get the device.
+    Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio); the kernel's drivers/vfio/pci/vfio_pci_core.c.
+    """
+    for taking in takings(guest, node):
+        bridge = next((device for device in taking.whole if device.bridge), None)
+        if bridge is not None:
+            option = taking.entry.option
+            message = f"{option}: {bridge.label} is a bridge, which no guest can be given: the start would fail"
+            remedy = f"Name the device behind it (pvehooks host groups), or take it from the guest: qm set {guest.vmid} --delete {option}"
+            yield Finding(bridge.address, message, remedy)
 
 
 @BOOK.rule(

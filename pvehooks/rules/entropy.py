@@ -68,9 +68,16 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     else:
         yield Finding(
             "rng0",
-            f"no network boot ({names}): the UEFI firmware needs a source of entropy for it, and there is neither rng0 nor RDRAND",
+            f"{_no_network_boot(guest, names)}, and there is neither rng0 nor RDRAND",
             cure=Cure.RNG0,
         )
+
+
+def _no_network_boot(guest: Guest, names: str) -> str:
+    """What is known of PVE's firmware is not known of an image of the guest's own."""
+    if guest.firmware is not None:
+        return f"maybe no network boot ({names}): its firmware image {guest.firmware.volid} may need a source of entropy for it, as OVMF does since 2024"
+    return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it"
 
 
 @BOOK.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
@@ -80,7 +87,7 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     Users report that nothing boots from a passed-through NVMe until a VirtIO RNG is added. That is reported, not measured:
     booting from an emulated NVMe worked with and without one. The device does no harm and the manual recommends it.
     Looked at are passed-through NVMe controllers (PCI class 0108) that are in the boot order, or that are there while
-    the guest has no other disk to boot from.
+    the guest has no other disk or device to boot from.
     Source: the administrator's manual, "VirtIO RNG"; reports in Proxmox's forum.
     """
     if not lacks_rng(guest):
@@ -89,7 +96,7 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     for entry in guest.hostpci:
         if entry.mdev:
             continue
-        if other_disks and entry.option not in guest.boot.devices:
+        if entry.option not in guest.boot.devices and (other_disks or _boots_from_another(guest)):
             continue
         nvme = passed_through(entry, node, lambda device: device.class_code >> 8 == NVME_CLASS)
         if isinstance(nvme, Unread):
@@ -100,6 +107,11 @@ def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
                 f"boots from the passed-through NVMe {nvme} ({entry.option}) without rng0: users report that UEFI does not find it then",
                 cure=Cure.RNG0,
             )
+
+
+def _boots_from_another(guest: Guest) -> bool:
+    """Whether a passed-through device is in the boot order."""
+    return any(name.startswith("hostpci") for name in guest.boot.devices)
 
 
 def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], bool]) -> str | Unread:
@@ -119,19 +131,34 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
     return Unread(f"{missing} is not on the PCI bus of {node.name}") if missing else ""
 
 
-@BOOK.rule("rng-missing", Severity.INFO, "Give it one if it needs entropy early: pvehooks inject {vmid}", needs=("pci",))
+@BOOK.rule(
+    "rng-missing",
+    Severity.INFO,
+    "Give it one if it needs entropy early: pvehooks inject {vmid}",
+    needs=("cpu_flags", "cpu_models", "pci"),
+)
 def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest without an RNG device, which neither boots from the network nor from a passed-through NVMe.
 
-    It boots as it is. It would lose network boot if that were switched on later, and its system may be short of entropy
-    at boot. With `[rng] scope = all` such guests get an rng0 as well.
+    It boots as it is. Network boot would not work if that were switched on later, unless its CPU model gives it RDRAND, and its
+    system may be short of entropy at boot. With `[rng] scope = all` such guests get an rng0 as well.
     Source: the administrator's manual, "VirtIO RNG".
     """
     if not lacks_rng(guest) or boot_networks(guest):
         return
     if any(finding.cure is Cure.RNG0 for finding in rng_missing_nvme(guest, node)):
         return
-    yield Finding("rng0", "a UEFI guest without rng0: it boots, but network boot would not work", cure=Cure.RNG0_FOR_ALL)
+    yield Finding("rng0", f"a UEFI guest without rng0: it boots{_if_networked(guest, node)}", cure=Cure.RNG0_FOR_ALL)
+
+
+def _if_networked(guest: Guest, node: Node) -> str:
+    """What would become of network boot without rng0, as the end of a sentence; '' where that is not known."""
+    rdrand = has_rdrand(guest, node)
+    if isinstance(rdrand, Unread):
+        return ""
+    if rdrand:
+        return f", and network boot would work by the RDRAND of its CPU model '{guest.cpu[0]}'"
+    return ", but network boot may not work with its own firmware image" if guest.firmware else ", but network boot would not work"
 
 
 @BOOK.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")

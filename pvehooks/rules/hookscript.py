@@ -43,7 +43,7 @@ def why_not(guest: Guest, changing: bool = False) -> tuple[str, str]:
     return "", ""
 
 
-BOOK = RuleBook(concerned=lambda guest: OPTION in guest.options or guest.passes_through)
+BOOK = RuleBook(concerned=lambda guest: OPTION in guest.options or guest.needs_guard)
 
 
 @BOOK.rule("hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript")
@@ -70,15 +70,15 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @BOOK.rule("guard-not-attached", Severity.WARNING, "Attach it: pvehooks attach {vmid}")
 def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices and starts without the guard.
+    """The guest has passed-through PCI devices, or a firmware image that it was given, and starts without the guard.
 
     Nothing then looks at what a start takes away from the node: Proxmox VE unbinds every device of an IOMMU group, in use or
-    not. With `[guard] attach = auto` the daemon attaches the guard by itself, where nothing stands against it.
+    not. And nothing looks whether the image is the one that was set. With `[guard] attach = auto` the daemon attaches the guard by itself, where nothing stands against it.
     """
-    if not guest.passes_through or attached(guest) or guest.attachment is not None:
+    if not guest.needs_guard or attached(guest) or guest.attachment is not None:
         return
     why, remedy = why_not(guest)
-    words = "it has passed-through devices and starts without the guard"
+    words = f"it has {'passed-through devices' if guest.passes_through else 'a firmware image of its own'} and starts without the guard"
     if why:
         yield Finding(OPTION, f"{words}, which cannot be attached now: {why}", remedy, cure=Cure.GUARD_HELD)
     else:
@@ -91,5 +91,5 @@ def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
 
     What an administrator removes is not put back. A rollback looks the same: attach it again then.
     """
-    if guest.passes_through and not attached(guest) and guest.attachment is not None:
+    if guest.needs_guard and not attached(guest) and guest.attachment is not None:
         yield Finding(OPTION, "it starts without the guard: it was attached and taken out again", cure=Cure.GUARD_HELD)

@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.values.summaries import Target
+
 _LONGEST = 100
 Look = Callable[[Guest, Node], Iterator[Finding]]
 NodeLook = Callable[[Node], Iterator[Finding]]
+TargetLook = Callable[[Guest, "Target"], Iterator[Finding]]
 
 
 class Rule(NamedTuple):
@@ -62,6 +67,22 @@ class NodeRuleBook:
 
         def enter(look: NodeLook) -> NodeLook:
             self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look, of_node=True))
+            return look
+
+        return enter
+
+
+class TargetRuleBook:
+    """The rules on a guest that is to start on another node, in the order in which they are written down."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+
+    def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[TargetLook], TargetLook]:
+        """Enters the decorated function as a rule."""
+
+        def enter(look: TargetLook) -> TargetLook:
+            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look))
             return look
 
         return enter

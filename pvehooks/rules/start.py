@@ -1,11 +1,11 @@
-"""The rules that a start is judged by: those on passed-through devices. Kept apart because the hookscript loads no others."""
+"""The rules that a start is judged by: those on passed-through devices and firmware images. Kept apart because the hookscript loads no others."""
 
 from __future__ import annotations
 
-from pvehooks.rules import devices, groups, resources
+from pvehooks.rules import devices, firmware, groups, resources
 from pvehooks.values import Finding, Guest, Node
 
-BOOKS = (groups.BOOK, devices.BOOK, resources.BOOK)
+BOOKS = (groups.BOOK, devices.BOOK, resources.BOOK, firmware.BOOK)
 RULES = frozenset(rule.id for book in BOOKS for rule in book.rules)
 
 

@@ -14,9 +14,11 @@ _is_option_name = whole(r"[a-z][a-z_\-]*\d*")
 _is_snapshot_name = whole(r"(?i:[a-z][a-z0-9_\-]+)")
 _SNAPSTATE = r"snapstate:\s*(prepare|delete)\s*\Z"
 
-_FAST_CHECKS = {option: check for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")}
+# With each option its name again: thousands of configs share that one text.
+_FAST_CHECKS = {option: (option, check) for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")}
 _CHANGES = "value of '{}' changes when PVE writes and reads it again"
 _NO_CHECKS: Mapping[str, Check] = {}
+_NONE_FAST: Mapping[str, tuple[str, Check]] = {}
 
 
 def section_name(line: str) -> str | None:
@@ -81,19 +83,20 @@ class Reading:
         """Reads all lines."""
         section = self._section
         values, at = section.values, section.at
-        checks: Mapping[str, Check] = _NO_CHECKS if self._unusual else _FAST_CHECKS
+        checks: Mapping[str, tuple[str, Check]] = _NONE_FAST if self._unusual else _FAST_CHECKS
         for number, line in enumerate(self.lines, 1):
             option, _, text = line.partition(":")
-            check = checks.get(option)
+            known = checks.get(option)
             text = text.strip(WHITESPACE)
-            if check is None or not text:
+            if known is None or not text:
                 self._read_line(number, line)
                 if section is not self._section:
                     section = self._section
                     values, at = section.values, section.at
                     usual = section.kind in ("main", "pending", "snapshot") and not self._unusual
-                    checks = _FAST_CHECKS if usual else _NO_CHECKS
+                    checks = _FAST_CHECKS if usual else _NONE_FAST
                 continue
+            option, check = known
             try:
                 value = check(text)
             except ValueError as problem:

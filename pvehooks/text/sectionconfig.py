@@ -1,4 +1,4 @@
-"""PVE's section configs, as PVE::SectionConfig (pve-common) reads them: mappings, custom CPU models, storages.
+"""PVE's section configs, as PVE::SectionConfig (pve-common) reads them: mappings, custom CPU models, storages, high availability.
 
 A section is a header line and indented lines `key value`; it ends at an empty line, and only there. Nothing raises.
 """
@@ -85,6 +85,7 @@ _CPU_MODELS = _Kind(
     {key: declared for key, declared in PROPERTY_STRINGS["cpu"].items() if key != "cputype"},
 )
 _STORAGES = _Kind(_TYPED_HEADER, "", _is_storage, None)
+_HA = _Kind(_TYPED_HEADER, "", lambda _: True, None)
 _LOCAL = Section(
     "local",
     "dir",
@@ -128,6 +129,11 @@ def parse_storages(raw: bytes) -> SectionConfig:
     return SectionConfig(tuple(found.values()), tuple(sorted(problems)))
 
 
+def parse_ha(raw: bytes) -> SectionConfig:
+    """/etc/pve/ha/resources.cfg, rules.cfg or groups.cfg: `TYPE: NAME`; neither types nor options are checked (PVE/HA in pve-ha-manager)."""
+    return _parse(raw, _HA)
+
+
 class _Open:
     """A section while it is read; `kept` is False where PVE skips it."""
 
@@ -169,7 +175,7 @@ def _parse(raw: bytes, kind: _Kind) -> SectionConfig:
 
 
 def _type(written: str, kind: _Kind) -> str:
-    if kind is _STORAGES:
+    if kind.properties is None:
         return written.lower()
     return written or kind.type
 

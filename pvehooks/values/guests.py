@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from pvehooks.values.images import ImageFile, PinnedFirmware
+
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = str | int
 Options = Mapping[str, Value]
@@ -170,6 +172,8 @@ class GuestReader(Protocol):
     def accepted(self, guest: Guest) -> Accepted | None: ...
     def allowance(self, guest: Guest) -> Allowance | None: ...
     def attachment(self, guest: Guest) -> Attachment | None: ...
+    def firmware(self, guest: Guest) -> PinnedFirmware | None: ...
+    def image(self, guest: Guest) -> ImageFile | None: ...
     def hookscript(self, guest: Guest) -> Hookscript | None: ...
 
 
@@ -181,7 +185,8 @@ class Guest(Lazy):
     devices; `rng` the properties of rng0, pending before live; `cpu` the model ('' for PVE's
     default) and the flags '+x'/'-x', custom models not resolved; `uuid` that of smbios1; `ctime` that of meta, in epoch
     seconds; `acquaintance` and `recorded_rng` what we know of it; `accepted` its last accepted start, `allowance` a person's
-    word for the next one; `attachment` tells that we attached the guard; `hookscript` is the effective one, None without any.
+    word for the next one; `attachment` tells that we attached the guard; `firmware` is the image
+    that we gave it, `image` that image's file, None without one; `hookscript` is the effective one, None without any.
     """
 
     options: Options
@@ -196,6 +201,8 @@ class Guest(Lazy):
     accepted: Accepted | None
     allowance: Allowance | None
     attachment: Attachment | None
+    firmware: PinnedFirmware | None
+    image: ImageFile | None
     hookscript: Hookscript | None
 
     if TYPE_CHECKING:
@@ -210,6 +217,12 @@ class Guest(Lazy):
         self.problems = problems
         self.running = running
         self._reader = reader
+
+    def forget(self) -> None:
+        """Drops what was worked out of the config: whoever looks at thousands of guests keeps little of each."""
+        known = self.__dict__
+        for name in ("parsed", *type(self).__annotations__):
+            known.pop(name, None)
 
     @property
     def digest(self) -> str:
@@ -239,6 +252,11 @@ class Guest(Lazy):
     def passes_through(self) -> bool:
         """Whether it has passed-through PCI devices that a start would take; a template never starts with them."""
         return bool(self.hostpci) and not self.template
+
+    @property
+    def needs_guard(self) -> bool:
+        """Whether something is to be looked at before it starts: passed-through devices, or a firmware image that we gave it."""
+        return self.passes_through or (self.firmware is not None and not self.template)
 
     @property
     def uefi(self) -> bool:

@@ -10,7 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
+    from pvehooks.values.ha import Ha
+    from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.storages import Storage
+    from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapping
 
 
 class CpuModel(NamedTuple):
@@ -167,12 +170,16 @@ class MappingEntry(NamedTuple):
 
 
 class PciMapping(NamedTuple):
-    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has."""
+    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
+
+    `migratable` tells that it is marked live-migration-capable.
+    """
 
     name: str
     entries: tuple[MappingEntry, ...]
     mdev: bool
     nodes: frozenset[str]
+    migratable: bool = False
 
 
 class BoundIds(NamedTuple):
@@ -213,7 +220,18 @@ class NodeReader(Protocol):
     def bound_ids(self, node: Node) -> tuple[BoundIds, ...] | Unread: ...
     def memory(self, node: Node) -> Memory | Unread: ...
     def roms(self, node: Node) -> frozenset[str] | Unread: ...
+    def ovmf(self, node: Node) -> frozenset[str] | Unread: ...
     def storages(self, node: Node) -> Mapping[str, Storage] | Unread: ...
+    def qemu(self, node: Node) -> tuple[int, int] | Unread: ...
+    def ha(self, node: Node) -> Ha | Unread: ...
+    def usb(self, node: Node) -> Mapping[str, UsbDevice] | Unread: ...
+    def usb_mappings(self, node: Node) -> Mapping[str, UsbMapping] | Unread: ...
+    def usb_claims(self, node: Node) -> Mapping[str, tuple[UsbClaim, ...]] | Unread: ...
+    def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread: ...
+    def virtiofsd(self, node: Node) -> bool | Unread: ...
+    def memory_files(self, node: Node) -> Mapping[str, int] | Unread: ...
+    def memory_shares(self, node: Node) -> Mapping[str, tuple[MemoryShare, ...]] | Unread: ...
+    def gl_lacks(self, node: Node) -> tuple[str, ...] | Unread: ...
     def firmware(self, node: Node) -> Firmware | Unread: ...
     def loader(self, node: Node) -> Loader | Unread: ...
     def command_lines(self, node: Node) -> CommandLines | Unread: ...
@@ -230,9 +248,12 @@ class NodeReader(Protocol):
 class Node(Lazy):
     """What the rules may know of the node; what could not be read is Unread.
 
-    `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
-    `mappings` and `storages` are by name; `roms` are the files that `romfile` may name. What follows them is for rules on the node itself (values/boot.py):
+    `qemu` is the version of its QEMU (major, minor). `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
+    `mappings` and `storages` are by name; `roms` are the files that `romfile` may name, `ovmf` those of UEFI firmware; `ha` is high availability. What follows them is for rules on the node itself (values/boot.py):
     how it boots, and `links` the PCIe links by address, `guests` all VMs of the node.
+    `usb` are the USB devices by their names in sysfs, `usb_claims` who has or at boot will have them, by id or place as it is named;
+    `directories` (for virtiofs) and `usb_mappings` are by name; `virtiofsd` tells whether that is installed; `memory_files` are the sizes in
+    bytes of the files of ivshmem, `memory_shares` the guests that name them, both by name; `gl_lacks` is what virtio-gl misses on the node.
     """
 
     cpu_flags: frozenset[str] | Unread
@@ -247,7 +268,18 @@ class Node(Lazy):
     bound_ids: tuple[BoundIds, ...] | Unread
     memory: Memory | Unread
     roms: frozenset[str] | Unread
+    ovmf: frozenset[str] | Unread
     storages: Mapping[str, Storage] | Unread
+    qemu: tuple[int, int] | Unread
+    ha: Ha | Unread
+    usb: Mapping[str, UsbDevice] | Unread
+    usb_mappings: Mapping[str, UsbMapping] | Unread
+    usb_claims: Mapping[str, tuple[UsbClaim, ...]] | Unread
+    directories: Mapping[str, DirectoryMapping] | Unread
+    virtiofsd: bool | Unread
+    memory_files: Mapping[str, int] | Unread
+    memory_shares: Mapping[str, tuple[MemoryShare, ...]] | Unread
+    gl_lacks: tuple[str, ...] | Unread
     firmware: Firmware | Unread
     loader: Loader | Unread
     command_lines: CommandLines | Unread

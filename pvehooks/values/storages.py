@@ -8,7 +8,10 @@ from pvehooks.values.base import NamedTuple
 
 
 class Storage(NamedTuple):
-    """A storage: `nodes` are those it is meant for, empty for all; `path` its directory, '' where it has none; `options` as written."""
+    """A storage: `nodes` are those it is meant for, empty for all; `path` its directory, '' where it has none; `options` as written.
+
+    `listed` is False for the `local` that PVE adds where the file does not name it.
+    """
 
     name: str
     type: str
@@ -17,6 +20,7 @@ class Storage(NamedTuple):
     shared: bool
     path: str
     options: Mapping[str, str]
+    listed: bool = True
 
     def serves(self, node: str) -> bool:
         """Whether the node may use it."""

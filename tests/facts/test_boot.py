@@ -68,7 +68,7 @@ def entry(path: str) -> dict[str, Content]:
     ],
 )
 def test_boot_loader(files: dict[str, Content], kind: str, managed: bool, why: str, tmp_path: Path) -> None:
-    loader = bootloader.read(Host(str(make_fake_tree(tmp_path, {"proc/cmdline": "quiet\n", **files}))))
+    loader = bootloader.read(Host(str(make_fake_tree(tmp_path, {"proc/cmdline": "quiet\n", "sys/firmware": None, **files}))))
     assert isinstance(loader, Loader)
     assert (loader.kind, loader.managed) == (kind, managed)
     assert why in loader.why
@@ -95,7 +95,7 @@ submenu 'Advanced' {
 
 
 def lines_of(files: dict[str, Content], directory: Path) -> CommandLines:
-    host = Host(str(make_fake_tree(directory, files)))
+    host = Host(str(make_fake_tree(directory, {"sys/firmware": None, **files})))
     lines = cmdline.read(host, bootloader.read(host))
     assert isinstance(lines, CommandLines)
     return lines

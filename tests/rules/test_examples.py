@@ -14,18 +14,21 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, judge
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
 from pvehooks.report import words
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
-from tests.beds import boot, pci
+from pvehooks.values.summaries import Target
+from tests.beds import boot, pci, usb
 from tests.beds.tree import make_fake_tree, parse_txtar
+from tests.rules import said
 
 EXAMPLES = Path(__file__).parent / "examples"
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
+NOW = 1_800_000_000
 
 
 def examples(kind: str) -> list[Path]:
@@ -41,6 +44,9 @@ def tree_of(example: Path, directory: Path) -> Host:
     files = parse_txtar(example.read_bytes().decode().replace("@NUL@", "\0"))
     files = {**pci.plant(str(files.pop("pci", ""))), **files} if "pci" in files else files
     files = {**boot.plant(str(files.pop("boot", ""))), **files} if "boot" in files else files
+    files = {**usb.plant(str(files.pop("usb", ""))), **files} if "usb" in files else files
+    sizes = dict(line.split() for line in str(files.pop("sizes", "")).splitlines())
+    files = {**files, **dict.fromkeys(sizes, "")}
     older = str(files.pop("older", "")).split()
     config = files.get(CONFIG)
     if example.name == "config-too-large.failing.txtar":
@@ -56,6 +62,8 @@ def tree_of(example: Path, directory: Path) -> Host:
     host = Host(str(make_fake_tree(directory, files)))
     for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
         Path(host.root, name).chmod(0o755)
+    for name, size in sizes.items():
+        os.truncate(Path(host.root, name), int(size))
     for name in older:
         os.utime(Path(host.root, name), (1_700_000_000, 1_700_000_000))
     return host
@@ -64,7 +72,17 @@ def tree_of(example: Path, directory: Path) -> Host:
 def findings_in(host: Host) -> tuple[Finding, ...]:
     around = guests.surroundings(host, "pve1", firstlook.read(host))
     node = hardware.gather(host, "pve1")
-    return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node))
+    return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node), *at_target(host))
+
+
+def at_target(host: Host) -> tuple[Finding, ...]:
+    """What is found of the guest's start on another node, where the example names one ("-- target --")."""
+    if not host.exists("/target"):
+        return ()
+    (standing,) = (each for each in summaries.standings(host, "pve1") if each.node == host.read_text("/target"))
+    around = guests.surroundings(host, standing.node, None)
+    guest = guests.understand(host, standing.node, 100, guests.fetch(host, "pve1", 100), around)
+    return catalogue.look_at_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
@@ -73,6 +91,9 @@ def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, s
     lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}\n" for finding in found]
     assert lines
     assert all(finding.examined for finding in found)
+    for finding in found:
+        said.assert_whole(finding)
+        said.assert_typable(finding.remedy)
     golden(f"rules/{example.stem}.txt", "".join(lines))
 
 

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Use, Uses
 from pvehooks.values.base import NamedTuple
+from pvehooks.values.usb import UsbMapping, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.facts.holders import RunningGuest, RunningGuests
 
 USB_CLASS = 0x0C03
-MAPPING = "/etc/pve/mapping/usb.cfg"
 _DEVICES = "/sys/bus/pci/devices"
 # The names of USB devices in sysfs: bus-port.port (the kernel's driver-api/usb/usb); hubs of the controller are usbN.
 _PLUGGED = r"\d+-\d+(?:\.\d+)*"
 _OPTION = r"usb\d+"
-_ID = r"(?:0x)?([0-9A-Fa-f]{4}):(?:0x)?([0-9A-Fa-f]{4})"
 _DEEPEST = 8
 
 
@@ -39,7 +38,7 @@ class Usb:
         self.running = running
         self._wanted: list[Wanted] | None = None
         self._unread: tuple[str, ...] = ()
-        self._mappings: Mapping[str, tuple[Mapping[str, str], ...]] | None = None
+        self._mappings: Mapping[str, UsbMapping] | Unread | None = None
 
     def of(self, device: PciDevice) -> Uses:
         """The uses of a USB controller by guests; nothing of other devices, nor of one that vfio has."""
@@ -87,19 +86,13 @@ class Usb:
     def _mapped(self, name: str) -> Iterator[str]:
         """What a mapping names on this node: a place where it has one, else the id (PVE/Mapping/USB.pm in pve-guest-common)."""
         if self._mappings is None:
-            from pvehooks.text import sectionconfig
+            from pvehooks.facts import usbmappings
 
-            self._mappings = {}
-            try:
-                sections = sectionconfig.parse_mapping(self.host.read(MAPPING), "usb").sections
-                self._mappings = {section.name: section.maps for section in sections}
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                self._unread = (f"which USB devices {MAPPING} names ({error.strerror})",)
-        for entry in self._mappings.get(name, ()):
-            if entry.get("node") == self.running.node:
-                yield entry.get("path", "") or entry.get("id", "")
+            self._mappings = usbmappings.read(self.host, self.running.node)
+        if isinstance(self._mappings, Unread):
+            self._unread = (f"which USB devices are mapped ({self._mappings.why})",)
+        elif name in self._mappings:
+            yield from (entry.path or entry.id for entry in self._mappings[name].entries)
 
     def _text(self, path: str) -> str:
         try:
@@ -148,7 +141,5 @@ def _started_with(guest: RunningGuest) -> Iterator[Wanted]:
 
 def _wanted(text: str, guest: RunningGuest) -> Wanted:
     """PVE's 'host': an id, a place, or 'spice', which is none of the node's devices."""
-    match = re.fullmatch(_ID, text)
-    if match:
-        return Wanted(f"{match[1]}:{match[2]}".lower(), "", guest)
-    return Wanted("", text if re.fullmatch(_PLUGGED, text) else "", guest)
+    want = named(text)
+    return Wanted(want.id, want.place, guest) if want else Wanted("", "", guest)

@@ -1,0 +1,307 @@
+"""A node's summary as text: JSON, with what devices have in common written once, and never longer than LIMIT bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
+from pvehooks.values.summaries import Hardware, Kind, Summary, Told
+
+FORMAT = 1
+LIMIT = (16 << 10) - 1
+# What may be long is cut, so that there is always room for devices.
+_NAMED = 20
+_RULES = 40
+_SENTENCE = 120
+_REASON = 240
+_HOOKSCRIPTS = 3000
+_USES = 2
+# Base classes, and classes, of what people pass through (pci.ids): what a summary leaves out last.
+_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
+_WORKING = frozenset({0x0C03, 0x0805})
+_UNKNOWN_RESET = "?"
+_MAX_NUMBER = 1 << 53
+
+
+class SummaryError(ValueError):
+    """A text that is no summary; the words say why."""
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def dump(summary: Summary, wanted: frozenset[str] = frozenset()) -> bytes:
+    """The summary as it is written. Devices that do not fit are left out whole IOMMU groups at a time, and counted.
+
+    First to stay are the groups with addresses that are `wanted`, then those with devices of kinds that people pass through; VFs go before
+    physical functions.
+    """
+    document = _document(summary)
+    if isinstance(summary.hardware, Unread):
+        return _text({**document, "hardware": summary.hardware.why[:_REASON]})
+    order = _by_weight(summary.hardware, wanted)
+    whole = _keeping(document, summary.hardware, order)
+    if len(whole) <= LIMIT:
+        return whole
+    fits, too_many = 0, len(order)
+    while fits + 1 < too_many:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if len(_keeping(document, summary.hardware, order[:middle])) <= LIMIT else (fits, middle)
+    return _keeping(document, summary.hardware, order[:fits])
+
+
+def _keeping(document: Mapping[str, object], hardware: Hardware, groups: list[list[str]]) -> bytes:
+    """The text with the devices of these groups only."""
+    return _text({**document, "hardware": _hardware(hardware, [address for group in groups for address in group])})
+
+
+def _text(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def _document(summary: Summary) -> dict[str, object]:
+    worst = sorted(summary.rules.items(), key=lambda item: (-item[1], item[0]))[:_RULES]
+    hookscripts: dict[str, str] = {}
+    room = _HOOKSCRIPTS
+    for volid, trouble in sorted(summary.hookscripts.items(), key=lambda item: (not item[1], item[0])):
+        room -= len(json.dumps(volid)) + len(json.dumps(trouble[:_SENTENCE])) + 2
+        if room < 0:
+            break
+        hookscripts[volid] = trouble[:_SENTENCE]
+    return {
+        "format": FORMAT,
+        "version": summary.version,
+        "written": summary.written,
+        "mode": {"guard": summary.guard_mode, "rng": summary.rng_mode},
+        "guests": summary.guests,
+        "guard": {"passing": summary.passing, "guarded": summary.guarded, "unguarded": list(summary.unguarded[:_NAMED])},
+        "would_block": summary.would_block,
+        "blocked": list(summary.blocked[:_NAMED]),
+        "findings": dict(summary.findings),
+        "of_node": dict(summary.of_node),
+        "rules": dict(sorted(worst)),
+        "hookscripts": dict(sorted(hookscripts.items())),
+    }
+
+
+def _by_weight(hardware: Hardware, wanted: frozenset[str]) -> list[list[str]]:
+    """The addresses by group, what must not be left out first; devices in no group are each for themselves."""
+    groups: dict[str, list[str]] = {}
+    for address in sorted(hardware.devices):
+        groups.setdefault(hardware.devices[address].group or address, []).append(address)
+
+    def weight(addresses: list[str]) -> tuple[int, str]:
+        kinds = [hardware.devices[address].kind for address in addresses]
+        if any(address in wanted or address.rpartition(".")[0] in wanted for address in addresses):
+            return 0, addresses[0]
+        if not any(kind.class_code >> 16 in _WORKING_BASES or kind.class_code >> 8 in _WORKING for kind in kinds):
+            return 3, addresses[0]
+        return (2 if all(kind.physfn for kind in kinds) else 1), addresses[0]
+
+    return sorted(groups.values(), key=weight)
+
+
+def _hardware(hardware: Hardware, kept: Iterable[str]) -> dict[str, object]:
+    kept = sorted(kept)
+    kinds: dict[Kind, list[str]] = {}
+    for address in kept:
+        told = hardware.devices[address]
+        kinds.setdefault(told.kind, []).append(f"{_short(address)}={told.group}" if told.group else _short(address))
+    reasons: dict[str, list[str]] = {}
+    for address in kept:
+        if address in hardware.unread:
+            reasons.setdefault(hardware.unread[address][:_REASON], []).append(_short(address))
+    uses = {_short(each): [_use(use) for use in hardware.uses[each][:_USES]] for each in kept if hardware.uses.get(each)}
+    holders = {_short(each): [_holder(one) for one in hardware.holders[each][:_USES]] for each in kept if hardware.holders.get(each)}
+    document: dict[str, object] = {
+        "looked": hardware.looked,
+        "iommu": [*hardware.iommu],
+        "hwrng": [*hardware.hwrng],
+        "devices": [_kind(kind) | {"at": " ".join(places)} for kind, places in kinds.items()],
+        "bridges": " ".join(_short(address) for address in hardware.bridges) if len(kept) == len(hardware.devices) else "",
+        "uses": uses,
+        "unread": {why: " ".join(addresses) for why, addresses in reasons.items()},
+        "holders": holders,
+        "left_out": hardware.left_out + len(hardware.devices) - len(kept),
+    }
+    return {key: value for key, value in document.items() if value not in ("", {}, 0) or key == "looked"}
+
+
+def _short(address: str) -> str:
+    """The address without the domain that nearly all devices are in."""
+    return address.removeprefix("0000:")
+
+
+def _use(use: Use) -> list[object]:
+    return [use.sentence[:_SENTENCE], *([use.vmid, int(use.remark)] if use.vmid or use.remark else [])]
+
+
+def _holder(holder: Holder) -> list[object]:
+    return [holder.vmid, holder.label[:_SENTENCE], holder.how, *([1] if holder.mdev else [])]
+
+
+def _kind(kind: Kind) -> dict[str, object]:
+    document: dict[str, object] = {
+        "id": _pair(kind.vendor, kind.device),
+        "sub": _pair(*kind.subsystem) if kind.subsystem else "",
+        "class": f"{kind.class_code:06x}" if kind.class_code >= 0 else "",
+        "driver": kind.driver,
+        "vfio": int(kind.vfio and kind.driver != "vfio-pci"),
+        "of": _short(kind.physfn),
+        "reset": _UNKNOWN_RESET if kind.reset_methods is None else " ".join(kind.reset_methods),
+        "mdev": dict(kind.mdev_types),
+        "vgpus": int(kind.vgpus),
+        "framebuffer": kind.framebuffer,
+        "dead": int(kind.dead),
+    }
+    return {key: value for key, value in document.items() if value not in ("", {}, 0)}
+
+
+def _pair(first: int, second: int) -> str:
+    return f"{first:04x}:{second:04x}" if first >= 0 and second >= 0 else ""
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def load(content: bytes) -> Summary:
+    """The summary that these bytes are; what is not known of a newer version's is passed over. Raises SummaryError."""
+    if len(content) > LIMIT:
+        raise SummaryError("is larger than any summary")
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        raise SummaryError("is no JSON") from None
+    try:
+        if document["format"] != FORMAT:
+            raise SummaryError("was written by another version of pvehooks")
+        return _summary(document)
+    except SummaryError:
+        raise
+    except KeyError as missing:
+        raise SummaryError(f"lacks {missing}") from None
+    except (TypeError, ValueError, IndexError) as error:
+        raise SummaryError(f"cannot be used ({str(error)[:60]})") from None
+
+
+def _summary(document: Mapping[str, object]) -> Summary:
+    mode, guard, hardware = _dict(document["mode"]), _dict(document["guard"]), document["hardware"]
+    return Summary(
+        version=_str(document["version"]),
+        written=_int(document["written"]),
+        guard_mode=_str(mode["guard"]),
+        rng_mode=_str(mode["rng"]),
+        guests=_int(document["guests"]),
+        passing=_int(guard["passing"]),
+        guarded=_int(guard["guarded"]),
+        unguarded=_ints(guard["unguarded"]),
+        blocked=_ints(document["blocked"]),
+        would_block=_int(document["would_block"]),
+        findings=_counts(document["findings"]),
+        of_node=_counts(document["of_node"]),
+        rules=_counts(document["rules"]),
+        hookscripts={_str(volid): _str(trouble) for volid, trouble in _dict(document["hookscripts"]).items()},
+        hardware=Unread(hardware) if isinstance(hardware, str) else _read_hardware(_dict(hardware)),
+    )
+
+
+def _read_hardware(document: Mapping[str, object]) -> Hardware:
+    iommu, hwrng = _list(document["iommu"]), _list(document["hwrng"])
+    devices: dict[str, Told] = {}
+    for each in _list(document.get("devices", [])):
+        row = _dict(each)
+        kind = _read_kind(row)
+        for place in _words(row, "at"):
+            address, _, group = place.partition("=")
+            devices[_long(address)] = Told(kind, group)
+    unread = {_long(each): why for why, addresses in _dict(document.get("unread", {})).items() for each in _str(addresses).split()}
+    uses = {_long(each): tuple(map(_read_use, _list(rows))) for each, rows in _dict(document.get("uses", {})).items()}
+    holders = {_long(each): tuple(map(_read_holder, _list(rows))) for each, rows in _dict(document.get("holders", {})).items()}
+    remaps = iommu[3]
+    return Hardware(
+        looked=_int(document["looked"]),
+        iommu=Iommu(bool(iommu[0]), _str(iommu[1]), _str(iommu[2]), None if remaps is None else bool(remaps), bool(iommu[4])),
+        hwrng=HwRng(bool(hwrng[0]), _str(hwrng[1])),
+        devices=devices,
+        bridges=tuple(map(_long, _words(document, "bridges"))),
+        uses=uses,
+        unread=unread,
+        holders=holders,
+        left_out=_int(document.get("left_out", 0)),
+    )
+
+
+def _read_kind(row: Mapping[str, object]) -> Kind:
+    vendor, device = _ids(_str(row.get("id", ""))) or (-1, -1)
+    reset = _str(row.get("reset", ""))
+    driver = _str(row.get("driver", ""))
+    return Kind(
+        vendor=vendor,
+        device=device,
+        subsystem=_ids(_str(row.get("sub", ""))),
+        class_code=int(_str(row["class"]), 16) if "class" in row else -1,
+        driver=driver,
+        vfio=driver == "vfio-pci" or bool(row.get("vfio")),
+        physfn=_long(_str(row["of"])) if "of" in row else "",
+        reset_methods=None if reset == _UNKNOWN_RESET else tuple(reset.split()),
+        mdev_types=tuple(sorted(_counts(row.get("mdev", {})).items())),
+        vgpus=bool(row.get("vgpus")),
+        framebuffer=_str(row.get("framebuffer", "")),
+        dead=bool(row.get("dead")),
+    )
+
+
+def _long(address: str) -> str:
+    return address if address.count(":") > 1 else f"0000:{address}"
+
+
+def _ids(text: str) -> tuple[int, int] | None:
+    first, _, second = text.partition(":")
+    return (int(first, 16), int(second, 16)) if text else None
+
+
+def _read_use(row: object) -> Use:
+    sentence, vmid, remark = (*_list(row), 0, 0)[:3]
+    return Use(_str(sentence), _int(vmid), bool(remark))
+
+
+def _read_holder(row: object) -> Holder:
+    vmid, label, how, *mdev = _list(row)
+    return Holder(_int(vmid), _str(label), _str(how), bool(mdev and mdev[0]))
+
+
+def _words(document: Mapping[str, object], key: str) -> list[str]:
+    return _str(document.get(key, "")).split()
+
+
+def _counts(value: object) -> dict[str, int]:
+    return {_str(name): _int(count) for name, count in _dict(value).items()}
+
+
+def _ints(value: object) -> tuple[int, ...]:
+    return tuple(map(_int, _list(value)))
+
+
+def _dict(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError("no object where one belongs")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError("no list where one belongs")
+    return value
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text where one belongs")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_NUMBER:
+        raise TypeError("no number where one belongs")
+    return value

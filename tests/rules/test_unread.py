@@ -1,0 +1,110 @@
+"""Rules on USB, virtiofs, shared memory and displays where a fact could not be read: they say so, once, and guess nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pvehooks.facts import guests, hardware
+from pvehooks.host import Host
+from pvehooks.rules import catalogue, display, moving, sharedmemory, usb, virtiofs
+from pvehooks.rules.rule import Rule
+from pvehooks.values import Unread
+from tests.beds.tree import make_fake_tree
+
+CONFIG = """\
+name: web
+ostype: win11
+machine: pc-q35-9.0
+audio0: device=AC97
+hostpci0: 0000:01:00.0
+ivshmem: size=32
+onboot: 1
+serial0: /dev/ttyS0
+usb0: host=1050:0407
+usb1: mapping=key
+usb2: spice
+vga: virtio-gl
+virtiofs0: share,expose-acl=1
+virtiofs1: share
+"""
+GUESTS = "etc/pve/nodes/pve1/qemu-server"
+MAPPINGS = {
+    "etc/pve/mapping/usb.cfg": "key\n\tmap node=pve1,id=1050:0407\n\n",
+    "etc/pve/mapping/directory.cfg": "share\n\tmap node=pve1,path=/srv\n\n",
+    "etc/pve/ha/resources.cfg": "vm: 100\n\n",
+}
+BOOKS = (usb.BOOK, virtiofs.BOOK, sharedmemory.BOOK, display.BOOK, moving.BOOK)
+RULES = [rule for book in BOOKS for rule in book.rules]
+# What is worth no word of its own where it is unknown: others say it, or it is only advice.
+SILENT = {
+    "usb-device-absent": {"pci", "holders"},
+    "usb-hub": {"usb", "usb_mappings"},
+    "usb-spice-without-display": {"cpu_flags"},
+    "audio-spice-without-display": {"cpu_flags"},
+    "spice-enhancements-idle": {"cpu_flags"},
+    "usb-id-ambiguous": {"usb", "usb_mappings"},
+    "usb-controller-passed-through": {"usb", "usb_mappings", "pci", "onboot"},
+    "usb-claimed-twice": {"usb", "usb_mappings", "usb_claims"},
+    "usb-mapping-mismatch": {"usb_mappings"},
+    "virtiofs-path-missing": {"directories"},
+    "ivshmem-file-too-small": {"memory_shares"},
+    "ivshmem-sizes-differ": {"memory_shares"},
+    "ivshmem-shared": {"memory_shares"},
+    "ha-local-resource": {"ha"},
+    "ha-mapping-incomplete": {"ha", "usb_mappings", "directories"},
+    "ha-no-live-migration": {"ha", "usb_mappings", "directories"},
+}
+NEEDS = [pytest.param(rule, fact, id=f"{rule.id}, {fact}") for rule in RULES for fact in sorted(rule.needs)]
+
+
+@pytest.mark.parametrize(("rule", "fact"), NEEDS)
+def test_not_examined(rule: Rule, fact: str, tmp_path: Path) -> None:
+    host = Host(str(make_fake_tree(tmp_path, {**MAPPINGS, f"{GUESTS}/100.conf": CONFIG, "sys/bus/usb/devices": None})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    node = hardware.gather(host, "pve1")
+    node.__dict__[fact] = Unread("no reason at all")
+    found = [finding for finding in rule.look(guest, node) if not finding.examined]
+    assert len(found) == (fact not in SILENT.get(rule.id, ()))
+    assert all("no reason at all" in finding.message for finding in found)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_all_unread(rule: Rule, tmp_path: Path) -> None:
+    """Nothing is claimed of a node of which nothing is known, but what the config alone tells."""
+    host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": CONFIG})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    node = hardware.gather(host, "pve1")
+    node.__dict__.update(dict.fromkeys(rule.needs, Unread("no reason at all")))
+    assert not rule.needs or not [finding for finding in rule.look(guest, node) if finding.examined]
+
+
+@pytest.mark.parametrize("fact", ["memory_files", "memory_shares"])
+def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> None:
+    host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": "cores: 1\n", "dev/shm/pve-shm-100": ""})))
+    (rule,) = sharedmemory.NODE_BOOK.rules
+    assert [finding.subject for finding in rule.look(hardware.gather(host, "pve1"))] == ["/dev/shm/pve-shm-100"]
+    node = hardware.gather(host, "pve1")
+    node.__dict__[fact] = Unread("no reason at all")
+    assert not list(rule.look(node))
+
+
+def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> None:
+    config = "ostype: l26\nusb0: host=1050:0407\nusb1: spice\nusb2: host=1-3.1\n"
+    host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    (rule,) = (rule for rule in usb.BOOK.rules if rule.id == "usb-device-absent")
+    (found,) = rule.look(guest, hardware.gather(host, "pve1"))
+    assert not found.examined
+    assert "1050:0407, 1-3.1 are plugged in" in found.message
+
+
+@pytest.mark.parametrize(("hostpci", "rules"), [("", ["ha-local-resource"]), ("hostpci0: 0000:01:00.0\n", ["ha-device-elsewhere"])])
+def test_unknown_high_availability_is_told_of_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
+    host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": f"usb0: host=1050:0407\n{hostpci}", "etc/pve/ha/resources.cfg": None})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    node = hardware.gather(host, "pve1")
+    found = [finding for finding in catalogue.look(guest, node) if finding.rule.startswith("ha-")]
+    assert [finding.rule for finding in found] == rules
+    assert not found[0].examined
