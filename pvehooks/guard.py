@@ -73,7 +73,10 @@ class _Watch:
         elif ended is not None and ended < 0:
             self.cause = f"the look was ended by signal {-ended}"
             say(f"VM {self.vmid}: the start could not be examined: {self.cause}.")
-        return self._without_a_verdict() if self.verdict is None else self.verdict
+        if self.verdict is None:
+            return self._without_a_verdict()
+        self._count("refused" if self.verdict else "passed")
+        return self.verdict
 
     def heed(self, told: list[str]) -> float | None:
         """Takes in what the look tells; gives it more time where that is due."""
@@ -98,10 +101,21 @@ class _Watch:
         ended = child.run(lambda _: _decide(self.vmid, self.root, self.on_error, self.cause), _DECIDING, lambda _: None)
         if ended in (0, 1):
             return ended
+        self._count("unexamined" if self.on_error == "allow" else "unexamined-refused")
         if self.on_error == "allow":
             return 0
         say(f"VM {self.vmid} is not started: it could not be examined, nor compared with its last accepted start.")
         return 1
+
+    def _count(self, outcome: str) -> None:
+        """What the look ends with, it counts itself; this is for one that did not get that far."""
+        try:
+            from pvehooks import starts
+            from pvehooks.host import Host
+
+            starts.count(Host(self.root), outcome)
+        except Exception:  # noqa: BLE001 - the start matters more than its count
+            return
 
 
 # -- in a process of its own ------------------------------------------------------------------------------------------

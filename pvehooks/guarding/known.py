@@ -81,10 +81,13 @@ def identity(config: str) -> tuple[str | None, int | None]:
 def trouble(host: Host, seen: Look) -> str:
     """Why the start is not the known one, in words; '' if it is. Raises OSError for a mapping that cannot be read."""
     try:
+        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, seen.config.splitlines()) if match}
+        if not hostpci:
+            # A guest with a firmware image takes nothing from the host.
+            return ""
         accepted = seen.record.get("accepted", {}).get(seen.node)
         if not accepted:
             return "no start of it was accepted before"
-        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, seen.config.splitlines()) if match}
         if hostpci != accepted["hostpci"]:
             return "its hostpci lines are not those of its last accepted start"
         return _other_mapping(host, hostpci, accepted, seen.node) or _other_device(host, accepted) or _other_members(host, accepted)

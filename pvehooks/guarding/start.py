@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks import judge
+from pvehooks import judge, starts
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests, hardware
 from pvehooks.facts import node as node_facts
@@ -57,7 +57,7 @@ def look(host: Host, place: Place, vmid: int, copy: Copy | None, tell: Tell) -> 
     if used.guard.mode == "off":
         return STARTS
     guest = _guest(host, place, vmid)
-    if guest.template or not guest.hostpci:
+    if not guest.needs_guard:
         return STARTS
     return _judged(Start(host, place, used, guest, hardware.gather(host, place.node)), tell)
 
@@ -88,15 +88,18 @@ def _judged(under_way: Start, tell: Tell) -> int:
             journal.finding(host, guest, found, "block" if refused else "allow")
     if refused:
         _say_how_to_start(under_way)
+        starts.count(host, starts.REFUSED)
         return REFUSED
     accepted = _accepted(under_way)
     bound = not verdict.due or under_way.settings.guard.mode != "enforce" or _bound(under_way, verdict.due, tell)
     if not bound and not allowed:
+        starts.count(host, starts.REFUSED)
         return REFUSED
     despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
     if guest.allowance is not None:
         _say_who_allowed(under_way, guest.allowance, despite)
     _note(under_way, None if despite else accepted, tell)
+    starts.count(host, (starts.ALLOWED if allowed else starts.AUDITED) if despite else starts.PASSED)
     return STARTS
 
 
@@ -159,7 +162,7 @@ def _say_who_allowed(under_way: Start, allowance: Allowance, despite: tuple[Find
 
 def _accepted(under_way: Start) -> Accepted | None:
     """What this start is to be remembered by, None if it is not; worked out before binding hides the serials of disks."""
-    if not under_way.real:
+    if not under_way.real or not under_way.guest.hostpci:
         return None
     from pvehooks.actions import accept
 

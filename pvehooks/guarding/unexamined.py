@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks import starts
 from pvehooks.guarding import known
 from pvehooks.guarding.words import say
 
@@ -37,6 +38,7 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
         say(f"VM {vmid} starts unexamined: {allowed}.")
     words = f"VM {vmid} is not started: {why}" if why else f"VM {vmid} starts unexamined: {allowed}"
     _note(host, vmid, f"{words}. The start could not be examined: {cause}", "block" if why else "allow")
+    starts.count(host, starts.UNEXAMINED_REFUSED if why else starts.UNEXAMINED)
     return 1 if why else 0
 
 

@@ -81,25 +81,32 @@ def start() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         node(Path(directory) / "node")
         settings.compile_to(Host(), settings.load(Host()))
-        script, guard = Path(directory) / "hook.sh", Path(directory) / "guard"
+        script = Path(directory) / "hook.sh"
         script.write_text(BASH)
-        guard.write_text((PROJECT / "libexec/guard").read_text().replace("/usr/lib/python3/dist-packages", str(PROJECT)))
         commands = {
             "python": ["/usr/bin/python3", "-I", "-c", "pass"],
-            "guard": ["/usr/bin/python3", "-IS", str(guard), "100", "pre-start"],
+            "guard": [*guard_in(Path(directory)), "100", "pre-start"],
             "bash": ["/bin/bash", str(script)],
         }
         taken: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(TIMES):
             for name, command in commands.items():
-                taken[name].append(_once(command))
+                taken[name].append(once(command))
     ratio = statistics.median(mine / theirs for mine, theirs in zip(taken["guard"], taken["python"], strict=True))
     median = {name: 1000 * statistics.median(times) for name, times in taken.items()}
     words = f"{median['guard']:.1f} ms; python3 -I -c pass {median['python']:.1f} ms; bash with readlink and lspci {median['bash']:.1f} ms"
     yield Figure(f"guard of 2 devices on a node of {DEVICES}", ratio, 3, "times", words)
 
 
-def _once(command: list[str]) -> float:
+def guard_in(directory: Path) -> list[str]:
+    """The command that runs the guard of the checkout as the package's."""
+    guard = directory / "guard"
+    guard.write_text((PROJECT / "libexec/guard").read_text().replace("/usr/lib/python3/dist-packages", str(PROJECT)))
+    return ["/usr/bin/python3", "-IS", str(guard)]
+
+
+def once(command: list[str]) -> float:
+    """The seconds that a command takes; one that fails, or a guard that has something to say, ends the measuring."""
     began = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began

@@ -1,0 +1,62 @@
+"""Figures for Prometheus: written by the service out of its sandbox, read by Debian's own node_exporter and promtool, gone with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pvehooks import metrics, starts
+from pvehooks.report.exposition import text
+from pvehooks.tally import Counted, OfGuest, Tally
+from pvehooks.values import Severity
+from tests.daemon.bed import uefi
+from tests.node.machine import Machine, wait_until
+from tests.node.trees import make_tree, run_in
+
+FILE = f"{metrics.DIRECTORY}/{metrics.NAME}"
+RULES = "/srv/pvehooks/doc/examples/prometheus/pvehooks.rules.yml"
+SCRAPE = f"""
+promtool check rules {RULES}
+promtool test rules /srv/pvehooks/tests/metrics/rules.test.yml
+promtool check metrics </given/{metrics.NAME}
+cp /given/{metrics.NAME} {metrics.DIRECTORY}
+prometheus-node-exporter --web.listen-address=127.0.0.1:9100 2>/tmp/said &
+for _ in $(seq 100); do wget -q -O /tmp/scraped http://127.0.0.1:9100/metrics && break || sleep 0.1; done
+kill $!
+grep -E '^(pvehooks|node_textfile)' /tmp/scraped
+"""
+
+
+def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
+    tally = Tally()
+    tally.began = tally.watched = 1_700_000_000
+    blocked = Counted("hostpci-device-missing", Severity.BLOCK, ignored=False, examined=True)
+    tally.guests = {100: OfGuest('VM 100 ("\\ \udc80 \N{SNOWMAN})', False, True, True, False, (blocked,))}
+    content = text(metrics.metrics("pve1", tally, dict.fromkeys(starts.OUTCOMES, 0), 60))
+    (tmp_path / metrics.NAME).write_bytes(content)
+    tree = make_tree(suite, "prometheus", ["prometheus", "prometheus-node-exporter", "wget"])
+    done = run_in(tree, SCRAPE, [f"--bind-ro={tmp_path}:/given"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS: 10 rules found" in done.stdout
+    scraped = done.stdout.splitlines()
+    assert "node_textfile_scrape_error 0" in scraped
+    names = {line.split("{")[0].split()[0] for line in content.decode().splitlines() if not line.startswith("#")}
+    assert names == {line.split("{")[0].split()[0] for line in scraped if line.startswith("pvehooks")}
+    assert 'pvehooks_guest_blocked{guest="VM 100 (\\"\\\\ \\\\x80 \N{SNOWMAN})",rule="hostpci-device-missing",vmid="100"} 1' in scraped
+
+
+def test_the_service_writes_it_and_purge_takes_it_away(node: Machine) -> None:
+    pid = node.wait_active()
+    node.sh(f"mkdir -p {metrics.DIRECTORY}")
+    # It came after the service, whose sandbox does not know it yet.
+    node.write(100, uefi())
+    said = "journalctl -t pvehooksd PVEHOOKS_EVENT=not-published -o cat"
+    wait_until(lambda: "systemctl restart pvehooks" in node.sh(said), "what to do", 60, node.state)
+    node.sh("systemctl restart pvehooks")
+    assert node.wait_active() != pid
+    wait_until(lambda: "pvehooks_pmxcfs_up 1" in node.sh(f"cat {FILE}", check=False), "the file", 60, node.state)
+    assert node.sh(f"stat -c '%a %U' {FILE}").split() == ["644", "root"]
+    node.sh("systemctl stop pvehooks")
+    assert node.run("test", "-e", FILE).status == 0, "its old time tells that nobody looks"
+    node.sh("systemctl start pvehooks")
+    node.sh("dpkg --remove pvehooks", timeout=60)
+    assert node.sh(f"ls {metrics.DIRECTORY}") == ""
