@@ -17,10 +17,10 @@ from pvehooks.values.stubs import is_stub
 class Presence:
     """What was seen of the cluster at the last look.
 
-    `came`: this node did not have the package when the daemon started, so what runs now was accepted by nobody but the admin.
+    `said` is told the kind of each entry. `came`: this node did not have the package when the daemon started, so what runs now was accepted by nobody but the admin.
     """
 
-    def __init__(self, host: Host, node: str, sink: Journal | Lines) -> None:
+    def __init__(self, host: Host, node: str, sink: Journal | Lines, said: Callable[[str], None] = lambda kind: None) -> None:
         self.host = host
         self.node = node
         self.sink = sink
@@ -29,6 +29,9 @@ class Presence:
         self._seen: members.Members | None = None
         self._announced = False
         self._said: dict[str, frozenset[str]] = {}
+        self._count = said
+        # The hookscripts that any guest of the cluster names.
+        self.hookscripts: frozenset[str] = frozenset()
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -49,6 +52,7 @@ class Presence:
         self._seen = members.members(self.host, self.node)
         self._say_members(before, self._seen)
         kept = self._keeper.look()
+        self.hookscripts = frozenset(kept.named)
         if kept.made:
             self._say("stubs-made", f"hookscripts of the guard were made or renewed: {words.and_more(list(kept.made))}")
         self._once("stub-trouble", kept.troubles, lambda trouble: f"a hookscript of the guard could not be made: {trouble}")
@@ -117,4 +121,5 @@ class Presence:
                 self._say(kind, message(each))
 
     def _say(self, kind: str, message: str) -> None:
+        self._count(kind)
         self.sink.say(entries.event(kind, message, self.node))

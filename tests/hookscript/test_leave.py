@@ -25,6 +25,7 @@ def qm(tmp_path: Path) -> Qm:
     script(SNIPPETS / "pvehooks-guard-mine", "#!/bin/sh\n# somebody else's\n")
     Path("/etc/pve/pvehooks/guests").mkdir(parents=True)
     Path("/etc/pve/local/pvehooks.json").write_text('{"version": "1"}\n')
+    Path("/etc/pve/local/pvehooks-summary.json").write_text("{}\n")
     return qm
 
 
@@ -45,7 +46,7 @@ def text(vmid: int) -> str:
 def test_remove_leaves_all_but_the_word_that_the_package_is_here(qm: Qm) -> None:
     attached(100)
     assert leave(qm, "remove") == (0, "", "")
-    assert not Path("/etc/pve/local/pvehooks.json").exists()
+    assert not list(Path("/etc/pve/local/").glob("pvehooks*"))
     assert "hookscript: local:snippets/pvehooks-guard\n" in text(100)
     assert (SNIPPETS / "pvehooks-guard").exists()
 
@@ -91,6 +92,17 @@ def test_purge_says_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
     assert out.startswith(f"pvehooks: VM 100: left: its hookscript local:snippets/pvehooks-guard: {words}")
     assert out.splitlines()[1].startswith("pvehooks: left: /var/lib/vz/snippets/pvehooks-guard, which guests or their snapshots name")
     assert text(100) == before
+
+
+def test_purge_tells_of_firmware_images(qm: Qm) -> None:
+    assert "efi-firmware" not in leave(qm).out
+    images = SNIPPETS.parent / "efi-firmware"
+    images.mkdir()
+    assert "efi-firmware" not in leave(qm).out, "nothing is in it"
+    (images / "own.fd").write_text("x")
+    assert "pvehooks: left: /var/lib/vz/efi-firmware, firmware images; guests that were given one start with it as before" in leave(qm).out
+    assert "efi-firmware" not in leave(qm, "remove").out
+    assert (images / "own.fd").read_text() == "x"
 
 
 def test_a_former_that_is_gone(qm: Qm) -> None:

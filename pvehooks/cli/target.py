@@ -1,0 +1,162 @@
+"""pvehooks check --target NODE: would guests start on another node of the cluster?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from pvehooks import __version__, firstlook
+from pvehooks.cli import look
+from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
+from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import node as node_facts
+from pvehooks.facts import pmxcfs, summaries
+from pvehooks.judge import judge
+from pvehooks.report import table, words
+from pvehooks.rules import catalogue, targets
+from pvehooks.values import Judged, Verdict
+from pvehooks.values.summaries import Standing, Summary, Target
+
+HELP = "whether the guests would start on that node of the cluster, by what it says of itself"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not, 3: it is unknown of some."""
+    seen = look.view(options)
+    standing = _standing(seen, options.target)
+    now = seen.host.now()
+    verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]
+    if not options.vmid:
+        verdicts = [verdict for verdict in verdicts if not verdict.guest.template]
+    answers = [_answer(verdict) for verdict in verdicts]
+    if options.json:
+        print(json.dumps(_document(seen.node, standing, now, verdicts), indent=2))
+    else:
+        _show(standing, now, verdicts)
+    if "no" in answers:
+        return EXIT_BLOCKED
+    return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
+
+
+def _standing(seen: look.View, name: str) -> Standing:
+    try:
+        known = summaries.standings(seen.host, seen.node)
+    except pmxcfs.PmxcfsAway as away:
+        raise NodeError(f"pmxcfs does not answer ({away})", hint="See: systemctl status pve-cluster") from away
+    for standing in known:
+        if standing.node == name:
+            return standing
+    names = ", ".join(standing.node for standing in known)
+    raise NodeError(f"there is no node '{name}' in the cluster", hint=f"Nodes there: {names}.")
+
+
+def _vmids(seen: look.View, named: list[int], target: str) -> list[int]:
+    """Those that were named, wherever in the cluster they are; without any, all of this node."""
+    if named:
+        return list(dict.fromkeys(named))
+    if target == seen.node:
+        raise UsageError(f"the guests of {target} are there already", hint="Without --target: pvehooks check")
+    return seen.guest_ids([])
+
+
+def _verdict(seen: look.View, vmid: int, standing: Standing, now: float) -> Verdict:
+    """The verdict on a guest's start there; raises GuestNotHere, UsageError."""
+    host = seen.host
+    here = seen.node if host.exists(node_facts.config_path(seen.node, vmid)) else node_facts.owner(host, vmid)
+    if not here:
+        node_facts.require_guest(host, seen.node, vmid)
+    if here == standing.node:
+        raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
+    around = guest_facts.surroundings(host, standing.node, firstlook.read(host))._replace(running=frozenset())
+    guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
+    target = Target(summaries.node(host, standing), standing, here, now, __version__)
+    return judge(guest, catalogue.look_at_target(guest, target), seen.settings)
+
+
+def _answer(verdict: Verdict) -> str:
+    """Whether the guest would start: yes, no or unknown."""
+    if verdict.blocked:
+        return "no"
+    counted = [item.finding for item in verdict.findings if not item.ignored]
+    unexamined = any(not finding.examined or finding.rule == targets.DEVICES_UNKNOWN for finding in counted)
+    return "unknown" if unexamined or verdict.guest.config is None else "yes"
+
+
+def _document(node: str, standing: Standing, now: float, verdicts: list[Verdict]) -> dict[str, object]:
+    summary = _summary(standing)
+    return {
+        "version": 1,
+        "node": node,
+        "target": {
+            "node": standing.node,
+            "state": standing.state(now),
+            "version": standing.version or None,
+            "written": summary.written if summary else None,
+            "guard_mode": summary.guard_mode if summary else None,
+        },
+        "guests": [_guest(verdict) for verdict in verdicts],
+    }
+
+
+def _guest(verdict: Verdict) -> dict[str, object]:
+    return {
+        "vmid": verdict.guest.vmid,
+        "name": words.printable(verdict.guest.name),
+        "would_start": _answer(verdict),
+        "findings": [_finding(item) for item in words.sort(verdict.findings)],
+    }
+
+
+def _finding(item: Judged) -> dict[str, object]:
+    finding = item.finding
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "subject": finding.subject,
+        "message": words.printable(finding.message),
+        "remedy": words.printable(finding.remedy),
+        "ignored": item.ignored or None,
+    }
+
+
+def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
+    rows = [_row(verdict.guest.label, item) for verdict in verdicts for item in words.sort(verdict.findings)]
+    if table.on_terminal():
+        if rows:
+            table.show(("guest", "severity", "rule", "what, and what to do"), rows)
+    else:
+        for guest, severity, rule, text in rows:
+            print(words.printable(f"{guest}: {severity}: {text} [{rule}]"))
+    name = standing.node
+    said = {
+        "yes": f"would start on {name}" + (" once that is online" if standing.online is False else ""),
+        "no": f"would not start on {name}",
+        "unknown": f"whether it would start on {name} is not known",
+    }
+    for verdict in verdicts:
+        print(words.printable(f"{verdict.guest.label}: {said[_answer(verdict)]}"))
+    print(words.printable(_source(standing, now)))
+
+
+def _row(label: str, item: Judged) -> tuple[str, str, str, str]:
+    severity = "ignored" if item.ignored else item.finding.severity.value
+    text = words.sentence(item.finding)
+    return label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
+
+
+def _source(standing: Standing, now: float) -> str:
+    """What all this rests on."""
+    summary = _summary(standing)
+    if summary is None:
+        return f"{standing.node} has said nothing of itself: what is known of it is its mappings and storages"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.written))
+    mode = "" if summary.guard_mode == "enforce" else "; it refuses no start"
+    return (
+        f"By what {standing.node} said of itself on {when} ({summary.ago(now)}): pvehooks {summary.version},"
+        f" [guard] mode = {summary.guard_mode}{mode}. Free memory is not among it"
+    )
+
+
+def _summary(standing: Standing) -> Summary | None:
+    return standing.summary if isinstance(standing.summary, Summary) else None

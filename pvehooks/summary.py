@@ -1,0 +1,190 @@
+"""This node's summary in pmxcfs: what the other nodes may know of it, for `status --cluster` and `check --target`.
+
+pmxcfs replicates and syncs every write on every node, so it is written only when it says something else than before, at most once a
+minute, and once an hour so that silence can be told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from pvehooks import __version__, records
+from pvehooks.facts import hardware, storages, summaries
+from pvehooks.host import Host
+from pvehooks.records import RecordsUnavailable
+from pvehooks.rules.passthrough import on_host_driver
+from pvehooks.settings import Settings
+from pvehooks.tally import Counted, Tally
+from pvehooks.text import summary as text
+from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
+from pvehooks.values.stubs import NAME, former_of
+from pvehooks.values.summaries import HEARTBEAT, Hardware, Kind, Summary, Told
+
+# Seconds between two writes, between two tries where one failed, and between two looks at the devices because guests have changed.
+PAUSE = 60.0
+RETRY = 10.0
+_DEVICES_PAUSE = 600.0
+
+
+class Publisher:
+    """Publishes the summary of this node; asked after every turn of the daemon's loop (publishing.Publisher)."""
+
+    in_pmxcfs = True
+
+    def __init__(self, host: Host, node: str) -> None:
+        self._host = host
+        self._node = node
+        self._not_before = self._retry = 0.0
+        self._beat_due = 0.0
+        self._devices_due = 0.0
+        self._hardware: Hardware | Unread = Unread("its devices were not looked at yet")
+        self._wanted: frozenset[str] = frozenset()
+        # What was last written or found, and what of the daemon's looks it was made from.
+        self._last: Summary | None = None
+        self._made_from: object = None
+        self._withdrawn = False
+        self._said = ""
+
+    def publish(self, tally: Tally, settings: Settings) -> str:
+        """Writes the summary if it is due; what stands against that is said once."""
+        now = self._host.monotonic()
+        if now < self._retry or not tally.quorate:
+            return ""
+        try:
+            if not settings.cluster.publish:
+                self._withdraw()
+            elif now >= self._not_before:
+                self._publish(tally, settings, now)
+        except RecordsUnavailable as error:
+            return self._failed(f"this node's summary for the others: {error.message}. It is tried again by itself", now + RETRY)
+        except Exception as bug:  # noqa: BLE001 - what the others are told must not end the care for this node's guests; it is reported
+            return self._failed(f"this node's summary for the others could not be made, a bug: {bug!r}", now + HEARTBEAT)
+        self._said = ""
+        return ""
+
+    def _failed(self, words: str, retry: float) -> str:
+        self._retry = retry
+        said, self._said = self._said, words
+        return "" if said == words else words
+
+    def _publish(self, tally: Tally, settings: Settings, now: float) -> None:
+        made_from = (tally.changes, tally.hookscripts, settings.guard().mode, settings.rng().mode)
+        if made_from == self._made_from and now < self._beat_due:
+            return
+        if self._last is None:
+            self._find(now)
+        if now >= self._devices_due:
+            self._look_at_devices()
+            self._devices_due = now + _DEVICES_PAUSE
+        content = text.dump(self._summary(tally, settings), self._wanted)
+        # As others will read it: what was cut off is no change.
+        summary = text.load(content)
+        if now >= self._beat_due or _timeless(summary) != (self._last and _timeless(self._last)):
+            records.write_pmxcfs(self._host, summaries.path(self._node), content, text.LIMIT + 1)
+            self._last, self._beat_due = summary, now + HEARTBEAT
+            self._not_before = now + PAUSE
+        self._made_from, self._withdrawn = made_from, False
+
+    def _find(self, now: float) -> None:
+        """What an earlier daemon published: a restart is nothing to tell of."""
+        found = summaries.read(self._host, self._node)
+        if isinstance(found, Summary):
+            self._last = found
+            self._beat_due = now + HEARTBEAT - min(HEARTBEAT, found.age(self._host.now()))
+
+    def _withdraw(self) -> None:
+        """Takes back what was published, once."""
+        if self._withdrawn:
+            return
+        try:
+            self._host.remove(summaries.path(self._node))
+        except OSError as error:
+            raise RecordsUnavailable(f"{summaries.path(self._node)}: cannot be removed ({error.strerror})") from error
+        self._withdrawn, self._last, self._made_from, self._beat_due = True, None, None, 0.0
+
+    def _look_at_devices(self) -> None:
+        node = hardware.gather(self._host, self._node)
+        self._wanted = frozenset(_mapped(node))
+        self._hardware = read_hardware(self._host, node)
+
+    def _summary(self, tally: Tally, settings: Settings) -> Summary:
+        known = storages.Storages(self._host)
+        # Guests are given the plain one at any time.
+        plain = [f"{storage}:snippets/{NAME}" for storage, _ in storages.local_snippets(self._host, self._node)[:1]]
+        named = sorted({each for volid in (*tally.hookscripts, *plain) for each in (volid, former_of(volid)) if each})
+        guests = sorted(tally.guests.items())
+        passing = [(vmid, guest) for vmid, guest in guests if guest.passes_through]
+        findings = [finding for _, guest in guests for finding in guest.findings]
+        return Summary(
+            version=__version__,
+            written=int(self._host.now()),
+            guard_mode=settings.guard().mode,
+            rng_mode=settings.rng().mode,
+            guests=len(guests),
+            passing=len(passing),
+            guarded=sum(guest.guarded for _, guest in passing),
+            unguarded=tuple(vmid for vmid, guest in passing if not guest.guarded),
+            blocked=tuple(vmid for vmid, guest in guests if guest.blocked),
+            would_block=sum(guest.blocked for _, guest in guests),
+            findings=_counts(findings),
+            of_node=_counts(tally.node),
+            rules=_rules([*findings, *tally.node]),
+            hookscripts={volid: known.hookscript(volid).trouble for volid in named},
+            hardware=self._hardware,
+        )
+
+
+def read_hardware(host: Host, node: Node) -> Hardware | Unread:
+    """The node's devices as its summary tells of them."""
+    for fact in (node.pci, node.iommu, node.hwrng, node.holders, node.uses):
+        if isinstance(fact, Unread):
+            return fact
+    assert not isinstance(node.pci, Unread) and not isinstance(node.iommu, Unread)
+    assert not isinstance(node.hwrng, Unread) and not isinstance(node.holders, Unread)
+    devices = {address: device for address, device in node.pci.items() if not device.bridge}
+    asked = {address: _uses(device, node) for address, device in devices.items()}
+    return Hardware(
+        looked=int(host.now()),
+        iommu=node.iommu,
+        hwrng=node.hwrng,
+        devices={address: Told(Kind.of(device), device.group) for address, device in devices.items()},
+        bridges=tuple(sorted(node.pci.keys() - devices.keys())),
+        uses={address: tuple(use._replace(remedy="") for use in uses.found) for address, uses in asked.items() if uses.found},
+        unread={address: "; ".join(uses.unread) for address, uses in asked.items() if uses.unread},
+        holders={address: each for address, each in node.holders.items() if address in devices and each},
+    )
+
+
+def _uses(device: PciDevice, node: Node) -> Uses:
+    """Whoever uses a device does so through a driver of the host, or through its virtual functions."""
+    asks = (on_host_driver(device) or device.virtfns or device.framebuffer) and not isinstance(node.uses, Unread)
+    if not asks or isinstance(node.uses, Unread):
+        return Uses()
+    found = node.uses.of(device)
+    # What weighs comes first: there is room for two.
+    return found._replace(found=tuple(sorted(found.found, key=lambda use: use.remark)))
+
+
+def _mapped(node: Node) -> Iterable[str]:
+    """The addresses that mappings name for this node, as written and with the domain spelt out."""
+    for mapping in () if isinstance(node.mappings, Unread) else node.mappings.values():
+        for entry in mapping.entries:
+            for path in entry.paths:
+                yield path.lower() if path.count(":") > 1 else f"0000:{path.lower()}"
+
+
+def _counts(findings: Iterable[Counted]) -> dict[str, int]:
+    counted = Counter("ignored" if each.ignored else each.severity.value for each in findings if each.examined)
+    return dict(sorted(counted.items()))
+
+
+def _rules(findings: Iterable[Counted]) -> dict[str, int]:
+    heavy = (Severity.BLOCK, Severity.WARNING)
+    return dict(Counter(each.rule for each in findings if each.severity in heavy and not each.ignored and each.examined))
+
+
+def _timeless(summary: Summary) -> Summary:
+    """What counts as a change: not when it was written, nor when the devices were looked at."""
+    known = summary.hardware
+    return summary._replace(written=0, hardware=known if isinstance(known, Unread) else known._replace(looked=0))

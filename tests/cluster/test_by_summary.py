@@ -1,0 +1,43 @@
+"""A node by its summary: what the rules say of a start there is what they say on the node itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pvehooks.facts import guests, hardware, summaries
+from pvehooks.host import Host
+from pvehooks.rules import catalogue, start
+from pvehooks.summary import read_hardware
+from pvehooks.text import summary as text
+from pvehooks.values import Finding, Node, Severity, Unread
+from pvehooks.values.summaries import Standing
+from tests.cluster.test_summary_text import SUMMARY
+from tests.rules.test_examples import examples, rule_of, tree_of
+
+# A summary does not tell serial numbers, and which ROM files there are.
+SERIAL = "device-changed.failing-serial.txtar"
+RULES = {rule.id for book in start.BOOKS for rule in book.rules if rule.severity is Severity.BLOCK} - {"romfile-missing"}
+ALL = [path for path in (*examples("failing"), *examples("passing")) if rule_of(path) in RULES and path.name != SERIAL]
+EXAMPLES = [path for path in ALL if b"-- pci --" in path.read_bytes()]
+# Nor the ids of bridges.
+IDS = re.compile(r"(bridge) \[[0-9a-f:]{9}\]")
+
+
+def found(host: Host, node: Node) -> set[tuple[str, str, str]]:
+    """What refuses the start of the example's guest, with the words."""
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    said: tuple[Finding, ...] = catalogue.look(guest, node)
+    return {(each.rule, each.subject, IDS.sub(r"\1", each.message)) for each in said if each.rule in RULES}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name[:-6])
+def test_the_same_is_said(example: Path, tmp_path: Path) -> None:
+    host = tree_of(example, tmp_path)
+    here = hardware.gather(host, "pve1")
+    known = read_hardware(host, here)
+    assert not isinstance(known, Unread)
+    summary = text.load(text.dump(SUMMARY._replace(hardware=known)))
+    assert found(host, summaries.node(host, Standing("pve1", True, "1.0", summary))) == found(host, here)
