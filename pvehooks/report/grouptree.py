@@ -41,7 +41,7 @@ def _tree(groups: Iterable[Group]) -> None:
             text = Text(printable(member.device.label), style="dim" if member.device.bridge else "")
             text.append("\n")
             for number, detail in enumerate(details(member)):
-                style = _WHO.get(_whose(member), "") if number == 0 and not member.device.bridge else "dim"
+                style = _WHO.get(whose(member), "") if number == 0 and not member.device.bridge else "dim"
                 text.append("; " if number else "", style="dim").append(printable(detail), style=style)
             tree.add(text)
         console.print(tree)
@@ -75,7 +75,7 @@ def _availability(group: Group) -> str:
     return "dead" if any(member.device.dead for member in group.devices) else "not free while it has virtual functions"
 
 
-def _whose(member: Member) -> str:
+def whose(member: Member) -> str:
     """Who has the device: guest, host, free, or unknown."""
     if member.holders:
         return "guest"

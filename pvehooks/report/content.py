@@ -1,0 +1,179 @@
+"""What a report says, before it takes a form: guests and node with their findings, the rules behind them, groups, facts, changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from pvehooks.report import words
+from pvehooks.values import Iommu, Judged, NamedTuple, Severity, Unread, Verdict
+from pvehooks.values.groups import Group
+
+UNEXAMINED = "not examined"
+
+
+class GuestSeen(NamedTuple):
+    """A guest with its findings, what hurts first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
+
+    vmid: int
+    name: str
+    running: bool
+    template: bool
+    outcome: str
+    findings: tuple[Judged, ...]
+
+    @property
+    def label(self) -> str:
+        """How people call it: "VM 100 (web)"."""
+        return f"VM {self.vmid} ({self.name})" if self.name else f"VM {self.vmid}"
+
+
+class RuleText(NamedTuple):
+    """What is to be said of a rule: its explanation, its remedy with VMID for a guest's number, whether it is on the node itself."""
+
+    id: str
+    explanation: str
+    remedy: str
+    of_node: bool
+
+
+class Fact(NamedTuple):
+    """A fact of the node by its name ("kernel"), in words; None where it could not be read, and `why` ('' where another fact says so)."""
+
+    name: str
+    text: str | None
+    why: str = ""
+
+
+class Change(NamedTuple):
+    """Something that differs from the last report: of what kind (node, group, device, guest, finding), and how.
+
+    `how` is 'new', 'gone' or 'changed'; `what` names it; `text` says the rest. `urgent`: a guest would not start because of it.
+    """
+
+    kind: str
+    how: str
+    what: str
+    text: str
+    urgent: bool = False
+
+    @property
+    def headline(self) -> str:
+        """Of what kind and how: "new guest", "guest gone"."""
+        return f"{self.kind} gone" if self.how == "gone" else f"{self.how} {self.kind}"
+
+
+class Changes(NamedTuple):
+    """What changed since the report of that time (epoch seconds)."""
+
+    since: int
+    items: tuple[Change, ...]
+
+
+class Report(NamedTuple):
+    """All of a report. `time` is epoch seconds; `changes` is None where there is no earlier report, and `no_changes` says why."""
+
+    pvehooks: str
+    node: str
+    time: int
+    facts: tuple[Fact, ...]
+    iommu: Iommu | Unread
+    groups: tuple[Group, ...] | Unread
+    guests: tuple[GuestSeen, ...]
+    of_node: tuple[Judged, ...]
+    rules: Mapping[str, RuleText]
+    changes: Changes | None = None
+    no_changes: str = ""
+
+
+class Told(NamedTuple):
+    """What is said of several guests in the same words (of none: of the node); their own numbers are VMID in the remedy."""
+
+    guests: tuple[GuestSeen, ...]
+    item: Judged
+
+
+class Said(NamedTuple):
+    """A finding with whom it is about: a guest, or the node itself (`guest` is None)."""
+
+    guest: GuestSeen | None
+    item: Judged
+
+
+def guest_seen(verdict: Verdict) -> GuestSeen:
+    """What a report keeps of a verdict."""
+    guest = verdict.guest
+    findings = tuple(words.sort(verdict.findings))
+    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, words.outcome(verdict), findings)
+
+
+def severity(item: Judged) -> str:
+    """'block', 'warning', 'info', 'ignored', or 'not examined'."""
+    if item.ignored:
+        return "ignored"
+    if not item.finding.examined:
+        return UNEXAMINED
+    own: str = item.finding.severity.value
+    return own or Severity.INFO.value
+
+
+def said(report: Report) -> Iterator[Said]:
+    """All findings: those of the node itself, then those of its guests."""
+    for item in report.of_node:
+        yield Said(None, item)
+    for guest in report.guests:
+        for item in guest.findings:
+            yield Said(guest, item)
+
+
+def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
+    """The findings by rule id, the rules that hurt most first, then in the catalogue's order; a rule's findings likewise.
+
+    What could not be examined is not among them: its rule's explanation would read as if it were so.
+    """
+    found: dict[str, list[Said]] = {}
+    for each in said(report):
+        if severity(each.item) != UNEXAMINED:
+            found.setdefault(each.item.finding.rule, []).append(each)
+    catalogue = {id: number for number, id in enumerate(report.rules)}
+    for listed in found.values():
+        listed.sort(key=_weight)
+    return sorted(found.items(), key=lambda entry: (_weight(entry[1][0]), catalogue.get(entry[0], len(catalogue))))
+
+
+def merged(listed: Iterable[Said]) -> list[Told]:
+    """Findings of one rule, those in the same words put together."""
+    found: dict[tuple[str, str, str, str], list[Said]] = {}
+    for each in listed:
+        finding = each.item.finding
+        found.setdefault((finding.message, _for_any(each), each.item.ignored, severity(each.item)), []).append(each)
+    return [_told(key[1], same) for key, same in found.items()]
+
+
+def _for_any(each: Said) -> str:
+    """The remedy with VMID for the guest's own number."""
+    remedy = each.item.finding.remedy
+    return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w.:])", "VMID", remedy) if each.guest else remedy
+
+
+def _told(remedy: str, same: list[Said]) -> Told:
+    guests = tuple({each.guest.vmid: each.guest for each in same if each.guest}.values())
+    item = same[0].item
+    return Told(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
+
+
+def _weight(each: Said) -> tuple[bool, int]:
+    return bool(each.item.ignored), words.ORDER[each.item.finding.severity]
+
+
+def counts(items: Iterable[Judged]) -> dict[str, int]:
+    """How many findings of each severity, of those there are any of: {'block': 1, 'warning': 3}."""
+    found = dict.fromkeys(("block", "warning", "info", "ignored", UNEXAMINED), 0)
+    for item in items:
+        found[severity(item)] += 1
+    return {name: count for name, count in found.items() if count}
+
+
+def tally(found: Mapping[str, int]) -> str:
+    """Those counts in words: "1 block, 3 warnings"."""
+    return ", ".join(words.counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items())

@@ -1,0 +1,67 @@
+"""A report as JSON, for programs and as what a later report is compared with. Its form is described in pvehooks(8)."""
+
+from __future__ import annotations
+
+from pvehooks.report import grouptree
+from pvehooks.report.content import GuestSeen, Report
+from pvehooks.report.words import printable, sort
+from pvehooks.values import Judged, Unread
+
+# Goes up when something of the form is taken away or means another thing; more keys may come without.
+VERSION = 1
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The report; text is on one line and printable, what could not be read is null."""
+    iommu = report.iommu
+    used = {item.finding.rule for item in report.of_node} | {item.finding.rule for guest in report.guests for item in guest.findings}
+    return {
+        "version": VERSION,
+        "pvehooks": report.pvehooks,
+        "node": report.node,
+        "time": report.time,
+        "facts": {fact.name: None if fact.text is None else printable(fact.text) for fact in report.facts},
+        "iommu": {
+            "active": None if isinstance(iommu, Unread) else iommu.active,
+            "why": printable(iommu.why) or None,
+            "acs_override": None if isinstance(iommu, Unread) else printable(iommu.acs_override) or None,
+        },
+        "groups": None if isinstance(report.groups, Unread) else [grouptree.as_json(group) for group in report.groups],
+        "guests": [_guest(guest) for guest in report.guests],
+        "node_findings": [finding(item) for item in sort(report.of_node)],
+        "rules": {rule.id: {"explanation": rule.explanation, "remedy": rule.remedy} for rule in report.rules.values() if rule.id in used},
+        "changes": None if report.changes is None else _changes(report),
+    }
+
+
+def finding(item: Judged) -> dict[str, object]:
+    """A finding; `ignored` is the reason why it does not count, or null."""
+    found = item.finding
+    return {
+        "rule": found.rule,
+        "severity": found.severity.value,
+        "subject": printable(found.subject),
+        "message": printable(found.message),
+        "remedy": printable(found.remedy),
+        "examined": found.examined,
+        "ignored": printable(item.ignored) or None,
+    }
+
+
+def _guest(guest: GuestSeen) -> dict[str, object]:
+    return {
+        "vmid": guest.vmid,
+        "name": printable(guest.name),
+        "running": guest.running,
+        "template": guest.template,
+        "verdict": guest.outcome,
+        "findings": [finding(item) for item in guest.findings],
+    }
+
+
+def _changes(report: Report) -> dict[str, object] | None:
+    changes = report.changes
+    if changes is None:
+        return None
+    items = [{"kind": each.kind, "how": each.how, "what": printable(each.what), "text": printable(each.text)} for each in changes.items]
+    return {"since": changes.since, "items": items}

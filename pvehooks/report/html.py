@@ -1,0 +1,305 @@
+"""A report as one HTML file: nothing is loaded, nothing is run, and it reads well on a phone, on paper and in the dark."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Iterator
+
+from pvehooks.report import about, picture
+from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, by_rule, counts, merged, said, severity
+from pvehooks.report.htmlpicture import groups
+from pvehooks.report.markup import Markup, join, tag
+from pvehooks.report.style import SHAPES, STYLE
+from pvehooks.report.words import counted
+from pvehooks.values import Judged, Unread
+
+# Of findings of one rule, and of changes, so many are shown at once.
+_SHOWN = 12
+_TONES = {"block": "danger", "warning": "warning", "info": "info", "ignored": "none", UNEXAMINED: "unknown"}
+_SEVERITIES = {"block": "would not start", "warning": "warning", "info": "info", "ignored": "ignored"}
+
+
+def page(report: Report) -> str:
+    """The file's text."""
+    body = tag(
+        "div",
+        tag("main", _header(report), _changes(report), groups(report), _guests(report), _findings(report)),
+        _footer(report),
+        class_="sheet",
+    )
+    return f"<!DOCTYPE html>\n{tag('html', _head(report), tag('body', _sprite(), body), lang='en')}\n"
+
+
+def _head(report: Report) -> Markup:
+    # Even where something got past the escaping, the browser would load and run nothing.
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="robots", content="noindex"),
+        tag("meta", name="format-detection", content="telephone=no"),
+        # Where the file is served by a web server, browsers would ask that for an icon.
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{report.node}: passthrough and guests"),
+        tag("style", Markup(STYLE)),
+    )
+
+
+def _sprite() -> Markup:
+    symbols = (tag("symbol", tag("path", d=path), id=f"i-{name}", viewBox="0 0 16 16") for name, path in SHAPES.items())
+    return tag("svg", symbols, class_="sprite", aria_hidden="true")
+
+
+def _icon(name: str) -> Markup:
+    return tag("svg", tag("use", href=f"#i-{name}"), class_="i", aria_hidden="true")
+
+
+def _badge(tone: str, text: str) -> Markup:
+    return tag("span", _icon(tone), text, class_=f"badge {tone}")
+
+
+def _when(seconds: int) -> Markup:
+    local = time.localtime(seconds)
+    return tag("time", time.strftime("%-d %B %Y, %H:%M %Z", local), datetime=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)))
+
+
+# -- the head of the page ---------------------------------------------------------------------------------------------
+
+
+def _header(report: Report) -> Markup:
+    places = [("#groups", "IOMMU groups"), ("#guests", "Guests"), ("#findings", "Findings")]
+    if report.changes is not None and report.changes.items:
+        places.insert(0, ("#changes", "What changed"))
+    return tag(
+        "header",
+        tag("p", "pvehooks, ", _when(report.time), class_="over"),
+        tag("h1", tag("bdi", report.node)),
+        tag("p", about.paragraph(report), class_="lead"),
+        _tally(report),
+        tag("nav", tag("ul", (tag("li", tag("a", text, href=href)) for href, text in places)), aria_label="Parts of this report"),
+    )
+
+
+def _tally(report: Report) -> Markup:
+    blocked = sum(guest.outcome == "block" for guest in report.guests)
+    found = counts((*report.of_node, *(item for guest in report.guests for item in guest.findings)))
+    boxes = picture.boxes(report)
+    figures = [
+        (blocked, "guests would not start" if blocked != 1 else "guest would not start", "danger" if blocked else "good"),
+        (found.get("warning", 0), "warnings" if found.get("warning", 0) != 1 else "warning", "warning" if found.get("warning") else "good"),
+    ]
+    if not isinstance(report.groups, Unread) and not isinstance(report.iommu, Unread) and report.iommu.active:
+        danger = sum(box.level == "danger" for box in boxes)
+        free = sum(box.group.free for box in boxes)
+        figures.append((danger, "groups in danger" if danger != 1 else "group in danger", "danger" if danger else "good"))
+        figures.append((free, "groups free to be passed through" if free != 1 else "group free to be passed through", "none"))
+    return tag(
+        "dl",
+        (
+            tag("div", tag("dt", words), tag("dd", str(number), _icon(tone) if tone != "none" else None, class_=tone))
+            for number, words, tone in figures
+        ),
+        class_="tally",
+    )
+
+
+def _changes(report: Report) -> Markup | None:
+    changes = report.changes
+    if changes is None:
+        return tag("p", report.no_changes, class_="soft small") if report.no_changes else None
+    if not changes.items:
+        return tag("p", "Nothing changed since the last report, of ", _when(changes.since), ".", class_="soft small")
+    lines = [
+        tag(
+            "li",
+            tag("span", _icon("danger") if change.urgent else None, change.headline, class_="soft small"),
+            tag("span", tag("b", tag("bdi", change.what)), f": {change.text}" if change.text else None),
+            class_="danger" if change.urgent else None,
+        )
+        for change in changes.items
+    ]
+    return tag(
+        "section",
+        tag("h2", "What changed", id="changes"),
+        tag("p", "Since the last report, of ", _when(changes.since), class_="soft small"),
+        tag("ul", lines[:_SHOWN], class_="changes"),
+        _more(tag("ul", lines[_SHOWN:], class_="changes"), len(lines) - _SHOWN, "change"),
+        aria_labelledby="changes",
+    )
+
+
+def _more(content: Markup, count: int, noun: str) -> Markup | None:
+    """What is too much to be shown at once."""
+    if count <= 0:
+        return None
+    return tag("details", tag("summary", f"{counted(count, f'more {noun}')}"), tag("div", content, class_="inside"), class_="more")
+
+
+# -- guests -----------------------------------------------------------------------------------------------------------
+
+
+def _guests(report: Report) -> Markup:
+    told = sorted((guest for guest in report.guests if guest.findings), key=_urgency)
+    quiet = [guest for guest in report.guests if not guest.findings]
+    names = tag("ul", (tag("li", tag("bdi", guest.label)) for guest in quiet), class_="quiet")
+    rest: Markup | None = None
+    if quiet and len(quiet) <= _SHOWN and told:
+        rest = tag("div", tag("p", _badge("good", "nothing found")), names, class_="inside")
+    elif quiet:
+        text = f"{counted(len(quiet), 'guest')} with nothing found"
+        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not told)
+    return tag(
+        "section",
+        tag("h2", "Guests", id="guests"),
+        tag("p", "There are no VMs.", class_="soft") if not report.guests else None,
+        tag("ul", map(_guest, told), class_="guests") if told else None,
+        rest,
+        aria_labelledby="guests",
+    )
+
+
+def _urgency(guest: GuestSeen) -> tuple[int, int]:
+    levels = [list(_TONES).index(severity(item)) for item in guest.findings]
+    return min(levels, default=len(_TONES)), guest.vmid
+
+
+def _verdict(guest: GuestSeen) -> Markup:
+    if guest.outcome == "block":
+        return _badge("danger", "would not start")
+    found = counts(guest.findings)
+    if "warning" in found:
+        return _badge("warning", counted(found["warning"], "warning"))
+    if UNEXAMINED in found:
+        return _badge("unknown", "not all examined")
+    return _badge("good", "would start" if not guest.template else "a template")
+
+
+def _guest(guest: GuestSeen) -> Markup:
+    state = "template" if guest.template else "running" if guest.running else "stopped"
+    rules: dict[tuple[str, str], int] = {}
+    for item in guest.findings:
+        key = (item.finding.rule, severity(item))
+        rules[key] = rules.get(key, 0) + 1
+    lines = [
+        tag(
+            "li",
+            _icon(_TONES[name]),
+            tag("a", rule, href="#unread" if name == UNEXAMINED else f"#{rule}"),
+            f" ({name}{f', {count} times' if count > 1 else ''})",
+            class_=_TONES[name],
+        )
+        for (rule, name), count in rules.items()
+    ]
+    return tag(
+        "li",
+        tag("div", tag("p", tag("bdi", guest.label), class_="name"), tag("p", state, class_="soft small")),
+        tag("div", _verdict(guest)),
+        tag("ul", lines, class_="tell"),
+        id=f"vm{guest.vmid}",
+    )
+
+
+# -- findings ---------------------------------------------------------------------------------------------------------
+
+
+def _findings(report: Report) -> Markup:
+    found = by_rule(report)
+    total = counts(each.item for each in said(report))
+    words = ", ".join(f"{count} {_PLURALS[name] if count != 1 else _SEVERITIES_ONE[name]}" for name, count in total.items())
+    return tag(
+        "section",
+        tag("h2", "Findings", id="findings"),
+        tag("p", f"{words}. What hurts most comes first." if words else "Nothing was found.", class_="soft small"),
+        (_rule(report, rule, listed) for rule, listed in found),
+        aria_labelledby="findings",
+    )
+
+
+_SEVERITIES_ONE = {"block": "stops a start", "warning": "warning", "info": "good to know", "ignored": "ignored", UNEXAMINED: UNEXAMINED}
+_PLURALS = {**_SEVERITIES_ONE, "block": "stop a start", "warning": "warnings"}
+
+
+def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
+    name = severity(listed[0].item)
+    text = report.rules.get(rule)
+    explanation = text.explanation.split("\n\n", 1) if text else [rule]
+    about_guests = len({each.guest.vmid for each in listed if each.guest})
+    who = counted(about_guests, "guest") if about_guests else report.node
+    lines = [_told(each) for each in merged(listed)]
+    label = _SEVERITIES[name] if about_guests or name != "block" else "the next boot breaks"
+    return tag(
+        "details",
+        tag(
+            "summary",
+            _badge(_TONES[name], label),
+            " ",
+            tag("h3", _prose(" ".join(explanation[0].split()))),
+            tag("span", tag("code", rule), f", {who}", class_="tail"),
+        ),
+        tag(
+            "div",
+            tag("ul", lines[:_SHOWN], class_="found"),
+            _more(tag("ul", lines[_SHOWN:], class_="found"), len(lines) - _SHOWN, "finding"),
+            tag("div", _why(explanation[1:]), _ignoring(rule, bool(text and text.of_node)), class_="why"),
+            class_="inside",
+        ),
+        id=rule,
+        class_=f"rule {_TONES[name]}",
+        open=name in ("block", "warning"),
+    )
+
+
+def _told(each: Told) -> Markup:
+    finding = each.item.finding
+    remedy = tag("p", tag("b", "What to do: "), finding.remedy, class_="todo") if finding.remedy else None
+    links = [tag("a", tag("bdi", guest.label), href=f"#vm{guest.vmid}") for guest in each.guests]
+    who = [join(", " if number else None, link) for number, link in enumerate(links)]
+    rest = _more(tag("p", who[_SHOWN:]), len(who) - _SHOWN, "guest")
+    first = join(tag("b", who[:_SHOWN], " and more" if rest else None, ": ") if who else None, finding.message)
+    return tag("li", tag("p", first), remedy, _ignored(each.item), rest)
+
+
+def _ignored(item: Judged) -> Markup | None:
+    return tag("p", f"Ignored: {item.ignored}", class_="soft small") if item.ignored else None
+
+
+def _why(explanation: list[str]) -> Iterator[Markup]:
+    """The explanation after its first sentence; where it is from stands on a line of its own."""
+    for paragraph in "\n\n".join(explanation).split("\n\n"):
+        text, source, origin = paragraph.partition("Source: ")
+        if text.strip():
+            yield tag("p", _prose(" ".join(text.split())))
+        if source:
+            yield tag("p", f"Source: {' '.join(origin.split())}", class_="small")
+
+
+def _prose(text: str) -> Iterator[Markup]:
+    """Text of ours, in which backticks stand around what is typed."""
+    for number, part in enumerate(text.split("`")):
+        yield tag("code", part) if number % 2 else join(part)
+
+
+def _ignoring(rule: str, of_node: bool) -> Markup:
+    wanted = f"[rules] with {rule} = info" if of_node else f"[guest VMID] with ignore = {rule}: REASON"
+    purpose = "To make less of it: " if of_node else "To ignore it for a guest: "
+    return tag("p", purpose, tag("code", wanted), " in /etc/pvehooks/pvehooks.conf", class_="small")
+
+
+def _footer(report: Report) -> Markup:
+    unread = about.unread(report)
+    return tag(
+        "footer",
+        join(tag("h2", "Not examined", id="unread"), tag("ul", (tag("li", line) for line in unread))) if unread else None,
+        tag(
+            "p",
+            f"Made by pvehooks {report.pvehooks} on {report.node}. This file loads nothing and runs no scripts."
+            " It names guests, devices and addresses: give it to whom you would give those.",
+        ),
+    )

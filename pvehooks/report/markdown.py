@@ -1,0 +1,201 @@
+"""A report as Markdown (CommonMark with GitHub's tables): what hardware there is and who has it, for tickets and wikis."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from pvehooks.report import about, picture
+from pvehooks.report.content import GuestSeen, Report, Told, by_rule, counts, merged, severity, tally
+from pvehooks.report.picture import LEVELS, Box, Cell
+from pvehooks.report.words import counted, printable
+from pvehooks.values import Unread
+from pvehooks.values.groups import Naming
+
+# What would be markup; & and < as entities, which also processors understand that know no \<. An underscore inside of a word is none.
+_MARKUP = re.compile(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# GitHub's tables end a cell at each bar that has no backslash before it.
+_BAR = re.compile(r"\|")
+_LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+# What makes a heading, a list or a rule of a line that begins with it.
+_BLOCK = re.compile(r"\A[#+=-]|(?<=\A\d)[.)]|(?<=\A\d\d)[.)]|(?<=\A\d\d\d)[.)]")
+_TICKS = re.compile(r"`+")
+
+
+def page(report: Report) -> str:
+    """The file's text."""
+    parts = [_head(report), _changes(report), _groups(report), _passed(report), _guests(report), _findings(report), _unread(report)]
+    return "\n".join(line for part in parts for line in part)
+
+
+def text(words: str) -> str:
+    """Words of whoever, of which nothing is taken for markup or made a link."""
+    shown = "".join(_ENTITIES.get(char, char) for char in printable(words).lstrip(" "))
+    for markup in (_MARKUP, _LINK, _BLOCK):
+        shown = markup.sub(lambda found: f"\\{found[0]}", shown)
+    return shown
+
+
+def code(words: str) -> str:
+    """Words as code, with as many backticks as it needs."""
+    shown = printable(words)
+    fence = "`" * (max(map(len, _TICKS.findall(shown)), default=0) + 1)
+    pad = " " if shown[:1] in ("`", " ") or shown[-1:] in ("`", " ") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}" if shown else ""
+
+
+def _label(vmid: int, name: str) -> str:
+    return f"VM {vmid} ({code(name)})" if name else f"VM {vmid}"
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (headers, ["---"] * len(headers), *rows):
+        yield f"| {' | '.join(_BAR.sub(lambda _: chr(92) + '|', cell) for cell in row)} |"
+    yield ""
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(seconds))
+
+
+def _head(report: Report) -> Iterator[str]:
+    yield f"# {text(report.node)}: passthrough and guests"
+    yield ""
+    yield f"Made by pvehooks {report.pvehooks}, {_when(report.time)}."
+    yield ""
+    yield text(about.paragraph(report))
+    yield ""
+
+
+def _changes(report: Report) -> Iterator[str]:
+    changes = report.changes
+    if changes is None:
+        if report.no_changes:
+            yield text(report.no_changes)
+            yield ""
+        return
+    yield f"## What changed since {_when(changes.since)}"
+    yield ""
+    for change in changes.items:
+        rest = f": {text(change.text)}" if change.text else ""
+        yield f"- {'**' * change.urgent}{change.headline}{'**' * change.urgent}: {text(change.what)}{rest}"
+    if not changes.items:
+        yield "Nothing."
+    yield ""
+
+
+# -- hardware ---------------------------------------------------------------------------------------------------------
+
+
+def _groups(report: Report) -> Iterator[str]:
+    yield "## PCI devices and IOMMU groups"
+    yield ""
+    if isinstance(report.groups, Unread):
+        yield f"They cannot be read: {text(report.groups.why)}"
+        yield ""
+        return
+    boxes = picture.boxes(report)
+    if isinstance(report.iommu, Unread) or not report.iommu.active:
+        yield text(f"Nothing can be passed through: {report.iommu.why or 'the IOMMU is off'}")
+        yield ""
+    yield from _table(
+        ("Group", "Address", "Device", "Used by", "Driver, reset"),
+        [_device(box, cell) for box in boxes for cell in box.cells if cell.whose != "bridge"],
+    )
+    bridges = sum(cell.whose == "bridge" for box in boxes for cell in box.cells)
+    if bridges:
+        yield f"Left out: {counted(bridges, 'bridge')}, which a guest never gets."
+        yield ""
+
+
+def _device(box: Box, cell: Cell) -> Sequence[str]:
+    device = cell.member.device
+    urgent = f" **({LEVELS[box.level]})**" if box.level in ("danger", "trouble", "care") else ""
+    use, rest = cell.details[0], "; ".join(cell.details[1:])
+    return (f"{box.group.name or 'none'}{urgent}", code(device.address), text(device.words), text(use), text(rest))
+
+
+def _passed(report: Report) -> Iterator[str]:
+    named = sorted(_named(report), key=lambda entry: (entry[0].vmid, entry[0].option, entry[1].member.device.address))
+    if not named:
+        return
+    names = {guest.vmid: guest.name for guest in report.guests}
+    yield "## Passed-through devices"
+    yield ""
+    rows = []
+    for naming, cell, box in named:
+        device = cell.member.device
+        state = "running" if naming.running else "stopped"
+        guest = _label(naming.vmid, names.get(naming.vmid, ""))
+        rows.append((guest, state, code(naming.option), code(device.address), text(device.words), box.group.name or "none"))
+    yield from _table(("Guest", "State", "Option", "Address", "Device", "Group"), rows)
+
+
+def _named(report: Report) -> Iterator[tuple[Naming, Cell, Box]]:
+    for box in picture.boxes(report):
+        for cell in box.cells:
+            for naming in cell.member.named:
+                yield naming, cell, box
+
+
+# -- guests and findings ----------------------------------------------------------------------------------------------
+
+
+def _guests(report: Report) -> Iterator[str]:
+    yield "## Guests"
+    yield ""
+    if not report.guests:
+        yield "There are no VMs."
+        yield ""
+        return
+    yield from _table(("Guest", "State", "Verdict", "Findings"), map(_guest, report.guests))
+
+
+def _guest(guest: GuestSeen) -> Sequence[str]:
+    state = "template" if guest.template else "running" if guest.running else "stopped"
+    verdict = "**would not start**" if guest.outcome == "block" else "would start"
+    return (_label(guest.vmid, guest.name), state, verdict, tally(counts(guest.findings)) or "none")
+
+
+def _findings(report: Report) -> Iterator[str]:
+    found = by_rule(report)
+    yield "## Findings"
+    yield ""
+    if not found:
+        yield "None."
+        yield ""
+    for rule, listed in found:
+        yield f"### {rule} ({severity(listed[0].item)})"
+        yield ""
+        if rule in report.rules:
+            yield from _explanation(report.rules[rule].explanation)
+        yield from map(_told, merged(listed))
+        yield ""
+
+
+def _explanation(explanation: str) -> Iterator[str]:
+    for paragraph in explanation.split("\n\n"):
+        for line in paragraph.replace("\nSource: ", "\n\nSource: ").split("\n\n"):
+            parts = " ".join(line.split()).split("`")
+            # text takes away the space that stands before a word, which code needs behind it.
+            yield "".join(code(part) if number % 2 else " " * part.startswith(" ") + text(part) for number, part in enumerate(parts))
+            yield ""
+
+
+def _told(each: Told) -> str:
+    finding = each.item.finding
+    who = f"{', '.join(_label(guest.vmid, guest.name) for guest in each.guests)}: " if each.guests else ""
+    remedy = f". What to do: {text(finding.remedy)}" if finding.remedy else ""
+    ignored = f" (ignored: {text(each.item.ignored)})" if each.item.ignored else ""
+    return f"- {who}{text(finding.message)}{remedy}{ignored}"
+
+
+def _unread(report: Report) -> Iterator[str]:
+    lines = about.unread(report)
+    if lines:
+        yield "## Not examined"
+        yield ""
+        yield from (f"- {text(line)}" for line in lines)
+        yield ""

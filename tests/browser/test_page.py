@@ -1,0 +1,169 @@
+"""The HTML report in Chromium: on a phone, in the dark, on paper, for who does not see it; and that it loads and runs nothing.
+
+PVEHOOKS_PICTURES=DIRECTORY keeps a picture of each page there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.beds.tree import make_fake_tree
+from tests.browser.browser import Browser, browser
+from tests.daemon.bed import uefi
+from tests.report import bed
+
+PAGES = (*bed.NODES, "changed")
+SCREENS = [(360, False), (360, True), (800, False), (1400, True)]
+_LIMIT = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (500 << 20,) * 2); from pvehooks.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+def crowd(tree: Path) -> None:
+    """5,000 guests, half of them with something to be said of, and 120 more groups."""
+    kinds = (
+        uefi("{}"),
+        "name: {}\nhostpci0: 01:00\nbios: ovmf\n",
+        "name: {}\nboot: order=scsi0\nscsi0: local:1/vm.raw,size=1G\n",
+        "name: {}\n",
+    )
+    make_fake_tree(tree, {f"{bed.CONFIGS}/{1000 + n}.conf": kinds[n % 4].replace("{}", f"guest-{n}") for n in range(5000)})
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The reports, by name."""
+    directory = tmp_path_factory.mktemp("pages")
+    found = {}
+    trees = {name: bed.plant(name, directory / name) for name in bed.NODES}
+    former = directory / "former.json"
+    former.write_text(bed.report(trees["well"], "--json"))
+    trees |= {"changed": trees["danger"], "crowded": bed.plant("danger", directory / "crowded")}
+    crowd(trees["crowded"])
+    for name, tree in trees.items():
+        found[name] = directory / f"{name}.html"
+        since = ["--since", str(former)] if name == "changed" else []
+        command = ["/usr/bin/python3", "-c", _LIMIT, "report", "--root", str(tree), "--html", str(found[name]), *since]
+        subprocess.run(command, cwd=bed.PROJECT, check=True, timeout=120)
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("width", "dark"), SCREENS, ids=str)
+@pytest.mark.parametrize("name", PAGES)
+def test_on_a_screen(name: str, width: int, dark: bool, pages: dict[str, Path], chromium: Browser) -> None:
+    """Nothing sticks out, everything can be read, nothing is loaded and nothing complained about; closed and with all opened."""
+    for opened in (False, True):
+        chromium.show(pages[name], width, dark, opened=opened)
+        wide = chromium.wide()
+        assert wide["width"] <= width and not wide["out"], wide
+        assert not chromium.pale()
+    assert chromium.complaints() == []
+    assert {url for url in chromium.requests() if not url.startswith("data:,")} == {pages[name].as_uri()}
+    if "PVEHOOKS_PICTURES" in os.environ:
+        chromium.show(pages[name], width, dark, opened=False)
+        Path(os.environ["PVEHOOKS_PICTURES"], f"{name}-{width}{'-dark' if dark else ''}.png").write_bytes(chromium.picture())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_for_who_does_not_see_it(name: str, pages: dict[str, Path], chromium: Browser) -> None:
+    chromium.show(pages[name], 360)
+    assert chromium.nameless() == []
+    roles = [role for role, _ in chromium.accessible()]
+    assert {"main", "heading", "list"} <= set(roles) and (roles.count("main"), roles.count("contentinfo")) == (1, 1)
+    levels = chromium.run("return [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(e => Number(e.tagName[1]))")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
+    assert chromium.run("return [document.documentElement.lang, document.title]")[0] == "en"
+    small = "return [...document.querySelectorAll('summary, .map a')].map(e => e.getBoundingClientRect()).filter(r => r.height < 24 || r.width < 24)"
+    assert chromium.run(small) == []
+
+
+def test_the_danger_is_said_in_words(pages: dict[str, Path], chromium: Browser) -> None:
+    """The map tells in the names of its links what its colours and forms tell."""
+    chromium.show(pages["danger"])
+    names = [name for role, name in chromium.accessible() if role == "link"]
+    assert "Group 2, in danger: 2 named, 1 host" in names and "Group 19, used by a guest: 1 guest" in names
+
+
+def test_what_is_closed_opens_by_key(pages: dict[str, Path], chromium: Browser) -> None:
+    chromium.show(pages["danger"], opened=False)
+    closed = "details:not([open]) > summary"
+    before = chromium.run(f"return document.querySelectorAll('{closed}').length")
+    assert before > 1
+    for number, key in enumerate(("Enter", " "), 1):
+        chromium.press(closed, key)
+        assert chromium.run(f"return document.querySelectorAll('{closed}').length") == before - number
+
+
+@pytest.mark.parametrize("name", ["danger", "hostile"])
+def test_nothing_runs(name: str, pages: dict[str, Path], chromium: Browser) -> None:
+    chromium.show(pages[name])
+    assert chromium.run("return [document.scripts.length, document.images.length, frames.length]") == [0, 0, 0]
+    before = chromium.run("return document.body.innerHTML.length")
+    # Also what would have got past the escaping.
+    chromium.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.body.remove()\"><p style=\"color:red\">x</p>')"
+    )
+    chromium.run("document.body.append(Object.assign(document.createElement('script'), {textContent: 'document.body.remove()'}))")
+    assert chromium.run("return document.body.innerHTML.length") > before
+    blocked = [message for message in chromium.complaints() if "Content Security Policy" in message]
+    assert len(blocked) >= 3, "image, style and script are each refused"
+    assert not [url for url in chromium.requests() if not url.startswith(("file:", "data:"))]
+
+
+@pytest.mark.parametrize("name", ["changed", "no-iommu"])
+def test_on_paper(name: str, pages: dict[str, Path], chromium: Browser, tmp_path: Path) -> None:
+    """All of it is on paper, also what is closed on the screen, dark on white whatever the screen is like."""
+    chromium.show(pages[name], dark=True, opened=True)
+    words = set(re.findall(r"[a-z]{4,}", chromium.run("return document.querySelector('main').innerText").lower()))
+    chromium.show(pages[name], dark=True, opened=False)
+    paper = tmp_path / "page.pdf"
+    paper.write_bytes(chromium.printed())
+    text = subprocess.run(["pdftotext", "-layout", str(paper), "-"], capture_output=True, text=True, check=True).stdout
+    missing = words - set(re.findall(r"[a-z]{4,}", text.lower()))
+    assert len(missing) < len(words) / 50, missing
+    pages_of_paper = int(
+        re.findall(r"Pages:\s+(\d+)", subprocess.run(["pdfinfo", str(paper)], capture_output=True, text=True, check=True).stdout)[0]
+    )
+    assert 2 <= pages_of_paper <= 14
+    chromium.show(pages[name], dark=True, media="print")
+    assert chromium.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not chromium.pale()
+
+
+def test_thousands_of_guests(pages: dict[str, Path], chromium: Browser) -> None:
+    began = time.monotonic()
+    chromium.show(pages["crowded"], 360, opened=False)
+    assert chromium.run("return document.querySelectorAll('.guests > li').length") > 3000
+    wide = chromium.wide()
+    assert wide["width"] <= 360 and not wide["out"], wide["out"][:5]
+    assert chromium.complaints() == [] and time.monotonic() - began < 60
+    assert pages["crowded"].stat().st_size < 8_000_000
+
+
+FAULTY = """<!DOCTYPE html><title>x</title><body><p style="color:#999">pale</p><p style="width:2000px">wide</p><a href="#x"></a>
+<svg class="i" width="9" height="9" style="fill:#eee"></svg><img src="https://host.invalid/x.png"><script>console.error("trouble")</script>"""
+
+
+def test_the_checks_see_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "faulty.html"
+    page.write_text(FAULTY)
+    chromium.show(page, 360)
+    assert chromium.wide()["width"] >= 2000 and len(chromium.wide()["out"]) >= 1
+    assert sorted(each["least"] for each in chromium.pale()) == [3, 4.5]
+    assert {role for role, _ in chromium.nameless()} == {"link", "image"}
+    assert any("trouble" in message for message in chromium.complaints())
+    assert "https://host.invalid/x.png" in chromium.requests()
+    assert chromium.run("return document.scripts.length") == 1
