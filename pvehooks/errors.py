@@ -9,6 +9,8 @@ EXIT_OK = 0
 EXIT_BLOCKED = 1
 EXIT_USAGE = 2
 EXIT_COULD_NOT_LOOK = 3
+# Somebody typed Ctrl-C: 128 and the number of SIGINT, as a shell says it.
+EXIT_INTERRUPTED = 130
 
 
 class PvehooksError(Exception):

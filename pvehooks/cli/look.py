@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import firstlook
+from pvehooks.cli import roots
 from pvehooks.errors import NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
@@ -65,10 +66,27 @@ class View(NamedTuple):
             guest = guest_facts.read(self.host, self.node, vmid, around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)
 
+    def all_verdicts(self, node: Node, step: Callable[[], None] = lambda: None) -> Iterator[Verdict]:
+        """The verdicts on all guests of the node. Each config is read once, also for the rules that ask for the other guests.
+
+        `step` is called twice for each guest: when it was read, and when it was judged. Raises NodeError.
+        """
+        around = self.around
+        guests = []
+        for vmid in self.guest_ids([]):
+            guests.append(guest_facts.read(self.host, self.node, vmid, around))
+            step()
+        node.guests = tuple(guests)
+        for guest in guests:
+            verdict = judge(guest, catalogue.look(guest, node), self.settings)
+            step()
+            yield verdict
+            guest.forget()
+
 
 def view(options: argparse.Namespace) -> View:
     """What the options --root and --node ask for."""
-    host = Host(options.root)
+    host = roots.host(options)
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
@@ -86,6 +104,14 @@ def vmid(text: str) -> int:
     if number is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no VMID (a number from 100 to 999999999)")
     return number
+
+
+def vmid_argument(text: str) -> int:
+    """The same for an argument that is not always one; raises UsageError."""
+    try:
+        return vmid(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from None
 
 
 def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:

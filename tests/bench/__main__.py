@@ -8,7 +8,7 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import daemon, guard, host, stub  # noqa: E402 - the beds' mounts come first
+from tests.bench import audit, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
@@ -16,8 +16,10 @@ MEASURES = {
     "burst": daemon.burst,
     "idle": daemon.idle,
     "guard": guard.start,
+    "firmware": firmware.start,
     "stub": stub.stub,
     "host": host.check,
+    "audit": audit.audit,
 }
 
 
