@@ -87,6 +87,7 @@ class Daemon:
         self._next_ping = host.monotonic()
         self._last_status = ""
         self._publishers = publishers(host, node)
+        self.rounds.tally.began = int(host.now())
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -103,6 +104,7 @@ class Daemon:
         _notify("READY=1")
         while not self._stop:
             self.rounds.look_at_node()
+            self._publish()
             self._wait()
             if self._reload:
                 self._read_settings()
@@ -112,7 +114,6 @@ class Daemon:
             self._round()
             self._harvest()
             self._tell_status()
-            self._publish()
         return self._end()
 
     def _await_guests_at_boot(self) -> None:
@@ -291,6 +292,7 @@ class Daemon:
             self._touch(_EVERYTHING, force=True)
         if seen.cluster:
             self._look_at_quorum()
+        self.rounds.tally.watched = int(self.host.now())
 
     def _is_away(self, away: Exception) -> None:
         now = self.host.monotonic()
@@ -402,10 +404,12 @@ class Daemon:
             _notify(status)
 
     def _publish(self) -> None:
-        if self._away_since is None:
-            for trouble in (publisher.publish(self.rounds.tally, self._config) for publisher in self._publishers):
-                if trouble:
-                    self._say("not-published", trouble)
+        tally = self.rounds.tally
+        tally.away, tally.quorate = self._away_since is not None, self._quorate
+        tally.hookscripts = self.rounds.presence.hookscripts
+        for publisher in self._publishers:
+            if not (tally.away and publisher.in_pmxcfs) and (trouble := publisher.publish(tally, self._config)):
+                self._say("not-published", trouble)
 
     def _status(self) -> str:
         count = len(self._counters.guests())
@@ -415,6 +419,7 @@ class Daemon:
         return f"STATUS={words.counted(count, 'VM')} watched, {words.counted(findings, 'finding')}{last}{away}"
 
     def _say(self, kind: str, message: str) -> None:
+        self.rounds.tally.done[kind] += 1
         self.sink.say(entries.event(kind, message, self.node))
 
 

@@ -43,6 +43,8 @@ class Host:
     def __init__(self, root: str = "/") -> None:
         self.root = os.path.realpath(root)
         self.is_node = self.root == "/"
+        # Whether commands have answers: those of a capture were written down.
+        self.can_run = self.is_node
 
     # -- where things are ---------------------------------------------------------------------------------------------
 
@@ -94,9 +96,12 @@ class Host:
             content = os.read(descriptor, asked)
             if len(content) < asked and not path.startswith("/proc/"):
                 return content
-            while len(content) <= limit and (chunk := os.read(descriptor, min(limit + 1 - len(content), _CHUNK))):
-                content += chunk
-            return content
+            # Put together once: adding to what is there would copy a large file many times.
+            chunks, size = [content], len(content)
+            while size <= limit and (chunk := os.read(descriptor, min(limit + 1 - size, _CHUNK))):
+                chunks.append(chunk)
+                size += len(chunk)
+            return b"".join(chunks)
         finally:
             os.close(descriptor)
 
@@ -153,6 +158,10 @@ class Host:
     def modified(self, path: str) -> float:
         """When the contents last changed, in seconds since the epoch; links followed."""
         return os.stat(self.locate(path)).st_mtime
+
+    def size(self, path: str) -> int:
+        """How many bytes a file holds; links followed."""
+        return os.stat(self.locate(path)).st_size
 
     def real(self, path: str) -> str:
         """The path with every link resolved; what is not there stays as it is written. For a tree, a loop is ELOOP."""
@@ -239,6 +248,14 @@ class Host:
             self._forget(beside)
             raise
 
+    def append(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Adds to the end of a file, made if absent, in one piece: what several processes add does not mix."""
+        descriptor = os.open(self.locate(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+        try:
+            os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+
     @staticmethod
     def _forget(path: str) -> None:
         try:
@@ -255,11 +272,31 @@ class Host:
             os.close(descriptor)
 
     def remove(self, path: str) -> None:
-        """Removes a file; nothing happens if it is not there."""
+        """Removes a file, or a link itself; nothing happens if it is not there."""
         try:
-            os.unlink(self.locate(path))
+            os.unlink(self.locate(path, follow=False))
         except FileNotFoundError:
             return
+
+    def make_link(self, path: str, text: str) -> None:
+        """A symbolic link that says `text`; raises OSError where something is."""
+        os.symlink(text, self.locate(path, follow=False))
+
+    def make_private_dir(self) -> str:
+        """A new directory of this process's own, for what is to go again."""
+        import tempfile
+
+        return tempfile.mkdtemp(prefix="pvehooks-")
+
+    def remove_tree(self, path: str) -> None:
+        """Removes a directory with all that is in it, as far as that can be done; no link is followed."""
+        import shutil
+
+        shutil.rmtree(self.locate(path, follow=False), ignore_errors=True)
+
+    def remove_dir(self, path: str) -> None:
+        """Removes a directory, which must be empty; raises OSError."""
+        os.rmdir(self.locate(path, follow=False))
 
     def lock(self, path: str, timeout: float) -> Lock:
         """An exclusive flock(2) on the file (made if absent), waited for at most `timeout` seconds; see Lock."""
@@ -319,6 +356,10 @@ class Host:
                 raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed")
             time.sleep(0.002)
 
+    def undisturbed(self) -> Undisturbed:
+        """For a with statement around what must not be broken off half way; see Undisturbed."""
+        return Undisturbed()
+
     @property
     def pid(self) -> int:
         """The number of this process, which is in the names of files that are being written."""
@@ -367,3 +408,28 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
+
+
+class Undisturbed:
+    """Signals that would end the program (Ctrl-C, a lost terminal, kill) wait until the with statement ends, and are obeyed then."""
+
+    def __init__(self) -> None:
+        self._caught = 0
+
+    def __enter__(self) -> Undisturbed:
+        import signal
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self._former = [(number, signal.signal(number, self._note)) for number in numbers]
+        return self
+
+    def _note(self, number: int, _: object) -> None:
+        self._caught = number
+
+    def __exit__(self, *_: object) -> None:
+        import signal
+
+        for number, former in self._former:
+            signal.signal(number, former)
+        if self._caught:
+            os.kill(os.getpid(), self._caught)

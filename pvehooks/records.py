@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from pvehooks.host import Host, Lock
+    from pvehooks.values.images import PinnedFirmware
 
     Part = TypeVar("Part")
 
@@ -89,11 +90,12 @@ class Record(NamedTuple):
     accepted: Mapping[str, Accepted] = _NOTHING_ACCEPTED
     allowance: Allowance | None = None
     attachment: Attachment | None = None
+    firmware: PinnedFirmware | None = None
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left that is worth a file."""
-        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.more)
+        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.more)
 
 
 class Keep:
@@ -162,6 +164,7 @@ def update(
     accepted: tuple[str, Accepted | None] | Keep = KEEP,
     allowance: Allowance | Keep | None = KEEP,
     attachment: Attachment | Keep | None = KEEP,
+    firmware: PinnedFirmware | Keep | None = KEEP,
     wait: float = _LOCK_WAIT,
 ) -> bool:
     """Notes what is given in the guest's record (None takes it out) and keeps the rest; a record without anything left goes.
@@ -176,6 +179,7 @@ def update(
             accepted=record.accepted if isinstance(accepted, Keep) else _with(record.accepted, *accepted),
             allowance=record.allowance if isinstance(allowance, Keep) else allowance,
             attachment=record.attachment if isinstance(attachment, Keep) else attachment,
+            firmware=record.firmware if isinstance(firmware, Keep) else firmware,
         )
 
     return _changed(host, vmid, identity, change, wait)
@@ -263,6 +267,7 @@ def _parsed(content: bytes) -> Record:
         accepted=_part(document, "accepted", _accepted_by_node, troubles) or _NOTHING_ACCEPTED,
         allowance=_part(document, "allowance", _allowance, troubles),
         attachment=_part(document, "attachment", _attachment, troubles),
+        firmware=_part(document, "firmware", _firmware, troubles),
         more=document,
         broken="; ".join(troubles),
     )
@@ -325,6 +330,17 @@ def _attachment(document: dict[str, object]) -> Attachment:
     return Attachment(_text(document.get("volid"), "volid"), _text(document.get("former"), "former"), _number(document.get("when"), "when"))
 
 
+def _firmware(document: dict[str, object]) -> PinnedFirmware:
+    from pvehooks.values.images import PinnedFirmware
+
+    volid, sha256, style, args, node, state = (
+        _text(document.get(key), key) for key in ("volid", "sha256", "style", "args", "node", "state")
+    )
+    if state not in _STATES:
+        raise _Broken(f"has an unknown state '{state[:20]}'")
+    return PinnedFirmware(volid, sha256, style, args, _number(document.get("when"), "when"), node, state)
+
+
 def _content(record: Record) -> bytes:
     document: dict[str, object] = {**record.more, "version": record.version}
     document.update(uuid=record.identity.uuid, ctime=record.identity.ctime)
@@ -337,6 +353,8 @@ def _content(record: Record) -> bytes:
         document["allowance"] = record.allowance._asdict()
     if record.attachment is not None:
         document["attachment"] = record.attachment._asdict()
+    if record.firmware is not None:
+        document["firmware"] = record.firmware._asdict()
     return json.dumps(document, sort_keys=True).encode() + b"\n"
 
 

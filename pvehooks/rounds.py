@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -26,6 +25,7 @@ from pvehooks.settings import Settings
 from pvehooks.tally import Tally
 from pvehooks.text import guestconfig
 from pvehooks.values import Cure, Finding, Guest, Hold, Injection, Node, Severity, Verdict
+from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of
 
 # Seconds until a guest that had to wait is tried again.
@@ -66,7 +66,8 @@ class Rounds:
         self._waits: dict[int, str] = {}
         self._refused: dict[int, str] = {}
         self._not_attachable: dict[int, str] = {}
-        self.presence = Presence(host, node, sink)
+        self.tally = Tally()
+        self.presence = Presence(host, node, sink, lambda kind: self.tally.done.update((kind,)))
         # Guests that start by themselves and are to be attached to before that; None once they may start.
         self.awaited: dict[int, str] | None = {}
         self._by_ha: frozenset[int] = frozenset()
@@ -76,7 +77,6 @@ class Rounds:
         self._node_facts: Node | None = None
         self._node_due = 0.0
         self.last_change = ""
-        self.tally = Tally()
         self.doubts_pmxcfs = False
         try:
             self.ledger = Ledger(host.read(LEDGER, limit=16 << 20))
@@ -465,4 +465,4 @@ def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _digest(raw: bytes) -> bytes:
-    return hashlib.sha1(raw, usedforsecurity=False).digest()
+    return sha1(raw)

@@ -15,6 +15,7 @@ from pvehooks import settings_compiled, settings_file
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
 from pvehooks.settings_compiled import GuardSettings, StartSettings
 from pvehooks.settings_file import Problem, header, printable, shown
+from pvehooks.settings_sections import ClusterSettings, FirmwareSettings, MetricsSettings, RngSettings, WatchSettings
 from pvehooks.settings_table import (
     CLUSTER_FILE,
     NODE_FILE,
@@ -41,7 +42,10 @@ __all__ = [
     "CLUSTER_FILE",
     "NODE_FILE",
     "OPTIONS",
+    "ClusterSettings",
+    "FirmwareSettings",
     "GuardSettings",
+    "MetricsSettings",
     "Option",
     "Place",
     "RngSettings",
@@ -101,31 +105,6 @@ class Setting(NamedTuple):
     place: Place = Place()
 
 
-class RngSettings(NamedTuple):
-    """[rng], as it holds for a guest; `max_bytes` per `period` milliseconds."""
-
-    mode: str
-    source: str
-    max_bytes: int
-    period: int
-    scope: str
-    existing: str
-    skip_with_rdrand: bool
-    writer: str
-
-    @property
-    def value(self) -> str:
-        """The property string for rng0."""
-        return f"source={self.source},max_bytes={self.max_bytes},period={self.period}"
-
-
-class WatchSettings(NamedTuple):
-    """[watch], both in seconds."""
-
-    interval: int
-    settle: float
-
-
 class Row(NamedTuple):
     """A line of the table of settings; `section` is written as in a file, `origin` is "built-in" or file and line."""
 
@@ -170,8 +149,25 @@ class Settings(NamedTuple):
 
     @property
     def severities(self) -> Mapping[str, str]:
-        """The severity of each rule in [rules]: block, warning or info."""
-        return {rule: str(setting.value) for rule, setting in self.rules.items()}
+        """The severity of each rule in [rules], and of a changed firmware image in [firmware]: block, warning or info."""
+        on_change = self.firmware.on_change
+        changed = {} if on_change == "block" else {"firmware-changed": on_change}
+        return {**changed, **{rule: str(setting.value) for rule, setting in self.rules.items()}}
+
+    @property
+    def firmware(self) -> FirmwareSettings:
+        """[firmware]."""
+        return FirmwareSettings._make(self.common["firmware", name].value for name in FirmwareSettings._fields)
+
+    @property
+    def metrics(self) -> MetricsSettings:
+        """[metrics]."""
+        return MetricsSettings._make(self.common["metrics", name].value for name in MetricsSettings._fields)
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        """[cluster]."""
+        return ClusterSettings._make(self.common["cluster", name].value for name in ClusterSettings._fields)
 
     @property
     def guests(self) -> tuple[int, ...]:
@@ -270,7 +266,7 @@ def load(host: Host) -> Settings:
         except FileNotFoundError:
             continue
         except OSError as error:
-            unread.append(f"{path}: cannot be read: {_why(error)}")
+            unread.append(f"{path}: cannot be read: {error.strerror or os.strerror(error.errno or errno.EIO)}")
             continue
         sources[path] = settings_compiled.digest(content)
         layer, found = _layer(path, content)
@@ -306,10 +302,6 @@ def mark(host: Host) -> tuple[int, ...]:
         except OSError as error:
             marks.append(-(error.errno or errno.EIO))
     return tuple(marks)
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or os.strerror(error.errno or errno.EIO)
 
 
 def _lines(path: str, problems: list[Problem]) -> list[str]:

@@ -24,6 +24,7 @@ _HEADER = re.compile(r"(\[+)([^][#'\"]+)(\]+)\s*(?:#.*)?")
 _ITEM = r"""(?:"[^"]*"|'[^']*'|[^'",#\s][^,#]*)"""
 _VALUE = re.compile(rf"(?:{_ITEM}\s*,\s*)*{_ITEM}?\s*(?:#.*)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
+_DIRECTORY = re.compile(r"/[^\x00-\x1f\x7f]*")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 
 SectionPath = tuple[str, ...]
@@ -209,7 +210,7 @@ def values(lines: Sequence[str], sections: Sequence[Section], options: Sequence[
     except ConfigObjError as error:
         return Values({}, {}, [Problem(each.line_number or 0, "cannot be understood") for each in error.errors])
     raw = {(option.path, option.name): _value(config, option) for option in options}
-    outcome = config.validate(Validator({"integer": _integer, "float": _float}), preserve_errors=True)
+    outcome = config.validate(Validator(CHECKS), preserve_errors=True)
     bad = {(tuple(path), name): _joined(raw[tuple(path), name]) for path, name, _ in flatten_errors(config, outcome) if name}
     good = {(o.path, o.name): _value(config, o) for o in options if (o.path, o.name) not in bad}
     return Values(good, bad, [])
@@ -242,3 +243,16 @@ def _float(value: Any, min: str | None = None, max: str | None = None) -> Any:
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         raise VdtTypeError(value)
     return is_float(value, min, max)
+
+
+def _directory(value: Any, *words: str) -> Any:
+    """One of the words, or an absolute path."""
+    from configobj.validate import VdtTypeError
+
+    if not isinstance(value, str) or not (value in words or _DIRECTORY.fullmatch(value)):
+        raise VdtTypeError(value)
+    return value.rstrip("/") or "/"
+
+
+# What is checked otherwise than by configobj, or unknown to it.
+CHECKS = {"integer": _integer, "float": _float, "directory": _directory}

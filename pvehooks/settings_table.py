@@ -15,7 +15,7 @@ Value = str | int | float | bool
 
 
 class Option(NamedTuple):
-    """An option. `check` is its configobj check with the default, `doc` one or two sentences for the manual.
+    """An option. `check` is its configobj check (or ours: directory) with the default, `doc` one or two sentences for the manual.
 
     The names RULE-ID (any rule's id) and VMID in a section stand for what the admin fills in.
     """
@@ -28,7 +28,7 @@ class Option(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The name of the check: option, integer, float, boolean or force_list."""
+        """The name of the check: option, integer, float, boolean, directory or force_list."""
         return self.check.partition("(")[0]
 
     @property
@@ -58,6 +58,8 @@ class Option(NamedTuple):
     @property
     def allowed(self) -> str:
         """What may be written, in words."""
+        if self.kind == "directory":
+            return f"{', '.join(self.choices)} or the absolute path of a directory"
         if self.choices:
             return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         if self.kind == "force_list":
@@ -165,6 +167,13 @@ OPTIONS: tuple[Option, ...] = (
         per_guest=True,
     ),
     Option(
+        "firmware",
+        "on_change",
+        "option(block, warning, info, default=block)",
+        "What becomes of the start of a guest whose firmware image is not the one that it was given (pvehooks firmware): it is refused, or "
+        "goes on with a warning, or without a word.",
+    ),
+    Option(
         "watch",
         "interval",
         "integer(min=5, max=3600, default=60)",
@@ -175,6 +184,21 @@ OPTIONS: tuple[Option, ...] = (
         "settle",
         "float(min=0.05, max=5, default=0.2)",
         "Seconds without a further change after which a changed config is looked at.",
+    ),
+    Option(
+        "cluster",
+        "publish",
+        "boolean(default=yes)",
+        "Whether this node tells the others in /etc/pve what it found and which PCI devices it has: pvehooks status --cluster and "
+        "pvehooks check --target read that. It is written when it changes, at most once a minute, and once an hour.",
+    ),
+    Option(
+        "metrics",
+        "textfile",
+        "directory(auto, off, default=auto)",
+        "Where figures for Prometheus go, as a file pvehooks.prom for its node_exporter: into that directory, into "
+        "/var/lib/prometheus/node-exporter if that is there (auto), or nowhere. The service writes elsewhere only below /run/pvehooks, "
+        "or with a ReadWritePaths= of your own.",
     ),
     Option(
         "rules",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value
+from pvehooks.values.digests import sha1
 
 OPTION = "rng0"
 
@@ -125,7 +125,7 @@ def confirm(host: Host, guest: Guest) -> None:
 
 def digest_of(raw: bytes) -> str:
     """The SHA-1 of a config's bytes, as `qm set --digest` takes it."""
-    return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+    return sha1(raw).hex()
 
 
 def landed(host: Host, guest: Guest, wanted: Mapping[str, str]) -> bool:

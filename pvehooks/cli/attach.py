@@ -75,7 +75,7 @@ def _lacking(seen: look.View) -> str:
 
 def _one(seen: look.View, guest: Guest, options: argparse.Namespace) -> Report | None:
     """One guest; None with --all for those that are to be left out without a word."""
-    if options.all and (not guest.passes_through or attached(guest)):
+    if options.all and (not guest.needs_guard or attached(guest)):
         return None
     if options.all and guest.attachment is not None:
         return Report(guest.vmid, "nothing to do", f"the guard was taken out of it before; if you want it: pvehooks attach {guest.vmid}")

@@ -8,7 +8,7 @@ import json
 import time
 
 from pvehooks.actions import backups
-from pvehooks.cli import look
+from pvehooks.cli import look, roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Lists the backups, the newest first, or shows a difference."""
-    host = Host(options.root)
+    host = roots.host(options)
     node = node_facts.node_name(host, options.node)
     if options.diff is not None:
         return _diff(host, node, options)

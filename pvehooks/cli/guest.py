@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from pvehooks.cli import look
+from pvehooks.cli import look, roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the reading of the config."""
     vmid, raw = _raw(options)
     problem = _problem(raw)
-    config = guest_facts.parse(Host(options.root), raw)
+    config = guest_facts.parse(roots.host(options), raw)
     if options.json:
         print(json.dumps(as_json(vmid, config, problem), indent=1, sort_keys=True))
     else:
@@ -52,7 +52,7 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
             vmid = look.vmid(name)
         except argparse.ArgumentTypeError as error:
             raise UsageError(str(error), hint="A file of that name is ./" + name) from None
-        host = Host(options.root)
+        host = roots.host(options)
         node = node_facts.node_name(host, options.node)
         node_facts.require_guest(host, node, vmid)
         path, reader = node_facts.config_path(node, vmid), host

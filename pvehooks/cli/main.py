@@ -9,7 +9,8 @@ import sys
 from typing import NamedTuple, NoReturn
 
 from pvehooks import __version__
-from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE, PvehooksError
+from pvehooks.cli import roots
+from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PvehooksError
 from pvehooks.report.words import printable
 
 VERBS = {
@@ -24,10 +25,13 @@ VERBS = {
     "trust": "accept the devices that a guest would start with now",
     "bind": "give PCI devices to vfio-pci by address, now or at every boot",
     "unbind": "give PCI devices back to the host's drivers",
+    "firmware": "give guests a UEFI firmware image of their own",
     "backups": "the configs kept before they were changed",
     "rules": "all rules, a line each",
     "explain": "a rule in full",
+    "report": "the whole picture of this node as a file: HTML, Markdown or JSON",
     "status": "what the daemon and this node are about",
+    "capture": "all that the rules read of this node in one file, for bug reports and tests",
     "config": "the settings in force, and where each comes from",
 }
 
@@ -57,7 +61,7 @@ def verb_parser(name: str) -> argparse.ArgumentParser:
     )
     module.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--root", default="/", metavar="DIR", help="look at the tree below DIR instead of this node")
+    parser.add_argument("--root", default="/", metavar="DIR", help="look at the tree below DIR, or at a capture, instead of this node")
     parser.add_argument("--node", default="", metavar="NAME", help="the node to look at (default: this one)")
     parser.set_defaults(run=module.run)
     return parser
@@ -79,6 +83,13 @@ def frame_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """The program; returns the exit status."""
+    try:
+        return _start(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _start(arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     frame = frame_parser()
     if not words or words[0].startswith("-"):
@@ -96,8 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        status = options.run(options)
-        sys.stdout.flush()
+        with roots.unpacked(options):
+            status = options.run(options)
+            sys.stdout.flush()
         return int(status)
     except PvehooksError as error:
         for line in error.message.splitlines():
@@ -109,8 +121,6 @@ def _run(options: argparse.Namespace) -> int:
         # The reader of a pipe has gone (head, less).
         _drop_output()
         return EXIT_OK
-    except KeyboardInterrupt:
-        return 128 + 2
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         root = "; run it as root" if isinstance(error, PermissionError) else ""
