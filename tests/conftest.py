@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # What a service manager told whoever started the tests is not meant for the daemons in them.
     for variable in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         os.environ.pop(variable, None)
+    # Whoever starts the tests in the background has these ignored, and so would all programs in them: sh(1), nohup(1).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     worker = "PYTEST_XDIST_WORKER" in os.environ
     if worker and is_private():
         pytest.exit("pytest-xdist's workers would share a namespace: no conftest may enter one when it is imported", returncode=3)
@@ -100,6 +104,8 @@ def _absent() -> dict[str, str]:
         absent["shared_data"] = "../shared/data is not here"
     if "PVEHOOKS_RUFF" not in os.environ and not os.environ.get("CI"):
         absent["ruff"] = "ruff could not be had from PyPI"
+    if "PVEHOOKS_PROMTOOL" not in os.environ and not os.environ.get("CI"):
+        absent["promtool"] = "promtool could not be had from Debian's mirror"
     return absent
 
 

@@ -19,6 +19,7 @@ from tests.beds.qm import Qm
 PROJECT = Path(__file__).parents[2]
 UEFI = """\
 bios: ovmf
+efidisk0: local:100/vm-100-disk-1.qcow2,efitype=4m
 boot: order=scsi0;net0
 cpu: x86-64-v2-AES
 memory: 2048

@@ -181,6 +181,9 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     bed = node()
     bed.start()
     assert bed.daemon is not None
+    # What it has to say to the others is said: a request that is half done keeps a process from ending at all.
+    wait_until(bed.pve.path("nodes/pve1/pvehooks-summary.json").exists, "the summary")
+    bed.settle()
     os.kill(bed.pve.pid, signal.SIGSTOP)
     try:
         with open("/var/lib/pve-cluster/config.db-wal", "ab") as bell:

@@ -109,6 +109,19 @@ def test_digests_of_backups(tree: Path) -> None:
     assert proposed("backups", "--root", root, "100", "--diff", DIGESTS[0], "") == []
 
 
+def test_addresses_of_devices(tmp_path: Path) -> None:
+    """Bash takes an address for several words; what is proposed stands in the place of the last one."""
+    devices = {"0000:00:1c.0": "0x060400", "0000:01:00.0": "0x030000", "0000:01:00.1": "0x040300", "10000:e1:00.0": "0x010802"}
+    root = str(make_fake_tree(tmp_path, {f"sys/bus/pci/devices/{address}/class": f"{kind}\n" for address, kind in devices.items()}))
+    assert proposed("bind", "--root", root, "") == ["0000:01:00.0", "0000:01:00.1", "10000:e1:00.0"]
+    assert proposed("bind", "--root", root, "00") == ["0000:01:00.0", "0000:01:00.1"]
+    assert proposed("unbind", "--root", root, "0000", ":") == ["01:00.0", "01:00.1"]
+    assert proposed("bind", "--root", root, "0000", ":", "01", ":", "00") == ["00.0", "00.1"]
+    assert proposed("bind", "--root", root, "--now", "0000", ":", "01", ":", "00.0", "10000", ":", "e") == ["e1:00.0"]
+    assert proposed("bind", "--root", root, "0000", ":", "02") == []
+    assert proposed("bind", "--root", "/nosuch", "") == []
+
+
 def test_files_and_directories(tree: Path) -> None:
     assert proposed("guest", "--root", str(tree), "", cwd=tree / "a dir") == ["100", "101", "9000", "file.conf"]
     assert proposed("check", "--root", "a", cwd=tree) == ["a dir"]
@@ -149,6 +162,8 @@ def test_the_tab_key(tmp_path: Path, tree: Path) -> None:
     assert "pvehooks explain rng-unlimited" in typed("pvehooks exp\trng-unl\t", "explain rng-unlimited", tmp_path, load)
     assert "--node=pve2 200" in typed("pvehooks check --root=tree --node=pve2 2\t", "pve2 200", tmp_path, load)
     assert "--root a\\ dir/" in typed("pvehooks check --root a\t", "dir/", tree, load)
+    make_fake_tree(tmp_path / "node", {"sys/bus/pci/devices/0000:01:00.0/class": "0x030000\n"})
+    assert "node 0000:01:00.0 --persist" in typed("pvehooks bind --root node 0000:\t--pe\t", "--persist", tmp_path, load)
     assert "explain" not in typed("pvehooks exp\t#end", "#end", tmp_path, "true")
 
 

@@ -12,15 +12,16 @@ import pytest
 
 from tests.node.builds import Builds
 from tests.node.machine import Machine
-from tests.node.trees import NODE, SUITES, make_tree
+from tests.node.trees import NODE, NODE_OF, SUITES, make_tree
 
 MakeNode = Callable[..., Machine]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test runs for both suites; the processes of pytest-xdist take a suite each."""
+    """Every test runs for both suites, or for those of its module; the processes of pytest-xdist take a suite each."""
     if "suite" in metafunc.fixturenames:
-        marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in SUITES]
+        suites = getattr(metafunc.module, "SUITES", SUITES)
+        marked = [pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in suites]
         metafunc.parametrize("suite", marked, scope="session")
 
 
@@ -39,7 +40,7 @@ def node_tree(suite: str, builds: Builds) -> Path:
     """A system without the package; what that depends on lies where apt has its downloads."""
     depends = subprocess.run(["dpkg-deb", "--field", builds.deb, "Depends"], capture_output=True, text=True, check=True).stdout
     needed = [word.split("(")[0].split(":")[0].strip() for word in depends.split(",")]
-    return make_tree(suite, "node", NODE, needed)
+    return make_tree(suite, "node", [*NODE, *NODE_OF[suite]], needed)
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ NEEDED = {
     "read-cpuinfo": "grep -q processor /proc/cpuinfo && test -r /proc/cmdline",
     "see-processes": "test -r /proc/$(pgrep -x bed-sleep)/cmdline",
     "write-snippets": "echo x >/var/lib/vz/snippets/probe && rm /var/lib/vz/snippets/probe",
+    "write-metrics": "echo x >/var/lib/prometheus/node-exporter/probe && rm /var/lib/prometheus/node-exporter/probe",
     "read-network-cards": "grep -q lo: /proc/net/dev && cat /sys/class/net/lo/operstate",
     "unix-socket": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"\\0probe\")'",
     "qm": "qm config 100",
@@ -95,7 +96,7 @@ def test_the_sandbox_is_on(node: Machine) -> None:
     )
     listen = 'import socket; s = socket.create_server(("127.0.0.1", 4321)); [s.accept() for _ in range(99)]'
     node.run("systemd-run", "--quiet", "--unit=listen", "python3", "-c", listen)
-    node.sh("mkdir -p /var/lib/vz/snippets")
+    node.sh("mkdir -p /var/lib/vz/snippets /var/lib/prometheus/node-exporter")
     # The same unit file, with the probe in the daemon's place.
     sandbox = node.run("systemctl", "cat", UNIT).out
     for old, new in (

@@ -108,6 +108,23 @@ TABLE = [
         ["line 2: 'injekt' is no value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?"],
         id="value wrong",
     ),
+    pytest.param(
+        "[metrics]\ntextfile = metrics\n",
+        ["line 2: 'metrics' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
+        id="directory relative",
+    ),
+    pytest.param(
+        "[metrics]\ntextfile = /a, /b\n",
+        ["line 2: '/a, /b' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
+        id="directory two",
+    ),
+    pytest.param(
+        "[metrics]\ntextfile = of\n",
+        [
+            "line 2: 'of' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory; did you mean 'off'?"
+        ],
+        id="directory near",
+    ),
     pytest.param("[rng]\nmode = 5\n", ["line 2: '5' is no value for 'mode' in [rng]; allowed: inject, warn or off"], id="value far"),
     pytest.param("[rng]\nmode =\n", ["line 2: option 'mode' in [rng] has no value; allowed: inject, warn or off"], id="value empty"),
     pytest.param(

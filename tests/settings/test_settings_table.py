@@ -9,11 +9,18 @@ import pytest
 from configobj import ConfigObj
 from configobj.validate import Validator
 
-from pvehooks import settings
+from pvehooks import settings, settings_file
 from pvehooks.host import Host
 
 PROJECT = pathlib.Path(__file__).parents[2]
-SECTIONS = {"rng": settings.RngSettings, "guard": settings.GuardSettings, "watch": settings.WatchSettings}
+SECTIONS = {
+    "rng": settings.RngSettings,
+    "guard": settings.GuardSettings,
+    "watch": settings.WatchSettings,
+    "firmware": settings.FirmwareSettings,
+    "cluster": settings.ClusterSettings,
+    "metrics": settings.MetricsSettings,
+}
 WITH_DEFAULT = [option for option in settings.OPTIONS if option.default is not None]
 
 
@@ -48,7 +55,7 @@ def test_the_shipped_conffile_can_be_uncommented_whole(tmp_path: pathlib.Path) -
 
 @pytest.mark.parametrize("option", WITH_DEFAULT, ids=label)
 def test_a_default_is_what_configobj_makes_of_the_check(option: settings.Option) -> None:
-    value = Validator().get_default_value(option.check)
+    value = Validator(settings_file.CHECKS).get_default_value(option.check)
     assert (option.default, type(option.default)) == (value, type(value))
 
 
