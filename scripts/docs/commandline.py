@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import lru_cache
 from typing import NamedTuple
 
 from pvehooks.cli.main import VERBS, frame_parser, verb_parser
@@ -38,7 +39,12 @@ def _argument(action: argparse.Action) -> Argument:
 
 def verbs() -> dict[str, tuple[Argument, ...]]:
     """What each verb takes."""
-    return {name: of(verb_parser(name)) for name in VERBS}
+    return {name: _verb(name, summary) for name, summary in VERBS.items()}
+
+
+@lru_cache
+def _verb(name: str, summary: str) -> tuple[Argument, ...]:
+    return of(verb_parser(name))
 
 
 def frame() -> tuple[Argument, ...]:

@@ -33,6 +33,36 @@ _pvehooks_nodes() {
 	done < <(compgen -G "$1/etc/pve/nodes/*")
 }
 
+# The storages: _pvehooks_storages ROOT
+_pvehooks_storages() {
+	local kind name
+	printf 'local\n'
+	while read -r kind name; do
+		[[ $kind != *: || $name == local ]] || printf '%s\n' "$name"
+	done < <(cat "$1/etc/pve/storage.cfg" 2>/dev/null)
+}
+
+# The addresses of the PCI devices that are no bridges: _pvehooks_addresses ROOT
+_pvehooks_addresses() {
+	local directory class
+	while read -r directory; do
+		read -r class 2>/dev/null <"$directory/class" || class=
+		[[ $class == 0x0604* ]] || printf '%s\n' "${directory##*/}"
+	done < <(compgen -G "$1/sys/bus/pci/devices/*")
+}
+
+# Proposes what is left to be typed of an address. Bash takes "0000:01:00.0" for five words, of which only the last is replaced:
+# _pvehooks_propose_address ROOT
+_pvehooks_propose_address() {
+	local typed=${COMP_WORDS[COMP_CWORD]} i=$COMP_CWORD
+	while ((i > 1)) && [[ ${COMP_WORDS[i]} == : || ${COMP_WORDS[i - 1]} == : ]]; do
+		i=$((i - 1))
+		typed=${COMP_WORDS[i]}$typed
+	done
+	mapfile -t COMPREPLY < <(compgen -W "$(_pvehooks_addresses "$1")" -- "$typed")
+	[[ $typed != *:* ]] || COMPREPLY=("${COMPREPLY[@]#"${typed%:*}:"}")
+}
+
 # Proposes words of a kind that begin as the one being typed: _pvehooks_propose KIND WORD ROOT NODE VMID
 _pvehooks_propose() {
 	local words=
@@ -42,6 +72,15 @@ _pvehooks_propose() {
 		mapfile -t COMPREPLY < <(compgen -d -- "$2")
 		return
 		;;
+	file)
+		compopt -o filenames 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -f -- "$2")
+		return
+		;;
+	address)
+		_pvehooks_propose_address "$3"
+		return
+		;;
 	guest) words=$(_pvehooks_vmids "$3" "$4") ;;
 	node) words=$(_pvehooks_nodes "$3") ;;
 	digest) words=$(_pvehooks_digests "$3" "$5") ;;
@@ -49,6 +88,8 @@ _pvehooks_propose() {
 	verb) words=$_pvehooks_verbs ;;
 	guest-or-file) words=$(_pvehooks_vmids "$3" "$4") ;;
 	host) words='check fix groups undo' ;;
+	firmware) words='import info list migrate remove set unset verify' ;;
+	storage) words=$(_pvehooks_storages "$3") ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
 	if [[ $1 == guest-or-file ]]; then

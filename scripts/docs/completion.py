@@ -23,7 +23,12 @@ KINDS = {
     "VMID": "guest",
     "VMID|FILE": "guest-or-file",
     "WHAT": "host",
-    "ADDRESS": "none",
+    "ADDRESS": "address",
+    "FILE": "file",
+    "NODE": "node",
+    "STORAGE": "storage",
+    "ACTION": "firmware",
+    "ARGUMENT": "guest-or-file",
     "N": "none",
     "WHY": "none",
 }

@@ -29,7 +29,10 @@ A running daemon keeps its old settings; a command ends with exit status 2.
 SECTIONS = {
     "rng": "What is done about guests without an rng0.",
     "guard": "What is looked at when a guest with passed-through devices starts.",
+    "firmware": "What is looked at when a guest with a firmware image of its own starts.",
     "watch": "How changes are noticed.",
+    "cluster": "What the nodes of a cluster tell each other.",
+    "metrics": "What is written for monitoring; pvehooksd(8) lists the figures.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
     "guest VMID": "What holds for one guest only: the number is its VMID.",
 }

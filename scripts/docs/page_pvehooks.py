@@ -48,11 +48,33 @@ VERB_NOTES = {
     "unbind": "Gives a device back to the driver it was on, or to the one that the kernel has for it; refused while a guest or a program holds it or"
     " a fellow of its IOMMU group. `--persist` forgets what was noted for boot, and alone changes nothing now. Ends with 1 if a device was"
     " refused or failed.",
+    "firmware": "Images lie in the directory efi-firmware of a storage that is a directory of the node, read-only and root's; one serves any number of"
+    " guests. `import` takes code images, which leave the variables to each guest's own EFI disk, and whole images, which SEV-SNP and TDX guests"
+    " take; `info` tells which a file is.\n\n`set` adds our words for QEMU to the guest's `args`, behind its own, which stay to the letter, and notes"
+    " the image's sha256; the guard compares it before each start. `unset` takes our words out again. The guest must be `bios: ovmf`, and, unless it is"
+    " confidential, of machine version 10.0 or later. On a running guest the change waits for its next start. Images are not copied to other nodes:"
+    " import the same file there. `apt purge` leaves them, and guests go on starting with them.\n\n`migrate` hands an image over to Proxmox VE's own"
+    " option for it, once it has one. Ends with 1 if something was refused, or if `verify` finds an image that is not as it should be.",
     "backups": "Lists the configs that were kept before a change, the newest first, or shows what differs from the config as it is now."
     " A digest may be shortened. To go back to one, see BACKUPS below.",
     "rules": "The severity shown is the rule's own, before `[rules]` in the settings.",
     "explain": "Prints why the rule is there, what is known, and what to do.",
+    "report": "Looks at all guests and all hardware, and changes nothing of them. The HTML file needs no network and no scripts; it suits phones, paper and"
+    " dark screens. A new file has mode 0600, because it names guests, devices and addresses; a file of yours that is there keeps mode and group, and is"
+    " replaced as a whole.\n\nA report that goes to a file is kept, as JSON in /var/lib/pvehooks/report.json, and the next report tells what changed since;"
+    " what is only printed is compared with it and not kept, nor are reports of other nodes, of trees, and those with `--since`. A finding"
+    " of which only the words changed counts as the same.\n\nAs JSON (`version` 1; keys may be added): `pvehooks`, `node`, `time` (seconds since 1970), `facts`"
+    " (kernel, boot, processors, memory, IOMMU, interrupts, in words; null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if"
+    " unknown), `guests`, each with `vmid`, `name`, `running`, `template`, `verdict` (block, allow) and `findings`; `node_findings`; a finding has `rule`,"
+    " `severity`, `subject`, `message`, `remedy`, `examined` and `ignored` (the reason, or null); `rules`, by id, with `explanation` and `remedy`; and"
+    " `changes`: null, or `since` and `items` with `kind` (node, device, guest, finding), `how` (new, gone, changed), `what` and `text`."
+    " Ends with 0 whatever it finds; `check` tells by its status.",
     "status": "Whether the daemon runs and pmxcfs answers, how many guests have findings, which lack an rng0 and which were given one.",
+    "capture": "Runs every rule on the node and writes just the files, listings and links that they asked for, as a tree in a tar.xz file of mode"
+    " 0600. Names, addresses, serial numbers and identifiers are replaced, each by the same one wherever it stands; keys, tickets, passwords, cloud-init"
+    " secrets and descriptions are never taken, `--plain` or not. The capture is tried before the command ends: it gives the same findings as the node,"
+    " or the command says where it does not. Every verb takes such a file as `--root FILE`; it is unpacked into a directory of its own, which goes when the"
+    " command ends.",
     "config": "Each option with its value and the file and line that set it. A mistake in a file is said with file and line, and the"
     " command ends with 2.",
 }

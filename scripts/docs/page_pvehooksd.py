@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pvehooks import daemon, watch
+from pvehooks import daemon, metrics, watch
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.report import entries, sink
+from pvehooks.starts import OUTCOMES
+from pvehooks.tally import Tally
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold
 
@@ -51,13 +53,28 @@ FIELDS = {
     "PVEHOOKS_DEVICE": "The option, device or file that the finding is about; in `device-bound` the device.",
     "PVEHOOKS_VERDICT": "In findings: `block` if the guest cannot or must not start, else `allow`. In `start-unexamined` what became of the start.",
     "PVEHOOKS_DIGEST": "In `injected` and `attached`: the SHA-1 of the new config.",
-    "PVEHOOKS_BACKUP": "In `injected` and `attached`: the file that holds the config as it was before.",
-    "PVEHOOKS_BY": "In `start-allowed`: who allowed it.",
+    "PVEHOOKS_BACKUP": "In `injected` and `attached`: the file that holds the config as it was before. In `host-fixed`: the directory with the"
+    " files as they were.",
+    "PVEHOOKS_FILES": "In `host-fixed` and `host-fix-undone`: the files that were changed, with a space between.",
+    "PVEHOOKS_COMMANDS": "In `host-fixed` and `host-fix-undone`: the commands that were run, a line each.",
+    "PVEHOOKS_BY": "In `start-allowed`: who allowed it. In `binding-changed`, `host-fixed`, `host-not-fixed` and `host-fix-undone`: who asked for it.",
     "PVEHOOKS_REASON": "In `start-allowed`: why.",
     "PVEHOOKS_TRACEBACK": "In `bug` and `guard-bug`: where it happened.",
 }
 FINDING = "A rule has something to say of a guest. Priority by severity: `err` for block, `warning`, or `info`."
 PRIORITIES = {entries.ERR: "err", entries.WARNING: "warning", entries.NOTICE: "notice", entries.INFO: "info", entries.DEBUG: "debug"}
+METRICS = f"""\
+Where Debian's prometheus-node-exporter is installed, figures for Prometheus are kept in {metrics.DIRECTORY}/{metrics.NAME};
+`[metrics] textfile` in pvehooks.conf(5) puts the file elsewhere, for any reader of Prometheus' text format, or switches it off.
+It is replaced as a whole, when a figure changes and after each look. When the daemon ends, it stays:
+that nobody looks any more shows in `pvehooks_last_look_timestamp_seconds`. It goes with the package.
+
+The `outcome` of a start is `passed` (nothing spoke against it), `refused`, `allowed` (it would have been refused, but a person allowed
+it), `audited` (it would have been refused, but for `[guard] mode = audit`), `unexamined` (it could not be examined, and went on) or
+`unexamined-refused`.
+
+Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml
+"""
 EXAMPLES = {
     "All of today, with explanations:": "journalctl -x -t pvehooksd --since today",
     "One guest:": "journalctl -t pvehooksd PVEHOOKS_VMID=100",
@@ -85,6 +102,7 @@ def make(date: str) -> str:
     page.section("Exit status")
     page.definitions((str(number), text) for number, text in EXIT_STATUSES.items())
     _journal(page)
+    _metrics(page)
     words.files(page)
     page.section("Examples")
     for text, commands in EXAMPLES.items():
@@ -92,6 +110,14 @@ def make(date: str) -> str:
         page.example(commands.splitlines())
     page.see_also("pvehooks(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "journalctl(1)", "systemd.journal-fields(7)", "pmxcfs(8)")
     return page.text()
+
+
+def _metrics(page: Page) -> None:
+    page.section("Metrics")
+    page.paragraphs(METRICS)
+    for metric in metrics.metrics("", Tally(), dict.fromkeys(OUTCOMES, 0), 0):
+        labels = f"{{{', '.join(metric.labels)}}}" if metric.labels else ""
+        page.tagged(f"{bold(metric.name)}{labels}", metric.help)
 
 
 def _watching(page: Page) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pvehooks import errors, firstlook, instance, records, rounds
+from pvehooks import errors, firstlook, instance, metrics, records, rounds, starts
 from pvehooks.actions import backups
+from pvehooks.actions.hostfix import kept
+from pvehooks.cli import report
 from pvehooks.facts import bindings, members
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
@@ -17,18 +19,23 @@ FILES = {
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
     "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
+    f"{kept.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {kept.MOST} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
+    report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
+    f"{metrics.DIRECTORY}/{metrics.NAME}": "Figures for Prometheus, see METRICS.",
+    f"{starts.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
     rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
     instance.INSTANCE_LOCK: "The lock of the one daemon that may run.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
-DAEMON_ONLY = (rounds.LEDGER, instance.INSTANCE_LOCK, f"{records.LOCKS}/")
+DAEMON_ONLY = (f"{metrics.DIRECTORY}/{metrics.NAME}", f"{starts.DIRECTORY}/", rounds.LEDGER, instance.INSTANCE_LOCK, f"{records.LOCKS}/")
 
 EXIT_STATUSES = {
     errors.EXIT_OK: "Nothing that blocks was found, or what was asked for was done.",
     errors.EXIT_BLOCKED: "A finding blocks the start of a guest, or what was asked for was refused or failed.",
     errors.EXIT_USAGE: "Wrong use: an unknown verb, option or rule, or a settings file with a mistake. The message names it.",
     errors.EXIT_COULD_NOT_LOOK: "The node or the guest could not be looked at: no such guest here, pmxcfs is down, not root.",
+    errors.EXIT_INTERRUPTED: "Ended by Ctrl-C. What `check` had found by then is shown.",
 }
 
 SEVERITIES = {
