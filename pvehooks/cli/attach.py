@@ -94,4 +94,7 @@ def _one(seen: look.View, guest: Guest, options: argparse.Namespace) -> Report |
 
 def again(outcome: Outcome) -> str:
     """Words for an outcome that another try may better."""
-    return " Try it again." if outcome in (Outcome.CHANGED, Outcome.LOCKED, Outcome.WAITING) else ""
+    if outcome is Outcome.WAITING:
+        # qm's own words for a cluster without quorum are "Permission denied".
+        return " No quorum? See: pvecm status. Then try it again."
+    return " Try it again." if outcome in (Outcome.CHANGED, Outcome.LOCKED) else ""

@@ -38,10 +38,11 @@ def run(options: argparse.Namespace) -> int:
         raise Refused(f"{guest.label} was not given the image: {result.words}.{again(result.outcome)}")
     if not with_guard:
         notes.append(f"Nothing looks at the image before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
-    if not (file.sha256 and guest.properties("efidisk0")) and firmwarefit.style(guest) == firmwarefit.PFLASH:
-        notes.append(
-            f"It has no EFI disk: what the firmware remembers is lost at every stop. Give it one: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m"
-        )
+    if not guest.properties("efidisk0") and firmwarefit.style(guest) == firmwarefit.PFLASH:
+        # Without an EFI disk an image of the 4M family fits confidential guests only.
+        family = "4m" if firmwarefit.confidential(guest) else "2m"
+        disk = f"qm set {vmid} --efidisk0 STORAGE:1,efitype={family}"
+        notes.append(f"It has no EFI disk: what the firmware remembers is lost at every stop. Give it one: {disk}")
     own = ownoption.name(seen.host)
     if own:
         notes.append(f"This Proxmox VE has an option for it of its own ({own}): pvehooks firmware migrate {vmid}")

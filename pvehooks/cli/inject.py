@@ -7,8 +7,8 @@ import json
 from typing import NamedTuple
 
 from pvehooks.actions import rng
-from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
+from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import node as node_facts
 from pvehooks.judge import wants_rng0
@@ -68,8 +68,7 @@ def _one(seen: look.View, verdict: Verdict, options: argparse.Namespace) -> Repo
     except ActionFailed as error:
         return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
     if not result.done:
-        again = " Try it again." if result.outcome in (Outcome.CHANGED, Outcome.LOCKED, Outcome.WAITING) else ""
-        return Report(guest.vmid, "refused", f"not given an rng0: {result.words}.{again}")
+        return Report(guest.vmid, "refused", f"not given an rng0: {result.words}.{again(result.outcome)}")
     later = "; the guest is running, it takes effect at its next start" if result.later else ""
     return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: pvehooks undo {guest.vmid}")
 

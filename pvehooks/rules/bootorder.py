@@ -16,6 +16,8 @@ BOOK = RuleBook(concerned=lambda guest: bool(guest.options) and not guest.templa
 # With these in `args` a guest may boot from what its config does not tell of.
 _BOOTS_BY_ARGS = re.compile(r"-kernel|bootindex|-boot|-drive|-blockdev|-device|-cdrom|-hd[a-d]")
 _CLOUD_INIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.\w+)?\Z", re.ASCII)
+# So long as a guest is being made (create, restore, clone) or destroyed, its config has no more than this lock (API2/Qemu.pm).
+_INCOMPLETE = frozenset(("create", "clone", "destroyed"))
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +83,7 @@ def nothing_bootable(guest: Guest, node: Node) -> Iterator[Finding]:
     disks or a kernel are not looked at.
     Source: qemu-server, QemuServer.pm (device_bootorder, config_to_command); the administrator's manual, "Device Boot Order".
     """
-    if _lasting(guest) or _passing(guest) or _explained_by_args(guest):
+    if guest.options.get("lock") in _INCOMPLETE or _lasting(guest) or _passing(guest) or _explained_by_args(guest):
         return
     if _nvme_is_all(guest) and _has_nvme(guest, node)[0]:
         return

@@ -162,11 +162,15 @@ def test_characters_that_qm_would_write_as_others(qm: Qm) -> None:
 @pytest.mark.parametrize(
     ("order", "words"),
     [
+        (
+            {"do": "answer", "stderr": f"unable to open file '{NODE}/100.conf.tmp.7' - Permission denied\n", "status": 2},
+            "100.conf.tmp.7' - Permission denied. No quorum? See: pvecm status. Then try it again.",
+        ),
         ({"do": "answer", "stderr": "only root can set 'args' config\n", "status": 255}, "only root can set 'args' config"),
         ({"do": "answer", "stderr": "VM is locked (backup)\n", "status": 255}, "VM is locked (backup). Try it again."),
         ({"do": "answer", "stderr": "checksum mismatch (file change by other user?)\n", "status": 255}, "checksum mismatch"),
     ],
-    ids=["root only", "lock", "digest"],
+    ids=["no quorum", "root only", "lock", "digest"],
 )
 def test_qm_refuses(order: dict[str, Any], words: str, qm: Qm) -> None:
     qm.misbehave(order.pop("do"), verb="set", **order)
