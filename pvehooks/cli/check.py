@@ -127,7 +127,7 @@ class _Audit:
             "node": self.seen.node,
             "guard_mode": self.seen.settings.guard().mode,
             "guests": self.guests,
-            "node_findings": [_finding(item) for item in self.of_node],
+            "node_findings": [words.as_json(item) for item in self.of_node],
         }
 
     def _summary(self) -> str:
@@ -142,19 +142,7 @@ def _guest(verdict: Verdict) -> dict[str, object]:
         "name": words.printable(verdict.guest.name),
         "verdict": words.outcome(verdict),
         "allowed": guarding.allowed(verdict.guest),
-        "findings": [_finding(item) for item in words.sort(verdict.findings)],
-    }
-
-
-def _finding(item: Judged) -> dict[str, object]:
-    finding = item.finding
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "subject": finding.subject,
-        "message": words.printable(finding.message),
-        "remedy": words.printable(finding.remedy),
-        "ignored": item.ignored or None,
+        "findings": [words.as_json(item) for item in words.sort(verdict.findings)],
     }
 
 

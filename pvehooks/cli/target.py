@@ -104,19 +104,7 @@ def _guest(verdict: Verdict) -> dict[str, object]:
         "vmid": verdict.guest.vmid,
         "name": words.printable(verdict.guest.name),
         "would_start": _answer(verdict),
-        "findings": [_finding(item) for item in words.sort(verdict.findings)],
-    }
-
-
-def _finding(item: Judged) -> dict[str, object]:
-    finding = item.finding
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "subject": finding.subject,
-        "message": words.printable(finding.message),
-        "remedy": words.printable(finding.remedy),
-        "ignored": item.ignored or None,
+        "findings": [words.as_json(item) for item in words.sort(verdict.findings)],
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pvehooks.report import grouptree
 from pvehooks.report.content import GuestSeen, Report
+from pvehooks.report.words import as_json as as_json_finding
 from pvehooks.report.words import printable, sort
-from pvehooks.values import Judged, Unread
+from pvehooks.values import Unread
 
 # Goes up when something of the form is taken away or means another thing; more keys may come without.
 VERSION = 1
@@ -28,23 +29,9 @@ def as_json(report: Report) -> dict[str, object]:
         },
         "groups": None if isinstance(report.groups, Unread) else [grouptree.as_json(group) for group in report.groups],
         "guests": [_guest(guest) for guest in report.guests],
-        "node_findings": [finding(item) for item in sort(report.of_node)],
+        "node_findings": [as_json_finding(item) for item in sort(report.of_node)],
         "rules": {rule.id: {"explanation": rule.explanation, "remedy": rule.remedy} for rule in report.rules.values() if rule.id in used},
         "changes": None if report.changes is None else _changes(report),
-    }
-
-
-def finding(item: Judged) -> dict[str, object]:
-    """A finding; `ignored` is the reason why it does not count, or null."""
-    found = item.finding
-    return {
-        "rule": found.rule,
-        "severity": found.severity.value,
-        "subject": printable(found.subject),
-        "message": printable(found.message),
-        "remedy": printable(found.remedy),
-        "examined": found.examined,
-        "ignored": printable(item.ignored) or None,
     }
 
 
@@ -55,7 +42,7 @@ def _guest(guest: GuestSeen) -> dict[str, object]:
         "running": guest.running,
         "template": guest.template,
         "verdict": guest.outcome,
-        "findings": [finding(item) for item in guest.findings],
+        "findings": [as_json_finding(item) for item in guest.findings],
     }
 
 

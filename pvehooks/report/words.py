@@ -38,6 +38,20 @@ def sort(findings: Iterable[Judged]) -> list[Judged]:
     return sorted(findings, key=lambda item: (bool(item.ignored), ORDER[item.finding.severity]))
 
 
+def as_json(item: Judged) -> dict[str, object]:
+    """A finding for JSON; `ignored` is the reason why it does not count, or null."""
+    found = item.finding
+    return {
+        "rule": found.rule,
+        "severity": found.severity.value,
+        "subject": printable(found.subject),
+        "message": printable(found.message),
+        "remedy": printable(found.remedy),
+        "examined": found.examined,
+        "ignored": printable(item.ignored) or None,
+    }
+
+
 def outcome(verdict: Verdict) -> str:
     """'block' or 'allow'."""
     return "block" if verdict.blocked else "allow"
