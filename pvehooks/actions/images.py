@@ -60,7 +60,12 @@ def discard(host: Host, volid: str, path: str) -> None:
             users = imageusers.users(host, {volid: path})[volid]
             if users:
                 names = ", ".join(f"{user.label} on {user.node}" for user in users)
-                raise Refused(f"{volid} is used by {names}", hint=f"Take it from them first: pvehooks firmware unset {users[0].vmid}")
+                first = users[0]
+                if first.how == "set":
+                    hint = f"Take it from them first: pvehooks firmware unset {first.vmid}"
+                else:
+                    hint = f"The args of VM {first.vmid}, or of one of its snapshots, name {path}: qm config {first.vmid}; qm listsnapshot {first.vmid}"
+                raise Refused(f"{volid} is used by {names}", hint=hint)
             host.remove(path)
     except BlockingIOError:
         raise NodeError("another pvehooks writes an image now", hint="Try again.") from None

@@ -318,7 +318,10 @@ def test_a_snapshot_that_names_an_image_uses_it(tree: Path) -> None:
     imported(tree)
     file = tree / f"{NODES}/pve1/qemu-server/101.conf"
     file.write_text(f"{file.read_text()}parent: before\n\n[before]\nargs: -bios /var/lib/vz/efi-firmware/whole.fd\nsnaptime: 1700000000\n")
-    assert "is used by VM 101" in pvehooks(tree, "firmware", "remove", WHOLE, status=1)
+    said = pvehooks(tree, "firmware", "remove", WHOLE, status=1)
+    assert "is used by VM 101" in said
+    assert "qm listsnapshot 101" in said
+    assert "firmware unset" not in said
 
 
 def test_json(tree: Path) -> None:
