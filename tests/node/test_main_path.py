@@ -70,6 +70,7 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     assert node.run("test", "-e", CONF, check=False).status == 0, "remove keeps the settings"
     said = node.apt("purge", "pvehooks")
     assert "left: the rng0 of guests" in said and said.count("pvehooks: left") == 1, said
+    assert "not empty so not removed" not in said, said
     assert read_all(node, *configs) == configs, "purge changes no guest"
     assert everything(node) ^ before == set()
     assert node.run("systemctl", "--failed", "--no-legend").out == ""
@@ -107,6 +108,7 @@ def test_before_guests_are_started_at_boot(node: Machine) -> None:
     times = {unit: int(node.show("ActiveEnterTimestampMonotonic", f"{unit}.service")) for unit in ("pve-cluster", "pvehooks", "pve-guests")}
     assert times["pve-cluster"] < times["pvehooks"] <= times["pve-guests"], times
     assert node.show("Before").split().count("pve-ha-lrm.service") == 1
+    assert "pvehooks-bind.service" in node.show("Wants", "sysinit.target").split()
 
 
 def test_upgrade(builds: Builds, make_node: MakeNode) -> None:
@@ -161,7 +163,7 @@ def test_on_a_debian_without_proxmox(make_node: MakeNode) -> None:
 
 
 def test_the_package_of_debian_12_is_upgraded_on_the_next(builds: Builds, make_node: MakeNode, tmp_path: Path) -> None:
-    """Debian 12 has its units below /lib: a node that goes from Proxmox VE 8 to 9 meets both places."""
+    """A node that goes from Proxmox VE 8 to 9 has what was built there; Debian 12's debhelper puts units below /lib."""
     earlier = Builds("bookworm", tmp_path)
     node = make_node(earlier.older)
     node.install()
@@ -172,6 +174,7 @@ def test_the_package_of_debian_12_is_upgraded_on_the_next(builds: Builds, make_n
     node.wait_active()
     assert node.run("systemctl", "cat", "pvehooks").status == 0
     wait_until(lambda: len(node.entries("PVEHOOKS_EVENT=started")) == 2, "it was started twice")
+    assert "not empty so not removed" not in node.apt("purge", "pvehooks")
 
 
 def readmes_commands(first_words: str) -> list[str]:

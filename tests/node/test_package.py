@@ -18,6 +18,8 @@ WANTED = """\
 ./etc/pvehooks/pvehooks.conf
 ./usr/lib/python3/dist-packages/pvehooks/daemon.py
 ./usr/lib/systemd/catalog/pvehooks.catalog
+./usr/lib/systemd/system/pvehooks.service
+./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf
 ./usr/sbin/pvehooks
 ./usr/sbin/pvehooksd
 ./usr/share/bash-completion/completions/pvehooks
@@ -48,7 +50,9 @@ def control(package: Path, directory: Path) -> dict[str, str]:
 def test_it_holds_what_it_should(builds: Builds) -> None:
     inside = contents(builds.deb)
     assert set(WANTED) <= inside.keys(), set(WANTED) - inside.keys()
-    assert [name for name in inside if name.endswith("/systemd/system/pvehooks.service")]
+    assert {name.split("/")[1] for name in inside} == {"", "etc", "usr"}, (
+        "where /usr is merged, dpkg does not get rid of /lib/systemd/system"
+    )
     modules = {f"./usr/lib/python3/dist-packages/{path.relative_to(PROJECT)}" for path in (PROJECT / "pvehooks").rglob("*.py")}
     assert modules == {name for name in inside if name.endswith(".py")}
     assert not [name for name in inside if "__pycache__" in name or "/tests/" in name]

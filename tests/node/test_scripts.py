@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.bed import uefi
+from tests.daemon.bed import made, uefi
 from tests.node.builds import Builds
 from tests.node.conftest import MakeNode
 from tests.node.machine import Machine
@@ -123,14 +123,39 @@ def test_in_a_cluster_others_keep_theirs(make_node: MakeNode) -> None:
         node.remote_write(f"pvehooks/guests/{vmid}.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.remote_write("pvehooks/pvehooks.conf", "[rng]\nmode = warn\n")
     said = node.apt("purge", "pvehooks")
-    assert "left: /etc/pve/pvehooks, the cluster's settings, its first look and the records of other nodes" in said
-    # 300 is nobody's; the first look is the cluster's.
-    wanted = {f"{RECORDS}/200.json", "/etc/pve/pvehooks/first-look.json", "/etc/pve/pvehooks/pvehooks.conf"}
+    assert (
+        "left: /etc/pve/pvehooks, the cluster's settings, which guests were there before pvehooks, and the records of other nodes" in said
+    )
+    # 300 is nobody's; guests that have moved away are known by the first look.
+    wanted = {f"{RECORDS}/200.json", "/etc/pve/pvehooks/first-look/pve1.json", "/etc/pve/pvehooks/pvehooks.conf"}
     assert set(node.sh("find /etc/pve/pvehooks -type f").split()) == wanted
     is_gone(node)
     assert LATER not in said, "this node's are gone"
     node.sh(said.partition(ONCE)[2].splitlines()[0])
     assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
+
+
+@pytest.mark.parametrize("verb", ["remove", "purge"])
+def test_what_is_made_while_the_package_is_not_there(make_node: MakeNode, verb: str) -> None:
+    """It is left alone as what was there before, and so is what the administrator took out."""
+    node = make_node(members=("pve1", "pve2"))
+    node.install()
+    node.wait_active()
+    time.sleep(1)
+    node.write(100, made("undone", 0))
+    node.wait_for_rng0(100)
+    node.run("pvehooks", "undo", "100")
+    node.run("systemctl", "stop", "pvehooks")
+    node.write(101, made("while-it-is-stopped", 0))
+    node.install("pvehooks", "--reinstall")
+    node.wait_for_rng0(101, 40)
+    node.apt(verb, "pvehooks")
+    node.write(102, made("meanwhile", 0))
+    node.install()
+    works(node, 103)
+    assert "rng0" in node.read(101) and "rng0" not in node.read(100) + node.read(102)
+    node.write(102, made("meanwhile", 0, "cores: 2\n"))
+    node.wait_for_rng0(102)
 
 
 def test_everything_twice(node: Machine) -> None:
@@ -161,6 +186,27 @@ def test_what_the_admin_put_beside_it_stays_and_is_told(node: Machine) -> None:
     assert "left: /etc/pvehooks, which holds files that are not the package's" in said
     assert "left: /etc/systemd/system/pvehooks.service.d" in said
     assert node.run("cat", "/etc/pvehooks/notes").out == "mine\n"
+
+
+# Two fixes as `pvehooks host fix` keeps them, the first one undone.
+KEEP = """
+from pvehooks.actions.hostfix import kept, plan
+from pvehooks.host import Host
+for file, state in (("/etc/modules", "undone"), ("/etc/default/grub", "done")):
+    change = plan.Change(file, b"before", b"after")
+    open(file, "ab").close()
+    kept.write(Host(), kept.keep(Host(), (change,), (), ("a-rule",))._replace(state=state))
+"""
+
+
+def test_what_passthrough_was_given_on_the_node_is_told(node: Machine) -> None:
+    node.sh("mkdir -p /etc/default /etc/pvehooks/bind.d; echo '{}' >/etc/pvehooks/bind.d/0000:01:00.0")
+    node.run("python3", "-c", KEEP)
+    said = node.apt("remove", "pvehooks")
+    assert "is not bound to vfio-pci any more from the next boot on" in said and "left:" not in said, said
+    said = node.apt("purge", "pvehooks")
+    assert 'left: what "pvehooks host fix" wrote into /etc/default/grub; the copies' in said and "any more" not in said, said
+    is_gone(node)
 
 
 # -- killed half way --------------------------------------------------------------------------------------------------
