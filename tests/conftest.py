@@ -7,8 +7,11 @@ out, and one line says so. With CI=true only ../shared/data may be absent.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
+import re
 import signal
+import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,27 @@ from tests.beds.namespace import enter_private_namespace, is_private, mount
 PROJECT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+_PLENTY = 3 << 20  # KiB
+_numbers = itertools.count()
+# The files that take long, the longest first: a process that begins one of them last would keep all waiting for it.
+_LONG = (
+    "tests/daemon/test_injecting.py",
+    "tests/lint/test_tools.py",
+    "tests/daemon/test_attaching.py",
+    "tests/test_beds_pmxcfs.py",
+    "tests/daemon/test_running.py",
+    "tests/daemon/test_noticing.py",
+    "tests/cluster/test_cluster.py",
+    "tests/capturing/test_same_findings.py",
+    "tests/test_beds_pmxcfs_events.py",
+    "tests/cli/test_host_fix_node.py",
+    "tests/cli/test_check.py",
+    "tests/lint/test_frame.py",
+    "tests/text/test_any_bytes.py",
+    "tests/docs/test_catalog.py",
+    "tests/metrics/test_daemon.py",
+    "tests/rules/test_examples.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,10 +67,35 @@ def pytest_configure(config: pytest.Config) -> None:
         if not os.access("/proc/sys/user/max_inotify_watches", os.W_OK):
             # Containers have it read-only; tests write the limits of user namespaces of their own there.
             mount("proc", "/proc", "proc")
+    if worker:
+        _keep_files_in_memory(Path(config.option.basetemp).parent)
+
+
+def _keep_files_in_memory(directory: Path) -> None:
+    """In a run of all tests their files, some 150,000, never reach a disk, and go with the namespace: there, if memory is plenty.
+
+    Whoever runs a test by itself finds them on disk.
+    """
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    if any(words[0] == "MemAvailable:" and int(words[1]) >= _PLENTY for words in lines):
+        mount("tmpfs", str(directory), "tmpfs", options="mode=0700")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(directory)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden-update", action="store_true", help="rewrite the golden files from what the tests see now")
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's own, which lists all that the thousands of tests before have left to find the next number."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{name}{next(_numbers)}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 # -- golden files -----------------------------------------------------------------------------------------------------
@@ -111,6 +160,8 @@ def _absent() -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    place = {file: number for number, file in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
     for marker in _absent():
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(marker)])
         items[:] = [item for item in items if not item.get_closest_marker(marker)]

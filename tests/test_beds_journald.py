@@ -31,24 +31,24 @@ def test_fields_come_back(journald: Journald) -> None:
 def test_order_and_number_are_kept(journald: Journald) -> None:
     for number in range(2000):
         journal.send(f"message {number}", SYSLOG_IDENTIFIER="beds")
-    entries = journald.entries("--identifier=beds")
+    entries = journald.entries("SYSLOG_IDENTIFIER=beds")
     assert [entry["MESSAGE"] for entry in entries] == [f"message {number}" for number in range(2000)]
 
 
 def test_a_stopped_one_leaves_nothing() -> None:
     with Journald() as journald:
         journal.send("old", SYSLOG_IDENTIFIER="beds")
-        assert journald.entries("--identifier=beds")
+        assert journald.entries("SYSLOG_IDENTIFIER=beds")
     assert not SOCKET.exists()
     assert list(LOGS.iterdir()) == []
     with Journald() as journald:
-        assert journald.entries("--identifier=beds") == []
+        assert journald.entries("SYSLOG_IDENTIFIER=beds") == []
 
 
 def test_a_missing_entry_is_reported_with_what_there_is(journald: Journald) -> None:
     journal.send("something else", SYSLOG_IDENTIFIER="beds")
     with pytest.raises(AssertionError, match="something else"):
-        journald.wait_for("--identifier=beds", count=2, timeout=0.1)
+        journald.wait_for("SYSLOG_IDENTIFIER=beds", count=2, timeout=0.1)
 
 
 def test_it_is_refused_where_it_would_meet_the_machines_own(journald: Journald) -> None:
@@ -59,5 +59,5 @@ def test_it_is_refused_where_it_would_meet_the_machines_own(journald: Journald) 
 def test_other_processes_reach_it_too(journald: Journald) -> None:
     script = "from systemd import journal; journal.send('from a child', SYSLOG_IDENTIFIER='beds')"
     os.spawnl(os.P_WAIT, sys.executable, "python3", "-c", script)
-    assert journald.wait_for("--identifier=beds")[0]["_COMM"].startswith("python3")
+    assert journald.wait_for("SYSLOG_IDENTIFIER=beds")[0]["_COMM"].startswith("python3")
     assert Path(SOCKET).is_socket()

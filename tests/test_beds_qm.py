@@ -115,7 +115,7 @@ def digest(pve: Pmxcfs) -> str:
     return hashlib.sha1(pve.config(100).read_bytes()).hexdigest()
 
 
-def wait_until(reached: Callable[[], bool], timeout: float = 10.0) -> None:
+def wait_until(reached: Callable[[], bool], timeout: float = 30.0) -> None:
     deadline = time.monotonic() + timeout
     while not reached():
         assert time.monotonic() < deadline, "it did not come to that"

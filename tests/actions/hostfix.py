@@ -30,7 +30,7 @@ def grub_arguments(root: Path) -> str:
     """What grub-mkconfig would pass on: a real sh reads the files as it does."""
     files = [root / "etc/default/grub", *sorted((root / "etc/default/grub.d").glob("*.cfg"))]
     script = "".join(f". '{path}'\n" for path in files if path.exists()) + _VARIABLES
-    return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, timeout=10).stdout
+    return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def restart(root: Path) -> str:

@@ -130,3 +130,15 @@ def test_never_a_bridge_nor_what_is_gone(tmp_path: Path) -> None:
         with pytest.raises(bind.Unbound, match=words):
             bind.bind(host, guest(host), "pve1", [address])
     assert host.writes == []
+
+
+@pytest.mark.parametrize("questions", [1, 2, 3])
+def test_called_off(questions: int, tmp_path: Path) -> None:
+    """Before the first device, between the two, after the last: all is as before."""
+    host = node(tmp_path)
+    answers = [False] * (questions - 1) + [True]
+    with pytest.raises(bind.Unbound, match="the start was called off while its devices were bound"):
+        bind.bind(host, guest(host), "pve1", [DISK, OTHER], lambda: answers.pop(0))
+    for address in (DISK, OTHER):
+        assert (bind.driver(host, address), override(host, address)) == ("nvme", "(null)")
+    assert len([path for path, _ in host.writes if path.endswith("drivers_probe")]) == questions - 1

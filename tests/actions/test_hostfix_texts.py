@@ -21,7 +21,7 @@ def grub(text: str, word: str = "iommu=pt", variable: str = KEY) -> str:
 def by_sh(text: str) -> str:
     """What a real sh makes of the variable; the text comes as a file, as grub-mkconfig has it."""
     script = f'. /dev/stdin; printf "%s" "${{{KEY}-}}"'
-    done = subprocess.run(["/bin/sh", "-c", script], input=text.encode(), capture_output=True, timeout=10, cwd="/", env={}, check=False)
+    done = subprocess.run(["/bin/sh", "-c", script], input=text.encode(), capture_output=True, timeout=60, cwd="/", env={}, check=False)
     assert done.returncode == 0, (text, done.stderr)
     return done.stdout.decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,19 +24,20 @@ Content = str | bytes | Link | None
 def make_fake_tree(directory: str | Path, files: Mapping[str, Content]) -> Path:
     """Create every path of `files` below `directory`: text, bytes, a link, or (None) an empty directory."""
     root = Path(directory)
-    root.mkdir(parents=True, exist_ok=True)
+    # Plain strings, and each directory made once: tests make hundreds of thousands of files.
+    made: set[str] = set()
     for path, content in files.items():
-        target = root / path.lstrip("/")
-        if content is None:
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = os.path.join(root, path.strip("/"))
+        parent = target if content is None else os.path.dirname(target)
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
         if isinstance(content, Link):
-            target.symlink_to(content.target)
-        elif isinstance(content, bytes):
-            target.write_bytes(content)
-        else:
-            target.write_text(content, encoding="utf-8", newline="")
+            os.symlink(content.target, target)
+        elif content is not None:
+            with open(target, "wb", buffering=0) as file:
+                file.write(content if isinstance(content, bytes) else content.encode())
+    os.makedirs(root, exist_ok=True)
     return root
 
 

@@ -37,6 +37,8 @@ ENTER = f"""
 root=$1 project=$2
 shift 2
 mount --bind "$root" "$root" || exit 99
+# /tmp may be mounted nodev, as in containers and on Debian 13.
+mount --bind /dev/null "$root/dev/null" || exit 99
 for name in usr/bin usr/lib lib64 {LIBRARIES}; do mount --bind -o ro "/$name" "$root/$name" || exit 99; done
 mount --bind -o ro "$project" "$root/project" || exit 99
 [ ! -e /run/systemd/journal/socket ] || mount --bind /run/systemd/journal "$root/run/systemd/journal" || exit 99
@@ -243,7 +245,7 @@ def test_the_journal_has_what_was_done(node: Make) -> None:
         it.run("undo")
         (it.root / "usr/sbin/update-grub").write_text(NOTE + "echo no space left >&2; exit 28\n")
         it.run("fix", "iommu-translates-host", "--apply", status=1)
-        fixed, undone, broken = journald.entries("--identifier=pvehooks")
+        fixed, undone, broken = journald.entries("SYSLOG_IDENTIFIER=pvehooks")
     assert fixed["PVEHOOKS_EVENT"] == "host-fixed" and undone["PVEHOOKS_EVENT"] == "host-fix-undone"
     for entry in (fixed, undone):
         assert entry["PVEHOOKS_FILES"] == "/etc/default/grub" and entry["PVEHOOKS_COMMANDS"] == "update-grub"
@@ -260,7 +262,7 @@ def test_the_journal_has_what_was_bound(node: Make) -> None:
     with Journald() as journald:
         for words in (["bind", "01:00", "--persist"], ["bind", "01:00", "--persist"], ["bind", "--list"], ["unbind", "01:00", "--persist"]):
             it.run(*words)
-        entries = journald.entries("--identifier=pvehooks")
+        entries = journald.entries("SYSLOG_IDENTIFIER=pvehooks")
     assert [(entry["PVEHOOKS_EVENT"], entry["PVEHOOKS_DEVICE"]) for entry in entries] == [("binding-changed", "0000:01:00.0")] * 2
     given, taken = (entry["MESSAGE"] for entry in entries)
     assert given.startswith("bind: 0000:01:00.0 (graphics card [10de:2204]): is given to vfio-pci at every boot from the next one on")

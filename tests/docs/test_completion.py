@@ -145,7 +145,7 @@ def typed(line: str, until: str, directory: Path, first: str) -> str:
     shown = b""
     try:
         os.write(terminal, f"bind 'set bell-style none'; {first}\n{line}".encode())
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while until.encode() not in shown and time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.1)[0]:
                 shown += os.read(terminal, 4096)

@@ -181,7 +181,7 @@ def test_a_file_that_hangs_is_ended(text: str) -> None:
     before = time.monotonic()
     told = by_shell(text)
     assert not isinstance(told, dict)
-    assert time.monotonic() - before < 6
+    assert time.monotonic() - before < 30
 
 
 def test_it_has_no_capability_no_environment_and_no_network() -> None:
@@ -227,6 +227,6 @@ def test_a_condition_at_the_end(text: str, broken: str) -> None:
     assert (told if isinstance(told, str) else "")[: len(broken) or None] == broken
     script = 'set -e; if test -f "$1"; then . "$1"; fi; echo went on'
     command = ["sh", "-c", f"f=$(mktemp); printf '%s' \"$2\" > $f; set -- $f; {script}", "sh", "", text]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if " -r " not in text:
         assert (done.stdout == "went on\n") is (not broken)

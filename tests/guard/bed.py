@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.beds import uses
+from tests.beds import commandline, uses
 from tests.beds.pci import plant
 from tests.beds.tree import Content, Link, make_fake_tree
 
@@ -61,7 +61,8 @@ def node(directory: Path, files: dict[str, Content] | None = None, hostpci: str 
 
 def environment(**more: str) -> dict[str, str]:
     """What PVE gives a hookscript."""
-    return {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin", "LC_ALL": "C", "PVE_MIGRATED_FROM": "", "PYTHONPATH": str(PROJECT), **more}
+    ours = {"PYTHONPATH": str(PROJECT), "PYTHONPYCACHEPREFIX": sys.pycache_prefix or ""}
+    return {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin", "LC_ALL": "C", "PVE_MIGRATED_FROM": "", **ours, **more}
 
 
 def command(*arguments: str) -> list[str]:
@@ -101,15 +102,6 @@ def record(root: Path) -> dict[str, Any]:
 
 def pvehooks(root: Path, *arguments: str) -> str:
     """The command line on the tree."""
-    line = ["/usr/bin/python3", "-m", "pvehooks", *arguments, "--root", str(root)]
-    done = subprocess.run(
-        line,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "SUDO_USER": "jo"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    ended = commandline.pvehooks(*arguments, "--root", str(root), SUDO_USER="jo")
+    assert ended.status == 0, ended.output
+    return ended.output

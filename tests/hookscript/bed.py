@@ -82,7 +82,7 @@ def call(program: Path, *arguments: str, shell: Iterable[str] = (), **environmen
         capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=20,
+        timeout=60,
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)

@@ -53,7 +53,7 @@ class Qm:
     `newer_options` are names of options that a later Proxmox VE may have.
     """
 
-    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 10.0, newer_options: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 20.0, newer_options: tuple[str, ...] = ()) -> None:
         self.directory = Path(directory)
         self.bin = self.directory / "bin"
         self.bin.mkdir(parents=True)
@@ -121,7 +121,7 @@ class Qm:
         found = [_call(record, ends.get(record["pid"])) for record in records if record["event"] == "start"]
         return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
 
-    def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 10.0) -> list[Call]:
+    def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 20.0) -> list[Call]:
         """Wait until there are `count` finished calls; AssertionError with what there is instead."""
         deadline = time.monotonic() + timeout
         while True:
