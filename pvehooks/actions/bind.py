@@ -13,7 +13,7 @@ from pvehooks.values import NamedTuple, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pvehooks.host import Host
     from pvehooks.values import Guest, Node, PciDevice
@@ -36,22 +36,32 @@ class Bound(NamedTuple):
     former: str
 
 
-def bind(host: Host, guest: Guest, node: str, addresses: Iterable[str]) -> tuple[Bound, ...]:
+def bind(
+    host: Host, guest: Guest, node: str, addresses: Iterable[str], called_off: Callable[[], bool] = lambda: False
+) -> tuple[Bound, ...]:
     """Binds these devices of the guest, in this order. Raises Unbound, with the devices bound so far given back to their drivers.
 
-    What the host does with a device is read once more right before it is taken.
+    What the host does with a device is read once more right before it is taken. Between two devices, and after the last,
+    `called_off` is asked whether somebody put an end to the start.
     """
     done: list[Bound] = []
     try:
         for address in addresses:
+            _go_on(called_off)
             # Each look is a new one: the values of a Node are read once.
             device = _still_idle(guest, hardware.gather(host, node), address)
             if not device.vfio:
                 done.append(take(host, device))
+        _go_on(called_off)
     except Unbound as failed:
         words = [failed.message, *(_give_back(host, bound) for bound in reversed(done))]
         raise Unbound("; ".join(words), failed.hint) from failed
     return tuple(done)
+
+
+def _go_on(called_off: Callable[[], bool]) -> None:
+    if called_off():
+        raise Unbound("the start was called off while its devices were bound", "Start it again.")
 
 
 def take(host: Host, device: PciDevice) -> Bound:

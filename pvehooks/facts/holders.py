@@ -151,7 +151,7 @@ def running(running_guests: RunningGuests, bus: Bus | Unread, mappings: Mappings
     for address, vmid in reserved.items():
         guest_there = labels.get(vmid)
         label = guest_there.label if guest_there else RunningGuest(host, running_guests.node, vmid, 0, ()).label
-        held.add(address, Holder(vmid, label, "reserved"))
+        held.add(address, Holder(vmid, label, "reserved" if guest_there else "starting"))
     for guest in there:
         if guest.mentions(b"hostpci") and not guest.options().get("template"):
             shown = held.by(guest.vmid)

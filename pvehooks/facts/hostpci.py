@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
 from pvehooks.facts.mappings import Mappings
-from pvehooks.text import propertystring
+from pvehooks.text import checks, propertystring
 from pvehooks.values import HostPci, Options, Properties, Unread
 
-# PVE compares addresses as text with sysfs' names, which are in lower case.
-_ADDRESS = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-9a-f])?)", re.ASCII)
 _BOTH = "'host' and 'mapping' exclude each other"
 _NEITHER = "neither 'host' nor 'mapping' is set"
 
@@ -58,6 +55,8 @@ def _choices(properties: Properties, mappings: Mappings) -> Choices | Unread:
         mapping = known.get(str(name))
         if mapping is None:
             return Unread(f"there is no mapping '{name}'")
+        if mapping.trouble and not mapping.entries:
+            return Unread(f"the mapping '{name}' is malformed ({mapping.trouble})")
         if not mapping.entries:
             return Unread(f"the mapping '{name}' has no device on this node")
         written = [entry.paths for entry in mapping.entries]
@@ -65,10 +64,10 @@ def _choices(properties: Properties, mappings: Mappings) -> Choices | Unread:
     for paths in written:
         choice = []
         for path in paths:
-            match = _ADDRESS.fullmatch(path)
-            if match is None:
+            # PVE compares addresses as text with sysfs' names, which are in lower case.
+            if not checks.is_pci_address(path):
                 return Unread(f"'{path}' is no PCI address")
-            choice.append(f"{match[1] or '0000'}:{match[2]}")
+            choice.append(path if path.count(":") == 2 else f"0000:{path}")
         found.append(tuple(choice))
     return tuple(found)
 

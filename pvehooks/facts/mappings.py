@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from pvehooks.host import Host
 from pvehooks.text import propertystring
@@ -10,9 +11,12 @@ from pvehooks.values import MappingEntry, PciMapping, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.text.sectionconfig import Section
+    from pvehooks.text.sectionconfig import Problem, Section
 
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
+# What a mapping may be called (pve-configid), and the lines that end a section (PVE::SectionConfig).
+_NAME = r"[a-zA-Z][a-zA-Z0-9_-]+"
+_ENDS = ("", "0")
 
 
 class Mappings:
@@ -31,7 +35,7 @@ class Mappings:
 
 
 def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
-    """The mappings by name, each with its entries for the node in the order of the file; the file is optional."""
+    """The mappings by name, malformed ones too, each with its entries for the node in the order of the file; the file is optional."""
     try:
         raw = host.read(PCI_MAPPINGS)
     except FileNotFoundError:
@@ -40,7 +44,34 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
         return Unread(f"{PCI_MAPPINGS}: {error.strerror}")
     from pvehooks.text import sectionconfig
 
-    return {section.name: _mapping(section, node) for section in sectionconfig.parse_mapping(raw).sections}
+    config = sectionconfig.parse_mapping(raw)
+    found = {section.name: _mapping(section, node) for section in config.sections}
+    for name, trouble in _troubles(raw, config.problems).items() if config.problems else ():
+        found[name] = found.get(name, PciMapping(name, (), False, frozenset()))._replace(trouble=trouble)
+    return found
+
+
+def _troubles(raw: bytes, problems: Iterable[Problem]) -> Mapping[str, str]:
+    """The first line of each section that PVE does not take over, and why, by the section's name; its header only for want of others."""
+    lines = raw.decode(errors="surrogateescape").split("\n")
+    found: dict[str, str] = {}
+    for problem in sorted(problems, reverse=True):
+        header = _header(lines, problem.line)
+        name = lines[header - 1].rstrip()
+        if re.fullmatch(_NAME, name) and not (header == problem.line and name in found):
+            found[name] = f"line {problem.line}: {problem.reason}"
+    return found
+
+
+def _header(lines: Sequence[str], number: int) -> int:
+    """The number of the line that begins a line's section: the first one after an empty line that is no comment."""
+    first = number
+    for above in range(number - 1, 0, -1):
+        if lines[above - 1] in _ENDS:
+            break
+        if not lines[above - 1].lstrip().startswith("#"):
+            first = above
+    return first
 
 
 def _mapping(section: Section, node: str) -> PciMapping:

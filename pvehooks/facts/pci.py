@@ -43,7 +43,7 @@ def _is_uuid(name: str) -> bool:
 
 
 class _Reader:
-    """Reads what is asked of a device (values.PciReader)."""
+    """Reads what is asked of a device (values.readers.PciReader)."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -97,6 +97,21 @@ class _Reader:
 
     def group(self, device: PciDevice) -> str:
         return self._link(device, "iommu_group")
+
+    def group_unread(self, device: PciDevice) -> str:
+        """A device without a group has no link; all else that keeps us from reading is no sign that it is alone."""
+        path = f"{_DEVICES}/{device.address}/iommu_group"
+        try:
+            self._host.link_name(path)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        try:
+            self._host.names(f"{path}/devices")
+        except OSError as error:
+            return f"{path}/devices: {error.strerror}"
+        return ""
 
     def members(self, device: PciDevice) -> tuple[str, ...]:
         """In a group without devices there is still the one that is asked."""

@@ -105,7 +105,8 @@ def details(member: Member) -> Iterator[str]:
 
 def _users(member: Member) -> list[str]:
     """Who uses the device or names it, as a list that is never empty."""
-    said = [f"{holder.how} of {holder.label}, running" for holder in member.holders]
+    reserved = ("reserved", "starting")
+    said = [f"{'reserved for' if each.how in reserved else f'{each.how} of'} {each.label}, {each.state}" for each in member.holders]
     if not said and member.use:
         said = [f"in use: {member.use.sentence}"]
     if not said and member.device.dead:
@@ -164,7 +165,7 @@ def _member(member: Member) -> dict[str, object]:
 def _guests(member: Member) -> list[dict[str, object]]:
     """Those that hold it and those that name it."""
     holding = {holder.vmid for holder in member.holders}
-    found = [(holder.vmid, holder.label, holder.how, True, True) for holder in member.holders]
+    found = [(holder.vmid, holder.label, holder.how, holder.state == "running", True) for holder in member.holders]
     found += [(each.vmid, each.label, each.option, each.running, False) for each in member.named if each.vmid not in holding]
     keys = ("vmid", "label", "option", "running", "holds")
     return [dict(zip(keys, (vmid, printable(label), *rest), strict=True)) for vmid, label, *rest in found]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.passthrough import bus, having, on_host_driver, uses
-from pvehooks.values import NamedTuple, Node, PciDevice, Unread
+from pvehooks.rules.passthrough import bus, having_now, on_host_driver, uses
+from pvehooks.values import Holder, NamedTuple, Node, PciDevice, Unread
 
 
 class Objection(NamedTuple):
@@ -51,7 +51,7 @@ def to_release(device: PciDevice, node: Node) -> Objection | None:
         holders = node.holders.get(address, ())
         if holders:
             which = "" if address == device.address else f" shares its IOMMU group with {address}, which"
-            return Objection(f"{which} {having(holders[0])}, which is running".strip(), f"Stop it first: qm shutdown {holders[0].vmid}")
+            return Objection(f"{which} {having_now(holders[0])}".strip(), _ending(holders[0]))
     return None
 
 
@@ -71,12 +71,18 @@ def to_change_of_vfs(device: PciDevice, node: Node) -> Objection | None:
     return None
 
 
+def _ending(holder: Holder) -> str:
+    if holder.state == "starting":
+        return f"Wait until VM {holder.vmid} has started, or failed to"
+    return f"Stop it first: qm shutdown {holder.vmid}"
+
+
 def _used(device: PciDevice, node: Node) -> Objection | None:
     if isinstance(node.holders, Unread):
         return Objection(f"may be held by a guest: {node.holders.why}", _ONLY_ROOT)
     holders = node.holders.get(device.address, ())
     if holders:
-        return Objection(f"{having(holders[0])}, which is running", f"Stop it first: qm shutdown {holders[0].vmid}")
+        return Objection(having_now(holders[0]), _ending(holders[0]))
     known = uses(device, node)
     use = next((use for use in known.found if not use.remark), None)
     if use:

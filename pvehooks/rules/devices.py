@@ -202,7 +202,7 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @BOOK.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
 def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a PCI mapping that is not there, or has no entry for this node: PVE refuses the start.
+    """The guest names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
 
     Source: qemu-server, PCI.pm (parse_hostpci); the administrator's manual, "Resource Mapping".
     """
@@ -214,6 +214,10 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         elif entry.mapping not in node.mappings:
             there = ", ".join(sorted(node.mappings)) or "none"
             yield Finding(entry.option, f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (there: {there})")
+        elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
+            trouble = node.mappings[entry.mapping].trouble
+            message = f"{entry.option}: the PCI mapping '{entry.mapping}' is malformed in /etc/pve/mapping/pci.cfg, {trouble}"
+            yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
         elif not node.mappings[entry.mapping].entries:
             nodes = ", ".join(sorted(node.mappings[entry.mapping].nodes)) or "no node"
             yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")

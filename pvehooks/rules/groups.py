@@ -18,13 +18,18 @@ from pvehooks.rules.passthrough import (
     weighty,
 )
 from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.values import Finding, Guest, Iommu, Node, PciDevice, Severity, Unread
+from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Severity, Unread, Use
 
 BOOK = RuleBook(concerned=passes_through)
 # Base classes, and classes, of devices that work for somebody (pci.ids): storage, network, display, sound, wireless,
 # processing accelerators; USB controllers, SD host controllers.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _WORKING = frozenset({0x0C03, 0x0805})
+# Storage and network: no card has them beside other things.
+_NEVER_BESIDE = frozenset({0x01, 0x02})
+# How many uses of a device are told one by one.
+_SHOWN = 3
+_WAIT = "Wait until that guest has started, or failed to, and start this one then"
 APART = (
     "Give the device an IOMMU group of its own (another slot, ACS in the firmware setup), or take it from the guest:"
     " qm set {vmid} --delete OPTION"
@@ -39,13 +44,14 @@ def _apart(taking: Taking) -> str:
     "iommu-off",
     Severity.BLOCK,
     "Switch it on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
-    needs=("iommu",),
+    needs=("iommu", "pci", "holders"),
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices, but the node has no IOMMU groups: the start would fail.
+    """The guest has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
 
     Either the firmware has VT-d or AMD-Vi switched off, or the kernel was told to leave it off, or the hardware has none. The
-    ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing.
+    ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing. With igfx_off
+    in intel_iommu= only Intel's graphics have none.
     Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups; qemu-server, PCI.pm (prepare_pci_device).
     """
     if isinstance(node.iommu, Unread):
@@ -53,6 +59,12 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     elif not node.iommu.active:
         options = ", ".join(entry.option for entry in guest.hostpci)
         yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
+    for taking in takings(guest, node) if _working(node) is not None else ():
+        for device in taking.whole:
+            if not (device.group or device.group_unread or device.bridge):
+                message = f"{taking.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
+                remedy = f"Take igfx_off off the kernel command line if it is there, or the device from the guest: qm set {guest.vmid} --delete {taking.entry.option}"
+                yield Finding(device.address, message, remedy)
 
 
 @BOOK.rule(
@@ -76,19 +88,38 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
         for device in taking.whole:
             held = [use for use in weighty(device, guest, node) if not use.vmid]
             if held:
-                message = f"{taking.entry.option} would take {device.label} from the host, which {held[0].sentence}"
-                remedy = held[0].remedy or f"Free it, or take it from the guest: qm set {guest.vmid} --delete {taking.entry.option}"
+                message = f"{taking.entry.option} would take {device.label} from the host, which {_all(held)}"
+                if device.vfio:
+                    message = f"{taking.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
+                remedy = _freeing(held, f"Free it, or take it from the guest: qm set {guest.vmid} --delete {taking.entry.option}")
                 yield Finding(device.address, message, remedy)
+            if device.group_unread:
+                yield not_examined(
+                    device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}"
+                )
             yield from _unknown(device, guest, node)
     for taking, device, member in company(guest, node):
         held = [use for use in weighty(member, guest, node) if not use.vmid]
         if held:
-            message = (
-                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which"
-                f" {held[0].sentence}: the start would take it from the host"
-            )
-            yield Finding(member.address, message, held[0].remedy or _apart(taking))
+            end = "the start would fail" if member.vfio else "the start would take it from the host"
+            shares = f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which"
+            yield Finding(member.address, f"{shares} {_all(held)}: {end}", _freeing(held, _apart(taking)))
         yield from _unknown(member, guest, node)
+
+
+def _all(held: list[Use]) -> str:
+    """What is done with a device: the most important uses, and how many more there are. All of them have to end."""
+    first, *others_shown = (use.sentence for use in held[:_SHOWN])
+    more = len(held) - _SHOWN
+    if more > 0:
+        others_shown.append(f"has {more} more use{'' if more == 1 else 's'}")
+    listed = " and ".join(filter(None, (", ".join(others_shown[:-1]), *others_shown[-1:])))
+    return f"{first}; it also {listed}" if listed else first
+
+
+def _freeing(held: list[Use], otherwise: str) -> str:
+    """What ends the uses that are shown; `otherwise` for those that have no cure of their own."""
+    return ". ".join(dict.fromkeys(use.remedy or otherwise for use in held[:_SHOWN]))
 
 
 def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
@@ -111,24 +142,31 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     for taking, device, member in company(guest, node):
-        using = [(holder.vmid, having(holder)) for holder in others(member.address, guest, node)]
-        using = using or [(use.vmid, use.sentence) for use in weighty(member, guest, node) if use.vmid]
+        using = _users(others(member.address, guest, node), weighty(member, guest, node))
         if using:
-            vmid, sentence = using[0]
             message = (
-                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which {sentence}:"
+                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which {_all(using)}:"
                 " the start would take it away"
             )
-            yield Finding(
-                member.address,
-                message,
-                f"Stop it first ({_stopping(vmid, sentence)}), or give the devices IOMMU groups of their own",
-            )
+            yield Finding(member.address, message, f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own")
 
 
-def _stopping(vmid: int, sentence: str) -> str:
-    """What stops the guest that the sentence is about."""
-    return f"{'pct' if 'container' in sentence or f'CT {vmid}' in sentence else 'qm'} shutdown {vmid}"
+def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
+    """The guests that have a device, each once: those whose option it is, then those that use it otherwise."""
+    using = {holder.vmid: Use(having(holder), holder.vmid, remedy=_WAIT if holder.state == "starting" else "") for holder in holders}
+    for use in found:
+        if use.vmid:
+            using.setdefault(use.vmid, use)
+    return list(using.values())
+
+
+def _stopping(using: list[Use], form: str) -> str:
+    """What to do so that the guests that are shown give the device back; `form` is what stands around the commands."""
+    shown = using[:_SHOWN]
+    if all(use.remedy == _WAIT for use in shown):
+        return _WAIT
+    words = (f"{'pct' if 'container' in use.sentence or f'CT {use.vmid}' in use.sentence else 'qm'} shutdown {use.vmid}" for use in shown)
+    return f"Stop {'it' if len(shown) == 1 else 'them'} first{form.format('; '.join(words))}"
 
 
 @BOOK.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
@@ -142,13 +180,10 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     for taking in takings(guest, node):
         for device in taking.devices:
             holders = [each for each in others(device.address, guest, node) if not (each.mdev and taking.entry.mdev)]
-            using = [(each.vmid, having(each)) for each in holders]
-            if taking.entry.taken_whole:
-                using = using or [(use.vmid, use.sentence) for use in weighty(device, guest, node) if use.vmid]
+            using = _users(holders, weighty(device, guest, node) if taking.entry.taken_whole else [])
             if using:
-                vmid, sentence = using[0]
-                message = f"{taking.entry.option} would take {device.label}, which {sentence}"
-                yield Finding(device.address, message, f"Stop it first: {_stopping(vmid, sentence)}")
+                message = f"{taking.entry.option} would take {device.label}, which {_all(using)}"
+                yield Finding(device.address, message, _stopping(using, ": {}"))
 
 
 @BOOK.rule(
@@ -176,13 +211,12 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
                 remedy = f"Name the function: qm set {guest.vmid} --{taking.entry.option} {lost[0]}"
                 yield Finding(device.address, message, remedy)
                 continue
-            for address in device.virtfns:
-                by = _user_of(address, guest, node)
-                if by:
-                    yield Finding(
-                        device.address, f"{taking.entry.option} would take {device.label} and with it remove its VF {address}, which {by}"
-                    )
-                    break
+            users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
+            if users:
+                address, by = users[0]
+                more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
+                message = f"{taking.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
+                yield Finding(device.address, message)
 
 
 @BOOK.rule(
@@ -232,8 +266,13 @@ def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:
 
 
 def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
-    """Whether it is a working device of a kind that people miss, and no other function of a card that the guest gets."""
-    if member.slot in {device.slot for device in named(guest, node).values()}:
+    """Whether it is a working device of a kind that people miss, and no other function of a card that the guest gets.
+
+    Functions of the board share a slot without being one card: disks or a network card beside something else.
+    """
+    base = member.class_code >> 16
+    card = {device.class_code >> 16 for device in named(guest, node).values() if device.slot == member.slot}
+    if card and (base not in _NEVER_BESIDE or base in card):
         return False
     return member.class_code >> 16 in _WORKING_BASES or member.class_code >> 8 in _WORKING
 
@@ -307,17 +346,25 @@ def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("iommu",),
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A guest could send interrupts that the host takes for its own: there is no interrupt remapping, or vfio was told to do without.
+    """The node does not remap interrupts: vfio refuses the guest's devices, or was told to do without, which is a hole.
 
-    Without remapping vfio refuses devices unless allow_unsafe_interrupts is set.
-    Source: the administrator's manual, "PCI(e) Passthrough"; the kernel's vfio_iommu_type1 module.
+    With allow_unsafe_interrupts=1 it gives them all the same, and the guest can then make a device send the host any interrupt.
+    Mediated devices are not concerned.
+    Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
     """
     iommu = _working(node)
-    if iommu is not None and iommu.remaps_interrupts is False:
-        consequence = "" if iommu.unsafe_allowed else ", and vfio refuses devices without it"
-        yield Finding("iommu", f"{node.name} has no interrupt remapping: the guest can inject interrupts into the host{consequence}")
-    elif iommu is not None and iommu.unsafe_allowed and iommu.remaps_interrupts is None:
-        yield Finding("iommu", "vfio_iommu_type1 has allow_unsafe_interrupts=1: the guest can inject interrupts into the host")
+    if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in guest.hostpci):
+        return
+    told = "vfio was told to do without (allow_unsafe_interrupts=1)"
+    if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
+        yield Finding("iommu", f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the guest will not start")
+    elif iommu.remaps_interrupts is False:
+        yield Finding("iommu", f"{node.name} has no interrupt remapping, and {told}: the guest can inject interrupts into the host")
+    elif iommu.unsafe_allowed:
+        message = (
+            f"whether {node.name} has interrupt remapping cannot be told, and {told}: if not, the guest can inject interrupts into the host"
+        )
+        yield Finding("iommu", message)
 
 
 def _working(node: Node) -> Iommu | None:

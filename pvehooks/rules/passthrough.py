@@ -50,9 +50,16 @@ def others(address: str, guest: Guest, node: Node) -> list[Holder]:
 
 def having(holder: Holder) -> str:
     """How the holder has the device, as the end of a sentence."""
+    if holder.how == "starting":
+        return f"is reserved for {holder.label}, which is starting"
     if holder.how == "reserved":
         return f"is reserved for {holder.label}"
     return f"is {'in the args' if holder.how == 'args' else holder.how} of {holder.label}"
+
+
+def having_now(holder: Holder) -> str:
+    """The same, with what the guest does."""
+    return having(holder) if holder.state == "starting" else f"{having(holder)}, which is running"
 
 
 @lru_cache(maxsize=1)

@@ -158,7 +158,7 @@ def test_reservations(tmp_path: Path) -> None:
     files: dict[str, Content] = {RESERVED: "\n".join(lines) + "\n", config_of(101): "name: web\n", config_of(102): "name: db\n"}
     assert held(tree(tmp_path, process(101), files)) == {
         "0000:01:00.0": (Holder(101, "VM 101 (web)", "reserved"),),
-        "0000:02:00.0": (Holder(102, "VM 102 (db)", "reserved"),),
+        "0000:02:00.0": (Holder(102, "VM 102 (db)", "starting"),),
     }
 
 

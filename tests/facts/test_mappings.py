@@ -60,6 +60,24 @@ def test_one_bad_section_spoils_no_other(tmp_path: Path) -> None:
     assert list(mappings.read(tree(tmp_path, broken), "pve1")) == ["gpu"]
 
 
+@pytest.mark.parametrize(
+    ("text", "trouble", "entries"),
+    [
+        pytest.param("gpu\n\tmap node=pve1,path=0000:01:00.0,id=10de\n", "line 2: map: ", 0, id="the only entry"),
+        pytest.param("# old\ngpu\n#\tmap x\n\tmdev 2\n\tmap x\n", "line 4: mdev ", 0, id="two lines, and comments"),
+        pytest.param("gpu\n\tdescription none\n", "line 1: 'gpu' has no map", 0, id="no entry at all"),
+        pytest.param("gpu\n\tmap path=0000:01:00.0\n\tmap node=pve1,path=0000:01:00.0,id=10de:2204\n", "line 2: map: ", 1, id="one of two"),
+    ],
+)
+def test_a_malformed_mapping_is_there(tmp_path: Path, text: str, trouble: str, entries: int) -> None:
+    found = mappings.read(tree(tmp_path, f"nic\n\tmap node=pve1,path=0000:02:00.0,id=8086:1533\n\n{text}\n"), "pve1")
+    assert not isinstance(found, Unread)
+    assert found["nic"].trouble == ""
+    number = int(trouble.split()[1].rstrip(":")) + 3
+    assert found["gpu"].trouble.startswith(f"line {number}:{trouble.partition(':')[2]}")
+    assert len(found["gpu"].entries) == entries
+
+
 def test_one_reading_serves_all_and_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = tree(tmp_path, CONFIG)
     calls = []

@@ -178,6 +178,7 @@ NOTHING: dict[str, Any] = {
     "vfio": False,
     "bridge": False,
     "group": "",
+    "group_unread": "",
     "members": (ADDRESS,),
     "dead": False,
     "boot_vga": False,
@@ -205,7 +206,8 @@ def test_links_in_circles(tmp_path: Path) -> None:
     assert not isinstance(found, Unread)
     read = {name: getattr(found[ADDRESS], name) for name in attributes()}
     methods = read.pop("reset_methods")
-    assert read == NOTHING
+    assert "symbolic links" in read.pop("group_unread")
+    assert {**read, "group_unread": ""} == NOTHING
     assert isinstance(methods, Unread)
     assert "symbolic links" in methods.why
 
@@ -217,7 +219,8 @@ def test_nonsense_in_every_file(tmp_path: Path) -> None:
     files |= {"mdev_supported_types/x/available_instances": b"\xff"}
     found = device(tmp_path, files, beside={"/proc/iomem": b"\xff : BOOTFB\n0-zz : BOOTFB\nBOOTFB\n"})
     read = {name: getattr(found, name) for name in attributes()}
-    assert read == {**NOTHING, "physfn": "physfn", "mdev_types": {"x": 0}, "reset_methods": ()}
+    assert read.pop("group_unread").endswith("Invalid argument")
+    assert {**read, "group_unread": ""} == {**NOTHING, "physfn": "physfn", "mdev_types": {"x": 0}, "reset_methods": ()}
 
 
 @pytest.mark.parametrize(
@@ -441,3 +444,30 @@ def test_words_of_bytes_that_are_no_text(tmp_path: Path) -> None:
     words = device(tmp_path, files, beside={"/usr/share/misc/pci.ids": ids}).words
     assert words.isprintable()
     assert words.endswith("A? SSD [144d:0001]")
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        pytest.param(
+            {"iommu_group": Link("../../../kernel/iommu_groups/14")}, "iommu_group/devices: No such file or directory", id="dangling"
+        ),
+        pytest.param({"iommu_group": Link("../../../kernel/iommu_groups/16")}, "", id="read"),
+        pytest.param({}, "", id="no group"),
+        pytest.param({"iommu_group/devices/0000:01:00.0": ""}, "iommu_group: Invalid argument", id="no link"),
+        pytest.param(
+            {"iommu_group": Link("../../../kernel/iommu_groups/15")}, "iommu_group/devices: Not a directory", id="no list of members"
+        ),
+    ],
+)
+def test_a_group_that_cannot_be_read_is_not_known(tmp_path: Path, files: dict[str, Content], word: str) -> None:
+    """Nobody may take the device for one that is alone."""
+    tree: dict[str, Content] = {f"sys/devices/pci0000:00/0000:01:00.0/{name}": content for name, content in files.items()}
+    tree["sys/kernel/iommu_groups/15/devices"] = ""
+    tree["sys/kernel/iommu_groups/16/devices"] = None
+    tree["sys/bus/pci/devices/0000:01:00.0"] = Link("../../../devices/pci0000:00/0000:01:00.0")
+    tree["sys/devices/pci0000:00/0000:01:00.0/class"] = "0x030000\n"
+    found = pci.devices(Host(str(make_fake_tree(tmp_path, tree))))
+    assert not isinstance(found, Unread)
+    assert found["0000:01:00.0"].group_unread.endswith(word)
+    assert bool(found["0000:01:00.0"].group_unread) is bool(word)

@@ -79,6 +79,12 @@ def test_no_usb_at_all(tmp_path: Path) -> None:
     assert usbdevices.read(Host(str(tmp_path))) == Unread("/sys/bus/usb/devices: No such file or directory")
 
 
+def test_a_node_without_usb_has_no_devices(tmp_path: Path) -> None:
+    """Its kernel loads usbcore with the first controller; PVE finds none there, too."""
+    assert usbdevices.read(tree(tmp_path / "node", {"sys/bus/pci/devices/.keep": ""})) == {}
+    assert isinstance(usbdevices.read(tree(tmp_path / "odd", {"sys/bus/pci/devices/.keep": "", "sys/bus/usb/devices": ""})), Unread)
+
+
 def test_mappings(tmp_path: Path) -> None:
     text = "key\n\tmap node=pve1,id=1050:0407,path=1-2\n\tmap node=pve2,id=1050:0407\n\nbroken\n\tmap node=pve1,id=x\n\nother\n\tmap node=pve2,id=1050:0407\n\n"
     assert usbmappings.read(tree(tmp_path, {"etc/pve/mapping/usb.cfg": text}), "pve1") == {
@@ -167,6 +173,7 @@ def test_memory_shares(tmp_path: Path) -> None:
     }
     host = tree(tmp_path, {f"{GUESTS}/{vmid}.conf": text for vmid, text in configs.items()})
     around = guests.surroundings(host, "pve1", None)
-    found = guestindex.memory_shares([guests.read(host, "pve1", vmid, around) for vmid in (100, 101, 102, 103, 104, 105)])
+    there = [guests.read(host, "pve1", vmid, around) for vmid in (100, 101, 102, 103, 104, 105)]
+    found = guestindex.memory_shares(guestindex.entries(there))
     shares = {name: [(share.vmid, share.size) for share in each] for name, each in found.items()}
     assert shares == {"100": [(100, 32), (101, 64)], "new": [(101, 64)]}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pvehooks.host import Host
-from pvehooks.values import HostUses, PciDevice, Use, Uses
+from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +29,30 @@ class Everything:
         """The uses of the device; a bridge has none of its own, PVE never takes it."""
         known = self._known.get(device.address)
         if known is None:
-            known = self._known[device.address] = Uses() if device.bridge or _free(device) else self._ask(device)
+            known = self._known[device.address] = Uses() if device.bridge or self._free(device) else self._ask(device)
         return known
+
+    def _free(self, device: PciDevice) -> bool:
+        """Whether no reader would find anything: vfio has the device, so that it has no disk, card or node on the host, and no VFs.
+
+        Nor has anybody that device open but the guests of PVE, which are looked at elsewhere.
+        """
+        if not device.vfio or device.virtfns or device.framebuffer:
+            return False
+        try:
+            enabled = self._host.read_text(f"/sys/bus/pci/devices/{device.address}/enable")
+        except OSError:
+            return True
+        return enabled == "0" or device.address in self._guests_devices
+
+    @cached_property
+    def _guests_devices(self) -> frozenset[str]:
+        """The addresses that the QEMUs of running guests were given."""
+        from pvehooks.facts import holders
+
+        guests = self._running.all()
+        known = () if isinstance(guests, Unread) else guests
+        return frozenset(address for guest in known for address, _, _ in holders.assigned(self._host, guest.cmdline))
 
     def _load(self) -> None:
         """The readers: 20 files, 5 ms of a start that a device without a driver of the host does without."""
@@ -39,6 +63,7 @@ class Everything:
         from pvehooks.facts.uses.remarks import Remarks
         from pvehooks.facts.uses.storage import Storage
         from pvehooks.facts.uses.usb import Usb
+        from pvehooks.facts.uses.vfionodes import VfioNodes
         from pvehooks.facts.uses.virtfns import VirtualFunctions
 
         host, running = self._host, self._running
@@ -46,7 +71,8 @@ class Everything:
         containers = Containers(host, self._node)
         storage = Storage(host, self._node, running, containers, files)
         network, usb = Network(host, self._node, containers), Usb(host, running)
-        self._readers = (storage, network, usb, VirtualFunctions(running, self.of), Remarks(host, files))
+        vfio = VfioNodes(host, running, containers, files)
+        self._readers = (vfio, storage, network, usb, VirtualFunctions(running, self.of), Remarks(host, files))
         self._device_nodes: HostUses = DeviceNodes(host, running, containers, files)
 
     def _ask(self, device: PciDevice) -> Uses:
@@ -64,8 +90,3 @@ class Everything:
             found[:0] = uses.found
             unread.extend(uses.unread)
         return Uses(tuple(found), tuple(dict.fromkeys(unread)))
-
-
-def _free(device: PciDevice) -> bool:
-    """Whether no reader would find anything: vfio has the device, so that it has no disk, card or node on the host, and no VFs."""
-    return device.vfio and not device.virtfns and not device.framebuffer

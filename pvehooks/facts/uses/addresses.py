@@ -118,7 +118,11 @@ class Addresses:
 
     def _lines(self, path: str, needed: bool) -> list[str]:
         try:
-            return self.host.read(path, _LARGEST).decode("ascii", "replace").splitlines()
+            content = self.host.read(path, _LARGEST)
+            if len(content) > _LARGEST:
+                # A router of the Internet's whole table.
+                self.unread = (*self.unread, f"its addresses and routes ({path} is longer than {_LARGEST >> 20} MiB)")
+            return content.decode("ascii", "replace").splitlines()
         except FileNotFoundError:
             # There is none of IPv6 where that is switched off.
             if needed:

@@ -11,6 +11,8 @@ from pvehooks.values.base import NamedTuple
 
 _BLOCK = "/sys/class/block"
 _UDEV = "/run/udev/data"
+_NVME = "/sys/class/nvme"
+_FC_HOSTS = "/sys/class/fc_host"
 # What a device-mapper UUID begins with, by who made it; multipath's partitions are kpartx's "partN-mpath-".
 _MAKERS = {"LVM-": "LVM", "CRYPT-": "dm-crypt", "mpath-": "multipath", "part": "multipath"}
 _STACK_LIMIT = 512
@@ -112,26 +114,55 @@ class BlockDevices:
         if isinstance(paths, OSError):
             return Tree((), {}, (f"{_BLOCK}: {paths.strerror}",))
         part = f"/{address}/"
-        roots = [name for name, path in paths.items() if part in path or ("/nvme-subsystem/" in path and self._reaches(path, part))]
+        roots = [name for name, path in paths.items() if part in path or ("/nvme-" in path and self._reaches(path, part))]
         return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else Tree((), {}, ())
 
     def _reaches(self, path: str, part: str) -> bool:
-        """Whether one of the controllers of a namespace's NVMe subsystem belongs to the PCI device."""
-        head, _, rest = path.partition("/nvme-subsystem/")
+        """Whether one of the controllers of a namespace, or of its NVMe subsystem, belongs to the PCI device."""
+        head, subsystem, rest = path.partition("/nvme-subsystem/")
+        if not subsystem:
+            return any(f"/{name}/" in path and part in host for name, host in self._fabrics.items())
         try:
             links = self.host.link_texts(f"{head}/nvme-subsystem/{rest.partition('/')[0]}")
         except OSError:
             return False
-        return any(part in text for text in links.values())
+        return any(part in text or part in self._fabrics.get(text.rpartition("/")[2], "") for text in links.values())
+
+    @cached_property
+    def _fabrics(self) -> Mapping[str, str]:
+        """Where the Fibre Channel ports of NVMe controllers are in sysfs, by the controllers: these are below no PCI device.
+
+        `address` names the port (the kernel's drivers/nvme/host/fc.c). With TCP and RDMA the network card has an address.
+        """
+        found = {}
+        for name in self._names(_NVME):
+            words = self._text(f"{_NVME}/{name}/address") if self._text(f"{_NVME}/{name}/transport") == "fc" else ""
+            port = re.search(r"\bhost_traddr=nn-0x[0-9a-f]+:pn-(0x[0-9a-f]+)", words)
+            for host in self._names(_FC_HOSTS) if port else ():
+                if port and self._text(f"{_FC_HOSTS}/{host}/port_name") == port[1]:
+                    found[name] = real(self.host, f"{_FC_HOSTS}/{host}")
+        return found
+
+    def _names(self, path: str) -> list[str]:
+        try:
+            return self.host.names(path)
+        except OSError:
+            return []
+
+    def _text(self, path: str) -> str:
+        try:
+            return self.host.read_text(path)
+        except OSError:
+            return ""
 
     @cached_property
     def _loops(self) -> Mapping[str, str]:
-        """Loop devices whose backing file is a block device: the name of that, by the loop's; no `holders` tell of them."""
+        """Loop and zram devices whose backing file is a block device: the name of that, by theirs; no `holders` tell of them."""
         paths = self._paths
         found = {}
-        for name in () if isinstance(paths, OSError) else (name for name in paths if name.startswith("loop")):
+        for name in () if isinstance(paths, OSError) else (name for name in paths if name.startswith(("loop", "zram"))):
             try:
-                backing = self.host.read_text(f"{_BLOCK}/{name}/loop/backing_file")
+                backing = self.host.read_text(f"{_BLOCK}/{name}/{'loop/backing_file' if name[0] == 'l' else 'backing_dev'}")
             except OSError:
                 continue
             if backing.startswith("/dev/"):

@@ -58,6 +58,13 @@ class Containers:
         wanted = tuple(paths)
         return tuple(container for container in self.all() if any(container.has(path, number) for path in wanted))
 
+    def label(self, vmid: int) -> str:
+        """How messages call the container: "CT 105 (media)"."""
+        try:
+            return self._read(vmid, self.host.read_text(f"/etc/pve/nodes/{self.node}/lxc/{vmid}.conf")).label
+        except OSError:
+            return f"CT {vmid}"
+
     def _look(self) -> tuple[Container, ...]:
         directory = f"/etc/pve/nodes/{self.node}/lxc"
         try:

@@ -34,7 +34,9 @@ class DeviceNodes:
         unread: tuple[str, ...] = ()
         there = list(nodes(self.host, device.address))
         for node in there:
-            for use in (*self._open(node), *self._given(node)):
+            opened = list(self._open(node))
+            have_it_open = {use.vmid for use in opened}
+            for use in (*opened, *(each for each in self._given(node) if each.vmid not in have_it_open)):
                 found.setdefault(use.sentence, use)
         if there:
             unread = (*filter(None, (self.files.unread,)), *self.containers.unread)
@@ -46,7 +48,14 @@ class DeviceNodes:
         for vmid, label in dict.fromkeys(map(self._guest, processes)):
             if vmid:
                 yield Use(f"is in use by the running {label} through {node.paths[0]}", vmid)
-        hosts = [f"{self.files.name(pid) or 'a process'} (pid {pid})" for pid in dict.fromkeys(processes) if not self._guest(pid)[0]]
+        hosts = []
+        for pid in (pid for pid in dict.fromkeys(processes) if not self._guest(pid)[0]):
+            container = self.files.container(pid)
+            if container:
+                words = f"{self.files.words(pid)} in the running {self.containers.label(container)}"
+                yield Use(f"is in use through {node.paths[0]} by {words}", container)
+            else:
+                hosts.append(self.files.words(pid))
         more = f" and {len(hosts) - _SHOWN} more" if len(hosts) > _SHOWN else ""
         who = f" by {', '.join(hosts[:_SHOWN])}{more}" if hosts else ""
         if watchdog and (hosts or self._runs(node)):

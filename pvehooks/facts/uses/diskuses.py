@@ -12,6 +12,7 @@ from pvehooks.facts.uses.givendisks import Given, GivenDisks
 from pvehooks.facts.uses.lvm import Groups
 from pvehooks.facts.uses.mounts import Mounts
 from pvehooks.facts.uses.processes import OpenFiles
+from pvehooks.facts.uses.targets import Exports
 from pvehooks.facts.uses.zfs import Pools
 from pvehooks.host import Host
 from pvehooks.values import Unread, Use, Uses
@@ -42,6 +43,7 @@ class DiskUses:
         self.pools = Pools(host)
         self.groups = Groups(host, node)
         self.osds = Osds(host)
+        self.exports = Exports(host)
         self.given = GivenDisks(host, node, running)
 
     def of(self, tree: Tree) -> Uses:
@@ -54,6 +56,7 @@ class DiskUses:
             *self._stacks(tree),
             *self._boots(tree),
             *self._osds(tree),
+            *self._exported(tree),
         ]
         found += self._guests(tree, with_command_lines=not found)
         found += self._containers(tree)
@@ -85,7 +88,8 @@ class DiskUses:
                 found.append(((not points, *map(len, points[:1])), Use(f"holds {what} ({kind} on {block.place})")))
         found.sort(key=lambda each: each[0])
         swaps = (Use(f"is swap ({block.place})") for block in tree.blocks if self.mounts.is_swap(block))
-        return [*(use for _, use in found), *swaps]
+        journals = (Use(f"is the journal of a mounted ext4 ({block.place})") for block in tree.blocks if self.mounts.is_journal(block))
+        return [*(use for _, use in found), *swaps, *journals]
 
     def _pools(self, tree: Tree, unread: list[str]) -> list[Use]:
         if not self.pools.some:
@@ -166,6 +170,12 @@ class DiskUses:
                 if self.osds.runs(number):
                     yield Use(f"is the store of the running Ceph OSD {number} ({block.place})")
 
+    def _exported(self, tree: Tree) -> Iterator[Use]:
+        """What the kernel serves to other machines: it has the device open, and no process shows it."""
+        for block in tree.blocks if self.exports.some else ():
+            for export in self.exports.of(block.number, block.name, self._names(block)):
+                yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
+
     def _guests(self, tree: Tree, with_command_lines: bool) -> list[Use]:
         """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
@@ -187,9 +197,13 @@ class DiskUses:
         found = []
         for block in tree.blocks:
             pids = [pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self._has_open(pid, block)]
-            if pids:
-                more = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
-                found.append(Use(f"is open in {self.files.name(pids[0])}, pid {pids[0]}{more} ({block.place})"))
+            by: dict[int, list[str]] = {}
+            for pid in pids:
+                by.setdefault(self.files.container(pid), []).append(pid)
+            for vmid, those in by.items():
+                more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+                where = f" in the running {self.containers.label(vmid)}" if vmid else ""
+                found.append(Use(f"is open in {self.files.name(those[0])}, pid {those[0]}{more}{where} ({block.place})", vmid))
         if self.files.unread:
             unread.append(self.files.unread)
         return found

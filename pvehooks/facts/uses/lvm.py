@@ -68,7 +68,8 @@ class Groups:
             backup = self._backup(group)
             if backup and pv in backup.volumes:
                 return group, storage
-            named = [each for each in above if each.volume[0] == group]
+            # A volume on which others of its own group stand (a thin pool, a cache) is no PV of it.
+            named = [each for each in above if each.volume[0] == group != block.volume[0]]
             own = any(each.uuid[4:36] == backup.group for each in named) if backup else bool(named)
             if own or (group == online[0] and not (backup and pv)):
                 return group, storage

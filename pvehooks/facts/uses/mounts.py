@@ -88,6 +88,10 @@ class Mounts:
             found.update(dict.fromkeys(names, names))
         return found
 
+    def is_journal(self, block: Block) -> bool:
+        """Whether a mounted ext4 has its journal on the device: one inside the file system is called NAME-INODE (the kernel's fs/jbd2)."""
+        return self.host.is_dir(f"/proc/fs/jbd2/{block.name}")
+
     def is_swap(self, block: Block) -> bool:
         """Whether the node swaps to the device."""
         return not isinstance(self._swaps, Unread) and any(path in self._swaps for path in block.paths)

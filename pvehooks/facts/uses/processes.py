@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pvehooks.host import Host
@@ -49,8 +50,28 @@ class OpenFiles:
         return tuple(pid for pid in holders if self.name(pid) not in _PASSING)
 
     def of(self, path: str) -> tuple[str, ...]:
-        """Names like 'smartd (pid 812)' of the processes that have the device node open."""
-        return tuple(f"{self.name(pid) or 'a process'} (pid {pid})" for pid in self.pids(path))
+        """How messages call the processes that have the device node open."""
+        return tuple(map(self.words, self.pids(path)))
+
+    def words(self, pid: str) -> str:
+        """How messages call a process: "smartd (pid 812)"."""
+        return f"{self.name(pid) or 'a process'} (pid {pid})"
+
+    def container(self, pid: str) -> int:
+        """The VMID of the container that a process runs in, 0 for none (pve-container, PVE/LXC.pm: lxc.cgroup.dir.container)."""
+        match = re.search(r":/lxc/([1-9][0-9]{2,8})(?:/|$)", self._cgroup(pid), re.MULTILINE)
+        return int(match[1]) if match else 0
+
+    def service(self, pid: str) -> str:
+        """The unit of the node that a process is part of, '' for none."""
+        match = re.search(r":/system\.slice/(?:[^/\n]+\.slice/)*([\w.@:\\-]+\.service)$", self._cgroup(pid), re.MULTILINE | re.ASCII)
+        return match[1] if match else ""
+
+    def _cgroup(self, pid: str) -> str:
+        try:
+            return self.host.read_text(f"/proc/{pid}/cgroup")
+        except OSError:
+            return ""
 
     def name(self, pid: str) -> str:
         """The name of a process' program, as the kernel shortens it; '' when it is gone."""

@@ -136,12 +136,14 @@ def iommu_translates_host(node: Node) -> Iterator[Finding]:
 def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
     """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless it is told to take the risk.
 
-    A guest could then send any interrupt to the host. allow_unsafe_interrupts takes that risk.
+    With allow_unsafe_interrupts=1 it passes them through all the same, and a guest can then inject any interrupt into the host.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c; the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active or node.iommu.remaps_interrupts is not False:
         return
-    what = "devices are passed through all the same, at a risk" if node.iommu.unsafe_allowed else "vfio refuses to pass devices through"
+    what = "vfio refuses to pass devices through"
+    if node.iommu.unsafe_allowed:
+        what = "devices are passed through all the same (allow_unsafe_interrupts=1), and a guest can inject interrupts into the host"
     yield Finding("interrupt remapping", f"interrupts are not remapped: {what}")
 
 

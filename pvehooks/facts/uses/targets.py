@@ -1,0 +1,106 @@
+"""Block devices that the kernel serves to other machines: LIO (iSCSI, Fibre Channel) and nvmet (NVMe over Fabrics), by configfs.
+
+Source: the kernel's Documentation/target/tcm_mod_builder, drivers/target/target_core_configfs.c, drivers/nvme/target/configfs.c.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+
+from pvehooks.facts.uses.blockdevices import both
+from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
+
+_LIO = "/sys/kernel/config/target/core"
+_NVMET = "/sys/kernel/config/nvmet/subsystems"
+# Kinds of stores that stand on a device: the block layer, a file (which may be a device), SCSI commands passed on.
+_STORES = ("iblock_", "fileio_", "pscsi_")
+_ON = ("1", "Y", "y")
+
+
+class Export(NamedTuple):
+    """What a device is, as the end of "is ...", and what ends it."""
+
+    words: str
+    remedy: str
+
+
+class Exports:
+    """What is exported, read once."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @property
+    def some(self) -> bool:
+        """Whether anything is."""
+        return bool(self._by_key)
+
+    def of(self, number: str, name: str, paths: Iterable[str]) -> tuple[Export, ...]:
+        """The exports of a block device, by its number, its kernel name and what it is called in /dev."""
+        # The controller of nvme0n1, of which nvmet hands all commands on.
+        controller = re.match(r"(nvme\d+)n\d+$", name)
+        keys = [number, *paths, *([f"/dev/{controller[1]}"] if controller else [])]
+        return tuple(dict.fromkeys(export for key in keys for export in self._by_key.get(key, ())))
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, tuple[Export, ...]]:
+        """The exports by path in /dev as written and resolved, and by 'major:minor'."""
+        found: dict[str, tuple[Export, ...]] = {}
+        for key, export in (*self._lio(), *self._nvmet()):
+            for each in both(self.host, key):
+                found[each] = (*found.get(each, ()), export)
+        return found
+
+    def _lio(self) -> Iterator[tuple[str, Export]]:
+        for group in self._names(_LIO):
+            for name in self._names(f"{_LIO}/{group}") if group.startswith(_STORES) else ():
+                store = f"{_LIO}/{group}/{name}"
+                if self._text(f"{store}/enable") not in _ON:
+                    continue
+                kind = {"iblock": "block"}.get(group.partition("_")[0], group.partition("_")[0])
+                export = Export(
+                    f"exported by the kernel's SCSI target (LIO) as {name}",
+                    f"If it is not needed: targetcli /backstores/{kind} delete {name}",
+                )
+                yield from ((key, export) for key in self._keys(store))
+
+    def _keys(self, store: str) -> Iterator[str]:
+        """What a store stands on: `udev_path` is what somebody wrote, `info` what the kernel has."""
+        path = self._text(f"{store}/udev_path")
+        info = self._text(f"{store}/info")
+        number = re.search(r"\bMajor: (\d+)\s+Minor: (\d+)", info)
+        if number:
+            yield f"{number[1]}:{number[2]}"
+        file = re.search(r"\bFile: (/dev/\S+)", info)
+        if file:
+            yield file[1]
+        if path.startswith("/dev/"):
+            yield path
+
+    def _nvmet(self) -> Iterator[tuple[str, Export]]:
+        for subsystem in self._names(_NVMET):
+            here = f"{_NVMET}/{subsystem}"
+            spaces = [f"namespaces/{number}" for number in self._names(f"{here}/namespaces")]
+            for space in (*spaces, "passthru"):
+                path = self._text(f"{here}/{space}/device_path")
+                if path.startswith("/dev/") and self._text(f"{here}/{space}/enable") in _ON:
+                    export = Export(
+                        f"exported by the kernel's NVMe target (nvmet) as {subsystem}",
+                        f"If it is not needed: echo 0 > {here}/{space}/enable",
+                    )
+                    yield path, export
+
+    def _names(self, path: str) -> list[str]:
+        try:
+            return self.host.names(path)
+        except OSError:
+            return []
+
+    def _text(self, path: str) -> str:
+        try:
+            return self.host.read_text(path)
+        except OSError:
+            return ""
