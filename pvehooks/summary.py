@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pvehooks import __version__, records
 from pvehooks.facts import hardware, storages, summaries
@@ -27,6 +28,14 @@ RETRY = 10.0
 _DEVICES_PAUSE = 600.0
 
 
+class OfStarts(NamedTuple):
+    """What starts need of a node beside devices, None where it is not known: its bridges, how many CPUs it has, the version of its QEMU."""
+
+    bridges: tuple[str, ...] | None = None
+    cpus: int | None = None
+    qemu: tuple[int, int] | None = None
+
+
 class Publisher:
     """Publishes the summary of this node; asked after every turn of the daemon's loop (publishing.Publisher)."""
 
@@ -40,6 +49,7 @@ class Publisher:
         self._devices_due = 0.0
         self._hardware: Hardware | Unread = Unread("its devices were not looked at yet")
         self._wanted: frozenset[str] = frozenset()
+        self._of_starts = OfStarts()
         # What was last written or found, and what of the daemon's looks it was made from.
         self._last: Summary | None = None
         self._made_from: object = None
@@ -107,6 +117,7 @@ class Publisher:
         node = hardware.gather(self._host, self._node)
         self._wanted = frozenset(_mapped(node))
         self._hardware = read_hardware(self._host, node)
+        self._of_starts = read_of_starts(node)
 
     def _summary(self, tally: Tally, settings: Settings) -> Summary:
         known = storages.Storages(self._host)
@@ -132,7 +143,19 @@ class Publisher:
             rules=_rules([*findings, *tally.node]),
             hookscripts={volid: known.hookscript(volid).trouble for volid in named},
             hardware=self._hardware,
+            bridges=self._of_starts.bridges,
+            cpus=self._of_starts.cpus,
+            qemu=self._of_starts.qemu,
         )
+
+
+def read_of_starts(node: Node) -> OfStarts:
+    """The same of this node."""
+    return OfStarts(
+        None if isinstance(node.bridges, Unread) else node.bridges.names(),
+        None if isinstance(node.cpus, Unread) else node.cpus,
+        None if isinstance(node.qemu, Unread) else node.qemu,
+    )
 
 
 def read_hardware(host: Host, node: Node) -> Hardware | Unread:
@@ -157,12 +180,12 @@ def read_hardware(host: Host, node: Node) -> Hardware | Unread:
 
 
 def _uses(device: PciDevice, node: Node) -> Uses:
-    """Whoever uses a device does so through a driver of the host, or through its virtual functions."""
-    asks = (on_host_driver(device) or device.virtfns or device.framebuffer) and not isinstance(node.uses, Unread)
+    """Whoever uses a device does so through a driver of the host or of vfio, or through its virtual functions."""
+    asks = (on_host_driver(device) or device.vfio or device.virtfns or device.framebuffer) and not isinstance(node.uses, Unread)
     if not asks or isinstance(node.uses, Unread):
         return Uses()
     found = node.uses.of(device)
-    # What weighs comes first: there is room for two.
+    # What weighs comes first: there is room for few.
     return found._replace(found=tuple(sorted(found.found, key=lambda use: use.remark)))
 
 

@@ -68,7 +68,7 @@ def _verdict(seen: look.View, vmid: int, standing: Standing, now: float) -> Verd
         node_facts.require_guest(host, seen.node, vmid)
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
-    around = guest_facts.surroundings(host, standing.node, firstlook.read(host))._replace(running=frozenset())
+    around = guest_facts.surroundings(host, standing.node, firstlook.read(host, standing.node))._replace(running=frozenset())
     guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     return judge(guest, catalogue.look_at_target(guest, target), seen.settings)
@@ -79,7 +79,7 @@ def _answer(verdict: Verdict) -> str:
     if verdict.blocked:
         return "no"
     counted = [item.finding for item in verdict.findings if not item.ignored]
-    unexamined = any(not finding.examined or finding.rule == targets.DEVICES_UNKNOWN for finding in counted)
+    unexamined = any(not finding.examined or finding.rule in targets.UNKNOWN for finding in counted)
     return "unknown" if unexamined or verdict.guest.config is None else "yes"
 
 

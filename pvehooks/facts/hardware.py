@@ -23,26 +23,32 @@ from pvehooks.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pvehooks.facts.guestindex import Entry, Index
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
+    from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
     from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapping
 
 
-def gather(host: Host, name: str) -> Node:
-    """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster."""
+def gather(host: Host, name: str, index: Index | None = None) -> Node:
+    """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster.
+
+    With an `index` what guests have in common is told from that, and not from all their configs.
+    """
     if node_facts.is_another(host, name):
         return Node(name, Elsewhere(host))
-    return Node(name, _Reader(host, name))
+    return Node(name, _Reader(host, name, index))
 
 
 class _Reader:
-    """Reads this node's facts (values.NodeReader)."""
+    """Reads this node's facts (values.readers.NodeReader)."""
 
-    def __init__(self, host: Host, name: str) -> None:
+    def __init__(self, host: Host, name: str, index: Index | None = None) -> None:
         self.host = host
+        self._index = index
         self.running = holders.RunningGuests(host, name)
         self._mappings = mappings.Mappings(host, name)
 
@@ -114,7 +120,8 @@ class _Reader:
     def usb_claims(self, node: Node) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
         from pvehooks.facts import guestindex
 
-        return node.guests if isinstance(node.guests, Unread) else guestindex.usb_claims(node.guests, node.usb_mappings)
+        known = self._entries(node)
+        return known if isinstance(known, Unread) else guestindex.usb_claims(known, node.usb_mappings)
 
     def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread:
         from pvehooks.facts import directories
@@ -134,7 +141,15 @@ class _Reader:
     def memory_shares(self, node: Node) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
         from pvehooks.facts import guestindex
 
-        return node.guests if isinstance(node.guests, Unread) else guestindex.memory_shares(node.guests)
+        known = self._entries(node)
+        return known if isinstance(known, Unread) else guestindex.memory_shares(known)
+
+    def _entries(self, node: Node) -> tuple[Entry, ...] | Unread:
+        from pvehooks.facts import guestindex
+
+        if self._index is not None:
+            return self._index.entries()
+        return node.guests if isinstance(node.guests, Unread) else tuple(guestindex.entries(node.guests))
 
     def gl_lacks(self, node: Node) -> tuple[str, ...] | Unread:
         from pvehooks.facts import rendering
@@ -145,6 +160,21 @@ class _Reader:
         from pvehooks.facts import qemuversion
 
         return qemuversion.read(self.host)
+
+    def cpus(self, node: Node) -> int | Unread:
+        from pvehooks.facts import cpus
+
+        return cpus.read(self.host)
+
+    def bridges(self, node: Node) -> Bridges | Unread:
+        from pvehooks.facts import bridges
+
+        return bridges.read(self.host, node.name)
+
+    def paths(self, node: Node) -> Paths | Unread:
+        from pvehooks.facts import paths
+
+        return paths.Paths(self.host, node.name, node.storages)
 
     # -- for rules on the node itself: what they need is imported when they ask ---------------------------------------
 
@@ -242,5 +272,5 @@ class Elsewhere:
         return Unread(f"it is a fact of {node.name}, ask there")
 
     cpu_flags = hwrng = qemu = pci = iommu = uses = holders = onboot = mappings = bound_ids = memory = roms = ovmf = _unread
-    usb = usb_claims = virtiofsd = memory_files = memory_shares = gl_lacks = _unread
+    usb = usb_claims = virtiofsd = memory_files = memory_shares = gl_lacks = cpus = bridges = paths = _unread
     firmware = loader = command_lines = kernels = modules = dkms = links = interfaces = layout = ksm = guests = _unread

@@ -12,6 +12,10 @@ from pvehooks.text import summary as text
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
 from pvehooks.values.summaries import Hardware, Standing, Summary, Told
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.values.starting import Bridges
+
 _IDS_LIMIT = 1 << 23
 
 
@@ -48,11 +52,14 @@ def node(host: Host, standing: Standing) -> Node:
 
 
 class _BySummary(hardware.Elsewhere):
-    """Reads another node's facts (values.NodeReader): more of them than can be known without its summary."""
+    """Reads another node's facts (values.readers.NodeReader): more of them than can be known without its summary."""
 
     def __init__(self, host: Host, standing: Standing) -> None:
         super().__init__(host)
         summary = standing.summary
+        self._summary = summary if isinstance(summary, Summary) else None
+        # Where it has a summary, that is older, or there was too much to tell.
+        self._untold = Unread(f"the summary of {standing.node} does not tell" if self._summary else f"{standing.node} has told nothing")
         self._hardware: Hardware | Unread
         if isinstance(summary, Summary):
             self._hardware = summary.hardware
@@ -60,6 +67,19 @@ class _BySummary(hardware.Elsewhere):
             self._hardware = summary
         else:
             self._hardware = Unread(f"{standing.node} has published no summary")
+
+    def bridges(self, node: Node) -> Bridges | Unread:  # type: ignore[override]
+        if self._summary is None or self._summary.bridges is None:
+            return self._untold
+        from pvehooks.facts import bridges
+
+        return bridges.Told(self.host, node.name, frozenset(self._summary.bridges))
+
+    def cpus(self, node: Node) -> int | Unread:  # type: ignore[override]
+        return self._untold if self._summary is None or self._summary.cpus is None else self._summary.cpus
+
+    def qemu(self, node: Node) -> tuple[int, int] | Unread:  # type: ignore[override]
+        return self._untold if self._summary is None or self._summary.qemu is None else self._summary.qemu
 
     def mappings(self, node: Node) -> Mapping[str, PciMapping] | Unread:  # type: ignore[override]
         return Mappings(self.host, node.name).read()
@@ -96,7 +116,7 @@ class _Uses:
 
 
 class _Reader:
-    """A PCI device as a summary tells of it (values.PciReader); what none tells is as if it were not there."""
+    """A PCI device as a summary tells of it (values.readers.PciReader); what none tells is as if it were not there."""
 
     def __init__(self, host: Host, told: Hardware) -> None:
         self._host = host
@@ -142,6 +162,9 @@ class _Reader:
     def group(self, device: PciDevice) -> str:
         told = self._of(device)
         return told.group if told else ""
+
+    def group_unread(self, device: PciDevice) -> str:
+        return ""
 
     def members(self, device: PciDevice) -> tuple[str, ...]:
         group = self.group(device)

@@ -17,17 +17,24 @@ _DRIVES = frozenset(
     for bus, count in (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6), ("efidisk", 1), ("tpmstate", 1))
     for number in range(count)
 ) | {"vmstate"}
-_NO_DRIVES = ("efidisk0", "tpmstate0", "vmstate")
+NO_DRIVES = ("efidisk0", "tpmstate0", "vmstate")
+"""Those of them that are no drive of the guest's."""
 # A volume id (pve-storage, Storage.pm, parse_volume_id); a path or `none` is no such.
 _VOLUME = re.compile(r"([a-z][a-z0-9._-]*[a-z0-9]):(.+)", re.IGNORECASE | re.ASCII)
 _SEPARATORS = re.compile(r"[,;\s\0]+")
 
 
 @lru_cache(maxsize=1)
-def _volumes(guest: Guest) -> tuple[tuple[str, str, str], ...]:
+def volumes(guest: Guest) -> tuple[tuple[str, str, str], ...]:
     """(option, storage, name there) of all that a start activates."""
-    found = [(option, _VOLUME.fullmatch(_volume(guest, option, value))) for option, value in guest.options.items() if option in _DRIVES]
+    found = [(option, _VOLUME.fullmatch(file)) for option, file in drives(guest)]
     return tuple((option, match[1], match[2]) for option, match in found if match)
+
+
+@lru_cache(maxsize=1)
+def drives(guest: Guest) -> tuple[tuple[str, str], ...]:
+    """(option, volume or path) of all that holds a disk or an image."""
+    return tuple((option, _volume(guest, option, value)) for option, value in guest.options.items() if option in _DRIVES)
 
 
 def _volume(guest: Guest, option: str, value: Value) -> str:
@@ -51,7 +58,7 @@ def storage_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     unfit = _unavailable(node)
     missing: dict[str, list[tuple[str, str]]] = {}
-    for option, name, volume in _volumes(guest):
+    for option, name, volume in volumes(guest):
         if unfit(name):
             missing.setdefault(name, []).append((option, volume))
     if not missing or isinstance(node.storages, Unread):
@@ -82,7 +89,7 @@ def _why_not(storage: Storage | None, node: str) -> str:
 
 
 def _remedy(guest: Guest, name: str, drives: list[tuple[str, str]], storage: Storage | None) -> str:
-    if all(_is_iso(volume) and option not in _NO_DRIVES for option, volume in drives):
+    if all(is_iso(volume) and option not in NO_DRIVES for option, volume in drives):
         taken = " ".join(f"--{option} none,media=cdrom" for option, _ in drives)
         return f"Take the image out: qm set {guest.vmid} {taken}"
     take = f"qm set {guest.vmid} --delete {','.join(option for option, _ in drives)}"
@@ -94,7 +101,8 @@ def _remedy(guest: Guest, name: str, drives: list[tuple[str, str]], storage: Sto
     return f"If {guest.node} has it: pvesm set {name} --nodes {nodes}. Otherwise migrate the guest to a node that does"
 
 
-def _is_iso(volume: str) -> bool:
+def is_iso(volume: str) -> bool:
+    """Whether the volume, by its name on its storage, is an ISO image."""
     return volume.startswith("iso/")
 
 
@@ -123,8 +131,8 @@ def storage_content_refused(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     refused = _refused(node)
     seen: set[tuple[str, str]] = set()
-    for option, name, volume in _volumes(guest):
-        wanted = "iso" if _is_iso(volume) else "images"
+    for option, name, volume in volumes(guest):
+        wanted = "iso" if is_iso(volume) else "images"
         if (name, wanted) in refused and (name, wanted) not in seen:
             seen.add((name, wanted))
             allowed = refused[name, wanted]

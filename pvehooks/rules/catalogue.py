@@ -7,6 +7,7 @@ from functools import lru_cache
 from pvehooks.rules import (
     atstart,
     bootorder,
+    bridges,
     config,
     display,
     elsewhere,
@@ -15,8 +16,10 @@ from pvehooks.rules import (
     hookscript,
     injection,
     moving,
+    paths,
     resources,
     sharedmemory,
+    sizes,
     start,
     targets,
     together,
@@ -44,6 +47,9 @@ BOOKS = (
     together.BOOK,
     elsewhere.BOOK,
     atstart.BOOK,
+    paths.BOOK,
+    bridges.BOOK,
+    sizes.BOOK,
     usb.BOOK,
     virtiofs.BOOK,
     sharedmemory.BOOK,
@@ -61,7 +67,8 @@ RULES: dict[str, Rule] = {rule.id: rule for rules in _ALL for rule in rules}
 def look(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules have to say of a guest, in catalogue order."""
     rules = _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS]))
-    return tuple([rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node)])
+    found = [rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node)]
+    return tuple([firmwareaudit.as_it_is(guest, finding) for finding in found])
 
 
 @lru_cache(maxsize=256)

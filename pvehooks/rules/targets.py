@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from pvehooks.rules.bridges import bridges_of
 from pvehooks.rules.passthrough import functions
 from pvehooks.rules.rule import Rule, TargetRuleBook, not_examined
 from pvehooks.rules.volumes import disks, volume_of
@@ -20,8 +21,9 @@ _BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
 _DEVICE_MISSING = "hostpci-device-missing"
 # They look at files of the node that they run on; target-hookscript-missing and target-firmware-missing are asked instead.
 _LOCAL_FILES = frozenset({"hookscript-missing", "firmware-missing", "firmware-changed"})
-# Who has this finding has no answer on the guest's devices.
-DEVICES_UNKNOWN = "target-devices-unknown"
+_DEVICES_UNKNOWN, _BRIDGES_UNKNOWN = "target-devices-unknown", "target-bridges-unknown"
+UNKNOWN = frozenset({_DEVICES_UNKNOWN, _BRIDGES_UNKNOWN})
+"""Who has one of these findings has no answer on the guest's start."""
 
 
 def look(guest: Guest, target: Target, books: Iterable[Collection[Rule]], at_start: Collection[str]) -> tuple[Finding, ...]:
@@ -154,7 +156,7 @@ def _other_image(guest: Guest) -> str:
     return f"Give it one on a storage of both: pvehooks firmware set {guest.vmid} VOLID. Or: pvehooks firmware unset {guest.vmid}"
 
 
-@BOOK.rule(DEVICES_UNKNOWN, Severity.WARNING, "On that node: systemctl status pvehooks; pvehooks config (publish)")
+@BOOK.rule(_DEVICES_UNKNOWN, Severity.WARNING, "On that node: systemctl status pvehooks; pvehooks config (publish)")
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     """The devices of the other node are not known here, so it cannot be told whether the guest would start there with its own.
 
@@ -171,6 +173,24 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
         why = f"{target.name} could not read them: {summary.hardware.why}" if isinstance(summary.hardware, Unread) else ""
     options = ", ".join(entry.option for entry in guest.hostpci)
     yield Finding("hostpci", f"whether it would start on {target.name} with its {options} is unknown: {why}")
+
+
+@BOOK.rule(
+    _BRIDGES_UNKNOWN,
+    Severity.INFO,
+    "Look there: ip -br link show type bridge",
+)
+def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
+    """The bridges of the other node are not known here: whether the guest's network devices find theirs there cannot be told.
+
+    Nodes name their bridges in their summaries, those with older versions of the package, and those with hundreds of bridges, do not.
+    """
+    if guest.template or not isinstance(target.node.bridges, Unread):
+        return
+    wanted = dict.fromkeys(bridge for _, bridge in bridges_of(guest))
+    if wanted:
+        words = f"whether {target.name} has the {'bridge' if len(wanted) == 1 else 'bridges'} {', '.join(wanted)} is unknown"
+        yield Finding(bridges_of(guest)[0][0], f"{words}: {target.node.bridges.why}")
 
 
 @BOOK.rule(

@@ -16,7 +16,8 @@ _RULES = 40
 _SENTENCE = 120
 _REASON = 240
 _HOOKSCRIPTS = 3000
-_USES = 2
+_BRIDGES = 2500
+_USES = 4
 # Base classes, and classes, of what people pass through (pci.ids): what a summary leaves out last.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _WORKING = frozenset({0x0C03, 0x0805})
@@ -70,6 +71,7 @@ def _document(summary: Summary) -> dict[str, object]:
             break
         hookscripts[volid] = trouble[:_SENTENCE]
     return {
+        **_of_starts(summary),
         "format": FORMAT,
         "version": summary.version,
         "written": summary.written,
@@ -83,6 +85,14 @@ def _document(summary: Summary) -> dict[str, object]:
         "rules": dict(sorted(worst)),
         "hookscripts": dict(sorted(hookscripts.items())),
     }
+
+
+def _of_starts(summary: Summary) -> dict[str, object]:
+    """What starts need; who has too many bridges tells none, or those that were cut off would be taken for missing."""
+    bridges = None if summary.bridges is None else " ".join(summary.bridges)
+    document = {"bridges": bridges, "cpus": summary.cpus, "qemu": list(summary.qemu) if summary.qemu else None}
+    fits = bridges is not None and len(json.dumps(bridges)) <= _BRIDGES
+    return {key: value for key, value in document.items() if value is not None and (fits or key != "bridges")}
 
 
 def _by_weight(hardware: Hardware, wanted: frozenset[str]) -> list[list[str]]:
@@ -203,6 +213,9 @@ def _summary(document: Mapping[str, object]) -> Summary:
         rules=_counts(document["rules"]),
         hookscripts={_str(volid): _str(trouble) for volid, trouble in _dict(document["hookscripts"]).items()},
         hardware=Unread(hardware) if isinstance(hardware, str) else _read_hardware(_dict(hardware)),
+        bridges=tuple(_words(document, "bridges")) if "bridges" in document else None,
+        cpus=_int(document["cpus"]) if "cpus" in document else None,
+        qemu=_version(document["qemu"]) if "qemu" in document else None,
     )
 
 
@@ -269,6 +282,11 @@ def _read_use(row: object) -> Use:
 def _read_holder(row: object) -> Holder:
     vmid, label, how, *mdev = _list(row)
     return Holder(_int(vmid), _str(label), _str(how), bool(mdev and mdev[0]))
+
+
+def _version(value: object) -> tuple[int, int]:
+    major, minor = _ints(value)
+    return major, minor
 
 
 def _words(document: Mapping[str, object], key: str) -> list[str]:

@@ -81,7 +81,9 @@ class Summary(NamedTuple):
 
     `findings` and `of_node` count by severity, or "ignored"; `rules` counts those that block or warn by rule; `blocked` are VMs that
     would not start; of the `passing` guests with passed-through devices `unguarded` lack the guard. `hookscripts` are those that any guest
-    of the cluster names, with what is wrong with them there ('' for nothing). Lists and texts are cut where they are long.
+    of the cluster names, with what is wrong with them there ('' for nothing). `bridges` are those that guests can be given, `cpus` is how many
+    CPUs it has, `qemu` the version of its QEMU: None where it does not tell, as older ones do not. Lists and texts are cut where they are
+    long, but for `bridges`: too many are not told at all.
     """
 
     version: str
@@ -99,6 +101,9 @@ class Summary(NamedTuple):
     rules: Mapping[str, int]
     hookscripts: Mapping[str, str]
     hardware: Hardware | Unread
+    bridges: tuple[str, ...] | None = None
+    cpus: int | None = None
+    qemu: tuple[int, int] | None = None
 
     def age(self, now: float) -> int:
         """Seconds since it was written; a clock of another node that is ahead counts as none."""

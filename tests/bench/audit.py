@@ -94,12 +94,19 @@ def config(number: int) -> str:
 
 
 def tree(directory: str, count: int) -> Path:
-    """A node with so many guests."""
+    """A node with so many guests, that has what they need."""
+    volumes = "".join(f"\t\tvm-{number}-disk-0 {{\n\t\t}}\n" for number in range(100, 100 + count))
     files: dict[str, Content] = {
         **boot.plant(""),
         **pci.plant(_BUS),
         "etc/pve/local": Link("nodes/pve1"),
         "etc/pve/storage.cfg": _STORAGES,
+        "etc/lvm/backup/pve": f"pve {{\n\tlogical_volumes {{\n{volumes}\t}}\n}}\n",
+        "sys/devices/system/cpu/online": "0-31\n",
+        "dev/disk": None,
+        "sys/class/net/vmbr0/bridge": None,
+        "var/lib/vz/images": None,
+        **{f"var/lib/vz/template/iso/debian-{number}.iso": "" for number in range(3)},
         "etc/pve/ha/resources.cfg": "".join(f"vm: {number}\n\tstate started\n\n" for number in range(100, 100 + count, 10)),
     }
     files |= {f"etc/pve/nodes/pve1/qemu-server/{number}.conf": config(number) for number in range(100, 100 + count)}

@@ -28,6 +28,7 @@ ROOT_ON_DISK = {
     "proc/self/mountinfo": "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n",
     "proc/mounts": "/dev/nvme0n1p1 / ext4 rw 0 0\n",
 }
+BRIDGE = {"sys/class/net/lo/ifindex": "1\n", "sys/class/net/vmbr0/bridge/stp_state": "0\n"}
 
 
 def pvehooks(root: Path, *arguments: str, status: int = 0) -> str:
@@ -44,7 +45,9 @@ class ClusterNode:
 
     def __init__(self, directory: Path, name: str, others: Sequence[ClusterNode], files: Mapping[str, str]) -> None:
         self.name = name
-        self.root = make_fake_tree(directory / name, {**pci.plant(f"{GPU}\n{DISK}\n"), **ROOT_ON_DISK, "var/lib/vz/snippets": None})
+        self.root = make_fake_tree(
+            directory / name, {**pci.plant(f"{GPU}\n{DISK}\n"), **ROOT_ON_DISK, **BRIDGE, "var/lib/vz/snippets": None}
+        )
         self.log = directory / f"{name}.log"
         place = {"mountpoint": self.root / "etc/pve", "db_dir": self.root / "var/lib/pve-cluster"}
         (self.root / "var/lib/pve-cluster").mkdir(parents=True)

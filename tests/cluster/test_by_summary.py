@@ -10,7 +10,7 @@ import pytest
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, start
-from pvehooks.summary import read_hardware
+from pvehooks.summary import read_hardware, read_of_starts
 from pvehooks.text import summary as text
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.summaries import Standing
@@ -41,3 +41,23 @@ def test_the_same_is_said(example: Path, tmp_path: Path) -> None:
     assert not isinstance(known, Unread)
     summary = text.load(text.dump(SUMMARY._replace(hardware=known)))
     assert found(host, summaries.node(host, Standing("pve1", True, "1.0", summary))) == found(host, here)
+
+
+OF_STARTS = {"bridge-missing", "cpus-too-many", "machine-too-new"}
+STARTS = [
+    path for path in (*examples("failing"), *examples("passing")) if rule_of(path) in OF_STARTS and b"-- target --" not in path.read_bytes()
+]
+
+
+@pytest.mark.parametrize("example", STARTS, ids=lambda path: path.name[:-6])
+def test_the_same_is_missing(example: Path, tmp_path: Path) -> None:
+    """Bridges, CPUs and QEMU: why a bridge is not there only the node itself knows."""
+    host = tree_of(example, tmp_path)
+    here = hardware.gather(host, "pve1")
+    known = text.load(text.dump(SUMMARY._replace(**read_of_starts(here)._asdict())))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    there, said = (
+        {(each.rule, each.subject, each.severity) for each in catalogue.look(guest, node) if each.rule in OF_STARTS}
+        for node in (summaries.node(host, Standing("pve1", True, "1.0", known)), here)
+    )
+    assert there == said

@@ -74,7 +74,7 @@ def tree(tmp_path: Path) -> Path:
         tree, "pve1", passing=2, guarded=1, unguarded=(101,), guests=4, blocked=(101,), would_block=1, findings={"block": 1, "warning": 2}
     )
     speak(tree, "pve2", hookscripts={"local:snippets/pvehooks-guard": ""})
-    speak(tree, "pve4", written=1_700_000_000, guard_mode="audit", version="0.9")
+    speak(tree, "pve4", written=1_700_000_000, guard_mode="audit", version="0.9", bridges=None)
     return tree
 
 
@@ -87,7 +87,7 @@ def known(tree: Path) -> Hardware:
 
 def speak(tree: Path, node: str, **said: object) -> None:
     """The node says that of itself, with this tree's hardware."""
-    summary = Summary(__version__, WRITTEN, "enforce", "inject", 0, 0, 0, (), (), 0, {}, {}, {}, {}, known(tree))
+    summary = Summary(__version__, WRITTEN, "enforce", "inject", 0, 0, 0, (), (), 0, {}, {}, {}, {}, known(tree), ("vmbr0",))
     Path(tree, summaries.path(node)[1:]).write_bytes(text.dump(summary._replace(**said)))
 
 

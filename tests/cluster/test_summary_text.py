@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -69,6 +70,8 @@ def hardware(draw: st.DrawFn) -> Hardware:
 
 counts = st.dictionaries(words, numbers, max_size=4)
 vmids = st.lists(numbers, max_size=5).map(tuple)
+# What the kernel takes as the name of an interface (net/core/dev.c, dev_valid_name).
+interfaces = st.lists(st.text(min_size=1, max_size=15).filter(lambda name: not re.search(r"[\s/:\x1c-\x1f\x85]", name)), max_size=5)
 summaries = st.builds(
     Summary,
     names,
@@ -86,6 +89,9 @@ summaries = st.builds(
     counts,
     st.dictionaries(names, names, max_size=4),
     hardware() | st.builds(Unread, names),
+    st.none() | interfaces.map(tuple),
+    st.none() | numbers,
+    st.none() | st.tuples(numbers, numbers),
 )
 
 
@@ -137,11 +143,18 @@ def test_everything_long_at_once() -> None:
         rules={f"rule-with-a-long-name-{number}": number for number in range(200)},
         hookscripts={f"local:snippets/{'x' * 200}{number}": "the script is not there " * 20 for number in range(100)},
         hardware=many(400),
+        bridges=tuple(f"vnet{number:04}" for number in range(250)),
     )
     content = text.dump(long)
     assert len(content) <= text.LIMIT
     told = text.load(content).hardware
     assert isinstance(told, Hardware) and len(told.devices) > 50
+    assert text.load(content).bridges == long.bridges
+
+
+def test_of_too_many_bridges_none_is_told() -> None:
+    """Those that were cut off would be taken for missing."""
+    assert text.load(text.dump(SUMMARY._replace(bridges=tuple(f"vnet{number:04}" for number in range(400)), cpus=4))).bridges is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,12 @@
+"""What a hookscript may make before a start. No rules here."""
+
+from __future__ import annotations
+
+from pvehooks.values import Guest
+from pvehooks.values.stubs import former_of, is_stub
+
+
+def is_prepared(guest: Guest) -> bool:
+    """Whether a hookscript that is not ours alone runs before the start: it may mount, create or plug in what is not there now."""
+    volid = str(guest.options.get("hookscript", ""))
+    return bool(volid) and (not is_stub(volid) or bool(former_of(volid)))
