@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pvehooks.actions import images as actions
-from pvehooks.cli import firmware_info, look
+from pvehooks.cli import deed, firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
@@ -27,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
     storage = _storage(seen, options.storage)
     content, image = actions.readable(seen.host, path)
     file, new = actions.store(seen.host, storage, name, content)
+    if new:
+        message = f"firmware image {file.volid} imported from {path} (sha256 {file.sha256})"
+        deed.tell(seen.host, seen.node, "firmware-imported", message, device=file.volid)
     if options.json:
         print(
             json.dumps(

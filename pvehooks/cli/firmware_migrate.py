@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.cli import look
+from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts import node as node_facts
@@ -27,10 +27,13 @@ def run(options: argparse.Namespace) -> int:
         pinned = guest.firmware
         if pinned is None:
             raise Refused(f"{guest.label} was given no image by pvehooks", hint="Those that were: pvehooks firmware list")
-        result = firmware.hand_over(seen.host, guest, own)
+        with deed.broken_off(seen.host, guest, "firmware-not-changed", "firmware migrate"):
+            result = firmware.hand_over(seen.host, guest, own)
         if not result.done:
             kept = "It has the image in its args as before."
             raise Refused(f"{guest.label}: --{own} {pinned.volid} was not set: {result.words}.{again(result.outcome)} {kept}")
+        message = f"firmware image {pinned.volid} handed over to Proxmox VE's own option {own}; its args are as they were without it"
+        deed.tell_of(seen.host, guest, "firmware-migrated", message, device=pinned.volid, digest=result.digest, backup=result.backup)
         done.append(vmid)
         if options.json:
             continue

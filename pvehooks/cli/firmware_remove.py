@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pvehooks.actions import images as actions
-from pvehooks.cli import look
+from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
         if images.look(seen.host, volid, content=False).missing:
             raise Refused(f"{volid} is not there ({path})", hint="What there is: pvehooks firmware list")
         actions.discard(seen.host, volid, path)
+        deed.tell(seen.host, seen.node, "firmware-removed", f"firmware image {volid} deleted ({path})", device=volid)
         removed.append(volid)
         if not options.json:
             print(printable(f"{volid}: removed"))

@@ -6,7 +6,8 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.cli import look
+from pvehooks.actions.rng import Result
+from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, imageusers, members, ownoption, storagelist
@@ -31,11 +32,13 @@ def run(options: argparse.Namespace) -> int:
     guard = seen.settings.guard(vmid)
     with_guard = "off" not in (guard.attach, guard.mode)
     try:
-        result = firmware.give(seen.host, guest, seen.settings.rng(vmid), file, with_guard)
+        with deed.broken_off(seen.host, guest, "firmware-not-changed", "firmware set"):
+            result = firmware.give(seen.host, guest, seen.settings.rng(vmid), file, with_guard)
     except qemuargs.ArgsError as error:
         raise Refused(f"{guest.label}: {error.message}", hint=f"See: qm config {vmid}") from error
     if not result.done:
         raise Refused(f"{guest.label} was not given the image: {result.words}.{again(result.outcome)}")
+    _tell(seen, guest, file, result)
     if not with_guard:
         notes.append(f"Nothing looks at the image before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
     if not guest.properties("efidisk0") and firmwarefit.style(guest) == firmwarefit.PFLASH:
@@ -66,6 +69,18 @@ def run(options: argparse.Namespace) -> int:
     for note in notes:
         print(printable(f"  {note}"))
     return EXIT_OK
+
+
+def _tell(seen: look.View, guest: Guest, file: ImageFile, result: Result) -> None:
+    """In the journal, unless the guest has that very image already."""
+    if result.digest == guest.digest and guest.firmware and (guest.firmware.volid, guest.firmware.sha256) == (file.volid, file.sha256):
+        return
+    later = " from its next start on" if guest.running and result.digest != guest.digest else ""
+    guard = "; the guard was attached along, to look at the image before each start" if result.volid else ""
+    message = (
+        f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Take it back: pvehooks firmware unset {guest.vmid}"
+    )
+    deed.tell_of(seen.host, guest, "firmware-set", message, device=file.volid, digest=result.digest, backup=result.backup)
 
 
 def _fitting(seen: look.View, guest: Guest, node: Node, volid: str) -> ImageFile:

@@ -6,11 +6,13 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.cli import look
+from pvehooks.actions.rng import Result
+from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
+from pvehooks.values import Guest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,10 +24,15 @@ def run(options: argparse.Namespace) -> int:
         guest = seen.guest(vmid)
         settings = seen.settings.rng(vmid)
         volid = guest.firmware.volid if guest.firmware else ""
-        result = firmware.take(seen.host, guest, settings)
+        with deed.broken_off(seen.host, guest, "firmware-not-changed", "firmware unset"):
+            result = firmware.take(seen.host, guest, settings)
         if not result.done:
             raise Refused(f"{guest.label}: the image was not taken back: {result.words}.{again(result.outcome)}")
+        _tell(seen, guest, volid, result)
         freed = firmware.let_guard_go(seen.host, seen.guest(vmid), settings)
+        if freed is not None and freed.done:
+            message = "the guard was taken out along: it was there for the firmware image alone"
+            deed.tell_of(seen.host, guest, "firmware-unset", message, digest=freed.digest, backup=freed.backup)
         done.append(
             {
                 "vmid": vmid,
@@ -46,3 +53,12 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"version": 1, "guests": done}, indent=2))
     return EXIT_OK
+
+
+def _tell(seen: look.View, guest: Guest, volid: str, result: Result) -> None:
+    image = f"firmware image {volid}" if volid else "a firmware image that was not noted"
+    if result.digest:
+        message = f"{image} taken back, it starts with the node's own firmware again{' from its next start on' if result.later else ''}"
+    else:
+        message = f"{image} is not noted any more: {result.words}"
+    deed.tell_of(seen.host, guest, "firmware-unset", message, device=volid, digest=result.digest, backup=result.backup)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pvehooks.report import words
@@ -26,19 +26,19 @@ class Kind(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is to be said, with its fields beside MESSAGE."""
+    """What is to be said, with its fields beside MESSAGE; a tuple is a field that the entry has several times."""
 
     message: str
     message_id: str
     priority: int
-    fields: Mapping[str, str]
+    fields: Mapping[str, str | tuple[str, ...]]
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         Kind(
-            "started", INFO, "pvehooksd looks on", "The daemon has looked at all guests of this node and watches their configs from now on."
+            "started", INFO, "pvehooksd watches", "The daemon has looked at all guests of this node and watches their configs from now on."
         ),
         Kind(
             "stopped",
@@ -55,14 +55,16 @@ KINDS = {
         Kind(
             "first-look",
             NOTICE,
-            "First look at this cluster",
-            "Guests that are there now are warned about but not changed, until somebody edits them or runs `pvehooks inject --all`.",
+            "First look at this node",
+            "Guests that are there now are warned about but given no rng0, until somebody edits them or runs `pvehooks inject --all`, unless"
+            " `[rng] existing = inject`. Those with passed-through devices get the guard, which changes nothing of their hardware.",
         ),
         Kind(
             "existing",
             WARNING,
             "Old guests without entropy",
-            "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0; `pvehooks check` tells more.",
+            "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0. Those that the message lists apart have to be"
+            " named, `pvehooks check` says why.",
         ),
         Kind(
             "injected",
@@ -144,6 +146,21 @@ KINDS = {
             "Figures for others could not be written",
             "What the daemon writes for monitoring or for the other nodes could not be written. Its care for guests goes on.",
         ),
+        Kind(
+            "findings",
+            WARNING,
+            "Several guests have the same finding",
+            "The message says of which rule, and what that means. What is to be said of each guest is in the entry as well (PVEHOOKS_FINDINGS:"
+            " journalctl -o verbose). A finding that appears later, with one or two guests, is said by itself.",
+        ),
+        Kind(
+            "advice",
+            INFO,
+            "Good to know of several guests",
+            "Nothing has to be done. The message names the rules; `pvehooks explain RULE` says what one means. What is to be said of each guest is"
+            " in the entry as well (PVEHOOKS_FINDINGS: journalctl -o verbose).",
+        ),
+        Kind("findings-gone", INFO, "Findings of several guests are gone", "What was found before is not the case any more."),
         Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
         Kind(
             "node-mended",
@@ -252,16 +269,52 @@ KINDS = {
             "`pvehooks host undo` took the last fix back; the message says which files, what was run, and who asked for it.",
         ),
         Kind(
+            "firmware-set",
+            NOTICE,
+            "A guest was given a firmware image",
+            "By `pvehooks firmware set`; the message says which, and who asked for it. The guard looks at the image before each start.",
+        ),
+        Kind(
+            "firmware-unset",
+            NOTICE,
+            "A guest has the node's own firmware again",
+            "By `pvehooks firmware unset`; the message says which image it had, and who asked for it. The image stays in its storage.",
+        ),
+        Kind(
+            "firmware-migrated",
+            NOTICE,
+            "A guest's firmware image was handed over to Proxmox VE",
+            "By `pvehooks firmware migrate`: the image stands in Proxmox VE's own option now, and no more in the guest's args.",
+        ),
+        Kind(
+            "firmware-imported",
+            NOTICE,
+            "A firmware image was put into a storage",
+            "By `pvehooks firmware import`; the message says from which file, and who asked for it. No guest starts with it yet.",
+        ),
+        Kind(
+            "firmware-removed",
+            NOTICE,
+            "A firmware image was deleted",
+            "By `pvehooks firmware remove`; no guest and no snapshot named it. The message says who asked for it.",
+        ),
+        Kind(
+            "firmware-not-changed",
+            ERR,
+            "A change of a guest's firmware was broken off",
+            "The guest's args were written and are not as they should be; the message names the backup of the config as it was before.",
+        ),
+        Kind(
             "guard-bug",
             ERR,
             "A bug in the guard of pvehooks",
-            "Please report it with the traceback. What became of the start says `[guard] on_error`.",
+            "Please report it with the traceback (journalctl -o verbose). `[guard] on_error` decides what becomes of the start.",
         ),
         Kind(
             "bug",
             ERR,
             "A bug in pvehooks",
-            "Please report it with the traceback. The daemon goes on; the guest is looked at again at its next change.",
+            "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the guest is looked at again at its next change.",
         ),
     )
 }
@@ -274,15 +327,24 @@ def message_id(name: str) -> str:
 
 
 def event(kind: str, message: str, node: str, guest: Guest | None = None, vmid: int = 0, **fields: str) -> Entry:
-    """An entry of one of the kinds; a guest's name is put in front of its message."""
+    """An entry of one of the kinds; a guest's name is put in front of its message, and an empty field is left out."""
     described = KINDS[kind]
-    every = {"PVEHOOKS_EVENT": kind, "PVEHOOKS_NODE": node, **{f"PVEHOOKS_{name.upper()}": value for name, value in fields.items()}}
+    every: dict[str, str | tuple[str, ...]] = {"PVEHOOKS_EVENT": kind, "PVEHOOKS_NODE": node}
+    every |= {f"PVEHOOKS_{name.upper()}": value for name, value in fields.items() if value}
     if guest is not None:
         message = words.of_guest(guest, message)
         vmid = guest.vmid
     if vmid:
         every["PVEHOOKS_VMID"] = str(vmid)
     return Entry(message, message_id(kind), described.priority, every)
+
+
+def of_guests(kind: str, message: str, node: str, vmids: Iterable[int], **fields: str | tuple[str, ...]) -> Entry:
+    """An entry on several guests: it has PVEHOOKS_VMID once for each, so that it is found by any of them."""
+    every: dict[str, str | tuple[str, ...]] = {"PVEHOOKS_EVENT": kind, "PVEHOOKS_NODE": node}
+    every |= {f"PVEHOOKS_{name.upper()}": value for name, value in fields.items()}
+    every["PVEHOOKS_VMID"] = tuple(map(str, vmids))
+    return Entry(message, message_id(kind), KINDS[kind].priority, every)
 
 
 def finding(guest: Guest, found: Finding, verdict: str) -> Entry:
@@ -302,5 +364,6 @@ def finding(guest: Guest, found: Finding, verdict: str) -> Entry:
 def node_finding(node: str, found: Finding) -> Entry:
     """The entry of a finding about the node itself, which appeared or changed; it has no VMID."""
     fields = {"PVEHOOKS_EVENT": "finding", "PVEHOOKS_NODE": node, "PVEHOOKS_RULE": found.rule, "PVEHOOKS_DEVICE": found.subject}
-    message = f"node {node}: {words.sentence(found)}"
+    about = "" if found.subject.lower() in found.message.lower() else f"{found.subject}: "
+    message = f"node {node}: {about}{words.sentence(found)}"
     return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)

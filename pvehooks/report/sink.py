@@ -23,7 +23,7 @@ class Journal:
         from systemd import journal
 
         self._identifier = identifier
-        self._send = journal.send
+        self._send = journal.sendv
         self._lines = Lines(sys.stderr)
 
     def say(self, entry: Entry) -> None:
@@ -31,9 +31,19 @@ class Journal:
         if not os.path.exists(SOCKET):
             self._lines.say(entry)
             return
-        fields = {name: "\n".join(map(printable, value.split("\n"))) for name, value in entry.fields.items()}
-        message = printable(entry.message)
-        self._send(message, MESSAGE_ID=entry.message_id, PRIORITY=entry.priority, SYSLOG_IDENTIFIER=self._identifier, **fields)
+        fields: dict[str, str | tuple[str, ...]] = {
+            "MESSAGE": printable(entry.message),
+            "MESSAGE_ID": entry.message_id,
+            "PRIORITY": str(entry.priority),
+            "SYSLOG_IDENTIFIER": self._identifier,
+            **entry.fields,
+        }
+        self._send(*(f"{name}={value}" for name, values in fields.items() for value in _escaped(values)))
+
+
+def _escaped(values: str | tuple[str, ...]) -> list[str]:
+    """A field's values, their lines escaped one by one."""
+    return ["\n".join(map(printable, value.split("\n"))) for value in ((values,) if isinstance(values, str) else values)]
 
 
 class Lines:
