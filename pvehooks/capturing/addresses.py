@@ -60,19 +60,19 @@ class Replacing:
         shown = "".join(next(pairs) if char in _HEX else char for char in plain)
         return shown.upper() if text != plain else shown
 
-    def ipv4(self, text: str) -> str:
-        """An IPv4 address with another first half, so that networks of up to 16 bits stay networks; masks and special addresses stay."""
+    def ipv4(self, text: str, bits: int = 32) -> str:
+        """An IPv4 address with another first half: networks of 8 bits and more hold what they held. Masks and special addresses stay.
+
+        With `bits`, the length of a network's mask, its number stays one: nothing behind the mask.
+        """
         numbers = [int(part) for part in text.split(".")]
         if numbers[0] in (0, 127) or numbers[0] >= 224:
             return text
         first = self.permuted("first", numbers[0], range(1, 127) if numbers[0] < 127 else range(128, 224))
-        second = numbers[1]
-        if numbers[0] == 172 and 16 <= second < 32:
-            # 172.16.0.0/12 is routed as a whole.
-            second = second if second == 16 else self.permuted("second of 172", second, range(17, 32))
-        elif second not in (0, 255):
-            among = range(1, 255) if numbers[0] != 172 else range(1, 16) if second < 16 else range(32, 255)
-            second = self.permuted(f"second of {numbers[0]}", second, among)
+        # Two numbers have as many bits in common as before: the mask of a network may end within.
+        second = numbers[1] ^ (self.numbers("second", str(numbers[0]), 1)[0] % 255 + 1)
+        if bits < 16 and not int.from_bytes(bytes(numbers[1:]), "big") & ((1 << min(24, 32 - bits)) - 1):
+            second &= 0xFF << (16 - max(bits, 8)) & 0xFF
         return f"{first}.{second}.{numbers[2]}.{numbers[3]}"
 
     def ipv6(self, text: str) -> str:

@@ -22,7 +22,7 @@ _FORMS = (
     r"(?P<lvm>(?<![A-Za-z0-9-])[A-Za-z0-9]{6}-(?:[A-Za-z0-9]{4}-){5}[A-Za-z0-9]{6}(?![A-Za-z0-9-]))",
     r"(?P<uuid>(?<![A-Za-z0-9])[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![A-Za-z0-9]))",
     r"(?P<pairs>(?<![0-9a-zA-Z:])(?:[0-9a-fA-F]{2}(?P<mark>[:-]))(?:[0-9a-fA-F]{2}(?P=mark)){4,18}[0-9a-fA-F]{2}(?![0-9a-zA-Z:]))",
-    r"(?P<ipv4>(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.]|\.\d))",
+    r"(?P<ipv4>(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.]|\.\d)(?:/(?:3[0-2]|[12]?\d)(?!\d))?)",
     r"(?P<ipv6>(?<![\w:.])(?=[0-9a-fA-F:]*:[0-9a-fA-F]*:)(?:[0-9a-fA-F]{1,4}|:)[0-9a-fA-F:]*:[0-9a-fA-F:]*(?![\w:.]))",
     r"(?P<digest>(?<![A-Za-z0-9])(?:[0-9a-f]{64}|[0-9a-f]{40})(?![A-Za-z0-9]))",
 )
@@ -31,6 +31,8 @@ _ENX = re.compile(r"(enx|wlx)([0-9a-f]{12})")
 _HEX_WORD = re.compile(r"(0x)?([0-9a-f]{5,}|[0-9A-F]{5,})")
 # The "UUID" of a FAT file system.
 _FAT = re.compile(r"[0-9A-F]{4}-[0-9A-F]{4}")
+# As a word it may stand for anything.
+_SHORT = re.compile(r"[0-9]{2,5}")
 _TRIES = 200
 
 
@@ -95,7 +97,10 @@ class Disguise:
         return self._names.get(name, name)
 
     def identifier(self, text: str) -> str:
-        """A serial number or world-wide name, whatever it looks like; its words are replaced elsewhere, too."""
+        """A serial number or world-wide name, whatever it looks like; its words are replaced elsewhere, too, but for a short number."""
+        bare = text.strip("\0 \t\r\n")
+        if _SHORT.fullmatch(bare):
+            return text.replace(bare, self._short(bare))
         for word in vocabulary.WORD.findall(text):
             if word not in self._words and not (
                 len(word) < 4 or (word.isdecimal() and len(word) < 6) or word.lower() in vocabulary.words()
@@ -132,6 +137,10 @@ class Disguise:
             known = self._words[word] = self._word(word)
         return known
 
+    def short_ones(self, text: str) -> str:
+        """A list of identifiers with commas between, of which only short numbers are replaced: nowhere else are they."""
+        return ",".join(self._short(each) if _SHORT.fullmatch(each) else each for each in text.split(","))
+
     # -- making -------------------------------------------------------------------------------------------------------
 
     def _word(self, word: str) -> str:
@@ -148,6 +157,11 @@ class Disguise:
             new = self.made.hexadecimal(match[2])
             return (match[1] or "") + (new if match[1] is None else match[2][0] + new[1:])
         return self._another(word)
+
+    def _short(self, text: str) -> str:
+        """What stands for an identifier that is no more than a short number: another of as many digits; none for zeros."""
+        number = int(text)
+        return f"{self.made.permuted('short', number, range(1, 10 ** len(text))):0{len(text)}}" if number else text
 
     def _another(self, text: str) -> str:
         """A text of the same form that is no known word, and that stands for nothing else."""
@@ -186,7 +200,10 @@ class Disguise:
 
     def _address(self, text: str, kind: str) -> str | None:
         try:
-            return self.made.ipv4(text) if kind == "ipv4" else self.made.ipv6(text) if kind == "ipv6" else None
+            if kind == "ipv4":
+                address, slash, bits = text.partition("/")
+                return f"{self.made.ipv4(address, int(bits or 32))}{slash}{bits}"
+            return self.made.ipv6(text) if kind == "ipv6" else None
         except ValueError:
             return None
 

@@ -79,7 +79,7 @@ class _Look:
         self.settings = load_settings(self.host)
 
     def _guests(self) -> None:
-        around = guests.surroundings(self.host, self.name, firstlook.read(self.host))
+        around = guests.surroundings(self.host, self.name, firstlook.read(self.host, self.name))
         for vmid in node_facts.guest_ids(self.host, self.name):
             guest = guests.read(self.host, self.name, vmid, around)
             self.step(f"VM {vmid}", lambda guest=guest: self._guest(guest))  # type: ignore[misc]

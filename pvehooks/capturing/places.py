@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from pvehooks import firstlook
 from pvehooks.capturing.recorder import Thing
 
 VERBATIM, KNOWN, STRICT, IDENTIFIER = "verbatim", "known", "strict", "identifier"
@@ -36,6 +37,8 @@ _PLACES: tuple[tuple[str, str, Keeps | None], ...] = (
     (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*", VERBATIM, None),
     (rf"/sys/.*/(?:{_IDENTIFIERS})", IDENTIFIER, None),
     (r"/sys/.*/dm/name", STRICT, None),
+    # What is plugged in may have a name that its owner gave it; the controllers' own hubs have the kernel's.
+    (r"/sys/.*/usb[0-9]+/.*/(?:product|manufacturer)", STRICT, None),
     (rf"/sys/.*/(?:{_TOLD})", KNOWN, None),
     (r"/proc/(?:cpuinfo|meminfo|iomem|interrupts|version|spl/.*|sys/kernel/osrelease|bus/input/devices)", KNOWN, None),
     (r"/proc/(?:[0-9]+/)?net/(?:fib_trie|unix)", KNOWN, None),
@@ -66,8 +69,9 @@ def is_kernels(path: str) -> bool:
 
 _BY_PATH = re.compile(
     r"/etc/pve/nodes/([^/]+)|/proc/spl/kstat/zfs/([^/]+)/|/etc/lvm/backup/([^/]+)|/mnt/pve/([^/]+)|/sys/(?:devices/.*|class)/net/([^/.]+)"
-    r"|/dev/shm/pve-shm-(.+)|/etc/pve/virtual-guest/.*"
+    r"|/dev/shm/pve-shm-(.+)|/etc/pve/virtual-guest/.*|/etc/pve/pvehooks/first-look/([^/]+)\.json"
 )
+FIRST_LOOK = rf"{re.escape(firstlook.DIRECTORY)}(?:/[^/]+)?\.json"
 _SECTION = re.compile(r"(?m)^[a-z][a-z0-9_-]*:[ \t]*(\S+)[ \t]*$")
 _STORAGE_VALUE = re.compile(
     r"(?m)^[ \t]+(?:vgname|thinpool|pool|share|server\d?|export|datastore|namespace|username|subdir|fs-name|domain|portal)[ \t]+(\S+)"
@@ -79,6 +83,11 @@ _SNAPSHOT = re.compile(r"(?m)^(?:\[([^\]\s]+)\]|parent:[ \t]*(\S+))")
 _TAGS = re.compile(r"(?m)^tags:[ \t]*(.*)$")
 # Disks that PVE makes for guests.
 _VOLUME = re.compile(r"(?:vm|base|subvol|basevol|snap)-\d+-.*")
+
+
+def is_first_look(path: str) -> bool:
+    """Whether it is a node's first look, or that of the cluster."""
+    return re.fullmatch(FIRST_LOOK, path) is not None
 
 
 def is_guest(path: str) -> bool:

@@ -7,7 +7,6 @@ import re
 import struct
 from collections.abc import Callable
 
-from pvehooks import firstlook
 from pvehooks.capturing import places
 from pvehooks.capturing.disguise import Disguise
 from pvehooks.capturing.recorder import Thing
@@ -15,10 +14,11 @@ from pvehooks.capturing.taking import refreshed
 from pvehooks.facts import identity
 
 # A number may be one, too.
-_SERIALS = re.compile(r"(?m)^[a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=([^,\s]+)")
+_SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")
+_RECORDS = "/etc/pve/pvehooks/"
+_RECORDED = re.compile(r'("serial": ?")([^"\\]+)')
 _EFI = "/sys/firmware/efi/efivars"
 _MOK = "/var/lib/dkms/mok.pub"
-_FIRST_LOOK = firstlook.PATH
 
 
 class Rewriting:
@@ -41,7 +41,7 @@ class Rewriting:
             if places.manner(path)[0] == places.IDENTIFIER:
                 self.disguise.identifier(_text(thing.content))
             elif places.is_guest(path):
-                for serial in _SERIALS.findall(_text(thing.content)):
+                for _, serial in _SERIAL.findall(_text(thing.content)):
                     self.disguise.identifier(serial)
         for path, thing in texts:
             how, keeps = places.manner(path)
@@ -81,9 +81,14 @@ class Rewriting:
         if how == places.IDENTIFIER:
             return self.disguise.identifier(_text(raw)).encode("utf-8", "surrogateescape")
         if places.is_guest(path):
-            raw = places.LABEL.sub(self._label, _text(raw)).encode("utf-8", "surrogateescape")
+            raw = places.LABEL.sub(self._label, _SERIAL.sub(self._short, _text(raw))).encode("utf-8", "surrogateescape")
             return b"\n".join(self._guest_line(line) for line in raw.split(b"\n"))
+        if path.startswith(_RECORDS):
+            raw = _RECORDED.sub(self._short, _text(raw)).encode("utf-8", "surrogateescape")
         return self.disguise.content(raw, how == places.STRICT, keeps)
+
+    def _short(self, match: re.Match[str]) -> str:
+        return match[1] + self.disguise.short_ones(match[2])
 
     def _label(self, match: re.Match[str]) -> str:
         # Behind a mark, so that it is not replaced once more.
@@ -147,18 +152,21 @@ class Rewriting:
         return found + b"".join((int(self.disguise.content(guid, strict=True)) % (1 << 64)).to_bytes(8, "big") for guid in numbers)
 
     def routes(self, raw: bytes) -> bytes:
-        """/proc/net/route: addresses as numbers of the machine, in the second and third column."""
-
-        def put(match: re.Match[bytes]) -> bytes:
-            address = ".".join(str(byte) for byte in bytes.fromhex(match[0].decode())[::-1])
-            new = self.disguise.made.ipv4(address)
-            return bytes(int(part) for part in new.split("."))[::-1].hex().upper().encode()
-
+        """/proc/net/route: addresses as numbers of the machine, in the second (a network's) and third column, its mask in the eighth."""
         lines = [line.split(b"\t") for line in raw.split(b"\n")]
         for fields in lines[1:]:
-            fields[1:3] = [re.sub(rb"[0-9A-F]{8}", put, field) for field in fields[1:3]]
+            bits = int(fields[7], 16).bit_count() if len(fields) > 7 and _NUMBER.fullmatch(fields[7]) else 32
+            fields[1:2] = [self._number(field, bits) for field in fields[1:2]]
+            fields[2:3] = [self._number(field, 32) for field in fields[2:3]]
             fields[:1] = [self.disguise.content(field) for field in fields[:1]]
         return b"\n".join(b"\t".join(fields) for fields in lines)
+
+    def _number(self, field: bytes, bits: int) -> bytes:
+        if not _NUMBER.fullmatch(field):
+            return field
+        address = ".".join(str(byte) for byte in bytes.fromhex(field.decode())[::-1])
+        new = self.disguise.made.ipv4(address, bits)
+        return bytes(int(part) for part in new.split("."))[::-1].hex().upper().encode()
 
     def addresses(self, raw: bytes) -> bytes:
         """/proc/net/if_inet6 and ipv6_route: addresses are 32 digits."""
@@ -174,6 +182,7 @@ class Rewriting:
 
 
 _MARK = "\ufdd0"
+_NUMBER = re.compile(rb"[0-9A-F]{8}")
 _Deed = Callable[[Rewriting, bytes], bytes]
 _SPECIAL: tuple[tuple[re.Pattern[str], _Deed], ...] = tuple(
     (re.compile(pattern), deed)
@@ -188,7 +197,7 @@ _SPECIAL: tuple[tuple[re.Pattern[str], _Deed], ...] = tuple(
         (r"/etc/zfs/zpool\.cache", Rewriting.pool_cache),
         (r"/proc/(?:[^/]+/)?net/route", Rewriting.routes),
         (r"/proc/(?:[^/]+/)?net/(?:if_inet6|ipv6_route)", Rewriting.addresses),
-        (re.escape(_FIRST_LOOK), Rewriting.first_look),
+        (places.FIRST_LOOK, Rewriting.first_look),
     )
 )
 

@@ -149,7 +149,8 @@ def _mount(line: bytes) -> bytes:
 _UDEV = re.compile(
     rb"(?:S:|I:|E:(?:ID_FS_(?:TYPE|UUID|LABEL|UUID_SUB|USAGE|VERSION|BLOCK_SIZE)|ID_NET_NAME\w*|ID_BUS|ID_TYPE|ID_PATH|DM_[A-Z]*_?NAME)=)"
 )
-_LVM = re.compile(rb'\s*id = "|.*(?:physical_volumes|logical_volumes) \{|\s*\}')
+# Groups, their volumes and their UUIDs; where the volumes lie is in deeper lines.
+_LVM = re.compile(rb'\s*id = "|.*(?:physical_volumes|logical_volumes) \{|\s*\}|(?:\t\t)?[A-Za-z0-9+_.-]+ \{\s*\Z')
 _COROSYNC = re.compile(
     rb"\s*(?:nodelist|node|totem|interface|quorum)\s*\{|\s*\}|\s*(?:name|nodeid|quorum_votes|ring\d+_addr|linknumber|link_mode)\s*:"
 )

@@ -44,9 +44,10 @@ def taken(recording: Recording) -> Taken:
     for path, thing in things.items():
         found[path] = thing if thing.kind != "file" else Thing("file", _content(path, thing.content or b"", wanted, notes))
         _note_digests(thing.content, found[path].content, digests)
-    looked = found.get(firstlook.PATH)
-    if looked is not None and looked.content:
-        found[firstlook.PATH] = Thing("file", refreshed(looked.content, things, lambda path, _: found[path].content or b""))
+    for path in filter(places.is_first_look, things):
+        content = found[path].content
+        if content:
+            found[path] = Thing("file", refreshed(content, things, lambda path, _: found[path].content or b""))
     return Taken(found, digests, notes)
 
 
@@ -70,18 +71,20 @@ def _note_digests(before: bytes | None, now: bytes | None, digests: dict[str, st
 
 
 def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes], bytes]) -> bytes:
-    """first-look.json with the fingerprints of the guests' configs as `now` makes them."""
+    """A first look with the fingerprints of the guests' configs as `now` makes them."""
     try:
         document = json.loads(raw)
-        guests = dict(document["guests"])
-    except (ValueError, TypeError, KeyError):
+        # Some with the time when they were noted.
+        guests = {vmid: value if isinstance(value, list) else [value] for vmid, value in document["guests"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
         return raw
     for path, thing in before.items():
         vmid = path.rpartition("/")[2].removesuffix(".conf")
         if places.is_guest(path) and "/lxc/" not in path and thing.content and vmid in guests:
-            if guests[vmid] == firstlook.fingerprint(guestconfig.parse(thing.content)):
-                guests[vmid] = firstlook.fingerprint(guestconfig.parse(now(path, thing.content)))
-    return json.dumps({**document, "guests": guests}, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+            if guests[vmid][:1] == [firstlook.fingerprint(guestconfig.parse(thing.content))]:
+                guests[vmid][0] = firstlook.fingerprint(guestconfig.parse(now(path, thing.content)))
+    noted = {vmid: value if len(value) > 1 else value[0] for vmid, value in guests.items() if value}
+    return json.dumps({**document, "guests": noted}, separators=(",", ":"), sort_keys=True).encode() + b"\n"
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

@@ -42,11 +42,13 @@ localhost localdomain ip6 allnodes allrouters allhosts localnet mcastprefix
 yes no true false enabled disabled ha vm ct group groups rule restricted nofailback comment resources
 cluster nodelist nodename nodeid version quorate ips ip lrm master ids qemu lxc vmlist starttime clinfo
 password username datastore description secret totem object iqn eui naa fingerprint encryption key namespace version tags
+linux host controller root hub keyboard mouse receiver device storage flash drive stick camera webcam audio headset bluetooth wireless adapter
+ethernet gigabit lan smart card reader security key composite hid cdc uart converter printer scanner display billboard generic
 OpenZFS VMware Bochs QEMU KVM SeaBIOS OVMF EDK
 """
 # Names that the kernel, udev and PVE make by rules of their own; what is in them says nothing about whose they are.
 _MADE = re.compile(
-    r"en(?:o|s|p)\d+(?:[sfdnpiucv]\d*)*|(?:eth|vmbr|bond|vlan|wlan|ib|lo|dummy|team|ovs|wwan|nic)\d*|(?:tap|veth|fwbr|fwln|fwpr)\d+[ipo]?\d*p?\d*"
+    r"en(?:o|s|p)\d+(?:[sfdnpiucv]\d*)*|(?:eth|vmbr|bond|vlan|wlan|ib|lo|dummy|team|ovs|wwan|nic)\d*|vmbr\d+v\d+|(?:tap|veth|fwbr|fwln|fwpr)\d+[ipo]?\d*p?\d*"
     r"|(?:sd|vd|hd|xvd)[a-z]{1,3}\d*|nvme\d+(?:[cn]\d+)*(?:p\d+)?|(?:sr|md|loop|zd|drbd|nbd|rbd|bcache|ram|fd)\d+(?:p\d+)?|dm_?\d+|md_?d\d+"
     r"|ttyS\d+|hpet\d|card\d+|renderD\d+|vm|base|subvol|snap|cloudinit|hostpci\d+|bus\d+|[acdn]{1,4}|[x0]+"
 )

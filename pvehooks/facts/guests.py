@@ -29,6 +29,8 @@ from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from pvehooks import firstlook
     from pvehooks.facts.storages import Storages
     from pvehooks.values.images import ImageFile, PinnedFirmware
@@ -43,7 +45,7 @@ _RENAME_PAUSES = (0.002, 0.01, 0.05)
 class Surroundings(NamedTuple):
     """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them.
 
-    Without `storages` each guest reads them for itself.
+    Without `storages` each guest reads them for itself. `options` are those that this node's PVE has and we do not know.
     """
 
     running: frozenset[int]
@@ -52,10 +54,12 @@ class Surroundings(NamedTuple):
     mappings: Mappings
     storages: Storages | None
     cpu_models: frozenset[str]
+    options: Container[str] = ()
 
 
 def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
     """The surroundings as they are now."""
+    from pvehooks.facts import ownoption
     from pvehooks.facts.storages import Storages
 
     return Surroundings(
@@ -65,6 +69,7 @@ def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) 
         Mappings(host, node),
         Storages(host),
         known_cpu_models(host),
+        ownoption.Options(host),
     )
 
 
@@ -90,7 +95,9 @@ def known_cpu_models(host: Host) -> frozenset[str]:
 
 def parse(host: Host, raw: bytes) -> GuestConfig:
     """PVE's reading of a config on this node."""
-    return guestconfig.parse(raw, known_cpu_models(host))
+    from pvehooks.facts import ownoption
+
+    return guestconfig.parse(raw, known_cpu_models(host), ownoption.Options(host))
 
 
 def running(host: Host) -> frozenset[int]:
@@ -159,7 +166,7 @@ def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: S
         return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
     if len(raw) > CONFIG_LIMIT:
         return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
-    config = guestconfig.parse(raw, around.cpu_models)
+    config = guestconfig.parse(raw, around.cpu_models, around.options)
     return Guest(vmid, node, config, problems(raw), vmid in around.running, _Reader(host, around))
 
 
@@ -168,7 +175,7 @@ def _opaque(host: Host, node: str, vmid: int, around: Surroundings, problem: tup
 
 
 class _Reader(NamedTuple):
-    """Works out what a config means (values.GuestReader)."""
+    """Works out what a config means (values.readers.GuestReader)."""
 
     host: Host
     around: Surroundings

@@ -86,7 +86,7 @@ def look(host: Host, volid: str, content: bool = True) -> ImageFile:
         return ImageFile(volid, path, f"{path} cannot be read: {error.strerror}")
     if len(raw) > LIMIT:
         return ImageFile(volid, path, f"{path} is larger than any firmware ({LIMIT >> 20} MiB)")
-    return ImageFile(volid, path, sha256=sha256(raw))
+    return ImageFile(volid, path, sha256=sha256(raw), size=len(raw))
 
 
 def sha256(content: bytes) -> str:

@@ -17,9 +17,17 @@ _HUB = "09"
 
 
 def read(host: Host) -> Mapping[str, UsbDevice] | Unread:
-    """The devices by their names in sysfs, root hubs among them; one that goes meanwhile is left out."""
+    """The devices by their names in sysfs, root hubs among them; one that goes meanwhile is left out.
+
+    A kernel whose USB is not loaded, for want of a controller, has no such directory: then there are none.
+    """
     try:
         names = host.names(DEVICES)
+    except FileNotFoundError as error:
+        # A tree without any hardware says nothing of it.
+        if host.is_dir("/sys/bus/pci"):
+            return {}
+        return Unread(f"{DEVICES}: {error.strerror}")
     except OSError as error:
         return Unread(f"{DEVICES}: {error.strerror}")
     found = {}

@@ -134,21 +134,21 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
 @BOOK.rule(
     "rng-missing",
     Severity.INFO,
-    "Give it one if it needs entropy early: pvehooks inject {vmid}",
+    "None needed; if it is to have one all the same: pvehooks inject {vmid}",
     needs=("cpu_flags", "cpu_models", "pci"),
 )
 def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest without an RNG device, which neither boots from the network nor from a passed-through NVMe.
 
-    It boots as it is. Network boot would not work if that were switched on later, unless its CPU model gives it RDRAND, and its
-    system may be short of entropy at boot. With `[rng] scope = all` such guests get an rng0 as well.
+    It boots as it is. It could not boot from the network if that were switched on later, unless its CPU model gives it RDRAND, and
+    its system may be short of entropy at boot. With `[rng] scope = all` such guests get an rng0 as well.
     Source: the administrator's manual, "VirtIO RNG".
     """
     if not lacks_rng(guest) or boot_networks(guest):
         return
     if any(finding.cure is Cure.RNG0 for finding in rng_missing_nvme(guest, node)):
         return
-    yield Finding("rng0", f"a UEFI guest without rng0: it boots{_if_networked(guest, node)}", cure=Cure.RNG0_FOR_ALL)
+    yield Finding("rng0", f"a UEFI guest without rng0: it boots as it is{_if_networked(guest, node)}", cure=Cure.RNG0_FOR_ALL)
 
 
 def _if_networked(guest: Guest, node: Node) -> str:
@@ -157,8 +157,8 @@ def _if_networked(guest: Guest, node: Node) -> str:
     if isinstance(rdrand, Unread):
         return ""
     if rdrand:
-        return f", and network boot would work by the RDRAND of its CPU model '{guest.cpu[0]}'"
-    return ", but network boot may not work with its own firmware image" if guest.firmware else ", but network boot would not work"
+        return f", and could boot from the network too: its CPU model '{guest.cpu[0]}' gives the firmware RDRAND"
+    return f", but {'may not be able to' if guest.firmware else 'could not'} boot from the network if that were switched on"
 
 
 @BOOK.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")

@@ -78,3 +78,38 @@ def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
             " it would start with another firmware",
             f"Set it anew: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
         )
+
+
+@BOOK.rule(
+    "firmware-unfit",
+    Severity.WARNING,
+    "Give it one that fits, or the node's own: pvehooks firmware unset {vmid}",
+    needs=("cpu_flags", "qemu"),
+)
+def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest was changed since it was given its firmware image, and does not start with it as it is now.
+
+    Below machine version 10.0 QEMU refuses the start, and on a machine of another architecture. Where Proxmox VE hands its firmware to
+    QEMU in another way than when the image was set (SEV-SNP and TDX have another one than all others), QEMU may start with Proxmox VE's
+    own, without a word. With an EFI disk of another family (2m, 4m) the firmware does not find its variables.
+    Source: qemu-server, OVMF.pm (print_ovmf_commandline); QEMU, hw/i386/pc_sysfw.c, hw/block/pflash_cfi01.c.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned is None or guest.template or image is None or not image.in_args:
+        return
+    # Only who has an image pays for it at a start.
+    from pvehooks.rules import firmwarefit
+
+    size = image.size if image.sha256 == pinned.sha256 else 0
+    changed = firmwarefit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    if changed is not None:
+        severity = Severity.BLOCK if changed.no_start else Severity.UNSET
+        end = ", and QEMU will not start it" if changed.no_start else ""
+        yield Finding(_OPTION, f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
+
+
+def _arch(guest: Guest, node: Node) -> str:
+    """Its machine's architecture: what its config says, else the node's."""
+    if "arch" in guest.options:
+        return str(guest.options["arch"])
+    return "aarch64" if isinstance(node.cpu_flags, frozenset) and "asimd" in node.cpu_flags else "x86_64"

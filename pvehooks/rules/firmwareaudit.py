@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.firmwarefit import NODE_NAME, confidential, misfit
+from pvehooks.rules.firmwarefit import NODE_NAME, confidential
+from pvehooks.rules.hookscript import attached
 from pvehooks.rules.rule import RuleBook
 from pvehooks.values import Finding, Guest, Node, Severity
 
@@ -13,6 +14,8 @@ BOOK = RuleBook(
     concerned=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None
 )
 _HOLDS_OURS = re.compile(rf"node-name={NODE_NAME}\b|(?:^|\s)-bios \S*/efi-firmware/")
+# QEMU knows nothing of them, and starts.
+_REFUSED_BY_THE_GUARD = ("firmware-changed", "firmware-args-edited")
 _KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
 
 
@@ -48,22 +51,17 @@ def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("firmware-unfit", Severity.WARNING, "Give it one that fits, or the node's own: pvehooks firmware unset {vmid}", needs=("qemu",))
-def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest was changed since it was given its firmware image, and does not start with it as it is now.
+def as_it_is(guest: Guest, finding: Finding) -> Finding:
+    """A finding on a guest that nobody starts now: what the guard alone refuses keeps no guest from starting that it is not attached to.
 
-    Below machine version 10.0 QEMU refuses the start. Where Proxmox VE hands its firmware to QEMU in another way than when the image
-    was set (SEV-SNP and TDX have another one than all others), QEMU may start with Proxmox VE's own, without a word.
-    Source: qemu-server, OVMF.pm (print_ovmf_commandline); QEMU, hw/i386/pc_sysfw.c.
+    A rollback to a time before the image takes the guard out along with the args.
     """
-    pinned = guest.firmware
-    if pinned is None or guest.template or guest.image is None or not guest.image.in_args:
-        return
-    changed = misfit(guest, pinned.style, node.qemu)
-    if changed is not None:
-        severity = Severity.BLOCK if changed.no_start else Severity.UNSET
-        end = ", and QEMU will not start it" if changed.no_start else ""
-        yield Finding("args", f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
+    if finding.rule not in _REFUSED_BY_THE_GUARD or attached(guest):
+        return finding
+    return finding._replace(
+        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
+        severity=Severity.WARNING,
+    )
 
 
 def _names_one(guest: Guest) -> bool:

@@ -19,6 +19,9 @@ _OLD_WINDOWS = ("wxp", "w2k", "w2k3", "w2k8", "wvista")
 # PVE keeps Windows guests without a version at this one, or at the one that they were made with where that is new enough.
 _WINDOWS_BASE, _WINDOWS_MADE = (5, 1), (9, 1)
 _ROM_STEP = 64 << 10
+# The flash of QEMU's ARM machine has just this size; what all flash of a PC may have together (hw/arm/virt.c, hw/i386/pc_sysfw.c).
+_ARM_FLASH, _PC_FLASH = 64 << 20, 8 << 20
+_CODE_SIZES = {0x37C000: "4m", 0x1E0000: "2m"}
 
 
 class Unfit(NamedTuple):
@@ -69,17 +72,27 @@ def unfit(guest: Guest, image: FirmwareImage, qemu: tuple[int, int] | Unread) ->
     return _unfit_for_pflash(guest, image, qemu)
 
 
-def misfit(guest: Guest, given: str, qemu: tuple[int, int] | Unread) -> Unfit | None:
-    """Why a guest cannot start any more with an image that it was given in the style `given`: the guest was changed since."""
+def misfit(guest: Guest, given: str, qemu: tuple[int, int] | Unread, size: int = 0, arch: str = "x86_64") -> Unfit | None:
+    """Why a guest cannot start any more with an image that it was given in the style `given`: the guest was changed since.
+
+    The image is known by its `size` alone (0 where that is unknown): more takes too long before a start. `arch` is the guest's.
+    """
     back = f"Take the image from it: pvehooks firmware unset {guest.vmid}"
     if not guest.uefi:
         return Unfit("it is not set to bios: ovmf now", f"{back}. Or make it a UEFI guest again: qm set {guest.vmid} --bios ovmf")
     if style(guest) != given:
         kind = {"": "an ordinary one", "std": "one with SEV", "es": "one with SEV-ES", "snp": "one with SEV-SNP", "tdx": "one with TDX"}
         return Unfit(f"the guest is {kind.get(confidential(guest), 'another one')} now, which gets its firmware in another way", back)
-    if style(guest) == BIOS or isinstance(qemu, Unread):
+    if style(guest) == BIOS:
         return None
-    return _machine_too_old(guest, qemu)
+    old = None if isinstance(qemu, Unread) else _machine_too_old(guest, qemu)
+    if old is not None or not size:
+        return old
+    if arch == "aarch64":
+        return None if size == _ARM_FLASH else Unfit("its machine is ARM now, and the image is for x86", back, no_start=True)
+    if size > _PC_FLASH:
+        return Unfit("its machine is x86 now, and the image is for ARM", back, no_start=True)
+    return _wrong_family(guest, FirmwareImage("code", size, _CODE_SIZES.get(size, "")))
 
 
 def _unfit_for_bios(guest: Guest, image: FirmwareImage) -> Unfit | None:

@@ -15,6 +15,7 @@ BOOK = RuleBook(concerned=lambda guest: not guest.template and (guest.uefi or an
 _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"))
 # Custom models report as this where they do not say (qemu-server, CPUConfig.pm).
 _CUSTOM_DEFAULT = "kvm64"
+_CODE_2M = 0x1E0000
 
 
 def confidential(guest: Guest) -> str:
@@ -24,20 +25,35 @@ def confidential(guest: Guest) -> str:
 
 
 def keeps_settings(guest: Guest) -> bool:
-    """Whether its firmware writes to an EFI disk at all: SEV-SNP and TDX have none; what `args` brings along is another's."""
-    return guest.uefi and confidential(guest) not in ("snp", "tdx") and not _own_firmware(guest)
+    """Whether its firmware writes to an EFI disk at all: SEV-SNP and TDX have none; what `args` brings along is another's.
+
+    An image that we gave it is the code alone: its variables are on the EFI disk, as with PVE's own.
+    """
+    return guest.uefi and confidential(guest) not in ("snp", "tdx") and not _brings(_others_args(guest))
 
 
-def _own_firmware(guest: Guest) -> bool:
+def _others_args(guest: Guest) -> str:
+    """Its args without our part, which names an image that we gave it."""
     args = str(guest.options.get("args", ""))
+    return args.replace(guest.firmware.args, "") if args and guest.firmware else args
+
+
+def _brings(args: str) -> bool:
+    """Whether the words bring a firmware along."""
     return "pflash" in args or "-bios" in args
+
+
+def _family(guest: Guest) -> str:
+    """The type of an EFI disk for its firmware: an image of its own may be of the old one (told by its size). SEV has the new one only."""
+    old = guest.image is not None and guest.image.size == _CODE_2M
+    return "2m" if old and not confidential(guest) else "4m"
 
 
 def new_efidisk(guest: Guest, *, secure_boot: bool) -> str:
     """What to type for an EFI disk. Beside qcow2 it has to be qcow2 too, or the guest could not be snapshotted any more."""
     form = ",format=qcow2" if any(format_of(guest, name) == "qcow2" for name in disks(guest)[:1]) else ""
     keys = ",pre-enrolled-keys=1" if secure_boot else ""
-    return f"--efidisk0 {new_volume(guest, like='efidisk0')}{form},efitype=4m{keys}"
+    return f"--efidisk0 {new_volume(guest, like='efidisk0')}{form},efitype={_family(guest)}{keys}"
 
 
 @BOOK.rule("efidisk-missing", Severity.WARNING, "Give it an EFI disk while it is shut down: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m")
@@ -66,10 +82,10 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     The firmware of this type is not developed any more and comes in a package of its own, pve-edk2-firmware-legacy. For
     Secure Boot the disk has to be made anew with `efitype=4m,pre-enrolled-keys=1`, which loses the settings and boot entries
     of the old one; `pre-enrolled-keys` has no effect on the old type. ARM guests have no types, and SEV guests always get
-    the new one.
+    the new one. A guest with a firmware image of its own has what that has.
     Source: the administrator's manual, "BIOS and UEFI"; qemu-server, OVMF.pm (get_ovmf_files).
     """
-    if not keeps_settings(guest) or confidential(guest) or not _has_disk(guest) or arch_of(guest, node) != "x86_64":
+    if not keeps_settings(guest) or guest.firmware or confidential(guest) or not _has_disk(guest) or arch_of(guest, node) != "x86_64":
         return
     disk = guest.properties("efidisk0")
     if disk.get("efitype") == "4m":
@@ -141,7 +157,11 @@ def efidisk_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     A system that was installed with UEFI is not found by SeaBIOS. After a restore the EFI disk is gone.
     Source: qemu-server, QemuConfig.pm (get_backup_volumes), QemuServer.pm (config_to_command).
     """
-    if _has_disk(guest) and not guest.uefi and not confidential(guest) and not _own_firmware(guest) and arch_of(guest, node) == "x86_64":
+    if not _has_disk(guest) or guest.uefi or confidential(guest) or _brings(_others_args(guest)) or arch_of(guest, node) != "x86_64":
+        return
+    if _brings(str(guest.options.get("args", ""))):
+        yield Finding("efidisk0", "the EFI disk is not used, nor backed up: its own firmware image runs without it, and remembers nothing")
+    else:
         yield Finding("efidisk0", "the EFI disk is not used, nor backed up: the guest boots with SeaBIOS, which finds no UEFI system")
 
 
@@ -202,12 +222,12 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware that the guest needs is not installed on this node: PVE refuses the start.
 
     EFI disks of the type 2m, and guests without one, need pve-edk2-firmware-legacy; ARM guests need pve-edk2-firmware-aarch64,
-    which is not installed by default. Confidential guests are not looked at: the names of their images differ from one
+    which is not installed by default. That of a firmware image in `args` is needed all the same. Confidential guests are not looked at: the names of their images differ from one
     release to another.
     Source: qemu-server, OVMF.pm ("EFI base image ... not found"), debian/control.
     """
     # Where they cannot be listed at all (another node, a tree that does not hold them), PVE's packages are taken to be whole.
-    if not guest.uefi or confidential(guest) or _own_firmware(guest) or isinstance(node.ovmf, Unread):
+    if not guest.uefi or confidential(guest) or isinstance(node.ovmf, Unread):
         return
     if arch_of(guest, node) == "aarch64":
         wanted, package = ("AAVMF_CODE.fd", "AAVMF_VARS.fd"), "pve-edk2-firmware-aarch64"
@@ -217,9 +237,12 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         wanted, package = ("OVMF_CODE.fd", "OVMF_VARS.fd"), "pve-edk2-firmware-legacy"
     missing = [name for name in wanted if name not in node.ovmf]
     if missing:
+        what = "its UEFI firmware"
+        if _brings(str(guest.options.get("args", ""))):
+            what = "PVE's UEFI firmware, without which it starts no such guest, whatever its args bring,"
         yield Finding(
             "bios",
-            f"its UEFI firmware is not installed on {node.name} ({', '.join(missing)}): the guest will not start",
+            f"{what} is not installed on {node.name} ({', '.join(missing)}): the guest will not start",
             remedy=f"Install it: apt install {package}",
         )
 
@@ -234,7 +257,7 @@ def arm_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     if (
         arch_of(guest, node) == "aarch64"
         and not guest.uefi
-        and not _own_firmware(guest)
+        and not _brings(str(guest.options.get("args", "")))
         and "-kernel" not in str(guest.options.get("args", ""))
     ):
         yield Finding("bios", "an ARM guest without UEFI has no firmware: nothing boots")

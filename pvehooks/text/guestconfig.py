@@ -6,7 +6,7 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 
 from pvehooks.text.checks import WHITESPACE
 from pvehooks.text.losses import note_losses
@@ -29,17 +29,18 @@ Edit = Callable[[bytes], bytes]
 """Makes the raw bytes of a config into others; may raise EditError."""
 
 
-def parse(raw: bytes, cpu_models: Collection[str] = ()) -> GuestConfig:
+def parse(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> GuestConfig:
     """Reads a config of any content; nothing raises.
 
     `cpu_models` are the names this node accepts as `cputype` beyond those of qemu-server, `custom-NAME` for those of
-    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find.
+    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `options` are those that this node's
+    PVE has and we do not know: they are taken as they stand.
     """
-    return _config(_read(raw, cpu_models), raw)
+    return _config(_read(raw, cpu_models, options), raw)
 
 
-def _read(raw: bytes, cpu_models: Collection[str] = ()) -> Reading:
-    return Reading(raw.decode(errors="surrogateescape"), cpu_models).read()
+def _read(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> Reading:
+    return Reading(raw.decode(errors="surrogateescape"), cpu_models, options).read()
 
 
 def _config(reading: Reading, raw: bytes) -> GuestConfig:

@@ -1,7 +1,7 @@
 """The reading of a VM config's lines, in the order of tests and with the accidents of parse_vm_config (PVE/QemuServer.pm)."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 
 from pvehooks.text.checks import WHITESPACE, whole
 from pvehooks.text.cpumodels import CPU_MODELS
@@ -66,7 +66,7 @@ class Section:
 class Reading:
     """A config read line by line. After read() everything PVE takes from it is in the sections, the rest in `dropped` by line."""
 
-    def __init__(self, text: str, cpu_models: Collection[str] = ()) -> None:
+    def __init__(self, text: str, cpu_models: Collection[str] = (), options: Container[str] = ()) -> None:
         self.text = text
         self.lines = text.split("\n")
         self.main = Section("main", "", 1)
@@ -76,6 +76,7 @@ class Reading:
         self.dropped: dict[int, Dropped] = {}
         self._section = self.main
         self._cpu_models = cpu_models
+        self._options = options
         self._description: list[str] = []
         self._unusual = "\r" in text or "snapstate:" in text
 
@@ -156,7 +157,10 @@ class Reading:
     def _check_option(self, number: int, option: str, text: str) -> None:
         check = self._section.checks.get(option)
         if check is None:
-            self._drop(number, f"unknown option '{option}'")
+            if self._section.kind != "special" and "\r" not in text and option in self._options:
+                self._set(number, option, text)
+            else:
+                self._drop(number, f"unknown option '{option}'")
             return
         if "\r" in text:
             self._drop(number, f"value of '{option}' contains a carriage return")

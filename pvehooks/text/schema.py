@@ -31,7 +31,6 @@ class Option(NamedTuple):
     format: str = ""
 
 
-_PCI_ADDRESS = r"(?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?"
 _NUMBER_SET = r"\d+(?:-\d+)?(?:;\d+(?:-\d+)?)*"
 _ID_PAIR = "[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}"
 _PCI_ID = string(pattern="0x[0-9a-fA-F]{4}", noun="an ID like 0x10de")
@@ -74,7 +73,7 @@ VM_CPU_FLAGS = (
 """The flags a guest's own `cpu` option may set (PVE::QemuServer::CPUFlags); custom models may set any."""
 
 _HOSTPCI: Properties = {
-    "host": string(default_key=True, pattern=f"{_PCI_ADDRESS}(?:;{_PCI_ADDRESS})*", noun="a list of PCI addresses"),
+    "host": string(default_key=True, form="pci-addresses"),
     "mapping": _MAPPING,
     "rombar": flag(),
     "romfile": string(pattern="[^,;]+", noun="a file name"),

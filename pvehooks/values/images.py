@@ -49,7 +49,7 @@ class FirmwareImage(NamedTuple):
 class ImageFile(NamedTuple):
     """The file of a volume id on this node: its path ('' where it cannot be told), and what is wrong with it ('' if nothing).
 
-    `missing` tells that it is not there; `sha256` is '' where it was not read. `in_args` tells whether the
+    `missing` tells that it is not there; `sha256` is '' and `size` (in bytes) 0 where it was not read. `in_args` tells whether the
     guest's args name it as they were written. `remedy` is what to type against the trouble, '' where that is not known.
     """
 
@@ -60,3 +60,4 @@ class ImageFile(NamedTuple):
     sha256: str = ""
     in_args: bool = True
     remedy: str = ""
+    size: int = 0

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pvehooks.capturing import vocabulary
 from pvehooks.capturing.addresses import Replacing
 from pvehooks.capturing.disguise import Disguise
+from pvehooks.capturing.recorder import Thing
+from pvehooks.capturing.rewriting import Rewriting
 
 MADE = Replacing(b"key")
 V4 = st.ip_addresses(v=4).map(str)
@@ -24,14 +26,33 @@ def disguise(*names: str) -> Disguise:
     return found
 
 
-@given(V4, V4, st.sampled_from([8, 12, 16, 20, 24, 25, 30, 32]))
-def test_ipv4_networks_hold_what_they_held(one: str, other: str, bits: int) -> None:
-    """But for those that begin within the second number: only 172.16.0.0/12 is known to be routed so."""
-    if bits == 12:
-        one, other = f"172.16.{one.split('.', 2)[2]}", f"172.{other.split('.', 1)[1]}"
+@given(V4, V4, st.integers(8, 32), st.booleans())
+def test_ipv4_networks_hold_what_they_held(one: str, other: str, bits: int, near: bool) -> None:
+    """Also where a mask ends within the second number; half of the others are in the network, or nearly."""
+    if near:
+        other = f"{one.split('.')[0]}.{other.split('.', 1)[1]}"
     network = ipaddress.ip_network(f"{one}/{bits}", strict=False)
-    new = ipaddress.ip_network(f"{MADE.ipv4(str(network.network_address))}/{bits}")
+    new = ipaddress.ip_network(f"{MADE.ipv4(str(network.network_address), bits)}/{bits}")
     assert (ipaddress.ip_address(other) in network) == (ipaddress.ip_address(MADE.ipv4(other)) in new)
+    assert disguise().text(str(network), strict=True) == str(new)
+    assert MADE.ipv4(one).split(".")[:2] != one.split(".")[:2] or MADE.ipv4(one) == one
+
+
+@pytest.mark.parametrize("bits", range(8, 33))
+def test_ipv4_routes_hold_what_they_held(bits: int) -> None:
+    """The kernel's table has numbers of the machine, and the mask apart."""
+    network = ipaddress.ip_network(f"10.162.37.201/{bits}", strict=False)
+    line = "\t".join(
+        ["eno1", _swapped(network.network_address), "00000000", "0001", "0", "0", "0", _swapped(network.netmask), "0", "0", "0"]
+    )
+    new = Rewriting({}, Disguise(b"key")).routes(f"Iface\n{line}\n".encode()).decode().splitlines()[1].split("\t")
+    number, mask = (int.from_bytes(bytes.fromhex(new[column]), "little") for column in (1, 7))
+    assert mask == int(network.netmask)
+    assert int(ipaddress.IPv4Address(MADE.ipv4("10.162.37.201"))) & mask == number
+
+
+def _swapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return address.packed[::-1].hex().upper()
 
 
 @given(V4, V4)
@@ -58,7 +79,7 @@ def test_ipv6_addresses_keep_their_form(address: ipaddress.IPv6Address) -> None:
     "text",
     [
         *("bc:24:11:2c:69:ec", "BC:24:11:2C:69:EC", "00-1b-21-ff-ff-aa-bb-cc", "3f2b8c1e-9d47-4e21-b6a5-0c1d2e3f4a5b", "5000c500a1b2c3d4"),
-        *("AbCdEf-1234-Gh5i-J6kL-7890-MnOp-QrStUv", "203.0.113.77", "2001:db8:77:1::10", "0x5000c500a1b2c3d4", "enxbc24112c69ec"),
+        *("AbCdEf-1234-Gh5i-J6kL-7890-MnOp-QrStUv", "2001:db8:77:1::10", "0x5000c500a1b2c3d4", "enxbc24112c69ec"),
         *("12345678901234567890", "ata-WDC_WD40EFRX-68N32N0_WD-WCC7K1234567", "iqn.2003-01.org.kunde:sn.42"),
     ],
 )
@@ -151,3 +172,58 @@ def test_any_text_can_be_disguised(text: str) -> None:
 def test_no_word_takes_forever() -> None:
     for word in ("enp" + "1" * 5000 + "_", "a" * 20000, "1-" * 5000, ":" * 5000, "1." * 5000, "ab:" * 4000):
         disguise("a-b").text(word, strict=True)
+
+
+USB = "/sys/devices/pci0000:00/0000:00:14.0/usb1"
+NVME = "/sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0/serial"
+RECORD = "/etc/pve/pvehooks/guests/100.json"
+CONFIG = "/etc/pve/nodes/pve1/qemu-server/100.conf"
+
+
+def rewritten(files: dict[str, str]) -> dict[str, str]:
+    things = {path: Thing("file", content.encode()) for path, content in files.items()}
+    rewriting = Rewriting(things, Disguise(b"key"))
+    return {path: rewriting.content(path, content.encode()).decode() for path, content in files.items()}
+
+
+@pytest.mark.parametrize("serial", ["12", "0042", "1234", "98765"])
+def test_short_serial_numbers(serial: str) -> None:
+    """Where they are serials; rules compare that of a disk with the one in a record. As a word elsewhere they are any number."""
+    record = '{"accepted": {"serial": "%s,S5Y2NX0R123456", "serial": "%s"}, "when": 1234}'
+    files = {
+        NVME: f"{serial}\n",
+        "/sys/devices/pci0000:00/0000:02:00.0/host0/vpd_pg80": f"\0\0\0\4{serial}",
+        RECORD: record % (serial, serial),
+        CONFIG: f"memory: 1234\nscsi0: local-lvm:vm-100-disk-0,serial={serial},size=32G\nvirtio1: local-lvm:x,serial={serial}\n",
+        "/etc/hosts": f"10.1.2.3 pve1 # {serial}\n",
+    }
+    new = rewritten(files)
+    other = new[NVME].strip()
+    assert (len(other), other == serial, other.isdecimal()) == (len(serial), False, serial.isdecimal())
+    assert new["/sys/devices/pci0000:00/0000:02:00.0/host0/vpd_pg80"] == f"\0\0\0\4{other}"
+    assert f'"serial": "{other},' in new[RECORD] and f'"serial": "{other}"' in new[RECORD] and '"when": 1234' in new[RECORD]
+    assert new[CONFIG].count(f"serial={other}") == 2 and "memory: 1234" in new[CONFIG]
+
+
+def test_short_serial_numbers_stay_apart() -> None:
+    found = disguise()
+    assert len({found.identifier(f"{number:02}\n") for number in range(100)}) == 100
+    assert [found.identifier(text) for text in ("0000", "00", "7", "")] == ["0000", "00", "7", ""]
+
+
+def test_names_that_somebody_gave_a_usb_device() -> None:
+    new = rewritten(
+        {
+            f"{USB}/1-2/product": "Dongle of Kundenfirma\n",
+            f"{USB}/1-2/1-2.3/manufacturer": "Bastelwerk\n",
+            f"{USB}/1-3/product": "USB Flash Disk\n",
+            f"{USB}/product": "xHCI Host Controller\n",
+            f"{USB}/manufacturer": "Linux 6.8.12-4-pve xhci-hcd\n",
+            "/sys/devices/pci0000:00/0000:01:00.0/net/eno1/ifalias": "to Bastelwerk\n",
+        }
+    )
+    text = "".join(new.values())
+    assert not {"Kundenfirma", "Bastelwerk"} & set(text.split())
+    assert new[f"{USB}/1-3/product"] == "USB Flash Disk\n"
+    assert new[f"{USB}/product"] == "xHCI Host Controller\n"
+    assert new[f"{USB}/manufacturer"] == "Linux 6.8.12-4-pve xhci-hcd\n"

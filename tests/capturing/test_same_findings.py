@@ -35,11 +35,19 @@ ALWAYS = (
     "interface-missing.passing",
     "acs-override-void.failing-value",
 )
+RULES_ON_STARTS = ("bridge-missing", "volume-missing", "disk-path-missing", "port-missing", "cpus-too-many", "machine-too-new")
+FOR_STARTS = [path for path in sorted(EXAMPLES.iterdir()) if path.name.startswith(RULES_ON_STARTS)]
 CHOSEN = sorted({*SOME, *(path for path in EXAMPLES.iterdir() if path.stem in ALWAYS)})
 
 
 @pytest.mark.parametrize("example", CHOSEN, ids=lambda path: path.stem)
 def test_rules_example(example: Path, tmp_path: Path) -> None:
+    assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
+
+
+@pytest.mark.parametrize("example", FOR_STARTS, ids=lambda path: path.stem)
+def test_what_starts_need(example: Path, tmp_path: Path) -> None:
+    """That a bridge, a disk or a port is there is in a capture, and that it is not."""
     assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
 
 
@@ -127,10 +135,18 @@ def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
     files: dict[str, Content] = {
         f"{GUESTS}/100.conf": untouched,
         f"{GUESTS}/101.conf": edited,
-        "etc/pve/pvehooks/first-look.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}", "101": "{mark}"}}}}',
+        "etc/pve/nodes/geheimname/qemu-server/102.conf": edited,
+        "etc/pve/pvehooks/first-look.json": f'{{"version": 1, "time": 1600000000, "node": "pve1", "guests": {{"101": "{mark}"}}}}',
+        "etc/pve/pvehooks/first-look/pve1.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}"}}}}',
+        "etc/pve/pvehooks/first-look/geheimname.json": f'{{"version": 1, "time": 1, "node": "geheimname", "guests": {{"100": ["{mark}", 9]}}}}',
     }
     made, _ = captured(making.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
     host = host_at(str(tmp_path / ("plain" if plain else "disguised")))
-    around = guests.surroundings(host, made.node, firstlook.read(host))
+    around = guests.surroundings(host, made.node, firstlook.read(host, made.node))
     acquaintances = [guests.read(host, made.node, vmid, around).acquaintance for vmid in (100, 101)]
     assert [(each.untouched, each.old) for each in acquaintances] == [(True, True), (False, True)]
+    others = [name for name in host.names(firstlook.DIRECTORY) if name != f"{made.node}.json"]
+    assert len(others) == 1 and (others == ["geheimname.json"]) == plain
+    look = firstlook.read_file(host, f"{firstlook.DIRECTORY}/{others[0]}")
+    assert look is not None and look.guests[100].time == 9 and (look.node == "geheimname") == plain
+    assert look.guests[100].mark == firstlook.fingerprint(guestconfig.parse(host.read(f"/etc/pve/nodes/{made.node}/qemu-server/100.conf")))

@@ -70,7 +70,7 @@ def tree_of(example: Path, directory: Path) -> Host:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
-    around = guests.surroundings(host, "pve1", firstlook.read(host))
+    around = guests.surroundings(host, "pve1", firstlook.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node), *at_target(host))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvehooks.facts import guests, hardware
+from pvehooks.facts.images import sha256
 from pvehooks.host import Host
 from pvehooks.rules import bootorder, tpm, uefi
 from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of
@@ -139,6 +141,17 @@ def test_firmware_that_is_not_installed(there: str, efidisk: str, missing: bool,
     files: dict[str, Content] = {f"usr/share/pve-edk2-firmware/{name}": "" for name in there.split()}
     config = f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,{efidisk}\n"
     assert ("ovmf-image-missing" in said(tmp_path, config, files)) is missing
+
+
+@pytest.mark.parametrize(("size", "family"), [(0x1E0000, "2m"), (0x37C000, "4m"), (5, "4m")])
+def test_a_new_efi_disk_is_one_for_the_image(size: int, family: str, tmp_path: Path) -> None:
+    args = "-blockdev node-name=pvehooks-firmware -machine pflash0=pvehooks-firmware"
+    image = bytes(size)
+    pinned = {"volid": "local:efi-firmware/app.fd", "sha256": sha256(image), "style": "pflash", "args": args, "when": 1, "node": "pve1"}
+    record = json.dumps({"version": 1, "uuid": None, "ctime": None, "firmware": {**pinned, "state": "done"}})
+    files: dict[str, Content] = {"etc/pve/pvehooks/guests/100.json": record, "var/lib/vz/efi-firmware/app.fd": image}
+    found = guest_in(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nargs: {args}\n", files)[1]
+    assert [(each.rule, each.remedy.endswith(f"efitype={family}")) for each in found] == [("efidisk-missing", True)]
 
 
 # -- Windows 11 and the TPM -------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, display, moving, sharedmemory, usb, virtiofs
 from pvehooks.rules.rule import Rule
+from pvehooks.rules.start import look_at_start
 from pvehooks.values import Unread
+from tests.beds import pci
 from tests.beds.tree import make_fake_tree
 
 CONFIG = """\
@@ -108,3 +110,14 @@ def test_unknown_high_availability_is_told_of_once(hostpci: str, rules: list[str
     found = [finding for finding in catalogue.look(guest, node) if finding.rule.startswith("ha-")]
     assert [finding.rule for finding in found] == rules
     assert not found[0].examined
+
+
+def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> None:
+    files = pci.plant("0000:01:00.0 class=030000 id=10de:2204 driver=vfio-pci group=14\n0000:02:00.0 class=020000 driver=igb group=15\n")
+    files["sys/devices/pci0000:00/0000:01:00.0/iommu_group"] = "14\n"
+    host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\n"})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    said = [found for found in look_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
+    (found,) = (found for found in said if found.rule == "group-in-use-by-host")
+    assert not found.examined
+    assert "which devices share the IOMMU group of 0000:01:00.0 (graphics card [10de:2204]) is unknown" in found.message
