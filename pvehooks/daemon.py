@@ -100,7 +100,7 @@ class Daemon:
         self._await_guests_at_boot()
         self.rounds.presence.arrived()
         self.rounds.sum_up()
-        self._say("started", f"looks on as pvehooks {__version__}: {words.counted(len(self._counters.guests()), 'VM')} on {self.node}")
+        self._say("started", f"pvehooks {__version__} watches {words.counted(len(self._counters.guests()), 'VM')} on {self.node}")
         _notify("READY=1")
         while not self._stop:
             self.rounds.look_at_node()
@@ -163,7 +163,7 @@ class Daemon:
             self._ping()
             self.rounds.harvest()
         busy = self.rounds.workers.busy
-        self._say("stopped", f"ends; {busy} qm still at work" if busy else "ends")
+        self._say("stopped", f"pvehooks ends, as it was asked to{f'; {busy} qm still at work' if busy else ''}")
         if self._ears is not None:
             self._ears.close()
         return 0
@@ -230,7 +230,7 @@ class Daemon:
             if trouble not in self._told:
                 self._told.add(trouble)
                 self._say(
-                    "watch-limited", f"a watch could not be had ({trouble}); changes are noticed every {self._config.watch.interval} s"
+                    "watch-limited", f"a watch could not be had ({trouble}): changes are noticed every {self._config.watch.interval} s only"
                 )
 
     def _listen(self) -> None:
@@ -270,7 +270,7 @@ class Daemon:
         self._next_look = now + self._config.watch.interval
         try:
             seen = self._counters.look()
-            self.rounds.meet()
+            self.rounds.meet(seen.came)
             attachable = self.rounds.presence.look()
             if not self._tidied:
                 self._tidied = True
@@ -301,8 +301,8 @@ class Daemon:
             self._away_looks = 0
             self._bell_while_away = None
             there = self._ears is not None and self._ears.hears_cluster
-            known = "waits for it" if there else f"there is no pmxcfs here (yet); looks every {self._config.watch.interval} s"
-            self._say("pmxcfs-away", f"pmxcfs does not answer ({away}); {known}")
+            known = "it is waited for" if there else f"there is none here (yet), it is looked for every {self._config.watch.interval} s"
+            self._say("pmxcfs-away", f"pmxcfs does not answer ({away}): {known}. See: systemctl status pve-cluster")
         pause = _AWAY_PAUSES[min(self._away_looks, len(_AWAY_PAUSES) - 1)]
         self._away_looks += 1
         self._next_look = now + min(pause, self._config.watch.interval)
@@ -328,13 +328,13 @@ class Daemon:
             return
         self._quorate = quorate
         if quorate:
-            self._say("quorum-back", "the cluster has quorum again")
+            self._say("quorum-back", "the cluster has quorum again: what had to wait is done now")
             for vmid in self.rounds.waiting():
                 self._touch(vmid, force=True)
             if self.rounds.presence.came:
                 self._touch(_EVERYTHING, force=True)
         else:
-            self._say("quorum-lost", "the cluster has no quorum: /etc/pve cannot be written, what is due waits")
+            self._say("quorum-lost", "the cluster has no quorum: /etc/pve cannot be written, what is due waits. See: pvecm status")
 
     # -- rounds -------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from pvehooks.values.stubs import is_stub
 class Presence:
     """What was seen of the cluster at the last look.
 
-    `said` is told the kind of each entry. `came`: this node did not have the package when the daemon started, so what runs now was accepted by nobody but the admin.
+    `said` is told the kind of each entry. `came`: this node did not have the package before the daemon started, so what runs now was accepted by nobody but the admin.
     """
 
     def __init__(self, host: Host, node: str, sink: Journal | Lines, said: Callable[[str], None] = lambda kind: None) -> None:
@@ -60,6 +60,11 @@ class Presence:
         if self._announced and not self.came:
             self.announce()
         return self.may_attach and before is not None and not could
+
+    @property
+    def announced(self) -> bool:
+        """Whether it was said, or tried to say, that this node has the package."""
+        return self._announced
 
     def arrived(self) -> None:
         """All guests were looked at: from now on this node is one that has the package, once that can be said."""

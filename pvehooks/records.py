@@ -214,14 +214,7 @@ def forget(host: Host, vmid: int) -> bool:
 
 def known_vmids(host: Host) -> frozenset[int]:
     """The VMIDs that have a record: one listing, to be asked before reading many. Raises RecordsUnavailable."""
-    try:
-        names = host.names(DIRECTORY)
-    except FileNotFoundError as error:
-        _must_be_mounted(host, error)
-        return frozenset()
-    except OSError as error:
-        raise _unavailable(DIRECTORY, error) from error
-    return frozenset(int(match[1]) for name in names if (match := re.fullmatch(_NAME, name)))
+    return frozenset(int(match[1]) for name in names_pmxcfs(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
 
 
 def forget_deleted(host: Host, existing: Collection[int]) -> tuple[int, ...]:
@@ -412,6 +405,17 @@ def read_pmxcfs(host: Host, target: str, limit: int) -> bytes | None:
         return None
     except OSError as error:
         raise _unavailable(target, error) from error
+
+
+def names_pmxcfs(host: Host, directory: str) -> list[str]:
+    """The sorted names in a directory of ours below /etc/pve, none if it is not there. Raises RecordsUnavailable."""
+    try:
+        return host.names(directory)
+    except FileNotFoundError as error:
+        _must_be_mounted(host, error)
+        return []
+    except OSError as error:
+        raise _unavailable(directory, error) from error
 
 
 def write_pmxcfs(host: Host, target: str, content: bytes, limit: int) -> bool:

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 
-from pvehooks import firstlook, records
+from pvehooks import records, saying
 from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PvehooksError
+from pvehooks.facts import guestindex, hardware, members
 from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import hardware, members
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import RNG0, judge, wants_rng0, weighed
+from pvehooks.judge import judge, weighed
+from pvehooks.meeting import Meeting
 from pvehooks.presence import Presence
 from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, words
 from pvehooks.report.ledger import Ledger
+from pvehooks.report.roundup import Existing, Roundup
 from pvehooks.report.sink import Journal, Lines
-from pvehooks.rules import catalogue, hookscript, passthrough, start
+from pvehooks.rules import catalogue, hookscript, passthrough
 from pvehooks.settings import Settings
 from pvehooks.tally import Tally
-from pvehooks.text import guestconfig
-from pvehooks.values import Cure, Finding, Guest, Hold, Injection, Node, Severity, Verdict
+from pvehooks.values import Finding, Guest, Injection, Node, Severity, Verdict
 from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of
 
 # Seconds until a guest that had to wait is tried again.
 PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH = 100
-_BY_NAME = " (only by name)"
 LEDGER = "/run/pvehooks/said.json"
 # How often the node itself is looked at: how it boots changes seldom, and looking at it costs more than at a guest.
 _NODE_INTERVAL = 3600.0
 # What is said of the node stands in the ledger under no guest's VMID.
 _OF_NODE = 0
 NOT_DUE = Injection(False, None, "")
+NOBODY: Mapping[int, str] = MappingProxyType({})
 
 
 class Rounds:
@@ -71,10 +73,13 @@ class Rounds:
         # Guests that start by themselves and are to be attached to before that; None once they may start.
         self.awaited: dict[int, str] | None = {}
         self._by_ha: frozenset[int] = frozenset()
-        self._existing: dict[int, str] = {}
-        self._said_existing: frozenset[int] = frozenset()
-        self._first_look: firstlook.FirstLook | None = None
+        self._existing = Existing(node)
+        self._roundup = Roundup(node, lambda rule: catalogue.RULES[rule].explanation)
+        self._meeting = Meeting(host, node)
+        self._came: dict[int, str] = {}
+        self._welcomed: set[int] = set()
         self._node_facts: Node | None = None
+        self._index = guestindex.Index(host, node)
         self._node_due = 0.0
         self.last_change = ""
         self.doubts_pmxcfs = False
@@ -90,9 +95,23 @@ class Rounds:
 
         `pulse` is called between guests and ends the round by returning False. Raises RecordsUnavailable.
         """
-        around = guest_facts.surroundings(self.host, self.node, self._first_look)
+        vmids = tuple(vmids)
+        self._welcome()
+        around = guest_facts.surroundings(self.host, self.node, self._meeting.look)
         if self.awaited is not None:
             self._by_ha = members.ha_guests(self.host)
+        try:
+            self._look_at_all(vmids, force, pulse, around)
+        finally:
+            self._say_roundup()
+        self._node_facts = None
+        self.tally.looked = int(self.host.now())
+        self._store()
+        if not self._welcomed.isdisjoint(vmids):
+            self._welcomed.difference_update(vmids)
+            self.sum_up()
+
+    def _look_at_all(self, vmids: Iterable[int], force: bool, pulse: Callable[[], bool], around: guest_facts.Surroundings) -> None:
         for batch in _batches(vmids):
             # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
             contents = [(vmid, guest_facts.fetch(self.host, self.node, vmid)) for vmid in batch]
@@ -105,9 +124,6 @@ class Rounds:
                     raise
                 except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
                     self._say_bug(bug, f"VM {vmid}: bug while looking at it", vmid)
-        self._node_facts = None
-        self.tally.looked = int(self.host.now())
-        self._store()
 
     def _look_at(self, vmid: int, raw: bytes | OSError, force: bool, around: guest_facts.Surroundings) -> None:
         if isinstance(raw, FileNotFoundError):
@@ -122,7 +138,7 @@ class Rounds:
         guest = guest_facts.understand(self.host, self.node, vmid, raw, around)
         node = self._node_facts
         if node is None:
-            node = self._node_facts = hardware.gather(self.host, self.node)
+            node = self._node_facts = hardware.gather(self.host, self.node, self._index)
         if vmid in around.recorded:
             rng.confirm(self.host, guest)
         attach.adopt(self.host, guest)
@@ -130,45 +146,38 @@ class Rounds:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
-    def meet(self) -> None:
-        """The first look at this cluster: notes which guests were there before us, once. Raises RecordsUnavailable."""
-        if self._first_look is not None and self._first_look.stored:
-            return
-        self._first_look = firstlook.read(self.host)
-        if self._first_look is None:
-            there = {}
-            models = guest_facts.known_cpu_models(self.host)
-            for node in node_facts.node_names(self.host):
-                for vmid in node_facts.guest_ids_or_none(self.host, node):
-                    try:
-                        raw = guest_facts.read_raw(self.host, node, vmid)
-                    except OSError:
-                        continue
-                    there[vmid] = firstlook.fingerprint(guestconfig.parse(raw, models))
-            self._first_look = firstlook.create(self.host, self.node, there)
-            if self._first_look.stored:
-                self._say(
-                    "first-look",
-                    f"first look at this cluster: VMs that are here already ({len(there)}) are not changed by themselves",
-                )
+    def meet(self, came: Mapping[int, str] = NOBODY) -> None:
+        """Gets to know which guests were there before us, and notes those that have come from another node. Raises RecordsUnavailable."""
+        self._came.update(came)
+        there = self._meeting.meet()
+        self.presence.came = self.presence.came or (self._meeting.new and not self.presence.announced)
+        if there is not None:
+            again = " after a time without pvehooks" if self._meeting.again else ""
+            known = words.counted(there, "VM")
+            self._say("first-look", f"first look at node {self.node}{again}, which has {known} already. {self._of_old()}")
+
+    def _welcome(self) -> None:
+        """Guests that have come from a node without the package were there before it."""
+        from_lacking = [vmid for vmid, node in self._came.items() if node in self.presence.lacking]
+        self._meeting.arrived(from_lacking)
+        self._welcomed.update(from_lacking)
+        self._came.clear()
+
+    def _of_old(self) -> str:
+        if self.settings.rng().existing == "inject":
+            return "Those that need an rng0 are given one ([rng] existing = inject)"
+        return "They are given no rng0 by themselves until somebody edits them. To give it to all that need one: pvehooks inject --all"
 
     def _judged(self, verdict: Verdict) -> None:
         guest, injection = verdict.guest, verdict.injection
         self.tally.note(verdict, hookscript.attached(guest))
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
         attachable = verdict.attach and self.presence.may_attach and self._not_attachable.get(guest.vmid) != guest.digest
-        standing = _standing(verdict)
-        quiet = not injection.due and any(map(_about_entropy, standing)) and guest.acquaintance.untouched
-        unsaid = [finding for finding in standing if _about_entropy(finding)] if due or quiet else []
-        if unsaid:
-            standing = [finding for finding in standing if not _about_entropy(finding)]
-        if attachable:
-            unsaid += [finding for finding in standing if finding.cure is Cure.GUARD]
-            standing = [finding for finding in standing if finding.cure is not Cure.GUARD]
-        self._existing.pop(guest.vmid, None)
-        if quiet and self._could_be_given(verdict):
-            by_name = any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
-            self._existing[guest.vmid] = f"{guest.label}{_BY_NAME}" if by_name else guest.label
+        quiet = saying.with_others(verdict)
+        standing, unsaid = saying.divided(verdict, entropy=due or quiet, guard=attachable)
+        self._existing.forget(guest.vmid)
+        if quiet and saying.could_be_given(verdict, self.settings.rng(guest.vmid)):
+            self._existing.note(guest, saying.only_by_name(verdict))
         self._tell(verdict, standing, unsaid)
         at_boot = self.awaited is not None and verdict.attach and members.starts_by_itself(guest, self._by_ha)
         if self.awaited is not None and at_boot:
@@ -211,42 +220,33 @@ class Rounds:
         company = {address for _, _, member in passthrough.company(guest, node) if (address := member.address)}
         shared = f", among them what shares their groups ({', '.join(sorted(company))})" if company else ""
         self.sink.say(
-            entries.event("present-accepted", f"it runs already: its devices as they are now are accepted{shared}", self.node, guest)
+            entries.event(
+                "present-accepted", f"it ran before pvehooks came: its devices as they are now are accepted{shared}", self.node, guest
+            )
         )
-
-    def _could_be_given(self, verdict: Verdict) -> bool:
-        """Whether a person who asks for it would have the guest given its rng0."""
-        rng_settings = self.settings.rng(verdict.guest.vmid)
-        wanted = any(wants_rng0(item.finding, rng_settings) and not item.ignored for item in verdict.findings)
-        return wanted and not any(item.finding.hold is Hold.NEVER for item in verdict.findings)
 
     def _tell(self, verdict: Verdict, standing: list[Finding], unsaid: Sequence[Finding] = (), gone_too: bool = True) -> None:
         guest = verdict.guest
         news = self.ledger.news(guest.vmid, standing, unsaid, (guest.uuid or "") if standing else "")
         for finding in news.appeared:
-            self.sink.say(entries.finding(guest, finding, words.outcome(verdict)))
+            self._roundup.appeared(guest, finding, words.outcome(verdict))
         if gone_too and news.gone:
-            gone = ", ".join(f"{rule} ({subject})" for rule, subject in news.gone)
-            self.sink.say(entries.event("mended", f"no longer: {gone}", self.node, guest, rule=news.gone[0][0]))
+            self._roundup.gone(guest, news.gone)
+
+    def _say_roundup(self) -> None:
+        for entry in self._roundup.end():
+            self.sink.say(entry)
 
     def sum_up(self) -> None:
         """Says in one line which guests were there before us and lack entropy, when that has changed."""
-        now = frozenset(self._existing)
-        if now and now != self._said_existing:
-            names = words.and_more([self._existing[vmid] for vmid in sorted(now)])
-            by_name = any(label.endswith(_BY_NAME) for label in self._existing.values())
-            apart = "; those that boot from the network first only by name: pvehooks inject VMID" if by_name else ""
-            self._say(
-                "existing",
-                f"{words.counted(len(now), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy: {names}."
-                f" Not changed by themselves. Give them their rng0: pvehooks inject --all{apart}",
-            )
-        self._said_existing = now
+        for entry in self._existing.news():
+            self.tally.done["existing"] += 1
+            self.sink.say(entry)
 
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""
         self._digests.pop(vmid, None)
-        self._existing.pop(vmid, None)
+        self._existing.forget(vmid)
         self.tally.forget(vmid)
         self._settled(vmid)
         self._refused.pop(vmid, None)
@@ -317,6 +317,7 @@ class Rounds:
                 self._done(end.job, end.result)
             else:
                 self._not_done(end.job, end.result)
+        self._say_roundup()
         self._store()
 
     def _done(self, job: Job, result: rng.Result) -> None:
@@ -331,13 +332,13 @@ class Rounds:
         self._settled(guest.vmid)
         self._digests[guest.vmid] = bytes.fromhex(result.digest)
         try:
-            around = guest_facts.surroundings(self.host, self.node, self._first_look)
+            around = guest_facts.surroundings(self.host, self.node, self._meeting.look)
             after = guest_facts.read(self.host, self.node, guest.vmid, around)
             if after.digest == result.digest:
-                node = hardware.gather(self.host, self.node)
+                node = hardware.gather(self.host, self.node, self._index)
                 verdict = judge(after, catalogue.look(after, node), self.settings)
                 self.tally.note(verdict, hookscript.attached(after))
-                self._tell(verdict, _standing(verdict), gone_too=False)
+                self._tell(verdict, *saying.divided(verdict, entropy=saying.with_others(verdict), guard=False), gone_too=False)
         except RecordsUnavailable:
             # pmxcfs went away; its return has all guests looked at.
             return
@@ -363,7 +364,10 @@ class Rounds:
             if not self.presence.may_attach:
                 reason = f"pvehooks is not on {', '.join(self.presence.lacking)}"
             self._say(
-                "boot-unguarded", f"{label}: it starts by itself, and now without the guard: {reason}", vmid=vmid, rule="guard-not-attached"
+                "boot-unguarded",
+                f"{label}: starts at boot without the guard, so nothing looks what it takes from the host: {reason}",
+                vmid=vmid,
+                rule="guard-not-attached",
             )
         self.awaited = None
 
@@ -418,7 +422,8 @@ class Rounds:
             rule = job.injection.rule or "guard-not-attached"
             if result.outcome is not Outcome.BROKEN:
                 what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach)
-                self._say("waiting", f"{what} has to wait: {result.words}. It is tried again by itself", job, rule=rule)
+                have = "have" if " and " in what else "has"
+                self._say("waiting", f"{what} {have} to wait: {result.words}. It is tried again by itself", job, rule=rule)
             elif job.attach:
                 self._say("not-attached", f"the guard was not attached yet: {result.words}. It is tried again later", job, rule=rule)
             else:
@@ -441,21 +446,12 @@ class Rounds:
     def _say_bug(self, bug: Exception, words: str, vmid: int) -> None:
         import traceback
 
-        self._say("bug", f"{words}: {bug!r}", None, vmid, traceback="".join(traceback.format_exception(bug)))
+        message = f"{words}: {bug!r}. Please report it: journalctl -t pvehooksd -o verbose PVEHOOKS_EVENT=bug"
+        self._say("bug", message, None, vmid, traceback="".join(traceback.format_exception(bug)))
 
     def _say(self, kind: str, message: str, job: Job | None = None, vmid: int = 0, **fields: str) -> None:
         self.tally.done[kind] += 1
         self.sink.say(entries.event(kind, message, self.node, job.guest if job else None, vmid, **fields))
-
-
-def _standing(verdict: Verdict) -> list[Finding]:
-    """What is to be said; what the sandbox keeps from us (other processes' files) the guard examines at the start."""
-    findings = [item.finding for item in verdict.findings if not item.ignored]
-    return [finding for finding in findings if finding.examined or finding.rule not in start.RULES]
-
-
-def _about_entropy(finding: Finding) -> bool:
-    return finding.cure in RNG0 or finding.hold is not Hold.NONE
 
 
 def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:

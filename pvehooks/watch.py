@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyinotify
@@ -133,12 +135,16 @@ def _quiet_pyinotify() -> None:
 
 
 class Seen(NamedTuple):
-    """What a look at the counters tells. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed."""
+    """What a look at the counters tells. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed.
+
+    `came` are those that were on another node at the last look: that node, by VMID.
+    """
 
     touched: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
     restarted: bool = False
     cluster: bool = False
+    came: Mapping[int, str] = MappingProxyType({})
 
 
 class Counters:
@@ -149,6 +155,7 @@ class Counters:
         self._node = node
         self._version: pmxcfs.Version | None = None
         self._marks: dict[int, object] = {}
+        self._elsewhere: dict[int, str] = {}
 
     def guests(self) -> frozenset[int]:
         """The VMIDs of this node as last seen."""
@@ -166,6 +173,9 @@ class Counters:
             return seen
         listed = pmxcfs.guests(self._host)
         self._version = now
+        here = {vmid for vmid, entry in listed.items() if entry.node == self._node}
+        seen = seen._replace(came={vmid: self._elsewhere[vmid] for vmid in here & self._elsewhere.keys()})
+        self._elsewhere = {vmid: entry.node for vmid, entry in listed.items() if vmid not in here}
         return self._compare({vmid: entry.version for vmid, entry in listed.items() if entry.node == self._node}, seen)
 
     def _compare(self, marks: dict[int, object] | dict[int, int], seen: Seen) -> Seen:

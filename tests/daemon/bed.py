@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.beds.journald import Journald
+from tests.beds.namespace import mount
 from tests.beds.notify import NotifySocket
 from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.qm import Qm
 
 PROJECT = Path(__file__).parents[2]
+NETWORK = "/sys/class/net"
 UEFI = """\
 bios: ovmf
 efidisk0: local:100/vm-100-disk-1.qcow2,efitype=4m
@@ -39,7 +41,12 @@ def uefi(name: str = "web", more: str = "", old: bool = False) -> str:
     return text.replace("meta: creation-qemu=10.0.2,ctime=4000000000", OLD_META) if old else text
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> Any:
+def made(name: str, ago: float, more: str = "") -> str:
+    """The same, made so many seconds ago."""
+    return uefi(name, more).replace("ctime=4000000000", f"ctime={int(time.time() - ago)}")
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
     """What the condition gives once it is true; AssertionError otherwise."""
     deadline = time.monotonic() + timeout
     while True:
@@ -68,6 +75,10 @@ class NodeBed:
     def __enter__(self) -> NodeBed:
         for leftover in ("/run/pvehooks", "/var/lib/pvehooks", "/run/lock/pvehooks", "/run/qemu-server"):
             subprocess.run(["find", leftover, "-mindepth", "1", "-delete"], check=False, stderr=subprocess.DEVNULL)
+        # Every such node has the bridge that its guests name, whatever the machine has.
+        mount("tmpfs", NETWORK, "tmpfs")
+        for name in ("lo", "vmbr0/bridge"):
+            Path(NETWORK, name).mkdir(parents=True)
         self.pve.start()
         self.journal.start()
         return self
@@ -79,6 +90,7 @@ class NodeBed:
         self.notify.close()
         self.journal.stop()
         self.pve.close()
+        subprocess.run(["umount", "--lazy", NETWORK], check=True)
 
     def start(self, ready: bool = True, watchdog: float = 0.0, path: str = "", arguments: tuple[str, ...] = ()) -> None:
         """Starts the daemon; returns when it is READY."""
@@ -111,7 +123,7 @@ class NodeBed:
 
     def read(self, vmid: int) -> str:
         """The config as it is; a rename under way makes libfuse say that there is none."""
-        return str(wait_until(lambda: self._text(vmid), f"config {vmid} is there", 1.0))
+        return str(wait_until(lambda: self._text(vmid), f"config {vmid} is there"))
 
     def _text(self, vmid: int) -> str | None:
         try:
@@ -123,13 +135,13 @@ class NodeBed:
         """How often `qm set` was called."""
         return len(self.qm.calls("set", vmid))
 
-    def wait_for_rng0(self, vmid: int, timeout: float = 10.0) -> str:
+    def wait_for_rng0(self, vmid: int, timeout: float = 20.0) -> str:
         """The config once the rng0 is in it and the daemon has said so."""
         wait_until(lambda: "rng0:" in self.read(vmid), f"rng0 in {vmid}; {self.log.read_text()}", timeout)
         self.said("injected", vmid)
         return self.read(vmid)
 
-    def said(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+    def said(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 20.0) -> list[dict[str, Any]]:
         """The journal entries of a kind, once there are so many."""
         matches = [f"PVEHOOKS_EVENT={event}", *([f"PVEHOOKS_VMID={vmid}"] if vmid else [])]
         return self.journal.wait_for(*matches, count=count, timeout=timeout)

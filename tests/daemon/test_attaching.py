@@ -102,6 +102,7 @@ def test_guests_from_before_the_package_get_it_and_nothing_else(cluster: Make) -
     assert "rng0" not in wait_for_guard(bed, 100)
     bed.settle()
     assert bed.sets() == 1
+    assert not bed.journal.entries("PVEHOOKS_RULE=rng-missing-netboot"), "that is said of all old guests in one line"
     assert "rng0" not in bed.read(100)
     bed.stop()
     bed.start()
@@ -282,14 +283,14 @@ def test_what_could_not_be_done_before_the_boot_is_said(cluster: Make) -> None:
     assert time.monotonic() - began > 2
     (entry,) = bed.said("boot-unguarded", 100)
     assert entry["PRIORITY"] == "3"
-    assert "VM 100 (boot): it starts by itself, and now without the guard: " in entry["MESSAGE"]
+    assert "VM 100 (boot): starts at boot without the guard, so nothing looks what it takes from the host: " in entry["MESSAGE"]
 
 
 def test_a_locked_guest_does_not_hold_up_the_boot(cluster: Make) -> None:
     bed = cluster({"100.conf": passing("boot", "onboot: 1\nlock: backup\n")})
     began = time.monotonic()
     bed.start()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 18
 
 
 def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
@@ -297,7 +298,7 @@ def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
     bed.pve.set_quorum(False)
     began = time.monotonic()
     bed.start()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 18
     (entry,) = bed.said("boot-unguarded", 100)
     assert "no quorum" in entry["MESSAGE"]
     bed.pve.set_quorum(True)

@@ -258,20 +258,21 @@ def test_backups_are_kept(node: Make) -> None:
 
 
 def test_killed_at_random_moments(node: Make) -> None:
-    """SIGKILL again and again during 200 injections: no config lost or half-written, every guest has its rng0 in the end."""
-    guests = {vmid: uefi(f"n{vmid}") for vmid in range(100, 300)}
+    """SIGKILL again and again during 100 injections: no config lost or half-written, every guest has its rng0 in the end."""
+    guests = {vmid: uefi(f"n{vmid}") for vmid in range(100, 200)}
     bed = node({f"{vmid}.conf": text for vmid, text in guests.items()})
     chance = random.Random(4711)
-    deadline = time.monotonic() + 90
     kills = 0
 
     def lacking() -> list[int]:
         return [vmid for vmid in guests if "rng0:" not in bed.read(vmid)]
 
     while lacking():
-        assert time.monotonic() < deadline, lacking()
+        # Of some no qm set has begun yet when it is killed, of others a dozen have.
+        sets = bed.sets() + chance.randrange(12)
         bed.start(ready=False)
-        time.sleep(chance.uniform(0.4, 2.5))
+        wait_until(lambda sets=sets: bed.sets() >= sets or not lacking(), "progress", timeout=60)
+        time.sleep(chance.uniform(0, 0.4))
         bed.signal(signal.SIGKILL)
         assert bed.daemon is not None
         bed.daemon.wait()
@@ -300,7 +301,9 @@ def test_old_guest_with_network_first_is_summed_up_apart(node: Make) -> None:
     bed = node({"100.conf": uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0")})
     bed.start()
     (entry,) = bed.said("existing")
-    assert "VM 100 (pxe) (only by name)" in entry["MESSAGE"]
+    assert "VM 100 (pxe) only by name, for the reason see: pvehooks check 100" in entry["MESSAGE"]
+    assert "inject --all" not in entry["MESSAGE"]
+    assert len(bed.journal.entries("PVEHOOKS_VMID=100", "PVEHOOKS_EVENT=existing")) == 1
 
 
 def test_pmxcfs_gone_when_qm_ends(node: Make) -> None:

@@ -140,7 +140,7 @@ def run_on_tree(tree: Path, *before: str, **options: str) -> subprocess.Popen[st
 
 def end(daemon: subprocess.Popen[str]) -> str:
     daemon.terminate()
-    _, lines = daemon.communicate(timeout=10)
+    _, lines = daemon.communicate(timeout=60)
     return lines
 
 
@@ -150,7 +150,7 @@ def test_lost_inotify_events(tmp_path: Path) -> None:
     configs = tree / "etc/pve/nodes/pve1/qemu-server"
     daemon = run_on_tree(tree)
     try:
-        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look/pve1.json").exists, "the first look")
         time.sleep(0.3)
         daemon.send_signal(signal.SIGSTOP)
         (configs / "a").touch()
@@ -172,7 +172,7 @@ def test_node_directory_appears_late(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/": None, "etc/pvehooks/pvehooks.conf": "[watch]\ninterval = 3600\n"})
     daemon = run_on_tree(tree)
     try:
-        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look/pve1.json").exists, "the first look")
         time.sleep(0.3)
         configs = tree / "etc/pve/nodes/pve1/qemu-server"
         configs.mkdir()
@@ -190,7 +190,7 @@ def test_without_watches_the_timer_serves(tmp_path: Path) -> None:
     script = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"'
     daemon = run_on_tree(tree, "unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
     try:
-        wait_until((tree / "etc/pve/pvehooks/first-look.json").exists, "the first look")
+        wait_until((tree / "etc/pve/pvehooks/first-look/pve1.json").exists, "the first look")
         config = tree / "etc/pve/nodes/pve1/qemu-server/100.conf"
         config.write_text(uefi())
         wait_until(lambda: RNG0 in config.read_text(), "rng0")

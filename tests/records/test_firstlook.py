@@ -12,34 +12,32 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks import firstlook, records
+from pvehooks.firstlook import FirstLook, Noted
 from pvehooks.host import Host
 from pvehooks.values import Acquaintance, Dropped, GuestConfig
-
-
-class AtNoon(Host):
-    """A node where it is always the same second."""
-
-    def now(self) -> float:
-        return 1750000000.9
 
 
 @pytest.fixture
 def host(tmp_path: pathlib.Path) -> Host:
     (tmp_path / "etc/pve/nodes/pve1/qemu-server").mkdir(parents=True)
-    return AtNoon(str(tmp_path))
+    return Host(str(tmp_path))
 
 
-def file(host: Host) -> pathlib.Path:
-    path = pathlib.Path(host.root) / "etc/pve/pvehooks/first-look.json"
+def file(host: Host, node: str = "pve1") -> pathlib.Path:
+    path = pathlib.Path(host.root) / f"etc/pve/pvehooks/first-look/{node}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
+def look(guests: dict[int, str], time: int = 1750000000, node: str = "pve1") -> FirstLook:
+    return FirstLook(time, node, {vmid: Noted(mark, time) for vmid, mark in guests.items()})
+
+
 def test_the_first_look_is_stored_and_read(host: Host) -> None:
-    assert firstlook.read(host) is None
-    look = firstlook.create(host, "pve1", {100: "0123abcd"})
-    assert look == firstlook.FirstLook(1750000000, "pve1", {100: "0123abcd"}, stored=True)
-    assert firstlook.read(host) == look
+    assert firstlook.read(host, "pve1") is None
+    written = firstlook.write(host, look({100: "0123abcd"}))
+    assert written == look({100: "0123abcd"})
+    assert firstlook.read(host, "pve1") == written
     assert json.loads(file(host).read_bytes()) == {
         "version": 1,
         "time": 1750000000,
@@ -48,11 +46,31 @@ def test_the_first_look_is_stored_and_read(host: Host) -> None:
     }
 
 
-def test_there_is_only_one_first_look(host: Host) -> None:
-    first = firstlook.create(host, "pve1", {100: "0123abcd"})
-    before = file(host).read_bytes()
-    assert firstlook.create(host, "pve2", {101: "ffffffff"}) == first
-    assert file(host).read_bytes() == before
+def test_each_node_has_its_own(host: Host) -> None:
+    """What was noted of a guest elsewhere counts, what was noted last first; since when the package is here does not depend on it."""
+    firstlook.write(host, look({100: "0123abcd", 102: "ffffffff"}))
+    firstlook.write(host, look({100: "ffffffff", 101: "ffffffff"}, 1760000000, "pve2"))
+    assert firstlook.read(host, "pve1") == FirstLook(
+        1750000000, "pve1", {100: Noted("ffffffff", 1760000000), 101: Noted("ffffffff", 1760000000), 102: Noted("ffffffff", 1750000000)}
+    )
+    other = firstlook.read(host, "pve2")
+    assert other is not None and other.time == 1760000000 and len(other.guests) == 3
+    assert firstlook.read(host, "pve3") is None
+
+
+def test_guests_may_have_been_noted_at_other_times(host: Host) -> None:
+    written = look({100: "0123abcd"})._replace(guests={100: Noted("0123abcd", 1750000000), 101: Noted("ffffffff", 1740000000)})
+    firstlook.write(host, written)
+    assert json.loads(file(host).read_bytes())["guests"] == {"100": "0123abcd", "101": ["ffffffff", 1740000000]}
+    assert firstlook.read(host, "pve1") == written
+
+
+def test_one_of_the_whole_cluster_is_read_too(host: Host) -> None:
+    """That of a node counts more."""
+    file(host).parent.with_suffix(".json").write_text(GOOD)
+    assert firstlook.read(host, "pve1") == look({100: "0123abcd"}, 5, "a")
+    firstlook.write(host, look({}))
+    assert firstlook.read(host, "pve1") == look({})._replace(guests={100: Noted("0123abcd", 5)})
 
 
 GOOD = '{"version":1,"time":5,"node":"a","guests":{"100":"0123abcd"}}'
@@ -73,49 +91,52 @@ GOOD = '{"version":1,"time":5,"node":"a","guests":{"100":"0123abcd"}}'
         pytest.param(GOOD.replace("100", "1x"), id="no vmid"),
         pytest.param(GOOD.replace("100", "0100"), id="vmid with a zero in front"),
         pytest.param(GOOD.replace("0123abcd", "0123ABCD"), id="no fingerprint"),
+        pytest.param(GOOD.replace('"0123abcd"', '["0123abcd"]'), id="no time of its own"),
+        pytest.param(GOOD.replace('"0123abcd"', '["0123abcd","5"]'), id="its own time is none"),
         pytest.param(GOOD.replace('{"100":"0123abcd"}', "[]"), id="guests a list"),
         pytest.param(GOOD + " " * (1 << 20), id="over a megabyte"),
     ],
 )
 def test_a_broken_first_look_counts_as_none(host: Host, content: str) -> None:
     file(host).write_text(GOOD)
-    assert firstlook.read(host) is not None
+    assert firstlook.read(host, "pve1") is not None
     file(host).write_text(content)
-    assert firstlook.read(host) is None
-    assert firstlook.create(host, "pve1", {}).time == 1750000000
-    assert firstlook.read(host) is not None
+    assert firstlook.read(host, "pve1") is None
+    firstlook.write(host, look({}))
+    assert firstlook.read(host, "pve1") == look({})
 
 
 @hypothesis_settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_a_first_look_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     host = Host(str(tmp_path_factory.getbasetemp() / "any"))
+    host.make_dir("/etc/pve/nodes")
     file(host).write_bytes(content)
-    assert firstlook.read(host) is None
+    assert firstlook.read(host, "pve1") is None
 
 
 def test_ten_thousand_guests_stay_far_below_the_limit_of_pmxcfs(host: Host) -> None:
-    guests = {999990000 + number: f"{number:08x}" for number in range(10_000)}
-    assert firstlook.create(host, "pve1", guests).guests == guests
+    written = look({999990000 + number: f"{number:08x}" for number in range(10_000)})
+    assert firstlook.write(host, written) == written
     assert file(host).stat().st_size < 300_000
-    assert firstlook.read(host) == (1750000000, "pve1", guests, True)
+    assert firstlook.read(host, "pve1") == written
 
 
 def test_while_pmxcfs_is_away_the_look_is_not_stored(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc/pve").mkdir(parents=True)
-    host = AtNoon(str(tmp_path))
+    host = Host(str(tmp_path))
     with pytest.raises(records.RecordsUnavailable):
-        firstlook.read(host)
-    look = firstlook.create(host, "pve1", {100: "0123abcd"})
-    assert (look.stored, look.guests) == (False, {100: "0123abcd"})
+        firstlook.read(host, "pve1")
+    written = firstlook.write(host, look({100: "0123abcd"}))
+    assert written == look({100: "0123abcd"})._replace(stored=False)
     assert os.listdir(tmp_path / "etc/pve") == []
     (tmp_path / "etc/pve/nodes").mkdir()
-    assert firstlook.create(host, "pve1", {}).stored
+    assert firstlook.write(host, written).stored
 
 
 # -- what it tells of a guest -----------------------------------------------------------------------------------------
 
-LOOK = firstlook.FirstLook(1000, "pve1", {100: "0123abcd"})
+LOOK = look({100: "0123abcd"}, 1000)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +146,8 @@ LOOK = firstlook.FirstLook(1000, "pve1", {100: "0123abcd"})
         pytest.param(100, None, "0123abcd", True, True, id="as it was, age unknown"),
         pytest.param(100, 999, "ffffffff", False, True, id="edited"),
         pytest.param(100, None, "ffffffff", False, True, id="edited, age unknown"),
-        pytest.param(100, 1000, "0123abcd", False, False, id="made in that second, looks the same"),
+        pytest.param(100, 1000, "0123abcd", True, True, id="made in that second, before the look"),
+        pytest.param(101, 1000, "0123abcd", False, False, id="made in that second, after the look"),
         pytest.param(100, 1001, "ffffffff", False, False, id="another one under its VMID"),
         pytest.param(101, 999, "0123abcd", False, True, id="restored"),
         pytest.param(101, 1001, "0123abcd", False, False, id="new"),
@@ -134,6 +156,14 @@ LOOK = firstlook.FirstLook(1000, "pve1", {100: "0123abcd"})
 )
 def test_acquaintance(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
     assert LOOK.acquaintance(vmid, ctime, fingerprint) == Acquaintance(untouched=untouched, old=old)
+
+
+def test_one_that_was_noted_later_is_old_if_it_was_made_before_that() -> None:
+    """It came from a node without the package."""
+    came = LOOK._replace(guests={100: Noted("0123abcd", 2000)})
+    assert came.acquaintance(100, 1500, "0123abcd") == (True, True)
+    assert came.acquaintance(100, 1500, "ffffffff") == (False, True)
+    assert came.acquaintance(100, 2001, "ffffffff") == (False, False)
 
 
 def test_a_stranger_is_new_and_not_untouched() -> None:

@@ -1,0 +1,144 @@
+"""Getting to know a node: which guests were there before the package, also when it comes back after it was gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pvehooks import firstlook, records
+from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import node as node_facts
+from pvehooks.firstlook import FirstLook, Noted
+from pvehooks.host import Host
+from pvehooks.text import guestconfig
+
+# This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.
+# That it is gone when the package is removed, postrm sees to.
+HERE = "/var/lib/pvehooks/first-look.json"
+# How often it is noted that the daemon runs, and how long it may not have run: an upgrade or a repair takes less.
+_BEAT = 3600
+_AWAY = 86400
+
+
+class Meeting:
+    """The node's first look, and what is known of guests from elsewhere.
+
+    `look` is what guests are seen against, `new` whether the daemon's start made it, `again` whether there was one before.
+    """
+
+    def __init__(self, host: Host, node: str) -> None:
+        self.host = host
+        self.node = node
+        self.look: FirstLook | None = None
+        self.new = self.again = False
+        self._own: FirstLook | None = None
+        self._others: dict[str, tuple[tuple[float, int], FirstLook | None]] = {}
+        self._unsaid = False
+        self._beaten = 0.0
+
+    def meet(self) -> int | None:
+        """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises RecordsUnavailable."""
+        if self._own is None:
+            found = firstlook.read_file(self.host, firstlook.path(self.node))
+            if found is not None and self._goes_on(found):
+                self._own = found
+            else:
+                self.new = self._unsaid = True
+                self.again = found is not None
+                self._own = self._take(found)
+        elif not self._own.stored:
+            # Configs that could not be read a moment ago may be missing in it.
+            self._own = self._take(self._own) if self._unsaid else firstlook.write(self.host, self._own)
+        self._note_here(self._own)
+        self.look = firstlook.joined(self._own, self._of_others())
+        if not (self._unsaid and self._own.stored):
+            return None
+        self._unsaid = False
+        return sum(noted.time == self._own.time for noted in self._own.guests.values())
+
+    def arrived(self, vmids: Iterable[int]) -> None:
+        """Guests have moved here from nodes without the package: they are as those that were there before it. Raises RecordsUnavailable."""
+        marks = self._marks(vmids)
+        if not marks or self._own is None:
+            return
+        now = int(self.host.now())
+        noted = {vmid: Noted(mark, now) for vmid, mark in marks.items()}
+        self._own = firstlook.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
+        self.look = firstlook.joined(self._own, self._of_others())
+
+    def _goes_on(self, found: FirstLook) -> bool:
+        """Whether it is this installation's look, and the daemon was not away for long while guests were made or edited."""
+        try:
+            here = records.load_object(self.host.read(HERE, limit=1 << 12)) or {}
+        except OSError:
+            return False
+        seen = here.get("seen")
+        if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
+            return False
+        return self.host.now() - seen < _AWAY or not self._changed_since(seen + _BEAT)
+
+    def _changed_since(self, time: float) -> bool:
+        """Whether a guest's config was written since then: not so on a node that was just off."""
+        for vmid in node_facts.guest_ids_or_none(self.host, self.node):
+            try:
+                if self.host.modified(node_facts.config_path(self.node, vmid)) > time:
+                    return True
+            except OSError:
+                continue
+        return False
+
+    def _take(self, before: FirstLook | None) -> FirstLook:
+        """All guests of this node as they are now; what was noted of guests that are elsewhere by now stays."""
+        marks = self._marks(node_facts.guest_ids_or_none(self.host, self.node))
+        guests: dict[int, Noted] = {}
+        # The clock may have gone back meanwhile.
+        now = max(int(self.host.now()), before.time if before else 0)
+        if before is not None:
+            nodes = (name for name in node_facts.node_names(self.host) if name != self.node)
+            elsewhere = {vmid for name in nodes for vmid in node_facts.guest_ids_or_none(self.host, name)}
+            guests.update((vmid, noted) for vmid, noted in before.guests.items() if vmid in elsewhere)
+        guests.update((vmid, Noted(mark, now)) for vmid, mark in marks.items())
+        return firstlook.write(self.host, FirstLook(now, self.node, guests))
+
+    def _marks(self, vmids: Iterable[int]) -> dict[int, str]:
+        """The fingerprints of those that can be read."""
+        marks: dict[int, str] = {}
+        models: frozenset[str] | None = None
+        for vmid in vmids:
+            models = guest_facts.known_cpu_models(self.host) if models is None else models
+            raw = guest_facts.fetch(self.host, self.node, vmid)
+            if not isinstance(raw, OSError):
+                marks[vmid] = firstlook.fingerprint(guestconfig.parse(raw, models))
+        return marks
+
+    def _note_here(self, own: FirstLook) -> None:
+        """That this look is this installation's, and that the daemon runs; a write to the node's own disk, once an hour."""
+        now = self.host.now()
+        if not own.stored or abs(now - self._beaten) < _BEAT:
+            return
+        self._beaten = now
+        content = json.dumps({"node": self.node, "time": own.time, "seen": int(now)}).encode() + b"\n"
+        try:
+            self.host.make_dir(HERE.rpartition("/")[0], mode=0o700)
+            self.host.replace(HERE, content, mode=0o600)
+        except OSError:
+            # Without it the next start takes all guests for old ones, which changes nothing of them.
+            return
+
+    def _of_others(self) -> list[FirstLook]:
+        """The looks of the other nodes and the former one of the whole cluster, read anew where a file has changed."""
+        mine = firstlook.path(self.node)
+        found = {}
+        for path in firstlook.files(self.host):
+            if path == mine:
+                continue
+            try:
+                mark = (self.host.modified(path), self.host.size(path))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise records.RecordsUnavailable(f"{path}: cannot be read ({error.strerror})") from error
+            known = self._others.get(path)
+            found[path] = known if known and known[0] == mark else (mark, firstlook.read_file(self.host, path))
+        self._others = found
+        return [look for _, look in found.values() if look is not None]
