@@ -1,4 +1,7 @@
-"""The settings that the hookscript needs, as the daemon left them: a copy without configobj, good while its sources are unchanged."""
+"""The settings that the hookscript needs, as the daemon left them: a copy without configobj, good while its sources are unchanged.
+
+It outlives a boot: where the files are broken by then, it is all that still knows what the administrator wants.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from pvehooks.host import Host
 
-PATH = "/run/pvehooks/settings.json"
+PATH = "/var/lib/pvehooks/settings.json"
 CLUSTER_FILE = "/etc/pve/pvehooks/pvehooks.conf"
 NODE_FILE = "/etc/pvehooks/pvehooks.conf"
 

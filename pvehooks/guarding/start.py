@@ -176,18 +176,22 @@ def _bound(under_way: Start, due: tuple[Finding, ...], tell: Tell) -> bool:
         say(f"{guest.label}: the guard would bind {', '.join(found.subject for found in due)} to vfio-pci (nothing is done in a tree).")
         return True
     from pvehooks.actions import bind
-    from pvehooks.guarding import journal
+    from pvehooks.guarding import child, journal
 
     tell("binding")
     devices = passthrough.bus(under_way.node)
     labels = {found.subject: devices[found.subject].label for found in due}
     try:
-        done = bind.bind(host, guest, place.node, labels)
+        with child.Finishing() as called_off:
+            done = bind.bind(host, guest, place.node, labels, called_off)
     except bind.Unbound as failed:
         head = "is not started" if guest.allowance is None else "would not be started"
         say(f"{guest.label} {head}: {sentence(failed.message)} [vfio-not-bound]")
         if failed.hint:
             say(f"  {failed.hint}")
+        if guest.allowance is None:
+            say("  To have PVE bind it as without the guard: [guard] unbound = leave")
+            _say_how_to_start(under_way)
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
         return False
     for each in done:

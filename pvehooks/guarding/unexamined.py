@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pvehooks import starts
 from pvehooks.guarding import known
 from pvehooks.guarding.words import say
 
@@ -38,7 +37,7 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
         say(f"VM {vmid} starts unexamined: {allowed}.")
     words = f"VM {vmid} is not started: {why}" if why else f"VM {vmid} starts unexamined: {allowed}"
     _note(host, vmid, f"{words}. The start could not be examined: {cause}", "block" if why else "allow")
-    starts.count(host, starts.UNEXAMINED_REFUSED if why else starts.UNEXAMINED)
+    _count(host, bool(why))
     return 1 if why else 0
 
 
@@ -56,6 +55,15 @@ def _use_up(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> None:
         records.update(host, vmid, records.Identity(uuid, ctime), allowance=None, wait=_LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why we are here
         say(f"VM {vmid}: the word for this one start could not be taken back ({error}): pvehooks allow {vmid} --cancel")
+
+
+def _count(host: Host, refused: bool) -> None:
+    try:
+        from pvehooks import starts
+
+        starts.count(host, starts.UNEXAMINED_REFUSED if refused else starts.UNEXAMINED)
+    except Exception:  # noqa: BLE001 - the same: the decision stands without being counted
+        return
 
 
 def _note(host: Host, vmid: int, message: str, verdict: str) -> None:

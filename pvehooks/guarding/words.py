@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
-from pvehooks.report.words import printable
-
 
 def say(line: str) -> None:
     """Prints a line, with every character escaped that is not printable."""
-    write(f"pvehooks: {printable(line)}\n".encode("utf-8", "backslashreplace"))
+    if not line.isprintable():
+        from pvehooks.report.words import printable
+
+        line = printable(line)
+    write(f"pvehooks: {line}\n".encode("utf-8", "backslashreplace"))
 
 
 def write(text: bytes) -> None:

@@ -17,14 +17,12 @@ OURS = f"-blockdev driver=raw,node-name=pvehooks-firmware,read-only=on,file.driv
 UUID = "b3247ab1-1fe6-428e-965b-08a1b64a8746"
 
 
-def node(directory: Path, hostpci: str = "") -> Path:
+def node(directory: Path, hostpci: str = "", more: str = "", image: bytes = b"image") -> Path:
     devices = f"hostpci0: {hostpci}\n" if hostpci else ""
-    config = (
-        f"args: {OURS}\nbios: ovmf\n{devices}machine: q35\nmeta: creation-qemu=10.0.2,ctime=1700000000\nname: app\nsmbios1: uuid={UUID}\n"
-    )
+    config = f"args: {OURS}\nbios: ovmf\n{devices}machine: q35\nmeta: creation-qemu=10.0.2,ctime=1700000000\nname: app\nsmbios1: uuid={UUID}\n{more}"
     pinned = {
         "volid": "local:efi-firmware/app.fd",
-        "sha256": sha256(b"image"),
+        "sha256": sha256(image),
         "style": "pflash",
         "args": OURS,
         "when": 1,
@@ -32,7 +30,7 @@ def node(directory: Path, hostpci: str = "") -> Path:
         "state": "done",
     }
     record = {"version": 1, "uuid": UUID, "ctime": 1700000000, "firmware": pinned}
-    files = {f"{bed.NODE}/100.conf": config, bed.RECORD: json.dumps(record), IMAGE: b"image"}
+    files = {f"{bed.NODE}/100.conf": config, bed.RECORD: json.dumps(record), IMAGE: image}
     return bed.node(directory, dict(files))
 
 
@@ -82,6 +80,42 @@ def test_on_change_lowers_it(tmp_path: Path) -> None:
     assert (ran.status, "warning: its firmware image" in ran.out) == (0, True)
     bed.settings(root, "[firmware]\non_change = info\n")
     assert bed.start(root) == (0, "")
+
+
+CODE_4M, CODE_2M, ARM = 0x37C000, 0x1E0000, 64 << 20
+EFI_4M = "efidisk0: local:100/vm-100-disk-0.raw,efitype=4m\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "size", "status", "said"),
+    [
+        pytest.param("", 5, 0, "", id="of no known size"),
+        pytest.param(EFI_4M, CODE_4M, 0, "", id="4m"),
+        pytest.param(EFI_4M, CODE_2M, 0, "its EFI disk is of the 4M family and the image of the 2M one", id="another EFI disk"),
+        pytest.param("", CODE_4M, 0, "PVE's stand-in is of the 2M family", id="no EFI disk any more"),
+        pytest.param("", CODE_2M, 0, "", id="2m without EFI disk"),
+        pytest.param("arch: aarch64\n", CODE_4M, 1, "its machine is ARM now", id="ARM now"),
+        pytest.param(f"arch: aarch64\n{EFI_4M}", ARM, 0, "", id="ARM"),
+        pytest.param(EFI_4M, ARM, 1, "its machine is x86 now", id="x86 now"),
+        pytest.param(f"amd-sev: type=snp\n{EFI_4M}", CODE_4M, 0, "gets its firmware in another way", id="confidential now"),
+    ],
+)
+def test_a_guest_that_was_changed_since(more: str, size: int, status: int, said: str, tmp_path: Path) -> None:
+    """QEMU refuses the flash of another machine; with the variables of another family it starts, and finds no firmware settings."""
+    ran = bed.start(node(tmp_path, more=more, image=bytes(size)))
+    assert (ran.status, said in ran.out if said else ran.out) == (status, True if said else "")
+    assert "would not be started" not in ran.out
+
+
+@pytest.mark.parametrize(("machine", "status"), [("pc-q35-9.2", 1), ("pc-q35-10.0", 0)])
+def test_a_machine_that_is_too_old(machine: str, status: int, tmp_path: Path) -> None:
+    root = node(tmp_path)
+    path = root / bed.NODE / "100.conf"
+    path.write_text(path.read_text().replace("machine: q35", f"machine: {machine}"))
+    (root / "var/lib/dpkg").mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/status").write_text("Package: pve-qemu-kvm\nStatus: install ok installed\nVersion: 10.1.2-4\n")
+    ran = bed.start(root)
+    assert (ran.status, "qm set 100 --machine pc-q35-10.0" in ran.out) == (status, bool(status))
 
 
 @pytest.mark.parametrize(
