@@ -257,7 +257,7 @@ def load(host: Host) -> Settings:
 
     Raises SettingsError with all that is wrong, a line each; SettingsUnreadable where nothing is but that a file cannot be read.
     """
-    whole = _Layer({key: Setting(option.default) for key, option in _FIXED.items() if option.default is not None}, {}, {}, {})
+    whole = _built_in()
     sources: dict[str, str] = {}
     unread, problems = [], []
     for path in (CLUSTER_FILE, NODE_FILE):
@@ -280,6 +280,19 @@ def load(host: Host) -> Settings:
         raise SettingsError((*unread, *problems), "pvehooks.conf(5) describes all settings.")
     if unread:
         raise SettingsUnreadable(tuple(unread), "If it lies below /etc/pve: systemctl status pve-cluster")
+    return _frozen(whole, sources)
+
+
+def built_in() -> Settings:
+    """The settings of a node without settings files."""
+    return _frozen(_built_in(), {})
+
+
+def _built_in() -> _Layer:
+    return _Layer({key: Setting(option.default) for key, option in _FIXED.items() if option.default is not None}, {}, {}, {})
+
+
+def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
     guests = {vmid: MappingProxyType(options) for vmid, options in whole.by_guest.items()}
     ignores = {vmid: MappingProxyType(ignored) for vmid, ignored in whole.ignores.items()}
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))

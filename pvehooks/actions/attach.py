@@ -83,6 +83,7 @@ def _set(host: Host, guest: Guest, settings: RngSettings, volid: str) -> Result:
     answer = write.set(guest, OPTION, volid) if volid else write.unset(guest, OPTION)
     if answer.outcome is Outcome.BROKEN and _landed(host, guest, volid):
         answer = answer._replace(outcome=Outcome.DONE)
+    backups.settle(host, backup, answer.outcome)
     if answer.outcome is not Outcome.DONE:
         return Result(answer.outcome, answer.words)
     if volid:

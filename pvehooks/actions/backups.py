@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import NamedTuple
 
+from pvehooks.actions.qm import Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values.digests import sha1
@@ -16,18 +18,20 @@ _NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
 
 
 class Backup(NamedTuple):
-    """A kept config: its digest is the SHA-1 of its bytes, `when` is epoch seconds."""
+    """A kept config: its digest is the SHA-1 of its bytes, `when` is epoch seconds; whether it was not there before."""
 
     vmid: int
     digest: str
     when: float
     path: str
+    fresh: bool = False
 
 
 def save(host: Host, vmid: int, raw: bytes) -> Backup:
-    """Keeps the bytes; raises ActionFailed when that cannot be done or does not read back."""
+    """Keeps the bytes, for now (see settle); raises ActionFailed when that cannot be done or does not read back."""
     digest = sha1(raw).hex()
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
+    fresh = not host.exists(path)
     try:
         host.make_dir(DIRECTORY, mode=0o700)
         host.replace(path, raw, mode=0o600, durable=True)
@@ -38,14 +42,24 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
             f"its config could not be backed up to {path}: {error.strerror or error}",
             hint="Nothing was changed; see that /var/lib/pvehooks can be written",
         ) from error
-    _prune(host, vmid)
-    return Backup(vmid, digest, host.now(), path)
+    return Backup(vmid, digest, host.now(), path, fresh)
+
+
+def settle(host: Host, backup: Backup, outcome: Outcome) -> None:
+    """Ends what `save` began: where nothing was changed after all, the backup goes again; else the oldest ones beyond KEPT."""
+    if outcome in (Outcome.DONE, Outcome.BROKEN):
+        _prune(host, backup.vmid)
+    elif backup.fresh:
+        with contextlib.suppress(OSError):
+            host.remove(backup.path)
 
 
 def of_guest(host: Host, vmid: int) -> list[Backup]:
-    """The guest's backups, the newest first."""
+    """The guest's backups, the newest first. Raises PermissionError for whoever may not look."""
     try:
         names = host.names(DIRECTORY)
+    except PermissionError:
+        raise
     except OSError:
         return []
     found = []

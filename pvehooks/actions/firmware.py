@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 from pvehooks import records
-from pvehooks.actions import attach, rng, stubs
+from pvehooks.actions import attach, backups, rng, stubs
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
@@ -142,11 +142,13 @@ def _change(
         if during is not None:
             _note(host, guest, during._replace(state="writing"))
     except records.RecordsUnavailable as error:
+        backups.settle(host, backup, Outcome.WAITING)
         return Result(Outcome.WAITING, str(error))
     first, *rest = (*wanted.items(), *unknown.items())
     answer = write.set(guest, *first, dict(rest)) if first[1] or rest else write.unset(guest, OPTION)
     if answer.outcome is Outcome.BROKEN and wanted and _landed(host, guest, wanted):
         answer = answer._replace(outcome=Outcome.DONE)
+    backups.settle(host, backup, answer.outcome)
     if answer.outcome is not Outcome.DONE:
         if answer.outcome not in (Outcome.BROKEN, Outcome.GONE):
             _end(host, guest, before)

@@ -51,11 +51,18 @@ def inject(host: Host, guest: Guest, settings: RngSettings, along: Mapping[str, 
         return refusal
     write = writer(host, settings)
     backup = prepare(host, guest, write)
-    return backup if isinstance(backup, Result) else _write(host, guest, write, value, backup, along)
+    if isinstance(backup, Result):
+        return backup
+    result = _write(host, guest, write, value, backup, along)
+    backups.settle(host, backup, result.outcome)
+    return result
 
 
 def prepare(host: Host, guest: Guest, write: Writer) -> backups.Backup | Result:
-    """The backup, once the config is as it was judged and may be rewritten; otherwise why nothing is to be written."""
+    """The backup, once the config is as it was judged and may be rewritten; otherwise why nothing is to be written.
+
+    Whoever then writes, or not, settles the backup.
+    """
     try:
         raw = guests.read_raw(host, guest.node, guest.vmid)
     except OSError as error:
@@ -219,6 +226,7 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
         return backup
     confirm(host, guest)
     answer = write.unset(guest, OPTION)
+    backups.settle(host, backup, answer.outcome)
     if answer.outcome is not Outcome.DONE:
         return Result(answer.outcome, answer.words)
     after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))

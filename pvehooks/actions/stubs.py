@@ -21,6 +21,7 @@ from pvehooks.values.stubs import NAME, is_stub, name_for
 LIBEXEC = "/usr/libexec/pvehooks"
 LOCK = "/run/lock/pvehooks/stubs.lock"
 MODE = 0o755
+_LOCAL = "/var/lib/vz/snippets"
 _LOCK_WAIT = 5.0
 _LINE = re.compile(rb"^hookscript:[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
 
@@ -55,7 +56,7 @@ def volid_for(host: Host, node: str, former: str) -> str:
     if not usable:
         raise NodeError(
             "no storage of this node can hold the guard's hookscript: none is a local directory that root alone can write",
-            hint="See the directory of 'local': ls -ld /var/lib/vz /var/lib/vz/snippets",
+            hint=f"See the directory of 'local': ls -ld /var/lib/vz {_LOCAL}",
         )
     known = storages.Storages(host).read()
     sections = {} if isinstance(known, Unread) else known
@@ -91,9 +92,13 @@ def _write(host: Host, directory: str, name: str) -> bool:
     except OSError as error:
         hint = ""
         if error.errno == errno.EROFS:
-            there = host.is_dir(directory)
-            hint = "Let the daemon write there: systemctl edit pvehooks, with ReadWritePaths=" + directory if there else ""
-            hint = hint or f"Make the directory: mkdir -p {directory} && systemctl restart pvehooks"
+            hint = f"Make the directory: mkdir -p {directory} && systemctl restart pvehooks"
+            if host.is_dir(directory):
+                hint = f"Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths={directory}"
+            if directory != _LOCAL and not storages.roots_alone(host, _LOCAL):
+                hint = (
+                    f"The storage 'local' would do if nobody but root could write there: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
+                )
         raise NodeError(f"{path} cannot be made: {error.strerror}", hint=hint) from error
     return True
 

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     reason = " ".join(options.reason.split())
     if not options.cancel:
         _require(options, reason)
-    seen = look.view(options)
+    seen = look.view(options, freeing=True)
     node_facts.require_own(seen.host, seen.node)
     guest = seen.guest(options.vmid)
     if options.cancel:

@@ -54,9 +54,8 @@ def _when(seconds: float) -> str:
 def _diff(host: Host, node: str, options: argparse.Namespace) -> int:
     backup = backups.find(host, options.vmid, options.diff.lower())
     if backup is None:
-        raise UsageError(
-            f"VM {options.vmid} has no backup with digest '{options.diff}'", hint=f"List them: pvehooks backups {options.vmid}"
-        )
+        which = f" with digest '{printable(options.diff)}'" if options.diff else ""
+        raise UsageError(f"VM {options.vmid} has no backup{which}", hint=f"List them: pvehooks backups {options.vmid}")
     try:
         now = guest_facts.read_raw(host, node, options.vmid)
     except FileNotFoundError:

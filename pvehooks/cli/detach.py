@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Takes out, one guest after the other; the status tells whether one was refused or failed."""
-    seen = look.view(options)
+    seen = look.view(options, freeing=True)
     node_facts.require_own(seen.host, seen.node)
     reports = []
     for vmid in look.some_or_all(options, seen):

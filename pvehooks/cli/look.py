@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import firstlook
 from pvehooks.cli import roots
-from pvehooks.errors import NodeError, UsageError
+from pvehooks.errors import NodeError, SettingsError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, load_settings, weighed
+from pvehooks.report.words import printable
 from pvehooks.rules import catalogue
-from pvehooks.settings import Settings, compile_to
+from pvehooks.settings import Settings, built_in, compile_to
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
 
 
@@ -30,7 +32,7 @@ class View(NamedTuple):
     @property
     def around(self) -> guest_facts.Surroundings:
         """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises RecordsUnavailable."""
-        return guest_facts.surroundings(self.host, self.node, firstlook.read(self.host))
+        return guest_facts.surroundings(self.host, self.node, firstlook.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
@@ -84,13 +86,22 @@ class View(NamedTuple):
             guest.forget()
 
 
-def view(options: argparse.Namespace) -> View:
-    """What the options --root and --node ask for."""
+def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
+    """What the options --root and --node ask for. Raises NodeError, SettingsError.
+
+    A verb that frees a guest (`freeing`) does its work with broken settings files too, and says so: it may be what a refused start waits for.
+    """
     host = roots.host(options)
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
-    settings = load_settings(host)
+    try:
+        settings = load_settings(host)
+    except SettingsError as error:
+        if not freeing:
+            raise
+        print(f"pvehooks: settings not used, the built-in ones hold: {printable(error.problems[0])}. See: pvehooks config", file=sys.stderr)
+        return View(host, node, built_in())
     if host.is_node:
         # The daemon does the same; where none runs, the hookscript has them from here. Only root can.
         with contextlib.suppress(OSError):

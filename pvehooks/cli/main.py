@@ -15,24 +15,30 @@ from pvehooks.report.words import printable
 
 VERBS = {
     "check": "what is wrong with the guests of this node, and what to do about it",
-    "host": "whether the node itself is ready for passthrough, and what to do about it",
+    "explain": "why a rule is there, what is known, and what to do",
+    "rules": "all rules, a line each",
+    "report": "the whole picture of this node as a file: HTML, Markdown or JSON",
+    "status": "whether the daemon runs, what it found and what it gave",
     "guest": "how Proxmox VE reads a guest's config",
+    "config": "the settings in force, and where each comes from",
+    "capture": "all that the rules read of this node in one file, for bug reports and tests",
     "inject": "give guests the rng0 they lack",
     "undo": "take back the rng0 that pvehooks gave a guest",
     "attach": "give guests with passed-through devices the guard",
     "detach": "take the guard out of guests, and put their own hookscripts back",
     "allow": "let a guest's next start go through, whatever the guard finds",
     "trust": "accept the devices that a guest would start with now",
-    "bind": "give PCI devices to vfio-pci by address, now or at every boot",
-    "unbind": "give PCI devices back to the host's drivers",
     "firmware": "give guests a UEFI firmware image of their own",
     "backups": "the configs kept before they were changed",
-    "rules": "all rules, a line each",
-    "explain": "a rule in full",
-    "report": "the whole picture of this node as a file: HTML, Markdown or JSON",
-    "status": "what the daemon and this node are about",
-    "capture": "all that the rules read of this node in one file, for bug reports and tests",
-    "config": "the settings in force, and where each comes from",
+    "host": "whether the node itself is ready for passthrough, and what to do about it",
+    "bind": "give PCI devices to vfio-pci by address, now or at every boot",
+    "unbind": "give PCI devices back to the host's drivers",
+}
+# What stands in the help before the verb.
+_HEADINGS = {
+    "check": "To look, and change nothing",
+    "inject": "A guest's start, and what it is given",
+    "host": "This node and its devices",
 }
 
 
@@ -69,11 +75,11 @@ def verb_parser(name: str) -> argparse.ArgumentParser:
 
 def frame_parser() -> argparse.ArgumentParser:
     """The parser of the command without a verb."""
-    verbs = "\n".join(f"  {name:<9} {text}" for name, text in VERBS.items())
+    verbs = "".join((f"\n{_HEADINGS[name]}:\n" if name in _HEADINGS else "") + f"  {name:<9} {text}\n" for name, text in VERBS.items())
     parser = _Parser(
         prog="pvehooks",
-        description="Passed-through devices and entropy of Proxmox VE's guests: what is wrong, why it matters, and the mend.",
-        epilog=f"Verbs:\n{verbs}\n\nExample: pvehooks check\nHelp for a verb: pvehooks VERB --help",
+        description="Passed-through devices and entropy of Proxmox VE's guests: what is wrong, why it matters, and how to mend it.",
+        epilog=f"{verbs[1:]}\nExample: pvehooks check\nHelp for a verb: pvehooks VERB --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pvehooks {__version__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, instance
 from pvehooks.cli import guarding, look, status_cluster
@@ -13,7 +13,7 @@ from pvehooks.errors import EXIT_OK
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
 from pvehooks.report import table, words
-from pvehooks.values import Guest, Verdict
+from pvehooks.values import Verdict
 
 EXAMPLE = "pvehooks status"
 
@@ -28,19 +28,47 @@ def run(options: argparse.Namespace) -> int:
     seen = look.view(options)
     if options.cluster:
         return status_cluster.run(seen, options.json)
-    verdicts = list(seen.verdicts(seen.guest_ids([])))
+    met = Met(seen.all_verdicts(seen.facts()))
     look_at = seen.around.first_look
     if options.json:
-        print(json.dumps(_state(seen, verdicts, int(look_at.time) if look_at else None), indent=2))
+        print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
     else:
         first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look_at.time)) if look_at else "not yet (the daemon makes it)"
-        table.show(("", ""), [*_rows(seen, verdicts), ("first look", first)])
+        table.show(("", ""), [*_rows(seen, met), ("first look", first)])
     return EXIT_OK
 
 
-def _state(seen: look.View, verdicts: list[Verdict], first_look: int | None) -> dict[str, object]:
-    guests = [verdict.guest for verdict in verdicts]
-    passing, unguarded = guarding.coverage(guests)
+class Met:
+    """What is told of all guests, taken up one by one: none of them is kept. Guests are (VMID, label)."""
+
+    def __init__(self, verdicts: Iterable[Verdict]) -> None:
+        self.guests = self.findings = self.blocked = self.passing = 0
+        self.unguarded: list[tuple[int, str]] = []
+        self.allowed: list[tuple[int, str]] = []
+        self.lacking: list[tuple[int, str]] = []
+        self.given: list[tuple[int, str]] = []
+        for verdict in verdicts:
+            self._take(verdict)
+
+    def _take(self, verdict: Verdict) -> None:
+        guest = verdict.guest
+        named = (guest.vmid, guest.label)
+        self.guests += 1
+        self.findings += sum(not item.ignored for item in verdict.findings)
+        self.blocked += verdict.blocked
+        passing, unguarded = guarding.coverage([guest])
+        self.passing += len(passing)
+        for what, those in (
+            (unguarded, self.unguarded),
+            (guarding.allowed(guest), self.allowed),
+            (verdict.injection.due or verdict.injection.held, self.lacking),
+            (guest.recorded_rng and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
+        ):
+            if what:
+                those.append(named)
+
+
+def _state(seen: look.View, met: Met, first_look: int | None) -> dict[str, object]:
     return {
         "version": __version__,
         "node": seen.node,
@@ -48,55 +76,50 @@ def _state(seen: look.View, verdicts: list[Verdict], first_look: int | None) -> 
         "pmxcfs": _pmxcfs(seen.host),
         "mode": seen.settings.rng().mode,
         "guard_mode": seen.settings.guard().mode,
-        "guests": len(verdicts),
-        "blocked": sum(verdict.blocked for verdict in verdicts),
-        "findings": _findings(verdicts),
-        "passthrough": {"guests": len(passing), "guarded": len(passing) - len(unguarded), "unguarded": [each.vmid for each in unguarded]},
-        "allowed": [guest.vmid for guest in guests if guarding.allowed(guest)],
-        "lacking_entropy": [guest.vmid for guest in _lacking(verdicts)],
-        "given_rng0": [guest.vmid for guest in guests if guest.recorded_rng],
+        "guests": met.guests,
+        "blocked": met.blocked,
+        "findings": met.findings,
+        "passthrough": {"guests": met.passing, "guarded": met.passing - len(met.unguarded), "unguarded": _vmids(met.unguarded)},
+        "allowed": _vmids(met.allowed),
+        "lacking_entropy": _vmids(met.lacking),
+        "given_rng0": _vmids(met.given),
         "first_look": first_look,
     }
 
 
-def _rows(seen: look.View, verdicts: list[Verdict]) -> Iterator[tuple[str, str]]:
-    guests = [verdict.guest for verdict in verdicts]
-    blocked = sum(verdict.blocked for verdict in verdicts)
+def _rows(seen: look.View, met: Met) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
-    found = f"{words.counted(len(verdicts), 'VM')}, {words.counted(_findings(verdicts), 'finding')}, {blocked} would not start"
-    yield "guests", found
-    yield "guard", _guard(seen.settings.guard().mode, guests)
-    allowed = [guest.label for guest in guests if guarding.allowed(guest)]
-    if allowed:
-        yield "allowed", f"whatever is found, the next start goes through of {words.and_more(allowed)}"
-    yield "entropy", _entropy(seen.settings.rng().mode, [guest.label for guest in _lacking(verdicts)])
-    yield "given rng0", words.and_more([guest.label for guest in guests if guest.recorded_rng]) or "none so far"
+    yield "guests", f"{words.counted(met.guests, 'VM')}, {words.counted(met.findings, 'finding')}, {met.blocked} would not start"
+    yield "guard", _guard(seen.settings.guard().mode, met)
+    if met.allowed:
+        yield "allowed", f"whatever is found, the next start goes through of {_labels(met.allowed)}"
+    yield "entropy", _entropy(seen.settings.rng().mode, met.lacking)
+    yield "given rng0", _labels(met.given) or "none so far"
+
+
+def _vmids(those: list[tuple[int, str]]) -> list[int]:
+    return [vmid for vmid, _ in those]
+
+
+def _labels(those: list[tuple[int, str]]) -> str:
+    return words.and_more([label for _, label in those])
 
 
 def _daemon(host: Host) -> str:
     return "running" if instance.runs(host) else "not running"
 
 
-def _findings(verdicts: list[Verdict]) -> int:
-    return sum(not item.ignored for verdict in verdicts for item in verdict.findings)
-
-
-def _lacking(verdicts: list[Verdict]) -> list[Guest]:
-    return [verdict.guest for verdict in verdicts if verdict.injection.due or verdict.injection.held]
-
-
-def _guard(mode: str, guests: list[Guest]) -> str:
-    passing, unguarded = guarding.coverage(guests)
-    if not passing:
+def _guard(mode: str, met: Met) -> str:
+    if not met.passing:
         return f"[guard] mode = {mode}; no guest has passed-through devices"
-    have = f"{len(passing) - len(unguarded)} of {words.counted(len(passing), 'guest')} with passed-through devices have it"
-    lacking = f", without it: {words.and_more([guest.label for guest in unguarded])}" if unguarded else ""
+    have = f"{met.passing - len(met.unguarded)} of {words.counted(met.passing, 'guest')} with passed-through devices have it"
+    lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
     return f"[guard] mode = {mode}; {have}{lacking}"
 
 
-def _entropy(mode: str, lacking: list[str]) -> str:
-    count = f"without an rng0 that they need: {words.and_more(lacking)}" if lacking else "no guest lacks an rng0"
+def _entropy(mode: str, lacking: list[tuple[int, str]]) -> str:
+    count = f"without an rng0 that they need: {_labels(lacking)}" if lacking else "no guest lacks an rng0"
     return f"[rng] mode = {mode}; {count}"
 
 

@@ -12,7 +12,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import of_guest, printable
 from pvehooks.rules import passthrough, start
-from pvehooks.values import Guest, NamedTuple, Severity, Unread
+from pvehooks.values import Guest, NamedTuple, Node, Severity, Unread
 
 EXAMPLE = "pvehooks trust 100"
 
@@ -38,12 +38,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Notes devices and group members of each guest, and says what is new in that."""
-    seen = look.view(options)
+    seen = look.view(options, freeing=True)
     node_facts.require_own(seen.host, seen.node)
     reports = []
-    for vmid in dict.fromkeys(options.vmid):
-        guest = seen.guest(vmid)
-        report = _forget(seen, guest) if options.forget else _trust(seen, guest)._replace(refused=_still(seen, vmid))
+    guests = [seen.guest(vmid) for vmid in seen.guest_ids(options.vmid)]
+    node = hardware.gather(seen.host, seen.node)
+    if not options.forget:
+        # All are asked of before anything is noted of one.
+        for guest in guests:
+            _require_devices(guest, node)
+    for guest in guests:
+        report = _forget(seen, guest) if options.forget else _trust(seen, guest, node)._replace(refused=_still(seen, guest.vmid))
         reports.append(report)
         if not options.json:
             print(printable(of_guest(guest, report.words)))
@@ -69,14 +74,16 @@ def _forget(seen: look.View, guest: Guest) -> Report:
     return Report(guest.vmid, "forgotten", "what it started with before counts no more; its next start is examined as its first one")
 
 
-def _trust(seen: look.View, guest: Guest) -> Report:
-    node = hardware.gather(seen.host, seen.node)
+def _require_devices(guest: Guest, node: Node) -> None:
     if not guest.hostpci:
         raise Refused(f"{guest.label} has no passed-through PCI devices: there is nothing to accept", hint=f"See: qm config {guest.vmid}")
     if isinstance(node.pci, Unread):
-        raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
+        raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
     if not passthrough.named(guest, node):
         raise Refused(f"none of the PCI devices of {guest.label} is on the bus", hint=f"See: pvehooks check {guest.vmid}")
+
+
+def _trust(seen: look.View, guest: Guest, node: Node) -> Report:
     change = accept.change(guest, node)
     if not change.words:
         return Report(guest.vmid, "unchanged", "its devices and group members are accepted already")

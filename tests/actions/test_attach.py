@@ -29,7 +29,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host)))
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
 
 
 def write(host: Host, text: str) -> None:

@@ -20,6 +20,7 @@ from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
 from pvehooks.rules.start import look_at_start
 from pvehooks.values import Guest
+from tests.beds.journald import Journald
 from tests.beds.namespace import mount
 from tests.beds.qm import Qm
 from tests.daemon.bed import wait_until
@@ -103,6 +104,35 @@ def test_given_and_taken_in_one_change_each(qm: Qm) -> None:
     pvehooks("unset", "100")
     assert text() == BASE
     assert guest().firmware is None
+
+
+def test_the_journal_has_what_was_done(qm: Qm) -> None:
+    """What a person had done to a guest or an image, who it was, and the backup; what changed nothing is no entry."""
+    qm.misbehave("lie", verb="set", vmid=100, times=1)
+    with Journald() as journald:
+        pvehooks("set", "100", VOLID, status=1)
+        pvehooks("set", "100", VOLID)
+        pvehooks("set", "100", VOLID)
+        pvehooks("unset", "100")
+        pvehooks("import", str(CODE), "--storage", "local", "--name", "new.fd")
+        pvehooks("import", str(CODE), "--storage", "local", "--name", "new.fd")
+        pvehooks("remove", "local:efi-firmware/new.fd")
+        entries = journald.entries("SYSLOG_IDENTIFIER=pvehooks")
+    kinds = ["firmware-not-changed", "firmware-set", "firmware-unset", "firmware-unset", "firmware-imported", "firmware-removed"]
+    assert [entry["PVEHOOKS_EVENT"] for entry in entries] == kinds
+    failed, given, taken, guard, new, gone = entries
+    assert {(entry["PVEHOOKS_NODE"], entry["PVEHOOKS_BY"]) for entry in entries} == {("pve1", "user 0")}
+    assert all(entry["MESSAGE"].endswith("(asked for by user 0)") for entry in entries)
+    assert [entry.get("PVEHOOKS_VMID") for entry in entries] == ["100"] * 4 + [None] * 2
+    assert [entry["PRIORITY"] for entry in entries] == ["3", *"55555"]
+    assert failed["MESSAGE"].startswith("VM 100 (app): firmware set was broken off: args was written, but the config does not show it. ")
+    assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
+    assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
+    assert Path(given["PVEHOOKS_BACKUP"]).read_text() == BASE
+    assert taken["MESSAGE"].startswith(f"VM 100 (app): firmware image {VOLID} taken back, it starts with the node's own firmware again")
+    assert guard["MESSAGE"].startswith("VM 100 (app): the guard was taken out along")
+    assert new["MESSAGE"].startswith(f"firmware image local:efi-firmware/new.fd imported from {CODE} (sha256 ")
+    assert gone["MESSAGE"].startswith("firmware image local:efi-firmware/new.fd deleted (/var/lib/vz/efi-firmware/new.fd)")
 
 
 # -- running guests ---------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host)))
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
 
 
 def inject(host: Host, guest: Guest) -> rng.Result:
@@ -72,7 +72,9 @@ def test_locked_by_another_process(host: Host, monkeypatch: pytest.MonkeyPatch) 
     with lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         assert inject(host, guest_of(host)).outcome is Outcome.LOCKED
+    assert backups.of_guest(host, 100) == []
     assert inject(host, guest_of(host)).done
+    assert len(backups.of_guest(host, 100)) == 1
 
 
 def test_waits_for_the_lock(host: Host) -> None:
@@ -142,12 +144,29 @@ def test_the_last_twenty_backups_are_kept(host: Host) -> None:
     for number in range(25):
         kept = backups.save(host, 100, f"number: {number}\n".encode())
         os.utime(host.locate(kept.path), (number, number))
+        backups.settle(host, kept, Outcome.DONE)
     backups.save(host, 101, b"another guest\n")
     contents = [host.read(each.path) for each in backups.of_guest(host, 100)]
     assert len(contents) == backups.KEPT
     assert b"number: 24\n" in contents
     assert b"number: 4\n" not in contents
     assert len(backups.of_guest(host, 101)) == 1
+    # Tries at what somebody else changes at the same time push none of them out.
+    for number in range(25):
+        backups.settle(host, backups.save(host, 100, f"try: {number}\n".encode()), Outcome.CHANGED)
+    assert {host.read(each.path) for each in backups.of_guest(host, 100)} == set(contents)
+    backups.settle(host, backups.save(host, 100, contents[0]), Outcome.CHANGED)
+    assert len(backups.of_guest(host, 100)) == backups.KEPT
+
+
+def test_backups_that_one_may_not_see(host: Host) -> None:
+    backups.settle(host, backups.save(host, 100, b"memory: 512\n"), Outcome.DONE)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError):
+            backups.of_guest(host, 100)
+    finally:
+        os.seteuid(0)
 
 
 class Meddler(writer.FileWriter):

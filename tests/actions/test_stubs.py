@@ -152,3 +152,25 @@ def test_a_node_without_the_place_needs_no_stub_until_one_is_named(tmp_path: Pat
     assert not Path(bare.root, "var").exists()
     Path(bare.root, GUESTS, "100.conf").write_text("hookscript: local:snippets/pvehooks-guard\n")
     assert stubs.Keeper(bare, "pve1").look().made == ("local:snippets/pvehooks-guard",)
+
+
+class ReadOnly(Host):
+    """As the daemon sees directories that its service may not write to."""
+
+    def replace(self, path: str, *arguments: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system", path)
+
+
+def test_why_the_daemon_cannot_write_there(host: Host) -> None:
+    make_fake_tree(host.root, {"srv/tank/snippets/": None, "etc/pve/storage.cfg": "dir: tank\n\tpath /srv/tank\n\tcontent snippets\n"})
+    sandboxed = ReadOnly(host.root)
+    with pytest.raises(NodeError) as failed:
+        stubs.make(sandboxed, "pve1", "tank:snippets/pvehooks-guard")
+    assert failed.value.hint.startswith(
+        "Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
+    )
+    make_fake_tree(host.root, {f"{SNIPPETS}/": None})
+    Path(host.root, SNIPPETS).chmod(0o777)
+    with pytest.raises(NodeError) as failed:
+        stubs.make(sandboxed, "pve1", stubs.volid_for(sandboxed, "pve1", ""))
+    assert "nobody but root could write there: chmod go-w /var/lib/vz /var/lib/vz/snippets. Otherwise: Let the daemon" in failed.value.hint

@@ -70,6 +70,11 @@ def test_a_use_is_not_to_be_accepted(tmp_path: Path) -> None:
     assert "all the same: hostpci0 (0000:01:00.0) shares IOMMU group 14 with 0000:02:00.0" in pvehooks(tree, "trust", "100")
 
 
+def test_trust_asks_of_all_before_it_begins(tree: Path) -> None:
+    assert "VM 101 (plain) has no passed-through PCI devices" in pvehooks(tree, "trust", "100", "101", status=1)
+    assert bed.record(tree) == {}
+
+
 def test_trust_of_what_is_not_there(tree: Path) -> None:
     (tree / bed.NODE / "100.conf").write_text("hostpci0: 0000:09:00.0\n")
     assert "none of the PCI devices of VM 100 is on the bus" in pvehooks(tree, "trust", "100", status=1)

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli import look, main
+from pvehooks.cli import look, main, roots
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
+from tests.beds import usb
 from tests.beds.tree import make_fake_tree
 from tests.cli.test_cli import CONFIGS, TREE, pvehooks
 from tests.daemon.bed import PROJECT, uefi
@@ -82,7 +83,7 @@ class Terminal:
     def end(self) -> int:
         """Reads the rest; the exit status."""
         self.read_until(lambda text: False)
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def close(self) -> None:
         """Whatever happened, nothing stays."""
@@ -160,7 +161,7 @@ def test_no_progress_where_nobody_looks(many: Path) -> None:
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=60)
     assert re.fullmatch(r"(?:pvehooks: interrupted.*\n)?", errors)
     assert "\x1b" not in output
 
@@ -239,6 +240,18 @@ def test_all_guests_are_read_once(tmp_path: Path) -> None:
     configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
     assert sorted(configs) == sorted(set(configs))
     assert len(steps) == 2 * len(together)
+
+
+def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever its rows ask for, and though no guest is kept."""
+    device = usb.plant("1-2 id=046d:c52b at=-")
+    files = {f"{CONFIGS}/11{n}.conf": uefi("usb", "usb0: host=046d:c52b\nonboot: 1\nhostpci0: 0000:01:00.0\n") for n in range(3)}
+    host = Counting(str(make_fake_tree(tmp_path / "tree", {**TREE, **files, **device})))
+    monkeypatch.setattr(roots, "host", lambda options: host)
+    assert main.main(["status", "--json", "--root", host.root]) == 0
+    told = json.loads(capsys.readouterr().out)
+    configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
+    assert (told["guests"], sorted(configs)) == (len(set(configs)), sorted(set(configs)))
 
 
 def _words(verdict: object) -> tuple[object, ...]:
