@@ -252,7 +252,7 @@ _CONFFILE_HEAD = f"""\
 # The settings of all nodes of the cluster go into {CLUSTER_FILE},
 # in the same form; what this file sets wins. The values shown are the built-in ones.
 # "pvehooks config" shows what is in effect, and where it was set.
-# After a change: systemctl reload pvehooks
+# A change is noticed within [watch] interval; at once after: systemctl reload pvehooks
 """
 _CONFFILE_TAIL = """\
 

@@ -42,7 +42,7 @@ def _about(kind: Kind) -> Iterator[str]:
         yield kind.explanation
         return
     yield re.sub(r"\bVMID\b", VMID, kind.explanation)
-    yield f"All of this guest: journalctl -t pvehooksd PVEHOOKS_VMID={VMID}"
+    yield f"All of this guest, its starts included: journalctl PVEHOOKS_VMID={VMID}"
 
 
 def _finding(rule: Rule) -> Iterator[str]:

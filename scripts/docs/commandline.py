@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
 from pvehooks.cli.main import VERBS, frame_parser, verb_parser
 from scripts.docs.roff import bold, escaped
+
+# In a help that tells of several words: "check: look whether ...; import FILE: put ...".
+_WORD = re.compile(r"([a-z]+(?: \[?[A-Z]+(?:\.\.\.)?\]?)*): ")
 
 
 class Argument(NamedTuple):
@@ -86,3 +90,11 @@ def _value(argument: Argument) -> str:
 def sentence(text: str) -> str:
     """A parser's help as a sentence."""
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def sentences(text: str) -> list[str]:
+    """A parser's help; where it tells of several words, a sentence for each, with what is to be typed in backticks before it."""
+    if not _WORD.match(text):
+        return [sentence(text)]
+    clauses = re.split(f"; (?={_WORD.pattern.replace('(', '(?:', 1)})", text)
+    return [sentence(_WORD.sub(r"`\1`: ", clause, count=1)) for clause in clauses]

@@ -19,10 +19,10 @@ VERB_NOTES = {
     " Ends with 1 if a check fails.\n\n`groups` shows each IOMMU group with its devices, who uses them or names them, driver and reset methods:"
     " `+` stands before a clean group (one device, with all of its functions), `!` before one that several devices share, `-` before one"
     " with nothing to pass through. A group is free if all of it could be taken now and nobody would miss it; what could not be looked at is not free."
-    " As JSON: `groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
-    " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
-    " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
-    " (`active`, `why`, `acs_override`) and `absent`, what the guest names and is not there.",
+    "\n\n`fix` shows a diff of each file that it would change and the commands after it, for the boot loader that this node has; with `--apply` it keeps"
+    " copies of the files, writes them, runs the commands, reads the result back, and says whether a restart is due. What it does not understand it"
+    " leaves alone, and says what to type instead. `undo` puts the files of the last fix back as they were and runs the commands again; each"
+    " further `undo` takes back the fix before that. `fix` ends with 1 if something is left to be done by hand.",
     "guest": "Shows the live options, the pending ones, snapshots, and the lines that Proxmox VE cannot read and would lose when it"
     " next rewrites the file. Takes a file as well, which need not lie on a node.",
     "inject": "Writes `rng0` as `[rng]` says, after a backup of the config, and reads it back. A guest named by its VMID gets it whatever the"
@@ -58,17 +58,12 @@ VERB_NOTES = {
     "backups": "Lists the configs that were kept before a change, the newest first, or shows what differs from the config as it is now."
     " A digest may be shortened. To go back to one, see BACKUPS below.",
     "rules": "The severity shown is the rule's own, before `[rules]` in the settings.",
-    "explain": "Prints why the rule is there, what is known, and what to do.",
+    "explain": "Also tells where that is written, and how the rule is ignored for one guest.",
     "report": "Looks at all guests and all hardware, and changes nothing of them. The HTML file needs no network and no scripts; it suits phones, paper and"
     " dark screens. A new file has mode 0600, because it names guests, devices and addresses; a file of yours that is there keeps mode and group, and is"
     " replaced as a whole.\n\nA report that goes to a file is kept, as JSON in /var/lib/pvehooks/report.json, and the next report tells what changed since;"
     " what is only printed is compared with it and not kept, nor are reports of other nodes, of trees, and those with `--since`. A finding"
-    " of which only the words changed counts as the same.\n\nAs JSON (`version` 1; keys may be added): `pvehooks`, `node`, `time` (seconds since 1970), `facts`"
-    " (kernel, boot, processors, memory, IOMMU, interrupts, in words; null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if"
-    " unknown), `guests`, each with `vmid`, `name`, `running`, `template`, `verdict` (block, allow) and `findings`; `node_findings`; a finding has `rule`,"
-    " `severity`, `subject`, `message`, `remedy`, `examined` and `ignored` (the reason, or null); `rules`, by id, with `explanation` and `remedy`; and"
-    " `changes`: null, or `since` and `items` with `kind` (node, device, guest, finding), `how` (new, gone, changed), `what` and `text`."
-    " Ends with 0 whatever it finds; `check` tells by its status.",
+    " of which only the words changed counts as the same. Ends with 0 whatever it finds; `check` tells by its status.",
     "status": "Whether the daemon runs and pmxcfs answers, how many guests have findings, which lack an rng0 and which were given one.",
     "capture": "Runs every rule on the node and writes just the files, listings and links that they asked for, as a tree in a tar.xz file of mode"
     " 0600. Names, addresses, serial numbers and identifiers are replaced, each by the same one wherever it stands; keys, tickets, passwords, cloud-init"
@@ -79,15 +74,30 @@ VERB_NOTES = {
     " command ends with 2.",
 }
 DESCRIPTION = """\
-UEFI guests (OVMF) without a source of entropy have no network boot.
-`pvehooksd` watches the VM configs of a Proxmox VE node and gives such guests an `rng0`, or says in the journal why not.
-`pvehooks` tells what it sees, explains it, and does or undoes the same by hand.
+`pvehooks` tells what keeps the VMs of a Proxmox VE node from starting, or surprises later: passed-through PCI devices that would take
+others of the host along, UEFI guests without a source of entropy, and what else Proxmox VE refuses or its manual warns of.
+It explains each finding, and does or undoes by hand what pvehooksd(8) does by itself.
 
 It looks at the VMs of one node: this one, unless `--root` or `--node` says otherwise. Containers are not looked at.
-Only `inject`, `undo`, `attach` and `detach` change the config of a guest. None of the verbs starts or stops one.
+Only `inject`, `undo`, `attach`, `detach` and `firmware` change the config of a guest, and none of the verbs starts or stops one.
+Only `host fix`, `host undo`, `bind` and `unbind` change the node's own configuration and the drivers of its devices.
 """
+JSON = {
+    "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow), `allowed` (by `pvehooks allow`) and"
+    " `findings`, and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
+    "host groups": "`groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
+    " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
+    " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
+    " (`active`, `why`, `acs_override`) and `absent`, what the guest names and is not there.",
+    "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
+    " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a guest"
+    " with `running` and `template` and without `allowed`; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
+    " (node, device, guest, finding), `how` (new, gone, changed), `what` and `text`.",
+}
 EXAMPLES = {
     "What is wrong with the guests of this node:": "pvehooks check",
+    "Whether the node is ready for passthrough, and what could be passed through now:": "pvehooks host check\npvehooks host groups --free",
+    "What to hand to somebody who is to help:": "pvehooks report --html /root/pve1.html\npvehooks capture pve1.tar.xz",
     "Only what blocks a start, for a script:": """pvehooks check --json | jq '.guests[] | select(.verdict == "block") | .vmid'""",
     "Why a finding is one:": "pvehooks explain rng-missing-netboot",
     "See what would be done, do it, take it back:": "pvehooks inject 100 --dry-run\npvehooks inject 100\npvehooks undo 100",
@@ -110,6 +120,9 @@ def make(date: str) -> str:
     for argument in commandline.frame():
         page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
     _findings(page)
+    page.section("JSON")
+    page.paragraph("Keys may be added. What `--json` prints of these, by name:")
+    page.definitions(JSON.items())
     page.section("Exit status")
     page.definitions((str(number), text) for number, text in sorted(words.EXIT_STATUSES.items()))
     page.section("Environment")
@@ -145,7 +158,7 @@ def _verbs(page: Page) -> None:
         page.paragraphs(VERB_NOTES[name])
         for argument in arguments:
             if argument not in commandline.common():
-                page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
+                page.tagged(commandline.tag(argument), *commandline.sentences(argument.help))
         page.paragraph("Example:")
         page.example([importlib.import_module(f"pvehooks.cli.{name}").EXAMPLE])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pvehooks import daemon, metrics, watch
+from pvehooks.cli import deed
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
+from pvehooks.guarding import journal
 from pvehooks.report import entries, sink
 from pvehooks.starts import OUTCOMES
 from pvehooks.tally import Tally
@@ -13,14 +15,15 @@ from scripts.docs.roff import Page, bold
 DESCRIPTION = """\
 `pvehooksd` looks at the config of every VM of its node when it starts and after every change.
 A UEFI guest that needs an `rng0` and has none gets one through `qm set`; its config is backed up before and read back after.
-What else it finds, it says in the journal: once when it appears, once when it changes, once when it is gone.
+What else it finds, it says in the journal: once when it appears, once when it changes, once when it is gone. What several guests have at one
+look, as at the first one, is one line.
 
-Guests that were there before pvehooks was first seen in the cluster are not changed until somebody edits them or runs
-`pvehooks inject --all`. What an administrator takes out is not put back.
+Guests that were on the node before pvehooks are not changed until somebody edits them or runs `pvehooks inject --all`. So are those that
+come from a node without it, and, where the package is installed anew or the daemon has not run for a day, those made meanwhile. What an administrator takes out is not put back.
 
 Guests with passed-through PCI devices, old ones too, get the guard as their hookscript, through `qm set` as well; it runs a hookscript
-of their own first. At boot it waits up to 20 seconds for those that start by themselves. In a cluster it does so while all nodes have the
-package: each says so in /etc/pve/nodes/NODE/pvehooks.json. It keeps on this node every hookscript of the guard that a guest or
+of their own first. At boot it waits up to 20 seconds for those that start by themselves. In a cluster it does so only as long as
+all nodes have the package: each says so in /etc/pve/nodes/NODE/pvehooks.json. It keeps on this node every hookscript of the guard that a guest or
 snapshot anywhere in the cluster names. Everything else is set in pvehooks.conf(5).
 
 Normally systemd runs it as `pvehooks.service`. One instance runs on a node; each node of a cluster needs its own.
@@ -48,20 +51,25 @@ FIELDS = {
     "MESSAGE_ID": "One for each kind of event and for each rule: what `journalctl -x` looks the explanation up by.",
     "PVEHOOKS_EVENT": "The kind of event, see EVENTS.",
     "PVEHOOKS_NODE": "The node.",
-    "PVEHOOKS_VMID": "The guest, where the entry is about one.",
-    "PVEHOOKS_RULE": "The rule, in findings and in what follows from them.",
-    "PVEHOOKS_DEVICE": "The option, device or file that the finding is about; in `device-bound` the device.",
+    "PVEHOOKS_VMID": "The guest that the entry is about. An entry on several guests has the field once for each of them, so that"
+    " `journalctl PVEHOOKS_VMID=100` finds it.",
+    "PVEHOOKS_RULE": "The rule, in findings and in what follows from them. `advice` and `findings-gone` have it once for each rule.",
+    "PVEHOOKS_FINDINGS": "In `findings`, `advice` and `findings-gone`: what is to be said of each guest, a line each.",
+    "PVEHOOKS_DEVICE": "The option, device or file that the finding is about; in `device-bound` the device; in `firmware-` entries the image.",
     "PVEHOOKS_VERDICT": "In findings: `block` if the guest cannot or must not start, else `allow`. In `start-unexamined` what became of the start.",
-    "PVEHOOKS_DIGEST": "In `injected` and `attached`: the SHA-1 of the new config.",
-    "PVEHOOKS_BACKUP": "In `injected` and `attached`: the file that holds the config as it was before. In `host-fixed`: the directory with the"
+    "PVEHOOKS_DIGEST": "Where a guest's config was changed: the SHA-1 of the new one.",
+    "PVEHOOKS_BACKUP": "Where a guest's config was changed: the file that holds the config as it was before. In `host-fixed`: the directory with the"
     " files as they were.",
     "PVEHOOKS_FILES": "In `host-fixed` and `host-fix-undone`: the files that were changed, with a space between.",
     "PVEHOOKS_COMMANDS": "In `host-fixed` and `host-fix-undone`: the commands that were run, a line each.",
-    "PVEHOOKS_BY": "In `start-allowed`: who allowed it. In `binding-changed`, `host-fixed`, `host-not-fixed` and `host-fix-undone`: who asked for it.",
+    "PVEHOOKS_BY": "In `start-allowed`: who allowed it. In `binding-changed`, `host-` and `firmware-` entries: who asked for it.",
     "PVEHOOKS_REASON": "In `start-allowed`: why.",
     "PVEHOOKS_TRACEBACK": "In `bug` and `guard-bug`: where it happened.",
 }
-FINDING = "A rule has something to say of a guest. Priority by severity: `err` for block, `warning`, or `info`."
+FINDING = (
+    "A rule has something to say of a guest, or of the node. Priority by severity: `err` for block, `warning`, or `info`. What more than two"
+    " guests have at one look, is said together (`findings`, `advice`), unless it blocks."
+)
 PRIORITIES = {entries.ERR: "err", entries.WARNING: "warning", entries.NOTICE: "notice", entries.INFO: "info", entries.DEBUG: "debug"}
 METRICS = f"""\
 Where Debian's prometheus-node-exporter is installed, figures for Prometheus are kept in {metrics.DIRECTORY}/{metrics.NAME};
@@ -75,11 +83,25 @@ it), `audited` (it would have been refused, but for `[guard] mode = audit`), `un
 
 Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml
 """
+REMOVAL = {
+    "apt remove pvehooks": "The service ends, and the node no longer tells the others of itself. Settings, records, backups, hookscripts, `rng0` and"
+    " firmware images stay as they are. Guests start as before, those with the guard's hookscript unguarded: it says so in the task log, and runs their own"
+    " hookscript all the same. Devices noted by `pvehooks bind --persist` stay with the host's drivers from the next boot on, and"
+    " `pvehooks host undo` needs the package installed again.",
+    "apt purge pvehooks": "Also takes the guard out of this node's guests and puts their own hookscripts back, and removes the hookscripts that nothing names"
+    " any more, /etc/pvehooks, /var/lib/pvehooks (backups, the copies that `host undo` needs, the last report), /run/pvehooks, /run/lock/pvehooks and"
+    " the figures for Prometheus; in /etc/pve/pvehooks what is this node's alone, and all of it where the cluster has no other node.",
+    "What stays": "Each of these is told at the purge: a guest's `rng0`, an ordinary option of it; firmware images, and the `args` that name them;"
+    " what `pvehooks host fix` changed; hookscripts that a guest or a snapshot names; the cluster's part of /etc/pve/pvehooks, and all of it while pmxcfs"
+    " does not run or takes no writes; your own files in /etc/pvehooks and /etc/systemd/system/pvehooks.service.d. Not told: /var/lib/vz/snippets, the"
+    " entries in the journal, and the files that you had `report` or `capture` write.",
+}
 EXAMPLES = {
     "All of today, with explanations:": "journalctl -x -t pvehooksd --since today",
-    "One guest:": "journalctl -t pvehooksd PVEHOOKS_VMID=100",
+    "One guest, its starts included:": "journalctl PVEHOOKS_VMID=100",
     "All guests that were given an rng0:": "journalctl -t pvehooksd PVEHOOKS_EVENT=injected",
     "All guests that were given the guard:": "journalctl -t pvehooksd PVEHOOKS_EVENT=attached",
+    "What the guard refused, or let through with a word, at the starts of guests:": "journalctl -t pvehooks-guard",
     "Warnings and errors, as they come:": "journalctl -t pvehooksd -p warning -f",
     "On a copy of a node's files, not as a service:": "pvehooksd --foreground --root /mnt/copy --node pve1",
 }
@@ -104,6 +126,8 @@ def make(date: str) -> str:
     _journal(page)
     _metrics(page)
     words.files(page)
+    page.section("Removal")
+    page.definitions(REMOVAL.items())
     page.section("Examples")
     for text, commands in EXAMPLES.items():
         page.paragraph(text)
@@ -137,8 +161,9 @@ def _watching(page: Page) -> None:
 def _journal(page: Page) -> None:
     page.section("Journal fields")
     page.paragraph(
-        f"Entries have the identifier `{sink.IDENTIFIER}` (journalctl -t {sink.IDENTIFIER}). `journalctl -x` adds an explanation to each."
-        " On a terminal, or where there is no journald, the same is printed on standard error."
+        f"Entries of the daemon have the identifier `{sink.IDENTIFIER}` (journalctl -t {sink.IDENTIFIER}), those of the guard at a start"
+        f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{deed.IDENTIFIER}`; -t may be given several times."
+        " `journalctl -x` adds an explanation to each. On a terminal, or where there is no journald, the same is printed on standard error."
     )
     page.definitions(FIELDS.items())
     page.section("Events")

@@ -16,7 +16,8 @@ do. `pvehooks explain RULE` prints the same; `pvehooks check` prints the finding
 
 A rule that could not read something it needs says `not examined` and why, and decides nothing.
 
-A rule on the node itself (from "The node's firmware" on) is about no guest: `pvehooks host check` prints its findings.
+The sections whose titles begin with "The node" hold the rules on the node itself, about no guest: `pvehooks host check` prints their
+findings. The rules of the last one are asked by `pvehooks check VMID --target NODE` only.
 
 To ignore a rule for a guest, write below `[guest VMID]` in {NODE_FILE}: `ignore = RULE: REASON`.
 To change a rule's severity, write below `[rules]`: `RULE = block`, `warning` or `info`. See pvehooks.conf(5).

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from pvehooks import errors, firstlook, instance, metrics, records, rounds, starts
+from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds, starts
 from pvehooks.actions import backups
 from pvehooks.actions.hostfix import kept
 from pvehooks.cli import report
-from pvehooks.facts import bindings, members
+from pvehooks.facts import bindings, members, summaries
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
 FILES = {
     CLUSTER_FILE: "The settings of all nodes of the cluster.",
     NODE_FILE: "The settings of this node. What it sets wins over the cluster's file.",
-    f"{firstlook.PATH}": "When the cluster was first seen, and which guests were there then.",
+    firstlook.path("NODE"): "When pvehooks came to the node, and which guests were there before it.",
     f"{records.DIRECTORY}/VMID.json": "What was done to a guest. It goes when the guest goes.",
     members.presence_path("NODE"): "Tells the other nodes that this one has the package.",
+    summaries.path("NODE"): "What it tells them of its findings and PCI devices, see `[cluster] publish`.",
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
     "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
     f"{kept.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {kept.MOST} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
+    "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package goes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
     f"{metrics.DIRECTORY}/{metrics.NAME}": "Figures for Prometheus, see METRICS.",
     f"{starts.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
+    meeting.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
     rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
     instance.INSTANCE_LOCK: "The lock of the one daemon that may run.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
-DAEMON_ONLY = (f"{metrics.DIRECTORY}/{metrics.NAME}", f"{starts.DIRECTORY}/", rounds.LEDGER, instance.INSTANCE_LOCK, f"{records.LOCKS}/")
+DAEMON_ONLY = (
+    f"{metrics.DIRECTORY}/{metrics.NAME}",
+    f"{starts.DIRECTORY}/",
+    meeting.HERE,
+    rounds.LEDGER,
+    instance.INSTANCE_LOCK,
+    f"{records.LOCKS}/",
+)
 
 EXIT_STATUSES = {
     errors.EXIT_OK: "Nothing that blocks was found, or what was asked for was done.",

@@ -123,7 +123,7 @@ def test_an_entry_of_the_real_daemon_is_explained(tmp_path: Path) -> None:
     assert "Documentation: man:pvehooks-rules(7)\n" in finding
     assert "Subject: A guest was given an rng0\n" in injected
     assert '"pvehooks undo 101" takes it back' in _joined(injected)
-    assert "journalctl -t pvehooksd PVEHOOKS_VMID=101\n" in injected
+    assert "journalctl PVEHOOKS_VMID=101\n" in injected
 
 
 def _joined(text: str) -> str:

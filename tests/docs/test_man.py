@@ -17,7 +17,7 @@ from pvehooks.host import Host
 from pvehooks.judge import load_settings
 from pvehooks.report import entries
 from pvehooks.rules.catalogue import RULES
-from scripts.docs import commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
+from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
 
 PAGES = {Path(name).name: PROJECT / name for name in documents.PAGES}
@@ -160,6 +160,21 @@ def test_the_examples_of_commands_can_be_typed(line: str) -> None:
 )
 def test_commands_are_marked(text: str, marked: str) -> None:
     assert commands.marked(text) == marked
+
+
+@pytest.mark.parametrize(
+    ("help", "told"),
+    [
+        ("look at it", ["Look at it."]),
+        ("fix: mend it, after `check`; or not", ["`fix`: mend it, after `check`; or not."]),
+        (
+            "list: all; import FILE: put it there; verify [VOLID...]: compare",
+            ["`list`: all.", "`import FILE`: put it there.", "`verify [VOLID...]`: compare."],
+        ),
+    ],
+)
+def test_words_to_be_typed_stay_as_they_are_typed(help: str, told: list[str]) -> None:
+    assert commandline.sentences(help) == told
 
 
 @pytest.mark.parametrize("text", ["\\e[1m", ".TH", "'quoted'", '--rng0 "x"', "~/^", "a\\fBb"])
