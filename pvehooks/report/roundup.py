@@ -1,6 +1,6 @@
 """What a round found, said together where several guests have the same: a line for each rule instead of one for each guest and rule.
 
-What refuses a start stays a line of its own, and so does what only one or two guests have.
+What refuses a start stays a line of its own, unless a bridge or a storage of many guests is gone; so does what only one or two guests have.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pvehooks.report import entries, words
 from pvehooks.report.entries import Entry
 from pvehooks.values import Finding, Guest, Severity
 
-# So many guests with the same have a line each.
+# So many guests with the same have a line each; with what refuses their starts, so many.
 _APART = 2
+_REFUSED_APART = 10
 # So many guests are named, more are numbers; of these so many ranges are shown.
 _NAMED = 5
 _RANGES = 12
@@ -80,17 +81,17 @@ class Roundup:
         found = sorted(self._found, key=lambda part: (words.ORDER[part.severity], part.vmid))
         gone = sorted(self._gone, key=lambda each: each.vmid)
         self._found, self._gone = [], []
-        warnings: dict[str, list[_Part]] = {}
+        heavy: dict[tuple[Severity, str], list[_Part]] = {}
         for part in found:
-            if part.severity is Severity.WARNING:
-                warnings.setdefault(part.rule, []).append(part)
-        shared = {rule: parts for rule, parts in warnings.items() if _many(parts)}
-        alone = [part.alone for part in found if part.severity in _HEAVY and (part.severity is Severity.BLOCK or part.rule not in shared)]
-        together = [entry for rule, parts in shared.items() for entry in self._of_rule(rule, parts)]
+            if part.severity in _HEAVY:
+                heavy.setdefault((part.severity, part.rule), []).append(part)
+        shared = {which: parts for which, parts in heavy.items() if _many(parts, _REFUSED_APART if which[0] is Severity.BLOCK else _APART)}
+        alone = [part.alone for part in found if part.severity in _HEAVY and (part.severity, part.rule) not in shared]
+        together = [entry for (severity, rule), parts in shared.items() for entry in self._of_rule(severity, rule, parts)]
         advice = self._advice([part for part in found if part.severity not in _HEAVY])
-        return [*alone, *together, *advice, *self._no_longer(gone)]
+        return [*sorted((*alone, *together), key=lambda entry: entry.priority), *advice, *self._no_longer(gone)]
 
-    def _of_rule(self, rule: str, parts: list[_Part]) -> Iterator[Entry]:
+    def _of_rule(self, severity: Severity, rule: str, parts: list[_Part]) -> Iterator[Entry]:
         messages = {part.finding.message for part in parts}
         what = messages.pop() if len(messages) == 1 else self._meaning(rule).split("\n\n")[0].replace("\n", " ").replace("`", "")
         remedies = {re.sub(rf"\b{part.vmid}\b", "VMID", part.finding.remedy) for part in parts}
@@ -99,8 +100,9 @@ class Roundup:
             which = "".join(f" {vmid}" for vmid in vmids) if len(vmids) <= _NAMED else ""
             cure = remedies.copy().pop() if len(remedies) == 1 else f"Each in words, with what to type: pvehooks check{which}"
             told = ". ".join(text.rstrip(".") for text in (what, cure, f"More: pvehooks explain {rule}") if text)
-            message = f"{_whose(some)}: {told}"
-            yield entries.of_guests("findings", message, self._node, vmids, rule=rule, findings=_details(some))
+            message = f"{_whose(some)}{' will not start' if severity is Severity.BLOCK else ''}: {told}"
+            entry = entries.of_guests("findings", message, self._node, vmids, rule=rule, findings=_details(some))
+            yield entry._replace(priority=entries.PRIORITIES[severity])
 
     def _advice(self, parts: list[_Part]) -> Iterator[Entry]:
         if not _many(parts):
@@ -186,8 +188,8 @@ def _whose(parts: Iterable[_Part]) -> str:
     return _listed(guests) if len(guests) <= _NAMED else f"{len(guests)} VMs ({ranges(guests)})"
 
 
-def _many(parts: Iterable[_Part]) -> bool:
-    return len({part.vmid for part in parts}) > _APART
+def _many(parts: Iterable[_Part], apart: int = _APART) -> bool:
+    return len({part.vmid for part in parts}) > apart
 
 
 def _vmids(parts: Iterable[_Part]) -> list[int]:

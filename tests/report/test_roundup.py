@@ -77,6 +77,15 @@ def test_what_refuses_a_start_stays_alone_and_comes_first() -> None:
     assert [entry.fields["PVEHOOKS_VMID"] for entry in said[:10]] == [str(vmid) for vmid in range(100, 110)]
 
 
+def test_more_than_ten_that_will_not_start_are_one_line() -> None:
+    """Their bridge or storage is gone."""
+    found = [(vmid, finding(severity=Severity.BLOCK, remedy=f"Type: {vmid}")) for vmid in range(100, 111)]
+    said = end(*found, (300, finding("rule-b", Severity.BLOCK)), (301, finding()))
+    assert [entry.priority for entry in said] == [entries.ERR, entries.ERR, entries.WARNING]
+    assert kinds(said) == ["finding", "findings", "finding"]
+    assert said[1].message == "11 VMs (100-110) will not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
+
+
 def test_advice_is_one_line_for_all_rules() -> None:
     info = [(vmid, finding(rule, Severity.INFO)) for rule, vmids in (("rule-a", (100, 101)), ("rule-b", range(100, 120))) for vmid in vmids]
     unread = [(300, finding("rule-c", Severity.INFO, "not examined: gone", examined=False))]
