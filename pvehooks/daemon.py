@@ -270,7 +270,7 @@ class Daemon:
         self._next_look = now + self._config.watch.interval
         try:
             seen = self._counters.look()
-            self.rounds.meet(seen.came)
+            self.rounds.meet(seen.came, self._counters.elsewhere)
             attachable = self.rounds.presence.look()
             if not self._tidied:
                 self._tidied = True

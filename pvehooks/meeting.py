@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pvehooks import firstlook, records
 from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
 from pvehooks.firstlook import FirstLook, Noted
 from pvehooks.host import Host
@@ -23,7 +24,8 @@ _AWAY = 86400
 class Meeting:
     """The node's first look, and what is known of guests from elsewhere.
 
-    `look` is what guests are seen against, `new` whether the daemon's start made it, `again` whether there was one before.
+    `look` is what guests are seen against, `new` whether the daemon's start made it, `again` whether there was one before; `moved` the
+    guests that have come from nodes without the package while no daemon ran here.
     """
 
     def __init__(self, host: Host, node: str) -> None:
@@ -31,17 +33,26 @@ class Meeting:
         self.node = node
         self.look: FirstLook | None = None
         self.new = self.again = False
+        self.moved: frozenset[int] = frozenset()
         self._own: FirstLook | None = None
         self._others: dict[str, tuple[tuple[float, int], FirstLook | None]] = {}
         self._unsaid = False
         self._beaten = 0.0
+        self._elsewhere: Mapping[int, str] = {}
+        self._without: list[int] = []
 
-    def meet(self) -> int | None:
-        """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises RecordsUnavailable."""
+    def meet(self, elsewhere: Mapping[int, str]) -> int | None:
+        """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises RecordsUnavailable.
+
+        `elsewhere` are the nodes of other nodes' guests, another mapping after each change.
+        """
         if self._own is None:
             found = firstlook.read_file(self.host, firstlook.path(self.node))
-            if found is not None and self._goes_on(found):
+            here = self._here()
+            if found is not None and self._goes_on(found, here):
                 self._own = found
+                without = here.get("without_package")
+                self.moved = self._mine() & {vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)}
             else:
                 self.new = self._unsaid = True
                 self.again = found is not None
@@ -49,7 +60,7 @@ class Meeting:
         elif not self._own.stored:
             # Configs that could not be read a moment ago may be missing in it.
             self._own = self._take(self._own) if self._unsaid else firstlook.write(self.host, self._own)
-        self._note_here(self._own)
+        self._note_here(self._own, elsewhere)
         self.look = firstlook.joined(self._own, self._of_others())
         if not (self._unsaid and self._own.stored):
             return None
@@ -66,12 +77,17 @@ class Meeting:
         self._own = firstlook.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
         self.look = firstlook.joined(self._own, self._of_others())
 
-    def _goes_on(self, found: FirstLook) -> bool:
-        """Whether it is this installation's look, and the daemon was not away for long while guests were made or edited."""
+    def _here(self) -> Mapping[str, object]:
         try:
-            here = records.load_object(self.host.read(HERE, limit=1 << 12)) or {}
+            return records.load_object(self.host.read(HERE, limit=1 << 20)) or {}
         except OSError:
-            return False
+            return {}
+
+    def _mine(self) -> frozenset[int]:
+        return frozenset(node_facts.guest_ids_or_none(self.host, self.node))
+
+    def _goes_on(self, found: FirstLook, here: Mapping[str, object]) -> bool:
+        """Whether it is this installation's look, and the daemon was not away for long while guests were made or edited."""
         seen = here.get("seen")
         if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
             return False
@@ -79,7 +95,7 @@ class Meeting:
 
     def _changed_since(self, time: float) -> bool:
         """Whether a guest's config was written since then: not so on a node that was just off."""
-        for vmid in node_facts.guest_ids_or_none(self.host, self.node):
+        for vmid in self._mine():
             try:
                 if self.host.modified(node_facts.config_path(self.node, vmid)) > time:
                     return True
@@ -89,7 +105,7 @@ class Meeting:
 
     def _take(self, before: FirstLook | None) -> FirstLook:
         """All guests of this node as they are now; what was noted of guests that are elsewhere by now stays."""
-        marks = self._marks(node_facts.guest_ids_or_none(self.host, self.node))
+        marks = self._marks(self._mine())
         guests: dict[int, Noted] = {}
         # The clock may have gone back meanwhile.
         now = max(int(self.host.now()), before.time if before else 0)
@@ -111,13 +127,22 @@ class Meeting:
                 marks[vmid] = firstlook.fingerprint(guestconfig.parse(raw, models))
         return marks
 
-    def _note_here(self, own: FirstLook) -> None:
-        """That this look is this installation's, and that the daemon runs; a write to the node's own disk, once an hour."""
+    def _note_here(self, own: FirstLook, elsewhere: Mapping[int, str]) -> None:
+        """That this look is this installation's, that the daemon runs, and who could come from a node without the package meanwhile.
+
+        A write to the node's own disk, once an hour and when others' guests change.
+        """
         now = self.host.now()
+        if elsewhere is not self._elsewhere:
+            self._elsewhere = elsewhere
+            nodes = {name for name in elsewhere.values() if not members.has_package(self.host, name)}
+            without = sorted(vmid for vmid, name in elsewhere.items() if name in nodes)
+            self._beaten = 0.0 if without != self._without else self._beaten
+            self._without = without
         if not own.stored or abs(now - self._beaten) < _BEAT:
             return
         self._beaten = now
-        content = json.dumps({"node": self.node, "time": own.time, "seen": int(now)}).encode() + b"\n"
+        content = json.dumps({"node": self.node, "time": own.time, "seen": int(now), "without_package": self._without}).encode() + b"\n"
         try:
             self.host.make_dir(HERE.rpartition("/")[0], mode=0o700)
             self.host.replace(HERE, content, mode=0o600)

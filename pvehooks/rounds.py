@@ -146,10 +146,13 @@ class Rounds:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
-    def meet(self, came: Mapping[int, str] = NOBODY) -> None:
-        """Gets to know which guests were there before us, and notes those that have come from another node. Raises RecordsUnavailable."""
+    def meet(self, came: Mapping[int, str] = NOBODY, elsewhere: Mapping[int, str] = NOBODY) -> None:
+        """Gets to know which guests were there before us, and notes those that have come from another node. Raises RecordsUnavailable.
+
+        `came` are these, `elsewhere` all that are on other nodes: the node by VMID.
+        """
         self._came.update(came)
-        there = self._meeting.meet()
+        there = self._meeting.meet(elsewhere)
         self.presence.came = self.presence.came or (self._meeting.new and not self.presence.announced)
         if there is not None:
             again = " after a time without pvehooks" if self._meeting.again else ""
@@ -158,8 +161,9 @@ class Rounds:
 
     def _welcome(self) -> None:
         """Guests that have come from a node without the package were there before it."""
-        from_lacking = [vmid for vmid, node in self._came.items() if node in self.presence.lacking]
+        from_lacking = {vmid for vmid, node in self._came.items() if node in self.presence.lacking} | self._meeting.moved
         self._meeting.arrived(from_lacking)
+        self._meeting.moved = frozenset()
         self._welcomed.update(from_lacking)
         self._came.clear()
 

@@ -161,6 +161,11 @@ class Counters:
         """The VMIDs of this node as last seen."""
         return frozenset(self._marks)
 
+    @property
+    def elsewhere(self) -> Mapping[int, str]:
+        """The nodes of all other guests by VMID, as last seen; another mapping after each change."""
+        return self._elsewhere
+
     def look(self) -> Seen:
         """Compares with the last look, for *different*, never for *greater*; raises PmxcfsAway."""
         before = self._version

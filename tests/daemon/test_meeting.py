@@ -18,7 +18,7 @@ from pvehooks.host import Host
 from pvehooks.meeting import HERE, Meeting
 from pvehooks.text import guestconfig
 from tests.beds.tree import make_fake_tree
-from tests.daemon.bed import RNG0, NodeBed, made
+from tests.daemon.bed import RNG0, NodeBed, made, wait_until
 
 Make = Callable[..., NodeBed]
 GUESTS = "etc/pve/nodes/pve1/qemu-server"
@@ -100,6 +100,22 @@ def test_a_guest_that_comes_from_another_node(node: Make, has_package: bool) -> 
     bed.wait_for_rng0(100)
 
 
+def test_a_guest_that_comes_while_no_daemon_runs(node: Make) -> None:
+    """From a node without the package; one that the daemon would have seen being made is new all the same."""
+    bed = node()
+    bed.start()
+    bed.pve.remote_write("nodes/pve2/qemu-server/100.conf", made("elsewhere", -1))
+    wait_until(lambda: json.loads(Path(HERE).read_text())["without_package"] == [100], "it knows who could come")
+    time.sleep(2)
+    bed.stop()
+    bed.pve.remote_rename("nodes/pve2/qemu-server/100.conf", "nodes/pve1/qemu-server/100.conf")
+    bed.write(101, made("new", 1))
+    bed.start()
+    bed.said("existing", 100)
+    bed.wait_for_rng0(101)
+    assert "rng0" not in bed.read(100)
+
+
 # -- one meeting ------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +152,7 @@ def write(host: Clock, vmid: int, text: str, node: str = "pve1") -> None:
 def met(host: Clock) -> Meeting:
     """The daemon has begun."""
     found = Meeting(host, "pve1")
-    found.meet()
+    found.meet({})
     return found
 
 
@@ -150,9 +166,9 @@ def is_old(found: Meeting, vmid: int, text: str) -> tuple[bool, bool]:
 
 def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
     found = Meeting(host, "pve1")
-    assert (found.meet(), found.meet(), found.new) == (1, None, True)
+    assert (found.meet({}), found.meet({}), found.new) == (1, None, True)
     assert found.look is not None and list(found.look.guests) == [100]
-    assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000}
+    assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000, "without_package": []}
 
 
 def test_a_restart_and_a_reboot_change_nothing(host: Clock) -> None:
@@ -170,10 +186,10 @@ def test_it_is_noted_once_an_hour_that_the_daemon_runs(host: Clock) -> None:
     found = met(host)
     here = Path(host.root + HERE)
     host.time += 3000
-    found.meet()
+    found.meet({})
     assert json.loads(here.read_text())["seen"] == 1750000000
     host.time += 1000
-    found.meet()
+    found.meet({})
     assert json.loads(here.read_text())["seen"] == 1750004000
 
 
@@ -234,13 +250,13 @@ def test_what_another_node_notes_later_is_known_here(host: Clock) -> None:
     host.time += 6000
     write(host, 200, NEW, "pve2")
     other = Meeting(host, "pve2")
-    other.meet()
+    other.meet({})
     assert is_old(found, 200, NEW) == (False, False)
-    found.meet()
+    found.meet({})
     assert is_old(found, 200, NEW) == (True, True)
     write(host, 201, NEW, "pve2")
     other.arrived([201])
-    found.meet()
+    found.meet({})
     assert is_old(found, 201, NEW) == (True, True)
 
 
@@ -257,11 +273,11 @@ def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
     """The guests are old until it is stored, and the look is made anew: what could not be read may be there by then."""
     found = Meeting(host, "pve1")
     host.read_only = True
-    assert found.meet() is None and is_old(found, 100, OLD) == (True, True)
+    assert found.meet({}) is None and is_old(found, 100, OLD) == (True, True)
     host.time += 6000
     write(host, 101, NEW)
     host.read_only = False
-    assert (found.meet(), found.meet()) == (2, None)
+    assert (found.meet({}), found.meet({})) == (2, None)
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
     assert not met(host).new
 
@@ -269,5 +285,5 @@ def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
 def test_a_full_disk_is_no_trouble(host: Clock) -> None:
     (Path(host.root) / "var/lib").mkdir(parents=True, exist_ok=True)
     (Path(host.root) / "var/lib/pvehooks").write_text("in the way")
-    assert Meeting(host, "pve1").meet() == 1
+    assert Meeting(host, "pve1").meet({}) == 1
     assert met(host).new
