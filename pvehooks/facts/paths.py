@@ -28,6 +28,8 @@ _IMAGE = re.compile(r"(?:\d+/[^/\s]+/)?(\d+)/([^/\s]+)", re.ASCII)
 _ISO = re.compile(r"iso/([^/]+\.(?:iso|img))", re.ASCII | re.IGNORECASE)
 _ZVOL = re.compile(r"(?:base-\d+-\S+/)?((?:base|vm)-\d+-[^/\s]+)", re.ASCII)
 _LV = re.compile(r"[a-zA-Z0-9+_.-]+", re.ASCII)
+# A service with systemd's PrivateTmp= has others of its own.
+_PRIVATE = ("/tmp/", "/var/tmp/")
 # What is asked of a server at most.
 _PATIENCE = 1.0
 _Answer = TypeVar("_Answer")
@@ -62,7 +64,7 @@ class Paths:
         directory = path.rpartition("/")[0]
         if path.startswith("/dev/"):
             return Gone(f"{path} does not exist") if self._has_devices and self._absent(path) else None
-        if not path.startswith("/") or self._is_remote(directory) or not self._host.is_dir(directory):
+        if not path.startswith("/") or path.startswith(_PRIVATE) or self._is_remote(directory) or not self._host.is_dir(directory):
             return None
         return Gone(f"{path} does not exist") if self._absent(path) else None
 
@@ -110,7 +112,7 @@ class Paths:
         return self._found[path]
 
     def _look(self, storage: Storage, folder: str, path: str) -> Gone | None:
-        if not self._is_mounted(storage):
+        if not self._is_mounted(storage) or path.startswith(_PRIVATE):
             return None
         if not self._is_remote(folder):
             return self._missing(folder, path)
