@@ -29,7 +29,7 @@ _ISO = re.compile(r"iso/([^/]+\.(?:iso|img))", re.ASCII | re.IGNORECASE)
 _ZVOL = re.compile(r"(?:base-\d+-\S+/)?((?:base|vm)-\d+-[^/\s]+)", re.ASCII)
 _LV = re.compile(r"[a-zA-Z0-9+_.-]+", re.ASCII)
 # A service with systemd's PrivateTmp= has others of its own.
-_PRIVATE = ("/tmp/", "/var/tmp/")
+_PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is written there
 # What is asked of a server at most.
 _PATIENCE = 1.0
 _Answer = TypeVar("_Answer")
