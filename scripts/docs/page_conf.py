@@ -24,7 +24,8 @@ A value that holds `#` stands in quotes. Between triple quotes it may go on over
 
 An unknown section or option, one that is there twice, or a value that is not allowed is a mistake: the file is not used.
 The message names file, line and the nearest valid name.
-A running daemon keeps its old settings; a command ends with exit status 2.
+A running daemon and the guard keep the old settings; a daemon that starts waits until the file is mended.
+A command ends with exit status 2, but for those that free a guest (`allow`, `detach`, `trust`, `undo`), which do with the built-in ones.
 """
 SECTIONS = {
     "rng": "What is done about guests without an rng0.",
