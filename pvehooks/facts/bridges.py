@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.facts import hooks
 from pvehooks.facts.uses.interfaces import Interfaces as Files
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
@@ -55,6 +56,10 @@ class Bridges:
         if name not in self._known:
             self._known[name] = self._look(name)
         return self._known[name]
+
+    def hooks(self) -> bool:
+        """Whether scripts run before starts."""
+        return hooks.are_there(self._host)
 
     def names(self) -> tuple[str, ...]:
         """Those that a guest may be given."""
@@ -107,7 +112,7 @@ class Bridges:
 
 
 class Told(Bridges):
-    """Another node's, as its summary tells them: all of them are known by name, and nothing else."""
+    """Another node's, as its summary tells them: all of them are known by name, and nothing else. Its scripts are taken to be those of this node."""
 
     def _instead(self, name: str) -> str:
         return ""

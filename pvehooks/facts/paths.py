@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
+from pvehooks.facts import hooks
 from pvehooks.facts import storages as files
 from pvehooks.host import Host
 from pvehooks.text import propertystring
@@ -58,6 +59,10 @@ class Paths:
         if known.type in ("lvm", "lvmthin") and not known.shared:
             return self._logical_volume(known.options.get("vgname", ""), volume)
         return self._zvol(known.options.get("pool", ""), volume) if known.type == "zfspool" else None
+
+    def hooks(self) -> bool:
+        """Whether scripts run before starts."""
+        return hooks.are_there(self._host)
 
     def drive(self, path: str) -> Gone | None:
         """A disk or an image that is given by its path."""

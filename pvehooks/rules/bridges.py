@@ -41,8 +41,8 @@ def bridge_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The bridge of a network device is not on this node, or is no bridge: Proxmox VE refuses the start, also with link_down=1.
 
     After a restore, a migration or a change of the network's configuration. A bridge that the configuration has and the node has not was
-    not brought up, or failed; a VNet of SDN is made when its configuration is applied. One that a hookscript makes before the start is not
-    there while the guest is stopped, so that for a guest with one this is a warning.
+    not brought up, or failed; a VNet of SDN is made when its configuration is applied. One that a hookscript, or for guests with the guard
+    a script in /etc/pvehooks/hooks.d, makes before the start is not there while the guest is stopped, so that with these it is a warning.
     Source: pve-common, Network.pm (read_bridge_mtu, tap_plug); pve-network, SDN/Zones.pm (tap_plug); qemu-server, pve-bridge.
     """
     if isinstance(node.bridges, Unread):
@@ -54,7 +54,7 @@ def bridge_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             missing.setdefault(bridge, []).append(option)
     for bridge, options in missing.items():
         lacks = node.bridges.lacks(bridge) or NoBridge()
-        prepared = is_prepared(guest)
+        prepared = is_prepared(guest, node.bridges)
         start = "Unless its hookscript makes it, PVE refuses" if prepared else "PVE refuses"
         message = f"{start} to start it: {_words(options, bridge, lacks, node.name)}"
         yield Finding(

@@ -10,7 +10,7 @@ from pvehooks.rules.atstart import NO_DRIVES, drives, is_iso, volumes
 from pvehooks.rules.preparing import is_prepared
 from pvehooks.rules.rule import RuleBook
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
-from pvehooks.values.starting import Gone
+from pvehooks.values.starting import Gone, Paths
 
 BOOK = RuleBook(concerned=AT_START.concerned)
 # PVE makes it anew at the start (qemu-server, Cloudinit.pm, commit_cloudinit_disk); the name as in Drive.pm, drive_is_cloudinit.
@@ -42,10 +42,10 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             empty.setdefault(gone.empty, []).append(option)
         elif gone is not None:
             what = f"{option} is {storage}:{volume}, and {gone.words}"
-            yield _finding(guest, option, what, _volume_remedy(guest, option, storage, volume))
+            yield _finding(guest, node.paths, option, what, _volume_remedy(guest, option, storage, volume))
     for folder, options in empty.items():
         what = f"{', '.join(options)} would be below {folder}, which is empty: perhaps what belongs there is not mounted"
-        yield _finding(guest, options[0], what, _empty_remedy(guest, options, folder))
+        yield _finding(guest, node.paths, options[0], what, _empty_remedy(guest, options, folder))
 
 
 @BOOK.rule(
@@ -65,7 +65,7 @@ def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     for option, path in drives(guest):
         gone = node.paths.drive(path) if path.startswith("/") else None
         if gone is not None:
-            yield _finding(guest, option, _named(option, path, gone), _path_remedy(guest, option, path))
+            yield _finding(guest, node.paths, option, _named(option, path, gone), _path_remedy(guest, option, path))
 
 
 @BOOK.rule(
@@ -87,15 +87,15 @@ def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if gone is not None:
             socket = f", or make it a socket: qm set {guest.vmid} --{option} socket" if option.startswith("serial") else ""
             remedy = f"Plug it in, or take it out of the guest: qm set {guest.vmid} --delete {option}{socket}"
-            yield _finding(guest, option, _named(option, path, gone), remedy)
+            yield _finding(guest, node.paths, option, _named(option, path, gone), remedy)
 
 
 def _named(option: str, path: str, gone: Gone) -> str:
     return f"{path} ({option}){gone.words.removeprefix(path)}"
 
 
-def _finding(guest: Guest, option: str, what: str, remedy: str) -> Finding:
-    prepared = is_prepared(guest)
+def _finding(guest: Guest, paths: Paths, option: str, what: str, remedy: str) -> Finding:
+    prepared = is_prepared(guest, paths)
     start = "Unless its hookscript makes it, PVE refuses" if prepared else "PVE refuses"
     return Finding(option, f"{start} to start it: {what}", remedy, Severity.WARNING if prepared else Severity.UNSET)
 

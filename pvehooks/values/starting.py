@@ -27,6 +27,9 @@ class Bridges(Protocol):
     def names(self) -> tuple[str, ...]:
         """Those that a guest may be given, sorted; what may be one of Open vSwitch's is among them."""
 
+    def hooks(self) -> bool:
+        """Whether the administrator has scripts run before starts of guests that have the guard: they may make one."""
+
 
 class Gone(NamedTuple):
     """What a start needs and does not find: `words` say what is missing ("/var/lib/vz/... does not exist").
@@ -43,6 +46,9 @@ class Paths(Protocol):
 
     def volume(self, storage: str, volume: str) -> Gone | None:
         """A volume of a storage, by its name there."""
+
+    def hooks(self) -> bool:
+        """Whether the administrator has scripts run before starts of guests that have the guard: they may mount or make it."""
 
     def drive(self, path: str) -> Gone | None:
         """A disk or an image that is given by its path."""
