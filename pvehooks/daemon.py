@@ -198,8 +198,12 @@ class Daemon:
                 self._ask_for_time()
                 began = self.host.monotonic()
                 self.host.sleep(_STOP_GRACE)
+                worked = self.rounds.workers.busy
                 while self.rounds.workers.busy and self.host.monotonic() - began < _QM_GRACE + 1:
                     self.host.sleep(0.1)
+                if worked:
+                    # The loop has taken in what ended, and tells of it.
+                    self.host.sleep(_STOP_GRACE)
                 os._exit(0)
 
     def _asked_to_stop(self, *_: object) -> None:
