@@ -8,7 +8,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from pvehooks import __version__, starts
+from pvehooks import __version__
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from pvehooks.report.exposition import Metric, text
 from pvehooks.rules import start
@@ -51,7 +52,7 @@ class Textfile:
             return trouble
         if not path:
             return ""
-        numbers = starts.counts(self._host)
+        numbers = counters.counts(self._host)
         mark = (tally.changes, dict(tally.done), tally.away, tally.quorate, numbers, settings.watch.interval)
         if now < self._next or (mark == self._written and tally.watched < self._watched + _LATER):
             return ""
@@ -182,7 +183,7 @@ def _counters(tally: Tally, numbers: Mapping[str, int]) -> Iterator[Metric]:
     words = "Errors by kind of journal entry (PVEHOOKS_EVENT), since the daemon was started."
     yield _counter("errors", words, ("event",), {(kind,): tally.done[kind] for kind in ERRORS})
     words = "Starts of VMs with passed-through PCI devices, by what the guard made of them, since the node was booted."
-    yield _counter("guard_starts", words, ("outcome",), {(outcome,): numbers[outcome] for outcome in starts.OUTCOMES})
+    yield _counter("guard_starts", words, ("outcome",), {(outcome,): numbers[outcome] for outcome in counters.OUTCOMES})
 
 
 def _gauge(name: str, words: str, labels: tuple[str, ...], samples: Mapping[tuple[str, ...], int]) -> Metric:

@@ -1,1 +1,1 @@
-"""The guard's parts: the process that is killed at its deadline, the look at a start, and the decision without a look."""
+"""The guard examines the start of a guest with passed-through PCI devices, from the hookscript: see main."""

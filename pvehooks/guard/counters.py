@@ -1,6 +1,6 @@
-"""How often starts of guests with passed-through devices came to what, since this node booted.
+"""How many starts of guests with passed-through devices had which outcome since this node booted.
 
-A file an outcome, as long as its number: the hookscript adds a byte, and needs neither a lock nor to read.
+One file per outcome; its size is the count. The hookscript appends a byte, which needs neither a lock nor a read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
 
 DIRECTORY = "/run/pvehooks/starts"
-# Nothing spoke against it; refused; refused but for a person's word; but for [guard] mode = audit; not examined: goes on, refused.
+# No objection; refused; would be refused without an override; or without [guard] mode = audit; not examined and started; or refused.
 PASSED, REFUSED, ALLOWED, AUDITED, UNEXAMINED, UNEXAMINED_REFUSED = OUTCOMES = (
     "passed",
     "refused",
@@ -22,7 +22,7 @@ PASSED, REFUSED, ALLOWED, AUDITED, UNEXAMINED, UNEXAMINED_REFUSED = OUTCOMES = (
 
 
 def count(host: Host, outcome: str) -> None:
-    """One more. Raises nothing: a start matters more than its count."""
+    """Counts one start. Raises nothing: a start matters more than its count."""
     path = f"{DIRECTORY}/{outcome}"
     try:
         try:
@@ -35,7 +35,7 @@ def count(host: Host, outcome: str) -> None:
 
 
 def counts(host: Host) -> dict[str, int]:
-    """The numbers by outcome; what cannot be told counts as none."""
+    """The number of starts by outcome, 0 for one whose file cannot be read."""
     numbers = dict.fromkeys(OUTCOMES, 0)
     for outcome in OUTCOMES:
         try:

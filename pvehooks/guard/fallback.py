@@ -1,6 +1,6 @@
-"""Whether a start that could not be examined is the one that is known: its hostpci lines, its devices, and their groups' members.
+"""What becomes of a start that could not be examined ([guard] on_error), and whether it is the one that was accepted last.
 
-It stands on next to nothing of the rest, because the rest has failed.
+Imports almost nothing: it runs when the normal path has failed. For the same reason it reads config, record and devices on its own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+from pvehooks.guard.log import log_line
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from pvehooks.host import Host
 
+_LOCK_SECONDS = 1.0
+_BY_SETTINGS = "as the settings have it ([guard] on_error, mode)"
+_IS_KNOWN = "its devices and their IOMMU groups are those of its last accepted start"
 _LINE = re.compile(r"(hostpci[0-9]+):\s*(\S.*?)\s*")
 _UUID = re.compile(r"^smbios1:.*\buuid=([0-9a-fA-F-]+)", re.MULTILINE)
 _CTIME = re.compile(r"^meta:.*\bctime=([0-9]{1,11})\b", re.MULTILINE)
@@ -26,8 +30,67 @@ _MAPPINGS = "/etc/pve/mapping/pci.cfg"
 _DEVICES = "/sys/bus/pci/devices"
 
 
-class Look(NamedTuple):
-    """What there is to go by: the live part of the config, its record ({} if none), the node that starts the guest.
+def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int:
+    """Returns the exit status for the start; logs it, and writes it to the journal with its cause.
+
+    `on_error` is known, allow or block; an override for this start lifts a refusal. `source` is PVE_MIGRATED_FROM.
+    """
+    why = "[guard] on_error = block" if on_error == "block" else ""
+    allowed = _BY_SETTINGS if on_error == "allow" else _IS_KNOWN
+    if on_error != "allow":
+        try:
+            evidence = read_evidence(host, vmid, source)
+            why = difference(host, evidence) if on_error == "known" else why
+            if why and evidence.override:
+                why, allowed = "", evidence.override
+                if evidence.real:
+                    _use_up_override(host, vmid, *identity(evidence.config))
+        except OSError as error:
+            why = why or f"{error.filename or 'its config'} cannot be read: {error.strerror}"
+    if why:
+        log_line(f"VM {vmid} is not started: it could not be examined, and {why}.")
+        log_line(f"  To start it once nevertheless: pvehooks allow {vmid} --once --reason WHY. For good: [guard] on_error = allow")
+    else:
+        log_line(f"VM {vmid} starts unexamined: {allowed}.")
+    words = f"VM {vmid} is not started: {why}" if why else f"VM {vmid} starts unexamined: {allowed}"
+    _write_to_journal(host, vmid, f"{words}. The start could not be examined: {cause}", "block" if why else "allow")
+    _count(host, bool(why))
+    return 1 if why else 0
+
+
+def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> None:
+    """Removes the override for one start from the record, if that part of the package still works."""
+    try:
+        from pvehooks import records
+
+        records.update(host, vmid, records.Identity(uuid, ctime), allowance=None, wait=_LOCK_SECONDS)
+    except Exception as error:  # noqa: BLE001 - something has failed before, that is why this code runs
+        log_line(f"VM {vmid}: the word for this one start could not be taken back ({error}): pvehooks allow {vmid} --cancel")
+
+
+def _count(host: Host, refused: bool) -> None:
+    try:
+        from pvehooks.guard import counters
+
+        counters.count(host, counters.UNEXAMINED_REFUSED if refused else counters.UNEXAMINED)
+    except Exception:  # noqa: BLE001 - the decision stands without being counted
+        return
+
+
+def _write_to_journal(host: Host, vmid: int, message: str, verdict: str) -> None:
+    try:
+        from pvehooks.guard import journal
+
+        journal.event(host, "start-unexamined", message, "", vmid, verdict=verdict)
+    except Exception:  # noqa: BLE001 - the decision stands without an entry
+        return
+
+
+# -- the last accepted start ------------------------------------------------------------------------------------------
+
+
+class Evidence(NamedTuple):
+    """What a start is compared by: the live part of the config, its record ({} if none), the node that starts the guest.
 
     `real` is a start that is neither for a backup nor the target of a migration.
     """
@@ -38,14 +101,14 @@ class Look(NamedTuple):
     real: bool
 
     @property
-    def allowance(self) -> str:
+    def override(self) -> str:
         """Who allowed the next start, and why; '' if nobody did."""
-        word = self.record.get("allowance")
-        return f"{word.get('by')} allowed it: {word.get('reason')}" if isinstance(word, dict) else ""
+        allowance = self.record.get("allowance")
+        return f"{allowance.get('by')} allowed it: {allowance.get('reason')}" if isinstance(allowance, dict) else ""
 
 
-def look(host: Host, vmid: int, source: str) -> Look:
-    """Reads it; `source` is the node that a live migration comes from, or ''. Raises OSError for a config that cannot be read."""
+def read_evidence(host: Host, vmid: int, source: str) -> Evidence:
+    """`source` is the node that a live migration comes from, or ''. Raises OSError for a config that cannot be read."""
     nodes = host.names(_NODES)
     try:
         node = host.link_name("/etc/pve/local")
@@ -57,7 +120,7 @@ def look(host: Host, vmid: int, source: str) -> Look:
     # At this time PVE has applied what was pending: the live part, before the first section, is what starts.
     config = re.split(r"^\[", host.read(path).decode("utf-8", "replace"), maxsplit=1, flags=re.MULTILINE)[0]
     real = not source and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
-    return Look(config, _record(host, vmid, config), node, real)
+    return Evidence(config, _record(host, vmid, config), node, real)
 
 
 def _record(host: Host, vmid: int, config: str) -> Mapping[str, Any]:
@@ -73,30 +136,33 @@ def _record(host: Host, vmid: int, config: str) -> Mapping[str, Any]:
 
 
 def identity(config: str) -> tuple[str | None, int | None]:
-    """What tells the guest: its uuid and the time of its making."""
+    """The guest's uuid and the time of its creation; None for what the config does not have."""
     uuid, ctime = _UUID.search(config), _CTIME.search(config)
     return (uuid[1] if uuid else None, int(ctime[1]) if ctime else None)
 
 
-def trouble(host: Host, seen: Look) -> str:
-    """Why the start is not the known one, in words; '' if it is. Raises OSError for a mapping that cannot be read."""
+def difference(host: Host, evidence: Evidence) -> str:
+    """What differs from the last accepted start, for a message; '' for nothing. Raises OSError for mappings that cannot be read.
+
+    Compares the hostpci lines, the devices, and the members of the groups that are taken with them.
+    """
     try:
-        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, seen.config.splitlines()) if match}
+        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, evidence.config.splitlines()) if match}
         if not hostpci:
             # A guest with a firmware image takes nothing from the host.
             return ""
-        accepted = seen.record.get("accepted", {}).get(seen.node)
+        accepted = evidence.record.get("accepted", {}).get(evidence.node)
         if not accepted:
             return "no start of it was accepted before"
         if hostpci != accepted["hostpci"]:
             return "its hostpci lines are not those of its last accepted start"
-        return _other_mapping(host, hostpci, accepted, seen.node) or _other_device(host, accepted) or _other_members(host, accepted)
+        return _changed_mapping(host, hostpci, accepted, evidence.node) or _changed_device(host, accepted) or _changed_group(host, accepted)
     except (KeyError, TypeError, AttributeError):
         return "what is noted of its last accepted start cannot be understood"
 
 
-def _other_mapping(host: Host, hostpci: Mapping[str, str], accepted: Mapping[str, Any], node: str) -> str:
-    """What a mapping names may have changed under the same line."""
+def _changed_mapping(host: Host, hostpci: Mapping[str, str], accepted: Mapping[str, Any], node: str) -> str:
+    """A mapping may name another device under the same hostpci line."""
     names = [match[1] for line in hostpci.values() if (match := _MAPPING.search(line))]
     if not names:
         return ""
@@ -112,7 +178,7 @@ def _other_mapping(host: Host, hostpci: Mapping[str, str], accepted: Mapping[str
     return ""
 
 
-def _other_device(host: Host, accepted: Mapping[str, Any]) -> str:
+def _changed_device(host: Host, accepted: Mapping[str, Any]) -> str:
     for address, device in sorted(accepted["devices"].items()):
         try:
             now = ":".join(host.read_text(f"{_DEVICES}/{address}/{part}").removeprefix("0x") for part in ("vendor", "device"))
@@ -123,8 +189,8 @@ def _other_device(host: Host, accepted: Mapping[str, Any]) -> str:
     return ""
 
 
-def _other_members(host: Host, accepted: Mapping[str, Any]) -> str:
-    """What differs in the groups of the devices that are taken with their groups; PVE never takes a bridge."""
+def _changed_group(host: Host, accepted: Mapping[str, Any]) -> str:
+    """A new member of a group that is taken whole; a bridge does not count, PVE never takes one."""
     members = set(accepted["members"])
     for address in sorted(members):
         try:

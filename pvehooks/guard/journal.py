@@ -1,4 +1,4 @@
-"""What the guard leaves in the journal. systemd's module takes 15 ms to import: a start without an incident does without."""
+"""The guard's journal entries. systemd's module takes 15 ms to import, so only a start with an incident imports it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDENTIFIER = "pvehooks-guard"
 
 
 def event(host: Host, kind: str, message: str, node: str, vmid: int, **fields: str) -> None:
-    """An event of one of the kinds in report.entries; `node` is '' where it was not found out. A tree has no journal."""
+    """Writes an event of a kind in report.entries; `node` is '' if it is unknown. A tree has no journal."""
     if host.is_node:
         from pvehooks.report import entries
 
@@ -24,7 +24,7 @@ def event(host: Host, kind: str, message: str, node: str, vmid: int, **fields: s
 
 
 def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
-    """A finding that refused a start, or would have."""
+    """Writes a finding that refused a start, or would have."""
     if host.is_node:
         from pvehooks.report import entries
 
@@ -32,7 +32,7 @@ def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
 
 
 def bug(host: Host, error: BaseException, node: str, vmid: int) -> None:
-    """A mistake of ours, with its traceback; nothing that goes wrong here may hide it."""
+    """Writes a bug of the guard with its traceback."""
     import traceback
 
     text = "".join(traceback.format_exception(error))
@@ -45,5 +45,5 @@ def _send(host: Host, entry: Entry) -> None:
 
         if host.exists(sink.SOCKET):
             sink.Journal(IDENTIFIER).say(entry)
-    except Exception:  # noqa: BLE001 - the start matters more than what is noted of it
+    except Exception:  # noqa: BLE001 - the start matters more than its journal entry
         return

@@ -1,11 +1,11 @@
-"""Lines for PVE's task log."""
+"""Lines in PVE's task log, which is what a hookscript prints."""
 
 from __future__ import annotations
 
 import os
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Prints a line, with every character escaped that is not printable."""
     if not line.isprintable():
         from pvehooks.report.words import printable
@@ -15,7 +15,7 @@ def say(line: str) -> None:
 
 
 def write(text: bytes) -> None:
-    """Writes to standard output; one that takes nothing is no reason for anything."""
+    """Writes to standard output; errors are ignored, since a start must not fail because nobody reads its log."""
     try:
         while text:
             text = text[os.write(1, text) :]
@@ -23,6 +23,6 @@ def write(text: bytes) -> None:
         return
 
 
-def sentence(text: str) -> str:
+def with_full_stop(text: str) -> str:
     """The text with one full stop at its end."""
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,168 +1,190 @@
-"""The guard: looks at the start of a guest with passed-through PCI devices, and ends with 1 to refuse it, else with 0.
+"""The guard: examines the start of a guest with passed-through PCI devices, and exits with 1 to refuse it, else with 0.
 
-It runs in the hookscript, before PVE touches a device: guard VMID PHASE [--root DIR]. PVE waits for it without a limit and holds the
-guest's lock meanwhile, so the look has a deadline, and nothing here calls qm. Imports are few and late: each costs at every start.
+The hookscript calls it before PVE touches a device: guard VMID PHASE [--root DIR]. PVE waits for it without a limit and holds the
+guest's lock meanwhile, so the examination has a deadline, and nothing here calls qm. Imports are few and late: each costs at every start.
 """
 
 from __future__ import annotations
 
-# Without the enumerations of module signal, which take 3 ms: all that is loaded here is loaded before the look is a process of its own,
-# and each page of memory that it then changes is copied.
+# Without the enumerations of module signal, which take 3 ms: all that is loaded here is loaded before the examination is a process of its
+# own, and each page of memory that it then changes is copied.
 import _signal as signal
 import os
 import sys
 
-from pvehooks.guarding import child
-from pvehooks.guarding.words import say
+from pvehooks.guard import supervise
+from pvehooks.guard.log import log_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pvehooks.guarding.child import Tell
+    from pvehooks.guard.supervise import Send
 
 PHASES = ("pre-start", "post-start", "pre-stop", "post-stop")
 USAGE = "usage: guard VMID PHASE [--root DIR]"
-# Before the settings are known; and what is left for saying and noting once the verdict is, for binding, for a look without us.
+# Until the settings are known.
 _DEADLINE = 10.0
-_SAYING, _BINDING, _DECIDING = 5.0, 60.0, 3.0
+# For output and the record after the verdict; for binding; for the fallback.
+_FINISHING_SECONDS, _BINDING_SECONDS, _FALLBACK_SECONDS = 5.0, 60.0, 3.0
 
 
-def main(arguments: list[str], again: Callable[[], None] = lambda: None) -> int:
-    """The program; returns the exit status, 0 or 1. It calls `again` before it gives up on files of its own, which may not come back."""
-    words = list(arguments)
+def main(arguments: list[str], rerun: Callable[[], None] = lambda: None) -> int:
+    """The program; returns the exit status, 0 or 1. It calls `rerun`, which may not return, before it gives up on its own files."""
+    arguments = list(arguments)
     root = "/"
-    if len(words) == 4 and words[2] == "--root":
-        root = words[3]
-        del words[2:]
-    if len(words) != 2:
-        say(USAGE)
+    if len(arguments) == 4 and arguments[2] == "--root":
+        root = arguments[3]
+        del arguments[2:]
+    if len(arguments) != 2:
+        log_line(USAGE)
         return 1
-    vmid, phase = words
+    vmid, phase = arguments
     if phase not in PHASES:
-        say(f"'{phase[:40]}' is no phase of a hookscript ({', '.join(PHASES)}): nothing is done in it")
+        log_line(f"'{phase[:40]}' is no phase of a hookscript ({', '.join(PHASES)}): nothing is done in it")
         return 0
     if phase != "pre-start":
         return 0
     if not (vmid.isascii() and vmid.isdecimal() and 3 <= len(vmid) <= 9 and vmid[0] != "0"):
-        # PVE names no guest so: this is no start, and nobody is kept from one.
-        say(f"'{vmid[:40]}' is no VMID (a number from 100 to 999999999)")
+        # PVE has no such VMID: this is no start, and refuses none.
+        log_line(f"'{vmid[:40]}' is no VMID (a number from 100 to 999999999)")
         return 1
-    return _Watch(int(vmid), root, again).run()
+    return Supervisor(int(vmid), root, rerun).run()
 
 
-class _Watch:
-    """Waits for the look, and decides where there is none: `verdict` once it told one, else by `on_error`."""
+class Supervisor:
+    """Waits for the examination of one start, and decides without it: by its verdict if it sent one, else by `on_error`.
 
-    def __init__(self, vmid: int, root: str, again: Callable[[], None]) -> None:
-        self.vmid = vmid
-        self.root = root
-        self.again = again
-        self.deadline = _DEADLINE
-        self.on_error = "known"
-        self.verdict: int | None = None
-        self.stage = "looking"
-        self.cause = "a mistake of the guard"
+    Handles each message of supervise.MESSAGES with a method on_KIND.
+    """
+
+    def __init__(self, vmid: int, root: str, rerun: Callable[[], None]) -> None:
+        self._vmid = vmid
+        self._root = root
+        self._rerun = rerun
+        self._deadline = _DEADLINE
+        self._on_error = "known"
+        self._verdict: int | None = None
+        self._binding = False
+        self._cause = "a mistake of the guard"
 
     def run(self) -> int:
-        ended = child.run(lambda tell: _look(self.vmid, self.root, tell), self.deadline, self.heed)
+        """Returns the guard's exit status."""
+        ended = supervise.run(lambda send: _examine(self._vmid, self._root, send), self._deadline, self.on_message)
         if ended in (0, 1):
             return ended
-        if ended is None and self.stage == "binding":
-            say(f"VM {self.vmid} is not started: binding its devices to vfio-pci hangs, and so would the start. See: dmesg")
-        elif ended is None and self.verdict is None:
-            self.cause = f"the look took longer than {self.deadline:.0f} s ([guard] deadline) and was given up"
-            say(f"VM {self.vmid}: the start could not be examined: {self.cause}.")
+        if ended is None and self._binding:
+            log_line(f"VM {self._vmid} is not started: binding its devices to vfio-pci hangs, and so would the start. See: dmesg")
+        elif ended is None and self._verdict is None:
+            self._cause = f"the look took longer than {self._deadline:.0f} s ([guard] deadline) and was given up"
+            log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
         elif ended is not None and ended < 0:
-            self.cause = f"the look was ended by signal {-ended}"
-            say(f"VM {self.vmid}: the start could not be examined: {self.cause}.")
-        if self.verdict is None:
-            return self._without_a_verdict()
-        self._count("refused" if self.verdict else "passed")
-        return self.verdict
+            self._cause = f"the look was ended by signal {-ended}"
+            log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
+        if self._verdict is None:
+            return self._without_verdict()
+        self._count("refused" if self._verdict else "passed")
+        return self._verdict
 
-    def heed(self, told: list[str]) -> float | None:
-        """Takes in what the look tells; gives it more time where that is due."""
-        if told[0] == "settings":
-            self.on_error = told[2]
-            earlier, self.deadline = self.deadline, float(told[1])
-            return self.deadline if self.deadline != earlier else None
-        if told[0] == "trouble":
-            self.cause = " ".join(told[1:])
-            return None
-        self.stage = told[0]
-        if self.stage == "verdict":
-            self.verdict = int(told[1])
-            return _SAYING
-        if self.stage == "binding":
-            self.verdict = 1
-            return _BINDING
-        self.verdict = 0
-        return _SAYING
+    # -- messages -----------------------------------------------------------------------------------------------------
 
-    def _without_a_verdict(self) -> int:
-        ended = child.run(lambda _: _decide(self.vmid, self.root, self.on_error, self.cause), _DECIDING, lambda _: None)
+    def on_message(self, kind: str, fields: list[str]) -> float | None:
+        """Handles a message; returns the seconds that the examination has from now on, None for no change."""
+        seconds: float | None = getattr(self, f"on_{kind}")(*fields)
+        return seconds
+
+    def on_settings(self, deadline: str, on_error: str) -> float | None:
+        """The settings of this start; returns the deadline if it changed."""
+        self._on_error = on_error
+        earlier, self._deadline = self._deadline, float(deadline)
+        return self._deadline if self._deadline != earlier else None
+
+    def on_verdict(self, status: str) -> float:
+        """The exit status that stands from now on."""
+        self._verdict = int(status)
+        return _FINISHING_SECONDS
+
+    def on_binding(self) -> float:
+        """Devices may be between two drivers until `noting` comes: no start."""
+        self._binding, self._verdict = True, 1
+        return _BINDING_SECONDS
+
+    def on_noting(self) -> float:
+        """The devices are bound, the start goes on."""
+        self._binding, self._verdict = False, 0
+        return _FINISHING_SECONDS
+
+    def on_trouble(self, cause: str) -> None:
+        """Why there will be no verdict."""
+        self._cause = cause
+
+    # -- without a verdict --------------------------------------------------------------------------------------------
+
+    def _without_verdict(self) -> int:
+        ended = supervise.run(
+            lambda _: _fall_back(self._vmid, self._root, self._on_error, self._cause), _FALLBACK_SECONDS, lambda *_: None
+        )
         if ended in (0, 1):
             return ended
-        self.again()
-        self._count("unexamined" if self.on_error == "allow" else "unexamined-refused")
-        if self.on_error == "allow":
+        self._rerun()
+        self._count("unexamined" if self._on_error == "allow" else "unexamined-refused")
+        if self._on_error == "allow":
             return 0
-        _say_damaged(self.vmid)
+        _log_damaged(self._vmid)
         return 1
 
     def _count(self, outcome: str) -> None:
-        """What the look ends with, it counts itself; this is for one that did not get that far."""
+        """Counts a start whose examination ended before it counted the start itself."""
         try:
-            from pvehooks import starts
+            from pvehooks.guard import counters
             from pvehooks.host import Host
 
-            starts.count(Host(self.root), outcome)
+            counters.count(Host(self._root), outcome)
         except Exception:  # noqa: BLE001 - the start matters more than its count
             return
 
 
-# -- in a process of its own ------------------------------------------------------------------------------------------
+# -- in the child -----------------------------------------------------------------------------------------------------
 
 
-def _look(vmid: int, root: str, tell: Tell) -> int:
+def _examine(vmid: int, root: str, send: Send) -> int:
     from pvehooks.host import Host
 
     host = Host(root)
     try:
         from pvehooks.errors import PvehooksError
-        from pvehooks.guarding import place, settings, start
+        from pvehooks.guard import place, settings, start
 
         try:
-            copy = settings.copied(host, vmid, tell)
+            copy = settings.read_copy(host, vmid, send)
             where = place.find(host, vmid, _source())
             if where.trouble:
-                say(f"VM {vmid}: {where.trouble}")
-            return start.look(host, where, vmid, copy, tell)
+                log_line(f"VM {vmid}: {where.trouble}")
+            return start.examine(host, where, vmid, copy, send)
         except (start.Unexamined, PvehooksError) as error:
             from pvehooks.report.words import printable
 
             cause = printable(str(error.args[0]))
-            say(f"VM {vmid}: the start could not be examined: {cause}")
-            tell(f"trouble {cause}")
+            log_line(f"VM {vmid}: the start could not be examined: {cause}")
+            send("trouble", cause)
             return start.UNEXAMINED
-    except Exception as error:  # noqa: BLE001 - a mistake of ours decides nothing by itself
-        from pvehooks.guarding import journal
+    except Exception as error:  # noqa: BLE001 - a bug of the guard must not decide about the start
+        from pvehooks.guard import journal
 
         cause = f"the guard made a mistake ({type(error).__name__})"
-        say(f"VM {vmid}: {cause}, please report it: journalctl -t {journal.IDENTIFIER}")
-        tell(f"trouble {cause}")
+        log_line(f"VM {vmid}: {cause}, please report it: journalctl -t {journal.IDENTIFIER}")
+        send("trouble", cause)
         journal.bug(host, error, "", vmid)
-        return child.CRASHED
+        return supervise.CRASHED
 
 
-def _decide(vmid: int, root: str, on_error: str, cause: str) -> int:
+def _fall_back(vmid: int, root: str, on_error: str, cause: str) -> int:
     # From the sources alone: compiled files may be what is damaged.
     sys.pycache_prefix, sys.dont_write_bytecode = os.devnull, True
-    from pvehooks.guarding import unexamined
+    from pvehooks.guard import fallback
     from pvehooks.host import Host
 
-    return unexamined.decide(Host(root), vmid, _source(), on_error, cause)
+    return fallback.decide(Host(root), vmid, _source(), on_error, cause)
 
 
 def _source() -> str:
@@ -170,41 +192,40 @@ def _source() -> str:
     return os.environ.get("PVE_MIGRATED_FROM", "")
 
 
-def _say_damaged(vmid: int) -> None:
-    say(f"VM {vmid} is not started: it could not be examined, nor compared with its last accepted start.")
-    say(
-        f"  The guard seems to be damaged: apt install --reinstall pvehooks. To start it without the guard: qm set {vmid} --delete hookscript"
-    )
+# -- the process ------------------------------------------------------------------------------------------------------
 
 
-def run(again: Callable[[], None] = lambda: None) -> None:
-    """The guard as a process: ends with 0 or 1 whatever happens to it."""
+def run(rerun: Callable[[], None] = lambda: None) -> None:
+    """The guard as a process: exits with 0 or 1 whatever happens to it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: os._exit(1))
     for stream in (0, 1, 2):
         try:
             os.fstat(stream)
         except OSError:
-            # A pipe of ours must not get the number of a standard stream that whoever started us has closed.
+            # A pipe of ours must not get the number of a standard stream that the caller has closed.
             os.open(os.devnull, os.O_RDWR)
     try:
-        status = main(sys.argv[1:], again)
-    except BaseException as error:  # noqa: BLE001 - PVE takes every other status for a refusal without a word
-        status = _without_a_watch(sys.argv[1:], f"the guard made a mistake ({type(error).__name__}: {error})", again)
+        status = main(sys.argv[1:], rerun)
+    except BaseException as error:  # noqa: BLE001 - PVE takes every other status for a refusal without a reason
+        status = _without_supervisor(sys.argv[1:], f"the guard made a mistake ({type(error).__name__}: {error})", rerun)
     os._exit(status)
 
 
-def _without_a_watch(words: list[str], cause: str, again: Callable[[], None]) -> int:
-    """Decides in this very process, where not even the watch over the look works."""
-    say(f"{cause}, please report it")
-    again()
-    root = words[3] if len(words) == 4 else "/"
+def _without_supervisor(arguments: list[str], cause: str, rerun: Callable[[], None]) -> int:
+    """Decides in this very process, when not even supervision works."""
+    log_line(f"{cause}, please report it")
+    rerun()
+    root = arguments[3] if len(arguments) == 4 else "/"
     try:
-        return _decide(int(words[0]), root, "known", cause)
-    except BaseException:  # noqa: BLE001 - the same
-        _say_damaged(int(words[0]))
+        return _fall_back(int(arguments[0]), root, "known", cause)
+    except BaseException:  # noqa: BLE001 - as in run
+        _log_damaged(int(arguments[0]))
         return 1
 
 
-if __name__ == "__main__":
-    run()
+def _log_damaged(vmid: int) -> None:
+    log_line(f"VM {vmid} is not started: it could not be examined, nor compared with its last accepted start.")
+    log_line(
+        f"  The guard seems to be damaged: apt install --reinstall pvehooks. To start it without the guard: qm set {vmid} --delete hookscript"
+    )

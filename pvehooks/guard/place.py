@@ -1,4 +1,4 @@
-"""Where a start takes place, and where the guest's config lies meanwhile."""
+"""The node that starts the guest, and the node whose directory holds its config meanwhile."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Place(NamedTuple):
     trouble: str = ""
 
     def config(self, vmid: int) -> str:
-        """The guest's config."""
+        """The path of the guest's config."""
         return node_facts.config_path(self.owner, vmid)
 
 
 def find(host: Host, vmid: int, source: str) -> Place:
     """The place of a start; `source` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
 
-    Raises errors.PvehooksError in a tree that is none of a node.
+    Raises errors.PvehooksError in a tree that is not of a node.
     """
     here = node_facts.node_name(host)
     if not source:

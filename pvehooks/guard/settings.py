@@ -1,34 +1,34 @@
-"""The settings of a start: the compiled copy while its sources are unchanged, else the files, else what there is."""
+"""The settings of a start: the compiled copy while its sources are unchanged, else the files, else the last good copy or the defaults."""
 
 from __future__ import annotations
 
 from pvehooks import settings_compiled
-from pvehooks.guarding.words import say
+from pvehooks.guard.log import log_line
 from pvehooks.settings_compiled import StartSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.guarding.child import Tell
+    from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
     from pvehooks.settings_compiled import Copy
 
 
-def copied(host: Host, vmid: int, tell: Tell) -> Copy | None:
-    """The compiled copy. What it says is told before anything below /etc/pve is read: that may hang."""
+def read_copy(host: Host, vmid: int, send: Send) -> Copy | None:
+    """The compiled copy. Its deadline is sent before anything below /etc/pve is read: that may hang."""
     copy = settings_compiled.read(host, vmid)
     if copy is not None:
-        tell_of(copy.settings, tell)
+        send_used(copy.settings, send)
     return copy
 
 
-def tell_of(used: StartSettings, tell: Tell) -> None:
-    """Tells how long the look may take, and what becomes of the start if it fails."""
+def send_used(used: StartSettings, send: Send) -> None:
+    """Sends how long the examination may take, and what becomes of the start if it fails."""
     guard = used.guard
-    tell(f"settings {guard.deadline} {'allow' if guard.mode != 'enforce' else guard.on_error}")
+    send("settings", guard.deadline, "allow" if guard.mode != "enforce" else guard.on_error)
 
 
 def read(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
-    """The settings that hold for the guest. Broken files are said in one line; then the last good copy counts, or the built-in ones."""
+    """The settings of the guest. Broken files are logged in one line; then the last good copy holds, or the defaults."""
     if copy is not None and copy.is_current(host):
         return copy.settings
     from pvehooks import settings
@@ -41,5 +41,5 @@ def read(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
     except ImportError as error:
         why = f"the settings files cannot be read: {error}"
     used = "the last good ones hold" if copy is not None else "the built-in ones hold"
-    say(f"settings not used, {used}: {why}. See: pvehooks config")
+    log_line(f"settings not used, {used}: {why}. See: pvehooks config")
     return copy.settings if copy is not None else StartSettings()

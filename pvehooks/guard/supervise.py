@@ -1,7 +1,7 @@
-"""Work in a process of its own, killed at its deadline: a signal handler does not interrupt a read that hangs.
+"""Work in a child process that is killed at its deadline: a signal handler does not interrupt a read that hangs.
 
-A process that hangs in the kernel (state D, also in a read that FUSE has taken on) dies only when the read ends. It is left behind, and
-so holds none of the streams that PVE reads to their end: what it prints goes through a pipe to the one who waits for it.
+A process that hangs in the kernel (state D, also in a read that FUSE has accepted) dies only when the read ends. It is left behind, so it
+must hold none of the streams that PVE reads to their end: what it prints goes through a pipe to its parent.
 """
 
 from __future__ import annotations
@@ -11,30 +11,54 @@ import os
 import select
 import time
 
-from pvehooks.guarding import words
+from pvehooks.guard import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    Tell = Callable[[str], None]
+    class Send(Protocol):
+        """Sends a message of MESSAGES."""
 
-# What the work ends with when it raises; every other status is its own.
+        def __call__(self, kind: str, /, *fields: object) -> None: ...
+
+    OnMessage = Callable[[str, list[str]], float | None]
+
+# The protocol between the child that examines a start and its parent: the kinds of messages with the names of their fields.
+#
+# The child sends with send(KIND, *fields). The parent handles each with the method on_KIND(*fields) of main.Supervisor, which gets every
+# field as text and returns how many seconds the child has from now on, or None to leave the deadline as it is.
+# On the pipe a message is a line: a NUL byte, the kind, the fields, separated by blanks; only the last field may contain blanks.
+# All other lines of the child go to PVE's task log as they are.
+MESSAGES: dict[str, tuple[str, ...]] = {
+    # The seconds that the examination may take, and what becomes of a start that cannot be examined: known, allow or block.
+    # Sent before /etc/pve is read, which may hang, and again once the settings are known to be current.
+    "settings": ("deadline", "on_error"),
+    # The guard's exit status from now on, whatever happens to the child: 0 lets the guest start, 1 refuses.
+    "verdict": ("status",),
+    # Idle devices are being bound to vfio-pci. If the child ends before `noting`, the start is refused.
+    "binding": (),
+    # The start goes on, and is being written to the guest's record.
+    "noting": (),
+    # Why the start could not be examined, for the journal.
+    "trouble": ("cause",),
+}
+# The child's status when the work raises; every other status is the work's own.
 CRASHED = 3
 _KILLED_SECONDS = 0.2
-# For work that ends when it has undone what it began (see Finishing).
+# For work that has to undo what it began before it ends (see DeferTermination).
 # PVE kills a task's processes 5 s after it asked them to end (pve-common, RESTEnvironment.pm).
-_FINISHING_SECONDS = 4.0
+_TERMINATING_SECONDS = 4.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Begins a line for the one who waits; all others are for PVE's task log.
-_TOLD = b"\0"
+_MESSAGE = b"\0"
 
 
-def run(work: Callable[[Tell], int], seconds: float, heed: Callable[[list[str]], float | None]) -> int | None:
-    """Runs the work, which may print lines, and `tell` others to the listener: each may give it that many seconds more, from then on.
+def run(work: Callable[[Send], int], seconds: float, on_message: OnMessage) -> int | None:
+    """Runs the work in a child. It may print lines, and send messages to `on_message`, which may give it more time.
 
-    Its status, minus the number of the signal that ended it, or None when it was killed at its deadline. When this process is asked
-    to end (SIGTERM, SIGINT, SIGHUP), the work is ended too, with the time to undo what it has begun, and the process ends with status 1.
+    Returns its status, minus the number of the signal that ended it, or None when it was killed at its deadline. When this process is
+    asked to end (SIGTERM, SIGINT, SIGHUP), the child is ended too, with time to undo what it has begun, and this process exits with 1.
     """
     ours, theirs = os.pipe()
     pid = os.fork()
@@ -42,9 +66,9 @@ def run(work: Callable[[Tell], int], seconds: float, heed: Callable[[list[str]],
         os._exit(_work(work, theirs))
     os.close(theirs)
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: _end(pid))
+        signal.signal(number, lambda *_: _terminate(pid))
     try:
-        in_time = _listen(ours, seconds, heed)
+        in_time = _receive(ours, seconds, on_message)
     finally:
         os.close(ours)
     if in_time:
@@ -53,44 +77,59 @@ def run(work: Callable[[Tell], int], seconds: float, heed: Callable[[list[str]],
     return None
 
 
-def _work(work: Callable[[Tell], int], pipe: int) -> int:
+def _work(work: Callable[[Send], int], pipe: int) -> int:
+    """What the child does; returns its exit status."""
     try:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        # A parent that is gone ends the work at the next line.
+        # When the parent is gone, the next line that the work prints ends it.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(pipe, 1)
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 2)
-        return work(lambda line: words.write(_TOLD + line.encode() + b"\n"))
+        return work(_send)
     except BaseException:  # noqa: BLE001 - whatever it is, the process ends here
         return CRASHED
 
 
-def _listen(pipe: int, seconds: float, heed: Callable[[list[str]], float | None]) -> bool:
-    """Hears the work until it ends; whether it did so in time."""
+def _send(kind: str, /, *fields: object) -> None:
+    """Sends a message from the child to its parent."""
+    if len(fields) != len(MESSAGES[kind]):
+        raise ValueError(f"a message {kind} has the fields {MESSAGES[kind]}")
+    log.write(_MESSAGE + " ".join((kind, *map(str, fields))).encode() + b"\n")
+
+
+def _receive(pipe: int, seconds: float, on_message: OnMessage) -> bool:
+    """Receives what the child prints and sends until it ends; whether it ended before its deadline."""
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
-    limit = time.monotonic() + seconds
-    heard = b""
+    deadline = time.monotonic() + seconds
+    received = b""
     while True:
-        left = limit - time.monotonic()
+        left = deadline - time.monotonic()
         chunk = os.read(pipe, 1 << 16) if left > 0 and poll.poll(left * 1000) else None
         if not chunk:
-            if heard and not heard.startswith(_TOLD):
-                words.write(heard + b"\n")
+            if received and not received.startswith(_MESSAGE):
+                log.write(received + b"\n")
             return chunk is not None
-        *lines, heard = (heard + chunk).split(b"\n")
+        *lines, received = (received + chunk).split(b"\n")
         for line in lines:
-            if not line.startswith(_TOLD):
-                words.write(line + b"\n")
-            elif (more := heed(line[1:].decode().split())) is not None:
-                limit = time.monotonic() + more
+            if not line.startswith(_MESSAGE):
+                log.write(line + b"\n")
+            elif (more := on_message(*_parsed(line[1:].decode()))) is not None:
+                deadline = time.monotonic() + more
 
 
-class Finishing:
-    """In its context the work is not ended by who asks the process to end, but can ask (by a call) whether somebody did."""
+def _parsed(line: str) -> tuple[str, list[str]]:
+    """The kind of a message and its fields."""
+    kind, _, rest = line.partition(" ")
+    number = len(MESSAGES[kind])
+    return kind, rest.split(" ", number - 1) if number else []
+
+
+class DeferTermination:
+    """A context in which signals that ask the process to end do not end it; calling it says whether one has come."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -98,16 +137,16 @@ class Finishing:
     def __call__(self) -> bool:
         return self._asked
 
-    def __enter__(self) -> Finishing:
+    def __enter__(self) -> DeferTermination:
         for number in _SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
-    def _note(self, *_: object) -> None:
+    def _on_signal(self, *_: object) -> None:
         self._asked = True
 
 
@@ -117,18 +156,18 @@ def _kill(pid: int) -> None:
 
 
 def _wait(pid: int, seconds: float) -> None:
-    limit = time.monotonic() + seconds
-    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < limit:
+    deadline = time.monotonic() + seconds
+    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
-def _end(pid: int) -> None:
-    """Ends the work, which may not listen, and this process."""
+def _terminate(pid: int) -> None:
+    """Ends the child, which may ignore the signal, and this process."""
     try:
         os.kill(pid, signal.SIGTERM)
-        _wait(pid, _FINISHING_SECONDS)
+        _wait(pid, _TERMINATING_SECONDS)
         os.kill(pid, signal.SIGKILL)
     except OSError:
-        # It has ended.
+        # The child has ended.
         pass
     os._exit(1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds, starts
+from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds
 from pvehooks.actions import backups
-from pvehooks.actions.hostfix import kept
+from pvehooks.actions.host import history
 from pvehooks.cli import report
 from pvehooks.facts import bindings, members, summaries
+from pvehooks.guard import counters
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
@@ -20,12 +21,12 @@ FILES = {
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
     "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
-    f"{kept.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {kept.MOST} `pvehooks host fix` that can be undone.",
+    f"{history.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {history.MOST} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package goes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
     f"{metrics.DIRECTORY}/{metrics.NAME}": "Figures for Prometheus, see METRICS.",
-    f"{starts.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
+    f"{counters.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
     meeting.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
     rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
     instance.INSTANCE_LOCK: "The lock of the one daemon that may run.",
@@ -33,7 +34,7 @@ FILES = {
 }
 DAEMON_ONLY = (
     f"{metrics.DIRECTORY}/{metrics.NAME}",
-    f"{starts.DIRECTORY}/",
+    f"{counters.DIRECTORY}/",
     meeting.HERE,
     rounds.LEDGER,
     instance.INSTANCE_LOCK,

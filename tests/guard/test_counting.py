@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import starts
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from tests.guard import bed
 from tests.guard.test_trouble import broken, iommu_unreadable
@@ -17,7 +17,7 @@ AUDIT = "[guard]\nmode = audit\n"
 
 
 def counted(root: Path) -> dict[str, int]:
-    return {outcome: number for outcome, number in starts.counts(Host(str(root))).items() if number}
+    return {outcome: number for outcome, number in counters.counts(Host(str(root))).items() if number}
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_unexamined(tmp_path: Path) -> None:
     ("look", "outcome"),
     [
         ("os.kill(os.getpid(), 9)", "unexamined-refused"),
-        ("tell('settings 1 allow'); time.sleep(30)", "unexamined"),
-        ("tell('verdict 1'); raise KeyError", "refused"),
-        ("tell('verdict 0'); tell('noting'); os.kill(os.getpid(), 9)", "passed"),
-        ("tell('verdict 0'); tell('binding'); os.kill(os.getpid(), 9)", "refused"),
+        ("send('settings', 1, 'allow'); time.sleep(30)", "unexamined"),
+        ("send('verdict', 1); raise KeyError", "refused"),
+        ("send('verdict', 0); send('noting'); os.kill(os.getpid(), 9)", "passed"),
+        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", "refused"),
     ],
 )
 def test_looks_that_do_not_come_to_their_end(look: str, outcome: str, tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_looks_that_do_not_come_to_their_end(look: str, outcome: str, tmp_path: 
 def test_many_at_once(tmp_path: Path) -> None:
     host = Host(str(tmp_path))
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda _: starts.count(host, starts.PASSED), range(2000)))
-    assert starts.counts(host)["passed"] == 2000
+        list(pool.map(lambda _: counters.count(host, counters.PASSED), range(2000)))
+    assert counters.counts(host)["passed"] == 2000
 
 
 @pytest.mark.parametrize("obstacle", ["file", "fifo", "directory", "link"])

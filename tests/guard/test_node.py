@@ -67,7 +67,7 @@ def test_a_traceback_is_for_the_journal_only(pve: Pmxcfs) -> None:
         status, out = broken(Path("/"), "raise KeyError('secret place')")
         assert status == 1 and "secret" not in out
         (entry,) = journal.wait_for("PVEHOOKS_EVENT=guard-bug")
-        assert "in look" in entry["PVEHOOKS_TRACEBACK"] and "secret place" in entry["PVEHOOKS_TRACEBACK"]
+        assert "in examine" in entry["PVEHOOKS_TRACEBACK"] and "secret place" in entry["PVEHOOKS_TRACEBACK"]
 
 
 def test_an_allowed_start_is_told_loudly(pve: Pmxcfs) -> None:

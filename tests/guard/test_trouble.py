@@ -233,12 +233,11 @@ def broken(root: Path, look: str) -> tuple[int, str]:
     program = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(bed.PROJECT)!r})
-from pvehooks import guard
-from pvehooks.guarding import start
-def look(host, place, vmid, copy, tell):
+from pvehooks.guard import main, start
+def examine(host, place, vmid, copy, send):
     {look}
-start.look = look
-guard.run()
+start.examine = examine
+main.run()
 """
     line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=30, check=False)
@@ -254,8 +253,8 @@ guard.run()
         ("sys.exit(0)", ""),
         ("os.kill(os.getpid(), 9)", "the look was ended by signal 9"),
         ("os.kill(os.getpid(), 15)", "the look was ended by signal 15"),
-        ("tell('settings 1 known'); time.sleep(30)", "the look took longer than 1 s ([guard] deadline) and was given up"),
-        ("signal.signal(15, signal.SIG_IGN); tell('settings 1 known'); time.sleep(30)", "took longer than 1 s"),
+        ("send('settings', 1, 'known'); time.sleep(30)", "the look took longer than 1 s ([guard] deadline) and was given up"),
+        ("signal.signal(15, signal.SIG_IGN); send('settings', 1, 'known'); time.sleep(30)", "took longer than 1 s"),
         ("return 7", ""),
     ],
 )
@@ -271,10 +270,10 @@ def test_mistakes_of_ours_decide_nothing(look: str, words: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("look", "status", "words"),
     [
-        ("tell('verdict 0'); raise KeyError", 0, "made a mistake"),
-        ("tell('verdict 1'); raise KeyError", 1, "made a mistake"),
-        ("tell('verdict 0'); tell('noting'); os.kill(os.getpid(), 9)", 0, "signal 9"),
-        ("tell('verdict 0'); tell('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
+        ("send('verdict', 0); raise KeyError", 0, "made a mistake"),
+        ("send('verdict', 1); raise KeyError", 1, "made a mistake"),
+        ("send('verdict', 0); send('noting'); os.kill(os.getpid(), 9)", 0, "signal 9"),
+        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
     ],
 )
 def test_a_verdict_stands_whatever_comes_after(look: str, status: int, words: str, tmp_path: Path) -> None:
@@ -283,7 +282,7 @@ def test_a_verdict_stands_whatever_comes_after(look: str, status: int, words: st
 
 
 def test_lines_before_the_deadline_come_through_in_order(tmp_path: Path) -> None:
-    look = "from pvehooks.guarding.words import say; tell('settings 1 allow'); say('first'); say('second'); time.sleep(30)"
+    look = "from pvehooks.guard.log import log_line; send('settings', 1, 'allow'); log_line('first'); log_line('second'); time.sleep(30)"
     status, out = broken(bed.node(tmp_path), look)
     assert status == 0
     assert out.splitlines()[:2] == ["pvehooks: first", "pvehooks: second"] and "took longer" in out.splitlines()[2]
@@ -293,13 +292,12 @@ def test_asked_to_end(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 sys.path.insert(0, {str(bed.PROJECT)!r})
-from pvehooks import guard
-from pvehooks.guarding import start
-def look(*_):
+from pvehooks.guard import main, start
+def examine(*_):
     open({str(tmp_path / "looking")!r}, "w").write(str(__import__("os").getpid()))
     time.sleep(30)
-start.look = look
-guard.run()
+start.examine = examine
+main.run()
 """
     root = bed.node(tmp_path / "tree")
     line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
@@ -321,10 +319,9 @@ BINDING = '''
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {project!r})
-from pvehooks import guard
-from pvehooks.actions import bind
-from pvehooks.guarding import start
-from tests.actions.kernel import BUS, Kernel
+from pvehooks.actions.pci import bind
+from pvehooks.guard import main, start
+from tests.actions.pci.kernel import BUS, Kernel
 from tests.guard import bed
 def slow(host, path, text):
     former(host, path, text)
@@ -342,15 +339,15 @@ class Node:
         return getattr(self._kernel, name)
     def exists(self, path):
         return False
-def look(host, place, vmid, copy, tell):
+def examine(host, place, vmid, copy, send):
     kernel = Node(Path(host.root))
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
     bind.hardware.gather = lambda *_: node
     due = [found for found in start.start.look_at_start(guest, node) if found.rule == "vfio-not-bound"]
-    return 0 if start._bound(start.Start(kernel, place, None, guest, node), tuple(due), tell) else 1
-start.look = look
-guard.run()
+    return 0 if start._bind(start.Start(kernel, place, None, guest, node), tuple(due), send) else 1
+start.examine = examine
+main.run()
 '''
 
 
@@ -400,12 +397,12 @@ def damaged(directory: Path, module: str, content: str) -> list[str]:
     ("module", "content", "status", "words"),
     [
         # At the top: nothing of the guard is there.
-        ("guard.py", "raise NameError('x')\n", 0, "pvehooks: the guard is not there (NameError: x): VM 100 starts without it\n"),
+        ("guard/main.py", "raise NameError('x')\n", 0, "pvehooks: the guard is not there (NameError: x): VM 100 starts without it\n"),
         ("__init__.py", "1 +\n", 0, "pvehooks: the guard is not there (SyntaxError: "),
-        # In the watch, in the look and in what only counts: what is known goes on.
-        ("guarding/child.py", "", 0, KNOWN),
-        ("guarding/start.py", "raise AttributeError\n", 0, KNOWN),
-        ("starts.py", "raise NameError\n", 0, KNOWN),
+        # In what supervises, examines or only counts: a known start goes on.
+        ("guard/supervise.py", "", 0, KNOWN),
+        ("guard/start.py", "raise AttributeError\n", 0, KNOWN),
+        ("guard/counters.py", "raise NameError\n", 0, KNOWN),
         # In what the comparison stands on.
         ("values/guests.py", "raise NameError\n", 1, "pvehooks:   The guard seems to be damaged: apt install --reinstall pvehooks."),
     ],
@@ -418,7 +415,7 @@ def test_a_damaged_module(module: str, content: str, status: int, words: str, tm
     assert (done.returncode, done.stderr) == (status, "") and words in done.stdout, done
 
 
-@pytest.mark.parametrize("module", ["guard", "guarding/child", "values/__init__", "facts/guests", "rules/start"])
+@pytest.mark.parametrize("module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/start"])
 def test_a_damaged_compiled_file(module: str, tmp_path: Path) -> None:
     """As a power loss leaves it while a package is unpacked: the sources are there."""
     root = bed.node(tmp_path / "tree")

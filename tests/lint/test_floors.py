@@ -14,13 +14,13 @@ from tests.lint.source import PACKAGE, label, python_files, tree
 # Top to bottom. A file or directory may import itself and what stands on a lower floor.
 FLOORS = (
     ("__main__",),
-    ("cli", "daemon", "guard"),
-    ("guarding",),
+    ("cli", "daemon"),
     ("rounds",),
     ("publishing",),
     ("metrics", "summary"),
     ("presence", "instance", "meeting"),
     ("watch",),
+    ("guard",),
     ("actions", "report"),
     ("capturing",),
     ("tally", "saying"),
@@ -31,7 +31,7 @@ FLOORS = (
     ("records", "settings"),
     ("settings_file",),
     ("settings_table", "settings_sections"),
-    ("settings_compiled", "starts"),
+    ("settings_compiled",),
     ("host",),
     ("text",),
     ("values",),
@@ -125,10 +125,12 @@ EXEMPT = {
         "os.write",
     },
     "facts/node.py": {"os.uname"},  # the node's name
+    "guard/journal.py": {"os.uname"},  # the node's name, where /etc/pve cannot be asked
+    "guard/log.py": {"os.write"},  # PVE's task log
     # the standard streams, the environment and the end of the hookscript's process
-    "guard.py": {"os.O_RDWR", "os._exit", "os.devnull", "os.environ.get", "os.environ", "os.fstat", "os.open"},
+    "guard/main.py": {"os.O_RDWR", "os._exit", "os.devnull", "os.environ.get", "os.environ", "os.fstat", "os.open"},
     # the process that is killed at its deadline
-    "guarding/child.py": {
+    "guard/supervise.py": {
         "os.O_RDWR",
         "os.WNOHANG",
         "os._exit",
@@ -145,8 +147,6 @@ EXEMPT = {
         "time.monotonic",
         "time.sleep",
     },
-    "guarding/journal.py": {"os.uname"},  # the node's name, where /etc/pve cannot be asked
-    "guarding/words.py": {"os.write"},  # PVE's task log
     "report/sink.py": {"os.path.exists"},  # journald's socket
     "watch.py": {"os.path.isdir", "os.stat"},  # where the inotify watches go
 }

@@ -28,16 +28,15 @@ PROGRAM = """
 import os, sys
 sys.path.insert(0, {project!r})
 before = set(sys.modules)
-from pvehooks import guard
-from pvehooks.guarding import start
-look = start.look
-def looked(*arguments):
-    status = look(*arguments)
+from pvehooks.guard import main, start
+examine = start.examine
+def examined(*arguments):
+    status = examine(*arguments)
     print(*sorted(set(sys.modules) - before))
     sys.stdout.flush()
     return status
-start.look = looked
-guard.run()
+start.examine = examined
+main.run()
 """
 
 
@@ -64,4 +63,4 @@ def test_a_clean_start_reads_no_uses_and_no_audit_rules(tmp_path: Path) -> None:
     line = ["/usr/bin/python3", "-IS", "-c", PROGRAM.format(project=str(PROJECT)), "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     loaded = set(done.stdout.split())
-    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings", "pvehooks.actions.bind"} & loaded == set()
+    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings", "pvehooks.actions.pci.bind"} & loaded == set()

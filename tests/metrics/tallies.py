@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pvehooks.starts import OUTCOMES
+from pvehooks.guard.counters import OUTCOMES
 from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 

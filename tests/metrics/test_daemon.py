@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics, starts
+from pvehooks import metrics
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from tests.daemon.bed import NodeBed, uefi, wait_until
 from tests.metrics.tallies import number, samples
@@ -76,10 +77,10 @@ def test_quorum_and_errors(node: Make) -> None:
 
 def test_starts_are_counted_over_the_daemons_restart(node: Make) -> None:
     bed = node()
-    starts.count(Host(), starts.REFUSED)
+    counters.count(Host(), counters.REFUSED)
     bed.start(watchdog=0.2)
     becomes(1, "guard_starts_total", outcome="refused")
-    starts.count(Host(), starts.REFUSED)
+    counters.count(Host(), counters.REFUSED)
     becomes(2, "guard_starts_total", outcome="refused")
     bed.stop()
     assert figure("guard_starts_total", outcome="refused") == 2, "the file stays: its old time is what tells that nobody looks"

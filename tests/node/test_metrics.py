@@ -31,7 +31,7 @@ def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
     tally.began = tally.watched = 1_700_000_000
     blocked = Counted("hostpci-device-missing", Severity.BLOCK, ignored=False, examined=True)
     tally.guests = {100: OfGuest('VM 100 ("\\ \udc80 \N{SNOWMAN})', False, True, True, False, (blocked,))}
-    content = text(metrics.metrics("pve1", tally, dict.fromkeys(starts.OUTCOMES, 0), 60))
+    content = text(metrics.metrics("pve1", tally, dict.fromkeys(counters.OUTCOMES, 0), 60))
     (tmp_path / metrics.NAME).write_bytes(content)
     tree = make_tree(suite, "prometheus", ["prometheus", "prometheus-node-exporter", "wget"])
     done = run_in(tree, SCRAPE, [f"--bind-ro={tmp_path}:/given"])

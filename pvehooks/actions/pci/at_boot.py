@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from pvehooks.actions import bind, persist, vfs
+from pvehooks.actions.pci import bind, persist, vfs
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import bindings, hardware, identity
 from pvehooks.facts.bindings import Noted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from pvehooks.actions import bind, persist
-from pvehooks.actions.bind import Unbound
+from pvehooks.actions.pci import bind, persist
+from pvehooks.actions.pci.bind import Unbound
 from pvehooks.facts import bindings
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import CommandTrouble, Host

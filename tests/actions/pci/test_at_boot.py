@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.actions import atboot, persist
+from pvehooks.actions.pci import at_boot, persist
 from pvehooks.cli import bind, unbind
 from pvehooks.cli.bind import Wanted
 from pvehooks.cli.binding import Report
@@ -227,7 +227,7 @@ def test_noted_and_forgotten(host: KernelHost) -> None:
 
 
 def applied(host: KernelHost, address: str, patient: bool = False) -> tuple[str, str]:
-    outcome = atboot.apply(host, "pve1", address, patient)
+    outcome = at_boot.apply(host, "pve1", address, patient)
     assert outcome is not None
     return outcome.result.value, f"{outcome.label} {outcome.words}"
 
@@ -236,7 +236,7 @@ def test_bound_at_boot(host: KernelHost) -> None:
     bound(host, PERSIST, CARD)
     assert applied(host, CARD) == ("done", f"{CARD} (Ethernet controller [8086:1533]) is on vfio-pci now; it was on igb")
     assert driver(host, CARD) == "vfio-pci" and driver(host, TWIN) == "igb" and applied(host, CARD)[0] == "as wanted"
-    assert atboot.apply(host, "pve1", TWIN, patient=False) is None
+    assert at_boot.apply(host, "pve1", TWIN, patient=False) is None
     (report,) = unbound(host, CARD)
     assert report.driver == "igb" and "it is noted for boot" in report.words
 
@@ -324,7 +324,7 @@ def test_early_at_boot(tmp_path: Path) -> None:
     bound(host, PERSIST, GPU, CARD)
     for folder in ("etc/pve", "run"):
         shutil.rmtree(Path(host.root, folder))
-    assert [applied(host, each)[0] for each in atboot.addresses(host)] == ["done", "done"]
+    assert [applied(host, each)[0] for each in at_boot.addresses(host)] == ["done", "done"]
 
 
 # -- virtual functions ------------------------------------------------------------------------------------------------

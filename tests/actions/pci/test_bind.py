@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pvehooks.actions import bind
+from pvehooks.actions.pci import bind
 from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
-from tests.actions.kernel import BUS, Kernel
+from tests.actions.pci.kernel import BUS, Kernel
 from tests.beds import uses
 from tests.beds.tree import make_fake_tree
 from tests.guard import bed
