@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks.actions import atboot, bind, persist, vfs
+from pvehooks.actions.pci import at_boot, bind, persist, vfs
 from pvehooks.cli import binding as shared
 from pvehooks.cli import binding_list
 from pvehooks.cli.binding import Report
@@ -166,14 +166,14 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
     """
     out = sink.sink()
     failed = False
-    for address in addresses or atboot.addresses(host):
-        outcome = atboot.apply(host, name, address, patient=bool(addresses))
+    for address in addresses or at_boot.addresses(host):
+        outcome = at_boot.apply(host, name, address, patient=bool(addresses))
         if outcome is None:
             continue
         message = f"{outcome.label} {outcome.words}"
-        failed |= outcome.result is atboot.Result.NOT
-        if outcome.result is atboot.Result.DONE:
+        failed |= outcome.result is at_boot.Result.NOT
+        if outcome.result is at_boot.Result.DONE:
             out.say(entries.event("bound-at-boot", message, name, device=address))
-        elif outcome.result is atboot.Result.NOT and (addresses or not outcome.again):
+        elif outcome.result is at_boot.Result.NOT and (addresses or not outcome.again):
             out.say(entries.event("not-bound-at-boot", message, name, device=address))
     return EXIT_BLOCKED if failed and addresses else EXIT_OK

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pvehooks.actions import vfs
+from pvehooks.actions.pci import vfs
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import bindings, identity
 from pvehooks.facts.bindings import Noted

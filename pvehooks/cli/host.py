@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pvehooks.actions import vfs
-from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.actions.host.fixes import FIXES
+from pvehooks.actions.pci import vfs
 from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import bindings
@@ -136,7 +136,7 @@ def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]
             f"{node.name}: {', '.join(f'{count} {verdict}' for count, verdict in counts if count)}{'' if ready else '; no passthrough now'}"
         )
     )
-    if any(line.finding and line.finding.examined and line.finding.rule in MENDS for line in lines):
+    if any(line.finding and line.finding.examined and line.finding.rule in FIXES for line in lines):
         print("what can be mended, and how: pvehooks host fix --plan")
 
 

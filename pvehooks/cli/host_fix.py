@@ -8,11 +8,10 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 
-from pvehooks.actions.hostfix import outcome
-from pvehooks.actions.hostfix.apply import Done, apply, diff
-from pvehooks.actions.hostfix.mends import MENDS
-from pvehooks.actions.hostfix.outcome import Outcome
-from pvehooks.actions.hostfix.plan import Command, Item, Plan, plan
+from pvehooks.actions.host.apply import Done, apply, diff
+from pvehooks.actions.host.fixes import FIXES
+from pvehooks.actions.host.plan import Command, Item, Plan, plan
+from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts
@@ -57,12 +56,12 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.flush()
     with seen.host.undisturbed():
         done = _apply(seen, planned, silently if options.json else running)
-    results = outcome.outcomes(seen.host, seen.node, planned, done)
+    became = results(seen.host, seen.node, planned, done)
     if options.json:
-        print(json.dumps(_document(seen.node, planned, done, results, True), indent=2))
+        print(json.dumps(_document(seen.node, planned, done, became, True), indent=2))
     else:
-        _report(seen.node, planned, done, results)
-    return EXIT_BLOCKED if any(each.result in (outcome.STILL, outcome.BY_HAND) for each in results) else EXIT_OK
+        _report(seen.node, planned, done, became)
+    return EXIT_BLOCKED if any(each.result in (FixResult.STILL_THERE, FixResult.BY_HAND) for each in became) else EXIT_OK
 
 
 def _apply(seen: look.View, planned: Plan, tell: Callable[[str], None]) -> Done:
@@ -101,10 +100,10 @@ def _asked(options: argparse.Namespace) -> tuple[str, ...]:
         )
     for rule in options.rules:
         if rule not in RULES or not RULES[rule].of_node:
-            meant = nearest(rule, list(MENDS))
+            meant = nearest(rule, list(FIXES))
             raise UsageError(
                 f"there is no rule '{rule}' on the node" + (f"; did you mean '{meant}'?" if meant else ""),
-                hint=f"These can be mended: {' '.join(sorted(MENDS))}",
+                hint=f"These can be mended: {' '.join(sorted(FIXES))}",
             )
     return tuple(dict.fromkeys(options.rules))
 
@@ -161,10 +160,10 @@ def silently(_: str) -> None:
     """Tells nobody."""
 
 
-def _report(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]) -> None:
-    for each in results:
-        if each.result != outcome.BY_HAND:
-            print(printable(f"{each.item.finding.rule} ({each.item.finding.subject}): {outcome.WORDS[each.result]}"))
+def _report(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ...]) -> None:
+    for each in became:
+        if each.result is not FixResult.BY_HAND:
+            print(printable(f"{each.item.finding.rule} ({each.item.finding.subject}): {PHRASES[each.result]}"))
     if done.place:
         print(f"the files as they were are in {done.place}; put them back: pvehooks host undo")
     elif planned.empty:
@@ -183,8 +182,8 @@ def tell_rest(to_type: tuple[Command, ...], restart: bool) -> None:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...], applied: bool) -> dict[str, object]:
-    became = dict(results)
+def _document(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ...], applied: bool) -> dict[str, object]:
+    result_of = dict(became)
     return {
         "version": 1,
         "node": node,
@@ -193,11 +192,11 @@ def _document(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]
             {
                 "rule": item.finding.rule,
                 "subject": printable(item.finding.subject),
-                "result": became.get(item, outcome.BY_HAND if item.by_hand else "would be mended"),
+                "result": _result(item, result_of),
                 "words": printable(item.words),
                 "remedy": printable(item.finding.remedy) if item.by_hand else None,
             }
-            for item in dict.fromkeys((*planned.items, *(each.item for each in results)))
+            for item in dict.fromkeys((*planned.items, *(each.item for each in became)))
         ],
         "files": [
             {"path": change.path, "diff": [printable(line) for line in diff(change.path, change.before, change.after)]}
@@ -210,3 +209,8 @@ def _document(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]
         "harm": [{"rule": finding.rule, "message": printable(finding.message)} for finding in planned.harm],
         "if_wanted": [finding.rule for finding in planned.left],
     }
+
+
+def _result(item: Item, result_of: dict[Item, FixResult]) -> str:
+    result = result_of.get(item, FixResult.BY_HAND if item.by_hand else None)
+    return "would be mended" if result is None else result.value

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable
 
-from pvehooks.actions.hostfix.apply import Undone, undo
+from pvehooks.actions.host.apply import Undone, undo
 from pvehooks.cli import deed, host_fix, look
 from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts

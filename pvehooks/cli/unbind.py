@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvehooks.actions import persist, release
+from pvehooks.actions.pci import persist, release
 from pvehooks.cli import binding as shared
 from pvehooks.cli.binding import Report
 from pvehooks.errors import ActionFailed

@@ -121,9 +121,7 @@ class Supervisor:
     # -- without a verdict --------------------------------------------------------------------------------------------
 
     def _without_verdict(self) -> int:
-        ended = supervise.run(
-            lambda _: _fall_back(self._vmid, self._root, self._on_error, self._cause), _FALLBACK_SECONDS, lambda *_: None
-        )
+        ended = supervise.run(lambda _: _fall_back(self._vmid, self._root, self._on_error, self._cause), _FALLBACK_SECONDS, lambda *_: None)
         if ended in (0, 1):
             return ended
         self._rerun()

@@ -6,8 +6,8 @@ from pvehooks import daemon, metrics, watch
 from pvehooks.cli import deed
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guard import journal
-from pvehooks.report import entries, sink
 from pvehooks.guard.counters import OUTCOMES
+from pvehooks.report import entries, sink
 from pvehooks.tally import Tally
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold

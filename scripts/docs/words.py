@@ -21,7 +21,7 @@ FILES = {
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
     "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
-    f"{history.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {history.MOST} `pvehooks host fix` that can be undone.",
+    f"{history.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package goes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",

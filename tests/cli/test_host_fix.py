@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from pvehooks.actions.hostfix.mends import IF_ASKED, MENDS
+from pvehooks.actions.host.fixes import FIXES, ONLY_IF_NAMED
 from pvehooks.cli import main
-from tests.actions.hostfix import restart, snapshot
+from tests.actions.host.bed import restart, snapshot
 from tests.rules import test_examples as examples
 from tests.rules.host.test_host_check import ALL_WELL, TREES, tree_of
 
 Golden = Callable[[str, str], None]
 MISTAKES = [path for path in TREES if path.stem not in ALL_WELL]
-FAILING = [path for rule in MENDS for path in sorted(examples.EXAMPLES.glob(f"{rule}.failing*.txtar"))]
+FAILING = [path for rule in FIXES for path in sorted(examples.EXAMPLES.glob(f"{rule}.failing*.txtar"))]
 # What only the kernel can tell: then its arguments must be as they should.
 KERNEL_TELLS: dict[str, Callable[[str], bool]] = {
     "iommu-inactive.failing-argument": lambda line: "iommu=off" not in line,
@@ -96,7 +96,7 @@ def test_check_is_clean_after_the_restart(archive: Path, tmp_path: Path, pvehook
     root = tree_of(archive, tmp_path / "tree")
     pvehooks(root, "fix", "--apply")
     line = restart(root)
-    left = found(root, pvehooks) & (set(MENDS) - IF_ASKED)
+    left = found(root, pvehooks) & (set(FIXES) - ONLY_IF_NAMED)
     if archive.stem == "grub-wrong-file":
         assert left == {"iommu-inactive"} and "intel_iommu=on iommu=pt" in line
     else:

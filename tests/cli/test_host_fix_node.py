@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.actions.hostfix import snapshot
+from tests.actions.host.bed import snapshot
 from tests.beds import boot, pci
 from tests.beds.journald import Journald
 from tests.beds.tree import Content, Link, make_fake_tree

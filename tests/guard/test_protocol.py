@@ -55,7 +55,9 @@ def test_each_message_of_the_table_is_sent() -> None:
 
 
 def test_each_message_of_the_table_is_handled_with_its_fields() -> None:
-    handlers = {name.removeprefix("on_"): method for name, method in inspect.getmembers(Supervisor, inspect.isfunction) if name.startswith("on_")}
+    handlers = {
+        name.removeprefix("on_"): method for name, method in inspect.getmembers(Supervisor, inspect.isfunction) if name.startswith("on_")
+    }
     del handlers["message"]
     fields = {kind: tuple(inspect.signature(method).parameters)[1:] for kind, method in handlers.items()}
     assert fields == MESSAGES

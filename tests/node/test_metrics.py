@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pvehooks import metrics, starts
+from pvehooks import metrics
+from pvehooks.guard import counters
 from pvehooks.report.exposition import text
 from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity

@@ -190,12 +190,12 @@ def test_what_the_admin_put_beside_it_stays_and_is_told(node: Machine) -> None:
 
 # Two fixes as `pvehooks host fix` keeps them, the first one undone.
 KEEP = """
-from pvehooks.actions.hostfix import kept, plan
+from pvehooks.actions.host import history, plan
 from pvehooks.host import Host
 for file, state in (("/etc/modules", "undone"), ("/etc/default/grub", "done")):
     change = plan.Change(file, b"before", b"after")
     open(file, "ab").close()
-    kept.write(Host(), kept.keep(Host(), (change,), (), ("a-rule",))._replace(state=state))
+    history.write_manifest(Host(), history.prepare(Host(), (change,), (), ("a-rule",))._replace(state=state))
 """
 
 

@@ -1,13 +1,13 @@
-"""What is to be changed, as it comes together: texts of files, commands after them. Nothing is written here."""
+"""The changes of a plan while it is made: texts of files, and which commands follow. Nothing is written here."""
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Callable
 
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.ahead import Ahead
-from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.actions.host import texts
+from pvehooks.actions.host.preview import Preview
+from pvehooks.actions.host.texts import ByHand
 from pvehooks.facts.boot import cmdline
 from pvehooks.host import Host
 from pvehooks.rules.host.commandline import differences, loader_of, plans
@@ -22,7 +22,7 @@ _LONGEST = 1 << 16
 
 
 class State(NamedTuple):
-    """Files to be changed, with their bytes before and after, None for one that is not there; and what has to be done after it."""
+    """Files to be changed, with their bytes before and after (None for one that does not exist), and what has to follow."""
 
     files: dict[str, tuple[bytes | None, bytes | None]]
     initramfs: bool = False
@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 class Draft:
-    """The changes to a node; `state` can be kept and put back."""
+    """The changes to a node; `state` can be saved and restored."""
 
     def __init__(self, host: Host, node: Node) -> None:
         self.host = host
@@ -41,17 +41,17 @@ class Draft:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def text(self, path: str) -> str:
-        """The file's text as it is to be, '' where none is there; raises ByHand for a file that is not to be touched."""
+        """The file's text after the changes so far, '' if it does not exist; raises ByHand for a file that must not be edited."""
         changed = self.state.files.get(path)
         content = changed[1] if changed else self._content(path)
         return (content or b"").decode("utf-8", "surrogateescape")
 
     def write(self, path: str, text: str) -> None:
-        """Has the file changed, if it is another text than before."""
+        """Changes the file, if the text differs from what it has."""
         self._put(path, text.encode("utf-8", "surrogateescape"))
 
     def remove(self, path: str) -> None:
-        """Has the file removed, if it is there."""
+        """Removes the file, if it exists."""
         self._put(path, None)
 
     def _put(self, path: str, content: bytes | None) -> None:
@@ -68,12 +68,12 @@ class Draft:
         except OSError as error:
             raise ByHand(f"{directory}: {error.strerror}") from error
 
-    def ahead(self) -> Ahead:
-        """The host with the files as they are to be."""
-        return Ahead(self.host, {path: after for path, (_, after) in self.state.files.items()})
+    def preview(self) -> Preview:
+        """The host with the files as they will be."""
+        return Preview(self.host, {path: after for path, (_, after) in self.state.files.items()})
 
     def _content(self, path: str) -> bytes | None:
-        require_ours(self.host, path)
+        require_editable(self.host, path)
         try:
             content = self.host.read(path, _LONGEST)
         except FileNotFoundError:
@@ -89,7 +89,7 @@ class Draft:
     # -- arguments of the kernel --------------------------------------------------------------------------------------
 
     def loader(self) -> Loader:
-        """The boot loader; raises ByHand where it is unknown, or its menu is made by something else than what is known here."""
+        """The boot loader; raises ByHand if it is unknown, or if an unknown program makes its menu."""
         loader = loader_of(self.node)
         if loader is None:
             raise ByHand("which boot loader this node uses cannot be told")
@@ -98,9 +98,9 @@ class Draft:
         return loader
 
     def arguments(self) -> tuple[str, ...]:
-        """What the boot loader's file gives as it is to be; raises ByHand."""
+        """The kernel arguments of the boot loader's file after the changes so far; raises ByHand."""
         loader = self.loader()
-        lines = cmdline.read(self.ahead(), loader)
+        lines = cmdline.read(self.preview(), loader)
         plan = None if isinstance(lines, Unread) else plans(lines, loader)[0]
         if plan is None:
             raise ByHand(f"{loader.file} is not there")
@@ -110,12 +110,12 @@ class Draft:
             raise ByHand(f"{plan.place}: {plan.broken}")
         return plan.words
 
-    def add(self, word: str) -> None:
-        """Has an argument given to the kernel; raises ByHand."""
+    def add_argument(self, word: str) -> None:
+        """Adds a kernel argument; raises ByHand."""
         self._change((*self.arguments(), word), lambda line: texts.appended(line, word), texts.GRUB_VARIABLES[:1])
 
-    def take(self, name: str, unwanted: Callable[[str], bool]) -> None:
-        """Takes values of an argument away; raises ByHand."""
+    def drop_values(self, name: str, unwanted: Callable[[str], bool]) -> None:
+        """Removes unwanted values of a kernel argument; raises ByHand."""
         left = tuple(texts.words_without(self.arguments(), name, unwanted))
         self._change(left, lambda line: texts.without(line, name, unwanted), texts.GRUB_VARIABLES)
 
@@ -137,8 +137,8 @@ class Draft:
         if sorted(self.arguments()) != sorted(wanted):
             raise ByHand(f"another file of /etc/default/grub.d has a say in it, or {loader.file} is not what it seems")
 
-    def bring_into_force(self) -> None:
-        """Has the boot loader's menu made anew, unless it is known to be right; says that a restart is due."""
+    def require_refresh(self) -> None:
+        """Requires a restart, and before it a new boot menu, unless the menu is known to be right."""
         loader = self.loader()
         lines = self.node.command_lines
         menu = lines.written if isinstance(lines, CommandLines) else Unread("")
@@ -146,18 +146,18 @@ class Draft:
         self.state = self.state._replace(refresh=self.state.refresh or not right or loader.file in self.state.files, restart=True)
 
     def refresh_menu(self) -> None:
-        """Has the boot loader's menu made anew; raises ByHand where it is unknown how."""
+        """Requires a new boot menu; raises ByHand if it is unknown how to make one."""
         self.loader()
         self.state = self.state._replace(refresh=True, restart=True)
 
-    def restart(self) -> None:
-        """Says that a restart is due."""
+    def require_restart(self) -> None:
+        """Requires a restart."""
         self.state = self.state._replace(restart=True)
 
     # -- modules ------------------------------------------------------------------------------------------------------
 
     def comment_out(self, path: str, taken_out: Callable[[list[str]], str | None]) -> None:
-        """Makes comments of lines of a file in /etc; raises ByHand, also where there are none."""
+        """Turns lines of a file in /etc into comments; raises ByHand, also if there are none."""
         if not path.startswith("/etc/"):
             raise ByHand(f"{path} is not a file of /etc")
         text = self.text(path)
@@ -168,7 +168,7 @@ class Draft:
         self.write(path, new)
 
     def load_at_boot(self, module: str) -> str:
-        """Has the module loaded at boot; the file that says so. Raises ByHand."""
+        """Loads the module at boot; returns the file that does it. Raises ByHand."""
         if self.host.is_dir(MODULES_DIRECTORY):
             path = OUR_MODULES
             start = self.text(path) or "# Written by pvehooks host fix.\n"
@@ -178,12 +178,12 @@ class Draft:
         return path
 
     def rebuild_initramfs(self) -> None:
-        """Has the initramfs made anew, which takes effect at the next boot."""
+        """Requires a new initramfs, which takes effect at the next boot."""
         self.state = self.state._replace(initramfs=True, restart=True)
 
 
-def require_ours(host: Host, path: str) -> None:
-    """Raises ByHand for what is no plain file of the administrator's."""
+def require_editable(host: Host, path: str) -> None:
+    """Raises ByHand unless the path is a plain file that the administrator may edit."""
     if host.real(path) != path:
         raise ByHand(f"{path} is a symbolic link, or lies behind one: {host.real(path)}")
     try:
@@ -200,7 +200,7 @@ def require_ours(host: Host, path: str) -> None:
 
 
 def _package(host: Host, path: str) -> str:
-    """The package that has the file, unless as a conffile; '' for none (dpkg's own files, as dpkg-query -S reads them)."""
+    """The package that owns the file, unless as a conffile; '' for none (dpkg's own files, as dpkg-query -S reads them)."""
     try:
         names = [name for name in host.names(_DPKG) if name.endswith(".list")]
     except OSError:

@@ -1,22 +1,21 @@
-"""What mends which finding on the node: each mend changes the draft and says in words what it does, or raises ByHand."""
+"""The edits behind the fixes: each changes the draft for one finding, and returns what it does as a phrase, or raises ByHand."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
 
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.draft import Draft
-from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.actions.host import texts
+from pvehooks.actions.host.draft import Draft
+from pvehooks.actions.host.texts import ByHand
 from pvehooks.facts import boundids, hardware, moduleoptions
 from pvehooks.facts.boot import cmdline, kernels
 from pvehooks.rules.host import firmware
-from pvehooks.rules.host.commandline import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
+from pvehooks.rules.host.commandline import QUIET, differences, name_of, place, plans, shown, values_of, wanted
 from pvehooks.rules.passthrough import bus
-from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
-from pvehooks.values.boot import KERNEL_CMDLINE, CommandLines, Kernels, Modules
+from pvehooks.values import Finding, Node, PciDevice, Unread
+from pvehooks.values.boot import KERNEL_CMDLINE, Kernels, Modules
 
-Mend = Callable[[Draft, Finding], str]
 _ACS = ("downstream", "multifunction", "id:")
 _COMMAND_LINE = "the kernel command line"
 # Written by proxmox-boot-tool beside the pin, where GRUB boots (proxmox-kernel-helper, functions: GRUB_PIN_SNIPPET).
@@ -33,18 +32,18 @@ def _running(draft: Draft) -> tuple[str, ...]:
     return lines.running
 
 
-def _add(draft: Draft, word: str) -> str:
+def _add_argument(draft: Draft, word: str) -> str:
     if word not in draft.arguments():
-        draft.add(word)
-    draft.bring_into_force()
+        draft.add_argument(word)
+    draft.require_refresh()
     return f"puts {word} into {place(draft.loader())}"
 
 
-def _take(draft: Draft, word: str, unwanted: Callable[[str], bool] | None = None) -> str:
-    """Takes an argument's unwanted values out, by default those that it has here."""
+def _drop_values(draft: Draft, word: str, unwanted: Callable[[str], bool] | None = None) -> str:
+    """Drops unwanted values of an argument, by default those in `word`."""
     value, before = word.partition("=")[2], draft.arguments()
-    draft.take(name_of(word), unwanted or (lambda each: each in value.split(",")))
-    draft.bring_into_force()
+    draft.drop_values(name_of(word), unwanted or (lambda each: each in value.split(",")))
+    draft.require_refresh()
     file = draft.loader().file
     return f"takes {word} out of {file}" if draft.arguments() != before else f"{word} is out of {file} already"
 
@@ -52,7 +51,8 @@ def _take(draft: Draft, word: str, unwanted: Callable[[str], bool] | None = None
 # -- /etc/kernel/cmdline itself ---------------------------------------------------------------------------------------
 
 
-def _join(draft: Draft, _: Finding) -> str:
+def join_cmdline(draft: Draft, _: Finding) -> str:
+    """Joins the lines of /etc/kernel/cmdline into one."""
     text = draft.text(KERNEL_CMDLINE)
     try:
         new = texts.joined(text)
@@ -64,7 +64,8 @@ def _join(draft: Draft, _: Finding) -> str:
     return f"joins the lines of {KERNEL_CMDLINE} into one"
 
 
-def _root(draft: Draft, finding: Finding) -> str:
+def restore_root(draft: Draft, finding: Finding) -> str:
+    """Puts root= back into /etc/kernel/cmdline, from the running kernel."""
     own = [word for word in _running(draft) if name_of(word) in ("root", "boot", "rootflags")]
     text = draft.text(KERNEL_CMDLINE)
     if not text.strip():
@@ -80,79 +81,84 @@ def _root(draft: Draft, finding: Finding) -> str:
         draft.write(KERNEL_CMDLINE, f"{' '.join(missing)} {texts.joined(text)}" if text else f"{' '.join(missing)}\n")
         draft.refresh_menu()
         return f"puts {shown(missing)} back at the beginning of {KERNEL_CMDLINE}"
-    return _join(draft, finding)
+    return join_cmdline(draft, finding)
 
 
-def _boot_zfs(draft: Draft, _: Finding) -> str:
-    return _add(draft, "boot=zfs")
+def add_boot_zfs(draft: Draft, _: Finding) -> str:
+    """Adds boot=zfs."""
+    return _add_argument(draft, "boot=zfs")
 
 
 # -- the kernel's arguments -------------------------------------------------------------------------------------------
 
 
-def _iommu(draft: Draft, finding: Finding) -> str:
+def activate_iommu(draft: Draft, finding: Finding) -> str:
+    """Removes what switches the IOMMU off, or adds what switches it on."""
     off = firmware.switched_off(draft.node)
     if off:
-        return _take(draft, off)
+        return _drop_values(draft, off)
     if firmware.needs_switching_on(draft.node):
-        return _add(draft, "intel_iommu=on")
+        return _add_argument(draft, "intel_iommu=on")
     raise ByHand("it is not a matter of the kernel command line")
 
 
-def _pass_through(draft: Draft, _: Finding) -> str:
-    return _add(draft, "iommu=pt")
+def add_iommu_pt(draft: Draft, _: Finding) -> str:
+    """Adds iommu=pt."""
+    return _add_argument(draft, "iommu=pt")
 
 
-def _later(draft: Draft) -> Modules:
-    """What is known of modules when the draft is done."""
-    later = hardware.gather(draft.ahead(), draft.node.name).modules
+def _modules_after(draft: Draft) -> Modules:
+    """The modules of the node with the draft applied."""
+    later = hardware.gather(draft.preview(), draft.node.name).modules
     if isinstance(later, Unread):
         raise ByHand(later.why)
     return later
 
 
-def _advice(draft: Draft, finding: Finding) -> str:
+def drop_void_advice(draft: Draft, finding: Finding) -> str:
+    """Removes an argument or module that has no effect, or harms."""
     if finding.subject in ("amd_iommu=on", "intel_iommu=on"):
-        return _take(draft, finding.subject)
+        return _drop_values(draft, finding.subject)
     if finding.subject == "allow_unsafe_interrupts":
-        return _safe_interrupts(draft)
+        return _forbid_unsafe_interrupts(draft)
     draft.comment_out(finding.subject, texts.loads("vfio_virqfd"))
-    if ("vfio_virqfd", finding.subject) in _later(draft).listed:
+    if ("vfio_virqfd", finding.subject) in _modules_after(draft).listed:
         raise ByHand(f"{finding.subject} is written in an unusual way")
     return f"takes vfio_virqfd out of {finding.subject}"
 
 
-def _safe_interrupts(draft: Draft) -> str:
+def _forbid_unsafe_interrupts(draft: Draft) -> str:
     module, parameter = "vfio_iommu_type1", "allow_unsafe_interrupts"
     places = dict.fromkeys(where for where, _ in moduleoptions.given(draft.host, module, parameter))
     if not places:
         raise ByHand("it was switched on while the node ran, and is gone after a restart")
     for where in places:
         if where == _COMMAND_LINE:
-            _take(draft, f"{module}.{parameter}", lambda value: True)
+            _drop_values(draft, f"{module}.{parameter}", lambda value: True)
         else:
             draft.comment_out(where, texts.sets(module, parameter, lambda value: True))
             draft.rebuild_initramfs()
-    if any(where.startswith("/") for where, _ in moduleoptions.given(draft.ahead(), module, parameter)):
+    if any(where.startswith("/") for where, _ in moduleoptions.given(draft.preview(), module, parameter)):
         raise ByHand(f"{parameter} is written in an unusual way in {next(iter(places))}")
-    return f"takes {parameter} out of {_named(places, draft)}"
+    return f"takes {parameter} out of {_files(places, draft)}"
 
 
-def _wrong_file(draft: Draft, _: Finding) -> str:
-    lost = _lost(draft.node, draft.arguments())
+def move_arguments(draft: Draft, _: Finding) -> str:
+    """Adds the arguments that are only in the file that the boot loader does not read."""
+    lost = lost_arguments(draft.node, draft.arguments())
     given = draft.arguments()
     for word in lost:
         same = [each for each in given if name_of(each) == name_of(word)]
         if same:
             raise ByHand(f"{draft.loader().file} has {shown(same)} already, and only you know which is meant")
     for word in lost:
-        draft.add(word)
-    draft.bring_into_force()
+        draft.add_argument(word)
+    draft.require_refresh()
     return f"puts {shown(lost) or 'nothing'} into {place(draft.loader())}"
 
 
-def _lost(node: Node, given: tuple[str, ...]) -> list[str]:
-    """The arguments in the file that the boot loader does not read, and that are not given to the kernel."""
+def lost_arguments(node: Node, given: tuple[str, ...]) -> list[str]:
+    """The arguments in the file that the boot loader does not read, and that the kernel does not get."""
     lines, loader = node.command_lines, node.loader
     if isinstance(lines, Unread) or isinstance(loader, Unread):
         return []
@@ -160,30 +166,33 @@ def _lost(node: Node, given: tuple[str, ...]) -> list[str]:
     return [] if other is None or isinstance(other.words, Unread) else wanted(differences(wanted(other.words), given)[0], without=QUIET)
 
 
-def _in_force(draft: Draft, _: Finding) -> str:
+def refresh_boot_menu(draft: Draft, _: Finding) -> str:
+    """Makes a new boot menu if it is not right; then a restart is due."""
     loader = draft.loader()
     draft.arguments()
-    draft.bring_into_force()
+    draft.require_refresh()
     return f"has the boot loader's menu made anew from {loader.file}" if draft.state.refresh else "the menu is right; only a restart is due"
 
 
-def _acs_value(draft: Draft, _: Finding) -> str:
+def drop_void_acs_values(draft: Draft, _: Finding) -> str:
+    """Removes the values of pcie_acs_override= that the kernel does not know."""
     kernels = draft.node.kernels
     if not isinstance(kernels, Kernels) or "pve" not in kernels.running:
         raise ByHand("this kernel has no pcie_acs_override at all")
     wrong = [value for value in values_of(_running(draft), "pcie_acs_override") if not value.startswith(_ACS)]
-    return _take(draft, f"pcie_acs_override={','.join(wrong)}", lambda value: not value.startswith(_ACS))
+    return _drop_values(draft, f"pcie_acs_override={','.join(wrong)}", lambda value: not value.startswith(_ACS))
 
 
-def _acs(draft: Draft, _: Finding) -> str:
-    return _take(draft, "pcie_acs_override", lambda value: True)
+def drop_acs_override(draft: Draft, _: Finding) -> str:
+    """Removes pcie_acs_override=."""
+    return _drop_values(draft, "pcie_acs_override", lambda value: True)
 
 
 # -- the kernel's version ---------------------------------------------------------------------------------------------
 
 
-def _unpin(draft: Draft, finding: Finding) -> str:
-    """As `proxmox-boot-tool kernel unpin` does it, but so that it can be undone."""
+def unpin_kernel(draft: Draft, finding: Finding) -> str:
+    """Does what `proxmox-boot-tool kernel unpin` does, but can be undone."""
     known = draft.node.kernels
     if isinstance(known, Unread):
         raise ByHand(known.why)
@@ -210,8 +219,8 @@ def _unpin(draft: Draft, finding: Finding) -> str:
 # -- the network ------------------------------------------------------------------------------------------------------
 
 
-def _name_interface(draft: Draft, finding: Finding) -> str:
-    """One name is missing and one card has no place in the configuration: the card gets the name."""
+def name_interface(draft: Draft, finding: Finding) -> str:
+    """If one name is missing and one card is not in the configuration, the card gets the name."""
     known = draft.node.interfaces
     if isinstance(known, Unread):
         raise ByHand(known.why)
@@ -224,7 +233,7 @@ def _name_interface(draft: Draft, finding: Finding) -> str:
     path = f"{_LINKS}/10-{name}.link"
     wanted_text = f"# Written by pvehooks host fix.\n[Match]\nMACAddress={mac}\n\n[Link]\nName={name}\n"
     if draft.text(path) == wanted_text:
-        draft.restart()
+        draft.require_restart()
         return f"{path} names the card that is {now} now already"
     for file in draft.names(_LINKS, ".link"):
         text = draft.text(file).lower()
@@ -240,20 +249,23 @@ def _name_interface(draft: Draft, finding: Finding) -> str:
 # -- modules ----------------------------------------------------------------------------------------------------------
 
 
-def _load_vfio(draft: Draft, _: Finding) -> str:
-    if any(name == "vfio_pci" for name, _ in _later(draft).listed):
+def load_vfio(draft: Draft, _: Finding) -> str:
+    """Loads vfio_pci at boot."""
+    if any(name == "vfio_pci" for name, _ in _modules_after(draft).listed):
         return "vfio_pci is loaded at boot already"
     path = draft.load_at_boot("vfio_pci")
     draft.rebuild_initramfs()
     return f"has vfio_pci loaded at boot, by {path}"
 
 
-def _initramfs(draft: Draft, finding: Finding) -> str:
+def rebuild_initramfs(draft: Draft, finding: Finding) -> str:
+    """Makes a new initramfs."""
     draft.rebuild_initramfs()
     return f"has the initramfs made anew, so that it knows of {finding.subject}"
 
 
-def _free_of_ids(draft: Draft, finding: Finding) -> str:
+def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
+    """Removes the ids of a device that the host uses from the ids of vfio-pci."""
     device = bus(draft.node).get(finding.subject)
     bound = draft.node.bound_ids
     if device is None or isinstance(bound, Unread):
@@ -270,82 +282,38 @@ def _free_of_ids(draft: Draft, finding: Finding) -> str:
     places = dict.fromkeys(each.place for each in bound if kind in each.ids)
     for where in places:
         if where == _COMMAND_LINE:
-            _take(draft, "vfio_pci.ids", is_its_id)
+            _drop_values(draft, "vfio_pci.ids", is_its_id)
         else:
             draft.comment_out(where, texts.sets("vfio_pci", "ids", is_its_id))
             draft.rebuild_initramfs()
-    _require_gone(device, draft)
-    return f"takes {kind[0]:04x}:{kind[1]:04x} out of {_named(places, draft)}"
+    _require_ids_gone(device, draft)
+    return f"takes {kind[0]:04x}:{kind[1]:04x} out of {_files(places, draft)}"
 
 
-def _require_gone(device: PciDevice, draft: Draft) -> None:
-    left = boundids.read(draft.ahead())
+def _require_ids_gone(device: PciDevice, draft: Draft) -> None:
+    left = boundids.read(draft.preview())
     for each in () if isinstance(left, Unread) else left:
         if (device.vendor, device.device) in each.ids and each.place.startswith("/"):
             raise ByHand(f"the ids in {each.place} are written in an unusual way")
 
 
-def _allow_driver(draft: Draft, finding: Finding) -> str:
+def allow_driver(draft: Draft, finding: Finding) -> str:
+    """Removes the blacklisting of a driver that the host needs."""
     module = finding.subject.partition(" ")[0]
     known = draft.node.modules
     places = dict.fromkeys(where for name, where in known.denied if name == module) if isinstance(known, Modules) else {}
     for where in places:
         if where == _COMMAND_LINE:
             for name in ("module_blacklist", "modprobe.blacklist"):
-                _take(draft, name, lambda value: value.replace("-", "_") == module)
+                _drop_values(draft, name, lambda value: value.replace("-", "_") == module)
         else:
             draft.comment_out(where, texts.denies(module))
             draft.rebuild_initramfs()
-    if any(name == module and where.startswith("/") for name, where in _later(draft).denied):
+    if any(name == module and where.startswith("/") for name, where in _modules_after(draft).denied):
         raise ByHand(f"{module} is kept out in an unusual way")
-    return f"lets {module} be loaded again: takes it out of {_named(places, draft)}"
+    return f"lets {module} be loaded again: takes it out of {_files(places, draft)}"
 
 
-def _named(places: Iterable[str], draft: Draft) -> str:
-    """The files, for a sentence."""
+def _files(places: Iterable[str], draft: Draft) -> str:
+    """The files, for a message."""
     return " and ".join(draft.loader().file if where == _COMMAND_LINE else where for where in places)
-
-
-# In the order in which they are done: first what others build on.
-MENDS: dict[str, Mend] = {
-    "cmdline-lines-ignored": _join,
-    "root-argument-missing": _root,
-    "kernel-pin-missing": _unpin,
-    "host-driver-blacklisted": _allow_driver,
-    "vfio-ids-take-host-device": _free_of_ids,
-    "iommu-inactive": _iommu,
-    "acs-override-void": _acs_value,
-    "advice-void": _advice,
-    "zfs-root-without-boot-zfs": _boot_zfs,
-    "cmdline-wrong-file": _wrong_file,
-    "vfio-not-loaded-at-boot": _load_vfio,
-    "acs-override-in-force": _acs,
-    "iommu-translates-host": _pass_through,
-    "kernel-pinned": _unpin,
-    "interface-missing": _name_interface,
-    "initramfs-outdated": _initramfs,
-    "cmdline-not-refreshed": _in_force,
-    "cmdline-not-in-force": _in_force,
-}
-# Nobody needs these, some do not want them, or it is a guess.
-IF_ASKED = frozenset({"acs-override-in-force", "interface-missing", "iommu-translates-host", "kernel-pinned"})
-# What every change brings about, until its commands are run and the node is restarted.
-AFTER_CHANGES = frozenset({"cmdline-not-in-force", "cmdline-not-refreshed", "initramfs-outdated"})
-# Whether they helped, only the next boot tells.
-KERNEL_TELLS = frozenset({"interface-missing", "iommu-inactive", "iommu-translates-host"})
-# What a restart would suffer from.
-HARM = ("boot-file-broken", "root-argument-missing", "host-driver-blacklisted", "vfio-ids-take-host-device")
-
-
-def only_if_asked(finding: Finding, node: Node) -> bool:
-    """Whether its mend is a matter of taste, and done only for who asks for it by name."""
-    if finding.rule == "cmdline-wrong-file":
-        lines, loader = node.command_lines, loader_of(node)
-        own = plans(lines, loader)[0] if isinstance(lines, CommandLines) and loader is not None else None
-        return not important(_lost(node, () if own is None or isinstance(own.words, Unread) else own.words))
-    return finding.rule in IF_ASKED
-
-
-def is_harm(finding: Finding) -> bool:
-    """Whether what a rule of HARM found is one: not what could not be read, nor a file that the boot loader does not read."""
-    return finding.examined and (finding.rule != "boot-file-broken" or finding.severity is Severity.BLOCK)

@@ -1,13 +1,14 @@
-"""What is kept of a fix for its undoing: a directory with a manifest and copies of each file, before and after."""
+"""The fixes that can be undone: for each a directory with a manifest and copies of each file, before and after."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import hashlib
 import json
 import time
 
-from pvehooks.actions.hostfix.plan import Change, Command
+from pvehooks.actions.host.plan import Change, Command
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple
@@ -17,14 +18,24 @@ LOCK = "/run/lock/pvehooks/host-fix.lock"
 LOCK_SECONDS = 3.0
 _MANIFEST = "manifest.json"
 _VERSION = 1
-# So many can be undone one after the other.
-MOST = 20
-# Begun: some of its files may be written. Undoing: some may be back. Where a program was killed it stays so.
-STATES = ("begun", "done", "undoing", "undone")
+# The number of fixes that can be undone.
+LIMIT = 20
 
 
-class File(NamedTuple):
-    """A file of a fix; `before` and `after` name the copies, '' where there is none. Mode and owner are those it had, the owner of a new one is -1."""
+class FixState(enum.StrEnum):
+    """BEGUN: some of its files may be written. UNDOING: some may be back. These stay if the program is killed."""
+
+    BEGUN = "begun"
+    DONE = "done"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+class FixedFile(NamedTuple):
+    """A file of a fix; `before` and `after` name the copies, '' for a file that does not exist then.
+
+    Mode and owner are those it had; the owner of a new file is -1.
+    """
 
     path: str
     before: str
@@ -34,13 +45,13 @@ class File(NamedTuple):
     gid: int
 
 
-class Kept(NamedTuple):
+class FixRecord(NamedTuple):
     """A fix: its directory, state, the rules it was for, its files, the commands after them, the processes that wrote."""
 
     name: str
-    state: str
+    state: FixState
     rules: tuple[str, ...]
-    files: tuple[File, ...]
+    files: tuple[FixedFile, ...]
     commands: tuple[Command, ...]
     pids: tuple[int, ...]
 
@@ -50,14 +61,14 @@ class Kept(NamedTuple):
         return f"{DIRECTORY}/{self.name}"
 
 
-def keep(host: Host, changes: tuple[Change, ...], commands: tuple[Command, ...], rules: tuple[str, ...]) -> Kept:
-    """Keeps all that is needed to undo, before anything is changed; raises OSError."""
+def prepare(host: Host, changes: tuple[Change, ...], commands: tuple[Command, ...], rules: tuple[str, ...]) -> FixRecord:
+    """Stores everything that an undo needs, before a file is changed; raises OSError."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(host.now()))
-    # Names must grow, also where the clock went back.
+    # Names sort by time, also after the clock went back.
     newest = max(_names(host), default="")
-    kept = Kept(stamp if stamp > newest else f"{newest}-1", "begun", rules, (), commands, (host.pid,))
+    record = FixRecord(stamp if stamp > newest else f"{newest}-1", FixState.BEGUN, rules, (), commands, (host.pid,))
     host.make_dir(DIRECTORY, mode=0o700)
-    host.make_dir(kept.place, mode=0o700)
+    host.make_dir(record.place, mode=0o700)
     files = []
     for number, change in enumerate(changes):
         before = "" if change.before is None else f"{number}.before"
@@ -65,69 +76,69 @@ def keep(host: Host, changes: tuple[Change, ...], commands: tuple[Command, ...],
         mode, uid, gid = (0o644, -1, -1) if change.before is None else host.attributes(change.path)[:3]
         for name, content in ((before, change.before), (after, change.after)):
             if content is not None:
-                host.replace(f"{kept.place}/{name}", content, mode=0o600, durable=True, keep_mode=False)
-        files.append(File(change.path, before, after, mode & 0o7777, uid, gid))
-    kept = kept._replace(files=tuple(files))
-    write(host, kept)
+                host.replace(f"{record.place}/{name}", content, mode=0o600, durable=True, keep_mode=False)
+        files.append(FixedFile(change.path, before, after, mode & 0o7777, uid, gid))
+    record = record._replace(files=tuple(files))
+    write_manifest(host, record)
     for file, change in zip(files, changes, strict=True):
-        if (copy(host, kept, file.before), copy(host, kept, file.after)) != (change.before, change.after):
-            raise OSError(5, "a copy does not read back as written", f"{kept.place}")
-    return kept
+        if (read_copy(host, record, file.before), read_copy(host, record, file.after)) != (change.before, change.after):
+            raise OSError(5, "a copy does not read back as written", f"{record.place}")
+    return record
 
 
-def write(host: Host, kept: Kept) -> None:
+def write_manifest(host: Host, record: FixRecord) -> None:
     """Writes the manifest, with the digests of the copies; raises OSError."""
     document = {
         "version": _VERSION,
-        "state": kept.state,
-        "rules": kept.rules,
-        "commands": kept.commands,
-        "pids": kept.pids,
+        "state": record.state,
+        "rules": record.rules,
+        "commands": record.commands,
+        "pids": record.pids,
         "files": [
-            {**file._asdict(), "digests": [_digest(host, kept, file.before), _digest(host, kept, file.after)]} for file in kept.files
+            {**file._asdict(), "digests": [_digest(host, record, file.before), _digest(host, record, file.after)]} for file in record.files
         ],
     }
     text = json.dumps(document, indent=1)
-    host.replace(f"{kept.place}/{_MANIFEST}", f"{text}\n".encode(), mode=0o600, durable=True, keep_mode=False)
+    host.replace(f"{record.place}/{_MANIFEST}", f"{text}\n".encode(), mode=0o600, durable=True, keep_mode=False)
 
 
-def copy(host: Host, kept: Kept, name: str) -> bytes | None:
+def read_copy(host: Host, record: FixRecord, name: str) -> bytes | None:
     """A copy's bytes, None for ''; raises OSError."""
-    return host.read(f"{kept.place}/{name}", 1 << 20) if name else None
+    return host.read(f"{record.place}/{name}", 1 << 20) if name else None
 
 
-def _digest(host: Host, kept: Kept, name: str) -> str:
-    content = copy(host, kept, name)
+def _digest(host: Host, record: FixRecord, name: str) -> str:
+    content = read_copy(host, record, name)
     return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
-def last(host: Host) -> Kept | None:
-    """The last fix that is not undone; those that were ended before they had a manifest changed nothing. Raises ActionFailed."""
+def last_undoable(host: Host) -> FixRecord | None:
+    """The last fix that is not undone; one without a manifest has changed nothing and does not count. Raises ActionFailed."""
     for name in sorted(_names(host), reverse=True):
-        kept = _read(host, name)
-        if kept is not None and kept.state != "undone":
-            return kept
+        record = _read(host, name)
+        if record is not None and record.state is not FixState.UNDONE:
+            return record
     return None
 
 
 def prune(host: Host) -> None:
-    """Removes old fixes: those that can be undone and those that were are counted apart. What cannot be read or removed stays."""
-    kept_of = {True: 0, False: 0}
+    """Removes the oldest above LIMIT, undoable and undone ones counted apart. What cannot be read or removed stays."""
+    seen = {True: 0, False: 0}
     try:
         names = sorted(_names(host), reverse=True)
     except OSError:
         return
     for name in names:
         with contextlib.suppress(ActionFailed, OSError):
-            kept = _read(host, name)
-            undone = kept is None or kept.state == "undone"
-            kept_of[undone] += 1
-            if kept is None or kept_of[undone] > MOST:
+            record = _read(host, name)
+            undone = record is None or record.state is FixState.UNDONE
+            seen[undone] += 1
+            if record is None or seen[undone] > LIMIT:
                 _remove(host, f"{DIRECTORY}/{name}")
 
 
 def _remove(host: Host, place: str) -> None:
-    """Without its manifest a directory is no fix any more: that goes first."""
+    """The manifest goes first: a directory without one is no fix."""
     for name in sorted(host.names(place), key=lambda name: name != _MANIFEST):
         host.remove(f"{place}/{name}")
     host.remove_dir(place)
@@ -140,8 +151,8 @@ def _names(host: Host) -> list[str]:
         return []
 
 
-def _read(host: Host, name: str) -> Kept | None:
-    """A fix; None where it has no manifest. Raises ActionFailed where that, or a copy, is not as it was written."""
+def _read(host: Host, name: str) -> FixRecord | None:
+    """A fix; None if it has no manifest. Raises ActionFailed if the manifest or a copy is damaged."""
     path = f"{DIRECTORY}/{name}/{_MANIFEST}"
     try:
         content = host.read(path)
@@ -150,22 +161,22 @@ def _read(host: Host, name: str) -> Kept | None:
     hint = f"Put the files back by hand: their copies are in {DIRECTORY}/{name}"
     try:
         document = json.loads(content)
-        if document["version"] != _VERSION or document["state"] not in STATES:
+        if document["version"] != _VERSION or document["state"] not in list(FixState):
             raise ValueError("it is of another version")
         rows = document["files"]
-        files = tuple(File(*(row[field] for field in File._fields)) for row in rows)
-        kept = Kept(
+        files = tuple(FixedFile(*(row[field] for field in FixedFile._fields)) for row in rows)
+        record = FixRecord(
             name,
-            document["state"],
+            FixState(document["state"]),
             tuple(map(str, document["rules"])),
             files,
             tuple(tuple(map(str, command)) for command in document["commands"]),
             tuple(map(int, document["pids"])),
         )
-        if not all(_sound(file) for file in files):
+        if not all(_is_valid(file) for file in files):
             raise ValueError("it names a file outside of /etc")
         if any(
-            row["digests"] != [_digest(host, kept, file.before), _digest(host, kept, file.after)]
+            row["digests"] != [_digest(host, record, file.before), _digest(host, record, file.after)]
             for row, file in zip(rows, files, strict=True)
         ):
             raise ValueError("a copy is not as it was written")
@@ -173,11 +184,11 @@ def _read(host: Host, name: str) -> Kept | None:
         raise ActionFailed(f"{path} cannot be used: {error}", hint) from error
     except OSError as error:
         raise ActionFailed(f"{error.filename or path}: {error.strerror}", hint) from error
-    return kept
+    return record
 
 
-def _sound(file: File) -> bool:
-    """Whether its fields are what this program writes."""
+def _is_valid(file: FixedFile) -> bool:
+    """Whether the fields are of the kind that this program writes."""
     plain = all(isinstance(text, str) for text in (file.path, file.before, file.after))
     if not plain or not all(isinstance(number, int) for number in (file.mode, file.uid, file.gid)):
         return False

@@ -1,4 +1,4 @@
-"""The node as it will be: texts that are not written yet in place of files, and the kernel command line of the next boot."""
+"""The node as it will be: files with texts that are not written yet, and the kernel command line of the next boot."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pvehooks.values import Node, Unread
 _INITRAMFS = "/boot/initrd.img-"
 
 
-class Ahead(Host):
-    """A host of which some files are read as they will be written; None stands for one that will be gone."""
+class Preview(Host):
+    """A host on which some files already read as they will be written; None is a file that will be removed."""
 
     def __init__(self, host: Host, texts: Mapping[str, bytes | None], new_initramfs: bool = False) -> None:
         super().__init__(host.root)
@@ -24,7 +24,7 @@ class Ahead(Host):
         self._new_initramfs = new_initramfs
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
-        """The text to come, or the file."""
+        """The new text, or the file."""
         if path not in self._texts:
             return super().read(path, limit)
         text = self._texts[path]
@@ -33,30 +33,30 @@ class Ahead(Host):
         return text[: limit + 1]
 
     def names(self, path: str) -> list[str]:
-        """With the files to come, and without those to go."""
+        """With the new files, and without those that will be removed."""
         here = {each.rpartition("/")[2]: text for each, text in self._texts.items() if each.rpartition("/")[0] == path}
         going = {name for name, text in here.items() if text is None}
         return sorted({*here, *super().names(path)} - going)
 
     def modified(self, path: str) -> float:
-        """What is to come is newer than all files; the initramfs newer still, where it is to be made anew."""
+        """A changed file is newer than all others; an initramfs that will be made anew is newer still."""
         if self._new_initramfs and path.startswith(_INITRAMFS):
             return math.inf
         return self.now() if path in self._texts else super().modified(path)
 
 
 def at_next_boot(host: Host, node: str, texts: Mapping[str, bytes | None], new_initramfs: bool) -> Node:
-    """The facts after the commands were run and the node was restarted, as far as files tell them."""
-    now = hardware.gather(Ahead(host, texts), node)
-    line = _coming(now)
+    """The facts after the commands and a restart, as far as files determine them."""
+    now = hardware.gather(Preview(host, texts), node)
+    line = _next_command_line(now)
     later: Mapping[str, bytes | None] = (
         texts if line is None else {**texts, moduleoptions.COMMAND_LINE: line.encode("utf-8", "surrogateescape")}
     )
-    return hardware.gather(Ahead(host, later, new_initramfs), node)
+    return hardware.gather(Preview(host, later, new_initramfs), node)
 
 
-def _coming(node: Node) -> str | None:
-    """The command line of the next boot, None where it cannot be told."""
+def _next_command_line(node: Node) -> str | None:
+    """The command line of the next boot, None if it is unknown."""
     loader = loader_of(node)
     if loader is None or isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
         return None
@@ -70,5 +70,5 @@ def _coming(node: Node) -> str | None:
 
 
 def _line(words: Iterable[str]) -> str:
-    """Arguments on one line; those with white space in quotes."""
+    """The arguments as one line, those with white space in quotes."""
     return " ".join(f'"{word}"' if cmdline.words(word) != (word,) else word for word in words) + "\n"

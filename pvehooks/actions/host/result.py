@@ -1,52 +1,65 @@
-"""Reading back after a fix: which findings are gone, which go with a restart, and which are still there."""
+"""Reads back after a fix: which findings are gone, which go with a restart, and which are still there."""
 
 from __future__ import annotations
 
-from pvehooks.actions.hostfix import mends
-from pvehooks.actions.hostfix.ahead import at_next_boot
-from pvehooks.actions.hostfix.apply import Done
-from pvehooks.actions.hostfix.plan import UPDATE_INITRAMFS, Item, Plan, found
+import enum
+
+from pvehooks.actions.host import fixes
+from pvehooks.actions.host.apply import Done
+from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Item, Plan, found
+from pvehooks.actions.host.preview import at_next_boot
 from pvehooks.facts import hardware
 from pvehooks.host import Host
 from pvehooks.values import Finding, NamedTuple, Node
 
-GONE, LATER, RESTART, UNKNOWN, STILL, BY_HAND = "gone", "after the commands", "after a restart", "unknown", "still there", "by hand"
-WORDS = {
-    GONE: "it is gone",
-    LATER: "it goes with the commands, which are still to be typed",
-    RESTART: "it goes with the restart",
-    UNKNOWN: "the restart will show whether this was all: pvehooks host check",
-    STILL: "it is still there",
-    BY_HAND: "it is not touched",
+
+class FixResult(enum.Enum):
+    """What became of a finding; the value is that of the JSON output."""
+
+    GONE = "gone"
+    AFTER_COMMANDS = "after the commands"
+    AFTER_RESTART = "after a restart"
+    UNKNOWN = "unknown"
+    STILL_THERE = "still there"
+    BY_HAND = "by hand"
+
+
+PHRASES = {
+    FixResult.GONE: "it is gone",
+    FixResult.AFTER_COMMANDS: "it goes with the commands, which are still to be typed",
+    FixResult.AFTER_RESTART: "it goes with the restart",
+    FixResult.UNKNOWN: "the restart will show whether this was all: pvehooks host check",
+    FixResult.STILL_THERE: "it is still there",
+    FixResult.BY_HAND: "it is not touched",
 }
 
 
-class Outcome(NamedTuple):
-    """What became of a finding."""
+class ItemResult(NamedTuple):
+    """What became of an item of the plan."""
 
     item: Item
-    result: str
+    result: FixResult
 
 
-def outcomes(host: Host, name: str, plan: Plan, done: Done) -> tuple[Outcome, ...]:
-    """What a fresh look at the node says of each finding that was to be mended; and of a menu that is not as it should be now."""
+def results(host: Host, name: str, plan: Plan, done: Done) -> tuple[ItemResult, ...]:
+    """The result of each item of the plan, from the facts as they are now; and of a boot menu that is wrong after the commands."""
     now = hardware.gather(host, name)
     later = at_next_boot(host, name, {}, UPDATE_INITRAMFS in done.to_type)
-    reports = [Outcome(item, BY_HAND if item.by_hand else _result(item.finding, now, later, done)) for item in plan.items]
+    all_results = [ItemResult(item, FixResult.BY_HAND if item.by_hand else _result(item.finding, now, later, done)) for item in plan.items]
     menu = "cmdline-not-refreshed"
     if done.ran and not any(item.finding.rule == menu for item in plan.items):
-        reports += [Outcome(Item(finding, f"after {done.ran[-1][0]}"), STILL) for finding in found(menu, now)]
-    return tuple(reports)
+        all_results += [ItemResult(Item(finding, f"after {done.ran[-1][0]}"), FixResult.STILL_THERE) for finding in found(menu, now)]
+    return tuple(all_results)
 
 
-def _result(finding: Finding, now: Node, later: Node, done: Done) -> str:
+def _result(finding: Finding, now: Node, later: Node, done: Done) -> FixResult:
     if not _is_found(finding, now):
-        return GONE
+        return FixResult.GONE
     if done.to_type:
-        return LATER
-    if finding.rule in mends.KERNEL_TELLS:
-        return UNKNOWN
-    return STILL if _is_found(finding, later) else RESTART
+        return FixResult.AFTER_COMMANDS
+    if finding.rule in fixes.KNOWN_AFTER_BOOT:
+        return FixResult.UNKNOWN
+    return FixResult.STILL_THERE if _is_found(finding, later) else FixResult.AFTER_RESTART
 
 
 def _is_found(finding: Finding, node: Node) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.actions.hostfix import apply as fixing
-from pvehooks.actions.hostfix import kept
+from pvehooks.actions.host import apply as fixing
+from pvehooks.actions.host import history
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
-from tests.actions.hostfix import snapshot
-from tests.actions.test_hostfix import both, fix, planned, root, tree
+from tests.actions.host.bed import snapshot
+from tests.actions.host.test_fix import both, fix, planned, root, tree
 from tests.beds.namespace import mount
 
 
@@ -95,7 +95,7 @@ def test_full_after_the_deed(tmp_path: Path, small: list[Mounted]) -> None:
 
 
 def places(host: Host) -> list[str]:
-    return sorted(path.name for path in (root(host) / kept.DIRECTORY[1:]).iterdir())
+    return sorted(path.name for path in (root(host) / history.DIRECTORY[1:]).iterdir())
 
 
 def fix_and_undo(host: Host, times: int) -> None:
@@ -106,7 +106,7 @@ def fix_and_undo(host: Host, times: int) -> None:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MOST", 3)
+    monkeypatch.setattr(history, "LIMIT", 3)
 
 
 @pytest.mark.usefixtures("few")
@@ -116,7 +116,7 @@ def test_old_copies_go(tmp_path: Path) -> None:
     (root(host) / "etc/modules").write_text("vfio_virqfd\n")
     before = snapshot(root(host))
     needed = fix(host, "advice-void").place
-    torn = root(host) / kept.DIRECTORY[1:] / "20000102T000000Z"
+    torn = root(host) / history.DIRECTORY[1:] / "20000102T000000Z"
     torn.mkdir()
     (torn / "manifest.json").write_text("{")
     fix_and_undo(host, 5)
@@ -152,7 +152,7 @@ def test_killed_while_copies_go(tmp_path: Path) -> None:
     """What is left of a fix without its manifest goes the next time."""
     host = tree(tmp_path)
     fix_and_undo(host, 2)
-    first = root(host) / kept.DIRECTORY[1:] / places(host)[0]
+    first = root(host) / history.DIRECTORY[1:] / places(host)[0]
     (first / "manifest.json").unlink()
     fix_and_undo(host, 1)
     assert not first.exists() and len(places(host)) == 2

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.actions.hostfix import apply as fixing
-from pvehooks.actions.hostfix import kept, outcome
-from pvehooks.actions.hostfix.ahead import Ahead
-from pvehooks.actions.hostfix.plan import Plan, plan
+from pvehooks.actions.host import apply as fixing
+from pvehooks.actions.host import history
+from pvehooks.actions.host.plan import Plan, plan
+from pvehooks.actions.host.preview import Preview
+from pvehooks.actions.host.result import FixResult, results
 from pvehooks.errors import ActionFailed, Refused
 from pvehooks.facts import hardware
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
-from tests.actions.hostfix import grub_arguments, snapshot
+from tests.actions.host.bed import grub_arguments, snapshot
 from tests.beds import boot, pci
 from tests.beds.tree import Content, Link, make_fake_tree
 
@@ -205,8 +206,8 @@ def test_mode_and_owner_stay(tmp_path: Path) -> None:
         os.umask(former)
 
 
-def test_a_host_ahead_of_its_files(tmp_path: Path) -> None:
-    host = Ahead(tree(tmp_path, **{"etc/modules-load.d/a.conf": ""}), {"/etc/modules-load.d/b.conf": b"vfio_pci\n"})
+def test_a_preview_of_the_files(tmp_path: Path) -> None:
+    host = Preview(tree(tmp_path, **{"etc/modules-load.d/a.conf": ""}), {"/etc/modules-load.d/b.conf": b"vfio_pci\n"})
     assert host.names("/etc/modules-load.d") == ["a.conf", "b.conf"]
     assert ("vfio_pci", "/etc/modules-load.d/b.conf") in hardware.gather(host, "pve1").modules.listed  # type: ignore[union-attr]
 
@@ -227,8 +228,8 @@ def test_an_edit_between_plan_and_deed(tmp_path: Path) -> None:
 
 def test_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = tree(tmp_path)
-    monkeypatch.setattr(kept, "LOCK_SECONDS", 0.05)
-    with host.lock(kept.LOCK, 1), pytest.raises(ActionFailed, match="another host fix"):
+    monkeypatch.setattr(history, "LOCK_SECONDS", 0.05)
+    with host.lock(history.LOCK, 1), pytest.raises(ActionFailed, match="another host fix"):
         fix(host, "iommu-inactive")
 
 
@@ -314,10 +315,10 @@ def test_still_there_is_said(tmp_path: Path) -> None:
     host = tree(tmp_path)
     (root(host) / "etc/modules").write_text("vfio_virqfd\n")
     made = planned(host, "advice-void")
-    (told,) = outcome.outcomes(host, "pve1", made, fixing.Done("", (), (), ()))
-    assert told.result == outcome.STILL
+    (told,) = results(host, "pve1", made, fixing.Done("", (), (), ()))
+    assert told.result == FixResult.STILL_THERE
     fixing.apply(host, made, lambda _: None)
-    assert [each.result for each in outcome.outcomes(host, "pve1", made, fixing.Done("", (), (), ()))] == [outcome.GONE]
+    assert [each.result for each in results(host, "pve1", made, fixing.Done("", (), (), ()))] == [FixResult.GONE]
 
 
 # -- killed between any two steps -------------------------------------------------------------------------------------

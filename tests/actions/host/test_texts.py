@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.actions.host import texts
+from pvehooks.actions.host.texts import ByHand
 
 KEY = "GRUB_CMDLINE_LINUX_DEFAULT"
 
