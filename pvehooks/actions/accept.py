@@ -1,4 +1,4 @@
-"""Noting what a guest starts with: the devices and group members that are accepted, and a person's word for its next start."""
+"""Records what a guest starts with: its accepted devices and group members, and an admin's override for the next start."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """What accepting the present devices changes, in words for a person; () for nothing."""
+    """What accepting the present devices changes, as phrases for a message; () for nothing."""
 
     accepted: Accepted
     words: tuple[str, ...]
 
 
 def present(guest: Guest, node: Node) -> Accepted:
-    """What the guest would start with now: its hostpci lines, its devices, and the members of their groups but bridges."""
+    """What the guest would start with now: its hostpci lines, its devices, and the members of their groups without bridges."""
     own = passthrough.named(guest, node)
     company = {member.address: member for _, _, member in passthrough.company(guest, node)}
     hostpci = {entry.option: str(guest.options[entry.option]) for entry in guest.hostpci}
@@ -37,7 +37,7 @@ def _known(device: PciDevice) -> KnownDevice:
 
 
 def remembering(new: Accepted, old: Accepted | None) -> Accepted:
-    """The new one with what is known of the same devices from before, where it cannot be read now (a serial, of a bound disk)."""
+    """`new`, completed from `old` with what cannot be read now of the same devices (the serial number of a bound disk)."""
     if old is None:
         return new
     devices = {}
@@ -53,7 +53,7 @@ def remembering(new: Accepted, old: Accepted | None) -> Accepted:
 
 
 def change(guest: Guest, node: Node) -> Change:
-    """What accepting the present devices would note, and what is new in it."""
+    """What accepting the present devices would record, and what is new in it."""
     old = guest.accepted
     new = remembering(present(guest, node), old)
     if new == old:
@@ -75,7 +75,7 @@ def _label(address: str, node: Node) -> str:
 
 
 def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
-    """Notes what was accepted in the guest's record, or (None) forgets it; whether that changed it.
+    """Writes what was accepted to the guest's record, None removes it; returns whether the record changed.
 
     Raises records.RecordsUnavailable.
     """
@@ -83,7 +83,7 @@ def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
 
 
 def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
-    """Notes a real start: what was accepted (None leaves that as it was), and that it used a person's word for it up.
+    """Records a real start: what was accepted (None leaves that unchanged), and that the override is used up.
 
     Raises records.RecordsUnavailable.
     """
@@ -93,7 +93,7 @@ def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) ->
 
 
 def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
-    """Notes that the guest's next start goes through, or (None) takes that back; raises records.RecordsUnavailable."""
+    """Records an override for the guest's next start, None removes it; raises records.RecordsUnavailable."""
     return records.update(host, guest.vmid, identity(guest), allowance=allowance)
 
 

@@ -171,9 +171,9 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
         if outcome is None:
             continue
         message = f"{outcome.label} {outcome.words}"
-        failed |= outcome.result is at_boot.Result.NOT
-        if outcome.result is at_boot.Result.DONE:
+        failed |= outcome.state is at_boot.BootState.NOT_DONE
+        if outcome.state is at_boot.BootState.DONE:
             out.say(entries.event("bound-at-boot", message, name, device=address))
-        elif outcome.result is at_boot.Result.NOT and (addresses or not outcome.again):
+        elif outcome.state is at_boot.BootState.NOT_DONE and (addresses or not outcome.again):
             out.say(entries.event("not-bound-at-boot", message, name, device=address))
     return EXIT_BLOCKED if failed and addresses else EXIT_OK

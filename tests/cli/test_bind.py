@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.actions.test_binding import CARD, DISK, GPU, PF, SOUND, TWIN, planted
 
+from tests.actions.pci.bed import CARD, DISK, GPU, PF, SOUND, TWIN, planted
 from tests.cli.test_cli import pvehooks
 
 Golden = Callable[[str, str], None]

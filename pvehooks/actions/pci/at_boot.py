@@ -1,4 +1,4 @@
-"""Doing at boot what was noted: with the device that was meant, and with no other one that is at its address now."""
+"""Does at boot what persist wrote: with the device that was meant, not with another one that has its address now."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 
-# How long a driver may take until it has its device (probing may go on in the background).
-_PATIENCE = 10.0
-_PAUSE = 0.1
+# Seconds until a driver has its device: probing may go on in the background.
+_PROBE_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 
 
-class Result(enum.Enum):
-    """What became of a device: DONE, it was AS_WANTED already, it is not YET there or not ready, or it is NOT as noted."""
+class BootState(enum.Enum):
+    """DONE; it was AS_WANTED already; NOT_YET on the bus, or without a driver; NOT_DONE because it must not or cannot be."""
 
     DONE = "done"
     AS_WANTED = "as wanted"
-    YET = "not yet"
-    NOT = "not done"
+    NOT_YET = "not yet"
+    NOT_DONE = "not done"
 
 
-class Outcome(NamedTuple):
-    """`words` go on from the device's name, which is `label`; `again`: udev has it looked at once more, when it comes to it."""
+class BootResult(NamedTuple):
+    """What was done with a device. `words` continue a sentence that begins with `label`; `again`: udev will start another try."""
 
     address: str
-    result: Result
+    state: BootState
     label: str
     words: str
     again: bool = True
 
 
 def addresses(host: Host) -> list[str]:
-    """The devices of which something is noted; physical functions first, so that their virtual ones are there."""
+    """The devices with a file; physical functions first, so that their virtual ones exist."""
     noted = bindings.all_noted(host)
     return sorted(noted, key=lambda address: (not _has_vfs(noted[address]), address))
 
@@ -47,53 +47,59 @@ def _has_vfs(note: Noted | Unread) -> bool:
     return isinstance(note, Noted) and note.vfs is not None
 
 
-def apply(host: Host, node_name: str, address: str, patient: bool) -> Outcome | None:
-    """Does with the device what is noted of it, None for nothing. `patient`: waits until a driver of the host has it, where it needs one."""
+def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult | None:
+    """Does what the file of the device says; None without one. `patient`: waits for a driver of the host, if one is needed."""
     note = bindings.noted(host, address)
     if note is None or isinstance(note, Unread):
-        return None if note is None else Outcome(address, Result.NOT, address, f"is left as it is: {note.why}")
-    # Each look is a new one: the values of a Node are read once.
+        return None if note is None else BootResult(address, BootState.NOT_DONE, address, f"is left as it is: {note.why}")
+    # A new Node each time: it reads each fact only once.
     node = hardware.gather(host, node_name)
     device = bus(node).get(address)
     if device is None:
-        early = Result.YET if note.physfn else Result.NOT
-        return Outcome(address, early, note.label, f"is not on the bus, so it is not given to {note.purpose}", again=False)
+        early = BootState.NOT_YET if note.physfn else BootState.NOT_DONE
+        return BootResult(address, early, note.label, f"is not on the bus, so it is not given to {note.purpose}", again=False)
     differences = identity.differences(note.identity, identity.of(host, device))
     if differences:
         words = f"is left as it is, it is not the device that was meant to get {note.purpose}: {'; '.join(differences)}"
         hint = f"Note this one instead: pvehooks bind {address} --persist; or none: pvehooks unbind {address} --persist"
-        return Outcome(address, Result.NOT, device.label, f"{words}. {hint}", again=not device.vfio)
+        return BootResult(address, BootState.NOT_DONE, device.label, f"{words}. {hint}", again=not device.vfio)
     try:
         return _bind(host, node, device) if note.vfs is None else _give_vfs(host, node, device, note.vfs, patient)
     except ActionFailed as failed:
-        return Outcome(address, Result.NOT, device.label, f"is not given to {note.purpose}: {failed.message}. {failed.hint}".rstrip())
+        return BootResult(
+            address, BootState.NOT_DONE, device.label, f"is not given to {note.purpose}: {failed.message}. {failed.hint}".rstrip()
+        )
 
 
-def _bind(host: Host, node: Node, device: PciDevice) -> Outcome:
+def _bind(host: Host, node: Node, device: PciDevice) -> BootResult:
     if device.vfio:
-        return Outcome(device.address, Result.AS_WANTED, device.label, f"is on {device.driver} already")
+        return BootResult(device.address, BootState.AS_WANTED, device.label, f"is on {device.driver} already")
     objection = binding.to_binding(device, node) or binding.to_binding_now(device, node)
     if objection:
-        return Outcome(device.address, Result.NOT, device.label, f"is not given to vfio-pci, it {objection.why}. {objection.remedy}")
+        return BootResult(
+            device.address, BootState.NOT_DONE, device.label, f"is not given to vfio-pci, it {objection.why}. {objection.remedy}"
+        )
     done = bind.take(host, device)
     persist.remember_former(host, device.address, done.former)
-    return Outcome(device.address, Result.DONE, device.label, "is on vfio-pci now" + (f"; it was on {done.former}" if done.former else ""))
+    return BootResult(
+        device.address, BootState.DONE, device.label, "is on vfio-pci now" + (f"; it was on {done.former}" if done.former else "")
+    )
 
 
-def _give_vfs(host: Host, node: Node, device: PciDevice, count: int, patient: bool) -> Outcome:
+def _give_vfs(host: Host, node: Node, device: PciDevice, count: int, patient: bool) -> BootResult:
     address = device.address
     if vfs.possible(host, device) is None:
-        return Outcome(address, Result.NOT, device.label, "has no SR-IOV, so it gets no virtual functions")
+        return BootResult(address, BootState.NOT_DONE, device.label, "has no SR-IOV, so it gets no virtual functions")
     if vfs.present(host, address) == count:
-        return Outcome(address, Result.AS_WANTED, device.label, f"has {count} virtual functions already")
-    deadline = host.monotonic() + _PATIENCE
+        return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
+    deadline = host.monotonic() + _PROBE_SECONDS
     while not bind.driver(host, address):
         if not patient or host.monotonic() >= deadline:
             why = "has no driver of the host (yet), which it needs for virtual functions"
-            return Outcome(address, Result.NOT if patient else Result.YET, device.label, why)
-        host.sleep(_PAUSE)
+            return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
+        host.sleep(_POLL_SECONDS)
     objection = binding.to_change_of_vfs(device, node)
     if objection:
-        return Outcome(address, Result.NOT, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}")
+        return BootResult(address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}")
     vfs.change(host, device, count)
-    return Outcome(address, Result.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now")
+    return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now")

@@ -1,6 +1,6 @@
-"""Binding idle PCI devices to vfio-pci, by driver_override (the kernel's Documentation/ABI/testing/sysfs-bus-pci).
+"""Binds idle PCI devices to vfio-pci by driver_override (the kernel's Documentation/ABI/testing/sysfs-bus-pci).
 
-Not by new_id, as Proxmox VE does it: that holds for every device of the same kind, for good.
+Proxmox VE uses new_id instead, which affects every device of the same kind, permanently.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 VFIO = "vfio-pci"
 _BUS = "/sys/bus/pci"
 _MODPROBE_SECONDS = 20.0
-# What clears driver_override; an empty write does not reach the kernel.
+# Clears driver_override; an empty write does not reach the kernel.
 _CLEARED = "\n"
 
 
 class Unbound(ActionFailed):
-    """A device could not be bound; the message says which, why, and what became of it."""
+    """A device could not be bound; the message says which, why, and its state now."""
 
 
 class Bound(NamedTuple):
@@ -37,35 +37,35 @@ class Bound(NamedTuple):
 
 
 def bind(
-    host: Host, guest: Guest, node: str, addresses: Iterable[str], called_off: Callable[[], bool] = lambda: False
+    host: Host, guest: Guest, node: str, addresses: Iterable[str], is_cancelled: Callable[[], bool] = lambda: False
 ) -> tuple[Bound, ...]:
-    """Binds these devices of the guest, in this order. Raises Unbound, with the devices bound so far given back to their drivers.
+    """Binds these devices of the guest, in this order. If one fails, gives those bound so far back to their drivers and raises Unbound.
 
-    What the host does with a device is read once more right before it is taken. Between two devices, and after the last,
-    `called_off` is asked whether somebody put an end to the start.
+    What the host does with a device is read again right before it is bound. `is_cancelled` is called before each device and after the
+    last: true when somebody asked the start to end.
     """
     done: list[Bound] = []
     try:
         for address in addresses:
-            _go_on(called_off)
-            # Each look is a new one: the values of a Node are read once.
+            _require_not_cancelled(is_cancelled)
+            # A new Node each time: it reads each fact only once.
             device = _still_idle(guest, hardware.gather(host, node), address)
             if not device.vfio:
                 done.append(take(host, device))
-        _go_on(called_off)
+        _require_not_cancelled(is_cancelled)
     except Unbound as failed:
         words = [failed.message, *(_give_back(host, bound) for bound in reversed(done))]
         raise Unbound("; ".join(words), failed.hint) from failed
     return tuple(done)
 
 
-def _go_on(called_off: Callable[[], bool]) -> None:
-    if called_off():
+def _require_not_cancelled(is_cancelled: Callable[[], bool]) -> None:
+    if is_cancelled():
         raise Unbound("the start was called off while its devices were bound", "Start it again.")
 
 
 def take(host: Host, device: PciDevice) -> Bound:
-    """Binds the one device; whether it may be taken, who calls has looked. Raises Unbound, with the device given back."""
+    """Binds one device, which the caller has found idle. If that fails, gives it back and raises Unbound."""
     _load(host)
     return _bind(host, device)
 
@@ -107,7 +107,7 @@ def _bind(host: Host, device: PciDevice) -> Bound:
         if former:
             _write(host, f"{where}/driver/unbind", address)
         _write(host, f"{_BUS}/drivers_probe", address)
-        # Probing may fail and yet be reported as done: what counts is where the device is.
+        # The kernel reports success although probing failed: only the driver link tells.
         now = driver(host, address)
         if now != VFIO:
             why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
@@ -119,14 +119,14 @@ def _bind(host: Host, device: PciDevice) -> Bound:
 
 
 def _hint(device: PciDevice) -> str:
-    """What to type where the kernel does not let go of a device, or does not give it."""
+    """What to type when the kernel does not release a device or does not bind it."""
     if device.virtfns:
         return f"It has VFs; without them: echo 0 > {_BUS}/devices/{device.address}/sriov_numvfs"
     return "See why: journalctl -k --since -1min"
 
 
 def _give_back(host: Host, bound: Bound) -> str:
-    """Takes a device off vfio-pci again and gives it to its former driver; in words what became of it."""
+    """Unbinds a device from vfio-pci and gives it back to its former driver; returns its state as a phrase."""
     try:
         _write(host, f"{_BUS}/devices/{bound.address}/driver/unbind", bound.address)
     except Unbound as failed:
@@ -135,7 +135,7 @@ def _give_back(host: Host, bound: Bound) -> str:
 
 
 def _restore(host: Host, address: str, former: str, override: str) -> str:
-    """Has the device as it was: its override, its driver. In words what became of it."""
+    """Restores the override and the driver of the device; returns its state as a phrase."""
     troubles = []
     try:
         _write(host, f"{_BUS}/devices/{address}/driver_override", override or _CLEARED)
@@ -161,7 +161,7 @@ def _restore(host: Host, address: str, former: str, override: str) -> str:
 
 
 def driver(host: Host, address: str) -> str:
-    """The driver that has the device now, '' for none."""
+    """The driver of the device now, '' for none."""
     try:
         return host.link_name(f"{_BUS}/devices/{address}/driver")
     except OSError:

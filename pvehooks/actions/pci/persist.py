@@ -1,4 +1,4 @@
-"""Noting what is to be done with a PCI device at boot, and forgetting it. A file a device; read by pvehooks-bind.service."""
+"""Writes and removes what is to be done with a PCI device at boot: a file per device, which pvehooks-bind.service reads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _AS_ROOT = "Run it as root."
 
 
 def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
-    """Notes the device as it is now; whether something changed. Raises ActionFailed.
+    """Writes the device's file; returns whether something changed. Raises ActionFailed.
 
-    What is not known now (the serial number, for who is not root) is kept from before, if it is the same device.
+    What cannot be read now (the serial number, without root) is kept from the former file, if it is the same device.
     """
     now = identity.of(host, device)
     if min(now.vendor, now.device) < 0:
@@ -40,7 +40,7 @@ def _plain(words: str) -> str:
 
 
 def forget(host: Host, address: str) -> bool:
-    """Forgets what is noted of the address; whether there was anything. Raises ActionFailed."""
+    """Removes the file of the address; returns whether there was one. Raises ActionFailed."""
     if bindings.noted(host, address) is None:
         return False
     try:
@@ -55,7 +55,7 @@ def _hint(error: OSError) -> str:
 
 
 def remember_former(host: Host, address: str, driver: str) -> None:
-    """Remembers until the next boot which driver gave the device up; where that cannot be, the kernel finds one."""
+    """Stores the driver that the device was taken from, until the next boot; without it, the kernel finds one."""
     try:
         host.make_dir(bindings.FORMER)
         host.replace(f"{bindings.FORMER}/{address}", f"{driver}\n".encode(), mode=0o644)
@@ -64,7 +64,7 @@ def remember_former(host: Host, address: str, driver: str) -> None:
 
 
 def forget_former(host: Host, address: str) -> None:
-    """The device has its driver again."""
+    """Removes what remember_former stored."""
     try:
         host.remove(f"{bindings.FORMER}/{address}")
     except OSError:

@@ -1,4 +1,4 @@
-"""Giving PCI devices back from vfio-pci to the host's drivers (the kernel's Documentation/ABI/testing/sysfs-bus-pci)."""
+"""Gives PCI devices back from vfio-pci to the host's drivers (the kernel's Documentation/ABI/testing/sysfs-bus-pci)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pvehooks.values import PciDevice
 
 _BUS = "/sys/bus/pci"
 _MODPROBE_SECONDS = 20.0
-# What clears driver_override; an empty write does not reach the kernel.
+# Clears driver_override; an empty write does not reach the kernel.
 _CLEARED = "\n"
 
 
 def opened_by(host: Host, device: PciDevice) -> str:
-    """The processes that have the device or its group open, '' for none; raises Unbound where that cannot be told.
+    """The processes that have the device or its group open, '' for none; raises Unbound if that is unknown.
 
     Unbinding would wait for them, and cannot be interrupted.
     """
@@ -39,9 +39,9 @@ def opened_by(host: Host, device: PciDevice) -> str:
 
 
 def release(host: Host, device: PciDevice) -> str:
-    """Takes the device from vfio-pci and gives it to its former driver, or to the one the kernel has for it; that driver, '' for none.
+    """Gives the device to its former driver, else to one that the kernel finds; returns that driver, '' for none.
 
-    Whether a guest holds it, who calls has looked. Raises Unbound.
+    The caller has made sure that no guest holds it. Raises Unbound.
     """
     where = f"{_BUS}/devices/{device.address}"
     _write(host, f"{where}/driver_override", _CLEARED)
@@ -65,7 +65,7 @@ def _write(host: Host, path: str, text: str) -> None:
 
 
 def _probe(host: Host, address: str) -> str:
-    """Has the kernel find a driver of the host."""
+    """Lets the kernel find a driver of the host."""
     modules = _modules(host, address)
     now = bind.driver(host, address)
     if not now:
@@ -83,7 +83,7 @@ def _probe(host: Host, address: str) -> str:
 
 
 def _try(host: Host, path: str, text: str) -> None:
-    """What comes of it is seen at the device."""
+    """Writes it and ignores errors: the caller looks at the device's driver afterwards."""
     try:
         host.write_attribute(path, text)
     except OSError:
@@ -91,7 +91,7 @@ def _try(host: Host, path: str, text: str) -> None:
 
 
 def _modules(host: Host, address: str) -> frozenset[str]:
-    """The modules for the device, loaded; blacklisted ones stay out, as modprobe leaves them out for an alias."""
+    """Loads the modules for the device, without blacklisted ones, which modprobe skips for an alias."""
     try:
         alias = host.read_text(f"{_BUS}/devices/{address}/modalias")
         host.spawn(["modprobe", "--quiet", "--all", alias], _MODPROBE_SECONDS)

@@ -1,4 +1,4 @@
-"""SR-IOV: how many virtual functions a device has (the kernel's Documentation/PCI/pci-iov-howto.rst)."""
+"""SR-IOV: the number of virtual functions of a device (the kernel's Documentation/PCI/pci-iov-howto.rst)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DEVICES = "/sys/bus/pci/devices"
 
 
 def possible(host: Host, device: PciDevice) -> int | None:
-    """How many virtual functions the device can have, None where it can have none."""
+    """How many virtual functions the device can have, None without SR-IOV."""
     return _number(host, device.address, "sriov_totalvfs")
 
 
@@ -20,10 +20,9 @@ def present(host: Host, address: str) -> int:
 
 
 def change(host: Host, device: PciDevice, count: int) -> int:
-    """Gives the device so many virtual functions, and reads that back; how many there were. Raises ActionFailed.
+    """Sets the number of virtual functions and reads it back; returns the former number. Raises ActionFailed.
 
-    Those that are there go first: the kernel changes one number into another only by way of none. Whether they are in use,
-    who calls has looked.
+    The present ones go first: the kernel only changes from and to 0. The caller has made sure that none is in use.
     """
     before = present(host, device.address)
     if before == count:

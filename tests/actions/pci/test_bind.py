@@ -1,4 +1,4 @@
-"""Binding to vfio-pci: nothing left behind when it works, everything as before when it does not."""
+"""bind.bind: it leaves nothing behind when it works, and everything as before when it does not."""
 
 from __future__ import annotations
 
