@@ -1,4 +1,4 @@
-"""What stays and what goes when the package leaves the node (libexec/leave)."""
+"""What stays and what goes when the package is uninstalled (libexec/uninstall)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.beds.qm import Qm
 from tests.hookscript.bed import PROJECT, SNIPPETS, Ran, attach, call, config, script
 
-LEAVE = PROJECT / "libexec/leave"
+UNINSTALL = PROJECT / "libexec/uninstall"
 FORMER = "local:snippets/hook.pl"
 CHAINED = "pvehooks-guard-local+hook.pl"
 
@@ -35,8 +35,8 @@ def attached(vmid: int, name: str = "pvehooks-guard", more: str = "", record: bo
         Path(f"/etc/pve/pvehooks/guests/{vmid}.json").write_text('{"attachment": {"volid": "x"}, "version": 1}\n')
 
 
-def leave(qm: Qm, how: str = "purge") -> Ran:
-    return call(LEAVE, how, PATH=f"{qm.bin}:/usr/bin:/bin:/usr/sbin")
+def uninstall(qm: Qm, how: str = "purge") -> Ran:
+    return call(UNINSTALL, how, PATH=f"{qm.bin}:/usr/bin:/bin:/usr/sbin")
 
 
 def text(vmid: int) -> str:
@@ -45,7 +45,7 @@ def text(vmid: int) -> str:
 
 def test_remove_leaves_all_but_the_word_that_the_package_is_here(qm: Qm) -> None:
     attached(100)
-    assert leave(qm, "remove") == (0, "", "")
+    assert uninstall(qm, "remove") == (0, "", "")
     assert not list(Path("/etc/pve/local/").glob("pvehooks*"))
     assert "hookscript: local:snippets/pvehooks-guard\n" in text(100)
     assert (SNIPPETS / "pvehooks-guard").exists()
@@ -55,13 +55,13 @@ def test_purge_puts_everything_back(qm: Qm) -> None:
     attached(100)
     attached(101, CHAINED)
     config("hookscript: local:snippets/hook.pl\nmemory: 512\n", 102)
-    ran = leave(qm)
+    ran = uninstall(qm)
     assert ran == (0, f"pvehooks: VM 100: the guard was taken out\npvehooks: VM 101: its own hookscript {FORMER} is back\n", "")
     assert text(100) == "memory: 512\n"
     assert text(101) == text(102) == f"hookscript: {FORMER}\nmemory: 512\n"
     assert all(call_.option("digest") for call_ in qm.calls("set"))
     assert sorted(path.name for path in SNIPPETS.iterdir()) == ["hook.pl", "pvehooks-guard-mine"]
-    assert leave(qm) == (0, "", "")
+    assert uninstall(qm) == (0, "", "")
 
 
 def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
@@ -69,7 +69,7 @@ def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
     attached(100, more="\n[before]\nhookscript: local:snippets/pvehooks-guard-local+gone.sh\nsnaptime: 1\n")
     config(f"hookscript: local:snippets/{CHAINED}\n", 200, node="pve2")
     attached(101, record=False)
-    out = leave(qm).out
+    out = uninstall(qm).out
     kept = ["pvehooks-guard", "pvehooks-guard-local+gone.sh", CHAINED]
     assert sorted(path.name for path in SNIPPETS.iterdir()) == sorted(["hook.pl", "pvehooks-guard-mine", *kept])
     for name in kept:
@@ -88,32 +88,36 @@ def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
 def test_purge_says_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
     attached(100, more=more)
     before = text(100)
-    out = leave(qm).out
+    out = uninstall(qm).out
     assert out.startswith(f"pvehooks: VM 100: left: its hookscript local:snippets/pvehooks-guard: {words}")
     assert out.splitlines()[1].startswith("pvehooks: left: /var/lib/vz/snippets/pvehooks-guard, which guests or their snapshots name")
     assert text(100) == before
 
 
 def test_purge_tells_of_firmware_images(qm: Qm) -> None:
-    assert "efi-firmware" not in leave(qm).out
+    assert "efi-firmware" not in uninstall(qm).out
     images = SNIPPETS.parent / "efi-firmware"
     images.mkdir()
-    assert "efi-firmware" not in leave(qm).out, "nothing is in it"
+    assert "efi-firmware" not in uninstall(qm).out, "nothing is in it"
     (images / "own.fd").write_text("x")
-    assert "pvehooks: left: /var/lib/vz/efi-firmware, firmware images; guests that were given one start with it as before" in leave(qm).out
-    assert "efi-firmware" not in leave(qm, "remove").out
+    assert (
+        "pvehooks: left: /var/lib/vz/efi-firmware, firmware images; guests that were given one start with it as before" in uninstall(qm).out
+    )
+    assert "efi-firmware" not in uninstall(qm, "remove").out
     assert (images / "own.fd").read_text() == "x"
 
 
 def test_a_former_that_is_gone(qm: Qm) -> None:
     (SNIPPETS / "hook.pl").unlink()
     attached(100, CHAINED)
-    assert "VM 100: left: its hookscript local:snippets/pvehooks-guard-local+hook.pl: 400 Parameter verification failed" in leave(qm).out
+    assert (
+        "VM 100: left: its hookscript local:snippets/pvehooks-guard-local+hook.pl: 400 Parameter verification failed" in uninstall(qm).out
+    )
     assert (SNIPPETS / CHAINED).exists()
 
 
 def test_without_pmxcfs(qm: Qm) -> None:
     attached(100)
     Path("/etc/pve/local").unlink()
-    assert leave(qm) == (10, "", "")
+    assert uninstall(qm) == (10, "", "")
     assert (SNIPPETS / "pvehooks-guard").exists()

@@ -1,4 +1,4 @@
-"""Changing the texts of the boot loader's files, of modprobe.d(5) and of modules-load.d(5). Pure; what is not understood is left alone."""
+"""Edits the texts of the boot loader's files, of modprobe.d(5) and of modules-load.d(5). Pure; refuses what it does not understand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvehooks.facts.boot import grubdefaults
 from pvehooks.rules.host.commandline import name_of
 from pvehooks.values import Unread
 
-# What is put in front of a line that is taken out.
+# Prefix of a line that was turned into a comment.
 MARK = "# taken out by pvehooks host fix: "
 GRUB_VARIABLES = ("GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_CMDLINE_LINUX")
 # An argument as the kernel splits them (lib/cmdline.c, next_arg), of a line in which every double quote is closed.
@@ -22,14 +22,14 @@ Change = Callable[[str], str]
 
 
 class ByHand(Exception):
-    """Something is not changed, because it is not understood or not ours to change: why, for a person."""
+    """Something is not fixed automatically, because it is not understood or must not be edited; the text says why."""
 
 
 # -- arguments of the kernel ------------------------------------------------------------------------------------------
 
 
 def appended(text: str, word: str) -> str:
-    """A line of arguments with one more at its end."""
+    """The line of arguments with one more at its end; raises ByHand."""
     if not _SAFE.fullmatch(word):
         raise ByHand(f"'{word}' needs quotes that no shell and no boot loader misreads")
     kept = text.rstrip(" \t")
@@ -37,9 +37,9 @@ def appended(text: str, word: str) -> str:
 
 
 def without(text: str, name: str, unwanted: Callable[[str], bool]) -> str:
-    """A line of arguments without the unwanted values of an argument; with no value left the argument goes.
+    """The line of arguments without unwanted values of one argument; without any value left, without the argument.
 
-    `name` is spelt with underscores; values are what stands between the commas.
+    `name` is spelt with underscores; values are separated by commas.
     """
     parts, place = [], 0
     for match in _ARGUMENT.finditer(text):
@@ -68,7 +68,7 @@ def _without(word: str, name: str, unwanted: Callable[[str], bool]) -> str:
 
 
 def words_without(words: Iterable[str], name: str, unwanted: Callable[[str], bool]) -> list[str]:
-    """The same for arguments that are split already."""
+    """Does the same for a list of arguments."""
     return [kept for word in words if (kept := _without(word, name, unwanted))]
 
 
@@ -76,7 +76,7 @@ def words_without(words: Iterable[str], name: str, unwanted: Callable[[str], boo
 
 
 def grub_changed(text: str, variable: str, change: Change) -> str:
-    """The text with the value of its one plain assignment of the variable changed, all else as it was; raises ByHand."""
+    """The text with the value of its one plain assignment of the variable changed; raises ByHand."""
     match = _assignment(text, variable)
     quote, value = _unquoted(match["value"])
     if value.count('"') % 2:
@@ -89,24 +89,24 @@ def grub_changed(text: str, variable: str, change: Change) -> str:
     if not quote and not re.fullmatch(_VALUE, new):
         quote = '"'
     replaced = f"{text[: match.start('value')]}{quote}{new}{quote}{text[match.end('value') :]}"
-    if _told(replaced, variable) != new:
+    if _value_of(replaced, variable) != new:
         raise ByHand(f"it cannot be told what sh would make of a changed {variable}")
     return replaced
 
 
 def grub_sets(text: str, variable: str) -> bool:
-    """Whether a line that is no comment has the variable in it."""
+    """Whether a line that is no comment names the variable."""
     return bool(_mentions(text, variable))
 
 
 def _mentions(text: str, variable: str) -> list[int]:
-    """The numbers of the lines."""
+    """The numbers of the lines that name it."""
     lines = enumerate(text.split("\n"), 1)
     return [number for number, line in lines if not line.lstrip().startswith("#") and re.search(rf"\b{variable}\b", line)]
 
 
 def _assignment(text: str, variable: str) -> re.Match[str]:
-    """The one plain assignment, as sh surely understands it too."""
+    """The one plain assignment, if sh understands it in the same way; raises ByHand."""
     mentions = _mentions(text, variable)
     if not mentions:
         raise ByHand(f"it does not set {variable}")
@@ -116,18 +116,18 @@ def _assignment(text: str, variable: str) -> re.Match[str]:
     matches = list(re.finditer(pattern, text, re.MULTILINE))
     if len(matches) != 1 or text.count("\n", 0, matches[0].start("value")) + 1 != mentions[0]:
         raise ByHand(f"line {mentions[0]} is no plain assignment of {variable} in quotes: shell code makes its value")
-    if _told(text, variable) != _unquoted(matches[0]["value"])[1]:
+    if _value_of(text, variable) != _unquoted(matches[0]["value"])[1]:
         raise ByHand(f"it cannot be told what sh makes of {variable}")
     return matches[0]
 
 
 def _unquoted(written: str) -> tuple[str, str]:
-    """The quote ('' for none), and what stands between."""
+    """The quote ('' for none), and what is quoted."""
     return (written[0], written[1:-1]) if written[:1] in ("'", '"') else ("", written)
 
 
-def _told(text: str, variable: str) -> str:
-    """The variable as plain assignments say it; raises ByHand where the text is more than that."""
+def _value_of(text: str, variable: str) -> str:
+    """The variable's value from plain assignments; raises ByHand if the text has more than those."""
     try:
         values = grubdefaults.by_hand([("it", text)])
     except grubdefaults.Broken as broken:
@@ -151,7 +151,7 @@ def cmdline_changed(text: str, change: Change) -> str:
 
 
 def joined(text: str) -> str:
-    """Several lines as one; raises ByHand where that would make something else of them."""
+    """Several lines as one; raises ByHand if that would change their meaning."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if any(line.count('"') % 2 for line in lines):
         raise ByHand("a double quote is not closed")
@@ -167,9 +167,9 @@ def joined(text: str) -> str:
 
 
 def lines_without(text: str, taken_out: Callable[[list[str]], str | None]) -> str:
-    """The text with lines made comments: for a line's words `taken_out` says what stays of it, '' for nothing, None for all.
+    """The text with lines turned into comments. `taken_out` gets a line's words and returns what remains: '' nothing, None the whole line.
 
-    Raises ByHand for a line that goes on on the next one.
+    Raises ByHand for a line that continues on the next one.
     """
     lines = text.split("\n")
     new = []
@@ -186,12 +186,12 @@ def lines_without(text: str, taken_out: Callable[[list[str]], str | None]) -> st
 
 
 def denies(module: str) -> Callable[[list[str]], str | None]:
-    """The lines that keep a module from being loaded: blacklist, install (modprobe.d(5))."""
+    """Takes out the lines that keep a module from being loaded: blacklist, install (modprobe.d(5))."""
     return lambda words: "" if words[0] in ("blacklist", "install") and len(words) > 1 and words[1].replace("-", "_") == module else None
 
 
 def sets(module: str, parameter: str, unwanted: Callable[[str], bool]) -> Callable[[list[str]], str | None]:
-    """The lines that give a module's parameter an unwanted value; the other values, and other parameters, stay."""
+    """Takes out unwanted values of a module's parameter; other values, and other parameters, remain."""
 
     def taken_out(words: list[str]) -> str | None:
         if words[0] != "options" or len(words) < 2 or words[1].replace("-", "_") != module:
@@ -205,5 +205,5 @@ def sets(module: str, parameter: str, unwanted: Callable[[str], bool]) -> Callab
 
 
 def loads(module: str) -> Callable[[list[str]], str | None]:
-    """The lines of modules-load.d(5) that have a module loaded at boot."""
+    """Takes out the lines of modules-load.d(5) that load a module at boot."""
     return lambda words: "" if words[0].replace("-", "_") == module else None
