@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics, settings, starts
+from pvehooks import metrics, settings
 from pvehooks.facts import guests
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from pvehooks.publishing import publishers
 from pvehooks.settings import Settings
@@ -87,7 +88,7 @@ def test_written_when_something_changed_or_a_look_is_newer(tmp_path: Path) -> No
     assert bed.after(2) == "" and bed.written()
     bed.tally.away = True
     assert bed.after(2) == "" and bed.written()
-    starts.count(bed.host, starts.REFUSED)
+    counters.count(bed.host, counters.REFUSED)
     assert bed.after(2) == "" and bed.written()
     assert number(bed.file.read_bytes(), "pvehooks_guard_starts_total", outcome="refused") == 1
     assert bed.after(60) == "" and bed.written(), "the time of the last look is told anew"
