@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ BUS = """\
 0000:04:00.0 class=0c0330 id=1912:0014 driver=xhci_hcd group=4
 0000:05:00.0 class=020000 id=8086:10d3 driver=vfio-pci group=4
 """
+REFUSED = "pvehooks: VM 100 is not started: it could not be examined, and "
+KNOWN = "pvehooks: VM 100 starts unexamined: its devices and their IOMMU groups are those of its last accepted start.\n"
 IDLE_DISK, SHARED_WITH_PORT, NOT_CLEAN = "0000:02:00.0", "0000:03:00.1", "0000:05:00.0"
 
 
@@ -105,3 +108,27 @@ def pvehooks(root: Path, *arguments: str) -> str:
     ended = commandline.pvehooks(*arguments, "--root", str(root), SUDO_USER="jo")
     assert ended.status == 0, ended.output
     return ended.output
+
+
+def iommu_unreadable(root: Path) -> None:
+    """Whether there is an IOMMU cannot be read: iommu-off, which refuses starts, is not examined."""
+    units = root / "sys/class/iommu"
+    shutil.rmtree(units)
+    units.write_text("")
+
+
+def broken(root: Path, look: str) -> tuple[int, str]:
+    """The guard with other code in place of the examination; its status and output."""
+    program = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(PROJECT)!r})
+from pvehooks.guard import main, start
+def examine(host, place, vmid, copy, send):
+    {look}
+start.examine = examine
+main.run()
+"""
+    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout

@@ -11,7 +11,7 @@ import pytest
 from pvehooks.guard import counters
 from pvehooks.host import Host
 from tests.guard import bed
-from tests.guard.test_trouble import broken, iommu_unreadable
+from tests.guard.bed import broken, iommu_unreadable
 
 AUDIT = "[guard]\nmode = audit\n"
 

@@ -13,7 +13,7 @@ from pvehooks.host import Host
 from tests.beds.journald import Journald
 from tests.beds.pmxcfs import Pmxcfs
 from tests.guard import bed
-from tests.guard.test_trouble import broken
+from tests.guard.bed import broken
 
 # No device of any machine has these addresses: the guest's devices are missing, which refuses its start.
 CONFIG = bed.CONFIG.replace("0000:01:00,pcie=1", "ffff:1f:1f.7")
