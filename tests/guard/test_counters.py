@@ -37,7 +37,7 @@ def test_by_outcome(hostpci: str, settings: str, status: int, outcomes: dict[str
     assert counted(root) == outcomes
 
 
-def test_allowed_by_a_person(tmp_path: Path) -> None:
+def test_allowed_by_an_override(tmp_path: Path) -> None:
     root = bed.node(tmp_path, hostpci=bed.SHARED_WITH_PORT)
     bed.pvehooks(root, "allow", "100", "--once", "--reason", "the bridge is empty")
     assert bed.start(root).status == 0

@@ -93,7 +93,7 @@ def test_on_error_otherwise(settings: str, status: int, words: str, tmp_path: Pa
     assert words in ran.out and "the config cannot be read: Is a directory" in ran.out
 
 
-def test_a_person_s_word_counts_without_a_look(tmp_path: Path) -> None:
+def test_an_override_counts_without_an_examination(tmp_path: Path) -> None:
     root = bed.node(tmp_path)
     bed.pvehooks(root, "allow", "100", "--once", "--reason", "the card must come up")
     iommu_unreadable(root)

@@ -117,7 +117,7 @@ def test_a_source_without_the_config(tmp_path: Path) -> None:
     assert bed.start(bed.node(tmp_path, hostpci=bed.SHARED_WITH_PORT), PVE_MIGRATED_FROM="pve9").status == 1
 
 
-# -- a person's word --------------------------------------------------------------------------------------------------
+# -- overrides ---------------------------------------------------------------------------------------------------------
 
 
 def test_allowed_once(tmp_path: Path, golden: Golden) -> None:
@@ -134,7 +134,7 @@ def test_allowed_once(tmp_path: Path, golden: Golden) -> None:
     ran = bed.start(root)
     assert ran.status == 0
     golden("guard/allowed.txt", ran.out)
-    assert bed.record(root) == {}, "what a person allowed once is not accepted for good"
+    assert bed.record(root) == {}, "what an override lets start once is not accepted for good"
     assert bed.start(root).status == 1
 
 

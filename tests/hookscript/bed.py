@@ -91,7 +91,7 @@ def call(program: Path, *arguments: str, shell: Iterable[str] = (), **environmen
 @contextmanager
 def mounts() -> Iterator[None]:
     """Storages, snippets, /etc/pve and /etc/pvehooks are empty, /usr/libexec and /usr/sbin can be written; all is taken away at the end."""
-    empty = [Path("/etc/pve"), Path("/etc/pvehooks"), Path("/mnt"), Path("/srv"), SNIPPETS]
+    empty = [Path("/etc/pve"), Path("/etc/pvehooks"), Path("/mnt"), Path("/srv"), SNIPPETS.parent]
     overlaid = [Path("/usr/libexec"), Path("/usr/sbin")]
     for path in empty:
         path.mkdir(parents=True, exist_ok=True)
@@ -103,6 +103,7 @@ def mounts() -> Iterator[None]:
             (layer / part).mkdir(parents=True)
         mount("overlay", str(path), "overlay", options=f"lowerdir={path},upperdir={layer}/upper,workdir={layer}/work")
     try:
+        SNIPPETS.mkdir()
         Path("/etc/pve/nodes/pve1/qemu-server").mkdir(parents=True)
         Path("/etc/pve/local").symlink_to("nodes/pve1")
         Path("/etc/pve/storage.cfg").write_text("dir: local\n\tpath /var/lib/vz\n\tcontent iso,vztmpl,backup\n\n")
