@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pvehooks.values import Allowance, Guest, Node, PciDevice
 
 
-class Change(NamedTuple):
+class Acceptance(NamedTuple):
     """What accepting the present devices changes, as phrases for a message; () for nothing."""
 
     accepted: Accepted
@@ -52,12 +52,12 @@ def remembering(new: Accepted, old: Accepted | None) -> Accepted:
     return new._replace(devices=devices)
 
 
-def change(guest: Guest, node: Node) -> Change:
+def change(guest: Guest, node: Node) -> Acceptance:
     """What accepting the present devices would record, and what is new in it."""
     old = guest.accepted
     new = remembering(present(guest, node), old)
     if new == old:
-        return Change(new, ())
+        return Acceptance(new, ())
     words = []
     before: Mapping[str, KnownDevice] = old.devices if old else {}
     for address, device in new.devices.items():
@@ -66,7 +66,7 @@ def change(guest: Guest, node: Node) -> Change:
             words.append(f"{_label(address, node)}{which}")
     gone = sorted(before.keys() - new.devices.keys())
     words.extend(f"{address} is not among them any more" for address in gone)
-    return Change(new, tuple(words) or ("the hostpci lines as they are now",))
+    return Acceptance(new, tuple(words) or ("the hostpci lines as they are now",))
 
 
 def _label(address: str, node: Node) -> str:

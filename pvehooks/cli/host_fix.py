@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from pvehooks.actions.host.apply import Done, apply, diff
 from pvehooks.actions.host.fixes import FIXES
-from pvehooks.actions.host.plan import Command, Item, Plan, plan
+from pvehooks.actions.host.plan import Command, Plan, PlanItem, plan
 from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
@@ -118,7 +118,7 @@ def _show(planned: Plan) -> None:
         show_diff(diff(change.path, change.before, change.after))
 
 
-def _sentence(item: Item) -> str:
+def _sentence(item: PlanItem) -> str:
     finding = item.finding
     if not item.by_hand:
         return f"{finding.rule} ({finding.subject}): {item.words}"
@@ -211,6 +211,6 @@ def _document(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ..
     }
 
 
-def _result(item: Item, result_of: dict[Item, FixResult]) -> str:
+def _result(item: PlanItem, result_of: dict[PlanItem, FixResult]) -> str:
     result = result_of.get(item, FixResult.BY_HAND if item.by_hand else None)
     return "would be mended" if result is None else result.value

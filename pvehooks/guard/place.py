@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
 
 
-class Place(NamedTuple):
+class StartPlace(NamedTuple):
     """The node that starts the guest, the one whose directory has its config, and whether it is the target of a migration."""
 
     node: str
@@ -18,23 +18,21 @@ class Place(NamedTuple):
     migrated: bool
     trouble: str = ""
 
-    def config(self, vmid: int) -> str:
-        """The path of the guest's config."""
-        return node_facts.config_path(self.owner, vmid)
 
-
-def find(host: Host, vmid: int, source: str) -> Place:
+def find(host: Host, vmid: int, source: str) -> StartPlace:
     """The place of a start; `source` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
 
     Raises errors.PvehooksError in a tree that is not of a node.
     """
     here = node_facts.node_name(host)
     if not source:
-        return Place(here, _owner(host, vmid, here), False)
+        return StartPlace(here, _owner(host, vmid, here), False)
     # pve-node of PVE's JSONSchema.pm: a label of a host name.
     if len(source) > 63 or not source.replace("-", "x").isalnum() or not source.isascii() or source[0] == "-" or source[-1] == "-":
-        return Place(here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source[:80]}'): {here} is looked at")
-    return Place(here, _owner(host, vmid, source, here), True)
+        return StartPlace(
+            here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source[:80]}'): {here} is looked at"
+        )
+    return StartPlace(here, _owner(host, vmid, source, here), True)
 
 
 def _owner(host: Host, vmid: int, *nodes: str) -> str:

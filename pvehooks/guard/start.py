@@ -13,7 +13,7 @@ from pvehooks.values import NamedTuple, Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.guard.place import Place
+    from pvehooks.guard.place import StartPlace
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
     from pvehooks.settings_compiled import Copy, StartSettings
@@ -31,7 +31,7 @@ class Start(NamedTuple):
     """A start under way: where, whose, by which settings, and the guest seen against the node."""
 
     host: Host
-    place: Place
+    place: StartPlace
     settings: StartSettings
     guest: Guest
     node: Node
@@ -47,7 +47,7 @@ class Start(NamedTuple):
         return not self.backup and not self.place.migrated
 
 
-def examine(host: Host, place: Place, vmid: int, copy: Copy | None, send: Send) -> int:
+def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
     """Examines the start; returns STARTS or REFUSED. `copy` are the compiled settings. Raises Unexamined or an error of the node.
 
     Sends settings, verdict, binding and noting (supervise.MESSAGES).
@@ -62,7 +62,7 @@ def examine(host: Host, place: Place, vmid: int, copy: Copy | None, send: Send) 
     return _decide(Start(host, place, used, guest, hardware.gather(host, place.node)), send)
 
 
-def _guest(host: Host, place: Place, vmid: int) -> Guest:
+def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
     raw = guests.fetch(host, place.owner, vmid)
     guest = guests.understand(host, place.owner, vmid, raw, guests.starting(host, place.node, vmid))
     if guest.config is None:

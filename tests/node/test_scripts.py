@@ -193,7 +193,7 @@ KEEP = """
 from pvehooks.actions.host import history, plan
 from pvehooks.host import Host
 for file, state in (("/etc/modules", "undone"), ("/etc/default/grub", "done")):
-    change = plan.Change(file, b"before", b"after")
+    change = plan.FileChange(file, b"before", b"after")
     open(file, "ab").close()
     history.write_manifest(Host(), history.prepare(Host(), (change,), (), ("a-rule",))._replace(state=state))
 """

@@ -119,7 +119,7 @@ class Draft:
         left = tuple(texts.words_without(self.arguments(), name, unwanted))
         self._change(left, lambda line: texts.without(line, name, unwanted), texts.GRUB_VARIABLES)
 
-    def _change(self, wanted: tuple[str, ...], change: texts.Change, variables: tuple[str, ...]) -> None:
+    def _change(self, wanted: tuple[str, ...], change: texts.Edit, variables: tuple[str, ...]) -> None:
         loader, before = self.loader(), self.arguments()
         if sorted(wanted) == sorted(before):
             return

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 
-from pvehooks.actions.host.plan import Change, Command
+from pvehooks.actions.host.plan import Command, FileChange
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple
@@ -61,7 +61,7 @@ class FixRecord(NamedTuple):
         return f"{DIRECTORY}/{self.name}"
 
 
-def prepare(host: Host, changes: tuple[Change, ...], commands: tuple[Command, ...], rules: tuple[str, ...]) -> FixRecord:
+def prepare(host: Host, changes: tuple[FileChange, ...], commands: tuple[Command, ...], rules: tuple[str, ...]) -> FixRecord:
     """Stores everything that an undo needs, before a file is changed; raises OSError."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(host.now()))
     # Names sort by time, also after the clock went back.

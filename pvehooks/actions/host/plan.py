@@ -20,7 +20,7 @@ UPDATE_INITRAMFS = ("update-initramfs", "-u", "-k", "all")
 _TURNS = 4
 
 
-class Change(NamedTuple):
+class FileChange(NamedTuple):
     """A file with its bytes before and after, None if it does not exist."""
 
     path: str
@@ -28,7 +28,7 @@ class Change(NamedTuple):
     after: bytes | None
 
 
-class Item(NamedTuple):
+class PlanItem(NamedTuple):
     """A finding, and what its fix does; with `by_hand`, why it is not fixed automatically."""
 
     finding: Finding
@@ -43,10 +43,10 @@ class Plan(NamedTuple):
     `left` are findings whose fix is applied only when their rule is named.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[FileChange, ...]
     commands: tuple[Command, ...]
     restart: bool
-    items: tuple[Item, ...]
+    items: tuple[PlanItem, ...]
     harm: tuple[Finding, ...]
     left: tuple[Finding, ...]
 
@@ -62,7 +62,7 @@ def plan(host: Host, node: Node, examine: Examine, asked: Collection[str] = ()) 
     A fix may uncover another finding: it is fixed as well.
     """
     draft = Draft(host, node)
-    items: dict[tuple[str, str], Item] = {}
+    items: dict[tuple[str, str], PlanItem] = {}
     left: tuple[Finding, ...] = ()
     view = node
     for turn in range(_TURNS):
@@ -76,7 +76,7 @@ def plan(host: Host, node: Node, examine: Examine, asked: Collection[str] = ()) 
             break
         view = hardware.gather(draft.preview(), node.name)
     state = draft.state
-    changes = tuple(Change(path, *state.files[path]) for path in sorted(state.files))
+    changes = tuple(FileChange(path, *state.files[path]) for path in sorted(state.files))
     commands = _commands(draft)
     harm = _harm(host, node, changes, state.initramfs) if commands else ()
     return Plan(changes, commands, state.restart, tuple(items.values()), harm, left)
@@ -96,7 +96,7 @@ def _order(finding: Finding) -> int:
     return list(FIXES).index(finding.rule) if finding.rule in FIXES else len(FIXES)
 
 
-def _fixed(draft: Draft, finding: Finding) -> Item:
+def _fixed(draft: Draft, finding: Finding) -> PlanItem:
     """Adds the fix to the draft, or leaves the draft as it was."""
     before = draft.state
     try:
@@ -104,10 +104,10 @@ def _fixed(draft: Draft, finding: Finding) -> Item:
             raise ByHand(finding.message)
         if finding.rule not in FIXES:
             raise ByHand("there is no mend for it")
-        return Item(finding, FIXES[finding.rule](draft, finding))
+        return PlanItem(finding, FIXES[finding.rule](draft, finding))
     except ByHand as why:
         draft.state = before
-        return Item(finding, f"{why}", by_hand=True)
+        return PlanItem(finding, f"{why}", by_hand=True)
 
 
 def _commands(draft: Draft) -> tuple[Command, ...]:
@@ -120,7 +120,7 @@ def _commands(draft: Draft) -> tuple[Command, ...]:
     return tuple(found)
 
 
-def _harm(host: Host, node: Node, changes: tuple[Change, ...], new_initramfs: bool) -> tuple[Finding, ...]:
+def _harm(host: Host, node: Node, changes: tuple[FileChange, ...], new_initramfs: bool) -> tuple[Finding, ...]:
     later = at_next_boot(host, node.name, {each.path: each.after for each in changes}, new_initramfs)
     return tuple(finding for rule in fixes.HARM for finding in found(rule, later) if fixes.is_harm(finding))
 

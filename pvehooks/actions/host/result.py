@@ -6,7 +6,7 @@ import enum
 
 from pvehooks.actions.host import fixes
 from pvehooks.actions.host.apply import Done
-from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Item, Plan, found
+from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Plan, PlanItem, found
 from pvehooks.actions.host.preview import at_next_boot
 from pvehooks.facts import hardware
 from pvehooks.host import Host
@@ -37,7 +37,7 @@ PHRASES = {
 class ItemResult(NamedTuple):
     """What became of an item of the plan."""
 
-    item: Item
+    item: PlanItem
     result: FixResult
 
 
@@ -48,7 +48,7 @@ def results(host: Host, name: str, plan: Plan, done: Done) -> tuple[ItemResult, 
     all_results = [ItemResult(item, FixResult.BY_HAND if item.by_hand else _result(item.finding, now, later, done)) for item in plan.items]
     menu = "cmdline-not-refreshed"
     if done.ran and not any(item.finding.rule == menu for item in plan.items):
-        all_results += [ItemResult(Item(finding, f"after {done.ran[-1][0]}"), FixResult.STILL_THERE) for finding in found(menu, now)]
+        all_results += [ItemResult(PlanItem(finding, f"after {done.ran[-1][0]}"), FixResult.STILL_THERE) for finding in found(menu, now)]
     return tuple(all_results)
 
 

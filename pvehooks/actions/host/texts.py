@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r'(?:[^\s"]|"[^"]*")+')
 _SAFE = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+")
 _VALUE = r"""(?P<value>"[^"\\`$\n]*"|'[^'\n]*'|[A-Za-z0-9_.,:/=+@%-]*)"""
 
-Change = Callable[[str], str]
+Edit = Callable[[str], str]
 
 
 class ByHand(Exception):
@@ -75,7 +75,7 @@ def words_without(words: Iterable[str], name: str, unwanted: Callable[[str], boo
 # -- /etc/default/grub ------------------------------------------------------------------------------------------------
 
 
-def grub_changed(text: str, variable: str, change: Change) -> str:
+def grub_changed(text: str, variable: str, change: Edit) -> str:
     """The text with the value of its one plain assignment of the variable changed; raises ByHand."""
     match = _assignment(text, variable)
     quote, value = _unquoted(match["value"])
@@ -140,7 +140,7 @@ def _value_of(text: str, variable: str) -> str:
 # -- /etc/kernel/cmdline ----------------------------------------------------------------------------------------------
 
 
-def cmdline_changed(text: str, change: Change) -> str:
+def cmdline_changed(text: str, change: Edit) -> str:
     """The text with its one line changed; raises ByHand."""
     first, newline, rest = text.partition("\n")
     if rest.strip():
