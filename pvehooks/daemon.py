@@ -17,13 +17,12 @@ import threading
 from systemd import daemon as service
 
 from pvehooks import __version__, instance, settings
-from pvehooks.errors import NodeError, PvehooksError, SettingsError
+from pvehooks.errors import NodeError, PmxcfsAway, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
 from pvehooks.judge import load_settings
 from pvehooks.publishing import publishers
-from pvehooks.records import RecordsUnavailable
 from pvehooks.report import entries, sink, words
 from pvehooks.rounds import Rounds
 from pvehooks.watch import Counters, Ears, Heard
@@ -279,7 +278,7 @@ class Daemon:
             if not self._tidied:
                 self._tidied = True
                 self.rounds.tidy(self._counters.guests())
-        except (pmxcfs.PmxcfsAway, RecordsUnavailable) as away:
+        except PmxcfsAway as away:
             self._is_away(away)
             return
         if self._away_since is not None:
@@ -326,7 +325,7 @@ class Daemon:
     def _look_at_quorum(self) -> None:
         try:
             quorate = pmxcfs.quorate(self.host)
-        except pmxcfs.PmxcfsAway:
+        except PmxcfsAway:
             return
         if quorate == self._quorate:
             return
@@ -359,7 +358,7 @@ class Daemon:
         try:
             for force in (True, False):
                 self.rounds.look([vmid for vmid, forced in due.items() if forced is force], force, self._pulse)
-        except RecordsUnavailable:
+        except PmxcfsAway:
             # pmxcfs went away meanwhile: the look says so, and its return has all guests looked at.
             for vmid, forced in due.items():
                 self._touch(vmid, _AWAY_PAUSES[-1], forced)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks import records
+from pvehooks.records import guests as records
 from pvehooks.rules import passthrough
 from pvehooks.values import Accepted, KnownDevice, NamedTuple
 
@@ -77,24 +77,26 @@ def _label(address: str, node: Node) -> str:
 def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
     """Notes what was accepted in the guest's record, or (None) forgets it; whether that changed it.
 
-    Raises records.RecordsUnavailable.
+    Raises PmxcfsAway.
     """
-    return records.update(host, guest.vmid, identity(guest), accepted=(guest.node, accepted))
+    return records.update(host, guest.vmid, identity(guest), lambda record: record.with_accepted(guest.node, accepted))
 
 
 def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
     """Notes a real start: what was accepted (None leaves that as it was), and that it used a person's word for it up.
 
-    Raises records.RecordsUnavailable.
+    Raises PmxcfsAway.
     """
-    return records.update(
-        host, guest.vmid, identity(guest), accepted=(guest.node, accepted) if accepted else records.KEEP, allowance=None, wait=wait
-    )
+
+    def change(record: records.Record) -> records.Record:
+        return (record.with_accepted(guest.node, accepted) if accepted else record)._replace(allowance=None)
+
+    return records.update(host, guest.vmid, identity(guest), change, wait)
 
 
 def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
-    """Notes that the guest's next start goes through, or (None) takes that back; raises records.RecordsUnavailable."""
-    return records.update(host, guest.vmid, identity(guest), allowance=allowance)
+    """Notes that the guest's next start goes through, or (None) takes that back; raises PmxcfsAway."""
+    return records.update(host, guest.vmid, identity(guest), lambda record: record._replace(allowance=allowance))
 
 
 def identity(guest: Guest) -> records.Identity:

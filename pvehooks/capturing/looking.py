@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pvehooks import firstlook
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import bindings, guests, hardware, identity, members, pmxcfs, storages, summaries
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, load_settings, weighed
+from pvehooks.records import baseline
 from pvehooks.rules import catalogue, grouping
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
@@ -54,7 +54,7 @@ class _Look:
         """Does it, and notes what it ends with."""
         try:
             deed()
-        except (PvehooksError, OSError, pmxcfs.PmxcfsAway) as error:
+        except (PvehooksError, OSError) as error:
             self.troubles.append(f"{what}: {error}")
         except Exception as bug:  # noqa: BLE001 - what a bug of ours needs is a capture
             self.troubles.append(f"{what}: {type(bug).__name__}: {bug}")
@@ -79,7 +79,7 @@ class _Look:
         self.settings = load_settings(self.host)
 
     def _guests(self) -> None:
-        around = guests.surroundings(self.host, self.name, firstlook.read(self.host, self.name))
+        around = guests.surroundings(self.host, self.name, baseline.read(self.host, self.name))
         for vmid in node_facts.guest_ids(self.host, self.name):
             guest = guests.read(self.host, self.name, vmid, around)
             self.step(f"VM {vmid}", lambda guest=guest: self._guest(guest))  # type: ignore[misc]

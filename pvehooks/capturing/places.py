@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from pvehooks import firstlook
 from pvehooks.capturing.recorder import Thing
+from pvehooks.records import baseline
 
 VERBATIM, KNOWN, STRICT, IDENTIFIER = "verbatim", "known", "strict", "identifier"
 """As it is; what is known to be somebody's is replaced; all words that may not stay are; the whole is somebody's."""
@@ -71,7 +71,7 @@ _BY_PATH = re.compile(
     r"/etc/pve/nodes/([^/]+)|/proc/spl/kstat/zfs/([^/]+)/|/etc/lvm/backup/([^/]+)|/mnt/pve/([^/]+)|/sys/(?:devices/.*|class)/net/([^/.]+)"
     r"|/dev/shm/pve-shm-(.+)|/etc/pve/virtual-guest/.*|/etc/pve/pvehooks/first-look/([^/]+)\.json"
 )
-FIRST_LOOK = rf"{re.escape(firstlook.DIRECTORY)}(?:/[^/]+)?\.json"
+FIRST_LOOK = rf"{re.escape(baseline.DIRECTORY)}/[^/]+\.json"
 _SECTION = re.compile(r"(?m)^[a-z][a-z0-9_-]*:[ \t]*(\S+)[ \t]*$")
 _STORAGE_VALUE = re.compile(
     r"(?m)^[ \t]+(?:vgname|thinpool|pool|share|server\d?|export|datastore|namespace|username|subdir|fs-name|domain|portal)[ \t]+(\S+)"

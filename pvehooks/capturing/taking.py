@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pvehooks import firstlook
 from pvehooks.capturing import places, secrets
 from pvehooks.capturing.recorder import Recording, Thing, joined
+from pvehooks.records import baseline
 from pvehooks.text import guestconfig
 
 # What one file, and all of them, may have; a node has about 10 MiB.
@@ -81,8 +81,8 @@ def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes
     for path, thing in before.items():
         vmid = path.rpartition("/")[2].removesuffix(".conf")
         if places.is_guest(path) and "/lxc/" not in path and thing.content and vmid in guests:
-            if guests[vmid][:1] == [firstlook.fingerprint(guestconfig.parse(thing.content))]:
-                guests[vmid][0] = firstlook.fingerprint(guestconfig.parse(now(path, thing.content)))
+            if guests[vmid][:1] == [baseline.fingerprint(guestconfig.parse(thing.content))]:
+                guests[vmid][0] = baseline.fingerprint(guestconfig.parse(now(path, thing.content)))
     noted = {vmid: value if len(value) > 1 else value[0] for vmid, value in guests.items() if value}
     return json.dumps({**document, "guests": noted}, separators=(",", ":"), sort_keys=True).encode() + b"\n"
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pvehooks import firstlook
 from pvehooks.cli import roots
 from pvehooks.errors import NodeError, SettingsError, UsageError
 from pvehooks.facts import guests as guest_facts
@@ -16,6 +15,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, load_settings, weighed
+from pvehooks.records import baseline
 from pvehooks.report.words import printable
 from pvehooks.rules import catalogue
 from pvehooks.settings import Settings, built_in, compile_to
@@ -31,8 +31,8 @@ class View(NamedTuple):
 
     @property
     def around(self) -> guest_facts.Surroundings:
-        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises RecordsUnavailable."""
-        return guest_facts.surroundings(self.host, self.node, firstlook.read(self.host, self.node))
+        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises PmxcfsAway."""
+        return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, instance
 from pvehooks.cli import guarding, look, status_cluster
-from pvehooks.errors import EXIT_OK
+from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
 from pvehooks.report import table, words
@@ -128,5 +128,5 @@ def _pmxcfs(host: Host) -> str:
         return "not looked for in a tree"
     try:
         return "answers" if pmxcfs.quorate(host) else "has no quorum"
-    except pmxcfs.PmxcfsAway:
+    except PmxcfsAway:
         return "does not answer"

@@ -50,9 +50,9 @@ def say_refused(vmid: int, why: str) -> None:
 def _use_up(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> None:
     """Takes a person's word for one start out of the record, where what was wrong lets it."""
     try:
-        from pvehooks import records
+        from pvehooks.records import guests as records
 
-        records.update(host, vmid, records.Identity(uuid, ctime), allowance=None, wait=_LOCK_SECONDS)
+        records.update(host, vmid, records.Identity(uuid, ctime), lambda record: record._replace(allowance=None), _LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why we are here
         say(f"VM {vmid}: the word for this one start could not be taken back ({error}): pvehooks allow {vmid} --cancel")
 

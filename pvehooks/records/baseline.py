@@ -1,4 +1,4 @@
-"""The first look: since when this package is on a node, and which guests were there then, as they were.
+"""The baseline: since when this package is on a node, and which guests were there then, as they were.
 
 Kept in pmxcfs, /etc/pve/pvehooks/first-look/NODE.json, about 20 bytes a guest; a node writes its own and reads all, for the guests that
 move to it.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 
-from pvehooks import records
+from pvehooks.errors import PmxcfsAway
+from pvehooks.records import files
 from pvehooks.values import Acquaintance
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.digests import sha1
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
     from pvehooks.values import GuestConfig
 
-DIRECTORY = f"{records.PVE}/pvehooks/first-look"
-# One for all nodes, as 0.1.0 had it at first: it is read, and no more written.
-OF_CLUSTER = f"{DIRECTORY}.json"
+DIRECTORY = f"{files.PVE}/pvehooks/first-look"
 VERSION = 1
 
 # pmxcfs' limit of a file.
@@ -50,29 +49,29 @@ _PVE_OWN = frozenset(
 )
 
 
-STRANGER = Acquaintance(untouched=False, old=False)
+NOT_IN_BASELINE = Acquaintance(untouched=False, old=False)
 
 
-class Noted(NamedTuple):
+class KnownGuest(NamedTuple):
     """A guest's fingerprint, and when (epoch seconds) it had that one."""
 
-    mark: str
+    fingerprint: str
     time: int
 
 
-class FirstLook(NamedTuple):
-    """Since when (epoch seconds) a node has the package, and the guests that were noted, by VMID; not `stored` while it is not in pmxcfs."""
+class Baseline(NamedTuple):
+    """Since when (epoch seconds) a node has the package, and its guests then, by VMID; not `stored` while it is not in pmxcfs."""
 
     time: int
     node: str
-    guests: Mapping[int, Noted]
+    guests: Mapping[int, KnownGuest]
     stored: bool = True
 
-    def acquaintance(self, vmid: int, ctime: int | None, fingerprint: str) -> Acquaintance:
-        """How the guest relates to this look; `ctime` is its meta ctime, which tells more than its VMID does."""
-        noted = self.guests.get(vmid)
-        there = noted is not None and (ctime is None or ctime <= noted.time)
-        untouched = there and noted is not None and noted.mark == fingerprint
+    def status(self, vmid: int, ctime: int | None, fingerprint: str) -> Acquaintance:
+        """How the guest relates to this baseline; `ctime` is its meta ctime, which is a better sign than its VMID."""
+        known = self.guests.get(vmid)
+        there = known is not None and (ctime is None or ctime <= known.time)
+        untouched = there and known is not None and known.fingerprint == fingerprint
         return Acquaintance(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
 
 
@@ -97,39 +96,39 @@ def fingerprint(config: GuestConfig) -> str:
 
 
 def path(node: str) -> str:
-    """The file of a node's look."""
+    """The file of a node's baseline."""
     return f"{DIRECTORY}/{node}.json"
 
 
-def files(host: Host) -> tuple[str, ...]:
-    """The files that there are, that of the whole cluster first. Raises RecordsUnavailable."""
-    return (OF_CLUSTER, *(f"{DIRECTORY}/{name}" for name in records.names_pmxcfs(host, DIRECTORY) if name.endswith(".json")))
+def paths(host: Host) -> tuple[str, ...]:
+    """The files that there are, one a node. Raises PmxcfsAway."""
+    return tuple(f"{DIRECTORY}/{name}" for name in files.names(host, DIRECTORY) if name.endswith(".json"))
 
 
-def read(host: Host, node: str) -> FirstLook | None:
-    """What is known on the node: its own time, and what was noted of guests there and elsewhere, the latest of each.
+def read(host: Host, node: str) -> Baseline | None:
+    """The node's own time with the guests of all nodes' baselines, the latest entry of each.
 
-    None while there was no look at it, or its file is empty or broken. Raises records.RecordsUnavailable.
+    None while the node has none, or its file is empty or broken. Raises PmxcfsAway.
     """
-    looks = {path: read_file(host, path) for path in files(host)}
-    own = looks.get(path(node)) or looks[OF_CLUSTER]
-    return joined(own, (look for look in looks.values() if look is not None)) if own else None
+    all_nodes = {path: read_file(host, path) for path in paths(host)}
+    own = all_nodes.get(path(node))
+    return joined(own, (each for each in all_nodes.values() if each is not None)) if own else None
 
 
-def joined(own: FirstLook, others: Iterable[FirstLook]) -> FirstLook:
-    """The look with what others noted besides."""
+def joined(own: Baseline, others: Iterable[Baseline]) -> Baseline:
+    """The baseline with the guests of others added."""
     guests = dict(own.guests)
-    for look in others:
-        for vmid, noted in look.guests.items():
-            if vmid not in guests or guests[vmid].time < noted.time:
-                guests[vmid] = noted
+    for other in others:
+        for vmid, known in other.guests.items():
+            if vmid not in guests or guests[vmid].time < known.time:
+                guests[vmid] = known
     return own._replace(guests=guests)
 
 
-def read_file(host: Host, path: str) -> FirstLook | None:
-    """A look as stored; None if there is none, or the file is empty or broken. Raises records.RecordsUnavailable."""
-    content = records.read_pmxcfs(host, path, _MAX_BYTES)
-    document = records.load_object(content) if content and len(content) <= _MAX_BYTES else None
+def read_file(host: Host, path: str) -> Baseline | None:
+    """A baseline as stored; None if there is none, or the file is empty or broken. Raises PmxcfsAway."""
+    content = files.read(host, path, _MAX_BYTES)
+    document = files.load_object(content) if content and len(content) <= _MAX_BYTES else None
     if document is None:
         return None
     version, time, node, guests = (document.get(key) for key in ("version", "time", "node", "guests"))
@@ -137,28 +136,28 @@ def read_file(host: Host, path: str) -> FirstLook | None:
         return None
     if not _is_number(version) or not _is_number(time) or not node.isprintable():
         return None
-    found = {int(vmid): noted for vmid, value in guests.items() if _VMID.fullmatch(vmid) and (noted := _noted(value, time))}
-    return FirstLook(time, node, found) if len(found) == len(guests) else None
+    found = {int(vmid): known for vmid, value in guests.items() if _VMID.fullmatch(vmid) and (known := _known_guest(value, time))}
+    return Baseline(time, node, found) if len(found) == len(guests) else None
 
 
-def write(host: Host, look: FirstLook) -> FirstLook:
-    """Stores the look as its node's; where pmxcfs takes no writes now, it is given back not `stored`."""
-    guests = {str(vmid): noted.mark if noted.time == look.time else [*noted] for vmid, noted in look.guests.items()}
-    document = {"version": VERSION, "time": look.time, "node": look.node, "guests": guests}
+def write(host: Host, baseline: Baseline) -> Baseline:
+    """Stores it as its node's; where pmxcfs takes no writes now, it is given back not `stored`."""
+    guests = {str(vmid): known.fingerprint if known.time == baseline.time else [*known] for vmid, known in baseline.guests.items()}
+    document = {"version": VERSION, "time": baseline.time, "node": baseline.node, "guests": guests}
     content = json.dumps(document, separators=(",", ":"), sort_keys=True).encode() + b"\n"
     try:
-        records.write_pmxcfs(host, path(look.node), content, _MAX_BYTES)
-    except records.RecordsUnavailable:
-        return look._replace(stored=False)
-    return look._replace(stored=True)
+        files.write(host, path(baseline.node), content, _MAX_BYTES)
+    except PmxcfsAway:
+        return baseline._replace(stored=False)
+    return baseline._replace(stored=True)
 
 
-def _noted(value: object, time: int) -> Noted | None:
-    """A fingerprint of the look's time, or one with a time of its own."""
-    mark, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
-    known = isinstance(mark, str) and _FINGERPRINT.fullmatch(mark) and _is_number(when)
-    return Noted(mark, when) if known else None
+def _known_guest(value: object, time: int) -> KnownGuest | None:
+    """A fingerprint of the baseline's time, or one with a time of its own."""
+    text, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
+    valid = isinstance(text, str) and _FINGERPRINT.fullmatch(text) and _is_number(when)
+    return KnownGuest(text, when) if valid else None
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < records.MAX_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < files.MAX_NUMBER

@@ -5,19 +5,18 @@ pmxcfs replicates and syncs every write on every node, so a record is small and 
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 from types import MappingProxyType
 
-from pvehooks.errors import NodeError
+from pvehooks.errors import PmxcfsAway
+from pvehooks.records import files
 from pvehooks.values import Accepted, Allowance, Attachment, KnownDevice
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
     from typing import TypeVar
 
     from pvehooks.host import Host, Lock
@@ -25,24 +24,15 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part")
 
-PVE = "/etc/pve"
-DIRECTORY = f"{PVE}/pvehooks/guests"
+DIRECTORY = f"{files.PVE}/pvehooks/guests"
 LOCKS = "/run/lock/pvehooks"
 VERSION = 1
-# A time that every calendar function takes (the year 6325).
-MAX_NUMBER = 1 << 37
 
 _MAX_BYTES = 1 << 16
 _LOCK_WAIT = 5.0
 _NAME = r"([1-9][0-9]{2,8})\.json"
 _STATES = ("writing", "done")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-# What a stopped, killed or starting pmxcfs makes of an access.
-_AWAY = frozenset({errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.EIO})
-
-
-class RecordsUnavailable(NodeError):
-    """Records cannot be read or written now: no quorum, pmxcfs away, or another process holds the guest's lock."""
 
 
 class Identity(NamedTuple):
@@ -97,12 +87,16 @@ class Record(NamedTuple):
         """Whether nothing is left that is worth a file."""
         return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.more)
 
+    def with_rng0(self, rng0: RngRecord | None) -> Record:
+        """The record with that rng0 in it; keys of a newer version stay while its value does."""
+        if rng0 is not None and self.rng0 is not None and self.rng0.value == rng0.value:
+            rng0 = rng0._replace(more={**self.rng0.more, **rng0.more})
+        return self._replace(rng0=rng0)
 
-class Keep:
-    """The part of a record that an update leaves as it is."""
-
-
-KEEP = Keep()
+    def with_accepted(self, node: str, accepted: Accepted | None) -> Record:
+        """The record with the accepted start of that node, or (None) without it."""
+        others = {name: each for name, each in self.accepted.items() if name != node}
+        return self._replace(accepted=others if accepted is None else {**others, node: accepted})
 
 
 class _Broken(Exception):
@@ -122,10 +116,10 @@ def lock(host: Host, vmid: int, timeout: float) -> Lock:
 def read(host: Host, vmid: int, identity: Identity) -> Record | None:
     """The guest's record; None where there is none or it is another guest's. A broken file gives an empty Record that says so.
 
-    Raises RecordsUnavailable.
+    Raises PmxcfsAway.
     """
     try:
-        content = read_pmxcfs(host, path(vmid), _MAX_BYTES)
+        content = files.read(host, path(vmid), _MAX_BYTES)
         if content is None:
             return None
         record = _parsed(content)
@@ -137,60 +131,15 @@ def read(host: Host, vmid: int, identity: Identity) -> Record | None:
 
 
 def write(host: Host, vmid: int, record: Record) -> bool:
-    """Writes the record if it says something else than the file does; whether it did. Raises RecordsUnavailable."""
-    return write_pmxcfs(host, path(vmid), _content(record), _MAX_BYTES)
+    """Writes the record if it says something else than the file does; whether it did. Raises PmxcfsAway."""
+    return files.write(host, path(vmid), _content(record), _MAX_BYTES)
 
 
-def set_rng0(host: Host, vmid: int, identity: Identity, rng0: RngRecord | None) -> bool:
-    """Notes an rng0 in the guest's record, or takes it out, and keeps the rest; a record without anything left goes.
+def update(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float = _LOCK_WAIT) -> bool:
+    """Changes the guest's record; whether something was written. `change` gets an empty one where there is none; an empty one goes.
 
-    Holds the guest's lock meanwhile. Whether something was written. Raises RecordsUnavailable.
+    Holds the guest's lock meanwhile, waited for at most `wait` seconds. Raises PmxcfsAway.
     """
-
-    def change(record: Record) -> Record:
-        new = rng0
-        if new is not None and record.rng0 is not None and record.rng0.value == new.value:
-            new = new._replace(more={**record.rng0.more, **new.more})
-        return record._replace(rng0=new)
-
-    return _changed(host, vmid, identity, change, _LOCK_WAIT)
-
-
-def update(
-    host: Host,
-    vmid: int,
-    identity: Identity,
-    *,
-    accepted: tuple[str, Accepted | None] | Keep = KEEP,
-    allowance: Allowance | Keep | None = KEEP,
-    attachment: Attachment | Keep | None = KEEP,
-    firmware: PinnedFirmware | Keep | None = KEEP,
-    wait: float = _LOCK_WAIT,
-) -> bool:
-    """Notes what is given in the guest's record (None takes it out) and keeps the rest; a record without anything left goes.
-
-    `accepted` is for one node: (its name, the accepted start).
-
-    Holds the guest's lock meanwhile, waited for at most `wait` seconds. Whether something was written. Raises RecordsUnavailable.
-    """
-
-    def change(record: Record) -> Record:
-        return record._replace(
-            accepted=record.accepted if isinstance(accepted, Keep) else _with(record.accepted, *accepted),
-            allowance=record.allowance if isinstance(allowance, Keep) else allowance,
-            attachment=record.attachment if isinstance(attachment, Keep) else attachment,
-            firmware=record.firmware if isinstance(firmware, Keep) else firmware,
-        )
-
-    return _changed(host, vmid, identity, change, wait)
-
-
-def _with(all_nodes: Mapping[str, Accepted], node: str, accepted: Accepted | None) -> Mapping[str, Accepted]:
-    others = {name: each for name, each in all_nodes.items() if name != node}
-    return others if accepted is None else {**others, node: accepted}
-
-
-def _changed(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float) -> bool:
     try:
         with lock(host, vmid, wait):
             record = read(host, vmid, identity)
@@ -199,55 +148,31 @@ def _changed(host: Host, vmid: int, identity: Identity, change: Callable[[Record
                 return record is not None and forget(host, vmid)
             return write(host, vmid, changed)
     except BlockingIOError as error:
-        raise RecordsUnavailable(f"another process holds the lock of VM {vmid}'s record") from error
+        raise PmxcfsAway(f"another process holds the lock of VM {vmid}'s record") from error
     except OSError as error:
-        raise RecordsUnavailable(f"{LOCKS}/{vmid}.lock: {_strerror(error)}", hint="Run it as root.") from error
+        raise PmxcfsAway(f"{LOCKS}/{vmid}.lock: {error.strerror or error}", hint="Run it as root.") from error
 
 
 def forget(host: Host, vmid: int) -> bool:
-    """Removes the guest's record; whether there was one. Raises RecordsUnavailable."""
+    """Removes the guest's record; whether there was one. Raises PmxcfsAway."""
     if vmid not in known_vmids(host):
         return False
-    _remove(host, vmid)
+    files.remove(host, path(vmid))
     return True
 
 
 def known_vmids(host: Host) -> frozenset[int]:
-    """The VMIDs that have a record: one listing, to be asked before reading many. Raises RecordsUnavailable."""
-    return frozenset(int(match[1]) for name in names_pmxcfs(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
-
-
-def forget_deleted(host: Host, existing: Collection[int]) -> tuple[int, ...]:
-    """Removes the records of guests that no node of the cluster has any more; their VMIDs. Raises RecordsUnavailable."""
-    deleted = sorted(known_vmids(host).difference(existing))
-    for vmid in deleted:
-        _remove(host, vmid)
-    return tuple(deleted)
-
-
-def _remove(host: Host, vmid: int) -> None:
-    try:
-        host.remove(path(vmid))
-    except OSError as error:
-        raise _unavailable(path(vmid), error, writing=True) from error
+    """The VMIDs that have a record: one listing, to be asked before reading many. Raises PmxcfsAway."""
+    return frozenset(int(match[1]) for name in files.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
 
 
 # -- the file's content -----------------------------------------------------------------------------------------------
 
 
-def load_object(content: bytes) -> dict[str, object] | None:
-    """The JSON object that these bytes are, None if they are none."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
 def _parsed(content: bytes) -> Record:
     if len(content) > _MAX_BYTES:
         raise _Broken("is larger than any record")
-    document = load_object(content)
+    document = files.load_object(content)
     if document is None:
         raise _Broken("is empty" if not content.strip() else "is no JSON object")
     version = _number(document.pop("version", None), "version")
@@ -378,7 +303,7 @@ def _text(value: object, key: str) -> str:
 
 
 def _number(value: object, key: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < files.MAX_NUMBER:
         raise _Broken(f"has no usable '{key}'")
     return value
 
@@ -391,62 +316,3 @@ def _optional_text(document: dict[str, object], key: str) -> str | None:
 def _optional_number(document: dict[str, object], key: str) -> int | None:
     value = document.pop(key, None)
     return None if value is None else _number(value, key)
-
-
-# -- files of ours in pmxcfs ------------------------------------------------------------------------------------------
-
-
-def read_pmxcfs(host: Host, target: str, limit: int) -> bytes | None:
-    """The bytes of a file of ours below /etc/pve (at most limit + 1), None if it is not there. Raises RecordsUnavailable."""
-    try:
-        return host.read(target, limit=limit)
-    except FileNotFoundError as error:
-        _must_be_mounted(host, error)
-        return None
-    except OSError as error:
-        raise _unavailable(target, error) from error
-
-
-def names_pmxcfs(host: Host, directory: str) -> list[str]:
-    """The sorted names in a directory of ours below /etc/pve, none if it is not there. Raises RecordsUnavailable."""
-    try:
-        return host.names(directory)
-    except FileNotFoundError as error:
-        _must_be_mounted(host, error)
-        return []
-    except OSError as error:
-        raise _unavailable(directory, error) from error
-
-
-def write_pmxcfs(host: Host, target: str, content: bytes, limit: int) -> bool:
-    """Replaces a file of ours below /etc/pve if its content differs; whether it did. Raises RecordsUnavailable."""
-    if read_pmxcfs(host, target, limit) == content:
-        return False
-    try:
-        try:
-            host.replace(target, content)
-        except FileNotFoundError as error:
-            _must_be_mounted(host, error)
-            host.make_dir(os.path.dirname(target))
-            host.replace(target, content)
-    except OSError as error:
-        raise _unavailable(target, error, writing=True) from error
-    return True
-
-
-def _must_be_mounted(host: Host, error: OSError) -> None:
-    """A stopped pmxcfs leaves an empty /etc/pve behind; what is written there would keep it from being mounted again."""
-    if not host.is_dir(f"{PVE}/nodes"):
-        raise _unavailable(PVE, error) from error
-
-
-def _unavailable(target: str, error: OSError, writing: bool = False) -> RecordsUnavailable:
-    if error.errno in _AWAY:
-        return RecordsUnavailable(f"{target}: pmxcfs is not running ({_strerror(error)})", hint="systemctl status pve-cluster")
-    if writing and error.errno == errno.EACCES:
-        return RecordsUnavailable(f"{target}: no quorum, or not root ({_strerror(error)})", hint="pvecm status")
-    return RecordsUnavailable(f"{target}: cannot be {'written' if writing else 'read'} ({_strerror(error)})")
-
-
-def _strerror(error: OSError) -> str:
-    return error.strerror or str(error)

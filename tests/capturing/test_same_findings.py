@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook
 from pvehooks.capturing import archive, looking, making
 from pvehooks.capturing.captured import CapturedHost, host_at
 from pvehooks.facts import guests
+from pvehooks.records import baseline
 from pvehooks.text import guestconfig
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
@@ -40,19 +40,19 @@ FOR_STARTS = [path for path in sorted(EXAMPLES.iterdir()) if path.name.startswit
 CHOSEN = sorted({*SOME, *(path for path in EXAMPLES.iterdir() if path.stem in ALWAYS)})
 
 
-@pytest.mark.parametrize("example", CHOSEN, ids=lambda path: path.stem)
+@pytest.fingerprint.parametrize("example", CHOSEN, ids=lambda path: path.stem)
 def test_rules_example(example: Path, tmp_path: Path) -> None:
     assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
 
 
-@pytest.mark.parametrize("example", FOR_STARTS, ids=lambda path: path.stem)
+@pytest.fingerprint.parametrize("example", FOR_STARTS, ids=lambda path: path.stem)
 def test_what_starts_need(example: Path, tmp_path: Path) -> None:
     """That a bridge, a disk or a port is there is in a capture, and that it is not."""
     assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
 
 
-@pytest.mark.shared_data
-@pytest.mark.parametrize("name", captures.NAMES)
+@pytest.fingerprint.shared_data
+@pytest.fingerprint.parametrize("name", captures.NAMES)
 def test_real_kernel(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A guest for some of the devices of each real machine, one of them running."""
     tree = tmp_path / "tree"
@@ -63,7 +63,7 @@ def test_real_kernel(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPat
     assert len(made.seen.findings) >= len(addresses)
 
 
-@pytest.mark.shared_data
+@pytest.fingerprint.shared_data
 def test_all_configs_of_proxmox(tmp_path: Path) -> None:
     configs = sorted((SHARED_DATA / "vmconfigs").glob("*.conf"))
     files: dict[str, Content] = {f"{GUESTS}/{100 + n}.conf": path.read_bytes() for n, path in enumerate(configs)}
@@ -71,7 +71,7 @@ def test_all_configs_of_proxmox(tmp_path: Path) -> None:
     assert len(made.seen.findings) > 100
 
 
-@pytest.mark.parametrize("plant", [*uses.DISK_USES, *uses.CARD_USES, *uses.ANY_USES], ids=lambda plant: plant.__name__)
+@pytest.fingerprint.parametrize("plant", [*uses.DISK_USES, *uses.CARD_USES, *uses.ANY_USES], ids=lambda plant: plant.__name__)
 def test_use_of_a_device(plant: uses.Planter, tmp_path: Path) -> None:
     table = (
         "0000:01:00.0 class=010802 id=144d:a808 driver=nvme group=1 disk=nvme0n1/259:0/S649NX0R part=nvme0n1p1/259:1\n"
@@ -127,26 +127,27 @@ def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
     assert host.now() < time.time()
 
 
-@pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
+@pytest.fingerprint.parametrize("plain", [True, False], ids=["plain", "disguised"])
 def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
     """They are known by a sum of their config, which is another one in a capture; one that was edited stays edited."""
     untouched, edited = "name: acme\ncipassword: secret\nbios: ovmf\n", "name: other\nbios: ovmf\n"
-    mark = firstlook.fingerprint(guestconfig.parse(untouched.encode()))
+    mark = baseline.fingerprint(guestconfig.parse(untouched.encode()))
     files: dict[str, Content] = {
         f"{GUESTS}/100.conf": untouched,
         f"{GUESTS}/101.conf": edited,
         "etc/pve/nodes/geheimname/qemu-server/102.conf": edited,
-        "etc/pve/pvehooks/first-look.json": f'{{"version": 1, "time": 1600000000, "node": "pve1", "guests": {{"101": "{mark}"}}}}',
         "etc/pve/pvehooks/first-look/pve1.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}"}}}}',
         "etc/pve/pvehooks/first-look/geheimname.json": f'{{"version": 1, "time": 1, "node": "geheimname", "guests": {{"100": ["{mark}", 9]}}}}',
     }
     made, _ = captured(making.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
     host = host_at(str(tmp_path / ("plain" if plain else "disguised")))
-    around = guests.surroundings(host, made.node, firstlook.read(host, made.node))
+    around = guests.surroundings(host, made.node, baseline.read(host, made.node))
     acquaintances = [guests.read(host, made.node, vmid, around).acquaintance for vmid in (100, 101)]
     assert [(each.untouched, each.old) for each in acquaintances] == [(True, True), (False, True)]
-    others = [name for name in host.names(firstlook.DIRECTORY) if name != f"{made.node}.json"]
+    others = [name for name in host.names(baseline.DIRECTORY) if name != f"{made.node}.json"]
     assert len(others) == 1 and (others == ["geheimname.json"]) == plain
-    look = firstlook.read_file(host, f"{firstlook.DIRECTORY}/{others[0]}")
+    look = baseline.read_file(host, f"{baseline.DIRECTORY}/{others[0]}")
     assert look is not None and look.guests[100].time == 9 and (look.node == "geheimname") == plain
-    assert look.guests[100].mark == firstlook.fingerprint(guestconfig.parse(host.read(f"/etc/pve/nodes/{made.node}/qemu-server/100.conf")))
+    assert look.guests[100].fingerprint == baseline.fingerprint(
+        guestconfig.parse(host.read(f"/etc/pve/nodes/{made.node}/qemu-server/100.conf"))
+    )

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pvehooks import __version__
+from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
 from pvehooks.judge import load_settings
-from pvehooks.records import RecordsUnavailable
 from pvehooks.report.sink import Lines
 from pvehooks.rounds import Rounds
 from tests.beds.journald import LOGS
@@ -126,10 +126,10 @@ def test_a_round_that_breaks_off_says_what_it_found(tmp_path: Path) -> None:
 
     def pulse() -> bool:
         if next(left, None) is None:
-            raise RecordsUnavailable("pmxcfs went away")
+            raise PmxcfsAway("pmxcfs went away")
         return True
 
-    with pytest.raises(RecordsUnavailable):
+    with pytest.raises(PmxcfsAway):
         rounds.look([107, 108, 109, 111, 115], pulse=pulse)
     assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in said.getvalue()
     rounds.look([107, 108, 109, 111, 115])

@@ -27,7 +27,6 @@ FLOORS = (
     ("judge",),
     ("rules",),
     ("facts",),
-    ("firstlook",),
     ("records", "settings"),
     ("settings_file",),
     ("settings_table", "settings_sections"),

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pvehooks import firstlook, records
-from pvehooks.firstlook import FirstLook, Noted
+from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
+from pvehooks.records import baseline
+from pvehooks.records.baseline import Baseline, KnownGuest
 from pvehooks.values import Acquaintance, Dropped, GuestConfig
 
 
@@ -29,15 +30,15 @@ def file(host: Host, node: str = "pve1") -> pathlib.Path:
     return path
 
 
-def look(guests: dict[int, str], time: int = 1750000000, node: str = "pve1") -> FirstLook:
-    return FirstLook(time, node, {vmid: Noted(mark, time) for vmid, mark in guests.items()})
+def look(guests: dict[int, str], time: int = 1750000000, node: str = "pve1") -> Baseline:
+    return Baseline(time, node, {vmid: KnownGuest(mark, time) for vmid, mark in guests.items()})
 
 
 def test_the_first_look_is_stored_and_read(host: Host) -> None:
-    assert firstlook.read(host, "pve1") is None
-    written = firstlook.write(host, look({100: "0123abcd"}))
+    assert baseline.read(host, "pve1") is None
+    written = baseline.write(host, look({100: "0123abcd"}))
     assert written == look({100: "0123abcd"})
-    assert firstlook.read(host, "pve1") == written
+    assert baseline.read(host, "pve1") == written
     assert json.loads(file(host).read_bytes()) == {
         "version": 1,
         "time": 1750000000,
@@ -48,29 +49,23 @@ def test_the_first_look_is_stored_and_read(host: Host) -> None:
 
 def test_each_node_has_its_own(host: Host) -> None:
     """What was noted of a guest elsewhere counts, what was noted last first; since when the package is here does not depend on it."""
-    firstlook.write(host, look({100: "0123abcd", 102: "ffffffff"}))
-    firstlook.write(host, look({100: "ffffffff", 101: "ffffffff"}, 1760000000, "pve2"))
-    assert firstlook.read(host, "pve1") == FirstLook(
-        1750000000, "pve1", {100: Noted("ffffffff", 1760000000), 101: Noted("ffffffff", 1760000000), 102: Noted("ffffffff", 1750000000)}
+    baseline.write(host, look({100: "0123abcd", 102: "ffffffff"}))
+    baseline.write(host, look({100: "ffffffff", 101: "ffffffff"}, 1760000000, "pve2"))
+    assert baseline.read(host, "pve1") == Baseline(
+        1750000000,
+        "pve1",
+        {100: KnownGuest("ffffffff", 1760000000), 101: KnownGuest("ffffffff", 1760000000), 102: KnownGuest("ffffffff", 1750000000)},
     )
-    other = firstlook.read(host, "pve2")
+    other = baseline.read(host, "pve2")
     assert other is not None and other.time == 1760000000 and len(other.guests) == 3
-    assert firstlook.read(host, "pve3") is None
+    assert baseline.read(host, "pve3") is None
 
 
 def test_guests_may_have_been_noted_at_other_times(host: Host) -> None:
-    written = look({100: "0123abcd"})._replace(guests={100: Noted("0123abcd", 1750000000), 101: Noted("ffffffff", 1740000000)})
-    firstlook.write(host, written)
+    written = look({100: "0123abcd"})._replace(guests={100: KnownGuest("0123abcd", 1750000000), 101: KnownGuest("ffffffff", 1740000000)})
+    baseline.write(host, written)
     assert json.loads(file(host).read_bytes())["guests"] == {"100": "0123abcd", "101": ["ffffffff", 1740000000]}
-    assert firstlook.read(host, "pve1") == written
-
-
-def test_one_of_the_whole_cluster_is_read_too(host: Host) -> None:
-    """That of a node counts more."""
-    file(host).parent.with_suffix(".json").write_text(GOOD)
-    assert firstlook.read(host, "pve1") == look({100: "0123abcd"}, 5, "a")
-    firstlook.write(host, look({}))
-    assert firstlook.read(host, "pve1") == look({})._replace(guests={100: Noted("0123abcd", 5)})
+    assert baseline.read(host, "pve1") == written
 
 
 GOOD = '{"version":1,"time":5,"node":"a","guests":{"100":"0123abcd"}}'
@@ -99,11 +94,11 @@ GOOD = '{"version":1,"time":5,"node":"a","guests":{"100":"0123abcd"}}'
 )
 def test_a_broken_first_look_counts_as_none(host: Host, content: str) -> None:
     file(host).write_text(GOOD)
-    assert firstlook.read(host, "pve1") is not None
+    assert baseline.read(host, "pve1") is not None
     file(host).write_text(content)
-    assert firstlook.read(host, "pve1") is None
-    firstlook.write(host, look({}))
-    assert firstlook.read(host, "pve1") == look({})
+    assert baseline.read(host, "pve1") is None
+    baseline.write(host, look({}))
+    assert baseline.read(host, "pve1") == look({})
 
 
 @hypothesis_settings(deadline=None)
@@ -112,26 +107,26 @@ def test_any_bytes_are_a_first_look_or_none(tmp_path_factory: pytest.TempPathFac
     host = Host(str(tmp_path_factory.getbasetemp() / "any"))
     host.make_dir("/etc/pve/nodes")
     file(host).write_bytes(content)
-    assert firstlook.read(host, "pve1") is None
+    assert baseline.read(host, "pve1") is None
 
 
 def test_ten_thousand_guests_stay_far_below_the_limit_of_pmxcfs(host: Host) -> None:
     written = look({999990000 + number: f"{number:08x}" for number in range(10_000)})
-    assert firstlook.write(host, written) == written
+    assert baseline.write(host, written) == written
     assert file(host).stat().st_size < 300_000
-    assert firstlook.read(host, "pve1") == written
+    assert baseline.read(host, "pve1") == written
 
 
 def test_while_pmxcfs_is_away_the_look_is_not_stored(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc/pve").mkdir(parents=True)
     host = Host(str(tmp_path))
-    with pytest.raises(records.RecordsUnavailable):
-        firstlook.read(host, "pve1")
-    written = firstlook.write(host, look({100: "0123abcd"}))
+    with pytest.raises(PmxcfsAway):
+        baseline.read(host, "pve1")
+    written = baseline.write(host, look({100: "0123abcd"}))
     assert written == look({100: "0123abcd"})._replace(stored=False)
     assert os.listdir(tmp_path / "etc/pve") == []
     (tmp_path / "etc/pve/nodes").mkdir()
-    assert firstlook.write(host, written).stored
+    assert baseline.write(host, written).stored
 
 
 # -- what it tells of a guest -----------------------------------------------------------------------------------------
@@ -155,26 +150,26 @@ LOOK = look({100: "0123abcd"}, 1000)
     ],
 )
 def test_acquaintance(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
-    assert LOOK.acquaintance(vmid, ctime, fingerprint) == Acquaintance(untouched=untouched, old=old)
+    assert LOOK.status(vmid, ctime, fingerprint) == Acquaintance(untouched=untouched, old=old)
 
 
 def test_one_that_was_noted_later_is_old_if_it_was_made_before_that() -> None:
     """It came from a node without the package."""
-    came = LOOK._replace(guests={100: Noted("0123abcd", 2000)})
-    assert came.acquaintance(100, 1500, "0123abcd") == (True, True)
-    assert came.acquaintance(100, 1500, "ffffffff") == (False, True)
-    assert came.acquaintance(100, 2001, "ffffffff") == (False, False)
+    came = LOOK._replace(guests={100: KnownGuest("0123abcd", 2000)})
+    assert came.status(100, 1500, "0123abcd") == (True, True)
+    assert came.status(100, 1500, "ffffffff") == (False, True)
+    assert came.status(100, 2001, "ffffffff") == (False, False)
 
 
 def test_a_stranger_is_new_and_not_untouched() -> None:
-    assert firstlook.STRANGER == (False, False)
+    assert baseline.NOT_IN_BASELINE == (False, False)
 
 
 def _mark(
     main: dict[str, str | int], pending: dict[str, str | int] | dict[str, str], deleted: tuple[str, ...] = (), dropped: str = ""
 ) -> str:
     lost = (Dropped(1, "", dropped, "unknown"),) if dropped else ()
-    return firstlook.fingerprint(GuestConfig(main, dict(pending), dict.fromkeys(deleted, False), {}, {}, lost, "0" * 40))
+    return baseline.fingerprint(GuestConfig(main, dict(pending), dict.fromkeys(deleted, False), {}, {}, lost, "0" * 40))
 
 
 MAIN: dict[str, str | int] = {"memory": "2048", "cores": 2, "net0": "virtio,bridge=vmbr0"}
@@ -227,4 +222,4 @@ def test_a_fingerprint_never_changes_between_versions() -> None:
 @hypothesis_settings(deadline=None)
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text())), st.dictionaries(st.text(), st.text()))
 def test_a_fingerprint_is_eight_hex_digits(main: dict[str, str | int], pending: dict[str, str | int]) -> None:
-    assert firstlook._FINGERPRINT.fullmatch(_mark(main, pending))
+    assert baseline._FINGERPRINT.fullmatch(_mark(main, pending))

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from pvehooks import firstlook, records, settings, settings_compiled, starts
+from pvehooks import settings, settings_compiled, starts
 from pvehooks.capturing import archive, looking
 from pvehooks.capturing.captured import CapturedHost, host_at
 from pvehooks.host import Host
+from pvehooks.records import baseline
+from pvehooks.records import guests as records
 
 WRITTEN = pathlib.Path(__file__).parent / "written-by-0.1.0"
 READ = json.loads((WRITTEN / "read.json").read_bytes())
@@ -49,11 +51,11 @@ def test_what_is_remembered_of_a_guest(host: Host, vmid: int) -> None:
 
 @pytest.mark.parametrize("node", ["pve1", "pve2"])
 def test_which_guests_were_there_first(host: Host, node: str) -> None:
-    assert plain(firstlook.read(host, node)) == READ["baseline"][node]
-    own = firstlook.read_file(host, firstlook.path(node))
-    before = host.read(firstlook.path(node))
-    assert own is not None and firstlook.write(host, own).stored
-    assert host.read(firstlook.path(node)) == before, "it would be written otherwise"
+    assert plain(baseline.read(host, node)) == READ["baseline"][node]
+    own = baseline.read_file(host, baseline.path(node))
+    before = host.read(baseline.path(node))
+    assert own is not None and baseline.write(host, own).stored
+    assert host.read(baseline.path(node)) == before, "it would be written otherwise"
 
 
 def test_how_starts_ended(host: Host) -> None:

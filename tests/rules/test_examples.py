@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook, judge
+from pvehooks import judge
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
+from pvehooks.records import baseline
 from pvehooks.report import words
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
@@ -55,10 +56,10 @@ def tree_of(example: Path, directory: Path) -> Host:
         files[CONFIG] = config.rstrip("\n")
     elif isinstance(config, str) and "@LATIN1@" in config:
         files[CONFIG] = config.encode().replace(b"@LATIN1@", b"\xe9")
-    first_look = files.get("etc/pve/pvehooks/first-look.json")
+    first_look = files.get("etc/pve/pvehooks/first-look/pve1.json")
     if isinstance(first_look, str) and isinstance(config, str):
         parsed = guestconfig.parse(config.encode())
-        files["etc/pve/pvehooks/first-look.json"] = first_look.replace("FINGERPRINT", firstlook.fingerprint(parsed))
+        files["etc/pve/pvehooks/first-look/pve1.json"] = first_look.replace("FINGERPRINT", baseline.fingerprint(parsed))
     host = Host(str(make_fake_tree(directory, files)))
     for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
         Path(host.root, name).chmod(0o755)
@@ -70,7 +71,7 @@ def tree_of(example: Path, directory: Path) -> Host:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
-    around = guests.surroundings(host, "pve1", firstlook.read(host, "pve1"))
+    around = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node), *at_target(host))
 
