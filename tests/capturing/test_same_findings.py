@@ -40,19 +40,19 @@ FOR_STARTS = [path for path in sorted(EXAMPLES.iterdir()) if path.name.startswit
 CHOSEN = sorted({*SOME, *(path for path in EXAMPLES.iterdir() if path.stem in ALWAYS)})
 
 
-@pytest.fingerprint.parametrize("example", CHOSEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", CHOSEN, ids=lambda path: path.stem)
 def test_rules_example(example: Path, tmp_path: Path) -> None:
     assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
 
 
-@pytest.fingerprint.parametrize("example", FOR_STARTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", FOR_STARTS, ids=lambda path: path.stem)
 def test_what_starts_need(example: Path, tmp_path: Path) -> None:
     """That a bridge, a disk or a port is there is in a capture, and that it is not."""
     assert_same(tree_of(example, tmp_path / "tree").root, "pve1", tmp_path)
 
 
-@pytest.fingerprint.shared_data
-@pytest.fingerprint.parametrize("name", captures.NAMES)
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", captures.NAMES)
 def test_real_kernel(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A guest for some of the devices of each real machine, one of them running."""
     tree = tmp_path / "tree"
@@ -63,7 +63,7 @@ def test_real_kernel(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPat
     assert len(made.seen.findings) >= len(addresses)
 
 
-@pytest.fingerprint.shared_data
+@pytest.mark.shared_data
 def test_all_configs_of_proxmox(tmp_path: Path) -> None:
     configs = sorted((SHARED_DATA / "vmconfigs").glob("*.conf"))
     files: dict[str, Content] = {f"{GUESTS}/{100 + n}.conf": path.read_bytes() for n, path in enumerate(configs)}
@@ -71,7 +71,7 @@ def test_all_configs_of_proxmox(tmp_path: Path) -> None:
     assert len(made.seen.findings) > 100
 
 
-@pytest.fingerprint.parametrize("plant", [*uses.DISK_USES, *uses.CARD_USES, *uses.ANY_USES], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [*uses.DISK_USES, *uses.CARD_USES, *uses.ANY_USES], ids=lambda plant: plant.__name__)
 def test_use_of_a_device(plant: uses.Planter, tmp_path: Path) -> None:
     table = (
         "0000:01:00.0 class=010802 id=144d:a808 driver=nvme group=1 disk=nvme0n1/259:0/S649NX0R part=nvme0n1p1/259:1\n"
@@ -127,7 +127,7 @@ def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
     assert host.now() < time.time()
 
 
-@pytest.fingerprint.parametrize("plain", [True, False], ids=["plain", "disguised"])
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
 def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
     """They are known by a sum of their config, which is another one in a capture; one that was edited stays edited."""
     untouched, edited = "name: acme\ncipassword: secret\nbios: ovmf\n", "name: other\nbios: ovmf\n"
