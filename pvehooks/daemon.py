@@ -16,15 +16,17 @@ import threading
 
 from systemd import daemon as service
 
-from pvehooks import __version__, instance, settings
+from pvehooks import __version__, instance
 from pvehooks.errors import NodeError, PmxcfsAway, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
-from pvehooks.judge import load_settings
 from pvehooks.publishing import publishers
 from pvehooks.report import entries, sink, words
 from pvehooks.rounds import Rounds
+from pvehooks.rules import catalogue
+from pvehooks.settings import load as settings
+from pvehooks.settings.effective import Settings
 from pvehooks.watch import Counters, Ears, Heard
 
 # A burst of changes to one guest is judged at the latest after so many settling times.
@@ -59,7 +61,7 @@ def _kind(error: PvehooksError) -> str:
 class Daemon:
     """The loop and what it waits for."""
 
-    def __init__(self, host: Host, node: str, config: settings.Settings, out: sink.Journal | sink.Lines) -> None:
+    def __init__(self, host: Host, node: str, config: Settings, out: sink.Journal | sink.Lines) -> None:
         self.host = host
         self.node = node
         self.sink = out
@@ -426,9 +428,9 @@ class Daemon:
         self.sink.say(entries.event(kind, message, self.node))
 
 
-def _settings(host: Host) -> settings.Settings:
+def _settings(host: Host) -> Settings:
     """The settings in force, left for the hookscript as well; raises SettingsError."""
-    loaded = load_settings(host)
+    loaded = settings.checked(host, catalogue.RULES)
     with contextlib.suppress(OSError):
         # Without them it reads the files itself, which takes longer.
         settings.compile_to(host, loaded)

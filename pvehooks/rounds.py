@@ -24,7 +24,7 @@ from pvehooks.report.ledger import Ledger
 from pvehooks.report.roundup import Existing, Roundup
 from pvehooks.report.sink import Journal, Lines
 from pvehooks.rules import catalogue, hookscript, passthrough
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.tally import Tally
 from pvehooks.values import Finding, Guest, Injection, Node, Severity, Verdict
 from pvehooks.values.digests import sha1

@@ -16,7 +16,7 @@ from pvehooks.facts import hardware, storages, summaries
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.rules.passthrough import on_host_driver
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.tally import Counted, Tally
 from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses

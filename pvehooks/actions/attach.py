@@ -11,7 +11,7 @@ from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules.hookscript import OPTION, attached, why_not
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Attachment, Guest
 from pvehooks.values.stubs import UnfitName, former_of, is_stub
 

@@ -21,7 +21,7 @@ from pvehooks.records import guests as records
 from pvehooks.rules import firmwarefit
 from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT
 from pvehooks.rules.hookscript import attached
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.text import qemuargs
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware

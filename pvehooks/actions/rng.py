@@ -13,7 +13,7 @@ from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.records import guests as records
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value
 from pvehooks.values.digests import sha1
 

@@ -14,7 +14,7 @@ from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from pvehooks.values.digests import sha1

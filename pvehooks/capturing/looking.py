@@ -9,12 +9,13 @@ from pvehooks.errors import PvehooksError
 from pvehooks.facts import bindings, guests, hardware, identity, members, pmxcfs, storages, summaries
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, load_settings, weighed
+from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue, grouping
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
+from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Guest, Unread
 from pvehooks.values.base import Lazy
 
@@ -76,7 +77,7 @@ class _Look:
         return Seen(tuple(self.findings), tuple(self.troubles), tuple(self.said))
 
     def _settings(self) -> None:
-        self.settings = load_settings(self.host)
+        self.settings = checked(self.host, catalogue.RULES)
 
     def _guests(self) -> None:
         around = guests.surroundings(self.host, self.name, baseline.read(self.host, self.name))

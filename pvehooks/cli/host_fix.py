@@ -18,7 +18,7 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
 from pvehooks.rules.catalogue import RULES
-from pvehooks.settings import nearest
+from pvehooks.settings.table import nearest
 
 EXAMPLE = "pvehooks host fix --plan"
 

@@ -14,11 +14,12 @@ from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, load_settings, weighed
+from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline
 from pvehooks.report.words import printable
 from pvehooks.rules import catalogue
-from pvehooks.settings import Settings, built_in, compile_to
+from pvehooks.settings.effective import Settings
+from pvehooks.settings.load import built_in, checked, compile_to
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
 
 
@@ -96,7 +97,7 @@ def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
     try:
-        settings = load_settings(host)
+        settings = checked(host, catalogue.RULES)
     except SettingsError as error:
         if not freeing:
             raise

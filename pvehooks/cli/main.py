@@ -102,7 +102,7 @@ def _start(arguments: list[str] | None) -> int:
         frame.parse_args(words)
     name = words[0]
     if name not in VERBS:
-        from pvehooks.settings import nearest
+        from pvehooks.settings.table import nearest
 
         meant = nearest(name, list(VERBS))
         print(f"pvehooks: there is no verb '{printable(name)}'" + (f"; did you mean '{meant}'?" if meant else ""), file=sys.stderr)

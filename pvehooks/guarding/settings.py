@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pvehooks import settings_compiled
 from pvehooks.guarding.words import say
-from pvehooks.settings_compiled import StartSettings
+from pvehooks.settings import compiled
+from pvehooks.settings.compiled import StartSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.guarding.child import Tell
     from pvehooks.host import Host
-    from pvehooks.settings_compiled import Copy
+    from pvehooks.settings.compiled import Copy
 
 
 def copied(host: Host, vmid: int, tell: Tell) -> Copy | None:
     """The compiled copy. What it says is told before anything below /etc/pve is read: that may hang."""
-    copy = settings_compiled.read(host, vmid)
+    copy = compiled.read(host, vmid)
     if copy is not None:
         tell_of(copy.settings, tell)
     return copy
@@ -31,11 +31,11 @@ def read(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
     """The settings that hold for the guest. Broken files are said in one line; then the last good copy counts, or the built-in ones."""
     if copy is not None and copy.is_current(host):
         return copy.settings
-    from pvehooks import settings
     from pvehooks.errors import SettingsError
+    from pvehooks.settings import load
 
     try:
-        return settings.load(host).at_start(vmid)
+        return load.load(host).at_start(vmid)
     except SettingsError as error:
         why = error.problems[0]
     except ImportError as error:

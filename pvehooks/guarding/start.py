@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pvehooks.guarding.child import Tell
     from pvehooks.guarding.place import Place
     from pvehooks.host import Host
-    from pvehooks.settings_compiled import Copy, StartSettings
+    from pvehooks.settings.compiled import Copy, StartSettings
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2

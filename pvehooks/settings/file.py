@@ -1,6 +1,6 @@
 """A settings file as a text: its sections and options with their lines, what is wrong with it, and its values by configobj.
 
-Nothing here knows which options there are; settings.py does.
+Nothing here knows which options there are; table.py does.
 """
 
 from __future__ import annotations
@@ -187,44 +187,27 @@ class _Scanner:
         return last, "" if not tail or tail.startswith("#") else f"{shown(tail)} stands after the closing quotes"
 
 
-class Values(NamedTuple):
-    """What configobj and its validator make of options: the values by section and option, raw ones where they are bad."""
+def values(lines: Sequence[str], checks: Mapping[Option, str]) -> tuple[dict[Option, Any], dict[Option, str | None]]:
+    """The values of options of those lines, each by its configobj check; and of those that fail it the value as written.
 
-    good: dict[tuple[SectionPath, str], Any]
-    bad: dict[tuple[SectionPath, str], str]
-    problems: list[Problem]
+    That is None for a value that configobj cannot parse.
+    """
+    from configobj import ConfigObj, ConfigObjError
+    from configobj.validate import ValidateError, Validator
 
-
-def values(lines: Sequence[str], sections: Sequence[Section], options: Sequence[Option], configspec: Sequence[str]) -> Values:
-    """The values of those `options`, which stand in `sections` of the file's lines, checked against a configspec."""
-    from configobj import ConfigObj, ConfigObjError, flatten_errors
-    from configobj.validate import Validator
-
-    wanted = [""] * len(lines)
-    for path, line in sections:
-        wanted[line - 1] = "[" * len(path) + path[-1] + "]" * len(path)
-    for option in options:
-        wanted[option.line - 1 : option.last] = lines[option.line - 1 : option.last]
-    try:
-        config = ConfigObj(wanted, interpolation=False, configspec=list(configspec))
-    except ConfigObjError as error:
-        return Values({}, {}, [Problem(each.line_number or 0, "cannot be understood") for each in error.errors])
-    raw = {(option.path, option.name): _value(config, option) for option in options}
-    outcome = config.validate(Validator(CHECKS), preserve_errors=True)
-    bad = {(tuple(path), name): _joined(raw[tuple(path), name]) for path, name, _ in flatten_errors(config, outcome) if name}
-    good = {(o.path, o.name): _value(config, o) for o in options if (o.path, o.name) not in bad}
-    return Values(good, bad, [])
-
-
-def _value(config: Mapping[str, Any], option: Option) -> Any:
-    section = config
-    for name in option.path:
-        section = section[name]
-    return section[option.name]
-
-
-def _joined(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    validator = Validator(CHECKS)
+    good: dict[Option, Any] = {}
+    bad: dict[Option, str | None] = {}
+    for option, check in checks.items():
+        raw = None
+        try:
+            raw = ConfigObj(list(lines[option.line - 1 : option.last]), interpolation=False)[option.name]
+            good[option] = validator.check(check, raw)
+        except ConfigObjError:
+            bad[option] = None
+        except ValidateError:
+            bad[option] = ", ".join(raw) if isinstance(raw, list) else str(raw)
+    return good, bad
 
 
 def _integer(value: Any, min: str | None = None, max: str | None = None) -> Any:

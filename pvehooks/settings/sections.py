@@ -1,4 +1,4 @@
-"""The sections of the settings as the programs use them; [guard] is in settings_compiled.py, for the hookscript."""
+"""The sections of the settings as the programs use them; [guard] is in compiled.py, for the hookscript."""
 
 from __future__ import annotations
 

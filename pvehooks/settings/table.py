@@ -1,15 +1,15 @@
-"""What can be set: one table of options, from which the configspec, the manual page and the shipped file are made."""
+"""What can be set: one table of options, from which the checks, the manual page, the completion and the shipped file are made."""
 
 from __future__ import annotations
 
-from pvehooks.settings_compiled import CLUSTER_FILE, NODE_FILE
+from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CLUSTER_FILE", "NODE_FILE", "OPTIONS", "Option", "Value", "conffile", "configspec", "nearest", "written"]
+__all__ = ["CLUSTER_FILE", "NODE_FILE", "OPTIONS", "Option", "Value", "conffile", "did_you_mean", "nearest", "written"]
 
 Value = str | int | float | bool
 
@@ -224,17 +224,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return matches[0] if matches else ""
 
 
-def configspec() -> list[str]:
-    """The lines of the configspec: [__many__] stands for the [guest VMID] sections, __many__ below [rules] for rule ids."""
-    lines = []
-    for section in dict.fromkeys(option.section for option in OPTIONS):
-        lines.append("[__many__]" if " " in section else f"[{section}]")
-        own = [option for option in OPTIONS if option.section == section]
-        lines.extend(f"{'__many__' if option.name.isupper() else option.name} = {option.check}" for option in own)
-    for section in dict.fromkeys(option.section for option in OPTIONS if option.per_guest):
-        lines.append(f"[[{section}]]")
-        lines.extend(f"{o.name} = {o.check}" for o in OPTIONS if o.section == section and o.per_guest)
-    return lines
+def did_you_mean(name: str) -> str:
+    """The question at the end of a message, '' without a name."""
+    return f"; did you mean {name}?" if name not in ("", "''") else ""
 
 
 def written(value: Value) -> str:

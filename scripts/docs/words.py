@@ -9,7 +9,7 @@ from pvehooks.cli import report
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
-from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
+from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
 FILES = {

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import settings
 from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
+from pvehooks.settings import load as settings
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree

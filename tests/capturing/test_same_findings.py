@@ -136,7 +136,7 @@ def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
         f"{GUESTS}/100.conf": untouched,
         f"{GUESTS}/101.conf": edited,
         "etc/pve/nodes/geheimname/qemu-server/102.conf": edited,
-        "etc/pve/pvehooks/first-look/pve1.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}"}}}}',
+        "etc/pve/pvehooks/first-look/pve1.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}", "101": ["{mark}", 1600000000]}}}}',
         "etc/pve/pvehooks/first-look/geheimname.json": f'{{"version": 1, "time": 1, "node": "geheimname", "guests": {{"100": ["{mark}", 9]}}}}',
     }
     made, _ = captured(making.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)

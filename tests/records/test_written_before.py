@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from pvehooks import settings, settings_compiled, starts
+from pvehooks import starts
 from pvehooks.capturing import archive, looking
 from pvehooks.capturing.captured import CapturedHost, host_at
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
+from pvehooks.settings import compiled, load
 
 WRITTEN = pathlib.Path(__file__).parent / "written-by-0.1.0"
 READ = json.loads((WRITTEN / "read.json").read_bytes())
@@ -65,18 +66,18 @@ def test_how_starts_ended(host: Host) -> None:
 
 
 def test_settings(host: Host) -> None:
-    loaded = settings.load(host)
+    loaded = load.load(host)
     assert loaded.as_json() == READ["settings"]
     assert {vmid: plain(loaded.at_start(int(vmid))) for vmid in ("100", "101", "102")} == READ["at start"]
 
 
 @pytest.mark.parametrize("vmid", [100, 101, 102])
 def test_the_compiled_settings(host: Host, vmid: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_compiled, "__version__", "0.1.0")
-    copy = settings_compiled.read(host, vmid)
+    monkeypatch.setattr(compiled, "__version__", "0.1.0")
+    copy = compiled.read(host, vmid)
     assert copy is not None and copy.is_current(host)
     assert plain(copy.settings) == READ["at start"][str(vmid)]
-    assert not settings.compile_to(host, settings.load(host)), "it would be written otherwise"
+    assert not load.compile_to(host, load.load(host)), "it would be written otherwise"
 
 
 @pytest.mark.parametrize("kind", ["plain", "disguised"])

@@ -20,6 +20,7 @@ from pvehooks.records import baseline
 from pvehooks.report import words
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
+from pvehooks.settings.load import checked
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
 from pvehooks.values.summaries import Target
@@ -180,4 +181,4 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
     guest = guests.read(host, "pve1", 100, around)
     found = [finding for finding in findings_in(host) if finding.rule == "rng-missing-netboot"]
     assert [finding.severity.value for finding in found] == ["info" if rdrand else "warning"]
-    assert judge.judge(guest, found, judge.load_settings(host)).injection.due is not rdrand
+    assert judge.judge(guest, found, checked(host, catalogue.RULES)).injection.due is not rdrand

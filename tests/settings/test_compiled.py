@@ -7,8 +7,8 @@ import pathlib
 
 import pytest
 
-from pvehooks import settings, settings_compiled
 from pvehooks.host import Host
+from pvehooks.settings import compiled, load, table
 
 TEXT = """\
 [guard]
@@ -31,56 +31,56 @@ def host(tmp_path: pathlib.Path) -> Host:
 
 @pytest.mark.parametrize("vmid", [100, 101])
 def test_it_says_what_the_files_say(host: Host, vmid: int) -> None:
-    loaded = settings.load(host)
-    assert settings.compile_to(host, loaded)
-    assert not settings.compile_to(host, loaded)
-    copy = settings_compiled.read(host, vmid)
+    loaded = load.load(host)
+    assert load.compile_to(host, loaded)
+    assert not load.compile_to(host, loaded)
+    copy = compiled.read(host, vmid)
     assert copy is not None and copy.is_current(host)
     assert copy.settings == loaded.at_start(vmid)
     assert copy.settings.guard.deadline == (30 if vmid == 100 else 10)
 
 
 def test_the_defaults_are_the_built_in_settings(tmp_path: pathlib.Path) -> None:
-    assert settings.load(Host(str(tmp_path))).at_start(100) == settings_compiled.StartSettings()
+    assert load.load(Host(str(tmp_path))).at_start(100) == compiled.StartSettings()
 
 
-@pytest.mark.parametrize("where", [settings.CLUSTER_FILE, settings.NODE_FILE])
+@pytest.mark.parametrize("where", [table.CLUSTER_FILE, table.NODE_FILE])
 def test_another_source_counts_at_once(host: Host, where: str) -> None:
-    settings.compile_to(host, settings.load(host))
+    load.compile_to(host, load.load(host))
     path = pathlib.Path(host.root + where)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(TEXT + "# a comment\n")
-    copy = settings_compiled.read(host, 100)
+    copy = compiled.read(host, 100)
     assert copy is not None and not copy.is_current(host)
     path.unlink()
-    copy = settings_compiled.read(host, 100)
-    assert copy is not None and copy.is_current(host) is (where == settings.CLUSTER_FILE)
+    copy = compiled.read(host, 100)
+    assert copy is not None and copy.is_current(host) is (where == table.CLUSTER_FILE)
 
 
 def test_a_source_that_cannot_be_read(host: Host) -> None:
-    settings.compile_to(host, settings.load(host))
+    load.compile_to(host, load.load(host))
     (pathlib.Path(host.root) / "etc/pve/pvehooks/pvehooks.conf").mkdir(parents=True)
-    copy = settings_compiled.read(host, 100)
+    copy = compiled.read(host, 100)
     assert copy is not None and not copy.is_current(host)
 
 
 def test_a_file_that_changed_while_it_was_compiled(host: Host) -> None:
     """The copy tells of what was read, not of what is there when it is written."""
-    loaded = settings.load(host)
+    loaded = load.load(host)
     (pathlib.Path(host.root) / "etc/pvehooks/pvehooks.conf").write_text("[guard]\nmode = off\n")
-    settings.compile_to(host, loaded)
-    copy = settings_compiled.read(host, 100)
+    load.compile_to(host, loaded)
+    copy = compiled.read(host, 100)
     assert copy is not None and not copy.is_current(host)
 
 
 @pytest.mark.parametrize("change", ["version", "guard", "rules", "guests", "sources", "deadline", "whole", "bytes"])
 def test_what_is_no_copy(host: Host, change: str) -> None:
-    settings.compile_to(host, settings.load(host))
-    path = pathlib.Path(host.root + settings_compiled.PATH)
+    load.compile_to(host, load.load(host))
+    path = pathlib.Path(host.root + compiled.PATH)
     document = json.loads(path.read_bytes())
     if change == "deadline":
         document["guests"]["100"]["guard"]["deadline"] = "soon"
     elif change in document:
         document[change] = 5
     path.write_bytes(b"\xff{" if change == "bytes" else b"[]" if change == "whole" else json.dumps(document).encode())
-    assert settings_compiled.read(host, 101 if change == "guard" else 100) is None
+    assert compiled.read(host, 101 if change == "guard" else 100) is None

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pvehooks import settings
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
 from pvehooks.host import Host
+from pvehooks.settings import load, table
 
 CLUSTER, NODE = "etc/pve/pvehooks/pvehooks.conf", "etc/pvehooks/pvehooks.conf"
 
@@ -29,7 +29,7 @@ def tree(root: pathlib.Path, cluster: str | None = None, node: str | None = None
 
 
 def test_without_files_the_built_in_values_hold(tmp_path: pathlib.Path) -> None:
-    loaded = settings.load(tree(tmp_path))
+    loaded = load.load(tree(tmp_path))
     assert loaded.rng() == ("inject", "/dev/urandom", 1024, 1000, "needed", "warn", True, "auto")
     assert loaded.rng().value == "source=/dev/urandom,max_bytes=1024,period=1000"
     assert loaded.watch == (60, 0.2)
@@ -38,7 +38,7 @@ def test_without_files_the_built_in_values_hold(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_node_wins_over_the_cluster_option_by_option(tmp_path: pathlib.Path) -> None:
-    loaded = settings.load(
+    loaded = load.load(
         tree(
             tmp_path,
             cluster="[rng]\nmode = off\nperiod = 7\n[rules]\nrng-missing = block\nrng-unlimited = info\n",
@@ -51,11 +51,11 @@ def test_the_node_wins_over_the_cluster_option_by_option(tmp_path: pathlib.Path)
     assert loaded.severities == {"rng-missing": "info", "rng-unlimited": "info"}
     assert loaded.where("rules", "rng-missing") == "/etc/pvehooks/pvehooks.conf, line 5"
     assert loaded.where("rules", "rng-source") == ""
-    assert loaded.files == (settings.CLUSTER_FILE, settings.NODE_FILE)
+    assert loaded.files == (table.CLUSTER_FILE, table.NODE_FILE)
 
 
 def test_a_guest_has_its_own_from_both_files(tmp_path: pathlib.Path) -> None:
-    loaded = settings.load(
+    loaded = load.load(
         tree(
             tmp_path,
             cluster="[guest 100]\nignore = rng-missing: cluster\n[[rng]]\nmode = off\nperiod = 7\n[guest 101]\n[[rng]]\nmode = off\n",
@@ -86,7 +86,7 @@ writer = file
 interval = 3600
 settle = 5
 """
-    loaded = settings.load(tree(tmp_path, node=text))
+    loaded = load.load(tree(tmp_path, node=text))
     assert loaded.rng() == ("warn", "/dev/hwrng", 0, 4294967295, "all", "inject", False, "file")
     assert loaded.watch == (3600, 5.0)
 
@@ -110,14 +110,14 @@ settle = 5
     ],
 )
 def test_ignore(tmp_path: pathlib.Path, value: str, reasons: dict[str, str]) -> None:
-    loaded = settings.load(tree(tmp_path, node=f"[guest 100]\nignore = {value}\n[[rng]]\nmode = off\n"))
+    loaded = load.load(tree(tmp_path, node=f"[guest 100]\nignore = {value}\n[[rng]]\nmode = off\n"))
     assert loaded.ignored(100) == reasons
     assert loaded.rng(100).mode == "off"
 
 
 def test_lines_are_right_behind_and_inside_a_value_of_several_lines(tmp_path: pathlib.Path) -> None:
     text = '\n# a\n[guest 100]\nignore = """\na-b: one\n\nc-d: two\n"""\n\n  [[rng]]\n  # b\n  mode = off\n[rules]\r\na-b = info\r\n'
-    loaded = settings.load(tree(tmp_path, node=text))
+    loaded = load.load(tree(tmp_path, node=text))
     assert loaded.where("ignore", "a-b") == "/etc/pvehooks/pvehooks.conf, line 5"
     assert loaded.where("ignore", "c-d", 100) == "/etc/pvehooks/pvehooks.conf, line 7"
     assert loaded.where("ignore", "c-d", 101) == ""
@@ -147,7 +147,7 @@ def test_lines_are_right_wherever_an_option_stands(sections: list[tuple[str, ...
             inner = text.find("\n") >= 0
             expected[path, text.partition("=")[0].strip()] = len(lines) + 1 + inner
             lines += text.split("\n")
-    layer, problems = settings._layer("F", "\n".join(lines).encode())
+    layer, problems = load._layer("F", "\n".join(lines).encode())
     assert problems == []
     found: dict[tuple[tuple[str, ...], str], int] = {}
     found.update({(("rules",), name): setting.place.line for name, setting in layer.rules.items()})
@@ -159,7 +159,7 @@ def test_lines_are_right_wherever_an_option_stands(sections: list[tuple[str, ...
 
 def test_json_and_rows_say_value_and_origin(tmp_path: pathlib.Path) -> None:
     node = "[rng]\nskip_with_rdrand = no\n[rules]\na-b = info\n[guest 100]\nignore = c-d: why\n[[rng]]\nmode = off\n[guest 101]\n"
-    loaded = settings.load(tree(tmp_path, node=node))
+    loaded = load.load(tree(tmp_path, node=node))
     document = loaded.as_json()
     file = "/etc/pvehooks/pvehooks.conf, line"
     assert document["rng"]["skip_with_rdrand"] == {"value": False, "origin": f"{file} 2"}
@@ -184,7 +184,7 @@ def test_json_and_rows_say_value_and_origin(tmp_path: pathlib.Path) -> None:
 
 def test_unknown_rules_are_named_with_their_lines(tmp_path: pathlib.Path) -> None:
     node = "[rules]\nrng-mising = info\nrng-missing = info\n[guest 100]\nignore = rng-missing: a, zz-zz: b\n"
-    loaded = settings.load(tree(tmp_path, node=node))
+    loaded = load.load(tree(tmp_path, node=node))
     assert loaded.unknown_rules({"rng-mising", "rng-missing", "zz-zz"}) == ()
     assert loaded.unknown_rules({"rng-missing", "rng-unlimited"}) == (
         "/etc/pvehooks/pvehooks.conf, line 2: unknown rule 'rng-mising' in [rules]; did you mean 'rng-missing'?",
@@ -193,7 +193,7 @@ def test_unknown_rules_are_named_with_their_lines(tmp_path: pathlib.Path) -> Non
 
 
 def test_settings_cannot_be_changed(tmp_path: pathlib.Path) -> None:
-    loaded = settings.load(tree(tmp_path, node="[guest 100]\nignore = a-b: x\n[[rng]]\nmode = off\n"))
+    loaded = load.load(tree(tmp_path, node="[guest 100]\nignore = a-b: x\n[[rng]]\nmode = off\n"))
     with pytest.raises(AttributeError):
         loaded.files = ()  # type: ignore[misc]
     for mapping in (loaded.common, loaded.by_guest, loaded.by_guest[100], loaded.rules, loaded.ignores, loaded.ignores[100]):
@@ -205,7 +205,7 @@ class Unreadable(Host):
     """A node whose cluster file cannot be read, as with a killed pmxcfs."""
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
-        if path == settings.CLUSTER_FILE:
+        if path == table.CLUSTER_FILE:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), path)
         return super().read(path, limit)
 
@@ -213,14 +213,14 @@ class Unreadable(Host):
 def test_a_file_that_cannot_be_read_is_another_matter_than_a_bad_one(tmp_path: pathlib.Path) -> None:
     tree(tmp_path, node="[rng]\nmode = off\n")
     words = "/etc/pve/pvehooks/pvehooks.conf: cannot be read: Transport endpoint is not connected"
-    with pytest.raises(settings.SettingsUnreadable) as caught:
-        settings.load(Unreadable(str(tmp_path)))
+    with pytest.raises(load.SettingsUnreadable) as caught:
+        load.load(Unreadable(str(tmp_path)))
     assert (caught.value.problems, caught.value.exit_status) == ((words,), EXIT_COULD_NOT_LOOK)
     tree(tmp_path, node="[rng]\nmode = x\n")
     with pytest.raises(SettingsError) as bad:
-        settings.load(Unreadable(str(tmp_path)))
-    assert not isinstance(bad.value, settings.SettingsUnreadable)
-    assert [line.split(":")[0] for line in bad.value.problems] == [settings.CLUSTER_FILE, f"{settings.NODE_FILE}, line 2"]
+        load.load(Unreadable(str(tmp_path)))
+    assert not isinstance(bad.value, load.SettingsUnreadable)
+    assert [line.split(":")[0] for line in bad.value.problems] == [table.CLUSTER_FILE, f"{table.NODE_FILE}, line 2"]
 
 
 @pytest.mark.parametrize("kind", ["directory", "loop"])
@@ -231,8 +231,8 @@ def test_what_is_no_file_is_unreadable(tmp_path: pathlib.Path, kind: str) -> Non
         path.mkdir()
     else:
         path.symlink_to(path.name)
-    with pytest.raises(settings.SettingsUnreadable):
-        settings.load(Host(str(tmp_path)))
+    with pytest.raises(load.SettingsUnreadable):
+        load.load(Host(str(tmp_path)))
 
 
 def test_a_link_never_leads_out_of_the_tree(tmp_path: pathlib.Path) -> None:
@@ -240,27 +240,27 @@ def test_a_link_never_leads_out_of_the_tree(tmp_path: pathlib.Path) -> None:
     root = tmp_path / "root"
     (root / NODE).parent.mkdir(parents=True)
     (root / NODE).symlink_to(tmp_path / "outside")
-    assert settings.load(Host(str(root))).rng().mode == "inject"
+    assert load.load(Host(str(root))).rng().mode == "inject"
 
 
 def test_the_mark_changes_with_the_files(tmp_path: pathlib.Path) -> None:
     host = tree(tmp_path)
-    marks = [settings.mark(host)]
+    marks = [load.mark(host)]
     for cluster, node in ((None, "[rng]\n"), (None, "[rng]\n\n"), ("", None)):
         tree(tmp_path, cluster, node)
-        assert settings.mark(host) == settings.mark(host)
-        marks.append(settings.mark(host))
-    marks.append(settings.mark(Unreadable(str(tmp_path))))
+        assert load.mark(host) == load.mark(host)
+        marks.append(load.mark(host))
+    marks.append(load.mark(Unreadable(str(tmp_path))))
     assert len(set(marks)) == len(marks)
 
 
 def test_configobj_is_not_loaded_for_a_file_that_sets_nothing(tmp_path: pathlib.Path) -> None:
     program = (
-        "import sys; from pvehooks import settings; from pvehooks.host import Host; "
-        f"settings.load(Host({str(tmp_path)!r})); print('configobj' in sys.modules)"
+        "import sys; from pvehooks.settings import load; from pvehooks.host import Host; "
+        f"load.load(Host({str(tmp_path)!r})); print('configobj' in sys.modules)"
     )
     answers = []
-    for text in (settings.conffile(), "[rng]\nmode = off\n"):
+    for text in (table.conffile(), "[rng]\nmode = off\n"):
         tree(tmp_path, node=text)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         answers.append(done.stdout.strip())

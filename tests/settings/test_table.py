@@ -6,46 +6,46 @@ import pathlib
 import re
 
 import pytest
-from configobj import ConfigObj
-from configobj.validate import Validator
+from configobj.validate import ValidateError, Validator
 
-from pvehooks import settings, settings_file
 from pvehooks.host import Host
+from pvehooks.settings import compiled, load, sections, table
+from pvehooks.settings import file as settings_file
 
 PROJECT = pathlib.Path(__file__).parents[2]
 SECTIONS = {
-    "rng": settings.RngSettings,
-    "guard": settings.GuardSettings,
-    "watch": settings.WatchSettings,
-    "firmware": settings.FirmwareSettings,
-    "cluster": settings.ClusterSettings,
-    "metrics": settings.MetricsSettings,
+    "rng": sections.RngSettings,
+    "guard": compiled.GuardSettings,
+    "watch": sections.WatchSettings,
+    "firmware": sections.FirmwareSettings,
+    "cluster": sections.ClusterSettings,
+    "metrics": sections.MetricsSettings,
 }
-WITH_DEFAULT = [option for option in settings.OPTIONS if option.default is not None]
+WITH_DEFAULT = [option for option in table.OPTIONS if option.default is not None]
 
 
-def label(option: settings.Option) -> str:
+def label(option: table.Option) -> str:
     return f"{option.section}-{option.name}"
 
 
 def test_the_shipped_conffile_is_the_generated_one() -> None:
     shipped = (PROJECT / "etc/pvehooks.conf").read_text(encoding="utf-8")
-    assert shipped == settings.conffile(), "write etc/pvehooks.conf anew from settings.conffile()"
+    assert shipped == table.conffile(), "write etc/pvehooks.conf anew from table.conffile()"
 
 
 def test_the_shipped_conffile_changes_nothing(tmp_path: pathlib.Path) -> None:
-    builtin = settings.load(Host(str(tmp_path)))
+    builtin = load.load(Host(str(tmp_path)))
     (tmp_path / "etc/pvehooks").mkdir(parents=True)
-    (tmp_path / "etc/pvehooks/pvehooks.conf").write_text(settings.conffile())
-    assert settings.load(Host(str(tmp_path)))._replace(files=(), sources=builtin.sources) == builtin
+    (tmp_path / "etc/pvehooks/pvehooks.conf").write_text(table.conffile())
+    assert load.load(Host(str(tmp_path)))._replace(files=(), sources=builtin.sources) == builtin
 
 
 def test_the_shipped_conffile_can_be_uncommented_whole(tmp_path: pathlib.Path) -> None:
-    builtin = settings.load(Host(str(tmp_path)))
-    text = re.sub(r"^#(?=\S)", "", settings.conffile(), flags=re.MULTILINE)
+    builtin = load.load(Host(str(tmp_path)))
+    text = re.sub(r"^#(?=\S)", "", table.conffile(), flags=re.MULTILINE)
     (tmp_path / "etc/pvehooks").mkdir(parents=True)
     (tmp_path / "etc/pvehooks/pvehooks.conf").write_text(text)
-    loaded = settings.load(Host(str(tmp_path)))
+    loaded = load.load(Host(str(tmp_path)))
     assert loaded.rng() == builtin.rng()
     assert loaded.watch == builtin.watch
     assert [option.name for option in WITH_DEFAULT if loaded.origin(option.section, option.name) == "built-in"] == []
@@ -54,13 +54,13 @@ def test_the_shipped_conffile_can_be_uncommented_whole(tmp_path: pathlib.Path) -
 
 
 @pytest.mark.parametrize("option", WITH_DEFAULT, ids=label)
-def test_a_default_is_what_configobj_makes_of_the_check(option: settings.Option) -> None:
+def test_a_default_is_what_configobj_makes_of_the_check(option: table.Option) -> None:
     value = Validator(settings_file.CHECKS).get_default_value(option.check)
     assert (option.default, type(option.default)) == (value, type(value))
 
 
 @pytest.mark.parametrize("option", WITH_DEFAULT, ids=label)
-def test_every_option_with_a_default_has_its_typed_field(option: settings.Option) -> None:
+def test_every_option_with_a_default_has_its_typed_field(option: table.Option) -> None:
     fields = SECTIONS[option.section].__annotations__
     assert type(option.default).__name__ in (fields[option.name], getattr(fields[option.name], "__forward_arg__", ""))
 
@@ -70,15 +70,20 @@ def test_there_is_no_field_without_an_option() -> None:
     assert fields == {(option.section, option.name) for option in WITH_DEFAULT}
 
 
-def test_the_configspec_is_one_that_configobj_takes() -> None:
-    spec = ConfigObj(settings.configspec(), list_values=False, interpolation=False, _inspec=True)
-    for section in ("rng", "guard"):
-        assert spec["__many__"][section].keys() == [o.name for o in settings.OPTIONS if o.per_guest and o.section == section]
-    assert spec["rules"].keys() == ["__many__"]
+@pytest.mark.parametrize("option", table.OPTIONS, ids=label)
+def test_the_check_takes_what_is_allowed(option: table.Option) -> None:
+    validator = Validator(settings_file.CHECKS)
+    limits = [value for name, value in option.arguments.items() if name in ("min", "max")]
+    for text in (*option.choices, *limits, *(["rng-missing: it is fine"] if option.kind == "force_list" else [])):
+        validator.check(option.check, text)
+    for text in ("no-such-value", "-1"):
+        if option.kind != "force_list":
+            with pytest.raises(ValidateError):
+                validator.check(option.check, text)
 
 
-@pytest.mark.parametrize("option", settings.OPTIONS, ids=label)
-def test_every_option_is_described_in_one_or_a_few_sentences(option: settings.Option) -> None:
+@pytest.mark.parametrize("option", table.OPTIONS, ids=label)
+def test_every_option_is_described_in_one_or_a_few_sentences(option: table.Option) -> None:
     assert re.fullmatch(r"[A-Z/0-9].*\.", option.doc), option.doc
     assert option.doc.count(". ") <= 2
 
@@ -92,9 +97,9 @@ def test_every_option_is_described_in_one_or_a_few_sentences(option: settings.Op
     ],
 )
 def test_nearest(word: str, meant: str) -> None:
-    assert settings.nearest(word, [option.name for option in settings.OPTIONS]) == meant
+    assert table.nearest(word, [option.name for option in table.OPTIONS]) == meant
 
 
 @pytest.mark.parametrize(("value", "text"), [(True, "yes"), (False, "no"), (0.2, "0.2"), (5.0, "5"), (1024, "1024"), ("inject", "inject")])
-def test_written(value: settings.Value, text: str) -> None:
-    assert settings.written(value) == text
+def test_written(value: table.Value, text: str) -> None:
+    assert table.written(value) == text
