@@ -34,7 +34,7 @@ _LONG = (
     "tests/daemon/test_running.py",
     "tests/daemon/test_noticing.py",
     "tests/cluster/test_cluster.py",
-    "tests/capturing/test_same_findings.py",
+    "tests/capture/test_same_findings.py",
     "tests/test_beds_pmxcfs_events.py",
     "tests/cli/test_host_fix_node.py",
     "tests/cli/test_check.py",

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, cast
 
-from pvehooks.capturing.captured import FACTS, broken
-from pvehooks.capturing.recorder import Thing
-from pvehooks.capturing.taking import LARGEST
+from pvehooks.capture.record import LARGEST, Thing
+from pvehooks.capture.replay import FACTS, broken
 from pvehooks.errors import NodeError
 from pvehooks.host import Host
 

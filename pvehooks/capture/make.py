@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pvehooks import __version__
-from pvehooks.capturing import archive, captured, looking, places, secrets, taking
-from pvehooks.capturing.disguise import Disguise
-from pvehooks.capturing.recorder import Recording, RecordingHost, Thing
-from pvehooks.capturing.rewriting import Rewriting
+from pvehooks.capture import archive, collect, replay
+from pvehooks.capture.record import Recording, RecordingHost, Thing
+from pvehooks.capture.redact import places, secrets
+from pvehooks.capture.redact.disguise import Disguise
+from pvehooks.capture.redact.rewriting import Rewriting
 
 LOCAL = "/etc/pve/local"
 _PLAIN = "plain: names, addresses and serial numbers are as they are; keys, passwords, descriptions and comments are not in it"
@@ -24,7 +25,7 @@ class Made(NamedTuple):
     things: dict[str, Thing]
     node: str
     facts: dict[str, Any]
-    seen: looking.Seen
+    seen: collect.Seen
     disguise: Disguise | None
 
 
@@ -33,20 +34,20 @@ class Look(NamedTuple):
 
     node: str
     recording: Recording
-    seen: looking.Seen
+    seen: collect.Seen
 
 
 def look(root: str, node: str) -> Look:
     """Looks at the node, or at a tree."""
     host = RecordingHost(root)
-    seen = looking.at_everything(host, node)
+    seen = collect.at_everything(host, node)
     return Look(node, host.recording, seen)
 
 
 def made(look: Look, plain: bool, key: bytes) -> Made:
     """A capture of what was looked at; `key` decides what is replaced by what, and is to be forgotten."""
     node, recording, seen = look
-    kept = taking.taken(recording)
+    kept = collect.taken(recording)
     local = Thing("link", None, f"nodes/{node}")
     kept.things.setdefault(LOCAL, local)
     kept.things.setdefault("/etc/pve", Thing("dir"))
@@ -65,7 +66,7 @@ def made(look: Look, plain: bool, key: bytes) -> Made:
     notes = [*kept.notes, *(f"the look at {trouble}" for trouble in seen.troubles)]
     notes = [_decoded(secrets.without_secrets(note.encode("utf-8", "surrogateescape"))) for note in notes]
     notes = notes if disguise is None else [disguise.text(note, strict=True) for note in notes]
-    things[captured.FACTS] = Thing("file", json.dumps(facts, indent=1).encode() + b"\n")
+    things[replay.FACTS] = Thing("file", json.dumps(facts, indent=1).encode() + b"\n")
     things[archive.MANIFEST] = Thing("file", manifest(things, facts, notes, plain))
     return Made(things, name, facts, seen, disguise)
 
@@ -117,7 +118,7 @@ def _facts(recording: Recording, things: dict[str, Thing], node: str, path: Call
     def taken_of(values: dict[str, Any]) -> dict[str, Any]:
         return {path(each): value for each, value in values.items() if each in things}
 
-    document = captured.document(recording, node)
+    document = replay.document(recording, node)
     errors = ((key.partition(" "), number) for key, number in recording.errors.items())
     document["errors"] = {f"{deed} {path(where)}": number for (deed, _, where), number in errors if not secrets.is_private(where)}
     document.update({name: taken_of(document[name]) for name in ("attributes", "modified", "sizes")})
@@ -146,13 +147,13 @@ def manifest(things: dict[str, Thing], facts: dict[str, Any], notes: list[str], 
 
 def compared(capture: Made, directory: str) -> list[str]:
     """What an unpacked capture tells otherwise than its node did, in words; nothing, if it is as it should be."""
-    again = looking.at_everything(captured.host_at(directory), capture.node)
+    again = collect.at_everything(replay.host_at(directory), capture.node)
     before, now = _counted(capture.seen), _counted(again)
     lost = [f"{_subject(vmid)}: {rule} ({severity}) is not told by the capture" for vmid, rule, severity in (before - now).elements()]
     return [*lost, *(f"{_subject(vmid)}: the capture tells {rule} ({severity})" for vmid, rule, severity in (now - before).elements())]
 
 
-def _counted(seen: looking.Seen) -> Counter[tuple[int, str, str]]:
+def _counted(seen: collect.Seen) -> Counter[tuple[int, str, str]]:
     return Counter((vmid, finding.rule, finding.severity.value if finding.examined else "not examined") for vmid, finding in seen.findings)
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple, NoReturn
 
 from pvehooks.host import CommandTrouble, Completed, Host, Lock
 
+# What one file of a capture may have; all of a node's have about 10 MiB.
+LARGEST = 8 << 20
 _MAX_LINKS = 40
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 

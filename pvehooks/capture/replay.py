@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from pvehooks.capturing.recorder import Ran, Recording
+from pvehooks.capture.record import Ran, Recording
 from pvehooks.errors import NodeError, Refused
 from pvehooks.host import CommandTrouble, Completed, Host, Lock
 

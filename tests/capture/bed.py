@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pvehooks.capturing import archive, looking, making
-from pvehooks.capturing.captured import host_at
+from pvehooks.capture import archive, collect, make
+from pvehooks.capture.replay import host_at
 from pvehooks.values import Finding
 
 KEY = b"of the tests"
@@ -17,21 +17,21 @@ KEY = b"of the tests"
 class Captured(NamedTuple):
     """What was made, and what the capture tells."""
 
-    made: making.Made
-    again: looking.Seen
+    made: make.Made
+    again: collect.Seen
 
 
-def captured(look: making.Look, plain: bool, directory: Path) -> Captured:
+def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
     """Makes a capture, puts it into a directory, and looks at it."""
-    made = making.made(look, plain, KEY)
+    made = make.made(look, plain, KEY)
     tree = directory / ("plain" if plain else "disguised")
     tree.mkdir()
     things = sorted(made.things.items(), key=lambda each: each[0].split("/"))
     assert archive.place((archive.Member(path, thing, 0) for path, thing in things), str(tree))
-    return Captured(made, looking.at_everything(host_at(str(tree)), made.node))
+    return Captured(made, collect.at_everything(host_at(str(tree)), made.node))
 
 
-def told(seen: looking.Seen) -> list[tuple[str, ...]]:
+def told(seen: collect.Seen) -> list[tuple[str, ...]]:
     """The findings as texts."""
     return sorted([*((str(vmid), *_texts(finding)) for vmid, finding in seen.findings), *(("host check", text) for text in seen.said)])
 
@@ -40,7 +40,7 @@ def _texts(finding: Finding) -> tuple[str, ...]:
     return finding.rule, finding.severity.value, finding.subject, finding.message, finding.remedy, str(finding.examined)
 
 
-def renamed(made: making.Made, text: str) -> str:
+def renamed(made: make.Made, text: str) -> str:
     """A text about the node, as it is about the node in the disguised capture."""
     disguise = made.disguise
     assert disguise is not None
@@ -54,9 +54,9 @@ def in_words(findings: list[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
     return Counter(tuple(sorted(re.findall(r"\w+", re.sub(r"[0-9a-f]{16}\.\.\.", "", "\n".join(finding))))) for finding in findings)
 
 
-def assert_same(root: Path | str, node: str, directory: Path, plain: bool = True) -> making.Made:
+def assert_same(root: Path | str, node: str, directory: Path, plain: bool = True) -> make.Made:
     """A plain capture tells the same as the node, word for word, a disguised one the same but for names; the disguised one."""
-    look = making.look(str(root), node)
+    look = make.look(str(root), node)
     if plain:
         assert in_words(told(captured(look, True, directory).again)) == in_words(told(look.seen))
     made, again = captured(look, False, directory)

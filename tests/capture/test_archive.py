@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capturing import archive, making
-from pvehooks.capturing.captured import CapturedHost, host_at
-from pvehooks.capturing.taking import LARGEST
+from pvehooks.capture import archive, make
+from pvehooks.capture.collect import LARGEST
+from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.cli import main
 from pvehooks.errors import NodeError, Refused
 from tests.beds.tree import make_fake_tree
-from tests.capturing import planted
-from tests.capturing.bed import KEY, captured
+from tests.capture import planted
+from tests.capture.bed import KEY, captured
 
 FACTS = b'{"version": 1, "node": "a", "time": 1.0, "errors": {}, "attributes": {}, "modified": {}, "sizes": {}, "commands": []}'
 
@@ -149,9 +149,9 @@ def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_packed_is_unpacked(tmp_path: Path) -> None:
-    look = making.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE)
+    look = make.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE)
     made = captured(look, False, tmp_path).made
-    (tmp_path / "file").write_bytes(making.packed(made))
+    (tmp_path / "file").write_bytes(make.packed(made))
     assert {member.path: member.thing for member in archive.members(str(tmp_path / "file"))} == {
         path: thing._replace(content=thing.content or b"") if thing.kind == "file" else thing for path, thing in made.things.items()
     }
@@ -176,7 +176,7 @@ def test_sealed(tmp_path: Path) -> None:
 
 LOOK = """
 import sys, time
-from pvehooks.capturing import archive
+from pvehooks.capture import archive
 with archive.unpacked(sys.argv[1]) as directory:
     print(directory, flush=True)
     time.sleep(60)
@@ -209,5 +209,5 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
     assert file.stat().st_mtime >= int(began)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("c.")] == ["c.tar.xz"]
     assert "attention" not in capsys.readouterr().err
-    assert making.LOCAL in {member.path for member in archive.members(str(file))}
+    assert make.LOCAL in {member.path for member in archive.members(str(file))}
     assert KEY

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.capturing import vocabulary
-from pvehooks.capturing.addresses import Replacing
-from pvehooks.capturing.disguise import Disguise
-from pvehooks.capturing.recorder import Thing
-from pvehooks.capturing.rewriting import Rewriting
+from pvehooks.capture.record import Thing
+from pvehooks.capture.redact import vocabulary
+from pvehooks.capture.redact.addresses import Replacing
+from pvehooks.capture.redact.disguise import Disguise
+from pvehooks.capture.redact.rewriting import Rewriting
 
 MADE = Replacing(b"key")
 V4 = st.ip_addresses(v=4).map(str)

@@ -10,21 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.capturing import making, secrets
+from pvehooks.capture import make
+from pvehooks.capture.redact import secrets
 from pvehooks.text import description
 from tests.beds.tree import make_fake_tree
-from tests.capturing import planted
-from tests.capturing.bed import KEY
+from tests.capture import planted
+from tests.capture.bed import KEY
 
 
 @pytest.fixture(scope="module")
-def look(tmp_path_factory: pytest.TempPathFactory) -> making.Look:
-    return making.look(str(make_fake_tree(tmp_path_factory.mktemp("planted"), planted.tree())), planted.NODE)
+def look(tmp_path_factory: pytest.TempPathFactory) -> make.Look:
+    return make.look(str(make_fake_tree(tmp_path_factory.mktemp("planted"), planted.tree())), planted.NODE)
 
 
-def inside(made: making.Made) -> bytes:
+def inside(made: make.Made) -> bytes:
     """All bytes that somebody gets: the names of files, links and contents."""
-    with tarfile.open(fileobj=io.BytesIO(making.packed(made)), mode="r:xz") as tar:
+    with tarfile.open(fileobj=io.BytesIO(make.packed(made)), mode="r:xz") as tar:
         found = [f"{entry.name}\n{entry.linkname}\n".encode() + (held.read() if (held := tar.extractfile(entry)) else b"") for entry in tar]
     return b"\n".join(found)
 
@@ -36,35 +37,35 @@ def forms(text: str) -> set[bytes]:
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
-def test_no_secrets(plain: bool, look: making.Look) -> None:
-    raw = inside(making.made(look, plain, KEY))
+def test_no_secrets(plain: bool, look: make.Look) -> None:
+    raw = inside(make.made(look, plain, KEY))
     assert [secret for secret in planted.SECRETS if any(form in raw for form in forms(secret))] == []
 
 
-def test_no_names(look: making.Look) -> None:
-    raw = inside(making.made(look, False, KEY))
+def test_no_names(look: make.Look) -> None:
+    raw = inside(make.made(look, False, KEY))
     somebodys = (*planted.UUIDS, *planted.NAMES, *planted.NUMBERS)
     assert [each for each in somebodys if any(form in raw for form in forms(each))] == []
     assert planted.DSN not in raw
     assert b"\x0a\x4d\x0c" not in raw and b"000C4D0A" not in raw and b"4D7100CB" not in raw
 
 
-def test_names_are_looked_at(look: making.Look) -> None:
+def test_names_are_looked_at(look: make.Look) -> None:
     """Otherwise they could not leak: a plain capture has them all."""
-    raw = inside(making.made(look, True, KEY))
+    raw = inside(make.made(look, True, KEY))
     assert [each for each in (*planted.UUIDS, *planted.NAMES, *planted.NUMBERS) if each.encode() not in raw] == []
     assert planted.DSN in raw
 
 
-def test_every_capture_is_disguised_otherwise(look: making.Look) -> None:
-    one, other = (making.made(look, False, key) for key in (b"one", b"other"))
+def test_every_capture_is_disguised_otherwise(look: make.Look) -> None:
+    one, other = (make.made(look, False, key) for key in (b"one", b"other"))
     assert one.node != other.node
-    assert making.made(look, False, b"one").things == one.things
+    assert make.made(look, False, b"one").things == one.things
 
 
-def test_lengths_stay(look: making.Look) -> None:
+def test_lengths_stay(look: make.Look) -> None:
     """So that what is too long is, and tables are as wide."""
-    made = making.made(look, False, KEY)
+    made = make.made(look, False, KEY)
     assert made.disguise is not None
     for name in planted.NAMES:
         assert len(made.disguise.text(name)) == len(name)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capturing import taking
-from pvehooks.capturing.captured import CapturedHost
-from pvehooks.capturing.recorder import RecordingHost
+from pvehooks.capture import collect
+from pvehooks.capture.record import RecordingHost
+from pvehooks.capture.replay import CapturedHost
 from pvehooks.host import Completed, Host
 from tests.beds.tree import Link, make_fake_tree
 
@@ -129,7 +129,7 @@ def test_commands_and_their_answers() -> None:
 def test_open_devices_are_known_by_the_name_that_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the node a device that is open is known by its number, whatever the process calls it; in a tree by its name."""
     # Nobody needs to know who has this one open, but every container has it.
-    monkeypatch.setattr(taking, "_COMMON", frozenset())
+    monkeypatch.setattr(collect, "_COMMON", frozenset())
     with open("/dev/zero", "rb", buffering=0) as file:
         link = tmp_path / "alias"
         os.mknod(link, 0o600 | 0o020000, os.stat("/dev/zero").st_rdev)
@@ -142,7 +142,7 @@ def test_open_devices_are_known_by_the_name_that_was_asked(tmp_path: Path, monke
             for name in (str(first), str(alias)):
                 host.device_number(f"{mine}/{name}")
             assert host.recording.things[f"{mine}/{alias}"].text == str(link)
-            things = taking.taken(host.recording).things
+            things = collect.taken(host.recording).things
         finally:
             os.close(alias)
     assert things[f"{mine}/{alias}"].text == things[f"{mine}/{first}"].text == "/dev/zero"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capturing import looking, making
-from pvehooks.capturing.captured import CapturedHost, host_at
-from pvehooks.capturing.recorder import Ran, RecordingHost, Thing
+from pvehooks.capture import collect, make
+from pvehooks.capture.record import Ran, RecordingHost, Thing
+from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.facts.boot import grubdefaults
 from pvehooks.host import CommandTrouble, Completed, Host
 from tests.beds.tree import make_fake_tree
-from tests.capturing.bed import captured
+from tests.capture.bed import captured
 
 GRUB = "/etc/default/grub"
 # More than assignments: only a shell can tell, and a tree gets none.
@@ -39,7 +39,7 @@ class Node(RecordingHost):
 
 
 def host_of(node: RecordingHost, plain: bool, directory: Path) -> CapturedHost:
-    look = making.Look("pve1", node.recording, looking.Seen((), ()))
+    look = make.Look("pve1", node.recording, collect.Seen((), ()))
     captured(look, plain, directory)
     host = host_at(str(directory / ("plain" if plain else "disguised")))
     assert isinstance(host, CapturedHost)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capturing import archive, looking, making
-from pvehooks.capturing.captured import CapturedHost, host_at
+from pvehooks.capture import archive, collect, make
+from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.facts import guests
 from pvehooks.records import baseline
 from pvehooks.text import guestconfig
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
-from tests.capturing import planted
-from tests.capturing.bed import KEY, assert_same, captured, told
+from tests.capture import planted
+from tests.capture.bed import KEY, assert_same, captured, told
 from tests.conftest import SHARED_DATA
 from tests.facts import captures
 from tests.rules.test_examples import EXAMPLES, tree_of
@@ -95,24 +95,24 @@ def test_planted_node(tmp_path: Path) -> None:
 
 def test_capture_is_a_tree(tmp_path: Path) -> None:
     """Unpacked by hand it tells the same, and may be written to as any tree."""
-    look = making.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE)
+    look = make.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE)
     file = tmp_path / "capture.tar.xz"
-    file.write_bytes(making.packed(making.made(look, True, KEY)))
+    file.write_bytes(make.packed(make.made(look, True, KEY)))
     subprocess.run(["tar", "-xf", str(file), "-C", str(tmp_path)], check=True)
     host = host_at(str(tmp_path / archive.TOP))
     assert isinstance(host, CapturedHost)
-    assert told(looking.at_everything(host, planted.NODE)) == told(captured(look, True, tmp_path).again)
+    assert told(collect.at_everything(host, planted.NODE)) == told(captured(look, True, tmp_path).again)
     host.replace("/etc/pve/pvehooks/new", b"x")
     assert (tmp_path / archive.TOP / "etc/pve/pvehooks/new").read_bytes() == b"x"
 
 
 def test_a_difference_is_told(tmp_path: Path) -> None:
     """Whoever makes a capture is told where it says something else than the node."""
-    made, _ = captured(making.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE), True, tmp_path)
+    made, _ = captured(make.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE), True, tmp_path)
     directory = tmp_path / "plain"
-    assert making.compared(made, str(directory)) == []
+    assert make.compared(made, str(directory)) == []
     (directory / planted.GUESTS / "101.conf").write_text("name: other\n")
-    words = making.compared(made, str(directory))
+    words = make.compared(made, str(directory))
     assert any(word.startswith("VM 101: group-in-use-by-host (block) is not told") for word in words), words
 
 
@@ -120,7 +120,7 @@ def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
     """Owners and sizes are those of the node."""
     tree = make_fake_tree(tmp_path / "tree", planted.tree())
     os.chown(tree / "srv/tankstelle/dompfad/snippets", 1000, 1000)
-    captured(making.look(str(tree), planted.NODE), True, tmp_path)
+    captured(make.look(str(tree), planted.NODE), True, tmp_path)
     host = host_at(str(tmp_path / "plain"))
     assert host.owner_and_mode("/srv/tankstelle/dompfad/snippets")[0] == 1000
     assert host.size("/dev/shm/pve-shm-memshareabc") == 14
@@ -139,7 +139,7 @@ def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
         "etc/pve/pvehooks/first-look/pve1.json": f'{{"version": 1, "time": 1700000000, "node": "pve1", "guests": {{"100": "{mark}", "101": ["{mark}", 1600000000]}}}}',
         "etc/pve/pvehooks/first-look/geheimname.json": f'{{"version": 1, "time": 1, "node": "geheimname", "guests": {{"100": ["{mark}", 9]}}}}',
     }
-    made, _ = captured(making.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
+    made, _ = captured(make.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
     host = host_at(str(tmp_path / ("plain" if plain else "disguised")))
     around = guests.surroundings(host, made.node, baseline.read(host, made.node))
     acquaintances = [guests.read(host, made.node, vmid, around).acquaintance for vmid in (100, 101)]

@@ -10,7 +10,7 @@ import pytest
 
 from pvehooks.cli.main import main
 from tests.beds.tree import make_fake_tree
-from tests.capturing import planted
+from tests.capture import planted
 
 NODE = planted.NODE
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("presence", "instance", "meeting"),
     ("watch",),
     ("actions", "report"),
-    ("capturing",),
+    ("capture",),
     ("tally", "saying"),
     ("judge",),
     ("rules",),

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import pytest
 
 from pvehooks import starts
-from pvehooks.capturing import archive, looking
-from pvehooks.capturing.captured import CapturedHost, host_at
+from pvehooks.capture import archive, collect
+from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
@@ -86,7 +86,7 @@ def test_a_capture(kind: str, tmp_path: pathlib.Path) -> None:
     host = host_at(str(tmp_path))
     expected = READ["captures"][kind]
     assert isinstance(host, CapturedHost) and host.facts.node == expected["node"] and host.now() == expected["time"]
-    seen = looking.at_everything(host, expected["node"])
+    seen = collect.at_everything(host, expected["node"])
     assert len(seen.troubles) == expected["troubles"], seen.troubles
     found = Counter((vmid, finding.rule) for vmid, finding in seen.findings)
     assert Counter((vmid, rule) for vmid, rule in expected["findings"]) <= found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from pvehooks.capturing import vocabulary
-from pvehooks.capturing.addresses import Replacing
+from pvehooks.capture.redact import vocabulary
+from pvehooks.capture.redact.addresses import Replacing
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 # Forms that are known wherever they stand, the first that matches at a place.
@@ -141,7 +141,7 @@ class Disguise:
         """A list of identifiers with commas between, of which only short numbers are replaced: nowhere else are they."""
         return ",".join(self._short(each) if _SHORT.fullmatch(each) else each for each in text.split(","))
 
-    # -- making -------------------------------------------------------------------------------------------------------
+    # -- names made -------------------------------------------------------------------------------------------------------
 
     def _word(self, word: str) -> str:
         enx = _ENX.fullmatch(word)

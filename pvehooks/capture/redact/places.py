@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from pvehooks.capturing.recorder import Thing
+from pvehooks.capture.record import Thing
 from pvehooks.records import baseline
 
 VERBATIM, KNOWN, STRICT, IDENTIFIER = "verbatim", "known", "strict", "identifier"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from pvehooks.capturing import places
-from pvehooks.capturing.disguise import Disguise
-from pvehooks.capturing.recorder import Thing
-from pvehooks.capturing.taking import refreshed
+from pvehooks.capture.record import Thing
+from pvehooks.capture.redact import places
+from pvehooks.capture.redact.disguise import Disguise
 from pvehooks.facts import identity
+from pvehooks.records import baseline
+from pvehooks.text import guestconfig
 
 # A number may be one, too.
 _SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")
@@ -204,3 +206,20 @@ _SPECIAL: tuple[tuple[re.Pattern[str], _Deed], ...] = tuple(
 
 def _text(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", "surrogateescape")
+
+
+def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes], bytes]) -> bytes:
+    """A baseline with the fingerprints of the guests' configs as `now` makes them."""
+    try:
+        document = json.loads(raw)
+        # Some with the time when they were noted.
+        guests = {vmid: value if isinstance(value, list) else [value] for vmid, value in document["guests"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return raw
+    for path, thing in before.items():
+        vmid = path.rpartition("/")[2].removesuffix(".conf")
+        if places.is_guest(path) and "/lxc/" not in path and thing.content and vmid in guests:
+            if guests[vmid][:1] == [baseline.fingerprint(guestconfig.parse(thing.content))]:
+                guests[vmid][0] = baseline.fingerprint(guestconfig.parse(now(path, thing.content)))
+    noted = {vmid: value if len(value) > 1 else value[0] for vmid, value in guests.items() if value}
+    return json.dumps({**document, "guests": noted}, separators=(",", ":"), sort_keys=True).encode() + b"\n"
