@@ -17,12 +17,13 @@ import threading
 from systemd import daemon as service
 
 from pvehooks import __version__, instance
+from pvehooks import wording as words
 from pvehooks.errors import NodeError, PmxcfsAway, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
 from pvehooks.publishing import publishers
-from pvehooks.report import entries, sink, words
+from pvehooks.report import entries, sink
 from pvehooks.rounds import Rounds
 from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings

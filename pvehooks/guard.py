@@ -140,7 +140,7 @@ def _look(vmid: int, root: str, tell: Tell) -> int:
                 say(f"VM {vmid}: {where.trouble}")
             return start.look(host, where, vmid, copy, tell)
         except (start.Unexamined, PvehooksError) as error:
-            from pvehooks.report.words import printable
+            from pvehooks.wording import printable
 
             cause = printable(str(error.args[0]))
             say(f"VM {vmid}: the start could not be examined: {cause}")

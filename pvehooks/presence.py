@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 
 from pvehooks import __version__
+from pvehooks import wording as words
 from pvehooks.actions import stubs
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import members, storages
 from pvehooks.host import Host
 from pvehooks.records import files
-from pvehooks.report import entries, words
+from pvehooks.report import entries
 from pvehooks.report.sink import Journal, Lines
 from pvehooks.values.stubs import is_stub
 

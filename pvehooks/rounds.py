@@ -7,6 +7,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from pvehooks import saying
+from pvehooks import wording as words
 from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
@@ -19,7 +20,7 @@ from pvehooks.judge import judge, weighed
 from pvehooks.meeting import Meeting
 from pvehooks.presence import Presence
 from pvehooks.records import guests as records
-from pvehooks.report import entries, words
+from pvehooks.report import entries
 from pvehooks.report.ledger import Ledger
 from pvehooks.report.roundup import Existing, Roundup
 from pvehooks.report.sink import Journal, Lines

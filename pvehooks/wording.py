@@ -1,4 +1,4 @@
-"""One wording for all: how guests, findings and deeds are put into a line, for the journal, a terminal or JSON."""
+"""One wording for all: how guests, findings and changes are put into a line, for the journal, a terminal or JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_guest(guest: Guest, words: str) -> str:
 
 
 def sort(findings: Iterable[Judged]) -> list[Judged]:
-    """What hurts first; ignored findings last."""
+    """The most severe first; ignored findings last."""
     return sorted(findings, key=lambda item: (bool(item.ignored), ORDER[item.finding.severity]))
 
 

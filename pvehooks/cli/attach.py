@@ -12,10 +12,10 @@ from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, PmxcfsAway
 from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of
+from pvehooks.wording import of_guest, printable
 
 EXAMPLE = "pvehooks attach 100"
 

@@ -13,7 +13,7 @@ from pvehooks.cli import roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.report.words import counted, printable
+from pvehooks.wording import counted, printable
 
 EXAMPLE = "pvehooks capture pve1.tar.xz"
 _KEY = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks.report import words
+from pvehooks import wording as words
 from pvehooks.rules import hookscript
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict

@@ -16,11 +16,11 @@ from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline
-from pvehooks.report.words import printable
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import built_in, checked, compile_to
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
+from pvehooks.wording import printable
 
 
 class View(NamedTuple):

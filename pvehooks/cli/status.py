@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, instance
+from pvehooks import wording as words
 from pvehooks.cli import guarding, look, status_cluster
 from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.values import Verdict
 
 EXAMPLE = "pvehooks status"

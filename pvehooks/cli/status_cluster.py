@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from pvehooks import wording as words
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
 from pvehooks.facts import summaries
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 

@@ -7,6 +7,7 @@ import json
 import time
 
 from pvehooks import __version__
+from pvehooks import wording as words
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
 from pvehooks.facts import guests as guest_facts
@@ -14,7 +15,7 @@ from pvehooks.facts import node as node_facts
 from pvehooks.facts import summaries
 from pvehooks.judge import judge
 from pvehooks.records import baseline
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.rules import catalogue, targets
 from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target

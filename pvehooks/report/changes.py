@@ -9,6 +9,7 @@ from pvehooks.errors import UsageError
 from pvehooks.report.content import Change, Changes
 from pvehooks.report.document import VERSION
 from pvehooks.values import NamedTuple
+from pvehooks.values.guests import guest_label
 
 # A time that every calendar function takes (the year 6325).
 _LATEST = 1 << 37
@@ -73,7 +74,7 @@ def former(document: object) -> Former:
         vmid, name = guest["vmid"], _text(guest["name"])
         if not isinstance(vmid, int):
             raise TypeError(vmid)
-        label = f"VM {vmid} ({name})" if name else f"VM {vmid}"
+        label = guest_label(vmid, name)
         guests[vmid] = _Guest(label, _text(guest["verdict"]))
         findings.update(_findings(vmid, label, guest["findings"]))
     node = _text(whole["node"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pvehooks.report import grouptree
 from pvehooks.report.content import GuestSeen, Report
-from pvehooks.report.words import as_json as as_json_finding
-from pvehooks.report.words import printable, sort
 from pvehooks.values import Unread
+from pvehooks.wording import as_json as as_json_finding
+from pvehooks.wording import printable, sort
 
 # Goes up when something of the form is taken away or means another thing; more keys may come without.
 VERSION = 1

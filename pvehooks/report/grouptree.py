@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pvehooks.report.table import on_terminal
-from pvehooks.report.words import counted, printable
 from pvehooks.values import Unread
 from pvehooks.values.groups import Group, Member
+from pvehooks.wording import counted, printable
 
 # By state: the mark (there without colours, too) and the style; a clean group that is free is green.
 _MARKS = {"clean": ("+", "bold"), "shared": ("!", "bold yellow"), "bridges": ("-", "dim"), "board": ("-", "dim"), "no group": ("?", "dim")}

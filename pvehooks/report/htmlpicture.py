@@ -8,8 +8,8 @@ from pvehooks.report import grouptree, picture
 from pvehooks.report.content import Report, Said
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
-from pvehooks.report.words import counted
 from pvehooks.values import Unread
+from pvehooks.wording import counted
 
 _TONES = {
     "danger": "danger",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator
 
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 _VOID = frozenset({"br", "hr", "link", "meta"})
 

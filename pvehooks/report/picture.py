@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pvehooks.report import grouptree
 from pvehooks.report.content import GuestSeen, Report, Said
-from pvehooks.report.words import and_more
 from pvehooks.values import NamedTuple, Severity, Unread
 from pvehooks.values.groups import Group, Member
+from pvehooks.wording import and_more
 
 # By urgency: what the box is, in a word or two.
 LEVELS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.report.content import UNEXAMINED, Fact, GuestSeen, Report, said, severity
-from pvehooks.report.words import and_more, counted
 from pvehooks.values import Node, Unread
+from pvehooks.wording import and_more, counted
 
 _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
 _GIB = 1 << 30

@@ -30,12 +30,12 @@ FLOORS = (
     ("records", "settings"),
     ("starts",),
     ("host",),
-    ("text",),
+    ("text", "wording"),
     ("values",),
     ("errors",),
 )
 # What means and what says: neither asks the system, nor the settings.
-ONLY_VALUES = {"rules": {"values", "errors"}, "report": {"values", "errors"}}
+ONLY_VALUES = {"rules": {"values", "errors"}, "report": {"values", "errors", "wording"}}
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 FILES = python_files(PACKAGE)

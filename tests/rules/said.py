@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from pvehooks.report import words
+from pvehooks import wording as words
 from pvehooks.text import propertystring
 from pvehooks.text.checks import FORMATS
 from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS

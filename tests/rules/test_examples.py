@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from pvehooks import judge
+from pvehooks import wording as words
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
 from pvehooks.records import baseline
-from pvehooks.report import words
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.settings.load import checked
