@@ -31,7 +31,7 @@ class AtStart(NamedTuple):
 
 
 def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO) -> Verdict:
-    """The verdict on a guest; `asked` tells whether a person asked for it to be given what it lacks."""
+    """The verdict on a guest; `asked`: whether a person asked for it to be given what it lacks."""
     findings = tuple(findings)
     if not findings:
         return Verdict(guest, False, (), Injection(False, None, ""))
@@ -47,7 +47,7 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
 
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
-    """Where something has to be mended before an rng0 can be given, that is what to type, not the giving."""
+    """Where something must be fixed before an rng0 can be given, the remedy of that replaces the remedy of the rng0."""
     first = next((item.finding for item in judged if item.finding.hold is Hold.NEVER), None)
     if first is None:
         return judged

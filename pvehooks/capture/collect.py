@@ -69,10 +69,10 @@ class _Look:
         self.said: list[str] = []
         self.settings: Settings | None = None
 
-    def step(self, what: str, deed: Callable[[], object]) -> None:
+    def step(self, what: str, look: Callable[[], object]) -> None:
         """Does it, and notes what it ends with."""
         try:
-            deed()
+            look()
         except (PvehooksError, OSError) as error:
             self.troubles.append(f"{what}: {error}")
         except Exception as bug:  # noqa: BLE001 - what a bug of ours needs is a capture
@@ -156,7 +156,7 @@ def at_everything(host: Host, node: str) -> Seen:
 # -- its files ---------------------------------------------------------------------------------------------------------
 
 
-class Taken(NamedTuple):
+class Collected(NamedTuple):
     """The files of a capture, by their real path; the SHA sums of contents that are others now, and notes for the manifest."""
 
     things: dict[str, Thing]
@@ -164,7 +164,7 @@ class Taken(NamedTuple):
     notes: list[str]
 
 
-def taken(recording: Recording) -> Taken:
+def files_of(recording: Recording) -> Collected:
     """What is taken of a recording: contents without secrets, open files without those that are no devices."""
     things = {path: thing for path, thing in recording.things.items() if not secrets.is_private(path)}
     notes = [f"left out, it is private: {path}" for path in recording.things if path not in things]
@@ -176,11 +176,11 @@ def taken(recording: Recording) -> Taken:
     for path, thing in things.items():
         found[path] = thing if thing.kind != "file" else Thing("file", _content(path, thing.content or b"", wanted, notes))
         _note_digests(thing.content, found[path].content, digests)
-    for path in filter(places.is_first_look, things):
+    for path in filter(places.is_baseline, things):
         content = found[path].content
         if content:
             found[path] = Thing("file", refreshed(content, things, lambda path, _: found[path].content or b""))
-    return Taken(found, digests, notes)
+    return Collected(found, digests, notes)
 
 
 def _content(path: str, raw: bytes, wanted: frozenset[int], notes: list[str]) -> bytes:
@@ -221,14 +221,14 @@ def _renamed_nodes(recording: Recording, things: dict[str, Thing]) -> dict[str, 
 
 
 def _without_idle_processes(things: dict[str, Thing]) -> dict[str, Thing]:
-    """Without the processes of which nothing is told: their names and numbers are nobody's business."""
-    told = {match[1] for path, thing in things.items() if thing.kind != "dir" and (match := _OF_PROCESS.match(path))}
+    """Without the processes of which nothing was read: not even their names and numbers go into a capture."""
+    read = {match[1] for path, thing in things.items() if thing.kind != "dir" and (match := _OF_PROCESS.match(path))}
     linked = {joined("/proc", thing.text) for path, thing in things.items() if path in ("/proc/self", "/proc/thread-self")}
-    told |= {path for path in linked if joined(path, "net") in things}
+    read |= {path for path in linked if joined(path, "net") in things}
     kept = {}
     for path, thing in things.items():
         match = _PROCESS.match(path)
-        if match is None or (match[0] in told and not path.endswith("/stat")):
+        if match is None or (match[0] in read and not path.endswith("/stat")):
             kept[path] = thing
     return kept
 

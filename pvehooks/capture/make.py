@@ -1,4 +1,4 @@
-"""Making a capture: look at everything, take what was read, disguise it, and look again whether the capture tells the same."""
+"""Making a capture: look at everything, take what was read, disguise it, and look again whether the capture shows the same."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def look(root: str, node: str) -> Look:
 def made(look: Look, plain: bool, key: bytes) -> Made:
     """A capture of what was looked at; `key` decides what is replaced by what, and is to be forgotten."""
     node, recording, seen = look
-    kept = collect.taken(recording)
+    kept = collect.files_of(recording)
     local = Thing("link", None, f"nodes/{node}")
     kept.things.setdefault(LOCAL, local)
     kept.things.setdefault("/etc/pve", Thing("dir"))
@@ -120,7 +120,7 @@ def _facts(recording: Recording, things: dict[str, Thing], node: str, path: Call
 
     document = replay.document(recording, node)
     errors = ((key.partition(" "), number) for key, number in recording.errors.items())
-    document["errors"] = {f"{deed} {path(where)}": number for (deed, _, where), number in errors if not secrets.is_private(where)}
+    document["errors"] = {f"{access} {path(where)}": number for (access, _, where), number in errors if not secrets.is_private(where)}
     document.update({name: taken_of(document[name]) for name in ("attributes", "modified", "sizes")})
     for command in document["commands"]:
         command["argv"] = [texts.word(word) for word in command["argv"]]
@@ -146,7 +146,7 @@ def manifest(things: dict[str, Thing], facts: dict[str, Any], notes: list[str], 
 
 
 def compared(capture: Made, directory: str) -> list[str]:
-    """What an unpacked capture tells otherwise than its node did, in words; nothing, if it is as it should be."""
+    """The findings in which an unpacked capture differs from its node, a line each."""
     again = collect.at_everything(replay.host_at(directory), capture.node)
     before, now = _counted(capture.seen), _counted(again)
     lost = [f"{_subject(vmid)}: {rule} ({severity}) is not told by the capture" for vmid, rule, severity in (before - now).elements()]

@@ -21,7 +21,7 @@ def joined(directory: str, name: str) -> str:
 
 
 class Thing(NamedTuple):
-    """What is at a path: a "dir", a "link" with its `text`, or a "file" (all else), whose `content` is None while nobody has read it."""
+    """What is at a path: a "dir", a "link" with its `text`, or a "file" (all else), whose `content` is None until it is read."""
 
     kind: str
     content: bytes | None = None
@@ -129,10 +129,10 @@ class RecordingHost(Host):
             self._directories.add(path)
         return self.recording.things[path]
 
-    def _failed(self, deed: str, path: str, error: OSError) -> None:
-        """An error that a tree would not give by itself."""
+    def _failed(self, access: str, path: str, error: OSError) -> None:
+        """Notes an error that a tree cannot reproduce; `access` is 'read' or 'list'."""
         if error.errno not in (*_NOT_THERE, errno.EISDIR, errno.ELOOP) and error.errno is not None:
-            self.recording.errors[f"{deed} {path}"] = error.errno
+            self.recording.errors[f"{access} {path}"] = error.errno
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -66,9 +66,9 @@ class CapturedHost(Host):
     def _real(self, path: str, follow: bool = True) -> str:
         return self.locate(path, follow)[len(self.root) :] or "/"
 
-    def _check(self, deed: str, path: str) -> None:
+    def _check(self, access: str, path: str) -> None:
         if self.facts.errors:
-            number = self.facts.errors.get(f"{deed} {self._real(path)}")
+            number = self.facts.errors.get(f"{access} {self._real(path)}")
             if number is not None:
                 raise OSError(number, os.strerror(number), path)
 

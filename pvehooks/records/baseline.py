@@ -76,7 +76,7 @@ class Baseline(NamedTuple):
 
 
 def fingerprint(config: GuestConfig) -> str:
-    """8 hex digits that change when somebody edits the guest, now or pending, and not when PVE applies what is pending.
+    """8 hex digits that change when the guest is edited, now or pending, and not when PVE applies what is pending.
 
     The guard's hookscript counts as the one that was there before it: to attach it is no edit of a person's.
     Lines that the parser does not take count as they stand: what it takes changes with the node's CPU models and with us.

@@ -36,7 +36,7 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class Identity(NamedTuple):
-    """What tells a guest from another one of the same VMID: smbios1's uuid, and meta's ctime in epoch seconds."""
+    """What distinguishes a guest from another one of the same VMID: smbios1's uuid, and meta's ctime in epoch seconds."""
 
     uuid: str | None
     ctime: int | None

@@ -14,7 +14,7 @@ UNEXAMINED = "not examined"
 
 
 class GuestSeen(NamedTuple):
-    """A guest with its findings, what hurts first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
+    """A guest with its findings, the most severe first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
 
     vmid: int
     name: str

@@ -163,20 +163,20 @@ def _more(content: Markup, count: int, noun: str) -> Markup | None:
 
 
 def _guests(report: Report) -> Markup:
-    told = sorted((guest for guest in report.guests if guest.findings), key=_urgency)
+    listed = sorted((guest for guest in report.guests if guest.findings), key=_urgency)
     quiet = [guest for guest in report.guests if not guest.findings]
     names = tag("ul", (tag("li", tag("bdi", guest.label)) for guest in quiet), class_="quiet")
     rest: Markup | None = None
-    if quiet and len(quiet) <= _SHOWN and told:
+    if quiet and len(quiet) <= _SHOWN and listed:
         rest = tag("div", tag("p", _badge("good", "nothing found")), names, class_="inside")
     elif quiet:
         text = f"{counted(len(quiet), 'guest')} with nothing found"
-        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not told)
+        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not listed)
     return tag(
         "section",
         tag("h2", "Guests", id="guests"),
         tag("p", "There are no VMs.", class_="soft") if not report.guests else None,
-        tag("ul", map(_guest, told), class_="guests") if told else None,
+        tag("ul", map(_guest, listed), class_="guests") if listed else None,
         rest,
         aria_labelledby="guests",
     )

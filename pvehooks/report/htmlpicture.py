@@ -32,7 +32,7 @@ _LEGEND = {
     "bridge": "a bridge, which stays",
 }
 _ICONS = {"bridge": "none", "named": "guest", "idle": "free"}
-# Of the findings on one group, so many are told in its box.
+# Of the findings on one group, so many are shown in its box.
 _TOLD = 4
 
 

@@ -1,4 +1,4 @@
-"""HTML made of calls: text is always escaped, so that nobody can forget to. Names, descriptions and serials are a tenant's."""
+"""HTML made of calls: text is always escaped, so that it cannot be forgotten. Names, descriptions and serials are a tenant's."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests:
 
 
 def digest(content: bytes) -> str:
-    """What tells a settings file from one with another content."""
+    """The SHA-1 of a settings file's content, in hex."""
     return sha1(content).hex()
 
 

@@ -142,7 +142,7 @@ def test_open_devices_are_known_by_the_name_that_was_asked(tmp_path: Path, monke
             for name in (str(first), str(alias)):
                 host.device_number(f"{mine}/{name}")
             assert host.recording.things[f"{mine}/{alias}"].text == str(link)
-            things = collect.taken(host.recording).things
+            things = collect.files_of(host.recording).things
         finally:
             os.close(alias)
     assert things[f"{mine}/{alias}"].text == things[f"{mine}/{first}"].text == "/dev/zero"

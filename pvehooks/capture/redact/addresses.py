@@ -11,7 +11,7 @@ _HEX = "0123456789abcdef"
 
 
 class Replacing:
-    """Makes replacements from a key that nobody keeps: the same input gives the same one, another input another one."""
+    """Makes replacements from a key that is kept nowhere: the same input gives the same one, another input another one."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -71,7 +71,7 @@ _BY_PATH = re.compile(
     r"/etc/pve/nodes/([^/]+)|/proc/spl/kstat/zfs/([^/]+)/|/etc/lvm/backup/([^/]+)|/mnt/pve/([^/]+)|/sys/(?:devices/.*|class)/net/([^/.]+)"
     r"|/dev/shm/pve-shm-(.+)|/etc/pve/virtual-guest/.*|/etc/pve/pvehooks/first-look/([^/]+)\.json"
 )
-FIRST_LOOK = rf"{re.escape(baseline.DIRECTORY)}/[^/]+\.json"
+BASELINE = rf"{re.escape(baseline.DIRECTORY)}/[^/]+\.json"
 _SECTION = re.compile(r"(?m)^[a-z][a-z0-9_-]*:[ \t]*(\S+)[ \t]*$")
 _STORAGE_VALUE = re.compile(
     r"(?m)^[ \t]+(?:vgname|thinpool|pool|share|server\d?|export|datastore|namespace|username|subdir|fs-name|domain|portal)[ \t]+(\S+)"
@@ -85,9 +85,9 @@ _TAGS = re.compile(r"(?m)^tags:[ \t]*(.*)$")
 _VOLUME = re.compile(r"(?:vm|base|subvol|basevol|snap)-\d+-.*")
 
 
-def is_first_look(path: str) -> bool:
-    """Whether it is a node's first look, or that of the cluster."""
-    return re.fullmatch(FIRST_LOOK, path) is not None
+def is_baseline(path: str) -> bool:
+    """Whether it is a node's baseline."""
+    return re.fullmatch(BASELINE, path) is not None
 
 
 def is_guest(path: str) -> bool:

@@ -104,9 +104,9 @@ class Rewriting:
     # -- files of other forms than text -------------------------------------------------------------------------------
 
     def _special(self, path: str) -> Callable[[bytes], bytes] | None:
-        for pattern, deed in _SPECIAL:
+        for pattern, rewrite in _SPECIAL:
             if pattern.fullmatch(path):
-                return lambda raw: deed(self, raw)
+                return lambda raw: rewrite(self, raw)
         return None
 
     def configuration(self, raw: bytes) -> bytes:
@@ -122,7 +122,7 @@ class Rewriting:
         return raw[:4] + self.disguise.identifier(raw[4:].decode("latin-1")).encode("latin-1")
 
     def nothing(self, raw: bytes) -> bytes:
-        """What nobody reads but for its being there."""
+        """A file of which only the presence counts."""
         return bytes(len(raw))
 
     def variable(self, raw: bytes) -> bytes:
@@ -177,18 +177,18 @@ class Rewriting:
             b" ".join([*fields[:-1], self.disguise.content(fields[-1])]) for fields in (line.split(b" ") for line in text.split(b"\n"))
         )
 
-    def first_look(self, raw: bytes) -> bytes:
-        """The guests as they were at the first look: those that were as they are now still are."""
+    def baseline(self, raw: bytes) -> bytes:
+        """The fingerprints of the guests: where one is that of the config, it is that of the rewritten config."""
         new = refreshed(raw, self.things, self.content)
         return re.sub(rb'("node":")([^"]*)', lambda match: match[1] + self.disguise.content(match[2], strict=True), new)
 
 
 _MARK = "\ufdd0"
 _NUMBER = re.compile(rb"[0-9A-F]{8}")
-_Deed = Callable[[Rewriting, bytes], bytes]
-_SPECIAL: tuple[tuple[re.Pattern[str], _Deed], ...] = tuple(
-    (re.compile(pattern), deed)
-    for pattern, deed in (
+_Rewrite = Callable[[Rewriting, bytes], bytes]
+_SPECIAL: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
+    (re.compile(pattern), rewrite)
+    for pattern, rewrite in (
         (r"/sys/.*/config", Rewriting.configuration),
         (r"/sys/.*/vpd_pg80", Rewriting.product_data),
         (r"/sys/.*/vpd(?:_pg[0-9a-f]+)?", Rewriting.nothing),
@@ -199,7 +199,7 @@ _SPECIAL: tuple[tuple[re.Pattern[str], _Deed], ...] = tuple(
         (r"/etc/zfs/zpool\.cache", Rewriting.pool_cache),
         (r"/proc/(?:[^/]+/)?net/route", Rewriting.routes),
         (r"/proc/(?:[^/]+/)?net/(?:if_inet6|ipv6_route)", Rewriting.addresses),
-        (places.FIRST_LOOK, Rewriting.first_look),
+        (places.BASELINE, Rewriting.baseline),
     )
 )
 

@@ -169,7 +169,7 @@ def _interrupts(raw: bytes) -> bytes:
 
 
 def _sockets(raw: bytes) -> bytes:
-    """Only by which it is told that containers run."""
+    """Only what shows that containers run."""
     return b"".join(b"0: " + name + b"\n" for name in re.findall(rb"(?m)@/var/lib/lxc/\d+/command\s*?$", raw))
 
 

@@ -102,7 +102,7 @@ def uuids() -> frozenset[str]:
 
 
 def is_plain(word: str) -> bool:
-    """Whether a word is a number, or a name that is made by rules, and tells nothing."""
+    """Whether a word is a number, or a name that is made by rules, and identifies nothing."""
     if word.isdecimal():
         return len(word) <= _LONGEST_NUMBER
     return any(pattern.fullmatch(word) for pattern in (_SHORT_HEX, _SIZE, _MADE))
