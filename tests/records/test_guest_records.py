@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, PmxcfsAway
+from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 
@@ -269,6 +270,13 @@ def test_trouble_of_pmxcfs_is_one_clear_exception(host: Host, number: int, readi
         assert words in caught.value.message
         assert "/etc/pve" in caught.value.message
         assert caught.value.exit_status == EXIT_COULD_NOT_LOOK
+
+
+def test_facts_of_pmxcfs_raise_the_same(host: Host) -> None:
+    """.version is not there: pmxcfs does not answer, which a command reports as any trouble of the node."""
+    with pytest.raises(PmxcfsAway, match=r"/etc/pve/\.version: No such file") as caught:
+        pmxcfs.version(host)
+    assert caught.value.exit_status == EXIT_COULD_NOT_LOOK
 
 
 def test_a_stopped_pmxcfs_is_not_taken_for_no_records_and_nothing_is_written_where_it_will_be_mounted(
