@@ -15,7 +15,8 @@ from pvehooks.cli.rules import remedy
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.report import changes, document, html, markdown, summary
+from pvehooks.report import diff as changes
+from pvehooks.report import document, html, markdown, summary
 from pvehooks.report.content import Report, RuleText, guest_seen
 from pvehooks.rules import catalogue, grouping
 from pvehooks.values import Judged, Node, Unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.report import grouptree, picture
+from pvehooks.report import picture, tree
 from pvehooks.report.content import Report, Said
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
@@ -66,7 +66,7 @@ def _introduction(report: Report, off: bool) -> str:
         return f"{unknown}{why}. Nothing can be passed through without one."
     return (
         "Devices of one group can only be passed through together: a guest that gets one of them takes all of them from the host, except bridges. "
-        + ("" if isinstance(report.groups, Unread) else f"{grouptree.summary(report.groups, report.node)}.")
+        + ("" if isinstance(report.groups, Unread) else f"{tree.summary(report.groups, report.node)}.")
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pvehooks.report import picture, summary
 from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, by_rule, counts, merged, said, severity
-from pvehooks.report.htmlpicture import groups
+from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
 from pvehooks.values import Judged, NamedTuple, Unread

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import UsageError
-from pvehooks.report import changes
+from pvehooks.report import diff
 from tests.beds.tree import make_fake_tree
 from tests.report import bed
 
@@ -41,7 +41,7 @@ BEFORE: dict[str, Any] = {
 
 def difference(**now: Any) -> list[tuple[str, str, str, bool]]:
     """What differs where these keys are as given, as (headline, what, text, urgent)."""
-    found = changes.compare(changes.former(BEFORE), changes.former({**BEFORE, **now}))
+    found = diff.compare(diff.former(BEFORE), diff.former({**BEFORE, **now}))
     assert found.since == BEFORE["time"]
     return [(each.headline, each.what, each.text, each.urgent) for each in found.items]
 
@@ -138,17 +138,17 @@ def test_a_broken_report_is_refused_or_read(data: st.DataObject) -> None:
         inner = inner[key]
     inner[last] = data.draw(BROKEN)
     try:
-        read = changes.read(json.dumps(document).encode(), "FILE")
+        read = diff.read(json.dumps(document).encode(), "FILE")
     except UsageError as error:
         assert error.message.startswith("FILE is ")
     else:
-        changes.compare(read, changes.former(BEFORE))
+        diff.compare(read, diff.former(BEFORE))
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff", b"[" * 100_000, b"[]", b"7", b"{}", b'{"version": 2}', b'{"version": true}', b"\x00"])
 def test_no_report(raw: bytes) -> None:
     with pytest.raises(UsageError, match="FILE is"):
-        changes.read(raw, "FILE")
+        diff.read(raw, "FILE")
 
 
 def test_since_a_report(tmp_path: Path) -> None:
