@@ -265,7 +265,7 @@ def test_arrivals_stay_noted(host: Clock) -> None:
     write(host, 101, NEW)
     found.arrived([101, 999])
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
-    assert found.look is not None and found.look.guests[101] == KnownGuest(found.look.guests[101].mark, 1750006000)
+    assert found.look is not None and found.look.guests[101] == KnownGuest(found.look.guests[101].fingerprint, 1750006000)
 
 
 def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
