@@ -9,10 +9,10 @@ from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline, files
 from pvehooks.records.baseline import Baseline, KnownGuest
-from pvehooks.text import guestconfig
 
 # This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.
 # That it is gone when the package is removed, postrm sees to.

@@ -13,12 +13,12 @@ from typing import NamedTuple
 from pvehooks import __version__
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware, storages, summaries
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.rules.passthrough import on_host_driver
 from pvehooks.settings.effective import Settings
 from pvehooks.tally import Counted, Tally
-from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
 from pvehooks.values.summaries import HEARTBEAT, Hardware, Kind, Summary, Told

@@ -39,7 +39,7 @@ _LONG = (
     "tests/cli/test_host_fix_node.py",
     "tests/cli/test_check.py",
     "tests/lint/test_frame.py",
-    "tests/text/test_any_bytes.py",
+    "tests/formats/test_any_bytes.py",
     "tests/docs/test_catalog.py",
     "tests/metrics/test_daemon.py",
     "tests/rules/test_examples.py",

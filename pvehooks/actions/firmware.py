@@ -16,13 +16,13 @@ from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
 from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
 from pvehooks.facts import guests, images
+from pvehooks.formats import qemuargs
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules import firmwarefit
 from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT
 from pvehooks.rules.hookscript import attached
 from pvehooks.settings.sections import RngSettings
-from pvehooks.text import qemuargs
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.stubs import UnfitName, former_of

@@ -12,8 +12,8 @@ from pvehooks.cli import look, roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import GuestConfig, Options
 from pvehooks.wording import printable
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import guests, pmxcfs
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
 from pvehooks.values.digests import sha1
 from pvehooks.values.sharing import MemoryShare

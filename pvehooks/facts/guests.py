@@ -7,9 +7,9 @@ import json
 from pvehooks.facts import hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig, propertystring
 from pvehooks.host import Host
 from pvehooks.records import guests as records
-from pvehooks.text import guestconfig, propertystring
 from pvehooks.values import (
     Accepted,
     Acquaintance,
@@ -190,7 +190,7 @@ class _Reader(NamedTuple):
         return known[option]
 
     def boot(self, guest: Guest) -> BootOrder:
-        from pvehooks.text import bootorder
+        from pvehooks.formats import bootorder
 
         return bootorder.devices(guest.options)
 
@@ -246,7 +246,7 @@ class _Reader(NamedTuple):
         if pinned is None:
             return None
         from pvehooks.facts import images
-        from pvehooks.text import qemuargs
+        from pvehooks.formats import qemuargs
 
         held = qemuargs.without(str(guest.options.get("args", "")), pinned.args) is not None
         return images.look(self.host, pinned.volid)._replace(in_args=held)

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pvehooks.facts import guests, hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from pvehooks.values import Holder, HostPci, Options, PciDevice, Unread
 from pvehooks.values.guests import guest_label
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import images
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
 from pvehooks.records import guests as records
-from pvehooks.text import firmwareimage
 from pvehooks.values import Guest, Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage

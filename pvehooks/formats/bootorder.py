@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pvehooks.text.checks import split_list
-from pvehooks.text.propertystring import PropertyError, parse
-from pvehooks.text.volumes import drive, drives, is_cdrom, is_cloudinit
+from pvehooks.formats.checks import split_list
+from pvehooks.formats.propertystring import PropertyError, parse
+from pvehooks.formats.volumes import drive, drives, is_cdrom, is_cloudinit
 from pvehooks.values import BootOrder, Value
 
 TYPE_CHECKING = False

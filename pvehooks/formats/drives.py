@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pvehooks.text.properties import Property, enum, flag, integer, number, string
+from pvehooks.formats.properties import Property, enum, flag, integer, number, string
 
 _FILE: Mapping[str, Property] = {
     "volume": Property("string", alias="file"),

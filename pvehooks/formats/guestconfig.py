@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Container
 
-from pvehooks.text.checks import WHITESPACE
-from pvehooks.text.losses import note_losses
-from pvehooks.text.reader import Reading, option_name, section_name
+from pvehooks.formats.checks import WHITESPACE
+from pvehooks.formats.losses import note_losses
+from pvehooks.formats.reader import Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig
 from pvehooks.values.digests import sha1
 

@@ -1,7 +1,7 @@
 """What PVE reads from a config but leaves out, or changes, when it writes it again: write_vm_config in PVE/QemuServer.pm."""
 
-from pvehooks.text.reader import Reading, Section
-from pvehooks.text.volumes import drives, is_cloudinit
+from pvehooks.formats.reader import Reading, Section
+from pvehooks.formats.volumes import drives, is_cloudinit
 from pvehooks.values import Dropped
 
 _NEVER_WRITTEN = ("digest", "pending", "snapshots", "special-sections")

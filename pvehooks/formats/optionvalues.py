@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from pvehooks.text import checks
-from pvehooks.text.propertystring import PropertyError, boolean, parse_format, quoted
-from pvehooks.text.schema import FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, Option
+from pvehooks.formats import checks
+from pvehooks.formats.propertystring import PropertyError, boolean, parse_format, quoted
+from pvehooks.formats.schema import FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, Option
 from pvehooks.values import Value
 
 Check = Callable[[str], Value]

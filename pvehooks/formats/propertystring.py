@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from pvehooks.text import checks
-from pvehooks.text.properties import Property
-from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS, VM_CPU_FLAGS
+from pvehooks.formats import checks
+from pvehooks.formats.properties import Property
+from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS, VM_CPU_FLAGS
 from pvehooks.values import Value
 from pvehooks.values.base import NamedTuple
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Collection, Container, Mapping
 
-from pvehooks.text.checks import WHITESPACE, whole
-from pvehooks.text.cpumodels import CPU_MODELS
-from pvehooks.text.description import decode, strip_end
-from pvehooks.text.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
-from pvehooks.text.propertystring import parse, quoted
+from pvehooks.formats.checks import WHITESPACE, whole
+from pvehooks.formats.cpumodels import CPU_MODELS
+from pvehooks.formats.description import decode, strip_end
+from pvehooks.formats.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
+from pvehooks.formats.propertystring import parse, quoted
 from pvehooks.values import Dropped, Value
 
 _is_option_name = whole(r"[a-z][a-z_\-]*\d*")

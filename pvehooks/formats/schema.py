@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvehooks.text.cpumodels import QEMU_MODELS
-from pvehooks.text.drives import DRIVE_FORMATS
-from pvehooks.text.properties import Property, enum, flag, integer, number, string
+from pvehooks.formats.cpumodels import QEMU_MODELS
+from pvehooks.formats.drives import DRIVE_FORMATS
+from pvehooks.formats.properties import Property, enum, flag, integer, number, string
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False

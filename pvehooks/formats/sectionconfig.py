@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from pvehooks.text import checks
-from pvehooks.text.properties import Property, flag, string
-from pvehooks.text.propertystring import PropertyError, checker, parse_format, quoted
-from pvehooks.text.schema import PROPERTY_STRINGS
+from pvehooks.formats import checks
+from pvehooks.formats.properties import Property, flag, string
+from pvehooks.formats.propertystring import PropertyError, checker, parse_format, quoted
+from pvehooks.formats.schema import PROPERTY_STRINGS
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False

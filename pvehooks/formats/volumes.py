@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from pvehooks.text.propertystring import PropertyError, parse
+from pvehooks.formats.propertystring import PropertyError, parse
 from pvehooks.values import Value
 
 DRIVES = (

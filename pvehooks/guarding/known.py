@@ -100,7 +100,7 @@ def _other_mapping(host: Host, hostpci: Mapping[str, str], accepted: Mapping[str
     names = [match[1] for line in hostpci.values() if (match := _MAPPING.search(line))]
     if not names:
         return ""
-    from pvehooks.text.sectionconfig import parse_mapping
+    from pvehooks.formats.sectionconfig import parse_mapping
 
     sections = {section.name: section for section in parse_mapping(host.read(_MAPPINGS)).sections}
     for name in names:

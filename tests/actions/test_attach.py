@@ -9,11 +9,11 @@ import pytest
 from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.facts import guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
 from pvehooks.settings import load as settings
-from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi

@@ -14,10 +14,10 @@ from pvehooks.actions import backups, rng, writer
 from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.settings import load as settings
-from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi

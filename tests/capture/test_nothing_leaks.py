@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pvehooks.capture import make
 from pvehooks.capture.redact import secrets
-from pvehooks.text import description
+from pvehooks.formats import description
 from tests.beds.tree import make_fake_tree
 from tests.capture import planted
 from tests.capture.bed import KEY

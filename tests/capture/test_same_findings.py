@@ -14,8 +14,8 @@ import pytest
 from pvehooks.capture import archive, collect, make
 from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.facts import guests
+from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
-from pvehooks.text import guestconfig
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.capture import planted

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.text import bootorder, sectionconfig
-from pvehooks.text.guestconfig import GuestConfig, parse
-from pvehooks.text.propertystring import PropertyError
-from pvehooks.text.propertystring import parse as parse_property_string
-from pvehooks.text.schema import OPTIONS
+from pvehooks.formats import bootorder, sectionconfig
+from pvehooks.formats.guestconfig import GuestConfig, parse
+from pvehooks.formats.propertystring import PropertyError
+from pvehooks.formats.propertystring import parse as parse_property_string
+from pvehooks.formats.schema import OPTIONS
 
 MEGABYTE = 1 << 20
 SIGNS = ["0", "1", ",", ";", "=", ":", " ", "\r", "\0", "é", "\udcff", "%FF", '"']

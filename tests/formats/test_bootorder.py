@@ -2,8 +2,8 @@
 
 import pytest
 
-from pvehooks.text.bootorder import BootOrder, devices
-from pvehooks.text.guestconfig import parse
+from pvehooks.formats.bootorder import BootOrder, devices
+from pvehooks.formats.guestconfig import parse
 
 GUEST = """\
 ide0: local:iso/a.iso,media=cdrom

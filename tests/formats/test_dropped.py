@@ -2,7 +2,7 @@
 
 import pytest
 
-from pvehooks.text.guestconfig import Dropped, parse
+from pvehooks.formats.guestconfig import Dropped, parse
 
 UNREADABLE = [
     pytest.param(b"foo: bar", "unknown option 'foo'", id="unknown option"),

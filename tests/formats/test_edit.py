@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.text.guestconfig import EditableSection, EditError, insert_line, parse, remove_line
+from pvehooks.formats.guestconfig import EditableSection, EditError, insert_line, parse, remove_line
 
 RNG = "source=/dev/urandom"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.text import firmwareimage
+from pvehooks.formats import firmwareimage
 from pvehooks.values.images import LIMIT
 
 OVMF = Path("/usr/share/OVMF")

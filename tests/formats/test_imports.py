@@ -13,7 +13,7 @@ SLOW = ("asyncio", "dataclasses", "hashlib", "inspect", "json", "logging", "path
 
 @pytest.mark.parametrize("module", ["guestconfig", "propertystring", "bootorder", "sectionconfig"])
 def test_imports_are_light(module: str) -> None:
-    program = f"import sys; import pvehooks.text.{module}; print(*set(sys.modules) & set({SLOW!r}))"
+    program = f"import sys; import pvehooks.formats.{module}; print(*set(sys.modules) & set({SLOW!r}))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(PROJECT)}
     )

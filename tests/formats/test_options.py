@@ -2,8 +2,8 @@
 
 import pytest
 
-from pvehooks.text.guestconfig import parse
-from pvehooks.text.schema import OPTIONS
+from pvehooks.formats.guestconfig import parse
+from pvehooks.formats.schema import OPTIONS
 
 
 def test_what_pve_knows() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pvehooks.text import qemuargs
+from pvehooks.formats import qemuargs
 
 OURS = "-blockdev driver=raw,node-name=pvehooks-firmware -machine pflash0=pvehooks-firmware"
 # What PVE's split_args does: Perl itself says.

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from pvehooks.text.guestconfig import GuestConfig, parse
+from pvehooks.formats.guestconfig import GuestConfig, parse
 
 TYPICAL = b"""\
 #Web server

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from pvehooks.text.sectionconfig import Problem, Section, parse_cpu_models, parse_mapping, parse_storages
+from pvehooks.formats.sectionconfig import Problem, Section, parse_cpu_models, parse_mapping, parse_storages
 
 GPU = "node=pve1,path=0000:01:00.0;0000:01:00.1,id=10de:2204,iommugroup=14,subsystem-id=1043:87d0"
 GPU_PARTS = {"node": "pve1", "path": "0000:01:00.0;0000:01:00.1", "id": "10de:2204", "iommugroup": "14", "subsystem-id": "1043:87d0"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.text import guestconfig, propertystring
+from pvehooks.formats import guestconfig, propertystring
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "vmconfigs"
 SECTIONS: tuple[guestconfig.EditableSection, ...] = ("", "PENDING")

@@ -30,7 +30,7 @@ FLOORS = (
     ("records", "settings"),
     ("starts",),
     ("host",),
-    ("text", "wording"),
+    ("formats", "wording"),
     ("values",),
     ("errors",),
 )

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Iterator
 
 from pvehooks import wording as words
-from pvehooks.text import propertystring
-from pvehooks.text.checks import FORMATS
-from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS
+from pvehooks.formats import propertystring
+from pvehooks.formats.checks import FORMATS
+from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.values import Finding, Guest
 
 # Subcommands that remedies name (qemu-server, PVE/CLI/qm.pm).

@@ -16,12 +16,12 @@ import pytest
 from pvehooks import judge
 from pvehooks import wording as words
 from pvehooks.facts import guests, hardware, summaries
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.settings.load import checked
-from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
 from pvehooks.values.summaries import Target
 from tests.beds import boot, pci, usb

@@ -12,8 +12,8 @@ from pvehooks.capture.record import Thing
 from pvehooks.capture.redact import places
 from pvehooks.capture.redact.disguise import Disguise
 from pvehooks.facts import identity
+from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
-from pvehooks.text import guestconfig
 
 # A number may be one, too.
 _SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")
