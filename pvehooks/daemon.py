@@ -16,16 +16,18 @@ import threading
 
 from systemd import daemon as service
 
-from pvehooks import __version__, instance, settings
-from pvehooks.errors import NodeError, PvehooksError, SettingsError
+from pvehooks import __version__, instance
+from pvehooks import wording as words
+from pvehooks.errors import NodeError, PmxcfsAway, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
-from pvehooks.judge import load_settings
 from pvehooks.publishing import publishers
-from pvehooks.records import RecordsUnavailable
-from pvehooks.report import entries, sink, words
+from pvehooks.report import entries, sink
 from pvehooks.rounds import Rounds
+from pvehooks.rules import catalogue
+from pvehooks.settings import load as settings
+from pvehooks.settings.effective import Settings
 from pvehooks.watch import Counters, Ears, Heard
 
 # A burst of changes to one guest is judged at the latest after so many settling times.
@@ -60,7 +62,7 @@ def _kind(error: PvehooksError) -> str:
 class Daemon:
     """The loop and what it waits for."""
 
-    def __init__(self, host: Host, node: str, config: settings.Settings, out: sink.Journal | sink.Lines) -> None:
+    def __init__(self, host: Host, node: str, config: Settings, out: sink.Journal | sink.Lines) -> None:
         self.host = host
         self.node = node
         self.sink = out
@@ -279,7 +281,7 @@ class Daemon:
             if not self._tidied:
                 self._tidied = True
                 self.rounds.tidy(self._counters.guests())
-        except (pmxcfs.PmxcfsAway, RecordsUnavailable) as away:
+        except PmxcfsAway as away:
             self._is_away(away)
             return
         if self._away_since is not None:
@@ -326,7 +328,7 @@ class Daemon:
     def _look_at_quorum(self) -> None:
         try:
             quorate = pmxcfs.quorate(self.host)
-        except pmxcfs.PmxcfsAway:
+        except PmxcfsAway:
             return
         if quorate == self._quorate:
             return
@@ -359,7 +361,7 @@ class Daemon:
         try:
             for force in (True, False):
                 self.rounds.look([vmid for vmid, forced in due.items() if forced is force], force, self._pulse)
-        except RecordsUnavailable:
+        except PmxcfsAway:
             # pmxcfs went away meanwhile: the look says so, and its return has all guests looked at.
             for vmid, forced in due.items():
                 self._touch(vmid, _AWAY_PAUSES[-1], forced)
@@ -427,9 +429,9 @@ class Daemon:
         self.sink.say(entries.event(kind, message, self.node))
 
 
-def _settings(host: Host) -> settings.Settings:
+def _settings(host: Host) -> Settings:
     """The settings in force, left for the hookscript as well; raises SettingsError."""
-    loaded = load_settings(host)
+    loaded = settings.checked(host, catalogue.RULES)
     with contextlib.suppress(OSError):
         # Without them it reads the files itself, which takes longer.
         settings.compile_to(host, loaded)

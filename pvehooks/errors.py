@@ -42,6 +42,10 @@ class NodeError(PvehooksError):
     """The node (or the tree given by --root) cannot be looked at."""
 
 
+class PmxcfsAway(NodeError):
+    """pmxcfs does not answer, or takes nothing from us now: it does not run, is without quorum, or a record's lock is held."""
+
+
 class GuestNotHere(PvehooksError):
     """The VMID is not one of this node's guests."""
 

@@ -6,11 +6,11 @@ from pvehooks.values import Asked, Cure, Finding, Guest, Hold, Injection, Judged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from pvehooks.host import Host
-    from pvehooks.settings import GuardSettings, RngSettings, Settings
-    from pvehooks.settings_compiled import StartSettings
+    from pvehooks.settings.compiled import GuardSettings, StartSettings
+    from pvehooks.settings.effective import Settings
+    from pvehooks.settings.sections import RngSettings
 
 _GUARD = (Cure.GUARD, Cure.GUARD_HELD)
 _WILL_BIND = "None needed: the guard binds it when the guest starts ([guard] unbound = bind)"
@@ -30,29 +30,15 @@ class AtStart(NamedTuple):
     due: tuple[Finding, ...]
 
 
-def load_settings(host: Host) -> Settings:
-    """The settings in force, with the rule ids in them checked; raises SettingsError."""
-    from pvehooks import settings
-    from pvehooks.errors import SettingsError
-    from pvehooks.rules import catalogue
-
-    loaded = settings.load(host)
-    unknown = loaded.unknown_rules(catalogue.RULES)
-    if unknown:
-        raise SettingsError(unknown, "All rules: pvehooks rules")
-    return loaded
-
-
 def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO) -> Verdict:
-    """The verdict on a guest; `asked` tells whether a person asked for it to be given what it lacks."""
+    """The verdict on a guest; `asked`: whether a person asked for it to be given what it lacks."""
     findings = tuple(findings)
     if not findings:
         return Verdict(guest, False, (), Injection(False, None, ""))
     rng = settings.rng(guest.vmid)
-    ignored = settings.ignored(guest.vmid)
-    guard = settings.guard(guest.vmid)
-    judged = [_judged(weighed(finding, settings.severities, guard.unbound), ignored, rng, guard) for finding in findings]
-    judged = _with_one_remedy(judged)
+    at_start = settings.at_start(guest.vmid)
+    guard = at_start.guard
+    judged = _with_one_remedy([_unless_off(item, rng, guard) for item in _judged(findings, at_start)])
     injection = _injection(judged, rng, asked)
     shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
@@ -61,7 +47,7 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
 
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
-    """Where something has to be mended before an rng0 can be given, that is what to type, not the giving."""
+    """Where something must be fixed before an rng0 can be given, the remedy of that replaces the remedy of the rng0."""
     first = next((item.finding for item in judged if item.finding.hold is Hold.NEVER), None)
     if first is None:
         return judged
@@ -79,19 +65,29 @@ def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Fi
     return finding
 
 
-def _judged(finding: Finding, ignored: Mapping[str, str], rng: RngSettings, guard: GuardSettings) -> Judged:
-    reason = ignored.get(finding.rule, "")
-    if not reason and rng.mode == "off" and (finding.cure in RNG0 or finding.hold is not Hold.NONE):
+def _judged(findings: Iterable[Finding], settings: StartSettings) -> Iterator[Judged]:
+    """The findings with the severities of the settings, and the reasons of those that are ignored."""
+    for finding in findings:
+        yield Judged(weighed(finding, settings.severities, settings.guard.unbound), settings.ignored.get(finding.rule, ""))
+
+
+def _unless_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Judged:
+    """The same, ignored where the settings turn off what would cure it."""
+    if item.ignored:
+        return item
+    finding = item.finding
+    reason = ""
+    if rng.mode == "off" and (finding.cure in RNG0 or finding.hold is not Hold.NONE):
         reason = "[rng] mode = off"
-    if not reason and finding.cure in _GUARD and "off" in (guard.attach, guard.mode):
+    elif finding.cure in _GUARD and "off" in (guard.attach, guard.mode):
         reason = f"[guard] {'attach' if guard.attach == 'off' else 'mode'} = off"
-    return Judged(finding, reason)
+    return item._replace(ignored=reason)
 
 
 def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> AtStart:
     """What becomes of a start with these findings; `blocking` are the ids of the rules whose own severity refuses it."""
-    found = [weighed(finding, settings.severities, settings.guard.unbound) for finding in findings]
-    counted = [finding for finding in found if finding.rule not in settings.ignored]
+    judged = tuple(_judged(findings, settings))
+    counted = [item.finding for item in judged if not item.ignored]
 
     def blocks(finding: Finding) -> bool:
         return settings.severities.get(finding.rule, "block" if finding.rule in blocking else "") == "block"
@@ -100,7 +96,7 @@ def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: S
         refusing=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.BLOCK),
         warning=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.WARNING),
         unexamined=tuple(finding for finding in counted if not finding.examined and blocks(finding)),
-        ignored=tuple(Judged(each, settings.ignored[each.rule]) for each in found if each.rule in settings.ignored),
+        ignored=tuple(item for item in judged if item.ignored),
         due=tuple(finding for finding in counted if finding.cure is Cure.BIND and finding.severity is Severity.INFO),
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from pvehooks import firstlook, records
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
-from pvehooks.firstlook import FirstLook, Noted
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
+from pvehooks.records import baseline, files
+from pvehooks.records.baseline import Baseline, KnownGuest
 
 # This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.
 # That it is gone when the package is removed, postrm sees to.
@@ -31,23 +32,23 @@ class Meeting:
     def __init__(self, host: Host, node: str) -> None:
         self.host = host
         self.node = node
-        self.look: FirstLook | None = None
+        self.look: Baseline | None = None
         self.new = self.again = False
         self.moved: frozenset[int] = frozenset()
-        self._own: FirstLook | None = None
-        self._others: dict[str, tuple[tuple[float, int], FirstLook | None]] = {}
+        self._own: Baseline | None = None
+        self._others: dict[str, tuple[tuple[float, int], Baseline | None]] = {}
         self._unsaid = False
         self._beaten = 0.0
         self._elsewhere: Mapping[int, str] = {}
         self._without: list[int] = []
 
     def meet(self, elsewhere: Mapping[int, str]) -> int | None:
-        """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises RecordsUnavailable.
+        """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises PmxcfsAway.
 
         `elsewhere` are the nodes of other nodes' guests, another mapping after each change.
         """
         if self._own is None:
-            found = firstlook.read_file(self.host, firstlook.path(self.node))
+            found = baseline.read_file(self.host, baseline.path(self.node))
             here = self._here()
             if found is not None and self._goes_on(found, here):
                 self._own = found
@@ -59,34 +60,34 @@ class Meeting:
                 self._own = self._take(found)
         elif not self._own.stored:
             # Configs that could not be read a moment ago may be missing in it.
-            self._own = self._take(self._own) if self._unsaid else firstlook.write(self.host, self._own)
+            self._own = self._take(self._own) if self._unsaid else baseline.write(self.host, self._own)
         self._note_here(self._own, elsewhere)
-        self.look = firstlook.joined(self._own, self._of_others())
+        self.look = baseline.joined(self._own, self._of_others())
         if not (self._unsaid and self._own.stored):
             return None
         self._unsaid = False
         return sum(noted.time == self._own.time for noted in self._own.guests.values())
 
     def arrived(self, vmids: Iterable[int]) -> None:
-        """Guests have moved here from nodes without the package: they are as those that were there before it. Raises RecordsUnavailable."""
+        """Guests have moved here from nodes without the package: they are as those that were there before it. Raises PmxcfsAway."""
         marks = self._marks(vmids)
         if not marks or self._own is None:
             return
         now = int(self.host.now())
-        noted = {vmid: Noted(mark, now) for vmid, mark in marks.items()}
-        self._own = firstlook.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
-        self.look = firstlook.joined(self._own, self._of_others())
+        noted = {vmid: KnownGuest(mark, now) for vmid, mark in marks.items()}
+        self._own = baseline.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
+        self.look = baseline.joined(self._own, self._of_others())
 
     def _here(self) -> Mapping[str, object]:
         try:
-            return records.load_object(self.host.read(HERE, limit=1 << 20)) or {}
+            return files.load_object(self.host.read(HERE, limit=1 << 20)) or {}
         except OSError:
             return {}
 
     def _mine(self) -> frozenset[int]:
         return frozenset(node_facts.guest_ids_or_none(self.host, self.node))
 
-    def _goes_on(self, found: FirstLook, here: Mapping[str, object]) -> bool:
+    def _goes_on(self, found: Baseline, here: Mapping[str, object]) -> bool:
         """Whether it is this installation's look, and the daemon was not away for long while guests were made or edited."""
         seen = here.get("seen")
         if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
@@ -103,18 +104,18 @@ class Meeting:
                 continue
         return False
 
-    def _take(self, before: FirstLook | None) -> FirstLook:
+    def _take(self, before: Baseline | None) -> Baseline:
         """All guests of this node as they are now; what was noted of guests that are elsewhere by now stays."""
         marks = self._marks(self._mine())
-        guests: dict[int, Noted] = {}
+        guests: dict[int, KnownGuest] = {}
         # The clock may have gone back meanwhile.
         now = max(int(self.host.now()), before.time if before else 0)
         if before is not None:
             nodes = (name for name in node_facts.node_names(self.host) if name != self.node)
             elsewhere = {vmid for name in nodes for vmid in node_facts.guest_ids_or_none(self.host, name)}
             guests.update((vmid, noted) for vmid, noted in before.guests.items() if vmid in elsewhere)
-        guests.update((vmid, Noted(mark, now)) for vmid, mark in marks.items())
-        return firstlook.write(self.host, FirstLook(now, self.node, guests))
+        guests.update((vmid, KnownGuest(mark, now)) for vmid, mark in marks.items())
+        return baseline.write(self.host, Baseline(now, self.node, guests))
 
     def _marks(self, vmids: Iterable[int]) -> dict[int, str]:
         """The fingerprints of those that can be read."""
@@ -124,10 +125,10 @@ class Meeting:
             models = guest_facts.known_cpu_models(self.host) if models is None else models
             raw = guest_facts.fetch(self.host, self.node, vmid)
             if not isinstance(raw, OSError):
-                marks[vmid] = firstlook.fingerprint(guestconfig.parse(raw, models))
+                marks[vmid] = baseline.fingerprint(guestconfig.parse(raw, models))
         return marks
 
-    def _note_here(self, own: FirstLook, elsewhere: Mapping[int, str]) -> None:
+    def _note_here(self, own: Baseline, elsewhere: Mapping[int, str]) -> None:
         """That this look is this installation's, that the daemon runs, and who could come from a node without the package meanwhile.
 
         A write to the node's own disk, once an hour and when others' guests change.
@@ -150,11 +151,11 @@ class Meeting:
             # Without it the next start takes all guests for old ones, which changes nothing of them.
             return
 
-    def _of_others(self) -> list[FirstLook]:
-        """The looks of the other nodes and the former one of the whole cluster, read anew where a file has changed."""
-        mine = firstlook.path(self.node)
+    def _of_others(self) -> list[Baseline]:
+        """The looks of the other nodes, read anew where a file has changed."""
+        mine = baseline.path(self.node)
         found = {}
-        for path in firstlook.files(self.host):
+        for path in baseline.paths(self.host):
             if path == mine:
                 continue
             try:
@@ -162,8 +163,8 @@ class Meeting:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise records.RecordsUnavailable(f"{path}: cannot be read ({error.strerror})") from error
+                raise PmxcfsAway(f"{path}: cannot be read ({error.strerror})") from error
             known = self._others.get(path)
-            found[path] = known if known and known[0] == mark else (mark, firstlook.read_file(self.host, path))
+            found[path] = known if known and known[0] == mark else (mark, baseline.read_file(self.host, path))
         self._others = found
         return [look for _, look in found.values() if look is not None]

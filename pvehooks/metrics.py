@@ -13,7 +13,7 @@ from pvehooks.guard import counters
 from pvehooks.host import Host
 from pvehooks.report.exposition import Metric, text
 from pvehooks.rules import start
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 

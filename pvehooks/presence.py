@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from pvehooks import __version__, records
+from pvehooks import __version__
+from pvehooks import wording as words
 from pvehooks.actions import stubs
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import members, storages
 from pvehooks.host import Host
-from pvehooks.report import entries, words
+from pvehooks.records import files
+from pvehooks.report import entries
 from pvehooks.report.sink import Journal, Lines
 from pvehooks.values.stubs import is_stub
 
@@ -46,7 +49,7 @@ class Presence:
     def look(self) -> bool:
         """Keeps the stubs and looks at the members; whether guests may be attached to that could not before.
 
-        Raises pmxcfs.PmxcfsAway.
+        Raises PmxcfsAway.
         """
         could, before = self.may_attach, self._seen
         self._seen = members.members(self.host, self.node)
@@ -75,8 +78,8 @@ class Presence:
         """Says in pmxcfs that this node has the package; whether that stands there now."""
         content = json.dumps({"version": __version__}).encode() + b"\n"
         try:
-            records.write_pmxcfs(self.host, members.presence_path(self.node), content, limit=1 << 12)
-        except records.RecordsUnavailable:
+            files.write(self.host, members.presence_path(self.node), content, limit=1 << 12)
+        except PmxcfsAway:
             # Without quorum; the next look tries again.
             return False
         finally:

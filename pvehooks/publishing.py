@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pvehooks.host import Host
 from pvehooks.metrics import Textfile
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.summary import Publisher as ClusterSummary
 from pvehooks.tally import Tally
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 
-from pvehooks import records, saying
+from pvehooks import saying
+from pvehooks import wording as words
 from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
-from pvehooks.errors import PvehooksError
+from pvehooks.errors import PmxcfsAway, PvehooksError
 from pvehooks.facts import guestindex, hardware, members
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -18,13 +19,13 @@ from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.meeting import Meeting
 from pvehooks.presence import Presence
-from pvehooks.records import RecordsUnavailable
-from pvehooks.report import entries, words
+from pvehooks.records import guests as records
+from pvehooks.report import entries
 from pvehooks.report.ledger import Ledger
 from pvehooks.report.roundup import Existing, Roundup
 from pvehooks.report.sink import Journal, Lines
 from pvehooks.rules import catalogue, hookscript, passthrough
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.tally import Tally
 from pvehooks.values import Finding, Guest, Injection, Node, Severity, Verdict
 from pvehooks.values.digests import sha1
@@ -93,7 +94,7 @@ class Rounds:
     def look(self, vmids: Iterable[int], force: bool = False, pulse: Callable[[], bool] = lambda: True) -> None:
         """Reads and judges the guests; one whose config is as it was at the last look is passed over unless forced.
 
-        `pulse` is called between guests and ends the round by returning False. Raises RecordsUnavailable.
+        `pulse` is called between guests and ends the round by returning False. Raises PmxcfsAway.
         """
         vmids = tuple(vmids)
         self._welcome()
@@ -120,7 +121,7 @@ class Rounds:
                     return
                 try:
                     self._look_at(vmid, raw, force, around)
-                except RecordsUnavailable:
+                except PmxcfsAway:
                     raise
                 except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
                     self._say_bug(bug, f"VM {vmid}: bug while looking at it", vmid)
@@ -147,7 +148,7 @@ class Rounds:
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
 
     def meet(self, came: Mapping[int, str] = NOBODY, elsewhere: Mapping[int, str] = NOBODY) -> None:
-        """Gets to know which guests were there before us, and notes those that have come from another node. Raises RecordsUnavailable.
+        """Gets to know which guests were there before us, and notes those that have come from another node. Raises PmxcfsAway.
 
         `came` are these, `elsewhere` all that are on other nodes: the node by VMID.
         """
@@ -218,7 +219,7 @@ class Rounds:
         present = accept.present(guest, node)
         try:
             accept.note(self.host, guest, present)
-        except RecordsUnavailable:
+        except PmxcfsAway:
             # Without quorum; its return has all guests looked at.
             return
         company = {address for _, _, member in passthrough.company(guest, node) if (address := member.address)}
@@ -274,7 +275,7 @@ class Rounds:
             for vmid in records.known_vmids(self.host) - here:
                 if not node_facts.owner(self.host, vmid):
                     records.forget(self.host, vmid)
-        except RecordsUnavailable:
+        except PmxcfsAway:
             return
 
     def reconsider(self, settings: Settings) -> None:
@@ -343,7 +344,7 @@ class Rounds:
                 verdict = judge(after, catalogue.look(after, node), self.settings)
                 self.tally.note(verdict, hookscript.attached(after))
                 self._tell(verdict, *saying.divided(verdict, entropy=saying.with_others(verdict), guard=False), gone_too=False)
-        except RecordsUnavailable:
+        except PmxcfsAway:
             # pmxcfs went away; its return has all guests looked at.
             return
 

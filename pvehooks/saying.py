@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules import start
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Cure, Finding, Hold, Verdict
 
 

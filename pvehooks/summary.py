@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks import __version__, records
+from pvehooks import __version__
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware, storages, summaries
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.records import RecordsUnavailable
+from pvehooks.records import files
 from pvehooks.rules.passthrough import on_host_driver
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.tally import Counted, Tally
-from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
 from pvehooks.values.summaries import HEARTBEAT, Hardware, Kind, Summary, Told
@@ -66,7 +67,7 @@ class Publisher:
                 self._withdraw()
             elif now >= self._not_before:
                 self._publish(tally, settings, now)
-        except RecordsUnavailable as error:
+        except PmxcfsAway as error:
             return self._failed(f"this node's summary for the others: {error.message}. It is tried again by itself", now + RETRY)
         except Exception as bug:  # noqa: BLE001 - what the others are told must not end the care for this node's guests; it is reported
             return self._failed(f"this node's summary for the others could not be made, a bug: {bug!r}", now + HEARTBEAT)
@@ -91,7 +92,7 @@ class Publisher:
         # As others will read it: what was cut off is no change.
         summary = text.load(content)
         if now >= self._beat_due or _timeless(summary) != (self._last and _timeless(self._last)):
-            records.write_pmxcfs(self._host, summaries.path(self._node), content, text.LIMIT + 1)
+            files.write(self._host, summaries.path(self._node), content, text.LIMIT + 1)
             self._last, self._beat_due = summary, now + HEARTBEAT
             self._not_before = now + PAUSE
         self._made_from, self._withdrawn = made_from, False
@@ -110,7 +111,7 @@ class Publisher:
         try:
             self._host.remove(summaries.path(self._node))
         except OSError as error:
-            raise RecordsUnavailable(f"{summaries.path(self._node)}: cannot be removed ({error.strerror})") from error
+            raise PmxcfsAway(f"{summaries.path(self._node)}: cannot be removed ({error.strerror})") from error
         self._withdrawn, self._last, self._made_from, self._beat_due = True, None, None, 0.0
 
     def _look_at_devices(self) -> None:

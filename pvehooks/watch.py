@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pyinotify
 
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
@@ -197,7 +198,7 @@ class Counters:
         except FileNotFoundError:
             return marks
         except OSError as error:
-            raise pmxcfs.PmxcfsAway(f"{node_facts.guest_dir(self._node)}: {error.strerror}") from error
+            raise PmxcfsAway(f"{node_facts.guest_dir(self._node)}: {error.strerror}") from error
         for vmid in vmids:
             try:
                 state = os.stat(self._host.locate(node_facts.config_path(self._node, vmid)))

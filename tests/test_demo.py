@@ -41,7 +41,7 @@ def test_the_demo() -> None:
 
 
 def test_the_demo_fails_without_an_rng0(tmp_path: Path) -> None:
-    file = "pvehooks/settings_table.py"
+    file = "pvehooks/settings/table.py"
     copy = changed_copy(tmp_path, file, "option(inject, warn, off, default=inject)", "option(inject, warn, off, default=warn)")
     before = leftovers()
     done = demo(copy, patience="2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks import records
+from pvehooks.records import guests as records
 from pvehooks.rules import passthrough
 from pvehooks.values import Accepted, KnownDevice, NamedTuple
 
@@ -77,24 +77,26 @@ def _label(address: str, node: Node) -> str:
 def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
     """Writes what was accepted to the guest's record, None removes it; returns whether the record changed.
 
-    Raises records.RecordsUnavailable.
+    Raises PmxcfsAway.
     """
-    return records.update(host, guest.vmid, identity(guest), accepted=(guest.node, accepted))
+    return records.update(host, guest.vmid, identity(guest), lambda record: record.with_accepted(guest.node, accepted))
 
 
 def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
     """Records a real start: what was accepted (None leaves that unchanged), and that the override is used up.
 
-    Raises records.RecordsUnavailable.
+    Raises PmxcfsAway.
     """
-    return records.update(
-        host, guest.vmid, identity(guest), accepted=(guest.node, accepted) if accepted else records.KEEP, allowance=None, wait=wait
-    )
+
+    def change(record: records.Record) -> records.Record:
+        return (record.with_accepted(guest.node, accepted) if accepted else record)._replace(allowance=None)
+
+    return records.update(host, guest.vmid, identity(guest), change, wait)
 
 
 def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
-    """Records an override for the guest's next start, None removes it; raises records.RecordsUnavailable."""
-    return records.update(host, guest.vmid, identity(guest), allowance=allowance)
+    """Records an override for the guest's next start, None removes it; raises PmxcfsAway."""
+    return records.update(host, guest.vmid, identity(guest), lambda record: record._replace(allowance=allowance))
 
 
 def identity(guest: Guest) -> records.Identity:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pvehooks import records
 from pvehooks.actions import backups, rng, stubs
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import writer
-from pvehooks.errors import ActionFailed, NodeError
+from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
 from pvehooks.facts import guests
 from pvehooks.host import Host
+from pvehooks.records import guests as records
 from pvehooks.rules.hookscript import OPTION, attached, why_not
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Attachment, Guest
 from pvehooks.values.stubs import UnfitName, former_of, is_stub
 
@@ -119,8 +119,10 @@ def _verify_taken_out(host: Host, guest: Guest, backup: backups.Backup) -> str:
 def note(host: Host, guest: Guest, attachment: Attachment | None) -> bool:
     """Writes it into the guest's record, as far as pmxcfs lets us; whether it did (see adopt)."""
     try:
-        return records.update(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), attachment=attachment)
-    except records.RecordsUnavailable:
+        return records.update(
+            host, guest.vmid, records.Identity(guest.uuid, guest.ctime), lambda record: record._replace(attachment=attachment)
+        )
+    except PmxcfsAway:
         return False
 
 

@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
 
-from pvehooks import records
 from pvehooks.actions import attach, backups, rng, stubs
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
-from pvehooks.errors import ActionFailed, NodeError
+from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
 from pvehooks.facts import guests, images
+from pvehooks.formats import qemuargs
 from pvehooks.host import Host
+from pvehooks.records import guests as records
 from pvehooks.rules import firmwarefit
 from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT
 from pvehooks.rules.hookscript import attached
-from pvehooks.settings import RngSettings
-from pvehooks.text import qemuargs
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.stubs import UnfitName, former_of
@@ -141,7 +141,7 @@ def _change(
     try:
         if during is not None:
             _note(host, guest, during._replace(state="writing"))
-    except records.RecordsUnavailable as error:
+    except PmxcfsAway as error:
         backups.settle(host, backup, Outcome.WAITING)
         return Result(Outcome.WAITING, str(error))
     first, *rest = (*wanted.items(), *unknown.items())
@@ -200,13 +200,13 @@ def _verify(host: Host, guest: Guest, wanted: dict[str, str], backup: str) -> tu
 
 
 def _note(host: Host, guest: Guest, pinned: PinnedFirmware | None) -> None:
-    """Writes it into the guest's record; raises RecordsUnavailable."""
-    records.update(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), firmware=pinned)
+    """Writes it into the guest's record; raises PmxcfsAway."""
+    records.update(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), lambda record: record._replace(firmware=pinned))
 
 
 def _end(host: Host, guest: Guest, pinned: PinnedFirmware | None) -> None:
     """The same once the config is written, as far as pmxcfs lets us: a record left at "writing" is right with both args."""
-    with suppress(records.RecordsUnavailable):
+    with suppress(PmxcfsAway):
         _note(host, guest, pinned)
 
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from pvehooks.errors import NodeError, Refused, UsageError
 from pvehooks.facts import images, imageusers
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
-from pvehooks.text import firmwareimage
 from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from pvehooks import records
 from pvehooks.actions import backups
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.writer import AT_ONCE, NOTHING_ELSE, Writer, writer
-from pvehooks.errors import ActionFailed
+from pvehooks.errors import ActionFailed, PmxcfsAway
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.settings import RngSettings
+from pvehooks.records import guests as records
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value
 from pvehooks.values.digests import sha1
 
@@ -96,8 +96,8 @@ def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.
     intended = records.RngRecord(value, "writing", guest.digest, int(host.now()), guest.node)
     try:
         earlier = records.read(host, guest.vmid, identity)
-        records.set_rng0(host, guest.vmid, identity, intended)
-    except records.RecordsUnavailable as error:
+        records.update(host, guest.vmid, identity, lambda record: record.with_rng0(intended))
+    except PmxcfsAway as error:
         return Result(Outcome.WAITING, str(error))
     answer = write.set(guest, OPTION, value, along)
     if answer.outcome is Outcome.BROKEN and landed(host, guest, wanted):
@@ -115,8 +115,8 @@ def _write(host: Host, guest: Guest, write: Writer, value: str, backup: backups.
 def _note(host: Host, guest: Guest, rng0: records.RngRecord | None) -> None:
     """Writes the record as far as pmxcfs lets us; one left at "writing" is confirmed at the next look (see confirm)."""
     try:
-        records.set_rng0(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), rng0)
-    except records.RecordsUnavailable:
+        records.update(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), lambda record: record.with_rng0(rng0))
+    except PmxcfsAway:
         return
 
 

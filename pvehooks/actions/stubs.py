@@ -123,7 +123,7 @@ class Keeper:
         self._nodes: dict[int, str] = {}
 
     def look(self) -> Kept:
-        """Makes and renews; raises pmxcfs.PmxcfsAway."""
+        """Makes and renews; raises PmxcfsAway."""
         self._read_configs()
         named: dict[str, list[tuple[int, str]]] = {}
         for vmid, (_, volids) in sorted(self._named.items()):

@@ -13,9 +13,9 @@ from pvehooks.actions import qm
 from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.settings import RngSettings
-from pvehooks.text import guestconfig
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
 from pvehooks.values.digests import sha1
 

@@ -9,8 +9,8 @@ from pvehooks.actions import accept
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Allowance, Guest
+from pvehooks.wording import of_guest, printable
 
 EXAMPLE = 'pvehooks allow 100 --once --reason "the old card is broken anyway"'
 _LONGEST_REASON = 500

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from pvehooks.actions import attach
 from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
-from pvehooks.facts import members, pmxcfs
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, PmxcfsAway
+from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of
+from pvehooks.wording import of_guest, printable
 
 EXAMPLE = "pvehooks attach 100"
 
@@ -67,7 +67,7 @@ def _lacking(seen: look.View) -> str:
     """A word on nodes that could not run the guard's hookscript."""
     try:
         lacking = members.members(seen.host, seen.node).lacking
-    except pmxcfs.PmxcfsAway:
+    except PmxcfsAway:
         return ""
     names = ", ".join(lacking)
     return f"attention: pvehooks is not on {names}; a guest that has the guard may not start there. Install it there" if lacking else ""

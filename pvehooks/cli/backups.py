@@ -14,7 +14,7 @@ from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report import table
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 EXAMPLE = "pvehooks backups 100 --diff 1547e90"
 

@@ -15,10 +15,10 @@ from pvehooks.facts import bindings, hardware
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
 from pvehooks.report import entries, sink
-from pvehooks.report.words import counted
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
 from pvehooks.values import Node, PciDevice
+from pvehooks.wording import counted
 
 EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
 

@@ -12,9 +12,9 @@ from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import bindings, identity
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
-from pvehooks.report.words import printable
 from pvehooks.rules.passthrough import having
 from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.wording import printable
 
 _VFIO = "vfio-pci"
 

@@ -8,12 +8,12 @@ import secrets
 import stat
 import sys
 
-from pvehooks.capturing import archive, making
+from pvehooks.capture import archive, make
 from pvehooks.cli import roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.report.words import counted, printable
+from pvehooks.wording import counted, printable
 
 EXAMPLE = "pvehooks capture pve1.tar.xz"
 _KEY = 32
@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
     node = node_facts.node_name(host, options.node)
     node_facts.require_own(host, node)
     place = _place(options.file)
-    capture = making.made(making.look(options.root, node), options.plain, secrets.token_bytes(_KEY))
-    content = making.packed(capture)
+    capture = make.made(make.look(options.root, node), options.plain, secrets.token_bytes(_KEY))
+    content = make.packed(capture)
     Host().replace(place, content, mode=_MODE, durable=True, keep_mode=False)
     with archive.unpacked(place) as directory:
-        differences = making.compared(capture, directory)
+        differences = make.compared(capture, directory)
     _tell(options, node, capture, len(content), differences)
     return EXIT_OK
 
@@ -70,7 +70,7 @@ def _place(file: str) -> str:
     return place
 
 
-def _tell(options: argparse.Namespace, node: str, capture: making.Made, size: int, differences: list[str]) -> None:
+def _tell(options: argparse.Namespace, node: str, capture: make.Made, size: int, differences: list[str]) -> None:
     files = sum(thing.kind == "file" for thing in capture.things.values())
     if options.json:
         troubles = list(capture.seen.troubles)

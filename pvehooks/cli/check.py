@@ -7,10 +7,11 @@ import json
 import sys
 from collections import Counter
 
+from pvehooks import wording as words
 from pvehooks.cli import guarding, look, progress, target
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
 from pvehooks.facts import node as node_facts
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.values import Judged, Severity, Verdict
 
 EXAMPLE = "pvehooks check 100 101"

@@ -9,9 +9,9 @@ from pvehooks.cli import look
 from pvehooks.cli.attach import Report, again, finish
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest
+from pvehooks.wording import of_guest, printable
 
 EXAMPLE = "pvehooks detach 100"
 

@@ -8,7 +8,7 @@ import json
 from pvehooks.cli.rules import as_json, remedy
 from pvehooks.errors import EXIT_OK, UsageError
 from pvehooks.rules import catalogue
-from pvehooks.settings import nearest
+from pvehooks.settings.table import nearest
 
 EXAMPLE = "pvehooks explain rng-missing-netboot"
 

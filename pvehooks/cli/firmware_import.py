@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from pvehooks import wording as words
 from pvehooks.actions import images as actions
 from pvehooks.cli import deed, firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
-from pvehooks.report import words
 from pvehooks.values import Unread
 from pvehooks.values.storages import Storage
 

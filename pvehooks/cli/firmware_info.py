@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
+from pvehooks import wording as words
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
 from pvehooks.facts import images
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
-from pvehooks.report import table, words
-from pvehooks.text import firmwareimage
+from pvehooks.report import table
 from pvehooks.values.images import LIMIT, FirmwareImage
 
 KINDS = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from pvehooks import wording as words
 from pvehooks.cli import firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.values import Unread
 
 

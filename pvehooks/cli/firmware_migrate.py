@@ -11,7 +11,7 @@ from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import ownoption
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import printable
 from pvehooks.values import Unread
+from pvehooks.wording import printable
 
 
 def run(options: argparse.Namespace) -> int:

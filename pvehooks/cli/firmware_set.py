@@ -12,11 +12,11 @@ from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, imageusers, members, ownoption, storagelist
 from pvehooks.facts import node as node_facts
-from pvehooks.report.words import printable
+from pvehooks.formats import qemuargs
 from pvehooks.rules import firmwarefit
-from pvehooks.text import qemuargs
 from pvehooks.values import Guest, Node, Unread
 from pvehooks.values.images import ImageFile
+from pvehooks.wording import printable
 
 _SHORT = 12
 

@@ -10,8 +10,8 @@ from pvehooks.cli.firmware_list import images_of
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import guests, images, imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
-from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
+from pvehooks.wording import and_more, printable
 
 
 class Checked(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks.report import words
+from pvehooks import wording as words
 from pvehooks.rules import hookscript
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict
 
 _MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}

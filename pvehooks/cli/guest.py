@@ -12,10 +12,10 @@ from pvehooks.cli import look, roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.report.words import printable
-from pvehooks.text import propertystring
 from pvehooks.values import GuestConfig, Options
+from pvehooks.wording import printable
 
 EXAMPLE = "pvehooks guest 100 --json"
 # What decides over boot and passthrough, and apart from it all else that is a property string.

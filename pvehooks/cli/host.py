@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.pci import vfs
+from pvehooks import wording as words
+from pvehooks.actions import vfs
+from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import bindings
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread

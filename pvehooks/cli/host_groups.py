@@ -8,11 +8,11 @@ import json
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import hardware
-from pvehooks.report import grouptree
-from pvehooks.report.words import and_more, of_guest, printable
+from pvehooks.report import tree as grouptree
 from pvehooks.rules import grouping
 from pvehooks.values import Guest, Iommu, Node, Unread
 from pvehooks.values.groups import Group
+from pvehooks.wording import and_more, of_guest, printable
 
 EXAMPLE = "pvehooks host groups --free"
 

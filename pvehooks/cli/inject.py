@@ -12,8 +12,8 @@ from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import node as node_facts
 from pvehooks.judge import wants_rng0
-from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Asked, Verdict
+from pvehooks.wording import of_guest, printable
 
 EXAMPLE = "pvehooks inject 100 --dry-run"
 

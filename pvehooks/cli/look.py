@@ -8,18 +8,19 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pvehooks import firstlook
 from pvehooks.cli import roots
 from pvehooks.errors import NodeError, SettingsError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, load_settings, weighed
-from pvehooks.report.words import printable
+from pvehooks.judge import judge, weighed
+from pvehooks.records import baseline
 from pvehooks.rules import catalogue
-from pvehooks.settings import Settings, built_in, compile_to
+from pvehooks.settings.effective import Settings
+from pvehooks.settings.load import built_in, checked, compile_to
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
+from pvehooks.wording import printable
 
 
 class View(NamedTuple):
@@ -31,8 +32,8 @@ class View(NamedTuple):
 
     @property
     def around(self) -> guest_facts.Surroundings:
-        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises RecordsUnavailable."""
-        return guest_facts.surroundings(self.host, self.node, firstlook.read(self.host, self.node))
+        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises PmxcfsAway."""
+        return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
@@ -96,7 +97,7 @@ def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
     try:
-        settings = load_settings(host)
+        settings = checked(host, catalogue.RULES)
     except SettingsError as error:
         if not freeing:
             raise

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 from pvehooks import __version__
 from pvehooks.cli import roots
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PvehooksError
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 VERBS = {
     "check": "what is wrong with the guests of this node, and what to do about it",
@@ -102,7 +102,7 @@ def _start(arguments: list[str] | None) -> int:
         frame.parse_args(words)
     name = words[0]
     if name not in VERBS:
-        from pvehooks.settings import nearest
+        from pvehooks.settings.table import nearest
 
         meant = nearest(name, list(VERBS))
         print(f"pvehooks: there is no verb '{printable(name)}'" + (f"; did you mean '{meant}'?" if meant else ""), file=sys.stderr)

@@ -15,7 +15,8 @@ from pvehooks.cli.rules import remedy
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.report import about, changes, document, html, markdown
+from pvehooks.report import diff as changes
+from pvehooks.report import document, html, markdown, summary
 from pvehooks.report.content import Report, RuleText, guest_seen
 from pvehooks.rules import catalogue, grouping
 from pvehooks.values import Judged, Node, Unread
@@ -134,7 +135,7 @@ def _gathered(seen: look.View) -> Report:
         __version__,
         seen.node,
         int(seen.host.now()),
-        about.facts(node),
+        summary.facts(node),
         node.iommu,
         _groups(node),
         guests,

@@ -14,7 +14,7 @@ def unpacked(options: argparse.Namespace) -> Iterator[None]:
     """For a with statement around a verb: `options.root` is a directory, `options.capture` the file that it comes from; raises NodeError."""
     options.capture = ""
     if options.root != "/":
-        from pvehooks.capturing import archive
+        from pvehooks.capture import archive
 
         if archive.is_packed(options.root):
             with archive.unpacked(options.root) as directory:
@@ -28,6 +28,6 @@ def host(options: argparse.Namespace) -> Host:
     """This node, the tree, or what was captured; raises NodeError for a damaged capture."""
     if options.root == "/":
         return Host()
-    from pvehooks.capturing.captured import host_at
+    from pvehooks.capture.replay import host_at
 
     return host_at(options.root, getattr(options, "capture", ""))

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, instance
+from pvehooks import wording as words
 from pvehooks.cli import guarding, look, status_cluster
-from pvehooks.errors import EXIT_OK
+from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import table
 from pvehooks.values import Verdict
 
 EXAMPLE = "pvehooks status"
@@ -128,5 +129,5 @@ def _pmxcfs(host: Host) -> str:
         return "not looked for in a tree"
     try:
         return "answers" if pmxcfs.quorate(host) else "has no quorum"
-    except pmxcfs.PmxcfsAway:
+    except PmxcfsAway:
         return "does not answer"

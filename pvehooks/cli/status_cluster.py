@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from pvehooks import wording as words
 from pvehooks.cli import look
-from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import pmxcfs, summaries
-from pvehooks.report import table, words
+from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
+from pvehooks.facts import summaries
+from pvehooks.report import table
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 
@@ -20,7 +21,7 @@ def run(seen: look.View, as_json: bool) -> int:
     """Prints a line a node, and then what needs somebody."""
     try:
         known = summaries.standings(seen.host, seen.node)
-    except pmxcfs.PmxcfsAway as away:
+    except PmxcfsAway as away:
         raise NodeError(f"pmxcfs does not answer ({away})", hint="See: systemctl status pve-cluster") from away
     now = seen.host.now()
     if as_json:

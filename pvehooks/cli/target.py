@@ -6,14 +6,16 @@ import argparse
 import json
 import time
 
-from pvehooks import __version__, firstlook
+from pvehooks import __version__
+from pvehooks import wording as words
 from pvehooks.cli import look
-from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
+from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs, summaries
+from pvehooks.facts import summaries
 from pvehooks.judge import judge
-from pvehooks.report import table, words
+from pvehooks.records import baseline
+from pvehooks.report import table
 from pvehooks.rules import catalogue, targets
 from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 def _standing(seen: look.View, name: str) -> Standing:
     try:
         known = summaries.standings(seen.host, seen.node)
-    except pmxcfs.PmxcfsAway as away:
+    except PmxcfsAway as away:
         raise NodeError(f"pmxcfs does not answer ({away})", hint="See: systemctl status pve-cluster") from away
     for standing in known:
         if standing.node == name:
@@ -68,7 +70,7 @@ def _verdict(seen: look.View, vmid: int, standing: Standing, now: float) -> Verd
         node_facts.require_guest(host, seen.node, vmid)
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
-    around = guest_facts.surroundings(host, standing.node, firstlook.read(host, standing.node))._replace(running=frozenset())
+    around = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
     guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     return judge(guest, catalogue.look_at_target(guest, target), seen.settings)

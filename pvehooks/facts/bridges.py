@@ -9,8 +9,8 @@ import re
 
 from pvehooks.facts import hooks
 from pvehooks.facts.uses.interfaces import Interfaces as Files
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
-from pvehooks.text import sectionconfig
 from pvehooks.values.base import Unread
 from pvehooks.values.starting import NoBridge
 

@@ -43,7 +43,7 @@ def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping
         return {}
     except OSError as error:
         return Unread(f"{DIRECTORY_MAPPINGS}: {error.strerror}")
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     found = {}
     for section in sectionconfig.parse_mapping(raw, "dir").sections:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import guests, pmxcfs
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
 from pvehooks.values.digests import sha1
 from pvehooks.values.sharing import MemoryShare
@@ -96,7 +97,7 @@ class Index:
         """The entries as they are now, by VMID; who runs is asked of each that names something."""
         try:
             self._refresh()
-        except pmxcfs.PmxcfsAway as away:
+        except PmxcfsAway as away:
             return Unread(str(away))
         except OSError as error:
             return Unread(f"{node_facts.guest_dir(self._node)}: {error.strerror}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from pvehooks import records
 from pvehooks.facts import hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig, propertystring
 from pvehooks.host import Host
-from pvehooks.text import guestconfig, propertystring
+from pvehooks.records import guests as records
 from pvehooks.values import (
     Accepted,
     Acquaintance,
@@ -31,8 +31,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from pvehooks import firstlook
     from pvehooks.facts.storages import Storages
+    from pvehooks.records import baseline
     from pvehooks.values.images import ImageFile, PinnedFirmware
 
 # pmxcfs' limit of a file.
@@ -50,14 +50,14 @@ class Surroundings(NamedTuple):
 
     running: frozenset[int]
     recorded: frozenset[int]
-    first_look: firstlook.FirstLook | None
+    first_look: baseline.Baseline | None
     mappings: Mappings
     storages: Storages | None
     cpu_models: frozenset[str]
     options: Container[str] = ()
 
 
-def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
+def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) -> Surroundings:
     """The surroundings as they are now."""
     from pvehooks.facts import ownoption
     from pvehooks.facts.storages import Storages
@@ -190,7 +190,7 @@ class _Reader(NamedTuple):
         return known[option]
 
     def boot(self, guest: Guest) -> BootOrder:
-        from pvehooks.text import bootorder
+        from pvehooks.formats import bootorder
 
         return bootorder.devices(guest.options)
 
@@ -218,12 +218,12 @@ class _Reader(NamedTuple):
         return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
     def acquaintance(self, guest: Guest) -> Acquaintance:
-        from pvehooks import firstlook
+        from pvehooks.records import baseline
 
         look, config = self.around.first_look, guest.config
         if look is None or config is None:
-            return firstlook.STRANGER
-        return look.acquaintance(guest.vmid, guest.ctime, firstlook.fingerprint(config))
+            return baseline.NOT_IN_BASELINE
+        return look.status(guest.vmid, guest.ctime, baseline.fingerprint(config))
 
     def accepted(self, guest: Guest) -> Accepted | None:
         record = self._record(guest)
@@ -246,13 +246,13 @@ class _Reader(NamedTuple):
         if pinned is None:
             return None
         from pvehooks.facts import images
-        from pvehooks.text import qemuargs
+        from pvehooks.formats import qemuargs
 
         held = qemuargs.without(str(guest.options.get("args", "")), pinned.args) is not None
         return images.look(self.host, pinned.volid)._replace(in_args=held)
 
     def _record(self, guest: Guest) -> records.Record | None:
-        """The guest's record, read once; raises RecordsUnavailable."""
+        """The guest's record, read once; raises PmxcfsAway."""
         if guest.config is None or guest.vmid not in self.around.recorded:
             return None
         known = guest.__dict__

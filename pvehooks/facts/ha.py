@@ -6,9 +6,9 @@ import re
 from collections import Counter
 
 from pvehooks.facts import members
+from pvehooks.formats import propertystring, sectionconfig
+from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
-from pvehooks.text import propertystring, sectionconfig
-from pvehooks.text.sectionconfig import Section
 from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.ha import Ha, HaGuest
 

@@ -9,9 +9,10 @@ from itertools import pairwise
 from pvehooks.facts import guests, hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from pvehooks.values import Holder, HostPci, Options, PciDevice, Unread
+from pvehooks.values.guests import guest_label
 
 RESERVATIONS = f"{guests.RUN_DIR}/pci-id-reservations"
 # What PVE takes for a reservation (qemu-server, PVE/QemuServer/PCI.pm, parse_pci_reservation_unlocked).
@@ -56,8 +57,8 @@ class RunningGuest:
 
     @property
     def label(self) -> str:
-        """How people call it: "VM 100 (web)"."""
-        return _label(self.vmid, self.options())
+        """What messages call it: "VM 100 (web)"."""
+        return guest_label(self.vmid, str(self.options().get("name", "")))
 
 
 class RunningGuests:
@@ -103,11 +104,6 @@ def _raw(host: Host, node: str, vmid: int) -> bytes | Unread:
             return guests.read_raw(host, owner, vmid)
     except OSError as error:
         return Unread(f"the config of VM {vmid}: {error.strerror}")
-
-
-def _label(vmid: int, options: Options) -> str:
-    name = options.get("name", "")
-    return f"VM {vmid} ({name})" if name else f"VM {vmid}"
 
 
 # -- running guests ---------------------------------------------------------------------------------------------------
@@ -274,7 +270,7 @@ def onboot(host: Host, node: str, bus: Bus | Unread, mappings: Mappings) -> Mapp
         for entry in hostpci.read(options, mappings):
             for address in _only_choice(entry):
                 for name in hostpci.functions(address, bus):
-                    held.add(name, Holder(vmid, _label(vmid, options), entry.option, _is_part(entry, bus[name])))
+                    held.add(name, Holder(vmid, guest_label(vmid, str(options.get("name", ""))), entry.option, _is_part(entry, bus[name])))
     return held.found
 
 

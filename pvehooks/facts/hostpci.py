@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from pvehooks.facts.mappings import Mappings
-from pvehooks.text import checks, propertystring
+from pvehooks.formats import checks, propertystring
 from pvehooks.values import HostPci, Options, Properties, Unread
 
 _BOTH = "'host' and 'mapping' exclude each other"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pvehooks import records
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import images
 from pvehooks.facts import node as node_facts
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
-from pvehooks.text import firmwareimage
+from pvehooks.records import guests as records
 from pvehooks.values import Guest, Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage
@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[User, ...]]:
     """The users of images by volume id; `paths` are the paths by volume id. A snapshot that names an image uses it too.
 
-    Raises RecordsUnavailable.
+    Raises PmxcfsAway.
     """
     recorded = records.known_vmids(host)
     found: dict[str, list[User]] = {volid: [] for volid in paths}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import MappingEntry, PciMapping, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.text.sectionconfig import Problem, Section
+    from pvehooks.formats.sectionconfig import Problem, Section
 
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
 # What a mapping may be called (pve-configid), and the lines that end a section (PVE::SectionConfig).
@@ -42,7 +42,7 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
         return {}
     except OSError as error:
         return Unread(f"{PCI_MAPPINGS}: {error.strerror}")
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     config = sectionconfig.parse_mapping(raw)
     found = {section.name: _mapping(section, node) for section in config.sections}

@@ -6,6 +6,7 @@ import json
 import re
 from typing import NamedTuple
 
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import pmxcfs
 from pvehooks.facts.node import NODES, node_names
 from pvehooks.host import Host
@@ -31,7 +32,7 @@ def presence_path(node: str) -> str:
 
 
 def members(host: Host, node: str) -> Members:
-    """The members and who lacks the package; a node alone lacks nothing, whatever it says. Raises pmxcfs.PmxcfsAway."""
+    """The members and who lacks the package; a node alone lacks nothing, whatever it says. Raises PmxcfsAway."""
     there = _by_corosync(host) or pmxcfs.member_names(host)
     nodes = tuple(sorted({*there, node}))
     return Members(nodes, tuple(name for name in nodes if name != node and not has_package(host, name)))
@@ -41,7 +42,7 @@ def names(host: Host, node: str) -> tuple[str, ...]:
     """The members, this node among them; where nothing lists them, the nodes that have a directory."""
     try:
         there = _by_corosync(host) or pmxcfs.member_names(host)
-    except pmxcfs.PmxcfsAway:
+    except PmxcfsAway:
         there = []
     return tuple(sorted({*(there or node_names(host)), node}))
 

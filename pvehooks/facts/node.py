@@ -138,7 +138,7 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
         return {}
     except OSError as error:
         return Unread(f"{CPU_MODELS}: {error.strerror}")
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     models = {}
     for section in sectionconfig.parse_cpu_models(raw).sections:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.formats import schema
 from pvehooks.host import CommandTrouble, Host
-from pvehooks.text import schema
 
 _TIMEOUT = 20.0
 # It was agreed on without a name; `efi-firmware` is that of the storages' content type.

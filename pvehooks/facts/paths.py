@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from pvehooks.facts import hooks
 from pvehooks.facts import storages as files
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import Unread
 from pvehooks.values.starting import Gone
 from pvehooks.values.storages import Storage

@@ -6,24 +6,14 @@ keep pmxcfs from being restarted.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping
 
+from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 
 PVE = "/etc/pve"
-# What a stopped, killed or starting pmxcfs makes of an access.
-AWAY = frozenset({errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.EIO})
-
-
-class PmxcfsAway(Exception):
-    """pmxcfs does not answer; the words say how that shows."""
-
-    def __init__(self, why: str, dead: bool = False) -> None:
-        super().__init__(why)
-        self.dead = dead
 
 
 class Version(NamedTuple):
@@ -45,7 +35,7 @@ def _json(host: Host, name: str) -> Mapping[str, object]:
     try:
         content = json.loads(host.read_made(f"{PVE}/{name}", limit=8 << 20))
     except OSError as error:
-        raise PmxcfsAway(f"{PVE}/{name}: {error.strerror}", dead=error.errno == errno.ENOTCONN) from error
+        raise PmxcfsAway(f"{PVE}/{name}: {error.strerror}") from error
     except ValueError as error:
         raise PmxcfsAway(f"{PVE}/{name} is no JSON ({error})") from error
     if not isinstance(content, dict):

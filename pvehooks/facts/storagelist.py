@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.facts.storages import Storages, base_of
+from pvehooks.formats import propertystring
+from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
-from pvehooks.text import propertystring
-from pvehooks.text.sectionconfig import Section
 from pvehooks.values import Unread
 from pvehooks.values.storages import Storage
 

@@ -6,9 +6,9 @@ import re
 import stat
 from collections.abc import Mapping
 
+from pvehooks.formats import propertystring, sectionconfig
+from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
-from pvehooks.text import propertystring, sectionconfig
-from pvehooks.text.sectionconfig import Section
 from pvehooks.values import Hookscript, Unread
 
 STORAGE_CFG = "/etc/pve/storage.cfg"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pvehooks.facts import hardware, members, pciwords, pmxcfs
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.text import summary as text
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
 from pvehooks.values.summaries import Hardware, Standing, Summary, Told
 
@@ -39,7 +39,7 @@ def read(host: Host, node: str) -> Summary | Unread | None:
 def standings(host: Host, node: str) -> tuple[Standing, ...]:
     """All nodes of the cluster, this one (`node`) among them; where nothing lists them, all that have a directory.
 
-    Raises pmxcfs.PmxcfsAway.
+    Raises PmxcfsAway.
     """
     names = members.names(host, node)
     online = pmxcfs.online(host)

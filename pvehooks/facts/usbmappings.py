@@ -19,7 +19,7 @@ def read(host: Host, node: str) -> Mapping[str, UsbMapping] | Unread:
         return {}
     except OSError as error:
         return Unread(f"{USB_MAPPINGS}: {error.strerror}")
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     found = {}
     for section in sectionconfig.parse_mapping(raw, "usb").sections:

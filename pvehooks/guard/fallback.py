@@ -63,7 +63,7 @@ def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None)
     try:
         from pvehooks import records
 
-        records.update(host, vmid, records.Identity(uuid, ctime), allowance=None, wait=_LOCK_SECONDS)
+        records.update(host, vmid, records.Identity(uuid, ctime), lambda record: record._replace(allowance=None), _LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why this code runs
         log_line(f"VM {vmid}: the word for this one start could not be taken back ({error}): pvehooks allow {vmid} --cancel")
 

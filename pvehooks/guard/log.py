@@ -8,7 +8,7 @@ import os
 def log_line(line: str) -> None:
     """Prints a line, with every character escaped that is not printable."""
     if not line.isprintable():
-        from pvehooks.report.words import printable
+        from pvehooks.wording import printable
 
         line = printable(line)
     write(f"pvehooks: {line}\n".encode("utf-8", "backslashreplace"))

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pvehooks import settings_compiled
 from pvehooks.guard.log import log_line
 from pvehooks.settings_compiled import StartSettings
+from pvehooks.guarding.words import say
+from pvehooks.settings import compiled
+from pvehooks.settings.compiled import StartSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
-    from pvehooks.settings_compiled import Copy
+    from pvehooks.settings.compiled import Copy
 
 
 def read_copy(host: Host, vmid: int, send: Send) -> Copy | None:
     """The compiled copy. Its deadline is sent before anything below /etc/pve is read: that may hang."""
-    copy = settings_compiled.read(host, vmid)
+    copy = compiled.read(host, vmid)
     if copy is not None:
         send_used(copy.settings, send)
     return copy
@@ -31,11 +34,11 @@ def read(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
     """The settings of the guest. Broken files are logged in one line; then the last good copy holds, or the defaults."""
     if copy is not None and copy.is_current(host):
         return copy.settings
-    from pvehooks import settings
     from pvehooks.errors import SettingsError
+    from pvehooks.settings import load
 
     try:
-        return settings.load(host).at_start(vmid)
+        return load.load(host).at_start(vmid)
     except SettingsError as error:
         why = error.problems[0]
     except ImportError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pvehooks.guard.place import StartPlace
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
-    from pvehooks.settings_compiled import Copy, StartSettings
+    from pvehooks.settings.compiled import Copy, StartSettings
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2

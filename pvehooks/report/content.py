@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from pvehooks.report import words
+from pvehooks import wording
 from pvehooks.values import Iommu, Judged, NamedTuple, Severity, Unread, Verdict
 from pvehooks.values.groups import Group
+from pvehooks.values.guests import guest_label
 
 UNEXAMINED = "not examined"
 
 
 class GuestSeen(NamedTuple):
-    """A guest with its findings, what hurts first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
+    """A guest with its findings, the most severe first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
 
     vmid: int
     name: str
@@ -24,8 +25,8 @@ class GuestSeen(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How people call it: "VM 100 (web)"."""
-        return f"VM {self.vmid} ({self.name})" if self.name else f"VM {self.vmid}"
+        """What messages call it: "VM 100 (web)"."""
+        return guest_label(self.vmid, self.name)
 
 
 class RuleText(NamedTuple):
@@ -103,8 +104,8 @@ class Said(NamedTuple):
 def guest_seen(verdict: Verdict) -> GuestSeen:
     """What a report keeps of a verdict."""
     guest = verdict.guest
-    findings = tuple(words.sort(verdict.findings))
-    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, words.outcome(verdict), findings)
+    findings = tuple(wording.sort(verdict.findings))
+    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, wording.outcome(verdict), findings)
 
 
 def severity(item: Judged) -> str:
@@ -163,7 +164,7 @@ def _told(remedy: str, same: list[Said]) -> Told:
 
 
 def _weight(each: Said) -> tuple[bool, int]:
-    return bool(each.item.ignored), words.ORDER[each.item.finding.severity]
+    return bool(each.item.ignored), wording.ORDER[each.item.finding.severity]
 
 
 def counts(items: Iterable[Judged]) -> dict[str, int]:
@@ -176,4 +177,4 @@ def counts(items: Iterable[Judged]) -> dict[str, int]:
 
 def tally(found: Mapping[str, int]) -> str:
     """Those counts in words: "1 block, 3 warnings"."""
-    return ", ".join(words.counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items())
+    return ", ".join(wording.counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pvehooks.report import grouptree
+from pvehooks.report import tree
 from pvehooks.report.content import GuestSeen, Report
-from pvehooks.report.words import as_json as as_json_finding
-from pvehooks.report.words import printable, sort
 from pvehooks.values import Unread
+from pvehooks.wording import as_json as as_json_finding
+from pvehooks.wording import printable, sort
 
 # Goes up when something of the form is taken away or means another thing; more keys may come without.
 VERSION = 1
@@ -27,7 +27,7 @@ def as_json(report: Report) -> dict[str, object]:
             "why": printable(iommu.why) or None,
             "acs_override": None if isinstance(iommu, Unread) else printable(iommu.acs_override) or None,
         },
-        "groups": None if isinstance(report.groups, Unread) else [grouptree.as_json(group) for group in report.groups],
+        "groups": None if isinstance(report.groups, Unread) else [tree.as_json(group) for group in report.groups],
         "guests": [_guest(guest) for guest in report.guests],
         "node_findings": [as_json_finding(item) for item in sort(report.of_node)],
         "rules": {rule.id: {"explanation": rule.explanation, "remedy": rule.remedy} for rule in report.rules.values() if rule.id in used},

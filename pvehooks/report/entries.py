@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pvehooks.report import words
+from pvehooks import wording as words
 from pvehooks.values import Finding, Guest, Severity
 from pvehooks.values.digests import sha1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\""})
 

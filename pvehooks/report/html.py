@@ -7,18 +7,35 @@ import hashlib
 import time
 from collections.abc import Iterator
 
-from pvehooks.report import about, picture
+from pvehooks.report import picture, summary
 from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, by_rule, counts, merged, said, severity
-from pvehooks.report.htmlpicture import groups
+from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
-from pvehooks.report.words import counted
-from pvehooks.values import Judged, Unread
+from pvehooks.values import Judged, NamedTuple, Unread
+from pvehooks.wording import counted
 
 # Of findings of one rule, and of changes, so many are shown at once.
 _SHOWN = 12
-_TONES = {"block": "danger", "warning": "warning", "info": "info", "ignored": "none", UNEXAMINED: "unknown"}
-_SEVERITIES = {"block": "would not start", "warning": "warning", "info": "info", "ignored": "ignored"}
+
+
+class _Severity(NamedTuple):
+    """How a severity is shown: its colour and icon, its badge, and the words behind a number of findings, one or several."""
+
+    tone: str
+    badge: str
+    one: str
+    several: str
+
+
+# The most severe first.
+_SEVERITIES = {
+    "block": _Severity("danger", "would not start", "stops a start", "stop a start"),
+    "warning": _Severity("warning", "warning", "warning", "warnings"),
+    "info": _Severity("info", "info", "good to know", "good to know"),
+    "ignored": _Severity("none", "ignored", "ignored", "ignored"),
+    UNEXAMINED: _Severity("unknown", UNEXAMINED, UNEXAMINED, UNEXAMINED),
+}
 
 
 def page(report: Report) -> str:
@@ -81,7 +98,7 @@ def _header(report: Report) -> Markup:
         "header",
         tag("p", "pvehooks, ", _when(report.time), class_="over"),
         tag("h1", tag("bdi", report.node)),
-        tag("p", about.paragraph(report), class_="lead"),
+        tag("p", summary.paragraph(report), class_="lead"),
         _tally(report),
         tag("nav", tag("ul", (tag("li", tag("a", text, href=href)) for href, text in places)), aria_label="Parts of this report"),
     )
@@ -146,28 +163,28 @@ def _more(content: Markup, count: int, noun: str) -> Markup | None:
 
 
 def _guests(report: Report) -> Markup:
-    told = sorted((guest for guest in report.guests if guest.findings), key=_urgency)
+    listed = sorted((guest for guest in report.guests if guest.findings), key=_urgency)
     quiet = [guest for guest in report.guests if not guest.findings]
     names = tag("ul", (tag("li", tag("bdi", guest.label)) for guest in quiet), class_="quiet")
     rest: Markup | None = None
-    if quiet and len(quiet) <= _SHOWN and told:
+    if quiet and len(quiet) <= _SHOWN and listed:
         rest = tag("div", tag("p", _badge("good", "nothing found")), names, class_="inside")
     elif quiet:
         text = f"{counted(len(quiet), 'guest')} with nothing found"
-        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not told)
+        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not listed)
     return tag(
         "section",
         tag("h2", "Guests", id="guests"),
         tag("p", "There are no VMs.", class_="soft") if not report.guests else None,
-        tag("ul", map(_guest, told), class_="guests") if told else None,
+        tag("ul", map(_guest, listed), class_="guests") if listed else None,
         rest,
         aria_labelledby="guests",
     )
 
 
 def _urgency(guest: GuestSeen) -> tuple[int, int]:
-    levels = [list(_TONES).index(severity(item)) for item in guest.findings]
-    return min(levels, default=len(_TONES)), guest.vmid
+    levels = [list(_SEVERITIES).index(severity(item)) for item in guest.findings]
+    return min(levels, default=len(_SEVERITIES)), guest.vmid
 
 
 def _verdict(guest: GuestSeen) -> Markup:
@@ -190,10 +207,10 @@ def _guest(guest: GuestSeen) -> Markup:
     lines = [
         tag(
             "li",
-            _icon(_TONES[name]),
+            _icon(_SEVERITIES[name].tone),
             tag("a", rule, href="#unread" if name == UNEXAMINED else f"#{rule}"),
             f" ({name}{f', {count} times' if count > 1 else ''})",
-            class_=_TONES[name],
+            class_=_SEVERITIES[name].tone,
         )
         for (rule, name), count in rules.items()
     ]
@@ -212,7 +229,7 @@ def _guest(guest: GuestSeen) -> Markup:
 def _findings(report: Report) -> Markup:
     found = by_rule(report)
     total = counts(each.item for each in said(report))
-    words = ", ".join(f"{count} {_PLURALS[name] if count != 1 else _SEVERITIES_ONE[name]}" for name, count in total.items())
+    words = ", ".join(f"{count} {_SEVERITIES[name].several if count != 1 else _SEVERITIES[name].one}" for name, count in total.items())
     return tag(
         "section",
         tag("h2", "Findings", id="findings"),
@@ -222,23 +239,20 @@ def _findings(report: Report) -> Markup:
     )
 
 
-_SEVERITIES_ONE = {"block": "stops a start", "warning": "warning", "info": "good to know", "ignored": "ignored", UNEXAMINED: UNEXAMINED}
-_PLURALS = {**_SEVERITIES_ONE, "block": "stop a start", "warning": "warnings"}
-
-
 def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     name = severity(listed[0].item)
+    shown = _SEVERITIES[name]
     text = report.rules.get(rule)
     explanation = text.explanation.split("\n\n", 1) if text else [rule]
     about_guests = len({each.guest.vmid for each in listed if each.guest})
     who = counted(about_guests, "guest") if about_guests else report.node
     lines = [_told(each) for each in merged(listed)]
-    label = _SEVERITIES[name] if about_guests or name != "block" else "the next boot breaks"
+    label = shown.badge if about_guests or name != "block" else "the next boot breaks"
     return tag(
         "details",
         tag(
             "summary",
-            _badge(_TONES[name], label),
+            _badge(shown.tone, label),
             " ",
             tag("h3", _prose(" ".join(explanation[0].split()))),
             tag("span", tag("code", rule), f", {who}", class_="tail"),
@@ -251,7 +265,7 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
             class_="inside",
         ),
         id=rule,
-        class_=f"rule {_TONES[name]}",
+        class_=f"rule {shown.tone}",
         open=name in ("block", "warning"),
     )
 
@@ -293,7 +307,7 @@ def _ignoring(rule: str, of_node: bool) -> Markup:
 
 
 def _footer(report: Report) -> Markup:
-    unread = about.unread(report)
+    unread = summary.unread(report)
     return tag(
         "footer",
         join(tag("h2", "Not examined", id="unread"), tag("ul", (tag("li", line) for line in unread))) if unread else None,

@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks.report import about, picture
+from pvehooks.report import picture, summary
 from pvehooks.report.content import GuestSeen, Report, Told, by_rule, counts, merged, severity, tally
 from pvehooks.report.picture import LEVELS, Box, Cell
-from pvehooks.report.words import counted, printable
 from pvehooks.values import Unread
 from pvehooks.values.groups import Naming
+from pvehooks.values.guests import guest_label
+from pvehooks.wording import counted, printable
 
 # What would be markup; & and < as entities, which also processors understand that know no \<. An underscore inside of a word is none.
 _MARKUP = re.compile(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)")
@@ -46,10 +47,6 @@ def code(words: str) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}" if shown else ""
 
 
-def _label(vmid: int, name: str) -> str:
-    return f"VM {vmid} ({code(name)})" if name else f"VM {vmid}"
-
-
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in (headers, ["---"] * len(headers), *rows):
         yield f"| {' | '.join(_BAR.sub(lambda _: chr(92) + '|', cell) for cell in row)} |"
@@ -65,7 +62,7 @@ def _head(report: Report) -> Iterator[str]:
     yield ""
     yield f"Made by pvehooks {report.pvehooks}, {_when(report.time)}."
     yield ""
-    yield text(about.paragraph(report))
+    yield text(summary.paragraph(report))
     yield ""
 
 
@@ -128,7 +125,7 @@ def _passed(report: Report) -> Iterator[str]:
     for naming, cell, box in named:
         device = cell.member.device
         state = "running" if naming.running else "stopped"
-        guest = _label(naming.vmid, names.get(naming.vmid, ""))
+        guest = guest_label(naming.vmid, code(names.get(naming.vmid, "")))
         rows.append((guest, state, code(naming.option), code(device.address), text(device.words), box.group.name or "none"))
     yield from _table(("Guest", "State", "Option", "Address", "Device", "Group"), rows)
 
@@ -156,7 +153,7 @@ def _guests(report: Report) -> Iterator[str]:
 def _guest(guest: GuestSeen) -> Sequence[str]:
     state = "template" if guest.template else "running" if guest.running else "stopped"
     verdict = "**would not start**" if guest.outcome == "block" else "would start"
-    return (_label(guest.vmid, guest.name), state, verdict, tally(counts(guest.findings)) or "none")
+    return (guest_label(guest.vmid, code(guest.name)), state, verdict, tally(counts(guest.findings)) or "none")
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -186,14 +183,14 @@ def _explanation(explanation: str) -> Iterator[str]:
 
 def _told(each: Told) -> str:
     finding = each.item.finding
-    who = f"{', '.join(_label(guest.vmid, guest.name) for guest in each.guests)}: " if each.guests else ""
+    who = f"{', '.join(guest_label(guest.vmid, code(guest.name)) for guest in each.guests)}: " if each.guests else ""
     remedy = f". What to do: {text(finding.remedy)}" if finding.remedy else ""
     ignored = f" (ignored: {text(each.item.ignored)})" if each.item.ignored else ""
     return f"- {who}{text(finding.message)}{remedy}{ignored}"
 
 
 def _unread(report: Report) -> Iterator[str]:
-    lines = about.unread(report)
+    lines = summary.unread(report)
     if lines:
         yield "## Not examined"
         yield ""

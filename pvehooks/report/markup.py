@@ -1,11 +1,11 @@
-"""HTML made of calls: text is always escaped, so that nobody can forget to. Names, descriptions and serials are a tenant's."""
+"""HTML made of calls: text is always escaped, so that it cannot be forgotten. Names, descriptions and serials are a tenant's."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator
 
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 _VOID = frozenset({"br", "hr", "link", "meta"})
 

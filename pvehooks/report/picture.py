@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pvehooks.report import grouptree
+from pvehooks.report import tree
 from pvehooks.report.content import GuestSeen, Report, Said
-from pvehooks.report.words import and_more
 from pvehooks.values import NamedTuple, Severity, Unread
 from pvehooks.values.groups import Group, Member
+from pvehooks.wording import and_more
 
 # By urgency: what the box is, in a word or two.
 LEVELS = {
@@ -68,7 +68,7 @@ def _dangers(guests: tuple[GuestSeen, ...]) -> dict[str, list[Said]]:
 def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
     cells = tuple(_cell(member) for member in group.members)
     mine = tuple(each for member in group.members for each in dangers.get(member.device.address, ()))
-    headline = grouptree.headline(group)
+    headline = tree.headline(group)
     state = headline.partition(": ")[2] if group.name else headline
     harmful = any(_harms(cell, dangers.get(cell.member.device.address, ())) for cell in cells)
     return Box(group, "danger" if harmful else "trouble" if mine else _level(group, cells), state, cells, mine)
@@ -95,10 +95,10 @@ def _level(group: Group, cells: tuple[Cell, ...]) -> str:
 
 
 def _cell(member: Member) -> Cell:
-    details = list(grouptree.details(member))
+    details = list(tree.details(member))
     if member.device.bridge:
         return Cell(member, "bridge", "bridge", ("stays with the host",))
-    whose = grouptree.whose(member)
+    whose = tree.whose(member)
     if whose == "free":
         whose = "named" if member.named else "free" if member.device.group else "idle"
     return Cell(member, whose, _who(member, whose), tuple(details))

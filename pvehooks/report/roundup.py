@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pvehooks.report import entries, words
+from pvehooks import wording as words
+from pvehooks.report import entries
 from pvehooks.report.entries import Entry
 from pvehooks.values import Finding, Guest, Severity
 

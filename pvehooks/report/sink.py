@@ -8,7 +8,7 @@ import time
 from typing import TextIO
 
 from pvehooks.report.entries import DEBUG, ERR, INFO, NOTICE, WARNING, Entry
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 IDENTIFIER = "pvehooksd"
 # The native protocol's socket, sd_journal_sendv(3).

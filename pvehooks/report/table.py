@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
 

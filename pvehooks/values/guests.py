@@ -157,6 +157,11 @@ class Acquaintance(NamedTuple):
     old: bool
 
 
+def guest_label(vmid: int, name: str = "", kind: str = "VM") -> str:
+    """What messages call a guest: "VM 100 (web)", "CT 105" for a container without a name."""
+    return f"{kind} {vmid} ({name})" if name else f"{kind} {vmid}"
+
+
 class Guest(Lazy):
     """A VM of this node; `config` is None when it cannot be read. What follows from it is worked out when first asked for.
 
@@ -220,8 +225,8 @@ class Guest(Lazy):
 
     @property
     def label(self) -> str:
-        """How people call it: "VM 100 (web)"."""
-        return f"VM {self.vmid} ({self.name})" if self.name else f"VM {self.vmid}"
+        """What messages call it: "VM 100 (web)"."""
+        return guest_label(self.vmid, self.name)
 
     @property
     def template(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pvehooks.report.entries import KINDS, Kind, message_id
 from pvehooks.rules.catalogue import RULES
 from pvehooks.rules.rule import Rule
-from pvehooks.settings_table import NODE_FILE
+from pvehooks.settings.table import NODE_FILE
 from scripts.docs.commands import NO_BREAK, marked, plain
 from scripts.docs.roff import NOTE
 

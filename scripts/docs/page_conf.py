@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pvehooks.settings_file import MAX_BYTES
-from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE, OPTIONS, Option, written
+from pvehooks.settings.file import MAX_BYTES
+from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE, OPTIONS, Option, written
 from scripts.docs import words
 from scripts.docs.roff import Page, bold
 

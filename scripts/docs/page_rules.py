@@ -6,7 +6,7 @@ import sys
 
 from pvehooks.rules.catalogue import RULES
 from pvehooks.rules.rule import Rule
-from pvehooks.settings_table import NODE_FILE
+from pvehooks.settings.table import NODE_FILE
 from scripts.docs import words
 from scripts.docs.roff import Page
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds
+from pvehooks import errors, instance, meeting, metrics, rounds, starts
 from pvehooks.actions import backups
 from pvehooks.actions.host import history
 from pvehooks.cli import report
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.guard import counters
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
+from pvehooks.records import baseline
+from pvehooks.records import guests as records
+from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
 FILES = {
     CLUSTER_FILE: "The settings of all nodes of the cluster.",
     NODE_FILE: "The settings of this node. What it sets wins over the cluster's file.",
-    firstlook.path("NODE"): "When pvehooks came to the node, and which guests were there before it.",
+    baseline.path("NODE"): "When pvehooks came to the node, and which guests were there before it.",
     f"{records.DIRECTORY}/VMID.json": "What was done to a guest. It goes when the guest goes.",
     members.presence_path("NODE"): "Tells the other nodes that this one has the package.",
     summaries.path("NODE"): "What it tells them of its findings and PCI devices, see `[cluster] publish`.",

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook, records, settings
 from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.facts import guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
+from pvehooks.records import baseline
+from pvehooks.records import guests as records
+from pvehooks.settings import load as settings
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi
@@ -29,7 +31,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1")))
 
 
 def write(host: Host, text: str) -> None:
@@ -93,11 +95,11 @@ def test_together_with_the_rng0(host: Host) -> None:
 def test_to_attach_is_no_edit_of_a_persons(host: Host) -> None:
     for own in ("", f"hookscript: {FORMER}\n"):
         write(host, uefi(more=PASSED + own))
-        before = firstlook.fingerprint(guestconfig.parse(text(host).encode()))
+        before = baseline.fingerprint(guestconfig.parse(text(host).encode()))
         assert do_attach(host).done
-        assert firstlook.fingerprint(guestconfig.parse(text(host).encode())) == before
+        assert baseline.fingerprint(guestconfig.parse(text(host).encode())) == before
     write(host, text(host).replace(CHAINED, "local:snippets/other.pl"))
-    assert firstlook.fingerprint(guestconfig.parse(text(host).encode())) != before
+    assert baseline.fingerprint(guestconfig.parse(text(host).encode())) != before
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pvehooks import settings as pvehooks_settings
 from pvehooks.actions import firmware
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.facts import guests, images
+from pvehooks.formats import qemuargs
 from pvehooks.host import Host
-from pvehooks.text import qemuargs
+from pvehooks.settings import load as pvehooks_settings
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 

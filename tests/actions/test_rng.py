@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook, settings
 from pvehooks.actions import backups, rng, writer
 from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
+from pvehooks.records import baseline
+from pvehooks.settings import load as settings
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi
@@ -31,7 +32,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1")))
 
 
 def inject(host: Host, guest: Guest) -> rng.Result:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pvehooks.cli import main
 from pvehooks.facts import guests, node
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from tests.beds import boot, pci
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.bench.figures import Figure

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pvehooks import judge, rounds
+from pvehooks import rounds
 from pvehooks.facts import node
 from pvehooks.host import Host
 from pvehooks.report.entries import Entry
 from pvehooks.report.sink import Lines
+from pvehooks.rules import catalogue
+from pvehooks.settings.load import checked
 from tests.beds.pmxcfs import Pmxcfs
 from tests.bench.figures import Figure
 from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
@@ -70,7 +72,7 @@ def scan() -> Iterator[Figure]:
                     stream.read()
 
         def ours() -> None:
-            round_ = rounds.Rounds(host, "pve1", judge.load_settings(host), Silence(), lambda vmid, seconds: None, lambda: None)
+            round_ = rounds.Rounds(host, "pve1", checked(host, catalogue.RULES), Silence(), lambda vmid, seconds: None, lambda: None)
             round_.meet()
             round_.look(node.guest_ids(host, "pve1"))
 

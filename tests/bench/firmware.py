@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pvehooks import settings
 from pvehooks.host import Host
+from pvehooks.settings import load as settings
 from tests.beds.tree import Link, make_fake_tree
 from tests.bench.figures import Figure
 from tests.bench.guard import guard_in, once

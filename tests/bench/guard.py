@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pvehooks import settings
 from pvehooks.host import Host
+from pvehooks.settings import load as settings
 from tests.beds.namespace import mount
 from tests.beds.pci import plant
 from tests.beds.tree import Link, make_fake_tree

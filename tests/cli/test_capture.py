@@ -10,7 +10,7 @@ import pytest
 
 from pvehooks.cli.main import main
 from tests.beds.tree import make_fake_tree
-from tests.capturing import planted
+from tests.capture import planted
 
 NODE = planted.NODE
 
@@ -128,7 +128,8 @@ def test_usage(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_broken_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be looked at is no reason for no capture: it is what captures are for."""
     (tree / "etc/pve/pvehooks/pvehooks.conf").write_text("[rng\n")
-    (tree / "etc/pve/pvehooks/first-look.json").write_text("{")
+    (tree / "etc/pve/pvehooks/first-look").mkdir(parents=True)
+    (tree / "etc/pve/pvehooks/first-look/pve1.json").write_text("{")
     file = made(tree)
     capsys.readouterr()
     assert main(["capture", "--list", str(file)]) == 0

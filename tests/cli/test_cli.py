@@ -32,7 +32,7 @@ TREE = {
     "etc/pve/nodes/pve2/qemu-server/200.conf": uefi("away"),
     "etc/pve/nodes/pve1/lxc/300.conf": "hostname: ct\n",
     "etc/pve/local": Link("nodes/pve1"),
-    "etc/pve/pvehooks/first-look.json": '{"version":1,"time":1795170000,"node":"pve1","guests":{"105":"00000000"}}\n',
+    "etc/pve/pvehooks/first-look/pve1.json": '{"version":1,"time":1795170000,"node":"pve1","guests":{"105":"00000000"}}\n',
     "etc/pvehooks/pvehooks.conf": "[guest 102]\nignore = rng-unlimited: never mind\n",
     "proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu rdrand\n",
 }

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from pvehooks.cli.main import main
-from pvehooks.text.qemuargs import split
+from pvehooks.formats.qemuargs import split
 from tests.beds.tree import make_fake_tree
 
 Golden = Callable[[str, str], None]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import judge, settings
 from pvehooks.facts import summaries
 from pvehooks.host import Host
+from pvehooks.rules import catalogue
+from pvehooks.settings import load as settings
 from pvehooks.summary import Publisher
 from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
@@ -64,7 +65,7 @@ def tally(guest: OfGuest | None = None) -> Tally:
 def ask(publisher: Publisher, host: Clocked, found: Tally, at: float) -> str:
     """What the publisher says when it is asked at that second."""
     host.seconds = at
-    return publisher.publish(found, judge.load_settings(host))
+    return publisher.publish(found, settings.checked(host, catalogue.RULES))
 
 
 def told(host: Host, node: str = "pve1") -> Summary:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.text import summary as text
+from pvehooks.formats import summary as text
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
 from pvehooks.values.summaries import Hardware, Kind, Summary, Told
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from pvehooks import __version__
+from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
-from pvehooks.judge import load_settings
-from pvehooks.records import RecordsUnavailable
 from pvehooks.report.sink import Lines
 from pvehooks.rounds import Rounds
+from pvehooks.rules import catalogue
+from pvehooks.settings.load import checked
 from tests.beds.journald import LOGS
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, uefi
@@ -121,15 +122,15 @@ def test_a_round_that_breaks_off_says_what_it_found(tmp_path: Path) -> None:
     """pmxcfs goes away in its midst: what was seen by then counts as said, so it is said."""
     host = Host(str(make_fake_tree(tmp_path, {f"etc/pve/nodes/pve1/qemu-server/{name}": text for name, text in guests().items()})))
     said = io.StringIO()
-    rounds = Rounds(host, "pve1", load_settings(host), Lines(said), lambda vmid, pause: None, lambda: None)
+    rounds = Rounds(host, "pve1", checked(host, catalogue.RULES), Lines(said), lambda vmid, pause: None, lambda: None)
     left = iter(range(4))
 
     def pulse() -> bool:
         if next(left, None) is None:
-            raise RecordsUnavailable("pmxcfs went away")
+            raise PmxcfsAway("pmxcfs went away")
         return True
 
-    with pytest.raises(RecordsUnavailable):
+    with pytest.raises(PmxcfsAway):
         rounds.look([107, 108, 109, 111, 115], pulse=pulse)
     assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in said.getvalue()
     rounds.look([107, 108, 109, 111, 115])

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pvehooks import firstlook
-from pvehooks.firstlook import Noted
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.meeting import HERE, Meeting
-from pvehooks.text import guestconfig
+from pvehooks.records import baseline
+from pvehooks.records.baseline import KnownGuest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, made, wait_until
 
@@ -36,8 +36,7 @@ def test_a_node_that_gets_the_package_later_than_others(node: Make) -> None:
     """Its guests were made after the first look at the cluster, and before the one at this node."""
     bed = node({"100.conf": made("web", 1000), "101.conf": network_first(made("pxe", 1000))})
     before = {"version": 1, "time": int(time.time()) - 30 * DAY, "node": "pve2", "guests": {}}
-    for name in ("first-look.json", "first-look/pve2.json"):
-        bed.pve.remote_write(f"pvehooks/{name}", json.dumps(before))
+    bed.pve.remote_write("pvehooks/first-look/pve2.json", json.dumps(before))
     bed.start()
     (entry,) = bed.said("existing")
     assert "2 UEFI guests from before pvehooks" in entry["MESSAGE"]
@@ -161,7 +160,7 @@ def is_old(found: Meeting, vmid: int, text: str) -> tuple[bool, bool]:
     assert found.look is not None
     config = guestconfig.parse(text.encode())
     ctime = int(text.partition("ctime=")[2].partition("\n")[0])
-    return found.look.acquaintance(vmid, ctime, firstlook.fingerprint(config))
+    return found.look.status(vmid, ctime, baseline.fingerprint(config))
 
 
 def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
@@ -172,7 +171,7 @@ def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
 
 
 def test_a_restart_and_a_reboot_change_nothing(host: Clock) -> None:
-    path = Path(host.root + firstlook.path("pve1"))
+    path = Path(host.root + baseline.path("pve1"))
     met(host)
     before = path.read_bytes()
     host.time += 6000
@@ -240,7 +239,7 @@ def test_another_installation_under_the_same_name(host: Clock, here: str | None)
     host.time += 6000
     found = met(host)
     assert found.new and found.again and is_old(found, 101, NEW) == (True, True)
-    elsewhere = firstlook.read(host, "pve1")
+    elsewhere = baseline.read(host, "pve1")
     assert elsewhere is not None and elsewhere.guests[100].time == 1750000000
 
 
@@ -266,7 +265,7 @@ def test_arrivals_stay_noted(host: Clock) -> None:
     write(host, 101, NEW)
     found.arrived([101, 999])
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
-    assert found.look is not None and found.look.guests[101] == Noted(found.look.guests[101].mark, 1750006000)
+    assert found.look is not None and found.look.guests[101] == KnownGuest(found.look.guests[101].fingerprint, 1750006000)
 
 
 def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:

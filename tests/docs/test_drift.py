@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import settings_table
 from pvehooks.cli import main
 from pvehooks.report import entries
 from pvehooks.rules import catalogue
+from pvehooks.settings import table
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words
 from tests.lint.source import PROJECT
 
@@ -61,7 +61,7 @@ def test_a_new_rule_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_changed_option_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, *others = settings_table.OPTIONS
+    first, *others = table.OPTIONS
     monkeypatch.setattr(page_conf, "OPTIONS", (first._replace(doc="Other words."), *others))
     assert documents.drift() == ["man/pvehooks.conf.5"]
 
@@ -99,6 +99,6 @@ def test_whatever_is_there_is_described() -> None:
     from pvehooks import errors
 
     assert set(page_pvehooks.VERB_NOTES) == set(main.VERBS)
-    assert set(page_conf.SECTIONS) == {option.section for option in settings_table.OPTIONS}
+    assert set(page_conf.SECTIONS) == {option.section for option in table.OPTIONS}
     assert set(words.EXIT_STATUSES) == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert {argument.flags[-1] for argument in commandline.common()} == {"--help", "--json", "--root", "--node"}

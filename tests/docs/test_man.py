@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import daemon, settings
+from pvehooks import daemon
 from pvehooks.cli.main import VERBS, verb_parser
 from pvehooks.errors import SettingsError
 from pvehooks.host import Host
-from pvehooks.judge import load_settings
 from pvehooks.report import entries
+from pvehooks.rules import catalogue
 from pvehooks.rules.catalogue import RULES
+from pvehooks.settings import table
+from pvehooks.settings.load import checked
 from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
 
@@ -111,13 +113,13 @@ def test_rules_are_described() -> None:
 
 def test_settings_are_described() -> None:
     text = shown(PAGES["pvehooks.conf.5"])
-    for option in settings.OPTIONS:
+    for option in table.OPTIONS:
         (section,) = re.findall(rf"^   \[{re.escape(option.section)}\]\n((?:(?!   \[|[A-Z]).*\n)*)", text, flags=re.MULTILINE)
         after = re.split(rf"^       {option.name} =", section, flags=re.MULTILINE)
         assert len(after) == 2, option.name
         own = re.split(r"\n {1,7}(?=\S)", after[1])[0]
         assert f"Allowed: {option.allowed}." in own
-        assert option.default is None or f"Default: {settings.written(option.default)}." in own
+        assert option.default is None or f"Default: {table.written(option.default)}." in own
         assert ("Also per guest." in own) is option.per_guest
 
 
@@ -129,13 +131,13 @@ def test_hyphens_can_be_copied() -> None:
 
 @pytest.mark.parametrize("text", page_conf.EXAMPLES)
 def test_the_examples_of_settings_can_be_used(text: str, tmp_path: Path) -> None:
-    file = tmp_path / settings.NODE_FILE[1:]
+    file = tmp_path / table.NODE_FILE[1:]
     file.parent.mkdir(parents=True)
     file.write_text(page_conf.EXAMPLES[text])
-    assert load_settings(Host(str(tmp_path))).files == (settings.NODE_FILE,)
+    assert checked(Host(str(tmp_path)), catalogue.RULES).files == (table.NODE_FILE,)
     file.write_text(page_conf.EXAMPLES[text].replace("\n", "\nmoed = warn\n", 1))
     with pytest.raises(SettingsError):
-        load_settings(Host(str(tmp_path)))
+        checked(Host(str(tmp_path)), catalogue.RULES)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvehooks.facts import ha
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
-from pvehooks.text import sectionconfig
 from pvehooks.values import Unread
 from pvehooks.values.ha import Ha, HaGuest
 from tests.beds.tree import Content, Link, make_fake_tree

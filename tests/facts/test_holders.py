@@ -10,8 +10,8 @@ import pytest
 
 from pvehooks.facts import hardware, holders
 from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from pvehooks.values import Holder, PciDevice, Unread
 from tests.beds.pci import plant
 from tests.beds.tree import Content, Link, make_fake_tree

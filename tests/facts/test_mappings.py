@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks.facts import mappings
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
-from pvehooks.text import sectionconfig
 from pvehooks.values import MappingEntry, PciMapping, Unread
 from tests.beds.tree import Content, make_fake_tree
 

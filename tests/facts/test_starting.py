@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capturing.recorder import RecordingHost
+from pvehooks.capture.record import RecordingHost
 from pvehooks.facts import bridges, cpus, hardware, paths, storagelist
 from pvehooks.host import Host
 from pvehooks.values import Unread

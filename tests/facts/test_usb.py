@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvehooks.facts import guestindex, guests, hardware, usbdevices, usbmappings
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.text import propertystring
 from pvehooks.values import Unread
 from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping, UsbWant, named, wanted
 from tests.beds import usb

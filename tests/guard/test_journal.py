@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import settings
 from pvehooks.host import Host
+from pvehooks.settings import load as settings
 from tests.beds.journald import Journald
 from tests.beds.pmxcfs import Pmxcfs
 from tests.guard import bed

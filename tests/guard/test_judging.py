@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pvehooks.judge import at_start
-from pvehooks.settings_compiled import GuardSettings, StartSettings
+from pvehooks.settings.compiled import GuardSettings, StartSettings
 from pvehooks.values import Cure, Finding, Severity
 
 HARM = Finding("0000:01:00.0", "harm", rule="group-in-use-by-host", severity=Severity.BLOCK)

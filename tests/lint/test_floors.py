@@ -22,23 +22,19 @@ FLOORS = (
     ("watch",),
     ("guard",),
     ("actions", "report"),
-    ("capturing",),
+    ("capture",),
     ("tally", "saying"),
     ("judge",),
     ("rules",),
     ("facts",),
-    ("firstlook",),
     ("records", "settings"),
-    ("settings_file",),
-    ("settings_table", "settings_sections"),
-    ("settings_compiled",),
     ("host",),
-    ("text",),
+    ("formats", "wording"),
     ("values",),
     ("errors",),
 )
 # What means and what says: neither asks the system, nor the settings.
-ONLY_VALUES = {"rules": {"values", "errors"}, "report": {"values", "errors"}}
+ONLY_VALUES = {"rules": {"values", "errors"}, "report": {"values", "errors", "wording"}}
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 FILES = python_files(PACKAGE)

@@ -42,8 +42,8 @@ main.run()
 
 @pytest.mark.parametrize("hostpci", ["0000:01:00,pcie=1", bed.IDLE_DISK, bed.SHARED_WITH_PORT])
 def test_the_hookscript_loads_little(hostpci: str, tmp_path: Path) -> None:
-    from pvehooks import settings
     from pvehooks.host import Host
+    from pvehooks.settings import load as settings
 
     root = bed.node(tmp_path, hostpci=hostpci)
     settings.compile_to(Host(str(root)), settings.load(Host(str(root))))
@@ -55,12 +55,12 @@ def test_the_hookscript_loads_little(hostpci: str, tmp_path: Path) -> None:
 
 
 def test_a_clean_start_reads_no_uses_and_no_audit_rules(tmp_path: Path) -> None:
-    from pvehooks import settings
     from pvehooks.host import Host
+    from pvehooks.settings import load as settings
 
     root = bed.node(tmp_path)
     settings.compile_to(Host(str(root)), settings.load(Host(str(root))))
     line = ["/usr/bin/python3", "-IS", "-c", PROGRAM.format(project=str(PROJECT)), "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     loaded = set(done.stdout.split())
-    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings", "pvehooks.actions.pci.bind"} & loaded == set()
+    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings.load", "pvehooks.actions.pci.bind"} & loaded == set()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pvehooks import __version__, metrics
 from pvehooks.report import entries
 from pvehooks.report.exposition import Metric, text
-from pvehooks.report.words import printable
 from pvehooks.rules import catalogue, start
 from pvehooks.tally import Tally
 from pvehooks.values import Severity
+from pvehooks.wording import printable
 from tests.metrics.tallies import counted, guest, no_starts, number, promtool, samples, tally
 
 MISSING, ODD = counted("hostpci-device-missing", Severity.BLOCK), counted("config-crlf", Severity.INFO)

@@ -15,8 +15,8 @@ from markdown_it import MarkdownIt
 from pvehooks.report import html, markdown
 from pvehooks.report.content import Change, Changes, Fact, GuestSeen, Report, RuleText
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.report.words import printable
 from pvehooks.values import Finding, Iommu, Judged, Severity
+from pvehooks.wording import printable
 from tests.report import bed
 
 # Names as people who mean harm would have them; PVE's own parser drops a line `name:` with most of them.

@@ -6,10 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from pvehooks.report import words
-from pvehooks.text import propertystring
-from pvehooks.text.checks import FORMATS
-from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS
+from pvehooks import wording as words
+from pvehooks.formats import propertystring
+from pvehooks.formats.checks import FORMATS
+from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.values import Finding, Guest
 
 # Subcommands that remedies name (qemu-server, PVE/CLI/qm.pm).

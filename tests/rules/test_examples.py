@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook, judge
+from pvehooks import judge
+from pvehooks import wording as words
 from pvehooks.facts import guests, hardware, summaries
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.report import words
+from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
-from pvehooks.text import guestconfig
+from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Node
 from pvehooks.values.summaries import Target
 from tests.beds import boot, pci, usb
@@ -55,10 +57,10 @@ def tree_of(example: Path, directory: Path) -> Host:
         files[CONFIG] = config.rstrip("\n")
     elif isinstance(config, str) and "@LATIN1@" in config:
         files[CONFIG] = config.encode().replace(b"@LATIN1@", b"\xe9")
-    first_look = files.get("etc/pve/pvehooks/first-look.json")
+    first_look = files.get("etc/pve/pvehooks/first-look/pve1.json")
     if isinstance(first_look, str) and isinstance(config, str):
         parsed = guestconfig.parse(config.encode())
-        files["etc/pve/pvehooks/first-look.json"] = first_look.replace("FINGERPRINT", firstlook.fingerprint(parsed))
+        files["etc/pve/pvehooks/first-look/pve1.json"] = first_look.replace("FINGERPRINT", baseline.fingerprint(parsed))
     host = Host(str(make_fake_tree(directory, files)))
     for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
         Path(host.root, name).chmod(0o755)
@@ -70,7 +72,7 @@ def tree_of(example: Path, directory: Path) -> Host:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
-    around = guests.surroundings(host, "pve1", firstlook.read(host, "pve1"))
+    around = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node), *at_target(host))
 
@@ -179,4 +181,4 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
     guest = guests.read(host, "pve1", 100, around)
     found = [finding for finding in findings_in(host) if finding.rule == "rng-missing-netboot"]
     assert [finding.severity.value for finding in found] == ["info" if rdrand else "warning"]
-    assert judge.judge(guest, found, judge.load_settings(host)).injection.due is not rdrand
+    assert judge.judge(guest, found, checked(host, catalogue.RULES)).injection.due is not rdrand

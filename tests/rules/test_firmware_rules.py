@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from pvehooks.facts import guests, hardware
 from pvehooks.facts.images import sha256
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.rules import bootorder, tpm, uefi
 from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of
-from pvehooks.text import propertystring
 from pvehooks.values import Finding, Guest, Severity
 from pvehooks.values.storages import Storage
 from tests.beds.tree import Content, make_fake_tree

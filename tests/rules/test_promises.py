@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvehooks import wording as words
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
-from pvehooks.report import words
 from pvehooks.rules.start import look_at_start
 from pvehooks.values import Finding, Severity
 from tests.beds import pci, uses

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
+from pvehooks.values.guests import guest_label
 
 # As pve-container reads them (PVE/LXC/Config.pm): its own options, and LXC's with either sign.
 _LINE = r"(?m)^([a-z][a-z0-9_]*|lxc\.[a-z0-9_.\-]+?)(?::|\s*=)\s*(.*?)\s*$"
@@ -63,7 +64,7 @@ class Containers:
         try:
             return self._read(vmid, self.host.read_text(f"/etc/pve/nodes/{self.node}/lxc/{vmid}.conf")).label
         except OSError:
-            return f"CT {vmid}"
+            return guest_label(vmid, kind="CT")
 
     def _look(self) -> tuple[Container, ...]:
         directory = f"/etc/pve/nodes/{self.node}/lxc"
@@ -108,7 +109,7 @@ class Containers:
                 match = re.fullmatch(_ALLOWED, value)
                 if match:
                     allowed.append((_number(match[1]), _number(match[2])))
-        return Container(vmid, f"CT {vmid} ({name})" if name else f"CT {vmid}", tuple(filter(None, nodes)), tuple(allowed), _nics(lines))
+        return Container(vmid, guest_label(vmid, name, "CT"), tuple(filter(None, nodes)), tuple(allowed), _nics(lines))
 
     def _resolved(self, path: str) -> str:
         """The node behind a name like /dev/dri/by-path/...: links below /dev are next to what they name, or lead up from there."""

@@ -12,6 +12,7 @@ from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.base import NamedTuple
+from pvehooks.values.guests import guest_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class GivenDisks:
         if _TEMPLATE.search(text):
             return
         name = _NAME.search(text)
-        label = f"VM {vmid} ({_text(name[1])})" if name else f"VM {vmid}"
+        label = guest_label(vmid, _text(name[1]) if name else "")
         for option, path in _DISK.findall(text):
             yield _text(path), Given(option.decode(), vmid, label, runs)
         for option, _ in _CDROM.findall(text) if runs else ():

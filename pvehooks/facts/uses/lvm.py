@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from pvehooks.facts.uses.blockdevices import Block, Tree
+from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.host import Host
-from pvehooks.text import propertystring, sectionconfig
 from pvehooks.values import Unread
 from pvehooks.values.base import NamedTuple
 

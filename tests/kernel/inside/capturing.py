@@ -17,21 +17,21 @@ NAMES = ("192.0.2.10", "52:54:00", "00000000-0000-4000-8000-0000000001", "virtua
 def captures() -> dict[str, Any]:
     """What was told of and by the captures; which names are in the disguised one."""
     # Not there where the tests are.
-    from pvehooks.capturing import archive, captured, looking, making
+    from pvehooks.capture import archive, collect, make, replay
 
     began = time.monotonic()
 
-    def findings(seen: looking.Seen) -> list[list[str]]:
+    def findings(seen: collect.Seen) -> list[list[str]]:
         found = [[str(vmid), each.rule, each.severity.value, each.subject, each.message, each.remedy] for vmid, each in seen.findings]
         return [*found, *(["host check", "", "", text] for text in seen.said)]
 
-    look = making.look("/", "pve1")
+    look = make.look("/", "pve1")
     found: dict[str, Any] = {"node": findings(look.seen), "troubles": [*look.seen.troubles], "named": {}}
     for file in (PLAIN, DISGUISED):
-        made = making.made(look, file == PLAIN, b"any")
-        Path(file).write_bytes(making.packed(made))
+        made = make.made(look, file == PLAIN, b"any")
+        Path(file).write_bytes(make.packed(made))
         with archive.unpacked(file) as directory:
-            found[file] = findings(looking.at_everything(captured.host_at(directory), made.node))
+            found[file] = findings(collect.at_everything(replay.host_at(directory), made.node))
         raw = lzma.decompress(Path(file).read_bytes())
         found["named"][file] = [name for name in NAMES if name.encode() in raw]
     status, said = run("pvehooks", "check", "--json", "--root", PLAIN)

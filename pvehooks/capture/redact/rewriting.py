@@ -1,0 +1,225 @@
+"""A capture disguised: each file, each name of a file, each link, and what a tree cannot hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+
+from pvehooks.capture.record import Thing
+from pvehooks.capture.redact import places
+from pvehooks.capture.redact.disguise import Disguise
+from pvehooks.facts import identity
+from pvehooks.formats import guestconfig
+from pvehooks.records import baseline
+
+# A number may be one, too.
+_SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")
+_RECORDS = "/etc/pve/pvehooks/"
+_RECORDED = re.compile(r'("serial": ?")([^"\\]+)')
+_EFI = "/sys/firmware/efi/efivars"
+_MOK = "/var/lib/dkms/mok.pub"
+
+
+class Rewriting:
+    """Disguises the things of one capture."""
+
+    def __init__(self, things: dict[str, Thing], disguise: Disguise) -> None:
+        self.things = things
+        self.disguise = disguise
+        self._learn()
+
+    def _learn(self) -> None:
+        """All names first, so that each is replaced as a whole; then identifiers, then words."""
+        self.disguise.keep(places.kept(self.things))
+        for name in places.names(self.things):
+            self.disguise.learn(name)
+        for label in places.labels(self.things):
+            self.disguise.learn_label(label)
+        texts = [(path, thing) for path, thing in self.things.items() if thing.content and not self._special(path)]
+        for path, thing in texts:
+            if places.manner(path)[0] == places.IDENTIFIER:
+                self.disguise.identifier(_text(thing.content))
+            elif places.is_guest(path):
+                for _, serial in _SERIAL.findall(_text(thing.content)):
+                    self.disguise.identifier(serial)
+        for path, thing in texts:
+            how, keeps = places.manner(path)
+            if how == places.STRICT:
+                self.disguise.learn_words(_text(thing.content), keeps)
+        for path in self.things:
+            if not places.is_kernels(path):
+                self.disguise.learn_words(path)
+
+    # -- what comes out -----------------------------------------------------------------------------------------------
+
+    def disguised(self) -> dict[str, Thing]:
+        """All things, with other names and contents."""
+        found = {self.path(path): self._thing(path, thing) for path, thing in self.things.items()}
+        if len(found) != len(self.things):
+            raise AssertionError("two files got the same name")
+        return found
+
+    def path(self, path: str) -> str:
+        """The path that stands for this one."""
+        return self.disguise.text(path, strict=not places.is_kernels(path))
+
+    def _thing(self, path: str, thing: Thing) -> Thing:
+        if thing.kind == "link":
+            strict = not places.is_kernels(path) and not places.is_kernels(thing.text)
+            return Thing("link", None, self.disguise.text(thing.text, strict))
+        return thing if thing.content is None else Thing(thing.kind, self.content(path, thing.content))
+
+    def content(self, path: str, raw: bytes) -> bytes:
+        """The content that stands for this one."""
+        special = self._special(path)
+        if special is not None:
+            return special(raw)
+        how, keeps = places.manner(path)
+        if how == places.VERBATIM:
+            return raw
+        if how == places.IDENTIFIER:
+            return self.disguise.identifier(_text(raw)).encode("utf-8", "surrogateescape")
+        if places.is_guest(path):
+            raw = places.LABEL.sub(self._label, _SERIAL.sub(self._short, _text(raw))).encode("utf-8", "surrogateescape")
+            return b"\n".join(self._guest_line(line) for line in raw.split(b"\n"))
+        if path.startswith(_RECORDS):
+            raw = _RECORDED.sub(self._short, _text(raw)).encode("utf-8", "surrogateescape")
+        return self.disguise.content(raw, how == places.STRICT, keeps)
+
+    def _short(self, match: re.Match[str]) -> str:
+        return match[1] + self.disguise.short_ones(match[2])
+
+    def _label(self, match: re.Match[str]) -> str:
+        # Behind a mark, so that it is not replaced once more.
+        return f"{match[1]}:{match[2]}{_MARK}{self.disguise.learn_label(match[3])}"
+
+    def _guest_line(self, line: bytes) -> bytes:
+        if _MARK.encode() in line:
+            return line.replace(_MARK.encode(), b"")
+        return line if line.startswith(b"#") else self.disguise.content(line, strict=True)
+
+    # -- files of other forms than text -------------------------------------------------------------------------------
+
+    def _special(self, path: str) -> Callable[[bytes], bytes] | None:
+        for pattern, rewrite in _SPECIAL:
+            if pattern.fullmatch(path):
+                return lambda raw: rewrite(self, raw)
+        return None
+
+    def configuration(self, raw: bytes) -> bytes:
+        """PCI configuration space: the serial number of the card."""
+        at = identity.serial_at(raw)
+        if not at:
+            return raw
+        number = raw[at : at + 8][::-1].hex("-")
+        return raw[:at] + bytes.fromhex(self.disguise.made.mac(number).replace("-", ""))[::-1] + raw[at + 8 :]
+
+    def product_data(self, raw: bytes) -> bytes:
+        """A page of SCSI's vital product data: four bytes, and a serial number."""
+        return raw[:4] + self.disguise.identifier(raw[4:].decode("latin-1")).encode("latin-1")
+
+    def nothing(self, raw: bytes) -> bytes:
+        """A file of which only the presence counts."""
+        return bytes(len(raw))
+
+    def variable(self, raw: bytes) -> bytes:
+        """An EFI variable in UTF-16."""
+        text = raw[4:].decode("utf-16-le", "replace")
+        return raw[:4] + self.disguise.text(text, strict=True).encode("utf-16-le", "replace")
+
+    def as_it_is(self, raw: bytes) -> bytes:
+        """Nothing of anybody's is in it."""
+        return raw
+
+    def key_list(self, raw: bytes) -> bytes:
+        """The keys that the firmware trusts: DKMS's, if it is one of them."""
+        key = self.things.get(_MOK, Thing("file")).content
+        return raw[:4] + (self.certificate(key) if key and key in raw else b"")
+
+    def certificate(self, raw: bytes) -> bytes:
+        """A key's certificate, which names the node."""
+        return self.disguise.made.numbers("certificate", hashlib.sha256(raw).hexdigest(), len(raw))
+
+    def pool_cache(self, raw: bytes) -> bytes:
+        """ZFS' cache of pools: the devices, and the GUIDs that udev knows, in the form of an XDR nvlist's strings and numbers."""
+        paths = (match[0].decode("utf-8", "surrogateescape") for match in re.finditer(rb"/dev/[\x21-\x7e]+", raw))
+        named = [self.path(path).encode("utf-8", "surrogateescape") for path in dict.fromkeys(paths)]
+        found = b"".join(struct.pack(">I", len(name)) + name + bytes(-len(name) % 4) for name in named)
+        entries = (thing.content or b"" for path, thing in self.things.items() if path.startswith("/run/udev/data/b"))
+        guids = {guid for entry in entries for guid in re.findall(rb"ID_FS_UUID(?:_SUB)?=(\d{1,20})\b", entry)}
+        numbers = (guid for guid in sorted(guids) if int(guid) < 1 << 64 and int(guid).to_bytes(8, "big") in raw)
+        return found + b"".join((int(self.disguise.content(guid, strict=True)) % (1 << 64)).to_bytes(8, "big") for guid in numbers)
+
+    def routes(self, raw: bytes) -> bytes:
+        """/proc/net/route: addresses as numbers of the machine, in the second (a network's) and third column, its mask in the eighth."""
+        lines = [line.split(b"\t") for line in raw.split(b"\n")]
+        for fields in lines[1:]:
+            bits = int(fields[7], 16).bit_count() if len(fields) > 7 and _NUMBER.fullmatch(fields[7]) else 32
+            fields[1:2] = [self._number(field, bits) for field in fields[1:2]]
+            fields[2:3] = [self._number(field, 32) for field in fields[2:3]]
+            fields[:1] = [self.disguise.content(field) for field in fields[:1]]
+        return b"\n".join(b"\t".join(fields) for fields in lines)
+
+    def _number(self, field: bytes, bits: int) -> bytes:
+        if not _NUMBER.fullmatch(field):
+            return field
+        address = ".".join(str(byte) for byte in bytes.fromhex(field.decode())[::-1])
+        new = self.disguise.made.ipv4(address, bits)
+        return bytes(int(part) for part in new.split("."))[::-1].hex().upper().encode()
+
+    def addresses(self, raw: bytes) -> bytes:
+        """/proc/net/if_inet6 and ipv6_route: addresses are 32 digits."""
+        text = re.sub(rb"\b[0-9a-f]{32}\b", lambda match: self.disguise.made.groups(match[0].decode()).encode(), raw)
+        return b"\n".join(
+            b" ".join([*fields[:-1], self.disguise.content(fields[-1])]) for fields in (line.split(b" ") for line in text.split(b"\n"))
+        )
+
+    def baseline(self, raw: bytes) -> bytes:
+        """The fingerprints of the guests: where one is that of the config, it is that of the rewritten config."""
+        new = refreshed(raw, self.things, self.content)
+        return re.sub(rb'("node":")([^"]*)', lambda match: match[1] + self.disguise.content(match[2], strict=True), new)
+
+
+_MARK = "\ufdd0"
+_NUMBER = re.compile(rb"[0-9A-F]{8}")
+_Rewrite = Callable[[Rewriting, bytes], bytes]
+_SPECIAL: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
+    (re.compile(pattern), rewrite)
+    for pattern, rewrite in (
+        (r"/sys/.*/config", Rewriting.configuration),
+        (r"/sys/.*/vpd_pg80", Rewriting.product_data),
+        (r"/sys/.*/vpd(?:_pg[0-9a-f]+)?", Rewriting.nothing),
+        (rf"{_EFI}/LoaderInfo-.*", Rewriting.variable),
+        (rf"{_EFI}/MokList.*", Rewriting.key_list),
+        (rf"{_EFI}/.*", Rewriting.as_it_is),
+        (re.escape(_MOK), Rewriting.certificate),
+        (r"/etc/zfs/zpool\.cache", Rewriting.pool_cache),
+        (r"/proc/(?:[^/]+/)?net/route", Rewriting.routes),
+        (r"/proc/(?:[^/]+/)?net/(?:if_inet6|ipv6_route)", Rewriting.addresses),
+        (places.BASELINE, Rewriting.baseline),
+    )
+)
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", "surrogateescape")
+
+
+def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes], bytes]) -> bytes:
+    """A baseline with the fingerprints of the guests' configs as `now` makes them."""
+    try:
+        document = json.loads(raw)
+        # Some with the time when they were noted.
+        guests = {vmid: value if isinstance(value, list) else [value] for vmid, value in document["guests"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return raw
+    for path, thing in before.items():
+        vmid = path.rpartition("/")[2].removesuffix(".conf")
+        if places.is_guest(path) and "/lxc/" not in path and thing.content and vmid in guests:
+            if guests[vmid][:1] == [baseline.fingerprint(guestconfig.parse(thing.content))]:
+                guests[vmid][0] = baseline.fingerprint(guestconfig.parse(now(path, thing.content)))
+    noted = {vmid: value if len(value) > 1 else value[0] for vmid, value in guests.items() if value}
+    return json.dumps({**document, "guests": noted}, separators=(",", ":"), sort_keys=True).encode() + b"\n"

@@ -1,0 +1,146 @@
+"""A VM's config, /etc/pve/nodes/NODE/qemu-server/VMID.conf: read as PVE reads it, with what PVE would lose on rewriting it.
+
+Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Container
+
+from pvehooks.formats.checks import WHITESPACE
+from pvehooks.formats.losses import note_losses
+from pvehooks.formats.reader import Reading, option_name, section_name
+from pvehooks.values import Dropped, GuestConfig
+from pvehooks.values.digests import sha1
+
+__all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    EditableSection = Literal["", "PENDING"]
+else:
+    EditableSection = str
+"""The live part of a config, or its pending changes."""
+
+Edit = Callable[[bytes], bytes]
+"""Makes the raw bytes of a config into others; may raise EditError."""
+
+
+def parse(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> GuestConfig:
+    """Reads a config of any content; nothing raises.
+
+    `cpu_models` are the names this node accepts as `cputype` beyond those of qemu-server, `custom-NAME` for those of
+    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `options` are those that this node's
+    PVE has and we do not know: they are taken as they stand.
+    """
+    return _config(_read(raw, cpu_models, options), raw)
+
+
+def _read(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> Reading:
+    return Reading(raw.decode(errors="surrogateescape"), cpu_models, options).read()
+
+
+def _config(reading: Reading, raw: bytes) -> GuestConfig:
+    note_losses(reading)
+    main = reading.main.values
+    main.pop("snapstate", None)
+    pending = reading.pending.values if reading.pending is not None else {}
+    delete = pending.pop("delete", "")
+    return GuestConfig(
+        main,
+        pending,
+        _pending_delete(str(delete)),
+        {name: section.values for name, section in reading.snapshots.items()},
+        {name: section.values for name, section in reading.specials.items()},
+        tuple(dropped for _, dropped in sorted(reading.dropped.items())),
+        sha1(raw).hex(),
+    )
+
+
+def _pending_delete(text: str) -> dict[str, bool]:
+    """Which options [PENDING] deletes, and whether by force (parse_pending_delete in PVE/AbstractConfig.pm)."""
+    if text in ("", "0"):
+        return {}
+    entries = re.split(r"\s+", re.sub("[,;]", " ", text).strip(WHITESPACE), flags=re.ASCII)
+    return {entry.removeprefix("!"): entry.startswith("!") for entry in entries if entry}
+
+
+class EditError(ValueError):
+    """The config cannot be edited as asked; the message says why."""
+
+
+def insert_line(raw: bytes, option: str, value: str, section: EditableSection = "") -> bytes:
+    """`raw` with one more line, `option: value`, at its sorted place in the live part or in [PENDING], every other byte kept.
+
+    A [PENDING] that is not there is made after the live part, as PVE lays it out. The result reads as before plus that option.
+    Raises EditError when the option is set there already, or would not be read, or would change what else is read.
+    """
+    before = parse(raw)
+    if option in (before.pending if section else before.main):
+        raise EditError(f"'{option}' is set already")
+    reading = _read(raw)
+    lines = reading.lines
+    new = [f"{option}: {value}"]
+    if not section:
+        at = _place(lines, option, 0, _live_end(lines))
+    elif reading.pending is not None:
+        at = _place(lines, option, reading.pending.first, reading.pending.last)
+    else:
+        at = _last_text(lines, 0, _live_end(lines))
+        new = ["", "[PENDING]", *new]
+    if lines[max(at - 1, 0)].endswith("\r"):
+        new = [f"{line}\r" for line in new[:-1]] + [new[-1] if at == len(lines) else f"{new[-1]}\r"]
+    edited = "\n".join((*lines[:at], *new, *lines[at:])).encode(errors="surrogateescape")
+    if not _differs_only_by(option, section, before, parse(edited)):
+        raise EditError(f"'{option}: {value}' would not be read as such")
+    return edited
+
+
+def remove_line(raw: bytes, option: str, section: EditableSection = "") -> bytes:
+    """`raw` without the line that sets the option: undoes insert_line byte for byte.
+
+    A [PENDING] that holds nothing else goes too, with the blank line before it; so one that was there, empty, before
+    insert_line does not come back. Raises EditError when no single line there sets the option.
+    """
+    reading = _read(raw)
+    place = reading.pending if section else reading.main
+    if place is None or option not in place.values or option == "description":
+        raise EditError(f"'{option}' is not set by one line")
+    lines = reading.lines
+    first = last = place.at[option] - 1
+    if section and not any(line.strip(WHITESPACE) for line in (*lines[place.first : first], *lines[last + 1 : place.last])):
+        first = place.first - 1
+        if first and not lines[first - 1].strip(WHITESPACE):
+            first -= 1
+    return "\n".join((*lines[:first], *lines[last + 1 :])).encode(errors="surrogateescape")
+
+
+def _live_end(lines: list[str]) -> int:
+    return next((index for index, line in enumerate(lines) if section_name(line) is not None), len(lines))
+
+
+def _last_text(lines: list[str], start: int, end: int) -> int:
+    while end > start and not lines[end - 1].strip(WHITESPACE):
+        end -= 1
+    return end
+
+
+def _place(lines: list[str], option: str, start: int, end: int) -> int:
+    """Where in lines[start:end] PVE, which sorts options by their bytes, would have it; an unsorted part is taken as it is."""
+    last = _last_text(lines, start, end)
+    found = [(index, name) for index in range(start, last) if (name := option_name(lines[index]))]
+    return next((index for index, other in found if other > option), found[-1][0] + 1 if found else last)
+
+
+def _differs_only_by(option: str, section: str, before: GuestConfig, after: GuestConfig) -> bool:
+    here = after.pending if section else after.main
+    if option not in here:
+        return False
+    added = {option: here[option]}
+    same = before._replace(digest=after.digest, dropped=after.dropped)
+    if section:
+        return after == same._replace(pending={**before.pending, **added})
+    return after == same._replace(main={**before.main, **added})

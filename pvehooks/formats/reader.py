@@ -1,0 +1,240 @@
+"""The reading of a VM config's lines, in the order of tests and with the accidents of parse_vm_config (PVE/QemuServer.pm)."""
+
+import re
+from collections.abc import Collection, Container, Mapping
+
+from pvehooks.formats.checks import WHITESPACE, whole
+from pvehooks.formats.cpumodels import CPU_MODELS
+from pvehooks.formats.description import decode, strip_end
+from pvehooks.formats.optionvalues import CHECKS, FLEECING_CHECKS, Check, is_too_large
+from pvehooks.formats.propertystring import parse, quoted
+from pvehooks.values import Dropped, Value
+
+_is_option_name = whole(r"[a-z][a-z_\-]*\d*")
+_is_snapshot_name = whole(r"(?i:[a-z][a-z0-9_\-]+)")
+_SNAPSTATE = r"snapstate:\s*(prepare|delete)\s*\Z"
+
+# With each option its name again: thousands of configs share that one text.
+_FAST_CHECKS = {option: (option, check) for option, check in CHECKS.items() if option not in ("args", "cdrom", "cpu", "description")}
+_CHANGES = "value of '{}' changes when PVE writes and reads it again"
+_NO_CHECKS: Mapping[str, Check] = {}
+_NONE_FAST: Mapping[str, tuple[str, Check]] = {}
+
+
+def section_name(line: str) -> str | None:
+    """What stands between the brackets of a line that begins a section, None for another line."""
+    if line[:1] != "[":
+        return None
+    name, bracket, rest = line[1:].partition("]")
+    return name if bracket and not rest.strip(WHITESPACE) else None
+
+
+def option_name(line: str) -> str:
+    """What stands before the colon of a line that can set an option, '' for another line."""
+    name, colon, _ = line.partition(":")
+    return name if colon and _is_option_name(name) else ""
+
+
+class Section:
+    """A section and what was read from it. `kind` is main, pending, snapshot, special or unknown; lines count from 1."""
+
+    __slots__ = ("at", "checks", "first", "kind", "last", "name", "values")
+
+    def __init__(self, kind: str, name: str, first: int) -> None:
+        self.kind = kind
+        self.name = name
+        self.first = first
+        self.last = first
+        self.values: dict[str, Value] = {}
+        self.at: dict[str, int] = {}
+        """Which line set an option."""
+        self.checks = CHECKS
+        if kind == "special":
+            self.checks = FLEECING_CHECKS if name == "fleecing" else _NO_CHECKS
+
+    @property
+    def label(self) -> str:
+        """What Dropped.section calls it."""
+        return f"special:{self.name}" if self.kind == "special" else self.name
+
+    @property
+    def takes_anything(self) -> bool:
+        """PVE does not check what the cloud-init section holds."""
+        return self.kind == "special" and self.name == "cloudinit"
+
+
+class Reading:
+    """A config read line by line. After read() everything PVE takes from it is in the sections, the rest in `dropped` by line."""
+
+    def __init__(self, text: str, cpu_models: Collection[str] = (), options: Container[str] = ()) -> None:
+        self.text = text
+        self.lines = text.split("\n")
+        self.main = Section("main", "", 1)
+        self.pending: Section | None = None
+        self.snapshots: dict[str, Section] = {}
+        self.specials: dict[str, Section] = {}
+        self.dropped: dict[int, Dropped] = {}
+        self._section = self.main
+        self._cpu_models = cpu_models
+        self._options = options
+        self._description: list[str] = []
+        self._unusual = "\r" in text or "snapstate:" in text
+
+    def read(self) -> "Reading":
+        """Reads all lines."""
+        section = self._section
+        values, at = section.values, section.at
+        checks: Mapping[str, tuple[str, Check]] = _NONE_FAST if self._unusual else _FAST_CHECKS
+        for number, line in enumerate(self.lines, 1):
+            option, _, text = line.partition(":")
+            known = checks.get(option)
+            text = text.strip(WHITESPACE)
+            if known is None or not text:
+                self._read_line(number, line)
+                if section is not self._section:
+                    section = self._section
+                    values, at = section.values, section.at
+                    usual = section.kind in ("main", "pending", "snapshot") and not self._unusual
+                    checks = _FAST_CHECKS if usual else _NONE_FAST
+                continue
+            option, check = known
+            try:
+                value = check(text)
+            except ValueError as problem:
+                self._drop(number, f"value of '{option}'{problem}")
+                continue
+            if option in values or (value is not text and (isinstance(value, str) or is_too_large(value))):
+                self._check_option(number, option, text)
+            else:
+                values[option] = value
+                at[option] = number
+        self._finish_description()
+        self._section.last = len(self.lines)
+        return self
+
+    def _read_line(self, number: int, line: str) -> None:
+        bare = line.strip(WHITESPACE)
+        if not bare:
+            return
+        name = section_name(line)
+        if name is not None:
+            self._open(number, name)
+        elif self._section.kind == "unknown":
+            self._drop(number, f"unknown section [{self._section.name}]")
+        elif line[0] == "#":
+            self._describe(number, line[1:], "\n")
+        elif line.startswith("description:") and bare != "description:":
+            self._describe(number, line[12:].strip(WHITESPACE), "")
+        else:
+            self._read_option(number, line)
+
+    def _read_option(self, number: int, line: str) -> None:
+        snapstate = re.search(_SNAPSTATE, line, re.ASCII) if self._unusual else None
+        if snapstate:
+            if snapstate.start():
+                self._drop(number, "PVE takes this for a 'snapstate' line")
+            self._set(number, "snapstate", snapstate[1])
+            return
+        option = option_name(line)
+        text = line[len(option) + 1 :]
+        if not option or not text:
+            self._drop(number, "not a config line")
+            return
+        value = text.strip(WHITESPACE)
+        if option == "delete" and value and self._section.kind != "pending":
+            self._drop(number, "'delete' is only allowed in [PENDING]")
+        elif option == "args" and value:
+            self._set(number, option, value)
+            if "\r" in value:
+                self._drop(number, "PVE cannot write 'args' with a carriage return in it")
+            elif self._section.kind != "special" and _changes_again(value):
+                self._drop(number, _CHANGES.format(option))
+        elif (option == "delete" and value) or self._section.takes_anything:
+            self._set(number, option, value or text[-1])
+        else:
+            self._check_option(number, option, value or text[-1])
+
+    def _check_option(self, number: int, option: str, text: str) -> None:
+        check = self._section.checks.get(option)
+        if check is None:
+            if self._section.kind != "special" and "\r" not in text and option in self._options:
+                self._set(number, option, text)
+            else:
+                self._drop(number, f"unknown option '{option}'")
+            return
+        if "\r" in text:
+            self._drop(number, f"value of '{option}' contains a carriage return")
+            return
+        try:
+            value = check(text)
+        except ValueError as problem:
+            self._drop(number, f"value of '{option}'{problem}")
+            return
+        if option == "cpu":
+            model = parse(option, text)["cputype"]
+            if model not in CPU_MODELS and model not in self._cpu_models:
+                self._drop(number, f"value of 'cpu': unknown CPU model {quoted(model)}")
+                return
+        self._set(number, "ide2" if option == "cdrom" else option, value)
+        if is_too_large(value):
+            self._drop(number, f"value of '{option}' is too large: PVE cannot read again what it writes for it")
+        elif value is not text and isinstance(value, str) and _changes_again(value):
+            self._drop(number, _CHANGES.format(option))
+
+    def _set(self, number: int, option: str, value: Value) -> None:
+        section = self._section
+        if section.values.get(option, value) != value:
+            former = section.at[option]
+            if option != "snapstate":
+                self.dropped.pop(former, None)
+            self._drop(former, f"'{option}' comes again in line {number}, which counts")
+        section.values[option] = value
+        section.at[option] = number
+
+    def _drop(self, number: int, reason: str) -> None:
+        self.dropped.setdefault(number, Dropped(number, self._section.label, self.lines[number - 1], reason))
+
+    def _describe(self, number: int, encoded: str, end: str) -> None:
+        text, intact = decode(encoded)
+        self._description.append(text + end)
+        self._section.at["description"] = number
+        if not intact:
+            self._drop(number, "bytes that are not UTF-8 in the description: PVE replaces them")
+
+    def _finish_description(self) -> None:
+        if self._description:
+            self._section.values["description"] = strip_end("".join(self._description))
+            self._description = []
+
+    def _open(self, number: int, name: str) -> None:
+        self._finish_description()
+        self._section.last = number - 1
+        if name.upper() == "PENDING" and name.isascii():
+            former, self.pending = self.pending, Section("pending", "PENDING", number)
+            self._section = self.pending
+        elif name[:8].lower() == "special:" and name[8:] in ("cloudinit", "fleecing"):
+            former = self.specials.get(name[8:])
+            self._section = self.specials[name[8:]] = Section("special", name[8:], number)
+        elif _is_snapshot_name(name):
+            former = self.snapshots.get(name)
+            self._section = self.snapshots[name] = Section("snapshot", name, number)
+        else:
+            former = None
+            self._section = Section("unknown", name, number)
+            self._drop(number, f"unknown section [{name}]")
+        if former is not None:
+            self._drop_section(former)
+
+    def _drop_section(self, former: Section) -> None:
+        for number in range(former.first, former.last + 1):
+            line = self.lines[number - 1]
+            if line.strip(WHITESPACE):
+                reason = f"duplicate section [{former.label}]: only the last one counts"
+                self.dropped[number] = Dropped(number, former.label, line, reason)
+
+
+def _changes_again(text: str) -> bool:
+    """Whether PVE, which takes one pair of quotes off when it reads and when it writes, reads another text than it has now."""
+    written = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    blank = len(text) == 1 and text in WHITESPACE
+    return written != text or not text or (text.strip(WHITESPACE) != text and not blank)

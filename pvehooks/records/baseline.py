@@ -1,0 +1,163 @@
+"""The baseline: since when this package is on a node, and which guests were there then, as they were.
+
+Kept in pmxcfs, /etc/pve/pvehooks/first-look/NODE.json, about 20 bytes a guest; a node writes its own and reads all, for the guests that
+move to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from pvehooks.errors import PmxcfsAway
+from pvehooks.records import files
+from pvehooks.values import Acquaintance
+from pvehooks.values.base import NamedTuple
+from pvehooks.values.digests import sha1
+from pvehooks.values.stubs import former_of, is_stub
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pvehooks.host import Host
+    from pvehooks.values import GuestConfig
+
+DIRECTORY = f"{files.PVE}/pvehooks/first-look"
+VERSION = 1
+
+# pmxcfs' limit of a file.
+_MAX_BYTES = 1 << 20
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
+_VMID = re.compile(r"[1-9][0-9]{2,8}")
+# What PVE sets and takes away without anybody editing the guest: locks, suspending (QemuServer.pm vm_suspend), snapshots
+# (AbstractConfig.pm), a new generation id on rollback and restore.
+_PVE_OWN = frozenset(
+    (
+        "digest",
+        "lock",
+        "parent",
+        "running-nets-host-mtu",
+        "runningcpu",
+        "runningmachine",
+        "snapshots",
+        "snapstate",
+        "snaptime",
+        "vmgenid",
+        "vmstate",
+    )
+)
+
+
+NOT_IN_BASELINE = Acquaintance(untouched=False, old=False)
+
+
+class KnownGuest(NamedTuple):
+    """A guest's fingerprint, and when (epoch seconds) it had that one."""
+
+    fingerprint: str
+    time: int
+
+
+class Baseline(NamedTuple):
+    """Since when (epoch seconds) a node has the package, and its guests then, by VMID; not `stored` while it is not in pmxcfs."""
+
+    time: int
+    node: str
+    guests: Mapping[int, KnownGuest]
+    stored: bool = True
+
+    def status(self, vmid: int, ctime: int | None, fingerprint: str) -> Acquaintance:
+        """How the guest relates to this baseline; `ctime` is its meta ctime, which is a better sign than its VMID."""
+        known = self.guests.get(vmid)
+        there = known is not None and (ctime is None or ctime <= known.time)
+        untouched = there and known is not None and known.fingerprint == fingerprint
+        return Acquaintance(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
+
+
+def fingerprint(config: GuestConfig) -> str:
+    """8 hex digits that change when the guest is edited, now or pending, and not when PVE applies what is pending.
+
+    The guard's hookscript counts as the one that was there before it: to attach it is no edit of a person's.
+    Lines that the parser does not take count as they stand: what it takes changes with the node's CPU models and with us.
+    """
+    options = {**config.main, **config.pending}
+    for name in (*config.pending_delete, *_PVE_OWN):
+        options.pop(name, None)
+    present = str(options.get("hookscript", ""))
+    if is_stub(present):
+        options["hookscript"] = former_of(present)
+        if not options["hookscript"]:
+            del options["hookscript"]
+    lines = [f"{name}: {value}" for name, value in options.items()]
+    if config.dropped:
+        lines += [line.text.strip() for line in config.dropped if line.section in ("", "PENDING")]
+    return sha1("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hex()[:8]
+
+
+def path(node: str) -> str:
+    """The file of a node's baseline."""
+    return f"{DIRECTORY}/{node}.json"
+
+
+def paths(host: Host) -> tuple[str, ...]:
+    """The files that there are, one a node. Raises PmxcfsAway."""
+    return tuple(f"{DIRECTORY}/{name}" for name in files.names(host, DIRECTORY) if name.endswith(".json"))
+
+
+def read(host: Host, node: str) -> Baseline | None:
+    """The node's own time with the guests of all nodes' baselines, the latest entry of each.
+
+    None while the node has none, or its file is empty or broken. Raises PmxcfsAway.
+    """
+    all_nodes = {path: read_file(host, path) for path in paths(host)}
+    own = all_nodes.get(path(node))
+    return joined(own, (each for each in all_nodes.values() if each is not None)) if own else None
+
+
+def joined(own: Baseline, others: Iterable[Baseline]) -> Baseline:
+    """The baseline with the guests of others added."""
+    guests = dict(own.guests)
+    for other in others:
+        for vmid, known in other.guests.items():
+            if vmid not in guests or guests[vmid].time < known.time:
+                guests[vmid] = known
+    return own._replace(guests=guests)
+
+
+def read_file(host: Host, path: str) -> Baseline | None:
+    """A baseline as stored; None if there is none, or the file is empty or broken. Raises PmxcfsAway."""
+    content = files.read(host, path, _MAX_BYTES)
+    document = files.load_object(content) if content and len(content) <= _MAX_BYTES else None
+    if document is None:
+        return None
+    version, time, node, guests = (document.get(key) for key in ("version", "time", "node", "guests"))
+    if not isinstance(time, int) or not isinstance(node, str) or not isinstance(guests, dict):
+        return None
+    if not _is_number(version) or not _is_number(time) or not node.isprintable():
+        return None
+    found = {int(vmid): known for vmid, value in guests.items() if _VMID.fullmatch(vmid) and (known := _known_guest(value, time))}
+    return Baseline(time, node, found) if len(found) == len(guests) else None
+
+
+def write(host: Host, baseline: Baseline) -> Baseline:
+    """Stores it as its node's; where pmxcfs takes no writes now, it is given back not `stored`."""
+    guests = {str(vmid): known.fingerprint if known.time == baseline.time else [*known] for vmid, known in baseline.guests.items()}
+    document = {"version": VERSION, "time": baseline.time, "node": baseline.node, "guests": guests}
+    content = json.dumps(document, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+    try:
+        files.write(host, path(baseline.node), content, _MAX_BYTES)
+    except PmxcfsAway:
+        return baseline._replace(stored=False)
+    return baseline._replace(stored=True)
+
+
+def _known_guest(value: object, time: int) -> KnownGuest | None:
+    """A fingerprint of the baseline's time, or one with a time of its own."""
+    text, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
+    valid = isinstance(text, str) and _FINGERPRINT.fullmatch(text) and _is_number(when)
+    return KnownGuest(text, when) if valid else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < files.MAX_NUMBER

@@ -1,0 +1,318 @@
+"""What we remember of each guest, in pmxcfs itself so that it follows the guest: /etc/pve/pvehooks/guests/<vmid>.json.
+
+pmxcfs replicates and syncs every write on every node, so a record is small and written only when it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from types import MappingProxyType
+
+from pvehooks.errors import PmxcfsAway
+from pvehooks.records import files
+from pvehooks.values import Accepted, Allowance, Attachment, KnownDevice
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    from pvehooks.host import Host, Lock
+    from pvehooks.values.images import PinnedFirmware
+
+    Part = TypeVar("Part")
+
+DIRECTORY = f"{files.PVE}/pvehooks/guests"
+LOCKS = "/run/lock/pvehooks"
+VERSION = 1
+
+_MAX_BYTES = 1 << 16
+_LOCK_WAIT = 5.0
+_NAME = r"([1-9][0-9]{2,8})\.json"
+_STATES = ("writing", "done")
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class Identity(NamedTuple):
+    """What distinguishes a guest from another one of the same VMID: smbios1's uuid, and meta's ctime in epoch seconds."""
+
+    uuid: str | None
+    ctime: int | None
+
+    def same_guest(self, other: Identity) -> bool:
+        """Whether both are one guest: something known of both is equal, nothing differs; or nothing is known of either."""
+        ours = (self.uuid and self.uuid.lower(), self.ctime)
+        theirs = (other.uuid and other.uuid.lower(), other.ctime)
+        both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+        return all(a == b for a, b in both) if both else ours == theirs
+
+
+class RngRecord(NamedTuple):
+    """An rng0 of ours: `value` is its property string, `state` 'writing' before and 'done' after the write.
+
+    `digest_before` is the config's SHA-1 before it, `when` epoch seconds, `more` are keys of a newer version.
+    """
+
+    value: str
+    state: str
+    digest_before: str
+    when: int
+    node: str
+    more: Mapping[str, object] = _NOTHING
+
+
+_NOTHING_ACCEPTED: Mapping[str, Accepted] = MappingProxyType({})
+
+
+class Record(NamedTuple):
+    """A guest's record. `broken` says in words what of a file that is there could not be used; that is then not remembered.
+
+    `accepted` is by node: addresses and groups are each node's own. `more` are keys of a newer version.
+    """
+
+    identity: Identity
+    rng0: RngRecord | None = None
+    version: int = VERSION
+    more: Mapping[str, object] = _NOTHING
+    broken: str = ""
+    accepted: Mapping[str, Accepted] = _NOTHING_ACCEPTED
+    allowance: Allowance | None = None
+    attachment: Attachment | None = None
+    firmware: PinnedFirmware | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left that is worth a file."""
+        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.more)
+
+    def with_rng0(self, rng0: RngRecord | None) -> Record:
+        """The record with that rng0 in it; keys of a newer version stay while its value does."""
+        if rng0 is not None and self.rng0 is not None and self.rng0.value == rng0.value:
+            rng0 = rng0._replace(more={**self.rng0.more, **rng0.more})
+        return self._replace(rng0=rng0)
+
+    def with_accepted(self, node: str, accepted: Accepted | None) -> Record:
+        """The record with the accepted start of that node, or (None) without it."""
+        others = {name: each for name, each in self.accepted.items() if name != node}
+        return self._replace(accepted=others if accepted is None else {**others, node: accepted})
+
+
+class _Broken(Exception):
+    pass
+
+
+def path(vmid: int) -> str:
+    """The file of a guest's record."""
+    return f"{DIRECTORY}/{vmid}.json"
+
+
+def lock(host: Host, vmid: int, timeout: float) -> Lock:
+    """The node's lock for a guest's record, waited for at most `timeout` seconds (then BlockingIOError); see Host.lock."""
+    return host.lock(f"{LOCKS}/{vmid}.lock", timeout)
+
+
+def read(host: Host, vmid: int, identity: Identity) -> Record | None:
+    """The guest's record; None where there is none or it is another guest's. A broken file gives an empty Record that says so.
+
+    Raises PmxcfsAway.
+    """
+    try:
+        content = files.read(host, path(vmid), _MAX_BYTES)
+        if content is None:
+            return None
+        record = _parsed(content)
+    except _Broken as broken:
+        return Record(identity, broken=f"{path(vmid)} {broken}")
+    if record.broken:
+        record = record._replace(broken=f"{path(vmid)} {record.broken}")
+    return record if record.identity.same_guest(identity) else None
+
+
+def write(host: Host, vmid: int, record: Record) -> bool:
+    """Writes the record if it says something else than the file does; whether it did. Raises PmxcfsAway."""
+    return files.write(host, path(vmid), _content(record), _MAX_BYTES)
+
+
+def update(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float = _LOCK_WAIT) -> bool:
+    """Changes the guest's record; whether something was written. `change` gets an empty one where there is none; an empty one goes.
+
+    Holds the guest's lock meanwhile, waited for at most `wait` seconds. Raises PmxcfsAway.
+    """
+    try:
+        with lock(host, vmid, wait):
+            record = read(host, vmid, identity)
+            changed = change(Record(identity) if record is None else record._replace(identity=identity))
+            if changed.empty:
+                return record is not None and forget(host, vmid)
+            return write(host, vmid, changed)
+    except BlockingIOError as error:
+        raise PmxcfsAway(f"another process holds the lock of VM {vmid}'s record") from error
+    except OSError as error:
+        raise PmxcfsAway(f"{LOCKS}/{vmid}.lock: {error.strerror or error}", hint="Run it as root.") from error
+
+
+def forget(host: Host, vmid: int) -> bool:
+    """Removes the guest's record; whether there was one. Raises PmxcfsAway."""
+    if vmid not in known_vmids(host):
+        return False
+    files.remove(host, path(vmid))
+    return True
+
+
+def known_vmids(host: Host) -> frozenset[int]:
+    """The VMIDs that have a record: one listing, to be asked before reading many. Raises PmxcfsAway."""
+    return frozenset(int(match[1]) for name in files.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
+
+
+# -- the file's content -----------------------------------------------------------------------------------------------
+
+
+def _parsed(content: bytes) -> Record:
+    if len(content) > _MAX_BYTES:
+        raise _Broken("is larger than any record")
+    document = files.load_object(content)
+    if document is None:
+        raise _Broken("is empty" if not content.strip() else "is no JSON object")
+    version = _number(document.pop("version", None), "version")
+    identity = Identity(_optional_text(document, "uuid"), _optional_number(document, "ctime"))
+    troubles: list[str] = []
+    return Record(
+        identity,
+        _part(document, "rng0", _rng0, troubles),
+        version,
+        accepted=_part(document, "accepted", _accepted_by_node, troubles) or _NOTHING_ACCEPTED,
+        allowance=_part(document, "allowance", _allowance, troubles),
+        attachment=_part(document, "attachment", _attachment, troubles),
+        firmware=_part(document, "firmware", _firmware, troubles),
+        more=document,
+        broken="; ".join(troubles),
+    )
+
+
+def _part(document: dict[str, object], key: str, parse: Callable[[dict[str, object]], Part], troubles: list[str]) -> Part | None:
+    """A part of the record, taken out of the document; one that cannot be read does not lose the others."""
+    part = document.pop(key, None)
+    if part is None:
+        return None
+    try:
+        if isinstance(part, dict):
+            return parse(part)
+        raise _Broken("is no JSON object")
+    except _Broken as broken:
+        troubles.append(f"has an unusable part: {key} {broken}")
+        return None
+
+
+def _rng0(document: dict[str, object]) -> RngRecord:
+    value, state, digest, node = (_text(document.pop(key, None), key) for key in ("value", "state", "digest_before", "node"))
+    if state not in _STATES:
+        raise _Broken(f"has an unknown state '{state[:20]}'")
+    return RngRecord(value, state, digest, _number(document.pop("when", None), "when"), node, document)
+
+
+def _accepted_by_node(document: dict[str, object]) -> dict[str, Accepted]:
+    return {node: _accepted(_object(part, node)) for node, part in document.items()}
+
+
+def _accepted(document: dict[str, object]) -> Accepted:
+    hostpci = {option: _text(value, option) for option, value in _object(document.get("hostpci"), "hostpci").items()}
+    devices = {address: _device(_object(value, address)) for address, value in _object(document.get("devices"), "devices").items()}
+    members = document.get("members")
+    if not isinstance(members, list):
+        raise _Broken("has no usable 'members'")
+    return Accepted(hostpci, devices, frozenset(_text(member, "members") for member in members))
+
+
+def _device(document: dict[str, object]) -> KnownDevice:
+    vendor, _, device = _text(document.get("id", ""), "id").partition(":")
+    return KnownDevice(
+        _hex(vendor), _hex(device), _hex(_text(document.get("class", ""), "class")), _text(document.get("serial", ""), "serial")
+    )
+
+
+def _hex(digits: str) -> int:
+    """A number of a device, -1 for one that could not be read when it was noted."""
+    try:
+        return int(digits, 16) if digits else -1
+    except ValueError:
+        raise _Broken(f"has no number '{digits[:20]}'") from None
+
+
+def _allowance(document: dict[str, object]) -> Allowance:
+    return Allowance(_text(document.get("reason"), "reason"), _text(document.get("by"), "by"), _number(document.get("when"), "when"))
+
+
+def _attachment(document: dict[str, object]) -> Attachment:
+    return Attachment(_text(document.get("volid"), "volid"), _text(document.get("former"), "former"), _number(document.get("when"), "when"))
+
+
+def _firmware(document: dict[str, object]) -> PinnedFirmware:
+    from pvehooks.values.images import PinnedFirmware
+
+    volid, sha256, style, args, node, state = (
+        _text(document.get(key), key) for key in ("volid", "sha256", "style", "args", "node", "state")
+    )
+    if state not in _STATES:
+        raise _Broken(f"has an unknown state '{state[:20]}'")
+    return PinnedFirmware(volid, sha256, style, args, _number(document.get("when"), "when"), node, state)
+
+
+def _content(record: Record) -> bytes:
+    document: dict[str, object] = {**record.more, "version": record.version}
+    document.update(uuid=record.identity.uuid, ctime=record.identity.ctime)
+    if record.rng0 is not None:
+        known = record.rng0._asdict()
+        document["rng0"] = {**known.pop("more"), **known}
+    if record.accepted:
+        document["accepted"] = {node: _accepted_json(accepted) for node, accepted in record.accepted.items()}
+    if record.allowance is not None:
+        document["allowance"] = record.allowance._asdict()
+    if record.attachment is not None:
+        document["attachment"] = record.attachment._asdict()
+    if record.firmware is not None:
+        document["firmware"] = record.firmware._asdict()
+    return json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
+def _accepted_json(accepted: Accepted) -> dict[str, object]:
+    devices = {address: _device_json(device) for address, device in accepted.devices.items()}
+    return {"hostpci": dict(accepted.hostpci), "devices": devices, "members": sorted(accepted.members)}
+
+
+def _device_json(device: KnownDevice) -> dict[str, str]:
+    written = {"serial": device.serial} if device.serial else {}
+    if device.vendor >= 0 and device.device >= 0:
+        written["id"] = f"{device.vendor:04x}:{device.device:04x}"
+    if device.class_code >= 0:
+        written["class"] = f"{device.class_code:06x}"
+    return written
+
+
+def _object(value: object, key: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _Broken(f"has no usable '{key}'")
+    return value
+
+
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise _Broken(f"has no usable '{key}'")
+    return value
+
+
+def _number(value: object, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < files.MAX_NUMBER:
+        raise _Broken(f"has no usable '{key}'")
+    return value
+
+
+def _optional_text(document: dict[str, object], key: str) -> str | None:
+    value = document.pop(key, None)
+    return None if value is None else _text(value, key)
+
+
+def _optional_number(document: dict[str, object], key: str) -> int | None:
+    value = document.pop(key, None)
+    return None if value is None else _number(value, key)

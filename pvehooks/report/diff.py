@@ -1,0 +1,197 @@
+"""What changed from one report to the next: both as JSON documents (document.py), the former one perhaps written by anybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from pvehooks.errors import UsageError
+from pvehooks.report.content import Change, Changes
+from pvehooks.report.document import VERSION
+from pvehooks.values import NamedTuple
+from pvehooks.values.guests import guest_label
+
+# A time that every calendar function takes (the year 6325).
+_LATEST = 1 << 37
+
+
+class _Device(NamedTuple):
+    words: str
+    group: str
+    driver: str
+    users: str
+
+
+class _Guest(NamedTuple):
+    label: str
+    outcome: str
+
+
+class _Finding(NamedTuple):
+    label: str
+    severity: str
+    message: str
+
+
+class Former(NamedTuple):
+    """What of a report is compared: facts by name, devices by address (None where unknown), guests by VMID, findings by what they are about."""
+
+    node: str
+    time: int
+    facts: Mapping[str, str | None]
+    devices: Mapping[str, _Device] | None
+    guests: Mapping[int, _Guest]
+    findings: Mapping[tuple[int, str, str], _Finding]
+
+
+def read(raw: bytes, name: str) -> Former:
+    """The report in a file of that name; raises UsageError where it is none."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise UsageError(f"{name} is not JSON", hint=_HINT) from None
+    try:
+        return former(document)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise UsageError(f"{name} is no report of pvehooks, or one of another version", hint=_HINT) from None
+
+
+_HINT = "It must have been made by: pvehooks report --json"
+
+
+def former(document: object) -> Former:
+    """What of the document is compared; raises one of TypeError, KeyError, ValueError where it is no report."""
+    whole = _object(document)
+    if whole["version"] != VERSION or isinstance(whole["version"], bool):
+        raise ValueError(whole["version"])
+    time = whole["time"]
+    if not isinstance(time, int) or not 0 <= time <= _LATEST:
+        raise ValueError(time)
+    guests: dict[int, _Guest] = {}
+    findings: dict[tuple[int, str, str], _Finding] = {}
+    for entry in _list(whole["guests"]):
+        guest = _object(entry)
+        vmid, name = guest["vmid"], _text(guest["name"])
+        if not isinstance(vmid, int):
+            raise TypeError(vmid)
+        label = guest_label(vmid, name)
+        guests[vmid] = _Guest(label, _text(guest["verdict"]))
+        findings.update(_findings(vmid, label, guest["findings"]))
+    node = _text(whole["node"])
+    findings.update(_findings(0, node, whole["node_findings"]))
+    facts = {name: None if text is None else _text(text) for name, text in _object(whole["facts"]).items()}
+    return Former(node, time, facts, None if whole["groups"] is None else dict(_devices(whole["groups"])), guests, findings)
+
+
+def _findings(vmid: int, label: str, entries: object) -> Iterator[tuple[tuple[int, str, str], _Finding]]:
+    for entry in _list(entries):
+        found = _object(entry)
+        severity = "ignored" if found["ignored"] else _text(found["severity"])
+        yield (vmid, _text(found["rule"]), _text(found["subject"])), _Finding(label, severity, _text(found["message"]))
+
+
+def _devices(groups: object) -> Iterator[tuple[str, _Device]]:
+    for group in map(_object, _list(groups)):
+        name = "" if group["group"] is None else _text(group["group"])
+        for device in map(_object, _list(group["devices"])):
+            users = [f"guest {guest['vmid']}" for guest in map(_object, _list(device["guests"])) if guest["holds"]]
+            uses = [use for use in map(_object, _list(device["uses"])) if not use["remark"]]
+            users += ["the host"] if any(not use["vmid"] for use in uses) else []
+            users += [f"guest {use['vmid']}" for use in uses if use["vmid"]]
+            driver = "" if device["driver"] is None else _text(device["driver"])
+            yield _text(device["address"]), _Device(_text(device["words"]), name, driver, " and ".join(dict.fromkeys(users)))
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(value)
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+# -- comparing --------------------------------------------------------------------------------------------------------
+
+
+def compare(before: Former, now: Former) -> Changes:
+    """What differs: what keeps guests from starting, then hardware, guests, findings. A finding whose words alone differ is the same."""
+    items = (*_facts(before, now), *_hardware(before, now), *_guests(before, now), *_all_findings(before, now))
+    return Changes(before.time, tuple(sorted(items, key=lambda change: not change.urgent)))
+
+
+def _facts(before: Former, now: Former) -> Iterator[Change]:
+    for name, text in now.facts.items():
+        was = before.facts.get(name)
+        if was is not None and text is not None and was != text:
+            yield Change("node", "changed", name, f"{text}; before: {was}")
+
+
+def _hardware(before: Former, now: Former) -> Iterator[Change]:
+    if before.devices is None or now.devices is None:
+        return
+    for address in sorted({*before.devices, *now.devices}):
+        old, new = before.devices.get(address), now.devices.get(address)
+        if old is None and new is not None:
+            yield Change("device", "new", f"{address} ({new.words})", f"in group {new.group}" if new.group else "in no IOMMU group")
+        elif new is None and old is not None:
+            yield Change("device", "gone", f"{address} ({old.words})", f"it was in group {old.group}" if old.group else "")
+        elif old is not None and new is not None and old != new:
+            yield Change("device", "changed", f"{address} ({new.words})", "; ".join(_differences(old, new)))
+
+
+def _differences(old: _Device, new: _Device) -> Iterator[str]:
+    if old.words != new.words:
+        yield f"another device; before: {old.words}"
+    if old.group != new.group:
+        yield f"now in {_group(new)}, before in {_group(old)}"
+    if old.driver != new.driver:
+        yield f"now on {_driver(new)}, before on {_driver(old)}"
+    if old.users != new.users:
+        yield f"now used by {new.users or 'nobody'}, before by {old.users or 'nobody'}"
+
+
+def _group(device: _Device) -> str:
+    return f"group {device.group}" if device.group else "no group"
+
+
+def _driver(device: _Device) -> str:
+    return f"driver {device.driver}" if device.driver else "no driver"
+
+
+def _guests(before: Former, now: Former) -> Iterator[Change]:
+    for vmid in sorted({*before.guests, *now.guests}):
+        old, new = before.guests.get(vmid), now.guests.get(vmid)
+        if old is None and new is not None:
+            yield Change("guest", "new", new.label, "would not start" if new.outcome == "block" else "", new.outcome == "block")
+        elif new is None and old is not None:
+            yield Change("guest", "gone", old.label, "not on this node any more")
+        elif old is not None and new is not None:
+            differ = [f"before: {old.label}"] if old.label != new.label else []
+            if old.outcome != new.outcome:
+                differ.append("would not start any more" if new.outcome == "block" else "would start again")
+            if differ:
+                yield Change("guest", "changed", new.label, "; ".join(differ), old.outcome != new.outcome == "block")
+
+
+def _all_findings(before: Former, now: Former) -> Iterator[Change]:
+    for key, found in now.findings.items():
+        was = before.findings.get(key)
+        urgent = found.severity == "block"
+        if was is None:
+            yield Change("finding", "new", found.label, f"{found.severity}: {found.message} [{key[1]}]", urgent)
+        elif was.severity != found.severity:
+            text = f"now {found.severity}, before {was.severity}: {found.message} [{key[1]}]"
+            yield Change("finding", "changed", found.label, text, urgent)
+    for key, was in before.findings.items():
+        if key not in now.findings and (not key[0] or key[0] in now.guests):
+            yield Change("finding", "gone", was.label, f"{was.severity}: {was.message} [{key[1]}]")

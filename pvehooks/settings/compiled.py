@@ -1,0 +1,116 @@
+"""The settings that the hookscript needs, as the daemon left them: a copy without configobj, good while its sources are unchanged.
+
+It outlives a boot: where the files are broken by then, it is all that still knows what the administrator wants.
+"""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+
+from pvehooks import __version__
+from pvehooks.values.base import NamedTuple
+from pvehooks.values.digests import sha1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvehooks.host import Host
+
+PATH = "/var/lib/pvehooks/settings.json"
+CLUSTER_FILE = "/etc/pve/pvehooks/pvehooks.conf"
+NODE_FILE = "/etc/pvehooks/pvehooks.conf"
+
+_MAX_BYTES = 1 << 22
+_SOURCE_BYTES = 1 << 20
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class GuardSettings(NamedTuple):
+    """[guard], as it holds for a guest; `deadline` in seconds. The defaults are the built-in settings."""
+
+    mode: str = "enforce"
+    unbound: str = "bind"
+    attach: str = "auto"
+    on_error: str = "known"
+    deadline: int = 10
+
+
+class StartSettings(NamedTuple):
+    """What a guest's start is judged by: [guard], [rules] by rule id, and the reasons of what is ignored by rule id."""
+
+    guard: GuardSettings = GuardSettings()
+    severities: Mapping[str, str] = _NOTHING
+    ignored: Mapping[str, str] = _NOTHING
+
+
+def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests: Mapping[int, StartSettings]) -> bool:
+    """Leaves the copy for the hookscript, if it says something else than the one there: whether it did. Raises OSError.
+
+    `sources` are the digests of the files that it was made from; `guests` are those with settings of their own.
+    """
+    document = {
+        "version": __version__,
+        "sources": dict(sources),
+        "guard": common.guard._asdict(),
+        "rules": dict(common.severities),
+        "guests": {str(vmid): {"guard": own.guard._asdict(), "ignore": dict(own.ignored)} for vmid, own in guests.items()},
+    }
+    content = json.dumps(document, sort_keys=True).encode() + b"\n"
+    try:
+        if host.read(PATH, limit=_MAX_BYTES) == content:
+            return False
+    except FileNotFoundError:
+        host.make_dir(PATH.rpartition("/")[0])
+    host.replace(PATH, content, mode=0o644)
+    return True
+
+
+def digest(content: bytes) -> str:
+    """The SHA-1 of a settings file's content, in hex."""
+    return sha1(content).hex()
+
+
+def _sources(host: Host) -> dict[str, str]:
+    """The digests of the settings files that are there; raises OSError."""
+    digests = {}
+    for path in (CLUSTER_FILE, NODE_FILE):
+        try:
+            digests[path] = digest(host.read(path, limit=_SOURCE_BYTES))
+        except FileNotFoundError:
+            continue
+    return digests
+
+
+class Copy(NamedTuple):
+    """What the copy says of a guest, and the digests of the files that it was made from."""
+
+    settings: StartSettings
+    sources: Mapping[str, str]
+
+    def is_current(self, host: Host) -> bool:
+        """Whether the files still hold the same; False also where they cannot be read."""
+        try:
+            return self.sources == _sources(host)
+        except OSError:
+            return False
+
+
+def read(host: Host, vmid: int) -> Copy | None:
+    """What the copy says of the guest; None where there is no copy of this version. Raises nothing."""
+    try:
+        document = json.loads(host.read(PATH, limit=_MAX_BYTES))
+        if document["version"] != __version__:
+            return None
+        guest = document["guests"].get(str(vmid)) or {"guard": document["guard"], "ignore": {}}
+        settings = StartSettings(GuardSettings(**guest["guard"]), _texts(document["rules"]), _texts(guest["ignore"]))
+        return Copy(settings, _texts(document["sources"])) if isinstance(settings.guard.deadline, int) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError
+    return value

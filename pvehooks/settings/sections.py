@@ -1,0 +1,48 @@
+"""The sections of the settings as the programs use them; [guard] is in compiled.py, for the hookscript."""
+
+from __future__ import annotations
+
+from pvehooks.values.base import NamedTuple
+
+
+class RngSettings(NamedTuple):
+    """[rng], as it holds for a guest; `max_bytes` per `period` milliseconds."""
+
+    mode: str
+    source: str
+    max_bytes: int
+    period: int
+    scope: str
+    existing: str
+    skip_with_rdrand: bool
+    writer: str
+
+    @property
+    def value(self) -> str:
+        """The property string for rng0."""
+        return f"source={self.source},max_bytes={self.max_bytes},period={self.period}"
+
+
+class WatchSettings(NamedTuple):
+    """[watch], both in seconds."""
+
+    interval: int
+    settle: float
+
+
+class MetricsSettings(NamedTuple):
+    """[metrics]; `textfile` is auto, off or a directory."""
+
+    textfile: str
+
+
+class ClusterSettings(NamedTuple):
+    """[cluster]."""
+
+    publish: bool
+
+
+class FirmwareSettings(NamedTuple):
+    """[firmware]; `on_change` is the severity of a changed image."""
+
+    on_change: str
