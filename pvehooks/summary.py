@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks import __version__, records
+from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.facts import hardware, storages, summaries
 from pvehooks.host import Host
 from pvehooks.records import RecordsUnavailable
-from pvehooks.rules.passthrough import on_host_driver
 from pvehooks.settings import Settings
 from pvehooks.tally import Counted, Tally
 from pvehooks.text import summary as text

@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 
 from pvehooks.actions import bind, persist, vfs
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import bindings, hardware, identity
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
-from pvehooks.rules import binding
-from pvehooks.rules.passthrough import bus
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 
 # How long a driver may take until it has its device (probing may go on in the background).
@@ -72,7 +72,7 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> Outcome | 
 def _bind(host: Host, node: Node, device: PciDevice) -> Outcome:
     if device.vfio:
         return Outcome(device.address, Result.AS_WANTED, device.label, f"is on {device.driver} already")
-    objection = binding.to_binding(device, node) or binding.to_binding_now(device, node)
+    objection = bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
     if objection:
         return Outcome(device.address, Result.NOT, device.label, f"is not given to vfio-pci, it {objection.why}. {objection.remedy}")
     done = bind.take(host, device)
@@ -92,7 +92,7 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, count: int, patient: bo
             why = "has no driver of the host (yet), which it needs for virtual functions"
             return Outcome(address, Result.NOT if patient else Result.YET, device.label, why)
         host.sleep(_PAUSE)
-    objection = binding.to_change_of_vfs(device, node)
+    objection = bindability.to_change_of_vfs(device, node)
     if objection:
         return Outcome(address, Result.NOT, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}")
     vfs.change(host, device, count)

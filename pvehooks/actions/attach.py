@@ -7,10 +7,10 @@ from pvehooks.actions import backups, rng, stubs
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import writer
+from pvehooks.derived.attachment import OPTION, attached, why_not
 from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests
 from pvehooks.host import Host
-from pvehooks.rules.hookscript import OPTION, attached, why_not
 from pvehooks.settings import RngSettings
 from pvehooks.values import Attachment, Guest
 from pvehooks.values.stubs import UnfitName, former_of, is_stub

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from pvehooks.actions import attach
 from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
+from pvehooks.derived.attachment import attached
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import members, pmxcfs
 from pvehooks.facts import node as node_facts
 from pvehooks.report.words import of_guest, printable
-from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of
 

@@ -8,12 +8,12 @@ import re
 from typing import NamedTuple
 
 from pvehooks.cli import deed, roots
+from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts import bindings
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report.words import printable
-from pvehooks.rules.passthrough import bus, functions
 from pvehooks.values import Node, PciDevice, Unread
 
 _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)", re.ASCII)

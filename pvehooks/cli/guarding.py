@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from pvehooks.derived import attachment
 from pvehooks.report import words
-from pvehooks.rules import hookscript
 from pvehooks.settings import Settings
 from pvehooks.values import Guest, Verdict
 
@@ -36,4 +36,4 @@ def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
 def coverage(guests: Iterable[Guest]) -> tuple[list[Guest], list[Guest]]:
     """The guests with passed-through devices, and those of them that lack the guard."""
     passing = [guest for guest in guests if guest.passes_through]
-    return passing, [guest for guest in passing if not hookscript.attached(guest)]
+    return passing, [guest for guest in passing if not attachment.attached(guest)]

@@ -12,12 +12,13 @@ from typing import NamedTuple
 from pvehooks import __version__
 from pvehooks.cli import look
 from pvehooks.cli.rules import remedy
+from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report import about, changes, document, html, markdown
 from pvehooks.report.content import Report, RuleText, guest_seen
-from pvehooks.rules import catalogue, grouping
+from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
 
@@ -144,7 +145,7 @@ def _gathered(seen: look.View) -> Report:
 
 
 def _groups(node: Node) -> tuple[Group, ...] | Unread:
-    return node.pci if isinstance(node.pci, Unread) else grouping.groups(node)
+    return node.pci if isinstance(node.pci, Unread) else groups.groups(node)
 
 
 # -- the last report --------------------------------------------------------------------------------------------------

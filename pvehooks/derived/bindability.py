@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.passthrough import bus, having_now, on_host_driver, uses
+from pvehooks.derived.passthrough import bus, holder_phrase_now, on_host_driver, uses
 from pvehooks.values import Holder, NamedTuple, Node, PciDevice, Unread
 
 
@@ -51,7 +51,7 @@ def to_release(device: PciDevice, node: Node) -> Objection | None:
         holders = node.holders.get(address, ())
         if holders:
             which = "" if address == device.address else f" shares its IOMMU group with {address}, which"
-            return Objection(f"{which} {having_now(holders[0])}".strip(), _ending(holders[0]))
+            return Objection(f"{which} {holder_phrase_now(holders[0])}".strip(), _ending(holders[0]))
     return None
 
 
@@ -82,7 +82,7 @@ def _used(device: PciDevice, node: Node) -> Objection | None:
         return Objection(f"may be held by a guest: {node.holders.why}", _ONLY_ROOT)
     holders = node.holders.get(device.address, ())
     if holders:
-        return Objection(having_now(holders[0]), _ending(holders[0]))
+        return Objection(holder_phrase_now(holders[0]), _ending(holders[0]))
     known = uses(device, node)
     use = next((use for use in known.found if not use.remark), None)
     if use:

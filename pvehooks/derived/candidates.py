@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.rules.passthrough import bus, on_host_driver, uses
+from pvehooks.derived.passthrough import bus, on_host_driver, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
 
 # Base classes, and classes, that people pass through (pci.ids): storage, network, display, multimedia, wireless, accelerators; USB controllers.

@@ -1,12 +1,11 @@
-"""What the rules on a guest's own disks share: which disks it has, where a new one would go, what can be snapshotted. No rules here."""
+"""A guest's disks, images and volumes: which there are, where a new one would go, what can be snapshotted."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-from pvehooks.rules.entropy import is_disk
-from pvehooks.values import Guest, Node
+from pvehooks.values import Guest, Node, Value
 from pvehooks.values.storages import Storage
 
 # What each plugin's volume_has_feature says of `snapshot` and a volume in use (pve-storage 9.1, PVE/Storage/*Plugin.pm; 8 says the same).
@@ -23,11 +22,54 @@ _PLACES = {name: place for place, name in enumerate(f"{bus}{number}" for bus, co
 _FORMAT = re.compile(r"\.(raw|qcow2|vmdk|subvol)\Z")
 
 
+_DISK = re.compile(r"(?:ide|sata|scsi|virtio)\d+", re.ASCII)
+# Options that hold a disk or an image in a drive (qemu-server, Drive.pm, valid_drive_names), and a suspended guest's memory.
+_DRIVES = frozenset(
+    f"{bus}{number}"
+    for bus, count in (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6), ("efidisk", 1), ("tpmstate", 1))
+    for number in range(count)
+) | {"vmstate"}
+NO_DRIVES = ("efidisk0", "tpmstate0", "vmstate")
+"""Those of them that are no drive of the guest's."""
+# A volume id (pve-storage, Storage.pm, parse_volume_id); a path or `none` is no such.
+_VOLUME = re.compile(r"([a-z][a-z0-9._-]*[a-z0-9]):(.+)", re.IGNORECASE | re.ASCII)
+
+
+def is_disk(guest: Guest, name: str) -> bool:
+    """Whether the option is a virtual disk and no CD-ROM drive."""
+    return bool(_DISK.fullmatch(name)) and "media=cdrom" not in str(guest.options.get(name, "")).split(",")
+
+
 @lru_cache(maxsize=1)
 def disks(guest: Guest) -> tuple[str, ...]:
     """Its virtual disks, CD-ROM drives not among them, in the order in which PVE looks for one to boot from."""
     found = [name for name in guest.options if name in _PLACES and is_disk(guest, name)]
     return tuple(name for name in sorted(found, key=_PLACES.__getitem__) if guest.properties(name).get("file", "none") != "none")
+
+
+@lru_cache(maxsize=1)
+def volumes(guest: Guest) -> tuple[tuple[str, str, str], ...]:
+    """(option, storage, name there) of all that a start activates."""
+    found = [(option, _VOLUME.fullmatch(file)) for option, file in drives(guest)]
+    return tuple((option, match[1], match[2]) for option, match in found if match)
+
+
+@lru_cache(maxsize=1)
+def drives(guest: Guest) -> tuple[tuple[str, str], ...]:
+    """(option, volume or path) of all that holds a disk or an image."""
+    return tuple((option, _volume(guest, option, value)) for option, value in guest.options.items() if option in _DRIVES)
+
+
+def _volume(guest: Guest, option: str, value: Value) -> str:
+    first = str(value).partition(",")[0]
+    if "=" not in first:
+        return first
+    return str(guest.properties(option).get("file", ""))
+
+
+def is_iso(volume: str) -> bool:
+    """Whether the volume, by its name on its storage, is an ISO image."""
+    return volume.startswith("iso/")
 
 
 def volume_of(guest: Guest, option: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.rules.passthrough import bus, functions, on_host_driver, uses
+from pvehooks.derived.passthrough import bus, functions, on_host_driver, uses
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread, Uses
 from pvehooks.values.groups import Group, Member, Naming
 

@@ -1,4 +1,4 @@
-"""What the rules on passed-through devices share: which devices a guest would take, and who else is concerned. No rules here."""
+"""Which PCI devices a start of a guest would take, and who else uses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice,
 _HARMLESS_DRIVERS = ("", "pci-stub", "pcieport", "vfio-pci")
 
 
-class Taking(NamedTuple):
+class Claim(NamedTuple):
     """A hostpciN, and the devices that PVE would give the guest for it, all functions spelt out."""
 
     entry: HostPci
@@ -21,6 +21,14 @@ class Taking(NamedTuple):
     def whole(self) -> tuple[PciDevice, ...]:
         """The devices that would be bound to vfio-pci, and with each its IOMMU group."""
         return self.devices if self.entry.taken_whole else ()
+
+
+class GroupMember(NamedTuple):
+    """A device that a start takes along: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
+
+    claim: Claim
+    claimed: PciDevice
+    device: PciDevice
 
 
 def passes_through(guest: Guest) -> bool:
@@ -48,7 +56,7 @@ def others(address: str, guest: Guest, node: Node) -> list[Holder]:
     return [holder for holder in node.holders.get(address, ()) if holder.vmid != guest.vmid]
 
 
-def having(holder: Holder) -> str:
+def holder_phrase(holder: Holder) -> str:
     """How the holder has the device, as the end of a sentence."""
     if holder.how == "starting":
         return f"is reserved for {holder.label}, which is starting"
@@ -57,13 +65,13 @@ def having(holder: Holder) -> str:
     return f"is {'in the args' if holder.how == 'args' else holder.how} of {holder.label}"
 
 
-def having_now(holder: Holder) -> str:
+def holder_phrase_now(holder: Holder) -> str:
     """The same, with what the guest does."""
-    return having(holder) if holder.state == "starting" else f"{having(holder)}, which is running"
+    return holder_phrase(holder) if holder.state == "starting" else f"{holder_phrase(holder)}, which is running"
 
 
 @lru_cache(maxsize=1)
-def takings(guest: Guest, node: Node) -> tuple[Taking, ...]:
+def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
     """What PVE would take: of alternatives the first that is there and free, else the first (PCI.pm, choose_hostpci_devices)."""
     used: set[str] = set()
     found = []
@@ -78,31 +86,31 @@ def takings(guest: Guest, node: Node) -> tuple[Taking, ...]:
         )
         chosen = choices[0] if len(choices) == 1 else next(free, choices[0])
         used.update(device.address for device in chosen)
-        found.append(Taking(entry, chosen))
+        found.append(Claim(entry, chosen))
     return tuple(found)
 
 
 @lru_cache(maxsize=1)
 def named(guest: Guest, node: Node) -> Mapping[str, PciDevice]:
     """The devices that the guest itself would get, by address."""
-    return {device.address: device for taking in takings(guest, node) for device in taking.devices}
+    return {device.address: device for claim in claims(guest, node) for device in claim.devices}
 
 
 @lru_cache(maxsize=1)
-def company(guest: Guest, node: Node) -> tuple[tuple[Taking, PciDevice, PciDevice], ...]:
-    """(hostpciN, its device, a member of that device's group that is not the guest's and no bridge), each member once."""
-    found: list[tuple[Taking, PciDevice, PciDevice]] = []
+def group_members(guest: Guest, node: Node) -> tuple[GroupMember, ...]:
+    """The devices of the claimed devices' IOMMU groups that are neither the guest's nor bridges, each once."""
+    found: list[GroupMember] = []
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return ()
     devices = bus(node)
     seen = set(named(guest, node))
-    for taking in takings(guest, node):
-        for device in taking.whole:
+    for claim in claims(guest, node):
+        for device in claim.whole:
             for address in device.members:
                 if address in seen or address not in devices or devices[address].bridge:
                     continue
                 seen.add(address)
-                found.append((taking, device, devices[address]))
+                found.append(GroupMember(claim, device, devices[address]))
     return tuple(found)
 
 
@@ -116,6 +124,6 @@ def uses(device: PciDevice, node: Node) -> Uses:
     return Uses(unread=(node.uses.why,)) if isinstance(node.uses, Unread) else node.uses.of(device)
 
 
-def weighty(device: PciDevice, guest: Guest, node: Node) -> list[Use]:
+def blocking_uses(device: PciDevice, guest: Guest, node: Node) -> list[Use]:
     """The uses that count against giving the device to the guest."""
     return [use for use in uses(device, node).found if not use.remark and use.vmid != guest.vmid]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pvehooks import judge, starts
+from pvehooks.derived import passthrough
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests, hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.guarding import settings
 from pvehooks.guarding.words import say, sentence
-from pvehooks.rules import passthrough, start
+from pvehooks.rules import engine
 from pvehooks.values import NamedTuple, Severity
 
 TYPE_CHECKING = False
@@ -72,8 +73,8 @@ def _guest(host: Host, place: Place, vmid: int) -> Guest:
 
 def _judged(under_way: Start, tell: Tell) -> int:
     guest, host = under_way.guest, under_way.host
-    blocking = {rule.id for book in start.BOOKS for rule in book.rules if rule.severity is Severity.BLOCK}
-    verdict = judge.at_start(start.look_at_start(guest, under_way.node), blocking, under_way.settings)
+    blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
+    verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
     allowed = guest.allowance is not None
     refused = bool(verdict.refusing) and under_way.settings.guard.mode == "enforce" and not allowed
     if verdict.unexamined and not refused and not allowed:

@@ -1,26 +1,41 @@
-"""What a rule is: a pure function from facts to findings, with its id, severity, remedy, explanation and needs."""
+"""How rules are found and asked. A rule is a pure function from facts to findings; a rule set holds the rules of one file.
+
+Each file in guest/, start/, node/ and target/ has its rule set in RULES. Nothing else names a rule: the folder says when it is asked.
+
+| folder | asked | arguments of a rule |
+| --- | --- | --- |
+| guest | in an audit of a guest | guest, node |
+| start | in an audit, and by the hookscript before a start | guest, node |
+| node | in `pvehooks host check`, by the daemon, in reports | node |
+| target | in `pvehooks check VMID --target NODE` | guest, target |
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.values.summaries import Target
+    from typing import TypeVar
 
-_LONGEST = 100
-Look = Callable[[Guest, Node], Iterator[Finding]]
-NodeLook = Callable[[Node], Iterator[Finding]]
-TargetLook = Callable[[Guest, "Target"], Iterator[Finding]]
+    AnyLook = TypeVar("AnyLook", bound=Callable[..., Iterator[Finding]])
+    Passed = TypeVar("Passed", bound=Callable[[Node], str])
+
+GUEST, START, NODE, TARGET = FOLDERS = ("guest", "start", "node", "target")
+UNGUARDED = "unguarded"
+"""The metric class of rules that find a guest without the guard."""
+_LAST = 1000
 
 
 class Rule(NamedTuple):
-    """A rule; `explanation` is the function's docstring, `needs` are the fields of Node that it reads.
+    """A rule: what its decorator says of it.
 
-    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID. `look` takes a guest and its node, or, for a rule
-    on the node itself (`of_node`), the node alone.
+    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID. `needs` are the fields of Node that the rule reads.
+    `explanation` is the docstring of `look`, `folder` the one that its file lies in.
     """
 
     id: str
@@ -29,7 +44,22 @@ class Rule(NamedTuple):
     needs: frozenset[str]
     explanation: str
     look: Callable[..., Iterator[Finding]]
-    of_node: bool = False
+    folder: str
+    # The line of `pvehooks host check` that shows the findings of a rule on the node.
+    line: str = ""
+    # The gauge of its own that the findings are counted in, beside pvehooks_findings: UNGUARDED, or ''.
+    metric: str = ""
+    # Whether it reads files of the node that it runs on, so that it can say nothing of another node.
+    local: bool = False
+    # Whether its finding means that the start cannot be judged.
+    undecided: bool = False
+    # What an audit makes of a finding that refuses a start.
+    in_audit: Callable[[Guest, Finding], Finding] | None = None
+
+    @property
+    def of_node(self) -> bool:
+        """Whether the rule is on the node itself."""
+        return self.folder == NODE
 
     def complete(self, finding: Finding, vmid: int = 0) -> Finding:
         """The finding with what it left to its rule: id, severity, remedy."""
@@ -39,66 +69,96 @@ class Rule(NamedTuple):
         return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold)
 
 
-class RuleBook:
-    """The rules of one subject, in the order in which they are written down; none of them looks at a guest that is not `concerned`."""
+def _always(guest: Guest) -> bool:
+    return True
 
-    def __init__(self, concerned: Callable[[Guest], bool]) -> None:
+
+def no_template(guest: Guest) -> bool:
+    """Whether the guest can be started."""
+    return not guest.template
+
+
+class RuleSet:
+    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that is not `concerned`.
+
+    `order` is the place of the file among others wherever rules are listed; files without one come last, by name.
+    """
+
+    def __init__(self, concerned: Callable[[Guest], bool] = _always, order: int = _LAST) -> None:
         self.concerned = concerned
+        self.order = order
         self.rules: list[Rule] = []
+        self.passed: dict[str, Callable[[Node], str]] = {}
 
-    def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[Look], Look]:
-        """Enters the decorated function as a rule."""
+    def rule(
+        self,
+        id: str,
+        severity: Severity,
+        remedy: str,
+        needs: Iterable[str] = (),
+        *,
+        line: str = "",
+        metric: str = "",
+        local: bool = False,
+        undecided: bool = False,
+        in_audit: Callable[[Guest, Finding], Finding] | None = None,
+    ) -> Callable[[AnyLook], AnyLook]:
+        """Makes the decorated function a rule; see Rule."""
 
-        def enter(look: Look) -> Look:
-            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look))
+        def enter(look: AnyLook) -> AnyLook:
+            folder = look.__module__.split(".")[-2]
+            explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().splitlines())
+            self.rules.append(
+                Rule(id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, in_audit)
+            )
             return look
 
         return enter
 
+    def all_well(self, line: str) -> Callable[[Passed], Passed]:
+        """Has the decorated function say what `pvehooks host check` shows in this line when no rule found anything, '' for nothing."""
 
-class NodeRuleBook:
-    """The rules of one subject on the node itself, in the order in which they are written down."""
-
-    def __init__(self) -> None:
-        self.rules: list[Rule] = []
-
-    def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[NodeLook], NodeLook]:
-        """Enters the decorated function as a rule."""
-
-        def enter(look: NodeLook) -> NodeLook:
-            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look, of_node=True))
-            return look
+        def enter(passed: Passed) -> Passed:
+            self.passed[line] = passed
+            return passed
 
         return enter
 
 
-class TargetRuleBook:
-    """The rules on a guest that is to start on another node, in the order in which they are written down."""
-
-    def __init__(self) -> None:
-        self.rules: list[Rule] = []
-
-    def rule(self, id: str, severity: Severity, remedy: str, needs: Iterable[str] = ()) -> Callable[[TargetLook], TargetLook]:
-        """Enters the decorated function as a rule."""
-
-        def enter(look: TargetLook) -> TargetLook:
-            self.rules.append(Rule(id, severity, remedy, frozenset(needs), _explanation(look), look))
-            return look
-
-        return enter
+@cache
+def rule_sets(*folders: str) -> tuple[RuleSet, ...]:
+    """The rule sets of all files in these folders, in the order in which rules are listed."""
+    found = []
+    for folder in folders:
+        for name in _modules(folder):
+            rules = __import__(f"pvehooks.rules.{folder}.{name}", None, None, ("RULES",)).RULES
+            found.append((rules.order, name, rules))
+    found.sort(key=lambda each: each[:2])
+    return tuple([rules for _, _, rules in found])
 
 
-def _explanation(look: Callable[..., Iterator[Finding]]) -> str:
-    text = (look.__doc__ or "").strip()
-    return "\n".join(line.strip() for line in text.splitlines())
+def _modules(folder: str) -> list[str]:
+    """The names of the modules in a folder of this package, also where only their bytecode is installed.
+
+    The directory is listed here because pkgutil and importlib.resources import more than the whole guard: it would be paid at each start.
+    """
+    files = [name.partition(".") for name in os.listdir(f"{os.path.dirname(__file__)}/{folder}")]
+    return sorted({name for name, _, ending in files if ending in ("py", "pyc") and name.isidentifier() and name != "__init__"})
+
+
+def look_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
+    """What the rules find of a guest that is about to start, in the order in which they are listed."""
+    rules = [rule for each in rule_sets(START) if each.concerned(guest) for rule in each.rules]
+    return tuple(rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node))
+
+
+@cache
+def asked_at_start() -> frozenset[str]:
+    """The ids of the rules that the hookscript asks."""
+    return frozenset(rule.id for each in rule_sets(START) for rule in each.rules)
 
 
 def not_examined(subject: str, why: str, cure: Cure = Cure.NONE) -> Finding:
     """The finding of a rule that could not read a fact it needs."""
     remedy = "None needed, unless it stays so."
     return Finding(subject, f"not examined: {why}", remedy, Severity.INFO, examined=False, cure=cure)
-
-
-def quoted(line: str) -> str:
-    """A line of a config for a message, cut where it is too long for one."""
-    return repr(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")

@@ -12,8 +12,8 @@ from pvehooks.actions import atboot, persist
 from pvehooks.cli import bind, unbind
 from pvehooks.cli.bind import Wanted
 from pvehooks.cli.binding import Report
+from pvehooks.derived.passthrough import bus
 from pvehooks.facts import bindings, hardware
-from pvehooks.rules.passthrough import bus
 from tests.beds import pci, uses
 from tests.beds.drivercore import KernelHost
 from tests.beds.tree import Content, Link, make_fake_tree

@@ -78,7 +78,7 @@ def test_every_event_and_rule_has_an_entry() -> None:
     for kind in entries.KINDS.values():
         text = journalctl("--dump-catalog", entries.message_id(kind.name)).stdout
         assert f"Subject: {kind.title}\n" in text
-        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.name in catalog.ABOUT_A_GUEST else kind.explanation
+        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.of_guest else kind.explanation
         assert _words(about) in _words(text)
 
 
@@ -176,8 +176,8 @@ def test_kinds_about_a_guest() -> None:
         for kind in (each.value for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
             about.setdefault(str(kind), set()).add(_names_a_guest(call))
     assert about.keys() <= entries.KINDS.keys()
-    assert {kind for kind in catalog.ABOUT_A_GUEST if about.get(kind) != {True}} == set()
-    assert [kind for kind in about if "VMID" in entries.KINDS[kind].explanation and kind not in catalog.ABOUT_A_GUEST] == []
+    assert [kind.name for kind in entries.KINDS.values() if kind.of_guest and about.get(kind.name) != {True}] == []
+    assert [kind for kind in about if "VMID" in entries.KINDS[kind].explanation and not entries.KINDS[kind].of_guest] == []
 
 
 def test_the_fields_of_events_are_in_the_manual() -> None:
@@ -195,6 +195,5 @@ def _names_a_guest(call: ast.Call) -> bool:
 
 def test_a_line_that_journalctl_would_drop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(entries.KINDS, "bug", entries.KINDS["bug"]._replace(explanation="#one is gone"))
-    monkeypatch.setattr(catalog, "ABOUT_A_GUEST", frozenset())
     with pytest.raises(AssertionError, match="comments"):
         catalog.make()

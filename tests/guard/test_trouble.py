@@ -347,7 +347,7 @@ def look(host, place, vmid, copy, tell):
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
     bind.hardware.gather = lambda *_: node
-    due = [found for found in start.start.look_at_start(guest, node) if found.rule == "vfio-not-bound"]
+    due = [found for found in start.engine.look_at_start(guest, node) if found.rule == "vfio-not-bound"]
     return 0 if start._bound(start.Start(kernel, place, None, guest, node), tuple(due), tell) else 1
 start.look = look
 guard.run()

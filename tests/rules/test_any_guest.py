@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
-from pvehooks.rules.rule import Rule
+from pvehooks.rules.engine import Rule
 from pvehooks.text.checks import FORMATS
 from pvehooks.text.properties import Property
 from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS

@@ -18,7 +18,7 @@ from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
 from pvehooks.report import words
 from pvehooks.rules import catalogue
-from pvehooks.rules.rule import Rule
+from pvehooks.rules.engine import Rule
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
 from pvehooks.values.summaries import Target

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from pvehooks.actions.hostfix import texts
 from pvehooks.actions.hostfix.draft import Draft
 from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.derived import iommu_switch
+from pvehooks.derived.kernel_args import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
+from pvehooks.derived.passthrough import bus
 from pvehooks.facts import boundids, hardware, moduleoptions
 from pvehooks.facts.boot import cmdline, kernels
-from pvehooks.rules.host import firmware
-from pvehooks.rules.host.commandline import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
-from pvehooks.rules.passthrough import bus
 from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
 from pvehooks.values.boot import KERNEL_CMDLINE, CommandLines, Kernels, Modules
 
@@ -91,10 +91,10 @@ def _boot_zfs(draft: Draft, _: Finding) -> str:
 
 
 def _iommu(draft: Draft, finding: Finding) -> str:
-    off = firmware.switched_off(draft.node)
+    off = iommu_switch.switched_off(draft.node)
     if off:
         return _take(draft, off)
-    if firmware.needs_switching_on(draft.node):
+    if iommu_switch.needs_switching_on(draft.node):
         return _add(draft, "intel_iommu=on")
     raise ByHand("it is not a matter of the kernel command line")
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from pvehooks.rules.entropy import NVME_CLASS, is_disk, passed_through
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.volumes import disks
+from pvehooks.derived.disks import disks, is_disk
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.entropy import NVME_CLASS, passed_through
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 # A template never starts: its clones are looked at instead.
-BOOK = RuleBook(concerned=lambda guest: bool(guest.options) and not guest.template)
+RULES = RuleSet(concerned=lambda guest: bool(guest.options) and not guest.template, order=130)
 # With these in `args` a guest may boot from what its config does not tell of.
 _BOOTS_BY_ARGS = re.compile(r"-kernel|bootindex|-boot|-drive|-blockdev|-device|-cdrom|-hd[a-d]")
 _CLOUD_INIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.\w+)?\Z", re.ASCII)
@@ -73,7 +73,7 @@ def _begins_wrong(guest: Guest) -> bool:
     return bool(missing) and next(order, missing[0]) in missing
 
 
-@BOOK.rule("nothing-bootable", Severity.WARNING, "Say what to boot from: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
+@RULES.rule("nothing-bootable", Severity.WARNING, "Say what to boot from: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
 def nothing_bootable(guest: Guest, node: Node) -> Iterator[Finding]:
     """Nothing in the boot order can be booted from: it is empty, or names what is not there, or an empty CD-ROM drive.
 
@@ -123,7 +123,7 @@ def _misnamed(guest: Guest) -> str:
     )
 
 
-@BOOK.rule("boot-disk-not-in-order", Severity.INFO, "If it is to boot from its disk: qm set {vmid} --boot 'order=scsi0'")
+@RULES.rule("boot-disk-not-in-order", Severity.INFO, "If it is to boot from its disk: qm set {vmid} --boot 'order=scsi0'")
 def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest boots from the network or a CD-ROM alone, though it has a disk: the system on that is never started.
 
@@ -146,7 +146,7 @@ def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@BOOK.rule("boot-nvme-not-in-order", Severity.WARNING, "Put it in the boot order: qm set {vmid} --boot 'order=hostpci0'", needs=("pci",))
+@RULES.rule("boot-nvme-not-in-order", Severity.WARNING, "Put it in the boot order: qm set {vmid} --boot 'order=hostpci0'", needs=("pci",))
 def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through NVMe is the guest's only disk, and is not in the boot order: the guest does not boot from it.
 
@@ -171,7 +171,7 @@ def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("boot-device-missing", Severity.WARNING, "Take it out of the boot order: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
+@RULES.rule("boot-device-missing", Severity.WARNING, "Take it out of the boot order: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
 def boot_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The boot order names a device that the guest does not have, or that PVE cannot boot from; it is passed over.
 
@@ -195,7 +195,7 @@ def boot_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@BOOK.rule("boot-network-first", Severity.INFO, "Put the disk first, if that is not wanted: qm set {vmid} --boot 'order=scsi0;net0'")
+@RULES.rule("boot-network-first", Severity.INFO, "Put the disk first, if that is not wanted: qm set {vmid} --boot 'order=scsi0;net0'")
 def boot_network_first(guest: Guest, node: Node) -> Iterator[Finding]:
     """The network comes before the disk in the boot order.
 
@@ -214,7 +214,7 @@ def boot_network_first(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("boot-order-legacy", Severity.INFO, "Write it out: qm set {vmid} --boot 'order=scsi0;net0'")
+@RULES.rule("boot-order-legacy", Severity.INFO, "Write it out: qm set {vmid} --boot 'order=scsi0;net0'")
 def boot_order_legacy(guest: Guest, node: Node) -> Iterator[Finding]:
     """The boot order is in the old form, letters for kinds of devices and the option `bootdisk`; it works, and PVE calls it deprecated.
 

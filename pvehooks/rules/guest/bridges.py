@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from pvehooks.rules.preparing import is_prepared
-from pvehooks.rules.rule import RuleBook
+from pvehooks.derived.prepared import is_prepared
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.starting import NoBridge
 
@@ -28,10 +28,10 @@ def _is_bridged(guest: Guest) -> bool:
     return not guest.template and bool(bridges_of(guest))
 
 
-BOOK = RuleBook(concerned=_is_bridged)
+RULES = RuleSet(concerned=_is_bridged, order=180)
 
 
-@BOOK.rule(
+@RULES.rule(
     "bridge-missing",
     Severity.BLOCK,
     "Give the device a bridge that is there: qm set {vmid} --OPTION VALUE,bridge=NAME",

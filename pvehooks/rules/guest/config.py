@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from pvehooks.rules.rule import Look, RuleBook, quoted
+from pvehooks.derived.config_lines import quoted
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
-BOOK = RuleBook(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)))
+RULES = RuleSet(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)), order=10)
 FILE = "config"
 
 
-def _problem(id: str) -> Look:
+def _problem(id: str) -> Callable[[Guest, Node], Iterator[Finding]]:
     """The look of a rule about a problem that the reader of the file already saw and put into words."""
 
     def look(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def _problem(id: str) -> Look:
 def _reader_rule(id: str, severity: Severity, remedy: str, explanation: str) -> None:
     look = _problem(id)
     look.__doc__ = explanation
-    BOOK.rule(id, severity, remedy)(look)
+    RULES.rule(id, severity, remedy)(look)
 
 
 _reader_rule(
@@ -78,7 +79,7 @@ _reader_rule(
 )
 
 
-@BOOK.rule("config-lines-dropped", Severity.WARNING, "Mend or remove the line: see pvehooks guest {vmid}")
+@RULES.rule("config-lines-dropped", Severity.WARNING, "Mend or remove the line: see pvehooks guest {vmid}")
 def config_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE cannot read some lines of the config and will lose them when it next rewrites the file.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pvehooks.rules.passthrough import passes_through, takings
-from pvehooks.rules.rule import RuleBook
+from pvehooks.derived.passthrough import claims, passes_through
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, HostPci, Node, Options, PciMapping, Severity, Unread
 
-BOOK = RuleBook(concerned=passes_through)
+RULES = RuleSet(concerned=passes_through, order=140)
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
 
@@ -40,7 +40,7 @@ def _fixed(guest: Guest, node: Node) -> list[str]:
     return [entry.option for entry in guest.hostpci if entry.taken_whole and not entry.trouble and not migratable(entry, node)]
 
 
-@BOOK.rule("balloon-without-effect", Severity.INFO, "Give it a fixed amount: qm set {vmid} --balloon 0")
+@RULES.rule("balloon-without-effect", Severity.INFO, "Give it a fixed amount: qm set {vmid} --balloon 0")
 def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest is to give memory back when the node runs short, and has passed-through devices: the node never gets it.
 
@@ -57,7 +57,7 @@ def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("balloon", message)
 
 
-@BOOK.rule(
+@RULES.rule(
     "ksm-without-effect", Severity.INFO, "None needed. From PVE 9.1 on you can leave it out: qm set {vmid} --allow-ksm 0", needs=("ksm",)
 )
 def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("memory", "KSM cannot merge any of its memory, which is pinned because devices are passed through")
 
 
-@BOOK.rule(
+@RULES.rule(
     "ram-snapshot-impossible",
     Severity.WARNING,
     "Snapshot it without memory (qm snapshot {vmid} NAME), or stopped, and shut it down instead of hibernating it",
@@ -108,7 +108,7 @@ def _has(snapshot: Options, options: list[str]) -> bool:
     return any(option in snapshot for option in options)
 
 
-@BOOK.rule(
+@RULES.rule(
     "live-migration-impossible",
     Severity.WARNING,
     "Take from the guest what cannot move, or shut it down before it is migrated",
@@ -147,7 +147,7 @@ def _local(guest: Guest, option: str) -> bool:
     return kind in ("parallel", "virtiofs") or option == "ivshmem"
 
 
-@BOOK.rule(
+@RULES.rule(
     "mapping-migration-unsupported",
     Severity.BLOCK,
     "Take the mark off: Datacenter, Resource Mappings, MAPPING, Edit",
@@ -160,22 +160,22 @@ def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]
     QEMU to insist on it (enable-migration=on).
     Source: qemu-server, PCI.pm (print_hostpci_devices); QEMU, hw/vfio/migration.c (vfio_block_migration).
     """
-    for taking in takings(guest, node):
-        entry = taking.entry
-        if not taking.whole or entry.trouble or not migratable(entry, node):
+    for claim in claims(guest, node):
+        entry = claim.entry
+        if not claim.whole or entry.trouble or not migratable(entry, node):
             continue
         remedy = (
             f"Take the mark off: Datacenter, Resource Mappings, {entry.mapping}, Edit. If its own driver can do it:"
             f" qm set {guest.vmid} --{entry.option} ...,driver=keep"
         )
         message = (
-            f"{entry.option}: the mapping '{entry.mapping}' is marked live-migration-capable, and PVE binds {taking.whole[0].label} to"
+            f"{entry.option}: the mapping '{entry.mapping}' is marked live-migration-capable, and PVE binds {claim.whole[0].label} to"
             " vfio-pci, with which it is not: QEMU would refuse to start"
         )
         yield Finding(entry.option, message, remedy)
 
 
-@BOOK.rule("display-beside-primary-gpu", Severity.INFO, "Leave the guest the card alone: qm set {vmid} --vga none")
+@RULES.rule("display-beside-primary-gpu", Severity.INFO, "Leave the guest the card alone: qm set {vmid} --vga none")
 def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.ostype import machine_version
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.volumes import arch_of
+from pvehooks.derived.disks import arch_of
+from pvehooks.derived.ostype import machine_version
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 # Older machine versions get no sound at all (qemu-server, config_to_command).
@@ -18,7 +18,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and any(option in guest.options for option in _OPTIONS)
 
 
-BOOK = RuleBook(concerned=_concerned)
+RULES = RuleSet(concerned=_concerned, order=230)
 
 
 def display(guest: Guest) -> str:
@@ -34,7 +34,7 @@ def has_spice(guest: Guest, node: Node) -> bool:
     return any(word in ("-spice", "--spice") for word in str(guest.options.get("args", "")).split())
 
 
-@BOOK.rule(
+@RULES.rule(
     "audio-spice-without-display",
     Severity.BLOCK,
     "Give it a SPICE display (qm set {vmid} --vga qxl), or sound that nobody hears: qm set {vmid} --audio0 device=DEVICE,driver=none",
@@ -58,7 +58,7 @@ def audio_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("audio0", message, remedy)
 
 
-@BOOK.rule("spice-enhancements-idle", Severity.INFO, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
+@RULES.rule("spice-enhancements-idle", Severity.INFO, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
 def spice_enhancements_idle(guest: Guest, node: Node) -> Iterator[Finding]:
     """Folder sharing or video streaming for SPICE clients is set, and the display has no SPICE: it does nothing.
 
@@ -71,7 +71,7 @@ def spice_enhancements_idle(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("spice_enhancements", message)
 
 
-@BOOK.rule("clipboard-without-display", Severity.BLOCK, "Take another display: qm set {vmid} --vga std,clipboard=vnc")
+@RULES.rule("clipboard-without-display", Severity.BLOCK, "Take another display: qm set {vmid} --vga std,clipboard=vnc")
 def clipboard_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VNC clipboard is switched on for a display without VNC (none, or a serial one): PVE refuses the start.
 
@@ -82,7 +82,7 @@ def clipboard_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("vga", f"clipboard=vnc cannot be used with the display {kind}")
 
 
-@BOOK.rule("display-serial-missing", Severity.WARNING, "Give it the port: qm set {vmid} --serialN socket")
+@RULES.rule("display-serial-missing", Severity.WARNING, "Give it the port: qm set {vmid} --serialN socket")
 def display_serial_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The display is a serial port that the guest does not have, or that is a port of the node: its console shows nothing.
 
@@ -96,7 +96,7 @@ def display_serial_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("vga", message, f"Give it the port: qm set {guest.vmid} --{kind} socket")
 
 
-@BOOK.rule("display-gl-unavailable", Severity.BLOCK, "Install what is missing: apt install libgl1 libegl1", needs=("gl_lacks",))
+@RULES.rule("display-gl-unavailable", Severity.BLOCK, "Install what is missing: apt install libgl1 libegl1", needs=("gl_lacks",))
 def display_gl_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The display virtio-gl renders on a graphics card of the node, and the node lacks what that takes: PVE refuses the start.
 

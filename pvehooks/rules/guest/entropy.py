@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
-from pvehooks.rules.cpu import has_rdrand
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.derived.disks import is_disk
+from pvehooks.derived.rdrand import has_rdrand
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
-BOOK = RuleBook(concerned=lambda guest: guest.uefi or guest.rng is not None)
+RULES = RuleSet(concerned=lambda guest: guest.uefi or guest.rng is not None, order=20)
 GIVE = "Give it an RNG device: pvehooks inject {vmid}"
 NVME_CLASS = 0x0108
 STORAGE_CLASS = 0x01
-_DISK = re.compile(r"(?:ide|sata|scsi|virtio)\d+", re.ASCII)
 
 
 def lacks_rng(guest: Guest) -> bool:
@@ -33,12 +32,7 @@ def boot_networks(guest: Guest) -> tuple[str, ...]:
     return tuple(name for name in guest.boot.devices if name.startswith("net"))
 
 
-def is_disk(guest: Guest, name: str) -> bool:
-    """Whether the option is a virtual disk and no CD-ROM drive."""
-    return bool(_DISK.fullmatch(name)) and "media=cdrom" not in str(guest.options.get(name, "")).split(",")
-
-
-@BOOK.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models"))
+@RULES.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models"))
 def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest that boots from the network has no source of entropy, so its firmware offers no network boot.
 
@@ -80,7 +74,7 @@ def _no_network_boot(guest: Guest, names: str) -> str:
     return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it"
 
 
-@BOOK.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
+@RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
 def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest that boots from a passed-through NVMe has no RNG device, and may not boot from it.
 
@@ -131,7 +125,7 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
     return Unread(f"{missing} is not on the PCI bus of {node.name}") if missing else ""
 
 
-@BOOK.rule(
+@RULES.rule(
     "rng-missing",
     Severity.INFO,
     "None needed; if it is to have one all the same: pvehooks inject {vmid}",
@@ -161,7 +155,7 @@ def _if_networked(guest: Guest, node: Node) -> str:
     return f", but {'may not be able to' if guest.firmware else 'could not'} boot from the network if that were switched on"
 
 
-@BOOK.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+@RULES.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
 def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
     """The RNG device feeds from /dev/random of the node, which may block and starve the node.
 
@@ -172,7 +166,7 @@ def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "rng0 reads /dev/random, which can leave the node short of entropy; /dev/urandom is as good")
 
 
-@BOOK.rule(
+@RULES.rule(
     "rng-source-hwrng-absent",
     Severity.BLOCK,
     "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
@@ -196,7 +190,7 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+@RULES.rule("rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
 def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     """The RNG device has no limit (max_bytes=0), so the guest can keep the node busy making random numbers.
 
@@ -208,7 +202,7 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "rng0 has no limit (max_bytes=0): the guest can draw as much from the node as it likes", remedy=remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "rng-pending-removal", Severity.WARNING, "Keep it: qm set {vmid} --revert rng0; or let it go and know that network boot may go with it."
 )
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.firmwarefit import NODE_NAME, confidential
-from pvehooks.rules.hookscript import attached
-from pvehooks.rules.rule import RuleBook
+from pvehooks.derived.firmware_fit import NODE_NAME, confidential
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
-BOOK = RuleBook(
-    concerned=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None
+RULES = RuleSet(
+    concerned=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None,
+    order=100,
 )
 _HOLDS_OURS = re.compile(rf"node-name={NODE_NAME}\b|(?:^|\s)-bios \S*/efi-firmware/")
-# QEMU knows nothing of them, and starts.
-_REFUSED_BY_THE_GUARD = ("firmware-changed", "firmware-args-edited")
 _KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
 
 
-@BOOK.rule("firmware-host-provided", Severity.INFO, "Give it its own: pvehooks firmware set {vmid} VOLID")
+@RULES.rule("firmware-host-provided", Severity.INFO, "Give it its own: pvehooks firmware set {vmid} VOLID")
 def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
     """A confidential guest starts with the firmware that the node provides, which it therefore has to trust.
 
@@ -32,7 +30,7 @@ def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("bios", f"a guest with {kind} starts with the firmware of {node.name}, and so has to trust it")
 
 
-@BOOK.rule("firmware-not-pinned", Severity.WARNING, "Have it looked at from now on: pvehooks firmware set {vmid} VOLID")
+@RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it looked at from now on: pvehooks firmware set {vmid} VOLID")
 def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest's args name a firmware image as pvehooks writes it, but it is not noted which one was meant: nothing looks at it.
 
@@ -49,19 +47,6 @@ def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
             f"giving it the firmware image {pinned.volid}, or taking that back, was broken off: its args do not hold it",
             f"Give it: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
         )
-
-
-def as_it_is(guest: Guest, finding: Finding) -> Finding:
-    """A finding on a guest that nobody starts now: what the guard alone refuses keeps no guest from starting that it is not attached to.
-
-    A rollback to a time before the image takes the guard out along with the args.
-    """
-    if finding.rule not in _REFUSED_BY_THE_GUARD or attached(guest):
-        return finding
-    return finding._replace(
-        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
-        severity=Severity.WARNING,
-    )
 
 
 def _names_one(guest: Guest) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.rules.passthrough import passes_through
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.together import migratable
+from pvehooks.derived.passthrough import passes_through
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.conflicts import migratable
 from pvehooks.values import Finding, Guest, HostPci, Node, Severity, Unread
 from pvehooks.values.ha import Ha, HaGuest
 
-BOOK = RuleBook(concerned=passes_through)
+RULES = RuleSet(concerned=passes_through, order=150)
 
 
 def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
@@ -21,7 +21,7 @@ def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
     return found if found and found.moved else None
 
 
-@BOOK.rule(
+@RULES.rule(
     "ha-device-elsewhere",
     Severity.WARNING,
     "Map the device on each node that has one (Datacenter, Resource Mappings), or keep the guest on the nodes that do",
@@ -85,7 +85,7 @@ def keep_on(guest: Guest, cared: HaGuest, there: Iterable[str], ha: Ha) -> str:
     return f"ha-manager groupadd vm{guest.vmid} --nodes {nodes} --restricted 1, then: ha-manager set vm:{guest.vmid} --group vm{guest.vmid}"
 
 
-@BOOK.rule(
+@RULES.rule(
     "ha-shutdown-hangs",
     Severity.WARNING,
     "Before the node is shut down: ha-manager set vm:{vmid} --state stopped. Or choose another policy: Datacenter, Options, HA Settings",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.elsewhere import keep_on
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.usb import usb_options
-from pvehooks.rules.virtiofs import shares
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.ha import keep_on
+from pvehooks.rules.guest.usb import usb_options
+from pvehooks.rules.guest.virtiofs import shares
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.ha import HaGuest
 
@@ -18,7 +18,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and any(name.startswith(_LOCAL) for name in guest.options)
 
 
-BOOK = RuleBook(concerned=_concerned)
+RULES = RuleSet(concerned=_concerned, order=240)
 
 
 def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
@@ -46,7 +46,7 @@ def _mapped(guest: Guest, node: Node) -> Iterator[tuple[str, str, frozenset[str]
         yield option, dirid, directory.nodes if directory else None
 
 
-@BOOK.rule(
+@RULES.rule(
     "ha-local-resource",
     Severity.WARNING,
     "Take the guest out of high availability: ha-manager remove vm:{vmid}. Or map its USB devices: Datacenter, Resource Mappings",
@@ -79,7 +79,7 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(options[0], message, remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "ha-mapping-incomplete",
     Severity.WARNING,
     "Map it on the other nodes (Datacenter, Resource Mappings), or keep the guest on those that have it",
@@ -103,7 +103,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, message, keep)
 
 
-@BOOK.rule(
+@RULES.rule(
     "ha-no-live-migration",
     Severity.INFO,
     "Plan for it to be stopped and started when its node is emptied",

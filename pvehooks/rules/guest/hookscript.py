@@ -4,49 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import RuleBook, quoted
+from pvehooks.derived.attachment import OPTION, attached, why_not
+from pvehooks.rules.engine import UNGUARDED, RuleSet
 from pvehooks.values import Cure, Finding, Guest, Node, Severity
-from pvehooks.values.stubs import UnfitName, former_of, is_stub, name_for
+from pvehooks.values.stubs import former_of, is_stub
 
-OPTION = "hookscript"
-
-
-def attached(guest: Guest) -> bool:
-    """Whether its hookscript is one of the guard's."""
-    return is_stub(str(guest.options.get(OPTION, "")))
+RULES = RuleSet(concerned=lambda guest: OPTION in guest.options or guest.needs_guard, order=80)
 
 
-def why_not(guest: Guest, changing: bool = False) -> tuple[str, str]:
-    """Why the guard cannot be attached to the guest now (or its config not be changed), and what to type; two empty words if it can."""
-    config = guest.config
-    if config is None:
-        return guest.problems[0][1], "See: pvehooks check {vmid}"
-    if config.dropped:
-        line = config.dropped[0]
-        return (
-            f"PVE would lose a line of its config, {quoted(line.text)} ({line.reason})",
-            "Mend the line (pvehooks guest {vmid} shows all of them)",
-        )
-    waiting = sorted({*config.pending, *config.pending_delete})
-    if waiting and not guest.running:
-        return (
-            f"it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along",
-            "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks attach {vmid}",
-        )
-    try:
-        name_for("" if changing else str(config.main.get(OPTION, "")))
-    except UnfitName as unfit:
-        return (
-            f"its own hookscript cannot be run before it: {unfit}",
-            "Rename the script and set it anew (qm set {vmid} --hookscript STORAGE:snippets/NAME), then: pvehooks attach {vmid}",
-        )
-    return "", ""
-
-
-BOOK = RuleBook(concerned=lambda guest: OPTION in guest.options or guest.needs_guard)
-
-
-@BOOK.rule("hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript")
+@RULES.rule(
+    "hookscript-missing",
+    Severity.BLOCK,
+    "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript",
+    local=True,
+)
 def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest's hookscript is not there, or cannot be executed, so Proxmox VE refuses to start the guest.
 
@@ -68,7 +39,7 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(OPTION, words)
 
 
-@BOOK.rule("guard-not-attached", Severity.WARNING, "Attach it: pvehooks attach {vmid}")
+@RULES.rule("guard-not-attached", Severity.WARNING, "Attach it: pvehooks attach {vmid}", metric=UNGUARDED)
 def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has passed-through PCI devices, or a firmware image that it was given, and starts without the guard.
 
@@ -85,7 +56,7 @@ def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(OPTION, words, cure=Cure.GUARD)
 
 
-@BOOK.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}")
+@RULES.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}", metric=UNGUARDED)
 def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guard was attached to the guest, and somebody took it out (or rolled back to a time before it).
 

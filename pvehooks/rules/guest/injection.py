@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.entropy import STORAGE_CLASS, boot_networks, is_disk, lacks_rng, passed_through
-from pvehooks.rules.rule import RuleBook, quoted
+from pvehooks.derived.config_lines import quoted
+from pvehooks.derived.disks import is_disk
+from pvehooks.rules.engine import RuleSet
+from pvehooks.rules.guest.entropy import STORAGE_CLASS, boot_networks, lacks_rng, passed_through
 from pvehooks.values import Finding, Guest, Hold, Node, Severity
 
-BOOK = RuleBook(concerned=lacks_rng)
+RULES = RuleSet(concerned=lacks_rng, order=30)
 ASK = "If you want it: pvehooks inject {vmid}"
 
 
-@BOOK.rule(
+@RULES.rule(
     "rng-held-lines-dropped", Severity.WARNING, "Mend the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}"
 )
 def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -28,7 +30,7 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("rng-held-pending", Severity.INFO, "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks inject {vmid}")
+@RULES.rule("rng-held-pending", Severity.INFO, "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks inject {vmid}")
 def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because other changes wait in [PENDING] and the guest is stopped.
 
@@ -48,7 +50,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "rng-held-template",
     Severity.INFO,
     "Set it yourself, its clones will have it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
@@ -63,7 +65,7 @@ def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "not given an rng0: it is a template", hold=Hold.NEVER)
 
 
-@BOOK.rule("rng-removed-by-admin", Severity.INFO, ASK)
+@RULES.rule("rng-removed-by-admin", Severity.INFO, ASK)
 def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because it had one of ours and somebody took it out (or rolled back to a time before it).
 
@@ -73,7 +75,7 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", "not given an rng0 again: pvehooks gave it one and it was removed", hold=Hold.UNASKED)
 
 
-@BOOK.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("pci",))
+@RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("pci",))
 def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because an old guest would boot from the network before its disks again.
 
@@ -104,7 +106,7 @@ def _is_storage(guest: Guest, name: str, node: Node) -> bool:
     return any(isinstance(address, str) and address for address in found)
 
 
-@BOOK.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")
+@RULES.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")
 def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because the guest was there before pvehooks and nobody has edited it since.
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import NodeRuleBook, RuleBook, not_examined
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.sharing import MemoryShare
 
 _MIB = 1 << 20
-_FILE = "/dev/shm/pve-shm-"  # noqa: S108  PVE's name
+FILE = "/dev/shm/pve-shm-"  # noqa: S108  PVE's name
 
 
 def _concerned(guest: Guest) -> bool:
     return not guest.template and "ivshmem" in guest.options
 
 
-BOOK = RuleBook(concerned=_concerned)
-# On the node itself.
-NODE_BOOK = NodeRuleBook()
+RULES = RuleSet(concerned=_concerned, order=220)
 
 
 def _name(guest: Guest) -> str:
@@ -37,7 +35,7 @@ def _others(guest: Guest, node: Node) -> list[MemoryShare]:
     return [share for share in known.get(_name(guest), ()) if share.vmid != guest.vmid]
 
 
-@BOOK.rule("ivshmem-size-odd", Severity.BLOCK, "Take a power of two: qm set {vmid} --ivshmem size=MIB")
+@RULES.rule("ivshmem-size-odd", Severity.BLOCK, "Take a power of two: qm set {vmid} --ivshmem size=MIB")
 def ivshmem_size_odd(guest: Guest, node: Node) -> Iterator[Finding]:
     """The shared memory's size is no power of two, as a PCI region has to be: QEMU does not start.
 
@@ -52,7 +50,7 @@ def ivshmem_size_odd(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("ivshmem", f"ivshmem has {size} MiB, which is no power of two: QEMU would not start", remedy)
 
 
-@BOOK.rule("ivshmem-file-too-small", Severity.BLOCK, "Remove what is left over", needs=("memory_files", "memory_shares"))
+@RULES.rule("ivshmem-file-too-small", Severity.BLOCK, "Remove what is left over", needs=("memory_files", "memory_shares"))
 def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
     """The file of the shared memory is there already, and smaller than the guest asks for: QEMU does not start.
 
@@ -64,22 +62,23 @@ def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     name, size = _name(guest), _size(guest)
     if isinstance(node.memory_files, Unread):
-        yield not_examined("ivshmem", f"whether {_FILE}{name} is there is unknown: {node.memory_files.why}")
+        yield not_examined("ivshmem", f"whether {FILE}{name} is there is unknown: {node.memory_files.why}")
         return
     there = node.memory_files.get(name, 0)
     if 0 < there < size * _MIB:
         having = [share.label for share in _others(guest, node) if share.running]
         why = f"{', '.join(having)} runs with it" if having else "no running guest has it"
         remedy = f"Give both the same size: qm set {guest.vmid} --ivshmem size={there // _MIB},name={name}"
-        message = f"ivshmem asks for {size} MiB, and {_FILE}{name} is there with {_amount(there)} ({why}): QEMU would not start"
-        yield Finding("ivshmem", message, remedy if having else f"If nothing on the node uses it: rm {_FILE}{name}")
+        message = f"ivshmem asks for {size} MiB, and {FILE}{name} is there with {amount(there)} ({why}): QEMU would not start"
+        yield Finding("ivshmem", message, remedy if having else f"If nothing on the node uses it: rm {FILE}{name}")
 
 
-def _amount(size: int) -> str:
+def amount(size: int) -> str:
+    """A size in bytes, for a message."""
     return f"{size // _MIB} MiB" if size % _MIB == 0 else f"{size} bytes"
 
 
-@BOOK.rule(
+@RULES.rule(
     "ivshmem-sizes-differ",
     Severity.WARNING,
     "Give both the same size: qm set {vmid} --ivshmem size=MIB,name=NAME",
@@ -100,7 +99,7 @@ def ivshmem_sizes_differ(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding("ivshmem", message, remedy)
 
 
-@BOOK.rule("ivshmem-shared", Severity.INFO, "Start all of them again after one was stopped", needs=("memory_shares",))
+@RULES.rule("ivshmem-shared", Severity.INFO, "Start all of them again after one was stopped", needs=("memory_shares",))
 def ivshmem_shared(guest: Guest, node: Node) -> Iterator[Finding]:
     """Guests share memory: whichever stops first takes the file away, and what starts after that gets another one.
 
@@ -116,20 +115,3 @@ def ivshmem_shared(guest: Guest, node: Node) -> Iterator[Finding]:
             f"memory '{_name(guest)}' is shared with {others}: when one of them stops, the file goes, and what starts later gets another"
         )
         yield Finding("ivshmem", message)
-
-
-@NODE_BOOK.rule(
-    "ivshmem-left-over", Severity.INFO, "If nothing on the node uses it: rm /dev/shm/pve-shm-NAME", needs=("memory_files", "memory_shares")
-)
-def ivshmem_left_over(node: Node) -> Iterator[Finding]:
-    """A file of shared memory is there that no guest of the node names: it takes memory until the next restart.
-
-    PVE removes the file when a guest with its name stops, not when the option was renamed, or the guest was deleted or moved.
-    Source: qemu-server, vm_stop_cleanup; the manual of tmpfs(5).
-    """
-    if isinstance(node.memory_files, Unread) or not node.memory_files or isinstance(node.memory_shares, Unread):
-        return
-    for name, size in node.memory_files.items():
-        if name not in node.memory_shares:
-            message = f"{_FILE}{name} ({_amount(size)}) is shared memory that no guest names"
-            yield Finding(f"{_FILE}{name}", message, f"If nothing on the node uses it: rm {_FILE}{name}")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.atstart import BOOK as AT_START
-from pvehooks.rules.atstart import NO_DRIVES, drives, is_iso, volumes
-from pvehooks.rules.preparing import is_prepared
-from pvehooks.rules.rule import RuleBook
+from pvehooks.derived.disks import NO_DRIVES, drives, is_iso, volumes
+from pvehooks.derived.prepared import is_prepared
+from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.starting import Gone, Paths
 
-BOOK = RuleBook(concerned=AT_START.concerned)
+RULES = RuleSet(concerned=no_template, order=170)
 # PVE makes it anew at the start (qemu-server, Cloudinit.pm, commit_cloudinit_disk); the name as in Drive.pm, drive_is_cloudinit.
 _CLOUDINIT = re.compile(r"(?:.*/)?(?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow|qcow2|qed|vmdk|cloop))?", re.ASCII)
 _PORTS = ("serial0", "serial1", "serial2", "serial3", "parallel0", "parallel1", "parallel2")
 
 
-@BOOK.rule(
+@RULES.rule(
     "volume-missing",
     Severity.BLOCK,
     "See what there is: pvesm list STORAGE --vmid {vmid}. Restore the guest, or take the volume out: qm set {vmid} --delete OPTION",
@@ -48,7 +47,7 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield _finding(guest, node.paths, options[0], what, _empty_remedy(guest, options, folder))
 
 
-@BOOK.rule(
+@RULES.rule(
     "disk-path-missing",
     Severity.BLOCK,
     "Plug the disk in, or take it out of the guest: qm set {vmid} --delete OPTION",
@@ -68,7 +67,7 @@ def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield _finding(guest, node.paths, option, _named(option, path, gone), _path_remedy(guest, option, path))
 
 
-@BOOK.rule(
+@RULES.rule(
     "port-missing",
     Severity.BLOCK,
     "Plug it in, or take it out of the guest: qm set {vmid} --delete OPTION",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.atstart import BOOK as AT_START
-from pvehooks.rules.ostype import named_version
-from pvehooks.rules.rule import RuleBook
+from pvehooks.derived.ostype import named_version
+from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-BOOK = RuleBook(concerned=AT_START.concerned)
+RULES = RuleSet(concerned=no_template, order=190)
 
 
 def _number(guest: Guest, option: str) -> int:
@@ -18,7 +17,7 @@ def _number(guest: Guest, option: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-@BOOK.rule("cpus-too-many", Severity.BLOCK, "Give it fewer: qm set {vmid} --sockets 1 --cores NUMBER", needs=("cpus",))
+@RULES.rule("cpus-too-many", Severity.BLOCK, "Give it fewer: qm set {vmid} --sockets 1 --cores NUMBER", needs=("cpus",))
 def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has more CPUs than the node: Proxmox VE refuses the start ("MAX ... vcpus allowed per VM on this node").
 
@@ -39,7 +38,7 @@ def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding("cores" if cores > 1 else "sockets", message, f"Give it no more than that: {fewer}")
 
 
-@BOOK.rule("machine-too-new", Severity.BLOCK, "Upgrade the node: apt update && apt full-upgrade", needs=("qemu",))
+@RULES.rule("machine-too-new", Severity.BLOCK, "Upgrade the node: apt update && apt full-upgrade", needs=("qemu",))
 def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
 

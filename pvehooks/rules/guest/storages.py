@@ -6,45 +6,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
-from pvehooks.rules.rule import RuleBook
-from pvehooks.values import Finding, Guest, Node, Severity, Unread, Value
+from pvehooks.derived.disks import NO_DRIVES, is_iso, volumes
+from pvehooks.rules.engine import RuleSet, no_template
+from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.storages import Storage
 
-BOOK = RuleBook(concerned=lambda guest: not guest.template)
-# Options that hold a disk or an image in a drive (qemu-server, Drive.pm, valid_drive_names), and a suspended guest's memory.
-_DRIVES = frozenset(
-    f"{bus}{number}"
-    for bus, count in (("ide", 4), ("scsi", 31), ("virtio", 16), ("sata", 6), ("efidisk", 1), ("tpmstate", 1))
-    for number in range(count)
-) | {"vmstate"}
-NO_DRIVES = ("efidisk0", "tpmstate0", "vmstate")
-"""Those of them that are no drive of the guest's."""
-# A volume id (pve-storage, Storage.pm, parse_volume_id); a path or `none` is no such.
-_VOLUME = re.compile(r"([a-z][a-z0-9._-]*[a-z0-9]):(.+)", re.IGNORECASE | re.ASCII)
+RULES = RuleSet(concerned=no_template, order=160)
 _SEPARATORS = re.compile(r"[,;\s\0]+")
 
 
-@lru_cache(maxsize=1)
-def volumes(guest: Guest) -> tuple[tuple[str, str, str], ...]:
-    """(option, storage, name there) of all that a start activates."""
-    found = [(option, _VOLUME.fullmatch(file)) for option, file in drives(guest)]
-    return tuple((option, match[1], match[2]) for option, match in found if match)
-
-
-@lru_cache(maxsize=1)
-def drives(guest: Guest) -> tuple[tuple[str, str], ...]:
-    """(option, volume or path) of all that holds a disk or an image."""
-    return tuple((option, _volume(guest, option, value)) for option, value in guest.options.items() if option in _DRIVES)
-
-
-def _volume(guest: Guest, option: str, value: Value) -> str:
-    first = str(value).partition(",")[0]
-    if "=" not in first:
-        return first
-    return str(guest.properties(option).get("file", ""))
-
-
-@BOOK.rule(
+@RULES.rule(
     "storage-unavailable",
     Severity.BLOCK,
     "See: pvesm status. Put the storage right in Datacenter, Storage, or move the disk: qm disk move {vmid} DISK STORAGE",
@@ -101,11 +72,6 @@ def _remedy(guest: Guest, name: str, drives: list[tuple[str, str]], storage: Sto
     return f"If {guest.node} has it: pvesm set {name} --nodes {nodes}. Otherwise migrate the guest to a node that does"
 
 
-def is_iso(volume: str) -> bool:
-    """Whether the volume, by its name on its storage, is an ISO image."""
-    return volume.startswith("iso/")
-
-
 @lru_cache(maxsize=1)
 def _refused(node: Node) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """What each storage of the node is not meant for, by (storage, "images" or "iso"), with what it is meant for."""
@@ -117,7 +83,7 @@ def _refused(node: Node) -> Mapping[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-@BOOK.rule(
+@RULES.rule(
     "storage-content-refused",
     Severity.BLOCK,
     "Allow it: pvesm set STORAGE --content ...",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.uefi import new_efidisk
-from pvehooks.rules.volumes import can_snapshot, format_of, new_volume, volume_of
+from pvehooks.derived.disks import can_snapshot, format_of, new_volume, volume_of
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.uefi import new_efidisk
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.storages import Storage
 
 # A template never starts, and cannot be snapshotted: its clones are looked at instead.
-BOOK = RuleBook(concerned=lambda guest: not guest.template and ("tpmstate0" in guest.options or guest.options.get("ostype") == "win11"))
+RULES = RuleSet(
+    concerned=lambda guest: not guest.template and ("tpmstate0" in guest.options or guest.options.get("ostype") == "win11"), order=120
+)
 # What a node usually has that can snapshot raw volumes.
 _BETTER = ("zfspool", "lvmthin", "rbd", "btrfs")
 
@@ -22,7 +24,7 @@ def _version(guest: Guest) -> str:
     return str(tpm.get("version", "v1.2")) if tpm else ""
 
 
-@BOOK.rule(
+@RULES.rule(
     "windows-11-unmet",
     Severity.INFO,
     "For Windows 11: qm set {vmid} --bios ovmf --tpmstate0 STORAGE:1,version=v2.0, then"
@@ -59,7 +61,7 @@ def windows_11_unmet(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@BOOK.rule("tpm-version-old", Severity.INFO, "None needed; a new TPM (version=v2.0) has none of the old one's keys")
+@RULES.rule("tpm-version-old", Severity.INFO, "None needed; a new TPM (version=v2.0) has none of the old one's keys")
 def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
     """The TPM is of version 1.2, which is what PVE gives when no version is named: current systems hardly use it any more.
 
@@ -76,7 +78,7 @@ def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "tpm-not-snapshotable",
     Severity.WARNING,
     "Move it while the guest is shut down: qm disk move {vmid} tpmstate0 STORAGE",

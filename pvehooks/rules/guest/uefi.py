@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import RuleBook, not_examined
-from pvehooks.rules.volumes import arch_of, disks, format_of, new_volume, volume_of
+from pvehooks.derived.disks import arch_of, disks, format_of, new_volume, volume_of
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 _CONCERNING = ("efidisk0", "amd-sev", "intel-tdx", "arch")
 # A template never starts, and its EFI disk cannot be mended: its clones are looked at instead.
-BOOK = RuleBook(concerned=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)))
+RULES = RuleSet(
+    concerned=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
+)
 # qemu-server, CPUConfig.pm ($cputypes_32bit).
 _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"))
 # Custom models report as this where they do not say (qemu-server, CPUConfig.pm).
@@ -56,7 +58,7 @@ def new_efidisk(guest: Guest, *, secure_boot: bool) -> str:
     return f"--efidisk0 {new_volume(guest, like='efidisk0')}{form},efitype={_family(guest)}{keys}"
 
 
-@BOOK.rule("efidisk-missing", Severity.WARNING, "Give it an EFI disk while it is shut down: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m")
+@RULES.rule("efidisk-missing", Severity.WARNING, "Give it an EFI disk while it is shut down: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m")
 def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest without an EFI disk: what its firmware is to remember is lost at every stop.
 
@@ -70,7 +72,7 @@ def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("efidisk0", "UEFI without an EFI disk: its boot entries and settings are lost at every stop", remedy=remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "efidisk-type-2m",
     Severity.INFO,
     "None needed; a new EFI disk has Secure Boot, and none of the old one's settings",
@@ -98,7 +100,7 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding("efidisk0", f"the EFI disk is of the old type 2m, without Secure Boot{void}", remedy=remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "efidisk-certificates-old",
     Severity.WARNING,
     "Shut it down, then (since PVE 9.1): qm enroll-efi-keys {vmid}",
@@ -133,7 +135,7 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@BOOK.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it away: qm set {vmid} --delete efidisk0")
+@RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it away: qm set {vmid} --delete efidisk0")
 def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A SEV-SNP or TDX guest has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
 
@@ -145,7 +147,7 @@ def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]
         yield Finding("efidisk0", f"the EFI disk is ignored: a {kind} guest keeps no UEFI settings")
 
 
-@BOOK.rule(
+@RULES.rule(
     "efidisk-without-ovmf",
     Severity.WARNING,
     "If it was installed with UEFI: qm set {vmid} --bios ovmf; if not: qm set {vmid} --delete efidisk0",
@@ -169,7 +171,7 @@ def _has_disk(guest: Guest) -> bool:
     return bool(guest.properties("efidisk0"))
 
 
-@BOOK.rule("efidisk-format-unknown", Severity.BLOCK, "Give its format: qm set {vmid} --efidisk0 PATH,format=raw")
+@RULES.rule("efidisk-format-unknown", Severity.BLOCK, "Give its format: qm set {vmid} --efidisk0 PATH,format=raw")
 def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk is a path and no volume of a storage, and its format is not given: PVE refuses the start.
 
@@ -184,7 +186,7 @@ def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("efidisk0", f"the format of the EFI disk {path} is not given: the guest will not start", remedy=remedy)
 
 
-@BOOK.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf")
+@RULES.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf")
 def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     """A confidential guest (AMD SEV, Intel TDX) is to boot with SeaBIOS: PVE refuses the start.
 
@@ -196,7 +198,7 @@ def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
             return
 
 
-@BOOK.rule(
+@RULES.rule(
     "ovmf-on-32-bit-cpu", Severity.BLOCK, "Give it a CPU of 64 bits: qm set {vmid} --cpu x86-64-v2-AES", needs=("cpu_flags", "cpu_models")
 )
 def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -217,7 +219,7 @@ def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("cpu", f"UEFI needs a CPU of 64 bits, and {guest.cpu[0]} has 32: the guest will not start")
 
 
-@BOOK.rule("ovmf-image-missing", Severity.BLOCK, "Install the package that has it", needs=("cpu_flags", "ovmf"))
+@RULES.rule("ovmf-image-missing", Severity.BLOCK, "Install the package that has it", needs=("cpu_flags", "ovmf"))
 def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware that the guest needs is not installed on this node: PVE refuses the start.
 
@@ -247,7 +249,7 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("arm-without-ovmf", Severity.WARNING, "Give it UEFI: qm set {vmid} --bios ovmf", needs=("cpu_flags",))
+@RULES.rule("arm-without-ovmf", Severity.WARNING, "Give it UEFI: qm set {vmid} --bios ovmf", needs=("cpu_flags",))
 def arm_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     """An ARM guest without UEFI has no firmware at all: it starts, and does nothing.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pvehooks.rules.display import display, has_spice
-from pvehooks.rules.ostype import machine_version, named_version, windows_version
-from pvehooks.rules.passthrough import bus, functions, having
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.derived.ostype import machine_version, named_version, windows_version
+from pvehooks.derived.passthrough import bus, functions, holder_phrase
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.display import display, has_spice
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping, UsbWant, wanted
 
@@ -27,7 +27,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and bool(usb_options(guest))
 
 
-BOOK = RuleBook(concerned=_concerned)
+RULES = RuleSet(concerned=_concerned, order=200)
 
 
 def _wants(guest: Guest, node: Node) -> Iterator[tuple[str, UsbWant]]:
@@ -67,7 +67,7 @@ def _where(want: UsbWant) -> str:
 # -- what PVE refuses -------------------------------------------------------------------------------------------------
 
 
-@BOOK.rule("usb-beyond-limit", Severity.BLOCK, "Move the device to a free one of usb0 to usb4")
+@RULES.rule("usb-beyond-limit", Severity.BLOCK, "Move the device to a free one of usb0 to usb4")
 def usb_beyond_limit(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has a usb5 or higher, which its machine version or its ostype does not allow: PVE refuses the start.
 
@@ -98,7 +98,7 @@ def _old(guest: Guest) -> tuple[str, str]:
     return "", ""
 
 
-@BOOK.rule("usb-names-no-device", Severity.BLOCK, "Name one: qm set {vmid} --usbN host=PORT, mapping=NAME or spice")
+@RULES.rule("usb-names-no-device", Severity.BLOCK, "Name one: qm set {vmid} --usbN host=PORT, mapping=NAME or spice")
 def usb_names_no_device(guest: Guest, node: Node) -> Iterator[Finding]:
     """A usbN names no device, or names one in two ways: PVE refuses the start.
 
@@ -122,7 +122,7 @@ def usb_names_no_device(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(option, f"{option} cannot be used: {why}", f"Mend it: qm set {guest.vmid} --{option} {value}")
 
 
-@BOOK.rule("usb-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("usb_mappings",))
+@RULES.rule("usb-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("usb_mappings",))
 def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest names a USB mapping that is not there, or that has no entry for this node, or several: PVE refuses the start.
 
@@ -146,7 +146,7 @@ def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             )
 
 
-@BOOK.rule(
+@RULES.rule(
     "usb-mapping-mismatch",
     Severity.BLOCK,
     "Plug the device in again, or map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
@@ -187,7 +187,7 @@ def _mismatch(entry: UsbMapEntry, devices: Mapping[str, UsbDevice]) -> tuple[str
 # -- what surprises later ---------------------------------------------------------------------------------------------
 
 
-@BOOK.rule("usb-device-absent", Severity.INFO, "Plug it in: it joins the running guest by itself", needs=("usb", "pci", "holders"))
+@RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: it joins the running guest by itself", needs=("usb", "pci", "holders"))
 def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     """A USB device, or the port, that the guest names is not there: it starts without, and gets the device when it comes.
 
@@ -213,11 +213,11 @@ def _hidden(node: Node) -> str:
         return ""
     first = hidden[0]
     holders = () if isinstance(node.holders, Unread) else node.holders.get(first.address, ())
-    whose = having(holders[0]) if holders else "is bound to vfio-pci"
+    whose = holder_phrase(holders[0]) if holders else "is bound to vfio-pci"
     return f" (it may be plugged into the USB controller {first.label}, which {whose})"
 
 
-@BOOK.rule("usb-hub", Severity.WARNING, "Name the device behind it: lsusb -t shows the ports", needs=("usb", "usb_mappings"))
+@RULES.rule("usb-hub", Severity.WARNING, "Name the device behind it: lsusb -t shows the ports", needs=("usb", "usb_mappings"))
 def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest is given a USB hub: QEMU never passes hubs on, and what is plugged into it stays with the node.
 
@@ -231,7 +231,7 @@ def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, f"{option} names a hub, {devices[0].label}: QEMU passes no hubs on, the guest gets nothing")
 
 
-@BOOK.rule("usb-id-ambiguous", Severity.WARNING, "Name the port: qm set {vmid} --usbN host=PORT", needs=("usb", "usb_mappings"))
+@RULES.rule("usb-id-ambiguous", Severity.WARNING, "Name the port: qm set {vmid} --usbN host=PORT", needs=("usb", "usb_mappings"))
 def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
     """A USB id fits several devices of the node: which of them the guest gets is chance.
 
@@ -255,7 +255,7 @@ def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, message, remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "usb-controller-passed-through",
     Severity.WARNING,
     "Plug the device into another controller, or take it from the guest: qm set {vmid} --delete usbN",
@@ -290,7 +290,7 @@ def _is_at(address: str, devices: list[PciDevice]) -> bool:
     return any(device.address == address for device in devices)
 
 
-@BOOK.rule(
+@RULES.rule(
     "usb-claimed-twice",
     Severity.WARNING,
     "Give it to one of them: qm set {vmid} --delete usbN",
@@ -339,7 +339,7 @@ def _rivals(device: UsbDevice, guest: Guest, *claims: tuple[UsbClaim, ...]) -> l
     return [claim for claim in others if (claim.running and not guest.running) or (claim.onboot and at_boot)]
 
 
-@BOOK.rule("usb-spice-without-display", Severity.WARNING, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
+@RULES.rule("usb-spice-without-display", Severity.WARNING, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
 def usb_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has a USB port for SPICE clients, but no SPICE display: no client can connect, and nothing comes in by that port.
 

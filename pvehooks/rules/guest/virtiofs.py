@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.ostype import windows_version
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.derived.ostype import windows_version
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 # struct virtio_fs_config of the kernel's include/uapi/linux/virtio_fs.h.
@@ -23,7 +23,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and bool(_options(guest))
 
 
-BOOK = RuleBook(concerned=_concerned)
+RULES = RuleSet(concerned=_concerned, order=210)
 
 
 def shares(guest: Guest) -> Iterator[tuple[str, str]]:
@@ -38,7 +38,7 @@ def _first(guest: Guest) -> str:
     return next((option for option, _ in shares(guest)), "virtiofs0")
 
 
-@BOOK.rule("virtiofsd-missing", Severity.BLOCK, "Install it: apt install virtiofsd", needs=("virtiofsd",))
+@RULES.rule("virtiofsd-missing", Severity.BLOCK, "Install it: apt install virtiofsd", needs=("virtiofsd",))
 def virtiofsd_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest shares directories by virtiofs, and the node has no virtiofsd: PVE refuses the start.
 
@@ -52,7 +52,7 @@ def virtiofsd_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(_first(guest), f"{options} cannot be used, virtiofsd is not installed on {node.name} (/usr/libexec/virtiofsd)")
 
 
-@BOOK.rule("virtiofs-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("directories",))
+@RULES.rule("virtiofs-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("directories",))
 def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest shares a directory mapping that is not there, or that has no path for this node, or several: PVE refuses the start.
 
@@ -77,7 +77,7 @@ def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             )
 
 
-@BOOK.rule("virtiofs-path-missing", Severity.BLOCK, "Make the directory, mount it, or map another one", needs=("directories",))
+@RULES.rule("virtiofs-path-missing", Severity.BLOCK, "Make the directory, mount it, or map another one", needs=("directories",))
 def virtiofs_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The directory that the guest shares is not there on this node: PVE refuses the start.
 
@@ -99,7 +99,7 @@ def virtiofs_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, message, f"{make} another: Datacenter, Resource Mappings, {name}, Edit")
 
 
-@BOOK.rule("virtiofs-acl-windows", Severity.BLOCK, "Switch it off: qm set {vmid} --virtiofsN NAME,expose-acl=0")
+@RULES.rule("virtiofs-acl-windows", Severity.BLOCK, "Switch it off: qm set {vmid} --virtiofsN NAME,expose-acl=0")
 def virtiofs_acl_windows(guest: Guest, node: Node) -> Iterator[Finding]:
     """A Windows guest is shown the ACLs of a shared directory, which it does not understand: PVE refuses the start.
 
@@ -114,7 +114,7 @@ def virtiofs_acl_windows(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, message, f"Switch it off: qm set {guest.vmid} --{option} {value}")
 
 
-@BOOK.rule("virtiofs-memory-hotplug", Severity.BLOCK, "Switch memory hotplug off: qm set {vmid} --hotplug network,disk,usb")
+@RULES.rule("virtiofs-memory-hotplug", Severity.BLOCK, "Switch memory hotplug off: qm set {vmid} --hotplug network,disk,usb")
 def virtiofs_memory_hotplug(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest shares directories by virtiofs and has memory hotplug: PVE refuses the start.
 
@@ -130,7 +130,7 @@ def virtiofs_memory_hotplug(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("virtiofs-tag-too-long", Severity.BLOCK, "Make a mapping with a shorter name: Datacenter, Resource Mappings")
+@RULES.rule("virtiofs-tag-too-long", Severity.BLOCK, "Make a mapping with a shorter name: Datacenter, Resource Mappings")
 def virtiofs_tag_too_long(guest: Guest, node: Node) -> Iterator[Finding]:
     """The name of a shared directory mapping has more than 36 characters: it is the tag in the guest, and QEMU takes no more.
 
@@ -144,7 +144,7 @@ def virtiofs_tag_too_long(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(option, message)
 
 
-@BOOK.rule("virtiofs-tag-twice", Severity.WARNING, "Take one out: qm set {vmid} --delete virtiofsN")
+@RULES.rule("virtiofs-tag-twice", Severity.WARNING, "Take one out: qm set {vmid} --delete virtiofsN")
 def virtiofs_tag_twice(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest shares one directory mapping twice: both have the same tag, and the guest can mount only one.
 
@@ -158,7 +158,7 @@ def virtiofs_tag_twice(guest: Guest, node: Node) -> Iterator[Finding]:
         seen.setdefault(name, option)
 
 
-@BOOK.rule("virtiofs-memory-state", Severity.INFO, "Take snapshots without RAM: qm snapshot {vmid} NAME --vmstate 0")
+@RULES.rule("virtiofs-memory-state", Severity.INFO, "Take snapshots without RAM: qm snapshot {vmid} NAME --vmstate 0")
 def virtiofs_memory_state(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has snapshots with RAM, and shares directories by virtiofs: PVE refuses further ones, and hibernation.
 

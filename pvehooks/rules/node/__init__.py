@@ -1,1 +1,1 @@
-"""What it means for the node itself: rules on how it boots and whether devices can be passed through, one subject a file."""
+"""Rules on the node itself: how it boots, and whether devices can be passed through. `pvehooks host check` asks them."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.host.commandline import loader_of
-from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.derived.kernel_args import loader_of
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 
-BOOK = NodeRuleBook()
+RULES = RuleSet(order=20)
 
 
-@BOOK.rule(
+@RULES.rule(
     "boot-loader-unknown",
     Severity.INFO,
     "Ask the firmware: efibootmgr -v, and proxmox-boot-tool status",
     needs=("loader",),
+    line="boot loader",
 )
 def boot_loader_unknown(node: Node) -> Iterator[Finding]:
     """It cannot be told which boot loader the node uses, and so not where its kernel command line is written.
@@ -30,11 +31,23 @@ def boot_loader_unknown(node: Node) -> Iterator[Finding]:
         yield Finding("boot loader", "neither the firmware nor the kernel command line tells which boot loader is used")
 
 
-@BOOK.rule(
+@RULES.all_well("boot loader")
+def _loader(node: Node) -> str:
+    loader = loader_of(node)
+    if loader is None:
+        return ""
+    firmware_words = "UEFI" if loader.uefi else "legacy BIOS"
+    if not isinstance(node.firmware, Unread) and node.firmware.secure_boot:
+        firmware_words += " with Secure Boot"
+    return f"{loader.name}, {firmware_words} ({loader.why}): it reads {loader.file}, and {loader.refresh} applies a change"
+
+
+@RULES.rule(
     "esp-missing",
     Severity.WARNING,
     "Set the new disk's ESP up: proxmox-boot-tool init PARTITION, then take what is gone off the list: proxmox-boot-tool clean",
     needs=("loader",),
+    line="ESPs",
 )
 def esp_missing(node: Node) -> Iterator[Finding]:
     """proxmox-boot-tool is to keep an ESP that is not there: a replaced disk has none yet, and the node does not boot from it.
@@ -55,11 +68,19 @@ def esp_missing(node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.all_well("ESPs")
+def _esps(node: Node) -> str:
+    if isinstance(node.loader, Unread) or not node.loader.esps:
+        return ""
+    return f"{len(node.loader.esps)} in /etc/kernel/proxmox-boot-uuids, and all are there"
+
+
+@RULES.rule(
     "kernel-pin-missing",
     Severity.WARNING,
     "Take the pin away: proxmox-boot-tool kernel unpin",
     needs=("kernels", "loader"),
+    line="kernel",
 )
 def kernel_pin_missing(node: Node) -> Iterator[Finding]:
     """The kernel that is pinned is not installed, so the boot loader takes whichever it finds first.
@@ -75,11 +96,12 @@ def kernel_pin_missing(node: Node) -> Iterator[Finding]:
             yield Finding(pinned, message, f"Take the pin away: proxmox-boot-tool kernel unpin{option}{_refresh(node)}")
 
 
-@BOOK.rule(
+@RULES.rule(
     "kernel-pinned",
     Severity.INFO,
     "If the reason for it is gone: proxmox-boot-tool kernel unpin",
     needs=("kernels", "loader"),
+    line="kernel",
 )
 def kernel_pinned(node: Node) -> Iterator[Finding]:
     """An older kernel is pinned: the node does not boot the newest one, and gets no fixes.
@@ -105,7 +127,7 @@ def _refresh(node: Node) -> str:
     return " && proxmox-boot-tool refresh" if loader is not None and loader.managed else ""
 
 
-@BOOK.rule("kernel-outdated", Severity.INFO, "Restart the node when it suits", needs=("kernels",))
+@RULES.rule("kernel-outdated", Severity.INFO, "Restart the node when it suits", needs=("kernels",), line="kernel")
 def kernel_outdated(node: Node) -> Iterator[Finding]:
     """The node runs another kernel than its next boot will take: what is said of modules and arguments may differ then.
 
@@ -116,3 +138,8 @@ def kernel_outdated(node: Node) -> Iterator[Finding]:
     coming = node.kernels.next
     if coming in node.kernels.installed and coming != node.kernels.running:
         yield Finding("kernel", f"{node.kernels.running} runs, and the next boot takes {coming}")
+
+
+@RULES.all_well("kernel")
+def _kernel(node: Node) -> str:
+    return f"{node.kernels.running} runs, and is next" if not isinstance(node.kernels, Unread) and node.kernels.installed else ""

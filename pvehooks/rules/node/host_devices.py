@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.host.candidates import working
-from pvehooks.rules.passthrough import bus
-from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.derived.candidates import working
+from pvehooks.derived.passthrough import bus
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 
-BOOK = NodeRuleBook()
+RULES = RuleSet(order=50)
 _STORAGE, _NETWORK = 0x01, 0x02
 
 
-@BOOK.rule(
+@RULES.rule(
     "group-shared",
     Severity.INFO,
     "Try another slot, or ACS in the firmware setup; pcie_acs_override only if you trust the guests",
     needs=("iommu", "pci"),
+    line="IOMMU groups",
 )
 def group_shared(node: Node) -> Iterator[Finding]:
     """Devices that work for somebody share an IOMMU group: they can only be passed through together.
@@ -44,7 +45,14 @@ def group_shared(node: Node) -> Iterator[Finding]:
             )
 
 
-@BOOK.rule("pcie-link-narrow", Severity.INFO, "Put the card into a slot with more lanes, or reseat it", needs=("links", "pci"))
+@RULES.all_well("IOMMU groups")
+def _groups(node: Node) -> str:
+    return "every device that works has a group of its own" if not isinstance(node.iommu, Unread) and node.iommu.active else ""
+
+
+@RULES.rule(
+    "pcie-link-narrow", Severity.INFO, "Put the card into a slot with more lanes, or reseat it", needs=("links", "pci"), line="PCIe links"
+)
 def pcie_link_narrow(node: Node) -> Iterator[Finding]:
     """A PCIe device runs with fewer lanes, or a network card or disk at a lower speed, than it could: throughput suffers.
 
@@ -63,11 +71,17 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
             yield Finding(address, f"{device.label} is linked with {now} and could do {could}")
 
 
-@BOOK.rule(
+@RULES.all_well("PCIe links")
+def _links(node: Node) -> str:
+    return f"{len(node.links)} links run as fast as they can" if not isinstance(node.links, Unread) and node.links else ""
+
+
+@RULES.rule(
     "interface-missing",
     Severity.WARNING,
     "Give the card its former name by its MAC in a file NAME.link in /etc/systemd/network, or write the new name into the configuration",
     needs=("interfaces",),
+    line="network",
 )
 def interface_missing(node: Node) -> Iterator[Finding]:
     """The network's configuration names an interface that is not there: the bridge or bond works without it, or not at all.
@@ -99,3 +113,8 @@ def interface_missing(node: Node) -> Iterator[Finding]:
         elif unnamed:
             message += f"; {', '.join(name for name, _, _ in unnamed[:4])} have no place in it"
         yield Finding(absent.name, message, remedy)
+
+
+@RULES.all_well("network")
+def _network(node: Node) -> str:
+    return "" if isinstance(node.interfaces, Unread) else "every interface that the network's configuration names is there"

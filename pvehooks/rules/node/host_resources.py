@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pvehooks.rules.passthrough import functions, passes_through
-from pvehooks.rules.rule import NodeRuleBook
+from pvehooks.derived.passthrough import functions, passes_through
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-BOOK = NodeRuleBook()
+RULES = RuleSet(order=60)
 _GIB = 1 << 30
 _MIB = 1 << 20
 # What is left to the host itself, and the least that ZFS takes for a limit (OpenZFS, zfs_arc_max).
@@ -39,11 +39,12 @@ def _number(guest: Guest, option: str, otherwise: int) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
 
 
-@BOOK.rule(
+@RULES.rule(
     "network-queues-single",
     Severity.INFO,
     "Give the NIC as many queues as vCPUs, at most 8: qm set VMID --netN ...,queues=4",
     needs=("guests",),
+    line="guests' networks",
 )
 def network_queues_single(node: Node) -> Iterator[Finding]:
     """A virtio NIC of a guest with several vCPUs has a single queue: one vCPU does all the work, which limits its throughput.
@@ -65,11 +66,17 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
         yield Finding("virtio NICs", message, f"If a guest needs it: {cards_alone[0]}{others}")
 
 
-@BOOK.rule(
+@RULES.all_well("guests' networks")
+def _queues(node: Node) -> str:
+    return "virtio NICs have queues enough" if not isinstance(node.guests, Unread) and node.guests else ""
+
+
+@RULES.rule(
     "device-on-other-numa-node",
     Severity.INFO,
     "Run the guest on the device's CPUs: qm set VMID --affinity CPUS",
     needs=("guests", "layout", "pci"),
+    line="resources",
 )
 def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
     """A guest is bound to CPUs of one NUMA node, and its passed-through device hangs off another one.
@@ -114,11 +121,12 @@ def _list(cpus: Iterable[int]) -> str:
     return ",".join(f"{first}-{last}" if first != last else str(first) for first, last in runs)
 
 
-@BOOK.rule(
+@RULES.rule(
     "hugepages-idle",
     Severity.WARNING,
     "Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages 1024",
     needs=("guests", "layout"),
+    line="resources",
 )
 def hugepages_idle(node: Node) -> Iterator[Finding]:
     """Huge pages are reserved and no guest of the node asks for them: that memory is lost to everybody.
@@ -134,11 +142,12 @@ def hugepages_idle(node: Node) -> Iterator[Finding]:
         yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, and no guest asks for any", remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "isolated-cpus-idle",
     Severity.INFO,
     "Bind a guest to them: qm set VMID --affinity CPUS, or take isolcpus= off the kernel command line",
     needs=("guests", "layout"),
+    line="resources",
 )
 def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
     """CPUs are isolated from the scheduler, and no guest is bound to them: nothing runs there.
@@ -154,11 +163,12 @@ def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
         yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, and no guest's affinity has them", remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "memory-overcommitted",
     Severity.WARNING,
     "Lower the ARC's limit (zfs_arc_max in /etc/modprobe.d/zfs.conf), or give the guests less",
     needs=("guests", "layout"),
+    line="resources",
 )
 def memory_overcommitted(node: Node) -> Iterator[Finding]:
     """The memory of the guests with passed-through devices, which is pinned whole, and what ZFS may cache exceed the node's memory.
@@ -188,11 +198,19 @@ def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-@BOOK.rule(
+@RULES.all_well("resources")
+def _memory(node: Node) -> str:
+    return (
+        "" if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) else "memory, huge pages and isolated CPUs suit the guests"
+    )
+
+
+@RULES.rule(
     "ksm-between-owners",
     Severity.INFO,
     "Switch it off: systemctl disable --now ksmtuned, then: echo 2 > /sys/kernel/mm/ksm/run",
     needs=("guests", "ksm"),
+    line="KSM",
 )
 def ksm_between_owners(node: Node) -> Iterator[Finding]:
     """Kernel samepage merging runs while guests of different pools do: one may learn of another's memory by how long a write takes.
@@ -208,3 +226,8 @@ def ksm_between_owners(node: Node) -> Iterator[Finding]:
             f"KSM merges memory of guests of the pools {', '.join(sorted(pools)[:4])}: harmless only if they belong to the same people"
         )
         yield Finding("KSM", message)
+
+
+@RULES.all_well("KSM")
+def _ksm(node: Node) -> str:
+    return "" if isinstance(node.ksm, Unread) else "KSM does not merge memory of different pools" if node.ksm.runs else "KSM is off"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.rules.host.commandline import (
+from pvehooks.derived.kernel_args import (
     QUIET,
     add,
     apply,
@@ -21,11 +21,11 @@ from pvehooks.rules.host.commandline import (
     values_of,
     wanted,
 )
-from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.boot import GRUB_DEFAULTS, Planned
 
-BOOK = NodeRuleBook()
+RULES = RuleSet(order=30)
 
 
 def _sound(plan: Planned | None, node: Node) -> bool:
@@ -44,11 +44,12 @@ def _plan(node: Node) -> Planned | None:
     return plans(node.command_lines, loader)[0]
 
 
-@BOOK.rule(
+@RULES.rule(
     "boot-file-broken",
     Severity.BLOCK,
     "Mend the file, then: update-grub, or proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def boot_file_broken(node: Node) -> Iterator[Finding]:
     """The file with the kernel command line has a mistake in its syntax, which breaks the boot sooner or later.
@@ -87,11 +88,12 @@ def _in(plan: Planned) -> str:
     return plan.broken if plan.broken.startswith("/") else f"{plan.place}: {plan.broken}"
 
 
-@BOOK.rule(
+@RULES.rule(
     "root-argument-missing",
     Severity.BLOCK,
     "Put root= back into /etc/kernel/cmdline, then: proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def root_argument_missing(node: Node) -> Iterator[Finding]:
     """/etc/kernel/cmdline does not say root= on its first line, and systemd-boot adds nothing.
@@ -120,11 +122,12 @@ def root_argument_missing(node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "cmdline-lines-ignored",
     Severity.WARNING,
     "Join the lines of /etc/kernel/cmdline into one, then: proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def cmdline_lines_ignored(node: Node) -> Iterator[Finding]:
     """/etc/kernel/cmdline has more than one line; what stands on the others does not reach the kernel.
@@ -138,11 +141,12 @@ def cmdline_lines_ignored(node: Node) -> Iterator[Finding]:
         yield Finding(plan.place, message, apply(loader, f"Join the lines of {plan.place} into one"))
 
 
-@BOOK.rule(
+@RULES.rule(
     "zfs-root-without-boot-zfs",
     Severity.INFO,
     "Add boot=zfs beside root=ZFS=",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def zfs_root_without_boot_zfs(node: Node) -> Iterator[Finding]:
     """The root file system is ZFS and the command line has no boot=zfs beside root=ZFS=.
@@ -160,11 +164,12 @@ def zfs_root_without_boot_zfs(node: Node) -> Iterator[Finding]:
         yield Finding("boot=zfs", "the root file system is ZFS, and boot=zfs is not on the kernel command line", add("boot=zfs", node))
 
 
-@BOOK.rule(
+@RULES.rule(
     "cmdline-wrong-file",
     Severity.WARNING,
     "Write the arguments into the file that this node's boot loader reads",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def cmdline_wrong_file(node: Node) -> Iterator[Finding]:
     """Arguments were written into a file that this node's boot loader does not read, so they have no effect.
@@ -188,11 +193,12 @@ def cmdline_wrong_file(node: Node) -> Iterator[Finding]:
         yield Finding(other.place, message, apply(loader, f"Write it into {place(loader)}"), severity=severity)
 
 
-@BOOK.rule(
+@RULES.rule(
     "cmdline-not-refreshed",
     Severity.WARNING,
     "Have the boot loader's menu written anew: update-grub, or proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def cmdline_not_refreshed(node: Node) -> Iterator[Finding]:
     """The file with the kernel command line was edited, but the boot loader's menu was not made anew.
@@ -212,11 +218,12 @@ def cmdline_not_refreshed(node: Node) -> Iterator[Finding]:
         yield Finding(loader.file, message, f"Type: {loader.refresh} && reboot")
 
 
-@BOOK.rule(
+@RULES.rule(
     "cmdline-not-in-force",
     Severity.WARNING,
     "Restart the node",
     needs=("command_lines", "loader"),
+    line="kernel command line",
 )
 def cmdline_not_in_force(node: Node) -> Iterator[Finding]:
     """The running kernel has other arguments than the next boot will give it: the node was not restarted since the edit.
@@ -249,11 +256,23 @@ def cmdline_not_in_force(node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.all_well("kernel command line")
+def _command_line(node: Node) -> str:
+    loader = loader_of(node)
+    if loader is None or isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
+        return ""
+    plan = plans(node.command_lines, loader)[0]
+    if plan is None or isinstance(plan.words, Unread):
+        return ""
+    return f"what {loader.file} says is in force: {shown(wanted(plan.words)) or 'nothing'}"
+
+
+@RULES.rule(
     "acs-override-void",
     Severity.WARNING,
     "Boot Proxmox VE's kernel, and mend the argument: pcie_acs_override=downstream,multifunction",
     needs=("command_lines", "kernels", "loader"),
+    line="ACS",
 )
 def acs_override_void(node: Node) -> Iterator[Finding]:
     """pcie_acs_override is on the command line and does nothing: the kernel does not have the patch, or does not know the value.
@@ -275,11 +294,12 @@ def acs_override_void(node: Node) -> Iterator[Finding]:
         yield Finding("pcie_acs_override", f"the kernel does not know '{','.join(wrong)}' in pcie_acs_override", change)
 
 
-@BOOK.rule(
+@RULES.rule(
     "acs-override-in-force",
     Severity.INFO,
     "Do without it where you can: another slot, ACS in the firmware setup",
     needs=("iommu", "loader"),
+    line="ACS",
 )
 def acs_override_in_force(node: Node) -> Iterator[Finding]:
     """pcie_acs_override splits IOMMU groups that the hardware does not isolate: a guest's device may reach others behind the host's back.
@@ -290,3 +310,8 @@ def acs_override_in_force(node: Node) -> Iterator[Finding]:
         argument = f"pcie_acs_override={node.iommu.acs_override}"
         message = f"{argument} splits groups that the hardware does not isolate: trust the guests that get devices"
         yield Finding("pcie_acs_override", message, f"If no guest needs it: {remove(argument, node)}")
+
+
+@RULES.all_well("ACS")
+def _acs(node: Node) -> str:
+    return "not overridden" if not isinstance(node.iommu, Unread) and node.iommu.active else ""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.host.candidates import host_uses, needed_to_boot, working
-from pvehooks.rules.host.commandline import remove
-from pvehooks.rules.passthrough import bus
-from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.derived.candidates import host_uses, needed_to_boot, working
+from pvehooks.derived.kernel_args import remove
+from pvehooks.derived.passthrough import bus
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, PciDevice, Severity, Unread, Use
 
-BOOK = NodeRuleBook()
+RULES = RuleSet(order=40)
 _REBUILD = "update-initramfs -u -k all && reboot"
 
 
-@BOOK.rule("vfio-modules-missing", Severity.WARNING, "Restart the node, or install the running kernel again", needs=("modules",))
+@RULES.rule(
+    "vfio-modules-missing",
+    Severity.WARNING,
+    "Restart the node, or install the running kernel again",
+    needs=("modules",),
+    line="vfio modules",
+)
 def vfio_modules_missing(node: Node) -> Iterator[Finding]:
     """The running kernel has no vfio modules on disk: no guest with a passed-through device starts.
 
@@ -33,11 +39,12 @@ def vfio_modules_missing(node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "vfio-not-loaded-at-boot",
     Severity.INFO,
     "If ids are to be bound at boot, add vfio_pci to /etc/modules",
     needs=("bound_ids", "modules", "pci", "uses"),
+    line="vfio modules",
 )
 def vfio_not_loaded_at_boot(node: Node) -> Iterator[Finding]:
     """vfio-pci is told to take devices at boot, but nothing loads it then: the host's drivers take them first.
@@ -59,11 +66,20 @@ def vfio_not_loaded_at_boot(node: Node) -> Iterator[Finding]:
     )
 
 
-@BOOK.rule(
+@RULES.all_well("vfio modules")
+def _vfio(node: Node) -> str:
+    if isinstance(node.modules, Unread) or "unknown" in node.modules.vfio.values():
+        return ""
+    states = dict.fromkeys(node.modules.vfio.values())
+    return f"the vfio modules of {node.modules.release} are {', '.join(states)}"
+
+
+@RULES.rule(
     "initramfs-outdated",
     Severity.WARNING,
     "Make it anew: update-initramfs -u -k all, and restart",
     needs=("bound_ids", "modules", "pci", "uses"),
+    line="modprobe",
 )
 def initramfs_outdated(node: Node) -> Iterator[Finding]:
     """A file in /etc/modprobe.d that says which driver gets a device is newer than the initramfs, in which drivers are chosen first.
@@ -80,11 +96,12 @@ def initramfs_outdated(node: Node) -> Iterator[Finding]:
         yield Finding(path, message, remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "vfio-ids-take-host-device",
     Severity.WARNING,
     "Take the id out, and bind by address: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "command_lines", "loader", "pci", "uses"),
+    line="modprobe",
 )
 def vfio_ids_take_host_device(node: Node) -> Iterator[Finding]:
     """vfio-pci is told to take all devices of a kind at boot, and the host uses one of them.
@@ -113,11 +130,12 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
                     yield bound.place, device, held
 
 
-@BOOK.rule(
+@RULES.rule(
     "vfio-ids-take-twin",
     Severity.INFO,
     "Bind by address instead: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "loader", "pci", "uses"),
+    line="modprobe",
 )
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     """An id that vfio-pci takes at boot stands for several devices: the host has none of them.
@@ -140,11 +158,12 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
                 yield Finding(kind, message, f"{own}. {_take_out(kind, bound.place, node)}")
 
 
-@BOOK.rule(
+@RULES.rule(
     "host-driver-blacklisted",
     Severity.WARNING,
     "Take the line out, then: update-initramfs -u -k all",
     needs=("command_lines", "loader", "modules", "pci", "uses"),
+    line="modprobe",
 )
 def host_driver_blacklisted(node: Node) -> Iterator[Finding]:
     """The driver of a device that the host uses is not to be loaded: at the next boot the host is without the device.
@@ -186,11 +205,19 @@ def _module(device: PciDevice, node: Node) -> str:
     return node.modules.drivers.get(device.driver, device.driver).replace("-", "_")
 
 
-@BOOK.rule(
+@RULES.all_well("modprobe")
+def _modprobe(node: Node) -> str:
+    if isinstance(node.modules, Unread):
+        return ""
+    return "the initramfs knows what /etc/modprobe.d says, and no driver that the host needs is kept out"
+
+
+@RULES.rule(
     "dkms-key-untrusted",
     Severity.WARNING,
     "Enroll DKMS's key: mokutil --import /var/lib/dkms/mok.pub, and restart",
     needs=("dkms", "firmware"),
+    line="DKMS",
 )
 def dkms_key_untrusted(node: Node) -> Iterator[Finding]:
     """Secure Boot is on, and modules that DKMS built are signed with a key that the firmware does not trust: the kernel refuses them.
@@ -209,3 +236,10 @@ def dkms_key_untrusted(node: Node) -> Iterator[Finding]:
         yield Finding(
             "DKMS", message, "Type: mokutil --import /var/lib/dkms/mok.pub && reboot, and confirm it in the firmware's MOK manager"
         )
+
+
+@RULES.all_well("DKMS")
+def _dkms(node: Node) -> str:
+    return (
+        f"the firmware trusts the key of {', '.join(node.dkms.modules)}" if not isinstance(node.dkms, Unread) and node.dkms.trusted else ""
+    )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from pvehooks.rules.host.commandline import add, remove, values_of
-from pvehooks.rules.rule import NodeRuleBook, not_examined
+from pvehooks.derived.iommu_switch import INTEL, needs_switching_on, release, switched_off, table, table_is_there
+from pvehooks.derived.kernel_args import add, remove, values_of
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
-from pvehooks.values.boot import Kernels
 
-BOOK = NodeRuleBook()
-_INTEL, _AMD = "GenuineIntel", ("AuthenticAMD", "HygonGenuine")
+RULES = RuleSet(order=10)
+_AMD = ("AuthenticAMD", "HygonGenuine")
 
 
-@BOOK.rule(
+@RULES.rule(
     "kvm-unavailable",
     Severity.WARNING,
     "Switch VT-x or SVM on in the firmware setup, and restart the node",
     needs=("cpu_flags", "firmware"),
+    line="CPU",
 )
 def kvm_unavailable(node: Node) -> Iterator[Finding]:
     """The CPU does not offer hardware virtualization, without which no guest starts with KVM.
@@ -27,16 +27,26 @@ def kvm_unavailable(node: Node) -> Iterator[Finding]:
     """
     if isinstance(node.cpu_flags, Unread) or isinstance(node.firmware, Unread):
         return
-    if node.firmware.cpu in (_INTEL, *_AMD) and not {"vmx", "svm"} & node.cpu_flags:
-        name = "VT-x" if node.firmware.cpu == _INTEL else "SVM"
+    if node.firmware.cpu in (INTEL, *_AMD) and not {"vmx", "svm"} & node.cpu_flags:
+        name = "VT-x" if node.firmware.cpu == INTEL else "SVM"
         yield Finding("cpu", f"{node.name}'s CPU does not show {name}: it is switched off in the firmware setup, and no guest can use KVM")
 
 
-@BOOK.rule(
+@RULES.all_well("CPU")
+def _cpu(node: Node) -> str:
+    if isinstance(node.firmware, Unread) or isinstance(node.cpu_flags, Unread):
+        return ""
+    vendor = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}.get(node.firmware.cpu, node.firmware.cpu)
+    kind = "VT-x" if "vmx" in node.cpu_flags else "SVM" if "svm" in node.cpu_flags else ""
+    return f"{vendor}, {kind}" if vendor and kind else ""
+
+
+@RULES.rule(
     "iommu-inactive",
     Severity.WARNING,
     "Switch VT-d or AMD-Vi on in the firmware setup, or the IOMMU on the kernel command line, and restart the node",
     needs=("iommu", "firmware", "kernels", "command_lines", "loader"),
+    line="IOMMU",
 )
 def iommu_inactive(node: Node) -> Iterator[Finding]:
     """The node has no working IOMMU: no PCI device can be passed through, and the web interface offers none.
@@ -57,60 +67,28 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
         remedy = remove(off, node)
     elif needs_switching_on(node):
         why, remedy = "the running kernel needs intel_iommu=on, which is not on its command line", add("intel_iommu=on", node)
-    elif _table_is_there(node):
-        why = f"the firmware has the {_table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
+    elif table_is_there(node):
+        why = f"the firmware has the {table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
         remedy = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
     elif "firmware" in why:
         remedy = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
     yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
 
 
-def switched_off(node: Node) -> str:
-    """The argument that leaves the IOMMU off ("intel_iommu=off"), '' if none does."""
-    if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
+@RULES.all_well("IOMMU")
+def _iommu(node: Node) -> str:
+    if isinstance(node.iommu, Unread) or not node.iommu.active or isinstance(node.firmware, Unread):
         return ""
-    for name in ("iommu", "intel_iommu", "amd_iommu"):
-        last = [value for value in values_of(node.command_lines.running, name) if value in ("on", "off", "force")][-1:]
-        if last == ["off"]:
-            return f"{name}=off"
-    return ""
+    maker = {"dmar": "Intel", "ivhd": "AMD"}.get((*node.firmware.units, "")[0][:4], "")
+    return f"on ({maker + ', ' if maker else ''}{node.firmware.groups} groups)"
 
 
-def needs_switching_on(node: Node) -> bool:
-    """Whether the running kernel leaves VT-d off unless it is told otherwise, and was not told; its build is asked first, then its release."""
-    if isinstance(node.firmware, Unread) or node.firmware.cpu != _INTEL or not _table_is_there(node):
-        return False
-    if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) or isinstance(node.kernels, Unread):
-        return False
-    return not default_on(node.kernels) and "on" not in values_of(node.command_lines.running, "intel_iommu")
-
-
-def default_on(kernels: Kernels) -> bool:
-    """Whether a kernel switches VT-d on by itself."""
-    if kernels.built_with is not None:
-        return bool({"CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF"} & kernels.built_with)
-    return kernels.running.endswith("-pve") and release(kernels.running) >= (6, 8)
-
-
-def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a kernel's release, (0, 0) for what is none."""
-    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", version)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _table(node: Node) -> str:
-    return "" if isinstance(node.firmware, Unread) else "DMAR" if node.firmware.cpu == _INTEL else "IVRS"
-
-
-def _table_is_there(node: Node) -> bool:
-    return not isinstance(node.firmware, Unread) and node.firmware.tables is not None and _table(node) in node.firmware.tables
-
-
-@BOOK.rule(
+@RULES.rule(
     "iommu-translates-host",
     Severity.INFO,
     "If the host's own devices are slower than they should be, add iommu=pt to the kernel command line",
     needs=("firmware", "loader"),
+    line="IOMMU mode",
 )
 def iommu_translates_host(node: Node) -> Iterator[Finding]:
     """The IOMMU also translates what the host's own devices do, which costs some of them speed; with iommu=pt it does not.
@@ -127,11 +105,19 @@ def iommu_translates_host(node: Node) -> Iterator[Finding]:
         yield Finding("iommu=pt", message, f"Only if they are slower than they should be: {add('iommu=pt', node)}")
 
 
-@BOOK.rule(
+@RULES.all_well("IOMMU mode")
+def _host_translation(node: Node) -> str:
+    if isinstance(node.firmware, Unread) or node.firmware.translation != {"identity"}:
+        return ""
+    return "the host's own devices are not translated (iommu=pt)"
+
+
+@RULES.rule(
     "interrupt-remapping-off",
     Severity.WARNING,
     "Switch x2APIC or interrupt remapping on in the firmware setup, take intremap=off off the kernel command line",
     needs=("iommu",),
+    line="interrupt remapping",
 )
 def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
     """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless it is told to take the risk.
@@ -147,11 +133,18 @@ def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
     yield Finding("interrupt remapping", f"interrupts are not remapped: {what}")
 
 
-@BOOK.rule(
+@RULES.all_well("interrupt remapping")
+def _interrupts(node: Node) -> str:
+    known = not isinstance(node.iommu, Unread) and node.iommu.active and node.iommu.remaps_interrupts
+    return "interrupts are remapped" if known else ""
+
+
+@RULES.rule(
     "advice-void",
     Severity.INFO,
     "Take it out: it does nothing, or nothing good",
     needs=("command_lines", "firmware", "iommu", "kernels", "loader", "modules"),
+    line="outdated advice",
 )
 def advice_void(node: Node) -> Iterator[Finding]:
     """Something that a guide recommends is in force here and does nothing any more.
@@ -177,7 +170,16 @@ def advice_void(node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("microcode-missing", Severity.INFO, "Install it: apt install intel-microcode, or amd64-microcode", needs=("firmware",))
+@RULES.all_well("outdated advice")
+def _advice(node: Node) -> str:
+    return (
+        "" if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) else "nothing outdated is in force"
+    )
+
+
+@RULES.rule(
+    "microcode-missing", Severity.INFO, "Install it: apt install intel-microcode, or amd64-microcode", needs=("firmware",), line="microcode"
+)
 def microcode_missing(node: Node) -> Iterator[Finding]:
     """The package with the CPU's microcode is not installed, so the node depends on its firmware for fixes of the CPU's faults.
 
@@ -192,3 +194,8 @@ def microcode_missing(node: Node) -> Iterator[Finding]:
         " /etc/apt/sources.list or /etc/apt/sources.list.d/debian.sources, then: apt update"
     )
     yield Finding("microcode", message, remedy)
+
+
+@RULES.all_well("microcode")
+def _microcode(node: Node) -> str:
+    return f"{node.firmware.microcode} is installed" if not isinstance(node.firmware, Unread) and node.firmware.microcode else ""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.passthrough import bus, functions, named, on_host_driver, others, passes_through, takings, weighty
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, on_host_driver, others, passes_through
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
 
-BOOK = RuleBook(concerned=passes_through)
+RULES = RuleSet(concerned=passes_through, order=50)
 _DISPLAY = 0x03
 _DROP = "Put it back, or take it from the guest: qm set {vmid} --delete OPTION"
 
 
-@BOOK.rule("hostpci-device-missing", Severity.BLOCK, _DROP, needs=("pci",))
+@RULES.rule("hostpci-device-missing", Severity.BLOCK, _DROP, needs=("pci",))
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest names a PCI device that is not on the node's bus: the start would fail.
 
@@ -67,7 +67,7 @@ def _other_disks(now: str, before: str) -> bool:
     return bool(now and before) and not set(now.split(",")) & set(before.split(","))
 
 
-@BOOK.rule("hostpci-invalid", Severity.BLOCK, "Mend it: qm set {vmid} --OPTION ...", needs=("pci",))
+@RULES.rule("hostpci-invalid", Severity.BLOCK, "Mend it: qm set {vmid} --OPTION ...", needs=("pci",))
 def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE refuses the start because of how the hostpci options are written.
 
@@ -92,7 +92,7 @@ def _mend(entry: HostPci, trouble: str, guest: Guest) -> str:
     return f"Mend it: qm set {guest.vmid} --{entry.option} ..."
 
 
-@BOOK.rule(
+@RULES.rule(
     "hostpci-names-bridge",
     Severity.BLOCK,
     "Name the device behind it (pvehooks host groups), or take it from the guest: qm set {vmid} --delete OPTION",
@@ -104,16 +104,16 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
     Proxmox VE leaves bridges to the host, and vfio-pci takes none, so QEMU does not get the device.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio); the kernel's drivers/vfio/pci/vfio_pci_core.c.
     """
-    for taking in takings(guest, node):
-        bridge = next((device for device in taking.whole if device.bridge), None)
+    for claim in claims(guest, node):
+        bridge = next((device for device in claim.whole if device.bridge), None)
         if bridge is not None:
-            option = taking.entry.option
+            option = claim.entry.option
             message = f"{option}: {bridge.label} is a bridge, which no guest can be given: the start would fail"
             remedy = f"Name the device behind it (pvehooks host groups), or take it from the guest: qm set {guest.vmid} --delete {option}"
             yield Finding(bridge.address, message, remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "hostpci-device-dead",
     Severity.BLOCK,
     "Switch the node off and on again: a restart alone may not wake the device",
@@ -133,7 +133,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
             )
 
 
-@BOOK.rule(
+@RULES.rule(
     "device-changed",
     Severity.BLOCK,
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one: qm set {vmid} --OPTION ADDRESS",
@@ -147,8 +147,8 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     compared, nor what a mapping names (PVE compares that itself).
     """
     known = guest.accepted.devices if guest.accepted else {}
-    for taking in takings(guest, node):
-        for device in () if taking.entry.mapping else taking.devices:
+    for claim in claims(guest, node):
+        for device in () if claim.entry.mapping else claim.devices:
             was = known.get(device.address)
             if was is None or device.physfn:
                 continue
@@ -157,9 +157,9 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                 right = _now_at(device.address, guest, node) or "ADDRESS"
                 remedy = (
                     f"If it is the right one: pvehooks trust {guest.vmid}. If not, name the right one:"
-                    f" qm set {guest.vmid} --{taking.entry.option} {right}"
+                    f" qm set {guest.vmid} --{claim.entry.option} {right}"
                 )
-                message = f"{taking.entry.option}: {device.label} is not what was there at the last accepted start ({change})"
+                message = f"{claim.entry.option}: {device.label} is not what was there at the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
 
 
@@ -174,7 +174,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     return ""
 
 
-@BOOK.rule(
+@RULES.rule(
     "vfio-not-bound",
     Severity.BLOCK,
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
@@ -190,17 +190,17 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return
-    for taking in takings(guest, node):
-        for device in taking.whole:
-            if device.vfio or device.bridge or device.dead or weighty(device, guest, node) or others(device.address, guest, node):
+    for claim in claims(guest, node):
+        for device in claim.whole:
+            if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or others(device.address, guest, node):
                 continue
             now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
             remedy = f"Bind it: pvehooks bind {device.address} --persist; or let pvehooks do it: [guard] unbound = bind"
-            message = f"{taking.entry.option}: {device.label} {now}"
+            message = f"{claim.entry.option}: {device.label} {now}"
             yield Finding(device.address, message, remedy, cure=Cure.BIND)
 
 
-@BOOK.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
+@RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
 def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
 
@@ -223,7 +223,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
 
 
-@BOOK.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
+@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping says something else of a device than the hardware does: PVE refuses the start.
 
@@ -266,7 +266,7 @@ def _as_mapped(device: PciDevice, group: str) -> dict[str, str]:
     return {"id": f"{device.vendor:04x}:{device.device:04x}", "iommugroup": group, "mdev": mediated, "subsystem-id": subsystem}
 
 
-@BOOK.rule(
+@RULES.rule(
     "mdev-type-unavailable",
     Severity.BLOCK,
     "See what there is: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
@@ -277,25 +277,25 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
 
     Source: qemu-server, PCI/Mdev.pm (pci_create_mdev_device, create_nvidia_device).
     """
-    for taking in takings(guest, node):
-        wanted = taking.entry.mdev
-        if not wanted or not taking.devices:
+    for claim in claims(guest, node):
+        wanted = claim.entry.mdev
+        if not wanted or not claim.devices:
             continue
-        device = taking.devices[0]
+        device = claim.devices[0]
         remedy = f"See what there is: pvesh get /nodes/localhost/hardware/pci/{device.address}/mdev"
         if not device.mdev_types and not device.vgpus:
             yield Finding(
                 device.address,
-                f"{taking.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
+                f"{claim.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
                 remedy,
             )
         elif device.mdev_types and wanted not in device.mdev_types:
             there = ", ".join(sorted(device.mdev_types))
             yield Finding(
-                device.address, f"{taking.entry.option}: {device.label} has no mediated devices of type {wanted} (it has: {there})", remedy
+                device.address, f"{claim.entry.option}: {device.label} has no mediated devices of type {wanted} (it has: {there})", remedy
             )
-        elif device.mdev_types.get(wanted, 1) < 1 and not _has_instance(device, guest, taking.entry):
-            yield Finding(device.address, f"{taking.entry.option}: {device.label} has no instance of {wanted} left", remedy)
+        elif device.mdev_types.get(wanted, 1) < 1 and not _has_instance(device, guest, claim.entry):
+            yield Finding(device.address, f"{claim.entry.option}: {device.label} has no instance of {wanted} left", remedy)
 
 
 def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
@@ -303,7 +303,7 @@ def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
     return f"{int(entry.option[7:]):08d}-0000-0000-0000-{guest.vmid:012d}" in device.mdevs
 
 
-@BOOK.rule("romfile-missing", Severity.BLOCK, "Put the file there, or take romfile= out of the option", needs=("roms",))
+@RULES.rule("romfile-missing", Severity.BLOCK, "Put the file there, or take romfile= out of the option", needs=("roms",))
 def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest's device is to get a ROM file that is not in /usr/share/kvm of this node: the start would fail.
 
@@ -319,7 +319,7 @@ def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there")
 
 
-@BOOK.rule(
+@RULES.rule(
     "reset-unavailable",
     Severity.WARNING,
     "Nothing mends it; the node may need a restart before the device works again",
@@ -333,29 +333,27 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method).
     """
     own = named(guest, node)
-    for taking in takings(guest, node):
-        for device in taking.whole:
+    for claim in claims(guest, node):
+        for device in claim.whole:
             methods = device.reset_methods
             if isinstance(methods, Unread) or device.physfn:
                 continue
             if not methods:
                 yield Finding(
-                    device.address, f"{taking.entry.option}: {device.label} cannot be reset, and may not work after the guest's first start"
+                    device.address, f"{claim.entry.option}: {device.label} cannot be reset, and may not work after the guest's first start"
                 )
             elif methods == ("bus",):
                 beside = device.slot.rpartition(":")[0]
                 for address, neighbour in bus(node).items():
                     if not address.startswith(f"{beside}:") or address in own or neighbour.bridge:
                         continue
-                    if others(address, guest, node) or (on_host_driver(neighbour) and weighty(neighbour, guest, node)):
-                        message = (
-                            f"{taking.entry.option}: {device.label} can only be reset together with {neighbour.label}, which is in use"
-                        )
+                    if others(address, guest, node) or (on_host_driver(neighbour) and blocking_uses(neighbour, guest, node)):
+                        message = f"{claim.entry.option}: {device.label} can only be reset together with {neighbour.label}, which is in use"
                         yield Finding(device.address, message)
                         break
 
 
-@BOOK.rule(
+@RULES.rule(
     "bar-held-by-framebuffer",
     Severity.WARNING,
     "Make another card the console's in the firmware setup, or add initcall_blacklist=sysfb_init to the kernel command line",
@@ -367,8 +365,8 @@ def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
     QEMU then says "BAR 0: can't reserve" and the guest's screen stays dark.
     Source: the kernel's /proc/iomem (BOOTFB, simplefb, efifb); the administrator's manual, "GPU Passthrough".
     """
-    for taking in takings(guest, node):
-        for device in taking.whole:
+    for claim in claims(guest, node):
+        for device in claim.whole:
             if device.class_code >> 16 == _DISPLAY and device.framebuffer:
-                message = f"{taking.entry.option}: the node's console ({device.framebuffer}) holds memory of {device.label}: the guest's screen may stay dark"
+                message = f"{claim.entry.option}: the node's console ({device.framebuffer}) holds memory of {device.label}: the guest's screen may stay dark"
                 yield Finding(device.address, message)

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.rule import RuleBook
+from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
-BOOK = RuleBook(concerned=lambda guest: guest.firmware is not None)
+RULES = RuleSet(concerned=lambda guest: guest.firmware is not None, order=70)
 _OPTION = "args"
 _SHORT = 16
 
 
-@BOOK.rule(
+def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
+    """What QEMU knows nothing of keeps no guest from starting that the guard is not attached to.
+
+    A rollback to a time before the image takes the guard out along with the args.
+    """
+    # Asked in an audit, never at a start.
+    from pvehooks.derived.attachment import attached
+
+    if attached(guest):
+        return finding
+    return finding._replace(
+        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
+        severity=Severity.WARNING,
+    )
+
+
+@RULES.rule(
     "firmware-missing",
     Severity.BLOCK,
     "Import it here (pvehooks firmware import FILE --storage S), or start with the node's own firmware: pvehooks firmware unset {vmid}",
+    local=True,
 )
 def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image that the guest was given is not on this node, so QEMU would not start.
@@ -34,10 +51,12 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "firmware-changed",
     Severity.BLOCK,
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
+    local=True,
+    in_audit=_refused_by_the_guard_alone,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
@@ -62,7 +81,12 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule("firmware-args-edited", Severity.BLOCK, "Set the image anew, or let it go: pvehooks firmware unset {vmid}")
+@RULES.rule(
+    "firmware-args-edited",
+    Severity.BLOCK,
+    "Set the image anew, or let it go: pvehooks firmware unset {vmid}",
+    in_audit=_refused_by_the_guard_alone,
+)
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.
 
@@ -80,7 +104,7 @@ def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@BOOK.rule(
+@RULES.rule(
     "firmware-unfit",
     Severity.WARNING,
     "Give it one that fits, or the node's own: pvehooks firmware unset {vmid}",
@@ -98,10 +122,10 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
     if pinned is None or guest.template or image is None or not image.in_args:
         return
     # Only who has an image pays for it at a start.
-    from pvehooks.rules import firmwarefit
+    from pvehooks.derived import firmware_fit
 
     size = image.size if image.sha256 == pinned.sha256 else 0
-    changed = firmwarefit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
         end = ", and QEMU will not start it" if changed.no_start else ""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.passthrough import (
-    Taking,
-    company,
+from pvehooks.derived.passthrough import (
+    Claim,
+    GroupMember,
+    blocking_uses,
+    claims,
     functions,
-    having,
+    group_members,
+    holder_phrase,
     named,
     on_host_driver,
     others,
     passes_through,
-    takings,
     uses,
-    weighty,
 )
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Severity, Unread, Use
 
-BOOK = RuleBook(concerned=passes_through)
+RULES = RuleSet(concerned=passes_through, order=40)
 # Base classes, and classes, of devices that work for somebody (pci.ids): storage, network, display, sound, wireless,
 # processing accelerators; USB controllers, SD host controllers.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
@@ -36,11 +37,11 @@ APART = (
 )
 
 
-def _apart(taking: Taking) -> str:
-    return APART.replace("OPTION", taking.entry.option)
+def _apart(claim: Claim) -> str:
+    return APART.replace("OPTION", claim.entry.option)
 
 
-@BOOK.rule(
+@RULES.rule(
     "iommu-off",
     Severity.BLOCK,
     "Switch it on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
@@ -59,15 +60,15 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     elif not node.iommu.active:
         options = ", ".join(entry.option for entry in guest.hostpci)
         yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
-    for taking in takings(guest, node) if _working(node) is not None else ():
-        for device in taking.whole:
+    for claim in claims(guest, node) if _working(node) is not None else ():
+        for device in claim.whole:
             if not (device.group or device.group_unread or device.bridge):
-                message = f"{taking.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-                remedy = f"Take igfx_off off the kernel command line if it is there, or the device from the guest: qm set {guest.vmid} --delete {taking.entry.option}"
+                message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
+                remedy = f"Take igfx_off off the kernel command line if it is there, or the device from the guest: qm set {guest.vmid} --delete {claim.entry.option}"
                 yield Finding(device.address, message, remedy)
 
 
-@BOOK.rule(
+@RULES.rule(
     "group-in-use-by-host",
     Severity.BLOCK,
     "Free it, or take it from the guest: qm set {vmid} --delete OPTION",
@@ -84,27 +85,33 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if _working(node) is None:
         return
-    for taking in takings(guest, node):
-        for device in taking.whole:
-            held = [use for use in weighty(device, guest, node) if not use.vmid]
+    for claim in claims(guest, node):
+        for device in claim.whole:
+            held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
             if held:
-                message = f"{taking.entry.option} would take {device.label} from the host, which {_all(held)}"
+                message = f"{claim.entry.option} would take {device.label} from the host, which {_all(held)}"
                 if device.vfio:
-                    message = f"{taking.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
-                remedy = _freeing(held, f"Free it, or take it from the guest: qm set {guest.vmid} --delete {taking.entry.option}")
+                    message = f"{claim.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
+                remedy = _freeing(held, f"Free it, or take it from the guest: qm set {guest.vmid} --delete {claim.entry.option}")
                 yield Finding(device.address, message, remedy)
             if device.group_unread:
                 yield not_examined(
                     device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}"
                 )
             yield from _unknown(device, guest, node)
-    for taking, device, member in company(guest, node):
-        held = [use for use in weighty(member, guest, node) if not use.vmid]
+    for member in group_members(guest, node):
+        held = [use for use in blocking_uses(member.device, guest, node) if not use.vmid]
         if held:
-            end = "the start would fail" if member.vfio else "the start would take it from the host"
-            shares = f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which"
-            yield Finding(member.address, f"{shares} {_all(held)}: {end}", _freeing(held, _apart(taking)))
-        yield from _unknown(member, guest, node)
+            end = "the start would fail" if member.device.vfio else "the start would take it from the host"
+            message = f"{_shares(member)}, which {_all(held)}: {end}"
+            yield Finding(member.device.address, message, _freeing(held, _apart(member.claim)))
+        yield from _unknown(member.device, guest, node)
+
+
+def _shares(member: GroupMember) -> str:
+    """Which device shares the group of which, as the beginning of a message."""
+    claimed = member.claimed
+    return f"{member.claim.entry.option} ({claimed.address}) shares IOMMU group {claimed.group} with {member.device.label}"
 
 
 def _all(held: list[Use]) -> str:
@@ -124,11 +131,11 @@ def _freeing(held: list[Use], otherwise: str) -> str:
 
 def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
     """Where nothing speaks against taking a device that the host works, but not all could be looked at."""
-    if on_host_driver(device) and not weighty(device, guest, node) and (unread := uses(device, node).unread):
+    if on_host_driver(device) and not blocking_uses(device, guest, node) and (unread := uses(device, node).unread):
         yield not_examined(device.address, f"whether {device.label} is in use is unknown: {'; '.join(unread)}")
 
 
-@BOOK.rule(
+@RULES.rule(
     "group-in-use-by-guest",
     Severity.BLOCK,
     "Stop the other guest, or give the devices IOMMU groups of their own",
@@ -141,19 +148,16 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     not take the group.
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
-    for taking, device, member in company(guest, node):
-        using = _users(others(member.address, guest, node), weighty(member, guest, node))
+    for member in group_members(guest, node):
+        using = _users(others(member.device.address, guest, node), blocking_uses(member.device, guest, node))
         if using:
-            message = (
-                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label}, which {_all(using)}:"
-                " the start would take it away"
-            )
-            yield Finding(member.address, message, f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own")
+            message = f"{_shares(member)}, which {_all(using)}: the start would take it away"
+            yield Finding(member.device.address, message, f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own")
 
 
 def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
     """The guests that have a device, each once: those whose option it is, then those that use it otherwise."""
-    using = {holder.vmid: Use(having(holder), holder.vmid, remedy=_WAIT if holder.state == "starting" else "") for holder in holders}
+    using = {holder.vmid: Use(holder_phrase(holder), holder.vmid, remedy=_WAIT if holder.state == "starting" else "") for holder in holders}
     for use in found:
         if use.vmid:
             using.setdefault(use.vmid, use)
@@ -169,7 +173,7 @@ def _stopping(using: list[Use], form: str) -> str:
     return f"Stop {'it' if len(shown) == 1 else 'them'} first{form.format('; '.join(words))}"
 
 
-@BOOK.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
+@RULES.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container already uses the device.
 
@@ -177,16 +181,16 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     card do not exclude each other.
     Source: qemu-server, PCI.pm (choose_hostpci_devices, reserve_pci_usage).
     """
-    for taking in takings(guest, node):
-        for device in taking.devices:
-            holders = [each for each in others(device.address, guest, node) if not (each.mdev and taking.entry.mdev)]
-            using = _users(holders, weighty(device, guest, node) if taking.entry.taken_whole else [])
+    for claim in claims(guest, node):
+        for device in claim.devices:
+            holders = [each for each in others(device.address, guest, node) if not (each.mdev and claim.entry.mdev)]
+            using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
-                message = f"{taking.entry.option} would take {device.label}, which {_all(using)}"
+                message = f"{claim.entry.option} would take {device.label}, which {_all(using)}"
                 yield Finding(device.address, message, _stopping(using, ": {}"))
 
 
-@BOOK.rule(
+@RULES.rule(
     "pf-vfs-in-use",
     Severity.BLOCK,
     "Give the guest a virtual function instead, or free those in use",
@@ -200,26 +204,26 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/PCI/pci-iov-howto.rst.
     """
     own = named(guest, node)
-    for taking in takings(guest, node):
-        for device in taking.whole:
+    for claim in claims(guest, node):
+        for device in claim.whole:
             lost = [address for address in device.virtfns if address in own]
             if lost:
                 message = (
-                    f"{taking.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
+                    f"{claim.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
                     " the start would die half way"
                 )
-                remedy = f"Name the function: qm set {guest.vmid} --{taking.entry.option} {lost[0]}"
+                remedy = f"Name the function: qm set {guest.vmid} --{claim.entry.option} {lost[0]}"
                 yield Finding(device.address, message, remedy)
                 continue
             users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
             if users:
                 address, by = users[0]
                 more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
-                message = f"{taking.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
+                message = f"{claim.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
                 yield Finding(device.address, message)
 
 
-@BOOK.rule(
+@RULES.rule(
     "device-would-be-missed",
     Severity.WARNING,
     "None needed if the node can do without it while the guest runs",
@@ -233,31 +237,32 @@ def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if _working(node) is None:
         return
-    taken = [(taking, device) for taking in takings(guest, node) for device in taking.whole]
-    taken += [(taking, member) for taking, _, member in company(guest, node)]
-    for taking, device in taken:
+    taken = [(claim, device) for claim in claims(guest, node) for device in claim.whole]
+    taken += [(member.claim, member.device) for member in group_members(guest, node)]
+    for claim, device in taken:
         for use in uses(device, node).found if on_host_driver(device) else ():
             if use.remark and use.vmid != guest.vmid:
-                yield Finding(device.address, f"{taking.entry.option} would take {device.label} from the host, which {use.sentence}")
+                yield Finding(device.address, f"{claim.entry.option} would take {device.label} from the host, which {use.sentence}")
 
 
 def _user_of(address: str, guest: Guest, node: Node) -> str:
     """Who uses the VF, as the end of a sentence; '' for nobody."""
     holders = others(address, guest, node)
     if holders:
-        return having(holders[0])
-    return next((use.sentence for device in functions(address, node) for use in weighty(device, guest, node)), "")
+        return holder_phrase(holders[0])
+    return next((use.sentence for device in functions(address, node) for use in blocking_uses(device, guest, node)), "")
 
 
-def _idle_company(guest: Guest, node: Node) -> Iterator[tuple[Taking, PciDevice, PciDevice]]:
+def _idle_members(guest: Guest, node: Node) -> Iterator[GroupMember]:
     """Members on a host driver that nobody uses, nobody named, and that were not taken along at the last accepted start."""
     accepted = guest.accepted
-    for taking, device, member in company(guest, node):
-        if not on_host_driver(member) or others(member.address, guest, node) or weighty(member, guest, node):
+    for member in group_members(guest, node):
+        device = member.device
+        if not on_host_driver(device) or others(device.address, guest, node) or blocking_uses(device, guest, node):
             continue
-        if accepted is not None and member.address in accepted.members and not _other_than_accepted(member, guest):
+        if accepted is not None and device.address in accepted.members and not _other_than_accepted(device, guest):
             continue
-        yield taking, device, member
+        yield member
 
 
 def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:
@@ -277,7 +282,7 @@ def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
     return member.class_code >> 16 in _WORKING_BASES or member.class_code >> 8 in _WORKING
 
 
-@BOOK.rule(
+@RULES.rule(
     "group-not-clean",
     Severity.BLOCK,
     "If that is all right: pvehooks trust {vmid}. If not, give the device an IOMMU group of its own",
@@ -291,16 +296,15 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     that were there at the guest's last accepted start, or while it ran when pvehooks came, are accepted.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
-    for taking, device, member in _idle_company(guest, node):
-        if _works_for_somebody(member, guest, node):
+    for member in _idle_members(guest, node):
+        if _works_for_somebody(member.device, guest, node):
             message = (
-                f"{taking.entry.option} ({device.address}) shares IOMMU group {device.group} with {member.label} on driver {member.driver},"
-                " which nobody named: the start would take it from the host as well"
+                f"{_shares(member)} on driver {member.device.driver}, which nobody named: the start would take it from the host as well"
             )
-            yield Finding(member.address, message)
+            yield Finding(member.device.address, message)
 
 
-@BOOK.rule(
+@RULES.rule(
     "group-takes-plumbing",
     Severity.WARNING,
     "None needed if the node does not miss it; accept it: pvehooks trust {vmid}",
@@ -313,16 +317,17 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
     firmware updates may stop working until the node restarts.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
-    for taking, device, member in _idle_company(guest, node):
-        if not _works_for_somebody(member, guest, node):
+    for member in _idle_members(guest, node):
+        claimed, device = member.claimed, member.device
+        if not _works_for_somebody(device, guest, node):
             message = (
-                f"{taking.entry.option} ({device.address}) takes {member.label} along from driver {member.driver}:"
-                f" it is in the same IOMMU group {device.group}"
+                f"{member.claim.entry.option} ({claimed.address}) takes {device.label} along from driver {device.driver}:"
+                f" it is in the same IOMMU group {claimed.group}"
             )
-            yield Finding(member.address, message)
+            yield Finding(device.address, message)
 
 
-@BOOK.rule(
+@RULES.rule(
     "acs-override-active",
     Severity.WARNING,
     "Do not run guests that you do not trust; without it: take pcie_acs_override off the kernel command line",
@@ -339,7 +344,7 @@ def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
 
 
-@BOOK.rule(
+@RULES.rule(
     "interrupts-unsafe",
     Severity.WARNING,
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.rules.passthrough import bus, functions, named, passes_through, takings, weighty
-from pvehooks.rules.rule import RuleBook, not_examined
+from pvehooks.derived.passthrough import blocking_uses, bus, claims, named, passes_through
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
 
-BOOK = RuleBook(concerned=passes_through)
-# What holds for who looks, not for who starts.
-AUDIT = RuleBook(concerned=passes_through)
+RULES = RuleSet(concerned=passes_through, order=60)
 _MIB = 1 << 20
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
 _LARGE, _SMALL = 1 << 20, 2048
 
 
-@BOOK.rule(
+@RULES.rule(
     "ids-bind-host-device",
     Severity.WARNING,
     "Bind by address instead: pvehooks bind ADDRESS --persist",
@@ -41,7 +39,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
             for device in same:
                 if device.address in own:
                     continue
-                held = weighty(device, guest, node)
+                held = blocking_uses(device, guest, node)
                 if not held and (not twin_of_ours or device.vfio):
                     continue
                 why = f"which {held[0].sentence}" if held else "which nobody named"
@@ -49,7 +47,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
                 yield Finding(device.address, message, "Take the id out there, and bind by address: pvehooks bind ADDRESS --persist")
 
 
-@BOOK.rule(
+@RULES.rule(
     "memory-short", Severity.WARNING, "Stop other guests, or give it less: qm set {vmid} --memory MIB", needs=("holders", "memory", "pci")
 )
 def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -59,7 +57,7 @@ def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
     has cached (ARC) and can give back is counted as free.
     Source: the administrator's manual, "PCI(e) Passthrough"; the kernel's /proc/meminfo.
     """
-    if guest.running or "hugepages" in guest.options or not any(taking.entry.taken_whole for taking in takings(guest, node)):
+    if guest.running or "hugepages" in guest.options or not any(claim.entry.taken_whole for claim in claims(guest, node)):
         return
     if isinstance(node.memory, Unread):
         yield not_examined("memory", f"how much memory is free is unknown: {node.memory.why}")
@@ -76,7 +74,7 @@ def _memory(guest: Guest) -> int:
     return int(text) if text.isdecimal() else _DEFAULT_MEMORY
 
 
-@BOOK.rule(
+@RULES.rule(
     "hugepages-short",
     Severity.WARNING,
     "Stop other guests, or reserve the pages at boot: hugepagesz= hugepages= on the kernel command line",
@@ -106,21 +104,3 @@ def hugepages_short(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _pages(memory: Memory, size: int) -> int:
     return sum(pages.free + pages.allocatable for pages in memory.hugepages if pages.size == size)
-
-
-@AUDIT.rule("device-claimed-twice", Severity.WARNING, "Start only one of them at boot: qm set {vmid} --onboot 0", needs=("onboot", "pci"))
-def device_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Two guests that start at boot name the same PCI device: the second one does not start.
-
-    Source: qemu-server, PCI.pm (reserve_pci_usage).
-    """
-    if not guest.options.get("onboot") or isinstance(node.onboot, Unread):
-        return
-    for entry in guest.hostpci:
-        if entry.mdev or isinstance(entry.choices, Unread) or len(entry.choices) > 1:
-            continue
-        for device in (device for address in entry.choices[0] for device in functions(address, node)):
-            rivals = [each.label for each in node.onboot.get(device.address, ()) if each.vmid != guest.vmid and not each.mdev]
-            if rivals:
-                message = f"{entry.option}: {device.label} is also wanted at boot by {', '.join(rivals)}: only the first one starts"
-                yield Finding(device.address, message)

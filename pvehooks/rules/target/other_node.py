@@ -5,57 +5,20 @@ Nothing here is looked at on a node's own guests; `pvehooks check VMID --target 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 
-from pvehooks.rules.bridges import bridges_of
-from pvehooks.rules.passthrough import functions
-from pvehooks.rules.rule import Rule, TargetRuleBook, not_examined
-from pvehooks.rules.volumes import disks, volume_of
+from pvehooks.derived.disks import disks, volume_of
+from pvehooks.derived.passthrough import functions
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.bridges import bridges_of
 from pvehooks.values import Finding, Guest, HostPci, Severity, Unread
 from pvehooks.values.stubs import former_of, is_stub
 from pvehooks.values.summaries import Target
 
-BOOK = TargetRuleBook()
-# Facts that a node's summary tells.
-_BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
-_DEVICE_MISSING = "hostpci-device-missing"
-# They look at files of the node that they run on; target-hookscript-missing and target-firmware-missing are asked instead.
-_LOCAL_FILES = frozenset({"hookscript-missing", "firmware-missing", "firmware-changed"})
-_DEVICES_UNKNOWN, _BRIDGES_UNKNOWN = "target-devices-unknown", "target-bridges-unknown"
-UNKNOWN = frozenset({_DEVICES_UNKNOWN, _BRIDGES_UNKNOWN})
-"""Who has one of these findings has no answer on the guest's start."""
+RULES = RuleSet(order=10)
 
 
-def look(guest: Guest, target: Target, books: Iterable[Collection[Rule]], at_start: Collection[str]) -> tuple[Finding, ...]:
-    """What is to be said of the guest's start there: the rules here, then those of `books` on which a start depends.
-
-    `at_start` are the ids of rules on starts that do not refuse them. A rule that lacks a fact of the other node says so if it could refuse.
-    """
-    own = [rule.complete(finding, guest.vmid) for rule in BOOK.rules for finding in rule.look(guest, target)]
-    asked = [rule for rules in books for rule in rules if rule.severity is Severity.BLOCK or (rule.needs and rule.id in at_start)]
-    asked = [rule for rule in asked if rule.id not in _LOCAL_FILES]
-    # Where the devices are unknown, target-devices-unknown says so once for all.
-    asked = [rule for rule in asked if target.hardware is not None or not rule.needs & _BY_SUMMARY]
-    there = [
-        rule.complete(_as_told(finding, rule, target), guest.vmid)
-        for rule in asked
-        for finding in rule.look(guest, target.node)
-        if finding.examined or rule.severity is Severity.BLOCK
-    ]
-    return (*own, *there)
-
-
-def _as_told(finding: Finding, rule: Rule, target: Target) -> Finding:
-    """A finding of a rule for any node, with the node's name; a device that is not in a summary may be one that it had no room for."""
-    left_out = target.hardware.left_out if target.hardware else 0
-    if rule.id == _DEVICE_MISSING and left_out and finding.examined and not functions(finding.subject, target.node):
-        return not_examined(
-            finding.subject, f"the summary of {target.name} leaves out {left_out} of its devices, perhaps {finding.subject}"
-        )
-    return finding._replace(message=f"on {target.name}: {finding.message}")
-
-
-@BOOK.rule("target-silent", Severity.WARNING, "See: pvecm status; and on that node: systemctl status pvehooks")
+@RULES.rule("target-silent", Severity.WARNING, "See: pvecm status; and on that node: systemctl status pvehooks")
 def target_silent(guest: Guest, target: Target) -> Iterator[Finding]:
     """The other node is offline, or has not said anything for long, so that what is known of it may not hold any more.
 
@@ -70,7 +33,9 @@ def target_silent(guest: Guest, target: Target) -> Iterator[Finding]:
         yield Finding("node", f"{target.name} last spoke {summary.ago(target.now)}: what follows is as it was then")
 
 
-@BOOK.rule("target-lacks-pvehooks", Severity.BLOCK, "Install it there: apt install pvehooks. Or take the guard out: pvehooks detach {vmid}")
+@RULES.rule(
+    "target-lacks-pvehooks", Severity.BLOCK, "Install it there: apt install pvehooks. Or take the guard out: pvehooks detach {vmid}"
+)
 def target_lacks_pvehooks(guest: Guest, target: Target) -> Iterator[Finding]:
     """The other node does not have pvehooks, and the guest has the guard as its hookscript: Proxmox VE would refuse to start it there.
 
@@ -95,7 +60,7 @@ def _on_shared_storage(volid: str, target: Target) -> bool:
     return storage is not None and storage.shared
 
 
-@BOOK.rule(
+@RULES.rule(
     "target-hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript"
 )
 def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]:
@@ -120,7 +85,7 @@ def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]
             return
 
 
-@BOOK.rule(
+@RULES.rule(
     "target-firmware-missing", Severity.BLOCK, "Import it there (pvehooks firmware import FILE --storage S): no migration takes it along"
 )
 def target_firmware_missing(guest: Guest, target: Target) -> Iterator[Finding]:
@@ -156,7 +121,9 @@ def _other_image(guest: Guest) -> str:
     return f"Give it one on a storage of both: pvehooks firmware set {guest.vmid} VOLID. Or: pvehooks firmware unset {guest.vmid}"
 
 
-@BOOK.rule(_DEVICES_UNKNOWN, Severity.WARNING, "On that node: systemctl status pvehooks; pvehooks config (publish)")
+@RULES.rule(
+    "target-devices-unknown", Severity.WARNING, "On that node: systemctl status pvehooks; pvehooks config (publish)", undecided=True
+)
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     """The devices of the other node are not known here, so it cannot be told whether the guest would start there with its own.
 
@@ -175,11 +142,7 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     yield Finding("hostpci", f"whether it would start on {target.name} with its {options} is unknown: {why}")
 
 
-@BOOK.rule(
-    _BRIDGES_UNKNOWN,
-    Severity.INFO,
-    "Look there: ip -br link show type bridge",
-)
+@RULES.rule("target-bridges-unknown", Severity.INFO, "Look there: ip -br link show type bridge", undecided=True)
 def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     """The bridges of the other node are not known here: whether the guest's network devices find theirs there cannot be told.
 
@@ -193,7 +156,7 @@ def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
         yield Finding(bridges_of(guest)[0][0], f"{words}: {target.node.bridges.why}")
 
 
-@BOOK.rule(
+@RULES.rule(
     "target-address-unmapped",
     Severity.WARNING,
     "Map it on each node that has one: Datacenter, Resource Mappings; then: qm set {vmid} --OPTION mapping=NAME",
@@ -221,7 +184,7 @@ def _mapping(guest: Guest, entry: HostPci) -> str:
     return f"Map it on each node that has one (Datacenter, Resource Mappings), then: qm set {guest.vmid} --{entry.option} mapping=NAME"
 
 
-@BOOK.rule("target-disk-local", Severity.WARNING, "Move it to shared storage: qm disk move {vmid} DISK STORAGE")
+@RULES.rule("target-disk-local", Severity.WARNING, "Move it to shared storage: qm disk move {vmid} DISK STORAGE")
 def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
     """A disk of the guest is on storage that each node has for itself: only a migration takes it along.
 
@@ -244,7 +207,7 @@ def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
         yield Finding(options[0], message, f"Move it to shared storage: qm disk move {guest.vmid} {options[0]} STORAGE")
 
 
-@BOOK.rule("target-other-version", Severity.INFO, "Upgrade the older one: apt update && apt install pvehooks")
+@RULES.rule("target-other-version", Severity.INFO, "Upgrade the older one: apt update && apt install pvehooks")
 def target_other_version(guest: Guest, target: Target) -> Iterator[Finding]:
     """The other node has another version of pvehooks, whose guard may judge a start otherwise than this one does.
 

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvehooks.derived.disks import can_snapshot, disks, format_of, volume_of
 from pvehooks.facts import guests, hardware
 from pvehooks.facts.images import sha256
 from pvehooks.host import Host
-from pvehooks.rules import bootorder, tpm, uefi
-from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of
+from pvehooks.rules.guest import boot_order, tpm, uefi
 from pvehooks.text import propertystring
 from pvehooks.values import Finding, Guest, Severity
 from pvehooks.values.storages import Storage
 from tests.beds.tree import Content, make_fake_tree
 
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
-BOOKS = (uefi.BOOK, tpm.BOOK, bootorder.BOOK)
-BOOT = {rule.id for rule in bootorder.BOOK.rules}
+SETS = (uefi.RULES, tpm.RULES, boot_order.RULES)
+BOOT = {rule.id for rule in boot_order.RULES.rules}
 NVME = "sys/bus/pci/devices/0000:01:00.0"
 DISK = "scsi0: local-lvm:vm-100-disk-0,size=32G"
 NIC = "net0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0"
@@ -33,8 +33,8 @@ def guest_in(directory: str | Path, config: str, files: dict[str, Content] | Non
     host = Host(str(make_fake_tree(directory, {**(files or {}), CONFIG: config})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
-    rules = [rule for book in BOOKS if book.concerned(guest) for rule in book.rules]
-    return guest, [rule.complete(finding, 100) for rule in rules for finding in rule.look(guest, node)]
+    asked = [rule for rules in SETS if rules.concerned(guest) for rule in rules.rules]
+    return guest, [rule.complete(finding, 100) for rule in asked for finding in rule.look(guest, node)]
 
 
 def said(directory: Path, config: str, files: dict[str, Content] | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
-from pvehooks.rules.start import look_at_start
+from pvehooks.rules.engine import look_at_start
 from tests.beds import uses
 from tests.beds.tree import make_fake_tree
 from tests.facts import captures

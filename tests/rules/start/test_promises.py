@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
 from pvehooks.report import words
-from pvehooks.rules.start import look_at_start
+from pvehooks.rules.engine import look_at_start
 from pvehooks.values import Finding, Severity
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
