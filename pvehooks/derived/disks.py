@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
+from pvehooks.derived.once import once
 from pvehooks.values import Guest, Node, Value
 from pvehooks.values.storages import Storage
 
@@ -40,21 +40,21 @@ def is_disk(guest: Guest, name: str) -> bool:
     return bool(_DISK.fullmatch(name)) and "media=cdrom" not in str(guest.options.get(name, "")).split(",")
 
 
-@lru_cache(maxsize=1)
+@once
 def disks(guest: Guest) -> tuple[str, ...]:
     """Its virtual disks, CD-ROM drives not among them, in the order in which PVE looks for one to boot from."""
     found = [name for name in guest.options if name in _PLACES and is_disk(guest, name)]
     return tuple(name for name in sorted(found, key=_PLACES.__getitem__) if guest.properties(name).get("file", "none") != "none")
 
 
-@lru_cache(maxsize=1)
+@once
 def volumes(guest: Guest) -> tuple[tuple[str, str, str], ...]:
     """(option, storage, name there) of all that a start activates."""
     found = [(option, _VOLUME.fullmatch(file)) for option, file in drives(guest)]
     return tuple((option, match[1], match[2]) for option, match in found if match)
 
 
-@lru_cache(maxsize=1)
+@once
 def drives(guest: Guest) -> tuple[tuple[str, str], ...]:
     """(option, volume or path) of all that holds a disk or an image."""
     return tuple((option, _volume(guest, option, value)) for option, value in guest.options.items() if option in _DRIVES)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import wraps
 
 from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    View = TypeVar("View")
 
 # Drivers under which a device may stay in a group that is passed through (the kernel's Documentation/driver-api/vfio.rst).
 _HARMLESS_DRIVERS = ("", "pci-stub", "pcieport", "vfio-pci")
@@ -70,7 +76,23 @@ def holder_phrase_now(holder: Holder) -> str:
     return holder_phrase(holder) if holder.state == "starting" else f"{holder_phrase(holder)}, which is running"
 
 
-@lru_cache(maxsize=1)
+def _once(work_out: Callable[[Guest, Node], View]) -> Callable[[Guest, Node], View]:
+    """Has what the decorated function works out kept in the node until another guest is asked about: all rules ask about one in a row."""
+    key = f"{work_out.__module__}.{work_out.__name__}"
+
+    @wraps(work_out)
+    def view(guest: Guest, node: Node) -> View:
+        about, found = node.__dict__.get(key, (None, None))
+        if about is not guest:
+            found = work_out(guest, node)
+            node.__dict__[key] = guest, found
+        known: View = found
+        return known
+
+    return view
+
+
+@_once
 def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
     """What PVE would take: of alternatives the first that is there and free, else the first (PCI.pm, choose_hostpci_devices)."""
     used: set[str] = set()
@@ -90,13 +112,13 @@ def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=1)
+@_once
 def named(guest: Guest, node: Node) -> Mapping[str, PciDevice]:
     """The devices that the guest itself would get, by address."""
     return {device.address: device for claim in claims(guest, node) for device in claim.devices}
 
 
-@lru_cache(maxsize=1)
+@_once
 def group_members(guest: Guest, node: Node) -> tuple[GroupMember, ...]:
     """The devices of the claimed devices' IOMMU groups that are neither the guest's nor bridges, each once."""
     found: list[GroupMember] = []

@@ -140,7 +140,7 @@ def rule_sets(*folders: str) -> tuple[RuleSet, ...]:
 def _modules(folder: str) -> list[str]:
     """The names of the modules in a folder of this package, also where only their bytecode is installed.
 
-    The directory is listed here because pkgutil and importlib.resources import more than the whole guard: it would be paid at each start.
+    Listed here because pkgutil and importlib.resources import typing and more, which each start of a guest would pay for.
     """
     files = [name.partition(".") for name in os.listdir(f"{os.path.dirname(__file__)}/{folder}")]
     return sorted({name for name, _, ending in files if ending in ("py", "pyc") and name.isidentifier() and name != "__init__"})

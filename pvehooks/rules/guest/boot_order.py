@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from pvehooks.derived.disks import disks, is_disk
+from pvehooks.derived.once import once
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.entropy import NVME_CLASS, passed_through
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
@@ -20,13 +20,13 @@ _CLOUD_INIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.\w+)?\Z", re.ASCII)
 _INCOMPLETE = frozenset(("create", "clone", "destroyed"))
 
 
-@lru_cache(maxsize=1)
+@once
 def _lasting(guest: Guest) -> list[str]:
     """What is in the boot order and holds a system: disks, passed-through devices, USB."""
     return [name for name in guest.boot.devices if is_disk(guest, name) or name.startswith(("hostpci", "usb"))]
 
 
-@lru_cache(maxsize=1)
+@once
 def _passing(guest: Guest) -> list[str]:
     """What else is in the boot order and can be booted from: network cards, and CD-ROM drives with something in them."""
     return [name for name in guest.boot.devices if name.startswith("net") or (name not in _lasting(guest) and _has_medium(guest, name))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from functools import lru_cache
 
+from pvehooks.derived.once import once
 from pvehooks.derived.prepared import is_prepared
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _SHOWN = 12
 
 
-@lru_cache(maxsize=1)
+@once
 def bridges_of(guest: Guest) -> tuple[tuple[str, str], ...]:
     """(option, bridge) of its network devices; those without a bridge are behind QEMU's own NAT."""
     wanted = [(option, _BRIDGE.search(str(value))) for option, value in guest.options.items() if option.startswith("net")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 
 from pvehooks.derived.disks import NO_DRIVES, is_iso, volumes
+from pvehooks.derived.once import once
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.storages import Storage
@@ -41,7 +41,7 @@ def storage_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(options[0], message, _remedy(guest, name, drives, node.storages.get(name)))
 
 
-@lru_cache(maxsize=1)
+@once
 def _unavailable(node: Node) -> Callable[[str], bool]:
     """Tells of a storage's name whether the node cannot use it."""
     # A tree without a storage.cfg says nothing on any.
@@ -72,7 +72,7 @@ def _remedy(guest: Guest, name: str, drives: list[tuple[str, str]], storage: Sto
     return f"If {guest.node} has it: pvesm set {name} --nodes {nodes}. Otherwise migrate the guest to a node that does"
 
 
-@lru_cache(maxsize=1)
+@once
 def _refused(node: Node) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """What each storage of the node is not meant for, by (storage, "images" or "iso"), with what it is meant for."""
     found = {}
