@@ -23,7 +23,7 @@ from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import NodeBed, uefi
 from tests.lint.source import PROJECT
 
-CATALOG = PROJECT / "catalog/pvehooks.catalog"
+TEXT = catalog.make()
 # Where the package puts it: systemd 252 reads no directory that the tests have for themselves.
 PLACE = Path("/usr/lib/systemd/catalog/pvehooks.catalog")
 NAMES = (*entries.KINDS, *(f"finding/{rule}" for rule in RULES))
@@ -51,7 +51,7 @@ def directory() -> Iterator[None]:
 
 @pytest.fixture
 def installed() -> None:
-    assert install(CATALOG.read_text()) == ""
+    assert install(TEXT) == ""
 
 
 def explained(*matches: str) -> str:
@@ -95,10 +95,9 @@ def test_it_has_no_other_entries() -> None:
 
 def test_broken_catalogues_are_noticed() -> None:
     """What the tests above build upon: a message for a mistake, and nothing for an entry that is not there."""
-    text = CATALOG.read_text()
     wanted = entries.message_id("bug")
-    assert install("words of no entry\n" + text) != ""
-    assert install(text.replace(wanted, "0" * 31 + "1")) == ""
+    assert install("words of no entry\n" + TEXT) != ""
+    assert install(TEXT.replace(wanted, "0" * 31 + "1")) == ""
     assert "A bug in pvehooks" not in journalctl("--dump-catalog", wanted).stdout
 
 
@@ -155,7 +154,7 @@ def test_the_fields_named_are_those_a_finding_has(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": "memory: 512\n"})))
     guest = guest_facts.read(host, "pve1", 100, guest_facts.surroundings(host, "pve1", None))
     has = entries.finding(guest, Finding("rng0", "words", rule="rng-missing", severity=Severity.INFO), "allow").fields
-    named = set(re.findall(r"@([A-Z_]+)@", CATALOG.read_text()))
+    named = set(re.findall(r"@([A-Z_]+)@", TEXT))
     assert named == {"PVEHOOKS_VMID", "PVEHOOKS_NODE", "PVEHOOKS_DEVICE"}
     assert named <= set(has)
     assert "PVEHOOKS_VMID" in entries.event("injected", "words", "pve1", guest).fields
