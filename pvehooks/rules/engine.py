@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
+from pvehooks.errors import NodeError
 from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
 
 TYPE_CHECKING = False
@@ -127,17 +128,29 @@ class RuleSet:
 
 @cache
 def rule_sets(*folders: str) -> tuple[RuleSet, ...]:
-    """The rule sets of all files in these folders, in the order in which rules are listed."""
+    """The rule sets of all files in these folders, in the order in which rules are listed; raises NodeError where one of start/ is gone."""
     found = []
     for folder in folders:
-        for name in _modules(folder):
+        names = modules(folder)
+        if folder == START:
+            _assert_whole(names)
+        for name in names:
             rules = __import__(f"pvehooks.rules.{folder}.{name}", None, None, ("RULES",)).RULES
             found.append((rules.order, name, rules))
     found.sort(key=lambda each: each[:2])
     return tuple([rules for _, _, rules in found])
 
 
-def _modules(folder: str) -> list[str]:
+def _assert_whole(names: list[str]) -> None:
+    """An upgrade that was broken off, or a damaged disk, must not have starts judged by fewer rules: who asks has to know."""
+    from pvehooks.rules import start
+
+    gone = [name for name in start.MODULES if name not in names]
+    if gone:
+        raise NodeError(f"the package is damaged, its rules/start lacks {', '.join(gone)}", hint="Type: apt install --reinstall pvehooks")
+
+
+def modules(folder: str) -> list[str]:
     """The names of the modules in a folder of this package, also where only their bytecode is installed.
 
     Listed here because pkgutil and importlib.resources import typing and more, which each start of a guest would pay for.

@@ -26,7 +26,7 @@ def test_documents_are_as_the_code_says() -> None:
 
 def test_nothing_else_lies_beside_them() -> None:
     found = {str(path.relative_to(PROJECT)) for directory in DIRECTORIES for path in (PROJECT / directory).rglob("*")}
-    assert found == set(documents.NAMES)
+    assert found == {name for name in documents.NAMES if not name.startswith("pvehooks/")}
 
 
 # -- what is noticed, seen from documents that are as they should be whatever the committed ones are ------------------
@@ -37,7 +37,7 @@ def test_an_edited_file_is_noticed(name: str, made: Path, tmp_path: Path) -> Non
     copy = shutil.copytree(made, tmp_path / "copy")
     file = copy / name
     before = file.read_text()
-    file.write_text(before.replace("pvehooks", "pvehook", 1))
+    file.write_text(before.replace("Made by", "Written by", 1))
     assert documents.drift(copy) == [name]
     file.unlink()
     assert documents.drift(copy) == [name]
@@ -83,7 +83,7 @@ def test_the_date_of_a_page_changes_with_its_content_only(made: Path, monkeypatc
 def test_the_program_rewrites_what_is_not_as_it_should_be(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made, tmp_path / "copy")
     for directory in ("pvehooks", "scripts"):
-        shutil.copytree(PROJECT / directory, copy / directory)
+        shutil.copytree(PROJECT / directory, copy / directory, dirs_exist_ok=True)
     (copy / "man/pvehooks.8").write_text("")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     said = [

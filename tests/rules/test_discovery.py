@@ -94,6 +94,7 @@ def test_documents(package: Path) -> None:
         assert f"new\\-{folder}" in (package / "man/pvehooks-rules.7").read_text()
         assert f"# finding/new-{folder}\n" in (package / "catalog/pvehooks.catalog").read_text()
         assert f"new-{folder}" in (package / "completion/pvehooks").read_text()
+    assert '"anything"' in (package / "pvehooks/rules/start/__init__.py").read_text()
     assert ".SH NEW THINGS\n" in (package / "man/pvehooks-rules.7").read_text()
 
 
