@@ -1,4 +1,4 @@
-"""What speaks against giving a device to vfio-pci by hand, taking it back, or changing its virtual functions. No rules here."""
+"""What speaks against giving a device to vfio-pci by hand, taking it back, or changing its virtual functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the node's devices could be passed through, and which should not be, with the reason. No rules here."""
+"""Which of the node's devices could be passed through, and which should not be, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node's IOMMU groups, with who uses what is in them. No rules here."""
+"""The node's IOMMU groups, with who uses what is in them."""
 
 from __future__ import annotations
 

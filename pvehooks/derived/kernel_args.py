@@ -1,4 +1,4 @@
-"""What the rules on the node share: arguments of the kernel, and how a person changes them with this node's boot loader. No rules here."""
+"""Arguments of the kernel, and how a person changes them with this node's boot loader."""
 
 from __future__ import annotations
 

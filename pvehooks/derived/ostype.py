@@ -1,4 +1,4 @@
-"""What a guest's `ostype` and `machine` mean to PVE. No rules here."""
+"""What a guest's `ostype` and `machine` mean to PVE."""
 
 from __future__ import annotations
 

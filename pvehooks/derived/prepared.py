@@ -1,4 +1,4 @@
-"""What a hookscript, or the administrator's scripts that ours runs, may make before a start. No rules here."""
+"""What a hookscript, or the administrator's scripts that ours runs, may make before a start."""
 
 from __future__ import annotations
 

@@ -163,6 +163,13 @@ def test_a_rule_set_lies_where_it_is_found(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", python_files(RULES / engine.START), ids=label)
+def test_rules_of_a_start_load_no_others(path: Path) -> None:
+    """The hookscript pays for whatever they import."""
+    named = {node.module for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)}
+    assert {module for module in named if str(module).startswith("pvehooks.rules")} <= {"pvehooks.rules.engine"}
+
+
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_a_rule_takes_what_its_folder_gives(rule: engine.Rule) -> None:
     assert list(inspect.signature(rule.look).parameters) == ARGUMENTS[rule.folder]
