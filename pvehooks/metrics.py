@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping
 from pvehooks import __version__
 from pvehooks.guard import counters
 from pvehooks.host import Host
+from pvehooks.report.entries import KINDS
 from pvehooks.report.exposition import Metric, text
 from pvehooks.rules import start
 from pvehooks.settings.effective import Settings
+from pvehooks.rules import engine
+from pvehooks.rules.catalogue import RULES
+from pvehooks.settings import Settings
 from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 
@@ -22,10 +26,8 @@ DIRECTORY = "/var/lib/prometheus/node-exporter"
 NAME = "pvehooks.prom"
 # Says where the file was last written, so that it can be taken away from there.
 WHERE = "/var/lib/pvehooks/metrics-file"
-# Of the journal's kinds of events, those that are an error of the daemon or of what it does.
-ERRORS = ("boot-unguarded", "bug", "node-lacks", "not-attached", "not-injected", "not-verified", "settings-broken", "stub-trouble")
-# The rules that tell that the guard is wanted and not there.
-UNGUARDED = ("guard-not-attached", "guard-removed-by-admin")
+ERRORS = tuple(sorted(kind.name for kind in KINDS.values() if kind.counted))
+UNGUARDED = frozenset(rule.id for rule in RULES.values() if rule.metric == engine.UNGUARDED)
 # Seconds between two writes: when something has changed, and when only time has passed.
 _SOON, _LATER = 1.0, 30.0
 
@@ -161,7 +163,7 @@ def _of_findings(tally: Tally) -> Iterator[Metric]:
             ignored[finding.rule, finding.severity.value] += 1
         elif finding.examined:
             standing[about, finding.rule, finding.severity.value] += 1
-        elif finding.rule not in start.RULES:
+        elif finding.rule not in engine.asked_at_start():
             # Those of a start the guard examines; the service's sandbox keeps their facts from us.
             unexamined[finding.rule,] += 1
     words = "Findings that count, about guests and about the node itself. A rule without one has no sample."

@@ -12,6 +12,8 @@ from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PmxcfsAway, PvehooksError
+from pvehooks.derived import attachment, passthrough
+from pvehooks.errors import PvehooksError
 from pvehooks.facts import guestindex, hardware, members
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -26,6 +28,8 @@ from pvehooks.report.roundup import Existing, Roundup
 from pvehooks.report.sink import Journal, Lines
 from pvehooks.rules import catalogue, hookscript, passthrough
 from pvehooks.settings.effective import Settings
+from pvehooks.rules import catalogue
+from pvehooks.settings import Settings
 from pvehooks.tally import Tally
 from pvehooks.values import Finding, Guest, Injection, Node, Severity, Verdict
 from pvehooks.values.digests import sha1
@@ -175,7 +179,7 @@ class Rounds:
 
     def _judged(self, verdict: Verdict) -> None:
         guest, injection = verdict.guest, verdict.injection
-        self.tally.note(verdict, hookscript.attached(guest))
+        self.tally.note(verdict, attachment.attached(guest))
         due = injection.due and self._refused.get(guest.vmid) != guest.digest
         attachable = verdict.attach and self.presence.may_attach and self._not_attachable.get(guest.vmid) != guest.digest
         quiet = saying.with_others(verdict)
@@ -222,8 +226,8 @@ class Rounds:
         except PmxcfsAway:
             # Without quorum; its return has all guests looked at.
             return
-        company = {address for _, _, member in passthrough.company(guest, node) if (address := member.address)}
-        shared = f", among them what shares their groups ({', '.join(sorted(company))})" if company else ""
+        members = {each.device.address for each in passthrough.group_members(guest, node)}
+        shared = f", among them what shares their groups ({', '.join(sorted(members))})" if members else ""
         self.sink.say(
             entries.event(
                 "present-accepted", f"it ran before pvehooks came: its devices as they are now are accepted{shared}", self.node, guest
@@ -342,7 +346,7 @@ class Rounds:
             if after.digest == result.digest:
                 node = hardware.gather(self.host, self.node, self._index)
                 verdict = judge(after, catalogue.look(after, node), self.settings)
-                self.tally.note(verdict, hookscript.attached(after))
+                self.tally.note(verdict, attachment.attached(after))
                 self._tell(verdict, *saying.divided(verdict, entropy=saying.with_others(verdict), guard=False), gone_too=False)
         except PmxcfsAway:
             # pmxcfs went away; its return has all guests looked at.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules import start
 from pvehooks.settings.sections import RngSettings
+from pvehooks.rules.engine import asked_at_start
+from pvehooks.settings import RngSettings
 from pvehooks.values import Cure, Finding, Hold, Verdict
 
 
 def standing(verdict: Verdict) -> list[Finding]:
     """What there is to say; what the sandbox keeps from us (other processes' files) the guard examines at the start."""
     findings = [item.finding for item in verdict.findings if not item.ignored]
-    return [finding for finding in findings if finding.examined or finding.rule not in start.RULES]
+    return [finding for finding in findings if finding.examined or finding.rule not in asked_at_start()]
 
 
 def with_others(verdict: Verdict) -> bool:

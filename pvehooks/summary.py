@@ -12,12 +12,16 @@ from typing import NamedTuple
 
 from pvehooks import __version__
 from pvehooks.errors import PmxcfsAway
+from pvehooks import __version__, records
+from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.facts import hardware, storages, summaries
 from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.rules.passthrough import on_host_driver
 from pvehooks.settings.effective import Settings
+from pvehooks.records import RecordsUnavailable
+from pvehooks.settings import Settings
 from pvehooks.tally import Counted, Tally
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pvehooks.records import guests as records
 from pvehooks.rules import passthrough
+from pvehooks import records
+from pvehooks.derived import passthrough
 from pvehooks.values import Accepted, KnownDevice, NamedTuple
 
 TYPE_CHECKING = False
@@ -24,11 +26,11 @@ class Acceptance(NamedTuple):
 def present(guest: Guest, node: Node) -> Accepted:
     """What the guest would start with now: its hostpci lines, its devices, and the members of their groups without bridges."""
     own = passthrough.named(guest, node)
-    company = {member.address: member for _, _, member in passthrough.company(guest, node)}
+    members = {each.device.address: each.device for each in passthrough.group_members(guest, node)}
     hostpci = {entry.option: str(guest.options[entry.option]) for entry in guest.hostpci}
-    whole = {device.address for taking in passthrough.takings(guest, node) for device in taking.whole}
-    known = {address: _known(device) for address, device in {**own, **company}.items()}
-    return Accepted(hostpci, known, frozenset(whole | company.keys()))
+    whole = {device.address for claim in passthrough.claims(guest, node) for device in claim.whole}
+    known = {address: _known(device) for address, device in {**own, **members}.items()}
+    return Accepted(hostpci, known, frozenset(whole | members.keys()))
 
 
 def _known(device: PciDevice) -> KnownDevice:

@@ -12,6 +12,9 @@ from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules.hookscript import OPTION, attached, why_not
 from pvehooks.settings.sections import RngSettings
+from pvehooks.derived.attachment import OPTION, attached, why_not
+from pvehooks.errors import ActionFailed, NodeError
+from pvehooks.settings import RngSettings
 from pvehooks.values import Attachment, Guest
 from pvehooks.values.stubs import UnfitName, former_of, is_stub
 

@@ -15,6 +15,10 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
 from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
+from pvehooks.derived import firmware_fit
+from pvehooks.derived.attachment import OPTION as HOOKSCRIPT
+from pvehooks.derived.attachment import attached
+from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests, images
 from pvehooks.formats import qemuargs
 from pvehooks.host import Host
@@ -23,6 +27,8 @@ from pvehooks.rules import firmwarefit
 from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT
 from pvehooks.rules.hookscript import attached
 from pvehooks.settings.sections import RngSettings
+from pvehooks.settings import RngSettings
+from pvehooks.text import qemuargs
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.stubs import UnfitName, former_of
@@ -47,10 +53,10 @@ def _traces(args: str) -> list[str]:
     found = []
     for word, value in pairwise(split):
         _, _, file = value.partition("file.filename=")
-        if word == "-blockdev" and f"node-name={firmwarefit.NODE_NAME}" in value.split(",") and file:
-            found.append(_written(firmwarefit.words(file.replace(",,", ","), firmwarefit.PFLASH)))
+        if word == "-blockdev" and f"node-name={firmware_fit.NODE_NAME}" in value.split(",") and file:
+            found.append(_written(firmware_fit.words(file.replace(",,", ","), firmware_fit.PFLASH)))
         elif word == "-bios" and images.is_image_path(value):
-            found.append(_written(firmwarefit.words(value, firmwarefit.BIOS)))
+            found.append(_written(firmware_fit.words(value, firmware_fit.BIOS)))
     return found
 
 
@@ -63,8 +69,8 @@ def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_
 
     Raises ArgsError where its own args leave no place for ours, and ActionFailed when something was written that is not as it should be.
     """
-    how = firmwarefit.style(guest)
-    ours = _written(firmwarefit.words(file.path, how))
+    how = firmware_fit.style(guest)
+    ours = _written(firmware_fit.words(file.path, how))
     args = qemuargs.joined(own_args(guest), ours)
     pinned = PinnedFirmware(file.volid, file.sha256, how, ours, int(host.now()), guest.node)
     if args == guest.options.get(OPTION) and not (with_guard and not attached(guest)):

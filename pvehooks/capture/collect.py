@@ -19,8 +19,8 @@ from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline
-from pvehooks.rules import catalogue, grouping
-from pvehooks.rules.host.book import CHECKS
+from pvehooks.derived import groups
+from pvehooks.rules import catalogue
 from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import checked
@@ -85,7 +85,7 @@ class _Look:
         self.step("the node's facts", lambda: self._ask(self.node))
         self.step("the node", self._node)
         self.step("the devices", self._devices)
-        self.step("the groups", lambda: grouping.groups(self.node))
+        self.step("the groups", lambda: groups.groups(self.node))
         self.step("host check", self._host_check)
         self.step("bindings", lambda: (bindings.all_noted(self.host), bindings.driverctl(self.host)))
         self.step("snippets", lambda: storages.local_snippets(self.host, self.name))
@@ -115,7 +115,7 @@ class _Look:
         self.findings += ((0, weighed(finding, severities, "bind")) for finding in catalogue.look_at_node(self.node))
 
     def _host_check(self) -> None:
-        self.said += filter(None, (check.passed(self.node) for check in CHECKS))
+        self.said += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))
         self.said += (" ".join((each.device.label, *described(each, self.node))) for each in candidates(self.node))
 
     def _devices(self) -> None:

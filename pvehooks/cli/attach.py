@@ -13,6 +13,10 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, PmxcfsAway
 from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
 from pvehooks.rules.hookscript import attached
+from pvehooks.derived.attachment import attached
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
+from pvehooks.facts import members, pmxcfs
+from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of
 from pvehooks.wording import of_guest, printable

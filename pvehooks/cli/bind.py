@@ -10,6 +10,8 @@ from pvehooks.actions.pci import at_boot, bind, persist, vfs
 from pvehooks.cli import binding as shared
 from pvehooks.cli import binding_list
 from pvehooks.cli.binding import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import bindings, hardware
 from pvehooks.facts.bindings import Noted
@@ -17,6 +19,7 @@ from pvehooks.host import Host
 from pvehooks.report import entries, sink
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
+from pvehooks.report.words import counted
 from pvehooks.values import Node, PciDevice
 from pvehooks.wording import counted
 
@@ -83,15 +86,15 @@ def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted
 
 def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
     address = device.address
-    objection = binding.to_binding(device, node)
-    not_now = binding.to_binding_now(device, node) if wanted.now else None
+    objection = bindability.to_binding(device, node)
+    not_now = bindability.to_binding_now(device, node) if wanted.now else None
     if objection is None and not wanted.persist:
         objection = not_now
     if objection:
         return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
     if wanted.persist:
         _require_no_other(host, address, vfs=False)
-    notes = (*binding.remarks(device, node), *shared.others_at_boot(host, device, node))
+    notes = (*bindability.remarks(device, node), *shared.others_at_boot(host, device, node))
     words, driver, bound = [], device.driver, False
     if device.vfio:
         words.append(f"is on {driver} already")
@@ -136,7 +139,7 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Repo
     if most is not None and count > most:
         return shared.report(host, device, "refused", f"can have at most {most} virtual functions")
     if device.physfn or (wanted.now and vfs.present(host, address) != count):
-        objection = binding.to_change_of_vfs(device, node)
+        objection = bindability.to_change_of_vfs(device, node)
         if objection:
             return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
     if wanted.persist:

@@ -8,11 +8,13 @@ import re
 from typing import NamedTuple
 
 from pvehooks.cli import deed, roots
+from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts import bindings
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.rules.passthrough import bus, functions
+from pvehooks.report.words import printable
 from pvehooks.values import Node, PciDevice, Unread
 from pvehooks.wording import printable
 

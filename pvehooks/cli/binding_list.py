@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pvehooks.actions.pci import vfs
+from pvehooks.actions import vfs
+from pvehooks.derived.passthrough import holder_phrase
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import bindings, identity
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
 from pvehooks.rules.passthrough import having
+from pvehooks.report.words import printable
 from pvehooks.values import Node, PciDevice, Unread
 from pvehooks.wording import printable
 
@@ -97,7 +100,7 @@ def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: 
         label = meant.label if meant else address
         return Line(address, label, "", "", noted_id, by, (), ("nothing is on the bus at this address",))
     holders = () if isinstance(node.holders, Unread) else node.holders.get(address, ())
-    users = tuple(having(holder) if holder.state == "starting" else f"{having(holder)}, running" for holder in holders)
+    users = tuple(holder_phrase(holder) if holder.state == "starting" else f"{holder_phrase(holder)}, running" for holder in holders)
     troubles = [note.why] if isinstance(note, Unread) else _troubles(host, device, meant) if meant else []
     return Line(address, device.label, device.driver, f"{device.vendor:04x}:{device.device:04x}", noted_id, by, users, tuple(troubles))
 

@@ -7,9 +7,11 @@ import argparse
 from pvehooks.actions import attach
 from pvehooks.cli import look
 from pvehooks.cli.attach import Report, again, finish
+from pvehooks.derived.attachment import attached
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import node as node_facts
 from pvehooks.rules.hookscript import attached
+from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Guest
 from pvehooks.wording import of_guest, printable
 

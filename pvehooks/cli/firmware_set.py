@@ -9,11 +9,14 @@ from pvehooks.actions import firmware
 from pvehooks.actions.rng import Result
 from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
+from pvehooks.derived import firmware_fit
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, imageusers, members, ownoption, storagelist
 from pvehooks.facts import node as node_facts
 from pvehooks.formats import qemuargs
 from pvehooks.rules import firmwarefit
+from pvehooks.report.words import printable
+from pvehooks.text import qemuargs
 from pvehooks.values import Guest, Node, Unread
 from pvehooks.values.images import ImageFile
 from pvehooks.wording import printable
@@ -41,9 +44,9 @@ def run(options: argparse.Namespace) -> int:
     _tell(seen, guest, file, result)
     if not with_guard:
         notes.append(f"Nothing looks at the image before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
-    if not guest.properties("efidisk0") and firmwarefit.style(guest) == firmwarefit.PFLASH:
+    if not guest.properties("efidisk0") and firmware_fit.style(guest) == firmware_fit.PFLASH:
         # Without an EFI disk an image of the 4M family fits confidential guests only.
-        family = "4m" if firmwarefit.confidential(guest) else "2m"
+        family = "4m" if firmware_fit.confidential(guest) else "2m"
         disk = f"qm set {vmid} --efidisk0 STORAGE:1,efitype={family}"
         notes.append(f"It has no EFI disk: what the firmware remembers is lost at every stop. Give it one: {disk}")
     own = ownoption.name(seen.host)
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
             "vmid": vmid,
             "volid": volid,
             "sha256": file.sha256,
-            "style": firmwarefit.style(guest),
+            "style": firmware_fit.style(guest),
             "args": result.value,
         }
         print(json.dumps({**document, "pending": result.later, "notes": notes}, indent=2))
@@ -93,10 +96,10 @@ def _fitting(seen: look.View, guest: Guest, node: Node, volid: str) -> ImageFile
         storage, _, name = volid.partition(f":{images.CONTENT}/")
         absent = f"Put it there: pvehooks firmware import FILE --storage {storage} --name {name}" if listed.file.missing else "See: dmesg"
         raise Refused(f"{volid}: {listed.file.trouble}", listed.file.remedy or absent)
-    unfit = firmwarefit.unfit(guest, listed.image, node.qemu)
+    unfit = firmware_fit.unfit(guest, listed.image, node.qemu)
     if unfit is not None:
         raise Refused(f"{guest.label} cannot start with {volid}: {unfit.why}", unfit.remedy)
-    own, rest = firmwarefit.own_firmware(qemuargs.split(firmware.own_args(guest)) or ())
+    own, rest = firmware_fit.own_firmware(qemuargs.split(firmware.own_args(guest)) or ())
     if own:
         left = f"--args {qemuargs.for_shell(' '.join(map(qemuargs.quoted, rest)))}" if rest else "--delete args"
         raise Refused(

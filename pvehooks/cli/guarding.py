@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pvehooks import wording as words
 from pvehooks.rules import hookscript
 from pvehooks.settings.effective import Settings
+from pvehooks.derived import attachment
+from pvehooks.report import words
+from pvehooks.settings import Settings
 from pvehooks.values import Guest, Verdict
 
 _MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}
@@ -36,4 +39,4 @@ def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
 def coverage(guests: Iterable[Guest]) -> tuple[list[Guest], list[Guest]]:
     """The guests with passed-through devices, and those of them that lack the guard."""
     passing = [guest for guest in guests if guest.passes_through]
-    return passing, [guest for guest in passing if not hookscript.attached(guest)]
+    return passing, [guest for guest in passing if not attachment.attached(guest)]

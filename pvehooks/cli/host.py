@@ -13,6 +13,7 @@ from pvehooks import wording as words
 from pvehooks.actions import vfs
 from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.cli import host_fix, host_groups, host_undo, look
+from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import bindings
 from pvehooks.facts.bindings import Noted
@@ -20,6 +21,8 @@ from pvehooks.host import Host
 from pvehooks.report import table
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
+from pvehooks.report import table, words
+from pvehooks.rules.catalogue import CHECK_LINES
 from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
 
 EXAMPLE = "pvehooks host check"
@@ -88,7 +91,7 @@ def _also(host: Host) -> Callable[[PciDevice], list[str]]:
 
 
 def _lines(node: Node, findings: list[Finding]) -> Iterator[Line]:
-    for check in CHECKS:
+    for check in CHECK_LINES:
         found = [finding for finding in findings if finding.rule in check.rules]
         for finding in found:
             yield Line(VERDICTS[finding.severity], check.subject, finding.message, finding)

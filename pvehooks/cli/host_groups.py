@@ -6,10 +6,13 @@ import argparse
 import json
 
 from pvehooks.cli import look
+from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import hardware
 from pvehooks.report import tree as grouptree
 from pvehooks.rules import grouping
+from pvehooks.report import grouptree
+from pvehooks.report.words import and_more, of_guest, printable
 from pvehooks.values import Guest, Iommu, Node, Unread
 from pvehooks.values.groups import Group
 from pvehooks.wording import and_more, of_guest, printable
@@ -36,14 +39,14 @@ def run(options: argparse.Namespace) -> int:
     node = hardware.gather(seen.host, seen.node)
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
-    wanted = None if guest is None else grouping.named(guest, node)
-    groups = grouping.groups(node, None if wanted is None else frozenset(wanted.there))
-    shown = tuple(group for group in groups if group.free) if options.free else groups
+    wanted = None if guest is None else groups.named(guest, node)
+    every = groups.groups(node, None if wanted is None else frozenset(wanted.there))
+    shown = tuple(group for group in every if group.free) if options.free else every
     absent = wanted.absent if wanted else ()
     if options.json:
         print(json.dumps(_document(node, shown, absent), indent=2))
     else:
-        _show(node, groups, shown, guest, absent)
+        _show(node, every, shown, guest, absent)
     return EXIT_OK
 
 

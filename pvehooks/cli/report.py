@@ -12,13 +12,14 @@ from typing import NamedTuple
 from pvehooks import __version__
 from pvehooks.cli import look
 from pvehooks.cli.rules import remedy
+from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, html, markdown, summary
 from pvehooks.report.content import Report, RuleText, guest_seen
-from pvehooks.rules import catalogue, grouping
+from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
 
@@ -145,7 +146,7 @@ def _gathered(seen: look.View) -> Report:
 
 
 def _groups(node: Node) -> tuple[Group, ...] | Unread:
-    return node.pci if isinstance(node.pci, Unread) else grouping.groups(node)
+    return node.pci if isinstance(node.pci, Unread) else groups.groups(node)
 
 
 # -- the last report --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import json
 from pvehooks.errors import EXIT_OK
 from pvehooks.report import table
 from pvehooks.rules import catalogue
-from pvehooks.rules.rule import Rule
+from pvehooks.rules.engine import Rule
 
 EXAMPLE = "pvehooks rules"
 

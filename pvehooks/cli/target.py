@@ -17,6 +17,8 @@ from pvehooks.judge import judge
 from pvehooks.records import baseline
 from pvehooks.report import table
 from pvehooks.rules import catalogue, targets
+from pvehooks.report import table, words
+from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
@@ -81,7 +83,7 @@ def _answer(verdict: Verdict) -> str:
     if verdict.blocked:
         return "no"
     counted = [item.finding for item in verdict.findings if not item.ignored]
-    unexamined = any(not finding.examined or finding.rule in targets.UNKNOWN for finding in counted)
+    unexamined = any(not finding.examined or catalogue.RULES[finding.rule].undecided for finding in counted)
     return "unknown" if unexamined or verdict.guest.config is None else "yes"
 
 

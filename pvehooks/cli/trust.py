@@ -7,10 +7,13 @@ import json
 
 from pvehooks.actions import accept
 from pvehooks.cli import look
+from pvehooks.derived import passthrough
 from pvehooks.errors import EXIT_OK, NodeError, Refused
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
 from pvehooks.rules import passthrough, start
+from pvehooks.report.words import of_guest, printable
+from pvehooks.rules.engine import asked_at_start
 from pvehooks.values import Guest, NamedTuple, Node, Severity, Unread
 from pvehooks.wording import of_guest, printable
 
@@ -64,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _still(seen: look.View, vmid: int) -> tuple[str, ...]:
     (verdict,) = seen.verdicts([vmid])
     blocking = (item.finding for item in verdict.findings if item.finding.severity is Severity.BLOCK and not item.ignored)
-    return tuple(f"{found.message} [{found.rule}]" for found in blocking if found.rule in start.RULES)
+    return tuple(f"{found.message} [{found.rule}]" for found in blocking if found.rule in asked_at_start())
 
 
 def _forget(seen: look.View, guest: Guest) -> Report:

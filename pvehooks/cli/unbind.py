@@ -7,11 +7,11 @@ import argparse
 from pvehooks.actions.pci import persist, release
 from pvehooks.cli import binding as shared
 from pvehooks.cli.binding import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import bindings, hardware
 from pvehooks.host import Host
-from pvehooks.rules import binding
-from pvehooks.rules.passthrough import bus, functions
 from pvehooks.values import Node, PciDevice
 
 EXAMPLE = "pvehooks unbind 0000:01:00.0 --now --persist"
@@ -66,7 +66,7 @@ def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) 
     if now and not device.vfio:
         words.insert(0, f"is not on vfio-pci but on {driver}" if driver else "is not on vfio-pci, it has no driver")
     elif now:
-        objection = binding.to_release(device, node)
+        objection = bindability.to_release(device, node)
         if objection:
             return _refused(host, device, f"{objection.why}. {objection.remedy}", words)
         users = release.opened_by(host, device)

@@ -9,6 +9,11 @@ from pvehooks.facts import node as node_facts
 from pvehooks.guard import counters, settings
 from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import passthrough, start
+from pvehooks import judge, starts
+from pvehooks.derived import passthrough
+from pvehooks.guarding import settings
+from pvehooks.guarding.words import say, sentence
+from pvehooks.rules import engine
 from pvehooks.values import NamedTuple, Severity
 
 TYPE_CHECKING = False
@@ -72,8 +77,8 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
 
 def _decide(under_way: Start, send: Send) -> int:
     guest, host = under_way.guest, under_way.host
-    blocking = {rule.id for book in start.BOOKS for rule in book.rules if rule.severity is Severity.BLOCK}
-    verdict = judge.at_start(start.look_at_start(guest, under_way.node), blocking, under_way.settings)
+    blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
+    verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
     overridden = guest.allowance is not None
     refused = bool(verdict.refusing) and under_way.settings.guard.mode == "enforce" and not overridden
     if verdict.unexamined and not refused and not overridden:

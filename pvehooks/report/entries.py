@@ -23,6 +23,10 @@ class Kind(NamedTuple):
     priority: int
     title: str
     explanation: str
+    # Whether all its entries are about a guest: journalctl prints a field's name where an entry lacks the field.
+    of_guest: bool = False
+    # Whether it is an error of the daemon, or of what it does, that its metrics count.
+    counted: bool = False
 
 
 class Entry(NamedTuple):
@@ -71,48 +75,60 @@ KINDS = {
             NOTICE,
             "A guest was given an rng0",
             "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then.",
+            of_guest=True,
         ),
         Kind(
             "waiting",
             INFO,
             "A change to a guest has to wait",
             "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses.",
+            of_guest=True,
         ),
         Kind(
             "not-injected",
             ERR,
             "An rng0 could not be given",
             "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change.",
+            of_guest=True,
+            counted=True,
         ),
         Kind(
             "not-verified",
             ERR,
             "A config is not as it should be after writing",
             "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`.",
+            of_guest=True,
+            counted=True,
         ),
         Kind(
             "attached",
             NOTICE,
             "The guard was attached to a guest",
             "Its hookscript is the guard's now; a former one is run by it first. `pvehooks detach VMID` takes it back; it is not attached again then.",
+            of_guest=True,
         ),
         Kind(
             "not-attached",
             ERR,
             "The guard could not be attached",
             "The message says what qm or the system answered. Nothing was changed. It is not tried again until the guest or the settings change.",
+            of_guest=True,
+            counted=True,
         ),
         Kind(
             "boot-unguarded",
             ERR,
             "A guest starts at boot without the guard",
             "The guard could not be attached before the guests are started; the message says why. It is attached as soon as that is possible.",
+            of_guest=True,
+            counted=True,
         ),
         Kind(
             "present-accepted",
             NOTICE,
             "What runs already is accepted",
             "The package came to this node while the guest was running: its devices and their groups as they are now are no reason to refuse it.",
+            of_guest=True,
         ),
         Kind("stubs-made", INFO, "Hookscripts of the guard were made", "They lie in a snippets directory, as guests' configs name them."),
         Kind(
@@ -120,6 +136,7 @@ KINDS = {
             ERR,
             "A hookscript of the guard could not be made",
             "Guests whose config names it do not start on this node. The message says what stands against it.",
+            counted=True,
         ),
         Kind(
             "hookscript-absent",
@@ -138,6 +155,7 @@ KINDS = {
             ERR,
             "A node of the cluster lacks pvehooks",
             "Guests that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
+            counted=True,
         ),
         Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
         Kind(
@@ -161,7 +179,7 @@ KINDS = {
             " in the entry as well (PVEHOOKS_FINDINGS: journalctl -o verbose).",
         ),
         Kind("findings-gone", INFO, "Findings of several guests are gone", "What was found before is not the case any more."),
-        Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more."),
+        Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more.", of_guest=True),
         Kind(
             "node-mended",
             INFO,
@@ -174,6 +192,7 @@ KINDS = {
             ERR,
             "Settings cannot be used",
             "A running daemon keeps its old settings until the files are mended; one that is being started ends. `pvehooks config` says the same.",
+            counted=True,
         ),
         Kind(
             "pmxcfs-away",
@@ -315,6 +334,7 @@ KINDS = {
             ERR,
             "A bug in pvehooks",
             "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the guest is looked at again at its next change.",
+            counted=True,
         ),
     )
 }

@@ -1,1 +1,1 @@
-"""What it means: pure functions from facts to findings, one subject a file."""
+"""What facts mean: pure functions from facts to findings. The folder of a rule's file says when it is asked (engine.py)."""

@@ -1,89 +1,100 @@
-"""All rules, in the order in which they are shown."""
+"""All rules, in the order in which they are listed, and what they find."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
-from pvehooks.rules import (
-    atstart,
-    bootorder,
-    bridges,
-    config,
-    display,
-    elsewhere,
-    entropy,
-    firmwareaudit,
-    hookscript,
-    injection,
-    moving,
-    paths,
-    resources,
-    sharedmemory,
-    sizes,
-    start,
-    targets,
-    together,
-    tpm,
-    uefi,
-    usb,
-    virtiofs,
-)
-from pvehooks.rules.host import book as host
-from pvehooks.rules.rule import Rule
-from pvehooks.values import Finding, Guest, Node
+from pvehooks.derived.passthrough import functions
+from pvehooks.rules.engine import GUEST, NODE, START, TARGET, Rule, not_examined, rule_sets
+from pvehooks.values import Finding, Guest, NamedTuple, Node, Severity
 from pvehooks.values.summaries import Target
 
-BOOKS = (
-    config.BOOK,
-    entropy.BOOK,
-    injection.BOOK,
-    *start.BOOKS,
-    hookscript.BOOK,
-    resources.AUDIT,
-    firmwareaudit.BOOK,
-    uefi.BOOK,
-    tpm.BOOK,
-    bootorder.BOOK,
-    together.BOOK,
-    elsewhere.BOOK,
-    atstart.BOOK,
-    paths.BOOK,
-    bridges.BOOK,
-    sizes.BOOK,
-    usb.BOOK,
-    virtiofs.BOOK,
-    sharedmemory.BOOK,
-    display.BOOK,
-    moving.BOOK,
-)
-# Several books ask the same of a guest.
-_QUESTIONS = tuple(dict.fromkeys(book.concerned for book in BOOKS))
-# On the node itself: how it boots, and whether devices can be passed through.
-NODE_BOOKS = host.BOOKS
-_ALL = (*(book.rules for book in BOOKS), *(book.rules for book in NODE_BOOKS), targets.BOOK.rules)
-RULES: dict[str, Rule] = {rule.id: rule for rules in _ALL for rule in rules}
+_AUDIT, _NODE, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(TARGET)
+RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_TARGET) for rule in rules.rules}
+# Several files ask the same of a guest.
+_QUESTIONS = tuple(dict.fromkeys(rules.concerned for rules in _AUDIT))
+# Facts that a node's summary tells.
+_BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
+
+
+class CheckLine(NamedTuple):
+    """A line of `pvehooks host check`: its subject, the ids of its rules, and what it says where none of them found anything ('' for nothing)."""
+
+    subject: str
+    rules: tuple[str, ...]
+    passed: Callable[[Node], str]
+
+
+def _check_lines() -> tuple[CheckLine, ...]:
+    listed: dict[str, tuple[str, ...]] = {}
+    for rule in (rule for rules in _NODE for rule in rules.rules):
+        listed[rule.line] = (*listed.get(rule.line, ()), rule.id)
+    passed = {line: words for rules in _NODE for line, words in rules.passed.items()}
+    return tuple(CheckLine(line, ids, passed.get(line, _nothing)) for line, ids in listed.items())
+
+
+def _nothing(node: Node) -> str:
+    return ""
+
+
+CHECK_LINES = _check_lines()
 
 
 def look(guest: Guest, node: Node) -> tuple[Finding, ...]:
-    """What the rules have to say of a guest, in catalogue order."""
-    rules = _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS]))
-    found = [rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node)]
-    return tuple([firmwareaudit.as_it_is(guest, finding) for finding in found])
+    """What the rules find of a guest, in the order in which they are listed."""
+    found = []
+    for rule in _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS])):
+        for each in rule.look(guest, node):
+            finding = rule.complete(each, guest.vmid)
+            found.append(finding if rule.in_audit is None else rule.in_audit(guest, finding))
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)
 def _rules_for(answers: tuple[bool, ...]) -> tuple[Rule, ...]:
     """The rules that look at guests with these answers to the questions."""
     concerned = dict(zip(_QUESTIONS, answers, strict=True))
-    return tuple(rule for book in BOOKS if concerned[book.concerned] for rule in book.rules)
+    return tuple(rule for rules in _AUDIT if concerned[rules.concerned] for rule in rules.rules)
 
 
 def look_at_node(node: Node) -> tuple[Finding, ...]:
-    """What the rules have to say of the node itself, in catalogue order."""
-    rules = [rule for book in NODE_BOOKS for rule in book.rules]
-    return tuple(rule.complete(finding) for rule in rules for finding in rule.look(node))
+    """What the rules find of the node itself, in the order in which they are listed."""
+    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules for finding in rule.look(node))
+
+
+# -- on another node --------------------------------------------------------------------------------------------------
 
 
 def look_at_target(guest: Guest, target: Target) -> tuple[Finding, ...]:
-    """What the rules have to say of a guest that is to start on another node; it must have been read as that node would."""
-    return targets.look(guest, target, [book.rules for book in BOOKS if book.concerned(guest)], start.RULES)
+    """What the rules find of a guest that is to start on another node; it must have been read as that node would.
+
+    The rules of target/ are asked first, then those for any node on which a start depends: those that refuse it, and those of start/. A
+    rule that lacks a fact of the other node reports that if it could refuse the start.
+    """
+    own = [rule.complete(finding, guest.vmid) for rules in _TARGET for rule in rules.rules for finding in rule.look(guest, target)]
+    asked = [rule for rules in _AUDIT if rules.concerned(guest) for rule in rules.rules if _is_asked(rule, target)]
+    there = [
+        rule.complete(_as_told(finding, rule, target), guest.vmid)
+        for rule in asked
+        for finding in rule.look(guest, target.node)
+        if finding.examined or rule.severity is Severity.BLOCK
+    ]
+    return (*own, *there)
+
+
+def _is_asked(rule: Rule, target: Target) -> bool:
+    if rule.local or not (rule.severity is Severity.BLOCK or (rule.needs and rule.folder == START)):
+        return False
+    # Where the devices are unknown, target-devices-unknown says so once for all.
+    return target.hardware is not None or not rule.needs & _BY_SUMMARY
+
+
+def _as_told(finding: Finding, rule: Rule, target: Target) -> Finding:
+    """A finding of a rule for any node, with the node's name; a device that is not in a summary may be one that it had no room for."""
+    left_out = target.hardware.left_out if target.hardware else 0
+    if rule.id == "hostpci-device-missing" and left_out and finding.examined and not functions(finding.subject, target.node):
+        return not_examined(
+            finding.subject, f"the summary of {target.name} leaves out {left_out} of its devices, perhaps {finding.subject}"
+        )
+    return finding._replace(message=f"on {target.name}: {finding.message}")

@@ -206,7 +206,7 @@ class Guest(Lazy):
     def forget(self) -> None:
         """Drops what was worked out of the config: whoever looks at thousands of guests keeps little of each."""
         known = self.__dict__
-        for name in ("parsed", *type(self).__annotations__):
+        for name in ("parsed", "derived", *type(self).__annotations__):
             known.pop(name, None)
 
     @property

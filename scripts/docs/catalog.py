@@ -10,13 +10,11 @@ from pvehooks.report.entries import KINDS, Kind, message_id
 from pvehooks.rules.catalogue import RULES
 from pvehooks.rules.rule import Rule
 from pvehooks.settings.table import NODE_FILE
+from pvehooks.rules.engine import Rule
+from pvehooks.settings_table import NODE_FILE
 from scripts.docs.commands import NO_BREAK, marked, plain
 from scripts.docs.roff import NOTE
 
-# The kinds whose entries are always about one guest. journalctl prints a field's name where an entry lacks the field.
-ABOUT_A_GUEST = frozenset(
-    ("attached", "boot-unguarded", "injected", "mended", "not-attached", "not-injected", "not-verified", "present-accepted", "waiting")
-)
 VMID = "@PVEHOOKS_VMID@"
 # Lines that begin so are comments, also in the middle of a text (systemd's catalog.c).
 _COMMENTS = ("#", ";")
@@ -38,7 +36,7 @@ def _entry(name: str, subject: str, page: str, paragraphs: Iterator[str]) -> str
 
 
 def _about(kind: Kind) -> Iterator[str]:
-    if kind.name not in ABOUT_A_GUEST:
+    if not kind.of_guest:
         yield kind.explanation
         return
     yield re.sub(r"\bVMID\b", VMID, kind.explanation)

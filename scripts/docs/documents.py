@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.docs import catalog, completion, page_conf, page_pvehooks, page_pvehooksd, page_rules
+from scripts.docs import catalog, completion, modules, page_conf, page_pvehooks, page_pvehooksd, page_rules
 
 PROJECT = Path(__file__).parents[2]
 PAGES: dict[str, Callable[[str], str]] = {
@@ -20,6 +20,7 @@ PAGES: dict[str, Callable[[str], str]] = {
 OTHERS: dict[str, Callable[[], str]] = {
     "catalog/pvehooks.catalog": catalog.make,
     "completion/pvehooks": completion.make,
+    "pvehooks/rules/start/__init__.py": modules.make,
 }
 NAMES = (*PAGES, *OTHERS)
 

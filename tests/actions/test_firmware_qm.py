@@ -18,7 +18,7 @@ import pytest
 from pvehooks.cli.main import main
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
-from pvehooks.rules.start import look_at_start
+from pvehooks.rules.engine import look_at_start
 from pvehooks.values import Guest
 from tests.beds.journald import Journald
 from tests.beds.namespace import mount

@@ -16,7 +16,7 @@ from pvehooks.actions.host.fixes import FIXES, ONLY_IF_NAMED
 from pvehooks.cli import main
 from tests.actions.host.bed import restart, snapshot
 from tests.rules import test_examples as examples
-from tests.rules.host.test_host_check import ALL_WELL, TREES, tree_of
+from tests.rules.node.test_host_check import ALL_WELL, TREES, tree_of
 
 Golden = Callable[[str, str], None]
 MISTAKES = [path for path in TREES if path.stem not in ALL_WELL]

@@ -23,7 +23,7 @@ from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import NodeBed, uefi
 from tests.lint.source import PROJECT
 
-CATALOG = PROJECT / "catalog/pvehooks.catalog"
+TEXT = catalog.make()
 # Where the package puts it: systemd 252 reads no directory that the tests have for themselves.
 PLACE = Path("/usr/lib/systemd/catalog/pvehooks.catalog")
 NAMES = (*entries.KINDS, *(f"finding/{rule}" for rule in RULES))
@@ -51,7 +51,7 @@ def directory() -> Iterator[None]:
 
 @pytest.fixture
 def installed() -> None:
-    assert install(CATALOG.read_text()) == ""
+    assert install(TEXT) == ""
 
 
 def explained(*matches: str) -> str:
@@ -78,7 +78,7 @@ def test_every_event_and_rule_has_an_entry() -> None:
     for kind in entries.KINDS.values():
         text = journalctl("--dump-catalog", entries.message_id(kind.name)).stdout
         assert f"Subject: {kind.title}\n" in text
-        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.name in catalog.ABOUT_A_GUEST else kind.explanation
+        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.of_guest else kind.explanation
         assert _words(about) in _words(text)
 
 
@@ -95,10 +95,9 @@ def test_it_has_no_other_entries() -> None:
 
 def test_broken_catalogues_are_noticed() -> None:
     """What the tests above build upon: a message for a mistake, and nothing for an entry that is not there."""
-    text = CATALOG.read_text()
     wanted = entries.message_id("bug")
-    assert install("words of no entry\n" + text) != ""
-    assert install(text.replace(wanted, "0" * 31 + "1")) == ""
+    assert install("words of no entry\n" + TEXT) != ""
+    assert install(TEXT.replace(wanted, "0" * 31 + "1")) == ""
     assert "A bug in pvehooks" not in journalctl("--dump-catalog", wanted).stdout
 
 
@@ -155,7 +154,7 @@ def test_the_fields_named_are_those_a_finding_has(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": "memory: 512\n"})))
     guest = guest_facts.read(host, "pve1", 100, guest_facts.surroundings(host, "pve1", None))
     has = entries.finding(guest, Finding("rng0", "words", rule="rng-missing", severity=Severity.INFO), "allow").fields
-    named = set(re.findall(r"@([A-Z_]+)@", CATALOG.read_text()))
+    named = set(re.findall(r"@([A-Z_]+)@", TEXT))
     assert named == {"PVEHOOKS_VMID", "PVEHOOKS_NODE", "PVEHOOKS_DEVICE"}
     assert named <= set(has)
     assert "PVEHOOKS_VMID" in entries.event("injected", "words", "pve1", guest).fields
@@ -176,8 +175,8 @@ def test_kinds_about_a_guest() -> None:
         for kind in (each.value for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
             about.setdefault(str(kind), set()).add(_names_a_guest(call))
     assert about.keys() <= entries.KINDS.keys()
-    assert {kind for kind in catalog.ABOUT_A_GUEST if about.get(kind) != {True}} == set()
-    assert [kind for kind in about if "VMID" in entries.KINDS[kind].explanation and kind not in catalog.ABOUT_A_GUEST] == []
+    assert [kind.name for kind in entries.KINDS.values() if kind.of_guest and about.get(kind.name) != {True}] == []
+    assert [kind for kind in about if "VMID" in entries.KINDS[kind].explanation and not entries.KINDS[kind].of_guest] == []
 
 
 def test_the_fields_of_events_are_in_the_manual() -> None:
@@ -195,6 +194,5 @@ def _names_a_guest(call: ast.Call) -> bool:
 
 def test_a_line_that_journalctl_would_drop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(entries.KINDS, "bug", entries.KINDS["bug"]._replace(explanation="#one is gone"))
-    monkeypatch.setattr(catalog, "ABOUT_A_GUEST", frozenset())
     with pytest.raises(AssertionError, match="comments"):
         catalog.make()

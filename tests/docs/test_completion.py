@@ -15,11 +15,12 @@ import pytest
 from pvehooks.actions.backups import DIRECTORY
 from pvehooks.cli.main import VERBS, verb_parser
 from pvehooks.rules.catalogue import RULES
+from scripts.docs import completion
 from tests.beds.namespace import MOUNTPOINT
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.lint.source import PROJECT
 
-FILE = PROJECT / "completion/pvehooks"
+TEXT = completion.make()
 DIGESTS = ("1547e90" + "0" * 33, "2547e90" + "0" * 33)
 TREE: dict[str, Content] = {
     "etc/pve/local": Link("nodes/pve1"),
@@ -50,8 +51,8 @@ def tree(tmp_path: Path) -> Path:
 
 def proposed(*words: str, cwd: Path = PROJECT, options: str = "") -> list[str]:
     """What is proposed for the last word, in no order of its own: bash sorts what it shows."""
-    command = ["bash", "--norc", "--noprofile", "-u", "-c", options + CALL, "bash", str(FILE), "pvehooks", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=30, check=True)
+    command = ["bash", "--norc", "--noprofile", "-u", "-c", options + CALL, "bash", "/dev/stdin", "pvehooks", *words]
+    done = subprocess.run(command, cwd=cwd, input=TEXT, capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == ""
     return sorted(done.stdout.splitlines())
 
@@ -158,7 +159,9 @@ def typed(line: str, until: str, directory: Path, first: str) -> str:
 
 def test_the_tab_key(tmp_path: Path, tree: Path) -> None:
     """`--root=DIR` is split by bash itself here, and a blank in a name is quoted by it."""
-    load = f"source {shlex.quote(str(FILE))}"
+    file = tmp_path / "completion"
+    file.write_text(TEXT)
+    load = f"source {shlex.quote(str(file))}"
     assert "pvehooks explain rng-unlimited" in typed("pvehooks exp\trng-unl\t", "explain rng-unlimited", tmp_path, load)
     assert "--node=pve2 200" in typed("pvehooks check --root=tree --node=pve2 2\t", "pve2 200", tmp_path, load)
     assert "--root a\\ dir/" in typed("pvehooks check --root a\t", "dir/", tree, load)
@@ -171,19 +174,18 @@ def test_bash_completion_loads_it_by_its_name(tmp_path: Path) -> None:
     """Where the package puts it, Debian's bash-completion finds it at the first Tab."""
     place = tmp_path / "share/bash-completion/completions"
     place.mkdir(parents=True)
-    (place / FILE.name).write_text(FILE.read_text())
+    (place / "pvehooks").write_text(TEXT)
     load = f"export XDG_DATA_DIRS={tmp_path / 'share'} BASH_COMPLETION_USER_DIR={tmp_path}/none; source /usr/share/bash-completion/bash_completion"
     assert "pvehooks backups" in typed("pvehooks bac\t", "pvehooks backups", tmp_path, load)
 
 
 def test_shellcheck() -> None:
-    done = subprocess.run(["shellcheck", str(FILE)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["shellcheck", "-"], input=TEXT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_shellcheck_looks_at_it(tmp_path: Path) -> None:
+def test_shellcheck_looks_at_it() -> None:
     """Without the line that names bash it would complain of that only."""
-    file = tmp_path / FILE.name
-    file.write_text(FILE.read_text() + "\n_pvehooks_more() {\n\tfor word in $*; do ls $word; done\n}\n")
-    done = subprocess.run(["shellcheck", str(file)], capture_output=True, text=True, timeout=60, check=False)
+    more = TEXT + "\n_pvehooks_more() {\n\tfor word in $*; do ls $word; done\n}\n"
+    done = subprocess.run(["shellcheck", "-"], input=more, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "SC2086" in done.stdout

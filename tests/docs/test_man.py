@@ -22,7 +22,13 @@ from pvehooks.settings.load import checked
 from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
 
-PAGES = {Path(name).name: PROJECT / name for name in documents.PAGES}
+NAMES = [Path(name).name for name in documents.PAGES]
+
+
+@pytest.fixture(scope="module")
+def pages(made: Path) -> dict[str, Path]:
+    """The pages by their names."""
+    return {Path(name).name: made / name for name in documents.PAGES}
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,17 +50,17 @@ def shown(page: Path) -> str:
     return re.sub(r".\x08|\x1b\[[0-9;]*m", "", done.stdout)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_clean(name: str) -> None:
-    assert complaints(PAGES[name]) == ""
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_clean(name: str, pages: dict[str, Path]) -> None:
+    assert complaints(pages[name]) == ""
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_whatis_finds_it(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_whatis_finds_it(name: str, pages: dict[str, Path]) -> None:
     """lexgrog reads the NAME section as mandb does."""
-    done = run("lexgrog", str(PAGES[name]))
+    done = run("lexgrog", str(pages[name]))
     assert done.returncode == 0, done.stdout
-    assert done.stdout.startswith(f'{PAGES[name]}: "{name.rpartition(".")[0]} - '), done.stdout
+    assert done.stdout.startswith(f'{pages[name]}: "{name.rpartition(".")[0]} - '), done.stdout
 
 
 @pytest.mark.parametrize(
@@ -65,21 +71,21 @@ def test_whatis_finds_it(name: str) -> None:
         pytest.param(".RS\ntext\n", "RS", id="never closed"),
     ],
 )
-def test_a_broken_page_is_noticed(broken: str, tool: str, tmp_path: Path) -> None:
+def test_a_broken_page_is_noticed(broken: str, tool: str, tmp_path: Path, pages: dict[str, Path]) -> None:
     page = tmp_path / "pvehooks.8"
-    page.write_text(PAGES["pvehooks.8"].read_text() + broken)
+    page.write_text(pages["pvehooks.8"].read_text() + broken)
     assert tool in complaints(page)
 
 
-def test_a_page_without_a_name_is_noticed(tmp_path: Path) -> None:
+def test_a_page_without_a_name_is_noticed(tmp_path: Path, pages: dict[str, Path]) -> None:
     page = tmp_path / "pvehooks.8"
-    page.write_text(PAGES["pvehooks.8"].read_text().replace(".SH NAME", ".SH TITLE"))
+    page.write_text(pages["pvehooks.8"].read_text().replace(".SH NAME", ".SH TITLE"))
     assert run("lexgrog", str(page)).returncode != 0
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_a_verb_has_all_its_options_and_an_example(name: str) -> None:
-    text = shown(PAGES["pvehooks.8"])
+def test_a_verb_has_all_its_options_and_an_example(name: str, pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooks.8"])
     section = re.split(r"^   (?=\S)|^(?=\S)", text.partition("\nVERBS\n")[2], flags=re.MULTILINE)
     (own,) = [part for part in section if part.startswith(f"{name}\n")]
     for action in verb_parser(name)._actions:
@@ -90,29 +96,29 @@ def test_a_verb_has_all_its_options_and_an_example(name: str) -> None:
     assert f" pvehooks {name}" in own.partition("Example:")[2]
 
 
-def test_options_of_the_daemon_are_described() -> None:
-    text = shown(PAGES["pvehooksd.8"])
+def test_options_of_the_daemon_are_described(pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooksd.8"])
     flags = [flag for action in daemon.parser()._actions for flag in action.option_strings]
     assert [flag for flag in flags if not re.search(rf"^ +(-h, )?{flag}\b", text, re.MULTILINE)] == []
 
 
-def test_fields_and_events_are_described() -> None:
-    text = shown(PAGES["pvehooksd.8"])
+def test_fields_and_events_are_described(pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooksd.8"])
     used = {word for path in (PROJECT / "pvehooks").rglob("*.py") for word in re.findall(r"\bPVEHOOKS_[A-Z]+\b", path.read_text())}
     assert used - set(page_pvehooksd.FIELDS) == set()
     assert [word for word in (*page_pvehooksd.FIELDS, *entries.KINDS) if not re.search(rf"^       {word}\b", text, re.MULTILINE)] == []
 
 
-def test_rules_are_described() -> None:
-    text = shown(PAGES["pvehooks-rules.7"])
+def test_rules_are_described(pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooks-rules.7"])
     for rule in RULES.values():
         assert f"\n   {rule.id}\n       Severity: {rule.severity.value}.\n" in text
         for sentence in (rule.explanation.partition("\n")[0], rule.remedy.replace("{vmid}", "VMID")):
             assert sentence.replace("`", "").replace("'", "\N{APOSTROPHE}") in re.sub(r" {2,}", " ", text), rule.id
 
 
-def test_settings_are_described() -> None:
-    text = shown(PAGES["pvehooks.conf.5"])
+def test_settings_are_described(pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooks.conf.5"])
     for option in table.OPTIONS:
         (section,) = re.findall(rf"^   \[{re.escape(option.section)}\]\n((?:(?!   \[|[A-Z]).*\n)*)", text, flags=re.MULTILINE)
         after = re.split(rf"^       {option.name} =", section, flags=re.MULTILINE)
@@ -123,9 +129,9 @@ def test_settings_are_described() -> None:
         assert ("Also per guest." in own) is option.per_guest
 
 
-def test_hyphens_can_be_copied() -> None:
+def test_hyphens_can_be_copied(pages: dict[str, Path]) -> None:
     """A dash that a terminal shows as another character would break a copied command."""
-    for page in PAGES.values():
+    for page in pages.values():
         assert re.findall("[\N{HYPHEN}\N{MINUS SIGN}\N{RIGHT SINGLE QUOTATION MARK}]", shown(page)) == []
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvehooks.derived.candidates import candidates, described
 from pvehooks.facts import hardware, layout
 from pvehooks.facts.boot import bootloader, cmdline, kernels, modules
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
-from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.values import Unread
 from pvehooks.values.boot import CommandLines, Loader, Modules
 from tests.beds import boot, pci

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.derived import attachment
 from pvehooks.facts import guests, ownoption
 from pvehooks.host import Host
-from pvehooks.rules import hookscript
 from tests.beds.tree import Content, make_fake_tree
 
 SCHEMA = "usr/share/perl5/PVE/QemuServer.pm"
@@ -57,7 +57,7 @@ def test_what_pve_declares_is_kept(option: str, tmp_path: Path) -> None:
     assert (guest.config.dropped, guest.config.main[option], guest.options[option]) == ((), "a", "b")
     assert guest.config.snapshots["s1"][option] == "c"
     assert guests.parse(host, guests.read_raw(host, "pve1", 100)) == guest.config
-    assert hookscript.why_not(guest)[0].startswith("it is stopped and other changes are pending")
+    assert attachment.why_not(guest)[0].startswith("it is stopped and other changes are pending")
 
 
 @pytest.mark.parametrize(

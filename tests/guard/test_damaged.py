@@ -50,7 +50,7 @@ def test_a_damaged_module(module: str, content: str, status: int, words: str, tm
     assert (done.returncode, done.stderr) == (status, "") and words in done.stdout, done
 
 
-@pytest.mark.parametrize("module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/start"])
+@pytest.mark.parametrize("module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/engine", "rules/start/groups"])
 def test_a_damaged_compiled_file(module: str, tmp_path: Path) -> None:
     """As a power loss leaves it while a package is unpacked: the sources are there."""
     root = bed.node(tmp_path / "tree")
@@ -63,6 +63,16 @@ def test_a_damaged_compiled_file(module: str, tmp_path: Path) -> None:
     done = subprocess.run([*line, "--root", str(root)], env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout in ("", KNOWN) or done.stdout.endswith(KNOWN), done
+
+
+def test_a_file_of_rules_is_gone(tmp_path: Path) -> None:
+    """A start is not judged by those that are left: what is known goes on, all else is refused."""
+    root = bed.node(tmp_path / "tree", hostpci=bed.SHARED_WITH_PORT)
+    line = damaged(tmp_path, "__init__.py", (bed.PROJECT / "pvehooks/__init__.py").read_text())
+    (tmp_path / "lib/pvehooks/rules/start/groups.py").unlink()
+    done = subprocess.run([*line, "--root", str(root)], env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "the package is damaged, its rules/start lacks groups" in done.stdout
 
 
 def test_the_program_without_its_package(tmp_path: Path) -> None:

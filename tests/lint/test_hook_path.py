@@ -50,7 +50,7 @@ def test_the_hookscript_loads_little(hostpci: str, tmp_path: Path) -> None:
     line = ["/usr/bin/python3", "-IS", "-c", PROGRAM.format(project=str(PROJECT)), "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert "pvehooks.rules.groups" in loaded, done.stdout + done.stderr
+    assert "pvehooks.rules.start.groups" in loaded, done.stdout + done.stderr
     assert loaded & FORBIDDEN == set()
 
 
@@ -63,4 +63,11 @@ def test_a_clean_start_reads_no_uses_and_no_audit_rules(tmp_path: Path) -> None:
     line = ["/usr/bin/python3", "-IS", "-c", PROGRAM.format(project=str(PROJECT)), "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     loaded = set(done.stdout.split())
-    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings.load", "pvehooks.actions.pci.bind"} & loaded == set()
+    assert {
+        "pvehooks.rules.catalogue",
+        "pvehooks.rules.guest",
+        "pvehooks.rules.node",
+        "pvehooks.facts.uses.storage",
+        "pvehooks.settings.load",
+        "pvehooks.actions.pci.bind",
+    } & loaded == set()

@@ -12,6 +12,8 @@ from pvehooks import __version__, metrics
 from pvehooks.report import entries
 from pvehooks.report.exposition import Metric, text
 from pvehooks.rules import catalogue, start
+from pvehooks.report.words import printable
+from pvehooks.rules import catalogue, engine
 from pvehooks.tally import Tally
 from pvehooks.values import Severity
 from pvehooks.wording import printable
@@ -27,7 +29,7 @@ NAS = guest(
     passes_through=True,
     guarded=True,
 )
-UNSEEN = counted(min(start.RULES), Severity.INFO, examined=False)
+UNSEEN = counted(min(engine.asked_at_start()), Severity.INFO, examined=False)
 ODD_NODE = counted("iommu-off", Severity.BLOCK)
 
 

@@ -15,6 +15,10 @@ from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
+from pvehooks.rules.engine import Rule
+from pvehooks.text.checks import FORMATS
+from pvehooks.text.properties import Property
+from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.values import Node
 from tests.beds import pci, usb, uses
 from tests.beds.tree import Content, make_fake_tree

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +23,14 @@ from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.settings.load import checked
+from pvehooks.rules.engine import Rule
+from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
 from pvehooks.values.summaries import Target
 from tests.beds import boot, pci, usb
 from tests.beds.tree import make_fake_tree, parse_txtar
+from tests.conftest import GOLDEN
+from tests.lint.source import PROJECT, label
 from tests.rules import said
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -91,7 +96,7 @@ def at_target(host: Host) -> tuple[Finding, ...]:
 def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     found = [finding for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
     lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}\n" for finding in found]
-    assert lines
+    assert lines, f"{label(example)}: the rule {rule_of(example)} finds nothing in it; let the example show what the rule is about"
     assert all(finding.examined for finding in found)
     for finding in found:
         said.assert_whole(finding)
@@ -101,26 +106,62 @@ def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, s
 
 @pytest.mark.parametrize("example", examples("passing"), ids=lambda path: path.name[:-6])
 def test_passing_example(example: Path, tmp_path: Path) -> None:
-    assert not [finding for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
+    found = [finding.message for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
+    assert not found, f"{label(example)}: the rule {rule_of(example)} is to find nothing in it"
+
+
+def lacking(rule: Rule, below: Path = PROJECT) -> str:
+    """What has to be written for a rule, '' if nothing: an explanation, a remedy, an example of each kind, words."""
+    if not rule.explanation.splitlines()[:1] or not rule.explanation.splitlines()[0].endswith("."):
+        return f"rule {rule.id}: its function's docstring is its explanation; let it begin with a line that is a sentence"
+    if not rule.remedy:
+        return f"rule {rule.id}: say what to do in its decorator (remedy)"
+    directory, golden = below / EXAMPLES.relative_to(PROJECT), below / GOLDEN.relative_to(PROJECT)
+    for kind, shows in (("failing", "what it finds"), ("passing", "what it does not find")):
+        if not any(directory.glob(f"{rule.id}.{kind}*.txtar")):
+            return f"rule {rule.id}: make {(directory / f'{rule.id}.{kind}.txtar').relative_to(below)}, a node that shows {shows}"
+    for example in directory.glob(f"{rule.id}.failing*.txtar"):
+        words = golden / "rules" / f"{example.stem}.txt"
+        if not words.exists():
+            return f"rule {rule.id}: make {words.relative_to(below)}: sh scripts/test tests/rules/test_examples.py -k {rule.id} --golden-update"
+    return ""
 
 
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_rule_is_complete(rule: Rule) -> None:
-    """A rule has an explanation, a remedy, and at least one example of each kind."""
-    assert rule.explanation.splitlines()[0].endswith(".")
-    assert rule.remedy
-    for kind in ("failing", "passing"):
-        assert any(rule_of(path) == rule.id for path in examples(kind)), f"no {kind} example"
+    assert not lacking(rule), lacking(rule)
+
+
+def test_what_a_rule_lacks_is_named(tmp_path: Path) -> None:
+    rule = catalogue.RULES["rng-unlimited"]._replace(id="new-rule")
+    directory, words = tmp_path / "tests/rules/examples", tmp_path / "tests/golden/rules"
+    directory.mkdir(parents=True)
+    words.mkdir(parents=True)
+    assert "docstring" in lacking(rule._replace(explanation=""), tmp_path)
+    assert "remedy" in lacking(rule._replace(remedy=""), tmp_path)
+    assert lacking(rule, tmp_path) == "rule new-rule: make tests/rules/examples/new-rule.failing.txtar, a node that shows what it finds"
+    (directory / "new-rule.failing.txtar").touch()
+    assert (
+        lacking(rule, tmp_path)
+        == "rule new-rule: make tests/rules/examples/new-rule.passing.txtar, a node that shows what it does not find"
+    )
+    (directory / "new-rule.passing.txtar").touch()
+    assert lacking(rule, tmp_path).startswith("rule new-rule: make tests/golden/rules/new-rule.failing.txt: sh scripts/test ")
+    (words / "new-rule.failing.txt").touch()
+    assert lacking(rule, tmp_path) == ""
 
 
 def test_no_example_without_rule() -> None:
-    assert {rule_of(path) for path in EXAMPLES.iterdir()} == set(catalogue.RULES)
+    unknown = {path.name for path in EXAMPLES.iterdir() if rule_of(path) not in catalogue.RULES}
+    assert not unknown, "no rule has the id before the first dot"
 
 
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_rule_declares_what_it_needs(rule: Rule) -> None:
     """`needs` names just the node's facts that the rule and the functions it calls read."""
-    assert frozenset(_node_facts(rule.look)) == rule.needs
+    read = sorted(set(_node_facts(rule.look)))
+    written = f"needs=({', '.join(map(json.dumps, read))}{',' if len(read) == 1 else ''})" if read else "no needs="
+    assert set(read) == rule.needs, f"rule {rule.id} in {rule.look.__module__}: write {written} into its decorator"
 
 
 def _node_facts(look: Callable[..., object]) -> Iterator[str]:

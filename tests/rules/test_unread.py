@@ -8,9 +8,10 @@ import pytest
 
 from pvehooks.facts import guests, hardware
 from pvehooks.host import Host
-from pvehooks.rules import catalogue, display, moving, sharedmemory, usb, virtiofs
-from pvehooks.rules.rule import Rule
-from pvehooks.rules.start import look_at_start
+from pvehooks.rules import catalogue
+from pvehooks.rules.engine import Rule, look_at_start
+from pvehooks.rules.guest import display, ha_migration, ivshmem, usb, virtiofs
+from pvehooks.rules.node import shared_memory
 from pvehooks.values import Unread
 from tests.beds import pci
 from tests.beds.tree import make_fake_tree
@@ -37,8 +38,8 @@ MAPPINGS = {
     "etc/pve/mapping/directory.cfg": "share\n\tmap node=pve1,path=/srv\n\n",
     "etc/pve/ha/resources.cfg": "vm: 100\n\n",
 }
-BOOKS = (usb.BOOK, virtiofs.BOOK, sharedmemory.BOOK, display.BOOK, moving.BOOK)
-RULES = [rule for book in BOOKS for rule in book.rules]
+RULESS = (usb.RULES, virtiofs.RULES, ivshmem.RULES, display.RULES, ha_migration.RULES)
+RULES = [rule for book in RULESS for rule in book.rules]
 # What is worth no word of its own where it is unknown: others say it, or it is only advice.
 SILENT = {
     "usb-device-absent": {"pci", "holders"},
@@ -85,7 +86,7 @@ def test_all_unread(rule: Rule, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fact", ["memory_files", "memory_shares"])
 def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": "cores: 1\n", "dev/shm/pve-shm-100": ""})))
-    (rule,) = sharedmemory.NODE_BOOK.rules
+    (rule,) = shared_memory.RULES.rules
     assert [finding.subject for finding in rule.look(hardware.gather(host, "pve1"))] == ["/dev/shm/pve-shm-100"]
     node = hardware.gather(host, "pve1")
     node.__dict__[fact] = Unread("no reason at all")
@@ -96,7 +97,7 @@ def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> N
     config = "ostype: l26\nusb0: host=1050:0407\nusb1: spice\nusb2: host=1-3.1\n"
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    (rule,) = (rule for rule in usb.BOOK.rules if rule.id == "usb-device-absent")
+    (rule,) = (rule for rule in usb.RULES.rules if rule.id == "usb-device-absent")
     (found,) = rule.look(guest, hardware.gather(host, "pve1"))
     assert not found.examined
     assert "1050:0407, 1-3.1 are plugged in" in found.message

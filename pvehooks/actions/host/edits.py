@@ -15,6 +15,14 @@ from pvehooks.rules.host.commandline import QUIET, differences, name_of, place, 
 from pvehooks.rules.passthrough import bus
 from pvehooks.values import Finding, Node, PciDevice, Unread
 from pvehooks.values.boot import KERNEL_CMDLINE, Kernels, Modules
+from pvehooks.actions.hostfix import texts
+from pvehooks.actions.hostfix.draft import Draft
+from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.derived import iommu_switch
+from pvehooks.derived.kernel_args import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
+from pvehooks.derived.passthrough import bus
+from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
+from pvehooks.values.boot import KERNEL_CMDLINE, CommandLines, Kernels, Modules
 
 _ACS = ("downstream", "multifunction", "id:")
 _COMMAND_LINE = "the kernel command line"
@@ -94,10 +102,10 @@ def add_boot_zfs(draft: Draft, _: Finding) -> str:
 
 def activate_iommu(draft: Draft, finding: Finding) -> str:
     """Removes what switches the IOMMU off, or adds what switches it on."""
-    off = firmware.switched_off(draft.node)
+    off = iommu_switch.switched_off(draft.node)
     if off:
         return _drop_values(draft, off)
-    if firmware.needs_switching_on(draft.node):
+    if iommu_switch.needs_switching_on(draft.node):
         return _add_argument(draft, "intel_iommu=on")
     raise ByHand("it is not a matter of the kernel command line")
 

@@ -6,10 +6,10 @@ import errno
 import math
 from collections.abc import Iterable, Mapping
 
+from pvehooks.derived.kernel_args import loader_of, name_of, plans, wanted
 from pvehooks.facts import hardware, moduleoptions
 from pvehooks.facts.boot import cmdline
 from pvehooks.host import Host
-from pvehooks.rules.host.commandline import loader_of, name_of, plans, wanted
 from pvehooks.values import Node, Unread
 
 _INITRAMFS = "/boot/initrd.img-"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from pvehooks.derived.kernel_args import name_of
 from pvehooks.facts.boot import grubdefaults
-from pvehooks.rules.host.commandline import name_of
 from pvehooks.values import Unread
 
 # Prefix of a line that was turned into a comment.

@@ -5,10 +5,10 @@ Proxmox VE uses new_id instead, which affects every device of the same kind, per
 
 from __future__ import annotations
 
+from pvehooks.derived import passthrough
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.host import CommandTrouble
-from pvehooks.rules import passthrough
 from pvehooks.values import NamedTuple, Unread
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ def _still_idle(guest: Guest, node: Node, address: str) -> PciDevice:
     holders = passthrough.others(address, guest, node)
     if holders:
         raise Unbound(f"{device.label} is held by {holders[0].label} now")
-    uses = passthrough.weighty(device, guest, node)
+    uses = passthrough.blocking_uses(device, guest, node)
     if uses:
         raise Unbound(f"{device.label} {uses[0].sentence}")
     unread = passthrough.uses(device, node).unread

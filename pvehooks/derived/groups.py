@@ -1,0 +1,66 @@
+"""The node's IOMMU groups, with who uses what is in them."""
+
+from __future__ import annotations
+
+from pvehooks.derived.passthrough import bus, functions, on_host_driver, uses
+from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread, Uses
+from pvehooks.values.groups import Group, Member, Naming
+
+
+class Named(NamedTuple):
+    """What a guest's config names and is on the bus, by address, and what is not there: (option, address)."""
+
+    there: dict[str, tuple[str, ...]]
+    absent: tuple[tuple[str, str], ...]
+
+
+def groups(node: Node, only: frozenset[str] | None = None) -> tuple[Group, ...]:
+    """The groups by number, what is in none at the end; of `only` these addresses those they are in."""
+    devices = bus(node)
+    chosen: dict[str, list[PciDevice]] = {}
+    for address in sorted(devices):
+        chosen.setdefault(devices[address].group, []).append(devices[address])
+    names = sorted(chosen, key=lambda name: (not name, int(name) if name.isdecimal() else 0, name))
+    if only is not None:
+        names = [name for name in names if any(device.address in only for device in chosen[name])]
+        if "" in names:
+            # Those in no group have nothing to do with each other.
+            chosen[""] = [device for device in chosen[""] if device.address in only]
+    naming = _naming(node)
+    return tuple(Group(name, tuple(_member(device, node, naming) for device in chosen[name])) for name in names)
+
+
+def named(guest: Guest, node: Node) -> Named:
+    """What the guest's config names, all alternatives of its mappings."""
+    there: dict[str, tuple[str, ...]] = {}
+    absent = []
+    for entry in guest.hostpci:
+        for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
+            found = functions(address, node)
+            if not found:
+                absent.append((entry.option, address))
+            for device in found:
+                there[device.address] = (*there.get(device.address, ()), entry.option)
+    return Named(there, tuple(absent))
+
+
+def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
+    """The guests by the addresses that they name; templates never start with them."""
+    found: dict[str, tuple[Naming, ...]] = {}
+    for guest in () if isinstance(node.guests, Unread) else node.guests:
+        if guest.template or not any(option.startswith("hostpci") for option in guest.options):
+            continue
+        for address, options in named(guest, node).there.items():
+            found[address] = (*found.get(address, ()), Naming(guest.vmid, guest.label, ", ".join(options), guest.running))
+    return found
+
+
+def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> Member:
+    if device.bridge:
+        return Member(device, on_host_driver(device))
+    on_host = on_host_driver(device)
+    holders = () if isinstance(node.holders, Unread) else node.holders.get(device.address, ())
+    unread = (node.holders.why,) if isinstance(node.holders, Unread) else ()
+    # Whoever uses a device does so through a driver of the host, or through its virtual functions.
+    known = uses(device, node) if on_host or device.virtfns else Uses()
+    return Member(device, on_host, holders, naming.get(device.address, ()), known.found, (*unread, *known.unread))

@@ -1,0 +1,28 @@
+"""Views that are worked out once: kept in the guest or node that they are of, and gone with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
+
+from pvehooks.values import Guest, Node
+
+Of = TypeVar("Of", Guest, Node)
+View = TypeVar("View")
+
+
+def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:
+    """Has the view that the decorated function works out kept in the value, until that is told to forget what was worked out of it."""
+
+    @wraps(work_out)
+    def view(of: Of) -> View:
+        kept = of.__dict__.get("derived")
+        if kept is None:
+            kept = of.__dict__["derived"] = {}
+        if work_out not in kept:
+            kept[work_out] = work_out(of)
+        found: View = kept[work_out]
+        return found
+
+    return view

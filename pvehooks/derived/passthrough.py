@@ -1,0 +1,151 @@
+"""Which PCI devices a start of a guest would take, and who else uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+
+from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    View = TypeVar("View")
+
+# Drivers under which a device may stay in a group that is passed through (the kernel's Documentation/driver-api/vfio.rst).
+_HARMLESS_DRIVERS = ("", "pci-stub", "pcieport", "vfio-pci")
+
+
+class Claim(NamedTuple):
+    """A hostpciN, and the devices that PVE would give the guest for it, all functions spelt out."""
+
+    entry: HostPci
+    devices: tuple[PciDevice, ...]
+
+    @property
+    def whole(self) -> tuple[PciDevice, ...]:
+        """The devices that would be bound to vfio-pci, and with each its IOMMU group."""
+        return self.devices if self.entry.taken_whole else ()
+
+
+class GroupMember(NamedTuple):
+    """A device that a start takes along: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
+
+    claim: Claim
+    claimed: PciDevice
+    device: PciDevice
+
+
+def passes_through(guest: Guest) -> bool:
+    """Whether the guest has passed-through PCI devices that a start would take; a template never starts with them."""
+    return guest.passes_through
+
+
+def bus(node: Node) -> Mapping[str, PciDevice]:
+    """The node's PCI devices; none where they cannot be read (hostpci-device-missing says so)."""
+    return {} if isinstance(node.pci, Unread) else node.pci
+
+
+def functions(address: str, node: Node) -> list[PciDevice]:
+    """The devices that an address of a config stands for: one, or all functions of a slot."""
+    devices = bus(node)
+    if "." in address:
+        return [devices[address]] if address in devices else []
+    return [device for name, device in devices.items() if name.startswith(f"{address}.")]
+
+
+def others(address: str, guest: Guest, node: Node) -> list[Holder]:
+    """The other running guests that hold the device."""
+    if isinstance(node.holders, Unread):
+        return []
+    return [holder for holder in node.holders.get(address, ()) if holder.vmid != guest.vmid]
+
+
+def holder_phrase(holder: Holder) -> str:
+    """How the holder has the device, as the end of a sentence."""
+    if holder.how == "starting":
+        return f"is reserved for {holder.label}, which is starting"
+    if holder.how == "reserved":
+        return f"is reserved for {holder.label}"
+    return f"is {'in the args' if holder.how == 'args' else holder.how} of {holder.label}"
+
+
+def holder_phrase_now(holder: Holder) -> str:
+    """The same, with what the guest does."""
+    return holder_phrase(holder) if holder.state == "starting" else f"{holder_phrase(holder)}, which is running"
+
+
+def _once(work_out: Callable[[Guest, Node], View]) -> Callable[[Guest, Node], View]:
+    """Has what the decorated function works out kept in the node until another guest is asked about: all rules ask about one in a row."""
+    key = f"{work_out.__module__}.{work_out.__name__}"
+
+    @wraps(work_out)
+    def view(guest: Guest, node: Node) -> View:
+        about, found = node.__dict__.get(key, (None, None))
+        if about is not guest:
+            found = work_out(guest, node)
+            node.__dict__[key] = guest, found
+        known: View = found
+        return known
+
+    return view
+
+
+@_once
+def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
+    """What PVE would take: of alternatives the first that is there and free, else the first (PCI.pm, choose_hostpci_devices)."""
+    used: set[str] = set()
+    found = []
+    for entry in guest.hostpci:
+        if isinstance(entry.choices, Unread) or not entry.choices:
+            continue
+        choices = [tuple(device for address in choice for device in functions(address, node)) for choice in entry.choices]
+        free = (
+            devices
+            for devices in choices
+            if devices and not any(each.address in used or others(each.address, guest, node) for each in devices)
+        )
+        chosen = choices[0] if len(choices) == 1 else next(free, choices[0])
+        used.update(device.address for device in chosen)
+        found.append(Claim(entry, chosen))
+    return tuple(found)
+
+
+@_once
+def named(guest: Guest, node: Node) -> Mapping[str, PciDevice]:
+    """The devices that the guest itself would get, by address."""
+    return {device.address: device for claim in claims(guest, node) for device in claim.devices}
+
+
+@_once
+def group_members(guest: Guest, node: Node) -> tuple[GroupMember, ...]:
+    """The devices of the claimed devices' IOMMU groups that are neither the guest's nor bridges, each once."""
+    found: list[GroupMember] = []
+    if isinstance(node.iommu, Unread) or not node.iommu.active:
+        return ()
+    devices = bus(node)
+    seen = set(named(guest, node))
+    for claim in claims(guest, node):
+        for device in claim.whole:
+            for address in device.members:
+                if address in seen or address not in devices or devices[address].bridge:
+                    continue
+                seen.add(address)
+                found.append(GroupMember(claim, device, devices[address]))
+    return tuple(found)
+
+
+def on_host_driver(device: PciDevice) -> bool:
+    """Whether a driver of the host works the device, so that taking it is felt."""
+    return device.driver not in _HARMLESS_DRIVERS and not device.vfio
+
+
+def uses(device: PciDevice, node: Node) -> Uses:
+    """What host, containers and guests do with the device."""
+    return Uses(unread=(node.uses.why,)) if isinstance(node.uses, Unread) else node.uses.of(device)
+
+
+def blocking_uses(device: PciDevice, guest: Guest, node: Node) -> list[Use]:
+    """The uses that count against giving the device to the guest."""
+    return [use for use in uses(device, node).found if not use.remark and use.vmid != guest.vmid]

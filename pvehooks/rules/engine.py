@@ -1,0 +1,177 @@
+"""How rules are found and asked. A rule is a pure function from facts to findings; a rule set holds the rules of one file.
+
+Each file in guest/, start/, node/ and target/ has its rule set in RULES. Nothing else names a rule: the folder says when it is asked.
+
+| folder | asked | arguments of a rule |
+| --- | --- | --- |
+| guest | in an audit of a guest | guest, node |
+| start | in an audit, and by the hookscript before a start | guest, node |
+| node | in `pvehooks host check`, by the daemon, in reports | node |
+| target | in `pvehooks check VMID --target NODE` | guest, target |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+
+from pvehooks.errors import NodeError
+from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    AnyLook = TypeVar("AnyLook", bound=Callable[..., Iterator[Finding]])
+    Passed = TypeVar("Passed", bound=Callable[[Node], str])
+
+GUEST, START, NODE, TARGET = FOLDERS = ("guest", "start", "node", "target")
+UNGUARDED = "unguarded"
+"""The metric class of rules that find a guest without the guard."""
+_LAST = 1000
+
+
+class Rule(NamedTuple):
+    """A rule: what its decorator says of it.
+
+    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID. `needs` are the fields of Node that the rule reads.
+    `explanation` is the docstring of `look`, `folder` the one that its file lies in.
+    """
+
+    id: str
+    severity: Severity
+    remedy: str
+    needs: frozenset[str]
+    explanation: str
+    look: Callable[..., Iterator[Finding]]
+    folder: str
+    # The line of `pvehooks host check` that shows the findings of a rule on the node.
+    line: str = ""
+    # The gauge of its own that the findings are counted in, beside pvehooks_findings: UNGUARDED, or ''.
+    metric: str = ""
+    # Whether it reads files of the node that it runs on, so that it can say nothing of another node.
+    local: bool = False
+    # Whether its finding means that the start cannot be judged.
+    undecided: bool = False
+    # What an audit makes of a finding that refuses a start.
+    in_audit: Callable[[Guest, Finding], Finding] | None = None
+
+    @property
+    def of_node(self) -> bool:
+        """Whether the rule is on the node itself."""
+        return self.folder == NODE
+
+    def complete(self, finding: Finding, vmid: int = 0) -> Finding:
+        """The finding with what it left to its rule: id, severity, remedy."""
+        severity = finding.severity if finding.severity is not Severity.UNSET else self.severity
+        remedy = finding.remedy or self.remedy
+        remedy = remedy.replace("{vmid}", str(vmid))
+        return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold)
+
+
+def _always(guest: Guest) -> bool:
+    return True
+
+
+def no_template(guest: Guest) -> bool:
+    """Whether the guest can be started."""
+    return not guest.template
+
+
+class RuleSet:
+    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that is not `concerned`.
+
+    `order` is the place of the file among others wherever rules are listed; files without one come last, by name.
+    """
+
+    def __init__(self, concerned: Callable[[Guest], bool] = _always, order: int = _LAST) -> None:
+        self.concerned = concerned
+        self.order = order
+        self.rules: list[Rule] = []
+        self.passed: dict[str, Callable[[Node], str]] = {}
+
+    def rule(
+        self,
+        id: str,
+        severity: Severity,
+        remedy: str,
+        needs: Iterable[str] = (),
+        *,
+        line: str = "",
+        metric: str = "",
+        local: bool = False,
+        undecided: bool = False,
+        in_audit: Callable[[Guest, Finding], Finding] | None = None,
+    ) -> Callable[[AnyLook], AnyLook]:
+        """Makes the decorated function a rule; see Rule."""
+
+        def enter(look: AnyLook) -> AnyLook:
+            folder = look.__module__.split(".")[-2]
+            explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().splitlines())
+            self.rules.append(
+                Rule(id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, in_audit)
+            )
+            return look
+
+        return enter
+
+    def all_well(self, line: str) -> Callable[[Passed], Passed]:
+        """Has the decorated function say what `pvehooks host check` shows in this line when no rule found anything, '' for nothing."""
+
+        def enter(passed: Passed) -> Passed:
+            self.passed[line] = passed
+            return passed
+
+        return enter
+
+
+@cache
+def rule_sets(*folders: str) -> tuple[RuleSet, ...]:
+    """The rule sets of all files in these folders, in the order in which rules are listed; raises NodeError where one of start/ is gone."""
+    found = []
+    for folder in folders:
+        names = modules(folder)
+        if folder == START:
+            _assert_whole(names)
+        for name in names:
+            rules = __import__(f"pvehooks.rules.{folder}.{name}", None, None, ("RULES",)).RULES
+            found.append((rules.order, name, rules))
+    found.sort(key=lambda each: each[:2])
+    return tuple([rules for _, _, rules in found])
+
+
+def _assert_whole(names: list[str]) -> None:
+    """An upgrade that was broken off, or a damaged disk, must not have starts judged by fewer rules: who asks has to know."""
+    from pvehooks.rules import start
+
+    gone = [name for name in start.MODULES if name not in names]
+    if gone:
+        raise NodeError(f"the package is damaged, its rules/start lacks {', '.join(gone)}", hint="Type: apt install --reinstall pvehooks")
+
+
+def modules(folder: str) -> list[str]:
+    """The names of the modules in a folder of this package, also where only their bytecode is installed.
+
+    Listed here because pkgutil and importlib.resources import typing and more, which each start of a guest would pay for.
+    """
+    files = [name.partition(".") for name in os.listdir(f"{os.path.dirname(__file__)}/{folder}")]
+    return sorted({name for name, _, ending in files if ending in ("py", "pyc") and name.isidentifier() and name != "__init__"})
+
+
+def look_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
+    """What the rules find of a guest that is about to start, in the order in which they are listed."""
+    rules = [rule for each in rule_sets(START) if each.concerned(guest) for rule in each.rules]
+    return tuple(rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node))
+
+
+@cache
+def asked_at_start() -> frozenset[str]:
+    """The ids of the rules that the hookscript asks."""
+    return frozenset(rule.id for each in rule_sets(START) for rule in each.rules)
+
+
+def not_examined(subject: str, why: str, cure: Cure = Cure.NONE) -> Finding:
+    """The finding of a rule that could not read a fact it needs."""
+    remedy = "None needed, unless it stays so."
+    return Finding(subject, f"not examined: {why}", remedy, Severity.INFO, examined=False, cure=cure)

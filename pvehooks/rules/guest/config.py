@@ -1,0 +1,96 @@
+"""The config file as such: can it be read, and would PVE keep all of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pvehooks.derived.config_lines import quoted
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, Node, Severity
+
+RULES = RuleSet(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)), order=10)
+FILE = "config"
+
+
+def _problem(id: str) -> Callable[[Guest, Node], Iterator[Finding]]:
+    """The look of a rule about a problem that the reader of the file already saw and put into words."""
+
+    def look(guest: Guest, node: Node) -> Iterator[Finding]:
+        for rule, words in guest.problems:
+            if rule == id:
+                yield Finding(FILE, words)
+
+    return look
+
+
+def _reader_rule(id: str, severity: Severity, remedy: str, explanation: str) -> None:
+    look = _problem(id)
+    look.__doc__ = explanation
+    RULES.rule(id, severity, remedy)(look)
+
+
+_reader_rule(
+    "config-unreadable",
+    Severity.WARNING,
+    "See what is wrong with it: ls -l /etc/pve/qemu-server/{vmid}.conf",
+    """The config file cannot be read, so nothing can be said of the guest.
+
+    Either it vanished while it was read (a deletion, a migration), or the system refused.
+    """,
+)
+_reader_rule(
+    "config-too-large",
+    Severity.WARNING,
+    "Look at what fills it: less /etc/pve/qemu-server/{vmid}.conf",
+    """The config file is larger than 1 MiB, which pmxcfs does not allow; it is not examined.
+
+    Source: pmxcfs, the limit of a file.
+    """,
+)
+_reader_rule(
+    "config-binary",
+    Severity.WARNING,
+    "Restore it: pvehooks backups {vmid}, or from a backup of the guest",
+    """The config file holds NUL bytes, as files do after a crash or a broken copy; nothing is written to it.""",
+)
+_reader_rule(
+    "config-not-utf8",
+    Severity.INFO,
+    "Write it anew in UTF-8: iconv -f ISO-8859-1 -t UTF-8",
+    """The config file holds bytes that are no UTF-8. PVE keeps them, but shows them garbled.""",
+)
+_reader_rule(
+    "config-crlf",
+    Severity.INFO,
+    "None needed.",
+    """The config file has Windows line ends. PVE reads it, and writes it with Unix line ends at its next change.""",
+)
+_reader_rule(
+    "config-empty",
+    Severity.INFO,
+    "If the guest is not being made right now, restore it: pvehooks backups {vmid}",
+    """The config file is empty: for PVE a guest with nothing but defaults, more likely the rest of an accident.""",
+)
+_reader_rule(
+    "config-cut-short",
+    Severity.WARNING,
+    "Compare its end with a backup: pvehooks backups {vmid} --diff",
+    """The config file does not end with a line end. PVE always writes one, so the file may have been cut off.""",
+)
+
+
+@RULES.rule("config-lines-dropped", Severity.WARNING, "Mend or remove the line: see pvehooks guest {vmid}")
+def config_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
+    """PVE cannot read some lines of the config and will lose them when it next rewrites the file.
+
+    That happens at every change in the web interface or by `qm set`, without a word to the person who made it.
+    Source: qemu-server, parse_vm_config.
+    """
+    dropped = guest.config.dropped if guest.config else ()
+    for line in dropped[:3]:
+        where = f"in [{line.section}] " if line.section else ""
+        yield Finding(
+            line.text.partition(":")[0][:40] or FILE, f"PVE will lose a line {where}at the next change: {quoted(line.text)} ({line.reason})"
+        )
+    if len(dropped) > 3:
+        yield Finding(FILE, f"PVE will lose {len(dropped) - 3} more lines at the next change")

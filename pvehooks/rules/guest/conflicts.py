@@ -1,0 +1,202 @@
+"""Passthrough beside what else is asked of a guest: memory that is given back, snapshots with memory, live migration, a display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pvehooks.derived.passthrough import claims, passes_through
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, HostPci, Node, Options, PciMapping, Severity, Unread
+
+RULES = RuleSet(concerned=passes_through, order=140)
+# PVE's default (qemu-server, Memory.pm).
+_DEFAULT_MEMORY = 512
+
+
+def _listed(words: list[str]) -> str:
+    """A few things for a sentence: "a", "a and b", "a, b and c"."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _number(guest: Guest, option: str, otherwise: int) -> int:
+    """An option that is a number; a text (memory) may say it as current=N (qemu-server, Memory.pm)."""
+    text = str(guest.options.get(option, otherwise)).removeprefix("current=")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
+
+
+def _mappings(node: Node) -> Mapping[str, PciMapping]:
+    """The PCI mappings; none where they cannot be read (mapping-missing says so)."""
+    return {} if isinstance(node.mappings, Unread) else node.mappings
+
+
+def migratable(entry: HostPci, node: Node) -> bool:
+    """Whether PVE lets a running guest with the device move to another node."""
+    mapping = _mappings(node).get(entry.mapping)
+    return mapping is not None and mapping.migratable
+
+
+def _fixed(guest: Guest, node: Node) -> list[str]:
+    """The guest's devices that the kernel cannot save: bound to vfio-pci, which has no means to."""
+    return [entry.option for entry in guest.hostpci if entry.taken_whole and not entry.trouble and not migratable(entry, node)]
+
+
+@RULES.rule("balloon-without-effect", Severity.INFO, "Give it a fixed amount: qm set {vmid} --balloon 0")
+def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest is to give memory back when the node runs short, and has passed-through devices: the node never gets it.
+
+    A device may write to all of the guest's memory at any time, so all of it is pinned, and QEMU ignores what the balloon
+    returns. The guest does lose it. PVE inflates the balloon at every start, down to the minimum.
+    Source: QEMU, hw/virtio/virtio-balloon.c (virtio_balloon_inhibited), hw/vfio; qemu-server, QemuServer.pm (vm_start_nolock).
+    """
+    least, memory = _number(guest, "balloon", 0), _number(guest, "memory", _DEFAULT_MEMORY)
+    if 0 < least < memory:
+        message = (
+            f"with passed-through devices all of its {memory} MiB are pinned: ballooning down to {least} MiB takes memory from the guest,"
+            f" and {node.name} does not get it"
+        )
+        yield Finding("balloon", message)
+
+
+@RULES.rule(
+    "ksm-without-effect", Severity.INFO, "None needed. From PVE 9.1 on you can leave it out: qm set {vmid} --allow-ksm 0", needs=("ksm",)
+)
+def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Kernel samepage merging runs, and leaves out guests with passed-through devices: their memory is pinned.
+
+    The kernel spends time on looking through that memory, and merges nothing. Count on all of it being used.
+    Source: the kernel's mm/ksm.c (write_protect_page); the administrator's manual, "Kernel Samepage Merging (KSM)".
+    """
+    if isinstance(node.ksm, Unread) or not node.ksm.runs or guest.options.get("allow-ksm") == 0:
+        return
+    if any(entry.taken_whole for entry in guest.hostpci):
+        yield Finding("memory", "KSM cannot merge any of its memory, which is pinned because devices are passed through")
+
+
+@RULES.rule(
+    "ram-snapshot-impossible",
+    Severity.WARNING,
+    "Snapshot it without memory (qm snapshot {vmid} NAME), or stopped, and shut it down instead of hibernating it",
+    needs=("mappings",),
+)
+def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest has snapshots with memory, or was to be hibernated, and has passed-through devices now: QEMU refuses to save their state.
+
+    A snapshot with memory then fails, and is cleaned up. A try to hibernate leaves the guest locked. Going back to a snapshot
+    with memory from before works, and takes the devices out of the guest, as they are not in that snapshot's config.
+    Source: QEMU, hw/vfio/migration.c (vfio_block_migration); qemu-server, QemuConfig.pm, QemuServer/RunState.pm (vm_suspend).
+    """
+    fixed = _fixed(guest, node)
+    if not fixed or guest.config is None:
+        return
+    if guest.options.get("lock") == "suspending":
+        message = f"it is locked because it was to be hibernated, which {_listed(fixed)} makes impossible"
+        yield Finding("lock", message, f"Unlock it: qm unlock {guest.vmid}. Then shut it down instead of hibernating it")
+    # Its device was in one of them: then that works with its driver.
+    if any("vmstate" in snapshot and _has(snapshot, fixed) for snapshot in guest.config.snapshots.values()):
+        return
+    names = [name for name, snapshot in guest.config.snapshots.items() if "vmstate" in snapshot]
+    if names:
+        old = f"'{names[0]}'" if len(names) == 1 else f"'{names[0]}' and {len(names) - 1} more"
+        message = (
+            f"snapshots with memory, such as {old}, cannot be made any more, nor can it be hibernated, because of {_listed(fixed)};"
+            f" going back to {'it' if len(names) == 1 else 'them'} takes {_listed(fixed)} out of the guest"
+        )
+        yield Finding("snapshots", message)
+
+
+def _has(snapshot: Options, options: list[str]) -> bool:
+    return any(option in snapshot for option in options)
+
+
+@RULES.rule(
+    "live-migration-impossible",
+    Severity.WARNING,
+    "Take from the guest what cannot move, or shut it down before it is migrated",
+    needs=("mappings",),
+)
+def live_migration_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest has a device whose mapping is marked live-migration-capable, and something else that PVE never migrates while running.
+
+    Those are devices by address or by a mapping without that mark, USB devices and ports of the host, ivshmem, virtiofs. Or no
+    other node has a device in the mapping.
+    Source: qemu-server, QemuMigrate/Helpers.pm (check_local_resources), QemuMigrate.pm (prepare).
+    """
+    able = [entry for entry in guest.hostpci if migratable(entry, node)]
+    if not able:
+        return
+    wanted = f"{able[0].option} is to be live-migrated (mapping '{able[0].mapping}')"
+    against = [entry.option for entry in guest.hostpci if entry not in able]
+    against += [option for option in guest.options if _local(guest, option)]
+    if against:
+        yield Finding(able[0].option, f"{wanted}, and PVE refuses to migrate the running guest because of {_listed(against)}")
+    for entry in able:
+        if not _mappings(node)[entry.mapping].nodes - {node.name}:
+            remedy = f"Map a device of another node: Datacenter, Resource Mappings, {entry.mapping}"
+            yield Finding(
+                entry.option, f"{entry.option} is to be live-migrated, and the mapping '{entry.mapping}' has no other node", remedy
+            )
+
+
+def _local(guest: Guest, option: str) -> bool:
+    """Whether the option ties a running guest to its node, hostpciN apart."""
+    kind = option.rstrip("0123456789")
+    if kind == "usb":
+        return str(guest.properties(option).get("host", "")).lower() != "spice"
+    if kind == "serial":
+        return guest.options[option] != "socket"
+    return kind in ("parallel", "virtiofs") or option == "ivshmem"
+
+
+@RULES.rule(
+    "mapping-migration-unsupported",
+    Severity.BLOCK,
+    "Take the mark off: Datacenter, Resource Mappings, MAPPING, Edit",
+    needs=("holders", "mappings", "pci"),
+)
+def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A mapping is marked live-migration-capable, and its device is bound to vfio-pci at the start: QEMU then refuses to run.
+
+    vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE tells
+    QEMU to insist on it (enable-migration=on).
+    Source: qemu-server, PCI.pm (print_hostpci_devices); QEMU, hw/vfio/migration.c (vfio_block_migration).
+    """
+    for claim in claims(guest, node):
+        entry = claim.entry
+        if not claim.whole or entry.trouble or not migratable(entry, node):
+            continue
+        remedy = (
+            f"Take the mark off: Datacenter, Resource Mappings, {entry.mapping}, Edit. If its own driver can do it:"
+            f" qm set {guest.vmid} --{entry.option} ...,driver=keep"
+        )
+        message = (
+            f"{entry.option}: the mapping '{entry.mapping}' is marked live-migration-capable, and PVE binds {claim.whole[0].label} to"
+            " vfio-pci, with which it is not: QEMU would refuse to start"
+        )
+        yield Finding(entry.option, message, remedy)
+
+
+@RULES.rule("display-beside-primary-gpu", Severity.INFO, "Leave the guest the card alone: qm set {vmid} --vga none")
+def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
+
+    With SeaBIOS that does not work: both claim the memory of a VGA, and the card often stays dark. With OVMF the guest has two
+    screens, and may put its desktop on the virtual one. PVE leaves the virtual display out by itself only where the option vga is
+    not set at all.
+    Source: qemu-server, PCI.pm (print_hostpci_devices); the administrator's manual, "PCI(e) Passthrough" (x-vga).
+    """
+    primary = [entry.option for entry in guest.hostpci if entry.properties.get("x-vga")]
+    if not primary:
+        return
+    if not guest.uefi and len(primary) > 1:
+        remedy = f"Leave x-vga=1 to one of them: qm set {guest.vmid} --{primary[1]} ..."
+        yield Finding(
+            primary[1], f"{_listed(primary)} are both to be its primary graphics card, which only one can be", remedy, Severity.WARNING
+        )
+    display = str(guest.properties("vga").get("type", "std")) if "vga" in guest.options else "none"
+    if display == "none" or display.startswith("serial"):
+        return
+    if guest.uefi:
+        yield Finding("vga", f"beside its graphics card {primary[0]} it has a virtual display ({display}), on which its desktop may show")
+    else:
+        message = f"beside its primary graphics card {primary[0]} it has a virtual display ({display}): both claim a VGA's memory, and the card may stay dark"
+        yield Finding("vga", message, severity=Severity.WARNING)

@@ -1,0 +1,54 @@
+"""Firmware images and confidential guests, for who looks: what no start depends on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pvehooks.derived.firmware_fit import NODE_NAME, confidential
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, Node, Severity
+
+RULES = RuleSet(
+    concerned=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None,
+    order=100,
+)
+_HOLDS_OURS = re.compile(rf"node-name={NODE_NAME}\b|(?:^|\s)-bios \S*/efi-firmware/")
+_KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
+
+
+@RULES.rule("firmware-host-provided", Severity.INFO, "Give it its own: pvehooks firmware set {vmid} VOLID")
+def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A confidential guest starts with the firmware that the node provides, which it therefore has to trust.
+
+    Such a guest is to be safe from its node; its firmware is measured into its attestation, so whoever checks that has to know the
+    node's image and each upgrade of it. An image of the guest's own stays as it is.
+    Source: the administrator's manual, "AMD SEV" and "Intel TDX"; Proxmox's design of firmware images of a guest's own.
+    """
+    kind = _KINDS.get(confidential(guest), "")
+    if guest.uefi and kind and guest.firmware is None and not _names_one(guest):
+        yield Finding("bios", f"a guest with {kind} starts with the firmware of {node.name}, and so has to trust it")
+
+
+@RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it looked at from now on: pvehooks firmware set {vmid} VOLID")
+def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest's args name a firmware image as pvehooks writes it, but it is not noted which one was meant: nothing looks at it.
+
+    A clone has the args of its original, and not its record; so has a guest that was restored, or rolled back to a time when it had
+    the image. Or setting the image, or taking it back, was broken off half way.
+    Source: the guest's record below /etc/pve/pvehooks.
+    """
+    pinned = guest.firmware
+    if pinned is None and _HOLDS_OURS.search(str(guest.options.get("args", ""))):
+        yield Finding("args", "its args hold a firmware image (a clone has those of its original), and nothing compares it before a start")
+    elif pinned and pinned.state != "done" and guest.image and not guest.image.in_args:
+        yield Finding(
+            "args",
+            f"giving it the firmware image {pinned.volid}, or taking that back, was broken off: its args do not hold it",
+            f"Give it: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+        )
+
+
+def _names_one(guest: Guest) -> bool:
+    args = f" {guest.options.get('args', '')}"
+    return " -bios " in args or "pflash" in args

@@ -1,0 +1,117 @@
+"""Memory that guests share with each other and with the node (ivshmem)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.values import Finding, Guest, Node, Severity, Unread
+from pvehooks.values.sharing import MemoryShare
+
+_MIB = 1 << 20
+FILE = "/dev/shm/pve-shm-"  # noqa: S108  PVE's name
+
+
+def _concerned(guest: Guest) -> bool:
+    return not guest.template and "ivshmem" in guest.options
+
+
+RULES = RuleSet(concerned=_concerned, order=220)
+
+
+def _name(guest: Guest) -> str:
+    """The name of the file; PVE's default is the VMID."""
+    return str(guest.properties("ivshmem").get("name", guest.vmid))
+
+
+def _size(guest: Guest) -> int:
+    """In MiB, 0 where the option is malformed."""
+    return int(guest.properties("ivshmem").get("size", 0))
+
+
+def _others(guest: Guest, node: Node) -> list[MemoryShare]:
+    """The other guests with memory of the same name."""
+    known = {} if isinstance(node.memory_shares, Unread) else node.memory_shares
+    return [share for share in known.get(_name(guest), ()) if share.vmid != guest.vmid]
+
+
+@RULES.rule("ivshmem-size-odd", Severity.BLOCK, "Take a power of two: qm set {vmid} --ivshmem size=MIB")
+def ivshmem_size_odd(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The shared memory's size is no power of two, as a PCI region has to be: QEMU does not start.
+
+    PVE takes any size; QEMU then ends with "Assertion 'is_power_of_2(size)' failed" and leaves the file behind.
+    Source: QEMU, hw/pci/pci.c (pci_register_bar), docs/system/devices/ivshmem.
+    """
+    size = _size(guest)
+    if size & (size - 1):
+        better = 1 << size.bit_length()
+        name = guest.properties("ivshmem").get("name")
+        remedy = f"Take a power of two: qm set {guest.vmid} --ivshmem size={better}" + (f",name={name}" if name else "")
+        yield Finding("ivshmem", f"ivshmem has {size} MiB, which is no power of two: QEMU would not start", remedy)
+
+
+@RULES.rule("ivshmem-file-too-small", Severity.BLOCK, "Remove what is left over", needs=("memory_files", "memory_shares"))
+def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The file of the shared memory is there already, and smaller than the guest asks for: QEMU does not start.
+
+    Another guest has it, or it was left over by a start that failed. A larger one is taken as it is, and the guest sees its
+    beginning.
+    Source: QEMU, system/physmem.c (qemu_ram_alloc_from_fd); qemu-server, config_to_command.
+    """
+    if guest.running:
+        return
+    name, size = _name(guest), _size(guest)
+    if isinstance(node.memory_files, Unread):
+        yield not_examined("ivshmem", f"whether {FILE}{name} is there is unknown: {node.memory_files.why}")
+        return
+    there = node.memory_files.get(name, 0)
+    if 0 < there < size * _MIB:
+        having = [share.label for share in _others(guest, node) if share.running]
+        why = f"{', '.join(having)} runs with it" if having else "no running guest has it"
+        remedy = f"Give both the same size: qm set {guest.vmid} --ivshmem size={there // _MIB},name={name}"
+        message = f"ivshmem asks for {size} MiB, and {FILE}{name} is there with {amount(there)} ({why}): QEMU would not start"
+        yield Finding("ivshmem", message, remedy if having else f"If nothing on the node uses it: rm {FILE}{name}")
+
+
+def amount(size: int) -> str:
+    """A size in bytes, for a message."""
+    return f"{size // _MIB} MiB" if size % _MIB == 0 else f"{size} bytes"
+
+
+@RULES.rule(
+    "ivshmem-sizes-differ",
+    Severity.WARNING,
+    "Give both the same size: qm set {vmid} --ivshmem size=MIB,name=NAME",
+    needs=("memory_shares",),
+)
+def ivshmem_sizes_differ(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Two guests share memory of one name, and want different sizes: which starts first decides whether the other one starts.
+
+    The first one makes the file. Who wants more than that does not start, who wants less sees a part.
+    Source: QEMU, system/physmem.c (qemu_ram_alloc_from_fd); qemu-server, config_to_command.
+    """
+    size = _size(guest)
+    for share in _others(guest, node):
+        if share.size != size:
+            which = "it does not start while the other one runs" if share.size < size else "the other one does not start while it runs"
+            message = f"ivshmem '{_name(guest)}' has {size} MiB, and {share.size} MiB for {share.label}: {which}"
+            remedy = f"Give both the same size: qm set {guest.vmid} --ivshmem size={max(size, share.size)},name={_name(guest)}"
+            yield Finding("ivshmem", message, remedy)
+
+
+@RULES.rule("ivshmem-shared", Severity.INFO, "Start all of them again after one was stopped", needs=("memory_shares",))
+def ivshmem_shared(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Guests share memory: whichever stops first takes the file away, and what starts after that gets another one.
+
+    Those that still run keep what they have, and share it with none that starts later. Where the sizes differ, ivshmem-sizes-differ
+    is what matters first.
+    Source: the administrator's manual, "Inter-VM shared memory"; qemu-server, vm_stop_cleanup.
+    """
+    shares = _others(guest, node)
+    labels = [share.label for share in shares]
+    if labels and all(share.size == _size(guest) for share in shares):
+        others = f"{', '.join(labels[:5])} and {len(labels) - 5} more" if len(labels) > 5 else ", ".join(labels)
+        message = (
+            f"memory '{_name(guest)}' is shared with {others}: when one of them stops, the file goes, and what starts later gets another"
+        )
+        yield Finding("ivshmem", message)

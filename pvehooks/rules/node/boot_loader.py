@@ -1,0 +1,145 @@
+"""The node's boot loader and its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.derived.kernel_args import loader_of
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.values import Finding, Node, Severity, Unread
+
+RULES = RuleSet(order=20)
+
+
+@RULES.rule(
+    "boot-loader-unknown",
+    Severity.INFO,
+    "Ask the firmware: efibootmgr -v, and proxmox-boot-tool status",
+    needs=("loader",),
+    line="boot loader",
+)
+def boot_loader_unknown(node: Node) -> Iterator[Finding]:
+    """It cannot be told which boot loader the node uses, and so not where its kernel command line is written.
+
+    GRUB reads GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, and a change takes effect with update-grub. systemd-boot reads the
+    one line of /etc/kernel/cmdline, and a change takes effect with proxmox-boot-tool refresh. Both need a restart.
+    Source: the administrator's manual, "Host Bootloader".
+    """
+    if isinstance(node.loader, Unread):
+        yield not_examined("boot loader", f"which boot loader is used is unknown: {node.loader.why}")
+    elif not node.loader.kind:
+        yield Finding("boot loader", "neither the firmware nor the kernel command line tells which boot loader is used")
+
+
+@RULES.all_well("boot loader")
+def _loader(node: Node) -> str:
+    loader = loader_of(node)
+    if loader is None:
+        return ""
+    firmware_words = "UEFI" if loader.uefi else "legacy BIOS"
+    if not isinstance(node.firmware, Unread) and node.firmware.secure_boot:
+        firmware_words += " with Secure Boot"
+    return f"{loader.name}, {firmware_words} ({loader.why}): it reads {loader.file}, and {loader.refresh} applies a change"
+
+
+@RULES.rule(
+    "esp-missing",
+    Severity.WARNING,
+    "Set the new disk's ESP up: proxmox-boot-tool init PARTITION, then take what is gone off the list: proxmox-boot-tool clean",
+    needs=("loader",),
+    line="ESPs",
+)
+def esp_missing(node: Node) -> Iterator[Finding]:
+    """proxmox-boot-tool is to keep an ESP that is not there: a replaced disk has none yet, and the node does not boot from it.
+
+    Source: the administrator's manual, "Synchronizing the content of the ESP with proxmox-boot-tool".
+    """
+    if isinstance(node.loader, Unread):
+        return
+    for uuid in node.loader.missing:
+        left = len(node.loader.esps) - len(node.loader.missing)
+        mode = " grub" if node.loader.kind == "grub" and node.loader.uefi else ""
+        yield Finding(
+            uuid,
+            f"the ESP {uuid} of /etc/kernel/proxmox-boot-uuids is not there; the node can boot from {left} other",
+            "If its disk was replaced, find the new one's ESP: lsblk -o NAME,SIZE,PARTTYPENAME,UUID, and set it up, /dev/sdX2 being it:"
+            f" proxmox-boot-tool format /dev/sdX2 && proxmox-boot-tool init /dev/sdX2{mode}. Then take what is gone off the list:"
+            " proxmox-boot-tool clean",
+        )
+
+
+@RULES.all_well("ESPs")
+def _esps(node: Node) -> str:
+    if isinstance(node.loader, Unread) or not node.loader.esps:
+        return ""
+    return f"{len(node.loader.esps)} in /etc/kernel/proxmox-boot-uuids, and all are there"
+
+
+@RULES.rule(
+    "kernel-pin-missing",
+    Severity.WARNING,
+    "Take the pin away: proxmox-boot-tool kernel unpin",
+    needs=("kernels", "loader"),
+    line="kernel",
+)
+def kernel_pin_missing(node: Node) -> Iterator[Finding]:
+    """The kernel that is pinned is not installed, so the boot loader takes whichever it finds first.
+
+    `pvehooks host fix` takes such a pin away.
+    Source: the administrator's manual, "Override the Kernel-Version for next Boot".
+    """
+    if isinstance(node.kernels, Unread) or not node.kernels.installed:
+        return
+    for pinned, option in ((node.kernels.pinned, ""), (node.kernels.next_boot, " --next-boot")):
+        if pinned and pinned not in node.kernels.installed:
+            message = f"the kernel {pinned} is pinned, and /boot has no vmlinuz-{pinned}"
+            yield Finding(pinned, message, f"Take the pin away: proxmox-boot-tool kernel unpin{option}{_refresh(node)}")
+
+
+@RULES.rule(
+    "kernel-pinned",
+    Severity.INFO,
+    "If the reason for it is gone: proxmox-boot-tool kernel unpin",
+    needs=("kernels", "loader"),
+    line="kernel",
+)
+def kernel_pinned(node: Node) -> Iterator[Finding]:
+    """An older kernel is pinned: the node does not boot the newest one, and gets no fixes.
+
+    Source: the administrator's manual, "Override the Kernel-Version for next Boot".
+    """
+    if isinstance(node.kernels, Unread):
+        return
+    newest = next(iter(node.kernels.installed), "")
+    refresh = _refresh(node)
+    pinned, once = node.kernels.pinned, node.kernels.next_boot
+    if pinned and pinned in node.kernels.installed and pinned != newest:
+        message = f"{pinned} is pinned, and the newer {newest} is never booted"
+        yield Finding("kernel", message, f"If the reason for it is gone: proxmox-boot-tool kernel unpin{refresh}")
+    if once and once in node.kernels.installed and once != newest:
+        remedy = f"If that is not meant: proxmox-boot-tool kernel unpin --next-boot{refresh}"
+        yield Finding("next boot", f"the next boot, and only that, takes {once}", remedy)
+
+
+def _refresh(node: Node) -> str:
+    """What is to be typed behind an unpin: where proxmox-boot-tool keeps no ESPs it runs update-grub by itself."""
+    loader = loader_of(node)
+    return " && proxmox-boot-tool refresh" if loader is not None and loader.managed else ""
+
+
+@RULES.rule("kernel-outdated", Severity.INFO, "Restart the node when it suits", needs=("kernels",), line="kernel")
+def kernel_outdated(node: Node) -> Iterator[Finding]:
+    """The node runs another kernel than its next boot will take: what is said of modules and arguments may differ then.
+
+    Source: the administrator's manual, "Host Bootloader".
+    """
+    if isinstance(node.kernels, Unread) or not node.kernels.installed or not node.kernels.running:
+        return
+    coming = node.kernels.next
+    if coming in node.kernels.installed and coming != node.kernels.running:
+        yield Finding("kernel", f"{node.kernels.running} runs, and the next boot takes {coming}")
+
+
+@RULES.all_well("kernel")
+def _kernel(node: Node) -> str:
+    return f"{node.kernels.running} runs, and is next" if not isinstance(node.kernels, Unread) and node.kernels.installed else ""

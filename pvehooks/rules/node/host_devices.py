@@ -1,0 +1,120 @@
+"""The node's devices and interfaces, as passthrough sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.derived.candidates import working
+from pvehooks.derived.passthrough import bus
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.values import Finding, Node, Severity, Unread
+
+RULES = RuleSet(order=50)
+_STORAGE, _NETWORK = 0x01, 0x02
+
+
+@RULES.rule(
+    "group-shared",
+    Severity.INFO,
+    "Try another slot, or ACS in the firmware setup; pcie_acs_override only if you trust the guests",
+    needs=("iommu", "pci"),
+    line="IOMMU groups",
+)
+def group_shared(node: Node) -> Iterator[Finding]:
+    """Devices that work for somebody share an IOMMU group: they can only be passed through together.
+
+    Which devices share a group is up to the board, the slot and the CPU: no software changes it. pcie_acs_override
+    only pretends that they are apart.
+    Source: the kernel's Documentation/driver-api/vfio.rst; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.iommu, Unread) or not node.iommu.active:
+        return
+    devices = bus(node)
+    done: set[str] = set()
+    for device in devices.values():
+        if device.group in done or not working(device) or device.physfn:
+            continue
+        done.add(device.group)
+        members = [devices[address] for address in device.members if address in devices]
+        slots = dict.fromkeys(member.slot for member in members if working(member))
+        if len(slots) > 1:
+            labels = [member.label for member in members if working(member)]
+            more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+            yield Finding(
+                f"group {device.group}", f"IOMMU group {device.group} is shared: {', '.join(labels[:3])}{more} go to a guest together"
+            )
+
+
+@RULES.all_well("IOMMU groups")
+def _groups(node: Node) -> str:
+    return "every device that works has a group of its own" if not isinstance(node.iommu, Unread) and node.iommu.active else ""
+
+
+@RULES.rule(
+    "pcie-link-narrow", Severity.INFO, "Put the card into a slot with more lanes, or reseat it", needs=("links", "pci"), line="PCIe links"
+)
+def pcie_link_narrow(node: Node) -> Iterator[Finding]:
+    """A PCIe device runs with fewer lanes, or a network card or disk at a lower speed, than it could: throughput suffers.
+
+    Graphics cards lower their speed when idle, so for them only the width is looked at.
+    Source: the kernel's ABI/testing/sysfs-bus-pci (current_link_speed, current_link_width).
+    """
+    if isinstance(node.links, Unread):
+        return
+    for address, device in bus(node).items():
+        link = node.links.get(address)
+        if link is None or not working(device) or device.physfn:
+            continue
+        slow = link.speed < link.max_speed and device.class_code >> 16 in (_STORAGE, _NETWORK)
+        if link.width < link.max_width or slow:
+            now, could = f"{link.speed:g} GT/s x{link.width}", f"{link.max_speed:g} GT/s x{link.max_width}"
+            yield Finding(address, f"{device.label} is linked with {now} and could do {could}")
+
+
+@RULES.all_well("PCIe links")
+def _links(node: Node) -> str:
+    return f"{len(node.links)} links run as fast as they can" if not isinstance(node.links, Unread) and node.links else ""
+
+
+@RULES.rule(
+    "interface-missing",
+    Severity.WARNING,
+    "Give the card its former name by its MAC in a file NAME.link in /etc/systemd/network, or write the new name into the configuration",
+    needs=("interfaces",),
+    line="network",
+)
+def interface_missing(node: Node) -> Iterator[Finding]:
+    """The network's configuration names an interface that is not there: the bridge or bond works without it, or not at all.
+
+    Names come from the slot, and change when a card is added or removed, or with a new kernel or systemd. A card that was passed through
+    to a guest has no name on the host. Which card is which tells its MAC: ip -br link. Where one name is missing and one card has no place,
+    `pvehooks host fix interface-missing` names that card so. That names do not change again: pve-network-interface-pinning generate.
+    Source: the administrator's manual, "Naming Conventions", "Overriding network device names".
+    """
+    if isinstance(node.interfaces, Unread):
+        yield not_examined("network", f"whether all interfaces have their names is unknown: {node.interfaces.why}")
+        return
+    for absent in node.interfaces.absent:
+        unnamed = node.interfaces.unnamed
+        message = f"{absent.file} names {absent.name} as {absent.role} {absent.upper}, and there is no {absent.name}"
+        link = f"/etc/systemd/network/10-{absent.name}.link"
+        remedy = (
+            f"See which card it is: ip -br link. Name it so by its MAC in {link} ([Match] MACAddress=MAC, [Link] Name={absent.name}),"
+            f" then: update-initramfs -u -k all && reboot; or write its new name into {absent.file}, then: ifreload -a"
+        )
+        if len(unnamed) == 1:
+            name, mac, address = unnamed[0]
+            where = f" (PCI {address}, {mac})" if address else f" ({mac})"
+            message += f"; {name}{where} has no place in it and may be the same card"
+            remedy = (
+                f"If it is, name it so by its MAC in {link} ([Match] MACAddress={mac}, [Link] Name={absent.name}),"
+                f" then: update-initramfs -u -k all && reboot; or write {name} into {absent.file}, then: ifreload -a"
+            )
+        elif unnamed:
+            message += f"; {', '.join(name for name, _, _ in unnamed[:4])} have no place in it"
+        yield Finding(absent.name, message, remedy)
+
+
+@RULES.all_well("network")
+def _network(node: Node) -> str:
+    return "" if isinstance(node.interfaces, Unread) else "every interface that the network's configuration names is there"

@@ -1,0 +1,233 @@
+"""The node against what its guests ask of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pvehooks.derived.passthrough import functions, passes_through
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, Node, Severity, Unread
+
+RULES = RuleSet(order=60)
+_GIB = 1 << 30
+_MIB = 1 << 20
+# What is left to the host itself, and the least that ZFS takes for a limit (OpenZFS, zfs_arc_max).
+_SPARE, _LEAST_ARC = 2 * _GIB, 64 * _MIB
+# PVE's default (qemu-server, Memory.pm).
+_DEFAULT_MEMORY = 512
+# From so many vCPUs on a queue for each is felt.
+_SEVERAL = 4
+_MOST_QUEUES = 8
+# What means the same to a shell.
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+")
+_VIRTIO = ("virtio=", "virtio,", "model=virtio")
+
+
+def _guests(node: Node) -> tuple[Guest, ...]:
+    """The VMs that may start here."""
+    return () if isinstance(node.guests, Unread) else tuple(guest for guest in node.guests if not guest.template)
+
+
+def _some(guests: Iterable[Guest]) -> str:
+    labels = [guest.label for guest in guests]
+    return f"{', '.join(labels[:5])} and {len(labels) - 5} more" if len(labels) > 5 else ", ".join(labels)
+
+
+def _number(guest: Guest, option: str, otherwise: int) -> int:
+    text = str(guest.options.get(option, otherwise)).removeprefix("current=")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
+
+
+@RULES.rule(
+    "network-queues-single",
+    Severity.INFO,
+    "Give the NIC as many queues as vCPUs, at most 8: qm set VMID --netN ...,queues=4",
+    needs=("guests",),
+    line="guests' networks",
+)
+def network_queues_single(node: Node) -> Iterator[Finding]:
+    """A virtio NIC of a guest with several vCPUs has a single queue: one vCPU does all the work, which limits its throughput.
+
+    Source: the administrator's manual, "Network Device" (Multiqueue).
+    """
+    found, cards_alone = [], []
+    for guest in _guests(node):
+        cpus = _number(guest, "vcpus", _number(guest, "sockets", 1) * _number(guest, "cores", 1))
+        cards = [(option, str(value)) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal()]
+        alone = [(option, card) for option, card in cards if card.startswith(_VIRTIO) and "queues=" not in card]
+        if cpus >= _SEVERAL and alone:
+            found.append(guest)
+            shown = ((option, card if _PLAIN.fullmatch(card) else "...") for option, card in alone)
+            cards_alone += [f"qm set {guest.vmid} --{option} {card},queues={min(cpus, _MOST_QUEUES)}" for option, card in shown]
+    if found:
+        message = f"virtio NICs of {_some(found)} have one queue for {_SEVERAL} or more vCPUs: high throughput needs more"
+        others = f", and the same for {len(cards_alone) - 1} more" if len(cards_alone) > 1 else ""
+        yield Finding("virtio NICs", message, f"If a guest needs it: {cards_alone[0]}{others}")
+
+
+@RULES.all_well("guests' networks")
+def _queues(node: Node) -> str:
+    return "virtio NICs have queues enough" if not isinstance(node.guests, Unread) and node.guests else ""
+
+
+@RULES.rule(
+    "device-on-other-numa-node",
+    Severity.INFO,
+    "Run the guest on the device's CPUs: qm set VMID --affinity CPUS",
+    needs=("guests", "layout", "pci"),
+    line="resources",
+)
+def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
+    """A guest is bound to CPUs of one NUMA node, and its passed-through device hangs off another one.
+
+    Source: the administrator's manual, "CPU" (affinity), "NUMA"; the kernel's ABI/testing/sysfs-bus-pci (numa_node).
+    """
+    if isinstance(node.layout, Unread) or len(node.layout.nodes) < 2:
+        return
+    for guest in _guests(node):
+        bound = _cpus(str(guest.options.get("affinity", "")))
+        if not bound or not passes_through(guest):
+            continue
+        for entry in guest.hostpci:
+            addresses = entry.addresses
+            if isinstance(addresses, Unread) or len(entry.choices) > 1:
+                continue
+            for device in (device for address in addresses for device in functions(address, node)):
+                near = node.layout.nodes.get(device.numa, frozenset())
+                if near and not near & bound:
+                    message = f"{guest.label}: {entry.option} is {device.label} of NUMA node {device.numa}, and its affinity has CPUs of others only"
+                    yield Finding(f"VM {guest.vmid} {entry.option}", message, f"Type: qm set {guest.vmid} --affinity {_list(near)}")
+
+
+def _cpus(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if first.isdecimal() and last.isdecimal() and len(first) < 5 and len(last) < 5:
+            found.update(range(int(first), int(last) + 1))
+    return frozenset(found)
+
+
+def _list(cpus: Iterable[int]) -> str:
+    """CPUs as PVE takes them: 0-3,8."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and runs[-1][1] == cpu - 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(f"{first}-{last}" if first != last else str(first) for first, last in runs)
+
+
+@RULES.rule(
+    "hugepages-idle",
+    Severity.WARNING,
+    "Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages 1024",
+    needs=("guests", "layout"),
+    line="resources",
+)
+def hugepages_idle(node: Node) -> Iterator[Finding]:
+    """Huge pages are reserved and no guest of the node asks for them: that memory is lost to everybody.
+
+    Source: the administrator's manual, "Memory"; the kernel's admin-guide/mm/hugetlbpage.
+    """
+    if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) or any("hugepages" in guest.options for guest in node.guests):
+        return
+    reserved = sum(size * count << 10 for size, count in node.layout.reserved.items())
+    if reserved >= _MIB:
+        largest = max(size for size, count in node.layout.reserved.items() if count)
+        remedy = f"Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages {largest >> 10}"
+        yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, and no guest asks for any", remedy)
+
+
+@RULES.rule(
+    "isolated-cpus-idle",
+    Severity.INFO,
+    "Bind a guest to them: qm set VMID --affinity CPUS, or take isolcpus= off the kernel command line",
+    needs=("guests", "layout"),
+    line="resources",
+)
+def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
+    """CPUs are isolated from the scheduler, and no guest is bound to them: nothing runs there.
+
+    Source: the kernel's admin-guide/kernel-parameters (isolcpus); the administrator's manual, "CPU" (affinity).
+    """
+    if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) or not node.layout.isolated:
+        return
+    bound = {cpu for guest in node.guests for cpu in _cpus(str(guest.options.get("affinity", "")))}
+    idle = node.layout.isolated - bound
+    if idle:
+        remedy = f"Bind a guest to them: qm set VMID --affinity {_list(idle)}, or take isolcpus= off the kernel command line"
+        yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, and no guest's affinity has them", remedy)
+
+
+@RULES.rule(
+    "memory-overcommitted",
+    Severity.WARNING,
+    "Lower the ARC's limit (zfs_arc_max in /etc/modprobe.d/zfs.conf), or give the guests less",
+    needs=("guests", "layout"),
+    line="resources",
+)
+def memory_overcommitted(node: Node) -> Iterator[Finding]:
+    """The memory of the guests with passed-through devices, which is pinned whole, and what ZFS may cache exceed the node's memory.
+
+    The ARC gives memory back, but slowly: a guest that needs all of its own at once may not start, or others are killed.
+    Counted are guests that run or start at boot.
+    Source: the administrator's manual, "Limit ZFS Memory Usage", "PCI(e) Passthrough".
+    """
+    if isinstance(node.layout, Unread) or not node.layout.memory or not node.layout.arc_limit:
+        return
+    pinned = [guest for guest in _guests(node) if passes_through(guest) and (guest.running or guest.options.get("onboot"))]
+    needed = sum(_number(guest, "memory", _DEFAULT_MEMORY) * _MIB for guest in pinned)
+    if needed and needed + node.layout.arc_limit > node.layout.memory:
+        message = (
+            f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS may cache {_size(node.layout.arc_limit)}: together more than the"
+            f" {_size(node.layout.memory)} of {node.name}"
+        )
+        room = max(node.layout.memory - needed - _SPARE, _LEAST_ARC)
+        remedy = (
+            f"Give the guests less, or the ARC: write options zfs zfs_arc_max={room} into /etc/modprobe.d/zfs.conf, then:"
+            " update-initramfs -u -k all && reboot"
+        )
+        yield Finding("memory", message, remedy)
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
+
+
+@RULES.all_well("resources")
+def _memory(node: Node) -> str:
+    return (
+        "" if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) else "memory, huge pages and isolated CPUs suit the guests"
+    )
+
+
+@RULES.rule(
+    "ksm-between-owners",
+    Severity.INFO,
+    "Switch it off: systemctl disable --now ksmtuned, then: echo 2 > /sys/kernel/mm/ksm/run",
+    needs=("guests", "ksm"),
+    line="KSM",
+)
+def ksm_between_owners(node: Node) -> Iterator[Finding]:
+    """Kernel samepage merging runs while guests of different pools do: one may learn of another's memory by how long a write takes.
+
+    Proxmox's manual advises who hosts for others to switch it off. Who owns a guest is not known; pools are taken for it.
+    Source: the administrator's manual, "Kernel Samepage Merging (KSM)".
+    """
+    if isinstance(node.ksm, Unread) or not node.ksm.runs or not node.ksm.pools:
+        return
+    pools = dict.fromkeys(node.ksm.pools[guest.vmid] for guest in _guests(node) if guest.running and guest.vmid in node.ksm.pools)
+    if len(pools) > 1:
+        message = (
+            f"KSM merges memory of guests of the pools {', '.join(sorted(pools)[:4])}: harmless only if they belong to the same people"
+        )
+        yield Finding("KSM", message)
+
+
+@RULES.all_well("KSM")
+def _ksm(node: Node) -> str:
+    return "" if isinstance(node.ksm, Unread) else "KSM does not merge memory of different pools" if node.ksm.runs else "KSM is off"

@@ -1,0 +1,201 @@
+"""The node's firmware, CPU and IOMMU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.derived.iommu_switch import INTEL, needs_switching_on, release, switched_off, table, table_is_there
+from pvehooks.derived.kernel_args import add, remove, values_of
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.values import Finding, Node, Severity, Unread
+
+RULES = RuleSet(order=10)
+_AMD = ("AuthenticAMD", "HygonGenuine")
+
+
+@RULES.rule(
+    "kvm-unavailable",
+    Severity.WARNING,
+    "Switch VT-x or SVM on in the firmware setup, and restart the node",
+    needs=("cpu_flags", "firmware"),
+    line="CPU",
+)
+def kvm_unavailable(node: Node) -> Iterator[Finding]:
+    """The CPU does not offer hardware virtualization, without which no guest starts with KVM.
+
+    Source: the kernel's /proc/cpuinfo (vmx, svm); the administrator's manual, "System Requirements".
+    """
+    if isinstance(node.cpu_flags, Unread) or isinstance(node.firmware, Unread):
+        return
+    if node.firmware.cpu in (INTEL, *_AMD) and not {"vmx", "svm"} & node.cpu_flags:
+        name = "VT-x" if node.firmware.cpu == INTEL else "SVM"
+        yield Finding("cpu", f"{node.name}'s CPU does not show {name}: it is switched off in the firmware setup, and no guest can use KVM")
+
+
+@RULES.all_well("CPU")
+def _cpu(node: Node) -> str:
+    if isinstance(node.firmware, Unread) or isinstance(node.cpu_flags, Unread):
+        return ""
+    vendor = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}.get(node.firmware.cpu, node.firmware.cpu)
+    kind = "VT-x" if "vmx" in node.cpu_flags else "SVM" if "svm" in node.cpu_flags else ""
+    return f"{vendor}, {kind}" if vendor and kind else ""
+
+
+@RULES.rule(
+    "iommu-inactive",
+    Severity.WARNING,
+    "Switch VT-d or AMD-Vi on in the firmware setup, or the IOMMU on the kernel command line, and restart the node",
+    needs=("iommu", "firmware", "kernels", "command_lines", "loader"),
+    line="IOMMU",
+)
+def iommu_inactive(node: Node) -> Iterator[Finding]:
+    """The node has no working IOMMU: no PCI device can be passed through, and the web interface offers none.
+
+    VT-d or AMD-Vi has to be on in the firmware setup and in the kernel. Kernels that are built with
+    CONFIG_INTEL_IOMMU_DEFAULT_ON, as Proxmox VE's from 6.8 on, need no argument; older ones need intel_iommu=on. AMD needs none.
+    That the firmware has the ACPI table (DMAR, IVRS) and that the kernel's log has lines about it proves nothing.
+    Source: the kernel's admin-guide/kernel-parameters; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.iommu, Unread):
+        yield not_examined("IOMMU", f"whether there is an IOMMU is unknown: {node.iommu.why}")
+        return
+    if node.iommu.active:
+        return
+    off = switched_off(node)
+    why, remedy = node.iommu.why, ""
+    if off:
+        remedy = remove(off, node)
+    elif needs_switching_on(node):
+        why, remedy = "the running kernel needs intel_iommu=on, which is not on its command line", add("intel_iommu=on", node)
+    elif table_is_there(node):
+        why = f"the firmware has the {table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
+        remedy = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
+    elif "firmware" in why:
+        remedy = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
+    yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
+
+
+@RULES.all_well("IOMMU")
+def _iommu(node: Node) -> str:
+    if isinstance(node.iommu, Unread) or not node.iommu.active or isinstance(node.firmware, Unread):
+        return ""
+    maker = {"dmar": "Intel", "ivhd": "AMD"}.get((*node.firmware.units, "")[0][:4], "")
+    return f"on ({maker + ', ' if maker else ''}{node.firmware.groups} groups)"
+
+
+@RULES.rule(
+    "iommu-translates-host",
+    Severity.INFO,
+    "If the host's own devices are slower than they should be, add iommu=pt to the kernel command line",
+    needs=("firmware", "loader"),
+    line="IOMMU mode",
+)
+def iommu_translates_host(node: Node) -> Iterator[Finding]:
+    """The IOMMU also translates what the host's own devices do, which costs some of them speed; with iommu=pt it does not.
+
+    It makes no difference to devices that are passed through, and protects the host from its own devices. Many guides
+    have iommu=pt without saying so.
+    Source: the kernel's admin-guide/kernel-parameters (iommu.passthrough), ABI/testing/sysfs-kernel-iommu_groups (type).
+    """
+    if isinstance(node.firmware, Unread):
+        return
+    translated = sorted(kind for kind in node.firmware.translation if kind.startswith("DMA"))
+    if translated:
+        message = f"the host's own devices are translated as well ({translated[0]}), because iommu=pt is not in force"
+        yield Finding("iommu=pt", message, f"Only if they are slower than they should be: {add('iommu=pt', node)}")
+
+
+@RULES.all_well("IOMMU mode")
+def _host_translation(node: Node) -> str:
+    if isinstance(node.firmware, Unread) or node.firmware.translation != {"identity"}:
+        return ""
+    return "the host's own devices are not translated (iommu=pt)"
+
+
+@RULES.rule(
+    "interrupt-remapping-off",
+    Severity.WARNING,
+    "Switch x2APIC or interrupt remapping on in the firmware setup, take intremap=off off the kernel command line",
+    needs=("iommu",),
+    line="interrupt remapping",
+)
+def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
+    """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless it is told to take the risk.
+
+    With allow_unsafe_interrupts=1 it passes them through all the same, and a guest can then inject any interrupt into the host.
+    Source: the kernel's drivers/vfio/vfio_iommu_type1.c; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.iommu, Unread) or not node.iommu.active or node.iommu.remaps_interrupts is not False:
+        return
+    what = "vfio refuses to pass devices through"
+    if node.iommu.unsafe_allowed:
+        what = "devices are passed through all the same (allow_unsafe_interrupts=1), and a guest can inject interrupts into the host"
+    yield Finding("interrupt remapping", f"interrupts are not remapped: {what}")
+
+
+@RULES.all_well("interrupt remapping")
+def _interrupts(node: Node) -> str:
+    known = not isinstance(node.iommu, Unread) and node.iommu.active and node.iommu.remaps_interrupts
+    return "interrupts are remapped" if known else ""
+
+
+@RULES.rule(
+    "advice-void",
+    Severity.INFO,
+    "Take it out: it does nothing, or nothing good",
+    needs=("command_lines", "firmware", "iommu", "kernels", "loader", "modules"),
+    line="outdated advice",
+)
+def advice_void(node: Node) -> Iterator[Finding]:
+    """Something that a guide recommends is in force here and does nothing any more.
+
+    vfio_virqfd is part of vfio since kernel 6.2. amd_iommu=on was never a value that the kernel knows: AMD-Vi is on by itself.
+    allow_unsafe_interrupts opens a hole for nothing where interrupts are remapped.
+    Source: the kernel's admin-guide/kernel-parameters, drivers/vfio; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if not isinstance(node.modules, Unread) and not isinstance(node.kernels, Unread) and release(node.kernels.running) >= (6, 2):
+        for name, file in node.modules.listed:
+            if name == "vfio_virqfd":
+                yield Finding(file, f"{file} wants vfio_virqfd, which is part of vfio since kernel 6.2", f"Take the line out of {file}")
+    if not isinstance(node.command_lines, Unread) and not isinstance(node.command_lines.running, Unread):
+        running = node.command_lines.running
+        if "on" in values_of(running, "amd_iommu"):
+            yield Finding("amd_iommu=on", "the kernel knows no amd_iommu=on: AMD-Vi is on by itself", remove("amd_iommu=on", node))
+        if not isinstance(node.firmware, Unread) and node.firmware.cpu in _AMD and "on" in values_of(running, "intel_iommu"):
+            yield Finding("intel_iommu=on", "intel_iommu=on does nothing with a CPU of AMD", remove("intel_iommu=on", node))
+    if not isinstance(node.iommu, Unread) and node.iommu.unsafe_allowed and node.iommu.remaps_interrupts:
+        message = "vfio_iommu_type1 allows unsafe interrupts although they are remapped here: it is not needed, and it is a hole"
+        yield Finding(
+            "allow_unsafe_interrupts", message, "Take allow_unsafe_interrupts out of /etc/modprobe.d, then: update-initramfs -u -k all"
+        )
+
+
+@RULES.all_well("outdated advice")
+def _advice(node: Node) -> str:
+    return (
+        "" if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) else "nothing outdated is in force"
+    )
+
+
+@RULES.rule(
+    "microcode-missing", Severity.INFO, "Install it: apt install intel-microcode, or amd64-microcode", needs=("firmware",), line="microcode"
+)
+def microcode_missing(node: Node) -> Iterator[Finding]:
+    """The package with the CPU's microcode is not installed, so the node depends on its firmware for fixes of the CPU's faults.
+
+    Source: the administrator's manual, "Firmware Updates" (it is in Debian's non-free-firmware).
+    """
+    if isinstance(node.firmware, Unread) or not node.firmware.microcode or node.firmware.microcode_there:
+        return
+    package = node.firmware.microcode
+    message = f"{package} is not installed: fixes of the CPU's faults come with the firmware only"
+    remedy = (
+        f"Type: apt install {package}; where apt does not know it, add non-free-firmware behind main in Debian's lines of"
+        " /etc/apt/sources.list or /etc/apt/sources.list.d/debian.sources, then: apt update"
+    )
+    yield Finding("microcode", message, remedy)
+
+
+@RULES.all_well("microcode")
+def _microcode(node: Node) -> str:
+    return f"{node.firmware.microcode} is installed" if not isinstance(node.firmware, Unread) and node.firmware.microcode else ""

@@ -1,0 +1,139 @@
+"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it? For starts and for who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, Node, Severity
+
+RULES = RuleSet(concerned=lambda guest: guest.firmware is not None, order=70)
+_OPTION = "args"
+_SHORT = 16
+
+
+def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
+    """What QEMU knows nothing of keeps no guest from starting that the guard is not attached to.
+
+    A rollback to a time before the image takes the guard out along with the args.
+    """
+    # Asked in an audit, never at a start.
+    from pvehooks.derived.attachment import attached
+
+    if attached(guest):
+        return finding
+    return finding._replace(
+        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
+        severity=Severity.WARNING,
+    )
+
+
+@RULES.rule(
+    "firmware-missing",
+    Severity.BLOCK,
+    "Import it here (pvehooks firmware import FILE --storage S), or start with the node's own firmware: pvehooks firmware unset {vmid}",
+    local=True,
+)
+def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The firmware image that the guest was given is not on this node, so QEMU would not start.
+
+    That happens when the guest comes to a node where the image was never imported, or when the file was deleted, or its storage.
+    Source: QEMU's manual, -blockdev and -bios; the guest's record below /etc/pve/pvehooks.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned and image and image.in_args and image.missing:
+        storage, _, name = pinned.volid.replace(":efi-firmware/", ":").partition(":")
+        yield Finding(
+            _OPTION,
+            f"its firmware image {pinned.volid} is not on {node.name}: {image.trouble}",
+            f"Import it here: pvehooks firmware import FILE --storage {storage} --name {name}. The node's own firmware instead:"
+            f" pvehooks firmware unset {guest.vmid}",
+        )
+
+
+@RULES.rule(
+    "firmware-changed",
+    Severity.BLOCK,
+    "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
+    local=True,
+    in_audit=_refused_by_the_guard_alone,
+)
+def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
+
+    A guest trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
+    be a regular file that belongs to root and that nobody else can write. `[firmware] on_change` tells what becomes of the start.
+    Source: the guest's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned is None or image is None or image.missing or not image.in_args:
+        return
+    instead = f"The node's own firmware instead: pvehooks firmware unset {guest.vmid}"
+    if image.trouble:
+        cure = image.remedy or "See: dmesg"
+        yield Finding(_OPTION, f"its firmware image {pinned.volid} is not to be trusted: {image.trouble}", f"{cure}. {instead}")
+    elif image.sha256 != pinned.sha256:
+        now, given = image.sha256[:_SHORT], pinned.sha256[:_SHORT]
+        yield Finding(
+            _OPTION,
+            f"its firmware image {pinned.volid} was changed since it was set: its sha256 is {now}... and was {given}...",
+            f"If the new one is meant: pvehooks firmware set {guest.vmid} {pinned.volid}. {instead}",
+        )
+
+
+@RULES.rule(
+    "firmware-args-edited",
+    Severity.BLOCK,
+    "Set the image anew, or let it go: pvehooks firmware unset {vmid}",
+    in_audit=_refused_by_the_guard_alone,
+)
+def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.
+
+    Somebody edited or deleted the args, or the guest was rolled back or restored to a time before it had the image.
+    PVE's own firmware in place of a guest's may not find its boot entries, and a confidential guest would be measured differently.
+    Source: qemu-server, QemuServer.pm (args come last); the guest's record below /etc/pve/pvehooks.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned and image and pinned.state == "done" and not image.in_args:
+        yield Finding(
+            _OPTION,
+            f"its args do not hold its firmware image {pinned.volid} as they were written (edited, rolled back or restored?):"
+            " it would start with another firmware",
+            f"Set it anew: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+        )
+
+
+@RULES.rule(
+    "firmware-unfit",
+    Severity.WARNING,
+    "Give it one that fits, or the node's own: pvehooks firmware unset {vmid}",
+    needs=("cpu_flags", "qemu"),
+)
+def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest was changed since it was given its firmware image, and does not start with it as it is now.
+
+    Below machine version 10.0 QEMU refuses the start, and on a machine of another architecture. Where Proxmox VE hands its firmware to
+    QEMU in another way than when the image was set (SEV-SNP and TDX have another one than all others), QEMU may start with Proxmox VE's
+    own, without a word. With an EFI disk of another family (2m, 4m) the firmware does not find its variables.
+    Source: qemu-server, OVMF.pm (print_ovmf_commandline); QEMU, hw/i386/pc_sysfw.c, hw/block/pflash_cfi01.c.
+    """
+    pinned, image = guest.firmware, guest.image
+    if pinned is None or guest.template or image is None or not image.in_args:
+        return
+    # Only who has an image pays for it at a start.
+    from pvehooks.derived import firmware_fit
+
+    size = image.size if image.sha256 == pinned.sha256 else 0
+    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    if changed is not None:
+        severity = Severity.BLOCK if changed.no_start else Severity.UNSET
+        end = ", and QEMU will not start it" if changed.no_start else ""
+        yield Finding(_OPTION, f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
+
+
+def _arch(guest: Guest, node: Node) -> str:
+    """Its machine's architecture: what its config says, else the node's."""
+    if "arch" in guest.options:
+        return str(guest.options["arch"])
+    return "aarch64" if isinstance(node.cpu_flags, frozenset) and "asimd" in node.cpu_flags else "x86_64"
