@@ -16,7 +16,7 @@ from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.settings import Settings
 from pvehooks.values import Finding, Guest, Unread
-from pvehooks.values.base import Lazy
+from pvehooks.values.base import fact_names
 
 _ABOUT_DEVICES = (
     *("uevent", "modalias", "resource", "enable", "power_state", "revision", "irq"),
@@ -116,11 +116,10 @@ class _Look:
         pmxcfs.quorate(self.host)
         pmxcfs.guests(self.host)
 
-    def _ask(self, value: Lazy) -> None:
+    def _ask(self, value: object) -> None:
         """All that can be known of a node, a guest or a device."""
-        for name in type(value).__annotations__:
-            if not name.startswith("_"):
-                self.step(name, lambda name=name: getattr(value, name))  # type: ignore[misc]
+        for name in fact_names(type(value)):
+            self.step(name, lambda name=name: getattr(value, name))  # type: ignore[misc]
 
     def _further(self, path: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 
 from pvehooks import records
 from pvehooks.facts import hostpci
@@ -167,116 +168,145 @@ def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: S
     if len(raw) > CONFIG_LIMIT:
         return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
     config = guestconfig.parse(raw, around.cpu_models, around.options)
-    return Guest(vmid, node, config, problems(raw), vmid in around.running, _Reader(host, around))
+    return ConfigGuest(vmid, node, config, problems(raw), host, around)
 
 
 def _opaque(host: Host, node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
-    return Guest(vmid, node, None, (problem,), vmid in around.running, _Reader(host, around))
+    return ConfigGuest(vmid, node, None, (problem,), host, around)
 
 
-class _Reader(NamedTuple):
-    """Works out what a config means (values.readers.GuestReader)."""
+# What a guest is made of, and what was read of its record; all else in it follows from its config.
+_KEPT = frozenset(("vmid", "node", "config", "problems", "running", "_host", "_around", "_record"))
 
-    host: Host
-    around: Surroundings
 
-    def options(self, guest: Guest) -> Options:
-        return guest.config.effective() if guest.config else {}
+class ConfigGuest(Guest):
+    """A guest by its config; what follows from that, and from what we remember of the guest, is worked out when first asked for."""
 
-    def properties(self, guest: Guest, option: str) -> Properties:
-        known: dict[str, Properties] = guest.__dict__.setdefault("parsed", {})
+    def __init__(
+        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], host: Host, around: Surroundings
+    ) -> None:
+        super().__init__(vmid, node, config, problems, vmid in around.running)
+        self._host = host
+        self._around = around
+
+    def forget(self) -> None:
+        known = self.__dict__
+        for name in known.keys() - _KEPT:
+            del known[name]
+
+    @cached_property
+    def options(self) -> Options:
+        return self.config.effective() if self.config else {}
+
+    @cached_property
+    def _parsed(self) -> dict[str, Properties]:
+        return {}
+
+    def properties(self, option: str) -> Properties:
+        known = self._parsed
         if option not in known:
-            known[option] = _property(guest.options, option)
+            known[option] = _property(self.options, option)
         return known[option]
 
-    def boot(self, guest: Guest) -> BootOrder:
+    @cached_property
+    def boot(self) -> BootOrder:
         from pvehooks.text import bootorder
 
-        return bootorder.devices(guest.options)
+        return bootorder.devices(self.options)
 
-    def hostpci(self, guest: Guest) -> tuple[HostPci, ...]:
-        return hostpci.read(guest.options, self.around.mappings)
+    @cached_property
+    def hostpci(self) -> tuple[HostPci, ...]:
+        return hostpci.read(self.options, self._around.mappings)
 
-    def rng(self, guest: Guest) -> Properties | None:
-        config = guest.config
+    @cached_property
+    def rng(self) -> Properties | None:
+        config = self.config
         if config is None:
             return None
         return _property(config.pending if "rng0" in config.pending else config.main, "rng0") or None
 
-    def cpu(self, guest: Guest) -> tuple[str, tuple[str, ...]]:
-        properties = _property(guest.options, "cpu")
+    @cached_property
+    def cpu(self) -> tuple[str, tuple[str, ...]]:
+        properties = _property(self.options, "cpu")
         flags = str(properties.get("flags", ""))
         return str(properties.get("cputype", "")), tuple(flag for flag in flags.split(";") if flag)
 
-    def uuid(self, guest: Guest) -> str | None:
-        uuid = _property(guest.options, "smbios1").get("uuid")
+    @cached_property
+    def uuid(self) -> str | None:
+        uuid = _property(self.options, "smbios1").get("uuid")
         return str(uuid) if uuid else None
 
-    def ctime(self, guest: Guest) -> int | None:
-        ctime = str(_property(guest.options, "meta").get("ctime", ""))
+    @cached_property
+    def ctime(self) -> int | None:
+        ctime = str(_property(self.options, "meta").get("ctime", ""))
         # PVE takes any number of digits; more than eleven are no time.
         return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
-    def acquaintance(self, guest: Guest) -> Acquaintance:
+    @cached_property
+    def acquaintance(self) -> Acquaintance:
         from pvehooks import firstlook
 
-        look, config = self.around.first_look, guest.config
+        look, config = self._around.first_look, self.config
         if look is None or config is None:
             return firstlook.STRANGER
-        return look.acquaintance(guest.vmid, guest.ctime, firstlook.fingerprint(config))
+        return look.acquaintance(self.vmid, self.ctime, firstlook.fingerprint(config))
 
-    def accepted(self, guest: Guest) -> Accepted | None:
-        record = self._record(guest)
-        return record.accepted.get(self.around.mappings.node) if record else None
+    @cached_property
+    def accepted(self) -> Accepted | None:
+        record = self._record
+        return record.accepted.get(self._around.mappings.node) if record else None
 
-    def allowance(self, guest: Guest) -> Allowance | None:
-        record = self._record(guest)
+    @cached_property
+    def allowance(self) -> Allowance | None:
+        record = self._record
         return record.allowance if record else None
 
-    def attachment(self, guest: Guest) -> Attachment | None:
-        record = self._record(guest)
+    @cached_property
+    def attachment(self) -> Attachment | None:
+        record = self._record
         return record.attachment if record else None
 
-    def firmware(self, guest: Guest) -> PinnedFirmware | None:
-        record = self._record(guest)
+    @cached_property
+    def firmware(self) -> PinnedFirmware | None:
+        record = self._record
         return record.firmware if record else None
 
-    def image(self, guest: Guest) -> ImageFile | None:
-        pinned = guest.firmware
+    @cached_property
+    def image(self) -> ImageFile | None:
+        pinned = self.firmware
         if pinned is None:
             return None
         from pvehooks.facts import images
         from pvehooks.text import qemuargs
 
-        held = qemuargs.without(str(guest.options.get("args", "")), pinned.args) is not None
-        return images.look(self.host, pinned.volid)._replace(in_args=held)
+        held = qemuargs.without(str(self.options.get("args", "")), pinned.args) is not None
+        return images.look(self._host, pinned.volid)._replace(in_args=held)
 
-    def _record(self, guest: Guest) -> records.Record | None:
-        """The guest's record, read once; raises RecordsUnavailable."""
-        if guest.config is None or guest.vmid not in self.around.recorded:
+    @cached_property
+    def _record(self) -> records.Record | None:
+        """The guest's record; raises RecordsUnavailable."""
+        if self.config is None or self.vmid not in self._around.recorded:
             return None
-        known = guest.__dict__
-        if "record" not in known:
-            known["record"] = records.read(self.host, guest.vmid, records.Identity(guest.uuid, guest.ctime))
-        record: records.Record | None = known["record"]
-        return record
+        return records.read(self._host, self.vmid, records.Identity(self.uuid, self.ctime))
 
-    def hookscript(self, guest: Guest) -> Hookscript | None:
-        volid = str(guest.options.get("hookscript", ""))
+    @cached_property
+    def hookscript(self) -> Hookscript | None:
+        volid = str(self.options.get("hookscript", ""))
         if not volid:
             return None
         from pvehooks.facts.storages import Storages
         from pvehooks.values.stubs import former_of
 
-        storages = self.around.storages or Storages(self.host)
+        storages = self._around.storages or Storages(self._host)
         found = storages.hookscript(volid)
         former = former_of(volid)
         if former and not found.trouble and (trouble := storages.hookscript(former).trouble):
             return found._replace(trouble=f"it runs {former} first, and {trouble}")
         return found
 
-    def recorded_rng(self, guest: Guest) -> RecordedRng | None:
-        config, record = guest.config, self._record(guest)
+    @cached_property
+    def recorded_rng(self) -> RecordedRng | None:
+        config, record = self.config, self._record
         if config is None or record is None or record.rng0 is None:
             return None
         rng0 = record.rng0

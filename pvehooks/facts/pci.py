@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread
@@ -28,8 +29,8 @@ def devices(host: Host) -> Mapping[str, PciDevice] | Unread:
         addresses = host.names(_DEVICES)
     except OSError as error:
         return Unread(f"{_DEVICES}: {error.strerror}")
-    reader = _Reader(host)
-    return {address: PciDevice(address, reader) for address in addresses if _is_address(address)}
+    bus = _Bus(host)
+    return {address: SysfsDevice(address, bus) for address in addresses if _is_address(address)}
 
 
 def _is_address(name: str) -> bool:
@@ -42,65 +43,99 @@ def _is_uuid(name: str) -> bool:
     return len(name) == 36 and [len(part) for part in name.split("-")] == [8, 4, 4, 4, 12]
 
 
-class _Reader:
-    """Reads what is asked of a device (values.readers.PciReader)."""
+class _Bus:
+    """What the devices of a node share, read when a device first needs it."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._ids: bytes | None = None
-        self._framebuffers: list[tuple[int, int, str]] | None = None
+        self.host = host
+
+    @cached_property
+    def ids(self) -> bytes:
+        """The text of pci.ids, empty where it is not installed."""
+        from pvehooks.facts import pciwords
+
+        return next(filter(None, (_bytes(self.host, path, _IDS_LIMIT) for path in pciwords.FILES)), b"")
+
+    @cached_property
+    def framebuffers(self) -> tuple[tuple[int, int, str], ...]:
+        """First and last address, and name, of the console's framebuffers."""
+        return tuple(_framebuffers(_bytes(self.host, "/proc/iomem", 1 << 20)))
+
+
+class SysfsDevice(PciDevice):
+    """A PCI device of this node; each fact is read when it is first asked for."""
+
+    def __init__(self, address: str, bus: _Bus) -> None:
+        super().__init__(address)
+        self._bus = bus
+        self._host = bus.host
+
+    def sibling(self, address: str) -> PciDevice:
+        """Another device of this node."""
+        return SysfsDevice(address, self._bus)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
-    def class_code(self, device: PciDevice) -> int:
-        return self._hex(device, "class")
+    @cached_property
+    def class_code(self) -> int:
+        return self._hex("class")
 
-    def vendor(self, device: PciDevice) -> int:
-        return self._hex(device, "vendor")
+    @cached_property
+    def vendor(self) -> int:
+        return self._hex("vendor")
 
-    def device(self, device: PciDevice) -> int:
-        return self._hex(device, "device")
+    @cached_property
+    def device(self) -> int:
+        return self._hex("device")
 
-    def subsystem(self, device: PciDevice) -> tuple[int, int] | None:
-        ids = self._hex(device, "subsystem_vendor"), self._hex(device, "subsystem_device")
+    @cached_property
+    def subsystem(self) -> tuple[int, int] | None:
+        ids = self._hex("subsystem_vendor"), self._hex("subsystem_device")
         return None if -1 in ids else ids
 
-    def words(self, device: PciDevice) -> str:
+    @cached_property
+    def words(self) -> str:
         from pvehooks.facts import pciwords
 
-        if self._ids is None:
-            self._ids = next(filter(None, (self._bytes(path, _IDS_LIMIT) for path in pciwords.FILES)), b"")
-        return pciwords.words(self._ids, device.vendor, device.device, device.class_code)
+        return pciwords.words(self._bus.ids, self.vendor, self.device, self.class_code)
 
-    def boot_vga(self, device: PciDevice) -> bool:
-        return self._text(device, "boot_vga") == "1"
+    @cached_property
+    def boot_vga(self) -> bool:
+        return self._text("boot_vga") == "1"
 
-    def numa(self, device: PciDevice) -> int:
-        return _number(self._text(device, "numa_node"), -1)
+    @cached_property
+    def numa(self) -> int:
+        return _number(self._text("numa_node"), -1)
 
-    def bridge(self, device: PciDevice) -> bool:
+    @cached_property
+    def bridge(self) -> bool:
         """As PVE tells it (pve-common, SysFSTools.pm, pci_dev_group_bind_to_vfio), or by its class."""
-        return self._host.is_dir(f"{_DEVICES}/{device.address}/pci_bus") or device.class_code >> 8 == 0x0604
+        return self._host.is_dir(f"{_DEVICES}/{self.address}/pci_bus") or self.class_code >> 8 == 0x0604
 
     # -- who has it ---------------------------------------------------------------------------------------------------
 
-    def driver(self, device: PciDevice) -> str:
-        return self._link(device, "driver")
+    @cached_property
+    def driver(self) -> str:
+        return self._link("driver")
 
-    def override(self, device: PciDevice) -> str:
-        text = self._text(device, "driver_override")
+    @cached_property
+    def override(self) -> str:
+        text = self._text("driver_override")
         return "" if text == "(null)" else text
 
-    def vfio(self, device: PciDevice) -> bool:
+    @cached_property
+    def vfio(self) -> bool:
         """Vendors' variant drivers count: all that vfio has are in vfio-dev."""
-        return device.driver == "vfio-pci" or (device.driver != "" and bool(self._names(device, "vfio-dev")))
+        return self.driver == "vfio-pci" or (self.driver != "" and bool(self._names("vfio-dev")))
 
-    def group(self, device: PciDevice) -> str:
-        return self._link(device, "iommu_group")
+    @cached_property
+    def group(self) -> str:
+        return self._link("iommu_group")
 
-    def group_unread(self, device: PciDevice) -> str:
+    @cached_property
+    def group_unread(self) -> str:
         """A device without a group has no link; all else that keeps us from reading is no sign that it is alone."""
-        path = f"{_DEVICES}/{device.address}/iommu_group"
+        path = f"{_DEVICES}/{self.address}/iommu_group"
         try:
             self._host.link_name(path)
         except FileNotFoundError:
@@ -113,72 +148,81 @@ class _Reader:
             return f"{path}/devices: {error.strerror}"
         return ""
 
-    def members(self, device: PciDevice) -> tuple[str, ...]:
+    @cached_property
+    def members(self) -> tuple[str, ...]:
         """In a group without devices there is still the one that is asked."""
-        names = self._names(device, "iommu_group/devices") if device.group else []
-        return tuple(sorted({device.address, *filter(_is_address, names)}))
+        names = self._names("iommu_group/devices") if self.group else []
+        return tuple(sorted({self.address, *filter(_is_address, names)}))
 
-    def physfn(self, device: PciDevice) -> str:
-        return self._link(device, "physfn")
+    @cached_property
+    def physfn(self) -> str:
+        return self._link("physfn")
 
-    def virtfns(self, device: PciDevice) -> tuple[str, ...]:
-        numbers = (name[6:] for name in self._names(device, "") if name.startswith("virtfn"))
+    @cached_property
+    def virtfns(self) -> tuple[str, ...]:
+        numbers = (name[6:] for name in self._names("") if name.startswith("virtfn"))
         ordered = sorted(int(number) for number in numbers if number.isdecimal())
-        return tuple(filter(None, (self._link(device, f"virtfn{number}") for number in ordered)))
+        return tuple(filter(None, (self._link(f"virtfn{number}") for number in ordered)))
 
     # -- its state ----------------------------------------------------------------------------------------------------
 
-    def reset_methods(self, device: PciDevice) -> tuple[str, ...] | Unread:
+    @cached_property
+    def reset_methods(self) -> tuple[str, ...] | Unread:
         """Kernels since 5.15 hide the file for a device that cannot be reset; older ones have only `reset`, which tells not how."""
-        path = f"{_DEVICES}/{device.address}"
+        path = f"{_DEVICES}/{self.address}"
         try:
             return tuple(self._host.read_text(f"{path}/reset_method").split())
         except FileNotFoundError:
             if self._host.exists(f"{path}/reset"):
                 return ("unknown",)
-            return () if self._host.exists(path) else Unread(f"{device.address} is gone")
+            return () if self._host.exists(path) else Unread(f"{self.address} is gone")
         except OSError as error:
             return Unread(f"{path}/reset_method: {error.strerror}")
 
-    def dead(self, device: PciDevice) -> bool:
-        header = self._bytes(f"{_DEVICES}/{device.address}/config", _STANDARD_HEADER - 1)
-        return header == b"\xff" * _STANDARD_HEADER and not device.physfn
+    @cached_property
+    def dead(self) -> bool:
+        header = _bytes(self._host, f"{_DEVICES}/{self.address}/config", _STANDARD_HEADER - 1)
+        return header == b"\xff" * _STANDARD_HEADER and not self.physfn
 
-    def framebuffer(self, device: PciDevice) -> str:
+    @cached_property
+    def framebuffer(self) -> str:
         """Without root, /proc/iomem shows zeros, which are in no BAR."""
-        if self._framebuffers is None:
-            self._framebuffers = list(_framebuffers(self._bytes("/proc/iomem", 1 << 20)))
-        bars = list(_memory_bars(self._text(device, "resource"))) if self._framebuffers else []
-        overlapping = (name for start, end, name in self._framebuffers for low, high in bars if start <= high and low <= end)
+        framebuffers = self._bus.framebuffers
+        bars = list(_memory_bars(self._text("resource"))) if framebuffers else []
+        overlapping = (name for start, end, name in framebuffers for low, high in bars if start <= high and low <= end)
         return next(overlapping, "")
 
     # -- what it can do -----------------------------------------------------------------------------------------------
 
-    def vgpus(self, device: PciDevice) -> bool:
+    @cached_property
+    def vgpus(self) -> bool:
         """As PVE tells it (pve-common, SysFSTools.pm, lspci): NVIDIA's driver on kernels since 6.8."""
-        return self._host.is_dir(f"{_DEVICES}/{device.address}/nvidia")
+        return self._host.is_dir(f"{_DEVICES}/{self.address}/nvidia")
 
-    def mdev_types(self, device: PciDevice) -> Mapping[str, int]:
+    @cached_property
+    def mdev_types(self) -> Mapping[str, int]:
         """As PVE finds them (pve-common, SysFSTools.pm, get_mdev_types); of NVIDIA's vGPUs only those that could be made now."""
-        folder = f"{_DEVICES}/{device.address}/mdev_supported_types"
+        folder = f"{_DEVICES}/{self.address}/mdev_supported_types"
         if self._host.is_dir(folder):
-            names = self._names(device, "mdev_supported_types")
-            return {name: _number(self._text(device, f"mdev_supported_types/{name}/available_instances"), 0) for name in names}
-        lines = (line.partition(":") for line in self._text(device, "nvidia/creatable_vgpu_types").splitlines())
+            names = self._names("mdev_supported_types")
+            return {name: _number(self._text(f"mdev_supported_types/{name}/available_instances"), 0) for name in names}
+        lines = (line.partition(":") for line in self._text("nvidia/creatable_vgpu_types").splitlines())
         return {f"nvidia-{number.strip()}": 1 for number, colon, _ in lines if colon and number.strip().isdecimal()}
 
-    def mdevs(self, device: PciDevice) -> frozenset[str]:
+    @cached_property
+    def mdevs(self) -> frozenset[str]:
         """The directories below the device that have a UUID's form (the kernel's driver-api/vfio-mediated-device)."""
-        return frozenset(name for name in self._names(device, "") if _is_uuid(name))
+        return frozenset(name for name in self._names("") if _is_uuid(name))
 
-    def serial(self, device: PciDevice) -> str:
+    @cached_property
+    def serial(self) -> str:
         """Of several disks all, sorted, with commas between. Only what the host's own driver shows can be read."""
-        if device.class_code >> 16 != 0x01 or not device.driver:
+        if self.class_code >> 16 != 0x01 or not self.driver:
             return ""
-        controllers = self._names(device, "nvme")
-        serials = {self._text(device, f"nvme/{name}/serial").strip() for name in controllers}
+        controllers = self._names("nvme")
+        serials = {self._text(f"nvme/{name}/serial").strip() for name in controllers}
         if not controllers:
-            serials = set(self._disk_serials(f"{_DEVICES}/{device.address}", 0))
+            serials = set(self._disk_serials(f"{_DEVICES}/{self.address}", 0))
         return ",".join(sorted(filter(None, serials)))
 
     def _disk_serials(self, path: str, depth: int) -> Iterator[str]:
@@ -195,16 +239,10 @@ class _Reader:
         """That of the vital product data's page 0x80 (behind four bytes), else the world-wide name."""
         if self._decoded(f"{path}/type") not in _DISK_TYPES:
             return ""
-        page = self._bytes(f"{path}/vpd_pg80", 255)
+        page = _bytes(self._host, f"{path}/vpd_pg80", 255)
         return page[4:].decode("ascii", "replace").strip("\0 ") or " ".join(self._decoded(f"{path}/wwid").split())
 
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def _bytes(self, path: str, limit: int) -> bytes:
-        try:
-            return self._host.read(path, limit)
-        except OSError:
-            return b""
 
     def _decoded(self, path: str) -> str:
         try:
@@ -212,26 +250,33 @@ class _Reader:
         except OSError:
             return ""
 
-    def _text(self, device: PciDevice, name: str) -> str:
-        return self._decoded(f"{_DEVICES}/{device.address}/{name}")
+    def _text(self, name: str) -> str:
+        return self._decoded(f"{_DEVICES}/{self.address}/{name}")
 
-    def _hex(self, device: PciDevice, name: str) -> int:
-        return _number(self._text(device, name), -1, 16)
+    def _hex(self, name: str) -> int:
+        return _number(self._text(name), -1, 16)
 
-    def _link(self, device: PciDevice, name: str) -> str:
+    def _link(self, name: str) -> str:
         try:
-            return self._host.link_name(f"{_DEVICES}/{device.address}/{name}")
+            return self._host.link_name(f"{_DEVICES}/{self.address}/{name}")
         except OSError:
             return ""
 
-    def _names(self, device: PciDevice, name: str) -> list[str]:
-        return self._listed(f"{_DEVICES}/{device.address}/{name}")
+    def _names(self, name: str) -> list[str]:
+        return self._listed(f"{_DEVICES}/{self.address}/{name}")
 
     def _listed(self, path: str) -> list[str]:
         try:
             return self._host.names(path)
         except OSError:
             return []
+
+
+def _bytes(host: Host, path: str, limit: int) -> bytes:
+    try:
+        return host.read(path, limit)
+    except OSError:
+        return b""
 
 
 def _number(text: str, otherwise: int, base: int = 10) -> int:

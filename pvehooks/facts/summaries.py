@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from pvehooks.facts import hardware, members, pciwords, pmxcfs
 from pvehooks.facts import node as node_facts
@@ -10,7 +11,7 @@ from pvehooks.facts.mappings import Mappings
 from pvehooks.host import Host
 from pvehooks.text import summary as text
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
-from pvehooks.values.summaries import Hardware, Standing, Summary, Told
+from pvehooks.values.summaries import Hardware, Standing, Summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def standings(host: Host, node: str) -> tuple[Standing, ...]:
 
 def node(host: Host, standing: Standing) -> Node:
     """Another node's facts, as far as pmxcfs and its summary tell them; all else is Unread."""
-    return Node(standing.node, _BySummary(host, standing))
+    return SummarizedNode(host, standing)
 
 
-class _BySummary(hardware.Elsewhere):
-    """Reads another node's facts (values.readers.NodeReader): more of them than can be known without its summary."""
+class SummarizedNode(hardware.OtherNode):
+    """Another node as its summary describes it."""
 
     def __init__(self, host: Host, standing: Standing) -> None:
-        super().__init__(host)
+        super().__init__(host, standing.node)
         summary = standing.summary
         self._summary = summary if isinstance(summary, Summary) else None
         # Where it has a summary, that is older, or there was too much to tell.
@@ -68,43 +69,52 @@ class _BySummary(hardware.Elsewhere):
         else:
             self._hardware = Unread(f"{standing.node} has published no summary")
 
-    def bridges(self, node: Node) -> Bridges | Unread:  # type: ignore[override]
+    @cached_property
+    def bridges(self) -> Bridges | Unread:
         if self._summary is None or self._summary.bridges is None:
             return self._untold
         from pvehooks.facts import bridges
 
-        return bridges.Told(self.host, node.name, frozenset(self._summary.bridges))
+        return bridges.Told(self._host, self.name, frozenset(self._summary.bridges))
 
-    def cpus(self, node: Node) -> int | Unread:  # type: ignore[override]
+    @cached_property
+    def cpus(self) -> int | Unread:
         return self._untold if self._summary is None or self._summary.cpus is None else self._summary.cpus
 
-    def qemu(self, node: Node) -> tuple[int, int] | Unread:  # type: ignore[override]
+    @cached_property
+    def qemu(self) -> tuple[int, int] | Unread:
         return self._untold if self._summary is None or self._summary.qemu is None else self._summary.qemu
 
-    def mappings(self, node: Node) -> Mapping[str, PciMapping] | Unread:  # type: ignore[override]
-        return Mappings(self.host, node.name).read()
+    @cached_property
+    def mappings(self) -> Mapping[str, PciMapping] | Unread:
+        return Mappings(self._host, self.name).read()
 
-    def hwrng(self, node: Node) -> HwRng | Unread:  # type: ignore[override]
+    @cached_property
+    def hwrng(self) -> HwRng | Unread:
         return self._hardware if isinstance(self._hardware, Unread) else self._hardware.hwrng
 
-    def iommu(self, node: Node) -> Iommu | Unread:  # type: ignore[override]
+    @cached_property
+    def iommu(self) -> Iommu | Unread:
         return self._hardware if isinstance(self._hardware, Unread) else self._hardware.iommu
 
-    def pci(self, node: Node) -> Mapping[str, PciDevice] | Unread:  # type: ignore[override]
+    @cached_property
+    def pci(self) -> Mapping[str, PciDevice] | Unread:
         if isinstance(self._hardware, Unread):
             return self._hardware
-        reader = _Reader(self.host, self._hardware)
-        return {address: PciDevice(address, reader) for address in (*self._hardware.devices, *self._hardware.bridges)}
+        bus = _Bus(self._host, self._hardware)
+        return {address: SummarizedDevice(address, bus) for address in (*self._hardware.devices, *self._hardware.bridges)}
 
-    def uses(self, node: Node) -> HostUses | Unread:  # type: ignore[override]
-        return self._hardware if isinstance(self._hardware, Unread) else _Uses(self._hardware)
+    @cached_property
+    def uses(self) -> HostUses | Unread:
+        return self._hardware if isinstance(self._hardware, Unread) else _SummarizedUses(self._hardware)
 
-    def holders(self, node: Node) -> Mapping[str, tuple[Holder, ...]] | Unread:  # type: ignore[override]
+    @cached_property
+    def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
         return self._hardware if isinstance(self._hardware, Unread) else self._hardware.holders
 
 
-class _Uses:
-    """The uses of devices as a summary tells them (values.HostUses)."""
+class _SummarizedUses:
+    """The uses of devices as a summary lists them (values.HostUses)."""
 
     def __init__(self, told: Hardware) -> None:
         self._told = told
@@ -115,109 +125,108 @@ class _Uses:
         return Uses(self._told.uses.get(device.address, ()), (why,) if why else ())
 
 
-class _Reader:
-    """A PCI device as a summary tells of it (values.readers.PciReader); what none tells is as if it were not there."""
+class _Bus:
+    """The devices of a summary, and what they share."""
 
-    def __init__(self, host: Host, told: Hardware) -> None:
+    def __init__(self, host: Host, hardware: Hardware) -> None:
         self._host = host
-        self._told = told
-        self._ids: bytes | None = None
-        self._groups: dict[str, list[str]] = {}
-        for address, each in told.devices.items():
-            self._groups.setdefault(each.group, []).append(address)
+        self.devices = hardware.devices
+        self.groups: dict[str, list[str]] = {}
+        for address, each in hardware.devices.items():
+            self.groups.setdefault(each.group, []).append(address)
 
-    def _of(self, device: PciDevice) -> Told | None:
-        return self._told.devices.get(device.address)
-
-    def class_code(self, device: PciDevice) -> int:
-        told = self._of(device)
-        return told.kind.class_code if told else 0x060400
-
-    def vendor(self, device: PciDevice) -> int:
-        told = self._of(device)
-        return told.kind.vendor if told else -1
-
-    def device(self, device: PciDevice) -> int:
-        told = self._of(device)
-        return told.kind.device if told else -1
-
-    def subsystem(self, device: PciDevice) -> tuple[int, int] | None:
-        told = self._of(device)
-        return told.kind.subsystem if told else None
-
-    def driver(self, device: PciDevice) -> str:
-        told = self._of(device)
-        return told.kind.driver if told else ""
-
-    def override(self, device: PciDevice) -> str:
-        return ""
-
-    def vfio(self, device: PciDevice) -> bool:
-        told = self._of(device)
-        return told is not None and told.kind.vfio
-
-    def bridge(self, device: PciDevice) -> bool:
-        return self._of(device) is None
-
-    def group(self, device: PciDevice) -> str:
-        told = self._of(device)
-        return told.group if told else ""
-
-    def group_unread(self, device: PciDevice) -> str:
-        return ""
-
-    def members(self, device: PciDevice) -> tuple[str, ...]:
-        group = self.group(device)
-        return tuple(sorted(self._groups[group])) if group else (device.address,)
-
-    def reset_methods(self, device: PciDevice) -> tuple[str, ...] | Unread:
-        told = self._of(device)
-        if told is None or told.kind.reset_methods is None:
-            return Unread("its summary does not tell")
-        return told.kind.reset_methods
-
-    def dead(self, device: PciDevice) -> bool:
-        told = self._of(device)
-        return told is not None and told.kind.dead
-
-    def boot_vga(self, device: PciDevice) -> bool:
-        return False
-
-    def physfn(self, device: PciDevice) -> str:
-        told = self._of(device)
-        return told.kind.physfn if told else ""
-
-    def virtfns(self, device: PciDevice) -> tuple[str, ...]:
-        return tuple(address for address, each in self._told.devices.items() if each.kind.physfn == device.address)
-
-    def numa(self, device: PciDevice) -> int:
-        return -1
-
-    def serial(self, device: PciDevice) -> str:
-        return ""
-
-    def mdev_types(self, device: PciDevice) -> Mapping[str, int]:
-        told = self._of(device)
-        return dict(told.kind.mdev_types) if told else {}
-
-    def mdevs(self, device: PciDevice) -> frozenset[str]:
-        return frozenset()
-
-    def vgpus(self, device: PciDevice) -> bool:
-        told = self._of(device)
-        return told is not None and told.kind.vgpus
-
-    def framebuffer(self, device: PciDevice) -> str:
-        told = self._of(device)
-        return told.kind.framebuffer if told else ""
-
-    def words(self, device: PciDevice) -> str:
-        if self._ids is None:
-            self._ids = next(filter(None, map(self._file, pciwords.FILES)), b"")
-        return pciwords.words(self._ids, device.vendor, device.device, device.class_code)
+    @cached_property
+    def ids(self) -> bytes:
+        """The text of this node's pci.ids, empty where it is not installed."""
+        return next(filter(None, map(self._file, pciwords.FILES)), b"")
 
     def _file(self, name: str) -> bytes:
         try:
             return self._host.read(name, _IDS_LIMIT)
         except OSError:
             return b""
+
+
+class SummarizedDevice(PciDevice):
+    """A PCI device as a summary describes it; what no summary holds is as if it were not there. Of a bridge it has the address only."""
+
+    def __init__(self, address: str, bus: _Bus) -> None:
+        super().__init__(address)
+        self._bus = bus
+        described = bus.devices.get(address)
+        self._kind = described.kind if described else None
+        self._group = described.group if described else ""
+
+    def sibling(self, address: str) -> PciDevice:
+        """Another device of the same summary."""
+        return SummarizedDevice(address, self._bus)
+
+    @property
+    def class_code(self) -> int:
+        return self._kind.class_code if self._kind else 0x060400
+
+    @property
+    def vendor(self) -> int:
+        return self._kind.vendor if self._kind else -1
+
+    @property
+    def device(self) -> int:
+        return self._kind.device if self._kind else -1
+
+    @property
+    def subsystem(self) -> tuple[int, int] | None:
+        return self._kind.subsystem if self._kind else None
+
+    @property
+    def driver(self) -> str:
+        return self._kind.driver if self._kind else ""
+
+    @property
+    def vfio(self) -> bool:
+        return self._kind is not None and self._kind.vfio
+
+    @property
+    def bridge(self) -> bool:
+        return self._kind is None
+
+    @property
+    def group(self) -> str:
+        return self._group
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        return tuple(sorted(self._bus.groups[self._group])) if self._group else (self.address,)
+
+    @property
+    def reset_methods(self) -> tuple[str, ...] | Unread:
+        if self._kind is None or self._kind.reset_methods is None:
+            return Unread("its summary does not tell")
+        return self._kind.reset_methods
+
+    @property
+    def dead(self) -> bool:
+        return self._kind is not None and self._kind.dead
+
+    @property
+    def physfn(self) -> str:
+        return self._kind.physfn if self._kind else ""
+
+    @cached_property
+    def virtfns(self) -> tuple[str, ...]:
+        return tuple(address for address, each in self._bus.devices.items() if each.kind.physfn == self.address)
+
+    @cached_property
+    def mdev_types(self) -> Mapping[str, int]:
+        return dict(self._kind.mdev_types) if self._kind else {}
+
+    @property
+    def vgpus(self) -> bool:
+        return self._kind is not None and self._kind.vgpus
+
+    @property
+    def framebuffer(self) -> str:
+        return self._kind.framebuffer if self._kind else ""
+
+    @cached_property
+    def words(self) -> str:
+        return pciwords.words(self._bus.ids, self.vendor, self.device, self.class_code)

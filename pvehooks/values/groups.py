@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.values.base import NamedTuple
-from pvehooks.values.node import Holder, PciDevice, Use
+from pvehooks.values.pci import Holder, PciDevice, Use
 
 # Base classes and classes (pci.ids) of what belongs to the board: memory controllers, bridges to other than PCI, timers and the
 # like, signal processors; management engines, SMBus, SPI. An SD host controller is a device like others.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pvehooks.values.base import NamedTuple, Unread
-from pvehooks.values.node import Holder, HwRng, Iommu, Node, PciDevice, Use
+from pvehooks.values.node import HwRng, Iommu, Node
+from pvehooks.values.pci import Holder, PciDevice, Use
 
 # A summary is written anew after so many seconds although nothing has changed, so that a silent node can be told.
 HEARTBEAT = 3600

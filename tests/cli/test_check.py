@@ -264,5 +264,5 @@ def test_a_guest_that_was_forgotten_is_worked_out_anew(tmp_path: Path) -> None:
     guest = look.view(main.verb_parser("check").parse_args(["--root", str(tree)])).guest(100)
     before = (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid)
     guest.forget()
-    assert not {"options", "boot", "hostpci", "parsed"} & set(vars(guest))
+    assert not {"options", "boot", "hostpci", "_parsed"} & set(vars(guest))
     assert (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid) == before

@@ -9,7 +9,7 @@ import pytest
 
 from pvehooks.facts import directories, hardware, rendering, sharedmemory
 from pvehooks.host import Host
-from pvehooks.values import Node, Unread
+from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping
 from tests.beds.tree import Content, Link, make_fake_tree
 
@@ -124,7 +124,7 @@ def test_what_rendering_takes(tmp_path: Path) -> None:
 def test_another_node(tmp_path: Path) -> None:
     """The cluster's files tell its mappings, not what is plugged in there."""
     host = tree(tmp_path, {**mapped("/srv/share"), "etc/pve/mapping/usb.cfg": "key\n\tmap node=pve1,id=1050:0407\n\n"})
-    node = Node("pve1", hardware.Elsewhere(host))
+    node = hardware.OtherNode(host, "pve1")
     assert node.directories == {
         "share": DirectoryMapping("share", ("/srv/share",), frozenset({"pve1"}), Unread("it is a directory of pve1, ask there"))
     }

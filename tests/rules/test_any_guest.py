@@ -190,7 +190,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Host, Node]]:
         host = Host(
             str(make_fake_tree(tmp_path_factory.mktemp("node") / str(number), {path.rstrip("/"): text for path, text in files.items()}))
         )
-        found.append((host, hardware.gather(host, "pve1") if number < 3 else Node("pve1", hardware.Elsewhere(host))))
+        found.append((host, hardware.gather(host, "pve1") if number < 3 else hardware.OtherNode(host, "pve1")))
     return found
 
 

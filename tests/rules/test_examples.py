@@ -21,6 +21,7 @@ from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
+from pvehooks.values.base import fact_names
 from pvehooks.values.summaries import Target
 from tests.beds import boot, pci, usb
 from tests.beds.tree import make_fake_tree, parse_txtar
@@ -122,7 +123,7 @@ def test_rule_declares_what_it_needs(rule: Rule) -> None:
 
 
 def _node_facts(look: Callable[..., object]) -> Iterator[str]:
-    names = set(Node.__annotations__)
+    names = set(fact_names(Node))
     module = inspect.getmodule(look)
     for part in ast.walk(ast.parse(inspect.getsource(look).lstrip())):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
