@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.facts.identity import Identity
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread
 
@@ -55,7 +56,7 @@ def noted(host: Host, address: str) -> Noted | Unread | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unread(f"{path(address)}: {error.strerror}")
+        return unread(path(address), error)
     return _parsed(address, text)
 
 

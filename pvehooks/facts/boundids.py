@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.facts import moduleoptions
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import BoundIds, Unread
 
@@ -12,7 +13,7 @@ def read(host: Host) -> tuple[BoundIds, ...] | Unread:
     try:
         given = list(moduleoptions.given(host, "vfio_pci", "ids"))
     except OSError as error:
-        return Unread(f"what vfio-pci takes at boot: {error.filename}: {error.strerror}")
+        return unread(f"what vfio-pci takes at boot: {error.filename}", error)
     bound = (BoundIds(tuple(filter(None, map(_id, value.split(",")))), place) for place, value in given)
     return tuple(each for each in bound if each.ids)
 

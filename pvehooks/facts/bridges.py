@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from pvehooks.facts import hooks
+from pvehooks.facts.reading import text_of, unread
 from pvehooks.facts.uses.interfaces import Interfaces as Files
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
@@ -38,7 +39,7 @@ def read(host: Host, node: str) -> Bridges | Unread:
     try:
         there = frozenset(host.names(_CLASS))
     except OSError as error:
-        return Unread(f"{_CLASS}: {error.strerror}")
+        return unread(_CLASS, error)
     return Bridges(host, node, there) if "lo" in there else Unread(f"{_CLASS} does not list all interfaces")
 
 
@@ -86,10 +87,7 @@ class Bridges:
             return ""
         if self._host.is_dir(f"{path}/bonding"):
             return "a bond"
-        try:
-            uevent = self._host.read_text(f"{path}/uevent")
-        except OSError:
-            uevent = ""
+        uevent = text_of(self._host, f"{path}/uevent")
         match = re.search(r"^DEVTYPE=(\S+)$", uevent, re.MULTILINE)
         kind = _KINDS.get(match[1], "") if match else ""
         return kind or ("a network card" if self._host.exists(f"{path}/device") else "")

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Mapping
 
 from pvehooks.facts import storages
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping
@@ -42,7 +43,7 @@ def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{DIRECTORY_MAPPINGS}: {error.strerror}")
+        return unread(DIRECTORY_MAPPINGS, error)
     from pvehooks.text import sectionconfig
 
     found = {}
@@ -63,7 +64,7 @@ def _trouble(host: Host, path: str, mounts: Mapping[str, str]) -> str | Unread:
         hidden = any(path == each or path.startswith(f"{each}/") for each in _HIDDEN) and not _sees_all(host)
         return Unread(f"the daemon is kept away from {path}") if hidden else "does not exist"
     except OSError as error:
-        return Unread(f"{path}: {error.strerror}")
+        return unread(path, error)
     return "" if stat.S_ISDIR(mode) else "is not a directory"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks.facts import guests, pmxcfs
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
@@ -99,7 +100,7 @@ class Index:
         except pmxcfs.PmxcfsAway as away:
             return Unread(str(away))
         except OSError as error:
-            return Unread(f"{node_facts.guest_dir(self._node)}: {error.strerror}")
+            return unread(node_facts.guest_dir(self._node), error)
         return tuple(self._entries[vmid]._replace(running=guests.is_running(self._host, vmid)) for vmid in sorted(self._entries))
 
     def _refresh(self) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 from pvehooks.facts import members
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
 from pvehooks.text.sectionconfig import Section
@@ -41,7 +42,7 @@ def read(host: Host, node: str) -> Ha | Unread:
         except FileNotFoundError:
             texts[path] = None
         except OSError as error:
-            return Unread(f"{path}: {error.strerror}")
+            return unread(path, error)
     resources, rules, groups = (_sections(texts[path]) for path in (members.HA_RESOURCES, RULES, GROUPS))
     policy = _POLICY.search((texts[DATACENTER] or b"").decode("utf-8", "replace"))
     everywhere = frozenset(members.names(host, node))

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from pvehooks.facts import boundids, holders, iommu, mappings, memory, pci, roms
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import (
     BoundIds,
@@ -273,7 +274,7 @@ class ThisNode(Node):
         try:
             vmids = node_facts.guest_ids(self._host, self.name)
         except OSError as error:
-            return Unread(f"{node_facts.guest_dir(self.name)}: {error.strerror}")
+            return unread(node_facts.guest_dir(self.name), error)
         around = guests.surroundings(self._host, self.name, None)
         return tuple(guests.read(self._host, self.name, vmid, around) for vmid in vmids)
 

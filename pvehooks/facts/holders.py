@@ -9,6 +9,7 @@ from itertools import pairwise
 from pvehooks.facts import guests, hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Holder, HostPci, Options, PciDevice, Unread
@@ -82,7 +83,7 @@ def running_guests(host: Host, node: str) -> tuple[RunningGuest, ...] | Unread:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        return Unread(f"{guests.RUN_DIR}: {error.strerror}")
+        return unread(guests.RUN_DIR, error)
     found = []
     for vmid in sorted(int(name[:-4]) for name in names if name.endswith(".pid") and name[:-4].isdecimal()):
         process = guests.process(host, vmid)
@@ -102,7 +103,7 @@ def _raw(host: Host, node: str, vmid: int) -> bytes | Unread:
                 raise
             return guests.read_raw(host, owner, vmid)
     except OSError as error:
-        return Unread(f"the config of VM {vmid}: {error.strerror}")
+        return unread(f"the config of VM {vmid}", error)
 
 
 def _label(vmid: int, options: Options) -> str:
@@ -182,7 +183,7 @@ def _reservations(host: Host, pids: Mapping[int, int]) -> Mapping[str, int] | Un
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{RESERVATIONS}: {error.strerror}")
+        return unread(RESERVATIONS, error)
     now = host.now()
     found: dict[str, int] = {}
     for line in lines:
@@ -262,7 +263,7 @@ def onboot(host: Host, node: str, bus: Bus | Unread, mappings: Mappings) -> Mapp
     try:
         vmids = node_facts.guest_ids(host, node)
     except OSError as error:
-        return Unread(f"{node_facts.guest_dir(node)}: {error.strerror}")
+        return unread(node_facts.guest_dir(node), error)
     held = _Held()
     for vmid in vmids:
         raw = guests.fetch(host, node, vmid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.facts import moduleoptions
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Iommu, Unread
 
@@ -25,7 +26,7 @@ def read(host: Host) -> Iommu | Unread:
         groups = _names(host, _GROUPS)
         units = _names(host, _UNITS)
     except OSError as error:
-        return Unread(f"the IOMMU: {error.filename}: {error.strerror}")
+        return unread(f"the IOMMU: {error.filename}", error)
     if groups is None and not host.is_dir("/sys/kernel"):
         return Unread("the IOMMU: /sys/kernel is not there")
     if groups is None and units is None and not host.is_dir("/sys/bus/pci"):

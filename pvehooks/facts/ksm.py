@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Ksm
@@ -18,11 +19,11 @@ def read(host: Host) -> Ksm | Unread:
     except FileNotFoundError:
         return Ksm(False, 0, {}) if host.is_dir("/sys/kernel/mm") else Unread("/sys/kernel/mm is not there")
     except OSError as error:
-        return Unread(f"{error.filename}: {error.strerror}")
+        return unread(error.filename, error)
     try:
         return Ksm(runs, int(shared) if shared.isdecimal() and len(shared) < 20 else 0, _pools(host))
     except OSError as error:
-        return Unread(f"{_USERS}: {error.strerror}")
+        return unread(_USERS, error)
 
 
 def _pools(host: Host) -> dict[int, str]:

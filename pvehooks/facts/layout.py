@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import names_in, text_of, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Layout
@@ -21,12 +22,12 @@ def read(host: Host) -> Layout | Unread:
     try:
         meminfo = host.read_text("/proc/meminfo")
     except OSError as error:
-        return Unread(f"/proc/meminfo: {error.strerror}")
+        return unread("/proc/meminfo", error)
     total = next((line.split()[1] for line in meminfo.splitlines() if line.startswith("MemTotal:") and len(line.split()) > 1), "")
     if not _is_number(total):
         return Unread("/proc/meminfo has no MemTotal")
-    nodes = {int(name[4:]): cpus(_text(host, f"{_NODES}/{name}/cpulist")) for name in _names(host, _NODES) if _is_node(name)}
-    return Layout(nodes, cpus(_text(host, _ISOLATED)), int(total) << 10, _arc_limit(host), dict(_reserved(host)))
+    nodes = {int(name[4:]): cpus(text_of(host, f"{_NODES}/{name}/cpulist")) for name in names_in(host, _NODES) if _is_node(name)}
+    return Layout(nodes, cpus(text_of(host, _ISOLATED)), int(total) << 10, _arc_limit(host), dict(_reserved(host)))
 
 
 def cpus(text: str) -> frozenset[int]:
@@ -50,7 +51,7 @@ def _is_number(text: str) -> bool:
 
 def _arc_limit(host: Host) -> int:
     """c_max: what the ARC may grow to now."""
-    for line in _text(host, _ARC).splitlines():
+    for line in text_of(host, _ARC).splitlines():
         row = line.split()
         if len(row) == 3 and row[0] == "c_max" and _is_number(row[2]):
             return int(row[2])
@@ -58,22 +59,8 @@ def _arc_limit(host: Host) -> int:
 
 
 def _reserved(host: Host) -> Iterator[tuple[int, int]]:
-    for name in _names(host, _PAGES):
+    for name in names_in(host, _PAGES):
         size = name.removeprefix("hugepages-").removesuffix("kB")
-        count = _text(host, f"{_PAGES}/{name}/nr_hugepages")
+        count = text_of(host, f"{_PAGES}/{name}/nr_hugepages")
         if _is_number(size) and _is_number(count):
             yield int(size), int(count)
-
-
-def _names(host: Host, path: str) -> list[str]:
-    try:
-        return host.names(path)
-    except OSError:
-        return []
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path)
-    except OSError:
-        return ""

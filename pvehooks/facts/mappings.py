@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import MappingEntry, PciMapping, Unread
@@ -41,7 +42,7 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{PCI_MAPPINGS}: {error.strerror}")
+        return unread(PCI_MAPPINGS, error)
     from pvehooks.text import sectionconfig
 
     config = sectionconfig.parse_mapping(raw)

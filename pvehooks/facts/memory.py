@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import names_in, unread
 from pvehooks.host import Host
 from pvehooks.values import HugePages, Memory, Unread
 
@@ -24,7 +25,7 @@ def read(host: Host) -> Memory | Unread:
         meminfo = _meminfo(host, _MEMINFO)
         available = meminfo["MemAvailable"]
     except OSError as error:
-        return Unread(f"{_MEMINFO}: {error.strerror}")
+        return unread(_MEMINFO, error)
     except KeyError:
         return Unread(f"{_MEMINFO} has no MemAvailable")
     return Memory(available + _reclaimable_arc(host), tuple(_huge_pages(host, meminfo.get("MemFree", 0))))
@@ -60,7 +61,7 @@ def _reclaimable_arc(host: Host) -> int:
 
 def _huge_pages(host: Host, free: int) -> Iterator[HugePages]:
     """By node and size, where PVE allocates them (qemu-server, Memory.pm, hugepages_allocate)."""
-    names = (name for name in _listed(host, _NODES) if name.startswith("node") and name[4:].isdecimal())
+    names = (name for name in names_in(host, _NODES) if name.startswith("node") and name[4:].isdecimal())
     nodes = sorted(int(name[4:]) for name in names)
     for node in nodes:
         yield from _sizes(host, f"{_NODES}/node{node}/hugepages", node, _node_free(host, node))
@@ -70,7 +71,7 @@ def _huge_pages(host: Host, free: int) -> Iterator[HugePages]:
 
 def _sizes(host: Host, path: str, node: int, free: int) -> Iterator[HugePages]:
     """The sizes in a directory of names like hugepages-2048kB; one whose files are gone is left out."""
-    sizes = sorted(int(name[10:-2]) for name in _listed(host, path) if name[:10] == "hugepages-" and name[10:-2].isdecimal())
+    sizes = sorted(int(name[10:-2]) for name in names_in(host, path) if name[:10] == "hugepages-" and name[10:-2].isdecimal())
     for size in filter(None, sizes):
         try:
             pages = int(host.read_text(f"{path}/hugepages-{size}kB/free_hugepages"))
@@ -84,10 +85,3 @@ def _node_free(host: Host, node: int) -> int:
         return _meminfo(host, f"{_NODES}/node{node}/meminfo").get("MemFree", 0)
     except OSError:
         return 0
-
-
-def _listed(host: Host, path: str) -> list[str]:
-    try:
-        return host.names(path)
-    except OSError:
-        return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import listing_of, text_of
 from pvehooks.facts.uses.interfaces import Interfaces as Files
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
@@ -26,10 +27,9 @@ class _Named(Files):
 
 def read(host: Host) -> Interfaces | Unread:
     """The missing names, and the interfaces with hardware behind them that no name stands for."""
-    try:
-        there = host.names(_CLASS)
-    except OSError as error:
-        return Unread(f"{_CLASS}: {error.strerror}")
+    there = listing_of(host, _CLASS)
+    if isinstance(there, Unread):
+        return there
     files = _Named(host)
     lower = files.lower()
     if files.unread:
@@ -66,10 +66,7 @@ def _unnamed(host: Host, there: list[str], named: set[str]) -> Iterator[tuple[st
     for name in there:
         if name in named or not host.exists(f"{_CLASS}/{name}/device"):
             continue
-        try:
-            mac = host.read_text(f"{_CLASS}/{name}/address")
-        except OSError:
-            mac = ""
+        mac = text_of(host, f"{_CLASS}/{name}/address")
         # A virtio NIC's device is not on the PCI bus itself.
         above = host.real(f"{_CLASS}/{name}/device").split("/")
         yield name, mac, next((part for part in reversed(above) if _ADDRESS.fullmatch(part)), "")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.errors import GuestNotHere, NodeError, UsageError
+from pvehooks.facts.reading import text_of, unread
 from pvehooks.host import Host
 from pvehooks.values import CpuModel, HwRng, Unread
 
@@ -125,7 +126,7 @@ def cpu_flags(host: Host) -> frozenset[str] | Unread:
     try:
         text = host.read("/proc/cpuinfo", limit=1 << 16).decode("ascii", "replace")
     except OSError as error:
-        return Unread(f"/proc/cpuinfo: {error.strerror}")
+        return unread("/proc/cpuinfo", error)
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return frozenset(match[1].split()) if match else Unread("/proc/cpuinfo names no CPU flags")
 
@@ -137,7 +138,7 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{CPU_MODELS}: {error.strerror}")
+        return unread(CPU_MODELS, error)
     from pvehooks.text import sectionconfig
 
     models = {}
@@ -149,8 +150,5 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
 
 def hwrng(host: Host) -> HwRng:
     """The hardware random number generator; PVE looks at the same two (qemu-server, RNG.pm, check_rng_source)."""
-    try:
-        current = host.read_text("/sys/devices/virtual/misc/hw_random/rng_current")
-    except OSError:
-        current = ""
+    current = text_of(host, "/sys/devices/virtual/misc/hw_random/rng_current")
     return HwRng(host.exists("/dev/hwrng"), current)

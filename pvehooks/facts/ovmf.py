@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -13,4 +14,4 @@ def read(host: Host) -> frozenset[str] | Unread:
     try:
         return frozenset(name for name in host.names(DIRECTORY) if host.exists(f"{DIRECTORY}/{name}"))
     except OSError as error:
-        return Unread(f"{DIRECTORY}: {error.strerror}")
+        return unread(DIRECTORY, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import listing_of, names_in, unread
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread
 
@@ -25,10 +26,9 @@ _DISK_TYPES = ("0", "20")
 
 def devices(host: Host) -> Mapping[str, PciDevice] | Unread:
     """The devices by address."""
-    try:
-        addresses = host.names(_DEVICES)
-    except OSError as error:
-        return Unread(f"{_DEVICES}: {error.strerror}")
+    addresses = listing_of(host, _DEVICES)
+    if isinstance(addresses, Unread):
+        return addresses
     bus = _Bus(host)
     return {address: SysfsDevice(address, bus) for address in addresses if _is_address(address)}
 
@@ -177,7 +177,7 @@ class SysfsDevice(PciDevice):
                 return ("unknown",)
             return () if self._host.exists(path) else Unread(f"{self.address} is gone")
         except OSError as error:
-            return Unread(f"{path}/reset_method: {error.strerror}")
+            return unread(f"{path}/reset_method", error)
 
     @cached_property
     def dead(self) -> bool:
@@ -227,13 +227,13 @@ class SysfsDevice(PciDevice):
 
     def _disk_serials(self, path: str, depth: int) -> Iterator[str]:
         """The serials of the SCSI, SATA and virtio disks below a directory of sysfs."""
-        for name in self._listed(path):
+        for name in names_in(self._host, path):
             if name.startswith(_ON_THE_WAY) and depth < _DEEPEST:
                 yield from self._disk_serials(f"{path}/{name}", depth + 1)
             elif name.count(":") == 3:
                 yield self._scsi_serial(f"{path}/{name}")
             elif name == "block":
-                yield from (self._decoded(f"{path}/block/{disk}/serial") for disk in self._listed(f"{path}/block"))
+                yield from (self._decoded(f"{path}/block/{disk}/serial") for disk in names_in(self._host, f"{path}/block"))
 
     def _scsi_serial(self, path: str) -> str:
         """That of the vital product data's page 0x80 (behind four bytes), else the world-wide name."""
@@ -263,13 +263,7 @@ class SysfsDevice(PciDevice):
             return ""
 
     def _names(self, name: str) -> list[str]:
-        return self._listed(f"{_DEVICES}/{self.address}/{name}")
-
-    def _listed(self, path: str) -> list[str]:
-        try:
-            return self._host.names(path)
-        except OSError:
-            return []
+        return names_in(self._host, f"{_DEVICES}/{self.address}/{name}")
 
 
 def _bytes(host: Host, path: str, limit: int) -> bytes:

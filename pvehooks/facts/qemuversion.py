@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.facts.reading import content_of
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -13,10 +14,9 @@ _LIMIT = 64 << 20
 
 def read(host: Host) -> tuple[int, int] | Unread:
     """Major and minor, which is also the newest machine version that it has."""
-    try:
-        status = host.read(_STATUS, limit=_LIMIT)
-    except OSError as error:
-        return Unread(f"{_STATUS}: {error.strerror}")
+    status = content_of(host, _STATUS, _LIMIT)
+    if isinstance(status, Unread):
+        return status
     section = re.search(rb"^Package: pve-qemu-kvm\n(?:.+\n)*", status, re.MULTILINE)
     version = re.search(rb"^Version: (?:\d+:)?(\d+)\.(\d+)", section[0], re.MULTILINE) if section else None
     if version is None:

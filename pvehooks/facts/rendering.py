@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -18,5 +19,5 @@ def lacking(host: Host) -> tuple[str, ...] | Unread:
     except FileNotFoundError:
         nodes = []
     except OSError as error:
-        return Unread(f"{_NODES}: {error.strerror}")
+        return unread(_NODES, error)
     return (*packages, *(() if any(name.startswith("renderD") for name in nodes) else ("render node",)))

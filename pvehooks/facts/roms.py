@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -16,7 +17,7 @@ def read(host: Host) -> frozenset[str] | Unread:
     try:
         return frozenset(_below(host, "", host.names(DIRECTORY), _DEEPEST))
     except OSError as error:
-        return Unread(f"{DIRECTORY}: {error.strerror}")
+        return unread(DIRECTORY, error)
 
 
 def _below(host: Host, folder: str, names: list[str], depth: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -18,7 +19,7 @@ def read(host: Host) -> Mapping[str, int] | Unread:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{DIRECTORY}: {error.strerror}")
+        return unread(DIRECTORY, error)
     found = {}
     for name in names:
         if name.startswith(_PREFIX):

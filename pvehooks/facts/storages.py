@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Mapping
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
 from pvehooks.text.sectionconfig import Section
@@ -86,7 +87,7 @@ def _read(host: Host) -> Mapping[str, Section] | Unread:
     except FileNotFoundError:
         raw = b""
     except OSError as error:
-        return Unread(f"{STORAGE_CFG}: {error.strerror}")
+        return unread(STORAGE_CFG, error)
     return {section.name: section for section in sectionconfig.parse_storages(raw).sections}
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pvehooks.facts import hardware, members, pciwords, pmxcfs
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import summary as text
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
@@ -32,7 +33,7 @@ def read(host: Host, node: str) -> Summary | Unread | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unread(f"{path(node)}: {error.strerror}")
+        return unread(path(node), error)
     except text.SummaryError as error:
         return Unread(f"{path(node)} {error}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.usb import UsbDevice
@@ -27,9 +28,9 @@ def read(host: Host) -> Mapping[str, UsbDevice] | Unread:
         # A tree without any hardware says nothing of it.
         if host.is_dir("/sys/bus/pci"):
             return {}
-        return Unread(f"{DEVICES}: {error.strerror}")
+        return unread(DEVICES, error)
     except OSError as error:
-        return Unread(f"{DEVICES}: {error.strerror}")
+        return unread(DEVICES, error)
     found = {}
     for name in names:
         match = _NAME.fullmatch(name)

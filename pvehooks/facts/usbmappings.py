@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.usb import UsbMapEntry, UsbMapping
@@ -18,7 +19,7 @@ def read(host: Host, node: str) -> Mapping[str, UsbMapping] | Unread:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        return Unread(f"{USB_MAPPINGS}: {error.strerror}")
+        return unread(USB_MAPPINGS, error)
     from pvehooks.text import sectionconfig
 
     found = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.facts.boot import firmware
+from pvehooks.facts.reading import names_in
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Dkms, Kernels
@@ -16,10 +17,7 @@ def read(host: Host, kernels: Kernels | Unread) -> Dkms | Unread:
     """The modules of the running kernel."""
     if isinstance(kernels, Unread):
         return kernels
-    try:
-        names = host.names(f"/lib/modules/{kernels.running}/updates/dkms")
-    except OSError:
-        names = []
+    names = names_in(host, f"/lib/modules/{kernels.running}/updates/dkms")
     modules = tuple(name.partition(".ko")[0] for name in names if ".ko" in name)
     return Dkms(modules, _trusted(host) if modules else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.reading import text_of, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Firmware
@@ -22,7 +23,7 @@ def read(host: Host) -> Firmware | Unread:
     try:
         cpu, guest = _cpu(host)
     except OSError as error:
-        return Unread(f"/proc/cpuinfo: {error.strerror}")
+        return unread("/proc/cpuinfo", error)
     uefi = host.is_dir(EFI)
     groups = _names(host, _GROUPS) or []
     tables = _names(host, "/sys/firmware/acpi/tables")
@@ -32,7 +33,7 @@ def read(host: Host) -> Firmware | Unread:
         uefi,
         secure_boot(host) if uefi else False,
         None if tables is None else frozenset(tables),
-        frozenset(filter(None, (_text(host, f"{_GROUPS}/{group}/type") for group in groups))),
+        frozenset(filter(None, (text_of(host, f"{_GROUPS}/{group}/type") for group in groups))),
         tuple(_names(host, "/sys/class/iommu") or ()),
         len(groups),
         microcode,
@@ -66,10 +67,3 @@ def _names(host: Host, path: str) -> list[str] | None:
         return host.names(path)
     except OSError:
         return None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path)
-    except OSError:
-        return ""

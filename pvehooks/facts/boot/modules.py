@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pvehooks.facts import moduleoptions
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Kernels, Modules
@@ -27,7 +28,7 @@ def read(host: Host, kernels: Kernels | Unread) -> Modules | Unread:
         files = [(path, host.read_text(path)) for path in moduleoptions.files(host)]
         arguments = moduleoptions.arguments(host)
     except OSError as error:
-        return Unread(f"what modprobe is told: {error.filename}: {error.strerror}")
+        return unread(f"what modprobe is told: {error.filename}", error)
     initramfs = f"/boot/initrd.img-{kernels.next}"
     return Modules(
         kernels.running,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import Block, Tree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
@@ -156,7 +157,7 @@ class DiskUses:
         except FileNotFoundError:
             return frozenset()
         except OSError as error:
-            return Unread(f"{_BOOT_UUIDS}: {error.strerror}")
+            return unread(_BOOT_UUIDS, error)
 
     def _names(self, block: Block) -> tuple[str, ...]:
         return (*block.paths, *self.udev.links(block))

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
 from pvehooks.values import Unread
@@ -78,7 +79,7 @@ class GivenDisks:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            return Unread(f"the config of VM {vmid}: {error.strerror}")
+            return unread(f"the config of VM {vmid}", error)
 
     def _of(self, vmid: int, raw: bytes | Unread, runs: bool) -> Iterator[tuple[str, Given]]:
         """The paths in a config before its snapshots begin, pending ones too; `cdrom` is the node's drive while the guest runs."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import Block, Tree
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
@@ -41,7 +42,7 @@ class Groups:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            return Unread(f"{_STORAGES}: {error.strerror}")
+            return unread(_STORAGES, error)
         found: dict[str, str] = {}
         for section in sectionconfig.parse_storages(raw).sections:
             options = section.options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import text_of
 from pvehooks.facts.uses.places import is_pci_address
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
@@ -47,7 +48,7 @@ def _folders(host: Host, path: str) -> list[str]:
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[Node]:
-    number = _number(_text(host, f"{path}/dev"))
+    number = _number(text_of(host, f"{path}/dev"))
     if number is not None or re.search(_NODES, path):
         yield Node(_paths(host, path), number, path)
     if depth < _DEEPEST:
@@ -57,7 +58,7 @@ def _below(host: Host, path: str, depth: int) -> Iterator[Node]:
 
 def _paths(host: Host, place: str) -> tuple[str, ...]:
     """The node's name by its uevent, else by its class' custom; the first watchdog has a second name (watchdog-api)."""
-    for line in _text(host, f"{place}/uevent").splitlines():
+    for line in text_of(host, f"{place}/uevent").splitlines():
         if line.startswith("DEVNAME="):
             path = "/dev/" + line[8:].removeprefix("/dev/")
             break
@@ -70,7 +71,7 @@ def _paths(host: Host, place: str) -> tuple[str, ...]:
 
 def _nvidia(host: Host, address: str) -> Iterator[Node]:
     """NVIDIA's own driver has no entry in sysfs for its nodes; /dev/nvidiactl and the like belong to no device."""
-    text = _text(host, f"/proc/driver/nvidia/gpus/{address}/information")
+    text = text_of(host, f"/proc/driver/nvidia/gpus/{address}/information")
     match = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.MULTILINE)
     if match:
         yield Node((f"/dev/nvidia{match[1]}",), (195, int(match[1])), "")
@@ -79,10 +80,3 @@ def _nvidia(host: Host, address: str) -> Iterator[Node]:
 def _number(text: str) -> tuple[int, int] | None:
     major, _, minor = text.partition(":")
     return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path)
-    except OSError:
-        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from pvehooks.facts.reading import folders_in
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Use, Uses
 from pvehooks.values.base import NamedTuple
@@ -104,27 +105,20 @@ class Usb:
 def plugged(host: Host, address: str) -> Iterator[tuple[str, str]]:
     """(place, directory in sysfs) of each USB device below a PCI device, hubs among them."""
     top = f"{_DEVICES}/{address}"
-    for name in _folders(host, top):
+    for name in folders_in(host, top):
         if name.startswith("usb") and name[3:].isdecimal():
             yield from _below(host, f"{top}/{name}", 0)
         elif name.startswith("xhci-hcd."):
-            for hub in _folders(host, f"{top}/{name}"):
+            for hub in folders_in(host, f"{top}/{name}"):
                 yield from _below(host, f"{top}/{name}/{hub}", 0)
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[tuple[str, str]]:
-    for name in _folders(host, path):
+    for name in folders_in(host, path):
         if re.fullmatch(_PLUGGED, name):
             yield name, f"{path}/{name}"
             if depth < _DEEPEST:
                 yield from _below(host, f"{path}/{name}", depth + 1)
-
-
-def _folders(host: Host, path: str) -> list[str]:
-    try:
-        return host.folders(path)
-    except OSError:
-        return []
 
 
 def _started_with(guest: RunningGuest) -> Iterator[Wanted]:
