@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pvehooks import __version__, records
 from pvehooks.actions import stubs
-from pvehooks.facts import members, storages
+from pvehooks.facts import ha, members, storages
 from pvehooks.host import Host
 from pvehooks.report import entries, words
 from pvehooks.report.sink import Journal, Lines
@@ -104,8 +104,8 @@ class Presence:
 
     def _say_absent(self, kept: stubs.Kept) -> None:
         """Hookscripts of others that high availability would miss here."""
-        by_ha = members.ha_guests(self.host)
-        known = storages.Storages(self.host)
+        by_ha = ha.vmids(self.host)
+        known = storages.StorageSections(self.host)
         absent = []
         for volid, users in sorted(kept.named.items()):
             movable = [f"VM {vmid} on {node}" for vmid, node in users if vmid in by_ha and node != self.node]

@@ -11,7 +11,7 @@ from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import guestindex, hardware, members
+from pvehooks.facts import guestindex, ha, hardware
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
@@ -99,7 +99,7 @@ class Rounds:
         self._welcome()
         around = guest_facts.surroundings(self.host, self.node, self._meeting.look)
         if self.awaited is not None:
-            self._by_ha = members.ha_guests(self.host)
+            self._by_ha = ha.vmids(self.host)
         try:
             self._look_at_all(vmids, force, pulse, around)
         finally:
@@ -183,7 +183,7 @@ class Rounds:
         if quiet and saying.could_be_given(verdict, self.settings.rng(guest.vmid)):
             self._existing.note(guest, saying.only_by_name(verdict))
         self._tell(verdict, standing, unsaid)
-        at_boot = self.awaited is not None and verdict.attach and members.starts_by_itself(guest, self._by_ha)
+        at_boot = self.awaited is not None and verdict.attach and ha.starts_at_boot(guest, self._by_ha)
         if self.awaited is not None and at_boot:
             self.awaited[guest.vmid] = guest.label
         if due or attachable:

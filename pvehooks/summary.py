@@ -120,7 +120,7 @@ class Publisher:
         self._of_starts = read_of_starts(node)
 
     def _summary(self, tally: Tally, settings: Settings) -> Summary:
-        known = storages.Storages(self._host)
+        known = storages.StorageSections(self._host)
         # Guests are given the plain one at any time.
         plain = [f"{storage}:snippets/{NAME}" for storage, _ in storages.local_snippets(self._host, self._node)[:1]]
         named = sorted({each for volid in (*tally.hookscripts, *plain) for each in (volid, former_of(volid)) if each})

@@ -10,8 +10,7 @@ from pvehooks.actions import backups
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.writer import AT_ONCE, NOTHING_ELSE, Writer, writer
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import guests
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import cpu, guests
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value
@@ -84,7 +83,7 @@ def _not_now(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
     lock = guest.config.main.get("lock") if guest.config else None
     if lock:
         return Result(Outcome.LOCKED, f"VM is locked ({lock})")
-    hwrng = node_facts.hwrng(host)
+    hwrng = cpu.hwrng(host)
     if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
         return Result(Outcome.REFUSED, f"[rng] source = /dev/hwrng, but {guest.node} has none: the guest would not start")
     return None

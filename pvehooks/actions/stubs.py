@@ -58,7 +58,7 @@ def volid_for(host: Host, node: str, former: str) -> str:
             "no storage of this node can hold the guard's hookscript: none is a local directory that root alone can write",
             hint=f"See the directory of 'local': ls -ld /var/lib/vz {_LOCAL}",
         )
-    known = storages.Storages(host).read()
+    known = storages.StorageSections(host).read()
     sections = {} if isinstance(known, Unread) else known
     # One that other nodes do not have would keep guests from starting there.
     everywhere = [storage for storage, _ in usable if storage == "local" or not sections[storage].options.get("nodes")]
@@ -69,7 +69,7 @@ def make(host: Host, node: str, volid: str) -> bool:
     """Makes the stub, or renews it, where it is not as it should be; whether something was written. Raises NodeError."""
     directory = dict(storages.local_snippets(host, node)).get(volid.partition(":")[0])
     if directory is None:
-        known = storages.Storages(host).hookscript(volid)
+        known = storages.StorageSections(host).hookscript(volid)
         if not known.trouble:
             return False
         raise NodeError(f"{volid} cannot be made: the storage is no local directory that root alone can write ({known.trouble})")

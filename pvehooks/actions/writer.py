@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm
 from pvehooks.actions.qm import Answer, Outcome
-from pvehooks.facts import guests
+from pvehooks.facts import guests, running
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
@@ -51,7 +51,7 @@ class QmWriter(NamedTuple):
 
     def precheck(self, guest: Guest) -> Answer:
         """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
-        if guests.is_running(self.host, guest.vmid) is not guest.running:
+        if running.is_running(self.host, guest.vmid) is not guest.running:
             return Answer(Outcome.CHANGED, "the guest was started or stopped meanwhile")
         read = qm.config(self.host, guest.vmid)
         if isinstance(read, Answer):

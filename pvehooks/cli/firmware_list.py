@@ -7,7 +7,8 @@ import json
 
 from pvehooks.cli import firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import imageusers, storagelist
+from pvehooks.facts import imageusers
+from pvehooks.facts import storages as storage_facts
 from pvehooks.facts.imageusers import Listed, User
 from pvehooks.report import table, words
 from pvehooks.values import Unread
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 def images_of(seen: look.View) -> list[tuple[Listed, tuple[User, ...]]]:
     """The images of the node with their users; raises NodeError."""
-    storages = storagelist.read(seen.host)
+    storages = storage_facts.read(seen.host)
     if isinstance(storages, Unread):
         raise NodeError(storages.why)
     listed = list(imageusers.there(seen.host, storages, seen.node))

@@ -8,7 +8,8 @@ import json
 from pvehooks.cli import look
 from pvehooks.cli.firmware_list import images_of
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
-from pvehooks.facts import guests, images, imageusers, storagelist
+from pvehooks.facts import guests, images, imageusers
+from pvehooks.facts import storages as storage_facts
 from pvehooks.facts.imageusers import Listed, User
 from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     found = {listed.file.volid: (listed, users) for listed, users in images_of(seen)}
     for volid in dict.fromkeys([*options.word, *_given(seen)]):
         if volid not in found:
-            path = images.path_of(storagelist.read(seen.host), volid)
+            path = images.path_of(storage_facts.read(seen.host), volid)
             users = () if isinstance(path, Unread) else imageusers.users(seen.host, {volid: path})[volid]
             found[volid] = (imageusers.read(seen.host, volid), users)
     checked = [_checked(*found[volid]) for volid in sorted(options.word or found)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-from pvehooks.facts import hooks
 from pvehooks.facts.reading import text_of, unread
 from pvehooks.facts.uses.interfaces import Interfaces as Files
 from pvehooks.host import Host
@@ -60,7 +59,9 @@ class Bridges:
 
     def hooks(self) -> bool:
         """Whether scripts run before starts."""
-        return hooks.are_there(self._host)
+        from pvehooks.facts.paths import hooks_are_there
+
+        return hooks_are_there(self._host)
 
     def names(self) -> tuple[str, ...]:
         """Those that a guest may be given."""

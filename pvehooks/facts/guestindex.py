@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from pvehooks.facts import guests, pmxcfs
+from pvehooks.facts import guests, pmxcfs, running
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
@@ -101,7 +101,7 @@ class Index:
             return Unread(str(away))
         except OSError as error:
             return unread(node_facts.guest_dir(self._node), error)
-        return tuple(self._entries[vmid]._replace(running=guests.is_running(self._host, vmid)) for vmid in sorted(self._entries))
+        return tuple(self._entries[vmid]._replace(running=running.is_running(self._host, vmid)) for vmid in sorted(self._entries))
 
     def _refresh(self) -> None:
         counted = self._counters()

@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from pvehooks import firstlook
-    from pvehooks.facts.storages import Storages
+    from pvehooks.facts.storages import StorageSections
     from pvehooks.values.images import ImageFile, PinnedFirmware
 
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
-RUN_DIR = "/run/qemu-server"
 _QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
 _RENAME_PAUSES = (0.002, 0.01, 0.05)
 
@@ -53,22 +52,22 @@ class Surroundings(NamedTuple):
     recorded: frozenset[int]
     first_look: firstlook.FirstLook | None
     mappings: Mappings
-    storages: Storages | None
+    storages: StorageSections | None
     cpu_models: frozenset[str]
     options: Container[str] = ()
 
 
 def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
     """The surroundings as they are now."""
-    from pvehooks.facts import ownoption
-    from pvehooks.facts.storages import Storages
+    from pvehooks.facts import ownoption, running
+    from pvehooks.facts.storages import StorageSections
 
     return Surroundings(
-        running(host),
+        running.running(host),
         frozenset(records.known_vmids(host)),
         first_look,
         Mappings(host, node),
-        Storages(host),
+        StorageSections(host),
         known_cpu_models(host),
         ownoption.Options(host),
     )
@@ -84,7 +83,9 @@ def known_cpu_models(host: Host) -> frozenset[str]:
 
     These are the custom ones, and those that the node's QEMU lists (qemu-server, CPUConfig.pm, initialize_cpu_models).
     """
-    custom = node_facts.cpu_models(host)
+    from pvehooks.facts import cpu
+
+    custom = cpu.cpu_models(host)
     names = set() if isinstance(custom, Unread) else {f"custom-{name}" for name in custom}
     for path in _QEMU_MODELS:
         try:
@@ -99,36 +100,6 @@ def parse(host: Host, raw: bytes) -> GuestConfig:
     from pvehooks.facts import ownoption
 
     return guestconfig.parse(raw, known_cpu_models(host), ownoption.Options(host))
-
-
-def running(host: Host) -> frozenset[int]:
-    """The VMIDs whose pid file names a live QEMU of that VM (as qemu-server's vm_running_locally looks)."""
-    try:
-        names = host.names(RUN_DIR)
-    except OSError:
-        return frozenset()
-    stems = (name[:-4] for name in names if name.endswith(".pid"))
-    return frozenset(int(stem) for stem in stems if stem.isdecimal() and is_running(host, int(stem)))
-
-
-def is_running(host: Host, vmid: int) -> bool:
-    """Whether the VM runs here."""
-    return process(host, vmid) is not None
-
-
-def process(host: Host, vmid: int) -> tuple[int, tuple[str, ...]] | None:
-    """The pid and the arguments of the VM's live QEMU; None when it does not run here."""
-    try:
-        pid = host.read_text(f"{RUN_DIR}/{vmid}.pid")
-        words = _arguments(host.read(f"/proc/{pid}/cmdline")) if pid.isdecimal() else ()
-    except OSError:
-        return None
-    is_it = any(word in ("-id", "--id") and words[i + 1 : i + 2] == (str(vmid),) for i, word in enumerate(words))
-    return (int(pid), words) if is_it else None
-
-
-def _arguments(cmdline: bytes) -> tuple[str, ...]:
-    return tuple(cmdline.decode("utf-8", "surrogateescape").rstrip("\0").split("\0"))
 
 
 def read_raw(host: Host, node: str, vmid: int) -> bytes:
@@ -294,10 +265,10 @@ class ConfigGuest(Guest):
         volid = str(self.options.get("hookscript", ""))
         if not volid:
             return None
-        from pvehooks.facts.storages import Storages
+        from pvehooks.facts.storages import StorageSections
         from pvehooks.values.stubs import former_of
 
-        storages = self._around.storages or Storages(self._host)
+        storages = self._around.storages or StorageSections(self._host)
         found = storages.hookscript(volid)
         former = former_of(volid)
         if former and not found.trouble and (trouble := storages.hookscript(former).trouble):

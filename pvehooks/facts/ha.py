@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from pvehooks.facts import members
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import optional_of, unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
 from pvehooks.text.sectionconfig import Section
+from pvehooks.values import Guest
 from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.ha import Ha, HaGuest
 
+RESOURCES = "/etc/pve/ha/resources.cfg"
 RULES = "/etc/pve/ha/rules.cfg"
 GROUPS = "/etc/pve/ha/groups.cfg"
 DATACENTER = "/etc/pve/datacenter.cfg"
@@ -36,24 +39,36 @@ class _Affinity(NamedTuple):
 def read(host: Host, node: str) -> Ha | Unread:
     """What is configured; nothing where the files are not there, as on a node that never had any."""
     texts: dict[str, bytes | None] = {}
-    for path in (members.HA_RESOURCES, RULES, GROUPS, DATACENTER):
+    for path in (RESOURCES, RULES, GROUPS, DATACENTER):
         try:
             texts[path] = host.read(path)
         except FileNotFoundError:
             texts[path] = None
         except OSError as error:
             return unread(path, error)
-    resources, rules, groups = (_sections(texts[path]) for path in (members.HA_RESOURCES, RULES, GROUPS))
+    resources, rules, groups = (_sections(texts[path]) for path in (RESOURCES, RULES, GROUPS))
     policy = _POLICY.search((texts[DATACENTER] or b"").decode("utf-8", "replace"))
     everywhere = frozenset(members.names(host, node))
     affinities = _in_force([*_by_rules(rules), *_by_groups(groups, resources)])
-    found = {
-        int(section.name): _guest(section, affinities.get(f"vm:{section.name}"), everywhere)
-        for section in resources
-        if section.type == "vm" and re.fullmatch("[1-9][0-9]{2,8}", section.name)
-    }
+    found = {vmid: _guest(section, affinities.get(f"vm:{vmid}"), everywhere) for vmid, section in _vms(resources)}
     has_rules = texts[GROUPS] is None or texts[RULES] is not None or host.exists(_RULES_CODE)
     return Ha(found, has_rules, policy[1] if policy else "conditional")
+
+
+def vmids(host: Host) -> frozenset[int]:
+    """The VMs that high availability cares for, none where that cannot be read."""
+    raw = optional_of(host, RESOURCES)
+    return frozenset() if isinstance(raw, Unread) else frozenset(vmid for vmid, _ in _vms(_sections(raw)))
+
+
+def starts_at_boot(guest: Guest, of_ha: frozenset[int]) -> bool:
+    """Whether the guest starts when the node does: onboot, or by high availability (`of_ha`)."""
+    return guest.vmid in of_ha or bool(guest.options.get("onboot"))
+
+
+def _vms(resources: tuple[Section, ...]) -> Iterator[tuple[int, Section]]:
+    matching = (each for each in resources if each.type == "vm" and re.fullmatch("[1-9][0-9]{2,8}", each.name))
+    return ((int(each.name), each) for each in matching)
 
 
 def _sections(raw: bytes | None) -> tuple[Section, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts import boundids, holders, iommu, mappings, memory, pci, roms
+from pvehooks.facts import holders, mappings, pci, running
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
@@ -50,20 +50,26 @@ class ThisNode(Node):
         super().__init__(name)
         self._host = host
         self._index = index
-        self._running = holders.RunningGuests(host, name)
+        self._running = running.RunningGuests(host, name)
         self._mappings = mappings.Mappings(host, name)
 
     @cached_property
     def cpu_flags(self) -> frozenset[str] | Unread:
-        return node_facts.cpu_flags(self._host)
+        from pvehooks.facts import cpu
+
+        return cpu.cpu_flags(self._host)
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
-        return node_facts.cpu_models(self._host)
+        from pvehooks.facts import cpu
+
+        return cpu.cpu_models(self._host)
 
     @cached_property
     def hwrng(self) -> HwRng | Unread:
-        return node_facts.hwrng(self._host)
+        from pvehooks.facts import cpu
+
+        return cpu.hwrng(self._host)
 
     @cached_property
     def pci(self) -> Mapping[str, PciDevice] | Unread:
@@ -71,6 +77,8 @@ class ThisNode(Node):
 
     @cached_property
     def iommu(self) -> Iommu | Unread:
+        from pvehooks.facts import iommu
+
         return iommu.read(self._host)
 
     @cached_property
@@ -93,27 +101,33 @@ class ThisNode(Node):
 
     @cached_property
     def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
-        return boundids.read(self._host)
+        from pvehooks.facts import moduleoptions
+
+        return moduleoptions.bound_ids(self._host)
 
     @cached_property
     def memory(self) -> Memory | Unread:
+        from pvehooks.facts import memory
+
         return memory.read(self._host)
 
     @cached_property
     def roms(self) -> frozenset[str] | Unread:
-        return roms.read(self._host)
+        from pvehooks.facts import qemu
+
+        return qemu.roms(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:
-        from pvehooks.facts import ovmf
+        from pvehooks.facts import qemu
 
-        return ovmf.read(self._host)
+        return qemu.firmware(self._host)
 
     @cached_property
     def storages(self) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storagelist
+        from pvehooks.facts import storages
 
-        return storagelist.read(self._host)
+        return storages.read(self._host)
 
     @cached_property
     def ha(self) -> Ha | Unread:
@@ -131,9 +145,7 @@ class ThisNode(Node):
 
     @cached_property
     def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
-        from pvehooks.facts import usbmappings
-
-        return usbmappings.read(self._host, self.name)
+        return mappings.read_usb(self._host, self.name)
 
     @cached_property
     def usb_claims(self) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
@@ -144,21 +156,21 @@ class ThisNode(Node):
 
     @cached_property
     def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import directories
+        from pvehooks.facts import sharing
 
-        return directories.read(self._host, self.name)
+        return sharing.directories(self._host, self.name)
 
     @cached_property
     def virtiofsd(self) -> bool | Unread:
-        from pvehooks.facts import directories
+        from pvehooks.facts import sharing
 
-        return directories.virtiofsd(self._host)
+        return sharing.virtiofsd(self._host)
 
     @cached_property
     def memory_files(self) -> Mapping[str, int] | Unread:
-        from pvehooks.facts import sharedmemory
+        from pvehooks.facts import sharing
 
-        return sharedmemory.read(self._host)
+        return sharing.memory_files(self._host)
 
     @cached_property
     def memory_shares(self) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
@@ -177,21 +189,21 @@ class ThisNode(Node):
 
     @cached_property
     def gl_lacks(self) -> tuple[str, ...] | Unread:
-        from pvehooks.facts import rendering
+        from pvehooks.facts import qemu
 
-        return rendering.lacking(self._host)
+        return qemu.lacks_for_gl(self._host)
 
     @cached_property
     def qemu(self) -> tuple[int, int] | Unread:
-        from pvehooks.facts import qemuversion
+        from pvehooks.facts import qemu
 
-        return qemuversion.read(self._host)
+        return qemu.version(self._host)
 
     @cached_property
     def cpus(self) -> int | Unread:
-        from pvehooks.facts import cpus
+        from pvehooks.facts import cpu
 
-        return cpus.read(self._host)
+        return cpu.count(self._host)
 
     @cached_property
     def bridges(self) -> Bridges | Unread:
@@ -239,15 +251,13 @@ class ThisNode(Node):
 
     @cached_property
     def dkms(self) -> Dkms | Unread:
-        from pvehooks.facts.boot import dkms
+        from pvehooks.facts.boot import modules
 
-        return dkms.read(self._host, self.kernels)
+        return modules.dkms(self._host, self.kernels)
 
     @cached_property
     def links(self) -> Mapping[str, PcieLink] | Unread:
-        from pvehooks.facts import pcielinks
-
-        return self.pci if isinstance(self.pci, Unread) else pcielinks.read(self._host, self.pci)
+        return self.pci if isinstance(self.pci, Unread) else pci.links(self._host, self.pci)
 
     @cached_property
     def interfaces(self) -> Interfaces | Unread:
@@ -263,9 +273,9 @@ class ThisNode(Node):
 
     @cached_property
     def ksm(self) -> Ksm | Unread:
-        from pvehooks.facts import ksm
+        from pvehooks.facts import layout
 
-        return ksm.read(self._host)
+        return layout.ksm(self._host)
 
     @cached_property
     def guests(self) -> tuple[Guest, ...] | Unread:
@@ -288,13 +298,15 @@ class OtherNode(Node):
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
-        return node_facts.cpu_models(self._host)
+        from pvehooks.facts import cpu
+
+        return cpu.cpu_models(self._host)
 
     @cached_property
     def storages(self) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storagelist
+        from pvehooks.facts import storages
 
-        return storagelist.read(self._host)
+        return storages.read(self._host)
 
     @cached_property
     def ha(self) -> Ha | Unread:
@@ -304,12 +316,10 @@ class OtherNode(Node):
 
     @cached_property
     def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
-        from pvehooks.facts import usbmappings
-
-        return usbmappings.read(self._host, self.name)
+        return mappings.read_usb(self._host, self.name)
 
     @cached_property
     def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import directories
+        from pvehooks.facts import sharing
 
-        return directories.read_elsewhere(self._host, self.name)
+        return sharing.directories_elsewhere(self._host, self.name)

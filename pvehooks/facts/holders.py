@@ -10,11 +10,12 @@ from pvehooks.facts import guests, hostpci
 from pvehooks.facts import node as node_facts
 from pvehooks.facts.mappings import Mappings
 from pvehooks.facts.reading import unread
+from pvehooks.facts.running import RUN_DIR, RunningGuest, RunningGuests, label
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
-from pvehooks.values import Holder, HostPci, Options, PciDevice, Unread
+from pvehooks.values import Holder, HostPci, PciDevice, Unread
 
-RESERVATIONS = f"{guests.RUN_DIR}/pci-id-reservations"
+RESERVATIONS = f"{RUN_DIR}/pci-id-reservations"
 # What PVE takes for a reservation (qemu-server, PVE/QemuServer/PCI.pm, parse_pci_reservation_unlocked).
 _RESERVATION = r"((?:[a-f0-9]{4,}:)?[a-f0-9]{2}:[a-f0-9]{2}(?:\.[a-f0-9])?)\s([0-9]{1,9})\s(time|pid):([0-9]{1,15})"
 # What QEMU takes for `host=` of a vfio-pci device.
@@ -24,91 +25,6 @@ _OPTION = r"hostpci[0-9]+"
 _VGPU = r"nvidia-[0-9]+"
 
 Bus = Mapping[str, PciDevice]
-
-
-class RunningGuest:
-    """A VM whose QEMU runs here, with this pid and these arguments; its config is read when first asked for."""
-
-    def __init__(self, host: Host, node: str, vmid: int, pid: int, cmdline: tuple[str, ...]) -> None:
-        self.vmid = vmid
-        self.pid = pid
-        self.cmdline = cmdline
-        self._host = host
-        self._node = node
-        self._raw: bytes | Unread | None = None
-        self._options: Options | None = None
-
-    @property
-    def raw(self) -> bytes | Unread:
-        """The bytes of its config, or why they cannot be read."""
-        if self._raw is None:
-            self._raw = _raw(self._host, self._node, self.vmid)
-        return self._raw
-
-    def mentions(self, word: bytes) -> bool:
-        """Whether the config holds these bytes anywhere: ask before `options`, which costs a parse."""
-        return not isinstance(self.raw, Unread) and word in self.raw
-
-    def options(self) -> Options:
-        """The live options (a running guest has not taken its pending ones); none where the config could not be read."""
-        if self._options is None:
-            self._options = {} if isinstance(self.raw, Unread) else guestconfig.parse(self.raw).main
-        return self._options
-
-    @property
-    def label(self) -> str:
-        """How people call it: "VM 100 (web)"."""
-        return _label(self.vmid, self.options())
-
-
-class RunningGuests:
-    """The running VMs of a node, enumerated once for all who ask."""
-
-    def __init__(self, host: Host, node: str) -> None:
-        self.host = host
-        self.node = node
-        self._found: tuple[RunningGuest, ...] | Unread | None = None
-
-    def all(self) -> tuple[RunningGuest, ...] | Unread:
-        """Those whose pid file names a live QEMU of that VM, by VMID."""
-        if self._found is None:
-            self._found = running_guests(self.host, self.node)
-        return self._found
-
-
-def running_guests(host: Host, node: str) -> tuple[RunningGuest, ...] | Unread:
-    """The VMs whose pid file names a live QEMU of that VM, by VMID."""
-    try:
-        names = host.names(guests.RUN_DIR)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        return unread(guests.RUN_DIR, error)
-    found = []
-    for vmid in sorted(int(name[:-4]) for name in names if name.endswith(".pid") and name[:-4].isdecimal()):
-        process = guests.process(host, vmid)
-        if process is not None:
-            found.append(RunningGuest(host, node, vmid, *process))
-    return tuple(found)
-
-
-def _raw(host: Host, node: str, vmid: int) -> bytes | Unread:
-    """The config's bytes; that of a guest that is just coming here lies below the node it comes from."""
-    try:
-        try:
-            return guests.read_raw(host, node, vmid)
-        except FileNotFoundError:
-            owner = node_facts.owner(host, vmid)
-            if not owner:
-                raise
-            return guests.read_raw(host, owner, vmid)
-    except OSError as error:
-        return unread(f"the config of VM {vmid}", error)
-
-
-def _label(vmid: int, options: Options) -> str:
-    name = options.get("name", "")
-    return f"VM {vmid} ({name})" if name else f"VM {vmid}"
 
 
 # -- running guests ---------------------------------------------------------------------------------------------------
@@ -275,7 +191,7 @@ def onboot(host: Host, node: str, bus: Bus | Unread, mappings: Mappings) -> Mapp
         for entry in hostpci.read(options, mappings):
             for address in _only_choice(entry):
                 for name in hostpci.functions(address, bus):
-                    held.add(name, Holder(vmid, _label(vmid, options), entry.option, _is_part(entry, bus[name])))
+                    held.add(name, Holder(vmid, label(vmid, options), entry.option, _is_part(entry, bus[name])))
     return held.found
 
 

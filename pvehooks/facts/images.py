@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import stat
 
-from pvehooks.facts import storagelist
+from pvehooks.facts import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, ImageFile
@@ -71,7 +71,7 @@ def look(host: Host, volid: str, content: bool = True) -> ImageFile:
 
     Who else than root could write it could give the guest another firmware: that is trouble, and so is a link.
     """
-    path = path_of(storagelist.read(host), volid)
+    path = path_of(storage_facts.read(host), volid)
     if isinstance(path, Unread):
         return ImageFile(volid, "", path.why, missing=True)
     try:

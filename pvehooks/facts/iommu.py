@@ -116,11 +116,12 @@ def _unsafe_allowed(host: Host) -> bool:
 
 
 def _cpu_vendor(host: Host) -> str:
+    from pvehooks.facts import cpu
+
     try:
-        lines = host.read("/proc/cpuinfo", 1 << 12).decode("ascii", "replace").splitlines()
+        return cpu.first(host).get("vendor_id", "")
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def _tables(host: Host) -> set[str] | None:

@@ -1,4 +1,4 @@
-"""The node's CPUs and memory as they are laid out: NUMA nodes, isolated CPUs, memory, the ARC's limit, huge pages reserved."""
+"""The node's CPUs and memory as they are laid out: NUMA nodes, isolated CPUs, memory, the ARC's limit, huge pages reserved; and what KSM merges of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pvehooks.facts.reading import names_in, text_of, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
-from pvehooks.values.boot import Layout
+from pvehooks.values.boot import Ksm, Layout
 
 _NODES = "/sys/devices/system/node"
 _ISOLATED = "/sys/devices/system/cpu/isolated"
 _PAGES = "/sys/kernel/mm/hugepages"
 _ARC = "/proc/spl/kstat/zfs/arcstats"
+_KSM = "/sys/kernel/mm/ksm"
+_USERS = "/etc/pve/user.cfg"
 # The kernel's largest NR_CPUS.
 _MOST = 8192
 
@@ -64,3 +66,35 @@ def _reserved(host: Host) -> Iterator[tuple[int, int]]:
         count = text_of(host, f"{_PAGES}/{name}/nr_hugepages")
         if _is_number(size) and _is_number(count):
             yield int(size), int(count)
+
+
+# -- kernel samepage merging, and who the guests belong to, as far as pools tell (pve-access-control, AccessControl.pm) ---
+
+
+def ksm(host: Host) -> Ksm | Unread:
+    """Its state now; a kernel without it never merges."""
+    try:
+        runs = host.read_text(f"{_KSM}/run") == "1"
+        shared = host.read_text(f"{_KSM}/pages_sharing")
+    except FileNotFoundError:
+        return Ksm(False, 0, {}) if host.is_dir("/sys/kernel/mm") else Unread("/sys/kernel/mm is not there")
+    except OSError as error:
+        return unread(error.filename, error)
+    try:
+        return Ksm(runs, int(shared) if shared.isdecimal() and len(shared) < 20 else 0, _pools(host))
+    except OSError as error:
+        return unread(_USERS, error)
+
+
+def _pools(host: Host) -> dict[int, str]:
+    """The pool of each guest, by lines "pool:NAME:COMMENT:VMIDS:STORAGES:"."""
+    try:
+        text = host.read(_USERS).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return {}
+    pools = {}
+    for line in text.splitlines():
+        fields = line.split(":")
+        if fields[0] == "pool" and len(fields) > 3:
+            pools.update({int(vmid): fields[1] for vmid in fields[3].replace(" ", "").split(",") if vmid.isdecimal() and len(vmid) < 10})
+    return pools

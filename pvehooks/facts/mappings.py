@@ -1,11 +1,11 @@
-"""The PCI mappings of the cluster, as far as they concern a node: /etc/pve/mapping/pci.cfg (pve-guest-common, PVE/Mapping/PCI.pm)."""
+"""The cluster's mappings of PCI and USB devices, as far as they concern a node (pve-guest-common, PVE/Mapping/PCI.pm, PVE/Mapping/USB.pm)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import optional_of
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import MappingEntry, PciMapping, Unread
@@ -13,8 +13,10 @@ from pvehooks.values import MappingEntry, PciMapping, Unread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.text.sectionconfig import Problem, Section
+    from pvehooks.values.usb import UsbMapping
 
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
+USB_MAPPINGS = "/etc/pve/mapping/usb.cfg"
 # What a mapping may be called (pve-configid), and the lines that end a section (PVE::SectionConfig).
 _NAME = r"[a-zA-Z][a-zA-Z0-9_-]+"
 _ENDS = ("", "0")
@@ -37,12 +39,11 @@ class Mappings:
 
 def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
     """The mappings by name, malformed ones too, each with its entries for the node in the order of the file; the file is optional."""
-    try:
-        raw = host.read(PCI_MAPPINGS)
-    except FileNotFoundError:
+    raw = optional_of(host, PCI_MAPPINGS)
+    if isinstance(raw, Unread):
+        return raw
+    if not raw:
         return {}
-    except OSError as error:
-        return unread(PCI_MAPPINGS, error)
     from pvehooks.text import sectionconfig
 
     config = sectionconfig.parse_mapping(raw)
@@ -85,3 +86,23 @@ def _mapping(section: Section, node: str) -> PciMapping:
 def _entry(parts: Mapping[str, str]) -> MappingEntry:
     paths = tuple(parts.get("path", "").split(";"))
     return MappingEntry(paths, parts.get("id", ""), parts.get("subsystem-id", ""), parts.get("iommugroup", ""))
+
+
+# -- USB devices (pve-guest-common, PVE/Mapping/USB.pm) ------------------------------------------------------------------
+
+
+def read_usb(host: Host, node: str) -> Mapping[str, UsbMapping] | Unread:
+    """The mappings by name, those without an entry for the node among them; the file is optional."""
+    raw = optional_of(host, USB_MAPPINGS)
+    if isinstance(raw, Unread):
+        return raw
+    if not raw:
+        return {}
+    from pvehooks.text import sectionconfig
+    from pvehooks.values.usb import UsbMapEntry, UsbMapping
+
+    found = {}
+    for section in sectionconfig.parse_mapping(raw, "usb").sections:
+        own = tuple(UsbMapEntry(each.get("id", ""), each.get("path", "")) for each in section.maps if each.get("node") == node)
+        found[section.name] = UsbMapping(section.name, own, frozenset(each["node"] for each in section.maps if "node" in each))
+    return found

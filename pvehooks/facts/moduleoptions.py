@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
+from pvehooks.values import BoundIds, Unread
 
 COMMAND_LINE = "/proc/cmdline"
 # In this order, as kmod has it: a file shadows those of its name in later directories.
@@ -67,3 +69,25 @@ def files(host: Host) -> Iterator[str]:
             if name.endswith(".conf") and name not in seen:
                 seen.add(name)
                 yield f"{directory}/{name}"
+
+
+def bound_ids(host: Host) -> tuple[BoundIds, ...] | Unread:
+    """The ids that vfio-pci takes at boot, by the place where they are written; what is no id is left out, as the kernel does.
+
+    Source: the kernel's drivers/vfio/pci/vfio_pci.c, parameter `ids`.
+    """
+    try:
+        places = list(given(host, "vfio_pci", "ids"))
+    except OSError as error:
+        return unread(f"what vfio-pci takes at boot: {error.filename}", error)
+    bound = (BoundIds(tuple(filter(None, map(_id, value.split(",")))), place) for place, value in places)
+    return tuple(each for each in bound if each.ids)
+
+
+def _id(text: str) -> tuple[int, int] | None:
+    """vendor:device, whatever follows: subvendor, subdevice, class and its mask."""
+    try:
+        vendor, device = (int(word, 16) for word in text.split(":")[:2])
+    except ValueError:
+        return None
+    return vendor, device

@@ -1,18 +1,14 @@
-"""The node: its name, its guests' files, its CPU, its random number generator, its PCI devices."""
+"""The nodes of the cluster by their directories in /etc/pve: their names, and the config files of their guests."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 
 from pvehooks.errors import GuestNotHere, NodeError, UsageError
-from pvehooks.facts.reading import text_of, unread
 from pvehooks.host import Host
-from pvehooks.values import CpuModel, HwRng, Unread
 
 NODES = "/etc/pve/nodes"
-CPU_MODELS = "/etc/pve/virtual-guest/cpu-models.conf"
 _GUEST_FILE = r"([1-9][0-9]{2,8})\.conf"
 
 
@@ -119,36 +115,3 @@ def require_guest(host: Host, node: str, vmid: int) -> None:
     if host.exists(f"{NODES}/{node}/lxc/{vmid}.conf"):
         raise GuestNotHere(f"{vmid} is a container, not a VM", hint="Containers need none of this.")
     raise GuestNotHere(f"there is no VM {vmid} on {node}, nor on any other node", hint="List them: qm list")
-
-
-def cpu_flags(host: Host) -> frozenset[str] | Unread:
-    """The flags of the node's CPU, or an ARM CPU's features (/proc/cpuinfo)."""
-    try:
-        text = host.read("/proc/cpuinfo", limit=1 << 16).decode("ascii", "replace")
-    except OSError as error:
-        return unread("/proc/cpuinfo", error)
-    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(match[1].split()) if match else Unread("/proc/cpuinfo names no CPU flags")
-
-
-def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
-    """Custom CPU models; the file is optional (the administrator's manual, "Custom CPU Types")."""
-    try:
-        raw = host.read(CPU_MODELS)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return unread(CPU_MODELS, error)
-    from pvehooks.text import sectionconfig
-
-    models = {}
-    for section in sectionconfig.parse_cpu_models(raw).sections:
-        flags = tuple(flag for flag in re.split(r"[;,\s]+", section.options.get("flags", "")) if flag)
-        models[section.name] = CpuModel(section.options.get("reported-model", ""), flags)
-    return models
-
-
-def hwrng(host: Host) -> HwRng:
-    """The hardware random number generator; PVE looks at the same two (qemu-server, RNG.pm, check_rng_source)."""
-    current = text_of(host, "/sys/devices/virtual/misc/hw_random/rng_current")
-    return HwRng(host.exists("/dev/hwrng"), current)

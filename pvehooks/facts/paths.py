@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from pvehooks.facts import hooks
 from pvehooks.facts import storages as files
 from pvehooks.host import Host
 from pvehooks.text import propertystring
@@ -33,6 +32,8 @@ _LV = re.compile(r"[a-zA-Z0-9+_.-]+", re.ASCII)
 _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is written there
 # What is asked of a server at most.
 _PATIENCE = 1.0
+_HOOKS = "/etc/pvehooks/hooks.d"
+_HOOK = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _Answer = TypeVar("_Answer")
 
 
@@ -62,7 +63,7 @@ class Paths:
 
     def hooks(self) -> bool:
         """Whether scripts run before starts."""
-        return hooks.are_there(self._host)
+        return hooks_are_there(self._host)
 
     def drive(self, path: str) -> Gone | None:
         """A disk or an image that is given by its path."""
@@ -250,3 +251,13 @@ def _within(seconds: float, deed: Callable[[], _Answer]) -> _Answer | TimeoutErr
     thread.start()
     thread.join(seconds)
     return answers[0] if answers else TimeoutError()
+
+
+def hooks_are_there(host: Host) -> bool:
+    """Whether the administrator has scripts that libexec/hookscript runs before starts: they may make what is missing. Also where that cannot be seen."""
+    try:
+        return any(_HOOK.fullmatch(name) for name in host.names(_HOOKS))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

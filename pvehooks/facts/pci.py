@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from pvehooks.facts.reading import listing_of, names_in, unread
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread
+from pvehooks.values.pci import is_pci_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.values.boot import PcieLink
 
 _DEVICES = "/sys/bus/pci/devices"
 _IDS_LIMIT = 1 << 23
@@ -20,6 +25,7 @@ _BARS = 6
 # What may stand between a storage controller and its disks (ABI/testing/sysfs-class-scsi_host, sysfs-bus-scsi).
 _ON_THE_WAY = ("ata", "host", "port-", "expander-", "end_device-", "target", "virtio")
 _DEEPEST = 12
+_LINK_FILES = ("current_link_speed", "max_link_speed", "current_link_width", "max_link_width")
 # Peripheral device types of SCSI that are disks: direct access, and zoned.
 _DISK_TYPES = ("0", "20")
 
@@ -30,13 +36,7 @@ def devices(host: Host) -> Mapping[str, PciDevice] | Unread:
     if isinstance(addresses, Unread):
         return addresses
     bus = _Bus(host)
-    return {address: SysfsDevice(address, bus) for address in addresses if _is_address(address)}
-
-
-def _is_address(name: str) -> bool:
-    """Whether it can be the address of a PCI device: an IOMMU group may hold others. Domains may have more than four digits."""
-    domain, _, rest = name.partition(":")
-    return len(domain) >= 4 and len(rest) == 7 and rest[2] == ":" and rest[5] == "."
+    return {address: SysfsDevice(address, bus) for address in addresses if is_pci_address(address)}
 
 
 def _is_uuid(name: str) -> bool:
@@ -152,7 +152,7 @@ class SysfsDevice(PciDevice):
     def members(self) -> tuple[str, ...]:
         """In a group without devices there is still the one that is asked."""
         names = self._names("iommu_group/devices") if self.group else []
-        return tuple(sorted({self.address, *filter(_is_address, names)}))
+        return tuple(sorted({self.address, *filter(is_pci_address, names)}))
 
     @cached_property
     def physfn(self) -> str:
@@ -297,3 +297,27 @@ def _memory_bars(resource: str) -> Iterator[tuple[int, int]]:
         numbers = [_number(word, -1, 16) for word in line.split()]
         if len(numbers) == 3 and -1 not in numbers and numbers[2] & _MEMORY and numbers[0] < numbers[1]:
             yield numbers[0], numbers[1]
+
+
+# -- PCIe links ----------------------------------------------------------------------------------------------------------
+
+
+def links(host: Host, addresses: Iterable[str]) -> Mapping[str, PcieLink] | Unread:
+    """The links by the device's address; devices without one, or whose link is down, are left out."""
+    from pvehooks.values.boot import PcieLink
+
+    found = {}
+    for address in addresses:
+        numbers = [_link_number(host, f"{_DEVICES}/{address}/{name}") for name in _LINK_FILES]
+        if all(0 < number < 255 for number in numbers):
+            speed, max_speed, width, max_width = numbers
+            found[address] = PcieLink(speed, max_speed, int(width), int(max_width))
+    return found
+
+
+def _link_number(host: Host, path: str) -> float:
+    """The number before the unit ("8.0 GT/s PCIe"), 0 where there is none."""
+    try:
+        return float(host.read_text(path).split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -19,6 +19,16 @@ def content_of(host: Host, path: str, limit: int = 1 << 20) -> bytes | Unread:
         return unread(path, error)
 
 
+def optional_of(host: Host, path: str) -> bytes | Unread:
+    """The bytes of a file that need not be there, none where it is not."""
+    try:
+        return host.read(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        return unread(path, error)
+
+
 def listing_of(host: Host, path: str) -> list[str] | Unread:
     """The sorted names in a directory."""
     try:

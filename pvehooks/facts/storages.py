@@ -1,4 +1,4 @@
-"""Where volumes of snippets lie: /etc/pve/storage.cfg (pve-storage, PVE/Storage.pm, PVE/Storage/Plugin.pm)."""
+"""The cluster's storages, and where volumes of snippets lie: /etc/pve/storage.cfg (pve-storage, PVE/Storage.pm, PVE/Storage/Plugin.pm)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 import stat
 from collections.abc import Mapping
 
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import optional_of
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
 from pvehooks.text.sectionconfig import Section
 from pvehooks.values import Hookscript, Unread
+from pvehooks.values.storages import Storage
 
 STORAGE_CFG = "/etc/pve/storage.cfg"
 _VOLUME_ID = r"([A-Za-z][A-Za-z0-9\-_.]*[A-Za-z0-9]):(.+)"
@@ -19,11 +20,28 @@ _NETWORK = ("nfs", "cifs", "cephfs", "glusterfs")
 _WITH_SNIPPETS = ("dir", "btrfs", *_NETWORK)
 _WITH_FOLDERS = ("dir", "nfs", "cifs", "cephfs")
 _WITHOUT_SNIPPETS = ("lvm", "lvmthin", "zfspool", "zfs", "rbd", "iscsi", "iscsidirect", "pbs", "esxi")
+# Those that all nodes see, whatever the file says (`shared` in each plugin's plugindata).
+_SEEN_BY_ALL = ("nfs", "cifs", "cephfs", "glusterfs", "iscsi", "iscsidirect", "rbd", "zfs", "pbs", "esxi")
 _NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre", "beegfs")
 
 
-class Storages:
-    """The cluster's storages, read when first asked for; one reading serves all guests."""
+def read(host: Host) -> Mapping[str, Storage] | Unread:
+    """The storages by name, disabled ones among them; `local` is always there."""
+    found = StorageSections(host).read()
+    return found if isinstance(found, Unread) else {name: _storage(section) for name, section in found.items()}
+
+
+def _storage(section: Section) -> Storage:
+    options = section.options
+    nodes = frozenset(name for name in re.split(r"[,;\s\0]+", options.get("nodes", "")) if name)
+    shared = section.type in _SEEN_BY_ALL or propertystring.boolean(options.get("shared", "0")) == 1
+    path = base_of(section) if section.type in _WITH_SNIPPETS else ""
+    disabled = propertystring.boolean(options.get("disable", "0")) == 1
+    return Storage(section.name, section.type, nodes, disabled, shared, path, options, section.line > 0)
+
+
+class StorageSections:
+    """The sections of storage.cfg, read when first asked for; one reading serves all guests."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -78,16 +96,13 @@ class Storages:
 
 def path_of(host: Host, volid: str) -> str | Unread:
     """The path of a snippet (STORAGE:snippets/NAME); Unread for all other volumes."""
-    return Storages(host).path_of(volid)
+    return StorageSections(host).path_of(volid)
 
 
 def _read(host: Host) -> Mapping[str, Section] | Unread:
-    try:
-        raw = host.read(STORAGE_CFG)
-    except FileNotFoundError:
-        raw = b""
-    except OSError as error:
-        return unread(STORAGE_CFG, error)
+    raw = optional_of(host, STORAGE_CFG)
+    if isinstance(raw, Unread):
+        return raw
     return {section.name: section for section in sectionconfig.parse_storages(raw).sections}
 
 
@@ -133,7 +148,7 @@ def local_snippets(host: Host, node: str = "") -> tuple[tuple[str, str], ...]:
     The directory itself may be missing. Not among them: what is disabled, shared, not mounted, on a network file system, or
     for other nodes than `node`.
     """
-    storages = Storages(host).read()
+    storages = StorageSections(host).read()
     if isinstance(storages, Unread):
         return ()
     mounts = mounted(host)

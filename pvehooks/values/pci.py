@@ -6,6 +6,27 @@ from collections.abc import Mapping
 
 from pvehooks.values.base import NamedTuple, Protocol, Unread
 
+# Base classes, and classes (pci.ids), of devices that work for somebody: storage, network, display, sound, wireless, processing
+# accelerators; USB controllers, SD host controllers.
+_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
+_WORKING = frozenset({0x0C03, 0x0805})
+
+
+def does_work(class_code: int) -> bool:
+    """Whether a device of this class (24 bits) works for somebody: what people pass through, and what a host misses."""
+    return class_code >> 16 in _WORKING_BASES or class_code >> 8 in _WORKING
+
+
+def is_pci_address(name: str) -> bool:
+    """Whether it can be the name of a PCI device: dddd:bb:ss.f, the domain of four digits or more."""
+    domain, _, rest = name.partition(":")
+    return len(domain) >= 4 and len(rest) == 7 and rest[2] == ":" and rest[5] == "." and not name.startswith("pci")
+
+
+def last_pci_address(path: str) -> str:
+    """The address of the PCI device that a path in sysfs leads through last, '' for none."""
+    return next(filter(is_pci_address, reversed(path.split("/"))), "")
+
 
 class PciDevice:
     """A PCI device of a node (the kernel's ABI/testing/sysfs-bus-pci).

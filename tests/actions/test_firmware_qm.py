@@ -17,6 +17,7 @@ import pytest
 
 from pvehooks.cli.main import main
 from pvehooks.facts import guests, hardware
+from pvehooks.facts.running import is_running
 from pvehooks.host import Host
 from pvehooks.rules.start import look_at_start
 from pvehooks.values import Guest
@@ -146,7 +147,7 @@ def running(node: Path) -> Iterator[None]:
         pid = Path("/run/qemu-server/100.pid")
         pid.parent.mkdir(exist_ok=True)
         pid.write_text(f"{process.pid}\n")
-        wait_until(lambda: guests.is_running(Host(), 100), "its command line is there")
+        wait_until(lambda: is_running(Host(), 100), "its command line is there")
         yield
         pid.unlink()
         process.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import boundids
+from pvehooks.facts import moduleoptions
 from pvehooks.host import Host
 from pvehooks.values import BoundIds, Unread
 from tests.beds.tree import Content, Link, make_fake_tree
@@ -16,7 +16,7 @@ GPU, SOUND = (0x10DE, 0x1B80), (0x10DE, 0x10F0)
 
 
 def read(directory: Path, files: dict[str, Content]) -> tuple[BoundIds, ...] | Unread:
-    return boundids.read(Host(str(make_fake_tree(directory, files))))
+    return moduleoptions.bound_ids(Host(str(make_fake_tree(directory, files))))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import hardware, holders
+from pvehooks.facts import hardware, holders, running
 from pvehooks.facts.mappings import Mappings
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
@@ -260,10 +260,10 @@ def test_what_cannot_be_listed_is_unread(tmp_path: Path, missing: str) -> None:
 
 def test_running_guests(tmp_path: Path) -> None:
     host = tree(tmp_path, process(101, "usb-host,hostbus=1,hostport=2"), process(20), {config_of(101): "name: web\nusb0: host=1-2\n"})
-    running = holders.RunningGuests(host, "pve1")
-    found = running.all()
+    there = running.RunningGuests(host, "pve1")
+    found = there.all()
     assert not isinstance(found, Unread)
-    assert found is running.all()
+    assert found is there.all()
     assert [(guest.vmid, guest.pid, guest.label) for guest in found] == [(20, 1020, "VM 20"), (101, 1101, "VM 101 (web)")]
     assert found[1].cmdline[:3] == ("/usr/bin/kvm", "-id", "101") and "usb-host,hostbus=1,hostport=2" in found[1].cmdline
     assert found[1].options() == {"name": "web", "usb0": "host=1-2"}

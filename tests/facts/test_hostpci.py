@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, hostpci, roms
+from pvehooks.facts import guests, hostpci, qemu
 from pvehooks.facts.mappings import Mappings
 from pvehooks.host import Host
 from pvehooks.values import Guest, Unread
@@ -171,11 +171,11 @@ def test_roms(tmp_path: Path) -> None:
     kvm = "usr/share/kvm"
     loop = {f"{kvm}/loop": Link("loop"), f"{kvm}/gone.rom": Link("nowhere"), f"{kvm}/again": Link(".")}
     files = {f"{kvm}/card.rom": "", f"{kvm}/mine/other.rom": "", f"{kvm}/linked.rom": Link("card.rom"), **loop}
-    found = roms.read(Host(str(make_fake_tree(tmp_path, files))))
+    found = qemu.roms(Host(str(make_fake_tree(tmp_path, files))))
     assert not isinstance(found, Unread)
     assert {"card.rom", "mine/other.rom", "linked.rom", "again/card.rom"} <= found
     assert not {"gone.rom", "loop", "mine"} & found
 
 
 def test_roms_without_the_directory(tmp_path: Path) -> None:
-    assert roms.read(Host(str(tmp_path))) == Unread("/usr/share/kvm: No such file or directory")
+    assert qemu.roms(Host(str(tmp_path))) == Unread("/usr/share/kvm: No such file or directory")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import members
+from pvehooks.facts import ha, members
 from pvehooks.host import Host
 from tests.beds.tree import make_fake_tree
 
@@ -61,5 +61,5 @@ def test_members(files: dict[str, str], nodes: tuple[str, ...], lacking: tuple[s
 def test_high_availability(tmp_path: Path) -> None:
     text = "vm: 100\n\tgroup a\n\tstate started\n\nct: 101\n\nvm:102\n\nvm: 103 x\n\nvm: 12\n"
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/ha/resources.cfg": text})))
-    assert members.ha_guests(host) == {100, 102}
-    assert members.ha_guests(Host(str(tmp_path / "none"))) == frozenset()
+    assert ha.vmids(host) == {100, 102}
+    assert ha.vmids(Host(str(tmp_path / "none"))) == frozenset()

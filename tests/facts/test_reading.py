@@ -14,6 +14,8 @@ def test_what_is_there(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"d/b/x": "", "d/a": "text\n"})))
     assert reading.content_of(host, "/d/a") == b"text\n"
     assert reading.content_of(host, "/d/a", 1) == b"te"
+    assert reading.optional_of(host, "/d/a") == b"text\n"
+    assert reading.optional_of(host, "/d") == Unread("/d: Is a directory")
     assert reading.text_of(host, "/d/a") == "text"
     assert reading.listing_of(host, "/d") == reading.names_in(host, "/d") == ["a", "b"]
     assert reading.folders_in(host, "/d") == ["b"]
@@ -23,5 +25,6 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     host = Host(str(tmp_path))
     assert reading.content_of(host, "/d/a") == Unread("/d/a: No such file or directory")
     assert reading.listing_of(host, "/d") == Unread("/d: No such file or directory")
+    assert reading.optional_of(host, "/d/a") == b""
     assert reading.text_of(host, "/d/a") == ""
     assert reading.names_in(host, "/d") == reading.folders_in(host, "/d") == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import directories, hardware, rendering, sharedmemory
+from pvehooks.facts import hardware, qemu, sharing
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping
@@ -27,15 +27,15 @@ def mapped(path: str) -> dict[str, Content]:
 def test_mappings_of_directories(tmp_path: Path) -> None:
     text = "share\n\tmap node=pve1,path=/srv/a\n\tmap node=pve2,path=/srv/b\n\nother\n\tmap node=pve2,path=/srv/b\n\n"
     files: dict[str, Content] = {FILE: text, "srv/a": None}
-    assert directories.read(tree(tmp_path, files), "pve1") == {
+    assert sharing.directories(tree(tmp_path, files), "pve1") == {
         "share": DirectoryMapping("share", ("/srv/a",), frozenset({"pve1", "pve2"}), ""),
         "other": DirectoryMapping("other", (), frozenset({"pve2"}), ""),
     }
 
 
 def test_mappings_that_cannot_be_read(tmp_path: Path) -> None:
-    assert directories.read(Host(str(tmp_path)), "pve1") == {}
-    assert directories.read(tree(tmp_path, {FILE: None}), "pve1") == Unread(f"/{FILE}: Is a directory")
+    assert sharing.directories(Host(str(tmp_path)), "pve1") == {}
+    assert sharing.directories(tree(tmp_path, {FILE: None}), "pve1") == Unread(f"/{FILE}: Is a directory")
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_mappings_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_directory(files: dict[str, Content], trouble: str, tmp_path: Path) -> None:
-    found = directories.read(tree(tmp_path, {**mapped("/srv/share"), **files}), "pve1")
+    found = sharing.directories(tree(tmp_path, {**mapped("/srv/share"), **files}), "pve1")
     assert not isinstance(found, Unread)
     assert found["share"].trouble == trouble
 
 
 def test_a_loop_of_links(tmp_path: Path) -> None:
-    found = directories.read(tree(tmp_path, {**mapped("/srv/share"), "srv/share": Link("share")}), "pve1")
+    found = sharing.directories(tree(tmp_path, {**mapped("/srv/share"), "srv/share": Link("share")}), "pve1")
     assert not isinstance(found, Unread)
     assert found["share"].trouble == Unread("/srv/share: Too many levels of symbolic links")
 
@@ -91,34 +91,34 @@ def test_homes_are_hidden_from_the_daemon(path: str, own: str, trouble: str | Un
     """On the real node the links of namespaces tell whether it is the daemon that looks."""
     files: dict[str, Content] = {**mapped(path), "proc/self/ns/mnt": Link(own), "proc/1/ns/mnt": Link("mnt:[1]"), "root": None}
     make_fake_tree(tmp_path, files)
-    found = directories.read(Secluded(str(tmp_path)), "pve1")
+    found = sharing.directories(Secluded(str(tmp_path)), "pve1")
     assert not isinstance(found, Unread)
     assert found["share"].trouble == trouble
 
 
 def test_virtiofsd(tmp_path: Path) -> None:
-    assert not directories.virtiofsd(Host(str(tmp_path)))
-    assert not directories.virtiofsd(tree(tmp_path / "folder", {"usr/libexec/virtiofsd": None}))
-    assert directories.virtiofsd(tree(tmp_path / "file", {"usr/libexec/virtiofsd": ""}))
+    assert not sharing.virtiofsd(Host(str(tmp_path)))
+    assert not sharing.virtiofsd(tree(tmp_path / "folder", {"usr/libexec/virtiofsd": None}))
+    assert sharing.virtiofsd(tree(tmp_path / "file", {"usr/libexec/virtiofsd": ""}))
 
 
 def test_shared_memory(tmp_path: Path) -> None:
     host = tree(tmp_path, {"dev/shm/pve-shm-a": "", "dev/shm/pve-shm-gone": Link("away"), "dev/shm/other": "text"})
     os.truncate(tmp_path / "dev/shm/pve-shm-a", 1 << 25)
-    assert sharedmemory.read(host) == {"a": 1 << 25}
-    assert sharedmemory.read(Host(str(tmp_path / "etc"))) == {}
-    assert sharedmemory.read(tree(tmp_path / "file", {"dev/shm": "text"})) == Unread("/dev/shm: Not a directory")
+    assert sharing.memory_files(host) == {"a": 1 << 25}
+    assert sharing.memory_files(Host(str(tmp_path / "etc"))) == {}
+    assert sharing.memory_files(tree(tmp_path / "file", {"dev/shm": "text"})) == Unread("/dev/shm: Not a directory")
 
 
 def test_what_rendering_takes(tmp_path: Path) -> None:
-    assert rendering.lacking(Host(str(tmp_path))) == ("libgl1", "libegl1", "render node")
+    assert qemu.lacks_for_gl(Host(str(tmp_path))) == ("libgl1", "libegl1", "render node")
     there: dict[str, Content] = {
         "usr/lib/x86_64-linux-gnu/libGL.so.1": "",
         "usr/lib/aarch64-linux-gnu/libEGL.so.1": "",
         "dev/dri/renderD129": "",
     }
-    assert rendering.lacking(tree(tmp_path / "all", there)) == ()
-    assert rendering.lacking(tree(tmp_path / "file", {"dev/dri": "text"})) == Unread("/dev/dri: Not a directory")
+    assert qemu.lacks_for_gl(tree(tmp_path / "all", there)) == ()
+    assert qemu.lacks_for_gl(tree(tmp_path / "file", {"dev/dri": "text"})) == Unread("/dev/dri: Not a directory")
 
 
 def test_another_node(tmp_path: Path) -> None:

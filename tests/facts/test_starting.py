@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks.capturing.recorder import RecordingHost
-from pvehooks.facts import bridges, cpus, hardware, paths, storagelist
+from pvehooks.facts import bridges, cpu, hardware, paths
+from pvehooks.facts import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.starting import Gone, NoBridge
@@ -38,7 +39,7 @@ def tree(directory: Path, files: dict[str, Content]) -> Host:
 
 
 def looked(host: Host) -> paths.Paths:
-    return paths.Paths(host, "pve1", storagelist.read(host))
+    return paths.Paths(host, "pve1", storage_facts.read(host))
 
 
 # -- bridges ----------------------------------------------------------------------------------------------------------
@@ -102,13 +103,13 @@ def test_bridges_of_this_machine() -> None:
     [("0\n", 1), ("0-7\n", 8), ("0-3,8,10-11\n", 7), ("\n", None), ("some\n", None), ("7-0\n", None), (None, None), ("0-9999999", None)],
 )
 def test_cpus(online: str | None, count: int | None, tmp_path: Path) -> None:
-    found = cpus.read(tree(tmp_path, {} if online is None else {"sys/devices/system/cpu/online": online}))
+    found = cpu.count(tree(tmp_path, {} if online is None else {"sys/devices/system/cpu/online": online}))
     assert (None if isinstance(found, Unread) else found) == count
 
 
 def test_cpus_of_this_machine() -> None:
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        assert cpus.read(Host()) == sum(line.startswith("processor") for line in file)
+        assert cpu.count(Host()) == sum(line.startswith("processor") for line in file)
 
 
 # -- paths ------------------------------------------------------------------------------------------------------------
@@ -197,8 +198,8 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
     for above in (tmp_path, *list(tmp_path.parents)[:-2]):
         os.chmod(above, 0o755)
     code = (
-        "import os, sys; from pvehooks.host import Host; from pvehooks.facts import paths, storagelist; os.setuid(65534)\n"
-        f"host = Host(sys.argv[1]); print(paths.Paths(host, 'pve1', storagelist.read(host)).volume('big', {VOLUME!r}))"
+        "import os, sys; from pvehooks.host import Host; from pvehooks.facts import paths, storages as storage_facts; os.setuid(65534)\n"
+        f"host = Host(sys.argv[1]); print(paths.Paths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
     )
     project = Path(paths.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code, host.root], check=True, capture_output=True, text=True, cwd=project)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.facts import guestindex, guests, hardware, usbdevices, usbmappings
+from pvehooks.facts import guestindex, guests, hardware, mappings, usbdevices
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import Unread
@@ -87,15 +87,17 @@ def test_a_node_without_usb_has_no_devices(tmp_path: Path) -> None:
 
 def test_mappings(tmp_path: Path) -> None:
     text = "key\n\tmap node=pve1,id=1050:0407,path=1-2\n\tmap node=pve2,id=1050:0407\n\nbroken\n\tmap node=pve1,id=x\n\nother\n\tmap node=pve2,id=1050:0407\n\n"
-    assert usbmappings.read(tree(tmp_path, {"etc/pve/mapping/usb.cfg": text}), "pve1") == {
+    assert mappings.read_usb(tree(tmp_path, {"etc/pve/mapping/usb.cfg": text}), "pve1") == {
         "key": UsbMapping("key", (UsbMapEntry("1050:0407", "1-2"),), frozenset({"pve1", "pve2"})),
         "other": UsbMapping("other", (), frozenset({"pve2"})),
     }
 
 
 def test_mappings_that_cannot_be_read(tmp_path: Path) -> None:
-    assert usbmappings.read(Host(str(tmp_path)), "pve1") == {}
-    assert usbmappings.read(tree(tmp_path, {"etc/pve/mapping/usb.cfg": None}), "pve1") == Unread("/etc/pve/mapping/usb.cfg: Is a directory")
+    assert mappings.read_usb(Host(str(tmp_path)), "pve1") == {}
+    assert mappings.read_usb(tree(tmp_path, {"etc/pve/mapping/usb.cfg": None}), "pve1") == Unread(
+        "/etc/pve/mapping/usb.cfg: Is a directory"
+    )
 
 
 @pytest.mark.parametrize(

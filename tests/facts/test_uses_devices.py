@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.facts import pci
-from pvehooks.facts.holders import RunningGuests
+from pvehooks.facts.running import RunningGuests
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.devicenodes import DeviceNodes
 from pvehooks.facts.uses.processes import OpenFiles

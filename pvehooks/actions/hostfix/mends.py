@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pvehooks.actions.hostfix import texts
 from pvehooks.actions.hostfix.draft import Draft
 from pvehooks.actions.hostfix.texts import ByHand
-from pvehooks.facts import boundids, hardware, moduleoptions
+from pvehooks.facts import hardware, moduleoptions
 from pvehooks.facts.boot import cmdline, kernels
 from pvehooks.rules.host import firmware
 from pvehooks.rules.host.commandline import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
@@ -279,7 +279,7 @@ def _free_of_ids(draft: Draft, finding: Finding) -> str:
 
 
 def _require_gone(device: PciDevice, draft: Draft) -> None:
-    left = boundids.read(draft.ahead())
+    left = moduleoptions.bound_ids(draft.ahead())
     for each in () if isinstance(left, Unread) else left:
         if (device.vendor, device.device) in each.ids and each.place.startswith("/"):
             raise ByHand(f"the ids in {each.place} are written in an unusual way")

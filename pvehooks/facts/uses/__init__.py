@@ -9,7 +9,7 @@ from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.running import RunningGuests
 
 
 class Everything:

@@ -16,7 +16,7 @@ from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.running import RunningGuests
 
 _DISK = re.compile(rb"^((?:ide|sata|scsi|virtio|efidisk|tpmstate)\d+):\s*(?:[^\n]*,)?(?:file=|volume=)?(/dev/[^,\s]+)", re.MULTILINE)
 _CDROM = re.compile(rb"^((?:ide|sata|scsi)\d+):\s*(?:[^\n]*,)?(?:file=)?(cdrom)(?:,|\s|$)", re.MULTILINE)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import optional_of
 from pvehooks.facts.uses.blockdevices import Block, Tree
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
@@ -37,12 +37,9 @@ class Groups:
     @cached_property
     def storages(self) -> Mapping[str, str] | Unread:
         """The first storage that uses a group, by the group's name; disabled storages and those of other nodes do not."""
-        try:
-            raw = self.host.read(_STORAGES)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            return unread(_STORAGES, error)
+        raw = optional_of(self.host, _STORAGES)
+        if isinstance(raw, Unread):
+            return raw
         found: dict[str, str] = {}
         for section in sectionconfig.parse_storages(raw).sections:
             options = section.options

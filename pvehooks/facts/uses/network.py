@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.facts import corosync
 from pvehooks.facts.reading import names_in, text_of
-from pvehooks.facts.uses import corosync
 from pvehooks.facts.uses.addresses import Addresses
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.interfaces import Interfaces
-from pvehooks.facts.uses.places import pci_device
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
+from pvehooks.values.pci import last_pci_address
 
 _DEVICES = "/sys/bus/pci/devices"
 _CLASS = "/sys/class/net"
@@ -69,7 +69,7 @@ class Network:
         if self._by_device is None:
             self._by_device = {}
             for name, target in self._link_texts(_CLASS).items():
-                self._by_device.setdefault(pci_device(target), []).append(name)
+                self._by_device.setdefault(last_pci_address(target), []).append(name)
         found = set(self._by_device.get(device.address, ()))
         own = f"{_DEVICES}/{device.address}/net"
         for name in names_in(self.host, own):

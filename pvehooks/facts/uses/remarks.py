@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.facts.reading import folders_in
-from pvehooks.facts.uses.places import pci_device
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.facts.uses.usb import USB_CLASS
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
+from pvehooks.values.pci import last_pci_address
 
 _DEVICES = "/sys/bus/pci/devices"
 _DISPLAY = 0x03
@@ -71,7 +71,7 @@ class Remarks:
             return
         for block in text.split("\n\n"):
             if _is_keyboard(block):
-                yield pci_device(_field(block, "S: Sysfs="))
+                yield last_pci_address(_field(block, "S: Sysfs="))
 
 
 def _is_keyboard(block: str) -> bool:

@@ -13,7 +13,7 @@ from pvehooks.values.usb import UsbMapping, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuest, RunningGuests
+    from pvehooks.facts.running import RunningGuest, RunningGuests
 
 USB_CLASS = 0x0C03
 _DEVICES = "/sys/bus/pci/devices"
@@ -87,9 +87,9 @@ class Usb:
     def _mapped(self, name: str) -> Iterator[str]:
         """What a mapping names on this node: a place where it has one, else the id (PVE/Mapping/USB.pm in pve-guest-common)."""
         if self._mappings is None:
-            from pvehooks.facts import usbmappings
+            from pvehooks.facts import mappings
 
-            self._mappings = usbmappings.read(self.host, self.running.node)
+            self._mappings = mappings.read_usb(self.host, self.running.node)
         if isinstance(self._mappings, Unread):
             self._unread = (f"which USB devices are mapped ({self._mappings.why})",)
         elif name in self._mappings:

@@ -9,7 +9,7 @@ from pvehooks.values import PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuest, RunningGuests
+    from pvehooks.facts.running import RunningGuest, RunningGuests
 
 
 class VirtualFunctions:

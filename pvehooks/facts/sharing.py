@@ -1,4 +1,7 @@
-"""Directories that guests may share: /etc/pve/mapping/directory.cfg (pve-guest-common, PVE/Mapping/Dir.pm), and virtiofsd."""
+"""What guests share with the node and each other: directories (virtiofs) and memory (ivshmem).
+
+Source: pve-guest-common, PVE/Mapping/Dir.pm; qemu-server, PVE/QemuServer.pm, config_to_command.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import stat
 from collections.abc import Callable, Mapping
 
 from pvehooks.facts import storages
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import optional_of, unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping
@@ -16,15 +19,17 @@ DIRECTORY_MAPPINGS = "/etc/pve/mapping/directory.cfg"
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 # Where PVE looks for it (qemu-server, Virtiofs.pm).
 VIRTIOFSD = "/usr/libexec/virtiofsd"
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  PVE's place
+_PREFIX = "pve-shm-"
 
 
-def read(host: Host, node: str) -> Mapping[str, DirectoryMapping] | Unread:
+def directories(host: Host, node: str) -> Mapping[str, DirectoryMapping] | Unread:
     """The mappings by name, those without an entry for this node among them; the file is optional."""
     mounts = storages.mounted(host)
     return _read(host, node, lambda path: _trouble(host, path, mounts))
 
 
-def read_elsewhere(host: Host, node: str) -> Mapping[str, DirectoryMapping] | Unread:
+def directories_elsewhere(host: Host, node: str) -> Mapping[str, DirectoryMapping] | Unread:
     """The same for another node: what is at the paths there is not known."""
     return _read(host, node, lambda _: Unread(f"it is a directory of {node}, ask there"))
 
@@ -38,12 +43,9 @@ def virtiofsd(host: Host) -> bool:
 
 
 def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping[str, DirectoryMapping] | Unread:
-    try:
-        raw = host.read(DIRECTORY_MAPPINGS)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return unread(DIRECTORY_MAPPINGS, error)
+    raw = optional_of(host, DIRECTORY_MAPPINGS)
+    if isinstance(raw, Unread):
+        return raw
     from pvehooks.text import sectionconfig
 
     found = {}
@@ -74,3 +76,24 @@ def _sees_all(host: Host) -> bool:
         return not host.is_node or host.link_text("/proc/self/ns/mnt") == host.link_text("/proc/1/ns/mnt")
     except OSError:
         return False
+
+
+# -- memory --------------------------------------------------------------------------------------------------------------
+
+
+def memory_files(host: Host) -> Mapping[str, int] | Unread:
+    """How many bytes the files /dev/shm/pve-shm-NAME have, by the name that `ivshmem` gives them; one that goes meanwhile is left out."""
+    try:
+        names = host.names(_SHARED_MEMORY)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return unread(_SHARED_MEMORY, error)
+    found = {}
+    for name in names:
+        if name.startswith(_PREFIX):
+            try:
+                found[name.removeprefix(_PREFIX)] = host.size(f"{_SHARED_MEMORY}/{name}")
+            except OSError:
+                continue
+    return found
