@@ -10,7 +10,7 @@ import json
 import re
 
 from pvehooks import records
-from pvehooks.values import Acquaintance
+from pvehooks.values import BaselineStatus
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of, is_stub
@@ -50,7 +50,7 @@ _PVE_OWN = frozenset(
 )
 
 
-STRANGER = Acquaintance(untouched=False, old=False)
+STRANGER = BaselineStatus(untouched=False, old=False)
 
 
 class Noted(NamedTuple):
@@ -68,12 +68,12 @@ class FirstLook(NamedTuple):
     guests: Mapping[int, Noted]
     stored: bool = True
 
-    def acquaintance(self, vmid: int, ctime: int | None, fingerprint: str) -> Acquaintance:
+    def acquaintance(self, vmid: int, ctime: int | None, fingerprint: str) -> BaselineStatus:
         """How the guest relates to this look; `ctime` is its meta ctime, which tells more than its VMID does."""
         noted = self.guests.get(vmid)
         there = noted is not None and (ctime is None or ctime <= noted.time)
         untouched = there and noted is not None and noted.mark == fingerprint
-        return Acquaintance(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
+        return BaselineStatus(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
 
 
 def fingerprint(config: GuestConfig) -> str:

@@ -79,7 +79,7 @@ class Rounds:
         self._came: dict[int, str] = {}
         self._welcomed: set[int] = set()
         self._node_facts: Node | None = None
-        self._index = guestindex.Index(host, node)
+        self._index = guestindex.GuestIndex(host, node)
         self._node_due = 0.0
         self.last_change = ""
         self.doubts_pmxcfs = False

@@ -20,7 +20,7 @@ from pvehooks.tally import Counted, Tally
 from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
-from pvehooks.values.summaries import HEARTBEAT, Hardware, Kind, Summary, Told
+from pvehooks.values.summaries import HEARTBEAT, DescribedDevice, DeviceKind, Hardware, Summary
 
 # Seconds between two writes, between two tries where one failed, and between two looks at the devices because guests have changed.
 PAUSE = 60.0
@@ -171,7 +171,7 @@ def read_hardware(host: Host, node: Node) -> Hardware | Unread:
         looked=int(host.now()),
         iommu=node.iommu,
         hwrng=node.hwrng,
-        devices={address: Told(Kind.of(device), device.group) for address, device in devices.items()},
+        devices={address: DescribedDevice(DeviceKind.of(device), device.group) for address, device in devices.items()},
         bridges=tuple(sorted(node.pci.keys() - devices.keys())),
         uses={address: tuple(use._replace(remedy="") for use in uses.found) for address, uses in asked.items() if uses.found},
         unread={address: "; ".join(uses.unread) for address, uses in asked.items() if uses.unread},

@@ -7,7 +7,7 @@ import enum
 from pvehooks.actions import bind, persist, vfs
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import bindings, hardware, identity
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
@@ -43,8 +43,8 @@ def addresses(host: Host) -> list[str]:
     return sorted(noted, key=lambda address: (not _has_vfs(noted[address]), address))
 
 
-def _has_vfs(note: Noted | Unread) -> bool:
-    return isinstance(note, Noted) and note.vfs is not None
+def _has_vfs(note: BootBinding | Unread) -> bool:
+    return isinstance(note, BootBinding) and note.vfs is not None
 
 
 def apply(host: Host, node_name: str, address: str, patient: bool) -> Outcome | None:

@@ -180,10 +180,10 @@ class Keeper:
                 self._named[vmid] = (entry, hookscripts_in(raw))
 
 
-def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.Listed]]:
+def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.ListedGuest]]:
     for node in node_facts.node_names(host):
         for vmid in node_facts.guest_ids_or_none(host, node):
-            yield vmid, pmxcfs.Listed(node, 0)
+            yield vmid, pmxcfs.ListedGuest(node, 0)
 
 
 def hookscripts_in(raw: bytes) -> frozenset[str]:

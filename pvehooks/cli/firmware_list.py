@@ -9,7 +9,7 @@ from pvehooks.cli import firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import imageusers
 from pvehooks.facts import storages as storage_facts
-from pvehooks.facts.imageusers import Listed, User
+from pvehooks.facts.imageusers import ImageUser, ListedImage
 from pvehooks.report import table, words
 from pvehooks.values import Unread
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def images_of(seen: look.View) -> list[tuple[Listed, tuple[User, ...]]]:
+def images_of(seen: look.View) -> list[tuple[ListedImage, tuple[ImageUser, ...]]]:
     """The images of the node with their users; raises NodeError."""
     storages = storage_facts.read(seen.host)
     if isinstance(storages, Unread):
@@ -36,7 +36,7 @@ def images_of(seen: look.View) -> list[tuple[Listed, tuple[User, ...]]]:
     return [(each, users[each.file.volid]) for each in listed]
 
 
-def _row(listed: Listed, users: tuple[User, ...]) -> tuple[str, ...]:
+def _row(listed: ListedImage, users: tuple[ImageUser, ...]) -> tuple[str, ...]:
     image, file = listed.image, listed.file
     kind = file.trouble or image.kind or f"no firmware: {image.why}"
     return (
@@ -49,7 +49,7 @@ def _row(listed: Listed, users: tuple[User, ...]) -> tuple[str, ...]:
     )
 
 
-def _document(listed: Listed, users: tuple[User, ...]) -> dict[str, object]:
+def _document(listed: ListedImage, users: tuple[ImageUser, ...]) -> dict[str, object]:
     file = listed.file
     return {
         "volid": file.volid,

@@ -10,7 +10,7 @@ from pvehooks.cli.firmware_list import images_of
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import guests, images, imageusers
 from pvehooks.facts import storages as storage_facts
-from pvehooks.facts.imageusers import Listed, User
+from pvehooks.facts.imageusers import ImageUser, ListedImage
 from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
 
@@ -59,7 +59,7 @@ def _well(checked: Checked) -> str:
     return words
 
 
-def _checked(listed: Listed, users: tuple[User, ...]) -> Checked:
+def _checked(listed: ListedImage, users: tuple[ImageUser, ...]) -> Checked:
     file = listed.file
     guests, unpinned = (tuple(user.label for user in users if user.how == how) for how in ("set", "args"))
     trouble = file.trouble or ("" if listed.image.kind else f"no firmware: {listed.image.why}")

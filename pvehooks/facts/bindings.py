@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pvehooks.facts.identity import Identity
+from pvehooks.facts.identity import DeviceIdentity
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread
@@ -21,14 +21,14 @@ _LIMIT = 1 << 12
 _VFIO = "vfio-pci"
 
 
-class Noted(NamedTuple):
+class BootBinding(NamedTuple):
     """What is to be done with a device at boot, and by what it is known: given to vfio-pci, or (`vfs` not None) given so many VFs.
 
     `physfn` is the PF of a VF, which is not there before its PF has VFs; `words` what people called it.
     """
 
     address: str
-    identity: Identity
+    identity: DeviceIdentity
     vfs: int | None = None
     physfn: str = ""
     words: str = ""
@@ -49,7 +49,7 @@ def path(address: str) -> str:
     return f"{DIRECTORY}/{address}"
 
 
-def noted(host: Host, address: str) -> Noted | Unread | None:
+def noted(host: Host, address: str) -> BootBinding | Unread | None:
     """What is noted of this address, None for nothing."""
     try:
         text = host.read(path(address), _LIMIT).decode("utf-8", "replace")
@@ -60,7 +60,7 @@ def noted(host: Host, address: str) -> Noted | Unread | None:
     return _parsed(address, text)
 
 
-def all_noted(host: Host) -> Mapping[str, Noted | Unread]:
+def all_noted(host: Host) -> Mapping[str, BootBinding | Unread]:
     """All that is noted, by address; files with other names are not ours."""
     try:
         names = host.names(DIRECTORY)
@@ -70,15 +70,15 @@ def all_noted(host: Host) -> Mapping[str, Noted | Unread]:
     return {address: each for address, each in found.items() if each is not None}
 
 
-def _parsed(address: str, text: str) -> Noted | Unread:
+def _parsed(address: str, text: str) -> BootBinding | Unread:
     lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
     values = {key.strip(): value.strip() for key, _, value in lines}
     ids, subsystem = _ids(values.get("id", "")), _ids(values.get("subsystem-id", ""))
     driver, vfs = values.get("driver", ""), values.get("vfs", "")
     if ids is None or (driver != _VFIO if not vfs else not (vfs.isdecimal() and vfs.isascii() and not driver)):
         return Unread(f"{path(address)} is not as pvehooks wrote it: write it anew (pvehooks bind {address} --persist), or remove it")
-    identity = Identity(*ids, subsystem, values.get("place", ""), values.get("serial", ""))
-    return Noted(address, identity, int(vfs) if vfs else None, values.get("physfn", ""), values.get("words", ""))
+    identity = DeviceIdentity(*ids, subsystem, values.get("place", ""), values.get("serial", ""))
+    return BootBinding(address, identity, int(vfs) if vfs else None, values.get("physfn", ""), values.get("words", ""))
 
 
 def _ids(text: str) -> tuple[int, int] | None:
@@ -86,7 +86,7 @@ def _ids(text: str) -> tuple[int, int] | None:
     return (int(match[1], 16), int(match[2], 16)) if match else None
 
 
-def written(note: Noted) -> str:
+def written(note: BootBinding) -> str:
     """The file about a device, which people may read."""
     identity = note.identity
     lines = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from pvehooks.facts.reading import text_of, unread
-from pvehooks.facts.uses.interfaces import Interfaces as Files
+from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
 from pvehooks.values.base import Unread
@@ -24,25 +24,16 @@ _OF_VLAN = re.compile(r"(.+)v\d{1,4}", re.ASCII)
 _KINDS = {"bond": "a bond", "vlan": "a VLAN", "wlan": "a wireless card", "vxlan": "a VXLAN", "wireguard": "a WireGuard tunnel"}
 
 
-class _Defined(Files):
-    """What the files define, by name."""
-
-    def file_of(self, name: str) -> str:
-        """The file with a stanza for the interface, ''."""
-        self._look()
-        return next((stanza.file for stanza in self._stanzas if stanza.name == name), "")
-
-
-def read(host: Host, node: str) -> Bridges | Unread:
+def read(host: Host, node: str) -> NodeBridges | Unread:
     """This node's; Unread where its interfaces cannot be listed, or not all are there (every node has a loopback interface)."""
     try:
         there = frozenset(host.names(_CLASS))
     except OSError as error:
         return unread(_CLASS, error)
-    return Bridges(host, node, there) if "lo" in there else Unread(f"{_CLASS} does not list all interfaces")
+    return NodeBridges(host, node, there) if "lo" in there else Unread(f"{_CLASS} does not list all interfaces")
 
 
-class Bridges:
+class NodeBridges:
     """Looked at by name, when a rule asks (values.starting.Bridges): a node with many guests has thousands of interfaces."""
 
     def __init__(self, host: Host, node: str, there: frozenset[str]) -> None:
@@ -79,7 +70,7 @@ class Bridges:
         return NoBridge("", self._file(name), zone, here)
 
     def _file(self, name: str) -> str:
-        return _Defined(self._host).file_of(name)
+        return NetworkConfig(self._host).file_of(name)
 
     def _instead(self, name: str) -> str:
         """What an interface is that is surely no bridge."""
@@ -110,7 +101,7 @@ class Bridges:
         return {section.name: section for section in sectionconfig.parse_ha(raw).sections}
 
 
-class Told(Bridges):
+class SummarizedBridges(NodeBridges):
     """Another node's, as its summary tells them: all of them are known by name, and nothing else. Its scripts are taken to be those of this node."""
 
     def _instead(self, name: str) -> str:

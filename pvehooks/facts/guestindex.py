@@ -17,7 +17,7 @@ from pvehooks.values.usb import UsbClaim, UsbMapping, wanted
 _WORDS = (b"usb", b"ivshmem")
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """What a guest that is no template names: its `usb` options with their properties, and its `memory`: the file's name and MiB."""
 
     vmid: int
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     memory: tuple[tuple[str, int], ...]
 
 
-def entry(guest: Guest) -> Entry | None:
+def entry(guest: Guest) -> IndexEntry | None:
     """The guest's entry, None where it names nothing."""
     if guest.template or guest.config is None:
         return None
@@ -40,15 +40,15 @@ def entry(guest: Guest) -> Entry | None:
         memory.setdefault(name, size)
     if not usb and not memory:
         return None
-    return Entry(guest.vmid, guest.label, guest.running, bool(guest.options.get("onboot")), usb, tuple(memory.items()))
+    return IndexEntry(guest.vmid, guest.label, guest.running, bool(guest.options.get("onboot")), usb, tuple(memory.items()))
 
 
-def entries(there: Iterable[Guest]) -> Iterator[Entry]:
+def entries(there: Iterable[Guest]) -> Iterator[IndexEntry]:
     """The entries of these guests."""
     return filter(None, map(entry, there))
 
 
-def usb_claims(known: Iterable[Entry], mappings: Mapping[str, UsbMapping] | Unread) -> Mapping[str, tuple[UsbClaim, ...]]:
+def usb_claims(known: Iterable[IndexEntry], mappings: Mapping[str, UsbMapping] | Unread) -> Mapping[str, tuple[UsbClaim, ...]]:
     """The guests that run, or start at boot, by the name of the USB device that they ask for: its id or its place."""
     found: dict[str, list[UsbClaim]] = {}
     for each in known:
@@ -60,7 +60,7 @@ def usb_claims(known: Iterable[Entry], mappings: Mapping[str, UsbMapping] | Unre
     return {name: tuple(claims) for name, claims in found.items()}
 
 
-def memory_shares(known: Iterable[Entry]) -> Mapping[str, tuple[MemoryShare, ...]]:
+def memory_shares(known: Iterable[IndexEntry]) -> Mapping[str, tuple[MemoryShare, ...]]:
     """The guests with ivshmem by the name of their file; PVE's default is the VMID (qemu-server, config_to_command)."""
     found: dict[str, list[MemoryShare]] = {}
     for each in known:
@@ -80,7 +80,7 @@ def _ivshmem(options: Options, vmid: int) -> tuple[str, int] | None:
     return str(properties.get("name", vmid)), int(properties["size"])
 
 
-class Index:
+class GuestIndex:
     """The entries of a node's guests, kept from one look to the next: only configs that changed are read again.
 
     Whether one changed is told by pmxcfs' counters, in a tree without them by its digest. Of a guest that names nothing only that is kept.
@@ -91,9 +91,9 @@ class Index:
         self._node = node
         self._started = -1
         self._marks: dict[int, int | bytes] = {}
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, IndexEntry] = {}
 
-    def entries(self) -> tuple[Entry, ...] | Unread:
+    def entries(self) -> tuple[IndexEntry, ...] | Unread:
         """The entries as they are now, by VMID; who runs is asked of each that names something."""
         try:
             self._refresh()

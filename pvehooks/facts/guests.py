@@ -13,9 +13,9 @@ from pvehooks.host import Host
 from pvehooks.text import guestconfig, propertystring
 from pvehooks.values import (
     Accepted,
-    Acquaintance,
     Allowance,
     Attachment,
+    BaselineStatus,
     BootOrder,
     Guest,
     GuestConfig,
@@ -69,7 +69,7 @@ def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) 
         Mappings(host, node),
         StorageSections(host),
         known_cpu_models(host),
-        ownoption.Options(host),
+        ownoption.DeclaredOptions(host),
     )
 
 
@@ -99,7 +99,7 @@ def parse(host: Host, raw: bytes) -> GuestConfig:
     """PVE's reading of a config on this node."""
     from pvehooks.facts import ownoption
 
-    return guestconfig.parse(raw, known_cpu_models(host), ownoption.Options(host))
+    return guestconfig.parse(raw, known_cpu_models(host), ownoption.DeclaredOptions(host))
 
 
 def read_raw(host: Host, node: str, vmid: int) -> bytes:
@@ -214,7 +214,7 @@ class ConfigGuest(Guest):
         return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
     @cached_property
-    def acquaintance(self) -> Acquaintance:
+    def acquaintance(self) -> BaselineStatus:
         from pvehooks import firstlook
 
         look, config = self._around.first_look, self.config

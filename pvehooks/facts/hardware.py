@@ -25,7 +25,7 @@ from pvehooks.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.guestindex import Entry, Index
+    from pvehooks.facts.guestindex import GuestIndex, IndexEntry
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapping
 
 
-def gather(host: Host, name: str, index: Index | None = None) -> Node:
+def gather(host: Host, name: str, index: GuestIndex | None = None) -> Node:
     """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster.
 
     With an `index` what guests have in common is told from that, and not from all their configs.
@@ -46,7 +46,7 @@ def gather(host: Host, name: str, index: Index | None = None) -> Node:
 class ThisNode(Node):
     """The node that `host` reads: this machine, or the one that a tree (--root) was taken from."""
 
-    def __init__(self, host: Host, name: str, index: Index | None = None) -> None:
+    def __init__(self, host: Host, name: str, index: GuestIndex | None = None) -> None:
         super().__init__(name)
         self._host = host
         self._index = index
@@ -83,9 +83,9 @@ class ThisNode(Node):
 
     @cached_property
     def uses(self) -> HostUses | Unread:
-        from pvehooks.facts.uses import Everything
+        from pvehooks.facts.uses.deviceuses import DeviceUses
 
-        return Everything(self._host, self.name, self._running)
+        return DeviceUses(self._host, self.name, self._running)
 
     @cached_property
     def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
@@ -180,7 +180,7 @@ class ThisNode(Node):
         return known if isinstance(known, Unread) else guestindex.memory_shares(known)
 
     @cached_property
-    def _entries(self) -> tuple[Entry, ...] | Unread:
+    def _entries(self) -> tuple[IndexEntry, ...] | Unread:
         from pvehooks.facts import guestindex
 
         if self._index is not None:
@@ -215,7 +215,7 @@ class ThisNode(Node):
     def paths(self) -> Paths | Unread:
         from pvehooks.facts import paths
 
-        return paths.Paths(self._host, self.name, self.storages)
+        return paths.NodePaths(self._host, self.name, self.storages)
 
     # -- for rules on the node itself: what they need is imported when they ask ---------------------------------------
 

@@ -15,7 +15,7 @@ _SERIAL_NUMBER = 0x0003
 _MOST_CAPABILITIES = 64
 
 
-class Identity(NamedTuple):
+class DeviceIdentity(NamedTuple):
     """Ids as numbers; `place` is the bridges above it and itself ("pci0000:00/0000:00:01.0/0000:01:00.0"), '' where unknown.
 
     `serial` is the PCIe Device Serial Number as lspci shows it ("00-1b-21-ff-ff-aa-bb-cc"), '' where there is none or it cannot be read.
@@ -28,14 +28,14 @@ class Identity(NamedTuple):
     serial: str
 
 
-def of(host: Host, device: PciDevice) -> Identity:
+def of(host: Host, device: PciDevice) -> DeviceIdentity:
     """What the device at this address is now."""
     try:
         target = host.link_text(f"{_DEVICES}/{device.address}")
     except OSError:
         target = ""
     place = target.partition("/devices/")[2].strip("/")
-    return Identity(device.vendor, device.device, device.subsystem, place, _serial(host, device.address))
+    return DeviceIdentity(device.vendor, device.device, device.subsystem, place, _serial(host, device.address))
 
 
 def _serial(host: Host, address: str) -> str:
@@ -69,7 +69,7 @@ def _capabilities(config: bytes) -> Iterator[tuple[int, int]]:
         offset = header >> 20
 
 
-def differences(noted: Identity, now: Identity) -> list[str]:
+def differences(noted: DeviceIdentity, now: DeviceIdentity) -> list[str]:
     """What is not as it was, in words; what is unknown of either is no difference."""
     found = []
     if (noted.vendor, noted.device) != (now.vendor, now.device):

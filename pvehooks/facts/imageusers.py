@@ -16,7 +16,7 @@ from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage
 
 
-class User(NamedTuple):
+class ImageUser(NamedTuple):
     """A guest with an image: `how` is "set" (by us, with its sha256 pinned), or "args" (its config names the file)."""
 
     vmid: int
@@ -26,20 +26,20 @@ class User(NamedTuple):
     sha256: str = ""
 
 
-class Listed(NamedTuple):
+class ListedImage(NamedTuple):
     """An image of a storage: its file, and what it is."""
 
     file: ImageFile
     image: FirmwareImage
 
 
-def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[User, ...]]:
+def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[ImageUser, ...]]:
     """The users of images by volume id; `paths` are the paths by volume id. A snapshot that names an image uses it too.
 
     Raises RecordsUnavailable.
     """
     recorded = records.known_vmids(host)
-    found: dict[str, list[User]] = {volid: [] for volid in paths}
+    found: dict[str, list[ImageUser]] = {volid: [] for volid in paths}
     for node in node_facts.node_names(host):
         around = guest_facts.surroundings(host, node, None)
         for vmid in node_facts.guest_ids_or_none(host, node):
@@ -50,9 +50,9 @@ def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[User, ...]]:
             pinned = guest.firmware
             for volid, path in paths.items():
                 if pinned is not None and pinned.volid == volid:
-                    found[volid].append(User(vmid, guest.label, node, "set", pinned.sha256))
+                    found[volid].append(ImageUser(vmid, guest.label, node, "set", pinned.sha256))
                 elif any(path in args for args in _args(guest)):
-                    found[volid].append(User(vmid, guest.label, node, "args"))
+                    found[volid].append(ImageUser(vmid, guest.label, node, "args"))
     return {volid: tuple(each) for volid, each in found.items()}
 
 
@@ -63,7 +63,7 @@ def _args(guest: Guest) -> Iterator[str]:
             yield str(section.get("args", ""))
 
 
-def there(host: Host, storages: Mapping[str, Storage], node: str) -> Iterator[Listed]:
+def there(host: Host, storages: Mapping[str, Storage], node: str) -> Iterator[ListedImage]:
     """The images on the storages that are directories of this node, by storage and name; not what an import that was ended has left."""
     for storage in storages.values():
         directory = images.folder(storage)
@@ -78,11 +78,11 @@ def there(host: Host, storages: Mapping[str, Storage], node: str) -> Iterator[Li
                 yield read(host, f"{storage.name}:{images.CONTENT}/{name}")
 
 
-def read(host: Host, volid: str) -> Listed:
+def read(host: Host, volid: str) -> ListedImage:
     """An image by its volume id, with what it is as far as it can be read."""
     file = images.look(host, volid)
     try:
         content = host.read(file.path, limit=LIMIT) if file.path and not file.missing else b""
     except OSError:
         content = b""
-    return Listed(file, firmwareimage.read(content))
+    return ListedImage(file, firmwareimage.read(content))

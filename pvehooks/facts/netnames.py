@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pvehooks.facts.reading import listing_of, text_of
-from pvehooks.facts.uses.interfaces import Interfaces as Files
+from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Absent, Interfaces
@@ -16,21 +16,12 @@ _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _PHYSICAL = ("en", "eth", "wl", "ib", "nic")
 
 
-class _Named(Files):
-    """What the files name, for who asks by the files instead of by an interface."""
-
-    def lower(self) -> list[tuple[str, str, str, str]]:
-        """(upper interface, role, word, file) of each option that names a port, a slave or a device below."""
-        self._look()
-        return self._lower
-
-
 def read(host: Host) -> Interfaces | Unread:
     """The missing names, and the interfaces with hardware behind them that no name stands for."""
     there = listing_of(host, _CLASS)
     if isinstance(there, Unread):
         return there
-    files = _Named(host)
+    files = NetworkConfig(host)
     lower = files.lower()
     if files.unread:
         return Unread(", ".join(files.unread))

@@ -21,7 +21,7 @@ _ADDED = re.compile(rb"^\s+\$confdesc(?:_cloudinit)?->\{['\"]?([a-z][a-z_-]*[0-9
 _ANY_NUMBER = "0123456789"
 
 
-class Options:
+class DeclaredOptions:
     """The options of a guest that this node's Proxmox VE knows: asked for one that we do not, it reads what PVE declares."""
 
     def __init__(self, host: Host) -> None:

@@ -37,7 +37,7 @@ _HOOK = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _Answer = TypeVar("_Answer")
 
 
-class Paths:
+class NodePaths:
     """Looked at when a rule asks (values.starting.Paths), what many guests share only once."""
 
     def __init__(self, host: Host, node: str, storages: Mapping[str, Storage] | Unread) -> None:

@@ -34,7 +34,7 @@ class Version(NamedTuple):
     cluster: int
 
 
-class Listed(NamedTuple):
+class ListedGuest(NamedTuple):
     """A guest in .vmlist: its node and the counter that moves with every change of its config."""
 
     node: str
@@ -64,13 +64,13 @@ def version(host: Host) -> Version:
     return Version(_number(content, "starttime"), _number(content, "vmlist"), _number(content, "clinfo"))
 
 
-def guests(host: Host) -> dict[int, Listed]:
+def guests(host: Host) -> dict[int, ListedGuest]:
     """All VMs of the cluster by .vmlist (no containers); raises PmxcfsAway."""
     ids = _json(host, ".vmlist").get("ids")
     found = {}
     for vmid, entry in ids.items() if isinstance(ids, dict) else ():
         if vmid.isdecimal() and isinstance(entry, dict) and entry.get("type") == "qemu":
-            found[int(vmid)] = Listed(str(entry.get("node", "")), _number(entry, "version"))
+            found[int(vmid)] = ListedGuest(str(entry.get("node", "")), _number(entry, "version"))
     return found
 
 

@@ -76,7 +76,7 @@ class SummarizedNode(hardware.OtherNode):
             return self._untold
         from pvehooks.facts import bridges
 
-        return bridges.Told(self._host, self.name, frozenset(self._summary.bridges))
+        return bridges.SummarizedBridges(self._host, self.name, frozenset(self._summary.bridges))
 
     @cached_property
     def cpus(self) -> int | Unread:

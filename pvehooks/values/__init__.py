@@ -7,9 +7,9 @@ from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Severity, Verdict
 from pvehooks.values.guests import (
     Accepted,
-    Acquaintance,
     Allowance,
     Attachment,
+    BaselineStatus,
     BootOrder,
     Dropped,
     Guest,
@@ -27,10 +27,10 @@ from pvehooks.values.pci import BoundIds, Holder, HostUses, MappingEntry, PciDev
 
 __all__ = [
     "Accepted",
-    "Acquaintance",
     "Allowance",
     "Asked",
     "Attachment",
+    "BaselineStatus",
     "BootOrder",
     "BoundIds",
     "CpuModel",

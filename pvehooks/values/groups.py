@@ -21,7 +21,7 @@ class Naming(NamedTuple):
     running: bool
 
 
-class Member(NamedTuple):
+class GroupMember(NamedTuple):
     """A device of a group: the running guests that hold it, the guests that name it, its uses (the strongest first).
 
     `unread` is what could not be looked at; `on_host`: a driver of the host works it.
@@ -55,10 +55,10 @@ class Group(NamedTuple):
     """An IOMMU group and all of its members by address; the name is '' for devices that are in none."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
     @property
-    def devices(self) -> tuple[Member, ...]:
+    def devices(self) -> tuple[GroupMember, ...]:
         """The members that a guest would get: all but bridges."""
         return tuple(member for member in self.members if not member.device.bridge)
 

@@ -149,7 +149,7 @@ class RecordedRng(NamedTuple):
     confirmed: bool = True
 
 
-class Acquaintance(NamedTuple):
+class BaselineStatus(NamedTuple):
     """How a guest relates to our first look at its node: `old`, made before it; `untouched`, there at it and not edited since."""
 
     untouched: bool
@@ -209,9 +209,9 @@ class Guest:
         return None
 
     @property
-    def acquaintance(self) -> Acquaintance:
+    def acquaintance(self) -> BaselineStatus:
         """How it relates to our first look at its node."""
-        return Acquaintance(untouched=False, old=False)
+        return BaselineStatus(untouched=False, old=False)
 
     @property
     def recorded_rng(self) -> RecordedRng | None:

@@ -14,7 +14,7 @@ HEARTBEAT = 3600
 SILENT_AFTER = 2 * HEARTBEAT + 600
 
 
-class Kind(NamedTuple):
+class DeviceKind(NamedTuple):
     """What devices have in common that differ in address and IOMMU group only: the virtual functions of a card, twins.
 
     The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs.
@@ -34,10 +34,10 @@ class Kind(NamedTuple):
     dead: bool
 
     @staticmethod
-    def of(device: PciDevice) -> Kind:
+    def of(device: PciDevice) -> DeviceKind:
         """The kind of a device."""
         methods = device.reset_methods
-        return Kind(
+        return DeviceKind(
             vendor=device.vendor,
             device=device.device,
             subsystem=device.subsystem,
@@ -53,10 +53,10 @@ class Kind(NamedTuple):
         )
 
 
-class Told(NamedTuple):
+class DescribedDevice(NamedTuple):
     """A PCI device as its node tells of it; `group` is its IOMMU group or ''."""
 
-    kind: Kind
+    kind: DeviceKind
     group: str
 
 
@@ -69,7 +69,7 @@ class Hardware(NamedTuple):
     looked: int
     iommu: Iommu
     hwrng: HwRng
-    devices: Mapping[str, Told]
+    devices: Mapping[str, DescribedDevice]
     bridges: tuple[str, ...]
     uses: Mapping[str, tuple[Use, ...]]
     unread: Mapping[str, str]

@@ -40,7 +40,7 @@ class Node:
                 return super().read(path, limit)
 
         self.host = Noting(str(self.root))
-        self.index = guestindex.Index(self.host, "pve1")
+        self.index = guestindex.GuestIndex(self.host, "pve1")
         self.count()
 
     def count(self) -> None:
@@ -137,7 +137,7 @@ def test_pmxcfs_that_does_not_answer(tmp_path: Path) -> None:
     found = node.index.entries()
     assert isinstance(found, Unread) and ".vmlist" in found.why
     os.rename(node.root / GUESTS, node.root / "elsewhere")
-    assert isinstance(guestindex.Index(Host(str(tmp_path / "none")), "pve1").entries(), Unread)
+    assert isinstance(guestindex.GuestIndex(Host(str(tmp_path / "none")), "pve1").entries(), Unread)
 
 
 def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:

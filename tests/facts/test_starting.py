@@ -38,14 +38,14 @@ def tree(directory: Path, files: dict[str, Content]) -> Host:
     return Host(str(make_fake_tree(directory, files)))
 
 
-def looked(host: Host) -> paths.Paths:
-    return paths.Paths(host, "pve1", storage_facts.read(host))
+def looked(host: Host) -> paths.NodePaths:
+    return paths.NodePaths(host, "pve1", storage_facts.read(host))
 
 
 # -- bridges ----------------------------------------------------------------------------------------------------------
 
 
-def of(host: Host) -> bridges.Bridges:
+def of(host: Host) -> bridges.NodeBridges:
     found = bridges.read(host, "pve1")
     assert not isinstance(found, Unread)
     return found
@@ -199,7 +199,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
         os.chmod(above, 0o755)
     code = (
         "import os, sys; from pvehooks.host import Host; from pvehooks.facts import paths, storages as storage_facts; os.setuid(65534)\n"
-        f"host = Host(sys.argv[1]); print(paths.Paths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
+        f"host = Host(sys.argv[1]); print(paths.NodePaths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
     )
     project = Path(paths.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code, host.root], check=True, capture_output=True, text=True, cwd=project)
@@ -208,7 +208,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
 
 def test_ports_of_this_machine() -> None:
     """On a node a port has to be a character device."""
-    found = paths.Paths(Host(), "pve1", {})
+    found = paths.NodePaths(Host(), "pve1", {})
     found.__dict__["_has_devices"] = True
     assert found.port("/dev/null") is None
     assert found.port("/dev/shm") == Gone("/dev/shm is no character device")

@@ -15,7 +15,7 @@ from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.devicenodes import DeviceNodes
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.facts.uses.remarks import Remarks
-from pvehooks.facts.uses.usb import Usb
+from pvehooks.facts.uses.usb import UsbUses
 from pvehooks.host import Host
 from pvehooks.values import HostUses, PciDevice, Unread, Uses
 from tests.beds.namespace import mount
@@ -327,7 +327,7 @@ def test_usb_devices_of_guests(tmp_path: Path, words: str, config: str, uses: bo
         "/etc/pve/mapping/usb.cfg": MAPPING,
     }
     host = tree(tmp_path, files)
-    assert told(Usb(host, RunningGuests(host, NODE)), host) == (USED if uses else [])
+    assert told(UsbUses(host, RunningGuests(host, NODE)), host) == (USED if uses else [])
 
 
 @pytest.mark.parametrize(
@@ -341,12 +341,12 @@ def test_usb_devices_of_guests(tmp_path: Path, words: str, config: str, uses: bo
 def test_usb_devices_that_are_none(tmp_path: Path, changed: dict[str, Content]) -> None:
     files = {**card("xhci_hcd", class_code="0x0c0330", **KEY), **kvm(config="name: web\nusb0: host=1050:0407\n"), **changed}
     host = tree(tmp_path, files)
-    assert told(Usb(host, RunningGuests(host, NODE)), host) == []
+    assert told(UsbUses(host, RunningGuests(host, NODE)), host) == []
 
 
 def test_usb_when_guests_cannot_be_seen(tmp_path: Path) -> None:
     host = tree(tmp_path, {**card("xhci_hcd", class_code="0x0c0330", **KEY), "/run/qemu-server": "a file"})
-    (why,) = Usb(host, RunningGuests(host, NODE)).of(device(host, GPU)).unread
+    (why,) = UsbUses(host, RunningGuests(host, NODE)).of(device(host, GPU)).unread
     assert why.startswith("which guests have its USB devices")
 
 
@@ -429,7 +429,7 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     running = RunningGuests(host, NODE)
     for address, each in found.items():
         assert device_nodes(host).of(each).found == ()
-        assert Usb(host, running).of(each) == Uses()
+        assert UsbUses(host, running).of(each) == Uses()
         remarks = Remarks(host, OpenFiles(host)).of(each).found
         chosen = captures.load(name)["pci"][address]["attrs"].get("boot_vga") == "1\n"
         assert [use.remark for use in remarks] == ([True] if chosen and each.driver else [])

@@ -9,7 +9,7 @@ import pytest
 from pvehooks.facts import pci
 from pvehooks.facts.running import RunningGuests
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.network import Network
+from pvehooks.facts.uses.network import NetworkUses
 from pvehooks.facts.uses.virtfns import VirtualFunctions
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Uses
@@ -86,7 +86,7 @@ def on(name: str) -> Link:
 
 def looked(directory: Path, files: dict[str, Content], address: str = NIC) -> Uses:
     host = Host(str(make_fake_tree(directory, files)))
-    return Network(host, NODE, Containers(host, NODE)).of(devices(host)[address])
+    return NetworkUses(host, NODE, Containers(host, NODE)).of(devices(host)[address])
 
 
 def devices(host: Host) -> dict[str, PciDevice]:
@@ -414,7 +414,7 @@ def with_vf(driver: str, cmdline: str = "", pid: str = "4711\n") -> dict[str, Co
 
 def virtual(directory: Path, files: dict[str, Content]) -> list[tuple[str, int]]:
     host = Host(str(make_fake_tree(directory, files)))
-    network = Network(host, NODE, Containers(host, NODE))
+    network = NetworkUses(host, NODE, Containers(host, NODE))
     uses = VirtualFunctions(RunningGuests(host, NODE), network.of).of(devices(host)[NIC])
     assert uses.unread == ()
     return [(use.sentence, use.vmid) for use in uses.found]
@@ -456,7 +456,7 @@ def test_vfs_when_no_guest_can_be_seen(tmp_path: Path) -> None:
 def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nobody uses their NICs; none seems to be in another namespace."""
     host = Host(str(captures.materialise(name, tmp_path_factory)))
-    network = Network(host, NODE, Containers(host, NODE))
+    network = NetworkUses(host, NODE, Containers(host, NODE))
     found = {address: network.of(device) for address, device in devices(host).items()}
     assert {address: uses.found for address, uses in found.items() if uses.found} == {}
     captured = captures.load(name)["pci"]

@@ -74,7 +74,7 @@ class Block(NamedTuple):
         return (f"/dev/{self.name.replace('!', '/')}", *mapped, *named)
 
 
-class Tree(NamedTuple):
+class BlockTree(NamedTuple):
     """The block devices of a PCI device, those they stand on first; `bases` are the names below each that stands on others."""
 
     blocks: tuple[Block, ...]
@@ -109,14 +109,14 @@ class BlockDevices:
                 found[name] = f"/sys/devices/{path}"
         return found
 
-    def below(self, address: str) -> Tree:
+    def below(self, address: str) -> BlockTree:
         """The block devices of a PCI device, their partitions, and all that stands on them."""
         paths = self._paths
         if isinstance(paths, OSError):
-            return Tree((), {}, (f"{_BLOCK}: {paths.strerror}",))
+            return BlockTree((), {}, (f"{_BLOCK}: {paths.strerror}",))
         part = f"/{address}/"
         roots = [name for name, path in paths.items() if part in path or ("/nvme-" in path and self._reaches(path, part))]
-        return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else Tree((), {}, ())
+        return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else BlockTree((), {}, ())
 
     def _reaches(self, path: str, part: str) -> bool:
         """Whether one of the controllers of a namespace, or of its NVMe subsystem, belongs to the PCI device."""
@@ -168,7 +168,7 @@ class _Climb:
         self.loops = loops
         self.unread: list[str] = []
 
-    def from_(self, roots: list[str]) -> Tree:
+    def from_(self, roots: list[str]) -> BlockTree:
         found = {name: self._block(name, ()) for name in roots}
         bases: dict[str, list[str]] = {}
         todo = list(found)
@@ -182,7 +182,7 @@ class _Climb:
                     found[above] = self._block(above, (under.words, *under.under))
                     todo.append(above)
                 bases.setdefault(above, []).append(name)
-        return Tree(tuple(found.values()), {name: tuple(below) for name, below in bases.items()}, tuple(self.unread))
+        return BlockTree(tuple(found.values()), {name: tuple(below) for name, below in bases.items()}, tuple(self.unread))
 
     def _above(self, name: str) -> list[str]:
         path = self.paths.get(name, f"{_BLOCK}/{name}")

@@ -34,7 +34,7 @@ class _Stanza(NamedTuple):
     method: str
 
 
-class Interfaces:
+class NetworkConfig:
     """What the files name; read when first asked for. `unread` says what could not be read of them."""
 
     def __init__(self, host: Host) -> None:
@@ -56,6 +56,16 @@ class Interfaces:
                 break
             above = name
         return above
+
+    def file_of(self, name: str) -> str:
+        """The file with a stanza for the interface, '' for none."""
+        self._look()
+        return next((stanza.file for stanza in self._stanzas if stanza.name == name), "")
+
+    def lower(self) -> list[tuple[str, str, str, str]]:
+        """(upper interface, role, word, file) of each option that names a port, a slave or a device below."""
+        self._look()
+        return self._lower
 
     def _look(self) -> None:
         if not self._looked:

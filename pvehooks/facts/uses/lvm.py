@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from pvehooks.facts.reading import optional_of
-from pvehooks.facts.uses.blockdevices import Block, Tree
+from pvehooks.facts.uses.blockdevices import Block, BlockTree
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig
 from pvehooks.values import Unread
@@ -26,7 +26,7 @@ class _Backup(NamedTuple):
     volumes: frozenset[str]
 
 
-class Groups:
+class VolumeGroups:
     """The volume groups of the node that storages name."""
 
     def __init__(self, host: Host, node: str) -> None:
@@ -49,7 +49,7 @@ class Groups:
         found.pop("", None)
         return found
 
-    def of(self, block: Block, tree: Tree, label: Mapping[str, str] | None) -> tuple[str, str] | None:
+    def of(self, block: Block, tree: BlockTree, label: Mapping[str, str] | None) -> tuple[str, str] | None:
         """The group that a PV belongs to and the storage that uses it, None for all other devices.
 
         A group of the same name that is another one, a guest's for example, does not count: where LVM's backup of the group

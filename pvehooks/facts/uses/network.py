@@ -8,7 +8,7 @@ from pvehooks.facts import corosync
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.addresses import Addresses
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.interfaces import Interfaces
+from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
 from pvehooks.values.pci import last_pci_address
@@ -28,14 +28,14 @@ _ROLES = {
 }
 
 
-class Network:
+class NetworkUses:
     """The uses of NICs, wherever below a PCI device they are (USB, Thunderbolt and virtio have them deeper)."""
 
     def __init__(self, host: Host, node: str, containers: Containers) -> None:
         self.host = host
         self.node = node
         self.containers = containers
-        self.interfaces = Interfaces(host)
+        self.interfaces = NetworkConfig(host)
         self._by_device: dict[str, list[str]] | None = None
         self._paths: dict[str, str] = {}
         self._addresses: Addresses | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pvehooks.facts.uses.processes import OpenFiles
 
 
-class Storage:
+class StorageUses:
     """The uses of storage controllers, USB controllers with storage behind them, and all else that has block devices."""
 
     def __init__(self, host: Host, node: str, running: RunningGuests, containers: Containers, files: OpenFiles) -> None:
