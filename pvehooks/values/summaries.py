@@ -1,4 +1,4 @@
-"""What a node of the cluster says of itself to the others, and how it stands with the cluster."""
+"""What a node of the cluster publishes about itself, and how it stands with the cluster."""
 
 from __future__ import annotations
 
@@ -54,55 +54,62 @@ class DeviceKind(NamedTuple):
 
 
 class DescribedDevice(NamedTuple):
-    """A PCI device as its node tells of it; `group` is its IOMMU group or ''."""
+    """A PCI device as its node describes it."""
 
     kind: DeviceKind
+    # Its IOMMU group or ''.
     group: str
 
 
 class Hardware(NamedTuple):
-    """A node's PCI devices by address, bridges apart; by address also who uses them, what of that is not known, and the guests that hold them.
+    """A node's PCI devices, and who has them; mappings are by address."""
 
-    `left_out` is the number of devices that a summary had no room for; `looked` is when all this was read, in epoch seconds.
-    """
-
+    # When all this was read, in epoch seconds.
     looked: int
     iommu: Iommu
     hwrng: HwRng
+    # All but bridges.
     devices: Mapping[str, DescribedDevice]
     bridges: tuple[str, ...]
     uses: Mapping[str, tuple[Use, ...]]
+    # What is not known of the uses, in words.
     unread: Mapping[str, str]
+    # The guests that hold a device.
     holders: Mapping[str, tuple[Holder, ...]]
+    # How many devices the summary had no room for.
     left_out: int = 0
 
 
 class Summary(NamedTuple):
-    """What a node last said: with which version of the package, when (epoch seconds), the modes of [guard] and [rng], and its guests.
+    """What a node last published about itself. Lists and texts are cut where they are long, but for `bridges`."""
 
-    `findings` and `of_node` count by severity, or "ignored"; `rules` counts those that block or warn by rule; `blocked` are VMs that
-    would not start; of the `passing` guests with passed-through devices `unguarded` lack the guard. `hookscripts` are those that any guest
-    of the cluster names, with what is wrong with them there ('' for nothing). `bridges` are those that guests can be given, `cpus` is how many
-    CPUs it has, `qemu` the version of its QEMU: None where it does not tell, as older ones do not. Lists and texts are cut where they are
-    long, but for `bridges`: too many are not told at all.
-    """
-
+    # Of the package on the node.
     version: str
+    # Epoch seconds.
     written: int
+    # The modes of [guard] and [rng].
     guard_mode: str
     rng_mode: str
+    # How many VMs it has, and how many of them pass PCI devices through; of these, how many have the guard.
     guests: int
     passing: int
     guarded: int
+    # The VMs with passed-through devices that lack the guard.
     unguarded: tuple[int, ...]
+    # The VMs that would not start, and how many they are: the list may be cut.
     blocked: tuple[int, ...]
     would_block: int
+    # How many findings there are by severity, or "ignored": about guests, and about the node.
     findings: Mapping[str, int]
     of_node: Mapping[str, int]
+    # How many findings that block or warn there are, by rule.
     rules: Mapping[str, int]
+    # What is wrong there ('' for nothing) with the hookscripts that any guest of the cluster names, by volume id.
     hookscripts: Mapping[str, str]
     hardware: Hardware | Unread
+    # Those that guests can be given; None where there are too many, or the node's version does not publish them.
     bridges: tuple[str, ...] | None = None
+    # How many CPUs it has, and the version of its QEMU; None where the node's version does not publish them.
     cpus: int | None = None
     qemu: tuple[int, int] | None = None
 
@@ -123,18 +130,18 @@ class Summary(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a node stands with the cluster: whether pmxcfs sees it (None: unknown), and which version of the package it says to have.
-
-    `version` is '' without one; `summary` is None where there is none, Unread where it cannot be used.
-    """
+    """How a node stands with the cluster."""
 
     node: str
+    # Whether pmxcfs sees it, None where that is unknown.
     online: bool | None
+    # Of the package that the node says it has, '' without one.
     version: str
+    # None where there is none, Unread where it cannot be used.
     summary: Summary | Unread | None
 
     def state(self, now: float) -> str:
-        """In a word or two, what hurts first."""
+        """In a word or two, most severe first."""
         if self.online is False:
             return "offline"
         if not self.version and not isinstance(self.summary, Summary):
@@ -147,15 +154,16 @@ class Standing(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Another node that a guest is to start on: its facts as its summary and pmxcfs tell them, and how it stands at `now` (epoch seconds).
+    """Another node that a guest is to start on."""
 
-    `own_version` is that of the package here; `here` the guest's node.
-    """
-
+    # Its facts, as far as its summary and pmxcfs hold them.
     node: Node
     standing: Standing
+    # The guest's node.
     here: str
+    # Epoch seconds.
     now: float
+    # Of the package here.
     own_version: str
 
     @property
