@@ -141,7 +141,7 @@ class Standing(NamedTuple):
     summary: Summary | Unread | None
 
     def state(self, now: float) -> str:
-        """In a word or two, most severe first."""
+        """The most severe of it, in a word or two."""
         if self.online is False:
             return "offline"
         if not self.version and not isinstance(self.summary, Summary):
