@@ -18,8 +18,8 @@ from systemd import daemon as service
 
 from pvehooks import __version__, instance, settings
 from pvehooks.errors import NodeError, PvehooksError, SettingsError
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.judge import load_settings
 from pvehooks.publishing import publishers

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from pvehooks import __version__, records
 from pvehooks.actions import stubs
-from pvehooks.facts import ha, members, storages
+from pvehooks.facts.cluster import ha, members
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.report import entries, words
 from pvehooks.report.sink import Journal, Lines

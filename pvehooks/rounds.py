@@ -11,9 +11,11 @@ from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import guestindex, ha, hardware
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import ha
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.guests import index as guestindex
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.meeting import Meeting

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks import __version__, records
-from pvehooks.facts import hardware, storages, summaries
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.records import RecordsUnavailable
 from pvehooks.rules.passthrough import on_host_driver

@@ -6,8 +6,9 @@ import enum
 
 from pvehooks.actions import bind, persist, vfs
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, hardware, identity
-from pvehooks.facts.bindings import BootBinding
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus

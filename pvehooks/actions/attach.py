@@ -8,7 +8,7 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import writer
 from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules.hookscript import OPTION, attached, why_not
 from pvehooks.settings import RngSettings

@@ -16,7 +16,8 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
 from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts import guests, images
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.rules import firmwarefit
 from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT

@@ -6,7 +6,7 @@ import posixpath
 from contextlib import suppress
 
 from pvehooks.errors import NodeError, Refused, UsageError
-from pvehooks.facts import images, imageusers
+from pvehooks.facts.storage import images, imageusers
 from pvehooks.host import Host
 from pvehooks.text import firmwareimage
 from pvehooks.values import Unread

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, identity
-from pvehooks.facts.bindings import BootBinding
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.values import PciDevice
 

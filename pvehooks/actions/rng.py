@@ -10,7 +10,8 @@ from pvehooks.actions import backups
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.writer import AT_ONCE, NOTHING_ELSE, Writer, writer
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import cpu, guests
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.node import cpu
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.values import Guest, GuestConfig, Value

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import pvehooks
 from pvehooks.errors import NodeError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs, storages
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.stubs import NAME, is_stub, name_for

@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm
 from pvehooks.actions.qm import Answer, Outcome
-from pvehooks.facts import guests, running
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.settings import RngSettings
 from pvehooks.text import guestconfig

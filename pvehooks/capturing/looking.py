@@ -7,8 +7,12 @@ from typing import NamedTuple
 
 from pvehooks import firstlook
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import bindings, guests, hardware, identity, members, pmxcfs, storages, summaries
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import members, pmxcfs, summaries
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.judge import judge, load_settings, weighed
 from pvehooks.rules import catalogue, grouping

@@ -11,7 +11,7 @@ from pvehooks.capturing import places
 from pvehooks.capturing.disguise import Disguise
 from pvehooks.capturing.recorder import Thing
 from pvehooks.capturing.taking import refreshed
-from pvehooks.facts import identity
+from pvehooks.facts.pci import identity
 
 # A number may be one, too.
 _SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")

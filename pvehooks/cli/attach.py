@@ -10,8 +10,8 @@ from pvehooks.actions import attach
 from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
-from pvehooks.facts import members, pmxcfs
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import members, pmxcfs
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest

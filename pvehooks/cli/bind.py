@@ -11,8 +11,9 @@ from pvehooks.cli import binding as shared
 from pvehooks.cli import binding_list
 from pvehooks.cli.binding import Report
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import bindings, hardware
-from pvehooks.facts.bindings import BootBinding
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report import entries, sink
 from pvehooks.report.words import counted

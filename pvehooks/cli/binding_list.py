@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pvehooks.actions import vfs
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import bindings, identity
-from pvehooks.facts.bindings import BootBinding
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report.words import printable
 from pvehooks.rules.passthrough import having

@@ -8,7 +8,7 @@ from pvehooks.actions import attach
 from pvehooks.cli import look
 from pvehooks.cli.attach import Report, again, finish
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest

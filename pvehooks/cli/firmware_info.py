@@ -7,7 +7,7 @@ import json
 
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
-from pvehooks.facts import images
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.report import table, words
 from pvehooks.text import firmwareimage

@@ -7,9 +7,9 @@ import json
 
 from pvehooks.cli import firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import imageusers
-from pvehooks.facts import storages as storage_facts
-from pvehooks.facts.imageusers import ImageUser, ListedImage
+from pvehooks.facts.storage import imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
 from pvehooks.report import table, words
 from pvehooks.values import Unread
 

@@ -9,8 +9,8 @@ from pvehooks.actions import firmware
 from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import ownoption
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import ownoption
 from pvehooks.report.words import printable
 
 

@@ -10,9 +10,11 @@ from pvehooks.actions.rng import Result
 from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused, UsageError
-from pvehooks.facts import images, imageusers, members, ownoption
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import storages as storage_facts
+from pvehooks.facts.cluster import members
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import ownoption
+from pvehooks.facts.storage import images, imageusers
+from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.report.words import printable
 from pvehooks.rules import firmwarefit
 from pvehooks.text import qemuargs

@@ -8,9 +8,10 @@ import json
 from pvehooks.cli import look
 from pvehooks.cli.firmware_list import images_of
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
-from pvehooks.facts import guests, images, imageusers
-from pvehooks.facts import storages as storage_facts
-from pvehooks.facts.imageusers import ImageUser, ListedImage
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images, imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
 from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
 

@@ -11,8 +11,8 @@ from pvehooks.actions import vfs
 from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
-from pvehooks.facts import bindings
-from pvehooks.facts.bindings import BootBinding
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report import table, words
 from pvehooks.rules.host.book import CHECKS

@@ -15,7 +15,7 @@ from pvehooks.actions.hostfix.outcome import Outcome
 from pvehooks.actions.hostfix.plan import Command, Item, Plan, plan
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.report.words import printable
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import nearest

@@ -13,7 +13,7 @@ from pvehooks import __version__
 from pvehooks.cli import look
 from pvehooks.cli.rules import remedy
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import about, changes, document, html, markdown
 from pvehooks.report.content import Report, RuleText, guest_seen

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pvehooks import __version__, instance
 from pvehooks.cli import guarding, look, status_cluster
 from pvehooks.errors import EXIT_OK
-from pvehooks.facts import pmxcfs
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.report import table, words
 from pvehooks.values import Verdict

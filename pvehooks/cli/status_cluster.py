@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import pmxcfs, summaries
+from pvehooks.facts.cluster import pmxcfs, summaries
 from pvehooks.report import table, words
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary

@@ -9,9 +9,9 @@ import time
 from pvehooks import __version__, firstlook
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs, summaries
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs, summaries
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.judge import judge
 from pvehooks.report import table, words
 from pvehooks.rules import catalogue, targets

@@ -9,7 +9,7 @@ from pvehooks.actions import accept
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK, NodeError, Refused
 from pvehooks.facts import hardware
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.report.words import of_guest, printable
 from pvehooks.rules import passthrough, start
 from pvehooks.values import Guest, NamedTuple, Node, Severity, Unread

@@ -8,7 +8,8 @@ from pvehooks.actions import persist, release
 from pvehooks.cli import binding as shared
 from pvehooks.cli.binding import Report
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus, functions

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts import holders, mappings, pci, running
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import mappings
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import running
+from pvehooks.facts.pci import devices as pci
+from pvehooks.facts.pci import holders
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import (
@@ -25,7 +28,7 @@ from pvehooks.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.guestindex import GuestIndex, IndexEntry
+    from pvehooks.facts.guests.index import GuestIndex, IndexEntry
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
@@ -55,19 +58,19 @@ class ThisNode(Node):
 
     @cached_property
     def cpu_flags(self) -> frozenset[str] | Unread:
-        from pvehooks.facts import cpu
+        from pvehooks.facts.node import cpu
 
         return cpu.cpu_flags(self._host)
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
-        from pvehooks.facts import cpu
+        from pvehooks.facts.node import cpu
 
         return cpu.cpu_models(self._host)
 
     @cached_property
     def hwrng(self) -> HwRng | Unread:
-        from pvehooks.facts import cpu
+        from pvehooks.facts.node import cpu
 
         return cpu.hwrng(self._host)
 
@@ -77,7 +80,7 @@ class ThisNode(Node):
 
     @cached_property
     def iommu(self) -> Iommu | Unread:
-        from pvehooks.facts import iommu
+        from pvehooks.facts.pci import iommu
 
         return iommu.read(self._host)
 
@@ -101,37 +104,37 @@ class ThisNode(Node):
 
     @cached_property
     def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
-        from pvehooks.facts import moduleoptions
+        from pvehooks.facts.boot import moduleoptions
 
         return moduleoptions.bound_ids(self._host)
 
     @cached_property
     def memory(self) -> Memory | Unread:
-        from pvehooks.facts import memory
+        from pvehooks.facts.node import memory
 
         return memory.read(self._host)
 
     @cached_property
     def roms(self) -> frozenset[str] | Unread:
-        from pvehooks.facts import qemu
+        from pvehooks.facts.node import qemu
 
         return qemu.roms(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:
-        from pvehooks.facts import qemu
+        from pvehooks.facts.node import qemu
 
         return qemu.firmware(self._host)
 
     @cached_property
     def storages(self) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storages
+        from pvehooks.facts.storage import storages
 
         return storages.read(self._host)
 
     @cached_property
     def ha(self) -> Ha | Unread:
-        from pvehooks.facts import ha
+        from pvehooks.facts.cluster import ha
 
         return ha.read(self._host, self.name)
 
@@ -139,7 +142,7 @@ class ThisNode(Node):
 
     @cached_property
     def usb(self) -> Mapping[str, UsbDevice] | Unread:
-        from pvehooks.facts import usbdevices
+        from pvehooks.facts.node import usb as usbdevices
 
         return usbdevices.read(self._host)
 
@@ -149,39 +152,39 @@ class ThisNode(Node):
 
     @cached_property
     def usb_claims(self) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
-        from pvehooks.facts import guestindex
+        from pvehooks.facts.guests import index as guestindex
 
         known = self._entries
         return known if isinstance(known, Unread) else guestindex.usb_claims(known, self.usb_mappings)
 
     @cached_property
     def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import sharing
+        from pvehooks.facts.node import sharing
 
         return sharing.directories(self._host, self.name)
 
     @cached_property
     def virtiofsd(self) -> bool | Unread:
-        from pvehooks.facts import sharing
+        from pvehooks.facts.node import sharing
 
         return sharing.virtiofsd(self._host)
 
     @cached_property
     def memory_files(self) -> Mapping[str, int] | Unread:
-        from pvehooks.facts import sharing
+        from pvehooks.facts.node import sharing
 
         return sharing.memory_files(self._host)
 
     @cached_property
     def memory_shares(self) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
-        from pvehooks.facts import guestindex
+        from pvehooks.facts.guests import index as guestindex
 
         known = self._entries
         return known if isinstance(known, Unread) else guestindex.memory_shares(known)
 
     @cached_property
     def _entries(self) -> tuple[IndexEntry, ...] | Unread:
-        from pvehooks.facts import guestindex
+        from pvehooks.facts.guests import index as guestindex
 
         if self._index is not None:
             return self._index.entries()
@@ -189,31 +192,31 @@ class ThisNode(Node):
 
     @cached_property
     def gl_lacks(self) -> tuple[str, ...] | Unread:
-        from pvehooks.facts import qemu
+        from pvehooks.facts.node import qemu
 
         return qemu.lacks_for_gl(self._host)
 
     @cached_property
     def qemu(self) -> tuple[int, int] | Unread:
-        from pvehooks.facts import qemu
+        from pvehooks.facts.node import qemu
 
         return qemu.version(self._host)
 
     @cached_property
     def cpus(self) -> int | Unread:
-        from pvehooks.facts import cpu
+        from pvehooks.facts.node import cpu
 
         return cpu.count(self._host)
 
     @cached_property
     def bridges(self) -> Bridges | Unread:
-        from pvehooks.facts import bridges
+        from pvehooks.facts.node import bridges
 
         return bridges.read(self._host, self.name)
 
     @cached_property
     def paths(self) -> Paths | Unread:
-        from pvehooks.facts import paths
+        from pvehooks.facts.node import paths
 
         return paths.NodePaths(self._host, self.name, self.storages)
 
@@ -261,25 +264,25 @@ class ThisNode(Node):
 
     @cached_property
     def interfaces(self) -> Interfaces | Unread:
-        from pvehooks.facts import netnames
+        from pvehooks.facts.node import netnames
 
         return netnames.read(self._host)
 
     @cached_property
     def layout(self) -> Layout | Unread:
-        from pvehooks.facts import layout
+        from pvehooks.facts.node import layout
 
         return layout.read(self._host)
 
     @cached_property
     def ksm(self) -> Ksm | Unread:
-        from pvehooks.facts import layout
+        from pvehooks.facts.node import layout
 
         return layout.ksm(self._host)
 
     @cached_property
     def guests(self) -> tuple[Guest, ...] | Unread:
-        from pvehooks.facts import guests
+        from pvehooks.facts.guests import configs as guests
 
         try:
             vmids = node_facts.guest_ids(self._host, self.name)
@@ -298,19 +301,19 @@ class OtherNode(Node):
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
-        from pvehooks.facts import cpu
+        from pvehooks.facts.node import cpu
 
         return cpu.cpu_models(self._host)
 
     @cached_property
     def storages(self) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storages
+        from pvehooks.facts.storage import storages
 
         return storages.read(self._host)
 
     @cached_property
     def ha(self) -> Ha | Unread:
-        from pvehooks.facts import ha
+        from pvehooks.facts.cluster import ha
 
         return ha.read(self._host, self.name)
 
@@ -320,6 +323,6 @@ class OtherNode(Node):
 
     @cached_property
     def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import sharing
+        from pvehooks.facts.node import sharing
 
         return sharing.directories_elsewhere(self._host, self.name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pvehooks import judge, starts
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import guests, hardware
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
 from pvehooks.guarding import settings
 from pvehooks.guarding.words import say, sentence
 from pvehooks.rules import passthrough, start

@@ -6,7 +6,8 @@ from pvehooks import errors, firstlook, instance, meeting, metrics, records, rou
 from pvehooks.actions import backups
 from pvehooks.actions.hostfix import kept
 from pvehooks.cli import report
-from pvehooks.facts import bindings, members, summaries
+from pvehooks.facts.cluster import members, summaries
+from pvehooks.facts.pci import bindings
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 

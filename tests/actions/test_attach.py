@@ -9,7 +9,7 @@ import pytest
 from pvehooks import firstlook, records, settings
 from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pvehooks.actions import bind
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
 from tests.actions.kernel import BUS, Kernel

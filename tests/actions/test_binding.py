@@ -12,7 +12,8 @@ from pvehooks.actions import atboot, persist
 from pvehooks.cli import bind, unbind
 from pvehooks.cli.bind import Wanted
 from pvehooks.cli.binding import Report
-from pvehooks.facts import bindings, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
 from pvehooks.rules.passthrough import bus
 from tests.beds import pci, uses
 from tests.beds.drivercore import KernelHost

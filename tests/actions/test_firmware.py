@@ -13,7 +13,8 @@ from pvehooks import settings as pvehooks_settings
 from pvehooks.actions import firmware
 from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
-from pvehooks.facts import guests, images
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.text import qemuargs
 from pvehooks.values import Guest

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from pvehooks.cli.main import main
-from pvehooks.facts import guests, hardware
-from pvehooks.facts.running import is_running
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests.running import is_running
 from pvehooks.host import Host
 from pvehooks.rules.start import look_at_start
 from pvehooks.values import Guest

@@ -14,7 +14,7 @@ from pvehooks import firstlook, settings
 from pvehooks.actions import backups, rng, writer
 from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest

@@ -13,7 +13,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from pvehooks.cli import main
-from pvehooks.facts import guests, node
+from pvehooks.facts.cluster import nodes as node
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from tests.beds import boot, pci

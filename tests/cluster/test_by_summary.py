@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, hardware, summaries
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, start
 from pvehooks.summary import read_hardware, read_of_starts

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks import __version__
-from pvehooks.facts import hardware, summaries
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from pvehooks.summary import read_hardware
 from pvehooks.text import summary as text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks import judge, settings
-from pvehooks.facts import summaries
+from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from pvehooks.summary import Publisher
 from pvehooks.tally import Counted, OfGuest, Tally

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.facts import hardware, layout
+from pvehooks.facts import hardware
 from pvehooks.facts.boot import bootloader, cmdline, kernels, modules
+from pvehooks.facts.node import layout
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.host.candidates import candidates, described

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guestindex, guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import index as guestindex
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from tests.beds.tree import Content, make_fake_tree

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.facts import ha
+from pvehooks.facts.cluster import ha
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
 from pvehooks.values import Unread

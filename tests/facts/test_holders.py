@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import hardware, holders, running
-from pvehooks.facts.mappings import Mappings
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster.mappings import Mappings
+from pvehooks.facts.guests import running
+from pvehooks.facts.pci import holders
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Holder, PciDevice, Unread

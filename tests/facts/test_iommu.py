@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import iommu
+from pvehooks.facts.pci import iommu
 from pvehooks.host import Host
 from pvehooks.values import Iommu, Unread
 from tests.beds.tree import Content, Link, make_fake_tree

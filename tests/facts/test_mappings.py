@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import mappings
+from pvehooks.facts.cluster import mappings
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
 from pvehooks.values import MappingEntry, PciMapping, Unread

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import ha, members
+from pvehooks.facts.cluster import ha, members
 from pvehooks.host import Host
 from tests.beds.tree import make_fake_tree
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import memory
+from pvehooks.facts.node import memory
 from pvehooks.host import Host
 from pvehooks.values import HugePages, Memory, Unread
 from tests.beds.tree import Content, make_fake_tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pvehooks.facts import qemu
+from pvehooks.facts.node import qemu
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from tests.beds.tree import Link, make_fake_tree

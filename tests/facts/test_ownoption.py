@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, ownoption
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import ownoption
 from pvehooks.host import Host
 from pvehooks.rules import hookscript
 from tests.beds.tree import Content, make_fake_tree

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.facts import pci
+from pvehooks.facts.pci import devices as pci
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread
 from pvehooks.values.base import fact_names

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import hardware, qemu, sharing
+from pvehooks.facts import hardware
+from pvehooks.facts.node import qemu, sharing
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping

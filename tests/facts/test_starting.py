@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pvehooks.capturing.recorder import RecordingHost
-from pvehooks.facts import bridges, cpu, hardware, paths
-from pvehooks.facts import storages as storage_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.node import bridges, cpu, paths
+from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.starting import Gone, NoBridge
@@ -198,7 +199,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
     for above in (tmp_path, *list(tmp_path.parents)[:-2]):
         os.chmod(above, 0o755)
     code = (
-        "import os, sys; from pvehooks.host import Host; from pvehooks.facts import paths, storages as storage_facts; os.setuid(65534)\n"
+        "import os, sys; from pvehooks.host import Host; from pvehooks.facts.node import paths; from pvehooks.facts.storage import storages as storage_facts; os.setuid(65534)\n"
         f"host = Host(sys.argv[1]); print(paths.NodePaths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
     )
     project = Path(paths.__file__).parents[2]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, storages
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.values import Hookscript, Unread
 from tests.beds.tree import Content, Link, make_fake_tree

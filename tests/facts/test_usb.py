@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.facts import guestindex, guests, hardware, mappings, usbdevices
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import mappings
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import index as guestindex
+from pvehooks.facts.node import usb as usbdevices
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import Unread

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import pci
-from pvehooks.facts.running import RunningGuests
+from pvehooks.facts.guests.running import RunningGuests
+from pvehooks.facts.pci import devices as pci
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.network import NetworkUses
 from pvehooks.facts.uses.virtfns import VirtualFunctions

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks import metrics, settings, starts
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.publishing import publishers
 from pvehooks.settings import Settings

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, judge
-from pvehooks.facts import guests, hardware, summaries
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.report import words
 from pvehooks.rules import catalogue

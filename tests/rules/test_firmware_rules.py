@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks.facts import guests, hardware
-from pvehooks.facts.images import sha256
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage.images import sha256
 from pvehooks.host import Host
 from pvehooks.rules import bootorder, tpm, uefi
 from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, display, moving, sharedmemory, usb, virtiofs
 from pvehooks.rules.rule import Rule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.facts import cpu
+from pvehooks.facts.node import cpu
 from pvehooks.facts.reading import text_of, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread

@@ -15,7 +15,7 @@ from pvehooks.values.pci import is_pci_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _SHOWN = 3
 _DEVICES = "/sys/bus/pci/devices"

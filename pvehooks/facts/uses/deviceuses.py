@@ -9,7 +9,7 @@ from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 
 class DeviceUses:
@@ -48,7 +48,7 @@ class DeviceUses:
     @cached_property
     def _guests_devices(self) -> frozenset[str]:
         """The addresses that the QEMUs of running guests were given."""
-        from pvehooks.facts import holders
+        from pvehooks.facts.pci import holders
 
         guests = self._running.all()
         known = () if isinstance(guests, Unread) else guests

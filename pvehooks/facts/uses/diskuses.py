@@ -20,7 +20,7 @@ from pvehooks.values import Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from pvehooks.facts import guests
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
@@ -16,7 +16,7 @@ from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _DISK = re.compile(rb"^((?:ide|sata|scsi|virtio|efidisk|tpmstate)\d+):\s*(?:[^\n]*,)?(?:file=|volume=)?(/dev/[^,\s]+)", re.MULTILINE)
 _CDROM = re.compile(rb"^((?:ide|sata|scsi)\d+):\s*(?:[^\n]*,)?(?:file=)?(cdrom)(?:,|\s|$)", re.MULTILINE)

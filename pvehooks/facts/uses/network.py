@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.facts import corosync
+from pvehooks.facts.cluster import corosync
+from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.addresses import Addresses
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
 from pvehooks.values.pci import last_pci_address

@@ -10,7 +10,7 @@ from pvehooks.values import PciDevice, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
     from pvehooks.facts.uses.containers import Containers
     from pvehooks.facts.uses.diskuses import DiskUses
     from pvehooks.facts.uses.processes import OpenFiles

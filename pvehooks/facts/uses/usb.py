@@ -13,7 +13,7 @@ from pvehooks.values.usb import UsbMapping, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.running import RunningGuest, RunningGuests
+    from pvehooks.facts.guests.running import RunningGuest, RunningGuests
 
 USB_CLASS = 0x0C03
 _DEVICES = "/sys/bus/pci/devices"
@@ -87,7 +87,7 @@ class UsbUses:
     def _mapped(self, name: str) -> Iterator[str]:
         """What a mapping names on this node: a place where it has one, else the id (PVE/Mapping/USB.pm in pve-guest-common)."""
         if self._mappings is None:
-            from pvehooks.facts import mappings
+            from pvehooks.facts.cluster import mappings
 
             self._mappings = mappings.read_usb(self.host, self.running.node)
         if isinstance(self._mappings, Unread):

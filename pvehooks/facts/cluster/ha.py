@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from pvehooks.facts import members
+from pvehooks.facts.cluster import members
 from pvehooks.facts.reading import optional_of, unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring, sectionconfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import stat
 
-from pvehooks.facts import storages as storage_facts
+from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, ImageFile

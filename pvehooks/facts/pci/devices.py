@@ -52,7 +52,7 @@ class _Bus:
     @cached_property
     def ids(self) -> bytes:
         """The text of pci.ids, empty where it is not installed."""
-        from pvehooks.facts import pciwords
+        from pvehooks.facts.pci import words as pciwords
 
         return next(filter(None, (_bytes(self.host, path, _IDS_LIMIT) for path in pciwords.FILES)), b"")
 
@@ -95,7 +95,7 @@ class SysfsDevice(PciDevice):
 
     @cached_property
     def words(self) -> str:
-        from pvehooks.facts import pciwords
+        from pvehooks.facts.pci import words as pciwords
 
         return pciwords.words(self._bus.ids, self.vendor, self.device, self.class_code)
 

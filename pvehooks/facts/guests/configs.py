@@ -6,9 +6,9 @@ import json
 from functools import cached_property
 
 from pvehooks import records
-from pvehooks.facts import hostpci
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.mappings import Mappings
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster.mappings import Mappings
+from pvehooks.facts.pci import hostpci
 from pvehooks.host import Host
 from pvehooks.text import guestconfig, propertystring
 from pvehooks.values import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from pvehooks import firstlook
-    from pvehooks.facts.storages import StorageSections
+    from pvehooks.facts.storage.storages import StorageSections
     from pvehooks.values.images import ImageFile, PinnedFirmware
 
 # pmxcfs' limit of a file.
@@ -59,8 +59,8 @@ class Surroundings(NamedTuple):
 
 def surroundings(host: Host, node: str, first_look: firstlook.FirstLook | None) -> Surroundings:
     """The surroundings as they are now."""
-    from pvehooks.facts import ownoption, running
-    from pvehooks.facts.storages import StorageSections
+    from pvehooks.facts.guests import ownoption, running
+    from pvehooks.facts.storage.storages import StorageSections
 
     return Surroundings(
         running.running(host),
@@ -83,7 +83,7 @@ def known_cpu_models(host: Host) -> frozenset[str]:
 
     These are the custom ones, and those that the node's QEMU lists (qemu-server, CPUConfig.pm, initialize_cpu_models).
     """
-    from pvehooks.facts import cpu
+    from pvehooks.facts.node import cpu
 
     custom = cpu.cpu_models(host)
     names = set() if isinstance(custom, Unread) else {f"custom-{name}" for name in custom}
@@ -97,7 +97,7 @@ def known_cpu_models(host: Host) -> frozenset[str]:
 
 def parse(host: Host, raw: bytes) -> GuestConfig:
     """PVE's reading of a config on this node."""
-    from pvehooks.facts import ownoption
+    from pvehooks.facts.guests import ownoption
 
     return guestconfig.parse(raw, known_cpu_models(host), ownoption.DeclaredOptions(host))
 
@@ -247,7 +247,7 @@ class ConfigGuest(Guest):
         pinned = self.firmware
         if pinned is None:
             return None
-        from pvehooks.facts import images
+        from pvehooks.facts.storage import images
         from pvehooks.text import qemuargs
 
         held = qemuargs.without(str(self.options.get("args", "")), pinned.args) is not None
@@ -265,7 +265,7 @@ class ConfigGuest(Guest):
         volid = str(self.options.get("hookscript", ""))
         if not volid:
             return None
-        from pvehooks.facts.storages import StorageSections
+        from pvehooks.facts.storage.storages import StorageSections
         from pvehooks.values.stubs import former_of
 
         storages = self._around.storages or StorageSections(self._host)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts import hardware, members, pciwords, pmxcfs
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.mappings import Mappings
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import members, pmxcfs
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster.mappings import Mappings
+from pvehooks.facts.pci import words as pciwords
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import summary as text
@@ -74,7 +76,7 @@ class SummarizedNode(hardware.OtherNode):
     def bridges(self) -> Bridges | Unread:
         if self._summary is None or self._summary.bridges is None:
             return self._untold
-        from pvehooks.facts import bridges
+        from pvehooks.facts.node import bridges
 
         return bridges.SummarizedBridges(self._host, self.name, frozenset(self._summary.bridges))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from pvehooks.facts.identity import DeviceIdentity
+from pvehooks.facts.pci.identity import DeviceIdentity
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread

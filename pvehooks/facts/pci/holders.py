@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from pvehooks.facts import guests, hostpci
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.mappings import Mappings
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster.mappings import Mappings
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests.running import RUN_DIR, RunningGuest, RunningGuests, label
+from pvehooks.facts.pci import hostpci
 from pvehooks.facts.reading import unread
-from pvehooks.facts.running import RUN_DIR, RunningGuest, RunningGuests, label
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Holder, HostPci, PciDevice, Unread

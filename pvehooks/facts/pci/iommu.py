@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.facts import moduleoptions
+from pvehooks.facts.boot import moduleoptions
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Iommu, Unread
@@ -116,7 +116,7 @@ def _unsafe_allowed(host: Host) -> bool:
 
 
 def _cpu_vendor(host: Host) -> str:
-    from pvehooks.facts import cpu
+    from pvehooks.facts.node import cpu
 
     try:
         return cpu.first(host).get("vendor_id", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from pvehooks.facts.mappings import Mappings
+from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.text import checks, propertystring
 from pvehooks.values import HostPci, Options, Properties, Unread
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pvehooks import records
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import images
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.text import firmwareimage
 from pvehooks.values import Guest, Unread

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pvehooks.facts import guests
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.reading import names_in, unread
 from pvehooks.host import Host
 from pvehooks.text import guestconfig

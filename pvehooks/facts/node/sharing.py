@@ -8,8 +8,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Mapping
 
-from pvehooks.facts import storages
 from pvehooks.facts.reading import optional_of, unread
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.sharing import DirectoryMapping

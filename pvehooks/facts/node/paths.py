@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from pvehooks.facts import storages as files
+from pvehooks.facts.storage import storages as files
 from pvehooks.host import Host
 from pvehooks.text import propertystring
 from pvehooks.values import Unread

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import text_of, unread
-from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
 from pvehooks.values.base import Unread
@@ -50,7 +50,7 @@ class NodeBridges:
 
     def hooks(self) -> bool:
         """Whether scripts run before starts."""
-        from pvehooks.facts.paths import hooks_are_there
+        from pvehooks.facts.node.paths import hooks_are_there
 
         return hooks_are_there(self._host)
 

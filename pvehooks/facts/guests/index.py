@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from pvehooks.facts import guests, pmxcfs, running
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import running
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import propertystring

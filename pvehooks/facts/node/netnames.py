@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import listing_of, text_of
-from pvehooks.facts.uses.interfaces import NetworkConfig
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Absent, Interfaces

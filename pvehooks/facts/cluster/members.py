@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from pvehooks.facts import corosync, pmxcfs
-from pvehooks.facts.node import NODES, node_names
+from pvehooks.facts.cluster import corosync, pmxcfs
+from pvehooks.facts.cluster.nodes import NODES, node_names
 from pvehooks.host import Host
 
 
