@@ -12,9 +12,9 @@ from pvehooks.host import Host
 from pvehooks.values import Unread
 from tests.beds import pci
 from tests.beds.tree import Content, Link, make_fake_tree
-from tests.facts.disks import Disks
-from tests.facts.test_uses_network import DEFAULT, NETWORK, NIC, UP, net, nic, on, upper
-from tests.facts.test_uses_storage import GROUP, GUID, HBA, PV, disks, sentences, uuid
+from tests.facts.uses.disks import Disks
+from tests.facts.uses.test_network import DEFAULT, NETWORK, NIC, UP, net, nic, on, upper
+from tests.facts.uses.test_storage import GROUP, GUID, HBA, PV, disks, sentences, uuid
 
 __all__ = ["disks"]
 

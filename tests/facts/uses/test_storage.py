@@ -10,7 +10,7 @@ from pvehooks.facts import hardware
 from pvehooks.host import Host
 from pvehooks.values import Unread, Use, Uses
 from tests.facts.captures import NAMES, materialise
-from tests.facts.disks import Disks
+from tests.facts.uses.disks import Disks
 
 NVME = "0000:01:00.0"
 HBA = "0000:02:00.0"

@@ -9,8 +9,8 @@ import pytest
 
 from pvehooks.host import Host
 from pvehooks.values import Use, Uses
-from tests.facts.disks import Disks
-from tests.facts.test_uses_storage import GROUP, GUID, HBA, NVME, OTHER_GROUP, disks, look, sentences, uuid, zfs
+from tests.facts.uses.disks import Disks
+from tests.facts.uses.test_storage import GROUP, GUID, HBA, NVME, OTHER_GROUP, disks, look, sentences, uuid, zfs
 
 __all__ = ["disks"]
 
