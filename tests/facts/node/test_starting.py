@@ -202,7 +202,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
         "import os, sys; from pvehooks.host import Host; from pvehooks.facts.node import paths; from pvehooks.facts.storage import storages as storage_facts; os.setuid(65534)\n"
         f"host = Host(sys.argv[1]); print(paths.NodePaths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
     )
-    project = Path(paths.__file__).parents[2]
+    project = Path(paths.__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code, host.root], check=True, capture_output=True, text=True, cwd=project)
     assert said in done.stdout
 
