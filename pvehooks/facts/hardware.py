@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts.cluster import mappings
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import running
 from pvehooks.facts.pci import devices as pci
-from pvehooks.facts.pci import holders
+from pvehooks.facts.pci import holders, hostpci
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import (
@@ -54,7 +53,7 @@ class ThisNode(Node):
         self._host = host
         self._index = index
         self._running = running.RunningGuests(host, name)
-        self._mappings = mappings.Mappings(host, name)
+        self._mappings = hostpci.Mappings(host, name)
 
     @cached_property
     def cpu_flags(self) -> frozenset[str] | Unread:
@@ -104,7 +103,7 @@ class ThisNode(Node):
 
     @cached_property
     def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
-        from pvehooks.facts.boot import moduleoptions
+        from pvehooks.facts.node import moduleoptions
 
         return moduleoptions.bound_ids(self._host)
 
@@ -148,6 +147,8 @@ class ThisNode(Node):
 
     @cached_property
     def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts.cluster import mappings
+
         return mappings.read_usb(self._host, self.name)
 
     @cached_property
@@ -319,6 +320,8 @@ class OtherNode(Node):
 
     @cached_property
     def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts.cluster import mappings
+
         return mappings.read_usb(self._host, self.name)
 
     @cached_property

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 
 from pvehooks.facts import hardware
-from pvehooks.facts.boot import cmdline, moduleoptions
+from pvehooks.facts.boot import cmdline
+from pvehooks.facts.node import moduleoptions
 from pvehooks.host import Host
 from pvehooks.rules.host.commandline import loader_of, name_of, plans, wanted
 from pvehooks.values import Node, Unread

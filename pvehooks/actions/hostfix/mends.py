@@ -9,7 +9,8 @@ from pvehooks.actions.hostfix import texts
 from pvehooks.actions.hostfix.draft import Draft
 from pvehooks.actions.hostfix.texts import ByHand
 from pvehooks.facts import hardware
-from pvehooks.facts.boot import cmdline, kernels, moduleoptions
+from pvehooks.facts.boot import cmdline, kernels
+from pvehooks.facts.node import moduleoptions
 from pvehooks.rules.host import firmware
 from pvehooks.rules.host.commandline import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
 from pvehooks.rules.passthrough import bus

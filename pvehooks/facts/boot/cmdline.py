@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts.boot import grubdefaults, kernels, moduleoptions
+from pvehooks.facts.boot import grubdefaults, kernels
+from pvehooks.facts.node import moduleoptions
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread

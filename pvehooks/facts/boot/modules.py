@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts.boot import firmware, moduleoptions
+from pvehooks.facts.boot import firmware
+from pvehooks.facts.node import moduleoptions
 from pvehooks.facts.reading import names_in, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread

@@ -22,21 +22,6 @@ _NAME = r"[a-zA-Z][a-zA-Z0-9_-]+"
 _ENDS = ("", "0")
 
 
-class Mappings:
-    """The mappings, read when first asked for; one reading serves all guests."""
-
-    def __init__(self, host: Host, node: str) -> None:
-        self._host = host
-        self.node = node
-        self._found: Mapping[str, PciMapping] | Unread | None = None
-
-    def read(self) -> Mapping[str, PciMapping] | Unread:
-        """The mappings by name; those without an entry for this node are among them."""
-        if self._found is None:
-            self._found = read(self._host, self.node)
-        return self._found
-
-
 def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
     """The mappings by name, malformed ones too, each with its entries for the node in the order of the file; the file is optional."""
     raw = optional_of(host, PCI_MAPPINGS)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from pvehooks.facts import hardware
-from pvehooks.facts.cluster import members, pmxcfs
+from pvehooks.facts.cluster import mappings, members, pmxcfs
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.facts.pci import words as pciwords
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
@@ -90,7 +89,7 @@ class SummarizedNode(hardware.OtherNode):
 
     @cached_property
     def mappings(self) -> Mapping[str, PciMapping] | Unread:
-        return Mappings(self._host, self.name).read()
+        return mappings.read(self._host, self.name)
 
     @cached_property
     def hwrng(self) -> HwRng | Unread:

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from pvehooks import records
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.facts.pci import hostpci
+from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.host import Host
 from pvehooks.text import guestconfig, propertystring
 from pvehooks.values import (

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests.running import RUN_DIR, RunningGuest, RunningGuests, label
 from pvehooks.facts.pci import hostpci
+from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.text import guestconfig

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
-from pvehooks.facts.cluster.mappings import Mappings
+from pvehooks.host import Host
 from pvehooks.text import checks, propertystring
-from pvehooks.values import HostPci, Options, Properties, Unread
+from pvehooks.values import HostPci, Options, PciMapping, Properties, Unread
 
 _BOTH = "'host' and 'mapping' exclude each other"
 _NEITHER = "neither 'host' nor 'mapping' is set"
 
 Choices = tuple[tuple[str, ...], ...]
+
+
+class Mappings:
+    """The PCI mappings, read when first asked for; one reading serves all guests."""
+
+    def __init__(self, host: Host, node: str) -> None:
+        self._host = host
+        self.node = node
+        self._found: Mapping[str, PciMapping] | Unread | None = None
+
+    def read(self) -> Mapping[str, PciMapping] | Unread:
+        """The mappings by name; those without an entry for this node are among them."""
+        if self._found is None:
+            from pvehooks.facts.cluster import mappings
+
+            self._found = mappings.read(self._host, self.node)
+        return self._found
 
 
 def read(options: Options, mappings: Mappings) -> tuple[HostPci, ...]:

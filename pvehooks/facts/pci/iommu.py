@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.facts.boot import moduleoptions
+from pvehooks.facts.node import moduleoptions
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Iommu, Unread

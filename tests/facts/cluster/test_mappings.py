@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.facts.cluster import mappings
+from pvehooks.facts.pci import hostpci
 from pvehooks.host import Host
 from pvehooks.text import sectionconfig
 from pvehooks.values import MappingEntry, PciMapping, Unread
@@ -83,7 +84,7 @@ def test_one_reading_serves_all_and_only_when_asked(tmp_path: Path, monkeypatch:
     calls = []
     parse = sectionconfig.parse_mapping
     monkeypatch.setattr(sectionconfig, "parse_mapping", lambda raw: calls.append(raw) or parse(raw))
-    known = mappings.Mappings(host, "pve1")
+    known = hostpci.Mappings(host, "pve1")
     assert calls == []
     assert known.read() is known.read()
     assert len(calls) == 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pvehooks.facts import hardware
-from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.facts.guests import running
 from pvehooks.facts.pci import holders
+from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
 from pvehooks.values import Holder, PciDevice, Unread

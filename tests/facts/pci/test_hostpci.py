@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts.cluster.mappings import Mappings
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.node import qemu
 from pvehooks.facts.pci import hostpci
+from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.host import Host
 from pvehooks.values import Guest, Unread
 from tests.beds.tree import Link, make_fake_tree

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts.boot import moduleoptions
+from pvehooks.facts.node import moduleoptions
 from pvehooks.host import Host
 from pvehooks.values import BoundIds, Unread
 from tests.beds.tree import Content, Link, make_fake_tree
