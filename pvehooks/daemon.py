@@ -21,6 +21,10 @@ from pvehooks import wording as words
 from pvehooks.errors import NodeError, PmxcfsAway, PvehooksError, SettingsError
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import pmxcfs
+from pvehooks import __version__, instance, settings
+from pvehooks.errors import NodeError, PvehooksError, SettingsError
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.publishing import publishers
 from pvehooks.report import entries, sink

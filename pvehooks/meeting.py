@@ -10,6 +10,11 @@ from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import members
 from pvehooks.facts import node as node_facts
 from pvehooks.formats import guestconfig
+from pvehooks import firstlook, records
+from pvehooks.facts.cluster import members
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.firstlook import FirstLook, Noted
 from pvehooks.host import Host
 from pvehooks.records import baseline, files
 from pvehooks.records.baseline import Baseline, KnownGuest

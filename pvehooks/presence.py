@@ -10,6 +10,8 @@ from pvehooks import wording as words
 from pvehooks.actions import stubs
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import members, storages
+from pvehooks.facts.cluster import ha, members
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.report import entries
@@ -107,8 +109,8 @@ class Presence:
 
     def _say_absent(self, kept: stubs.Kept) -> None:
         """Hookscripts of others that high availability would miss here."""
-        by_ha = members.ha_guests(self.host)
-        known = storages.Storages(self.host)
+        by_ha = ha.vmids(self.host)
+        known = storages.StorageSections(self.host)
         absent = []
         for volid, users in sorted(kept.named.items()):
             movable = [f"VM {vmid} on {node}" for vmid, node in users if vmid in by_ha and node != self.node]

@@ -14,9 +14,11 @@ from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PmxcfsAway, PvehooksError
 from pvehooks.derived import attachment, passthrough
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import guestindex, hardware, members
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import ha
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.guests import index as guestindex
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.meeting import Meeting
@@ -84,7 +86,7 @@ class Rounds:
         self._came: dict[int, str] = {}
         self._welcomed: set[int] = set()
         self._node_facts: Node | None = None
-        self._index = guestindex.Index(host, node)
+        self._index = guestindex.GuestIndex(host, node)
         self._node_due = 0.0
         self.last_change = ""
         self.doubts_pmxcfs = False
@@ -104,7 +106,7 @@ class Rounds:
         self._welcome()
         around = guest_facts.surroundings(self.host, self.node, self._meeting.look)
         if self.awaited is not None:
-            self._by_ha = members.ha_guests(self.host)
+            self._by_ha = ha.vmids(self.host)
         try:
             self._look_at_all(vmids, force, pulse, around)
         finally:
@@ -188,7 +190,7 @@ class Rounds:
         if quiet and saying.could_be_given(verdict, self.settings.rng(guest.vmid)):
             self._existing.note(guest, saying.only_by_name(verdict))
         self._tell(verdict, standing, unsaid)
-        at_boot = self.awaited is not None and verdict.attach and members.starts_by_itself(guest, self._by_ha)
+        at_boot = self.awaited is not None and verdict.attach and ha.starts_at_boot(guest, self._by_ha)
         if self.awaited is not None and at_boot:
             self.awaited[guest.vmid] = guest.label
         if due or attachable:

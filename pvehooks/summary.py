@@ -16,6 +16,9 @@ from pvehooks import __version__, records
 from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.facts import hardware, storages, summaries
 from pvehooks.formats import summary as text
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.rules.passthrough import on_host_driver
@@ -25,7 +28,7 @@ from pvehooks.settings import Settings
 from pvehooks.tally import Counted, Tally
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
-from pvehooks.values.summaries import HEARTBEAT, Hardware, Kind, Summary, Told
+from pvehooks.values.summaries import HEARTBEAT, DescribedDevice, DeviceKind, Hardware, Summary
 
 # Seconds between two writes, between two tries where one failed, and between two looks at the devices because guests have changed.
 PAUSE = 60.0
@@ -125,7 +128,7 @@ class Publisher:
         self._of_starts = read_of_starts(node)
 
     def _summary(self, tally: Tally, settings: Settings) -> Summary:
-        known = storages.Storages(self._host)
+        known = storages.StorageSections(self._host)
         # Guests are given the plain one at any time.
         plain = [f"{storage}:snippets/{NAME}" for storage, _ in storages.local_snippets(self._host, self._node)[:1]]
         named = sorted({each for volid in (*tally.hookscripts, *plain) for each in (volid, former_of(volid)) if each})
@@ -176,7 +179,7 @@ def read_hardware(host: Host, node: Node) -> Hardware | Unread:
         looked=int(host.now()),
         iommu=node.iommu,
         hwrng=node.hwrng,
-        devices={address: Told(Kind.of(device), device.group) for address, device in devices.items()},
+        devices={address: DescribedDevice(DeviceKind.of(device), device.group) for address, device in devices.items()},
         bridges=tuple(sorted(node.pci.keys() - devices.keys())),
         uses={address: tuple(use._replace(remedy="") for use in uses.found) for address, uses in asked.items() if uses.found},
         unread={address: "; ".join(uses.unread) for address, uses in asked.items() if uses.unread},

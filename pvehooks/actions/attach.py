@@ -8,6 +8,8 @@ from pvehooks.actions.rng import Result
 from pvehooks.actions.writer import writer
 from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
 from pvehooks.facts import guests
+from pvehooks.errors import ActionFailed, NodeError
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules.hookscript import OPTION, attached, why_not

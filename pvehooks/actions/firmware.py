@@ -21,6 +21,8 @@ from pvehooks.derived.attachment import attached
 from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests, images
 from pvehooks.formats import qemuargs
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules import firmwarefit

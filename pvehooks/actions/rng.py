@@ -11,6 +11,9 @@ from pvehooks.actions.writer import AT_ONCE, NOTHING_ELSE, Writer, writer
 from pvehooks.errors import ActionFailed, PmxcfsAway
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
+from pvehooks.errors import ActionFailed
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.node import cpu
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.settings.sections import RngSettings
@@ -84,7 +87,7 @@ def _not_now(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
     lock = guest.config.main.get("lock") if guest.config else None
     if lock:
         return Result(Outcome.LOCKED, f"VM is locked ({lock})")
-    hwrng = node_facts.hwrng(host)
+    hwrng = cpu.hwrng(host)
     if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
         return Result(Outcome.REFUSED, f"[rng] source = /dev/hwrng, but {guest.node} has none: the guest would not start")
     return None

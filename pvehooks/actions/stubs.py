@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import pvehooks
 from pvehooks.errors import NodeError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs, storages
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.stubs import NAME, is_stub, name_for
@@ -58,7 +59,7 @@ def volid_for(host: Host, node: str, former: str) -> str:
             "no storage of this node can hold the guard's hookscript: none is a local directory that root alone can write",
             hint=f"See the directory of 'local': ls -ld /var/lib/vz {_LOCAL}",
         )
-    known = storages.Storages(host).read()
+    known = storages.StorageSections(host).read()
     sections = {} if isinstance(known, Unread) else known
     # One that other nodes do not have would keep guests from starting there.
     everywhere = [storage for storage, _ in usable if storage == "local" or not sections[storage].options.get("nodes")]
@@ -69,7 +70,7 @@ def make(host: Host, node: str, volid: str) -> bool:
     """Makes the stub, or renews it, where it is not as it should be; whether something was written. Raises NodeError."""
     directory = dict(storages.local_snippets(host, node)).get(volid.partition(":")[0])
     if directory is None:
-        known = storages.Storages(host).hookscript(volid)
+        known = storages.StorageSections(host).hookscript(volid)
         if not known.trouble:
             return False
         raise NodeError(f"{volid} cannot be made: the storage is no local directory that root alone can write ({known.trouble})")
@@ -180,10 +181,10 @@ class Keeper:
                 self._named[vmid] = (entry, hookscripts_in(raw))
 
 
-def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.Listed]]:
+def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.ListedGuest]]:
     for node in node_facts.node_names(host):
         for vmid in node_facts.guest_ids_or_none(host, node):
-            yield vmid, pmxcfs.Listed(node, 0)
+            yield vmid, pmxcfs.ListedGuest(node, 0)
 
 
 def hookscripts_in(raw: bytes) -> frozenset[str]:

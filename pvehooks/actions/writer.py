@@ -14,6 +14,9 @@ from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
 from pvehooks.formats import guestconfig
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
@@ -51,7 +54,7 @@ class QmWriter(NamedTuple):
 
     def precheck(self, guest: Guest) -> Answer:
         """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
-        if guests.is_running(self.host, guest.vmid) is not guest.running:
+        if running.is_running(self.host, guest.vmid) is not guest.running:
             return Answer(Outcome.CHANGED, "the guest was started or stopped meanwhile")
         read = qm.config(self.host, guest.vmid)
         if isinstance(read, Answer):

@@ -25,7 +25,7 @@ from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Guest, Unread
-from pvehooks.values.base import Lazy
+from pvehooks.values.base import fact_names
 
 _ABOUT_DEVICES = (
     *("uevent", "modalias", "resource", "enable", "power_state", "revision", "irq"),
@@ -135,11 +135,10 @@ class _Look:
         pmxcfs.quorate(self.host)
         pmxcfs.guests(self.host)
 
-    def _ask(self, value: Lazy) -> None:
+    def _ask(self, value: object) -> None:
         """All that can be known of a node, a guest or a device."""
-        for name in type(value).__annotations__:
-            if not name.startswith("_"):
-                self.step(name, lambda name=name: getattr(value, name))  # type: ignore[misc]
+        for name in fact_names(type(value)):
+            self.step(name, lambda name=name: getattr(value, name))  # type: ignore[misc]
 
     def _further(self, path: str) -> None:
         try:

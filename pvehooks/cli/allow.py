@@ -9,6 +9,8 @@ from pvehooks.actions import accept
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Allowance, Guest
 from pvehooks.wording import of_guest, printable
 

@@ -16,6 +16,8 @@ from pvehooks.rules.hookscript import attached
 from pvehooks.derived.attachment import attached
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import members, pmxcfs
+from pvehooks.facts.cluster import members, pmxcfs
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of

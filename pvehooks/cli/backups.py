@@ -10,8 +10,8 @@ import time
 from pvehooks.actions import backups
 from pvehooks.cli import look, roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
 from pvehooks.report import table
 from pvehooks.wording import printable

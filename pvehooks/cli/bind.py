@@ -13,8 +13,9 @@ from pvehooks.cli.binding import Report
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import bus
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import bindings, hardware
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report import entries, sink
 from pvehooks.rules import binding
@@ -118,7 +119,7 @@ def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
 def _require_no_other(host: Host, address: str, vfs: bool) -> None:
     """Raises ActionFailed where the other of the two deeds is noted for boot."""
     note = bindings.noted(host, address)
-    if isinstance(note, Noted) and (note.vfs is not None) is not vfs:
+    if isinstance(note, BootBinding) and (note.vfs is not None) is not vfs:
         raise ActionFailed(f"it is noted for boot already, to get {note.purpose}", f"First: pvehooks unbind {address} --persist")
 
 
@@ -153,7 +154,7 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Repo
         later = f"gets {counted(count, 'virtual function')} at every boot" if count else "gets no virtual functions at boot"
         words.append(later if wanted.now else f"{later}; now as well: pvehooks bind {address} --vfs {count} --now")
     note = bindings.noted(host, address)
-    if not wanted.persist and not (isinstance(note, Noted) and note.vfs == count):
+    if not wanted.persist and not (isinstance(note, BootBinding) and note.vfs == count):
         words.append(f"until the next boot; for good: pvehooks bind {address} --vfs {count} --persist")
     return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words))
 

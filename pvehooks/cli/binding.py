@@ -10,8 +10,8 @@ from typing import NamedTuple
 from pvehooks.cli import deed, roots
 from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
-from pvehooks.facts import bindings
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
 from pvehooks.rules.passthrough import bus, functions
 from pvehooks.report.words import printable

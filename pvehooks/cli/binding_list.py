@@ -11,8 +11,8 @@ from pvehooks.actions.pci import vfs
 from pvehooks.actions import vfs
 from pvehooks.derived.passthrough import holder_phrase
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import bindings, identity
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.rules.passthrough import having
 from pvehooks.report.words import printable
@@ -71,10 +71,10 @@ def _lines(host: Host, node: Node, devices: Mapping[str, PciDevice]) -> list[Lin
     return found
 
 
-def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: Noted | Unread | None, driverctl: str) -> list[str]:
+def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: BootBinding | Unread | None, driverctl: str) -> list[str]:
     """By whom it is bound now or will be at boot."""
     found = []
-    if isinstance(note, Noted):
+    if isinstance(note, BootBinding):
         found.append(f"{note.purpose} at every boot by pvehooks")
     elif note is not None:
         found.append("noted for boot, unreadably")
@@ -93,8 +93,8 @@ def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: No
     return found
 
 
-def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: Noted | Unread | None, by: tuple[str, ...]) -> Line:
-    meant = note if isinstance(note, Noted) else None
+def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: BootBinding | Unread | None, by: tuple[str, ...]) -> Line:
+    meant = note if isinstance(note, BootBinding) else None
     noted_id = f"{meant.identity.vendor:04x}:{meant.identity.device:04x}" if meant else ""
     if device is None:
         label = meant.label if meant else address
@@ -105,7 +105,7 @@ def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: 
     return Line(address, device.label, device.driver, f"{device.vendor:04x}:{device.device:04x}", noted_id, by, users, tuple(troubles))
 
 
-def _troubles(host: Host, device: PciDevice, note: Noted) -> list[str]:
+def _troubles(host: Host, device: PciDevice, note: BootBinding) -> list[str]:
     differences = identity.differences(note.identity, identity.of(host, device))
     if differences:
         return [f"not the device that was meant to get {note.purpose}, so it is left as it is at boot: {'; '.join(differences)}"]

@@ -11,7 +11,7 @@ import sys
 from pvehooks.capture import archive, make
 from pvehooks.cli import roots
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.wording import counted, printable
 

@@ -12,6 +12,8 @@ from pvehooks.cli import guarding, look, progress, target
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.report import table
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report import table, words
 from pvehooks.values import Judged, Severity, Verdict
 
 EXAMPLE = "pvehooks check 100 101"

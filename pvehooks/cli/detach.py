@@ -10,6 +10,8 @@ from pvehooks.cli.attach import Report, again, finish
 from pvehooks.derived.attachment import attached
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.hookscript import attached
 from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Guest

@@ -11,6 +11,10 @@ from pvehooks.cli import deed, firmware_info, look
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.storage import images
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.report import words
 from pvehooks.values import Unread
 from pvehooks.values.storages import Storage
 
@@ -45,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _storage(seen: look.View, name: str | None) -> Storage:
-    storages = storagelist.read(seen.host)
+    storages = storage_facts.read(seen.host)
     if isinstance(storages, Unread):
         raise NodeError(storages.why)
     fit = [each.name for each in storages.values() if each.serves(seen.node) and not isinstance(images.folder(each), Unread)]

@@ -10,6 +10,7 @@ from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
 from pvehooks.facts import images
 from pvehooks.formats import firmwareimage
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.report import table
 from pvehooks.values.images import LIMIT, FirmwareImage

@@ -11,6 +11,10 @@ from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
 from pvehooks.report import table
+from pvehooks.facts.storage import imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
+from pvehooks.report import table, words
 from pvehooks.values import Unread
 
 
@@ -26,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def images_of(seen: look.View) -> list[tuple[Listed, tuple[User, ...]]]:
+def images_of(seen: look.View) -> list[tuple[ListedImage, tuple[ImageUser, ...]]]:
     """The images of the node with their users; raises NodeError."""
-    storages = storagelist.read(seen.host)
+    storages = storage_facts.read(seen.host)
     if isinstance(storages, Unread):
         raise NodeError(storages.why)
     listed = list(imageusers.there(seen.host, storages, seen.node))
@@ -36,7 +40,7 @@ def images_of(seen: look.View) -> list[tuple[Listed, tuple[User, ...]]]:
     return [(each, users[each.file.volid]) for each in listed]
 
 
-def _row(listed: Listed, users: tuple[User, ...]) -> tuple[str, ...]:
+def _row(listed: ListedImage, users: tuple[ImageUser, ...]) -> tuple[str, ...]:
     image, file = listed.image, listed.file
     kind = file.trouble or image.kind or f"no firmware: {image.why}"
     return (
@@ -49,7 +53,7 @@ def _row(listed: Listed, users: tuple[User, ...]) -> tuple[str, ...]:
     )
 
 
-def _document(listed: Listed, users: tuple[User, ...]) -> dict[str, object]:
+def _document(listed: ListedImage, users: tuple[ImageUser, ...]) -> dict[str, object]:
     file = listed.file
     return {
         "volid": file.volid,

@@ -12,6 +12,9 @@ from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import ownoption
 from pvehooks.wording import printable
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import ownoption
+from pvehooks.report.words import printable
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,6 +10,10 @@ from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, storagelist
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.storage import images
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.report.words import printable
 from pvehooks.values import Unread
 from pvehooks.wording import printable
 
@@ -18,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Removes them, one after the other; the first that is used ends it."""
     seen = look.view(options)
     node_facts.require_own(seen.host, seen.node)
-    storages = storagelist.read(seen.host)
+    storages = storage_facts.read(seen.host)
     removed = []
     for volid in dict.fromkeys(options.word):
         path = images.path_of(storages, volid)

@@ -14,6 +14,12 @@ from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, imageusers, members, ownoption, storagelist
 from pvehooks.facts import node as node_facts
 from pvehooks.formats import qemuargs
+from pvehooks.facts.cluster import members
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import ownoption
+from pvehooks.facts.storage import images, imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.report.words import printable
 from pvehooks.rules import firmwarefit
 from pvehooks.report.words import printable
 from pvehooks.text import qemuargs
@@ -88,7 +94,7 @@ def _tell(seen: look.View, guest: Guest, file: ImageFile, result: Result) -> Non
 
 def _fitting(seen: look.View, guest: Guest, node: Node, volid: str) -> ImageFile:
     """The image's file, once all speaks for it; raises UsageError and Refused."""
-    path = images.path_of(storagelist.read(seen.host), volid)
+    path = images.path_of(storage_facts.read(seen.host), volid)
     if isinstance(path, Unread):
         raise UsageError(path.why, hint="What there is: pvehooks firmware list")
     listed = imageusers.read(seen.host, volid)
@@ -111,7 +117,7 @@ def _fitting(seen: look.View, guest: Guest, node: Node, volid: str) -> ImageFile
 def _elsewhere(seen: look.View, guest: Guest, node: Node, file: ImageFile, everywhere: bool) -> list[str]:
     """Words on the other nodes that may run the guest, which need the image too; raises Refused where HA moves it there by itself."""
     storage_name = file.volid.partition(":")[0]
-    storages = storagelist.read(seen.host)
+    storages = storage_facts.read(seen.host)
     storage = None if isinstance(storages, Unread) else storages.get(storage_name)
     others = [name for name in members.names(seen.host, seen.node) if name != seen.node]
     if storage is None or not others:

@@ -11,6 +11,8 @@ from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import printable
 from pvehooks.values import Guest
 from pvehooks.wording import printable
 

@@ -10,6 +10,11 @@ from pvehooks.cli.firmware_list import images_of
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import guests, images, imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images, imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
+from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
 from pvehooks.wording import and_more, printable
 
@@ -29,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     found = {listed.file.volid: (listed, users) for listed, users in images_of(seen)}
     for volid in dict.fromkeys([*options.word, *_given(seen)]):
         if volid not in found:
-            path = images.path_of(storagelist.read(seen.host), volid)
+            path = images.path_of(storage_facts.read(seen.host), volid)
             users = () if isinstance(path, Unread) else imageusers.users(seen.host, {volid: path})[volid]
             found[volid] = (imageusers.read(seen.host, volid), users)
     checked = [_checked(*found[volid]) for volid in sorted(options.word or found)]
@@ -58,7 +63,7 @@ def _well(checked: Checked) -> str:
     return words
 
 
-def _checked(listed: Listed, users: tuple[User, ...]) -> Checked:
+def _checked(listed: ListedImage, users: tuple[ImageUser, ...]) -> Checked:
     file = listed.file
     guests, unpinned = (tuple(user.label for user in users if user.how == how) for how in ("set", "args"))
     trouble = file.trouble or ("" if listed.image.kind else f"no firmware: {listed.image.why}")

@@ -15,8 +15,8 @@ from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.cli import host_fix, host_groups, host_undo, look
 from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
-from pvehooks.facts import bindings
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report import table
 from pvehooks.rules.host.book import CHECKS
@@ -81,8 +81,8 @@ def _also(host: Host) -> Callable[[PciDevice], list[str]]:
 
     def also(device: PciDevice) -> list[str]:
         note, driver = noted.get(device.address), by_driverctl.get(device.address, "")
-        found = [f"pvehooks gives it to {note.purpose} at boot"] if isinstance(note, Noted) and note.vfs is None else []
-        found += [f"pvehooks gives it {note.purpose} at boot"] if isinstance(note, Noted) and note.vfs is not None else []
+        found = [f"pvehooks gives it to {note.purpose} at boot"] if isinstance(note, BootBinding) and note.vfs is None else []
+        found += [f"pvehooks gives it {note.purpose} at boot"] if isinstance(note, BootBinding) and note.vfs is not None else []
         found += [f"driverctl gives what is at its address to {driver} at boot"] if driver else []
         most = vfs.possible(host, device)
         return found + ([f"{len(device.virtfns)} of {most} virtual functions"] if most else [])

@@ -15,6 +15,8 @@ from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
 from pvehooks.cli import deed, look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import printable
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings.table import nearest
 from pvehooks.wording import printable

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pvehooks.actions.host.apply import Undone, undo
 from pvehooks.cli import deed, host_fix, look
 from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 
 EXAMPLE = "pvehooks host undo"
 

@@ -10,7 +10,7 @@ from pvehooks.actions import rng
 from pvehooks.cli import look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.judge import wants_rng0
 from pvehooks.values import Asked, Verdict
 from pvehooks.wording import of_guest, printable

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from pvehooks.cli import roots
 from pvehooks.errors import NodeError, SettingsError, UsageError
-from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline

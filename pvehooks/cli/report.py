@@ -14,7 +14,7 @@ from pvehooks.cli import look
 from pvehooks.cli.rules import remedy
 from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, html, markdown, summary

@@ -12,6 +12,8 @@ from pvehooks import wording as words
 from pvehooks.cli import guarding, look, status_cluster
 from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts import pmxcfs
+from pvehooks.errors import EXIT_OK
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.report import table
 from pvehooks.values import Verdict

@@ -10,6 +10,9 @@ from pvehooks.cli import look
 from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
 from pvehooks.facts import summaries
 from pvehooks.report import table
+from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.facts.cluster import pmxcfs, summaries
+from pvehooks.report import table, words
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 

@@ -13,6 +13,10 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeErro
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import summaries
+from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.cluster import pmxcfs, summaries
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.judge import judge
 from pvehooks.records import baseline
 from pvehooks.report import table

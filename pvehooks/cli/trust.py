@@ -11,6 +11,8 @@ from pvehooks.derived import passthrough
 from pvehooks.errors import EXIT_OK, NodeError, Refused
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import of_guest, printable
 from pvehooks.rules import passthrough, start
 from pvehooks.report.words import of_guest, printable
 from pvehooks.rules.engine import asked_at_start

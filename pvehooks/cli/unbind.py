@@ -10,7 +10,8 @@ from pvehooks.cli.binding import Report
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
 from pvehooks.values import Node, PciDevice
 

@@ -9,6 +9,8 @@ from pvehooks.actions import rng
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Guest
 from pvehooks.wording import of_guest, printable
 

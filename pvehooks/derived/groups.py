@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pvehooks.derived.passthrough import bus, functions, on_host_driver, uses
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread, Uses
-from pvehooks.values.groups import Group, Member, Naming
+from pvehooks.values.groups import Group, GroupMember, Naming
 
 
 class Named(NamedTuple):
@@ -55,12 +55,12 @@ def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
     return found
 
 
-def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> Member:
+def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> GroupMember:
     if device.bridge:
-        return Member(device, on_host_driver(device))
+        return GroupMember(device, on_host_driver(device))
     on_host = on_host_driver(device)
     holders = () if isinstance(node.holders, Unread) else node.holders.get(device.address, ())
     unread = (node.holders.why,) if isinstance(node.holders, Unread) else ()
     # Whoever uses a device does so through a driver of the host, or through its virtual functions.
     known = uses(device, node) if on_host or device.virtfns else Uses()
-    return Member(device, on_host, holders, naming.get(device.address, ()), known.found, (*unread, *known.unread))
+    return GroupMember(device, on_host, holders, naming.get(device.address, ()), known.found, (*unread, *known.unread))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
-from pvehooks.facts import boundids, holders, iommu, mappings, memory, pci, roms
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import running
+from pvehooks.facts.pci import devices as pci
+from pvehooks.facts.pci import holders, hostpci
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import (
     BoundIds,
@@ -23,7 +27,7 @@ from pvehooks.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.guestindex import Entry, Index
+    from pvehooks.facts.guests.index import GuestIndex, IndexEntry
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
@@ -33,244 +37,295 @@ if TYPE_CHECKING:
     from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapping
 
 
-def gather(host: Host, name: str, index: Index | None = None) -> Node:
+def gather(host: Host, name: str, index: GuestIndex | None = None) -> Node:
     """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster.
 
     With an `index` what guests have in common is told from that, and not from all their configs.
     """
-    if node_facts.is_another(host, name):
-        return Node(name, Elsewhere(host))
-    return Node(name, _Reader(host, name, index))
+    return OtherNode(host, name) if node_facts.is_another(host, name) else ThisNode(host, name, index)
 
 
-class _Reader:
-    """Reads this node's facts (values.readers.NodeReader)."""
+class ThisNode(Node):
+    """The node that `host` reads: this machine, or the one that a tree (--root) was taken from."""
 
-    def __init__(self, host: Host, name: str, index: Index | None = None) -> None:
-        self.host = host
+    def __init__(self, host: Host, name: str, index: GuestIndex | None = None) -> None:
+        super().__init__(name)
+        self._host = host
         self._index = index
-        self.running = holders.RunningGuests(host, name)
-        self._mappings = mappings.Mappings(host, name)
+        self._running = running.RunningGuests(host, name)
+        self._mappings = hostpci.Mappings(host, name)
 
-    def cpu_flags(self, node: Node) -> frozenset[str] | Unread:
-        return node_facts.cpu_flags(self.host)
+    @cached_property
+    def cpu_flags(self) -> frozenset[str] | Unread:
+        from pvehooks.facts.node import cpu
 
-    def cpu_models(self, node: Node) -> Mapping[str, CpuModel] | Unread:
-        return node_facts.cpu_models(self.host)
+        return cpu.cpu_flags(self._host)
 
-    def hwrng(self, node: Node) -> HwRng | Unread:
-        return node_facts.hwrng(self.host)
+    @cached_property
+    def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
+        from pvehooks.facts.node import cpu
 
-    def pci(self, node: Node) -> Mapping[str, PciDevice] | Unread:
-        return pci.devices(self.host)
+        return cpu.cpu_models(self._host)
 
-    def iommu(self, node: Node) -> Iommu | Unread:
-        return iommu.read(self.host)
+    @cached_property
+    def hwrng(self) -> HwRng | Unread:
+        from pvehooks.facts.node import cpu
 
-    def uses(self, node: Node) -> HostUses | Unread:
-        from pvehooks.facts.uses import Everything
+        return cpu.hwrng(self._host)
 
-        return Everything(self.host, node.name, self.running)
+    @cached_property
+    def pci(self) -> Mapping[str, PciDevice] | Unread:
+        return pci.devices(self._host)
 
-    def holders(self, node: Node) -> Mapping[str, tuple[Holder, ...]] | Unread:
-        return holders.running(self.running, node.pci, self._mappings)
+    @cached_property
+    def iommu(self) -> Iommu | Unread:
+        from pvehooks.facts.pci import iommu
 
-    def onboot(self, node: Node) -> Mapping[str, tuple[Holder, ...]] | Unread:
-        return holders.onboot(self.host, node.name, node.pci, self._mappings)
+        return iommu.read(self._host)
 
-    def mappings(self, node: Node) -> Mapping[str, PciMapping] | Unread:
+    @cached_property
+    def uses(self) -> HostUses | Unread:
+        from pvehooks.facts.uses.deviceuses import DeviceUses
+
+        return DeviceUses(self._host, self.name, self._running)
+
+    @cached_property
+    def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
+        return holders.running(self._running, self.pci, self._mappings)
+
+    @cached_property
+    def onboot(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
+        return holders.onboot(self._host, self.name, self.pci, self._mappings)
+
+    @cached_property
+    def mappings(self) -> Mapping[str, PciMapping] | Unread:
         return self._mappings.read()
 
-    def bound_ids(self, node: Node) -> tuple[BoundIds, ...] | Unread:
-        return boundids.read(self.host)
+    @cached_property
+    def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
+        from pvehooks.facts.node import moduleoptions
 
-    def memory(self, node: Node) -> Memory | Unread:
-        return memory.read(self.host)
+        return moduleoptions.bound_ids(self._host)
 
-    def roms(self, node: Node) -> frozenset[str] | Unread:
-        return roms.read(self.host)
+    @cached_property
+    def memory(self) -> Memory | Unread:
+        from pvehooks.facts.node import memory
 
-    def ovmf(self, node: Node) -> frozenset[str] | Unread:
-        from pvehooks.facts import ovmf
+        return memory.read(self._host)
 
-        return ovmf.read(self.host)
+    @cached_property
+    def roms(self) -> frozenset[str] | Unread:
+        from pvehooks.facts.node import qemu
 
-    def storages(self, node: Node) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storagelist
+        return qemu.roms(self._host)
 
-        return storagelist.read(self.host)
+    @cached_property
+    def ovmf(self) -> frozenset[str] | Unread:
+        from pvehooks.facts.node import qemu
 
-    def ha(self, node: Node) -> Ha | Unread:
-        from pvehooks.facts import ha
+        return qemu.firmware(self._host)
 
-        return ha.read(self.host, node.name)
+    @cached_property
+    def storages(self) -> Mapping[str, Storage] | Unread:
+        from pvehooks.facts.storage import storages
+
+        return storages.read(self._host)
+
+    @cached_property
+    def ha(self) -> Ha | Unread:
+        from pvehooks.facts.cluster import ha
+
+        return ha.read(self._host, self.name)
 
     # -- what guests get beside PCI devices ---------------------------------------------------------------------------
 
-    def usb(self, node: Node) -> Mapping[str, UsbDevice] | Unread:
-        from pvehooks.facts import usbdevices
+    @cached_property
+    def usb(self) -> Mapping[str, UsbDevice] | Unread:
+        from pvehooks.facts.node import usb as usbdevices
 
-        return usbdevices.read(self.host)
+        return usbdevices.read(self._host)
 
-    def usb_mappings(self, node: Node) -> Mapping[str, UsbMapping] | Unread:
-        from pvehooks.facts import usbmappings
+    @cached_property
+    def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts.cluster import mappings
 
-        return usbmappings.read(self.host, node.name)
+        return mappings.read_usb(self._host, self.name)
 
-    def usb_claims(self, node: Node) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
-        from pvehooks.facts import guestindex
+    @cached_property
+    def usb_claims(self) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
+        from pvehooks.facts.guests import index as guestindex
 
-        known = self._entries(node)
-        return known if isinstance(known, Unread) else guestindex.usb_claims(known, node.usb_mappings)
+        known = self._entries
+        return known if isinstance(known, Unread) else guestindex.usb_claims(known, self.usb_mappings)
 
-    def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import directories
+    @cached_property
+    def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
+        from pvehooks.facts.node import sharing
 
-        return directories.read(self.host, node.name)
+        return sharing.directories(self._host, self.name)
 
-    def virtiofsd(self, node: Node) -> bool | Unread:
-        from pvehooks.facts import directories
+    @cached_property
+    def virtiofsd(self) -> bool | Unread:
+        from pvehooks.facts.node import sharing
 
-        return directories.virtiofsd(self.host)
+        return sharing.virtiofsd(self._host)
 
-    def memory_files(self, node: Node) -> Mapping[str, int] | Unread:
-        from pvehooks.facts import sharedmemory
+    @cached_property
+    def memory_files(self) -> Mapping[str, int] | Unread:
+        from pvehooks.facts.node import sharing
 
-        return sharedmemory.read(self.host)
+        return sharing.memory_files(self._host)
 
-    def memory_shares(self, node: Node) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
-        from pvehooks.facts import guestindex
+    @cached_property
+    def memory_shares(self) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
+        from pvehooks.facts.guests import index as guestindex
 
-        known = self._entries(node)
+        known = self._entries
         return known if isinstance(known, Unread) else guestindex.memory_shares(known)
 
-    def _entries(self, node: Node) -> tuple[Entry, ...] | Unread:
-        from pvehooks.facts import guestindex
+    @cached_property
+    def _entries(self) -> tuple[IndexEntry, ...] | Unread:
+        from pvehooks.facts.guests import index as guestindex
 
         if self._index is not None:
             return self._index.entries()
-        return node.guests if isinstance(node.guests, Unread) else tuple(guestindex.entries(node.guests))
+        return self.guests if isinstance(self.guests, Unread) else tuple(guestindex.entries(self.guests))
 
-    def gl_lacks(self, node: Node) -> tuple[str, ...] | Unread:
-        from pvehooks.facts import rendering
+    @cached_property
+    def gl_lacks(self) -> tuple[str, ...] | Unread:
+        from pvehooks.facts.node import qemu
 
-        return rendering.lacking(self.host)
+        return qemu.lacks_for_gl(self._host)
 
-    def qemu(self, node: Node) -> tuple[int, int] | Unread:
-        from pvehooks.facts import qemuversion
+    @cached_property
+    def qemu(self) -> tuple[int, int] | Unread:
+        from pvehooks.facts.node import qemu
 
-        return qemuversion.read(self.host)
+        return qemu.version(self._host)
 
-    def cpus(self, node: Node) -> int | Unread:
-        from pvehooks.facts import cpus
+    @cached_property
+    def cpus(self) -> int | Unread:
+        from pvehooks.facts.node import cpu
 
-        return cpus.read(self.host)
+        return cpu.count(self._host)
 
-    def bridges(self, node: Node) -> Bridges | Unread:
-        from pvehooks.facts import bridges
+    @cached_property
+    def bridges(self) -> Bridges | Unread:
+        from pvehooks.facts.node import bridges
 
-        return bridges.read(self.host, node.name)
+        return bridges.read(self._host, self.name)
 
-    def paths(self, node: Node) -> Paths | Unread:
-        from pvehooks.facts import paths
+    @cached_property
+    def paths(self) -> Paths | Unread:
+        from pvehooks.facts.node import paths
 
-        return paths.Paths(self.host, node.name, node.storages)
+        return paths.NodePaths(self._host, self.name, self.storages)
 
     # -- for rules on the node itself: what they need is imported when they ask ---------------------------------------
 
-    def firmware(self, node: Node) -> Firmware | Unread:
+    @cached_property
+    def firmware(self) -> Firmware | Unread:
         from pvehooks.facts.boot import firmware
 
-        return firmware.read(self.host)
+        return firmware.read(self._host)
 
-    def loader(self, node: Node) -> Loader | Unread:
+    @cached_property
+    def loader(self) -> Loader | Unread:
         from pvehooks.facts.boot import bootloader
 
-        return bootloader.read(self.host)
+        return bootloader.read(self._host)
 
-    def command_lines(self, node: Node) -> CommandLines | Unread:
+    @cached_property
+    def command_lines(self) -> CommandLines | Unread:
         from pvehooks.facts.boot import cmdline
 
-        return cmdline.read(self.host, node.loader)
+        return cmdline.read(self._host, self.loader)
 
-    def kernels(self, node: Node) -> Kernels | Unread:
+    @cached_property
+    def kernels(self) -> Kernels | Unread:
         from pvehooks.facts.boot import kernels
 
-        return kernels.read(self.host)
+        return kernels.read(self._host)
 
-    def modules(self, node: Node) -> Modules | Unread:
+    @cached_property
+    def modules(self) -> Modules | Unread:
         from pvehooks.facts.boot import modules
 
-        return modules.read(self.host, node.kernels)
+        return modules.read(self._host, self.kernels)
 
-    def dkms(self, node: Node) -> Dkms | Unread:
-        from pvehooks.facts.boot import dkms
+    @cached_property
+    def dkms(self) -> Dkms | Unread:
+        from pvehooks.facts.boot import modules
 
-        return dkms.read(self.host, node.kernels)
+        return modules.dkms(self._host, self.kernels)
 
-    def links(self, node: Node) -> Mapping[str, PcieLink] | Unread:
-        from pvehooks.facts import pcielinks
+    @cached_property
+    def links(self) -> Mapping[str, PcieLink] | Unread:
+        return self.pci if isinstance(self.pci, Unread) else pci.links(self._host, self.pci)
 
-        return node.pci if isinstance(node.pci, Unread) else pcielinks.read(self.host, node.pci)
+    @cached_property
+    def interfaces(self) -> Interfaces | Unread:
+        from pvehooks.facts.node import netnames
 
-    def interfaces(self, node: Node) -> Interfaces | Unread:
-        from pvehooks.facts import netnames
+        return netnames.read(self._host)
 
-        return netnames.read(self.host)
+    @cached_property
+    def layout(self) -> Layout | Unread:
+        from pvehooks.facts.node import layout
 
-    def layout(self, node: Node) -> Layout | Unread:
-        from pvehooks.facts import layout
+        return layout.read(self._host)
 
-        return layout.read(self.host)
+    @cached_property
+    def ksm(self) -> Ksm | Unread:
+        from pvehooks.facts.node import layout
 
-    def ksm(self, node: Node) -> Ksm | Unread:
-        from pvehooks.facts import ksm
+        return layout.ksm(self._host)
 
-        return ksm.read(self.host)
-
-    def guests(self, node: Node) -> tuple[Guest, ...] | Unread:
-        from pvehooks.facts import guests
+    @cached_property
+    def guests(self) -> tuple[Guest, ...] | Unread:
+        from pvehooks.facts.guests import configs as guests
 
         try:
-            vmids = node_facts.guest_ids(self.host, node.name)
+            vmids = node_facts.guest_ids(self._host, self.name)
         except OSError as error:
-            return Unread(f"{node_facts.guest_dir(node.name)}: {error.strerror}")
-        around = guests.surroundings(self.host, node.name, None)
-        return tuple(guests.read(self.host, node.name, vmid, around) for vmid in vmids)
+            return unread(node_facts.guest_dir(self.name), error)
+        around = guests.surroundings(self._host, self.name, None)
+        return tuple(guests.read(self._host, self.name, vmid, around) for vmid in vmids)
 
 
-class Elsewhere:
-    """Another node of the cluster: only what pmxcfs tells of it is known here."""
+class OtherNode(Node):
+    """Another node of the cluster: only what pmxcfs holds about it is known here."""
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    def __init__(self, host: Host, name: str) -> None:
+        super().__init__(name)
+        self._host = host
 
-    def cpu_models(self, node: Node) -> Mapping[str, CpuModel] | Unread:
-        return node_facts.cpu_models(self.host)
+    @cached_property
+    def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
+        from pvehooks.facts.node import cpu
 
-    def storages(self, node: Node) -> Mapping[str, Storage] | Unread:
-        from pvehooks.facts import storagelist
+        return cpu.cpu_models(self._host)
 
-        return storagelist.read(self.host)
+    @cached_property
+    def storages(self) -> Mapping[str, Storage] | Unread:
+        from pvehooks.facts.storage import storages
 
-    def ha(self, node: Node) -> Ha | Unread:
-        from pvehooks.facts import ha
+        return storages.read(self._host)
 
-        return ha.read(self.host, node.name)
+    @cached_property
+    def ha(self) -> Ha | Unread:
+        from pvehooks.facts.cluster import ha
 
-    def usb_mappings(self, node: Node) -> Mapping[str, UsbMapping] | Unread:
-        from pvehooks.facts import usbmappings
+        return ha.read(self._host, self.name)
 
-        return usbmappings.read(self.host, node.name)
+    @cached_property
+    def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
+        from pvehooks.facts.cluster import mappings
 
-    def directories(self, node: Node) -> Mapping[str, DirectoryMapping] | Unread:
-        from pvehooks.facts import directories
+        return mappings.read_usb(self._host, self.name)
 
-        return directories.read_elsewhere(self.host, node.name)
+    @cached_property
+    def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
+        from pvehooks.facts.node import sharing
 
-    def _unread(self, node: Node) -> Unread:
-        return Unread(f"it is a fact of {node.name}, ask there")
-
-    cpu_flags = hwrng = qemu = pci = iommu = uses = holders = onboot = mappings = bound_ids = memory = roms = ovmf = _unread
-    usb = usb_claims = virtiofsd = memory_files = memory_shares = gl_lacks = cpus = bridges = paths = _unread
-    firmware = loader = command_lines = kernels = modules = dkms = links = interfaces = layout = ksm = guests = _unread
+        return sharing.directories_elsewhere(self._host, self.name)

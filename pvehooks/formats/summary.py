@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
-from pvehooks.values.summaries import Hardware, Kind, Summary, Told
+from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Summary
 
 FORMAT = 1
 LIMIT = (16 << 10) - 1
@@ -114,7 +114,7 @@ def _by_weight(hardware: Hardware, wanted: frozenset[str]) -> list[list[str]]:
 
 def _hardware(hardware: Hardware, kept: Iterable[str]) -> dict[str, object]:
     kept = sorted(kept)
-    kinds: dict[Kind, list[str]] = {}
+    kinds: dict[DeviceKind, list[str]] = {}
     for address in kept:
         told = hardware.devices[address]
         kinds.setdefault(told.kind, []).append(f"{_short(address)}={told.group}" if told.group else _short(address))
@@ -151,7 +151,7 @@ def _holder(holder: Holder) -> list[object]:
     return [holder.vmid, holder.label[:_SENTENCE], holder.how, *([1] if holder.mdev else [])]
 
 
-def _kind(kind: Kind) -> dict[str, object]:
+def _kind(kind: DeviceKind) -> dict[str, object]:
     document: dict[str, object] = {
         "id": _pair(kind.vendor, kind.device),
         "sub": _pair(*kind.subsystem) if kind.subsystem else "",
@@ -221,13 +221,13 @@ def _summary(document: Mapping[str, object]) -> Summary:
 
 def _read_hardware(document: Mapping[str, object]) -> Hardware:
     iommu, hwrng = _list(document["iommu"]), _list(document["hwrng"])
-    devices: dict[str, Told] = {}
+    devices: dict[str, DescribedDevice] = {}
     for each in _list(document.get("devices", [])):
         row = _dict(each)
         kind = _read_kind(row)
         for place in _words(row, "at"):
             address, _, group = place.partition("=")
-            devices[_long(address)] = Told(kind, group)
+            devices[_long(address)] = DescribedDevice(kind, group)
     unread = {_long(each): why for why, addresses in _dict(document.get("unread", {})).items() for each in _str(addresses).split()}
     uses = {_long(each): tuple(map(_read_use, _list(rows))) for each, rows in _dict(document.get("uses", {})).items()}
     holders = {_long(each): tuple(map(_read_holder, _list(rows))) for each, rows in _dict(document.get("holders", {})).items()}
@@ -245,11 +245,11 @@ def _read_hardware(document: Mapping[str, object]) -> Hardware:
     )
 
 
-def _read_kind(row: Mapping[str, object]) -> Kind:
+def _read_kind(row: Mapping[str, object]) -> DeviceKind:
     vendor, device = _ids(_str(row.get("id", ""))) or (-1, -1)
     reset = _str(row.get("reset", ""))
     driver = _str(row.get("driver", ""))
-    return Kind(
+    return DeviceKind(
         vendor=vendor,
         device=device,
         subsystem=_ids(_str(row.get("sub", ""))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.values import NamedTuple
 
 TYPE_CHECKING = False

@@ -11,6 +11,9 @@ from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import passthrough, start
 from pvehooks import judge, starts
 from pvehooks.derived import passthrough
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
 from pvehooks.guarding import settings
 from pvehooks.guarding.words import say, sentence
 from pvehooks.rules import engine

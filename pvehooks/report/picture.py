@@ -9,6 +9,7 @@ from pvehooks.report.content import GuestSeen, Report, Said
 from pvehooks.values import NamedTuple, Severity, Unread
 from pvehooks.values.groups import Group, Member
 from pvehooks.wording import and_more
+from pvehooks.values.groups import Group, GroupMember
 
 # By urgency: what the box is, in a word or two.
 LEVELS = {
@@ -31,7 +32,7 @@ class Cell(NamedTuple):
     `whose` is host, guest, named (a guest names it, and nobody has it now), free, idle (free, but in no group), unknown or bridge.
     """
 
-    member: Member
+    member: GroupMember
     whose: str
     who: str
     details: tuple[str, ...]
@@ -94,7 +95,7 @@ def _level(group: Group, cells: tuple[Cell, ...]) -> str:
     return "free" if group.free else "host"
 
 
-def _cell(member: Member) -> Cell:
+def _cell(member: GroupMember) -> Cell:
     details = list(tree.details(member))
     if member.device.bridge:
         return Cell(member, "bridge", "bridge", ("stays with the host",))
@@ -104,7 +105,7 @@ def _cell(member: Member) -> Cell:
     return Cell(member, whose, _who(member, whose), tuple(details))
 
 
-def _who(member: Member, whose: str) -> str:
+def _who(member: GroupMember, whose: str) -> str:
     """Who has it, short enough for a label."""
     if whose == "named":
         return f"for {_guests(naming.vmid for naming in member.named)}"

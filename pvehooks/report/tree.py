@@ -8,6 +8,7 @@ from pvehooks.report.table import on_terminal
 from pvehooks.values import Unread
 from pvehooks.values.groups import Group, Member
 from pvehooks.wording import counted, printable
+from pvehooks.values.groups import Group, GroupMember
 
 # By state: the mark (there without colours, too) and the style; a clean group that is free is green.
 _MARKS = {"clean": ("+", "bold"), "shared": ("!", "bold yellow"), "bridges": ("-", "dim"), "board": ("-", "dim"), "no group": ("?", "dim")}
@@ -75,7 +76,7 @@ def _availability(group: Group) -> str:
     return "dead" if any(member.device.dead for member in group.devices) else "not free while it has virtual functions"
 
 
-def whose(member: Member) -> str:
+def whose(member: GroupMember) -> str:
     """Who has the device: guest, host, free, or unknown."""
     if member.holders:
         return "guest"
@@ -84,7 +85,7 @@ def whose(member: Member) -> str:
     return "unknown" if member.unread or member.device.dead else "free"
 
 
-def details(member: Member) -> Iterator[str]:
+def details(member: GroupMember) -> Iterator[str]:
     """A device in words: who uses it, its driver, how it can be reset, what else there is to say."""
     device = member.device
     if device.bridge:
@@ -103,7 +104,7 @@ def details(member: Member) -> Iterator[str]:
     yield from (use.sentence for use in member.uses if use.remark)
 
 
-def _users(member: Member) -> list[str]:
+def _users(member: GroupMember) -> list[str]:
     """Who uses the device or names it, as a list that is never empty."""
     reserved = ("reserved", "starting")
     said = [f"{'reserved for' if each.how in reserved else f'{each.how} of'} {each.label}, {each.state}" for each in member.holders]
@@ -140,7 +141,7 @@ def as_json(group: Group) -> dict[str, object]:
     }
 
 
-def _member(member: Member) -> dict[str, object]:
+def _member(member: GroupMember) -> dict[str, object]:
     device = member.device
     methods = None if device.bridge or isinstance(device.reset_methods, Unread) else list(device.reset_methods)
     return {
@@ -162,7 +163,7 @@ def _member(member: Member) -> dict[str, object]:
     }
 
 
-def _guests(member: Member) -> list[dict[str, object]]:
+def _guests(member: GroupMember) -> list[dict[str, object]]:
     """Those that hold it and those that name it."""
     holding = {holder.vmid for holder in member.holders}
     found = [(holder.vmid, holder.label, holder.how, holder.state == "running", True) for holder in member.holders]

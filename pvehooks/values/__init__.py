@@ -3,13 +3,13 @@
 A fact that could not be read is an `Unread` with the reason, never a guess.
 """
 
-from pvehooks.values.base import Lazy, NamedTuple, Unread
+from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Severity, Verdict
 from pvehooks.values.guests import (
     Accepted,
-    Acquaintance,
     Allowance,
     Attachment,
+    BaselineStatus,
     BootOrder,
     Dropped,
     Guest,
@@ -22,29 +22,15 @@ from pvehooks.values.guests import (
     RecordedRng,
     Value,
 )
-from pvehooks.values.node import (
-    BoundIds,
-    CpuModel,
-    Holder,
-    HostUses,
-    HugePages,
-    HwRng,
-    Iommu,
-    MappingEntry,
-    Memory,
-    Node,
-    PciDevice,
-    PciMapping,
-    Use,
-    Uses,
-)
+from pvehooks.values.node import CpuModel, HugePages, HwRng, Iommu, Memory, Node
+from pvehooks.values.pci import BoundIds, Holder, HostUses, MappingEntry, PciDevice, PciMapping, Use, Uses
 
 __all__ = [
     "Accepted",
-    "Acquaintance",
     "Allowance",
     "Asked",
     "Attachment",
+    "BaselineStatus",
     "BootOrder",
     "BoundIds",
     "CpuModel",
@@ -64,7 +50,6 @@ __all__ = [
     "Iommu",
     "Judged",
     "KnownDevice",
-    "Lazy",
     "MappingEntry",
     "Memory",
     "NamedTuple",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
@@ -63,15 +65,8 @@ class Unread(NamedTuple):
     why: str
 
 
-class Lazy:
-    """Its annotated attributes are worked out when first asked for, by the methods of its reader that have their names."""
-
-    _reader: object
-
-    def __getattr__(self, name: str) -> object:
-        """Works out what is asked for the first time; from then on it is an ordinary attribute."""
-        if name not in type(self).__annotations__:
-            raise AttributeError(name)
-        value = getattr(self._reader, name)(self)
-        self.__dict__[name] = value
-        return value
+def fact_names(kind: type) -> tuple[str, ...]:
+    """The names of all public properties of a class of values, in the order in which its bases and it define them."""
+    known = (property, cached_property)
+    names = (name for each in reversed(kind.__mro__) for name, member in vars(each).items() if isinstance(member, known))
+    return tuple(name for name in dict.fromkeys(names) if not name.startswith("_"))

@@ -11,34 +11,37 @@ KERNEL_CMDLINE = "/etc/kernel/cmdline"
 
 
 class Firmware(NamedTuple):
-    """The CPU's vendor_id, whether the firmware is UEFI, whether Secure Boot is on (None where it cannot be told).
+    """The firmware, and what of the CPU it depends on."""
 
-    `tables` are the names of the ACPI tables, None where they cannot be listed; `translation` the types of the IOMMU groups
-    (identity, DMA, DMA-FQ) and `units` the names of the IOMMUs; `groups` is how many groups there are. `microcode` is the name of
-    the package with the CPU's microcode, `microcode_there` whether it is installed; '' where none is needed, as in a VM.
-    """
-
+    # vendor_id of /proc/cpuinfo.
     cpu: str
     uefi: bool
+    # None where it cannot be told.
     secure_boot: bool | None
+    # The names of the ACPI tables; None where they cannot be listed.
     tables: frozenset[str] | None
+    # The types of the IOMMU groups: identity, DMA, DMA-FQ.
     translation: frozenset[str]
+    # The names of the IOMMUs.
     units: tuple[str, ...]
+    # How many IOMMU groups there are.
     groups: int
+    # The package with the CPU's microcode; '' where none is needed, as in a VM.
     microcode: str
     microcode_there: bool
 
 
 class Loader(NamedTuple):
-    """What boots the node: `kind` is "grub", "systemd-boot" or '' where it cannot be told; `why` how that was seen.
+    """What boots the node."""
 
-    `managed`: proxmox-boot-tool keeps the ESPs, which are `esps` by UUID; `missing` are those whose partition is not there.
-    """
-
+    # "grub", "systemd-boot", or '' where it cannot be told.
     kind: str
+    # Whether proxmox-boot-tool keeps the ESPs.
     managed: bool
     uefi: bool
+    # How the kind was seen, in words.
     why: str
+    # The ESPs of proxmox-boot-tool, by UUID, and those of them whose partition is not there.
     esps: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -64,47 +67,52 @@ class Loader(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a boot loader's file would give: the arguments ("iommu=pt", "quiet") in their order.
+    """What a boot loader's file would give at the next boot."""
 
-    `broken` is why the boot loader's tools cannot use the file, '' if they can. `ignored` are lines that are not used, as they stand.
-    """
-
+    # The file.
     place: str
+    # The arguments ("iommu=pt", "quiet") in their order.
     words: tuple[str, ...] | Unread
+    # Why the boot loader's tools cannot use the file, '' if they can.
     broken: str = ""
+    # Lines that are not used, as they stand.
     ignored: tuple[str, ...] = ()
 
 
 class Written(NamedTuple):
-    """An entry of the boot loader's menu: where it is written, its kernel's release, its arguments."""
+    """An entry of the boot loader's menu."""
 
+    # The file that it is written in.
     place: str
+    # The release of its kernel.
     kernel: str
+    # Its arguments.
     words: tuple[str, ...]
 
 
 class CommandLines(NamedTuple):
-    """The kernel's arguments: those of the running kernel, those that files would give, and those in the boot loader's menu.
-
-    `grub` and `kernel` (/etc/kernel/cmdline) are None where the file is not there. `written` has the default entry first.
-    """
+    """The kernel's arguments, as they are and as they are written."""
 
     running: tuple[str, ...] | Unread
+    # Of /etc/default/grub; None without that file.
     grub: Planned | None
+    # Of /etc/kernel/cmdline; None without that file.
     kernel: Planned | None
+    # The entries of the boot loader's menu, the default one first.
     written: tuple[Written, ...] | Unread
 
 
 class Kernels(NamedTuple):
-    """Releases ("6.8.12-4-pve"): the running one, those installed (newest first), the pinned one and that of the next boot only, or ''.
-
-    `built_with` are options of interest that the running kernel was built with, None where its configuration is not there.
-    """
+    """The node's kernels, by release ("6.8.12-4-pve")."""
 
     running: str
+    # Newest first.
     installed: tuple[str, ...]
+    # '' where none is pinned.
     pinned: str
+    # The one that is pinned for the next boot only, or ''.
     next_boot: str
+    # Options of interest that the running kernel was built with; None where its configuration is not there.
     built_with: frozenset[str] | None
 
     @property
@@ -114,31 +122,34 @@ class Kernels(NamedTuple):
 
 
 class Modules(NamedTuple):
-    """Modules of the running kernel and what modprobe is told of them; names have underscores.
+    """Modules of the running kernel, and what modprobe is configured to do with them; names have underscores."""
 
-    `vfio` is "loaded", "built in", "there" or "missing" by name; `listed` (name, file) those loaded at boot; `denied` (name, place) those that must
-    not be loaded by themselves; `drivers` the module of a PCI driver by its name. `edited` are files of modprobe.d that speak of drivers and are newer
-    than `initramfs`, the file that the next boot takes.
-    """
-
+    # The running kernel's.
     release: str
+    # "loaded", "built in", "there" or "missing", by the names of vfio's modules.
     vfio: Mapping[str, str]
+    # (name, file) of those loaded at boot.
     listed: tuple[tuple[str, str], ...]
+    # (name, place) of those that must not be loaded automatically.
     denied: tuple[tuple[str, str], ...]
+    # The module of a PCI driver, by the driver's name.
     drivers: Mapping[str, str]
+    # The file that the next boot takes.
     initramfs: str
+    # Files of modprobe.d that are about drivers and newer than the initramfs.
     edited: tuple[str, ...]
 
 
 class Dkms(NamedTuple):
-    """Modules that DKMS built for the running kernel, and whether the firmware trusts its key (None where it cannot be told)."""
+    """Modules that DKMS built for the running kernel."""
 
     modules: tuple[str, ...]
+    # Whether the firmware trusts the key that they are signed with; None where it cannot be told.
     trusted: bool | None
 
 
 class PcieLink(NamedTuple):
-    """A PCIe link: its speed in GT/s and width in lanes, as it is and as the device could."""
+    """A PCIe link, as it is and as the device could: speed in GT/s, width in lanes."""
 
     speed: float
     max_speed: float
@@ -147,37 +158,44 @@ class PcieLink(NamedTuple):
 
 
 class Absent(NamedTuple):
-    """A name in the network's configuration that no interface has: which interface names it as what, and in which file."""
+    """A name in the network's configuration that no interface has."""
 
     name: str
+    # The interface that names it, as what ("bridge port"), and in which file.
     upper: str
     role: str
     file: str
 
 
 class Interfaces(NamedTuple):
-    """Names that are missing, and the physical interfaces that nobody names: (name, MAC, PCI address or '')."""
+    """How the names in the network's configuration and the interfaces of the node differ."""
 
+    # Names without an interface.
     absent: tuple[Absent, ...]
+    # Physical interfaces that no file names: (name, MAC, PCI address or '').
     unnamed: tuple[tuple[str, str, str], ...]
 
 
 class Layout(NamedTuple):
-    """CPUs and memory: the CPUs of each NUMA node, those isolated from the scheduler, bytes of memory, the ARC's limit (0: no ZFS).
+    """How CPUs and memory are laid out."""
 
-    `reserved` are huge pages by size in KiB: how many there are.
-    """
-
+    # The CPUs of each NUMA node.
     nodes: Mapping[int, frozenset[int]]
+    # CPUs that the scheduler leaves alone.
     isolated: frozenset[int]
+    # Bytes.
     memory: int
+    # Bytes that ZFS' cache may take; 0 without ZFS.
     arc_limit: int
+    # How many huge pages are reserved, by their size in KiB.
     reserved: Mapping[int, int]
 
 
 class Ksm(NamedTuple):
-    """Kernel samepage merging: whether it runs, how many pages are shared; and the pool of each guest that is in one."""
+    """Kernel samepage merging."""
 
     runs: bool
+    # How many pages are shared.
     shared: int
+    # The pool of each guest that is in one.
     pools: Mapping[int, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.values.base import NamedTuple
-from pvehooks.values.node import Holder, PciDevice, Use
+from pvehooks.values.pci import Holder, PciDevice, Use
 
 # Base classes and classes (pci.ids) of what belongs to the board: memory controllers, bridges to other than PCI, timers and the
 # like, signal processors; management engines, SMBus, SPI. An SD host controller is a device like others.
@@ -21,7 +21,7 @@ class Naming(NamedTuple):
     running: bool
 
 
-class Member(NamedTuple):
+class GroupMember(NamedTuple):
     """A device of a group: the running guests that hold it, the guests that name it, its uses (the strongest first).
 
     `unread` is what could not be looked at; `on_host`: a driver of the host works it.
@@ -55,10 +55,10 @@ class Group(NamedTuple):
     """An IOMMU group and all of its members by address; the name is '' for devices that are in none."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
     @property
-    def devices(self) -> tuple[Member, ...]:
+    def devices(self) -> tuple[GroupMember, ...]:
         """The members that a guest would get: all but bridges."""
         return tuple(member for member in self.members if not member.device.bridge)
 

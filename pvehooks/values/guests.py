@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvehooks.values.base import Lazy, NamedTuple, Unread
+from pvehooks.values.base import NamedTuple, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
     from pvehooks.values.images import ImageFile, PinnedFirmware
-    from pvehooks.values.readers import GuestReader
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = str | int
@@ -150,7 +149,7 @@ class RecordedRng(NamedTuple):
     confirmed: bool = True
 
 
-class Acquaintance(NamedTuple):
+class BaselineStatus(NamedTuple):
     """How a guest relates to our first look at its node: `old`, made before it; `untouched`, there at it and not edited since."""
 
     untouched: bool
@@ -162,52 +161,97 @@ def guest_label(vmid: int, name: str = "", kind: str = "VM") -> str:
     return f"{kind} {vmid} ({name})" if name else f"{kind} {vmid}"
 
 
-class Guest(Lazy):
-    """A VM of this node; `config` is None when it cannot be read. What follows from it is worked out when first asked for.
+class Guest:
+    """A VM of a node; readers override what follows from its config and from what we remember of it.
 
-    `problems` are (rule id, words) of what is wrong with the file as a whole.
-    `options` are as the next start will use them; `boot` is what the firmware may boot from; `hostpci` the passed-through PCI
-    devices; `rng` the properties of rng0, pending before live; `cpu` the model ('' for PVE's
-    default) and the flags '+x'/'-x', custom models not resolved; `uuid` that of smbios1; `ctime` that of meta, in epoch
-    seconds; `acquaintance` and `recorded_rng` what we know of it; `accepted` its last accepted start, `allowance` a person's
-    word for the next one; `attachment` tells that we attached the guard; `firmware` is the image
-    that we gave it, `image` that image's file, None without one; `hookscript` is the effective one, None without any.
+    `config` is None when it cannot be read; `problems` are (rule id, words) of what is wrong with the file as a whole; `running` tells
+    whether it runs on its node now.
     """
 
-    options: Options
-    boot: BootOrder
-    hostpci: tuple[HostPci, ...]
-    rng: Properties | None
-    cpu: tuple[str, tuple[str, ...]]
-    uuid: str | None
-    ctime: int | None
-    acquaintance: Acquaintance
-    recorded_rng: RecordedRng | None
-    accepted: Accepted | None
-    allowance: Allowance | None
-    attachment: Attachment | None
-    firmware: PinnedFirmware | None
-    image: ImageFile | None
-    hookscript: Hookscript | None
-
-    if TYPE_CHECKING:
-        _reader: GuestReader
-
-    def __init__(
-        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool, reader: GuestReader
-    ) -> None:
+    def __init__(self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool) -> None:
         self.vmid = vmid
         self.node = node
         self.config = config
         self.problems = problems
         self.running = running
-        self._reader = reader
 
     def forget(self) -> None:
         """Drops what was worked out of the config: whoever looks at thousands of guests keeps little of each."""
-        known = self.__dict__
-        for name in ("parsed", "derived", *type(self).__annotations__):
-            known.pop(name, None)
+
+    @property
+    def options(self) -> Options:
+        """The options as the next start will use them, pending changes applied."""
+        return self.config.effective() if self.config else {}
+
+    @property
+    def boot(self) -> BootOrder:
+        """What the firmware may boot from."""
+        return BootOrder((), (), "none")
+
+    @property
+    def hostpci(self) -> tuple[HostPci, ...]:
+        """The passed-through PCI devices, in PVE's order."""
+        return ()
+
+    @property
+    def rng(self) -> Properties | None:
+        """The properties of rng0, pending before live; None without one."""
+        return None
+
+    @property
+    def cpu(self) -> tuple[str, tuple[str, ...]]:
+        """The CPU model ('' for PVE's default) and its flags '+x'/'-x'; custom models are not resolved."""
+        return ("", ())
+
+    @property
+    def uuid(self) -> str | None:
+        """That of smbios1, None without one."""
+        return None
+
+    @property
+    def ctime(self) -> int | None:
+        """When it was made, by meta, in epoch seconds; None where that is not known."""
+        return None
+
+    @property
+    def acquaintance(self) -> BaselineStatus:
+        """How it relates to our first look at its node."""
+        return BaselineStatus(untouched=False, old=False)
+
+    @property
+    def recorded_rng(self) -> RecordedRng | None:
+        """What we remember of an rng0 of ours, None for nothing. Raises RecordsUnavailable, as all that we remember."""
+        return None
+
+    @property
+    def accepted(self) -> Accepted | None:
+        """Its last accepted start on this node, None without one."""
+        return None
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """A person's override for the next start, None without one."""
+        return None
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """That we attached the guard, None where we did not."""
+        return None
+
+    @property
+    def firmware(self) -> PinnedFirmware | None:
+        """The firmware image that we gave it, None without one."""
+        return None
+
+    @property
+    def image(self) -> ImageFile | None:
+        """The file of that image, None without one."""
+        return None
+
+    @property
+    def hookscript(self) -> Hookscript | None:
+        """The effective hookscript, None without one."""
+        return None
 
     @property
     def digest(self) -> str:
@@ -221,7 +265,7 @@ class Guest(Lazy):
 
     def properties(self, option: str) -> Properties:
         """The properties of an option that is a property string (`efidisk0`, `usb0`, `vga`), empty where it is not there or malformed."""
-        return self._reader.properties(self, option)
+        return {}
 
     @property
     def label(self) -> str:

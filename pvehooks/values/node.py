@@ -1,17 +1,18 @@
-"""The node: what the rules may know of its hardware, and of who uses it."""
+"""The node: what the rules may know of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
-from pvehooks.values.base import Lazy, NamedTuple, Protocol, Unread
+from pvehooks.values.base import NamedTuple, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
-    from pvehooks.values.readers import NodeReader, PciReader
+    from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -32,87 +33,6 @@ class HwRng(NamedTuple):
     current: str
 
 
-class PciDevice(Lazy):
-    """A PCI device of the node, 'dddd:bb:ss.f' (the kernel's ABI/testing/sysfs-bus-pci). Numbers that cannot be read are -1.
-
-    `class_code` has 24 bits; `subsystem` is (vendor, device); `driver` and `override` (driver_override) are '' for none; `vfio`
-    tells whether vfio has it, by any driver; `bridge` whether a bus hangs off it, which PVE never takes; `group` is its IOMMU
-    group or '', `group_unread` why that or its members cannot be read, `members` the addresses of the whole group, itself included; `reset_methods` as the kernel would try them; `dead`
-    means that its config space reads all ones; `physfn` is the PF of a VF or ''; `virtfns` a PF's VFs; `numa` the node or -1;
-    `serial` that of its storage or ''; `mdev_types` the number of available instances by type, `mdevs` the UUIDs of those that exist; `vgpus` whether NVIDIA's newer
-    driver makes vGPUs of it; `framebuffer` the name of the console's framebuffer inside its BARs, or ''; `words` what a person
-    calls it, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]").
-    """
-
-    class_code: int
-    vendor: int
-    device: int
-    subsystem: tuple[int, int] | None
-    driver: str
-    override: str
-    vfio: bool
-    bridge: bool
-    group: str
-    group_unread: str
-    members: tuple[str, ...]
-    reset_methods: tuple[str, ...] | Unread
-    dead: bool
-    boot_vga: bool
-    physfn: str
-    virtfns: tuple[str, ...]
-    numa: int
-    serial: str
-    mdev_types: Mapping[str, int]
-    mdevs: frozenset[str]
-    vgpus: bool
-    framebuffer: str
-    words: str
-
-    def __init__(self, address: str, reader: PciReader) -> None:
-        self.address = address
-        self._reader = reader
-
-    def sibling(self, address: str) -> PciDevice:
-        """Another device of the same node, by its address; whether it is there is not asked."""
-        return PciDevice(address, self._reader)  # type: ignore[arg-type]  # Lazy's readers are objects
-
-    @property
-    def slot(self) -> str:
-        """The address without the function."""
-        return self.address.rpartition(".")[0]
-
-    @property
-    def label(self) -> str:
-        """How messages call it: address and words."""
-        return f"{self.address} ({self.words})"
-
-
-class Use(NamedTuple):
-    """What somebody does with a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
-
-    `vmid` is that of the guest or container whose use it is, 0 for the host's own. A `remark` weighs nothing: the console's
-    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type where there is something better than the rule's.
-    """
-
-    sentence: str
-    vmid: int = 0
-    remark: bool = False
-    remedy: str = ""
-
-
-class Uses(NamedTuple):
-    """The uses of a device, and what could not be looked at (words for a person)."""
-
-    found: tuple[Use, ...] = ()
-    unread: tuple[str, ...] = ()
-
-
-class HostUses(Protocol):
-    """What host, containers and other guests use; asked per device because looking is dear."""
-
-    def of(self, device: PciDevice) -> Uses: ...
-
-
 class Iommu(NamedTuple):
     """The IOMMU: `active` when there are groups, else `why` says in words why not.
 
@@ -125,53 +45,6 @@ class Iommu(NamedTuple):
     acs_override: str
     remaps_interrupts: bool | None
     unsafe_allowed: bool
-
-
-class Holder(NamedTuple):
-    """A guest that has, or at boot will have, a PCI device: `how` is the option, 'args', 'reserved', or 'starting' while it only starts.
-
-    `mdev` if it has only a part of it.
-    """
-
-    vmid: int
-    label: str
-    how: str
-    mdev: bool = False
-
-    @property
-    def state(self) -> str:
-        """What the guest does now: "running" or "starting"."""
-        return "starting" if self.how == "starting" else "running"
-
-
-class MappingEntry(NamedTuple):
-    """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""
-
-    paths: tuple[str, ...]
-    id: str
-    subsystem_id: str
-    iommugroup: str
-
-
-class PciMapping(NamedTuple):
-    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
-
-    `migratable` tells that it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
-    """
-
-    name: str
-    entries: tuple[MappingEntry, ...]
-    mdev: bool
-    nodes: frozenset[str]
-    migratable: bool = False
-    trouble: str = ""
-
-
-class BoundIds(NamedTuple):
-    """Ids that vfio-pci takes at boot: (vendor, device) pairs, and where that is written (file, or kernel command line)."""
-
-    ids: tuple[tuple[int, int], ...]
-    place: str
 
 
 class HugePages(NamedTuple):
@@ -190,57 +63,210 @@ class Memory(NamedTuple):
     hugepages: tuple[HugePages, ...]
 
 
-class Node(Lazy):
-    """What the rules may know of the node; what could not be read is Unread.
+class Node:
+    """A node of the cluster of which nothing but its name is known: each fact is Unread. Readers override the facts that they can read."""
 
-    `qemu` is the version of its QEMU (major, minor). `holders` are the running guests by the PCI address they hold, `onboot` those that start at boot by the addresses they name;
-    `mappings` and `storages` are by name; `roms` are the files that `romfile` may name, `ovmf` those of UEFI firmware; `ha` is high availability. What follows them is for rules on the node itself (values/boot.py):
-    how it boots, and `links` the PCIe links by address, `guests` all VMs of the node.
-    `usb` are the USB devices by their names in sysfs, `usb_claims` who has or at boot will have them, by id or place as it is named;
-    `directories` (for virtiofs) and `usb_mappings` are by name; `virtiofsd` tells whether that is installed; `memory_files` are the sizes in
-    bytes of the files of ivshmem, `memory_shares` the guests that name them, both by name; `gl_lacks` is what virtio-gl misses on the node.
-    `cpus` is the number of its CPUs; `bridges` and `paths` (values/starting.py) answer for a name or a path.
-    """
-
-    cpu_flags: frozenset[str] | Unread
-    cpu_models: Mapping[str, CpuModel] | Unread
-    hwrng: HwRng | Unread
-    pci: Mapping[str, PciDevice] | Unread
-    iommu: Iommu | Unread
-    uses: HostUses | Unread
-    holders: Mapping[str, tuple[Holder, ...]] | Unread
-    onboot: Mapping[str, tuple[Holder, ...]] | Unread
-    mappings: Mapping[str, PciMapping] | Unread
-    bound_ids: tuple[BoundIds, ...] | Unread
-    memory: Memory | Unread
-    roms: frozenset[str] | Unread
-    ovmf: frozenset[str] | Unread
-    storages: Mapping[str, Storage] | Unread
-    qemu: tuple[int, int] | Unread
-    cpus: int | Unread
-    bridges: Bridges | Unread
-    paths: Paths | Unread
-    ha: Ha | Unread
-    usb: Mapping[str, UsbDevice] | Unread
-    usb_mappings: Mapping[str, UsbMapping] | Unread
-    usb_claims: Mapping[str, tuple[UsbClaim, ...]] | Unread
-    directories: Mapping[str, DirectoryMapping] | Unread
-    virtiofsd: bool | Unread
-    memory_files: Mapping[str, int] | Unread
-    memory_shares: Mapping[str, tuple[MemoryShare, ...]] | Unread
-    gl_lacks: tuple[str, ...] | Unread
-    firmware: Firmware | Unread
-    loader: Loader | Unread
-    command_lines: CommandLines | Unread
-    kernels: Kernels | Unread
-    modules: Modules | Unread
-    dkms: Dkms | Unread
-    links: Mapping[str, PcieLink] | Unread
-    interfaces: Interfaces | Unread
-    layout: Layout | Unread
-    ksm: Ksm | Unread
-    guests: tuple[Guest, ...] | Unread
-
-    def __init__(self, name: str, reader: NodeReader) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._reader = reader
+
+    @property
+    def _unread(self) -> Unread:
+        return Unread(f"it is a fact of {self.name}, ask there")
+
+    # -- CPU and memory ---------------------------------------------------------------------------------------------------
+
+    @property
+    def cpu_flags(self) -> frozenset[str] | Unread:
+        """The flags of its CPU, or an ARM CPU's features."""
+        return self._unread
+
+    @property
+    def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
+        """The cluster's custom CPU models by name."""
+        return self._unread
+
+    @property
+    def cpus(self) -> int | Unread:
+        """How many CPUs are online."""
+        return self._unread
+
+    @property
+    def memory(self) -> Memory | Unread:
+        """Memory that a guest could have now, and huge pages."""
+        return self._unread
+
+    @property
+    def hwrng(self) -> HwRng | Unread:
+        """The hardware random number generator."""
+        return self._unread
+
+    # -- PCI devices and who has them -------------------------------------------------------------------------------------
+
+    @property
+    def pci(self) -> Mapping[str, PciDevice] | Unread:
+        """The PCI devices by address."""
+        return self._unread
+
+    @property
+    def iommu(self) -> Iommu | Unread:
+        """The state of the IOMMU."""
+        return self._unread
+
+    @property
+    def uses(self) -> HostUses | Unread:
+        """What the host, containers and other guests do with a device."""
+        return self._unread
+
+    @property
+    def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
+        """The running guests by the address of the PCI device that they hold."""
+        return self._unread
+
+    @property
+    def onboot(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
+        """The guests that start at boot by the PCI addresses that they name."""
+        return self._unread
+
+    @property
+    def mappings(self) -> Mapping[str, PciMapping] | Unread:
+        """The PCI mappings by name, those without an entry for this node among them."""
+        return self._unread
+
+    @property
+    def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
+        """The ids that vfio-pci takes at boot, by the place where they are written."""
+        return self._unread
+
+    @property
+    def links(self) -> Mapping[str, PcieLink] | Unread:
+        """The PCIe links by the device's address; none for a link that is down."""
+        return self._unread
+
+    # -- what guests get beside PCI devices -------------------------------------------------------------------------------
+
+    @cached_property
+    def guests(self) -> tuple[Guest, ...] | Unread:
+        """All VMs of the node, by VMID. Whoever has read them already sets them, so that no config is read twice."""
+        return self._unread
+
+    @property
+    def ha(self) -> Ha | Unread:
+        """High availability as the cluster configures it."""
+        return self._unread
+
+    @property
+    def qemu(self) -> tuple[int, int] | Unread:
+        """The version of its QEMU: major, minor."""
+        return self._unread
+
+    @property
+    def roms(self) -> frozenset[str] | Unread:
+        """The files that `romfile` may name, below /usr/share/kvm."""
+        return self._unread
+
+    @property
+    def ovmf(self) -> frozenset[str] | Unread:
+        """The file names of the UEFI firmware that PVE installs."""
+        return self._unread
+
+    @property
+    def storages(self) -> Mapping[str, Storage] | Unread:
+        """The cluster's storages by name, disabled ones among them."""
+        return self._unread
+
+    @property
+    def bridges(self) -> Bridges | Unread:
+        """Which network bridges are there (values/starting.py)."""
+        return self._unread
+
+    @property
+    def paths(self) -> Paths | Unread:
+        """Which volumes, files and ports are there (values/starting.py)."""
+        return self._unread
+
+    @property
+    def usb(self) -> Mapping[str, UsbDevice] | Unread:
+        """The USB devices by their names in sysfs, root hubs among them."""
+        return self._unread
+
+    @property
+    def usb_mappings(self) -> Mapping[str, UsbMapping] | Unread:
+        """The USB mappings by name."""
+        return self._unread
+
+    @property
+    def usb_claims(self) -> Mapping[str, tuple[UsbClaim, ...]] | Unread:
+        """The guests that have, or at boot will have, a USB device, by the id or place that they name."""
+        return self._unread
+
+    @property
+    def directories(self) -> Mapping[str, DirectoryMapping] | Unread:
+        """The directory mappings (for virtiofs) by name."""
+        return self._unread
+
+    @property
+    def virtiofsd(self) -> bool | Unread:
+        """Whether virtiofsd is installed."""
+        return self._unread
+
+    @property
+    def memory_files(self) -> Mapping[str, int] | Unread:
+        """The sizes in bytes of the files of ivshmem, by the name that configs give them."""
+        return self._unread
+
+    @property
+    def memory_shares(self) -> Mapping[str, tuple[MemoryShare, ...]] | Unread:
+        """The guests with ivshmem, by the name of the file."""
+        return self._unread
+
+    @property
+    def gl_lacks(self) -> tuple[str, ...] | Unread:
+        """What the display type virtio-gl lacks here: packages, or "render node"."""
+        return self._unread
+
+    # -- the node itself (values/boot.py) ---------------------------------------------------------------------------------
+
+    @property
+    def firmware(self) -> Firmware | Unread:
+        """CPU vendor, UEFI, Secure Boot, the tables and units of the IOMMU, microcode."""
+        return self._unread
+
+    @property
+    def loader(self) -> Loader | Unread:
+        """What boots the node."""
+        return self._unread
+
+    @property
+    def command_lines(self) -> CommandLines | Unread:
+        """The kernel's arguments, as they are and as they are written."""
+        return self._unread
+
+    @property
+    def kernels(self) -> Kernels | Unread:
+        """The running kernel and those that are installed."""
+        return self._unread
+
+    @property
+    def modules(self) -> Modules | Unread:
+        """Modules of the running kernel, and modprobe's configuration."""
+        return self._unread
+
+    @property
+    def dkms(self) -> Dkms | Unread:
+        """Modules that DKMS built for the running kernel."""
+        return self._unread
+
+    @property
+    def interfaces(self) -> Interfaces | Unread:
+        """Names of network interfaces that the configuration has and the node has not."""
+        return self._unread
+
+    @property
+    def layout(self) -> Layout | Unread:
+        """NUMA nodes, isolated CPUs, memory, the ARC's limit."""
+        return self._unread
+
+    @property
+    def ksm(self) -> Ksm | Unread:
+        """Kernel samepage merging, and the pools of guests."""
+        return self._unread

@@ -1,11 +1,12 @@
-"""What a node of the cluster says of itself to the others, and how it stands with the cluster."""
+"""What a node of the cluster publishes about itself, and how it stands with the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from pvehooks.values.base import NamedTuple, Unread
-from pvehooks.values.node import Holder, HwRng, Iommu, Node, PciDevice, Use
+from pvehooks.values.node import HwRng, Iommu, Node
+from pvehooks.values.pci import Holder, PciDevice, Use
 
 # A summary is written anew after so many seconds although nothing has changed, so that a silent node can be told.
 HEARTBEAT = 3600
@@ -13,7 +14,7 @@ HEARTBEAT = 3600
 SILENT_AFTER = 2 * HEARTBEAT + 600
 
 
-class Kind(NamedTuple):
+class DeviceKind(NamedTuple):
     """What devices have in common that differ in address and IOMMU group only: the virtual functions of a card, twins.
 
     The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs.
@@ -33,10 +34,10 @@ class Kind(NamedTuple):
     dead: bool
 
     @staticmethod
-    def of(device: PciDevice) -> Kind:
+    def of(device: PciDevice) -> DeviceKind:
         """The kind of a device."""
         methods = device.reset_methods
-        return Kind(
+        return DeviceKind(
             vendor=device.vendor,
             device=device.device,
             subsystem=device.subsystem,
@@ -52,56 +53,63 @@ class Kind(NamedTuple):
         )
 
 
-class Told(NamedTuple):
-    """A PCI device as its node tells of it; `group` is its IOMMU group or ''."""
+class DescribedDevice(NamedTuple):
+    """A PCI device as its node describes it."""
 
-    kind: Kind
+    kind: DeviceKind
+    # Its IOMMU group or ''.
     group: str
 
 
 class Hardware(NamedTuple):
-    """A node's PCI devices by address, bridges apart; by address also who uses them, what of that is not known, and the guests that hold them.
+    """A node's PCI devices, and who has them; mappings are by address."""
 
-    `left_out` is the number of devices that a summary had no room for; `looked` is when all this was read, in epoch seconds.
-    """
-
+    # When all this was read, in epoch seconds.
     looked: int
     iommu: Iommu
     hwrng: HwRng
-    devices: Mapping[str, Told]
+    # All but bridges.
+    devices: Mapping[str, DescribedDevice]
     bridges: tuple[str, ...]
     uses: Mapping[str, tuple[Use, ...]]
+    # What is not known of the uses, in words.
     unread: Mapping[str, str]
+    # The guests that hold a device.
     holders: Mapping[str, tuple[Holder, ...]]
+    # How many devices the summary had no room for.
     left_out: int = 0
 
 
 class Summary(NamedTuple):
-    """What a node last said: with which version of the package, when (epoch seconds), the modes of [guard] and [rng], and its guests.
+    """What a node last published about itself. Lists and texts are cut where they are long, but for `bridges`."""
 
-    `findings` and `of_node` count by severity, or "ignored"; `rules` counts those that block or warn by rule; `blocked` are VMs that
-    would not start; of the `passing` guests with passed-through devices `unguarded` lack the guard. `hookscripts` are those that any guest
-    of the cluster names, with what is wrong with them there ('' for nothing). `bridges` are those that guests can be given, `cpus` is how many
-    CPUs it has, `qemu` the version of its QEMU: None where it does not tell, as older ones do not. Lists and texts are cut where they are
-    long, but for `bridges`: too many are not told at all.
-    """
-
+    # Of the package on the node.
     version: str
+    # Epoch seconds.
     written: int
+    # The modes of [guard] and [rng].
     guard_mode: str
     rng_mode: str
+    # How many VMs it has, and how many of them pass PCI devices through; of these, how many have the guard.
     guests: int
     passing: int
     guarded: int
+    # The VMs with passed-through devices that lack the guard.
     unguarded: tuple[int, ...]
+    # The VMs that would not start, and how many they are: the list may be cut.
     blocked: tuple[int, ...]
     would_block: int
+    # How many findings there are by severity, or "ignored": about guests, and about the node.
     findings: Mapping[str, int]
     of_node: Mapping[str, int]
+    # How many findings that block or warn there are, by rule.
     rules: Mapping[str, int]
+    # What is wrong there ('' for nothing) with the hookscripts that any guest of the cluster names, by volume id.
     hookscripts: Mapping[str, str]
     hardware: Hardware | Unread
+    # Those that guests can be given; None where there are too many, or the node's version does not publish them.
     bridges: tuple[str, ...] | None = None
+    # How many CPUs it has, and the version of its QEMU; None where the node's version does not publish them.
     cpus: int | None = None
     qemu: tuple[int, int] | None = None
 
@@ -122,18 +130,18 @@ class Summary(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a node stands with the cluster: whether pmxcfs sees it (None: unknown), and which version of the package it says to have.
-
-    `version` is '' without one; `summary` is None where there is none, Unread where it cannot be used.
-    """
+    """How a node stands with the cluster."""
 
     node: str
+    # Whether pmxcfs sees it, None where that is unknown.
     online: bool | None
+    # Of the package that the node says it has, '' without one.
     version: str
+    # None where there is none, Unread where it cannot be used.
     summary: Summary | Unread | None
 
     def state(self, now: float) -> str:
-        """In a word or two, what hurts first."""
+        """The most severe of it, in a word or two."""
         if self.online is False:
             return "offline"
         if not self.version and not isinstance(self.summary, Summary):
@@ -146,15 +154,16 @@ class Standing(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Another node that a guest is to start on: its facts as its summary and pmxcfs tell them, and how it stands at `now` (epoch seconds).
+    """Another node that a guest is to start on."""
 
-    `own_version` is that of the package here; `here` the guest's node.
-    """
-
+    # Its facts, as far as its summary and pmxcfs hold them.
     node: Node
     standing: Standing
+    # The guest's node.
     here: str
+    # Epoch seconds.
     now: float
+    # Of the package here.
     own_version: str
 
     @property

@@ -9,6 +9,8 @@ from pvehooks.actions.host import history
 from pvehooks.cli import report
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.guard import counters
+from pvehooks.facts.cluster import members, summaries
+from pvehooks.facts.pci import bindings
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from pvehooks.records import baseline
 from pvehooks.records import guests as records

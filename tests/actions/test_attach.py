@@ -10,6 +10,7 @@ from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
 from pvehooks.facts import guests
 from pvehooks.formats import guestconfig
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records

@@ -14,6 +14,8 @@ from pvehooks.actions.qm import Outcome
 from pvehooks.actions.rng import Result
 from pvehooks.facts import guests, images
 from pvehooks.formats import qemuargs
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
 from pvehooks.settings import load as pvehooks_settings
 from pvehooks.values import Guest

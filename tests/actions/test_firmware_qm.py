@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from pvehooks.cli.main import main
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests.running import is_running
 from pvehooks.host import Host
 from pvehooks.rules.engine import look_at_start
 from pvehooks.values import Guest
@@ -146,7 +148,7 @@ def running(node: Path) -> Iterator[None]:
         pid = Path("/run/qemu-server/100.pid")
         pid.parent.mkdir(exist_ok=True)
         pid.write_text(f"{process.pid}\n")
-        wait_until(lambda: guests.is_running(Host(), 100), "its command line is there")
+        wait_until(lambda: is_running(Host(), 100), "its command line is there")
         yield
         pid.unlink()
         process.kill()

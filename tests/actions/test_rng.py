@@ -15,6 +15,7 @@ from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.formats import guestconfig
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.settings import load as settings

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from pvehooks import rounds
 from pvehooks.facts import node
+from pvehooks import judge, rounds
+from pvehooks.facts.cluster import nodes as node
 from pvehooks.host import Host
 from pvehooks.report.entries import Entry
 from pvehooks.report.sink import Lines

@@ -16,6 +16,11 @@ from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.facts import guests
 from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
+from pvehooks import firstlook
+from pvehooks.capturing import archive, looking, making
+from pvehooks.capturing.captured import CapturedHost, host_at
+from pvehooks.facts.guests import configs as guests
+from pvehooks.text import guestconfig
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.capture import planted

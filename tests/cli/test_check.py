@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.cli import look, main, roots
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from tests.beds import usb
 from tests.beds.tree import make_fake_tree
@@ -264,5 +264,5 @@ def test_a_guest_that_was_forgotten_is_worked_out_anew(tmp_path: Path) -> None:
     guest = look.view(main.verb_parser("check").parse_args(["--root", str(tree)])).guest(100)
     before = (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid)
     guest.forget()
-    assert not {"options", "boot", "hostpci", "parsed"} & set(vars(guest))
+    assert not {"options", "boot", "hostpci", "_parsed"} & set(vars(guest))
     assert (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid) == before

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pvehooks.cli import main
-from pvehooks.facts import summaries
+from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from tests.beds import pci
 from tests.beds.pmxcfs import Pmxcfs

@@ -9,6 +9,9 @@ import pytest
 
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.formats import summary as text
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, engine
 from pvehooks.summary import read_hardware, read_of_starts

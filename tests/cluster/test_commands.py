@@ -12,6 +12,8 @@ import pytest
 from pvehooks import __version__
 from pvehooks.facts import hardware, summaries
 from pvehooks.formats import summary as text
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from pvehooks.summary import read_hardware
 from pvehooks.values import Holder, Unread

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks.facts import summaries
+from pvehooks import judge, settings
+from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pvehooks.formats import summary as text
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
-from pvehooks.values.summaries import Hardware, Kind, Summary, Told
+from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Summary
 
-GPU = Kind(0x10DE, 0x2204, (0x1043, 0x87D0), 0x030000, "vfio-pci", True, "", ("flr", "bus"), (), False, "", False)
+GPU = DeviceKind(0x10DE, 0x2204, (0x1043, 0x87D0), 0x030000, "vfio-pci", True, "", ("flr", "bus"), (), False, "", False)
 NIC = GPU._replace(vendor=0x8086, device=0x1533, subsystem=None, class_code=0x020000, driver="igb", vfio=False)
 VF = NIC._replace(device=0x1889, driver="iavf", physfn="0000:41:00.0", reset_methods=("flr",))
 SMBUS = NIC._replace(device=0xA123, class_code=0x0C0500, driver="i801_smbus")
@@ -32,7 +32,7 @@ addresses = st.builds(
 )
 words = st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True)
 kinds = st.builds(
-    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, flags: Kind(
+    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, flags: DeviceKind(
         vendor, device, subsystem, code, driver, driver == "vfio-pci" or (variant and bool(driver)), physfn, reset, mdev, *flags
     ),
     ids,
@@ -46,13 +46,13 @@ kinds = st.builds(
     st.dictionaries(words, numbers, max_size=3).map(lambda types: tuple(sorted(types.items()))),
     st.tuples(st.booleans(), st.just("") | words, st.booleans()),
 )
-devices = st.dictionaries(addresses, st.builds(Told, kinds, st.just("") | st.integers(0, 300).map(str)), max_size=12)
+devices = st.dictionaries(addresses, st.builds(DescribedDevice, kinds, st.just("") | st.integers(0, 300).map(str)), max_size=12)
 
 
 @st.composite
 def hardware(draw: st.DrawFn) -> Hardware:
     present = draw(devices)
-    present = present or {"0000:01:00.0": Told(GPU, "")}
+    present = present or {"0000:01:00.0": DescribedDevice(GPU, "")}
     some = st.sampled_from(sorted(present))
     uses = st.lists(st.builds(Use, names, numbers, st.booleans(), st.just("")), min_size=1, max_size=2).map(tuple)
     holders = st.lists(st.builds(Holder, numbers, names, words, st.booleans()), min_size=1, max_size=2).map(tuple)
@@ -105,9 +105,9 @@ def test_what_is_written_is_read(summary: Summary) -> None:
 
 def many(count: int) -> Hardware:
     """A node with GPUs and network cards that each have a group, their VFs, and the board's own devices."""
-    present = {f"0000:{number // 32 + 16:02x}:{number % 32:02x}.0": Told(VF, str(number + 100)) for number in range(count)}
-    present |= {f"0000:{number + 0xE0:02x}:00.0": Told(GPU._replace(device=number), str(number)) for number in range(8)}
-    present |= {f"0000:00:1f.{number}": Told(SMBUS, "50") for number in range(4)}
+    present = {f"0000:{number // 32 + 16:02x}:{number % 32:02x}.0": DescribedDevice(VF, str(number + 100)) for number in range(count)}
+    present |= {f"0000:{number + 0xE0:02x}:00.0": DescribedDevice(GPU._replace(device=number), str(number)) for number in range(8)}
+    present |= {f"0000:00:1f.{number}": DescribedDevice(SMBUS, "50") for number in range(4)}
     uses = {
         f"0000:{number // 32 + 16:02x}:{number % 32:02x}.0": (Use(f"is the port of vmbr{number}" + "x" * 40),) for number in range(count)
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests as guest_facts
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
 from pvehooks.report import entries, sink
 from pvehooks.rules.catalogue import RULES

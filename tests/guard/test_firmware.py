@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts.images import sha256
+from pvehooks.facts.storage.images import sha256
 from tests.guard import bed
 
 Golden = Callable[[str, str], None]

@@ -121,7 +121,7 @@ EXEMPT = {
         "os.set_blocking",
         "os.write",
     },
-    "facts/node.py": {"os.uname"},  # the node's name
+    "facts/cluster/nodes.py": {"os.uname"},  # the node's name
     "guard/journal.py": {"os.uname"},  # the node's name, where /etc/pve cannot be asked
     "guard/log.py": {"os.write"},  # PVE's task log
     # the standard streams, the environment and the end of the hookscript's process

@@ -14,6 +14,8 @@ from pvehooks import metrics, settings
 from pvehooks import metrics, starts
 from pvehooks.facts import guests
 from pvehooks.guard import counters
+from pvehooks import metrics, settings, starts
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.publishing import publishers
 from pvehooks.settings import load as settings

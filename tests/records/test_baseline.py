@@ -16,6 +16,7 @@ from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records.baseline import Baseline, KnownGuest
 from pvehooks.values import Acquaintance, Dropped, GuestConfig
+from pvehooks.values import BaselineStatus, Dropped, GuestConfig
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ LOOK = look({100: "0123abcd"}, 1000)
     ],
 )
 def test_acquaintance(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
-    assert LOOK.status(vmid, ctime, fingerprint) == Acquaintance(untouched=untouched, old=old)
+    assert LOOK.status(vmid, ctime, fingerprint) == BaselineStatus(untouched=untouched, old=old)
 
 
 def test_one_that_was_noted_later_is_old_if_it_was_made_before_that() -> None:

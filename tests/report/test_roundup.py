@@ -19,9 +19,7 @@ RULES = ("rule-a", "rule-b", "rule-c")
 
 
 def guest(vmid: int) -> Guest:
-    it = Guest(vmid, "pve1", None, (), False, None)  # type: ignore[arg-type]
-    it.options = {}
-    return it
+    return Guest(vmid, "pve1", None, (), False)
 
 
 def finding(rule: str = "rule-a", severity: Severity = Severity.WARNING, message: str = "it is bad", **more: object) -> Finding:

@@ -12,6 +12,8 @@ from pvehooks.facts import guests, hardware
 from pvehooks.formats.checks import FORMATS
 from pvehooks.formats.properties import Property
 from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
@@ -194,7 +196,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Host, Node]]:
         host = Host(
             str(make_fake_tree(tmp_path_factory.mktemp("node") / str(number), {path.rstrip("/"): text for path, text in files.items()}))
         )
-        found.append((host, hardware.gather(host, "pve1") if number < 3 else Node("pve1", hardware.Elsewhere(host))))
+        found.append((host, hardware.gather(host, "pve1") if number < 3 else hardware.OtherNode(host, "pve1")))
     return found
 
 

@@ -18,6 +18,10 @@ from pvehooks import judge
 from pvehooks import wording as words
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.formats import guestconfig
+from pvehooks import firstlook, judge
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import summaries
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
@@ -26,6 +30,7 @@ from pvehooks.settings.load import checked
 from pvehooks.rules.engine import Rule
 from pvehooks.text import guestconfig
 from pvehooks.values import Finding, Node
+from pvehooks.values.base import fact_names
 from pvehooks.values.summaries import Target
 from tests.beds import boot, pci, usb
 from tests.beds.tree import make_fake_tree, parse_txtar
@@ -165,7 +170,7 @@ def test_rule_declares_what_it_needs(rule: Rule) -> None:
 
 
 def _node_facts(look: Callable[..., object]) -> Iterator[str]:
-    names = set(Node.__annotations__)
+    names = set(fact_names(Node))
     module = inspect.getmodule(look)
     for part in ast.walk(ast.parse(inspect.getsource(look).lstrip())):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import Rule, look_at_start

@@ -9,7 +9,12 @@ from pvehooks.actions.host import texts
 from pvehooks.actions.host.draft import Draft
 from pvehooks.actions.host.texts import ByHand
 from pvehooks.facts import boundids, hardware, moduleoptions
+from pvehooks.actions.hostfix import texts
+from pvehooks.actions.hostfix.draft import Draft
+from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.facts import hardware
 from pvehooks.facts.boot import cmdline, kernels
+from pvehooks.facts.node import moduleoptions
 from pvehooks.rules.host import firmware
 from pvehooks.rules.host.commandline import QUIET, differences, name_of, place, plans, shown, values_of, wanted
 from pvehooks.rules.passthrough import bus
@@ -299,7 +304,7 @@ def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
 
 
 def _require_ids_gone(device: PciDevice, draft: Draft) -> None:
-    left = boundids.read(draft.preview())
+    left = moduleoptions.bound_ids(draft.preview())
     for each in () if isinstance(left, Unread) else left:
         if (device.vendor, device.device) in each.ids and each.place.startswith("/"):
             raise ByHand(f"the ids in {each.place} are written in an unusual way")

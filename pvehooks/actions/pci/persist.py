@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, identity
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.values import PciDevice
 
@@ -20,9 +20,9 @@ def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
     if min(now.vendor, now.device) < 0:
         raise ActionFailed(f"the ids of {device.address} cannot be read", _AS_ROOT)
     before = bindings.noted(host, device.address)
-    if isinstance(before, Noted) and not identity.differences(before.identity, now):
+    if isinstance(before, BootBinding) and not identity.differences(before.identity, now):
         now = now._replace(serial=now.serial or before.identity.serial, subsystem=now.subsystem or before.identity.subsystem)
-    wanted = Noted(device.address, now, vfs, device.physfn, _plain(device.words))
+    wanted = BootBinding(device.address, now, vfs, device.physfn, _plain(device.words))
     if before == wanted:
         return False
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.facts.boot import firmware
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Loader
@@ -20,7 +21,7 @@ def read(host: Host) -> Loader | Unread:
     except FileNotFoundError:
         uuids = ()
     except OSError as error:
-        return Unread(f"{BOOT_UUIDS}: {error.strerror}")
+        return unread(BOOT_UUIDS, error)
     # The kernel makes this directory on every machine (its drivers/base/firmware.c).
     if not host.is_dir("/sys/firmware"):
         return Unread("/sys/firmware is not there")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts import moduleoptions
 from pvehooks.facts.boot import grubdefaults, kernels
+from pvehooks.facts.node import moduleoptions
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import GRUB_DEFAULTS, KERNEL_CMDLINE, CommandLines, Loader, Planned, Written
@@ -26,7 +27,7 @@ def read(host: Host, loader: Loader | Unread) -> CommandLines | Unread:
     try:
         running = words(host.read_text(moduleoptions.COMMAND_LINE))
     except OSError as error:
-        running = Unread(f"{moduleoptions.COMMAND_LINE}: {error.strerror}")
+        running = unread(moduleoptions.COMMAND_LINE, error)
     return CommandLines(running, _grub(host), _kernel(host), _written(host, loader))
 
 
@@ -54,7 +55,7 @@ def _kernel(host: Host) -> Planned | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Planned(KERNEL_CMDLINE, Unread(f"{KERNEL_CMDLINE}: {error.strerror}"))
+        return Planned(KERNEL_CMDLINE, unread(KERNEL_CMDLINE, error))
     lines = text.split("\n")
     first, *more = lines
     return Planned(KERNEL_CMDLINE, words(first), _quotes(first), tuple(line for line in more if line.strip()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.node import cpu
+from pvehooks.facts.reading import text_of, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Firmware
@@ -20,19 +22,21 @@ _MICROCODE = {"GenuineIntel": "intel-microcode", "AuthenticAMD": "amd64-microcod
 def read(host: Host) -> Firmware | Unread:
     """What the running kernel shows of them."""
     try:
-        cpu, guest = _cpu(host)
+        processor = cpu.first(host)
     except OSError as error:
-        return Unread(f"/proc/cpuinfo: {error.strerror}")
+        return unread("/proc/cpuinfo", error)
     uefi = host.is_dir(EFI)
     groups = _names(host, _GROUPS) or []
     tables = _names(host, "/sys/firmware/acpi/tables")
-    microcode = "" if guest else _MICROCODE.get(cpu, "")
+    vendor = processor.get("vendor_id", "")
+    # A virtual machine gets no microcode of its own.
+    microcode = "" if "hypervisor" in processor.get("flags", "").split() else _MICROCODE.get(vendor, "")
     return Firmware(
-        cpu,
+        vendor,
         uefi,
         secure_boot(host) if uefi else False,
         None if tables is None else frozenset(tables),
-        frozenset(filter(None, (_text(host, f"{_GROUPS}/{group}/type") for group in groups))),
+        frozenset(filter(None, (text_of(host, f"{_GROUPS}/{group}/type") for group in groups))),
         tuple(_names(host, "/sys/class/iommu") or ()),
         len(groups),
         microcode,
@@ -54,22 +58,8 @@ def secure_boot(host: Host) -> bool | None:
     return None if not value else value[0] == 1
 
 
-def _cpu(host: Host) -> tuple[str, bool]:
-    """The vendor_id, and whether this is a virtual machine, which gets no microcode of its own."""
-    text = host.read("/proc/cpuinfo", 1 << 13).decode("ascii", "replace")
-    fields = dict(reversed([(line.partition(":")[0].strip(), line.partition(":")[2].strip()) for line in text.splitlines()]))
-    return fields.get("vendor_id", ""), "hypervisor" in fields.get("flags", "").split()
-
-
 def _names(host: Host, path: str) -> list[str] | None:
     try:
         return host.names(path)
     except OSError:
         return None
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path)
-    except OSError:
-        return ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import GRUB_DEFAULTS
@@ -50,7 +51,7 @@ def read(host: Host) -> dict[str, str] | Unread | None:
     try:
         files = _files(host)
     except OSError as error:
-        return Unread(f"{error.filename}: {error.strerror}")
+        return unread(error.filename, error)
     if not files:
         return None
     for path, text in files:

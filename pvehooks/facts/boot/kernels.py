@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.facts.reading import names_in, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.boot import Kernels
@@ -29,11 +30,8 @@ def read(host: Host) -> Kernels | Unread:
     try:
         running = _release(host.read_text("/proc/sys/kernel/osrelease"))
     except OSError as error:
-        return Unread(f"/proc/sys/kernel/osrelease: {error.strerror}")
-    try:
-        names = host.names("/boot")
-    except OSError:
-        names = []
+        return unread("/proc/sys/kernel/osrelease", error)
+    names = names_in(host, "/boot")
     installed = [
         name.removeprefix("vmlinuz-") for name in names if name.startswith("vmlinuz-") and not name.endswith((".old", ".dpkg-tmp"))
     ]

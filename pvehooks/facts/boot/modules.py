@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts import moduleoptions
+from pvehooks.facts.boot import firmware
+from pvehooks.facts.node import moduleoptions
+from pvehooks.facts.reading import names_in, unread
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
-from pvehooks.values.boot import Kernels, Modules
+from pvehooks.values.boot import Dkms, Kernels, Modules
 
 VFIO = ("vfio", "vfio_iommu_type1", "vfio_pci")
 _DEP_LIMIT = 1 << 24
@@ -27,7 +29,7 @@ def read(host: Host, kernels: Kernels | Unread) -> Modules | Unread:
         files = [(path, host.read_text(path)) for path in moduleoptions.files(host)]
         arguments = moduleoptions.arguments(host)
     except OSError as error:
-        return Unread(f"what modprobe is told: {error.filename}: {error.strerror}")
+        return unread(f"what modprobe is told: {error.filename}", error)
     initramfs = f"/boot/initrd.img-{kernels.next}"
     return Modules(
         kernels.running,
@@ -127,3 +129,37 @@ def _edited(host: Host, files: list[tuple[str, str]], initramfs: str) -> Iterato
                 yield path
         except OSError:
             continue
+
+
+# -- modules that DKMS built (the manual, "Using DKMS/Third Party Modules With Secure Boot") ------------------------------
+
+_DKMS_KEY = "/var/lib/dkms/mok.pub"
+# shim hands its list of machine owner keys on in pieces: MokListRT, MokListRT1 (its mok.c).
+_KEY_LISTS = ("MokListRT", "MokListRT1", "MokListRT2", "MokListTrustedRT")
+
+
+def dkms(host: Host, kernels: Kernels | Unread) -> Dkms | Unread:
+    """The modules of the running kernel."""
+    if isinstance(kernels, Unread):
+        return kernels
+    names = names_in(host, f"/lib/modules/{kernels.running}/updates/dkms")
+    modules = tuple(name.partition(".ko")[0] for name in names if ".ko" in name)
+    return Dkms(modules, _trusted(host) if modules else None)
+
+
+def _trusted(host: Host) -> bool | None:
+    """Whether the certificate that DKMS signs with (DER) is in one of the lists; None where either cannot be read."""
+    try:
+        key = host.read(_DKMS_KEY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    lists = [each for name in _KEY_LISTS if (each := firmware.variable(host, name, firmware.SHIM)) is not None]
+    if not lists:
+        return None if not host.is_dir(firmware.VARIABLES) or not _readable(host) else False
+    return bool(key) and any(key in each for each in lists)
+
+
+def _readable(host: Host) -> bool:
+    return firmware.variable(host, "SecureBoot", firmware.GLOBAL) is not None

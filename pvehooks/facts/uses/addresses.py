@@ -18,7 +18,7 @@ _GATEWAY = 0x2
 _IDLE_SCOPES = (0x10, 0x20)
 
 
-class Network(NamedTuple):
+class Subnet(NamedTuple):
     """An IPv4 network that an interface is directly in: its number and mask."""
 
     number: int
@@ -39,7 +39,7 @@ class Addresses:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.unread: tuple[str, ...] = ()
-        self.networks: dict[str, list[Network]] = {}
+        self.networks: dict[str, list[Subnet]] = {}
         self.routes: dict[str, list[str]] = {}
         self.default: set[str] = set()
         self.inet6: dict[str, list[str]] = {}
@@ -90,9 +90,9 @@ class Addresses:
             if mask == 0:
                 self.default.add(name)
             elif gateway == 0 and not flags & _GATEWAY:
-                self.networks.setdefault(name, []).append(Network(number, mask))
+                self.networks.setdefault(name, []).append(Subnet(number, mask))
             else:
-                self.routes.setdefault(name, []).append(Network(number, mask).text)
+                self.routes.setdefault(name, []).append(Subnet(number, mask).text)
 
     def _read_inet6(self) -> None:
         for line in self._lines("/proc/net/if_inet6", needed=False):

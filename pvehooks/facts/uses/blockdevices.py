@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 
@@ -73,7 +74,7 @@ class Block(NamedTuple):
         return (f"/dev/{self.name.replace('!', '/')}", *mapped, *named)
 
 
-class Tree(NamedTuple):
+class BlockTree(NamedTuple):
     """The block devices of a PCI device, those they stand on first; `bases` are the names below each that stands on others."""
 
     blocks: tuple[Block, ...]
@@ -108,14 +109,14 @@ class BlockDevices:
                 found[name] = f"/sys/devices/{path}"
         return found
 
-    def below(self, address: str) -> Tree:
+    def below(self, address: str) -> BlockTree:
         """The block devices of a PCI device, their partitions, and all that stands on them."""
         paths = self._paths
         if isinstance(paths, OSError):
-            return Tree((), {}, (f"{_BLOCK}: {paths.strerror}",))
+            return BlockTree((), {}, (f"{_BLOCK}: {paths.strerror}",))
         part = f"/{address}/"
         roots = [name for name, path in paths.items() if part in path or ("/nvme-" in path and self._reaches(path, part))]
-        return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else Tree((), {}, ())
+        return _Climb(self.host, paths, self._loops).from_(sorted(roots)) if roots else BlockTree((), {}, ())
 
     def _reaches(self, path: str, part: str) -> bool:
         """Whether one of the controllers of a namespace, or of its NVMe subsystem, belongs to the PCI device."""
@@ -135,25 +136,13 @@ class BlockDevices:
         `address` names the port (the kernel's drivers/nvme/host/fc.c). With TCP and RDMA the network card has an address.
         """
         found = {}
-        for name in self._names(_NVME):
-            words = self._text(f"{_NVME}/{name}/address") if self._text(f"{_NVME}/{name}/transport") == "fc" else ""
+        for name in names_in(self.host, _NVME):
+            words = text_of(self.host, f"{_NVME}/{name}/address") if text_of(self.host, f"{_NVME}/{name}/transport") == "fc" else ""
             port = re.search(r"\bhost_traddr=nn-0x[0-9a-f]+:pn-(0x[0-9a-f]+)", words)
-            for host in self._names(_FC_HOSTS) if port else ():
-                if port and self._text(f"{_FC_HOSTS}/{host}/port_name") == port[1]:
+            for host in names_in(self.host, _FC_HOSTS) if port else ():
+                if port and text_of(self.host, f"{_FC_HOSTS}/{host}/port_name") == port[1]:
                     found[name] = real(self.host, f"{_FC_HOSTS}/{host}")
         return found
-
-    def _names(self, path: str) -> list[str]:
-        try:
-            return self.host.names(path)
-        except OSError:
-            return []
-
-    def _text(self, path: str) -> str:
-        try:
-            return self.host.read_text(path)
-        except OSError:
-            return ""
 
     @cached_property
     def _loops(self) -> Mapping[str, str]:
@@ -179,7 +168,7 @@ class _Climb:
         self.loops = loops
         self.unread: list[str] = []
 
-    def from_(self, roots: list[str]) -> Tree:
+    def from_(self, roots: list[str]) -> BlockTree:
         found = {name: self._block(name, ()) for name in roots}
         bases: dict[str, list[str]] = {}
         todo = list(found)
@@ -193,7 +182,7 @@ class _Climb:
                     found[above] = self._block(above, (under.words, *under.under))
                     todo.append(above)
                 bases.setdefault(above, []).append(name)
-        return Tree(tuple(found.values()), {name: tuple(below) for name, below in bases.items()}, tuple(self.unread))
+        return BlockTree(tuple(found.values()), {name: tuple(below) for name, below in bases.items()}, tuple(self.unread))
 
     def _above(self, name: str) -> list[str]:
         path = self.paths.get(name, f"{_BLOCK}/{name}")
@@ -225,18 +214,12 @@ class _Climb:
 
     def _block(self, name: str, under: tuple[str, ...]) -> Block:
         path = self.paths.get(name, f"{_BLOCK}/{name}")
-        number = self._text(f"{path}/dev")
+        number = text_of(self.host, f"{path}/dev")
         if name.startswith("dm-"):
-            uuid, title = self._text(f"{path}/dm/uuid"), self._text(f"{path}/dm/name") or name
+            uuid, title = text_of(self.host, f"{path}/dm/uuid"), text_of(self.host, f"{path}/dm/name") or name
             maker = next((maker for start, maker in _MAKERS.items() if uuid.startswith(start)), "device-mapper")
             return Block(name, number, maker, title, uuid, under)
         return Block(name, number, "", name, "", under)
-
-    def _text(self, path: str) -> str:
-        try:
-            return self.host.read_text(path)
-        except OSError:
-            return ""
 
 
 class Udev:

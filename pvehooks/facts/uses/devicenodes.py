@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from pvehooks.facts.reading import text_of
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.nodes import Node, nodes
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Use, Uses
+from pvehooks.values.base import NamedTuple
+from pvehooks.values.pci import is_pci_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _SHOWN = 3
+_DEVICES = "/sys/bus/pci/devices"
+# Disks and NICs are looked at elsewhere, input devices are no use, and the rest has no device nodes of the host's.
+_SKIPPED = frozenset(
+    "block net nvme bsg scsi_disk scsi_device power msi_irqs link wakeup leds hwmon thermal iommu vfio-dev mdev_supported_types".split()
+)
+_SKIPPED_KINDS = ("ep_", "pci", "input", "nvme", "aer")
+_DEEPEST = 14
+# Where the nodes of a class are that are not in /dev itself.
+_FOLDERS = {"drm": "dri/", "sound": "snd/", "accel": "accel/", "infiniband_verbs": "infiniband/", "infiniband_mad": "infiniband/"}
+# The classes whose devices have nodes even where a tree lacks the number of it.
+_NODES = r"(?:drm/(?:card|renderD)|accel/accel|watchdog/watchdog|tpm/tpm|video4linux/video|infiniband_verbs/uverbs)\d+\Z"
 
 
 class DeviceNodes:
@@ -42,7 +56,7 @@ class DeviceNodes:
             unread = (*filter(None, (self.files.unread,)), *self.containers.unread)
         return Uses(tuple(found.values()), unread)
 
-    def _open(self, node: Node) -> Iterator[Use]:
+    def _open(self, node: DeviceNode) -> Iterator[Use]:
         watchdog = "/watchdog/" in node.place
         processes = [pid for path in node.paths for pid in self.files.pids(path)]
         for vmid, label in dict.fromkeys(map(self._guest, processes)):
@@ -63,14 +77,14 @@ class DeviceNodes:
         elif hosts:
             yield Use(f"is in use through {node.paths[0]}{who}")
 
-    def _runs(self, node: Node) -> bool:
+    def _runs(self, node: DeviceNode) -> bool:
         """Whether the watchdog counts down (the kernel's ABI/testing/sysfs-class-watchdog)."""
         try:
             return self.host.read_text(f"{node.place}/state") == "active"
         except OSError:
             return False
 
-    def _given(self, node: Node) -> Iterator[Use]:
+    def _given(self, node: DeviceNode) -> Iterator[Use]:
         for container in self.containers.given(node.paths, node.number):
             yield Use(f"is given to the running {container.label} through {node.paths[0]}", container.vmid)
 
@@ -80,3 +94,65 @@ class DeviceNodes:
         if isinstance(guests, Unread):
             return 0, ""
         return next(((guest.vmid, guest.label) for guest in guests if str(guest.pid) == pid), (0, ""))
+
+
+# -- the device nodes, wherever below a device in sysfs they are (the kernel's admin-guide/devices, ABI/stable/sysfs-devices) ---
+
+
+class DeviceNode(NamedTuple):
+    """A device node: its names below /dev, its number ('226:128' as a pair), its place in sysfs."""
+
+    paths: tuple[str, ...]
+    number: tuple[int, int] | None
+    place: str
+
+
+def nodes(host: Host, address: str) -> Iterator[DeviceNode]:
+    """All device nodes of the device but those of disks and input devices."""
+    top = f"{_DEVICES}/{address}"
+    for name in _folders(host, top):
+        if not is_pci_address(name):
+            yield from _below(host, f"{top}/{name}", 1)
+    yield from _nvidia(host, address)
+
+
+def _folders(host: Host, path: str) -> list[str]:
+    try:
+        return [name for name in host.folders(path) if name not in _SKIPPED and not name.startswith(_SKIPPED_KINDS)]
+    except OSError:
+        return []
+
+
+def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
+    number = _number(text_of(host, f"{path}/dev"))
+    if number is not None or re.search(_NODES, path):
+        yield DeviceNode(_paths(host, path), number, path)
+    if depth < _DEEPEST:
+        for name in _folders(host, path):
+            yield from _below(host, f"{path}/{name}", depth + 1)
+
+
+def _paths(host: Host, place: str) -> tuple[str, ...]:
+    """The node's name by its uevent, else by its class' custom; the first watchdog has a second name (watchdog-api)."""
+    for line in text_of(host, f"{place}/uevent").splitlines():
+        if line.startswith("DEVNAME="):
+            path = "/dev/" + line[8:].removeprefix("/dev/")
+            break
+    else:
+        above, _, name = place.rpartition("/")
+        folder = next((folder for kind, folder in _FOLDERS.items() if kind in above.split("/")), "")
+        path = f"/dev/{folder}{name}"
+    return (path, "/dev/watchdog") if path == "/dev/watchdog0" else (path,)
+
+
+def _nvidia(host: Host, address: str) -> Iterator[DeviceNode]:
+    """NVIDIA's own driver has no entry in sysfs for its nodes; /dev/nvidiactl and the like belong to no device."""
+    text = text_of(host, f"/proc/driver/nvidia/gpus/{address}/information")
+    match = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.MULTILINE)
+    if match:
+        yield DeviceNode((f"/dev/nvidia{match[1]}",), (195, int(match[1])), "")
+
+
+def _number(text: str) -> tuple[int, int] | None:
+    major, _, minor = text.partition(":")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from pvehooks.facts.uses.blockdevices import Block, Tree, Udev
+from pvehooks.facts.reading import unread
+from pvehooks.facts.uses.blockdevices import Block, BlockTree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.givendisks import Given, GivenDisks
-from pvehooks.facts.uses.lvm import Groups
+from pvehooks.facts.uses.givendisks import GivenDisk, GivenDisks
+from pvehooks.facts.uses.lvm import VolumeGroups
 from pvehooks.facts.uses.mounts import Mounts
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.facts.uses.targets import Exports
@@ -19,7 +20,7 @@ from pvehooks.values import Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
@@ -41,12 +42,12 @@ class DiskUses:
         self.udev = Udev(host)
         self.mounts = Mounts(host)
         self.pools = Pools(host)
-        self.groups = Groups(host, node)
+        self.groups = VolumeGroups(host, node)
         self.osds = Osds(host)
         self.exports = Exports(host)
         self.given = GivenDisks(host, node, running)
 
-    def of(self, tree: Tree) -> Uses:
+    def of(self, tree: BlockTree) -> Uses:
         """What the disks of a device are used for, the strongest first."""
         unread = [*tree.unread]
         found = [
@@ -64,7 +65,7 @@ class DiskUses:
             found += self._open(tree, unread)
         return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
 
-    def _unread(self, tree: Tree) -> Iterator[str]:
+    def _unread(self, tree: BlockTree) -> Iterator[str]:
         """What could not be read although it may tell of a use."""
         yield from self.mounts.unread
         yield from self.given.unread
@@ -79,7 +80,7 @@ class DiskUses:
             if unknown:
                 yield f"what is on {_some(unknown)} (udev's database does not know)"
 
-    def _mounted(self, tree: Tree) -> list[Use]:
+    def _mounted(self, tree: BlockTree) -> list[Use]:
         found = []
         for block in tree.blocks:
             points, kind = self.mounts.of(block)
@@ -91,7 +92,7 @@ class DiskUses:
         journals = (Use(f"is the journal of a mounted ext4 ({block.place})") for block in tree.blocks if self.mounts.is_journal(block))
         return [*(use for _, use in found), *swaps, *journals]
 
-    def _pools(self, tree: Tree, unread: list[str]) -> list[Use]:
+    def _pools(self, tree: BlockTree, unread: list[str]) -> list[Use]:
         if not self.pools.some:
             return []
         members: dict[str, list[Block]] = {}
@@ -106,7 +107,7 @@ class DiskUses:
                 members.setdefault(pool, []).append(block)
         return [_members(blocks, f"of {pool}") for pool, blocks in members.items()]
 
-    def _groups(self, tree: Tree) -> list[Use]:
+    def _groups(self, tree: BlockTree) -> list[Use]:
         members: dict[tuple[str, str], list[Block]] = {}
         for block in tree.blocks:
             group = self.groups.of(block, tree, self.udev.properties(block))
@@ -117,7 +118,7 @@ class DiskUses:
             for (group, storage), blocks in members.items()
         ]
 
-    def _stacks(self, tree: Tree) -> Iterator[Use]:
+    def _stacks(self, tree: BlockTree) -> Iterator[Use]:
         """What nobody stacks without meaning to: arrays that run, DRBD, opened encryption. LVM and multipath come by themselves."""
         by_name = {block.name: block for block in tree.blocks}
         for block in tree.blocks:
@@ -139,7 +140,7 @@ class DiskUses:
         except OSError:
             return ""
 
-    def _boots(self, tree: Tree) -> Iterator[Use]:
+    def _boots(self, tree: BlockTree) -> Iterator[Use]:
         uuids = self._boot_uuids
         if isinstance(uuids, Unread) or not uuids:
             return
@@ -156,12 +157,12 @@ class DiskUses:
         except FileNotFoundError:
             return frozenset()
         except OSError as error:
-            return Unread(f"{_BOOT_UUIDS}: {error.strerror}")
+            return unread(_BOOT_UUIDS, error)
 
     def _names(self, block: Block) -> tuple[str, ...]:
         return (*block.paths, *self.udev.links(block))
 
-    def _osds(self, tree: Tree) -> Iterator[Use]:
+    def _osds(self, tree: BlockTree) -> Iterator[Use]:
         if not self.osds.devices:
             return
         for block in tree.blocks:
@@ -170,13 +171,13 @@ class DiskUses:
                 if self.osds.runs(number):
                     yield Use(f"is the store of the running Ceph OSD {number} ({block.place})")
 
-    def _exported(self, tree: Tree) -> Iterator[Use]:
+    def _exported(self, tree: BlockTree) -> Iterator[Use]:
         """What the kernel serves to other machines: it has the device open, and no process shows it."""
         for block in tree.blocks if self.exports.some else ():
             for export in self.exports.of(block.number, block.name, self._names(block)):
                 yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
 
-    def _guests(self, tree: Tree, with_command_lines: bool) -> list[Use]:
+    def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
         """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
         for block in tree.blocks:
@@ -186,13 +187,13 @@ class DiskUses:
                     found.setdefault((given.vmid, block.name), _given(given, what, block.place))
         return list(found.values())
 
-    def _containers(self, tree: Tree) -> Iterator[Use]:
+    def _containers(self, tree: BlockTree) -> Iterator[Use]:
         for block in tree.blocks:
             number = _number(block)
             for container in self.containers.given(self._names(block), None if number and number[0] in _SHARED_MAJORS else number):
                 yield Use(f"is given to {container.label} ({block.place})", vmid=container.vmid)
 
-    def _open(self, tree: Tree, unread: list[str]) -> list[Use]:
+    def _open(self, tree: BlockTree, unread: list[str]) -> list[Use]:
         """Which processes have it open: asked last, for it costs a look at all of them."""
         found = []
         for block in tree.blocks:
@@ -237,7 +238,7 @@ def _members(blocks: list[Block], of: str, what: str = "member") -> Use:
     return Use(f"{verb} {of} ({_some(block.place for block in blocks)})")
 
 
-def _given(given: Given, what: str, place: str) -> Use:
+def _given(given: GivenDisk, what: str, place: str) -> Use:
     """A stopped guest does not miss its disk now: it will when it starts."""
     state = "" if given.runs else ", which is stopped"
     return Use(f"is {what} of {given.label}{state} ({place})", vmid=given.vmid, remark=not given.runs)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from pvehooks.facts import guests
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
 from pvehooks.values import Unread
@@ -16,7 +17,7 @@ from pvehooks.values.guests import guest_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _DISK = re.compile(rb"^((?:ide|sata|scsi|virtio|efidisk|tpmstate)\d+):\s*(?:[^\n]*,)?(?:file=|volume=)?(/dev/[^,\s]+)", re.MULTILINE)
 _CDROM = re.compile(rb"^((?:ide|sata|scsi)\d+):\s*(?:[^\n]*,)?(?:file=)?(cdrom)(?:,|\s|$)", re.MULTILINE)
@@ -27,7 +28,7 @@ _TEMPLATE = re.compile(rb"^template:\s*1\s*$", re.MULTILINE)
 _PATH = re.compile(rb"/dev/[\w.:+@/-]+")
 
 
-class Given(NamedTuple):
+class GivenDisk(NamedTuple):
     """That a guest has a disk: the option that says so ('' for its command line), its VMID, and how people call it."""
 
     option: str
@@ -46,9 +47,9 @@ class GivenDisks:
         self.unread: tuple[str, ...] = ()
 
     @cached_property
-    def by_path(self) -> Mapping[str, tuple[Given, ...]]:
+    def by_path(self) -> Mapping[str, tuple[GivenDisk, ...]]:
         """What guests have a path in /dev, as written and resolved."""
-        found: dict[str, dict[Given, None]] = {}
+        found: dict[str, dict[GivenDisk, None]] = {}
         for path, given in self._all():
             for each in both(self.host, path):
                 known = found.setdefault(each, {})
@@ -56,7 +57,7 @@ class GivenDisks:
                     known[given] = None
         return {path: tuple(given) for path, given in found.items()}
 
-    def _all(self) -> Iterator[tuple[str, Given]]:
+    def _all(self) -> Iterator[tuple[str, GivenDisk]]:
         running = self.running.all()
         if isinstance(running, Unread):
             self.unread += (f"what running guests have ({running.why})",)
@@ -71,7 +72,7 @@ class GivenDisks:
             for word in guest.cmdline:
                 for path in _PATH.findall(word.encode("utf-8", "surrogateescape")) if "/dev/" in word else ():
                     label = label or guest.label
-                    yield _text(path), Given("", guest.vmid, label)
+                    yield _text(path), GivenDisk("", guest.vmid, label)
 
     def _raw(self, vmid: int) -> bytes | Unread:
         try:
@@ -79,9 +80,9 @@ class GivenDisks:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            return Unread(f"the config of VM {vmid}: {error.strerror}")
+            return unread(f"the config of VM {vmid}", error)
 
-    def _of(self, vmid: int, raw: bytes | Unread, runs: bool) -> Iterator[tuple[str, Given]]:
+    def _of(self, vmid: int, raw: bytes | Unread, runs: bool) -> Iterator[tuple[str, GivenDisk]]:
         """The paths in a config before its snapshots begin, pending ones too; `cdrom` is the node's drive while the guest runs."""
         if isinstance(raw, Unread):
             self.unread += (raw.why,)
@@ -95,12 +96,12 @@ class GivenDisks:
         name = _NAME.search(text)
         label = guest_label(vmid, _text(name[1]) if name else "")
         for option, path in _DISK.findall(text):
-            yield _text(path), Given(option.decode(), vmid, label, runs)
+            yield _text(path), GivenDisk(option.decode(), vmid, label, runs)
         for option, _ in _CDROM.findall(text) if runs else ():
-            yield "/dev/cdrom", Given(option.decode(), vmid, label, runs)
+            yield "/dev/cdrom", GivenDisk(option.decode(), vmid, label, runs)
         for option, words in _ARGS.findall(text):
             for path in _PATH.findall(words):
-                yield _text(path), Given(option.decode(), vmid, label, runs)
+                yield _text(path), GivenDisk(option.decode(), vmid, label, runs)
 
 
 def _text(raw: bytes) -> str:

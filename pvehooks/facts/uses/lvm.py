@@ -8,6 +8,8 @@ from functools import cached_property
 
 from pvehooks.facts.uses.blockdevices import Block, Tree
 from pvehooks.formats import propertystring, sectionconfig
+from pvehooks.facts.reading import optional_of
+from pvehooks.facts.uses.blockdevices import Block, BlockTree
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.base import NamedTuple
@@ -25,7 +27,7 @@ class _Backup(NamedTuple):
     volumes: frozenset[str]
 
 
-class Groups:
+class VolumeGroups:
     """The volume groups of the node that storages name."""
 
     def __init__(self, host: Host, node: str) -> None:
@@ -36,12 +38,9 @@ class Groups:
     @cached_property
     def storages(self) -> Mapping[str, str] | Unread:
         """The first storage that uses a group, by the group's name; disabled storages and those of other nodes do not."""
-        try:
-            raw = self.host.read(_STORAGES)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            return Unread(f"{_STORAGES}: {error.strerror}")
+        raw = optional_of(self.host, _STORAGES)
+        if isinstance(raw, Unread):
+            return raw
         found: dict[str, str] = {}
         for section in sectionconfig.parse_storages(raw).sections:
             options = section.options
@@ -51,7 +50,7 @@ class Groups:
         found.pop("", None)
         return found
 
-    def of(self, block: Block, tree: Tree, label: Mapping[str, str] | None) -> tuple[str, str] | None:
+    def of(self, block: Block, tree: BlockTree, label: Mapping[str, str] | None) -> tuple[str, str] | None:
         """The group that a PV belongs to and the storage that uses it, None for all other devices.
 
         A group of the same name that is another one, a guest's for example, does not count: where LVM's backup of the group

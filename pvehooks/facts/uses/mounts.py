@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import Block, both
 from pvehooks.host import Host
 from pvehooks.values import Unread
@@ -103,7 +104,7 @@ class Mounts:
         except FileNotFoundError:
             return frozenset()
         except OSError as error:
-            return Unread(f"/proc/swaps: {error.strerror}")
+            return unread("/proc/swaps", error)
         written = [_plain(line.split()[0]) for line in lines if line.strip()]
         return frozenset(path for each in written for path in both(self.host, each))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.facts.uses import corosync
+from pvehooks.facts.cluster import corosync
+from pvehooks.facts.node.networkconfig import NetworkConfig
+from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.addresses import Addresses
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.interfaces import Interfaces
-from pvehooks.facts.uses.places import pci_device
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
+from pvehooks.values.pci import last_pci_address
 
 _DEVICES = "/sys/bus/pci/devices"
 _CLASS = "/sys/class/net"
@@ -27,14 +28,14 @@ _ROLES = {
 }
 
 
-class Network:
+class NetworkUses:
     """The uses of NICs, wherever below a PCI device they are (USB, Thunderbolt and virtio have them deeper)."""
 
     def __init__(self, host: Host, node: str, containers: Containers) -> None:
         self.host = host
         self.node = node
         self.containers = containers
-        self.interfaces = Interfaces(host)
+        self.interfaces = NetworkConfig(host)
         self._by_device: dict[str, list[str]] | None = None
         self._paths: dict[str, str] = {}
         self._addresses: Addresses | None = None
@@ -68,10 +69,10 @@ class Network:
         if self._by_device is None:
             self._by_device = {}
             for name, target in self._link_texts(_CLASS).items():
-                self._by_device.setdefault(pci_device(target), []).append(name)
+                self._by_device.setdefault(last_pci_address(target), []).append(name)
         found = set(self._by_device.get(device.address, ()))
         own = f"{_DEVICES}/{device.address}/net"
-        for name in self._names(own):
+        for name in names_in(self.host, own):
             if name not in found and self.host.is_dir(f"{own}/{name}"):
                 found.add(name)
                 self._paths[name] = f"{own}/{name}"
@@ -83,9 +84,9 @@ class Network:
     def _moved(self, device: PciDevice, nics: list[str]) -> Iterator[Use]:
         """A NIC in another network namespace: sysfs shows its directory `net`, and nothing in it."""
         own = f"{_DEVICES}/{device.address}"
-        if nics or not device.driver or not self.host.is_dir(f"{own}/net") or self._names(f"{own}/net"):
+        if nics or not device.driver or not self.host.is_dir(f"{own}/net") or names_in(self.host, f"{own}/net"):
             return
-        there = self._names(_CLASS)
+        there = names_in(self.host, _CLASS)
         takers = [container for container in self.containers.all() if any(nic not in there for nic in container.nics)]
         if not takers:
             yield Use("has its network interface in another network namespace (a container's)")
@@ -150,7 +151,7 @@ class Network:
     def _uppers(self, name: str) -> list[str]:
         """Its master and what else stands on it (the kernel's ABI/testing/sysfs-class-net)."""
         path = self._path(name)
-        names = self._names(path)
+        names = names_in(self.host, path)
         found = [entry[6:] for entry in names if entry.startswith("upper_")]
         for entry in [link for link in ("master", "brport/bridge") if link.partition("/")[0] in names]:
             try:
@@ -168,13 +169,13 @@ class Network:
         except ValueError:
             return True
         except OSError:
-            return self._text(f"{_CLASS}/{name}/operstate") != "down"
+            return text_of(self.host, f"{_CLASS}/{name}/operstate") != "down"
 
     def _kind(self, name: str) -> str:
-        for line in self._text(f"{_CLASS}/{name}/uevent").splitlines():
+        for line in text_of(self.host, f"{_CLASS}/{name}/uevent").splitlines():
             if line.startswith("DEVTYPE="):
                 return line[8:]
-        names = self._names(f"{_CLASS}/{name}")
+        names = names_in(self.host, f"{_CLASS}/{name}")
         if "bridge" in names:
             return "bridge"
         if "bonding" in names:
@@ -188,8 +189,8 @@ class Network:
 
     def _all_names(self, name: str) -> tuple[str, ...]:
         """With the alternative names that systemd gives (systemd.link(5)): udev's database has what they are made from."""
-        index = self._text(f"{self._path(name)}/ifindex")
-        lines = self._text(f"/run/udev/data/n{index}").splitlines() if index.isdecimal() else []
+        index = text_of(self.host, f"{self._path(name)}/ifindex")
+        lines = text_of(self.host, f"/run/udev/data/n{index}").splitlines() if index.isdecimal() else []
         return (name, *(line.partition("=")[2] for line in lines if line.startswith(("E:ID_NET_NAME_", "E:ID_NET_NAME="))))
 
     # -- facts that all NICs share ------------------------------------------------------------------------------------
@@ -207,26 +208,14 @@ class Network:
     def _pppoe_devices(self) -> frozenset[str]:
         """The devices of PPPoE sessions (the kernel's drivers/net/ppp/pppoe.c): they need no address."""
         if self._pppoe is None:
-            lines = self._text("/proc/net/pppoe").splitlines()[1:]
+            lines = text_of(self.host, "/proc/net/pppoe").splitlines()[1:]
             self._pppoe = frozenset(line.split()[-1] for line in lines if line.split())
         return self._pppoe
 
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def _names(self, path: str) -> list[str]:
-        try:
-            return self.host.names(path)
-        except OSError:
-            return []
 
     def _link_texts(self, path: str) -> dict[str, str]:
         try:
             return self.host.link_texts(path)
         except OSError:
             return {}
-
-    def _text(self, path: str) -> str:
-        try:
-            return self.host.read_text(path)
-        except OSError:
-            return ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.facts.uses.places import pci_device
+from pvehooks.facts.reading import folders_in
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.facts.uses.usb import USB_CLASS
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Use, Uses
+from pvehooks.values.pci import last_pci_address
 
 _DEVICES = "/sys/bus/pci/devices"
 _DISPLAY = 0x03
@@ -46,9 +47,9 @@ class Remarks:
                 yield f"has the node's TPM ({name})"
 
     def _tpms(self, path: str, depth: int) -> Iterator[str]:
-        folders = self._folders(path)
+        folders = folders_in(self.host, path)
         if "tpm" in folders:
-            yield from self._folders(f"{path}/tpm")
+            yield from folders_in(self.host, f"{path}/tpm")
         elif depth < 4:
             for name in folders:
                 if name.startswith(("spi", "tpm", "MSFT0101", "STM", "platform", "i2c", "pnp")):
@@ -70,13 +71,7 @@ class Remarks:
             return
         for block in text.split("\n\n"):
             if _is_keyboard(block):
-                yield pci_device(_field(block, "S: Sysfs="))
-
-    def _folders(self, path: str) -> list[str]:
-        try:
-            return self.host.folders(path)
-        except OSError:
-            return []
+                yield last_pci_address(_field(block, "S: Sysfs="))
 
 
 def _is_keyboard(block: str) -> bool:

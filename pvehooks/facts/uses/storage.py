@@ -10,13 +10,13 @@ from pvehooks.values import PciDevice, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
     from pvehooks.facts.uses.containers import Containers
     from pvehooks.facts.uses.diskuses import DiskUses
     from pvehooks.facts.uses.processes import OpenFiles
 
 
-class Storage:
+class StorageUses:
     """The uses of storage controllers, USB controllers with storage behind them, and all else that has block devices."""
 
     def __init__(self, host: Host, node: str, running: RunningGuests, containers: Containers, files: OpenFiles) -> None:

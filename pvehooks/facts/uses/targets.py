@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
@@ -55,10 +56,10 @@ class Exports:
         return found
 
     def _lio(self) -> Iterator[tuple[str, Export]]:
-        for group in self._names(_LIO):
-            for name in self._names(f"{_LIO}/{group}") if group.startswith(_STORES) else ():
+        for group in names_in(self.host, _LIO):
+            for name in names_in(self.host, f"{_LIO}/{group}") if group.startswith(_STORES) else ():
                 store = f"{_LIO}/{group}/{name}"
-                if self._text(f"{store}/enable") not in _ON:
+                if text_of(self.host, f"{store}/enable") not in _ON:
                     continue
                 kind = {"iblock": "block"}.get(group.partition("_")[0], group.partition("_")[0])
                 export = Export(
@@ -69,8 +70,8 @@ class Exports:
 
     def _keys(self, store: str) -> Iterator[str]:
         """What a store stands on: `udev_path` is what somebody wrote, `info` what the kernel has."""
-        path = self._text(f"{store}/udev_path")
-        info = self._text(f"{store}/info")
+        path = text_of(self.host, f"{store}/udev_path")
+        info = text_of(self.host, f"{store}/info")
         number = re.search(r"\bMajor: (\d+)\s+Minor: (\d+)", info)
         if number:
             yield f"{number[1]}:{number[2]}"
@@ -81,26 +82,14 @@ class Exports:
             yield path
 
     def _nvmet(self) -> Iterator[tuple[str, Export]]:
-        for subsystem in self._names(_NVMET):
+        for subsystem in names_in(self.host, _NVMET):
             here = f"{_NVMET}/{subsystem}"
-            spaces = [f"namespaces/{number}" for number in self._names(f"{here}/namespaces")]
+            spaces = [f"namespaces/{number}" for number in names_in(self.host, f"{here}/namespaces")]
             for space in (*spaces, "passthru"):
-                path = self._text(f"{here}/{space}/device_path")
-                if path.startswith("/dev/") and self._text(f"{here}/{space}/enable") in _ON:
+                path = text_of(self.host, f"{here}/{space}/device_path")
+                if path.startswith("/dev/") and text_of(self.host, f"{here}/{space}/enable") in _ON:
                     export = Export(
                         f"exported by the kernel's NVMe target (nvmet) as {subsystem}",
                         f"If it is not needed: echo 0 > {here}/{space}/enable",
                     )
                     yield path, export
-
-    def _names(self, path: str) -> list[str]:
-        try:
-            return self.host.names(path)
-        except OSError:
-            return []
-
-    def _text(self, path: str) -> str:
-        try:
-            return self.host.read_text(path)
-        except OSError:
-            return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from pvehooks.facts.reading import folders_in
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Use, Uses
 from pvehooks.values.base import NamedTuple
@@ -12,7 +13,7 @@ from pvehooks.values.usb import UsbMapping, named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuest, RunningGuests
+    from pvehooks.facts.guests.running import RunningGuest, RunningGuests
 
 USB_CLASS = 0x0C03
 _DEVICES = "/sys/bus/pci/devices"
@@ -22,7 +23,7 @@ _OPTION = r"usb\d+"
 _DEEPEST = 8
 
 
-class Wanted(NamedTuple):
+class GivenUsbDevice(NamedTuple):
     """A USB device that a guest was given: by vendor and product ('1050:0407') or by its place ('1-2.3'), the other ''."""
 
     id: str
@@ -30,13 +31,13 @@ class Wanted(NamedTuple):
     guest: RunningGuest
 
 
-class Usb:
+class UsbUses:
     """The devices at a USB controller that running guests were given."""
 
     def __init__(self, host: Host, running: RunningGuests) -> None:
         self.host = host
         self.running = running
-        self._wanted: list[Wanted] | None = None
+        self._wanted: list[GivenUsbDevice] | None = None
         self._unread: tuple[str, ...] = ()
         self._mappings: Mapping[str, UsbMapping] | Unread | None = None
 
@@ -60,19 +61,19 @@ class Usb:
                 name = " ".join(filter(None, (self._text(f"{path}/manufacturer"), self._text(f"{path}/product")))) or "a USB device"
                 yield Use(f"has {name} [{ids}] at port {place}, which the running {wanted.guest.label} was given", wanted.guest.vmid)
 
-    def _look(self) -> list[Wanted]:
+    def _look(self) -> list[GivenUsbDevice]:
         guests = self.running.all()
         if isinstance(guests, Unread):
             self._unread = (f"which guests have its USB devices ({guests.why})",)
             return []
-        found: list[Wanted] = []
+        found: list[GivenUsbDevice] = []
         for guest in guests:
             found += _started_with(guest)
             if guest.mentions(b"\nusb") or guest.mentions(b"usb0:"):
                 found += self._configured(guest)
         return found
 
-    def _configured(self, guest: RunningGuest) -> Iterator[Wanted]:
+    def _configured(self, guest: RunningGuest) -> Iterator[GivenUsbDevice]:
         """What the live config gives it: devices may be plugged in while it runs (qemu-server, PVE/QemuServer/USB.pm)."""
         for option, value in guest.options().items():
             if re.fullmatch(_OPTION, option):
@@ -86,9 +87,9 @@ class Usb:
     def _mapped(self, name: str) -> Iterator[str]:
         """What a mapping names on this node: a place where it has one, else the id (PVE/Mapping/USB.pm in pve-guest-common)."""
         if self._mappings is None:
-            from pvehooks.facts import usbmappings
+            from pvehooks.facts.cluster import mappings
 
-            self._mappings = usbmappings.read(self.host, self.running.node)
+            self._mappings = mappings.read_usb(self.host, self.running.node)
         if isinstance(self._mappings, Unread):
             self._unread = (f"which USB devices are mapped ({self._mappings.why})",)
         elif name in self._mappings:
@@ -104,42 +105,35 @@ class Usb:
 def plugged(host: Host, address: str) -> Iterator[tuple[str, str]]:
     """(place, directory in sysfs) of each USB device below a PCI device, hubs among them."""
     top = f"{_DEVICES}/{address}"
-    for name in _folders(host, top):
+    for name in folders_in(host, top):
         if name.startswith("usb") and name[3:].isdecimal():
             yield from _below(host, f"{top}/{name}", 0)
         elif name.startswith("xhci-hcd."):
-            for hub in _folders(host, f"{top}/{name}"):
+            for hub in folders_in(host, f"{top}/{name}"):
                 yield from _below(host, f"{top}/{name}/{hub}", 0)
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[tuple[str, str]]:
-    for name in _folders(host, path):
+    for name in folders_in(host, path):
         if re.fullmatch(_PLUGGED, name):
             yield name, f"{path}/{name}"
             if depth < _DEEPEST:
                 yield from _below(host, f"{path}/{name}", depth + 1)
 
 
-def _folders(host: Host, path: str) -> list[str]:
-    try:
-        return host.folders(path)
-    except OSError:
-        return []
-
-
-def _started_with(guest: RunningGuest) -> Iterator[Wanted]:
+def _started_with(guest: RunningGuest) -> Iterator[GivenUsbDevice]:
     """What QEMU's command line gives it (print_usbdevice_full in PVE/QemuServer/USB.pm)."""
     for word in guest.cmdline:
         if not word.startswith("usb-host,"):
             continue
         parts = dict(part.partition("=")[::2] for part in word.split(","))
         if "hostbus" in parts and "hostport" in parts:
-            yield Wanted("", f"{parts['hostbus']}-{parts['hostport']}", guest)
+            yield GivenUsbDevice("", f"{parts['hostbus']}-{parts['hostport']}", guest)
         elif "vendorid" in parts and "productid" in parts:
             yield _wanted(f"{parts['vendorid']}:{parts['productid']}", guest)
 
 
-def _wanted(text: str, guest: RunningGuest) -> Wanted:
+def _wanted(text: str, guest: RunningGuest) -> GivenUsbDevice:
     """PVE's 'host': an id, a place, or 'spice', which is none of the node's devices."""
     want = named(text)
-    return Wanted(want.id, want.place, guest) if want else Wanted("", "", guest)
+    return GivenUsbDevice(want.id, want.place, guest) if want else GivenUsbDevice("", "", guest)

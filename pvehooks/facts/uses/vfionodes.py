@@ -11,7 +11,7 @@ from pvehooks.values import PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuests
 
 _DEVICES = "/sys/bus/pci/devices"
 

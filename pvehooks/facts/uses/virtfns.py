@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pvehooks.facts import holders
+from pvehooks.facts.pci import holders
 from pvehooks.values import PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.holders import RunningGuest, RunningGuests
+    from pvehooks.facts.guests.running import RunningGuest, RunningGuests
 
 
 class VirtualFunctions:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -30,7 +31,7 @@ class Pools:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            return Unread(f"{_POOLS}: {error.strerror}")
+            return unread(_POOLS, error)
         return {name: self._guid(name) for name in names if not name.startswith("$") and self.host.is_dir(f"{_POOLS}/{name}")}
 
     def _guid(self, name: str) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from pvehooks.actions.pci import bind
 from pvehooks.facts import guests
+from pvehooks.actions import bind
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
 from tests.actions.pci.kernel import BUS, Kernel

@@ -15,6 +15,9 @@ from pvehooks.derived.disks import can_snapshot, disks, format_of, volume_of
 from pvehooks.facts import guests, hardware
 from pvehooks.facts.images import sha256
 from pvehooks.formats import propertystring
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage.images import sha256
 from pvehooks.host import Host
 from pvehooks.rules import bootorder, tpm, uefi
 from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules.engine import look_at_start
 from tests.beds import uses

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pvehooks import wording as words
 from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules.start import look_at_start
 from pvehooks.report import words

@@ -1,0 +1,1 @@
+"""What pmxcfs holds: nodes, members, high availability, mappings, summaries."""

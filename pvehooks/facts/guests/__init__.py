@@ -1,0 +1,1 @@
+"""VMs: their configs, and those that run."""

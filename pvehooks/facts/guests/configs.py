@@ -1,0 +1,324 @@
+"""Guests: a VM's config read, taken apart, and put beside what is known of the guest (running? ours? old?)."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+
+from pvehooks.facts import hostpci
+from pvehooks.facts import node as node_facts
+from pvehooks.facts.mappings import Mappings
+from pvehooks.formats import guestconfig, propertystring
+from pvehooks import records
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.pci import hostpci
+from pvehooks.facts.pci.hostpci import Mappings
+from pvehooks.host import Host
+from pvehooks.records import guests as records
+from pvehooks.values import (
+    Accepted,
+    Allowance,
+    Attachment,
+    BaselineStatus,
+    BootOrder,
+    Guest,
+    GuestConfig,
+    Hookscript,
+    HostPci,
+    Options,
+    Properties,
+    RecordedRng,
+    Unread,
+)
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from pvehooks.facts.storages import Storages
+    from pvehooks.records import baseline
+    from pvehooks import firstlook
+    from pvehooks.facts.storage.storages import StorageSections
+    from pvehooks.values.images import ImageFile, PinnedFirmware
+
+# pmxcfs' limit of a file.
+CONFIG_LIMIT = 1 << 20
+_QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
+_RENAME_PAUSES = (0.002, 0.01, 0.05)
+
+
+class Surroundings(NamedTuple):
+    """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them.
+
+    Without `storages` each guest reads them for itself. `options` are those that this node's PVE has and we do not know.
+    """
+
+    running: frozenset[int]
+    recorded: frozenset[int]
+    first_look: baseline.Baseline | None
+    mappings: Mappings
+    storages: StorageSections | None
+    cpu_models: frozenset[str]
+    options: Container[str] = ()
+
+
+def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) -> Surroundings:
+    """The surroundings as they are now."""
+    from pvehooks.facts.guests import ownoption, running
+    from pvehooks.facts.storage.storages import StorageSections
+
+    return Surroundings(
+        running.running(host),
+        frozenset(records.known_vmids(host)),
+        first_look,
+        Mappings(host, node),
+        StorageSections(host),
+        known_cpu_models(host),
+        ownoption.DeclaredOptions(host),
+    )
+
+
+def starting(host: Host, node: str, vmid: int) -> Surroundings:
+    """What a guest that is about to start on the node is seen against: as little as possible is read."""
+    return Surroundings(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset())
+
+
+def known_cpu_models(host: Host) -> frozenset[str]:
+    """The CPU models of this node that a `cpu` option may name beside those we know: PVE drops a line with any other.
+
+    These are the custom ones, and those that the node's QEMU lists (qemu-server, CPUConfig.pm, initialize_cpu_models).
+    """
+    from pvehooks.facts.node import cpu
+
+    custom = cpu.cpu_models(host)
+    names = set() if isinstance(custom, Unread) else {f"custom-{name}" for name in custom}
+    for path in _QEMU_MODELS:
+        try:
+            names |= json.loads(host.read(path)).keys()
+        except (OSError, ValueError, AttributeError):
+            continue
+    return frozenset(names)
+
+
+def parse(host: Host, raw: bytes) -> GuestConfig:
+    """PVE's reading of a config on this node."""
+    from pvehooks.facts.guests import ownoption
+
+    return guestconfig.parse(raw, known_cpu_models(host), ownoption.DeclaredOptions(host))
+
+
+def read_raw(host: Host, node: str, vmid: int) -> bytes:
+    """The bytes of a config (one byte over the limit when it is larger); raises OSError.
+
+    An open that meets the rename of another process finds no file in pmxcfs (libfuse looks paths up anew): it is tried again.
+    """
+    path = node_facts.config_path(node, vmid)
+    for pause in _RENAME_PAUSES:
+        try:
+            return host.read(path, limit=CONFIG_LIMIT)
+        except FileNotFoundError:
+            if not host.exists(path):
+                raise
+            host.sleep(pause)
+    return host.read(path, limit=CONFIG_LIMIT)
+
+
+def fetch(host: Host, node: str, vmid: int) -> bytes | OSError:
+    """The bytes of a config, or the error that there were instead."""
+    try:
+        return read_raw(host, node, vmid)
+    except OSError as error:
+        return error
+
+
+def read(host: Host, node: str, vmid: int, around: Surroundings) -> Guest:
+    """The guest; one whose config cannot be read has no `config` and a problem that says why."""
+    return understand(host, node, vmid, fetch(host, node, vmid), around)
+
+
+def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: Surroundings) -> Guest:
+    """The guest whose config holds these bytes."""
+    if isinstance(raw, OSError):
+        why = "vanished while it was looked at" if isinstance(raw, FileNotFoundError) else f"cannot be read: {raw.strerror}"
+        return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
+    if len(raw) > CONFIG_LIMIT:
+        return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
+    config = guestconfig.parse(raw, around.cpu_models, around.options)
+    return ConfigGuest(vmid, node, config, problems(raw), host, around)
+
+
+def _opaque(host: Host, node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
+    return ConfigGuest(vmid, node, None, (problem,), host, around)
+
+
+# What a guest is made of, and what was read of its record; all else in it follows from its config.
+_KEPT = frozenset(("vmid", "node", "config", "problems", "running", "_host", "_around", "_record"))
+
+
+class ConfigGuest(Guest):
+    """A guest by its config; what follows from that, and from what we remember of the guest, is worked out when first asked for."""
+
+    def __init__(
+        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], host: Host, around: Surroundings
+    ) -> None:
+        super().__init__(vmid, node, config, problems, vmid in around.running)
+        self._host = host
+        self._around = around
+
+    def forget(self) -> None:
+        known = self.__dict__
+        for name in known.keys() - _KEPT:
+            del known[name]
+
+    @cached_property
+    def options(self) -> Options:
+        return self.config.effective() if self.config else {}
+
+    @cached_property
+    def _parsed(self) -> dict[str, Properties]:
+        return {}
+
+    def properties(self, option: str) -> Properties:
+        known = self._parsed
+        if option not in known:
+            known[option] = _property(self.options, option)
+        return known[option]
+
+    @cached_property
+    def boot(self) -> BootOrder:
+        from pvehooks.text import bootorder
+
+        return bootorder.devices(self.options)
+
+    @cached_property
+    def hostpci(self) -> tuple[HostPci, ...]:
+        return hostpci.read(self.options, self._around.mappings)
+
+    @cached_property
+    def rng(self) -> Properties | None:
+        config = self.config
+        if config is None:
+            return None
+        return _property(config.pending if "rng0" in config.pending else config.main, "rng0") or None
+
+    @cached_property
+    def cpu(self) -> tuple[str, tuple[str, ...]]:
+        properties = _property(self.options, "cpu")
+        flags = str(properties.get("flags", ""))
+        return str(properties.get("cputype", "")), tuple(flag for flag in flags.split(";") if flag)
+
+    @cached_property
+    def uuid(self) -> str | None:
+        uuid = _property(self.options, "smbios1").get("uuid")
+        return str(uuid) if uuid else None
+
+    @cached_property
+    def ctime(self) -> int | None:
+        ctime = str(_property(self.options, "meta").get("ctime", ""))
+        # PVE takes any number of digits; more than eleven are no time.
+        return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
+
+    @cached_property
+    def acquaintance(self) -> BaselineStatus:
+        from pvehooks import firstlook
+
+        look, config = self._around.first_look, self.config
+        if look is None or config is None:
+            return firstlook.STRANGER
+        return look.acquaintance(self.vmid, self.ctime, firstlook.fingerprint(config))
+
+    @cached_property
+    def accepted(self) -> Accepted | None:
+        record = self._record
+        return record.accepted.get(self._around.mappings.node) if record else None
+
+    @cached_property
+    def allowance(self) -> Allowance | None:
+        record = self._record
+        return record.allowance if record else None
+
+    @cached_property
+    def attachment(self) -> Attachment | None:
+        record = self._record
+        return record.attachment if record else None
+
+    @cached_property
+    def firmware(self) -> PinnedFirmware | None:
+        record = self._record
+        return record.firmware if record else None
+
+    @cached_property
+    def image(self) -> ImageFile | None:
+        pinned = self.firmware
+        if pinned is None:
+            return None
+        from pvehooks.facts import images
+        from pvehooks.formats import qemuargs
+        from pvehooks.facts.storage import images
+        from pvehooks.text import qemuargs
+
+        held = qemuargs.without(str(self.options.get("args", "")), pinned.args) is not None
+        return images.look(self._host, pinned.volid)._replace(in_args=held)
+
+    @cached_property
+    def _record(self) -> records.Record | None:
+        """The guest's record; raises RecordsUnavailable."""
+        if self.config is None or self.vmid not in self._around.recorded:
+            return None
+        return records.read(self._host, self.vmid, records.Identity(self.uuid, self.ctime))
+
+    @cached_property
+    def hookscript(self) -> Hookscript | None:
+        volid = str(self.options.get("hookscript", ""))
+        if not volid:
+            return None
+        from pvehooks.facts.storage.storages import StorageSections
+        from pvehooks.values.stubs import former_of
+
+        storages = self._around.storages or StorageSections(self._host)
+        found = storages.hookscript(volid)
+        former = former_of(volid)
+        if former and not found.trouble and (trouble := storages.hookscript(former).trouble):
+            return found._replace(trouble=f"it runs {former} first, and {trouble}")
+        return found
+
+    @cached_property
+    def recorded_rng(self) -> RecordedRng | None:
+        config, record = self.config, self._record
+        if config is None or record is None or record.rng0 is None:
+            return None
+        rng0 = record.rng0
+        # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
+        done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
+        return RecordedRng(rng0.value, done, rng0.state == "done")
+
+
+def problems(raw: bytes) -> tuple[tuple[str, str], ...]:
+    """What is wrong with the file as a whole: (rule id, words)."""
+    found = []
+    if not raw.strip():
+        found.append(("config-empty", "the config is empty"))
+    elif not raw.endswith(b"\n"):
+        found.append(("config-cut-short", "the config does not end with a line end: it may have been cut off"))
+    if b"\0" in raw:
+        found.append(("config-binary", f"the config holds NUL bytes (the first at byte {raw.index(0)})"))
+    if b"\r\n" in raw:
+        found.append(("config-crlf", "the config has Windows line ends (CR LF)"))
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            found.append(("config-not-utf8", f"line {line} of the config is not UTF-8 (byte {raw[error.start]:#04x})"))
+    return tuple(found)
+
+
+def _property(options: Options, name: str) -> Properties:
+    value = options.get(name)
+    if value is None:
+        return {}
+    try:
+        return propertystring.parse(name, str(value))
+    except propertystring.PropertyError:
+        return {}

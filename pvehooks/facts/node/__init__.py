@@ -1,0 +1,1 @@
+"""The node itself: CPU, memory, QEMU, network, USB."""

@@ -1,0 +1,81 @@
+"""QEMU as the node has it: its version, the firmware and ROMs that are installed with it, and what virtio-gl asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pvehooks.facts.reading import content_of, unread
+from pvehooks.host import Host
+from pvehooks.values import Unread
+
+_STATUS = "/var/lib/dpkg/status"
+_LIMIT = 64 << 20
+# qemu-server, PVE/QemuServer/OVMF.pm, $EDK2_FW_BASE.
+_FIRMWARE = "/usr/share/pve-edk2-firmware"
+_ROMS = "/usr/share/kvm"
+_DEEPEST = 3
+_LIBRARIES = {"libgl1": "libGL.so.1", "libegl1": "libEGL.so.1"}
+_LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
+_RENDER_NODES = "/dev/dri"
+
+
+def version(host: Host) -> tuple[int, int] | Unread:
+    """Major and minor of the package pve-qemu-kvm, which is also the newest machine version; a running guest may still have an older QEMU."""
+    status = content_of(host, _STATUS, _LIMIT)
+    if isinstance(status, Unread):
+        return status
+    section = re.search(rb"^Package: pve-qemu-kvm\n(?:.+\n)*", status, re.MULTILINE)
+    version = re.search(rb"^Version: (?:\d+:)?(\d+)\.(\d+)", section[0], re.MULTILINE) if section else None
+    if version is None:
+        return Unread("the package pve-qemu-kvm is not installed")
+    return int(version[1]), int(version[2])
+
+
+def firmware(host: Host) -> frozenset[str] | Unread:
+    """The file names of the UEFI firmware that is installed; Unread where the directory cannot be listed."""
+    try:
+        return frozenset(name for name in host.names(_FIRMWARE) if host.exists(f"{_FIRMWARE}/{name}"))
+    except OSError as error:
+        return unread(_FIRMWARE, error)
+
+
+def roms(host: Host) -> frozenset[str] | Unread:
+    """The files that `romfile` of a hostpciN may name, those in subdirectories as FOLDER/NAME.
+
+    Source: qemu-server, PVE/QemuServer/PCI.pm, print_hostpci_devices.
+    """
+    try:
+        return frozenset(_below(host, "", host.names(_ROMS), _DEEPEST))
+    except OSError as error:
+        return unread(_ROMS, error)
+
+
+def _below(host: Host, folder: str, names: list[str], depth: int) -> Iterator[str]:
+    for name in names:
+        path = f"{_ROMS}/{folder}{name}"
+        if not host.is_dir(path):
+            # A link that leads nowhere is no file.
+            if host.exists(path):
+                yield folder + name
+        elif depth:
+            try:
+                inner = host.names(path)
+            except OSError:
+                continue
+            yield from _below(host, f"{folder}{name}/", inner, depth - 1)
+
+
+def lacks_for_gl(host: Host) -> tuple[str, ...] | Unread:
+    """What the display type virtio-gl lacks: packages that are not installed, and "render node" where no graphics card has one.
+
+    Source: qemu-server, PVE/QemuServer.pm, print_vga_device.
+    """
+    packages = [name for name, library in _LIBRARIES.items() if not any(host.exists(f"{place}/{library}") for place in _LIBRARY_PATHS)]
+    try:
+        nodes = host.names(_RENDER_NODES)
+    except FileNotFoundError:
+        nodes = []
+    except OSError as error:
+        return unread(_RENDER_NODES, error)
+    return (*packages, *(() if any(name.startswith("renderD") for name in nodes) else ("render node",)))

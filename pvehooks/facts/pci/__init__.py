@@ -1,0 +1,1 @@
+"""PCI devices: what they are, who has them, what is bound at boot."""

@@ -1,0 +1,61 @@
+"""What readers make of files that cannot be read: nothing, or an Unread with the reason."""
+
+from __future__ import annotations
+
+from pvehooks.host import Host
+from pvehooks.values.base import Unread
+
+
+def unread(path: str, error: OSError) -> Unread:
+    """The fact that an error kept from being read."""
+    return Unread(f"{path}: {error.strerror}")
+
+
+def content_of(host: Host, path: str, limit: int = 1 << 20) -> bytes | Unread:
+    """The bytes of a file, one more than `limit` where it is longer."""
+    try:
+        return host.read(path, limit)
+    except OSError as error:
+        return unread(path, error)
+
+
+def optional_of(host: Host, path: str) -> bytes | Unread:
+    """The bytes of a file that need not be there, none where it is not."""
+    try:
+        return host.read(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        return unread(path, error)
+
+
+def listing_of(host: Host, path: str) -> list[str] | Unread:
+    """The sorted names in a directory."""
+    try:
+        return host.names(path)
+    except OSError as error:
+        return unread(path, error)
+
+
+def text_of(host: Host, path: str) -> str:
+    """A file's text without trailing white space, '' where it cannot be read."""
+    try:
+        return host.read_text(path)
+    except OSError:
+        return ""
+
+
+def names_in(host: Host, path: str) -> list[str]:
+    """The sorted names in a directory, none where it cannot be listed."""
+    try:
+        return host.names(path)
+    except OSError:
+        return []
+
+
+def folders_in(host: Host, path: str) -> list[str]:
+    """The sorted names of a directory's own directories, none where it cannot be listed."""
+    try:
+        return host.folders(path)
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""Storages, and the firmware images on them."""

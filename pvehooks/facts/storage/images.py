@@ -1,0 +1,112 @@
+"""Firmware images: files below `efi-firmware/` of storages that are directories of this node (STORAGE:efi-firmware/NAME).
+
+The folder and the volume id are as Proxmox's developers agreed on them for a content type of their own.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.host import Host
+from pvehooks.values import Unread
+from pvehooks.values.images import LIMIT, ImageFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pvehooks.values.storages import Storage
+
+CONTENT = "efi-firmware"
+# A name that needs quotes neither in a shell nor in QEMU's options (where a comma ends a value).
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+_WRITABLE_BY_OTHERS = 0o022
+_DIRECTORIES = ("dir", "btrfs")
+# What a writer that was ended leaves beside its file (Host.replace).
+_LEFT_OVER = r".+\.tmp\.[0-9]+"
+
+
+def is_name(name: str) -> bool:
+    """Whether an image may have this name."""
+    return re.fullmatch(_NAME, name, re.ASCII) is not None and len(name) <= 128 and not is_left_over(name)
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file of this name is what an import that was ended has left."""
+    return re.fullmatch(_LEFT_OVER, name, re.ASCII) is not None
+
+
+def folder(storage: Storage) -> str | Unread:
+    """The directory of a storage's firmware images; Unread for one that is no directory of a node."""
+    if storage.type not in _DIRECTORIES or not storage.path.startswith("/"):
+        return Unread(f"the storage '{storage.name}' ({storage.type}) is no directory of this node")
+    return f"{storage.path}/{CONTENT}"
+
+
+def is_image_path(path: str) -> bool:
+    """Whether a file lies where images do."""
+    directory, _, name = path.rpartition("/")
+    return path.startswith("/") and directory.endswith(f"/{CONTENT}") and is_name(name)
+
+
+def path_of(storages: Mapping[str, Storage] | Unread, volid: str) -> str | Unread:
+    """The path of an image (STORAGE:efi-firmware/NAME)."""
+    name, _, volume = volid.partition(":")
+    kind, _, file = volume.partition("/")
+    if kind != CONTENT or not is_name(file):
+        return Unread(f"'{volid}' is no firmware image (STORAGE:{CONTENT}/NAME)")
+    if isinstance(storages, Unread):
+        return storages
+    storage = storages.get(name)
+    if storage is None:
+        return Unread(f"the storage '{name}' does not exist")
+    directory = folder(storage)
+    return directory if isinstance(directory, Unread) else f"{directory}/{file}"
+
+
+def look(host: Host, volid: str, content: bool = True) -> ImageFile:
+    """The image's file, read whole for its sha256 unless `content` is False.
+
+    Who else than root could write it could give the guest another firmware: that is trouble, and so is a link.
+    """
+    path = path_of(storage_facts.read(host), volid)
+    if isinstance(path, Unread):
+        return ImageFile(volid, "", path.why, missing=True)
+    try:
+        mode, owner, _, _ = host.attributes(path)
+        trouble, remedy = _trouble(volid.partition(":")[0], path, mode, owner)
+        if trouble or not content:
+            return ImageFile(volid, path, trouble, remedy=remedy)
+        raw = host.read(path, limit=LIMIT)
+    except FileNotFoundError:
+        return ImageFile(volid, path, f"{path} does not exist", missing=True)
+    except OSError as error:
+        return ImageFile(volid, path, f"{path} cannot be read: {error.strerror}")
+    if len(raw) > LIMIT:
+        return ImageFile(volid, path, f"{path} is larger than any firmware ({LIMIT >> 20} MiB)")
+    return ImageFile(volid, path, sha256=sha256(raw), size=len(raw))
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of an image, 64 lower-case hex digits."""
+    import hashlib
+
+    return hashlib.sha256(content, usedforsecurity=True).hexdigest()
+
+
+def _trouble(storage: str, path: str, mode: int, owner: int) -> tuple[str, str]:
+    """What is wrong with the file by its attributes, and what to type; two empty words if nothing."""
+    name = path.rpartition("/")[2]
+    anew = f"Move it away, and put the image itself there: pvehooks firmware import FILE --storage {storage} --name {name}"
+    if stat.S_ISLNK(mode):
+        return f"{path} is a symbolic link", anew
+    if not stat.S_ISREG(mode):
+        return f"{path} is no regular file", anew
+    cure = f"Somebody else may have written it. If it is the right one: chown root: '{path}' && chmod 444 '{path}'"
+    if owner != 0:
+        return f"{path} does not belong to root", cure
+    if mode & _WRITABLE_BY_OTHERS:
+        return f"{path} can be written by others than root", cure
+    return "", ""

@@ -1,0 +1,240 @@
+"""The cluster's storages, and where volumes of snippets lie: /etc/pve/storage.cfg (pve-storage, PVE/Storage.pm, PVE/Storage/Plugin.pm)."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+
+from pvehooks.formats import propertystring, sectionconfig
+from pvehooks.formats.sectionconfig import Section
+from pvehooks.facts.reading import optional_of
+from pvehooks.host import Host
+from pvehooks.values import Hookscript, Unread
+from pvehooks.values.storages import Storage
+
+STORAGE_CFG = "/etc/pve/storage.cfg"
+_VOLUME_ID = r"([A-Za-z][A-Za-z0-9\-_.]*[A-Za-z0-9]):(.+)"
+_SEPARATORS = r"[,; \t\n\r\f\0]+"
+_NETWORK = ("nfs", "cifs", "cephfs", "glusterfs")
+_WITH_SNIPPETS = ("dir", "btrfs", *_NETWORK)
+_WITH_FOLDERS = ("dir", "nfs", "cifs", "cephfs")
+_WITHOUT_SNIPPETS = ("lvm", "lvmthin", "zfspool", "zfs", "rbd", "iscsi", "iscsidirect", "pbs", "esxi")
+# Those that all nodes see, whatever the file says (`shared` in each plugin's plugindata).
+_SEEN_BY_ALL = ("nfs", "cifs", "cephfs", "glusterfs", "iscsi", "iscsidirect", "rbd", "zfs", "pbs", "esxi")
+_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre", "beegfs")
+
+
+def read(host: Host) -> Mapping[str, Storage] | Unread:
+    """The storages by name, disabled ones among them; `local` is always there."""
+    found = StorageSections(host).read()
+    return found if isinstance(found, Unread) else {name: _storage(section) for name, section in found.items()}
+
+
+def _storage(section: Section) -> Storage:
+    options = section.options
+    nodes = frozenset(name for name in re.split(r"[,;\s\0]+", options.get("nodes", "")) if name)
+    shared = section.type in _SEEN_BY_ALL or propertystring.boolean(options.get("shared", "0")) == 1
+    path = base_of(section) if section.type in _WITH_SNIPPETS else ""
+    disabled = propertystring.boolean(options.get("disable", "0")) == 1
+    return Storage(section.name, section.type, nodes, disabled, shared, path, options, section.line > 0)
+
+
+class StorageSections:
+    """The sections of storage.cfg, read when first asked for; one reading serves all guests."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._found: Mapping[str, Section] | Unread | None = None
+        self._hookscripts: dict[str, Hookscript] = {}
+
+    def read(self) -> Mapping[str, Section] | Unread:
+        """The storages by name, disabled ones among them; `local` is always there."""
+        if self._found is None:
+            self._found = _read(self._host)
+        return self._found
+
+    def path_of(self, volid: str) -> str | Unread:
+        """The path of a snippet (STORAGE:snippets/NAME); Unread for all other volumes."""
+        storage, _, volume = volid.partition(":")
+        if not re.fullmatch(_VOLUME_ID, volid):
+            return Unread(f"'{volid}' is no volume ID")
+        kind, _, name = volume.partition("/")
+        if kind != "snippets" or not name or "/" in name:
+            return Unread(f"'{volid}' is no snippet (STORAGE:snippets/NAME)")
+        known = self.read()
+        if isinstance(known, Unread):
+            return known
+        section = known.get(storage)
+        if section is None:
+            return Unread(f"the storage '{storage}' does not exist")
+        directory = snippets_of(section)
+        return directory if isinstance(directory, Unread) else f"{directory}/{name}"
+
+    def hookscript(self, volid: str) -> Hookscript:
+        """A hookscript with what PVE would say against it (pve-guest-common, PVE/GuestHelpers.pm, check_hookscript).
+
+        PVE does not ask whether the storage is disabled, or meant for another node. On network storage nothing is looked for:
+        a server that is away would hold us up.
+        """
+        known = self._hookscripts.get(volid)
+        if known is None:
+            known = self._hookscripts[volid] = self._hookscript(volid)
+        return known
+
+    def _hookscript(self, volid: str) -> Hookscript:
+        path = self.path_of(volid)
+        storages = self.read()
+        section = None if isinstance(storages, Unread) else storages.get(volid.partition(":")[0])
+        if isinstance(path, Unread):
+            unknown = isinstance(storages, Unread) or (section is not None and section.type not in _WITH_SNIPPETS + _WITHOUT_SNIPPETS)
+            return Hookscript(volid, "", "" if unknown else path.why)
+        if section is not None and _is_network(section):
+            return Hookscript(volid, path, "")
+        return Hookscript(volid, path, _file_trouble(self._host, path))
+
+
+def path_of(host: Host, volid: str) -> str | Unread:
+    """The path of a snippet (STORAGE:snippets/NAME); Unread for all other volumes."""
+    return StorageSections(host).path_of(volid)
+
+
+def _read(host: Host) -> Mapping[str, Section] | Unread:
+    raw = optional_of(host, STORAGE_CFG)
+    if isinstance(raw, Unread):
+        return raw
+    return {section.name: section for section in sectionconfig.parse_storages(raw).sections}
+
+
+def base_of(storage: Section) -> str:
+    """The directory of a storage that keeps files; network storage has a default (check_config of each plugin)."""
+    return (storage.options.get("path") or f"/mnt/pve/{storage.name}").rstrip("/")
+
+
+def snippets_of(storage: Section) -> str | Unread:
+    """The directory of a storage's snippets, with `content-dirs` as it is set."""
+    if storage.type in _WITHOUT_SNIPPETS:
+        return Unread(f"the storage '{storage.name}' ({storage.type}) cannot hold snippets")
+    if storage.type not in _WITH_SNIPPETS:
+        return Unread(f"where the storage '{storage.name}' ({storage.type}) keeps snippets is not known")
+    folder = "snippets"
+    if storage.type in _WITH_FOLDERS:
+        for each in re.split(_SEPARATORS, storage.options.get("content-dirs", "")):
+            content, _, there = each.partition("=")
+            folder = there if content == "snippets" and there else folder
+    return f"{base_of(storage)}/{folder}"
+
+
+def _is_network(storage: Section) -> bool:
+    return storage.type in _NETWORK or propertystring.boolean(storage.options.get("shared", "0")) != 0
+
+
+def _file_trouble(host: Host, path: str) -> str:
+    try:
+        _, mode = host.owner_and_mode(path)
+    except OSError as error:
+        return f"the script {path} does not exist" if isinstance(error, FileNotFoundError) else f"the script {path}: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return f"the script {path} is no file"
+    return "" if mode & 0o111 else f"the script {path} is not executable"
+
+
+# -- where a stub may lie ---------------------------------------------------------------------------------------------
+
+
+def local_snippets(host: Host, node: str = "") -> tuple[tuple[str, str], ...]:
+    """(storage, directory of snippets) of each local directory storage that root alone can write to, `local` first.
+
+    The directory itself may be missing. Not among them: what is disabled, shared, not mounted, on a network file system, or
+    for other nodes than `node`.
+    """
+    storages = StorageSections(host).read()
+    if isinstance(storages, Unread):
+        return ()
+    mounts = mounted(host)
+    found = []
+    for storage in sorted(storages.values(), key=lambda each: each.name != "local"):
+        directory = snippets_of(storage) if storage.type == "dir" else None
+        if isinstance(directory, str) and _is_ours(storage, node) and _is_there(host, storage, mounts) and roots_alone(host, directory):
+            found.append((storage.name, directory))
+    return tuple(found)
+
+
+def _is_ours(storage: Section, node: str) -> bool:
+    """Whether the storage is enabled on the node, and not shared with others."""
+    nodes = [name for name in re.split(_SEPARATORS, storage.options.get("nodes", "")) if name]
+    disabled = propertystring.boolean(storage.options.get("disable", "0")) != 0
+    return not disabled and not _is_network(storage) and (not nodes or node in nodes)
+
+
+def _is_there(host: Host, storage: Section, mounts: Mapping[str, str]) -> bool:
+    """Whether the storage's directory is there, mounted where it has to be, and on no network file system."""
+    base = base_of(storage) or "/"
+    if storage.name != "local" and not host.is_dir(base):
+        return False
+    wanted = storage.options.get("is_mountpoint", "0")
+    switch = propertystring.boolean(wanted)
+    mount_point = wanted if switch is None else base if switch else ""
+    try:
+        if mount_point and host.real(mount_point) not in mounts:
+            return False
+        under = host.real(base)
+    except OSError:
+        return False
+    return not is_remote(under, mounts)
+
+
+def is_remote(path: str, mounts: Mapping[str, str]) -> bool:
+    """Whether the path lies on a network file system, or one that a program serves (FUSE): who asks there may wait for ever."""
+    while path not in mounts and path != "/":
+        path = path.rpartition("/")[0] or "/"
+    kind = mounts.get(path, "")
+    return kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse")
+
+
+def mounted(host: Host) -> Mapping[str, str]:
+    """The kind of file system by mount point; of several on one, the last, which is the one that is seen."""
+    try:
+        lines = host.read("/proc/mounts").decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        parts = line.split(" ")
+        if len(parts) > 2:
+            found[re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), parts[1])] = parts[2]
+    return found
+
+
+def roots_alone(host: Host, directory: str) -> bool:
+    """Whether root owns the directory and all above it, also those that symbolic links lead to, and nobody else may write there.
+
+    What is not there yet does not count.
+    """
+    todo = [directory]
+    seen = set()
+    while todo:
+        parts = todo.pop().rstrip("/").split("/")
+        for path in ("/".join(parts[:count]) or "/" for count in range(1, len(parts) + 1)):
+            if path in seen:
+                continue
+            seen.add(path)
+            try:
+                owner, mode = host.owner_and_mode(path)
+            except FileNotFoundError:
+                break
+            except OSError:
+                return False
+            if owner != 0 or mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return False
+            target = _link(host, path)
+            if target:
+                todo.append(target if target.startswith("/") else f"{path.rpartition('/')[0]}/{target}")
+    return True
+
+
+def _link(host: Host, path: str) -> str:
+    try:
+        return host.link_text(path)
+    except OSError:
+        return ""

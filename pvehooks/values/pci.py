@@ -1,0 +1,240 @@
+"""PCI devices: what sysfs shows of them, who uses them, and the cluster's mappings of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvehooks.values.base import NamedTuple, Protocol, Unread
+
+# Base classes, and classes (pci.ids), of devices that work for somebody: storage, network, display, sound, wireless, processing
+# accelerators; USB controllers, SD host controllers.
+_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
+_WORKING = frozenset({0x0C03, 0x0805})
+
+
+def does_work(class_code: int) -> bool:
+    """Whether a device of this class (24 bits) works for somebody: what people pass through, and what a host misses."""
+    return class_code >> 16 in _WORKING_BASES or class_code >> 8 in _WORKING
+
+
+def is_pci_address(name: str) -> bool:
+    """Whether it can be the name of a PCI device: dddd:bb:ss.f, the domain of four digits or more."""
+    domain, _, rest = name.partition(":")
+    return len(domain) >= 4 and len(rest) == 7 and rest[2] == ":" and rest[5] == "." and not name.startswith("pci")
+
+
+def last_pci_address(path: str) -> str:
+    """The address of the PCI device that a path in sysfs leads through last, '' for none."""
+    return next(filter(is_pci_address, reversed(path.split("/"))), "")
+
+
+class PciDevice:
+    """A PCI device of a node (the kernel's ABI/testing/sysfs-bus-pci).
+
+    `address` is 'dddd:bb:ss.f'. Readers override the facts; here each has the value that stands for "cannot be read": -1 for numbers.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    @property
+    def class_code(self) -> int:
+        """Base class, class and interface: 24 bits."""
+        return -1
+
+    @property
+    def vendor(self) -> int:
+        """The vendor's id."""
+        return -1
+
+    @property
+    def device(self) -> int:
+        """The device's id."""
+        return -1
+
+    @property
+    def subsystem(self) -> tuple[int, int] | None:
+        """(vendor, device) of the subsystem; None where it has none."""
+        return None
+
+    @property
+    def driver(self) -> str:
+        """The driver it is bound to, '' for none."""
+        return ""
+
+    @property
+    def override(self) -> str:
+        """Its `driver_override`, '' for none."""
+        return ""
+
+    @property
+    def vfio(self) -> bool:
+        """Whether vfio has it, by any driver."""
+        return False
+
+    @property
+    def bridge(self) -> bool:
+        """Whether a bus hangs off it: PVE never takes such a device."""
+        return False
+
+    @property
+    def group(self) -> str:
+        """The number of its IOMMU group, '' for none."""
+        return ""
+
+    @property
+    def group_unread(self) -> str:
+        """Why its group, or the members of that, cannot be read; '' where they can."""
+        return ""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The addresses of its whole group, sorted, itself included."""
+        return (self.address,)
+
+    @property
+    def reset_methods(self) -> tuple[str, ...] | Unread:
+        """How the kernel would try to reset it, in its order; ("unknown",) on kernels that do not say."""
+        return Unread("it was not read")
+
+    @property
+    def dead(self) -> bool:
+        """Whether its config space reads all ones."""
+        return False
+
+    @property
+    def boot_vga(self) -> bool:
+        """Whether it is the graphics card that the firmware used."""
+        return False
+
+    @property
+    def physfn(self) -> str:
+        """The address of a VF's PF, '' for all other devices."""
+        return ""
+
+    @property
+    def virtfns(self) -> tuple[str, ...]:
+        """The addresses of a PF's VFs, by their number."""
+        return ()
+
+    @property
+    def numa(self) -> int:
+        """Its NUMA node, -1 where it has none."""
+        return -1
+
+    @property
+    def serial(self) -> str:
+        """The serial number of its storage, of several disks all with commas between; '' where none is known."""
+        return ""
+
+    @property
+    def mdev_types(self) -> Mapping[str, int]:
+        """How many mediated devices can still be made of it, by type."""
+        return {}
+
+    @property
+    def mdevs(self) -> frozenset[str]:
+        """The UUIDs of its mediated devices."""
+        return frozenset()
+
+    @property
+    def vgpus(self) -> bool:
+        """Whether NVIDIA's newer driver (kernels since 6.8) makes vGPUs of it."""
+        return False
+
+    @property
+    def framebuffer(self) -> str:
+        """The name of the console's framebuffer inside its BARs, '' for none."""
+        return ""
+
+    @property
+    def words(self) -> str:
+        """What a person calls it, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]")."""
+        return "PCI device"
+
+    def sibling(self, address: str) -> PciDevice:
+        """Another device of the same node, by its address; whether it is there is not asked."""
+        return PciDevice(address)
+
+    @property
+    def slot(self) -> str:
+        """The address without the function."""
+        return self.address.rpartition(".")[0]
+
+    @property
+    def label(self) -> str:
+        """How messages call it: address and words."""
+        return f"{self.address} ({self.words})"
+
+
+class Use(NamedTuple):
+    """What somebody does with a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
+
+    `vmid` is that of the guest or container whose use it is, 0 for the host's own. A `remark` weighs nothing: the console's
+    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type where there is something better than the rule's.
+    """
+
+    sentence: str
+    vmid: int = 0
+    remark: bool = False
+    remedy: str = ""
+
+
+class Uses(NamedTuple):
+    """The uses of a device, and what could not be looked at (words for a person)."""
+
+    found: tuple[Use, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+class HostUses(Protocol):
+    """What host, containers and other guests use; asked per device because looking is dear."""
+
+    def of(self, device: PciDevice) -> Uses: ...
+
+
+class Holder(NamedTuple):
+    """A guest that has, or at boot will have, a PCI device: `how` is the option, 'args', 'reserved', or 'starting' while it only starts.
+
+    `mdev` if it has only a part of it.
+    """
+
+    vmid: int
+    label: str
+    how: str
+    mdev: bool = False
+
+    @property
+    def state(self) -> str:
+        """What the guest does now: "running" or "starting"."""
+        return "starting" if self.how == "starting" else "running"
+
+
+class MappingEntry(NamedTuple):
+    """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""
+
+    paths: tuple[str, ...]
+    id: str
+    subsystem_id: str
+    iommugroup: str
+
+
+class PciMapping(NamedTuple):
+    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
+
+    `migratable` tells that it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
+    """
+
+    name: str
+    entries: tuple[MappingEntry, ...]
+    mdev: bool
+    nodes: frozenset[str]
+    migratable: bool = False
+    trouble: str = ""
+
+
+class BoundIds(NamedTuple):
+    """Ids that vfio-pci takes at boot: (vendor, device) pairs, and where that is written (file, or kernel command line)."""
+
+    ids: tuple[tuple[int, int], ...]
+    place: str
