@@ -11,9 +11,9 @@ from contextlib import suppress
 from itertools import pairwise
 
 from pvehooks import records
-from pvehooks.actions import attach, backups, rng, stubs
+from pvehooks.actions import backups, guardhook, rng0, stubs
 from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.rng0 import Result
 from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
 from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests, images
@@ -113,7 +113,7 @@ def hand_over(host: Host, guest: Guest, option: str) -> Result:
         wanted[HOOKSCRIPT] = former_of(str(guest.options[HOOKSCRIPT]))
     result = _change(host, guest, QmWriter(host), wanted, pinned, None, {option: pinned.volid})
     if result.done and freed:
-        attach.note(host, guest, None)
+        guardhook.note(host, guest, None)
     return result._replace(value=left)
 
 
@@ -134,7 +134,7 @@ def _change(
     refusal = _not_now(guest)
     if refusal is not None:
         return refusal
-    backup = rng.prepare(host, guest, write)
+    backup = rng0.prepare(host, guest, write)
     if isinstance(backup, Result):
         return backup
     before = guest.firmware
@@ -193,7 +193,7 @@ def _verify(host: Host, guest: Guest, wanted: dict[str, str], backup: str) -> tu
         if str(after.effective().get(option, "")) != value:
             raise ActionFailed(f"{guest.label}: {option} was written, but the config does not show it", hint)
     assert guest.config is not None
-    changed = rng.differences(guest.config, after, tuple(wanted))
+    changed = rng0.differences(guest.config, after, tuple(wanted))
     if changed:
         raise ActionFailed(f"{guest.label}: its args were written, but something else changed with it: {', '.join(changed)}", hint)
     return after.digest, any(str(after.main.get(option, "")) != value for option, value in wanted.items())
@@ -214,8 +214,8 @@ def let_guard_go(host: Host, guest: Guest, settings: RngSettings) -> Result | No
     """Takes the guard out of a guest that had it for its image alone; None where it keeps it. `guest` is read after the image was taken."""
     if guest.needs_guard or not attached(guest):
         return None
-    result = attach.detach(host, guest, settings)
+    result = guardhook.detach(host, guest, settings)
     if result.done:
         # Nobody removed it: should the guest need it again, it comes by itself.
-        attach.note(host, guest, None)
+        guardhook.note(host, guest, None)
     return result

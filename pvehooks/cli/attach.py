@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import NamedTuple
 
-from pvehooks.actions import attach
+from pvehooks.actions import guardhook
 from pvehooks.actions.qm import Outcome
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
@@ -82,7 +82,7 @@ def _one(seen: look.View, guest: Guest, options: argparse.Namespace) -> Report |
     if attached(guest):
         return Report(guest.vmid, "nothing to do", "it has the guard already")
     try:
-        result = attach.attach(seen.host, guest, seen.settings.rng(guest.vmid))
+        result = guardhook.attach(seen.host, guest, seen.settings.rng(guest.vmid))
     except ActionFailed as error:
         return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
     if not result.done:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pvehooks import settings as pvehooks_settings
 from pvehooks.actions import firmware
 from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.rng0 import Result
 from pvehooks.facts import guests, images
 from pvehooks.host import Host
 from pvehooks.text import qemuargs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pvehooks import records
-from pvehooks.actions import backups, rng, stubs
+from pvehooks.actions import backups, rng0, stubs
 from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.rng0 import Result
 from pvehooks.actions.writer import writer
 from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests
@@ -34,7 +34,7 @@ def attach(host: Host, guest: Guest, settings: RngSettings, with_rng0: bool = Fa
     except (UnfitName, NodeError) as error:
         return Result(Outcome.REFUSED if isinstance(error, UnfitName) else Outcome.BROKEN, _words(error))
     if with_rng0:
-        result = rng.inject(host, guest, settings, {OPTION: volid})
+        result = rng0.inject(host, guest, settings, {OPTION: volid})
     else:
         result = _set(host, guest, settings, volid)
     if result.done:
@@ -77,7 +77,7 @@ def _not_now(guest: Guest) -> Result | None:
 def _set(host: Host, guest: Guest, settings: RngSettings, volid: str) -> Result:
     """Sets the hookscript, '' takes it out: backed up before, written with the digest, read back after."""
     write = writer(host, settings)
-    backup = rng.prepare(host, guest, write)
+    backup = rng0.prepare(host, guest, write)
     if isinstance(backup, Result):
         return backup
     answer = write.set(guest, OPTION, volid) if volid else write.unset(guest, OPTION)
@@ -87,7 +87,7 @@ def _set(host: Host, guest: Guest, settings: RngSettings, volid: str) -> Result:
     if answer.outcome is not Outcome.DONE:
         return Result(answer.outcome, answer.words)
     if volid:
-        digest, _ = rng.verify(host, guest, {OPTION: volid}, backup)
+        digest, _ = rng0.verify(host, guest, {OPTION: volid}, backup)
     else:
         digest = _verify_taken_out(host, guest, backup)
     return Result(Outcome.DONE, answer.words, digest=digest, backup=backup.path, volid=volid)
@@ -95,7 +95,7 @@ def _set(host: Host, guest: Guest, settings: RngSettings, volid: str) -> Result:
 
 def _landed(host: Host, guest: Guest, volid: str) -> bool:
     if volid:
-        return rng.landed(host, guest, {OPTION: volid})
+        return rng0.landed(host, guest, {OPTION: volid})
     try:
         return OPTION not in guests.parse(host, guests.read_raw(host, guest.node, guest.vmid)).main
     except OSError:
@@ -109,7 +109,7 @@ def _verify_taken_out(host: Host, guest: Guest, backup: backups.Backup) -> str:
     except OSError as error:
         raise ActionFailed(f"{guest.label}: the guard was taken out, but the config cannot be read back: {error.strerror}", hint) from error
     assert guest.config is not None
-    changed = rng.differences(guest.config, after, (OPTION,))
+    changed = rng0.differences(guest.config, after, (OPTION,))
     if OPTION in after.effective() or changed:
         what = f"something else changed with it: {', '.join(changed)}" if changed else "it is still there"
         raise ActionFailed(f"{guest.label}: the guard was taken out, but {what}", hint)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, settings
-from pvehooks.actions import backups, rng, writer
+from pvehooks.actions import backups, rng0, writer
 from pvehooks.actions.qm import Answer, Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
@@ -34,8 +34,8 @@ def guest_of(host: Host) -> Guest:
     return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
 
 
-def inject(host: Host, guest: Guest) -> rng.Result:
-    return rng.inject(host, guest, settings.load(host).rng(100))
+def inject(host: Host, guest: Guest) -> rng0.Result:
+    return rng0.inject(host, guest, settings.load(host).rng(100))
 
 
 def text(host: Host) -> str:
@@ -89,11 +89,11 @@ def test_waits_for_the_lock(host: Host) -> None:
 def test_a_source_that_the_node_does_not_have(host: Host) -> None:
     """No guest is made one that does not start."""
     wanted = settings.load(host).rng(100)._replace(source="/dev/hwrng")
-    result = rng.inject(host, guest_of(host), wanted)
+    result = rng0.inject(host, guest_of(host), wanted)
     assert (result.outcome, text(host)) == (Outcome.REFUSED, uefi())
     assert "[rng] source = /dev/hwrng, but pve1 has none" in result.words
     make_fake_tree(host.root, {"dev/hwrng": "", "sys/devices/virtual/misc/hw_random/rng_current": "tpm-rng-0\n"})
-    assert rng.inject(host, guest_of(host), wanted).done
+    assert rng0.inject(host, guest_of(host), wanted).done
 
 
 def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
@@ -106,7 +106,7 @@ def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
     ):
         before = text(host)
         Path(host.root, CONFIG).write_text(before + more)
-        result = rng.undo(host, guest_of(host), settings.load(host).rng(100))
+        result = rng0.undo(host, guest_of(host), settings.load(host).rng(100))
         assert result.outcome is Outcome.REFUSED
         assert why in result.words
         assert text(host) == before + more
@@ -180,7 +180,7 @@ class Meddler(writer.FileWriter):
 
 
 def test_something_else_changed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rng, "writer", lambda host, settings: Meddler(host))
+    monkeypatch.setattr(rng0, "writer", lambda host, settings: Meddler(host))
     with pytest.raises(ActionFailed, match=r"VM 100 \(web\): rng0 was written, but something else changed at the same moment") as caught:
         inject(host, guest_of(host))
     assert "pvehooks backups 100 --diff" in caught.value.hint
@@ -200,4 +200,4 @@ def test_something_else_changed(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_differences(before: str, after: str, found: list[str]) -> None:
-    assert rng.differences(guestconfig.parse(before.encode()), guestconfig.parse(after.encode())) == found
+    assert rng0.differences(guestconfig.parse(before.encode()), guestconfig.parse(after.encode())) == found

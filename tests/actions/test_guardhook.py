@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, records, settings
-from pvehooks.actions import attach, rng
+from pvehooks.actions import guardhook, rng0
 from pvehooks.actions.qm import Outcome
 from pvehooks.facts import guests
 from pvehooks.host import Host
@@ -40,12 +40,12 @@ def text(host: Host) -> str:
     return Path(host.root, CONFIG).read_text()
 
 
-def do_attach(host: Host, with_rng0: bool = False) -> rng.Result:
-    return attach.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0)
+def do_attach(host: Host, with_rng0: bool = False) -> rng0.Result:
+    return guardhook.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0)
 
 
-def do_detach(host: Host) -> rng.Result:
-    return attach.detach(host, guest_of(host), settings.load(host).rng(100))
+def do_detach(host: Host) -> rng0.Result:
+    return guardhook.detach(host, guest_of(host), settings.load(host).rng(100))
 
 
 def test_one_line_and_nothing_else(host: Host) -> None:
@@ -147,14 +147,14 @@ def test_nowhere_to_put_it(host: Host) -> None:
 def test_changed_meanwhile(host: Host) -> None:
     guest = guest_of(host)
     write(host, uefi("other", PASSED))
-    assert attach.attach(host, guest, settings.load(host).rng(100)).outcome is Outcome.CHANGED
+    assert guardhook.attach(host, guest, settings.load(host).rng(100)).outcome is Outcome.CHANGED
     assert text(host) == uefi("other", PASSED)
 
 
 def test_a_clone_is_adopted(host: Host) -> None:
     """It carries the hookscript along, and no record."""
     write(host, uefi(more=PASSED + f"hookscript: {CHAINED}\n"))
-    attach.adopt(host, guest_of(host))
+    guardhook.adopt(host, guest_of(host))
     attachment = guest_of(host).attachment
     assert attachment is not None
     assert attachment[:2] == (CHAINED, FORMER)
@@ -162,5 +162,5 @@ def test_a_clone_is_adopted(host: Host) -> None:
 
 
 def test_who_has_no_guard_is_not_adopted(host: Host) -> None:
-    attach.adopt(host, guest_of(host))
+    guardhook.adopt(host, guest_of(host))
     assert records.known_vmids(host) == frozenset()
