@@ -5,35 +5,15 @@ Its exit statuses are leftovers of errno; only standard error tells the situatio
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pvehooks.actions.result import Answer, Outcome
 from pvehooks.host import CommandTrouble, Completed, Host
 
 # qm itself waits 10 s for the guest's lock, and starts in half a second on an idle node.
 TIMEOUT = 60.0
-
-
-class Outcome(enum.Enum):
-    """What became of a change to a guest's config."""
-
-    DONE = "done"
-    CHANGED = "the config was changed meanwhile"
-    LOCKED = "the guest is locked"
-    WAITING = "pmxcfs takes no writes now"
-    GONE = "the guest is not on this node any more"
-    REFUSED = "qm refused the value"
-    LOSSY = "PVE would lose something when rewriting the config"
-    BROKEN = "qm gave no usable answer"
-
-
-class Answer(NamedTuple):
-    """An outcome, and the words that tell it to a person."""
-
-    outcome: Outcome
-    words: str
 
 
 # In the order in which they are looked for; the first that matches tells the situation.

@@ -7,7 +7,7 @@ import json
 from typing import NamedTuple
 
 from pvehooks.actions import guardhook
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions.result import Outcome
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import members, pmxcfs

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from pvehooks import settings as pvehooks_settings
 from pvehooks.actions import firmware
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng0 import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts import guests, images
 from pvehooks.host import Host
 from pvehooks.text import qemuargs
@@ -169,8 +168,8 @@ def test_a_guest_with_devices_keeps_the_guard(tmp_path: Path) -> None:
     ("config", "outcome", "words"),
     [
         (f"lock: backup\n{BASE}", Outcome.LOCKED, "locked (backup)"),
-        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.REFUSED, "other changes are pending (memory)"),
-        (f"foo: bar\n{BASE}", Outcome.REFUSED, "PVE would lose line 1"),
+        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
+        (f"foo: bar\n{BASE}", Outcome.LOSSY, "PVE would lose line 1"),
     ],
 )
 def test_what_stands_against_it(config: str, outcome: Outcome, words: str, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks import firstlook, records, settings
-from pvehooks.actions import guardhook, rng0
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions import guardhook
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.text import guestconfig
@@ -40,11 +40,11 @@ def text(host: Host) -> str:
     return Path(host.root, CONFIG).read_text()
 
 
-def do_attach(host: Host, with_rng0: bool = False) -> rng0.Result:
+def do_attach(host: Host, with_rng0: bool = False) -> Result:
     return guardhook.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0)
 
 
-def do_detach(host: Host) -> rng0.Result:
+def do_detach(host: Host) -> Result:
     return guardhook.detach(host, guest_of(host), settings.load(host).rng(100))
 
 
@@ -103,15 +103,15 @@ def test_to_attach_is_no_edit_of_a_persons(host: Host) -> None:
 @pytest.mark.parametrize(
     ("more", "outcome", "words"),
     [
-        (f"hookscript: {STUB}\n", Outcome.REFUSED, f"it has the guard already ({STUB})"),
-        (f"hookscript: {CHAINED}\n", Outcome.REFUSED, f"it has the guard already ({CHAINED})"),
-        ("hookscript: local:snippets/my hook\n", Outcome.REFUSED, "its own hookscript cannot be run before it: the name of"),
-        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.REFUSED, "has the name of a hookscript of pvehooks and is none"),
-        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.REFUSED, "is too long"),
-        ("hookscript: local:iso/x\n", Outcome.REFUSED, "is no snippet"),
+        (f"hookscript: {STUB}\n", Outcome.ALREADY, f"it has the guard already ({STUB})"),
+        (f"hookscript: {CHAINED}\n", Outcome.ALREADY, f"it has the guard already ({CHAINED})"),
+        ("hookscript: local:snippets/my hook\n", Outcome.HELD, "its own hookscript cannot be run before it: the name of"),
+        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.HELD, "has the name of a hookscript of pvehooks and is none"),
+        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.HELD, "is too long"),
+        ("hookscript: local:iso/x\n", Outcome.HELD, "is no snippet"),
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
-        ("onbot: 1\n", Outcome.REFUSED, "PVE would lose a line of its config, 'onbot: 1'"),
-        ("\n[PENDING]\nmemory: 4096\n", Outcome.REFUSED, "other changes are pending (memory)"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line 12 of its config, 'onbot: 1'"),
+        ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
     ],
 )
 def test_not_attached(host: Host, more: str, outcome: Outcome, words: str) -> None:
@@ -132,7 +132,7 @@ def test_not_detached(host: Host, more: str, words: str) -> None:
     write(host, uefi(more=PASSED + more))
     before = text(host)
     result = do_detach(host)
-    assert (result.outcome, result.words, text(host)) == (Outcome.REFUSED, words, before)
+    assert (result.outcome, result.words, text(host)) == (Outcome.HELD, words, before)
 
 
 def test_nowhere_to_put_it(host: Host) -> None:
