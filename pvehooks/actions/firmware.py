@@ -76,10 +76,13 @@ def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_
 
     Raises ArgsError where its own args leave no place for ours, and ActionFailed when something was written that is not as it should be.
     """
-    given = change(host, guest, file)
-    guard = guardhook.change(host, guest) if with_guard and not attached(guest) else Change({})
-    if isinstance(guard, Result):
-        return guard._replace(words=f"the guard, which looks at the image before each start, cannot be attached: {guard.words}")
+    given, guard = change(host, guest, file), Change({})
+    if with_guard and not attached(guest):
+        hook = guardhook.change(host, guest)
+        if isinstance(hook, Result):
+            return hook._replace(words=f"the guard, which looks at the image before each start, cannot be attached: {hook.words}")
+        # It goes along when the image is taken back.
+        guard = hook._replace(undo="")
     ours = _ours(guest, file)
     result = transaction.apply(host, guest, writer(host, settings), given, guard).verified(ours, guard.options.get(HOOKSCRIPT) or "")
     if result.outcome is not Outcome.ALREADY:

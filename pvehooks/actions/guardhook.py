@@ -68,9 +68,9 @@ def detach(host: Host, guest: Guest, settings: RngSettings, remember: bool = Tru
     gone = removal(guest)
     former = former_of(present)
     if remember:
-        # Recorded before: whoever is killed in between has not attached it for ever.
-        attachment = guest.attachment or Attachment(present, former, int(host.now()))
-        gone = gone._replace(before={RECORD: attachment}, after={})
+        # Recorded before the write: a guard that is taken out and unknown to the record would be attached again.
+        unknown = {} if guest.attachment else {RECORD: Attachment(present, former, int(host.now()))}
+        gone = gone._replace(before=unknown, after={})
     result = transaction.apply(host, guest, writer(host, settings), gone).verified(volid=former)
     if result.outcome is Outcome.REFUSED and former:
         return result._replace(words=f"{result.words}; without its former hookscript: qm set {guest.vmid} --delete hookscript")

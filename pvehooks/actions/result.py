@@ -28,19 +28,12 @@ class Outcome(enum.Enum):
 MAY_HAVE_WRITTEN = frozenset((Outcome.DONE, Outcome.BROKEN, Outcome.NOT_VERIFIED))
 
 
-class Answer(NamedTuple):
-    """An outcome, and the words that tell it to a person."""
-
-    outcome: Outcome
-    words: str
-
-
 class Result(NamedTuple):
-    """What became of an action on a guest; `words` say why where it was not done, and `hint` what to do where it is not verified.
+    """What became of an action on a guest; `words` say why where it was not done, `hint` what to do where it is not verified.
 
-    `value` is what the action gave or took. `digest` is that of the config afterwards, '' when nothing was written (that of the
-    config as it is where it says so already). `backup` is the path of the config as it was. `later` tells that it takes effect at the
-    guest's next start only; `volid` is the hookscript that was set. `undo` are the commands that take it back.
+    `value` is what the action gave or took, `volid` the hookscript that it set. `digest` is that of the config afterwards, '' where
+    it was not written. `backup` is the path of the config as it was. `later` tells that it takes effect at the guest's next start
+    only. `undo` is the command that takes it back.
     """
 
     outcome: Outcome

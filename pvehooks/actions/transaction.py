@@ -6,13 +6,13 @@ start uses. So a pending value of an option is its value, also where the live on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pvehooks import records
 from pvehooks.actions import backups
-from pvehooks.actions.result import MAY_HAVE_WRITTEN, Answer, Outcome, Result
+from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
 from pvehooks.actions.writer import Writer
 from pvehooks.errors import PvehooksError
 from pvehooks.facts import guests
@@ -31,6 +31,10 @@ Parts = Mapping[str, Part | None]
 NO_PARTS: Parts = MappingProxyType({})
 
 
+def _nothing() -> None:
+    """What the options name is there."""
+
+
 class Change(NamedTuple):
     """Options that one update of a config sets or deletes, and what goes with it.
 
@@ -44,7 +48,7 @@ class Change(NamedTuple):
     before: Parts = NO_PARTS
     after: Parts = NO_PARTS
     effect: Values | None = None
-    ready: Callable[[], object] | None = None
+    ready: Callable[[], object] = _nothing
     undo: str = ""
 
     @property
@@ -57,24 +61,22 @@ class Change(NamedTuple):
         return [option for option, value in self.expected.items() if _text(shown.get(option)) != value]
 
 
-def together(changes: Iterable[Change]) -> Change:
+def together(changes: Collection[Change]) -> Change:
     """Several changes as one, for one update."""
     options: dict[str, str | None] = {}
     effect: dict[str, str | None] = {}
     before: dict[str, Part | None] = {}
     after: dict[str, Part | None] = {}
-    ready, undo = [], []
     for change in changes:
         options.update(change.options)
         effect.update(change.expected)
         before.update(change.before)
         after.update(change.after)
-        ready += [change.ready] if change.ready else []
-        undo += [change.undo] if change.undo else []
-    return Change(options, before, after, effect, lambda: [make() for make in ready], "; ".join(undo))
+    undo = "; ".join(change.undo for change in changes if change.undo)
+    return Change(options, before, after, effect, lambda: [change.ready() for change in changes], undo)
 
 
-def held(guest: Guest, options: Collection[str]) -> Answer | None:
+def held(guest: Guest, options: Collection[str]) -> Result | None:
     """Why no change of these options is written, whoever asks for it; None where nothing holds it.
 
     On a stopped guest PVE applies all that is pending with any other change (qemu-server, the API's update_vm): what is pending of other
@@ -82,16 +84,16 @@ def held(guest: Guest, options: Collection[str]) -> Answer | None:
     """
     config = guest.config
     if config is None:
-        return Answer(Outcome.HELD, guest.problems[0][1])
+        return Result(Outcome.HELD, guest.problems[0][1])
     lock = config.main.get("lock")
     if lock:
-        return Answer(Outcome.LOCKED, f"VM is locked ({lock})")
+        return Result(Outcome.LOCKED, f"VM is locked ({lock})")
     if config.dropped:
         line = config.dropped[0]
-        return Answer(Outcome.LOSSY, f"PVE would lose line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
+        return Result(Outcome.LOSSY, f"PVE would lose line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
     others = sorted({*config.pending, *config.pending_delete}.difference(options))
     if others and not guest.running:
-        return Answer(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along")
+        return Result(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along")
     return None
 
 
@@ -103,17 +105,17 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
     for each in changes:
         if isinstance(each, Result):
             return each
-    change = together(each for each in changes if isinstance(each, Change))
+    change = together([each for each in changes if isinstance(each, Change)])
     wanted = (change.options.keys() - change.expected.keys()).union(change.missing(guest.options))
     if guest.config is not None and not wanted:
         return Result(Outcome.ALREADY, "", digest=guest.digest, undo=change.undo)
     stop = held(guest, change.options)
     if stop is not None:
-        return Result(*stop)
+        return stop
     update = _Update(host, guest, writer, change, {option: value for option, value in change.options.items() if option in wanted})
     backup = update.prepare()
-    if isinstance(backup, Answer):
-        return Result(*backup)
+    if isinstance(backup, Result):
+        return backup
     result = update.write(backup)
     backups.settle(host, backup, result.outcome in MAY_HAVE_WRITTEN)
     return result
@@ -128,27 +130,26 @@ class _Update(NamedTuple):
     change: Change
     wanted: Values
 
-    def prepare(self) -> backups.Backup | Answer:
+    def prepare(self) -> backups.Backup | Result:
         """The backup, once the guest is found to be as it was judged and PVE to lose nothing; otherwise why nothing is written."""
         host, guest = self.host, self.guest
         try:
             raw = guests.read_raw(host, guest.node, guest.vmid)
         except OSError as error:
             outcome = Outcome.GONE if isinstance(error, FileNotFoundError) else Outcome.WAITING
-            return Answer(outcome, f"the config cannot be read: {error.strerror}")
+            return Result(outcome, f"the config cannot be read: {error.strerror}")
         if sha1(raw).hex() != guest.digest:
-            return Answer(Outcome.CHANGED, Outcome.CHANGED.value)
+            return Result(Outcome.CHANGED, Outcome.CHANGED.value)
         if guests.is_running(host, guest.vmid) is not guest.running:
-            return Answer(Outcome.CHANGED, "the guest was started or stopped meanwhile")
+            return Result(Outcome.CHANGED, "the guest was started or stopped meanwhile")
         check = self.writer.precheck(guest)
         if check.outcome is not Outcome.DONE:
             return check
         try:
-            if self.change.ready is not None:
-                self.change.ready()
+            self.change.ready()
             return backups.save(host, guest.vmid, raw)
         except PvehooksError as error:
-            return Answer(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
+            return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
 
     def write(self, backup: backups.Backup) -> Result:
         """Writes, reads back and records; where it ends half way the record is as it was made before the write."""
@@ -162,10 +163,10 @@ class _Update(NamedTuple):
         if answer.outcome not in MAY_HAVE_WRITTEN:
             if answer.outcome is not Outcome.GONE:  # the record is another node's by now
                 record_if_possible(host, guest, earlier)
-            return Result(*answer)
+            return answer
         after, trouble = self._read_back()
         if answer.outcome is Outcome.BROKEN and (after is None or change.expected.keys().isdisjoint(self.wanted)):
-            return Result(*answer)
+            return answer
         if after is not None:
             record_if_possible(host, guest, change.after)
         if after is None or trouble:
@@ -183,7 +184,7 @@ class _Update(NamedTuple):
             return None, f"{_what(self.wanted)}, but the config cannot be read back: {error.strerror}"
         missing = self.change.missing(after.effective())
         if missing:
-            return None, f"{_what({option: options[option] for option in missing})}, but the config does not show it"
+            return None, f"{_what(missing)}, but the config does not show it"
         assert guest.config is not None
         changed = differences(guest.config, after, options)
         if changed:
@@ -192,15 +193,8 @@ class _Update(NamedTuple):
         return after, ""
 
 
-def _what(options: Values) -> str:
-    """What was done with the options, in words: "args was written and hookscript was deleted"."""
-    written = [option for option, value in options.items() if value is not None]
-    deleted = [option for option, value in options.items() if value is None]
-    return " and ".join(
-        f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} {verb}"
-        for names, verb in ((written, "written"), (deleted, "deleted"))
-        if names
-    )
+def _what(options: Collection[str]) -> str:
+    return f"{' and '.join(options)} {'was' if len(options) == 1 else 'were'} changed"
 
 
 def differences(before: GuestConfig, after: GuestConfig, aside: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm
-from pvehooks.actions.result import Answer, Outcome
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts import guests
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
@@ -30,8 +30,8 @@ class Writer(Protocol):
     The config must still have the digest of `guest`. In `options` None deletes an option.
     """
 
-    def precheck(self, guest: Guest) -> Answer: ...
-    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Answer: ...
+    def precheck(self, guest: Guest) -> Result: ...
+    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result: ...
 
 
 def writer(host: Host, settings: RngSettings) -> Writer:
@@ -46,27 +46,27 @@ class QmWriter(NamedTuple):
 
     host: Host
 
-    def precheck(self, guest: Guest) -> Answer:
+    def precheck(self, guest: Guest) -> Result:
         """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
         read = qm.config(self.host, guest.vmid)
-        if isinstance(read, Answer):
+        if isinstance(read, Result):
             return read
         if read.complaints:
-            return Answer(Outcome.LOSSY, f"{Outcome.LOSSY.value}: {read.complaints[0]}")
+            return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: {read.complaints[0]}")
         live = set(guest.config.main if guest.config else ()) - {"description", "digest"}
         lost = sorted(live - set(read.options))
         if live and len(lost) == len(live):
-            return Answer(Outcome.BROKEN, "qm config did not print the config")
+            return Result(Outcome.BROKEN, "qm config did not print the config")
         if lost:
-            return Answer(Outcome.LOSSY, f"{Outcome.LOSSY.value}: qm config does not show '{lost[0]}'")
-        return Answer(Outcome.DONE, "")
+            return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: qm config does not show '{lost[0]}'")
+        return Result(Outcome.DONE, "")
 
-    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Answer:
+    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
         """On a running guest most goes to [PENDING]; what is only pending is taken back there."""
         words = [word for option, value in options.items() if value is not None for word in (f"--{option}", value)]
         if not all(map(str.isascii, words)):
             # It decodes them by the locale, and writes what comes of that as it is (pve-common, JSONSchema.pm, get_options).
-            return Answer(Outcome.REFUSED, "qm would write the characters beyond ASCII in it as others")
+            return Result(Outcome.REFUSED, "qm would write the characters beyond ASCII in it as others")
         live = guest.config.main if guest.config else {}
         deleted = [option for option, value in options.items() if value is None]
         for flag, names in (
@@ -82,36 +82,36 @@ class FileWriter(NamedTuple):
 
     host: Host
 
-    def precheck(self, guest: Guest) -> Answer:
+    def precheck(self, guest: Guest) -> Result:
         """Nothing to ask: this writer loses no line."""
-        return Answer(Outcome.DONE, "")
+        return Result(Outcome.DONE, "")
 
-    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Answer:
+    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
         """Puts a line for each option in the place of those that set it, live, pending or to be deleted."""
         return self._edit(guest, lambda raw: _edited(raw, guest, options))
 
-    def _edit(self, guest: Guest, edit: guestconfig.Edit) -> Answer:
+    def _edit(self, guest: Guest, edit: guestconfig.Edit) -> Result:
         path = node_facts.config_path(guest.node, guest.vmid)
         try:
             with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
                 raw = guests.read_raw(self.host, guest.node, guest.vmid)
                 if sha1(raw).hex() != guest.digest:
-                    return Answer(Outcome.CHANGED, "the config was changed meanwhile")
+                    return Result(Outcome.CHANGED, "the config was changed meanwhile")
                 lock = guestconfig.parse(raw).main.get("lock")
                 if lock:
-                    return Answer(Outcome.LOCKED, f"VM is locked ({lock})")
+                    return Result(Outcome.LOCKED, f"VM is locked ({lock})")
                 self.host.replace(path, edit(raw))
         except guestconfig.EditError as error:
-            return Answer(Outcome.REFUSED, str(error))
+            return Result(Outcome.REFUSED, str(error))
         except BlockingIOError:
-            return Answer(Outcome.LOCKED, f"another program holds the lock of VM {guest.vmid}")
+            return Result(Outcome.LOCKED, f"another program holds the lock of VM {guest.vmid}")
         except FileNotFoundError:
-            return Answer(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
+            return Result(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
         except PermissionError as error:
-            return Answer(Outcome.WAITING, f"{path}: {error.strerror}")
+            return Result(Outcome.WAITING, f"{path}: {error.strerror}")
         except OSError as error:
-            return Answer(Outcome.BROKEN, f"{path}: {error.strerror}")
-        return Answer(Outcome.DONE, "")
+            return Result(Outcome.BROKEN, f"{path}: {error.strerror}")
+        return Result(Outcome.DONE, "")
 
 
 def _edited(raw: bytes, guest: Guest, options: Mapping[str, str | None]) -> bytes:

@@ -89,7 +89,7 @@ def _one(seen: look.View, guest: Guest, options: argparse.Namespace) -> Report |
         return Report(guest.vmid, "refused", f"the guard was not attached: {result.words}.{again(result.outcome)}")
     former = former_of(result.volid)
     before = f"; its own hookscript {former} is run by it first" if former else ""
-    return Report(guest.vmid, "done", f"the guard was attached{before}. Take it out: pvehooks detach {guest.vmid}")
+    return Report(guest.vmid, "done", f"the guard was attached{before}. Take it out: {result.undo}")
 
 
 def again(outcome: Outcome) -> str:

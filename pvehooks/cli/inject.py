@@ -70,7 +70,7 @@ def _one(seen: look.View, verdict: Verdict, options: argparse.Namespace) -> Repo
     if not result.done:
         return Report(guest.vmid, "refused", f"not given an rng0: {result.words}.{again(result.outcome)}")
     later = "; the guest is running, it takes effect at its next start" if result.later else ""
-    return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: pvehooks undo {guest.vmid}")
+    return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: {result.undo}")
 
 
 def _not_due(verdict: Verdict) -> tuple[str, str]:

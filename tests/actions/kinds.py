@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pvehooks import records, settings
 from pvehooks.actions import backups, firmware, guardhook, rng0, transaction
-from pvehooks.actions.result import Answer, Outcome, Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import FileWriter
 from pvehooks.facts import guests, images
@@ -96,9 +96,9 @@ class Scripted(NamedTuple):
     act: Callable[[Guest, Mapping[str, str | None]], object] = lambda guest, options: None
     check: Outcome = Outcome.DONE
 
-    def precheck(self, guest: Guest) -> Answer:
-        return Answer(self.check, "said before")
+    def precheck(self, guest: Guest) -> Result:
+        return Result(self.check, "said before")
 
-    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Answer:
+    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
         self.act(guest, options)
-        return Answer(self.outcome, "said by the writer")
+        return Result(self.outcome, "said by the writer")

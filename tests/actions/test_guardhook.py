@@ -9,10 +9,13 @@ import pytest
 from pvehooks import firstlook, records, settings
 from pvehooks.actions import guardhook
 from pvehooks.actions.result import Outcome, Result
+from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.host import Host
+from pvehooks.rules.hookscript import why_not
 from pvehooks.text import guestconfig
 from pvehooks.values import Guest
+from tests.actions.kinds import Scripted
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi
 
@@ -164,3 +167,30 @@ def test_a_clone_is_adopted(host: Host) -> None:
 def test_who_has_no_guard_is_not_adopted(host: Host) -> None:
     guardhook.adopt(host, guest_of(host))
     assert records.known_vmids(host) == frozenset()
+
+
+def test_a_former_hookscript_that_pve_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went meanwhile: the words say how to be without it."""
+    write(host, uefi(more=PASSED + f"hookscript: {CHAINED}\n"))
+    monkeypatch.setattr(guardhook, "writer", lambda host, settings: Scripted(Outcome.REFUSED))
+    result = do_detach(host)
+    assert (result.outcome, result.words) == (
+        Outcome.REFUSED,
+        "said by the writer; without its former hookscript: qm set 100 --delete hookscript",
+    )
+
+
+def test_what_is_not_verified_is_raised(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardhook, "writer", lambda host, settings: Scripted())
+    with pytest.raises(ActionFailed, match="rng0 and hookscript were changed, but the config does not show it"):
+        do_attach(host, with_rng0=True)
+
+
+def test_a_hookscript_that_is_only_pending_is_the_former_one(host: Host) -> None:
+    """It is what the next start would run, so nothing of somebody else's is lost; the rule says so too."""
+    write(host, uefi(more=f"{PASSED}\n[PENDING]\nhookscript: {FORMER}\n"))
+    assert why_not(guest_of(host)) == ("", "")
+    assert do_attach(host).volid == CHAINED
+    guest = guest_of(host)
+    assert guest.config is not None
+    assert (guest.config.main["hookscript"], dict(guest.config.pending)) == (CHAINED, {})

@@ -154,7 +154,7 @@ def test_what_another_pending_value_hides_is_not_done(host: Host, kind: Kind) ->
     start(host)
     result = apply(host, kind, Scripted(act=hidden))
     assert (result.outcome, result.done) == (Outcome.NOT_VERIFIED, False)
-    assert result.words == f"VM 100 (web): {kind.option} was written, but the config does not show it"
+    assert result.words == f"VM 100 (web): {kind.option} was changed, but the config does not show it"
 
 
 @every_kind
@@ -175,7 +175,7 @@ def test_deleted(host: Host, kind: Kind, running: bool) -> None:
 def test_not_deleted(host: Host, kind: Kind) -> None:
     write(host, uefi(more=f"{kind.option}: {kind.value}\n"))
     result = transaction.apply(host, guest_of(host), Scripted(), Change({kind.option: None}))
-    assert result.words == f"VM 100 (web): {kind.option} was deleted, but the config does not show it"
+    assert result.words == f"VM 100 (web): {kind.option} was changed, but the config does not show it"
 
 
 # -- as it was judged -------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def test_done_and_not_there(host: Host, kind: Kind) -> None:
     result = apply(host, kind, Scripted())
     (backup,) = backups.of_guest(host, 100)
     assert (result.outcome, result.backup) == (Outcome.NOT_VERIFIED, backup.path)
-    assert result.words == f"VM 100 (web): {kind.option} was written, but the config does not show it"
+    assert result.words == f"VM 100 (web): {kind.option} was changed, but the config does not show it"
     assert result.hint == f"Compare with the backup: pvehooks backups 100 --diff {backup.digest[:8]} ({backup.path})"
     assert getattr(part(host, kind), "state", None) == (None if kind is GUARD else "writing")
     with pytest.raises(ActionFailed) as caught:
@@ -344,7 +344,7 @@ def test_done_and_something_else_with_it(host: Host, kind: Kind) -> None:
 
     result = apply(host, kind, Scripted(act=more))
     why = "but something else changed at the same moment, by another process or by the rewriting: memory"
-    assert (result.outcome, result.words) == (Outcome.NOT_VERIFIED, f"VM 100 (web): {kind.option} was written, {why}")
+    assert (result.outcome, result.words) == (Outcome.NOT_VERIFIED, f"VM 100 (web): {kind.option} was changed, {why}")
     assert getattr(part(host, kind), "state", "done") == "done"
 
 
@@ -352,7 +352,7 @@ def test_done_and_something_else_with_it(host: Host, kind: Kind) -> None:
 def test_done_and_cannot_be_read_back(host: Host, kind: Kind) -> None:
     result = apply(host, kind, Scripted(act=lambda guest, options: gone(host)))
     why = "but the config cannot be read back: No such file or directory"
-    assert (result.outcome, result.words) == (Outcome.NOT_VERIFIED, f"VM 100 (web): {kind.option} was written, {why}")
+    assert (result.outcome, result.words) == (Outcome.NOT_VERIFIED, f"VM 100 (web): {kind.option} was changed, {why}")
 
 
 # -- several in one write ---------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ def test_some_set_and_some_deleted_in_one_write(host: Host) -> None:
     write(host, uefi(more=f"args: {OURS}\n{RNG0}"))
     changes = Change({"args": None}), change_of(RNG, host), change_of(GUARD, host)
     result = transaction.apply(host, guest_of(host), Scripted(), *changes)
-    assert result.words == "VM 100 (web): hookscript was written and args was deleted, but the config does not show it"
+    assert result.words == "VM 100 (web): args and hookscript were changed, but the config does not show it"
     result = transaction.apply(host, guest_of(host), FileWriter(host), *changes)
     assert result.outcome is Outcome.DONE
     assert sorted(text(host).splitlines()) == sorted([*uefi().splitlines(), RNG0.rstrip(), f"hookscript: {STUB}"])
