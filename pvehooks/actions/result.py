@@ -29,21 +29,24 @@ MAY_HAVE_WRITTEN = frozenset((Outcome.DONE, Outcome.BROKEN, Outcome.NOT_VERIFIED
 
 
 class Result(NamedTuple):
-    """What became of an action on a guest; `words` say why where it was not done, `hint` what to do where it is not verified.
-
-    `value` is what the action gave or took, `volid` the hookscript that it set. `digest` is that of the config afterwards, '' where
-    it was not written. `backup` is the path of the config as it was. `later` tells that it takes effect at the guest's next start
-    only. `undo` is the command that takes it back.
-    """
+    """What became of an action on a guest."""
 
     outcome: Outcome
+    # Why it was not done; what qm said of it where it was.
     words: str
+    # What the action gave or took.
     value: str = ""
+    # That of the config afterwards, '' where it was not written.
     digest: str = ""
+    # The path of the config as it was.
     backup: str = ""
+    # Whether it takes effect at the guest's next start only.
     later: bool = False
+    # The hookscript that was set.
     volid: str = ""
+    # What to do where it is not verified.
     hint: str = ""
+    # The command that takes it back.
     undo: str = ""
 
     @property

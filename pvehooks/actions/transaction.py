@@ -36,19 +36,19 @@ def _nothing() -> None:
 
 
 class Change(NamedTuple):
-    """Options that one update of a config sets or deletes, and what goes with it.
-
-    `before` is recorded before the write and taken back where nothing was written, `after` once the config shows the effect. `effect` is
-    what the effective options show then, where that is not what is written; an option that is not in it cannot be read back by this
-    version, and PVE's word for it has to do. `ready` makes what the options name, once nothing holds the change; it raises NodeError.
-    `undo` is the command that takes the change back.
-    """
+    """Options that one update of a config sets or deletes, and what goes with it."""
 
     options: Values
+    # Recorded before the write, and taken back where nothing was written.
     before: Parts = NO_PARTS
+    # Recorded once the config shows the effect.
     after: Parts = NO_PARTS
+    # What the effective options show then, where that is not what is written. An option that is not in it cannot be read back by this
+    # version: PVE's word for it has to do.
     effect: Values | None = None
+    # Makes what the options name, once nothing holds the change; raises NodeError.
     ready: Callable[[], object] = _nothing
+    # The command that takes the change back.
     undo: str = ""
 
     @property

@@ -68,12 +68,9 @@ class QmWriter(NamedTuple):
             # It decodes them by the locale, and writes what comes of that as it is (pve-common, JSONSchema.pm, get_options).
             return Result(Outcome.REFUSED, "qm would write the characters beyond ASCII in it as others")
         live = guest.config.main if guest.config else {}
-        deleted = [option for option, value in options.items() if value is None]
-        for flag, names in (
-            ("--delete", [name for name in deleted if name in live]),
-            ("--revert", [name for name in deleted if name not in live]),
-        ):
-            words += [flag, ",".join(names)] if names else []
+        for flag, of_live in (("--delete", True), ("--revert", False)):
+            deleted = [option for option, value in options.items() if value is None and (option in live) is of_live]
+            words += [flag, ",".join(deleted)] if deleted else []
         return qm.change(self.host, guest.vmid, words, guest.digest)
 
 
@@ -88,9 +85,6 @@ class FileWriter(NamedTuple):
 
     def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
         """Puts a line for each option in the place of those that set it, live, pending or to be deleted."""
-        return self._edit(guest, lambda raw: _edited(raw, guest, options))
-
-    def _edit(self, guest: Guest, edit: guestconfig.Edit) -> Result:
         path = node_facts.config_path(guest.node, guest.vmid)
         try:
             with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
@@ -100,7 +94,7 @@ class FileWriter(NamedTuple):
                 lock = guestconfig.parse(raw).main.get("lock")
                 if lock:
                     return Result(Outcome.LOCKED, f"VM is locked ({lock})")
-                self.host.replace(path, edit(raw))
+                self.host.replace(path, _edited(raw, guest, options))
         except guestconfig.EditError as error:
             return Result(Outcome.REFUSED, str(error))
         except BlockingIOError:
