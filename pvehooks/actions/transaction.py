@@ -14,7 +14,7 @@ from pvehooks import records
 from pvehooks.actions import backups
 from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
 from pvehooks.actions.writer import Writer
-from pvehooks.errors import PvehooksError
+from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts import guests
 from pvehooks.host import Host
 from pvehooks.rules.rule import quoted
@@ -100,7 +100,7 @@ def held(guest: Guest, options: Collection[str]) -> Result | None:
 def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -> Result:
     """Makes the changes in one update, or says why nothing is written; a Result among them says that of its change.
 
-    `guest` is as it was judged. With Outcome.BROKEN nobody knows whether something was written.
+    `guest` is as it was judged. With Outcome.BROKEN nobody knows whether something was written. Raises Refused in a capture.
     """
     for each in changes:
         if isinstance(each, Result):
@@ -148,7 +148,7 @@ class _Update(NamedTuple):
         try:
             self.change.ready()
             return backups.save(host, guest.vmid, raw)
-        except PvehooksError as error:
+        except (ActionFailed, NodeError) as error:
             return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
 
     def write(self, backup: backups.Backup) -> Result:
