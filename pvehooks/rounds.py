@@ -10,6 +10,9 @@ from pvehooks import saying
 from pvehooks import wording as words
 from pvehooks.actions import accept, attach, rng
 from pvehooks.actions.qm import Outcome
+from pvehooks import records, saying
+from pvehooks.actions import accept, guardhook, rng0
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.workers import Ended, Job, Workers
 from pvehooks.errors import PmxcfsAway, PvehooksError
 from pvehooks.derived import attachment, passthrough
@@ -147,8 +150,8 @@ class Rounds:
         if node is None:
             node = self._node_facts = hardware.gather(self.host, self.node, self._index)
         if vmid in around.recorded:
-            rng.confirm(self.host, guest)
-        attach.adopt(self.host, guest)
+            rng0.confirm(self.host, guest)
+        guardhook.adopt(self.host, guest)
         if self.presence.came and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self.settings))
@@ -309,14 +312,14 @@ class Rounds:
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    def _deed(self, job: Job) -> rng.Result:
+    def _deed(self, job: Job) -> Result:
         settings = self.settings.rng(job.guest.vmid)
         if not job.attach:
-            return rng.inject(self.host, job.guest, settings)
-        result = attach.attach(self.host, job.guest, settings, with_rng0=job.injection.due)
-        if job.injection.due and result.outcome is Outcome.REFUSED:
+            return rng0.inject(self.host, job.guest, settings)
+        result = guardhook.attach(self.host, job.guest, settings, with_rng0=job.injection.due)
+        if job.injection.due and result.outcome in (Outcome.HELD, Outcome.REFUSED):
             # What stands against the rng0 must not keep the guard off; the next look tells it.
-            return attach.attach(self.host, job.guest, settings)
+            return guardhook.attach(self.host, job.guest, settings)
         return result
 
     def harvest(self) -> None:
@@ -331,7 +334,7 @@ class Rounds:
         self._say_roundup()
         self._store()
 
-    def _done(self, job: Job, result: rng.Result) -> None:
+    def _done(self, job: Job, result: Result) -> None:
         guest = job.guest
         if result.value:
             later = " It takes effect at its next start, the guest is running." if result.later else ""
@@ -354,7 +357,7 @@ class Rounds:
             # pmxcfs went away; its return has all guests looked at.
             return
 
-    def _say_attached(self, job: Job, result: rng.Result) -> None:
+    def _say_attached(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
         former = former_of(result.volid)
         before = f" Its own hookscript {former} is run by it first, in every phase." if former else ""
@@ -392,7 +395,7 @@ class Rounds:
         self._tries.pop(vmid, None)
         self._waits.pop(vmid, None)
 
-    def _not_done(self, job: Job, result: rng.Result) -> None:
+    def _not_done(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
         if result.outcome is Outcome.CHANGED:
             self._again(vmid, 0.0)
@@ -401,12 +404,12 @@ class Rounds:
                 self._again(vmid, PAUSES[0])
             else:
                 self.forget(vmid)
-        elif result.outcome in (Outcome.REFUSED, Outcome.LOSSY):
+        elif result.outcome in (Outcome.HELD, Outcome.REFUSED, Outcome.LOSSY):
             self._refuse(job, result)
         else:
             self._wait(job, result)
 
-    def _refuse(self, job: Job, result: rng.Result) -> None:
+    def _refuse(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
         self._awaited_no_more(vmid)
         if job.attach:
@@ -417,7 +420,7 @@ class Rounds:
             rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
             self._say("not-injected", f"not given an rng0: {result.words}", job, rule=rule)
 
-    def _wait(self, job: Job, result: rng.Result) -> None:
+    def _wait(self, job: Job, result: Result) -> None:
         """Tries again later, with growing pauses; says so once per reason."""
         vmid = job.guest.vmid
         pause = PAUSES[min(self._tries.get(vmid, 0), len(PAUSES) - 1)]

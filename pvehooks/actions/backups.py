@@ -7,7 +7,6 @@ import os
 import re
 from typing import NamedTuple
 
-from pvehooks.actions.qm import Outcome
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values.digests import sha1
@@ -45,9 +44,9 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     return Backup(vmid, digest, host.now(), path, fresh)
 
 
-def settle(host: Host, backup: Backup, outcome: Outcome) -> None:
-    """Ends what `save` began: where nothing was changed after all, the backup goes again; else the oldest ones beyond KEPT."""
-    if outcome in (Outcome.DONE, Outcome.BROKEN):
+def settle(host: Host, backup: Backup, used: bool) -> None:
+    """Ends what `save` began: where nothing was changed after all the backup goes again, else the oldest ones beyond KEPT."""
+    if used:
         _prune(host, backup.vmid)
     elif backup.fresh:
         with contextlib.suppress(OSError):

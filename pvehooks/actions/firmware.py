@@ -6,8 +6,6 @@ says "writing", so that a writer that is ended half way keeps no guest from star
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
 from itertools import pairwise
 
 from pvehooks.actions import attach, backups, rng, stubs
@@ -23,6 +21,11 @@ from pvehooks.facts import guests, images
 from pvehooks.formats import qemuargs
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.storage import images
+from pvehooks.actions import guardhook, transaction
+from pvehooks.actions.result import Outcome, Result
+from pvehooks.actions.transaction import Change
+from pvehooks.actions.writer import QmWriter, writer
+from pvehooks.facts import images
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.rules import firmwarefit
@@ -33,9 +36,9 @@ from pvehooks.settings import RngSettings
 from pvehooks.text import qemuargs
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware
-from pvehooks.values.stubs import UnfitName, former_of
 
 OPTION = "args"
+RECORD = "firmware"
 
 
 def own_args(guest: Guest) -> str:
@@ -66,28 +69,41 @@ def _written(words: tuple[str, ...]) -> str:
     return " ".join(qemuargs.quoted(word) for word in words)
 
 
+def _ours(guest: Guest, file: ImageFile) -> str:
+    """Our part of the guest's args, with this image."""
+    return _written(firmwarefit.words(file.path, firmwarefit.style(guest)))
+
+
+def change(host: Host, guest: Guest, file: ImageFile) -> Change:
+    """What gives the guest the image. Raises ArgsError where its own args leave no place for ours."""
+    ours = _ours(guest, file)
+    pinned = PinnedFirmware(file.volid, file.sha256, firmwarefit.style(guest), ours, int(host.now()), guest.node)
+    return Change(
+        {OPTION: qemuargs.joined(own_args(guest), ours)},
+        before={RECORD: pinned._replace(state="writing")},
+        after={RECORD: pinned},
+        undo=f"pvehooks firmware unset {guest.vmid}",
+    )
+
+
 def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_guard: bool) -> Result:
     """Gives the guest the image; `value` is our part of its args, `volid` the hookscript that was set along, if one was.
 
     Raises ArgsError where its own args leave no place for ours, and ActionFailed when something was written that is not as it should be.
     """
-    how = firmware_fit.style(guest)
-    ours = _written(firmware_fit.words(file.path, how))
-    args = qemuargs.joined(own_args(guest), ours)
-    pinned = PinnedFirmware(file.volid, file.sha256, how, ours, int(host.now()), guest.node)
-    if args == guest.options.get(OPTION) and not (with_guard and not attached(guest)):
-        _note(host, guest, pinned)
-        return Result(Outcome.DONE, "", ours, guest.digest)
-    wanted = {OPTION: args}
-    try:
-        if with_guard and not attached(guest):
-            former = str(guest.config.main.get(HOOKSCRIPT, "")) if guest.config else ""
-            wanted[HOOKSCRIPT] = stubs.volid_for(host, guest.node, former)
-            stubs.make(host, guest.node, wanted[HOOKSCRIPT])
-    except (UnfitName, NodeError) as error:
-        return Result(Outcome.REFUSED, f"the guard, which looks at the image before each start, cannot be attached: {error}")
-    result = _change(host, guest, writer(host, settings), wanted, pinned, pinned)
-    return result._replace(value=ours, volid=wanted.get(HOOKSCRIPT, "")) if result.done else result
+    given, guard = change(host, guest, file), Change({})
+    if with_guard and not attached(guest):
+        hook = guardhook.change(host, guest)
+        if isinstance(hook, Result):
+            return hook._replace(words=f"the guard, which looks at the image before each start, cannot be attached: {hook.words}")
+        # It goes along when the image is taken back.
+        guard = hook._replace(undo="")
+    ours = _ours(guest, file)
+    result = transaction.apply(host, guest, writer(host, settings), given, guard).verified(ours, guard.options.get(HOOKSCRIPT) or "")
+    if result.outcome is not Outcome.ALREADY:
+        return result
+    transaction.record(host, guest, given.after)
+    return result._replace(value=ours)
 
 
 def take(host: Host, guest: Guest, settings: RngSettings) -> Result:
@@ -95,135 +111,41 @@ def take(host: Host, guest: Guest, settings: RngSettings) -> Result:
 
     Where they do not hold our part any more they stay as they are, and only the record goes. Raises ActionFailed.
     """
-    pinned = guest.firmware
-    present = str(guest.options.get(OPTION, ""))
     left = own_args(guest)
-    if left == present:
-        if pinned is None:
-            return Result(Outcome.REFUSED, "pvehooks gave it no firmware image")
-        _note(host, guest, None)
-        return Result(Outcome.DONE, "its args were edited and hold nothing of ours any more: they stay as they are", present)
-    return _change(host, guest, writer(host, settings), {OPTION: left}, pinned, None)._replace(value=left)
+    if left == guest.options.get(OPTION, ""):
+        if guest.firmware is None:
+            return Result(Outcome.HELD, "pvehooks gave it no firmware image")
+        transaction.record(host, guest, {RECORD: None})
+        return Result(Outcome.ALREADY, "its args were edited and hold nothing of ours any more: they stay as they are", left)
+    return transaction.apply(host, guest, writer(host, settings), _taken(guest, left)).verified(left)
 
 
 def hand_over(host: Host, guest: Guest, option: str) -> Result:
-    """Sets Proxmox VE's own option to the guest's image and takes our part out of its args, in one change: qm makes all of it or nothing.
+    """Sets Proxmox VE's own option to the guest's image and takes our part out of its args, in one update: qm makes all of it or nothing.
 
     The guard goes along where the guest had it for the image alone. Raises ActionFailed.
     """
     pinned = guest.firmware
     if pinned is None:
-        return Result(Outcome.REFUSED, "pvehooks gave it no firmware image")
+        return Result(Outcome.HELD, "pvehooks gave it no firmware image")
     left = own_args(guest)
-    wanted = {} if left == guest.options.get(OPTION, "") else {OPTION: left}
-    freed = attached(guest) and not guest.passes_through
-    if freed:
-        wanted[HOOKSCRIPT] = former_of(str(guest.options[HOOKSCRIPT]))
-    result = _change(host, guest, QmWriter(host), wanted, pinned, None, {option: pinned.volid})
-    if result.done and freed:
-        attach.note(host, guest, None)
-    return result._replace(value=left)
+    # This version cannot read the option back.
+    moved = Change({option: pinned.volid}, effect={})
+    guard = guardhook.removal(guest) if attached(guest) and not guest.passes_through else Change({})
+    return transaction.apply(host, guest, QmWriter(host), _taken(guest, left), moved, guard).verified(left)
 
 
-def _change(
-    host: Host,
-    guest: Guest,
-    write: Writer,
-    wanted: dict[str, str],
-    during: PinnedFirmware | None,
-    then: PinnedFirmware | None,
-    unknown: Mapping[str, str] = NOTHING_ELSE,
-) -> Result:
-    """Writes the options ('' takes args out): judged and backed up before, with the digest, and read back after.
-
-    The record has `during` as being written meanwhile, and `then` in the end. `unknown` are options that this version cannot read
-    back: qm's word for them has to do.
-    """
-    refusal = _not_now(guest)
-    if refusal is not None:
-        return refusal
-    backup = rng.prepare(host, guest, write)
-    if isinstance(backup, Result):
-        return backup
-    before = guest.firmware
-    try:
-        if during is not None:
-            _note(host, guest, during._replace(state="writing"))
-    except PmxcfsAway as error:
-        backups.settle(host, backup, Outcome.WAITING)
-        return Result(Outcome.WAITING, str(error))
-    first, *rest = (*wanted.items(), *unknown.items())
-    answer = write.set(guest, *first, dict(rest)) if first[1] or rest else write.unset(guest, OPTION)
-    if answer.outcome is Outcome.BROKEN and wanted and _landed(host, guest, wanted):
-        answer = answer._replace(outcome=Outcome.DONE)
-    backups.settle(host, backup, answer.outcome)
-    if answer.outcome is not Outcome.DONE:
-        if answer.outcome not in (Outcome.BROKEN, Outcome.GONE):
-            _end(host, guest, before)
-        return Result(answer.outcome, answer.words)
-    digest, later = _verify(host, guest, wanted, backup.path)
-    _end(host, guest, then)
-    return Result(Outcome.DONE, answer.words, digest=digest, backup=backup.path, later=later)
-
-
-def _not_now(guest: Guest) -> Result | None:
-    config = guest.config
-    if config is None:
-        return Result(Outcome.REFUSED, guest.problems[0][1])
-    lock = config.main.get("lock")
-    if lock:
-        return Result(Outcome.LOCKED, f"VM is locked ({lock})")
-    if config.dropped:
-        line = config.dropped[0]
-        return Result(Outcome.REFUSED, f"PVE would lose line {line.line} of the config with it ({line.reason}); mend it first")
-    others = sorted({*config.pending, *config.pending_delete} - {OPTION})
-    if others and not guest.running:
-        return Result(Outcome.REFUSED, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along")
-    return None
-
-
-def _landed(host: Host, guest: Guest, wanted: dict[str, str]) -> bool:
-    try:
-        after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid)).effective()
-    except OSError:
-        return False
-    return all(after.get(option, "") == value for option, value in wanted.items())
-
-
-def _verify(host: Host, guest: Guest, wanted: dict[str, str], backup: str) -> tuple[str, bool]:
-    """Reads back: the digest, and whether the args are only pending; raises ActionFailed when they are not as they should be."""
-    hint = f"The config as it was: {backup}"
-    try:
-        after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
-    except OSError as error:
-        raise ActionFailed(f"{guest.label}: its args were written, but the config cannot be read back: {error.strerror}", hint) from error
-    for option, value in wanted.items():
-        if str(after.effective().get(option, "")) != value:
-            raise ActionFailed(f"{guest.label}: {option} was written, but the config does not show it", hint)
-    assert guest.config is not None
-    changed = rng.differences(guest.config, after, tuple(wanted))
-    if changed:
-        raise ActionFailed(f"{guest.label}: its args were written, but something else changed with it: {', '.join(changed)}", hint)
-    return after.digest, any(str(after.main.get(option, "")) != value for option, value in wanted.items())
-
-
-def _note(host: Host, guest: Guest, pinned: PinnedFirmware | None) -> None:
-    """Writes it into the guest's record; raises PmxcfsAway."""
-    records.update(host, guest.vmid, records.Identity(guest.uuid, guest.ctime), lambda record: record._replace(firmware=pinned))
-
-
-def _end(host: Host, guest: Guest, pinned: PinnedFirmware | None) -> None:
-    """The same once the config is written, as far as pmxcfs lets us: a record left at "writing" is right with both args."""
-    with suppress(PmxcfsAway):
-        _note(host, guest, pinned)
+def _taken(guest: Guest, left: str) -> Change:
+    """What leaves this of the guest's args, and nothing of ours."""
+    during = {RECORD: guest.firmware._replace(state="writing")} if guest.firmware else {}
+    return Change({OPTION: left or None}, before=during, after={RECORD: None})
 
 
 def let_guard_go(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
-    """Takes the guard out of a guest that had it for its image alone; None where it keeps it. `guest` is read after the image was taken."""
+    """Takes the guard out of a guest that had it for its image alone; None where it keeps it. `guest` is read after the image was taken.
+
+    Nobody removed it: should the guest need it again, it comes by itself.
+    """
     if guest.needs_guard or not attached(guest):
         return None
-    result = attach.detach(host, guest, settings)
-    if result.done:
-        # Nobody removed it: should the guest need it again, it comes by itself.
-        attach.note(host, guest, None)
-    return result
+    return guardhook.detach(host, guest, settings, remember=False)

@@ -5,35 +5,15 @@ Its exit statuses are leftovers of errno; only standard error tells the situatio
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.host import CommandTrouble, Completed, Host
 
 # qm itself waits 10 s for the guest's lock, and starts in half a second on an idle node.
 TIMEOUT = 60.0
-
-
-class Outcome(enum.Enum):
-    """What became of a change to a guest's config."""
-
-    DONE = "done"
-    CHANGED = "the config was changed meanwhile"
-    LOCKED = "the guest is locked"
-    WAITING = "pmxcfs takes no writes now"
-    GONE = "the guest is not on this node any more"
-    REFUSED = "qm refused the value"
-    LOSSY = "PVE would lose something when rewriting the config"
-    BROKEN = "qm gave no usable answer"
-
-
-class Answer(NamedTuple):
-    """An outcome, and the words that tell it to a person."""
-
-    outcome: Outcome
-    words: str
 
 
 # In the order in which they are looked for; the first that matches tells the situation.
@@ -54,16 +34,16 @@ _SITUATIONS = (
 )
 
 
-def classify(completed: Completed) -> Answer:
+def classify(completed: Completed) -> Result:
     """What the answer means."""
     words = _first_words(completed.stderr) or _first_words(completed.stdout)
     if completed.status == 0:
-        return Answer(Outcome.DONE, words)
+        return Result(Outcome.DONE, words)
     for outcome, pattern in _SITUATIONS:
         if re.search(pattern, completed.stderr):
-            return Answer(outcome, words)
+            return Result(outcome, words)
     how = f"was killed by signal {-completed.status}" if completed.status < 0 else f"ended with status {completed.status}"
-    return Answer(Outcome.BROKEN, f"qm {how}" + (f" and said: {words}" if words else " and said nothing"))
+    return Result(Outcome.BROKEN, f"qm {how}" + (f" and said: {words}" if words else " and said nothing"))
 
 
 def _first_words(text: str) -> str:
@@ -72,14 +52,14 @@ def _first_words(text: str) -> str:
     return " / ".join(lines)[:400]
 
 
-def change(host: Host, vmid: int, arguments: Sequence[str], digest: str) -> Answer:
+def change(host: Host, vmid: int, arguments: Sequence[str], digest: str) -> Result:
     """`qm set VMID ARGUMENTS --digest DIGEST`; an empty digest would switch qm's check off and is never given."""
     if not re.fullmatch(r"[0-9a-f]{40}", digest):
         raise ValueError(f"no digest to change VM {vmid} with: {digest!r}")
     try:
         return classify(host.run(["qm", "set", str(vmid), *arguments, "--digest", digest], timeout=TIMEOUT))
     except CommandTrouble as trouble:
-        return Answer(Outcome.BROKEN, str(trouble))
+        return Result(Outcome.BROKEN, str(trouble))
 
 
 class Config(NamedTuple):
@@ -89,12 +69,12 @@ class Config(NamedTuple):
     complaints: tuple[str, ...]
 
 
-def config(host: Host, vmid: int) -> Config | Answer:
+def config(host: Host, vmid: int) -> Config | Result:
     """PVE's own reading of the live part, or the answer that says why there is none."""
     try:
         completed = host.run(["qm", "config", str(vmid), "--current"], timeout=TIMEOUT)
     except CommandTrouble as trouble:
-        return Answer(Outcome.BROKEN, str(trouble))
+        return Result(Outcome.BROKEN, str(trouble))
     if completed.status != 0:
         return classify(completed)
     options = dict(line.split(": ", 1) for line in completed.stdout.splitlines() if ": " in line)

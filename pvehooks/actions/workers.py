@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Result
 from pvehooks.errors import PvehooksError
 from pvehooks.values import Guest, Injection
 

@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import NamedTuple
 
-from pvehooks.actions import attach
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions import guardhook
+from pvehooks.actions.result import Outcome
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, PmxcfsAway
 from pvehooks.facts import members
@@ -88,14 +88,14 @@ def _one(seen: look.View, guest: Guest, options: argparse.Namespace) -> Report |
     if attached(guest):
         return Report(guest.vmid, "nothing to do", "it has the guard already")
     try:
-        result = attach.attach(seen.host, guest, seen.settings.rng(guest.vmid))
+        result = guardhook.attach(seen.host, guest, seen.settings.rng(guest.vmid))
     except ActionFailed as error:
         return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
     if not result.done:
         return Report(guest.vmid, "refused", f"the guard was not attached: {result.words}.{again(result.outcome)}")
     former = former_of(result.volid)
     before = f"; its own hookscript {former} is run by it first" if former else ""
-    return Report(guest.vmid, "done", f"the guard was attached{before}. Take it out: pvehooks detach {guest.vmid}")
+    return Report(guest.vmid, "done", f"the guard was attached{before}. Take it out: {result.undo}")
 
 
 def again(outcome: Outcome) -> str:

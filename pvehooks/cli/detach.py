@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvehooks.actions import attach
+from pvehooks.actions import guardhook
 from pvehooks.cli import look
 from pvehooks.cli.attach import Report, again, finish
 from pvehooks.derived.attachment import attached
@@ -49,7 +49,7 @@ def _one(seen: look.View, guest: Guest) -> Report:
         words = f"its hookscript is {own.volid}, which is none of the guard's" if own else "it does not have the guard"
         return Report(guest.vmid, "nothing to do", words)
     try:
-        result = attach.detach(seen.host, guest, seen.settings.rng(guest.vmid))
+        result = guardhook.detach(seen.host, guest, seen.settings.rng(guest.vmid))
     except ActionFailed as error:
         return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
     if not result.done:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Result
 from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.derived import firmware_fit
@@ -71,9 +71,7 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     later = " It takes effect at its next start, the guest is running." if guest.running and result.digest != guest.digest else ""
     print(
-        printable(
-            f"{guest.label}: starts with {volid} from now on (sha256 {file.sha256[:_SHORT]}...).{later} Take it back: pvehooks firmware unset {vmid}"
-        )
+        printable(f"{guest.label}: starts with {volid} from now on (sha256 {file.sha256[:_SHORT]}...).{later} Take it back: {result.undo}")
     )
     for note in notes:
         print(printable(f"  {note}"))
@@ -86,9 +84,7 @@ def _tell(seen: look.View, guest: Guest, file: ImageFile, result: Result) -> Non
         return
     later = " from its next start on" if guest.running and result.digest != guest.digest else ""
     guard = "; the guard was attached along, to look at the image before each start" if result.volid else ""
-    message = (
-        f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Take it back: pvehooks firmware unset {guest.vmid}"
-    )
+    message = f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Take it back: {result.undo}"
     deed.tell_of(seen.host, guest, "firmware-set", message, device=file.volid, digest=result.digest, backup=result.backup)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Result
 from pvehooks.cli import deed, look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_OK, Refused

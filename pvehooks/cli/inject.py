@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import NamedTuple
 
-from pvehooks.actions import rng
+from pvehooks.actions import rng0
 from pvehooks.cli import look
 from pvehooks.cli.attach import again
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
@@ -64,13 +64,13 @@ def _one(seen: look.View, verdict: Verdict, options: argparse.Namespace) -> Repo
     if options.dry_run:
         return Report(guest.vmid, "would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
     try:
-        result = rng.inject(seen.host, guest, settings)
+        result = rng0.inject(seen.host, guest, settings)
     except ActionFailed as error:
         return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
     if not result.done:
         return Report(guest.vmid, "refused", f"not given an rng0: {result.words}.{again(result.outcome)}")
     later = "; the guest is running, it takes effect at its next start" if result.later else ""
-    return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: pvehooks undo {guest.vmid}")
+    return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: {result.undo}")
 
 
 def _not_due(verdict: Verdict) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.actions import rng
+from pvehooks.actions import rng0
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
 from pvehooks.facts import node as node_facts
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 def _one(seen: look.View, guest: Guest) -> tuple[bool, str]:
     """Whether its rng0 was taken out, and the words for that."""
     try:
-        result = rng.undo(seen.host, guest, seen.settings.rng(guest.vmid))
+        result = rng0.undo(seen.host, guest, seen.settings.rng(guest.vmid))
     except ActionFailed as error:
         return False, f"{error.message}. {error.hint}"
     if not result.done:

@@ -14,8 +14,8 @@ def attached(guest: Guest) -> bool:
     return is_stub(str(guest.options.get(OPTION, "")))
 
 
-def why_not(guest: Guest, changing: bool = False) -> tuple[str, str]:
-    """Why the guard cannot be attached to the guest now (or its config not be changed), and what to type; two empty words if it can."""
+def why_not(guest: Guest) -> tuple[str, str]:
+    """Why the guard cannot be attached to the guest now, and what to type; two empty words if it can."""
     config = guest.config
     if config is None:
         return guest.problems[0][1], "See: pvehooks check {vmid}"
@@ -25,14 +25,14 @@ def why_not(guest: Guest, changing: bool = False) -> tuple[str, str]:
             f"PVE would lose a line of its config, {quoted(line.text)} ({line.reason})",
             "Mend the line (pvehooks guest {vmid} shows all of them)",
         )
-    waiting = sorted({*config.pending, *config.pending_delete})
+    waiting = sorted({*config.pending, *config.pending_delete} - {OPTION})
     if waiting and not guest.running:
         return (
             f"it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along",
             "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks attach {vmid}",
         )
     try:
-        name_for("" if changing else str(config.main.get(OPTION, "")))
+        name_for(str(guest.options.get(OPTION, "")))
     except UnfitName as unfit:
         return (
             f"its own hookscript cannot be run before it: {unfit}",

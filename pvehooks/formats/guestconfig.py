@@ -6,7 +6,7 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Container
+from collections.abc import Collection, Container
 
 from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.losses import note_losses
@@ -14,7 +14,7 @@ from pvehooks.formats.reader import Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig
 from pvehooks.values.digests import sha1
 
-__all__ = ["Dropped", "Edit", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
+__all__ = ["Dropped", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 else:
     EditableSection = str
 """The live part of a config, or its pending changes."""
-
-Edit = Callable[[bytes], bytes]
-"""Makes the raw bytes of a config into others; may raise EditError."""
 
 
 def parse(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> GuestConfig:

@@ -10,8 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pvehooks.actions import firmware
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts import guests, images
 from pvehooks.formats import qemuargs
 from pvehooks.facts.guests import configs as guests
@@ -171,8 +170,8 @@ def test_a_guest_with_devices_keeps_the_guard(tmp_path: Path) -> None:
     ("config", "outcome", "words"),
     [
         (f"lock: backup\n{BASE}", Outcome.LOCKED, "locked (backup)"),
-        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.REFUSED, "other changes are pending (memory)"),
-        (f"foo: bar\n{BASE}", Outcome.REFUSED, "PVE would lose line 1"),
+        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
+        (f"foo: bar\n{BASE}", Outcome.LOSSY, "PVE would lose line 1"),
     ],
 )
 def test_what_stands_against_it(config: str, outcome: Outcome, words: str, tmp_path: Path) -> None:
@@ -224,3 +223,11 @@ def test_a_writer_ended_half_way_keeps_no_guest_from_starting(tmp_path: Path) ->
     pinned = guest_of(host).firmware
     assert pinned is not None
     assert pinned.state == "done"
+
+
+def test_no_image_without_the_guard_that_looks_at_it(tmp_path: Path) -> None:
+    host = tree(tmp_path, f"hookscript: local:iso/x\n{BASE}")
+    result = give(host, with_guard=True)
+    assert result.outcome is Outcome.HELD
+    assert result.words.startswith("the guard, which looks at the image before each start, cannot be attached: its own hookscript cannot")
+    assert args(host) == ""

@@ -127,7 +127,9 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
     assert all(entry["MESSAGE"].endswith("(asked for by user 0)") for entry in entries)
     assert [entry.get("PVEHOOKS_VMID") for entry in entries] == ["100"] * 4 + [None] * 2
     assert [entry["PRIORITY"] for entry in entries] == ["3", *"55555"]
-    assert failed["MESSAGE"].startswith("VM 100 (app): firmware set was broken off: args was written, but the config does not show it. ")
+    assert failed["MESSAGE"].startswith(
+        "VM 100 (app): firmware set was broken off: args and hookscript were changed, but the config does not show it. "
+    )
     assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
     assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
     assert Path(given["PVEHOOKS_BACKUP"]).read_text() == BASE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions import qm
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions.result import Outcome
 from pvehooks.host import Completed, Host
 from tests.daemon.bed import wait_until
 

@@ -8,6 +8,10 @@ import pytest
 
 from pvehooks.actions import attach, rng
 from pvehooks.actions.qm import Outcome
+from pvehooks import firstlook, records, settings
+from pvehooks.actions import guardhook
+from pvehooks.actions.result import Outcome, Result
+from pvehooks.errors import ActionFailed
 from pvehooks.facts import guests
 from pvehooks.formats import guestconfig
 from pvehooks.facts.guests import configs as guests
@@ -15,7 +19,10 @@ from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
 from pvehooks.settings import load as settings
+from pvehooks.rules.hookscript import why_not
+from pvehooks.text import guestconfig
 from pvehooks.values import Guest
+from tests.actions.kinds import Scripted
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi
 
@@ -43,12 +50,12 @@ def text(host: Host) -> str:
     return Path(host.root, CONFIG).read_text()
 
 
-def do_attach(host: Host, with_rng0: bool = False) -> rng.Result:
-    return attach.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0)
+def do_attach(host: Host, with_rng0: bool = False) -> Result:
+    return guardhook.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0)
 
 
-def do_detach(host: Host) -> rng.Result:
-    return attach.detach(host, guest_of(host), settings.load(host).rng(100))
+def do_detach(host: Host) -> Result:
+    return guardhook.detach(host, guest_of(host), settings.load(host).rng(100))
 
 
 def test_one_line_and_nothing_else(host: Host) -> None:
@@ -106,15 +113,15 @@ def test_to_attach_is_no_edit_of_a_persons(host: Host) -> None:
 @pytest.mark.parametrize(
     ("more", "outcome", "words"),
     [
-        (f"hookscript: {STUB}\n", Outcome.REFUSED, f"it has the guard already ({STUB})"),
-        (f"hookscript: {CHAINED}\n", Outcome.REFUSED, f"it has the guard already ({CHAINED})"),
-        ("hookscript: local:snippets/my hook\n", Outcome.REFUSED, "its own hookscript cannot be run before it: the name of"),
-        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.REFUSED, "has the name of a hookscript of pvehooks and is none"),
-        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.REFUSED, "is too long"),
-        ("hookscript: local:iso/x\n", Outcome.REFUSED, "is no snippet"),
+        (f"hookscript: {STUB}\n", Outcome.ALREADY, f"it has the guard already ({STUB})"),
+        (f"hookscript: {CHAINED}\n", Outcome.ALREADY, f"it has the guard already ({CHAINED})"),
+        ("hookscript: local:snippets/my hook\n", Outcome.HELD, "its own hookscript cannot be run before it: the name of"),
+        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.HELD, "has the name of a hookscript of pvehooks and is none"),
+        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.HELD, "is too long"),
+        ("hookscript: local:iso/x\n", Outcome.HELD, "is no snippet"),
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
-        ("onbot: 1\n", Outcome.REFUSED, "PVE would lose a line of its config, 'onbot: 1'"),
-        ("\n[PENDING]\nmemory: 4096\n", Outcome.REFUSED, "other changes are pending (memory)"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line 12 of its config, 'onbot: 1'"),
+        ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
     ],
 )
 def test_not_attached(host: Host, more: str, outcome: Outcome, words: str) -> None:
@@ -135,7 +142,7 @@ def test_not_detached(host: Host, more: str, words: str) -> None:
     write(host, uefi(more=PASSED + more))
     before = text(host)
     result = do_detach(host)
-    assert (result.outcome, result.words, text(host)) == (Outcome.REFUSED, words, before)
+    assert (result.outcome, result.words, text(host)) == (Outcome.HELD, words, before)
 
 
 def test_nowhere_to_put_it(host: Host) -> None:
@@ -150,14 +157,14 @@ def test_nowhere_to_put_it(host: Host) -> None:
 def test_changed_meanwhile(host: Host) -> None:
     guest = guest_of(host)
     write(host, uefi("other", PASSED))
-    assert attach.attach(host, guest, settings.load(host).rng(100)).outcome is Outcome.CHANGED
+    assert guardhook.attach(host, guest, settings.load(host).rng(100)).outcome is Outcome.CHANGED
     assert text(host) == uefi("other", PASSED)
 
 
 def test_a_clone_is_adopted(host: Host) -> None:
     """It carries the hookscript along, and no record."""
     write(host, uefi(more=PASSED + f"hookscript: {CHAINED}\n"))
-    attach.adopt(host, guest_of(host))
+    guardhook.adopt(host, guest_of(host))
     attachment = guest_of(host).attachment
     assert attachment is not None
     assert attachment[:2] == (CHAINED, FORMER)
@@ -165,5 +172,32 @@ def test_a_clone_is_adopted(host: Host) -> None:
 
 
 def test_who_has_no_guard_is_not_adopted(host: Host) -> None:
-    attach.adopt(host, guest_of(host))
+    guardhook.adopt(host, guest_of(host))
     assert records.known_vmids(host) == frozenset()
+
+
+def test_a_former_hookscript_that_pve_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went meanwhile: the words say how to be without it."""
+    write(host, uefi(more=PASSED + f"hookscript: {CHAINED}\n"))
+    monkeypatch.setattr(guardhook, "writer", lambda host, settings: Scripted(Outcome.REFUSED))
+    result = do_detach(host)
+    assert (result.outcome, result.words) == (
+        Outcome.REFUSED,
+        "said by the writer; without its former hookscript: qm set 100 --delete hookscript",
+    )
+
+
+def test_what_is_not_verified_is_raised(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardhook, "writer", lambda host, settings: Scripted())
+    with pytest.raises(ActionFailed, match="rng0 and hookscript were changed, but the config does not show it"):
+        do_attach(host, with_rng0=True)
+
+
+def test_a_hookscript_that_is_only_pending_is_the_former_one(host: Host) -> None:
+    """It is what the next start would run, so nothing of somebody else's is lost; the rule says so too."""
+    write(host, uefi(more=f"{PASSED}\n[PENDING]\nhookscript: {FORMER}\n"))
+    assert why_not(guest_of(host)) == ("", "")
+    assert do_attach(host).volid == CHAINED
+    guest = guest_of(host)
+    assert guest.config is not None
+    assert (guest.config.main["hookscript"], dict(guest.config.pending)) == (CHAINED, {})

@@ -1,0 +1,253 @@
+"""The one safe way to change a guest's config: held? -> backup -> digest -> write -> read back -> record.
+
+A caller describes a Change, `apply` makes it or says why not. What counts, before and after, are the effective options: what the next
+start uses. So a pending value of an option is its value, also where the live one is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from pvehooks.records import guests as records
+from pvehooks.actions import backups
+from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
+from pvehooks.actions.writer import Writer
+from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import running
+from pvehooks.host import Host
+from pvehooks.derived.config_lines import quoted
+from pvehooks.values import Attachment, Guest, GuestConfig, Options, Value
+from pvehooks.values.digests import sha1
+from pvehooks.values.images import PinnedFirmware
+
+Values = Mapping[str, str | None]
+"""Options and their values; None where an option is not there."""
+
+Part = records.RngRecord | Attachment | PinnedFirmware
+Parts = Mapping[str, Part | None]
+"""Parts of a guest's record by their names in records.Record; None where a part is not there."""
+NO_PARTS: Parts = MappingProxyType({})
+
+
+def _nothing() -> None:
+    """What the options name is there."""
+
+
+class Change(NamedTuple):
+    """Options that one update of a config sets or deletes, and what goes with it."""
+
+    options: Values
+    # Recorded before the write, and taken back where nothing was written.
+    before: Parts = NO_PARTS
+    # Recorded once the config shows the effect.
+    after: Parts = NO_PARTS
+    # What the effective options show then, where that is not what is written. An option that is not in it cannot be read back by this
+    # version: PVE's word for it has to do.
+    effect: Values | None = None
+    # Makes what the options name, once nothing holds the change; raises NodeError.
+    ready: Callable[[], object] = _nothing
+    # The command that takes the change back.
+    undo: str = ""
+
+    @property
+    def expected(self) -> Values:
+        """What the effective options are to show."""
+        return self.options if self.effect is None else self.effect
+
+    def missing(self, shown: Options) -> list[str]:
+        """The options that are not as they are to be; those that cannot be read back are not among them."""
+        return [option for option, value in self.expected.items() if _text(shown.get(option)) != value]
+
+
+def together(changes: Collection[Change]) -> Change:
+    """Several changes as one, for one update."""
+    options: dict[str, str | None] = {}
+    effect: dict[str, str | None] = {}
+    before: dict[str, Part | None] = {}
+    after: dict[str, Part | None] = {}
+    for change in changes:
+        options.update(change.options)
+        effect.update(change.expected)
+        before.update(change.before)
+        after.update(change.after)
+    undo = "; ".join(change.undo for change in changes if change.undo)
+    return Change(options, before, after, effect, lambda: [change.ready() for change in changes], undo)
+
+
+def held(guest: Guest, options: Collection[str]) -> Result | None:
+    """Why no change of these options is written, whoever asks for it; None where nothing holds it.
+
+    On a stopped guest PVE applies all that is pending with any other change (qemu-server, the API's update_vm): what is pending of other
+    options is for the administrator to decide.
+    """
+    config = guest.config
+    if config is None:
+        return Result(Outcome.HELD, guest.problems[0][1])
+    lock = config.main.get("lock")
+    if lock:
+        return Result(Outcome.LOCKED, f"VM is locked ({lock})")
+    if config.dropped:
+        line = config.dropped[0]
+        return Result(Outcome.LOSSY, f"PVE would lose line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
+    others = sorted({*config.pending, *config.pending_delete}.difference(options))
+    if others and not guest.running:
+        return Result(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along")
+    return None
+
+
+def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -> Result:
+    """Makes the changes in one update, or says why nothing is written; a Result among them says that of its change.
+
+    `guest` is as it was judged. With Outcome.BROKEN nobody knows whether something was written. Raises Refused in a capture.
+    """
+    for each in changes:
+        if isinstance(each, Result):
+            return each
+    change = together([each for each in changes if isinstance(each, Change)])
+    wanted = (change.options.keys() - change.expected.keys()).union(change.missing(guest.options))
+    if guest.config is not None and not wanted:
+        return Result(Outcome.ALREADY, "", digest=guest.digest, undo=change.undo)
+    stop = held(guest, change.options)
+    if stop is not None:
+        return stop
+    update = _Update(host, guest, writer, change, {option: value for option, value in change.options.items() if option in wanted})
+    backup = update.prepare()
+    if isinstance(backup, Result):
+        return backup
+    result = update.write(backup)
+    backups.settle(host, backup, result.outcome in MAY_HAVE_WRITTEN)
+    return result
+
+
+class _Update(NamedTuple):
+    """An update that nothing holds; `wanted` are the options of the change that are not yet as they are to be."""
+
+    host: Host
+    guest: Guest
+    writer: Writer
+    change: Change
+    wanted: Values
+
+    def prepare(self) -> backups.Backup | Result:
+        """The backup, once the guest is found to be as it was judged and PVE to lose nothing; otherwise why nothing is written."""
+        host, guest = self.host, self.guest
+        try:
+            raw = guests.read_raw(host, guest.node, guest.vmid)
+        except OSError as error:
+            outcome = Outcome.GONE if isinstance(error, FileNotFoundError) else Outcome.WAITING
+            return Result(outcome, f"the config cannot be read: {error.strerror}")
+        if sha1(raw).hex() != guest.digest:
+            return Result(Outcome.CHANGED, Outcome.CHANGED.value)
+        if running.is_running(host, guest.vmid) is not guest.running:
+            return Result(Outcome.CHANGED, "the guest was started or stopped meanwhile")
+        check = self.writer.precheck(guest)
+        if check.outcome is not Outcome.DONE:
+            return check
+        try:
+            self.change.ready()
+            return backups.save(host, guest.vmid, raw)
+        except (ActionFailed, NodeError) as error:
+            return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
+
+    def write(self, backup: backups.Backup) -> Result:
+        """Writes, reads back and records; where it ends half way the record is as it was made before the write."""
+        host, guest, change = self.host, self.guest, self.change
+        try:
+            earlier = recorded(host, guest, change.before)
+            record(host, guest, change.before)
+        except PmxcfsAway as error:
+            return Result(Outcome.WAITING, str(error))
+        answer = self.writer.write(guest, self.wanted)
+        if answer.outcome not in MAY_HAVE_WRITTEN:
+            if answer.outcome is not Outcome.GONE:  # the record is another node's by now
+                record_if_possible(host, guest, earlier)
+            return answer
+        after, trouble = self._read_back()
+        if answer.outcome is Outcome.BROKEN and (after is None or change.expected.keys().isdisjoint(self.wanted)):
+            return answer
+        if after is not None:
+            record_if_possible(host, guest, change.after)
+        if after is None or trouble:
+            hint = f"Compare with the backup: pvehooks backups {guest.vmid} --diff {backup.digest[:8]} ({backup.path})"
+            return Result(Outcome.NOT_VERIFIED, f"{guest.label}: {trouble}", backup=backup.path, hint=hint)
+        later = any(_text(after.main.get(option)) != value for option, value in change.expected.items())
+        return Result(Outcome.DONE, answer.words, digest=after.digest, backup=backup.path, later=later, undo=change.undo)
+
+    def _read_back(self) -> tuple[GuestConfig | None, str]:
+        """The config, None where it does not show the effect; and what is not as it should be, '' if nothing."""
+        host, guest, options = self.host, self.guest, self.change.options
+        try:
+            after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
+        except OSError as error:
+            return None, f"{_what(self.wanted)}, but the config cannot be read back: {error.strerror}"
+        missing = self.change.missing(after.effective())
+        if missing:
+            return None, f"{_what(missing)}, but the config does not show it"
+        assert guest.config is not None
+        changed = differences(guest.config, after, options)
+        if changed:
+            why = "something else changed at the same moment, by another process or by the rewriting"
+            return after, f"{_what(self.wanted)}, but {why}: {', '.join(changed)}"
+        return after, ""
+
+
+def _what(options: Collection[str]) -> str:
+    return f"{' and '.join(options)} {'was' if len(options) == 1 else 'were'} changed"
+
+
+def differences(before: GuestConfig, after: GuestConfig, aside: Collection[str]) -> list[str]:
+    """What differs between two readings of a config, by section and option; `aside` are the options that we changed."""
+    sections = [("", before.main, after.main), ("[PENDING] ", before.pending, after.pending)]
+    for prefix, old, new in (("", before.snapshots, after.snapshots), ("special:", before.special_sections, after.special_sections)):
+        sections += [(f"[{prefix}{name}] ", old.get(name, {}), new.get(name, {})) for name in sorted({*old, *new})]
+    found = [
+        f"{where}{option}"
+        for where, old, new in sections
+        for option in sorted({*old, *new}.difference(aside if where in ("", "[PENDING] ") else ()))
+        if _text(old.get(option)) != _text(new.get(option))
+    ]
+    deleted = {*before.pending_delete.items()} ^ {*after.pending_delete.items()}
+    return found + sorted(f"[PENDING] delete {option}" for option, _ in deleted if option not in aside)
+
+
+def _text(value: Value | None) -> str | None:
+    """A value without what PVE's rewriting changes by itself: white space at the ends of a description."""
+    return None if value is None else str(value).strip()
+
+
+# -- the record -------------------------------------------------------------------------------------------------------
+
+
+def recorded(host: Host, guest: Guest, names: Collection[str]) -> Parts:
+    """The parts of these names as the guest's record has them. Raises PmxcfsAway."""
+    known = records.read(host, guest.vmid, _identity(guest)) if names else None
+    return {name: getattr(known, name, None) for name in names}
+
+
+def record(host: Host, guest: Guest, parts: Parts) -> None:
+    """Writes the parts into the guest's record, and keeps the rest. Raises PmxcfsAway."""
+
+    def change(known: records.Record) -> records.Record:
+        rest: dict[str, Any] = dict(parts)
+        if "rng0" in rest:
+            known = known.with_rng0(rest.pop("rng0"))
+        return known._replace(**rest)
+
+    if parts:
+        records.update(host, guest.vmid, _identity(guest), change)
+
+
+def record_if_possible(host: Host, guest: Guest, parts: Parts) -> bool:
+    """The same as far as pmxcfs lets us; whether it did. What the record lacks then, the next look at the config adds."""
+    try:
+        record(host, guest, parts)
+    except PmxcfsAway:
+        return False
+    return True
+
+
+def _identity(guest: Guest) -> records.Identity:
+    return records.Identity(guest.uuid, guest.ctime)
