@@ -17,7 +17,7 @@ import pvehooks
 WORD = re.compile(r"[A-Za-z0-9_]+")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 # Where nothing is that rules compare with anything.
-_LEFT_OUT = ("pvehooks.capturing", "pvehooks.cli", "pvehooks.report", "pvehooks.daemon")
+_LEFT_OUT = ("pvehooks.capturing", "pvehooks.cli", "pvehooks.report", "pvehooks.journal", "pvehooks.daemon")
 
 _FURTHER = """
 amd64 arm64 i386 x86_64 aarch64 pc q35 i440fx virt pve pveproxy proxmox debian grub efi uefi

@@ -14,7 +14,7 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import bindings, hardware
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
-from pvehooks.report import entries, sink
+from pvehooks.journal import entries, output
 from pvehooks.report.words import counted
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
@@ -164,7 +164,7 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
     All devices: that is early at boot, before udev has looked at the hardware. What is there and could not be bound is looked at
     once more by itself as soon as udev finds it, and told then.
     """
-    out = sink.sink()
+    out = output.choose()
     failed = False
     for address in addresses or atboot.addresses(host):
         outcome = atboot.apply(host, name, address, patient=bool(addresses))
@@ -173,7 +173,7 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
         message = f"{outcome.label} {outcome.words}"
         failed |= outcome.result is atboot.Result.NOT
         if outcome.result is atboot.Result.DONE:
-            out.say(entries.event("bound-at-boot", message, name, device=address))
+            out.write(entries.event("bound-at-boot", message, name, device=address))
         elif outcome.result is atboot.Result.NOT and (addresses or not outcome.again):
-            out.say(entries.event("not-bound-at-boot", message, name, device=address))
+            out.write(entries.event("not-bound-at-boot", message, name, device=address))
     return EXIT_BLOCKED if failed and addresses else EXIT_OK

@@ -1,6 +1,7 @@
-"""What a round found, said together where several guests have the same: a line for each rule instead of one for each guest and rule.
+"""One line for many: findings that several guests have are reported by rule, not by guest and rule.
 
-What refuses a start stays a line of its own, unless a bridge or a storage of many guests is gone; so does what only one or two guests have.
+A finding that refuses a start has a line of its own, unless many guests have it (their bridge or storage is gone). So has one of one or two
+guests.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pvehooks.report import entries, words
-from pvehooks.report.entries import Entry
+from pvehooks.journal import entries
+from pvehooks.journal.entries import Entry
+from pvehooks.report import words
 from pvehooks.values import Finding, Guest, Severity
 
 # So many guests with the same have a line each; with what refuses their starts, so many.
@@ -24,11 +26,11 @@ _MOST_GUESTS = 500
 _HEAVY = (Severity.BLOCK, Severity.WARNING)
 
 # Each a rule and its subject.
-_Gone = Sequence[tuple[str, str]]
+_Keys = Sequence[tuple[str, str]]
 
 
 class _Part(NamedTuple):
-    """One guest's part in an entry: the finding, and how it would be said alone."""
+    """One guest's part in an entry: the finding, and its entry if it is reported alone."""
 
     vmid: int
     label: str
@@ -44,40 +46,40 @@ class _Part(NamedTuple):
         return self.finding.severity
 
 
-class _Mended(NamedTuple):
-    """What is gone of one guest's findings."""
+class _Gone(NamedTuple):
+    """The findings of one guest that are gone."""
 
     vmid: int
     label: str
-    findings: _Gone
+    findings: _Keys
     alone: Entry
 
 
-class Roundup:
-    """Keeps what is to be said of guests' findings until the end of the round.
+class Grouping:
+    """Collects the findings of a review, and makes its entries at the end.
 
-    `meaning` gives a rule's explanation; its first paragraph is one sentence on what is the matter and what comes of it.
+    `explanation` gives a rule's explanation; its first paragraph is one sentence on the problem and its effect.
     """
 
-    def __init__(self, node: str, meaning: Callable[[str], str]) -> None:
+    def __init__(self, node: str, explanation: Callable[[str], str]) -> None:
         self._node = node
-        self._meaning = meaning
+        self._explanation = explanation
         self._found: list[_Part] = []
-        self._gone: list[_Mended] = []
+        self._gone: list[_Gone] = []
 
     def appeared(self, guest: Guest, found: Finding, verdict: str) -> None:
         """A finding appeared, or changed."""
         alone = entries.finding(guest, found, verdict)
         self._found.append(_Part(guest.vmid, guest.label, found, alone))
 
-    def gone(self, guest: Guest, findings: _Gone) -> None:
+    def gone(self, guest: Guest, findings: _Keys) -> None:
         """These findings of the guest are gone."""
         gone = ", ".join(f"{rule} ({subject})" for rule, subject in findings)
         alone = entries.event("mended", f"no longer: {gone}", self._node, guest, rule=findings[0][0])
-        self._gone.append(_Mended(guest.vmid, guest.label, findings, alone))
+        self._gone.append(_Gone(guest.vmid, guest.label, findings, alone))
 
-    def end(self) -> list[Entry]:
-        """The entries of the round, what hurts first; the next round begins."""
+    def flush(self) -> list[Entry]:
+        """The entries of the review, most severe first; the next review begins."""
         found = sorted(self._found, key=lambda part: (words.ORDER[part.severity], part.vmid))
         gone = sorted(self._gone, key=lambda each: each.vmid)
         self._found, self._gone = [], []
@@ -93,14 +95,14 @@ class Roundup:
 
     def _of_rule(self, severity: Severity, rule: str, parts: list[_Part]) -> Iterator[Entry]:
         messages = {part.finding.message for part in parts}
-        what = messages.pop() if len(messages) == 1 else self._meaning(rule).split("\n\n")[0].replace("\n", " ").replace("`", "")
+        what = messages.pop() if len(messages) == 1 else self._explanation(rule).split("\n\n")[0].replace("\n", " ").replace("`", "")
         remedies = {re.sub(rf"\b{part.vmid}\b", "VMID", part.finding.remedy) for part in parts}
         for some in _portions(parts):
             vmids = _vmids(some)
             which = "".join(f" {vmid}" for vmid in vmids) if len(vmids) <= _NAMED else ""
             cure = remedies.copy().pop() if len(remedies) == 1 else f"Each in words, with what to type: pvehooks check{which}"
-            told = ". ".join(text.rstrip(".") for text in (what, cure, f"More: pvehooks explain {rule}") if text)
-            message = f"{_whose(some)}{' will not start' if severity is Severity.BLOCK else ''}: {told}"
+            sentences = ". ".join(text.rstrip(".") for text in (what, cure, f"More: pvehooks explain {rule}") if text)
+            message = f"{_whose(some)}{' will not start' if severity is Severity.BLOCK else ''}: {sentences}"
             entry = entries.of_guests("findings", message, self._node, vmids, rule=rule, findings=_details(some))
             yield entry._replace(priority=entries.PRIORITIES[severity])
 
@@ -114,7 +116,7 @@ class Roundup:
             )
             yield entries.of_guests("advice", message, self._node, _vmids(some), rule=_rules(some), findings=_details(some))
 
-    def _no_longer(self, gone: list[_Mended]) -> Iterator[Entry]:
+    def _no_longer(self, gone: list[_Gone]) -> Iterator[Entry]:
         if len(gone) <= _APART:
             yield from (each.alone for each in gone)
             return
@@ -128,14 +130,14 @@ class Roundup:
             yield entries.of_guests("findings-gone", message, self._node, _vmids(some), rule=_rules(some), findings=_details(some))
 
 
-class Existing:
-    """The guests that were there before us and lack entropy: said in one line, whenever they are others than at the last time."""
+class OldGuests:
+    """The guests that are older than pvehooks on the node and lack entropy: one line, whenever they are others than at the last time."""
 
     def __init__(self, node: str) -> None:
         self._node = node
         self._guests: dict[int, str] = {}
         self._by_name: set[int] = set()
-        self._said: frozenset[int] = frozenset()
+        self._reported: frozenset[int] = frozenset()
 
     def note(self, guest: Guest, by_name: bool) -> None:
         """One of them; `by_name`: `inject --all` leaves it out."""
@@ -144,14 +146,14 @@ class Existing:
             self._by_name.add(guest.vmid)
 
     def forget(self, vmid: int) -> None:
-        """It is none of them, or gone."""
+        """It is not one of them, or gone."""
         self._guests.pop(vmid, None)
         self._by_name.discard(vmid)
 
-    def news(self) -> list[Entry]:
-        """The entry on them, where it is due."""
-        before, self._said = self._said, frozenset(self._guests)
-        if not self._said or self._said == before:
+    def changed(self) -> list[Entry]:
+        """The entries on them, if they are others than at the last call."""
+        before, self._reported = self._reported, frozenset(self._guests)
+        if not self._reported or self._reported == before:
             return []
         vmids, apart = sorted(self._guests), sorted(self._by_name)
         cures = ["Give them their rng0: pvehooks inject --all"] if len(apart) < len(vmids) else []
@@ -210,12 +212,12 @@ def _by_rule(parts: Iterable[_Part]) -> str:
 
 
 def _details(parts: Iterable[_Part]) -> str:
-    """A line for each guest and finding, as it would have been said alone."""
+    """A line for each guest and finding, as it would be reported alone."""
     return "\n".join(words.printable(f"{part.label}: {words.sentence(part.finding)} [{part.rule}]") for part in parts)
 
 
 def _portions(parts: list[_Part]) -> Iterator[list[_Part]]:
-    """The parts of so many guests as an entry takes."""
+    """The parts of as many guests as an entry takes."""
     vmids = _vmids(parts)
     for at in range(0, len(vmids), _MOST_GUESTS):
         some = frozenset(vmids[at : at + _MOST_GUESTS])

@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TextIO
 
-from pvehooks.report.entries import DEBUG, ERR, INFO, NOTICE, WARNING, Entry
+from pvehooks.journal.entries import Entry
+from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
 from pvehooks.report.words import printable
 
 IDENTIFIER = "pvehooksd"
@@ -26,10 +27,10 @@ class Journal:
         self._send = journal.sendv
         self._lines = Lines(sys.stderr)
 
-    def say(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> None:
         """Sends the entry."""
         if not os.path.exists(SOCKET):
-            self._lines.say(entry)
+            self._lines.write(entry)
             return
         fields: dict[str, str | tuple[str, ...]] = {
             "MESSAGE": printable(entry.message),
@@ -47,21 +48,21 @@ def _escaped(values: str | tuple[str, ...]) -> list[str]:
 
 
 class Lines:
-    """A line an entry: time, weight, message."""
+    """A line for each entry: time, priority, message."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def say(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> None:
         """Prints the entry; a closed standard error is no reason to end."""
-        weight = _NAMES[entry.priority]
+        priority = _NAMES[entry.priority]
         try:
-            print(f"{time.strftime('%H:%M:%S')} {weight + ':':<8} {printable(entry.message)}", file=self._stream, flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {priority + ':':<8} {printable(entry.message)}", file=self._stream, flush=True)
         except (OSError, ValueError):
             return
 
 
-def sink() -> Journal | Lines:
+def choose() -> Journal | Lines:
     """The journal, unless standard error is a terminal or there is no journald."""
     if sys.stderr.isatty() or not os.path.exists(SOCKET):
         return Lines(sys.stderr)

@@ -6,17 +6,15 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from pvehooks.report.entries import KINDS, Kind, message_id
+from pvehooks.journal.entries import message_id
+from pvehooks.journal.events import KINDS
+from pvehooks.journal.kind import Kind
 from pvehooks.rules.catalogue import RULES
 from pvehooks.rules.rule import Rule
 from pvehooks.settings_table import NODE_FILE
 from scripts.docs.commands import NO_BREAK, marked, plain
 from scripts.docs.roff import NOTE
 
-# The kinds whose entries are always about one guest. journalctl prints a field's name where an entry lacks the field.
-ABOUT_A_GUEST = frozenset(
-    ("attached", "boot-unguarded", "injected", "mended", "not-attached", "not-injected", "not-verified", "present-accepted", "waiting")
-)
 VMID = "@PVEHOOKS_VMID@"
 # Lines that begin so are comments, also in the middle of a text (systemd's catalog.c).
 _COMMENTS = ("#", ";")
@@ -38,7 +36,8 @@ def _entry(name: str, subject: str, page: str, paragraphs: Iterator[str]) -> str
 
 
 def _about(kind: Kind) -> Iterator[str]:
-    if kind.name not in ABOUT_A_GUEST:
+    if not kind.about_guest:
+        # journalctl prints a field's name where an entry lacks the field.
         yield kind.explanation
         return
     yield re.sub(r"\bVMID\b", VMID, kind.explanation)

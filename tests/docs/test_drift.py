@@ -12,7 +12,7 @@ import pytest
 
 from pvehooks import settings_table
 from pvehooks.cli import main
-from pvehooks.report import entries
+from pvehooks.journal import events
 from pvehooks.rules import catalogue
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words
 from tests.lint.source import PROJECT
@@ -44,7 +44,7 @@ def test_an_edited_file_is_noticed(name: str, tmp_path: Path) -> None:
 
 
 def test_a_changed_kind_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(entries.KINDS, "bug", entries.KINDS["bug"]._replace(explanation="Other words."))
+    monkeypatch.setitem(events.KINDS, "bug", events.KINDS["bug"]._replace(explanation="Other words."))
     assert set(documents.drift()) == {"man/pvehooksd.8", "catalog/pvehooks.catalog"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.report import entries
+from pvehooks.journal import entries
 from pvehooks.values import Finding, Severity
 
 

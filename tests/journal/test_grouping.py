@@ -1,4 +1,4 @@
-"""What a round found: together where many guests have the same, alone where it is few or refuses a start, and all of it in the journal."""
+"""What a review found: together where many guests have the same, alone where it is few or refuses a start, and all of it in the journal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.report import entries, sink
-from pvehooks.report.entries import Entry
-from pvehooks.report.roundup import Existing, Roundup, ranges
+from pvehooks.journal import output
+from pvehooks.journal.entries import Entry
+from pvehooks.journal.grouping import Grouping, OldGuests, ranges
+from pvehooks.journal.kind import ERR, INFO, WARNING
 from pvehooks.values import Finding, Guest, Severity
 from tests.beds.journald import Journald
 
-MEANING = "The guest `is` in a bad way:\nit does not work.\n\nThe second paragraph is long.\n"
+EXPLANATION = "The guest `is` in a bad way:\nit does not work.\n\nThe second paragraph is long.\n"
 RULES = ("rule-a", "rule-b", "rule-c")
 
 
@@ -29,12 +30,12 @@ def finding(rule: str = "rule-a", severity: Severity = Severity.WARNING, message
 
 
 def end(*found: tuple[int, Finding], gone: tuple[tuple[int, str], ...] = ()) -> list[Entry]:
-    roundup = Roundup("pve1", lambda rule: MEANING)
+    grouping = Grouping("pve1", lambda rule: EXPLANATION)
     for vmid, each in found:
-        roundup.appeared(guest(vmid), each, "allow")
+        grouping.appeared(guest(vmid), each, "allow")
     for vmid, rule in gone:
-        roundup.gone(guest(vmid), [(rule, "net0")])
-    return roundup.end()
+        grouping.gone(guest(vmid), [(rule, "net0")])
+    return grouping.flush()
 
 
 def kinds(said: list[Entry]) -> list[str]:
@@ -51,7 +52,7 @@ def test_two_guests_are_said_one_by_one_and_three_together() -> None:
     assert entry.message == (
         "VM 100, VM 101, VM 107: The guest is in a bad way: it does not work. Mend it: qm set VMID --net0 x. More: pvehooks explain rule-a"
     )
-    assert entry.priority == entries.WARNING and entry.fields["PVEHOOKS_VMID"] == ("100", "101", "107")
+    assert entry.priority == WARNING and entry.fields["PVEHOOKS_VMID"] == ("100", "101", "107")
     assert str(entry.fields["PVEHOOKS_FINDINGS"]).splitlines()[2] == "VM 107: 107 is worse. Mend it: qm set 107 --net0 x [rule-a]"
 
 
@@ -73,7 +74,7 @@ def test_what_refuses_a_start_stays_alone_and_comes_first() -> None:
     ]
     said = end(*found)
     assert kinds(said) == ["finding"] * 10 + ["findings", "advice"]
-    assert [entry.priority for entry in said] == [entries.ERR] * 10 + [entries.WARNING, entries.INFO]
+    assert [entry.priority for entry in said] == [ERR] * 10 + [WARNING, INFO]
     assert [entry.fields["PVEHOOKS_VMID"] for entry in said[:10]] == [str(vmid) for vmid in range(100, 110)]
 
 
@@ -81,7 +82,7 @@ def test_more_than_ten_that_will_not_start_are_one_line() -> None:
     """Their bridge or storage is gone."""
     found = [(vmid, finding(severity=Severity.BLOCK, remedy=f"Type: {vmid}")) for vmid in range(100, 111)]
     said = end(*found, (300, finding("rule-b", Severity.BLOCK)), (301, finding()))
-    assert [entry.priority for entry in said] == [entries.ERR, entries.ERR, entries.WARNING]
+    assert [entry.priority for entry in said] == [ERR, ERR, WARNING]
     assert kinds(said) == ["finding", "findings", "finding"]
     assert said[1].message == "11 VMs (100-110) will not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
 
@@ -106,10 +107,10 @@ def test_gone_together() -> None:
 
 
 def test_a_round_forgets_the_one_before() -> None:
-    roundup = Roundup("pve1", lambda rule: MEANING)
-    roundup.appeared(guest(100), finding(), "allow")
-    roundup.gone(guest(100), [("rule-b", "net0")])
-    assert kinds(roundup.end()) == ["finding", "mended"] and roundup.end() == []
+    grouping = Grouping("pve1", lambda rule: EXPLANATION)
+    grouping.appeared(guest(100), finding(), "allow")
+    grouping.gone(guest(100), [("rule-b", "net0")])
+    assert kinds(grouping.flush()) == ["finding", "mended"] and grouping.flush() == []
 
 
 FOUND = st.tuples(
@@ -161,17 +162,17 @@ def test_ranges_name_each_once(vmids: set[int]) -> None:
     ],
 )
 def test_guests_from_before_us(old: tuple[int, ...], by_name: tuple[int, ...], words: str) -> None:
-    existing = Existing("pve1")
+    old_guests = OldGuests("pve1")
     for vmid in old:
-        existing.note(guest(vmid), vmid in by_name)
-    (entry,) = existing.news()
+        old_guests.note(guest(vmid), vmid in by_name)
+    (entry,) = old_guests.changed()
     assert words in entry.message and entry.fields["PVEHOOKS_VMID"] == tuple(map(str, old))
-    assert existing.news() == []
+    assert old_guests.changed() == []
     for vmid in old[1:]:
-        existing.forget(vmid)
-    assert len(existing.news()) == (len(old) > 1)
-    existing.forget(old[0])
-    assert existing.news() == []
+        old_guests.forget(vmid)
+    assert len(old_guests.changed()) == (len(old) > 1)
+    old_guests.forget(old[0])
+    assert old_guests.changed() == []
 
 
 def test_thousands_of_guests_in_a_real_journal() -> None:
@@ -181,7 +182,7 @@ def test_thousands_of_guests_in_a_real_journal() -> None:
     assert said[0].message.startswith("500 VMs (1000-1499): ")
     with Journald() as journald:
         for entry in said:
-            sink.Journal().say(entry)
+            output.Journal().write(entry)
         (found,) = journald.wait_for("PVEHOOKS_VMID=2233", "PVEHOOKS_RULE=rule-a")
         assert len(journald.entries("PVEHOOKS_EVENT=findings")) == 3
     assert found["PVEHOOKS_VMID"] == [str(vmid) for vmid in range(2000, 2234)]
