@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 
-from pvehooks import __version__, instance
+from pvehooks import __version__
 from pvehooks.cli import guarding, look, status_cluster
+from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
@@ -107,7 +108,7 @@ def _labels(those: list[tuple[int, str]]) -> str:
 
 
 def _daemon(host: Host) -> str:
-    return "running" if instance.runs(host) else "not running"
+    return "running" if lock.runs(host) else "not running"
 
 
 def _guard(mode: str, met: Met) -> str:

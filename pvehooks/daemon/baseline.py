@@ -1,4 +1,4 @@
-"""Getting to know a node: which guests were there before the package, also when it comes back after it was gone."""
+"""The baseline of this node: which guests are older than the package here, also when it comes back after it was gone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pvehooks.text import guestconfig
 # That it is gone when the package is removed, postrm sees to.
 HERE = "/var/lib/pvehooks/first-look.json"
 # How often it is noted that the daemon runs, and how long it may not have run: an upgrade or a repair takes less.
-_BEAT = 3600
-_AWAY = 86400
+_HEARTBEAT = 3600
+_LONG_ABSENCE = 86400
 
 
-class Meeting:
+class Baseline:
     """The node's first look, and what is known of guests from elsewhere.
 
     `look` is what guests are seen against, `new` whether the daemon's start made it, `again` whether there was one before; `moved` the
@@ -36,12 +36,12 @@ class Meeting:
         self.moved: frozenset[int] = frozenset()
         self._own: FirstLook | None = None
         self._others: dict[str, tuple[tuple[float, int], FirstLook | None]] = {}
-        self._unsaid = False
-        self._beaten = 0.0
+        self._unreported = False
+        self._noted_at = 0.0
         self._elsewhere: Mapping[int, str] = {}
         self._without: list[int] = []
 
-    def meet(self, elsewhere: Mapping[int, str]) -> int | None:
+    def update(self, elsewhere: Mapping[int, str]) -> int | None:
         """Brings it up to date; after a first look that is stored now, once, how many guests were there. Raises RecordsUnavailable.
 
         `elsewhere` are the nodes of other nodes' guests, another mapping after each change.
@@ -54,20 +54,20 @@ class Meeting:
                 without = here.get("without_package")
                 self.moved = self._mine() & {vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)}
             else:
-                self.new = self._unsaid = True
+                self.new = self._unreported = True
                 self.again = found is not None
                 self._own = self._take(found)
         elif not self._own.stored:
             # Configs that could not be read a moment ago may be missing in it.
-            self._own = self._take(self._own) if self._unsaid else firstlook.write(self.host, self._own)
+            self._own = self._take(self._own) if self._unreported else firstlook.write(self.host, self._own)
         self._note_here(self._own, elsewhere)
         self.look = firstlook.joined(self._own, self._of_others())
-        if not (self._unsaid and self._own.stored):
+        if not (self._unreported and self._own.stored):
             return None
-        self._unsaid = False
+        self._unreported = False
         return sum(noted.time == self._own.time for noted in self._own.guests.values())
 
-    def arrived(self, vmids: Iterable[int]) -> None:
+    def add(self, vmids: Iterable[int]) -> None:
         """Guests have moved here from nodes without the package: they are as those that were there before it. Raises RecordsUnavailable."""
         marks = self._marks(vmids)
         if not marks or self._own is None:
@@ -91,7 +91,7 @@ class Meeting:
         seen = here.get("seen")
         if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
             return False
-        return self.host.now() - seen < _AWAY or not self._changed_since(seen + _BEAT)
+        return self.host.now() - seen < _LONG_ABSENCE or not self._changed_since(seen + _HEARTBEAT)
 
     def _changed_since(self, time: float) -> bool:
         """Whether a guest's config was written since then: not so on a node that was just off."""
@@ -137,11 +137,11 @@ class Meeting:
             self._elsewhere = elsewhere
             nodes = {name for name in elsewhere.values() if not members.has_package(self.host, name)}
             without = sorted(vmid for vmid, name in elsewhere.items() if name in nodes)
-            self._beaten = 0.0 if without != self._without else self._beaten
+            self._noted_at = 0.0 if without != self._without else self._noted_at
             self._without = without
-        if not own.stored or abs(now - self._beaten) < _BEAT:
+        if not own.stored or abs(now - self._noted_at) < _HEARTBEAT:
             return
-        self._beaten = now
+        self._noted_at = now
         content = json.dumps({"node": self.node, "time": own.time, "seen": int(now), "without_package": self._without}).encode() + b"\n"
         try:
             self.host.make_dir(HERE.rpartition("/")[0], mode=0o700)

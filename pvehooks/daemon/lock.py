@@ -1,4 +1,4 @@
-"""The one daemon that may run, and what its last start ended with."""
+"""The one daemon that may run, and the error with which its last start ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pvehooks.errors import NodeError
 from pvehooks.host import Host, Lock
 
 INSTANCE_LOCK = "/run/pvehooks/pvehooksd.lock"
-_SAID_AT_START = "/run/pvehooks/not-started"
+_ERROR_AT_START = "/run/pvehooks/not-started"
 
 
 @contextlib.contextmanager
@@ -42,18 +42,18 @@ def runs(host: Host) -> bool:
 
 
 def started(host: Host) -> None:
-    """Forgets what the last start ended with."""
-    host.remove(_SAID_AT_START)
+    """Forgets the error of the last start."""
+    host.remove(_ERROR_AT_START)
 
 
-def said_before(root: str, message: str) -> bool:
-    """Whether the last start ended with the same words: systemd tries again every few seconds, for the mended file."""
+def reported_before(root: str, message: str) -> bool:
+    """Whether the last start ended with the same error: systemd tries again every few seconds, until the file is fixed."""
     host = Host(root)
     try:
-        if host.exists(_SAID_AT_START) and host.read(_SAID_AT_START) == message.encode():
+        if host.exists(_ERROR_AT_START) and host.read(_ERROR_AT_START) == message.encode():
             return True
-        host.make_dir(os.path.dirname(_SAID_AT_START))
-        host.replace(_SAID_AT_START, message.encode())
+        host.make_dir(os.path.dirname(_ERROR_AT_START))
+        host.replace(_ERROR_AT_START, message.encode())
     except OSError:
         pass
     return False

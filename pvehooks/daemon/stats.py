@@ -1,4 +1,4 @@
-"""What the daemon's looks came to, in numbers: for metrics and for the other nodes. Kept in memory, and only here."""
+"""The results of the daemon's reviews in numbers, for the metrics and for the other nodes. Kept in memory only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pvehooks.values import Finding, Severity, Verdict
 
 
-class Counted(NamedTuple):
+class CountedFinding(NamedTuple):
     """A finding as it is counted."""
 
     rule: str
@@ -18,7 +18,7 @@ class Counted(NamedTuple):
     examined: bool
 
 
-class OfGuest(NamedTuple):
+class GuestStats(NamedTuple):
     """A guest at its last look: `passes_through` and `guarded` tell whether it needs the guard, and whether it has it."""
 
     label: str
@@ -26,7 +26,7 @@ class OfGuest(NamedTuple):
     blocked: bool
     passes_through: bool
     guarded: bool
-    findings: tuple[Counted, ...]
+    findings: tuple[CountedFinding, ...]
 
     @property
     def verdict(self) -> str:
@@ -36,35 +36,34 @@ class OfGuest(NamedTuple):
         return "warning" if any(each.severity is Severity.WARNING and not each.ignored for each in self.findings) else "ok"
 
 
-class Tally:
-    """The guests of this node by VMID, what is to be said of the node itself, and how often something was done since the start.
+class Stats:
+    """The guests of this node by VMID, the findings about the node itself, and how often something was done since the start.
 
-    `looked` is the epoch second of the last look at anything, 0 before the first, `watched` that of the last look for changes that
-    pmxcfs answered, `began` that of the start. `changes` moves whenever guests or findings do. `done` counts kinds of journal
-    entries ("injected", "attached", "bug", "not-injected", ...). `away`: pmxcfs does not answer. `hookscripts` are those that any guest of
-    the cluster names.
+    `watched` is the epoch second of the last look for changes that pmxcfs answered, 0 before the first, `began` that of the start.
+    `changes` moves whenever guests or findings do. `events` counts kinds of journal entries ("injected", "attached", "bug", ...).
+    `away`: pmxcfs does not answer. `hookscripts` are those that any guest of the cluster names.
     """
 
-    def __init__(self) -> None:
-        self.guests: dict[int, OfGuest] = {}
-        self.node: tuple[Counted, ...] = ()
-        self.done: Counter[str] = Counter()
-        self.looked = self.watched = self.began = 0
+    def __init__(self, events: Counter[str] | None = None) -> None:
+        self.guests: dict[int, GuestStats] = {}
+        self.node: tuple[CountedFinding, ...] = ()
+        self.events: Counter[str] = Counter() if events is None else events
+        self.watched = self.began = 0
         self.changes = 0
         self.away = False
         self.quorate = True
         self.hookscripts: frozenset[str] = frozenset()
 
     def note(self, verdict: Verdict, guarded: bool) -> None:
-        """A guest was looked at."""
+        """A guest was reviewed."""
         guest = verdict.guest
         findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
-        now = OfGuest(guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings)
+        now = GuestStats(guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings)
         self.changes += now != self.guests.get(guest.vmid)
         self.guests[guest.vmid] = now
 
     def note_node(self, findings: Iterable[Finding]) -> None:
-        """The node itself was looked at."""
+        """The node itself was reviewed."""
         now = tuple(_counted(finding, False) for finding in findings)
         self.changes += now != self.node
         self.node = now
@@ -74,5 +73,5 @@ class Tally:
         self.changes += self.guests.pop(vmid, None) is not None
 
 
-def _counted(finding: Finding, ignored: bool) -> Counted:
-    return Counted(finding.rule, finding.severity, ignored, finding.examined)
+def _counted(finding: Finding, ignored: bool) -> CountedFinding:
+    return CountedFinding(finding.rule, finding.severity, ignored, finding.examined)

@@ -1,8 +1,8 @@
 """Noticing changes: pyinotify and pmxcfs' counters -> "these guests may have changed".
 
-Two watches are listened to: the node's own config directory (changes made here) and the directory of pmxcfs' database,
-which rings for every change in the cluster, also for those of other nodes, of which /etc/pve itself gives no event.
-A ring is answered by reading .version, and .vmlist when its counter moved.
+Two directories are watched: the node's own config directory (changes made here) and that of pmxcfs' database, which is written for
+every change in the cluster, also for those of other nodes, of which /etc/pve itself gives no event. Then .version is read, and .vmlist
+when its counter moved.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ DATABASE = "/var/lib/pve-cluster"
 MAPPINGS = "/etc/pve/mapping"
 _FILES = pyinotify.IN_MOVED_TO | pyinotify.IN_MOVED_FROM | pyinotify.IN_CLOSE_WRITE | pyinotify.IN_DELETE
 _SELF = pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF | pyinotify.IN_ONLYDIR
-_BELL = pyinotify.IN_MODIFY | pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO
+_DATABASE_FILES = pyinotify.IN_MODIFY | pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO
 _LOST = pyinotify.IN_UNMOUNT | pyinotify.IN_IGNORED | pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF
 
 
-class Heard(NamedTuple):
-    """What inotify told: VMIDs written here, and whether the bell rang, mappings changed, events or watches were lost."""
+class Changes(NamedTuple):
+    """What inotify reported: VMIDs written here; whether the database or mappings changed; whether events or watches were lost."""
 
     guests: frozenset[int] = frozenset()
-    bell: bool = False
+    database_changed: bool = False
     mappings: bool = False
     overflow: bool = False
     lost: bool = False
 
 
-class Ears(pyinotify.ProcessEvent):  # type: ignore[misc]
-    """One inotify instance with its watches; a re-arming makes a new one, so that nothing stale is left."""
+class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
+    """One inotify instance with its watches; watches that are made anew get a new one, so that nothing stale is left."""
 
     def __init__(self, host: Host, node: str) -> None:
         super().__init__()
         _quiet_pyinotify()
         self._host = host
-        self._heard: dict[str, set[str]] = {}
+        self._names: dict[str, set[str]] = {}
         self._overflow = self._lost = False
         self._manager = pyinotify.WatchManager()
         self._notifier = pyinotify.Notifier(self._manager, self, timeout=0)
@@ -53,18 +53,18 @@ class Ears(pyinotify.ProcessEvent):  # type: ignore[misc]
         self.troubles: list[str] = []
         self._roles: dict[int, str] = {}
         self._watch_guests()
-        self._watch("bell", DATABASE, _BELL)
+        self._watch("database", DATABASE, _DATABASE_FILES)
         self._watch("mappings", MAPPINGS, _FILES | _SELF)
 
     @property
-    def hears_guests(self) -> bool:
+    def watches_guests(self) -> bool:
         """Whether the node's config directory is watched."""
         return "guests" in self._roles.values()
 
     @property
-    def hears_cluster(self) -> bool:
-        """Whether the doorbell is watched."""
-        return "bell" in self._roles.values()
+    def watches_database(self) -> bool:
+        """Whether the directory of pmxcfs' database is watched."""
+        return "database" in self._roles.values()
 
     def fileno(self) -> int:
         """The inotify descriptor, to be polled for reading."""
@@ -108,22 +108,22 @@ class Ears(pyinotify.ProcessEvent):  # type: ignore[misc]
         if event.mask & _LOST:
             self._lost = self._lost or role != ""
             return
-        self._heard.setdefault(role, set()).add(event.name)
+        self._names.setdefault(role, set()).add(event.name)
 
-    def hear(self) -> Heard:
-        """Reads what is there to be read and returns what it tells."""
+    def read(self) -> Changes:
+        """Reads all events that there are."""
         while self._notifier.check_events(timeout=0):
             self._notifier.read_events()
             self._notifier.process_events()
-        heard, self._heard = self._heard, {}
+        names, self._names = self._names, {}
         overflow, self._overflow = self._overflow, False
-        vmids = (node_facts.vmid_of(name) for name in heard.get("guests", ()))
-        return Heard(
+        vmids = (node_facts.vmid_of(name) for name in names.get("guests", ()))
+        return Changes(
             guests=frozenset(vmid for vmid in vmids if vmid is not None),
-            bell=any(name.startswith("config.db") for name in heard.get("bell", ())),
-            mappings="mappings" in heard,
+            database_changed=any(name.startswith("config.db") for name in names.get("database", ())),
+            mappings="mappings" in names,
             overflow=overflow,
-            lost=self._lost or self._next in heard.get("parent", ()),
+            lost=self._lost or self._next in names.get("parent", ()),
         )
 
 
@@ -135,7 +135,7 @@ def _quiet_pyinotify() -> None:
 
 
 class Seen(NamedTuple):
-    """What a look at the counters tells. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed.
+    """What the counters say. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed.
 
     `came` are those that were on another node at the last look: that node, by VMID.
     """

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.daemon.publish.summary import read_hardware, read_of_starts
 from pvehooks.facts import guests, hardware, summaries
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, start
-from pvehooks.summary import read_hardware, read_of_starts
 from pvehooks.text import summary as text
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.summaries import Standing

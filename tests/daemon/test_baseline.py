@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from pvehooks import firstlook
+from pvehooks.daemon.baseline import HERE, Baseline
 from pvehooks.firstlook import Noted
 from pvehooks.host import Host
-from pvehooks.meeting import HERE, Meeting
 from pvehooks.text import guestconfig
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, made, wait_until
@@ -116,7 +116,7 @@ def test_a_guest_that_comes_while_no_daemon_runs(node: Make) -> None:
     assert "rng0" not in bed.read(100)
 
 
-# -- one meeting ------------------------------------------------------------------------------------------------------
+# -- one baseline -----------------------------------------------------------------------------------------------------
 
 
 class Clock(Host):
@@ -149,14 +149,14 @@ def write(host: Clock, vmid: int, text: str, node: str = "pve1") -> None:
     os.utime(path, (host.time, host.time))
 
 
-def met(host: Clock) -> Meeting:
+def met(host: Clock) -> Baseline:
     """The daemon has begun."""
-    found = Meeting(host, "pve1")
-    found.meet({})
+    found = Baseline(host, "pve1")
+    found.update({})
     return found
 
 
-def is_old(found: Meeting, vmid: int, text: str) -> tuple[bool, bool]:
+def is_old(found: Baseline, vmid: int, text: str) -> tuple[bool, bool]:
     """Whether the guest is untouched and old."""
     assert found.look is not None
     config = guestconfig.parse(text.encode())
@@ -165,8 +165,8 @@ def is_old(found: Meeting, vmid: int, text: str) -> tuple[bool, bool]:
 
 
 def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
-    found = Meeting(host, "pve1")
-    assert (found.meet({}), found.meet({}), found.new) == (1, None, True)
+    found = Baseline(host, "pve1")
+    assert (found.update({}), found.update({}), found.new) == (1, None, True)
     assert found.look is not None and list(found.look.guests) == [100]
     assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000, "without_package": []}
 
@@ -186,10 +186,10 @@ def test_it_is_noted_once_an_hour_that_the_daemon_runs(host: Clock) -> None:
     found = met(host)
     here = Path(host.root + HERE)
     host.time += 3000
-    found.meet({})
+    found.update({})
     assert json.loads(here.read_text())["seen"] == 1750000000
     host.time += 1000
-    found.meet({})
+    found.update({})
     assert json.loads(here.read_text())["seen"] == 1750004000
 
 
@@ -249,14 +249,14 @@ def test_what_another_node_notes_later_is_known_here(host: Clock) -> None:
     found = met(host)
     host.time += 6000
     write(host, 200, NEW, "pve2")
-    other = Meeting(host, "pve2")
-    other.meet({})
+    other = Baseline(host, "pve2")
+    other.update({})
     assert is_old(found, 200, NEW) == (False, False)
-    found.meet({})
+    found.update({})
     assert is_old(found, 200, NEW) == (True, True)
     write(host, 201, NEW, "pve2")
-    other.arrived([201])
-    found.meet({})
+    other.add([201])
+    found.update({})
     assert is_old(found, 201, NEW) == (True, True)
 
 
@@ -264,20 +264,20 @@ def test_arrivals_stay_noted(host: Clock) -> None:
     found = met(host)
     host.time += 6000
     write(host, 101, NEW)
-    found.arrived([101, 999])
+    found.add([101, 999])
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
     assert found.look is not None and found.look.guests[101] == Noted(found.look.guests[101].mark, 1750006000)
 
 
 def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
     """The guests are old until it is stored, and the look is made anew: what could not be read may be there by then."""
-    found = Meeting(host, "pve1")
+    found = Baseline(host, "pve1")
     host.read_only = True
-    assert found.meet({}) is None and is_old(found, 100, OLD) == (True, True)
+    assert found.update({}) is None and is_old(found, 100, OLD) == (True, True)
     host.time += 6000
     write(host, 101, NEW)
     host.read_only = False
-    assert (found.meet({}), found.meet({})) == (2, None)
+    assert (found.update({}), found.update({})) == (2, None)
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
     assert not met(host).new
 
@@ -285,5 +285,5 @@ def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
 def test_a_full_disk_is_no_trouble(host: Clock) -> None:
     (Path(host.root) / "var/lib").mkdir(parents=True, exist_ok=True)
     (Path(host.root) / "var/lib/pvehooks").write_text("in the way")
-    assert Meeting(host, "pve1").meet({}) == 1
+    assert Baseline(host, "pve1").update({}) == 1
     assert met(host).new

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import daemon, settings
+from pvehooks import settings
 from pvehooks.cli.main import VERBS, verb_parser
+from pvehooks.daemon import main
 from pvehooks.errors import SettingsError
 from pvehooks.host import Host
+from pvehooks.journal import events
 from pvehooks.judge import load_settings
-from pvehooks.report import entries
 from pvehooks.rules.catalogue import RULES
 from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
@@ -90,7 +91,7 @@ def test_a_verb_has_all_its_options_and_an_example(name: str) -> None:
 
 def test_options_of_the_daemon_are_described() -> None:
     text = shown(PAGES["pvehooksd.8"])
-    flags = [flag for action in daemon.parser()._actions for flag in action.option_strings]
+    flags = [flag for action in main.parser()._actions for flag in action.option_strings]
     assert [flag for flag in flags if not re.search(rf"^ +(-h, )?{flag}\b", text, re.MULTILINE)] == []
 
 
@@ -98,7 +99,7 @@ def test_fields_and_events_are_described() -> None:
     text = shown(PAGES["pvehooksd.8"])
     used = {word for path in (PROJECT / "pvehooks").rglob("*.py") for word in re.findall(r"\bPVEHOOKS_[A-Z]+\b", path.read_text())}
     assert used - set(page_pvehooksd.FIELDS) == set()
-    assert [word for word in (*page_pvehooksd.FIELDS, *entries.KINDS) if not re.search(rf"^       {word}\b", text, re.MULTILINE)] == []
+    assert [word for word in (*page_pvehooksd.FIELDS, *events.KINDS) if not re.search(rf"^       {word}\b", text, re.MULTILINE)] == []
 
 
 def test_rules_are_described() -> None:

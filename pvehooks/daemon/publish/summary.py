@@ -1,7 +1,7 @@
 """This node's summary in pmxcfs: what the other nodes may know of it, for `status --cluster` and `check --target`.
 
 pmxcfs replicates and syncs every write on every node, so it is written only when it says something else than before, at most once a
-minute, and once an hour so that silence can be told.
+minute, and once an hour, so that a silent node is known as such.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks import __version__, records
+from pvehooks.daemon.stats import CountedFinding, Stats
 from pvehooks.facts import hardware, storages, summaries
 from pvehooks.host import Host
 from pvehooks.records import RecordsUnavailable
 from pvehooks.rules.passthrough import on_host_driver
 from pvehooks.settings import Settings
-from pvehooks.tally import Counted, Tally
 from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
@@ -37,9 +37,7 @@ class OfStarts(NamedTuple):
 
 
 class Publisher:
-    """Publishes the summary of this node; asked after every turn of the daemon's loop (publishing.Publisher)."""
-
-    in_pmxcfs = True
+    """Publishes the summary of this node. The daemon's loop asks it after every turn."""
 
     def __init__(self, host: Host, node: str) -> None:
         self._host = host
@@ -54,32 +52,32 @@ class Publisher:
         self._last: Summary | None = None
         self._made_from: object = None
         self._withdrawn = False
-        self._said = ""
+        self._reported = ""
 
-    def publish(self, tally: Tally, settings: Settings) -> str:
-        """Writes the summary if it is due; what stands against that is said once."""
+    def publish(self, stats: Stats, settings: Settings) -> str:
+        """Writes the summary if it is due; returns what stands against that, once."""
         now = self._host.monotonic()
-        if now < self._retry or not tally.quorate:
+        if now < self._retry or not stats.quorate:
             return ""
         try:
             if not settings.cluster.publish:
                 self._withdraw()
             elif now >= self._not_before:
-                self._publish(tally, settings, now)
+                self._publish(stats, settings, now)
         except RecordsUnavailable as error:
             return self._failed(f"this node's summary for the others: {error.message}. It is tried again by itself", now + RETRY)
-        except Exception as bug:  # noqa: BLE001 - what the others are told must not end the care for this node's guests; it is reported
+        except Exception as bug:  # noqa: BLE001 - a bug in the summary must not end the care for this node's guests; it is reported
             return self._failed(f"this node's summary for the others could not be made, a bug: {bug!r}", now + HEARTBEAT)
-        self._said = ""
+        self._reported = ""
         return ""
 
     def _failed(self, words: str, retry: float) -> str:
         self._retry = retry
-        said, self._said = self._said, words
-        return "" if said == words else words
+        before, self._reported = self._reported, words
+        return "" if words == before else words
 
-    def _publish(self, tally: Tally, settings: Settings, now: float) -> None:
-        made_from = (tally.changes, tally.hookscripts, settings.guard().mode, settings.rng().mode)
+    def _publish(self, stats: Stats, settings: Settings, now: float) -> None:
+        made_from = (stats.changes, stats.hookscripts, settings.guard().mode, settings.rng().mode)
         if made_from == self._made_from and now < self._beat_due:
             return
         if self._last is None:
@@ -87,7 +85,7 @@ class Publisher:
         if now >= self._devices_due:
             self._look_at_devices()
             self._devices_due = now + _DEVICES_PAUSE
-        content = text.dump(self._summary(tally, settings), self._wanted)
+        content = text.dump(self._summary(stats, settings), self._wanted)
         # As others will read it: what was cut off is no change.
         summary = text.load(content)
         if now >= self._beat_due or _timeless(summary) != (self._last and _timeless(self._last)):
@@ -97,7 +95,7 @@ class Publisher:
         self._made_from, self._withdrawn = made_from, False
 
     def _find(self, now: float) -> None:
-        """What an earlier daemon published: a restart is nothing to tell of."""
+        """What an earlier daemon published: a restart is no change."""
         found = summaries.read(self._host, self._node)
         if isinstance(found, Summary):
             self._last = found
@@ -119,12 +117,12 @@ class Publisher:
         self._hardware = read_hardware(self._host, node)
         self._of_starts = read_of_starts(node)
 
-    def _summary(self, tally: Tally, settings: Settings) -> Summary:
+    def _summary(self, stats: Stats, settings: Settings) -> Summary:
         known = storages.Storages(self._host)
         # Guests are given the plain one at any time.
         plain = [f"{storage}:snippets/{NAME}" for storage, _ in storages.local_snippets(self._host, self._node)[:1]]
-        named = sorted({each for volid in (*tally.hookscripts, *plain) for each in (volid, former_of(volid)) if each})
-        guests = sorted(tally.guests.items())
+        named = sorted({each for volid in (*stats.hookscripts, *plain) for each in (volid, former_of(volid)) if each})
+        guests = sorted(stats.guests.items())
         passing = [(vmid, guest) for vmid, guest in guests if guest.passes_through]
         findings = [finding for _, guest in guests for finding in guest.findings]
         return Summary(
@@ -139,8 +137,8 @@ class Publisher:
             blocked=tuple(vmid for vmid, guest in guests if guest.blocked),
             would_block=sum(guest.blocked for _, guest in guests),
             findings=_counts(findings),
-            of_node=_counts(tally.node),
-            rules=_rules([*findings, *tally.node]),
+            of_node=_counts(stats.node),
+            rules=_rules([*findings, *stats.node]),
             hookscripts={volid: known.hookscript(volid).trouble for volid in named},
             hardware=self._hardware,
             bridges=self._of_starts.bridges,
@@ -159,7 +157,7 @@ def read_of_starts(node: Node) -> OfStarts:
 
 
 def read_hardware(host: Host, node: Node) -> Hardware | Unread:
-    """The node's devices as its summary tells of them."""
+    """The node's devices as its summary describes them."""
     for fact in (node.pci, node.iommu, node.hwrng, node.holders, node.uses):
         if isinstance(fact, Unread):
             return fact
@@ -197,12 +195,12 @@ def _mapped(node: Node) -> Iterable[str]:
                 yield path.lower() if path.count(":") > 1 else f"0000:{path.lower()}"
 
 
-def _counts(findings: Iterable[Counted]) -> dict[str, int]:
+def _counts(findings: Iterable[CountedFinding]) -> dict[str, int]:
     counted = Counter("ignored" if each.ignored else each.severity.value for each in findings if each.examined)
     return dict(sorted(counted.items()))
 
 
-def _rules(findings: Iterable[Counted]) -> dict[str, int]:
+def _rules(findings: Iterable[CountedFinding]) -> dict[str, int]:
     heavy = (Severity.BLOCK, Severity.WARNING)
     return dict(Counter(each.rule for each in findings if each.severity in heavy and not each.ignored and each.examined))
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pvehooks import __version__, starts
+from pvehooks.daemon.publish.prometheus import Metric, text
+from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
 from pvehooks.host import Host
-from pvehooks.report.exposition import Metric, text
+from pvehooks.journal.events import KINDS
 from pvehooks.rules import start
 from pvehooks.settings import Settings
-from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 
 # Where Debian's prometheus-node-exporter looks.
@@ -21,9 +22,9 @@ DIRECTORY = "/var/lib/prometheus/node-exporter"
 NAME = "pvehooks.prom"
 # Says where the file was last written, so that it can be taken away from there.
 WHERE = "/var/lib/pvehooks/metrics-file"
-# Of the journal's kinds of events, those that are an error of the daemon or of what it does.
-ERRORS = ("boot-unguarded", "bug", "node-lacks", "not-attached", "not-injected", "not-verified", "settings-broken", "stub-trouble")
-# The rules that tell that the guard is wanted and not there.
+# The events that are counted as errors.
+ERRORS = tuple(sorted(kind.name for kind in KINDS.values() if kind.error))
+# The rules whose finding means that the guard is wanted and missing.
 UNGUARDED = ("guard-not-attached", "guard-removed-by-admin")
 # Seconds between two writes: when something has changed, and when only time has passed.
 _SOON, _LATER = 1.0, 30.0
@@ -32,18 +33,16 @@ _SOON, _LATER = 1.0, 30.0
 class Textfile:
     """Keeps the file while `[metrics] textfile` wants it, and takes it away when it does not any more."""
 
-    in_pmxcfs = False
-
     def __init__(self, host: Host, node: str) -> None:
         self._host = host
         self._node = node
-        self._said = ""
+        self._reported = ""
         self._written: object = None
         self._watched = 0
         self._next = 0.0
         self._path: str | None = None
 
-    def publish(self, tally: Tally, settings: Settings) -> str:
+    def publish(self, stats: Stats, settings: Settings) -> str:
         """Writes where that is due; what stands against it, once."""
         path = self._wanted(settings.metrics.textfile)
         now = self._host.monotonic()
@@ -52,17 +51,17 @@ class Textfile:
         if not path:
             return ""
         numbers = starts.counts(self._host)
-        mark = (tally.changes, dict(tally.done), tally.away, tally.quorate, numbers, settings.watch.interval)
-        if now < self._next or (mark == self._written and tally.watched < self._watched + _LATER):
+        mark = (stats.changes, dict(stats.events), stats.away, stats.quorate, numbers, settings.watch.interval)
+        if now < self._next or (mark == self._written and stats.watched < self._watched + _LATER):
             return ""
         self._next = now + _SOON
-        trouble = self._write(path, text(metrics(self._node, tally, numbers, settings.watch.interval)))
+        trouble = self._write(path, text(metrics(self._node, stats, numbers, settings.watch.interval)))
         if not trouble:
-            self._written, self._watched = mark, tally.watched
+            self._written, self._watched = mark, stats.watched
         else:
             self._next = now + _LATER
-        news = trouble if trouble != self._said else ""
-        self._said = trouble
+        news = trouble if trouble != self._reported else ""
+        self._reported = trouble
         return news
 
     def _wanted(self, textfile: str) -> str:
@@ -73,7 +72,7 @@ class Textfile:
 
     def _move(self, path: str) -> str:
         """Takes the file away from where it was, in the time of an earlier daemon too; what stands against that."""
-        self._path, self._written, self._next, self._said = path, None, 0.0, ""
+        self._path, self._written, self._next, self._reported = path, None, 0.0, ""
         try:
             before = self._host.read_text(WHERE)
         except OSError:
@@ -114,23 +113,23 @@ def _trouble(path: str, error: OSError) -> str:
 # -- what is measured -------------------------------------------------------------------------------------------------
 
 
-def metrics(node: str, tally: Tally, numbers: Mapping[str, int], interval: int) -> tuple[Metric, ...]:
+def metrics(node: str, stats: Stats, numbers: Mapping[str, int], interval: int) -> tuple[Metric, ...]:
     """All metrics; `numbers` are those of starts, by outcome, `interval` is that of [watch]."""
-    return (*_of_the_daemon(node, tally, interval), *_of_guests(tally.guests), *_of_findings(tally), *_counters(tally, numbers))
+    return (*_of_the_daemon(node, stats, interval), *_of_guests(stats.guests), *_of_findings(stats), *_counters(stats, numbers))
 
 
-def _of_the_daemon(node: str, tally: Tally, interval: int) -> Iterator[Metric]:
-    look: dict[tuple[str, ...], int] = {(): tally.watched} if tally.watched else {}
+def _of_the_daemon(node: str, stats: Stats, interval: int) -> Iterator[Metric]:
+    look: dict[tuple[str, ...], int] = {(): stats.watched} if stats.watched else {}
     yield _gauge("info", "The node, and the version of pvehooks that runs on it.", ("node", "version"), {(node, __version__): 1})
-    yield _gauge("start_timestamp_seconds", "When the daemon was started.", (), {(): tally.began})
+    yield _gauge("start_timestamp_seconds", "When the daemon was started.", (), {(): stats.began})
     yield _gauge("last_look_timestamp_seconds", "When the daemon last looked for changes, and pmxcfs answered.", (), look)
     yield _gauge("watch_interval_seconds", "How long it is from one such look to the next at most.", (), {(): interval})
-    yield _gauge("pmxcfs_up", "Whether pmxcfs answers.", (), {(): int(not tally.away)})
+    yield _gauge("pmxcfs_up", "Whether pmxcfs answers.", (), {(): int(not stats.away)})
     words = "Whether the cluster had quorum when pmxcfs last answered; a node alone always has."
-    yield _gauge("quorate", words, (), {(): int(tally.quorate)})
+    yield _gauge("quorate", words, (), {(): int(stats.quorate)})
 
 
-def _of_guests(guests: Mapping[int, OfGuest]) -> Iterator[Metric]:
+def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
     verdicts: dict[tuple[str, ...], int] = {("block",): 0, ("warning",): 0, ("ok",): 0}
     passing: dict[tuple[str, ...], int] = {("yes",): 0, ("no",): 0}
     blocked: dict[tuple[str, ...], int] = {}
@@ -151,11 +150,11 @@ def _of_guests(guests: Mapping[int, OfGuest]) -> Iterator[Metric]:
     yield _gauge("guest_unguarded", words, ("vmid", "guest"), unguarded)
 
 
-def _of_findings(tally: Tally) -> Iterator[Metric]:
+def _of_findings(stats: Stats) -> Iterator[Metric]:
     standing: Counter[tuple[str, ...]] = Counter()
     ignored: Counter[tuple[str, ...]] = Counter()
     unexamined: Counter[tuple[str, ...]] = Counter()
-    for about, finding in _all_findings(tally):
+    for about, finding in _all_findings(stats):
         if finding.ignored:
             ignored[finding.rule, finding.severity.value] += 1
         elif finding.examined:
@@ -171,16 +170,16 @@ def _of_findings(tally: Tally) -> Iterator[Metric]:
     yield _gauge("findings_unexamined", words, ("rule",), dict(sorted(unexamined.items())))
 
 
-def _all_findings(tally: Tally) -> Iterator[tuple[str, Counted]]:
-    yield from (("guest", finding) for guest in tally.guests.values() for finding in guest.findings)
-    yield from (("node", finding) for finding in tally.node)
+def _all_findings(stats: Stats) -> Iterator[tuple[str, CountedFinding]]:
+    yield from (("guest", finding) for guest in stats.guests.values() for finding in guest.findings)
+    yield from (("node", finding) for finding in stats.node)
 
 
-def _counters(tally: Tally, numbers: Mapping[str, int]) -> Iterator[Metric]:
-    yield _counter("injections", "VMs that were given an rng0, since the daemon was started.", (), {(): tally.done["injected"]})
-    yield _counter("attachments", "VMs that were given the guard, since the daemon was started.", (), {(): tally.done["attached"]})
+def _counters(stats: Stats, numbers: Mapping[str, int]) -> Iterator[Metric]:
+    yield _counter("injections", "VMs that were given an rng0, since the daemon was started.", (), {(): stats.events["injected"]})
+    yield _counter("attachments", "VMs that were given the guard, since the daemon was started.", (), {(): stats.events["attached"]})
     words = "Errors by kind of journal entry (PVEHOOKS_EVENT), since the daemon was started."
-    yield _counter("errors", words, ("event",), {(kind,): tally.done[kind] for kind in ERRORS})
+    yield _counter("errors", words, ("event",), {(kind,): stats.events[kind] for kind in ERRORS})
     words = "Starts of VMs with passed-through PCI devices, by what the guard made of them, since the node was booted."
     yield _counter("guard_starts", words, ("outcome",), {(outcome,): numbers[outcome] for outcome in starts.OUTCOMES})
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics
+from pvehooks.daemon.publish import textfile
 from tests.daemon.bed import NodeBed
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Callable[..., NodeBed]]:
     """Makes a node, not yet with a running daemon."""
-    directory = Path(metrics.DIRECTORY)
+    directory = Path(textfile.DIRECTORY)
     directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics
-from pvehooks.tally import Tally
+from pvehooks.daemon.publish import textfile
+from pvehooks.daemon.stats import Stats
+from tests.daemon.publish.figures import no_starts, promtool
 from tests.lint.source import PROJECT
-from tests.metrics.tallies import no_starts, promtool
 
 RULES = PROJECT / "doc/examples/prometheus/pvehooks.rules.yml"
 CASES = Path(__file__).with_name("rules.test.yml")
@@ -37,7 +37,7 @@ def test_each_is_tested_both_ways() -> None:
 
 
 def test_they_ask_for_metrics_and_labels_that_there_are() -> None:
-    there = {metric.name: set(metric.labels) for metric in metrics.metrics("pve1", Tally(), no_starts(), 60)}
+    there = {metric.name: set(metric.labels) for metric in textfile.metrics("pve1", Stats(), no_starts(), 60)}
     for expression in re.findall(r"expr: (.+)", RULES.read_text()):
         asked = re.findall(r"\b(pvehooks_\w+)(?:\{([^}]*)\})?", expression)
         assert asked

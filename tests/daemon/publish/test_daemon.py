@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics, starts
+from pvehooks import starts
+from pvehooks.daemon.publish import textfile
 from pvehooks.host import Host
 from tests.daemon.bed import NodeBed, uefi, wait_until
-from tests.metrics.tallies import number, samples
+from tests.daemon.publish.figures import number, samples
 
 Make = Callable[..., NodeBed]
-FILE = Path(metrics.DIRECTORY) / metrics.NAME
+FILE = Path(textfile.DIRECTORY) / textfile.NAME
 MISSING = uefi("nas", "hookscript: local:snippets/absent.sh\n")
 
 

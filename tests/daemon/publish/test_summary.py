@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pvehooks import judge, settings
+from pvehooks.daemon.publish.summary import Publisher
+from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
 from pvehooks.facts import summaries
 from pvehooks.host import Host
-from pvehooks.summary import Publisher
-from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 from pvehooks.values.summaries import HEARTBEAT, Hardware, Summary
 from tests.beds import pci
@@ -23,8 +23,8 @@ from tests.cluster.bed import DISK, GPU, ROOT_ON_DISK
 
 NODE = {**pci.plant(f"{GPU}\n{DISK}\n"), **ROOT_ON_DISK, "var/lib/pve-cluster": None}
 TREE = {**NODE, "etc/pve/nodes/pve1/qemu-server": None}
-BLOCKED = Counted("group-in-use-by-host", Severity.BLOCK, ignored=False, examined=True)
-GUEST = OfGuest("VM 100 (web)", running=True, blocked=True, passes_through=True, guarded=False, findings=(BLOCKED,))
+BLOCKED = CountedFinding("group-in-use-by-host", Severity.BLOCK, ignored=False, examined=True)
+GUEST = GuestStats("VM 100 (web)", running=True, blocked=True, passes_through=True, guarded=False, findings=(BLOCKED,))
 
 
 class Clocked(Host):
@@ -55,13 +55,13 @@ def host(tmp_path: Path) -> Clocked:
     return Clocked(str(make_fake_tree(tmp_path / "node", TREE)))
 
 
-def tally(guest: OfGuest | None = None) -> Tally:
-    found = Tally()
+def stats(guest: GuestStats | None = None) -> Stats:
+    found = Stats()
     found.guests = {100: guest} if guest else {}
     return found
 
 
-def ask(publisher: Publisher, host: Clocked, found: Tally, at: float) -> str:
+def ask(publisher: Publisher, host: Clocked, found: Stats, at: float) -> str:
     """What the publisher says when it is asked at that second."""
     host.seconds = at
     return publisher.publish(found, judge.load_settings(host))
@@ -74,10 +74,10 @@ def told(host: Host, node: str = "pve1") -> Summary:
 
 
 def test_what_it_says(host: Clocked) -> None:
-    found = tally(GUEST)
+    found = stats(GUEST)
     found.guests[101] = GUEST._replace(guarded=True, blocked=False, findings=(BLOCKED._replace(ignored=True),))
     found.guests[102] = GUEST._replace(passes_through=False, blocked=False, findings=(BLOCKED._replace(examined=False),))
-    found.node = (Counted("iommu-off", Severity.WARNING, ignored=False, examined=True),)
+    found.node = (CountedFinding("iommu-off", Severity.WARNING, ignored=False, examined=True),)
     found.hookscripts = frozenset({"local:snippets/pvehooks-guard-local+hook.pl"})
     assert ask(Publisher(host, "pve1"), host, found, 0) == ""
     said = told(host)
@@ -97,7 +97,7 @@ def test_what_it_says(host: Clocked) -> None:
 
 
 def test_at_most_once_a_minute(host: Clocked) -> None:
-    publisher, found = Publisher(host, "pve1"), tally()
+    publisher, found = Publisher(host, "pve1"), stats()
     for second in range(600):
         found.guests[100 + second] = GUEST
         found.changes += 1
@@ -108,7 +108,7 @@ def test_at_most_once_a_minute(host: Clocked) -> None:
 
 
 def test_only_when_it_says_something_else(host: Clocked) -> None:
-    publisher, found = Publisher(host, "pve1"), tally(GUEST)
+    publisher, found = Publisher(host, "pve1"), stats(GUEST)
     for minute in range(60):
         # Looks that find what they found before.
         found.changes += minute % 2
@@ -120,18 +120,18 @@ def test_only_when_it_says_something_else(host: Clocked) -> None:
 
 
 def test_a_restart_is_nothing_to_tell(host: Clocked) -> None:
-    ask(Publisher(host, "pve1"), host, tally(GUEST), 0)
+    ask(Publisher(host, "pve1"), host, stats(GUEST), 0)
     again = Publisher(host, "pve1")
-    ask(again, host, tally(GUEST), 1800)
+    ask(again, host, stats(GUEST), 1800)
     assert host.writes == 1
-    ask(again, host, tally(GUEST), HEARTBEAT + 1)
+    ask(again, host, stats(GUEST), HEARTBEAT + 1)
     assert host.writes == 2
-    ask(Publisher(host, "pve1"), host, tally(), HEARTBEAT + 100)
+    ask(Publisher(host, "pve1"), host, stats(), HEARTBEAT + 100)
     assert host.writes == 3, "but a guest that is gone is"
 
 
 def test_devices_are_looked_at_with_a_change_and_not_too_often(host: Clocked) -> None:
-    publisher, found = Publisher(host, "pve1"), tally()
+    publisher, found = Publisher(host, "pve1"), stats()
     ask(publisher, host, found, 0)
     Path(host.root, "sys/devices/pci0000:00/0000:01:00.0/driver").unlink()
     drivers = []
@@ -146,23 +146,23 @@ def test_devices_are_looked_at_with_a_change_and_not_too_often(host: Clocked) ->
 
 def test_it_is_taken_back(host: Clocked) -> None:
     publisher = Publisher(host, "pve1")
-    ask(publisher, host, tally(), 0)
+    ask(publisher, host, stats(), 0)
     conf = Path(host.root, "etc/pvehooks/pvehooks.conf")
     conf.parent.mkdir(parents=True)
     conf.write_text("[cluster]\npublish = no\n")
-    assert ask(publisher, host, tally(), 1) == ""
+    assert ask(publisher, host, stats(), 1) == ""
     assert summaries.read(host, "pve1") is None
     conf.write_text("")
-    ask(publisher, host, tally(), 61)
+    ask(publisher, host, stats(), 61)
     assert told(host).guests == 0
 
 
 def test_a_bug_is_said_once_and_no_more(host: Clocked) -> None:
-    publisher, broken = Publisher(host, "pve1"), tally()
+    publisher, broken = Publisher(host, "pve1"), stats()
     broken.guests = {100: None}  # type: ignore[dict-item]
     assert "a bug: AttributeError" in ask(publisher, host, broken, 0)
     assert ask(publisher, host, broken, HEARTBEAT + 1) == ""
-    assert ask(publisher, host, tally(), 2 * HEARTBEAT + 2) == ""
+    assert ask(publisher, host, stats(), 2 * HEARTBEAT + 2) == ""
     assert host.writes == 1
 
 
@@ -186,17 +186,17 @@ def test_without_quorum_it_waits_and_says_so_once(pair: tuple[tuple[Clocked, Pmx
     publisher = Publisher(host, "pve1")
     pve.set_quorum(False)
     # Lost so lately that the daemon has not noticed.
-    said = ask(publisher, host, tally(), 0)
+    said = ask(publisher, host, stats(), 0)
     assert said.startswith("this node's summary for the others: /etc/pve/nodes/pve1/pvehooks-summary.json: no quorum, or not root")
-    assert [ask(publisher, host, tally(), second) for second in (5, 11, 22, 33)] == [""] * 4
-    known = tally()
+    assert [ask(publisher, host, stats(), second) for second in (5, 11, 22, 33)] == [""] * 4
+    known = stats()
     known.quorate = False
     tries = host.tries
     assert tries == 4, "every ten seconds at most"
     assert ask(publisher, host, known, 44) == ""
     assert host.tries == tries
     pve.set_quorum(True)
-    assert ask(publisher, host, tally(), 55) == ""
+    assert ask(publisher, host, stats(), 55) == ""
     assert told(other).version == told(host).version
 
 
@@ -206,7 +206,7 @@ def test_two_nodes_write_at_the_same_moment(pair: tuple[tuple[Clocked, Pmxcfs], 
     begun = threading.Barrier(2)
 
     def beat(name: str) -> None:
-        host, publisher, found = hosts[name], Publisher(hosts[name], name), tally()
+        host, publisher, found = hosts[name], Publisher(hosts[name], name), stats()
         for minute in range(20):
             begun.wait(10)
             host.seconds = 61.0 * minute
@@ -235,7 +235,7 @@ def test_a_summary_that_cannot_be_used(host: Clocked, content: bytes, words: str
     found = summaries.read(host, "pve1")
     assert not isinstance(found, Summary) and found is not None and words in found.why
     # The node's own is simply written anew.
-    ask(Publisher(host, "pve1"), host, tally(), 0)
+    ask(Publisher(host, "pve1"), host, stats(), 0)
     assert told(host).guests == 0
 
 

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks import __version__, metrics
-from pvehooks.report import entries
-from pvehooks.report.exposition import Metric, text
+from pvehooks import __version__
+from pvehooks.daemon.publish import textfile
+from pvehooks.daemon.publish.prometheus import Metric, text
+from pvehooks.daemon.stats import Stats
+from pvehooks.journal import events
+from pvehooks.journal.kind import ERR
 from pvehooks.report.words import printable
 from pvehooks.rules import catalogue, start
-from pvehooks.tally import Tally
 from pvehooks.values import Severity
-from tests.metrics.tallies import counted, guest, no_starts, number, promtool, samples, tally
+from tests.daemon.publish.figures import counted, guest, no_starts, number, promtool, samples, stats
 
 MISSING, ODD = counted("hostpci-device-missing", Severity.BLOCK), counted("config-crlf", Severity.INFO)
 WEB = guest("VM 100 (web)", MISSING, MISSING, ODD)
@@ -31,15 +33,15 @@ UNSEEN = counted(min(start.RULES), Severity.INFO, examined=False)
 ODD_NODE = counted("iommu-off", Severity.BLOCK)
 
 
-def a_node() -> Tally:
-    made = tally(v100=WEB, v101=GPU, v102=NAS._replace(findings=(*NAS.findings, UNSEEN)))
+def a_node() -> Stats:
+    made = stats(v100=WEB, v101=GPU, v102=NAS._replace(findings=(*NAS.findings, UNSEEN)))
     made.node = (ODD_NODE,)
     made.done.update({"injected": 3, "attached": 2, "bug": 1, "waiting": 9})
     return made
 
 
-def content(of: Tally, **starts: int) -> bytes:
-    return text(metrics.metrics("pve1", of, no_starts(**starts), 60))
+def content(of: Stats, **starts: int) -> bytes:
+    return text(textfile.metrics("pve1", of, no_starts(**starts), 60))
 
 
 def test_all_that_is_told_of_a_node() -> None:
@@ -68,7 +70,7 @@ def test_all_that_is_told_of_a_node() -> None:
 
 def test_before_the_first_look() -> None:
     """Counters begin at 0, so that the first of each is an increase; a look that never was has no time."""
-    made = Tally()
+    made = Stats()
     made.away, made.quorate = True, False
     told = content(made)
     assert "pvehooks_last_look_timestamp_seconds" not in samples(told)
@@ -77,7 +79,7 @@ def test_before_the_first_look() -> None:
     assert {name: len(values) for name, values in counters.items()} == {
         "pvehooks_injections_total": 1,
         "pvehooks_attachments_total": 1,
-        "pvehooks_errors_total": len(metrics.ERRORS),
+        "pvehooks_errors_total": len(textfile.ERRORS),
         "pvehooks_guard_starts_total": 6,
     }
     assert not any(value for values in counters.values() for _, value in values)
@@ -95,18 +97,18 @@ def test_whatever_is_an_error_in_the_journal_is_counted() -> None:
         "failed",
         "pmxcfs-stuck",
     }
-    errors = {kind.name for kind in entries.KINDS.values() if kind.priority == entries.ERR}
-    assert set(metrics.ERRORS) == errors - others and others <= errors
+    errors = {each.name for each in events.KINDS.values() if each.priority == ERR}
+    assert set(textfile.ERRORS) == errors - others and others <= errors
 
 
 def test_the_rules_about_the_guard_are_rules() -> None:
-    assert set(metrics.UNGUARDED) <= set(catalogue.RULES)
+    assert set(textfile.UNGUARDED) <= set(catalogue.RULES)
 
 
 @given(st.text(st.characters() | st.sampled_from('\\"\n\r{}, #\udc80')))
 def test_any_text_is_a_label(name: str) -> None:
-    told = content(tally(v100=guest(name, MISSING)))
-    assert told.count(b"\n") == content(tally(v100=guest("x", MISSING))).count(b"\n")
+    told = content(stats(v100=guest(name, MISSING)))
+    assert told.count(b"\n") == content(stats(v100=guest("x", MISSING))).count(b"\n")
     ((labels, _),) = samples(told)["pvehooks_guest_blocked"]
     assert labels["guest"] == printable(name)
 
@@ -123,7 +125,7 @@ def test_promtool_has_nothing_to_say() -> None:
 
 
 def test_names_are_those_of_prometheus() -> None:
-    for metric in metrics.metrics("pve1", Tally(), no_starts(), 60):
+    for metric in textfile.metrics("pve1", Stats(), no_starts(), 60):
         assert re.fullmatch(r"pvehooks(_[a-z0-9]+)+", metric.name)
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert metric.help.endswith(".") and metric.help.isprintable() and "\\" not in metric.help

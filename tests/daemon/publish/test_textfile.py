@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics, settings, starts
+from pvehooks import settings, starts
+from pvehooks.daemon.publish import textfile
+from pvehooks.daemon.stats import Stats
 from pvehooks.facts import guests
 from pvehooks.host import Host
-from pvehooks.publishing import publishers
 from pvehooks.settings import Settings
-from pvehooks.tally import Tally
 from pvehooks.values import Finding, Injection, Judged, Severity, Verdict
 from tests.beds.namespace import mount
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import uefi
+from tests.daemon.publish.figures import counted, guest, number, samples, stats
 from tests.lint.source import PROJECT
-from tests.metrics.tallies import counted, guest, number, samples, tally
 
 DEBIAN = "var/lib/prometheus/node-exporter"
 POSTRM = PROJECT / "debian/pvehooks.postrm"
@@ -45,11 +45,11 @@ class Bed:
     def __init__(self, root: Path, text: str = "", debian: bool = True) -> None:
         self.root = root
         self.host = Clock(root)
-        self.tally = tally(v100=guest("VM 100 (web)"))
+        self.stats = stats(v100=guest("VM 100 (web)"))
         self.file = root / DEBIAN / "pvehooks.prom"
         if debian:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.textfile = metrics.Textfile(self.host, "pve1")
+        self.textfile = textfile.Textfile(self.host, "pve1")
         self.settings = self.set(text)
 
     def set(self, text: str) -> Settings:
@@ -63,8 +63,8 @@ class Bed:
         """What a turn says after so long, in which the daemon has looked or not."""
         self.host.time += seconds
         if watched:
-            self.tally.watched += int(seconds)
-        return self.textfile.publish(self.tally, self.settings)
+            self.stats.watched += int(seconds)
+        return self.textfile.publish(self.stats, self.settings)
 
     def written(self, path: Path | None = None) -> bool:
         """Whether the file is another one than when asked before."""
@@ -80,18 +80,18 @@ def test_written_when_something_changed_or_a_look_is_newer(tmp_path: Path) -> No
     bed = Bed(tmp_path)
     assert bed.after(0) == "" and bed.written()
     assert bed.after(20) == "" and not bed.written(), "nothing is new"
-    bed.tally.guests[101] = guest("VM 101 (new)")
-    bed.tally.changes += 1
+    bed.stats.guests[101] = guest("VM 101 (new)")
+    bed.stats.changes += 1
     assert bed.after(2) == "" and bed.written()
-    bed.tally.done["bug"] += 1
+    bed.stats.done["bug"] += 1
     assert bed.after(2) == "" and bed.written()
-    bed.tally.away = True
+    bed.stats.away = True
     assert bed.after(2) == "" and bed.written()
     starts.count(bed.host, starts.REFUSED)
     assert bed.after(2) == "" and bed.written()
     assert number(bed.file.read_bytes(), "pvehooks_guard_starts_total", outcome="refused") == 1
     assert bed.after(60) == "" and bed.written(), "the time of the last look is told anew"
-    assert number(bed.file.read_bytes(), "pvehooks_last_look_timestamp_seconds") == bed.tally.watched
+    assert number(bed.file.read_bytes(), "pvehooks_last_look_timestamp_seconds") == bed.stats.watched
     assert bed.after(60, watched=False) == "" and not bed.written(), "a daemon that does not look lets the file grow old"
 
 
@@ -99,18 +99,18 @@ def test_a_burst_is_written_once_a_second(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     writes = 0
     for _ in range(100):
-        bed.tally.changes += 1
+        bed.stats.changes += 1
         bed.after(0.05, watched=False)
         writes += bed.written()
     assert writes <= 6
     assert bed.after(1, watched=False) == "" and bed.written(), "what came last is not lost"
 
 
-def test_the_tally_says_when_it_has_changed(tmp_path: Path) -> None:
+def test_the_stats_say_when_they_have_changed(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": uefi()})))
     verdict = Verdict(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)), False, (), Injection(False, None, ""))
     finding = Finding("scsi0", "it is odd", "", Severity.WARNING, "odd-thing")
-    made, changes = Tally(), []
+    made, changes = Stats(), []
     for change in (
         lambda: made.note(verdict, guarded=False),
         lambda: made.note(verdict, guarded=False),
@@ -147,8 +147,8 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     reader.start()
     try:
         for vmid in range(200, 500):
-            bed.tally.guests[vmid] = guest(f"VM {vmid} (n)", counted("guard-not-attached"))
-            bed.tally.changes += 1
+            bed.stats.guests[vmid] = guest(f"VM {vmid} (n)", counted("guard-not-attached"))
+            bed.stats.changes += 1
             bed.after(2)
     finally:
         ended.set()
@@ -241,7 +241,7 @@ def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     bed.file.mkdir()
     (tmp_path / "var/lib/pvehooks").mkdir()
-    (tmp_path / metrics.WHERE[1:]).write_text(f"/{DEBIAN}/pvehooks.prom\n")
+    (tmp_path / textfile.WHERE[1:]).write_text(f"/{DEBIAN}/pvehooks.prom\n")
     bed.set("[metrics]\ntextfile = off\n")
     words = [bed.after(1), bed.after(1)]
     assert words == [
@@ -262,14 +262,10 @@ def test_it_goes_with_the_package(action: str, tmp_path: Path) -> None:
     for noted in (elsewhere, other):
         for path in (debian, elsewhere, other, debian.with_name("pvehooks.prom.tmp.7")):
             path.touch()
-        Path(metrics.WHERE).write_text(f"{noted}\n")
+        Path(textfile.WHERE).write_text(f"{noted}\n")
         done = subprocess.run(["sh", str(POSTRM), action], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert list(debian.parent.iterdir()) == []
         assert (elsewhere.exists(), other.exists()) == (noted is other, True)
         Path("/var/lib/pvehooks").mkdir(exist_ok=True)
-
-
-def test_the_daemon_has_it() -> None:
-    assert any(isinstance(each, metrics.Textfile) for each in publishers(Host(), "pve1"))
     assert samples(b"") == {}

@@ -1,4 +1,4 @@
-"""Tallies as the daemon fills them, and the file as Prometheus' own client reads it."""
+"""Statistics as the daemon fills them, and the file as Prometheus' own client reads it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
 from pvehooks.starts import OUTCOMES
-from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 
 Labels = dict[str, str]
 
 
-def counted(rule: str, severity: Severity = Severity.WARNING, ignored: bool = False, examined: bool = True) -> Counted:
-    return Counted(rule, severity, ignored, examined)
+def counted(rule: str, severity: Severity = Severity.WARNING, ignored: bool = False, examined: bool = True) -> CountedFinding:
+    return CountedFinding(rule, severity, ignored, examined)
 
 
-def guest(label: str, *findings: Counted, passes_through: bool = False, guarded: bool = False) -> OfGuest:
+def guest(label: str, *findings: CountedFinding, passes_through: bool = False, guarded: bool = False) -> GuestStats:
     blocked = any(each.severity is Severity.BLOCK and not each.ignored for each in findings)
-    return OfGuest(label, False, blocked, passes_through, guarded, findings)
+    return GuestStats(label, False, blocked, passes_through, guarded, findings)
 
 
-def tally(**guests: OfGuest) -> Tally:
-    """A tally of guests by v100=..., of a daemon that has looked."""
-    made = Tally()
+def stats(**guests: GuestStats) -> Stats:
+    """A stats of guests by v100=..., of a daemon that has looked."""
+    made = Stats()
     made.guests = {int(name[1:]): one for name, one in guests.items()}
     made.began, made.watched = 1_700_000_000, 1_700_000_060
     return made
