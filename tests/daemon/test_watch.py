@@ -213,9 +213,9 @@ def test_without_pmxcfs(node: Make) -> None:
 
 
 def test_stuck_on_a_dead_mount(node: Make) -> None:
-    """The bell rings, so pmxcfs lives, but /etc/pve stays dead for this process: it ends, for systemd to start it afresh."""
+    """The database changes, so pmxcfs lives, but /etc/pve stays dead for this process: it ends, for systemd to start it afresh."""
     bed = node()
-    program = "import sys; from pvehooks import daemon; daemon._STUCK_AFTER = 1.0; sys.exit(daemon.main())"
+    program = "import sys; from pvehooks.daemon import availability, main; availability._STUCK_AFTER = 1.0; sys.exit(main.main())"
     environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
     with subprocess.Popen([sys.executable, "-c", program, "--node", "pve1"], env=environment, cwd="/") as daemon:
         bed.notify.wait_for("READY", "1")
@@ -223,8 +223,8 @@ def test_stuck_on_a_dead_mount(node: Make) -> None:
         deadline = time.monotonic() + 20
         while daemon.poll() is None:
             assert time.monotonic() < deadline
-            with open("/var/lib/pve-cluster/config.db-wal", "ab") as bell:
-                bell.write(b"\0")
+            with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:
+                database.write(b"\0")
             time.sleep(0.2)
         assert daemon.returncode == 3
     (entry,) = bed.said("pmxcfs-stuck")

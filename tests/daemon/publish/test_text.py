@@ -36,7 +36,7 @@ ODD_NODE = counted("iommu-off", Severity.BLOCK)
 def a_node() -> Stats:
     made = stats(v100=WEB, v101=GPU, v102=NAS._replace(findings=(*NAS.findings, UNSEEN)))
     made.node = (ODD_NODE,)
-    made.done.update({"injected": 3, "attached": 2, "bug": 1, "waiting": 9})
+    made.events.update({"injected": 3, "attached": 2, "bug": 1, "waiting": 9})
     return made
 
 

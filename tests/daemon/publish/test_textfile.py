@@ -83,7 +83,7 @@ def test_written_when_something_changed_or_a_look_is_newer(tmp_path: Path) -> No
     bed.stats.guests[101] = guest("VM 101 (new)")
     bed.stats.changes += 1
     assert bed.after(2) == "" and bed.written()
-    bed.stats.done["bug"] += 1
+    bed.stats.events["bug"] += 1
     assert bed.after(2) == "" and bed.written()
     bed.stats.away = True
     assert bed.after(2) == "" and bed.written()
