@@ -32,7 +32,7 @@ _LONG = (
     "tests/daemon/test_attaching.py",
     "tests/test_beds_pmxcfs.py",
     "tests/daemon/test_running.py",
-    "tests/daemon/test_noticing.py",
+    "tests/daemon/test_watch.py",
     "tests/cluster/test_cluster.py",
     "tests/capture/test_same_findings.py",
     "tests/test_beds_pmxcfs_events.py",
@@ -41,7 +41,7 @@ _LONG = (
     "tests/lint/test_frame.py",
     "tests/formats/test_any_bytes.py",
     "tests/docs/test_catalog.py",
-    "tests/metrics/test_daemon.py",
+    "tests/daemon/publish/test_daemon.py",
     "tests/rules/test_examples.py",
 )
 

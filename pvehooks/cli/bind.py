@@ -18,6 +18,8 @@ from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
 from pvehooks.report import entries, sink
+from pvehooks.journal import entries, output
+from pvehooks.report.words import counted
 from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
 from pvehooks.report.words import counted
@@ -168,7 +170,7 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
     All devices: that is early at boot, before udev has looked at the hardware. What is there and could not be bound is looked at
     once more by itself as soon as udev finds it, and told then.
     """
-    out = sink.sink()
+    out = output.choose()
     failed = False
     for address in addresses or at_boot.addresses(host):
         outcome = at_boot.apply(host, name, address, patient=bool(addresses))
@@ -177,7 +179,7 @@ def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
         message = f"{outcome.label} {outcome.words}"
         failed |= outcome.state is at_boot.BootState.NOT_DONE
         if outcome.state is at_boot.BootState.DONE:
-            out.say(entries.event("bound-at-boot", message, name, device=address))
+            out.write(entries.event("bound-at-boot", message, name, device=address))
         elif outcome.state is at_boot.BootState.NOT_DONE and (addresses or not outcome.again):
-            out.say(entries.event("not-bound-at-boot", message, name, device=address))
+            out.write(entries.event("not-bound-at-boot", message, name, device=address))
     return EXIT_BLOCKED if failed and addresses else EXIT_OK

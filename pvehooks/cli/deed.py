@@ -21,7 +21,7 @@ def who() -> str:
 
 
 def tell(host: Host, node: str, kind: str, message: str, **fields: str) -> None:
-    """An event of one of the kinds in report.entries, with who asked for it. A tree has no journal; where a node has none, nothing is said."""
+    """An event of one of the kinds in journal.events, with who asked for it. A tree has no journal; where a node has none, nothing is said."""
     _say(host, node, None, kind, message, fields)
 
 
@@ -33,12 +33,12 @@ def tell_of(host: Host, guest: Guest, kind: str, message: str, **fields: str) ->
 def _say(host: Host, node: str, guest: Guest | None, kind: str, message: str, fields: Mapping[str, str]) -> None:
     if not host.is_node:
         return
-    from pvehooks.report import entries, sink
+    from pvehooks.journal import entries, output
 
-    if host.exists(sink.SOCKET):
+    if host.exists(output.SOCKET):
         by, text = who(), "; ".join(message.splitlines())
         try:
-            sink.Journal(IDENTIFIER).say(entries.event(kind, f"{text} (asked for by {by})", node, guest, 0, by=by, **fields))
+            output.Journal(IDENTIFIER).write(entries.event(kind, f"{text} (asked for by {by})", node, guest, 0, by=by, **fields))
         except (ImportError, OSError):
             # What was done is done, and told on the terminal.
             return

@@ -11,6 +11,9 @@ from pvehooks import __version__, instance
 from pvehooks import wording as words
 from pvehooks.cli import guarding, look, status_cluster
 from pvehooks.errors import EXIT_OK, PmxcfsAway
+from pvehooks import __version__
+from pvehooks.daemon import lock
+from pvehooks.errors import EXIT_OK
 from pvehooks.facts import pmxcfs
 from pvehooks.errors import EXIT_OK
 from pvehooks.facts.cluster import pmxcfs
@@ -110,7 +113,7 @@ def _labels(those: list[tuple[int, str]]) -> str:
 
 
 def _daemon(host: Host) -> str:
-    return "running" if instance.runs(host) else "not running"
+    return "running" if lock.runs(host) else "not running"
 
 
 def _guard(mode: str, met: Met) -> str:

@@ -7,16 +7,16 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.host import Host
-    from pvehooks.report.entries import Entry
+    from pvehooks.journal.entries import Entry
     from pvehooks.values import Finding, Guest
 
 IDENTIFIER = "pvehooks-guard"
 
 
 def event(host: Host, kind: str, message: str, node: str, vmid: int, **fields: str) -> None:
-    """Writes an event of a kind in report.entries; `node` is '' if it is unknown. A tree has no journal."""
+    """Writes an event of a kind in journal.events; `node` is '' if it is unknown. A tree has no journal."""
     if host.is_node:
-        from pvehooks.report import entries
+        from pvehooks.journal import entries
 
         # PVE names a node by its host name.
         name = node or os.uname().nodename.partition(".")[0]
@@ -26,7 +26,7 @@ def event(host: Host, kind: str, message: str, node: str, vmid: int, **fields: s
 def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
     """Writes a finding that refused a start, or would have."""
     if host.is_node:
-        from pvehooks.report import entries
+        from pvehooks.journal import entries
 
         _send(host, entries.finding(guest, found, verdict))
 
@@ -41,9 +41,9 @@ def bug(host: Host, error: BaseException, node: str, vmid: int) -> None:
 
 def _send(host: Host, entry: Entry) -> None:
     try:
-        from pvehooks.report import sink
+        from pvehooks.journal import output
 
-        if host.exists(sink.SOCKET):
-            sink.Journal(IDENTIFIER).say(entry)
+        if host.exists(output.SOCKET):
+            output.Journal(IDENTIFIER).write(entry)
     except Exception:  # noqa: BLE001 - the start matters more than its journal entry
         return

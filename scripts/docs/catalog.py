@@ -6,7 +6,9 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from pvehooks.report.entries import KINDS, Kind, message_id
+from pvehooks.journal.entries import message_id
+from pvehooks.journal.events import KINDS
+from pvehooks.journal.kind import Kind
 from pvehooks.rules.catalogue import RULES
 from pvehooks.rules.rule import Rule
 from pvehooks.settings.table import NODE_FILE
@@ -36,7 +38,8 @@ def _entry(name: str, subject: str, page: str, paragraphs: Iterator[str]) -> str
 
 
 def _about(kind: Kind) -> Iterator[str]:
-    if not kind.of_guest:
+    if not kind.about_guest:
+        # journalctl prints a field's name where an entry lacks the field.
         yield kind.explanation
         return
     yield re.sub(r"\bVMID\b", VMID, kind.explanation)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pvehooks import daemon, metrics, watch
 from pvehooks.cli import deed
+from pvehooks.daemon import main, watch
+from pvehooks.daemon.publish import textfile
+from pvehooks.daemon.signals import QM_GRACE
+from pvehooks.daemon.stats import Stats
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guard import journal
 from pvehooks.guard.counters import OUTCOMES
 from pvehooks.report import entries, sink
 from pvehooks.tally import Tally
+from pvehooks.guarding import journal
+from pvehooks.journal import events, output
+from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
+from pvehooks.starts import OUTCOMES
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold
 
@@ -70,9 +77,9 @@ FINDING = (
     "A rule has something to say of a guest, or of the node. Priority by severity: `err` for block, `warning`, or `info`. What more than two"
     " guests have at one look, is said together (`findings`, `advice`), unless it blocks."
 )
-PRIORITIES = {entries.ERR: "err", entries.WARNING: "warning", entries.NOTICE: "notice", entries.INFO: "info", entries.DEBUG: "debug"}
+PRIORITIES = {ERR: "err", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
 METRICS = f"""\
-Where Debian's prometheus-node-exporter is installed, figures for Prometheus are kept in {metrics.DIRECTORY}/{metrics.NAME};
+Where Debian's prometheus-node-exporter is installed, figures for Prometheus are kept in {textfile.DIRECTORY}/{textfile.NAME};
 `[metrics] textfile` in pvehooks.conf(5) puts the file elsewhere, for any reader of Prometheus' text format, or switches it off.
 It is replaced as a whole, when a figure changes and after each look. When the daemon ends, it stays:
 that nobody looks any more shows in `pvehooks_last_look_timestamp_seconds`. It goes with the package.
@@ -110,7 +117,7 @@ EXAMPLES = {
 def make(date: str) -> str:
     """The page."""
     page = Page("pvehooksd", 8, "watch the VM configs of a Proxmox VE node", date)
-    arguments = commandline.of(daemon.parser())
+    arguments = commandline.of(main.parser())
     page.section("Synopsis")
     page.synopsis([" ".join((bold("pvehooksd"), *(commandline.usage(argument) for argument in arguments)))])
     page.section("Description")
@@ -120,7 +127,7 @@ def make(date: str) -> str:
         page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
     _watching(page)
     page.section("Signals")
-    page.definitions((name, text.format(grace=daemon._QM_GRACE)) for name, text in SIGNALS.items())
+    page.definitions((name, text.format(grace=QM_GRACE)) for name, text in SIGNALS.items())
     page.section("Exit status")
     page.definitions((str(number), text) for number, text in EXIT_STATUSES.items())
     _journal(page)
@@ -139,7 +146,7 @@ def make(date: str) -> str:
 def _metrics(page: Page) -> None:
     page.section("Metrics")
     page.paragraphs(METRICS)
-    for metric in metrics.metrics("", Tally(), dict.fromkeys(OUTCOMES, 0), 0):
+    for metric in textfile.metrics("", Stats(), dict.fromkeys(OUTCOMES, 0), 0):
         labels = f"{{{', '.join(metric.labels)}}}" if metric.labels else ""
         page.tagged(f"{bold(metric.name)}{labels}", metric.help)
 
@@ -161,7 +168,7 @@ def _watching(page: Page) -> None:
 def _journal(page: Page) -> None:
     page.section("Journal fields")
     page.paragraph(
-        f"Entries of the daemon have the identifier `{sink.IDENTIFIER}` (journalctl -t {sink.IDENTIFIER}), those of the guard at a start"
+        f"Entries of the daemon have the identifier `{output.IDENTIFIER}` (journalctl -t {output.IDENTIFIER}), those of the guard at a start"
         f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{deed.IDENTIFIER}`; -t may be given several times."
         " `journalctl -x` adds an explanation to each. On a terminal, or where there is no journald, the same is printed on standard error."
     )
@@ -169,5 +176,5 @@ def _journal(page: Page) -> None:
     page.section("Events")
     page.paragraph("Values of `PVEHOOKS_EVENT`, with the priority of the entry:")
     page.tagged(bold("finding"), FINDING)
-    for kind in entries.KINDS.values():
-        page.tagged(f"{bold(kind.name)} ({PRIORITIES[kind.priority]})", f"{kind.title}. {kind.explanation}")
+    for each in events.KINDS.values():
+        page.tagged(f"{bold(each.name)} ({PRIORITIES[each.priority]})", f"{each.title}. {each.explanation}")

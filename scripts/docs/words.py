@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds
 from pvehooks import errors, instance, meeting, metrics, rounds, starts
+from pvehooks import errors, firstlook, records, starts
 from pvehooks.actions import backups
 from pvehooks.actions.host import history
 from pvehooks.cli import report
+from pvehooks.daemon import baseline, lock
+from pvehooks.daemon.publish import textfile
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.guard import counters
 from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.pci import bindings
+from pvehooks.journal import reported
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
@@ -31,19 +35,19 @@ FILES = {
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package goes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
-    f"{metrics.DIRECTORY}/{metrics.NAME}": "Figures for Prometheus, see METRICS.",
+    f"{textfile.DIRECTORY}/{textfile.NAME}": "Figures for Prometheus, see METRICS.",
     f"{counters.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
-    meeting.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
-    rounds.LEDGER: "The findings that were said already, so that a restarted daemon does not say them again.",
-    instance.INSTANCE_LOCK: "The lock of the one daemon that may run.",
+    baseline.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
+    reported.PATH: "The findings that were said already, so that a restarted daemon does not say them again.",
+    lock.INSTANCE_LOCK: "The lock of the one daemon that may run.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
 DAEMON_ONLY = (
-    f"{metrics.DIRECTORY}/{metrics.NAME}",
+    f"{textfile.DIRECTORY}/{textfile.NAME}",
     f"{counters.DIRECTORY}/",
-    meeting.HERE,
-    rounds.LEDGER,
-    instance.INSTANCE_LOCK,
+    baseline.HERE,
+    reported.PATH,
+    lock.INSTANCE_LOCK,
     f"{records.LOCKS}/",
 )
 

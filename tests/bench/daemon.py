@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pvehooks import rounds
+from pvehooks import judge
+from pvehooks.daemon.loop import Daemon
 from pvehooks.facts import node
 from pvehooks import judge, rounds
 from pvehooks.facts.cluster import nodes as node
@@ -23,6 +25,8 @@ from pvehooks.report.entries import Entry
 from pvehooks.report.sink import Lines
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
+from pvehooks.journal.entries import Entry
+from pvehooks.journal.output import Lines
 from tests.beds.pmxcfs import Pmxcfs
 from tests.bench.figures import Figure
 from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
@@ -34,12 +38,12 @@ IDLE_SECONDS = 30.0
 
 
 class Silence(Lines):
-    """A sink that says nothing."""
+    """An output that writes nothing."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
 
-    def say(self, entry: Entry) -> None:
+    def write(self, entry: Entry) -> None:
         """Nothing."""
 
 
@@ -74,9 +78,9 @@ def scan() -> Iterator[Figure]:
                     stream.read()
 
         def ours() -> None:
-            round_ = rounds.Rounds(host, "pve1", checked(host, catalogue.RULES), Silence(), lambda vmid, seconds: None, lambda: None)
-            round_.meet()
-            round_.look(node.guest_ids(host, "pve1"))
+            daemon = Daemon(host, "pve1", checked(host, catalogue.RULES), Silence())
+            daemon.arrivals.look()
+            daemon.review.look(node.guest_ids(host, "pve1"))
 
         ours()
         pairs = [(_timed(ours), _timed(reference)) for _ in range(7)]
@@ -105,17 +109,17 @@ def reaction() -> Iterator[Figure]:
 # The daemon, writing down each judgement ("judge VMID DIGEST") and each time it wakes up ("wake").
 _COUNTING = """
 import sys
-from pvehooks import daemon, rounds
+from pvehooks.daemon import loop, main, review
 log = open(sys.argv.pop(1), "a", buffering=1)
-judge, wait = rounds.judge, daemon.Daemon._wait
+judge, wait = review.judge, loop.Daemon._wait
 def judged(guest, *rest):
     print("judge", guest.vmid, guest.digest, file=log)
     return judge(guest, *rest)
 def woken(self):
     wait(self)
     print("wake", file=log)
-rounds.judge, daemon.Daemon._wait = judged, woken
-sys.exit(daemon.main())
+review.judge, loop.Daemon._wait = judged, woken
+sys.exit(main.main())
 """
 
 

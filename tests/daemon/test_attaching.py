@@ -269,7 +269,7 @@ def test_guests_that_start_at_boot_have_it_before_ready(cluster: Make) -> None:
     assert not bed.journal.entries("PVEHOOKS_EVENT=boot-unguarded")
 
 
-IMPATIENT = "import sys; from pvehooks import daemon; daemon._BOOT_PATIENCE = 2.0; sys.exit(daemon.main())"
+IMPATIENT = "import sys; from pvehooks.daemon import loop, main; loop._BOOT_PATIENCE = 2.0; sys.exit(main.main())"
 
 
 def test_what_could_not_be_done_before_the_boot_is_said(cluster: Make) -> None:

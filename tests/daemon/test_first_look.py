@@ -19,6 +19,10 @@ from pvehooks.report.sink import Lines
 from pvehooks.rounds import Rounds
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
+from pvehooks.daemon.loop import Daemon
+from pvehooks.journal.output import Lines
+from pvehooks.judge import load_settings
+from pvehooks.records import RecordsUnavailable
 from tests.beds.journald import LOGS
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, uefi
@@ -118,20 +122,20 @@ def test_many_gone_at_once_are_one_line(node: Make) -> None:
     assert not bed.journal.entries("PVEHOOKS_EVENT=mended")
 
 
-def test_a_round_that_breaks_off_says_what_it_found(tmp_path: Path) -> None:
+def test_a_look_that_breaks_off_reports_what_it_found(tmp_path: Path) -> None:
     """pmxcfs goes away in its midst: what was seen by then counts as said, so it is said."""
     host = Host(str(make_fake_tree(tmp_path, {f"etc/pve/nodes/pve1/qemu-server/{name}": text for name, text in guests().items()})))
     said = io.StringIO()
-    rounds = Rounds(host, "pve1", checked(host, catalogue.RULES), Lines(said), lambda vmid, pause: None, lambda: None)
+    review = Daemon(host, "pve1", checked(host, catalogue.RULES), Lines(said)).review
     left = iter(range(4))
 
-    def pulse() -> bool:
+    def keep_alive() -> bool:
         if next(left, None) is None:
             raise PmxcfsAway("pmxcfs went away")
         return True
 
     with pytest.raises(PmxcfsAway):
-        rounds.look([107, 108, 109, 111, 115], pulse=pulse)
+        review.look([107, 108, 109, 111, 115], keep_alive=keep_alive)
     assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in said.getvalue()
-    rounds.look([107, 108, 109, 111, 115])
+    review.look([107, 108, 109, 111, 115])
     assert said.getvalue().splitlines()[-1].partition(" VM ")[2].startswith("115: UEFI without an EFI disk")

@@ -192,8 +192,8 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     assert requests.read_text() == "0\n"
     os.kill(bed.pve.pid, signal.SIGSTOP)
     try:
-        with open("/var/lib/pve-cluster/config.db-wal", "ab") as bell:
-            bell.write(b"\0")
+        with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:
+            database.write(b"\0")
         wait_until(lambda: requests.read_text() != "0\n", "a read that hangs")
         began = time.monotonic()
         bed.signal(signal.SIGTERM)

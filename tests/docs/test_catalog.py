@@ -13,7 +13,8 @@ import pytest
 
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
-from pvehooks.report import entries, sink
+from pvehooks.journal import entries, events, output
+from pvehooks.journal.kind import INFO
 from pvehooks.rules.catalogue import RULES
 from pvehooks.values import Finding, Severity
 from scripts.docs import catalog, page_pvehooksd
@@ -26,7 +27,7 @@ from tests.lint.source import PROJECT
 TEXT = catalog.make()
 # Where the package puts it: systemd 252 reads no directory that the tests have for themselves.
 PLACE = Path("/usr/lib/systemd/catalog/pvehooks.catalog")
-NAMES = (*entries.KINDS, *(f"finding/{rule}" for rule in RULES))
+NAMES = (*events.KINDS, *(f"finding/{rule}" for rule in RULES))
 
 
 def journalctl(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,10 +76,10 @@ def test_every_event_and_rule_has_an_entry() -> None:
         assert "Documentation: man:pvehooks-rules(7)\n" in text
         assert _words(rule.explanation) in _words(text)
         assert _words(rule.remedy.replace("{vmid}", "@PVEHOOKS_VMID@")) in _words(text)
-    for kind in entries.KINDS.values():
+    for kind in events.KINDS.values():
         text = journalctl("--dump-catalog", entries.message_id(kind.name)).stdout
         assert f"Subject: {kind.title}\n" in text
-        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.of_guest else kind.explanation
+        about = kind.explanation.replace("VMID", "@PVEHOOKS_VMID@") if kind.about_guest else kind.explanation
         assert _words(about) in _words(text)
 
 
@@ -141,7 +142,7 @@ def test_a_finding_of_each_rule_is_explained_whole(rule: str) -> None:
         "PVEHOOKS_VERDICT": "allow",
     }
     with Journald() as journald:
-        sink.Journal().say(entries.Entry("something", entries.message_id(f"finding/{rule}"), entries.INFO, fields))
+        output.Journal().write(entries.Entry("something", entries.message_id(f"finding/{rule}"), INFO, fields))
         journald.wait_for(f"PVEHOOKS_RULE={rule}")
         text = explained(f"PVEHOOKS_RULE={rule}")
     assert "PVEHOOKS_" not in text and "@" not in text, text
@@ -161,10 +162,10 @@ def test_the_fields_named_are_those_a_finding_has(tmp_path: Path) -> None:
 
 
 def sayings() -> Iterator[ast.Call]:
-    """Where the code says something: calls of event() and _say()."""
+    """Where the code says something: calls of event()."""
     for path in (PROJECT / "pvehooks").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("event", "_say") and node.args:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "event" and node.args:
                 yield node
 
 
@@ -174,9 +175,10 @@ def test_kinds_about_a_guest() -> None:
     for call in sayings():
         for kind in (each.value for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
             about.setdefault(str(kind), set()).add(_names_a_guest(call))
-    assert about.keys() <= entries.KINDS.keys()
-    assert [kind.name for kind in entries.KINDS.values() if kind.of_guest and about.get(kind.name) != {True}] == []
-    assert [kind for kind in about if "VMID" in entries.KINDS[kind].explanation and not entries.KINDS[kind].of_guest] == []
+    assert about.keys() <= events.KINDS.keys()
+    about_guest = {each.name for each in events.KINDS.values() if each.about_guest}
+    assert {kind for kind in about_guest if about.get(kind) != {True}} == set()
+    assert [kind for kind in about if "VMID" in events.KINDS[kind].explanation and kind not in about_guest] == []
 
 
 def test_the_fields_of_events_are_in_the_manual() -> None:
@@ -186,13 +188,13 @@ def test_the_fields_of_events_are_in_the_manual() -> None:
 
 
 def _names_a_guest(call: ast.Call) -> bool:
-    """Whether an entry gets a VMID: by keyword, or by an argument behind the message (_say) or the node (event)."""
-    place = 3 if ast.unparse(call.func).endswith("event") else 2
+    """Whether an entry gets a VMID: by keyword, or by an argument behind the message (of a Log) or the node (of entries)."""
+    place = 2 if ast.unparse(call.func).endswith("log.event") else 3
     by_place = any(ast.unparse(argument) not in ("None", "0") for argument in call.args[place:])
     return by_place or any(keyword.arg in ("guest", "vmid") for keyword in call.keywords)
 
 
 def test_a_line_that_journalctl_would_drop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(entries.KINDS, "bug", entries.KINDS["bug"]._replace(explanation="#one is gone"))
+    monkeypatch.setitem(events.KINDS, "bug", events.KINDS["bug"]._replace(explanation="#one is gone"))
     with pytest.raises(AssertionError, match="comments"):
         catalog.make()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.cli import main
-from pvehooks.report import entries
+from pvehooks.journal import events
 from pvehooks.rules import catalogue
 from pvehooks.settings import table
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words
@@ -46,7 +46,7 @@ def test_an_edited_file_is_noticed(name: str, made: Path, tmp_path: Path) -> Non
 
 
 def test_a_changed_kind_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(entries.KINDS, "bug", entries.KINDS["bug"]._replace(explanation="Other words."))
+    monkeypatch.setitem(events.KINDS, "bug", events.KINDS["bug"]._replace(explanation="Other words."))
     assert set(documents.drift(made)) == {"man/pvehooksd.8", "catalog/pvehooks.catalog"}
 
 

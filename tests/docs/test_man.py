@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from pvehooks import daemon
+from pvehooks import settings
 from pvehooks.cli.main import VERBS, verb_parser
+from pvehooks.daemon import main
 from pvehooks.errors import SettingsError
 from pvehooks.host import Host
 from pvehooks.report import entries
 from pvehooks.rules import catalogue
+from pvehooks.journal import events
+from pvehooks.judge import load_settings
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import table
 from pvehooks.settings.load import checked
@@ -98,7 +102,7 @@ def test_a_verb_has_all_its_options_and_an_example(name: str, pages: dict[str, P
 
 def test_options_of_the_daemon_are_described(pages: dict[str, Path]) -> None:
     text = shown(pages["pvehooksd.8"])
-    flags = [flag for action in daemon.parser()._actions for flag in action.option_strings]
+    flags = [flag for action in main.parser()._actions for flag in action.option_strings]
     assert [flag for flag in flags if not re.search(rf"^ +(-h, )?{flag}\b", text, re.MULTILINE)] == []
 
 
@@ -106,7 +110,7 @@ def test_fields_and_events_are_described(pages: dict[str, Path]) -> None:
     text = shown(pages["pvehooksd.8"])
     used = {word for path in (PROJECT / "pvehooks").rglob("*.py") for word in re.findall(r"\bPVEHOOKS_[A-Z]+\b", path.read_text())}
     assert used - set(page_pvehooksd.FIELDS) == set()
-    assert [word for word in (*page_pvehooksd.FIELDS, *entries.KINDS) if not re.search(rf"^       {word}\b", text, re.MULTILINE)] == []
+    assert [word for word in (*page_pvehooksd.FIELDS, *events.KINDS) if not re.search(rf"^       {word}\b", text, re.MULTILINE)] == []
 
 
 def test_rules_are_described(pages: dict[str, Path]) -> None:

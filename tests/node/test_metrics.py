@@ -8,18 +8,22 @@ from pvehooks import metrics
 from pvehooks.guard import counters
 from pvehooks.report.exposition import text
 from pvehooks.tally import Counted, OfGuest, Tally
+from pvehooks import starts
+from pvehooks.daemon.publish import textfile
+from pvehooks.daemon.publish.prometheus import text
+from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
 from pvehooks.values import Severity
 from tests.daemon.bed import uefi
 from tests.node.machine import Machine, wait_until
 from tests.node.trees import make_tree, run_in
 
-FILE = f"{metrics.DIRECTORY}/{metrics.NAME}"
+FILE = f"{textfile.DIRECTORY}/{textfile.NAME}"
 RULES = "/srv/pvehooks/doc/examples/prometheus/pvehooks.rules.yml"
 SCRAPE = f"""
 promtool check rules {RULES}
-promtool test rules /srv/pvehooks/tests/metrics/rules.test.yml
-promtool check metrics </given/{metrics.NAME}
-cp /given/{metrics.NAME} {metrics.DIRECTORY}
+promtool test rules /srv/pvehooks/tests/daemon/publish/rules.test.yml
+promtool check metrics </given/{textfile.NAME}
+cp /given/{textfile.NAME} {textfile.DIRECTORY}
 prometheus-node-exporter --web.listen-address=127.0.0.1:9100 2>/tmp/said &
 for _ in $(seq 100); do wget -q -O /tmp/scraped http://127.0.0.1:9100/metrics && break || sleep 0.1; done
 kill $!
@@ -28,12 +32,12 @@ grep -E '^(pvehooks|node_textfile)' /tmp/scraped
 
 
 def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
-    tally = Tally()
-    tally.began = tally.watched = 1_700_000_000
-    blocked = Counted("hostpci-device-missing", Severity.BLOCK, ignored=False, examined=True)
-    tally.guests = {100: OfGuest('VM 100 ("\\ \udc80 \N{SNOWMAN})', False, True, True, False, (blocked,))}
-    content = text(metrics.metrics("pve1", tally, dict.fromkeys(counters.OUTCOMES, 0), 60))
-    (tmp_path / metrics.NAME).write_bytes(content)
+    stats = Stats()
+    stats.began = stats.watched = 1_700_000_000
+    blocked = CountedFinding("hostpci-device-missing", Severity.BLOCK, ignored=False, examined=True)
+    stats.guests = {100: GuestStats('VM 100 ("\\ \udc80 \N{SNOWMAN})', False, True, True, False, (blocked,))}
+    content = text(textfile.metrics("pve1", stats, dict.fromkeys(counters.OUTCOMES, 0), 60))
+    (tmp_path / textfile.NAME).write_bytes(content)
     tree = make_tree(suite, "prometheus", ["prometheus", "prometheus-node-exporter", "wget"])
     done = run_in(tree, SCRAPE, [f"--bind-ro={tmp_path}:/given"])
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,7 +51,7 @@ def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
 
 def test_the_service_writes_it_and_purge_takes_it_away(node: Machine) -> None:
     pid = node.wait_active()
-    node.sh(f"mkdir -p {metrics.DIRECTORY}")
+    node.sh(f"mkdir -p {textfile.DIRECTORY}")
     # It came after the service, whose sandbox does not know it yet.
     node.write(100, uefi())
     said = "journalctl -t pvehooksd PVEHOOKS_EVENT=not-published -o cat"
@@ -60,4 +64,4 @@ def test_the_service_writes_it_and_purge_takes_it_away(node: Machine) -> None:
     assert node.run("test", "-e", FILE).status == 0, "its old time tells that nobody looks"
     node.sh("systemctl start pvehooks")
     node.sh("dpkg --remove pvehooks", timeout=60)
-    assert node.sh(f"ls {metrics.DIRECTORY}") == ""
+    assert node.sh(f"ls {textfile.DIRECTORY}") == ""

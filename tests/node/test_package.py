@@ -16,7 +16,7 @@ from tests.node.trees import PROJECT
 OF_THE_CHANGELOG = re.compile(r"\./usr/share/doc/pvehooks/(changelog|changelog\.Debian|NEWS\.Debian)\.gz")
 WANTED = """\
 ./etc/pvehooks/pvehooks.conf
-./usr/lib/python3/dist-packages/pvehooks/daemon.py
+./usr/lib/python3/dist-packages/pvehooks/daemon/main.py
 ./usr/lib/systemd/catalog/pvehooks.catalog
 ./usr/lib/systemd/system/pvehooks.service
 ./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf

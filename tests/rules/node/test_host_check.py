@@ -15,7 +15,8 @@ import pytest
 from pvehooks.cli import main
 from pvehooks.facts import hardware
 from pvehooks.host import Host
-from pvehooks.report import entries
+from pvehooks.journal import entries
+from pvehooks.journal.kind import ERR
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import NODE, rule_sets
 from pvehooks.values import Severity
@@ -138,7 +139,7 @@ def test_a_journal_entry(tmp_path: Path) -> None:
     assert "PVEHOOKS_VMID" not in entry.fields
     assert entry.fields["PVEHOOKS_NODE"] == "pve1"
     assert entry.fields["PVEHOOKS_RULE"] == "boot-file-broken"
-    assert entry.priority == entries.ERR
+    assert entry.priority == ERR
     assert entry.message_id == entries.message_id("finding/boot-file-broken")
     assert entry.message.startswith("node pve1: /etc/default/grub, line 2: a quote is not closed")
 

@@ -1,0 +1,34 @@
+"""How a job changes a guest: the daemon's only calls of the actions on a guest's config."""
+
+from __future__ import annotations
+
+from pvehooks.actions import accept, guardhook, rng0
+from pvehooks.actions.qm import Outcome
+from pvehooks.actions.result import Result
+from pvehooks.daemon.jobs import Job
+from pvehooks.host import Host
+from pvehooks.settings import RngSettings
+from pvehooks.values import Guest, Node
+
+
+def apply(host: Host, job: Job, settings: RngSettings) -> Result:
+    """Gives the guest what the job says; raises ActionFailed when something was written that is not as it should be."""
+    if not job.attach:
+        return rng0.inject(host, job.guest, settings)
+    result = guardhook.attach(host, job.guest, settings, with_rng0=job.injection.due)
+    if job.injection.due and result.outcome in (Outcome.HELD, Outcome.REFUSED):
+        # What stands against the rng0 must not keep the guard off; the next review reports it.
+        return guardhook.attach(host, job.guest, settings)
+    return result
+
+
+def complete_records(host: Host, guest: Guest, recorded: bool) -> None:
+    """Completes what an earlier job left half recorded. Raises PmxcfsAway."""
+    if recorded:
+        rng0.confirm(host, guest)
+    guardhook.adopt(host, guest)
+
+
+def accept_present(host: Host, guest: Guest, node: Node) -> None:
+    """Accepts the devices of a running guest as they are now, for its next starts. Raises PmxcfsAway."""
+    accept.note(host, guest, accept.present(guest, node))

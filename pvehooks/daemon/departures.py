@@ -1,0 +1,47 @@
+"""Guests that leave this node: what is remembered of them goes."""
+
+from __future__ import annotations
+
+from pvehooks import records
+from pvehooks.errors import PmxcfsAway
+from pvehooks.daemon.state import States
+from pvehooks.daemon.stats import Stats
+from pvehooks.errors import PvehooksError
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.journal.reporter import Reporter
+
+
+class Departures:
+    """Forgets guests in memory, and in pmxcfs those that no node has any more."""
+
+    def __init__(self, host: Host, states: States, stats: Stats, reporter: Reporter) -> None:
+        self._host = host
+        self._states = states
+        self._stats = stats
+        self._reporter = reporter
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self._states.forget(vmid)
+        self._stats.forget(vmid)
+        self._reporter.forget(vmid)
+
+    def gone(self, vmid: int) -> None:
+        """The guest is not listed here any more; its record goes with it when no node has it."""
+        self.forget(vmid)
+        if not node_facts.owner(self._host, vmid):
+            try:
+                records.forget(self._host, vmid)
+            except PvehooksError:
+                return
+
+    def tidy(self, here: frozenset[int]) -> None:
+        """Forgets the guests that went while no daemon ran: what was reported of them, and the records of those that no node has."""
+        self._reporter.forget_others(here)
+        try:
+            for vmid in records.known_vmids(self._host) - here:
+                if not node_facts.owner(self._host, vmid):
+                    records.forget(self._host, vmid)
+        except PmxcfsAway:
+            return

@@ -1,0 +1,55 @@
+"""The program pvehooksd: its command line, and how it starts and ends."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvehooks import __version__
+from pvehooks.daemon import lock, settings_in_force
+from pvehooks.daemon.availability import StuckError
+from pvehooks.daemon.loop import Daemon
+from pvehooks.errors import PvehooksError, SettingsError
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.journal import entries, output
+
+
+def _kind(error: PvehooksError) -> str:
+    """The kind of event that an error is which ends the daemon."""
+    if isinstance(error, SettingsError):
+        return "settings-broken"
+    return "pmxcfs-stuck" if isinstance(error, StuckError) else "failed"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The daemon's command line."""
+    line = argparse.ArgumentParser(
+        prog="pvehooksd",
+        description="Watches the VM configs of a Proxmox VE node and gives UEFI guests the rng0 they lack.",
+        epilog="Example: pvehooksd --foreground --root /tmp/tree --node pve1",
+    )
+    line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background by itself")
+    line.add_argument("--root", default="/", metavar="DIR", help="a tree that stands for a node; nothing outside of it is touched")
+    line.add_argument("--node", default="", metavar="NAME", help="the node to care for (default: this one)")
+    line.add_argument("--version", action="version", version=f"pvehooksd {__version__}")
+    return line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program."""
+    options = parser().parse_args(arguments)
+    out = output.choose()
+    try:
+        host = Host(options.root)
+        node = node_facts.node_name(host, options.node)
+        node_facts.require_own(host, node)
+        with lock.only_one(host):
+            loaded = settings_in_force.load(host)
+            lock.started(host)
+            return Daemon(host, node, loaded, out).run()
+    except PvehooksError as error:
+        if isinstance(error, SettingsError) and lock.reported_before(options.root, error.message):
+            return error.exit_status
+        for problem in error.message.splitlines():
+            out.write(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
+        return error.exit_status

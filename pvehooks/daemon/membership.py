@@ -1,0 +1,133 @@
+"""This node as a member of the cluster: the stubs it keeps, the note that it has the package, and whether all nodes have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pvehooks import __version__
+from pvehooks import wording as words
+from pvehooks.actions import stubs
+from pvehooks.errors import PmxcfsAway
+from pvehooks.errors import PmxcfsAway
+from pvehooks.facts import members, storages
+from pvehooks.facts.cluster import ha, members
+from pvehooks.facts.storage import storages
+from pvehooks.host import Host
+from pvehooks.records import files
+from pvehooks.report import entries
+from pvehooks.report.sink import Journal, Lines
+from pvehooks.journal.log import Log
+from pvehooks.report import words
+from pvehooks.values.stubs import is_stub
+
+
+class Membership:
+    """What was seen of the cluster at the last look.
+
+    `came`: this node did not have the package before the daemon started, so the administrator alone has accepted what runs now.
+    """
+
+    def __init__(self, host: Host, node: str, log: Log) -> None:
+        self.host = host
+        self.node = node
+        self._log = log
+        self.came = not host.exists(members.presence_path(node))
+        self._keeper = stubs.Keeper(host, node)
+        self._seen: members.Members | None = None
+        self._announced = False
+        self._reported: dict[str, frozenset[str]] = {}
+        # The hookscripts that any guest of the cluster names.
+        self.hookscripts: frozenset[str] = frozenset()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The nodes that do not have the package."""
+        return self._seen.lacking if self._seen else ()
+
+    @property
+    def may_attach(self) -> bool:
+        """Whether guests may be given a hookscript automatically: every node can run it then."""
+        return self._seen is not None and not self._seen.lacking
+
+    def look(self) -> bool:
+        """Keeps the stubs and looks at the members; whether guests may be attached to that could not before.
+
+        Raises PmxcfsAway.
+        """
+        could, before = self.may_attach, self._seen
+        self._seen = members.members(self.host, self.node)
+        self._log_members(before, self._seen)
+        kept = self._keeper.look()
+        self.hookscripts = frozenset(kept.named)
+        if kept.made:
+            self._log.event("stubs-made", f"hookscripts of the guard were made or renewed: {words.and_more(list(kept.made))}")
+        self._once("stub-trouble", kept.troubles, lambda trouble: f"a hookscript of the guard could not be made: {trouble}")
+        self._log_absent(kept)
+        if self._announced and not self.came:
+            self.announce()
+        return self.may_attach and before is not None and not could
+
+    @property
+    def announced(self) -> bool:
+        """Whether it was noted, or tried to note, that this node has the package."""
+        return self._announced
+
+    def arrived(self) -> None:
+        """All guests were reviewed: from now on this node is one that has the package, once that can be noted."""
+        if not self._announced or self.came:
+            self.came = not self.announce()
+
+    def announce(self) -> bool:
+        """Notes in pmxcfs that this node has the package; whether that stands there now."""
+        content = json.dumps({"version": __version__}).encode() + b"\n"
+        try:
+            files.write(self.host, members.presence_path(self.node), content, limit=1 << 12)
+        except PmxcfsAway:
+            # Without quorum; the next look tries again.
+            return False
+        finally:
+            self._announced = True
+        return True
+
+    def _log_members(self, before: members.Members | None, now: members.Members) -> None:
+        if before is None:
+            if now.lacking:
+                message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no guest by itself:"
+                self._log.event(
+                    "nodes-lacking",
+                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name guests: pvehooks attach VMID",
+                )
+            return
+        for node in sorted({*now.lacking} - {*before.lacking}):
+            how = "has joined the cluster without pvehooks" if node not in before.nodes else "does not have pvehooks any more"
+            self._log.event(
+                "node-lacks",
+                f"node {node} {how}: guests with the guard may not start there for want of their hookscript, and the guard is attached"
+                f" to no further guest by itself. Install it on {node}: apt install pvehooks",
+            )
+        if before.lacking and not now.lacking:
+            self._log.event("nodes-complete", "pvehooks is on all nodes of the cluster now")
+
+    def _log_absent(self, kept: stubs.Kept) -> None:
+        """Hookscripts of others that high availability would miss here."""
+        by_ha = ha.vmids(self.host)
+        known = storages.StorageSections(self.host)
+        absent = []
+        for volid, users in sorted(kept.named.items()):
+            movable = [f"VM {vmid} on {node}" for vmid, node in users if vmid in by_ha and node != self.node]
+            if movable and not is_stub(volid) and known.hookscript(volid).trouble:
+                absent.append(f"{volid} ({words.and_more(movable, 3)})")
+        self._once(
+            "hookscript-absent",
+            tuple(absent),
+            lambda each: f"a hookscript is not on {self.node}, high availability could not start its guest here: {each}. Copy it here",
+        )
+
+    def _once(self, kind: str, found: tuple[str, ...], message: Callable[[str], str]) -> None:
+        """Logs what was not there at the last look."""
+        before = self._reported.get(kind, frozenset())
+        self._reported[kind] = frozenset(found)
+        for each in found:
+            if each not in before:
+                self._log.event(kind, message(each))

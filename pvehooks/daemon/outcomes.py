@@ -1,0 +1,146 @@
+"""What follows from a finished job: it is logged, tried again, refused until something changes, or the guest is reviewed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pvehooks.actions.qm import Outcome
+from pvehooks.actions.result import Result
+from pvehooks.daemon.bootgate import BootGate
+from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.jobs import PAUSES, Job, JobResult, Jobs
+from pvehooks.daemon.state import States
+from pvehooks.errors import PvehooksError
+from pvehooks.facts import guests as guest_facts
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from pvehooks.journal.log import Log
+from pvehooks.values.digests import sha1
+from pvehooks.values.stubs import former_of
+
+
+class Outcomes:
+    """Collects finished jobs. `again` is called with (VMID, seconds) for guests that are to be reviewed then.
+
+    `last_change` describes the last change to a guest, '' when there was none.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        node: str,
+        *,
+        states: States,
+        jobs: Jobs,
+        gate: BootGate,
+        departures: Departures,
+        again: Callable[[int, float], None],
+        log: Log,
+    ) -> None:
+        self.last_change = ""
+        self._host = host
+        self._node = node
+        self._states = states
+        self._jobs = jobs
+        self._gate = gate
+        self._departures = departures
+        self._again = again
+        self._log = log
+        self._doubtful = False
+
+    def collect(self) -> tuple[list[int], bool]:
+        """The guests that were changed, to be reviewed anew; whether pmxcfs may be away or without quorum, which concerns all guests."""
+        changed = []
+        self._doubtful = False
+        for end in self._jobs.collect_finished():
+            if end.result is None:
+                self._failed(end)
+            elif end.result.done:
+                self._done(end.job, end.result)
+                changed.append(end.job.guest.vmid)
+            else:
+                self._not_done(end.job, end.result)
+        return changed, self._doubtful
+
+    def _done(self, job: Job, result: Result) -> None:
+        guest = job.guest
+        if result.value:
+            later = " It takes effect at its next start, the guest is running." if result.later else ""
+            message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
+            self._log.event("injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
+            self.last_change = f"VM {guest.vmid} given rng0"
+        if result.volid:
+            self._log_attached(job, result)
+        state = self._states.of(guest.vmid)
+        state.settled()
+        state.mark = bytes.fromhex(result.digest)
+
+    def _log_attached(self, job: Job, result: Result) -> None:
+        vmid = job.guest.vmid
+        former = former_of(result.volid)
+        before = f" Its own hookscript {former} is run by it first, in every phase." if former else ""
+        message = f"the guard was attached, it has passed-through devices.{before} Take it out: pvehooks detach {vmid}"
+        self._log.event(
+            "attached", message, job.guest, rule="guard-not-attached", device=result.volid, digest=result.digest, backup=result.backup
+        )
+        self.last_change = f"guard attached to VM {vmid}"
+
+    def _not_done(self, job: Job, result: Result) -> None:
+        vmid = job.guest.vmid
+        if result.outcome is Outcome.CHANGED:
+            self._again(vmid, 0.0)
+        elif result.outcome is Outcome.GONE:
+            if self._host.exists(node_facts.config_path(self._node, vmid)):
+                self._again(vmid, PAUSES[0])
+            else:
+                self._departures.forget(vmid)
+        elif result.outcome in (Outcome.HELD, Outcome.REFUSED, Outcome.LOSSY):
+            self._refused(job, result)
+        else:
+            self._wait(job, result)
+
+    def _refused(self, job: Job, result: Result) -> None:
+        self._gate.release(job.guest.vmid)
+        self._jobs.refused(job)
+        if job.attach:
+            self._log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
+        if job.injection.due:
+            rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
+            self._log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
+
+    def _wait(self, job: Job, result: Result) -> None:
+        """Tries again later, with growing pauses; logged once per reason."""
+        vmid = job.guest.vmid
+        if result.outcome is Outcome.LOCKED:
+            # PVE does not start it now either.
+            self._gate.release(vmid)
+        pause, new_reason = self._jobs.retry(vmid, f"{result.outcome.name} {result.words}")
+        if new_reason:
+            self._doubtful = self._doubtful or result.outcome is Outcome.WAITING
+            self._log_waiting(job, result)
+        self._again(vmid, pause)
+
+    def _log_waiting(self, job: Job, result: Result) -> None:
+        rule = job.injection.rule or "guard-not-attached"
+        if result.outcome is not Outcome.BROKEN:
+            what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach)
+            have = "have" if " and " in what else "has"
+            message = f"{what} {have} to wait: {result.words}. It is tried again by itself"
+            self._log.event("waiting", message, job.guest, rule=rule)
+        elif job.attach:
+            self._log.event(
+                "not-attached", f"the guard was not attached yet: {result.words}. It is tried again later", job.guest, rule=rule
+            )
+        else:
+            self._log.event("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job.guest, rule=rule)
+
+    def _failed(self, end: JobResult) -> None:
+        guest = end.job.guest
+        self._gate.release(guest.vmid)
+        raw = guest_facts.fetch(self._host, self._node, guest.vmid)
+        self._jobs.failed(guest.vmid, guest.digest if isinstance(raw, OSError) else sha1(raw).hex())
+        if isinstance(end.error, PvehooksError):
+            message = f"{end.error.message}. {end.error.hint}"
+            self._log.event("not-verified", message, vmid=guest.vmid, rule=end.job.injection.rule)
+        elif end.error is not None:
+            self._log.bug(end.error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)

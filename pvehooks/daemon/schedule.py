@@ -1,0 +1,69 @@
+"""When which guest is to be reviewed: changes settle first, retries have their time. Pure: the clock is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+# Stands for all guests of the node.
+EVERYTHING = -1
+# A burst of changes to one guest is reviewed after so many settling times at the latest.
+_PATIENCE = 5
+
+
+class _Entry(NamedTuple):
+    """When it is due, when it changed first, and whether the review is to happen even if the config is as it was."""
+
+    due: float
+    first: float
+    forced: bool
+
+
+class Due(NamedTuple):
+    """What is due: whether a guest's review is forced, by VMID; the same of all guests, None where that is not due."""
+
+    guests: dict[int, bool]
+    everything: bool | None = None
+
+
+class Schedule:
+    """One entry for each VMID, or EVERYTHING. `clock` and `settle` are in seconds."""
+
+    def __init__(self, clock: Callable[[], float], settle: float) -> None:
+        self.settle = settle
+        self._clock = clock
+        self._entries: dict[int, _Entry] = {}
+
+    def changed(self, vmid: int, forced: bool = False) -> None:
+        """The guest may have changed: it is due when no further change came for the settling time."""
+        now = self._clock()
+        first, before = (self._entries[vmid].first, self._entries[vmid].forced) if vmid in self._entries else (now, False)
+        due = max(now, min(now + self.settle, first + _PATIENCE * self.settle))
+        self._entries[vmid] = _Entry(due, first, forced or before)
+
+    def after(self, vmid: int, seconds: float, forced: bool = False) -> None:
+        """The guest is due in so many seconds, or when it was due already if that is earlier."""
+        due = self._clock() + seconds
+        if vmid in self._entries:
+            due, forced = min(due, self._entries[vmid].due), forced or self._entries[vmid].forced
+        self._entries[vmid] = _Entry(due, due, forced)
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self._entries.pop(vmid, None)
+
+    def next(self) -> float:
+        """When something is due next, on the clock; infinity when nothing is."""
+        return min((entry.due for entry in self._entries.values()), default=float("inf"))
+
+    def take(self, busy: Collection[int] = (), until: float | None = None) -> Due:
+        """Takes out what is due by now, or by `until`; a guest that is `busy` (a job runs for it) is put off for the settling time."""
+        now = self._clock() if until is None else until
+        for vmid in busy:
+            if vmid in self._entries and self._entries[vmid].due <= now:
+                self._entries[vmid] = _Entry(now + self.settle, now, self._entries[vmid].forced)
+        guests = {vmid: entry.forced for vmid, entry in self._entries.items() if entry.due <= now}
+        for vmid in guests:
+            del self._entries[vmid]
+        everything = guests.pop(EVERYTHING, None)
+        return Due(guests, everything)

@@ -1,0 +1,44 @@
+"""The settings in force, and when their files are read again."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pvehooks import judge, settings
+from pvehooks.host import Host
+from pvehooks.settings import Settings
+
+# A SIGHUP that comes within so many seconds of a look that read the files, with the same files, was sent for that edit.
+_SAME_EDIT = 10.0
+
+
+class SettingsInForce:
+    """`now` are the settings in force."""
+
+    def __init__(self, host: Host, loaded: Settings) -> None:
+        self.now = loaded
+        self._host = host
+        self._mark = settings.mark(host)
+        self._read_by_look = float("-inf")
+
+    def due(self, asked: bool) -> bool:
+        """Whether the files are to be read: they have changed, or the administrator `asked` for it."""
+        now, mark = self._host.monotonic(), settings.mark(self._host)
+        if mark == self._mark and (not asked or now < self._read_by_look + _SAME_EDIT):
+            return False
+        self._mark = mark
+        self._read_by_look = float("-inf") if asked else now
+        return True
+
+    def read(self) -> None:
+        """Puts the files in force; raises SettingsError, and those of before stay in force."""
+        self.now = load(self._host)
+
+
+def load(host: Host) -> Settings:
+    """The settings of the files, compiled for the hookscript as well; raises SettingsError."""
+    loaded = judge.load_settings(host)
+    with contextlib.suppress(OSError):
+        # Without them the hookscript reads the files itself, which takes longer.
+        settings.compile_to(host, loaded)
+    return loaded

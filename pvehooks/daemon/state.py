@@ -1,0 +1,58 @@
+"""What the daemon remembers of each guest between two reviews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class GuestState:
+    """One guest. Digests are the SHA-1 of its config, '' where there is none."""
+
+    __slots__ = ("attach_refused", "held_at_boot", "mark", "rng0_refused", "tries", "waits")
+
+    def __init__(self) -> None:
+        # The bytes of the digest, or what stood against reading the config.
+        self.mark = b""
+        # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
+        self.rng0_refused = ""
+        self.attach_refused = ""
+        # How often a job has had to wait, and the reason of the last time, '' when none waits.
+        self.tries = 0
+        self.waits = ""
+        # The guest's label while READY waits for its guard.
+        self.held_at_boot = ""
+
+    def settled(self) -> None:
+        """No job waits any more."""
+        self.tries, self.waits, self.held_at_boot = 0, "", ""
+
+
+class States:
+    """The states by VMID."""
+
+    def __init__(self) -> None:
+        self._states: dict[int, GuestState] = {}
+
+    def of(self, vmid: int) -> GuestState:
+        """The guest's state, a new one if there is none."""
+        state = self._states.get(vmid)
+        if state is None:
+            state = self._states[vmid] = GuestState()
+        return state
+
+    def __iter__(self) -> Iterator[tuple[int, GuestState]]:
+        return iter(self._states.items())
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self._states.pop(vmid, None)
+
+    def waiting(self) -> list[int]:
+        """The guests whose jobs wait."""
+        return [vmid for vmid, state in self._states.items() if state.waits]
+
+    def reconsider(self) -> None:
+        """The settings are new: what was refused, or had to wait, is tried as if for the first time."""
+        for state in self._states.values():
+            state.rng0_refused = state.attach_refused = state.waits = ""
+            state.tries = 0

@@ -1,0 +1,77 @@
+"""The results of the daemon's reviews in numbers, for the metrics and for the other nodes. Kept in memory only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pvehooks.values import Finding, Severity, Verdict
+
+
+class CountedFinding(NamedTuple):
+    """A finding as it is counted."""
+
+    rule: str
+    severity: Severity
+    ignored: bool
+    examined: bool
+
+
+class GuestStats(NamedTuple):
+    """A guest at its last look: `passes_through` and `guarded` tell whether it needs the guard, and whether it has it."""
+
+    label: str
+    running: bool
+    blocked: bool
+    passes_through: bool
+    guarded: bool
+    findings: tuple[CountedFinding, ...]
+
+    @property
+    def verdict(self) -> str:
+        """'block', 'warning' or 'ok': the worst that counts."""
+        if self.blocked:
+            return "block"
+        return "warning" if any(each.severity is Severity.WARNING and not each.ignored for each in self.findings) else "ok"
+
+
+class Stats:
+    """The guests of this node by VMID, the findings about the node itself, and how often something was done since the start.
+
+    `watched` is the epoch second of the last look for changes that pmxcfs answered, 0 before the first, `began` that of the start.
+    `changes` moves whenever guests or findings do. `events` counts kinds of journal entries ("injected", "attached", "bug", ...).
+    `away`: pmxcfs does not answer. `hookscripts` are those that any guest of the cluster names.
+    """
+
+    def __init__(self, events: Counter[str] | None = None) -> None:
+        self.guests: dict[int, GuestStats] = {}
+        self.node: tuple[CountedFinding, ...] = ()
+        self.events: Counter[str] = Counter() if events is None else events
+        self.watched = self.began = 0
+        self.changes = 0
+        self.away = False
+        self.quorate = True
+        self.hookscripts: frozenset[str] = frozenset()
+
+    def note(self, verdict: Verdict, guarded: bool) -> None:
+        """A guest was reviewed."""
+        guest = verdict.guest
+        findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
+        now = GuestStats(guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings)
+        self.changes += now != self.guests.get(guest.vmid)
+        self.guests[guest.vmid] = now
+
+    def note_node(self, findings: Iterable[Finding]) -> None:
+        """The node itself was reviewed."""
+        now = tuple(_counted(finding, False) for finding in findings)
+        self.changes += now != self.node
+        self.node = now
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self.changes += self.guests.pop(vmid, None) is not None
+
+
+def _counted(finding: Finding, ignored: bool) -> CountedFinding:
+    return CountedFinding(finding.rule, finding.severity, ignored, finding.examined)

@@ -1,0 +1,208 @@
+"""The kinds of events in the journal, in one table: the catalogue, the manual and the metrics are made from it."""
+
+from __future__ import annotations
+
+from pvehooks.journal import command_events
+from pvehooks.journal.kind import ERR, INFO, NOTICE, WARNING, Kind
+
+_OF_THE_DAEMON = (
+    Kind("started", INFO, "pvehooksd watches", "The daemon has looked at all guests of this node and watches their configs from now on."),
+    Kind(
+        "stopped",
+        INFO,
+        "pvehooksd ends",
+        "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again.",
+    ),
+    Kind(
+        "failed",
+        ERR,
+        "pvehooksd cannot run",
+        "The message says why. Guests start as before; nothing is given an rng0 until it runs. See: systemctl status pvehooks",
+    ),
+    Kind(
+        "first-look",
+        NOTICE,
+        "First look at this node",
+        "Guests that are there now are warned about but given no rng0, until somebody edits them or runs `pvehooks inject --all`, unless"
+        " `[rng] existing = inject`. Those with passed-through devices get the guard, which changes nothing of their hardware.",
+    ),
+    Kind(
+        "existing",
+        WARNING,
+        "Old guests without entropy",
+        "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0. Those that the message lists apart have to be"
+        " named, `pvehooks check` says why.",
+    ),
+    Kind(
+        "injected",
+        NOTICE,
+        "A guest was given an rng0",
+        "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then.",
+        about_guest=True,
+    ),
+    Kind(
+        "waiting",
+        INFO,
+        "A change to a guest has to wait",
+        "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses.",
+        about_guest=True,
+    ),
+    Kind(
+        "not-injected",
+        ERR,
+        "An rng0 could not be given",
+        "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change.",
+        error=True,
+        about_guest=True,
+    ),
+    Kind(
+        "not-verified",
+        ERR,
+        "A config is not as it should be after writing",
+        "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`.",
+        error=True,
+        about_guest=True,
+    ),
+    Kind(
+        "attached",
+        NOTICE,
+        "The guard was attached to a guest",
+        "Its hookscript is the guard's now; a former one is run by it first. `pvehooks detach VMID` takes it back; it is not attached again then.",
+        about_guest=True,
+    ),
+    Kind(
+        "not-attached",
+        ERR,
+        "The guard could not be attached",
+        "The message says what qm or the system answered. Nothing was changed. It is not tried again until the guest or the settings change.",
+        error=True,
+        about_guest=True,
+    ),
+    Kind(
+        "boot-unguarded",
+        ERR,
+        "A guest starts at boot without the guard",
+        "The guard could not be attached before the guests are started; the message says why. It is attached as soon as that is possible.",
+        error=True,
+        about_guest=True,
+    ),
+    Kind(
+        "present-accepted",
+        NOTICE,
+        "What runs already is accepted",
+        "The package came to this node while the guest was running: its devices and their groups as they are now are no reason to refuse it.",
+        about_guest=True,
+    ),
+    Kind("stubs-made", INFO, "Hookscripts of the guard were made", "They lie in a snippets directory, as guests' configs name them."),
+    Kind(
+        "stub-trouble",
+        ERR,
+        "A hookscript of the guard could not be made",
+        "Guests whose config names it do not start on this node. The message says what stands against it.",
+        error=True,
+    ),
+    Kind(
+        "hookscript-absent",
+        WARNING,
+        "A hookscript is missing on this node",
+        "A guest of another node may be moved here by high availability, and Proxmox VE would refuse to start it without its hookscript.",
+    ),
+    Kind(
+        "nodes-lacking",
+        WARNING,
+        "Not all nodes have pvehooks",
+        "A guest that moved to a node without the package would not find its hookscript, so none is given one by itself.",
+    ),
+    Kind(
+        "node-lacks",
+        ERR,
+        "A node of the cluster lacks pvehooks",
+        "Guests that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
+        error=True,
+    ),
+    Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
+    Kind(
+        "not-published",
+        WARNING,
+        "Figures for others could not be written",
+        "What the daemon writes for monitoring or for the other nodes could not be written. Its care for guests goes on.",
+    ),
+    Kind(
+        "findings",
+        WARNING,
+        "Several guests have the same finding",
+        "The message says of which rule, and what that means. What is to be said of each guest is in the entry as well (PVEHOOKS_FINDINGS:"
+        " journalctl -o verbose). A finding that appears later, with one or two guests, is said by itself.",
+    ),
+    Kind(
+        "advice",
+        INFO,
+        "Good to know of several guests",
+        "Nothing has to be done. The message names the rules; `pvehooks explain RULE` says what one means. What is to be said of each guest is"
+        " in the entry as well (PVEHOOKS_FINDINGS: journalctl -o verbose).",
+    ),
+    Kind("findings-gone", INFO, "Findings of several guests are gone", "What was found before is not the case any more."),
+    Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more.", about_guest=True),
+    Kind(
+        "node-mended",
+        INFO,
+        "A finding about the node is gone",
+        "What was found before is not the case any more. See: pvehooks host check",
+    ),
+    Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
+    Kind(
+        "settings-broken",
+        ERR,
+        "Settings cannot be used",
+        "A running daemon keeps its old settings until the files are mended; one that is being started ends. `pvehooks config` says the same.",
+        error=True,
+    ),
+    Kind(
+        "pmxcfs-away",
+        WARNING,
+        "pmxcfs does not answer",
+        "/etc/pve cannot be read. The daemon waits for it. See: systemctl status pve-cluster",
+    ),
+    Kind("pmxcfs-back", INFO, "pmxcfs answers again", "/etc/pve can be read again; all guests were looked at anew."),
+    Kind(
+        "pmxcfs-stuck",
+        ERR,
+        "The daemon is stuck on a dead mount",
+        "pmxcfs works for others but not for this process. The daemon ends so that systemd starts it afresh.",
+    ),
+    Kind(
+        "quorum-lost",
+        WARNING,
+        "No quorum",
+        "The cluster has no quorum: /etc/pve cannot be written. What is due is done when quorum returns. See: pvecm status",
+    ),
+    Kind("quorum-back", INFO, "Quorum is back", "What had to wait is done now."),
+    Kind(
+        "watch-limited",
+        WARNING,
+        "Changes are noticed late",
+        "An inotify watch could not be had. Changes are noticed by the slow timer only ([watch] interval).",
+    ),
+    Kind(
+        "watch-overflow",
+        INFO,
+        "Too many changes at once",
+        "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost.",
+    ),
+)
+_BUGS = (
+    Kind(
+        "guard-bug",
+        ERR,
+        "A bug in the guard of pvehooks",
+        "Please report it with the traceback (journalctl -o verbose). `[guard] on_error` decides what becomes of the start.",
+    ),
+    Kind(
+        "bug",
+        ERR,
+        "A bug in pvehooks",
+        "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the guest is looked at again at its next change.",
+        error=True,
+    ),
+)
+KINDS = {kind.name: kind for kind in (*_OF_THE_DAEMON, *command_events.KINDS, *_BUGS)}

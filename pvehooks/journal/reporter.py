@@ -1,0 +1,107 @@
+"""The one place that decides which findings are reported now: at once, in one line with other guests', or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pvehooks.host import Host
+from pvehooks.journal import entries
+from pvehooks.journal.grouping import Grouping, OldGuests
+from pvehooks.journal.log import Log
+from pvehooks.journal.reported import OF_NODE, Reported
+from pvehooks.judge import RNG0, wants_rng0
+from pvehooks.report import words
+from pvehooks.rules.engine import asked_at_start
+from pvehooks.settings import RngSettings
+from pvehooks.values import Cure, Finding, Hold, Severity, Verdict
+
+
+class Reporter:
+    """Takes the verdicts of a review, and logs at its end what is new in them.
+
+    `explanation` gives a rule's explanation. A verdict may be given again and again: what stands is reported once.
+    """
+
+    def __init__(self, host: Host, node: str, log: Log, explanation: Callable[[str], str]) -> None:
+        self._host = host
+        self._node = node
+        self._log = log
+        self._reported = Reported.load(host)
+        self._grouping = Grouping(node, explanation)
+        self._old = OldGuests(node)
+
+    def guest(self, verdict: Verdict, settings: RngSettings, *, rng0: bool = False, guard: bool = False, gone: bool = True) -> None:
+        """Takes the findings of a guest; logged at flush().
+
+        A job follows that gives it its `rng0` or the `guard`, so what is about that is held back. Not `gone`: what is gone went by such a job,
+        which has an entry of its own.
+        """
+        guest = verdict.guest
+        findings = standing(verdict)
+        with_others = not verdict.injection.due and guest.acquaintance.untouched and any(map(_about_entropy, findings))
+        self._old.forget(guest.vmid)
+        if with_others and _could_be_given(verdict, settings):
+            self._old.note(guest, _only_by_name(verdict))
+        held_back = [each for each in findings if ((rng0 or with_others) and _about_entropy(each)) or (guard and each.cure is Cure.GUARD)]
+        now = [each for each in findings if each not in held_back]
+        news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")
+        for finding in news.appeared:
+            self._grouping.appeared(guest, finding, words.outcome(verdict))
+        if gone and news.gone:
+            self._grouping.gone(guest, news.gone)
+
+    def of_node(self, findings: Sequence[Finding]) -> None:
+        """Logs what is new about the node itself."""
+        now = [each for each in findings if each.examined and each.severity is not Severity.INFO]
+        news = self._reported.news(OF_NODE, now, [each for each in findings if not each.examined])
+        for finding in news.appeared:
+            self._log.write(entries.node_finding(self._node, finding))
+        if news.gone:
+            gone = ", ".join(f"{rule} ({subject})" for rule, subject in news.gone)
+            self._log.event("node-mended", f"node {self._node}: no longer: {gone}", rule=news.gone[0][0])
+        self._reported.store(self._host)
+
+    def flush(self) -> None:
+        """Logs what the review found; the next review begins."""
+        for entry in self._grouping.flush():
+            self._log.write(entry)
+        self._reported.store(self._host)
+
+    def old_guests(self) -> None:
+        """Logs in one line which guests are older than pvehooks here and lack entropy, if that has changed."""
+        for entry in self._old.changed():
+            self._log.write(entry)
+
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more."""
+        self._old.forget(vmid)
+        self._reported.forget(vmid)
+
+    def forget_others(self, here: frozenset[int]) -> None:
+        """Forgets the guests that are not `here`; they went while no daemon ran."""
+        self._reported.forget_others(here)
+
+    def count(self) -> int:
+        """How many findings of guests stand."""
+        return self._reported.count()
+
+
+def standing(verdict: Verdict) -> list[Finding]:
+    """The findings that count; the guard examines at the start what the sandbox hides from the daemon (other processes' files)."""
+    findings = [item.finding for item in verdict.findings if not item.ignored]
+    return [finding for finding in findings if finding.examined or finding.rule not in asked_at_start()]
+
+
+def _could_be_given(verdict: Verdict, settings: RngSettings) -> bool:
+    """Whether an administrator who asks for it would have the guest given its rng0."""
+    wanted = any(wants_rng0(item.finding, settings) and not item.ignored for item in verdict.findings)
+    return wanted and not any(item.finding.hold is Hold.NEVER for item in verdict.findings)
+
+
+def _only_by_name(verdict: Verdict) -> bool:
+    """Whether that administrator has to name the guest."""
+    return any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
+
+
+def _about_entropy(finding: Finding) -> bool:
+    return finding.cure in RNG0 or finding.hold is not Hold.NONE

@@ -1,0 +1,64 @@
+"""How pmxcfs is waited for, and when the daemon takes its own mount for dead. No clock but the given one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pvehooks.daemon.availability import PAUSES, Availability, StuckError
+
+
+class Clock:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_pauses_grow() -> None:
+    found = Availability(Clock())
+    assert [found.failed() for _ in range(8)] == [*PAUSES, PAUSES[-1], PAUSES[-1]]
+    assert found.away and found.answered() and not found.away
+    assert not found.answered(), "it was back already"
+    assert found.failed() == PAUSES[0]
+
+
+def test_a_change_of_the_database_shortens_them() -> None:
+    found = Availability(Clock())
+    for _ in range(4):
+        found.failed()
+    found.database_changed()
+    assert found.failed() == PAUSES[0]
+
+
+def test_a_mount_that_stays_dead_while_pmxcfs_works() -> None:
+    clock = Clock()
+    found = Availability(clock)
+    found.failed()
+    clock.now = 10.0
+    found.database_changed()
+    clock.now = 35.0
+    found.database_changed()
+    clock.now = 40.0
+    found.failed()
+    clock.now = 41.0
+    with pytest.raises(StuckError):
+        found.failed()
+
+
+def test_a_silent_pmxcfs_is_waited_for_for_ever() -> None:
+    clock = Clock()
+    found = Availability(clock)
+    found.database_changed()
+    for hour in range(24):
+        clock.now = 3600.0 * hour
+        found.failed()
+
+
+def test_quorum() -> None:
+    found = Availability(Clock())
+    assert found.quorate and not found.quorum(True)
+    assert found.quorum(False) and not found.quorate
+    assert not found.quorum(False)
+    assert found.quorum(True)

@@ -1,0 +1,124 @@
+"""Which findings are reported now: those that a job will cure are held back, those of old guests on entropy stand in one line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from pvehooks.host import Host
+from pvehooks.journal.log import Log
+from pvehooks.journal.output import Lines
+from pvehooks.journal.reporter import Reporter, standing
+from pvehooks.judge import load_settings
+from pvehooks.rules import start
+from pvehooks.settings import RngSettings
+from pvehooks.values import Acquaintance, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
+
+LACKS = Finding("rng0", "it has no rng0", "", Severity.WARNING, "rng-missing", cure=Cure.RNG0)
+UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guard-not-attached", cure=Cure.GUARD)
+OTHER = Finding("net0", "it is bad", "", Severity.WARNING, "a-rule")
+
+
+def guest(vmid: int, old: bool = False) -> Guest:
+    it = Guest(vmid, "pve1", None, (), False, None)  # type: ignore[arg-type]
+    it.options, it.uuid, it.acquaintance = {}, None, Acquaintance(untouched=old, old=old)
+    return it
+
+
+def verdict(vmid: int, *findings: Finding, old: bool = False, due: bool = False, ignored: str = "") -> Verdict:
+    judged = tuple(Judged(each, ignored) for each in findings)
+    return Verdict(guest(vmid, old), False, judged, Injection(due, None, ""))
+
+
+class Desk:
+    """A reporter whose lines are kept."""
+
+    def __init__(self, root: Path) -> None:
+        self.host = Host(str(root))
+        self.settings: RngSettings = load_settings(self.host).rng()
+        self.text = io.StringIO()
+        self.log = Log("pve1", Lines(self.text))
+        self.reporter = Reporter(self.host, "pve1", self.log, lambda rule: "It is bad.")
+
+    def lines(self) -> list[str]:
+        """What was logged since the last call, without time and priority."""
+        self.reporter.flush()
+        lines = [line.split(maxsplit=2)[2] for line in self.text.getvalue().splitlines()]
+        self.text.truncate(0)
+        self.text.seek(0)
+        return lines
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_reported_once_and_when_gone(desk: Desk) -> None:
+    for _ in range(2):
+        desk.reporter.guest(verdict(100, OTHER), desk.settings)
+    assert desk.lines() == ["VM 100: it is bad"] and desk.reporter.count() == 1
+    desk.reporter.guest(verdict(100), desk.settings)
+    assert desk.lines() == ["VM 100: no longer: a-rule (net0)"] and desk.reporter.count() == 0
+
+
+def test_what_a_job_will_cure_is_held_back(desk: Desk) -> None:
+    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0=True, guard=True)
+    assert desk.lines() == ["VM 100: it is bad"]
+    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0=True)
+    assert desk.lines() == ["VM 100: it has no guard"]
+    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings)
+    assert desk.lines() == ["VM 100: it has no rng0"]
+
+
+def test_what_a_job_has_cured_is_not_reported_as_gone(desk: Desk) -> None:
+    desk.reporter.guest(verdict(100, LACKS, due=True), desk.settings)
+    desk.lines()
+    desk.reporter.guest(verdict(100), desk.settings, gone=False)
+    desk.reporter.guest(verdict(100), desk.settings)
+    assert desk.lines() == []
+
+
+def test_what_does_not_count_is_not_reported(desk: Desk) -> None:
+    desk.reporter.guest(verdict(100, OTHER, ignored="[guest 100] ignore"), desk.settings)
+    assert desk.lines() == []
+    unexamined = Finding("group", "not examined", rule=next(iter(start.RULES)), examined=False)
+    assert standing(verdict(100, unexamined, OTHER)) == [OTHER], "the guard examines it at the start"
+
+
+def test_old_guests_that_lack_entropy_are_one_line(desk: Desk) -> None:
+    for vmid in (100, 101, 102):
+        desk.reporter.guest(verdict(vmid, LACKS, OTHER if vmid == 100 else LACKS, old=True), desk.settings)
+    assert desk.lines() == ["VM 100: it is bad"]
+    desk.reporter.old_guests()
+    (line,) = desk.lines()
+    assert line.startswith("3 UEFI guests from before pvehooks") and "VM 100, VM 101, VM 102" in line
+    desk.reporter.old_guests()
+    assert desk.lines() == []
+    desk.reporter.guest(verdict(101, LACKS), desk.settings)
+    desk.reporter.forget(102)
+    desk.reporter.old_guests()
+    first, second = desk.lines()
+    assert first.startswith("1 UEFI guest from before pvehooks") and second == "VM 101: it has no rng0", "it was edited"
+
+
+def test_findings_about_the_node(desk: Desk) -> None:
+    advice, unread = OTHER._replace(rule="b-rule", severity=Severity.INFO), OTHER._replace(rule="c-rule", examined=False)
+    for _ in range(2):
+        desk.reporter.of_node([OTHER, advice, unread])
+    assert desk.lines() == ["node pve1: net0: it is bad"] and desk.reporter.count() == 0
+    desk.reporter.of_node([advice, unread])
+    assert desk.lines() == ["node pve1: no longer: a-rule (net0)"] and desk.log.counts == {"node-mended": 1}
+
+
+def test_the_next_daemon_does_not_repeat_it(desk: Desk, tmp_path: Path) -> None:
+    desk.reporter.guest(verdict(100, OTHER), desk.settings)
+    desk.reporter.guest(verdict(101, OTHER), desk.settings)
+    desk.lines()
+    again = Desk(tmp_path)
+    again.reporter.forget_others(frozenset((100,)))
+    again.reporter.guest(verdict(100, OTHER), again.settings)
+    again.reporter.guest(verdict(101, OTHER), again.settings)
+    assert again.lines() == ["VM 101: it is bad"]
