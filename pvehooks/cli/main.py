@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple, NoReturn
 
 from pvehooks import __version__
-from pvehooks.cli import roots
+from pvehooks.cli import root
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PvehooksError
 from pvehooks.report.words import printable
 
@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 
 def verb_parser(name: str) -> argparse.ArgumentParser:
     """The parser of a verb, made by its module's `arguments`."""
-    module = importlib.import_module(f"pvehooks.cli.{name}")
+    module = importlib.import_module(f"pvehooks.cli.commands.{name}")
     parser = _Parser(
         prog=f"pvehooks {name}",
         description=f"{VERBS[name][0].upper()}{VERBS[name][1:]}.",
@@ -113,7 +113,7 @@ def _start(arguments: list[str] | None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        with roots.unpacked(options):
+        with root.unpacked(options):
             status = options.run(options)
             sys.stdout.flush()
         return int(status)

@@ -7,7 +7,7 @@ import json
 import time
 
 from pvehooks import __version__, firstlook
-from pvehooks.cli import look
+from pvehooks.cli import view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -23,7 +23,7 @@ HELP = "whether the guests would start on that node of the cluster, by what it s
 
 def run(options: argparse.Namespace) -> int:
     """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not, 3: it is unknown of some."""
-    seen = look.view(options)
+    seen = view.view(options)
     standing = _standing(seen, options.target)
     now = seen.host.now()
     verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
 
 
-def _standing(seen: look.View, name: str) -> Standing:
+def _standing(seen: view.View, name: str) -> Standing:
     try:
         known = summaries.standings(seen.host, seen.node)
     except pmxcfs.PmxcfsAway as away:
@@ -51,7 +51,7 @@ def _standing(seen: look.View, name: str) -> Standing:
     raise NodeError(f"there is no node '{name}' in the cluster", hint=f"Nodes there: {names}.")
 
 
-def _vmids(seen: look.View, named: list[int], target: str) -> list[int]:
+def _vmids(seen: view.View, named: list[int], target: str) -> list[int]:
     """Those that were named, wherever in the cluster they are; without any, all of this node."""
     if named:
         return list(dict.fromkeys(named))
@@ -60,7 +60,7 @@ def _vmids(seen: look.View, named: list[int], target: str) -> list[int]:
     return seen.guest_ids([])
 
 
-def _verdict(seen: look.View, vmid: int, standing: Standing, now: float) -> Verdict:
+def _verdict(seen: view.View, vmid: int, standing: Standing, now: float) -> Verdict:
     """The verdict on a guest's start there; raises GuestNotHere, UsageError."""
     host = seen.host
     here = seen.node if host.exists(node_facts.config_path(seen.node, vmid)) else node_facts.owner(host, vmid)

@@ -160,7 +160,7 @@ def _verbs(page: Page) -> None:
             if argument not in commandline.common():
                 page.tagged(commandline.tag(argument), *commandline.sentences(argument.help))
         page.paragraph("Example:")
-        page.example([importlib.import_module(f"pvehooks.cli.{name}").EXAMPLE])
+        page.example([importlib.import_module(f"pvehooks.cli.commands.{name}").EXAMPLE])
 
 
 def _findings(page: Page) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvehooks import daemon, metrics, watch
-from pvehooks.cli import deed
+from pvehooks.cli import audit
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guarding import journal
 from pvehooks.report import entries, sink
@@ -162,7 +162,7 @@ def _journal(page: Page) -> None:
     page.section("Journal fields")
     page.paragraph(
         f"Entries of the daemon have the identifier `{sink.IDENTIFIER}` (journalctl -t {sink.IDENTIFIER}), those of the guard at a start"
-        f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{deed.IDENTIFIER}`; -t may be given several times."
+        f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{audit.IDENTIFIER}`; -t may be given several times."
         " `journalctl -x` adds an explanation to each. On a terminal, or where there is no journald, the same is printed on standard error."
     )
     page.definitions(FIELDS.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds, starts
 from pvehooks.actions import backups
 from pvehooks.actions.hostfix import kept
-from pvehooks.cli import report
+from pvehooks.cli.commands import report
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions import atboot, persist
-from pvehooks.cli import bind, unbind
-from pvehooks.cli.bind import Wanted
-from pvehooks.cli.binding import Report
+from pvehooks.cli.commands import bind
+from pvehooks.cli.commands import unbind
+from pvehooks.cli.commands.bind import Wanted
+from pvehooks.cli.devices import Report
 from pvehooks.facts import bindings, hardware
 from pvehooks.rules.passthrough import bus
 from tests.beds import pci, uses

@@ -1,0 +1,1 @@
+"""The verbs, a file each. One with actions is a package, with a file for each action."""

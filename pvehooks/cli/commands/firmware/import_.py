@@ -1,0 +1,62 @@
+"""pvehooks firmware import: puts an image into a storage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions import images as actions
+from pvehooks.cli import audit, view
+from pvehooks.cli.commands.firmware import info
+from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts import images, storagelist
+from pvehooks.facts import node as node_facts
+from pvehooks.report import words
+from pvehooks.values import Unread
+from pvehooks.values.storages import Storage
+
+
+def run(options: argparse.Namespace) -> int:
+    """Imports the file, and says how a guest is given it."""
+    seen = view.view(options)
+    node_facts.require_own(seen.host, seen.node)
+    (path,) = options.word
+    name = options.name or actions.default_name(path)
+    if not images.is_name(name):
+        rule = "a letter or a digit, then letters, digits and _ . + - only, 128 at most, and no ending .tmp.NUMBER"
+        raise UsageError(f"'{name}' is no name for an image ({rule})", hint="Give it another one: --name NAME")
+    storage = _storage(seen, options.storage)
+    content, image = actions.readable(seen.host, path)
+    file, new = actions.store(seen.host, storage, name, content)
+    if new:
+        message = f"firmware image {file.volid} imported from {path} (sha256 {file.sha256})"
+        audit.tell(seen.host, seen.node, "firmware-imported", message, device=file.volid)
+    if options.json:
+        print(
+            json.dumps(
+                {"version": 1, "volid": file.volid, "path": file.path, "sha256": file.sha256, "new": new, **info.described(image)},
+                indent=2,
+            )
+        )
+        return EXIT_OK
+    print(words.printable(f"{file.volid}: {'imported' if new else 'is there already, the same image'} ({file.path})"))
+    print(f"  sha256 {file.sha256}")
+    print(words.printable(f"  {info.KINDS[image.kind]}. Give it to a guest: pvehooks firmware set VMID {file.volid}"))
+    return EXIT_OK
+
+
+def _storage(seen: view.View, name: str | None) -> Storage:
+    storages = storagelist.read(seen.host)
+    if isinstance(storages, Unread):
+        raise NodeError(storages.why)
+    fit = [each.name for each in storages.values() if each.serves(seen.node) and not isinstance(images.folder(each), Unread)]
+    if not name:
+        raise UsageError(
+            "say into which storage: --storage S", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}."
+        )
+    storage = storages.get(name)
+    if storage is None:
+        raise UsageError(f"there is no storage '{name}'", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")
+    if not storage.serves(seen.node):
+        raise UsageError(f"the storage '{name}' is {'disabled' if storage.disabled else f'not for {seen.node}'}", hint="See: pvesm status")
+    return storage

@@ -1,0 +1,61 @@
+"""pvehooks firmware list: the images on this node's storages, and who uses them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.cli import view
+from pvehooks.cli.commands.firmware import info
+from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.facts import imageusers, storagelist
+from pvehooks.facts.imageusers import Listed, User
+from pvehooks.report import table, words
+from pvehooks.values import Unread
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a line an image."""
+    found = images_of(view.view(options))
+    if options.json:
+        print(json.dumps({"version": 1, "images": [_document(listed, users) for listed, users in found]}, indent=2))
+    elif found:
+        table.show(("image", "kind", "family", "size", "sha256", "used by"), [_row(listed, users) for listed, users in found])
+    else:
+        print("There are no firmware images. Import one: pvehooks firmware import FILE --storage local")
+    return EXIT_OK
+
+
+def images_of(seen: view.View) -> list[tuple[Listed, tuple[User, ...]]]:
+    """The images of the node with their users; raises NodeError."""
+    storages = storagelist.read(seen.host)
+    if isinstance(storages, Unread):
+        raise NodeError(storages.why)
+    listed = list(imageusers.there(seen.host, storages, seen.node))
+    users = imageusers.users(seen.host, {each.file.volid: each.file.path for each in listed}) if listed else {}
+    return [(each, users[each.file.volid]) for each in listed]
+
+
+def _row(listed: Listed, users: tuple[User, ...]) -> tuple[str, ...]:
+    image, file = listed.image, listed.file
+    kind = file.trouble or image.kind or f"no firmware: {image.why}"
+    return (
+        file.volid,
+        kind,
+        image.family,
+        f"{image.size >> 10} KiB",
+        file.sha256,
+        words.and_more([user.label for user in users]) or "nobody",
+    )
+
+
+def _document(listed: Listed, users: tuple[User, ...]) -> dict[str, object]:
+    file = listed.file
+    return {
+        "volid": file.volid,
+        "path": file.path,
+        "sha256": file.sha256 or None,
+        "trouble": file.trouble or None,
+        **info.described(listed.image),
+        "used_by": [{"vmid": user.vmid, "node": user.node, "how": user.how} for user in users],
+    }

@@ -1,0 +1,95 @@
+"""pvehooks host groups: the IOMMU groups, what is in them and who uses it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.cli import view
+from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts import hardware
+from pvehooks.report import grouptree
+from pvehooks.report.words import and_more, of_guest, printable
+from pvehooks.rules import grouping
+from pvehooks.values import Guest, Iommu, Node, Unread
+from pvehooks.values.groups import Group
+
+EXAMPLE = "pvehooks host groups --free"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the sub-verb takes."""
+    parser.add_argument("--guest", type=view.vmid, metavar="VMID", help="groups: only those of this guest's devices")
+    parser.add_argument("--free", action="store_true", help="groups: only what can be passed through now without harm")
+
+
+def require_unused(options: argparse.Namespace) -> None:
+    """Raises UsageError where another sub-verb is given the options of this one."""
+    if options.free or options.guest is not None:
+        raise UsageError("--guest and --free belong to `groups`", hint=f"Example: {EXAMPLE}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the groups."""
+    seen = view.view(options)
+    guest = None if options.guest is None else seen.guest(options.guest)
+    node = hardware.gather(seen.host, seen.node)
+    if isinstance(node.pci, Unread):
+        raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
+    wanted = None if guest is None else grouping.named(guest, node)
+    groups = grouping.groups(node, None if wanted is None else frozenset(wanted.there))
+    shown = tuple(group for group in groups if group.free) if options.free else groups
+    absent = wanted.absent if wanted else ()
+    if options.json:
+        print(json.dumps(_document(node, shown, absent), indent=2))
+    else:
+        _show(node, groups, shown, guest, absent)
+    return EXIT_OK
+
+
+def _document(node: Node, groups: tuple[Group, ...], absent: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    iommu = node.iommu
+    return {
+        "version": 1,
+        "node": node.name,
+        "iommu": {
+            "active": None if isinstance(iommu, Unread) else iommu.active,
+            "why": printable(iommu.why) or None,
+            "acs_override": None if isinstance(iommu, Unread) else iommu.acs_override or None,
+        },
+        "groups": [grouptree.as_json(group) for group in groups],
+        "absent": [{"option": option, "address": address} for option, address in absent],
+    }
+
+
+def _show(
+    node: Node, groups: tuple[Group, ...], shown: tuple[Group, ...], guest: Guest | None, absent: tuple[tuple[str, str], ...]
+) -> None:
+    iommu = node.iommu
+    if isinstance(iommu, Unread) or not iommu.active:
+        unknown = f"whether {node.name} has an IOMMU is unknown" if isinstance(iommu, Unread) else f"{node.name} has no IOMMU groups"
+        print(printable(f"{unknown}: {iommu.why}"))
+    grouptree.show(shown)
+    if guest is not None:
+        for option, address in absent:
+            print(printable(of_guest(guest, f"{option}: {address} is not on the bus")))
+        if not groups and not absent:
+            print(printable(of_guest(guest, "it has no passed-through PCI devices")))
+    unread: dict[str, list[str]] = {}
+    for member in (member for group in shown for member in group.members):
+        for why in member.unread:
+            unread.setdefault(why, []).append(member.device.address)
+    for why, addresses in unread.items():
+        print(printable(f"not examined of {and_more(addresses, 3)}: {why}"))
+    _close(node, iommu, groups, guest)
+
+
+def _close(node: Node, iommu: Iommu | Unread, groups: tuple[Group, ...], guest: Guest | None) -> None:
+    """What is to be said of all of them."""
+    if isinstance(iommu, Unread) or not iommu.active:
+        print("nothing can be passed through without an IOMMU")
+        return
+    if iommu.acs_override:
+        print(printable(f"attention: the groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them"))
+    if guest is None:
+        print(printable(grouptree.summary(groups, node.name)))

@@ -1,0 +1,62 @@
+"""pvehooks host undo: puts the files back that the last `host fix` changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+from pvehooks.actions.hostfix.apply import Undone, undo
+from pvehooks.cli import audit, view
+from pvehooks.cli.commands.host import fix
+from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
+from pvehooks.facts import node as node_facts
+
+EXAMPLE = "pvehooks host undo"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the sub-verb takes."""
+    parser.add_argument(
+        "--force", action="store_true", help="undo: put files back although somebody edited them since; what they say is kept"
+    )
+
+
+def require_unused(options: argparse.Namespace) -> None:
+    """Raises UsageError where another sub-verb is given the options of this one."""
+    if options.force:
+        raise UsageError("--force belongs to `undo`", hint=f"Example: {EXAMPLE}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Puts the files of the last fix back, and runs its commands again."""
+    seen = view.view(options)
+    node_facts.require_own(seen.host, seen.node)
+    with seen.host.undisturbed():
+        done = _undo(seen, options.force, fix.silently if options.json else fix.running)
+    if options.json:
+        result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
+        print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
+    elif done is None:
+        print(f"{seen.node}: there is no fix to undo")
+    else:
+        for path in done.files:
+            print(f"{path} is as it was before the fix of {', '.join(done.rules)}")
+        if not done.files:
+            print(f"the fix kept in {done.place} had not changed a file, or they were put back already")
+        fix.tell_rest(done.to_type, bool(done.ran or done.to_type))
+    return EXIT_OK
+
+
+def _undo(seen: view.View, force: bool, tell: Callable[[str], None]) -> Undone | None:
+    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    try:
+        done = undo(seen.host, force, tell)
+    except ActionFailed as failed:
+        audit.tell(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
+        raise
+    if done is not None and (done.files or done.ran):
+        rules = ", ".join(done.rules)
+        message = f"host undo of the fix of {rules}: {fix.deeds(done.files, done.ran)}"
+        audit.tell(seen.host, seen.node, "host-fix-undone", message, rule=rules, **fix.as_fields(done.files, done.ran))
+    return done
