@@ -1,4 +1,4 @@
-"""What a person had the command line do, for the journal. Not a verb."""
+"""The audit log: what somebody changed with the command line, and who it was, as entries of the journal."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from pvehooks.values import Guest
 IDENTIFIER = "pvehooks"
 
 
-def who() -> str:
-    """Who asks: by sudo, by login, by PVE's own user in its shell, or the owner of the process."""
+def user() -> str:
+    """Who runs the command: by sudo, by login, by PVE's own user in its shell, or the owner of the process."""
     named = (os.environ.get(name, "") for name in ("SUDO_USER", "PVE_USER", "LOGNAME", "USER"))
     return printable(next(filter(None, named), f"user {os.geteuid()}"))[:64]
 
 
-def tell(host: Host, node: str, kind: str, message: str, **fields: str) -> None:
-    """An event of one of the kinds in report.entries, with who asked for it. A tree has no journal; where a node has none, nothing is said."""
-    _say(host, node, None, kind, message, fields)
+def log(host: Host, node: str, kind: str, message: str, **fields: str) -> None:
+    """Logs an event of one of the kinds in report.entries. A tree has no journal; on a node without one, nothing is logged."""
+    _log(host, node, None, kind, message, fields)
 
 
-def tell_of(host: Host, guest: Guest, kind: str, message: str, **fields: str) -> None:
-    """The same of a guest of this node, whose name is put in front."""
-    _say(host, guest.node, guest, kind, message, fields)
+def log_guest(host: Host, guest: Guest, kind: str, message: str, **fields: str) -> None:
+    """Logs an event about a guest of this node; its name is put in front of the message."""
+    _log(host, guest.node, guest, kind, message, fields)
 
 
-def _say(host: Host, node: str, guest: Guest | None, kind: str, message: str, fields: Mapping[str, str]) -> None:
+def _log(host: Host, node: str, guest: Guest | None, kind: str, message: str, fields: Mapping[str, str]) -> None:
     if not host.is_node:
         return
     from pvehooks.report import entries, sink
 
     if host.exists(sink.SOCKET):
-        by, text = who(), "; ".join(message.splitlines())
+        by, text = user(), "; ".join(message.splitlines())
         try:
             sink.Journal(IDENTIFIER).say(entries.event(kind, f"{text} (asked for by {by})", node, guest, 0, by=by, **fields))
         except (ImportError, OSError):
-            # What was done is done, and told on the terminal.
+            # The change is made, and the terminal shows it.
             return
 
 
 @contextmanager
-def broken_off(host: Host, guest: Guest, kind: str, what: str) -> Iterator[None]:
-    """An ActionFailed from within is in the journal as an event of that kind, before it goes on."""
+def failure_logged(host: Host, guest: Guest, kind: str, what: str) -> Iterator[None]:
+    """Logs an ActionFailed from within as an event of that kind, before it goes on."""
     try:
         yield
     except ActionFailed as failed:
         why = failed.message.removeprefix(f"{guest.label}: ")
-        tell_of(host, guest, kind, f"{what} was broken off: {why}. {failed.hint}".rstrip())
+        log_guest(host, guest, kind, f"{what} was broken off: {why}. {failed.hint}".rstrip())
         raise

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from pvehooks.cli import view
+from pvehooks.cli import terminal
+from pvehooks.cli.view import View
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import pmxcfs, summaries
-from pvehooks.report import table, words
+from pvehooks.report import words
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 
@@ -16,7 +17,7 @@ _HEADERS = ("node", "state", "pvehooks", "guard", "guests", "findings", "guarded
 _ORDER = ("block", "warning", "info", "ignored")
 
 
-def run(seen: view.View, as_json: bool) -> int:
+def run(seen: View, as_json: bool) -> int:
     """Prints a line a node, and then what needs somebody."""
     try:
         known = summaries.standings(seen.host, seen.node)
@@ -26,8 +27,8 @@ def run(seen: view.View, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"version": 1, "node": seen.node, "nodes": [_node(standing, now) for standing in known]}, indent=2))
         return EXIT_OK
-    table.show(
-        _HEADERS, [_row(standing, now) for standing in known] if table.on_terminal() else [_HEADERS, *(_row(one, now) for one in known)]
+    terminal.table(
+        _HEADERS, [_row(standing, now) for standing in known] if terminal.on_terminal() else [_HEADERS, *(_row(one, now) for one in known)]
     )
     for line in _remarks(known, now):
         print(words.printable(line))

@@ -99,7 +99,7 @@ def tell_journal(host: Host, node: str, verb: str, reports: list[Report]) -> Non
     """An entry for each device with which something was done."""
     for each in reports:
         if each.result == "done":
-            audit.tell(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
+            audit.log(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
 
 
 def finish(options: argparse.Namespace, reports: list[Report]) -> int:

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 
 from pvehooks.host import Host
 
+# In the top directory of a capture that was unpacked. The package that reads captures is imported for them alone.
+_MARK = "/capture.json"
+
 
 @contextmanager
 def unpacked(options: argparse.Namespace) -> Iterator[None]:
     """For a with statement around a verb: `options.root` is a directory, `options.capture` the file that it comes from; raises NodeError."""
     options.capture = ""
-    if options.root != "/":
+    if not Host().is_dir(options.root):
         from pvehooks.capturing import archive
 
         if archive.is_packed(options.root):
@@ -28,6 +31,9 @@ def host(options: argparse.Namespace) -> Host:
     """This node, the tree, or what was captured; raises NodeError for a damaged capture."""
     if options.root == "/":
         return Host()
+    tree = Host(options.root)
+    if not tree.exists(_MARK):
+        return tree
     from pvehooks.capturing.captured import host_at
 
-    return host_at(options.root, getattr(options, "capture", ""))
+    return host_at(options.root, options.capture)

@@ -1,14 +1,56 @@
-"""A line on a terminal that tells how far a long look has come. It goes when the look ends, however it ends."""
+"""What is printed for people: tables, and how far a long look has come. NO_COLOR is honoured (no-color.org)."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from pvehooks.report.words import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.console import Console
+
+COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows as a table on a terminal, as aligned plain text in a pipe; a cell that is a severity is coloured on a terminal."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    if on_terminal():
+        _drawn(headers, clean)
+    else:
+        _plain(clean)
+
+
+def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    last = len(headers) - 1
+    for number, header in enumerate(headers):
+        drawn.add_column(header, overflow="fold", no_wrap=number != last and number < 2)
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+    Console().print(drawn)
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- progress ---------------------------------------------------------------------------------------------------------
 
 # A shorter look needs no line: it would only flicker.
 _DELAY = 0.5
@@ -16,7 +58,7 @@ _PAUSE = 0.1
 
 
 class _Line:
-    """The line, on standard error; the cursor is never hidden, so that whatever ends the program leaves the terminal usable."""
+    """A line on standard error that goes when the look ends, however it ends; the cursor is never hidden, so that whatever ends the program leaves the terminal usable."""
 
     def __init__(self, total: int, what: str, clock: Callable[[], float]) -> None:
         self._total = total
@@ -54,7 +96,7 @@ class _Line:
 
 
 @contextmanager
-def shown(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Callable[[], None]]:
+def progress(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Callable[[], None]]:
     """Gives what is to be called for each of `total` steps; only a terminal sees anything, and only if `wanted` and if it takes long."""
     if not wanted or not total or not sys.stderr.isatty():
         yield lambda: None

@@ -1,4 +1,4 @@
-"""What several verbs share: the node they look at, and judging its guests."""
+"""The node that a verb looks at, and the verdicts on its guests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pvehooks import firstlook
 from pvehooks.cli import root
-from pvehooks.errors import NodeError, SettingsError, UsageError
+from pvehooks.errors import NodeError, SettingsError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts import node as node_facts
@@ -61,6 +61,10 @@ class View(NamedTuple):
         """What is to be said of the node itself, with the severities that the settings give it."""
         return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
 
+    def guests(self, vmids: list[int]) -> Iterator[Guest]:
+        """These guests, each read when its turn comes; raises GuestNotHere."""
+        return map(self.guest, vmids)
+
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
         node, around = self.facts(), self.around
@@ -86,8 +90,10 @@ class View(NamedTuple):
             guest.forget()
 
 
-def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
+def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:
     """What the options --root and --node ask for. Raises NodeError, SettingsError.
+
+    A verb that changes something takes no other node of the cluster than its `own`.
 
     A verb that frees a guest (`freeing`) does its work with broken settings files too, and says so: it may be what a refused start waits for.
     """
@@ -95,6 +101,8 @@ def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)
+    if own:
+        node_facts.require_own(host, node)
     try:
         settings = load_settings(host)
     except SettingsError as error:
@@ -107,26 +115,3 @@ def view(options: argparse.Namespace, *, freeing: bool = False) -> View:
         with contextlib.suppress(OSError):
             compile_to(host, settings)
     return View(host, node, settings)
-
-
-def vmid(text: str) -> int:
-    """An argument that must be a VMID."""
-    number = node_facts.vmid_of(f"{text}.conf")
-    if number is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no VMID (a number from 100 to 999999999)")
-    return number
-
-
-def vmid_argument(text: str) -> int:
-    """The same for an argument that is not always one; raises UsageError."""
-    try:
-        return vmid(text)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(str(error)) from None
-
-
-def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
-    """The VMIDs named, or all with --all; raises UsageError for none or both, GuestNotHere."""
-    if bool(options.vmid) == bool(options.all):
-        raise UsageError("say which guests: VMIDs, or --all for all of this node", hint=f"Example: pvehooks {options.verb} 100")
-    return seen.guest_ids(options.vmid)

@@ -1,4 +1,4 @@
-"""pvehooks allow: a person's word that a guest's next start goes through, whatever the guard finds."""
+"""pvehooks allow: an admin's override for the next start of a guest, whatever the guard finds."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import argparse
 import json
 
 from pvehooks.actions import accept
-from pvehooks.cli import audit, view
-from pvehooks.errors import EXIT_OK, Refused, UsageError
-from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
+from pvehooks.cli import audit, guests
+from pvehooks.cli.guests import Report
+from pvehooks.cli.view import View, view
+from pvehooks.errors import Refused, UsageError
+from pvehooks.report.words import printable
 from pvehooks.values import Allowance, Guest
 
+SUMMARY = "allow the next start of a VM, whatever the guard finds"
 EXAMPLE = 'pvehooks allow 100 --once --reason "the old card is broken anyway"'
 _LONGEST_REASON = 500
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("vmid", type=view.vmid, metavar="VMID", help="the guest")
-    parser.add_argument("--once", action="store_true", help="for its next start only; there is no other way")
-    parser.add_argument("--reason", default="", metavar="WHY", help="why; the journal says it at the start")
-    parser.add_argument("--cancel", action="store_true", help="take it back")
+    parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
+    parser.add_argument("--once", action="store_true", help="for its next start only; required")
+    parser.add_argument("--reason", default="", metavar="WHY", help="the reason, which the journal shows at the start; required")
+    parser.add_argument("--cancel", action="store_true", help="cancel the override")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,28 +31,15 @@ def run(options: argparse.Namespace) -> int:
     reason = " ".join(options.reason.split())
     if not options.cancel:
         _require(options, reason)
-    seen = view.view(options, freeing=True)
-    node_facts.require_own(seen.host, seen.node)
-    guest = seen.guest(options.vmid)
-    if options.cancel:
-        result, words = _cancel(seen, guest)
-    else:
-        if not guest.needs_guard:
-            raise Refused(
-                f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
-            )
-        allowance = Allowance(printable(reason), audit.who(), int(seen.host.now()))
-        accept.allow(seen.host, guest, allowance)
-        result = "allowed"
-        words = (
-            f"its next start goes through, whatever the guard finds ({allowance.by}: {allowance.reason});"
-            f" a start for a backup or a migration does not use that up. Take it back: pvehooks allow {guest.vmid} --cancel"
-        )
+    seen = view(options, own=True, freeing=True)
+
+    def one(guest: Guest) -> Report:
+        return _cancel(seen, guest) if options.cancel else _allow(seen, guest, reason)
+
+    reports = guests.change(options, [seen.guest(options.vmid)], one)
     if options.json:
-        print(json.dumps({"vmid": guest.vmid, "result": result, "words": words}, indent=2))
-    else:
-        print(printable(of_guest(guest, words)))
-    return EXIT_OK
+        print(json.dumps(guests.as_json(*reports[0]), indent=2))
+    return guests.status(reports)
 
 
 def _require(options: argparse.Namespace, reason: str) -> None:
@@ -64,8 +53,22 @@ def _require(options: argparse.Namespace, reason: str) -> None:
         raise UsageError(f"the reason is longer than {_LONGEST_REASON} characters", hint=example)
 
 
-def _cancel(seen: view.View, guest: Guest) -> tuple[str, str]:
+def _allow(seen: View, guest: Guest, reason: str) -> Report:
+    if not guest.needs_guard:
+        raise Refused(
+            f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
+        )
+    allowance = Allowance(printable(reason), audit.user(), int(seen.host.now()))
+    accept.allow(seen.host, guest, allowance)
+    words = (
+        f"its next start goes through, whatever the guard finds ({allowance.by}: {allowance.reason});"
+        f" a start for a backup or a migration does not use that up. Take it back: pvehooks allow {guest.vmid} --cancel"
+    )
+    return Report("allowed", words)
+
+
+def _cancel(seen: View, guest: Guest) -> Report:
     if guest.allowance is None:
-        return "unchanged", "nothing was to be taken back: no start of it is allowed beforehand"
+        return Report("unchanged", "nothing was to be taken back: no start of it is allowed beforehand")
     accept.allow(seen.host, guest, None)
-    return "cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual"
+    return Report("cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual")

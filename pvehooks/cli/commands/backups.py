@@ -8,20 +8,20 @@ import json
 import time
 
 from pvehooks.actions import backups
-from pvehooks.cli import root, view
+from pvehooks.cli import guests, root, terminal
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
-from pvehooks.report import table
 from pvehooks.report.words import printable
 
+SUMMARY = "list the configs saved before a change, and show differences"
 EXAMPLE = "pvehooks backups 100 --diff 1547e90"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("vmid", type=view.vmid, metavar="VMID", help="the guest")
+    parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
     parser.add_argument(
         "--diff",
         metavar="DIGEST",
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([{"digest": each.digest, "time": int(each.when), "file": each.path} for each in kept], indent=2))
     elif kept:
-        table.show(("digest", "kept at", "file"), [(each.digest[:12], _when(each.when), each.path) for each in kept])
+        terminal.table(("digest", "kept at", "file"), [(each.digest[:12], _when(each.when), each.path) for each in kept])
     else:
         print(f"VM {options.vmid}: no backups; they are made when pvehooks changes a config")
     return EXIT_OK

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks.actions import atboot, bind, persist, vfs
-from pvehooks.cli import devices as shared
 from pvehooks.cli import bound_devices
+from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import Report
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import bindings, hardware
@@ -20,6 +20,7 @@ from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus
 from pvehooks.values import Node, PciDevice
 
+SUMMARY = "bind PCI devices to vfio-pci by address, now or at every boot"
 EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
 
 

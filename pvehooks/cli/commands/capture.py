@@ -15,6 +15,7 @@ from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from pvehooks.report.words import counted, printable
 
+SUMMARY = "save all that the rules read of this node in one file, for bug reports and tests"
 EXAMPLE = "pvehooks capture pve1.tar.xz"
 _KEY = 32
 _MODE = 0o600

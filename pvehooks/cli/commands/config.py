@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.cli import view
+from pvehooks.cli import terminal
+from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK
-from pvehooks.report import table
 
+SUMMARY = "show the settings in effect, and the file that sets each"
 EXAMPLE = "pvehooks config"
 
 
@@ -18,9 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the settings; broken ones end the program as usage errors that name file and line."""
-    loaded = view.view(options).settings
+    loaded = view(options).settings
     if options.json:
         print(json.dumps(loaded.as_json(), indent=2))
     else:
-        table.show(("section", "option", "value", "set in"), list(loaded.rows()))
+        terminal.table(("section", "option", "value", "set in"), list(loaded.rows()))
     return EXIT_OK

@@ -10,6 +10,7 @@ from pvehooks.errors import EXIT_OK, UsageError
 from pvehooks.rules import catalogue
 from pvehooks.settings import nearest
 
+SUMMARY = "explain a rule: why it exists, and what to do"
 EXAMPLE = "pvehooks explain rng-missing-netboot"
 
 

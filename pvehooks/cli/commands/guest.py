@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from pvehooks.cli import root, view
+from pvehooks.cli import guests, root
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
@@ -17,6 +17,7 @@ from pvehooks.report.words import printable
 from pvehooks.text import propertystring
 from pvehooks.values import GuestConfig, Options
 
+SUMMARY = "show how Proxmox VE reads the config of a VM"
 EXAMPLE = "pvehooks guest 100 --json"
 # What decides over boot and passthrough, and apart from it all else that is a property string.
 _PROPS = re.compile(r"(?:hostpci|net)\d+|rng0|boot|efidisk0|tpmstate0", re.ASCII)
@@ -28,7 +29,7 @@ _OTHER_PROPS = re.compile(
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("guest", metavar="VMID|FILE", help="a guest of this node, or a config file")
+    parser.add_argument("guest", metavar="VMID|FILE", help="a VM of this node, or a config file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
     vmid: int | None
     if name.isascii() and name.isdecimal():
         try:
-            vmid = view.vmid(name)
+            vmid = guests.vmid(name)
         except argparse.ArgumentTypeError as error:
             raise UsageError(str(error), hint="A file of that name is ./" + name) from None
         host = root.host(options)

@@ -1,84 +1,65 @@
-"""pvehooks inject: gives guests their rng0 because a person asked for it."""
+"""pvehooks inject: gives guests their rng0 because somebody asked for it."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from typing import NamedTuple
 
 from pvehooks.actions import rng
-from pvehooks.cli import view
-from pvehooks.cli.commands.attach import again
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed
-from pvehooks.facts import node as node_facts
+from pvehooks.cli import guests
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.view import View, view
 from pvehooks.judge import wants_rng0
-from pvehooks.report.words import of_guest, printable
 from pvehooks.values import Asked, Verdict
 
+SUMMARY = "add an rng0 to VMs that lack one"
 EXAMPLE = "pvehooks inject 100 --dry-run"
-
-
-class Report(NamedTuple):
-    """What became of one guest: done, would be done, nothing to do, refused."""
-
-    vmid: int
-    result: str
-    words: str
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("vmid", nargs="*", type=view.vmid, metavar="VMID", help="these guests, whatever the settings say of them")
-    parser.add_argument("--all", action="store_true", help="all guests of this node that the settings want to have one")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.set_defaults(verb="inject")
+    guests.take_some_or_all(
+        parser, "these VMs, whatever the settings say of them", "all VMs of this node that need one according to the settings"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
 
 
 def run(options: argparse.Namespace) -> int:
     """Injects, one guest after the other; the status tells whether one was refused or failed."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
-    vmids = view.some_or_all(options, seen)
-    reports = []
-    for verdict in seen.verdicts(vmids, Asked.ALL if options.all else Asked.BY_NAME):
-        report = _one(seen, verdict, options)
-        if report is not None:
-            reports.append(report)
-            if not options.json:
-                print(printable(of_guest(verdict.guest, report.words)))
-    if options.json:
-        print(json.dumps([report._asdict() for report in reports], indent=2))
-    elif not reports:
-        print(f"no guest of {seen.node} lacks an rng0 that the settings want it to have")
-    return EXIT_BLOCKED if any(report.result == "refused" for report in reports) else EXIT_OK
+    seen = view(options, own=True)
+    verdicts = seen.verdicts(guests.some_or_all(options, seen), Asked.ALL if options.all else Asked.BY_NAME)
+
+    def one(verdict: Verdict) -> Report | None:
+        return None if options.all and not _is_wanted(seen, verdict) else _inject(seen, verdict, options.dry_run)
+
+    reports = guests.change(options, verdicts, one)
+    return guests.finish(options, reports, f"no guest of {seen.node} lacks an rng0 that the settings want it to have")
 
 
-def _one(seen: view.View, verdict: Verdict, options: argparse.Namespace) -> Report | None:
-    """One guest; None with --all for those that are to be left out without a word."""
+def _is_wanted(seen: View, verdict: Verdict) -> bool:
+    settings = seen.settings.rng(verdict.guest.vmid)
+    return any(wants_rng0(item.finding, settings) and not item.ignored for item in verdict.findings)
+
+
+def _inject(seen: View, verdict: Verdict, dry_run: bool) -> Report:
     guest, injection = verdict.guest, verdict.injection
     settings = seen.settings.rng(guest.vmid)
-    if options.all and not any(wants_rng0(item.finding, settings) and not item.ignored for item in verdict.findings):
-        return None
     if not injection.due:
-        return Report(guest.vmid, *_not_due(verdict))
-    if options.dry_run:
-        return Report(guest.vmid, "would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
-    try:
-        result = rng.inject(seen.host, guest, settings)
-    except ActionFailed as error:
-        return Report(guest.vmid, "refused", f"{error.message}. {error.hint}")
+        return _not_due(verdict)
+    if dry_run:
+        return Report("would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
+    result = rng.inject(seen.host, guest, settings)
     if not result.done:
-        return Report(guest.vmid, "refused", f"not given an rng0: {result.words}.{again(result.outcome)}")
+        return Report(REFUSED, f"not given an rng0: {result.words}.{guests.try_again(result.outcome)}")
     later = "; the guest is running, it takes effect at its next start" if result.later else ""
-    return Report(guest.vmid, "done", f"given rng0 {result.value}{later}. Take it back: pvehooks undo {guest.vmid}")
+    return Report(DONE, f"given rng0 {result.value}{later}. Take it back: pvehooks undo {guest.vmid}")
 
 
-def _not_due(verdict: Verdict) -> tuple[str, str]:
+def _not_due(verdict: Verdict) -> Report:
     guest, held = verdict.guest, verdict.injection.held
     if held is not None:
-        return "refused", f"{held.message}. {held.remedy}"
+        return Report(REFUSED, f"{held.message}. {held.remedy}")
     if guest.config is None:
-        return "refused", f"not given an rng0: {guest.problems[0][1]}"
+        return Report(REFUSED, f"not given an rng0: {guest.problems[0][1]}")
     if not guest.uefi:
-        return "nothing to do", "needs no rng0: it does not boot with UEFI (bios: ovmf)"
-    return "nothing to do", "has an RNG device already"
+        return Report(NOTHING, "needs no rng0: it does not boot with UEFI (bios: ovmf)")
+    return Report(NOTHING, "has an RNG device already")

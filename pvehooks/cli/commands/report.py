@@ -10,8 +10,8 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import view
 from pvehooks.cli.commands.rules import remedy
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
@@ -21,6 +21,7 @@ from pvehooks.rules import catalogue, grouping
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
 
+SUMMARY = "write a report on the whole node as HTML, Markdown or JSON"
 EXAMPLE = "pvehooks report --html /root/pve1.html"
 # What the next report is compared with; written by reports for people, as root and on the node itself.
 STATE = "/var/lib/pvehooks/report.json"
@@ -50,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=STDOUT,
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
-    parser.add_argument("--since", metavar="FILE", help="tell what changed since that report, made by --json (default: since the last one)")
+    parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
     since = None if options.since is None else changes.read(_read(options.since), options.since)
-    seen = view.view(options)
+    seen = view(options)
     if since and since.node != seen.node:
         raise UsageError(f"{options.since} is a report of {since.node}, not of {seen.node}")
     report = _gathered(seen)
@@ -127,7 +128,7 @@ def _json(report: Report) -> str:
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
-def _gathered(seen: view.View) -> Report:
+def _gathered(seen: View) -> Report:
     node = seen.facts()
     guests = tuple(guest_seen(verdict) for verdict in seen.all_verdicts(node))
     return Report(
@@ -150,7 +151,7 @@ def _groups(node: Node) -> tuple[Group, ...] | Unread:
 # -- the last report --------------------------------------------------------------------------------------------------
 
 
-def _last(seen: view.View) -> tuple[changes.Former | None, str]:
+def _last(seen: View) -> tuple[changes.Former | None, str]:
     """The last report of this node, or why there is none to compare with."""
     try:
         last = changes.read(seen.host.read(STATE, limit=_LARGEST), STATE)

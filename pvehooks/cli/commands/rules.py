@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from pvehooks.cli import terminal
 from pvehooks.errors import EXIT_OK
-from pvehooks.report import table
 from pvehooks.rules import catalogue
 from pvehooks.rules.rule import Rule
 
+SUMMARY = "list all rules, a line each"
 EXAMPLE = "pvehooks rules"
 
 
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([as_json(rule) for rule in catalogue.RULES.values()], indent=2))
     else:
         rows = [(rule.id, rule.severity.value, rule.explanation.splitlines()[0]) for rule in catalogue.RULES.values()]
-        table.show(("rule", "severity", "what it is about"), rows)
+        terminal.table(("rule", "severity", "what it is about"), rows)
     return EXIT_OK
 
 

@@ -8,24 +8,26 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, instance
-from pvehooks.cli import cluster_status, guard_state, view
+from pvehooks.cli import cluster_status, guard_state, terminal
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK
 from pvehooks.facts import pmxcfs
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import words
 from pvehooks.values import Verdict
 
+SUMMARY = "show whether the daemon runs, what it found and what it changed"
 EXAMPLE = "pvehooks status"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("--cluster", action="store_true", help="what each node of the cluster says of itself")
+    parser.add_argument("--cluster", action="store_true", help="show what each node of the cluster publishes")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the state."""
-    seen = view.view(options)
+    seen = view(options)
     if options.cluster:
         return cluster_status.run(seen, options.json)
     met = Met(seen.all_verdicts(seen.facts()))
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
     else:
         first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look_at.time)) if look_at else "not yet (the daemon makes it)"
-        table.show(("", ""), [*_rows(seen, met), ("first look", first)])
+        terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
     return EXIT_OK
 
 
@@ -68,7 +70,7 @@ class Met:
                 those.append(named)
 
 
-def _state(seen: view.View, met: Met, first_look: int | None) -> dict[str, object]:
+def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
     return {
         "version": __version__,
         "node": seen.node,
@@ -87,7 +89,7 @@ def _state(seen: view.View, met: Met, first_look: int | None) -> dict[str, objec
     }
 
 
-def _rows(seen: view.View, met: Met) -> Iterator[tuple[str, str]]:
+def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
     yield "guests", f"{words.counted(met.guests, 'VM')}, {words.counted(met.findings, 'finding')}, {met.blocked} would not start"

@@ -14,6 +14,7 @@ from pvehooks.rules import binding
 from pvehooks.rules.passthrough import bus, functions
 from pvehooks.values import Node, PciDevice
 
+SUMMARY = "return PCI devices to the drivers of the host"
 EXAMPLE = "pvehooks unbind 0000:01:00.0 --now --persist"
 
 

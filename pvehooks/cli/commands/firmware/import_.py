@@ -6,21 +6,30 @@ import argparse
 import json
 
 from pvehooks.actions import images as actions
-from pvehooks.cli import audit, view
+from pvehooks.cli import audit
 from pvehooks.cli.commands.firmware import info
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts import images, storagelist
-from pvehooks.facts import node as node_facts
 from pvehooks.report import words
 from pvehooks.values import Unread
 from pvehooks.values.storages import Storage
 
+SUMMARY = "import an image into a storage"
+EXAMPLE = "pvehooks firmware import /root/OVMF_CODE_4M.fd --storage local"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("file", metavar="FILE", help="the image")
+    parser.add_argument("--storage", metavar="STORAGE", help="the storage, one that is a directory (pvesm status); required")
+    parser.add_argument("--name", metavar="N", help="the name of the image in the storage (default: that of the file)")
+
 
 def run(options: argparse.Namespace) -> int:
     """Imports the file, and says how a guest is given it."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
-    (path,) = options.word
+    seen = view(options, own=True)
+    path = options.file
     name = options.name or actions.default_name(path)
     if not images.is_name(name):
         rule = "a letter or a digit, then letters, digits and _ . + - only, 128 at most, and no ending .tmp.NUMBER"
@@ -30,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     file, new = actions.store(seen.host, storage, name, content)
     if new:
         message = f"firmware image {file.volid} imported from {path} (sha256 {file.sha256})"
-        audit.tell(seen.host, seen.node, "firmware-imported", message, device=file.volid)
+        audit.log(seen.host, seen.node, "firmware-imported", message, device=file.volid)
     if options.json:
         print(
             json.dumps(
@@ -45,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _storage(seen: view.View, name: str | None) -> Storage:
+def _storage(seen: View, name: str | None) -> Storage:
     storages = storagelist.read(seen.host)
     if isinstance(storages, Unread):
         raise NodeError(storages.why)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.cli import view
+from pvehooks.cli import terminal
+from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
 from pvehooks.facts import images
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import words
 from pvehooks.text import firmwareimage
 from pvehooks.values.images import LIMIT, FirmwareImage
 
+SUMMARY = "show what a firmware file is, and which VMs can start with it"
+EXAMPLE = "pvehooks firmware info /root/OVMF_CODE_4M.fd"
 KINDS = {
     "code": "code only, its variables are each guest's own (EFI disk)",
     "whole": "a whole flash",
@@ -20,10 +23,15 @@ KINDS = {
 }
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("file", metavar="FILE", help="the file")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prints what the file is; the status tells whether it is a firmware image."""
-    (path,) = options.word
-    host = Host() if options.root == "/" else view.view(options).host
+    path = options.file
+    host = Host() if options.root == "/" else view(options).host
     try:
         content = host.read(path, limit=LIMIT)
     except OSError as error:
@@ -34,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     elif not image.kind:
         print(words.printable(f"{path} is {image.why}"))
     else:
-        table.show(("", ""), [("file", path), *rows(image), ("sha256", images.sha256(content))])
+        terminal.table(("", ""), [("file", path), *rows(image), ("sha256", images.sha256(content))])
     return EXIT_OK if image.kind else EXIT_BLOCKED
 
 

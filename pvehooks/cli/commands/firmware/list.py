@@ -5,28 +5,36 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.cli import view
+from pvehooks.cli import terminal
 from pvehooks.cli.commands.firmware import info
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts import imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
-from pvehooks.report import table, words
+from pvehooks.report import words
 from pvehooks.values import Unread
+
+SUMMARY = "list the images of this node, and the VMs that use each"
+EXAMPLE = "pvehooks firmware list"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The action takes nothing of its own."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line an image."""
-    found = images_of(view.view(options))
+    found = images_of(view(options))
     if options.json:
         print(json.dumps({"version": 1, "images": [_document(listed, users) for listed, users in found]}, indent=2))
     elif found:
-        table.show(("image", "kind", "family", "size", "sha256", "used by"), [_row(listed, users) for listed, users in found])
+        terminal.table(("image", "kind", "family", "size", "sha256", "used by"), [_row(listed, users) for listed, users in found])
     else:
         print("There are no firmware images. Import one: pvehooks firmware import FILE --storage local")
     return EXIT_OK
 
 
-def images_of(seen: view.View) -> list[tuple[Listed, tuple[User, ...]]]:
+def images_of(seen: View) -> list[tuple[Listed, tuple[User, ...]]]:
     """The images of the node with their users; raises NodeError."""
     storages = storagelist.read(seen.host)
     if isinstance(storages, Unread):

@@ -6,34 +6,40 @@ import argparse
 import json
 
 from pvehooks.actions import firmware
-from pvehooks.cli import audit, view
-from pvehooks.cli.commands.attach import again
+from pvehooks.cli import audit, guests
+from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, Refused
-from pvehooks.facts import node as node_facts
 from pvehooks.facts import ownoption
 from pvehooks.report.words import printable
+
+SUMMARY = "move images to the option of Proxmox VE itself, where it has one"
+EXAMPLE = "pvehooks firmware migrate 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("vmid", nargs="+", type=guests.vmid, metavar="VMID", help="these VMs")
 
 
 def run(options: argparse.Namespace) -> int:
     """Has qm set PVE's option to the image and take our part out of the guest's args; where qm refuses, all stays as it is."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
+    seen = view(options, own=True)
     own = ownoption.name(seen.host)
     if not own:
         raise Refused("this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing is to be done.")
     done = []
-    for vmid in dict.fromkeys(view.vmid_argument(word) for word in options.word):
+    for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)
         pinned = guest.firmware
         if pinned is None:
             raise Refused(f"{guest.label} was given no image by pvehooks", hint="Those that were: pvehooks firmware list")
-        with audit.broken_off(seen.host, guest, "firmware-not-changed", "firmware migrate"):
+        with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware migrate"):
             result = firmware.hand_over(seen.host, guest, own)
         if not result.done:
             kept = "It has the image in its args as before."
-            raise Refused(f"{guest.label}: --{own} {pinned.volid} was not set: {result.words}.{again(result.outcome)} {kept}")
+            raise Refused(f"{guest.label}: --{own} {pinned.volid} was not set: {result.words}.{guests.try_again(result.outcome)} {kept}")
         message = f"firmware image {pinned.volid} handed over to Proxmox VE's own option {own}; its args are as they were without it"
-        audit.tell_of(seen.host, guest, "firmware-migrated", message, device=pinned.volid, digest=result.digest, backup=result.backup)
+        audit.log_guest(seen.host, guest, "firmware-migrated", message, device=pinned.volid, digest=result.digest, backup=result.backup)
         done.append(vmid)
         if options.json:
             continue

@@ -7,37 +7,44 @@ import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.rng import Result
-from pvehooks.cli import audit, view
-from pvehooks.cli.commands.attach import again
+from pvehooks.cli import audit, guests
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts import images, imageusers, members, ownoption, storagelist
-from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
 from pvehooks.rules import firmwarefit
 from pvehooks.text import qemuargs
 from pvehooks.values import Guest, Node, Unread
 from pvehooks.values.images import ImageFile
 
+SUMMARY = "have a VM start with an image"
+EXAMPLE = "pvehooks firmware set 100 local:efi-firmware/OVMF_CODE_4M.fd"
 _SHORT = 12
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
+    parser.add_argument("volid", metavar="VOLID", help="the image, as STORAGE:efi-firmware/NAME")
+    parser.add_argument("--on-all-nodes", action="store_true", help="confirm that the image is on every node that may run the VM")
 
 
 def run(options: argparse.Namespace) -> int:
     """Gives the image, or says why not and what to type."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
-    vmid, volid = view.vmid_argument(options.word[0]), options.word[1]
+    seen = view(options, own=True)
+    vmid, volid = options.vmid, options.volid
     guest, node = seen.guest(vmid), seen.facts()
     file = _fitting(seen, guest, node, volid)
     notes = _elsewhere(seen, guest, node, file, options.on_all_nodes)
     guard = seen.settings.guard(vmid)
     with_guard = "off" not in (guard.attach, guard.mode)
     try:
-        with audit.broken_off(seen.host, guest, "firmware-not-changed", "firmware set"):
+        with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware set"):
             result = firmware.give(seen.host, guest, seen.settings.rng(vmid), file, with_guard)
     except qemuargs.ArgsError as error:
         raise Refused(f"{guest.label}: {error.message}", hint=f"See: qm config {vmid}") from error
     if not result.done:
-        raise Refused(f"{guest.label} was not given the image: {result.words}.{again(result.outcome)}")
+        raise Refused(f"{guest.label} was not given the image: {result.words}.{guests.try_again(result.outcome)}")
     _tell(seen, guest, file, result)
     if not with_guard:
         notes.append(f"Nothing looks at the image before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
@@ -71,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _tell(seen: view.View, guest: Guest, file: ImageFile, result: Result) -> None:
+def _tell(seen: View, guest: Guest, file: ImageFile, result: Result) -> None:
     """In the journal, unless the guest has that very image already."""
     if result.digest == guest.digest and guest.firmware and (guest.firmware.volid, guest.firmware.sha256) == (file.volid, file.sha256):
         return
@@ -80,10 +87,10 @@ def _tell(seen: view.View, guest: Guest, file: ImageFile, result: Result) -> Non
     message = (
         f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Take it back: pvehooks firmware unset {guest.vmid}"
     )
-    audit.tell_of(seen.host, guest, "firmware-set", message, device=file.volid, digest=result.digest, backup=result.backup)
+    audit.log_guest(seen.host, guest, "firmware-set", message, device=file.volid, digest=result.digest, backup=result.backup)
 
 
-def _fitting(seen: view.View, guest: Guest, node: Node, volid: str) -> ImageFile:
+def _fitting(seen: View, guest: Guest, node: Node, volid: str) -> ImageFile:
     """The image's file, once all speaks for it; raises UsageError and Refused."""
     path = images.path_of(storagelist.read(seen.host), volid)
     if isinstance(path, Unread):
@@ -105,7 +112,7 @@ def _fitting(seen: view.View, guest: Guest, node: Node, volid: str) -> ImageFile
     return listed.file
 
 
-def _elsewhere(seen: view.View, guest: Guest, node: Node, file: ImageFile, everywhere: bool) -> list[str]:
+def _elsewhere(seen: View, guest: Guest, node: Node, file: ImageFile, everywhere: bool) -> list[str]:
     """Words on the other nodes that may run the guest, which need the image too; raises Refused where HA moves it there by itself."""
     storage_name = file.volid.partition(":")[0]
     storages = storagelist.read(seen.host)

@@ -7,32 +7,38 @@ import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.rng import Result
-from pvehooks.cli import audit, view
-from pvehooks.cli.commands.attach import again
+from pvehooks.cli import audit, guests
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, Refused
-from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
 from pvehooks.values import Guest
+
+SUMMARY = "have VMs start with the firmware of the node again"
+EXAMPLE = "pvehooks firmware unset 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("vmid", nargs="+", type=guests.vmid, metavar="VMID", help="these VMs")
 
 
 def run(options: argparse.Namespace) -> int:
     """Takes it back, one guest after the other; the first that is refused ends it."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
+    seen = view(options, own=True)
     done = []
-    for vmid in dict.fromkeys(view.vmid_argument(word) for word in options.word):
+    for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)
         settings = seen.settings.rng(vmid)
         volid = guest.firmware.volid if guest.firmware else ""
-        with audit.broken_off(seen.host, guest, "firmware-not-changed", "firmware unset"):
+        with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware unset"):
             result = firmware.take(seen.host, guest, settings)
         if not result.done:
-            raise Refused(f"{guest.label}: the image was not taken back: {result.words}.{again(result.outcome)}")
+            raise Refused(f"{guest.label}: the image was not taken back: {result.words}.{guests.try_again(result.outcome)}")
         _tell(seen, guest, volid, result)
         freed = firmware.let_guard_go(seen.host, seen.guest(vmid), settings)
         if freed is not None and freed.done:
             message = "the guard was taken out along: it was there for the firmware image alone"
-            audit.tell_of(seen.host, guest, "firmware-unset", message, digest=freed.digest, backup=freed.backup)
+            audit.log_guest(seen.host, guest, "firmware-unset", message, digest=freed.digest, backup=freed.backup)
         done.append(
             {
                 "vmid": vmid,
@@ -55,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _tell(seen: view.View, guest: Guest, volid: str, result: Result) -> None:
+def _tell(seen: View, guest: Guest, volid: str, result: Result) -> None:
     image = f"firmware image {volid}" if volid else "a firmware image that was not noted"
     if result.digest:
         message = f"{image} taken back, it starts with the node's own firmware again{' from its next start on' if result.later else ''}"
     else:
         message = f"{image} is not noted any more: {result.words}"
-    audit.tell_of(seen.host, guest, "firmware-unset", message, device=volid, digest=result.digest, backup=result.backup)
+    audit.log_guest(seen.host, guest, "firmware-unset", message, device=volid, digest=result.digest, backup=result.backup)

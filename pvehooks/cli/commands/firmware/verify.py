@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.cli import view
 from pvehooks.cli.commands.firmware.list import images_of
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import guests, images, imageusers, storagelist
 from pvehooks.facts.imageusers import Listed, User
 from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
+
+SUMMARY = "compare images with what VMs were given"
+EXAMPLE = "pvehooks firmware verify"
 
 
 class Checked(NamedTuple):
@@ -23,16 +26,21 @@ class Checked(NamedTuple):
     unpinned: tuple[str, ...]
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("volid", nargs="*", metavar="VOLID", help="only these images, as STORAGE:efi-firmware/NAME (default: all)")
+
+
 def run(options: argparse.Namespace) -> int:
     """Prints a line an image; the status tells whether one is not what it should be."""
-    seen = view.view(options)
+    seen = view(options)
     found = {listed.file.volid: (listed, users) for listed, users in images_of(seen)}
-    for volid in dict.fromkeys([*options.word, *_given(seen)]):
+    for volid in dict.fromkeys([*options.volid, *_given(seen)]):
         if volid not in found:
             path = images.path_of(storagelist.read(seen.host), volid)
             users = () if isinstance(path, Unread) else imageusers.users(seen.host, {volid: path})[volid]
             found[volid] = (imageusers.read(seen.host, volid), users)
-    checked = [_checked(*found[volid]) for volid in sorted(options.word or found)]
+    checked = [_checked(*found[volid]) for volid in sorted(options.volid or found)]
     if options.json:
         print(json.dumps({"version": 1, "images": [each._asdict() for each in checked]}, indent=2))
     else:
@@ -43,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_BLOCKED if any(each.trouble for each in checked) else EXIT_OK
 
 
-def _given(seen: view.View) -> list[str]:
+def _given(seen: View) -> list[str]:
     """The volume ids that this node's guests were given, whether the files are there or not."""
     around = seen.around
     given = (guests.read(seen.host, seen.node, vmid, around) for vmid in seen.guest_ids([]) if vmid in around.recorded)

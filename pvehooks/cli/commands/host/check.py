@@ -1,4 +1,4 @@
-"""pvehooks host: the node itself, and whether its devices can be passed through."""
+"""pvehooks host check: whether the node is ready for passthrough, and what speaks for and against each device."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import NamedTuple
 
 from pvehooks.actions import vfs
 from pvehooks.actions.hostfix.mends import MENDS
-from pvehooks.cli import view
-from pvehooks.cli.commands.host import fix
-from pvehooks.cli.commands.host import groups
-from pvehooks.cli.commands.host import undo
+from pvehooks.cli import terminal
+from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts import bindings
 from pvehooks.facts.bindings import Noted
 from pvehooks.host import Host
-from pvehooks.report import table, words
+from pvehooks.report import words
 from pvehooks.rules.host.book import CHECKS
 from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
 
+SUMMARY = "check whether this node is ready for passthrough"
 EXAMPLE = "pvehooks host check"
 VERDICTS = {Severity.BLOCK: "FAIL", Severity.WARNING: "WARN", Severity.INFO: "INFO", Severity.UNSET: "INFO"}
-_PARTS = {"fix": fix, "groups": groups, "undo": undo}
 _ORDER = ("FAIL", "WARN", "INFO", "PASS")
 
 
@@ -39,25 +37,11 @@ class Line(NamedTuple):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument(
-        "what",
-        choices=("check", "groups", "fix", "undo"),
-        metavar="WHAT",
-        help="check: look whether the node is ready for passthrough, a line a check; groups: show the IOMMU groups and who uses what;"
-        " fix: mend what `check` finds, after showing how; undo: put the files back that the last `fix` changed",
-    )
-    for part in _PARTS.values():
-        part.arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the checks, what hurts first; the status tells whether one of them fails."""
-    for what, part in _PARTS.items():
-        if what != options.what:
-            part.require_unused(options)
-    if options.what in _PARTS:
-        return int(_PARTS[options.what].run(options))
-    seen = view.view(options)
+    seen = view(options)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
     also = _also(seen.host)
@@ -125,10 +109,10 @@ def _line(line: Line) -> dict[str, object]:
 def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]]) -> None:
     rows = [(line.verdict, line.subject, _text(line)) for line in lines]
     if rows:
-        table.show(("verdict", "check", "what, and what to do"), rows)
+        terminal.table(("verdict", "check", "what, and what to do"), rows)
     if devices:
         print()
-        table.show(("device", "", "verdict", "why"), devices)
+        terminal.table(("device", "", "verdict", "why"), devices)
     elif isinstance(node.pci, Unread):
         print(words.printable(f"The devices were not examined: {node.pci.why}"))
     counts = [(sum(line.verdict == verdict for line in lines), verdict) for verdict in _ORDER]

@@ -13,36 +13,30 @@ from pvehooks.actions.hostfix.apply import Done, apply, diff
 from pvehooks.actions.hostfix.mends import MENDS
 from pvehooks.actions.hostfix.outcome import Outcome
 from pvehooks.actions.hostfix.plan import Command, Item, Plan, plan
-from pvehooks.cli import audit, view
+from pvehooks.cli import audit
+from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
 from pvehooks.report.words import printable
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import nearest
 
+SUMMARY = "show how to fix what `host check` finds, and with --apply do it"
 EXAMPLE = "pvehooks host fix --plan"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the sub-verb takes."""
+    """What the action takes."""
     parser.add_argument(
-        "rules", nargs="*", metavar="RULE", help="fix: mend what these rules of `check` find; without any, say --plan or --apply"
+        "rules", nargs="*", metavar="RULE", help="fix what these rules of `host check` find; without a rule, give --plan or --apply"
     )
-    parser.add_argument("--plan", action="store_true", help="fix: show what would be changed, for all that can be mended")
-    parser.add_argument("--apply", action="store_true", help="fix: do it, for these rules or for all that --plan shows")
-
-
-def require_unused(options: argparse.Namespace) -> None:
-    """Raises UsageError where another sub-verb is given the options of this one."""
-    if options.rules or options.plan or options.apply:
-        raise UsageError("RULE, --plan and --apply belong to `fix`", hint=f"Example: {EXAMPLE}")
+    parser.add_argument("--plan", action="store_true", help="show what would be changed, for all that can be fixed")
+    parser.add_argument("--apply", action="store_true", help="change it, for these rules or for all that --plan shows")
 
 
 def run(options: argparse.Namespace) -> int:
     """Plans, shows, and with --apply does it; the status tells whether something is left to be done by hand."""
     asked = _asked(options)
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
+    seen = view(options, own=True)
     planned = plan(seen.host, seen.facts(), seen.node_findings, asked)
     if not options.apply:
         if options.json:
@@ -65,18 +59,18 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_BLOCKED if any(each.result in (outcome.STILL, outcome.BY_HAND) for each in results) else EXIT_OK
 
 
-def _apply(seen: view.View, planned: Plan, tell: Callable[[str], None]) -> Done:
+def _apply(seen: View, planned: Plan, tell: Callable[[str], None]) -> Done:
     """Does it, and has it in the journal; raises Refused, ActionFailed."""
     rules = ", ".join(dict.fromkeys(item.finding.rule for item in planned.items if not item.by_hand))
     try:
         done = apply(seen.host, planned, tell)
     except ActionFailed as failed:
         message = f"host fix of {rules} was broken off: {failed.message}. {failed.hint}".rstrip()
-        audit.tell(seen.host, seen.node, "host-not-fixed", message, rule=rules)
+        audit.log(seen.host, seen.node, "host-not-fixed", message, rule=rules)
         raise
     if done.files or done.ran:
         message = f"host fix of {rules}: {deeds(done.files, done.ran)}" + (f"; the files as they were: {done.place}" if done.place else "")
-        audit.tell(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
+        audit.log(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
     return done
 
 

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
-from pvehooks.cli import view
-from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import hardware
+from pvehooks.cli import guests, terminal
+from pvehooks.cli.view import view
+from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.report import grouptree
 from pvehooks.report.words import and_more, of_guest, printable
 from pvehooks.rules import grouping
 from pvehooks.values import Guest, Iommu, Node, Unread
 from pvehooks.values.groups import Group
 
+SUMMARY = "show the IOMMU groups, and what uses each device"
 EXAMPLE = "pvehooks host groups --free"
 
 
+# By state: the mark (there without colours, too) and the style; a clean group that is free is green.
+_MARKS = {"clean": ("+", "bold"), "shared": ("!", "bold yellow"), "bridges": ("-", "dim"), "board": ("-", "dim"), "no group": ("?", "dim")}
+_CLEAN_AND_FREE = "bold green"
+_WHO = {"free": "cyan", "host": "red", "guest": "magenta", "unknown": "yellow"}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the sub-verb takes."""
-    parser.add_argument("--guest", type=view.vmid, metavar="VMID", help="groups: only those of this guest's devices")
-    parser.add_argument("--free", action="store_true", help="groups: only what can be passed through now without harm")
-
-
-def require_unused(options: argparse.Namespace) -> None:
-    """Raises UsageError where another sub-verb is given the options of this one."""
-    if options.free or options.guest is not None:
-        raise UsageError("--guest and --free belong to `groups`", hint=f"Example: {EXAMPLE}")
+    """What the action takes."""
+    parser.add_argument("--guest", type=guests.vmid, metavar="VMID", help="only the groups of the devices of this VM")
+    parser.add_argument("--free", action="store_true", help="only what can be passed through now without harm")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the groups."""
-    seen = view.view(options)
+    seen = view(options)
     guest = None if options.guest is None else seen.guest(options.guest)
-    node = hardware.gather(seen.host, seen.node)
+    node = seen.facts()
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
     wanted = None if guest is None else grouping.named(guest, node)
@@ -69,7 +71,7 @@ def _show(
     if isinstance(iommu, Unread) or not iommu.active:
         unknown = f"whether {node.name} has an IOMMU is unknown" if isinstance(iommu, Unread) else f"{node.name} has no IOMMU groups"
         print(printable(f"{unknown}: {iommu.why}"))
-    grouptree.show(shown)
+    _groups(shown)
     if guest is not None:
         for option, address in absent:
             print(printable(of_guest(guest, f"{option}: {address} is not on the bus")))
@@ -82,6 +84,37 @@ def _show(
     for why, addresses in unread.items():
         print(printable(f"not examined of {and_more(addresses, 3)}: {why}"))
     _close(node, iommu, groups, guest)
+
+
+def _groups(groups: Iterable[Group]) -> None:
+    """Prints the groups: trees on a terminal, lines in a pipe."""
+    if terminal.on_terminal():
+        _tree(groups)
+        return
+    for group in groups:
+        print(printable(f"{_MARKS[group.state][0]} {grouptree.headline(group)}"))
+        for member in group.members:
+            print(printable(f"    {member.device.label}: {'; '.join(grouptree.details(member))}"))
+
+
+def _tree(groups: Iterable[Group]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    console = Console(highlight=False)
+    for group in groups:
+        mark, style = _MARKS[group.state]
+        style = _CLEAN_AND_FREE if group.free and group.state == "clean" else style
+        tree = Tree(Text(printable(f"{mark} {grouptree.headline(group)}"), style=style), guide_style="dim")
+        for member in group.members:
+            text = Text(printable(member.device.label), style="dim" if member.device.bridge else "")
+            text.append("\n")
+            for number, detail in enumerate(grouptree.details(member)):
+                style = _WHO.get(grouptree.whose(member), "") if number == 0 and not member.device.bridge else "dim"
+                text.append("; " if number else "", style="dim").append(printable(detail), style=style)
+            tree.add(text)
+        console.print(tree)
 
 
 def _close(node: Node, iommu: Iommu | Unread, groups: tuple[Group, ...], guest: Guest | None) -> None:

@@ -7,31 +7,25 @@ import json
 from collections.abc import Callable
 
 from pvehooks.actions.hostfix.apply import Undone, undo
-from pvehooks.cli import audit, view
+from pvehooks.cli import audit
 from pvehooks.cli.commands.host import fix
-from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_OK, ActionFailed
 
+SUMMARY = "restore the files that the last `host fix` changed"
 EXAMPLE = "pvehooks host undo"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the sub-verb takes."""
+    """What the action takes."""
     parser.add_argument(
-        "--force", action="store_true", help="undo: put files back although somebody edited them since; what they say is kept"
+        "--force", action="store_true", help="restore files that were edited since as well; a copy of the edited file is kept"
     )
-
-
-def require_unused(options: argparse.Namespace) -> None:
-    """Raises UsageError where another sub-verb is given the options of this one."""
-    if options.force:
-        raise UsageError("--force belongs to `undo`", hint=f"Example: {EXAMPLE}")
 
 
 def run(options: argparse.Namespace) -> int:
     """Puts the files of the last fix back, and runs its commands again."""
-    seen = view.view(options)
-    node_facts.require_own(seen.host, seen.node)
+    seen = view(options, own=True)
     with seen.host.undisturbed():
         done = _undo(seen, options.force, fix.silently if options.json else fix.running)
     if options.json:
@@ -48,15 +42,15 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _undo(seen: view.View, force: bool, tell: Callable[[str], None]) -> Undone | None:
+def _undo(seen: View, force: bool, tell: Callable[[str], None]) -> Undone | None:
     """Does it, and has it in the journal; raises Refused, ActionFailed."""
     try:
         done = undo(seen.host, force, tell)
     except ActionFailed as failed:
-        audit.tell(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
+        audit.log(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
         raise
     if done is not None and (done.files or done.ran):
         rules = ", ".join(done.rules)
         message = f"host undo of the fix of {rules}: {fix.deeds(done.files, done.ran)}"
-        audit.tell(seen.host, seen.node, "host-fix-undone", message, rule=rules, **fix.as_fields(done.files, done.ran))
+        audit.log(seen.host, seen.node, "host-fix-undone", message, rule=rules, **fix.as_fields(done.files, done.ran))
     return done
