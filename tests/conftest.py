@@ -36,7 +36,7 @@ _LONG = (
     "tests/cluster/test_cluster.py",
     "tests/capturing/test_same_findings.py",
     "tests/test_beds_pmxcfs_events.py",
-    "tests/cli/commands/test_host_fix_node.py",
+    "tests/cli/commands/host/test_fix_node.py",
     "tests/cli/commands/test_check.py",
     "tests/lint/test_frame.py",
     "tests/text/test_any_bytes.py",

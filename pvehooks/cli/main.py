@@ -14,9 +14,12 @@ _AS_ROOT = "Run it as root."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program; returns the exit status, or raises SystemExit with it where the command line itself is wrong."""
+    """The program; returns the exit status."""
     try:
         return _run(parsers.parse(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as end:
+        # argparse ends so after --help, and where the command line is wrong.
+        return int(end.code or EXIT_OK)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 

@@ -156,8 +156,10 @@ def _module_name(word: str) -> str:
 
 
 def _is_there(*words: str) -> bool:
-    name = _module_name(words[-1])
-    return name.isidentifier() and not name.startswith("_") and find_spec(".".join((_COMMANDS, *words[:-1], name))) is not None
+    name = words[-1]
+    if not name.isidentifier() or name != name.strip("_"):
+        return False
+    return find_spec(".".join((_COMMANDS, *words[:-1], _module_name(name)))) is not None
 
 
 def _made(kind: type[Made], words: tuple[str, ...], epilog: str) -> Made:

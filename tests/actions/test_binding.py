@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions import atboot, persist
-from pvehooks.cli.commands import bind
-from pvehooks.cli.commands import unbind
+from pvehooks.cli.commands import bind, unbind
 from pvehooks.cli.commands.bind import Wanted
 from pvehooks.cli.devices import Report
 from pvehooks.facts import bindings, hardware

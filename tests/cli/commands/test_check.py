@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli import main, root, view
+from pvehooks.cli import main, parsers, root
+from pvehooks.cli.view import view
 from pvehooks.facts import node as node_facts
 from pvehooks.host import Host
 from tests.beds import usb
@@ -227,7 +228,7 @@ def test_all_guests_are_read_once(tmp_path: Path) -> None:
     """Also for rules that ask for the others (of USB devices, and those on the node), and with the same verdicts."""
     usb = {f"{CONFIGS}/110.conf": uefi("usb", "usb0: host=046d:c52b\nonboot: 1\nhostpci0: 0000:01:00.0\n")}
     tree = make_fake_tree(tmp_path / "tree", {**TREE, **usb})
-    seen = view.view(main.verb_parser("check").parse_args(["--root", str(tree)]))
+    seen = view(parsers.parser("check").parse_args(["--root", str(tree)]))
     host = Counting(str(tree))
     seen = seen._replace(host=host)
     node = seen.facts()
@@ -247,7 +248,7 @@ def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.Monke
     device = usb.plant("1-2 id=046d:c52b at=-")
     files = {f"{CONFIGS}/11{n}.conf": uefi("usb", "usb0: host=046d:c52b\nonboot: 1\nhostpci0: 0000:01:00.0\n") for n in range(3)}
     host = Counting(str(make_fake_tree(tmp_path / "tree", {**TREE, **files, **device})))
-    monkeypatch.setattr(roots, "host", lambda options: host)
+    monkeypatch.setattr(root, "host", lambda options: host)
     assert main.main(["status", "--json", "--root", host.root]) == 0
     told = json.loads(capsys.readouterr().out)
     configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
@@ -261,7 +262,7 @@ def _words(verdict: object) -> tuple[object, ...]:
 
 def test_a_guest_that_was_forgotten_is_worked_out_anew(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/100.conf": uefi("web", "hostpci0: 0000:01:00.0\n")})
-    guest = view.view(main.verb_parser("check").parse_args(["--root", str(tree)])).guest(100)
+    guest = view(parsers.parser("check").parse_args(["--root", str(tree)])).guest(100)
     before = (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid)
     guest.forget()
     assert not {"options", "boot", "hostpci", "parsed"} & set(vars(guest))

@@ -233,7 +233,7 @@ def test_two_imports_at_once(tree: Path) -> None:
     """One of two images gets the name, the other is told; nothing is left beside it."""
     for _ in range(3):
         command = ["/usr/bin/python3", "-m", "pvehooks", "firmware", "import", "--storage", "local", "--name", "x.fd", "--root", str(tree)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         both = [
             subprocess.Popen([*command, f"/root/{name}.fd"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for name in ("code", "small")

@@ -96,7 +96,7 @@ def test_an_override_is_said(tree: Path) -> None:
     [
         (["host", "groups", "--guest", "999"], 3, "there is no VM 999"),
         (["host", "groups", "--guest", "gpu"], 2, "'gpu' is no VMID"),
-        (["host", "check", "--free"], 2, "--guest and --free belong to `groups`"),
+        (["host", "check", "--free"], 2, "there is no option '--free'"),
         (["host", "groups", "--node", "pve9"], 3, "there is no node 'pve9'"),
     ],
 )
