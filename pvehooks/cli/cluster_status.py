@@ -1,4 +1,4 @@
-"""pvehooks status --cluster: what each node of the cluster says of itself."""
+"""pvehooks status --cluster: what each node of the cluster publishes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDER = ("block", "warning", "info", "ignored")
 
 
 def run(seen: View, as_json: bool) -> int:
-    """Prints a line a node, and then what needs somebody."""
+    """Prints a line a node, and then what has to be done."""
     try:
         known = summaries.standings(seen.host, seen.node)
     except pmxcfs.PmxcfsAway as away:

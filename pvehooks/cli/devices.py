@@ -1,4 +1,4 @@
-"""What bind and unbind share: which devices are meant, and how it is told what became of them. Not a verb."""
+"""What bind and unbind share: which devices are meant, and the reports on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?
 class Report(NamedTuple):
     """What became of one device: done, nothing to do, refused; `notes` are further sentences.
 
-    `driver` is the one it is on now, '' for none; `persistent` tells whether something is noted for boot.
+    `driver` is the one it is on now, '' for none; `persistent` is whether something is noted for boot.
     """
 
     address: str
@@ -95,8 +95,8 @@ def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]
     return tuple(found)
 
 
-def tell_journal(host: Host, node: str, verb: str, reports: list[Report]) -> None:
-    """An entry for each device with which something was done."""
+def log_changes(host: Host, node: str, verb: str, reports: list[Report]) -> None:
+    """Logs each device that was changed."""
     for each in reports:
         if each.result == "done":
             audit.log(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)

@@ -1,4 +1,4 @@
-"""What `check` and `status` say of the guard: whether it refuses anything, who has it, and whose next start a person has allowed."""
+"""What `check` and `status` show of the guard: whether it refuses starts, which guests have it, and whose next start is allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "o
 
 
 def allowed(guest: Guest) -> dict[str, object] | None:
-    """A standing word for the guest's next start: who gave it, why and when (epoch seconds); None without one."""
+    """The override for the guest's next start: who gave it, why and when (epoch seconds); None without one."""
     return dict(guest.allowance._asdict()) if guest.config is not None and guest.allowance is not None else None
 
 

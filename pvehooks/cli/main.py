@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_for_root(error: BaseException | None) -> bool:
-    """Whether somebody else than root met a file or a call that is root's. Root itself gets these errors of pmxcfs without quorum."""
+    """Whether another user than root met a file or a call that is root's. Root itself gets these errors of pmxcfs without quorum."""
     if os.geteuid() == 0:
         return False
     while error is not None and not isinstance(error, PermissionError):

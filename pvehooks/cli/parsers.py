@@ -114,7 +114,7 @@ def parser(*words: str) -> Parser:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The options of what is to be run, among them `run` itself. Ends the program with EXIT_USAGE where that cannot be told."""
+    """The options of what is to be run, among them `run` itself. Ends the program with EXIT_USAGE where the words do not say that."""
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     options = argparse.Namespace()
@@ -187,7 +187,7 @@ def _with_actions(words: tuple[str, ...]) -> Parser:
     epilog = f"Example: {command.EXAMPLE}\nHelp for {'an action' if words else 'a verb'}: pvehooks {' '.join((*words, kind))} --help"
     made = _made(_Branch, words, epilog)
     made.words = words
-    # Required, but what is missing is told by the list.
+    # Required, but where it is missing the list is printed.
     made.add_argument("words", metavar=f"{kind} ...", nargs=argparse.PARSER, help=argparse.SUPPRESS).required = False
     if words:
         _take_common(made)

@@ -58,7 +58,7 @@ class View(NamedTuple):
         return hardware.gather(self.host, self.node)
 
     def node_findings(self, node: Node) -> list[Finding]:
-        """What is to be said of the node itself, with the severities that the settings give it."""
+        """The findings of the node itself, with the severities that the settings give it."""
         return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
 
     def guests(self, vmids: list[int]) -> Iterator[Guest]:

@@ -160,7 +160,6 @@ def test_common_options_may_stand_before_an_action(tree: Path) -> None:
 @pytest.mark.parametrize(("uid", "hint"), [(0, False), (1000, True)])
 def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root meets the same error where pmxcfs has no quorum."""
-
     read = Host.read
 
     def denied(self: Host, path: str, limit: int = -1) -> bytes:
@@ -338,3 +337,13 @@ def test_a_closed_pipe_is_no_trouble(tree: Path) -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
+
+
+def test_only_what_is_asked_for_is_imported(tree: Path) -> None:
+    """Neither the other verbs, nor for a tree the package that reads captures."""
+    program = "import sys; from pvehooks.cli.main import main; main(sys.argv[1:]); print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "config", "--root", str(tree)], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = [name for name in done.stdout.splitlines() if name.startswith(("pvehooks.cli.commands.", "pvehooks.capturing"))]
+    assert loaded == ["pvehooks.cli.commands.config"]

@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Attaches, one guest after the other; the status tells whether one was refused or failed."""
+    """Attaches, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True)
 
     def one(guest: Guest) -> Report | None:

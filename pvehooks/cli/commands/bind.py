@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Binds, one device after the other; the status tells whether one was refused or failed."""
+    """Binds, one device after the other; the status shows whether one was refused or failed."""
     if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
         raise UsageError("--list and --boot go with no other option", hint=f"Example: {EXAMPLE}")
     if not (options.address or options.list or options.boot):
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     devices = shared.named(options.address, hardware.gather(host, name))
     with host.undisturbed():
         reports = bind_all(host, name, devices, wanted)
-        shared.tell_journal(host, name, "bind", reports)
+        shared.log_changes(host, name, "bind", reports)
     return shared.finish(options, reports)
 
 
@@ -114,7 +114,7 @@ def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
 
 
 def _require_no_other(host: Host, address: str, vfs: bool) -> None:
-    """Raises ActionFailed where the other of the two deeds is noted for boot."""
+    """Raises ActionFailed where the other of the two changes is noted for boot."""
     note = bindings.noted(host, address)
     if isinstance(note, Noted) and (note.vfs is not None) is not vfs:
         raise ActionFailed(f"it is noted for boot already, to get {note.purpose}", f"First: pvehooks unbind {address} --persist")
@@ -160,10 +160,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Repo
 
 
 def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
-    """Does what was noted, and tells the journal.
+    """Does what was noted, and logs it.
 
     All devices: that is early at boot, before udev has looked at the hardware. What is there and could not be bound is looked at
-    once more by itself as soon as udev finds it, and told then.
+    once more automatically as soon as udev finds it, and logged then.
     """
     out = sink.sink()
     failed = False

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the findings; the status tells whether anything blocks."""
+    """Prints the findings; the status shows whether anything blocks."""
     if options.quiet and (options.json or options.target):
         raise UsageError(f"--quiet and {'--json' if options.json else '--target'} exclude each other")
     if options.target:

@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Takes out, one guest after the other; the status tells whether one was refused or failed."""
+    """Takes out, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True, freeing=True)
 
     def one(guest: Guest) -> Report | None:

@@ -1,4 +1,4 @@
-"""pvehooks inject: gives guests their rng0 because somebody asked for it."""
+"""pvehooks inject: gives guests their rng0 on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Injects, one guest after the other; the status tells whether one was refused or failed."""
+    """Injects, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True)
     verdicts = seen.verdicts(guests.some_or_all(options, seen), Asked.ALL if options.all else Asked.BY_NAME)
 

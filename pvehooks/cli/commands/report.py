@@ -165,7 +165,7 @@ def _last(seen: View) -> tuple[changes.Former | None, str]:
 
 
 def _keep(host: Host, fresh: dict[str, object]) -> None:
-    """Keeps the report for the comparison with the next one; that it could not be kept is said, and no more."""
+    """Keeps the report for the comparison with the next one; where it cannot be kept, a warning says so."""
     try:
         host.make_dir(os.path.dirname(STATE))
         host.replace(STATE, json.dumps(fresh, separators=(",", ":")).encode(), mode=_MODE, keep_mode=False)

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Met:
-    """What is told of all guests, taken up one by one: none of them is kept. Guests are (VMID, label)."""
+    """What is shown of all guests, taken up one by one: none of them is kept. Guests are (VMID, label)."""
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
         self.guests = self.findings = self.blocked = self.passing = 0

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Notes devices and group members of each guest, and says what is new in that."""
+    """Notes devices and group members of each guest, and shows what is new."""
     seen = view(options, own=True, freeing=True)
     chosen = list(seen.guests(seen.guest_ids(options.vmid)))
     node = seen.facts()

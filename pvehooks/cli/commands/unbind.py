@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gives back, one device after the other; the status tells whether one was refused or failed."""
+    """Gives back, one device after the other; the status shows whether one was refused or failed."""
     host, name = shared.own_host(options)
     now = options.now or not options.persist
     shared.only_notes_in_trees(host, now)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     with host.undisturbed():
         reports = [_forget_absent(host, address) for address in gone]
         reports += unbind_all(host, name, there, now, options.persist)
-        shared.tell_journal(host, name, "unbind", reports)
+        shared.log_changes(host, name, "unbind", reports)
     return shared.finish(options, reports)
 
 

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Imports the file, and says how a guest is given it."""
+    """Imports the file, and shows how a guest is given it."""
     seen = view(options, own=True)
     path = options.file
     name = options.name or actions.default_name(path)

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what the file is; the status tells whether it is a firmware image."""
+    """Prints what the file is; the status shows whether it is a firmware image."""
     path = options.file
     host = Host() if options.root == "/" else view(options).host
     try:

@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gives the image, or says why not and what to type."""
+    """Gives the image, or shows why not and what to type."""
     seen = view(options, own=True)
     vmid, volid = options.vmid, options.volid
     guest, node = seen.guest(vmid), seen.facts()
@@ -113,7 +113,7 @@ def _fitting(seen: View, guest: Guest, node: Node, volid: str) -> ImageFile:
 
 
 def _elsewhere(seen: View, guest: Guest, node: Node, file: ImageFile, everywhere: bool) -> list[str]:
-    """Words on the other nodes that may run the guest, which need the image too; raises Refused where HA moves it there by itself."""
+    """Words on the other nodes that may run the guest, which need the image too; raises Refused where HA moves it there automatically."""
     storage_name = file.volid.partition(":")[0]
     storages = storagelist.read(seen.host)
     storage = None if isinstance(storages, Unread) else storages.get(storage_name)

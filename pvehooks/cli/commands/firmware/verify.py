@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line an image; the status tells whether one is not what it should be."""
+    """Prints a line an image; the status shows whether one is not what it should be."""
     seen = view(options)
     found = {listed.file.volid: (listed, users) for listed, users in images_of(seen)}
     for volid in dict.fromkeys([*options.volid, *_given(seen)]):

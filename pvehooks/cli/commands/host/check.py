@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the checks, what hurts first; the status tells whether one of them fails."""
+    """Prints the checks, most severe first; the status shows whether one of them fails."""
     seen = view(options)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _also(host: Host) -> Callable[[PciDevice], list[str]]:
-    """What else is to be said of a device: what claims it at boot beside what rules know of, and its virtual functions."""
+    """What else there is to show of a device: what claims it at boot beside what rules know of, and its virtual functions."""
     noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
 
     def also(device: PciDevice) -> list[str]:

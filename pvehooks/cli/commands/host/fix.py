@@ -1,4 +1,4 @@
-"""pvehooks host fix: shows what would mend the findings on the node, and does it when told to."""
+"""pvehooks host fix: shows what would fix the findings on the node, and with --apply does it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plans, shows, and with --apply does it; the status tells whether something is left to be done by hand."""
+    """Plans, shows, and with --apply does it; the status shows whether something is left to be done by hand."""
     asked = _asked(options)
     seen = view(options, own=True)
     planned = plan(seen.host, seen.facts(), seen.node_findings, asked)
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_BLOCKED if planned.harm or any(item.by_hand for item in planned.items) else EXIT_OK
     if not options.json:
         _show(planned)
-        # Where nobody reads it, it ends before anything is done.
+        # A closed standard output ends the program here, before anything is changed.
         sys.stdout.flush()
     with seen.host.undisturbed():
-        done = _apply(seen, planned, silently if options.json else running)
+        done = _apply(seen, planned, show_nothing if options.json else show_running)
     results = outcome.outcomes(seen.host, seen.node, planned, done)
     if options.json:
         print(json.dumps(_document(seen.node, planned, done, results, True), indent=2))
@@ -59,22 +59,24 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_BLOCKED if any(each.result in (outcome.STILL, outcome.BY_HAND) for each in results) else EXIT_OK
 
 
-def _apply(seen: View, planned: Plan, tell: Callable[[str], None]) -> Done:
+def _apply(seen: View, planned: Plan, on_command: Callable[[str], None]) -> Done:
     """Does it, and has it in the journal; raises Refused, ActionFailed."""
     rules = ", ".join(dict.fromkeys(item.finding.rule for item in planned.items if not item.by_hand))
     try:
-        done = apply(seen.host, planned, tell)
+        done = apply(seen.host, planned, on_command)
     except ActionFailed as failed:
         message = f"host fix of {rules} was broken off: {failed.message}. {failed.hint}".rstrip()
         audit.log(seen.host, seen.node, "host-not-fixed", message, rule=rules)
         raise
     if done.files or done.ran:
-        message = f"host fix of {rules}: {deeds(done.files, done.ran)}" + (f"; the files as they were: {done.place}" if done.place else "")
+        message = f"host fix of {rules}: {in_words(done.files, done.ran)}" + (
+            f"; the files as they were: {done.place}" if done.place else ""
+        )
         audit.log(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
     return done
 
 
-def deeds(files: tuple[str, ...], ran: tuple[Command, ...]) -> str:
+def in_words(files: tuple[str, ...], ran: tuple[Command, ...]) -> str:
     """What was changed and run, for the journal."""
     parts = (f"changed {', '.join(files)}" if files else "", f"ran {' and '.join(' '.join(command) for command in ran)}" if ran else "")
     return ", ".join(filter(None, parts))
@@ -145,14 +147,14 @@ def _close(node: str, planned: Plan, asked: tuple[str, ...]) -> None:
         print(f"{node}: nothing {'of this ' if asked else ''}to mend")
 
 
-def running(command: str) -> None:
-    """Tells of a command that is about to run; when nobody reads it any more, it runs all the same."""
+def show_running(command: str) -> None:
+    """Prints a command that is about to run; it runs also when standard output is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(f"running: {command}", flush=True)
 
 
-def silently(_: str) -> None:
-    """Tells nobody."""
+def show_nothing(_: str) -> None:
+    """The same for --json."""
 
 
 def _report(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]) -> None:
@@ -163,11 +165,11 @@ def _report(node: str, planned: Plan, done: Done, results: tuple[Outcome, ...]) 
         print(f"the files as they were are in {done.place}; put them back: pvehooks host undo")
     elif planned.empty:
         print(f"{node}: nothing was to be changed")
-    tell_rest(done.to_type, planned.restart)
+    show_rest(done.to_type, planned.restart)
 
 
-def tell_rest(to_type: tuple[Command, ...], restart: bool) -> None:
-    """Says what is left for a person."""
+def show_rest(to_type: tuple[Command, ...], restart: bool) -> None:
+    """Prints what is left to be done by hand."""
     if to_type:
         print(f"no command is run for a tree; type there: {' && '.join(' '.join(command) for command in to_type)}")
     if restart:

@@ -118,7 +118,7 @@ def _tree(groups: Iterable[Group]) -> None:
 
 
 def _close(node: Node, iommu: Iommu | Unread, groups: tuple[Group, ...], guest: Guest | None) -> None:
-    """What is to be said of all of them."""
+    """What concerns all of them."""
     if isinstance(iommu, Unread) or not iommu.active:
         print("nothing can be passed through without an IOMMU")
         return

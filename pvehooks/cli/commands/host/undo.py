@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Puts the files of the last fix back, and runs its commands again."""
     seen = view(options, own=True)
     with seen.host.undisturbed():
-        done = _undo(seen, options.force, fix.silently if options.json else fix.running)
+        done = _undo(seen, options.force, fix.show_nothing if options.json else fix.show_running)
     if options.json:
         result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
         print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
@@ -38,19 +38,19 @@ def run(options: argparse.Namespace) -> int:
             print(f"{path} is as it was before the fix of {', '.join(done.rules)}")
         if not done.files:
             print(f"the fix kept in {done.place} had not changed a file, or they were put back already")
-        fix.tell_rest(done.to_type, bool(done.ran or done.to_type))
+        fix.show_rest(done.to_type, bool(done.ran or done.to_type))
     return EXIT_OK
 
 
-def _undo(seen: View, force: bool, tell: Callable[[str], None]) -> Undone | None:
+def _undo(seen: View, force: bool, on_command: Callable[[str], None]) -> Undone | None:
     """Does it, and has it in the journal; raises Refused, ActionFailed."""
     try:
-        done = undo(seen.host, force, tell)
+        done = undo(seen.host, force, on_command)
     except ActionFailed as failed:
         audit.log(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
         raise
     if done is not None and (done.files or done.ran):
         rules = ", ".join(done.rules)
-        message = f"host undo of the fix of {rules}: {fix.deeds(done.files, done.ran)}"
+        message = f"host undo of the fix of {rules}: {fix.in_words(done.files, done.ran)}"
         audit.log(seen.host, seen.node, "host-fix-undone", message, rule=rules, **fix.as_fields(done.files, done.ran))
     return done
