@@ -85,7 +85,8 @@ class Parser(argparse.ArgumentParser):
             flag = word.partition("=")[0]
             if flag == "--":
                 return
-            if flag.startswith("--") and not any(each.startswith(flag) for each in known):
+            # What holds a blank is a value, for argparse as well.
+            if flag.startswith("--") and " " not in word and not any(each.startswith(flag) for each in known):
                 self.error(f"there is no option '{flag}'{did_you_mean(flag, known)}")
 
 

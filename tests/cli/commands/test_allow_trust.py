@@ -49,6 +49,8 @@ def test_a_reason_is_one_line_of_text(tree: Path) -> None:
     pvehooks(tree, "allow", "100", "--once", "--reason", "two\nlines \x1b[1m", SUDO_USER="j\to")
     assert bed.record(tree)["allowance"]["reason"] == "two lines \\x1b[1m"
     assert bed.record(tree)["allowance"]["by"] == "j\\to"
+    pvehooks(tree, "allow", "100", "--once", "--reason", "--broken card")
+    assert bed.record(tree)["allowance"]["reason"] == "--broken card"
     assert "longer than 500" in pvehooks(tree, "allow", "100", "--once", "--reason", "x" * 501, status=2)
 
 
