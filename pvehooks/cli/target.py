@@ -10,6 +10,10 @@ from pvehooks import __version__
 from pvehooks import wording as words
 from pvehooks.cli import look
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
+from pvehooks import __version__, firstlook
+from pvehooks.cli import findings
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
 from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import node as node_facts
 from pvehooks.facts import summaries
@@ -24,14 +28,16 @@ from pvehooks.rules import catalogue, targets
 from pvehooks.report import table, words
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Verdict
+from pvehooks.report import words
+from pvehooks.values import Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
-HELP = "whether the guests would start on that node of the cluster, by what it says of itself"
+HELP = "check whether the VMs would start on that node of the cluster, by what it publishes"
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not, 3: it is unknown of some."""
-    seen = look.view(options)
+    seen = view(options)
     standing = _standing(seen, options.target)
     now = seen.host.now()
     verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]
@@ -47,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
 
 
-def _standing(seen: look.View, name: str) -> Standing:
+def _standing(seen: View, name: str) -> Standing:
     try:
         known = summaries.standings(seen.host, seen.node)
     except PmxcfsAway as away:
@@ -59,7 +65,7 @@ def _standing(seen: look.View, name: str) -> Standing:
     raise NodeError(f"there is no node '{name}' in the cluster", hint=f"Nodes there: {names}.")
 
 
-def _vmids(seen: look.View, named: list[int], target: str) -> list[int]:
+def _vmids(seen: View, named: list[int], target: str) -> list[int]:
     """Those that were named, wherever in the cluster they are; without any, all of this node."""
     if named:
         return list(dict.fromkeys(named))
@@ -68,7 +74,7 @@ def _vmids(seen: look.View, named: list[int], target: str) -> list[int]:
     return seen.guest_ids([])
 
 
-def _verdict(seen: look.View, vmid: int, standing: Standing, now: float) -> Verdict:
+def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
     """The verdict on a guest's start there; raises GuestNotHere, UsageError."""
     host = seen.host
     here = seen.node if host.exists(node_facts.config_path(seen.node, vmid)) else node_facts.owner(host, vmid)
@@ -117,13 +123,7 @@ def _guest(verdict: Verdict) -> dict[str, object]:
 
 
 def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
-    rows = [_row(verdict.guest.label, item) for verdict in verdicts for item in words.sort(verdict.findings)]
-    if table.on_terminal():
-        if rows:
-            table.show(("guest", "severity", "rule", "what, and what to do"), rows)
-    else:
-        for guest, severity, rule, text in rows:
-            print(words.printable(f"{guest}: {severity}: {text} [{rule}]"))
+    findings.show([row for verdict in verdicts for row in findings.rows(verdict.guest.label, verdict.findings)])
     name = standing.node
     said = {
         "yes": f"would start on {name}" + (" once that is online" if standing.online is False else ""),
@@ -133,12 +133,6 @@ def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
     for verdict in verdicts:
         print(words.printable(f"{verdict.guest.label}: {said[_answer(verdict)]}"))
     print(words.printable(_source(standing, now)))
-
-
-def _row(label: str, item: Judged) -> tuple[str, str, str, str]:
-    severity = "ignored" if item.ignored else item.finding.severity.value
-    text = words.sentence(item.finding)
-    return label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
 
 
 def _source(standing: Standing, now: float) -> str:

@@ -1,51 +1,17 @@
-"""IOMMU groups for people and for programs: a tree on a terminal, lines in a pipe, JSON."""
+"""IOMMU groups in words and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from pvehooks.report.table import on_terminal
+from pvehooks.report.words import counted, printable
 from pvehooks.values import Unread
 from pvehooks.values.groups import Group, Member
 from pvehooks.wording import counted, printable
 from pvehooks.values.groups import Group, GroupMember
 
-# By state: the mark (there without colours, too) and the style; a clean group that is free is green.
-_MARKS = {"clean": ("+", "bold"), "shared": ("!", "bold yellow"), "bridges": ("-", "dim"), "board": ("-", "dim"), "no group": ("?", "dim")}
 _NOTHING = {"bridges": "bridges", "board": "devices of the board"}
-_CLEAN_AND_FREE = "bold green"
-_WHO = {"free": "cyan", "host": "red", "guest": "magenta", "unknown": "yellow"}
-
-
-def show(groups: Iterable[Group]) -> None:
-    """Prints the groups."""
-    if on_terminal():
-        _tree(groups)
-        return
-    for group in groups:
-        print(printable(f"{_MARKS[group.state][0]} {headline(group)}"))
-        for member in group.members:
-            print(printable(f"    {member.device.label}: {'; '.join(details(member))}"))
-
-
-def _tree(groups: Iterable[Group]) -> None:
-    from rich.console import Console
-    from rich.text import Text
-    from rich.tree import Tree
-
-    console = Console(highlight=False)
-    for group in groups:
-        mark, style = _MARKS[group.state]
-        style = _CLEAN_AND_FREE if group.free and group.state == "clean" else style
-        tree = Tree(Text(printable(f"{mark} {headline(group)}"), style=style), guide_style="dim")
-        for member in group.members:
-            text = Text(printable(member.device.label), style="dim" if member.device.bridge else "")
-            text.append("\n")
-            for number, detail in enumerate(details(member)):
-                style = _WHO.get(whose(member), "") if number == 0 and not member.device.bridge else "dim"
-                text.append("; " if number else "", style="dim").append(printable(detail), style=style)
-            tree.add(text)
-        console.print(tree)
 
 
 def headline(group: Group) -> str:

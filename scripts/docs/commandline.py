@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pvehooks.cli.main import VERBS, frame_parser, verb_parser
+from pvehooks.cli import parsers
 from scripts.docs.roff import bold, escaped
-
-# In a help that tells of several words: "check: look whether ...; import FILE: put ...".
-_WORD = re.compile(r"([a-z]+(?: \[?[A-Z]+(?:\.\.\.)?\]?)*): ")
 
 
 class Argument(NamedTuple):
@@ -30,7 +26,7 @@ class Argument(NamedTuple):
 def of(parser: argparse.ArgumentParser) -> tuple[Argument, ...]:
     """All that a parser takes, in its order."""
     # argparse has no public way to list them; its _actions are the same in all versions.
-    return tuple(_argument(action) for action in parser._actions)
+    return tuple(_argument(action) for action in parser._actions if action.help != argparse.SUPPRESS)
 
 
 def _argument(action: argparse.Action) -> Argument:
@@ -41,24 +37,20 @@ def _argument(action: argparse.Action) -> Argument:
     return Argument(tuple(action.option_strings), metavar, help, action.nargs in ("*", "?"), action.nargs in ("*", "+"))
 
 
-def verbs() -> dict[str, tuple[Argument, ...]]:
-    """What each verb takes."""
-    return {name: _verb(name, summary) for name, summary in VERBS.items()}
-
-
 @lru_cache
-def _verb(name: str, summary: str) -> tuple[Argument, ...]:
-    return of(verb_parser(name))
+def command(*words: str) -> tuple[Argument, ...]:
+    """What a verb or an action takes; without a word, what the program takes before a verb."""
+    return of(parsers.parser(*words))
 
 
-def frame() -> tuple[Argument, ...]:
-    """What the command takes before a verb."""
-    return tuple(argument for argument in of(frame_parser()) if argument.flags)
+def own(*words: str) -> tuple[Argument, ...]:
+    """The same without what all of them take."""
+    return tuple(argument for argument in command(*words) if argument not in common())
 
 
 def common() -> tuple[Argument, ...]:
     """What all verbs take."""
-    first, *others = verbs().values()
+    first, *others = (command(*words) for words in parsers.commands())
     return tuple(argument for argument in first if all(argument in other for other in others))
 
 
@@ -90,11 +82,3 @@ def _value(argument: Argument) -> str:
 def sentence(text: str) -> str:
     """A parser's help as a sentence."""
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def sentences(text: str) -> list[str]:
-    """A parser's help; where it tells of several words, a sentence for each, with what is to be typed in backticks before it."""
-    if not _WORD.match(text):
-        return [sentence(text)]
-    clauses = re.split(f"; (?={_WORD.pattern.replace('(', '(?:', 1)})", text)
-    return [sentence(_WORD.sub(r"`\1`: ", clause, count=1)) for clause in clauses]

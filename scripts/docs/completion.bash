@@ -16,6 +16,14 @@ _pvehooks_vmids() {
 	done < <(compgen -G "$(_pvehooks_node "$1" "$2")/qemu-server/*.conf")
 }
 
+# The VMIDs of the node's guests whose config has a line of that kind: _pvehooks_vmids_with PATTERN ROOT NODE
+_pvehooks_vmids_with() {
+	local vmid
+	while read -r vmid; do
+		! grep -qE -- "$1" "$(_pvehooks_node "$2" "$3")/qemu-server/$vmid.conf" 2>/dev/null || printf '%s\n' "$vmid"
+	done < <(_pvehooks_vmids "$2" "$3")
+}
+
 # The digests of a guest's backups, of all guests while none is named: _pvehooks_digests ROOT VMID
 _pvehooks_digests() {
 	local file
@@ -42,6 +50,23 @@ _pvehooks_storages() {
 	done < <(cat "$1/etc/pve/storage.cfg" 2>/dev/null)
 }
 
+# The firmware images of the storages that are directories: _pvehooks_images ROOT
+_pvehooks_images() {
+	local key value name=local file
+	while read -r key value; do
+		if [[ $key == *: ]]; then
+			name=$value
+		elif [[ $key == path ]]; then
+			while read -r file; do
+				printf '%s\n' "$name:efi-firmware/${file##*/}"
+			done < <(compgen -G "$1$value/efi-firmware/*")
+		fi
+	done < <(
+		grep -q '^dir: local$' "$1/etc/pve/storage.cfg" 2>/dev/null || printf 'path /var/lib/vz\n'
+		cat "$1/etc/pve/storage.cfg" 2>/dev/null
+	)
+}
+
 # The addresses of the PCI devices that are no bridges: _pvehooks_addresses ROOT
 _pvehooks_addresses() {
 	local directory class
@@ -51,15 +76,15 @@ _pvehooks_addresses() {
 	done < <(compgen -G "$1/sys/bus/pci/devices/*")
 }
 
-# Proposes what is left to be typed of an address. Bash takes "0000:01:00.0" for five words, of which only the last is replaced:
-# _pvehooks_propose_address ROOT
-_pvehooks_propose_address() {
+# Proposes what is left to be typed of a word with colons. Bash takes "0000:01:00.0" for five words, of which only the last is replaced:
+# _pvehooks_propose_with_colons WORDS
+_pvehooks_propose_with_colons() {
 	local typed=${COMP_WORDS[COMP_CWORD]} i=$COMP_CWORD
 	while ((i > 1)) && [[ ${COMP_WORDS[i]} == : || ${COMP_WORDS[i - 1]} == : ]]; do
 		i=$((i - 1))
 		typed=${COMP_WORDS[i]}$typed
 	done
-	mapfile -t COMPREPLY < <(compgen -W "$(_pvehooks_addresses "$1")" -- "$typed")
+	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$typed")
 	[[ $typed != *:* ]] || COMPREPLY=("${COMPREPLY[@]#"${typed%:*}:"}")
 }
 
@@ -78,17 +103,23 @@ _pvehooks_propose() {
 		return
 		;;
 	address)
-		_pvehooks_propose_address "$3"
+		_pvehooks_propose_with_colons "$(_pvehooks_addresses "$3")"
+		return
+		;;
+	image)
+		_pvehooks_propose_with_colons "$(_pvehooks_images "$3")"
 		return
 		;;
 	guest) words=$(_pvehooks_vmids "$3" "$4") ;;
 	node) words=$(_pvehooks_nodes "$3") ;;
 	digest) words=$(_pvehooks_digests "$3" "$5") ;;
+	passing) words=$(_pvehooks_vmids_with '^hostpci|^args:.*pvehooks-firmware' "$3" "$4") ;;
+	guarded) words=$(_pvehooks_vmids_with '^hookscript:.*pvehooks-guard' "$3" "$4") ;;
 	rule) words=$_pvehooks_rules ;;
+	fixable) words=$_pvehooks_fixable ;;
 	verb) words=$_pvehooks_verbs ;;
 	guest-or-file) words=$(_pvehooks_vmids "$3" "$4") ;;
-	host) words='check fix groups undo' ;;
-	firmware) words='import info list migrate remove set unset verify' ;;
+	action) words=$(_pvehooks_actions "$5") ;;
 	storage) words=$(_pvehooks_storages "$3") ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
@@ -117,6 +148,9 @@ _pvehooks() {
 			expected=
 		elif [[ -z $verb ]]; then
 			verb=$each
+			[[ $verb != help ]] || verb=
+		elif [[ -n $(_pvehooks_actions "$verb") ]]; then
+			verb+=" $each"
 		else
 			given=$((given + 1))
 			vmid=$each
@@ -128,6 +162,8 @@ _pvehooks() {
 		_pvehooks_propose "$expected" "$word" "$root" "$node" "$vmid"
 	elif [[ -z $verb ]]; then
 		_pvehooks_propose verb "$word"
+	elif [[ -n $(_pvehooks_actions "$verb") ]]; then
+		_pvehooks_propose action "$word" "$root" "$node" "$verb"
 	else
 		_pvehooks_propose "$(_pvehooks_argument "$verb" "$given")" "$word" "$root" "$node"
 	fi

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pvehooks.actions.backups import DIRECTORY
-from pvehooks.cli.main import VERBS
+from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.cli import parsers
 from pvehooks.rules.catalogue import RULES
 from scripts.docs import commandline
 from scripts.docs.commandline import Argument
 from scripts.docs.roff import NOTE
 
 LOGIC = Path(__file__).with_name("completion.bash")
-# What completion.bash proposes for a metavar.
+# What completion.bash proposes for a metavar, and what instead for that of one command.
 KINDS = {
     "DIGEST": "digest",
     "DIR": "directory",
@@ -22,29 +23,46 @@ KINDS = {
     "RULE": "rule",
     "VMID": "guest",
     "VMID|FILE": "guest-or-file",
-    "WHAT": "host",
+    "VOLID": "image",
     "ADDRESS": "address",
     "FILE": "file",
     "NODE": "node",
     "STORAGE": "storage",
-    "ACTION": "firmware",
-    "ARGUMENT": "guest-or-file",
     "N": "none",
     "WHY": "none",
+}
+NARROWER = {
+    (("host", "fix"), "RULE"): "fixable",
+    (("attach",), "VMID"): "passing",
+    (("detach",), "VMID"): "guarded",
 }
 
 
 def make() -> str:
     """The file for bash-completion, which loads it by its name: pvehooks."""
     head = f"# bash completion for pvehooks(8). {NOTE}\n# shellcheck shell=bash\n"
-    words = f"_pvehooks_verbs='{_words(VERBS)}'\n_pvehooks_rules='{_words(RULES)}'\n"
+    words = "".join(
+        f"_pvehooks_{name}='{_words(those)}'\n"
+        for name, those in (("verbs", [*parsers.names(), "help"]), ("rules", RULES), ("fixable", [rule for rule in RULES if rule in MENDS]))
+    )
     logic = LOGIC.read_text(encoding="utf-8").replace("@BACKUPS@", DIRECTORY)
-    return "\n".join((head, words, _options(), _values(), _arguments(), logic))
+    return "\n".join((head, words, _actions(), _options(), _values(), _arguments(), logic))
+
+
+def _actions() -> str:
+    cases = [(verb, " ".join(parsers.names(verb))) for verb in parsers.names() if parsers.has_actions(verb)]
+    return _function("_pvehooks_actions", "The actions of a verb that has some", "$1", cases)
+
+
+def _commands() -> list[tuple[str, ...]]:
+    """All that has a parser."""
+    return [*((verb,) for verb in parsers.names() if parsers.has_actions(verb)), *parsers.commands()]
 
 
 def _options() -> str:
-    cases = [(name, _flags(arguments)) for name, arguments in commandline.verbs().items()]
-    return _function("_pvehooks_options", "The options of a verb, or without one", "$1", [*cases, ("''", _flags(commandline.frame()))])
+    cases = [(_pattern(words), _flags(commandline.command(*words))) for words in _commands()]
+    cases.append(("''", _flags(commandline.command())))
+    return _function("_pvehooks_options", "The options of a verb, of a verb with its action, or without a verb", "$1", cases)
 
 
 def _flags(arguments: Iterable[Argument]) -> str:
@@ -52,19 +70,24 @@ def _flags(arguments: Iterable[Argument]) -> str:
 
 
 def _values() -> str:
-    every = {argument for arguments in commandline.verbs().values() for argument in arguments if argument.flags and argument.metavar}
-    cases = sorted((" | ".join(argument.flags), KINDS[argument.metavar]) for argument in every)
+    every = {argument for words in _commands() for argument in commandline.command(*words) if argument.flags and argument.metavar}
+    cases = sorted({(" | ".join(argument.flags), KINDS[argument.metavar]) for argument in every})
     return _function("_pvehooks_value", "What an option's value is", "$1", cases)
 
 
 def _arguments() -> str:
-    """Which kind of argument a verb takes after so many others."""
+    """Which kind of argument a verb or action takes after so many others."""
     cases = []
-    for name, arguments in commandline.verbs().items():
-        for number, argument in enumerate(argument for argument in arguments if not argument.flags):
-            pattern = f"{name}:*" if argument.many else f"{name}:{number}"
-            cases.append((pattern, KINDS[argument.metavar]))
-    return _function("_pvehooks_argument", "What a verb's next argument is: VERB, how many there are already", "$1:$2", cases)
+    for words in parsers.commands():
+        for number, argument in enumerate(argument for argument in commandline.command(*words) if not argument.flags):
+            kind = NARROWER.get((words, argument.metavar), KINDS[argument.metavar])
+            cases.append((_pattern(words, ":*" if argument.many else f":{number}"), kind))
+    return _function("_pvehooks_argument", "What the next argument is: VERB or VERB ACTION, how many there are already", "$1:$2", cases)
+
+
+def _pattern(words: tuple[str, ...], end: str = "") -> str:
+    """A pattern of `case`; a blank would end it."""
+    return "\\ ".join(words) + end
 
 
 def _function(name: str, purpose: str, subject: str, cases: Iterable[tuple[str, str]]) -> str:

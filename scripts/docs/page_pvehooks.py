@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-
-from pvehooks.cli.main import VERBS, frame_parser
+from pvehooks.cli import parsers
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold, inline
 
@@ -117,7 +115,7 @@ def make(date: str) -> str:
     for argument in commandline.common():
         page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
     page.section("Options without a verb")
-    for argument in commandline.frame():
+    for argument in commandline.command():
         page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
     _findings(page)
     page.section("JSON")
@@ -138,29 +136,38 @@ def make(date: str) -> str:
 
 def _head(page: Page) -> None:
     page.section("Synopsis")
-    page.synopsis(_usage(name) for name in VERBS)
-    page.synopsis([f"{bold('pvehooks')} {' | '.join(bold(argument.flags[-1]) for argument in commandline.frame())}"])
+    page.synopsis(_usage(words) for words in parsers.commands())
+    page.synopsis([f"{bold('pvehooks help')} [{inline('VERB')} [{inline('ACTION')}]]"])
+    page.synopsis([f"{bold('pvehooks')} {' | '.join(bold(argument.flags[-1]) for argument in commandline.command())}"])
     page.section("Description")
-    assert frame_parser().description
     page.paragraphs(DESCRIPTION)
 
 
-def _usage(name: str) -> str:
-    own = [commandline.usage(argument) for argument in commandline.verbs()[name] if argument not in commandline.common()]
-    return " ".join((bold(f"pvehooks {name}"), *own, f"[{inline('options')}]"))
+def _usage(words: tuple[str, ...]) -> str:
+    own = (commandline.usage(argument) for argument in commandline.own(*words))
+    return " ".join((bold(f"pvehooks {' '.join(words)}"), *own, f"[{inline('options')}]"))
 
 
 def _verbs(page: Page) -> None:
     page.section("Verbs")
-    for name, arguments in commandline.verbs().items():
-        page.subsection(name)
-        page.paragraph(commandline.sentence(VERBS[name]))
-        page.paragraphs(VERB_NOTES[name])
-        for argument in arguments:
-            if argument not in commandline.common():
-                page.tagged(commandline.tag(argument), *commandline.sentences(argument.help))
-        page.paragraph("Example:")
-        page.example([importlib.import_module(f"pvehooks.cli.{name}").EXAMPLE])
+    for verb in parsers.names():
+        page.subsection(verb)
+        page.paragraph(parsers.summary(verb))
+        page.paragraphs(VERB_NOTES[verb])
+        if not parsers.has_actions(verb):
+            _command(page, (verb,))
+            continue
+        for action in parsers.names(verb):
+            page.subsection(f"{verb} {action}")
+            page.paragraph(parsers.summary(verb, action))
+            _command(page, (verb, action))
+
+
+def _command(page: Page, words: tuple[str, ...]) -> None:
+    for argument in commandline.own(*words):
+        page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
+    page.paragraph("Example:")
+    page.example([parsers.module(*words).EXAMPLE])
 
 
 def _findings(page: Page) -> None:

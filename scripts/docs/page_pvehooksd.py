@@ -7,6 +7,8 @@ from pvehooks.daemon import main, watch
 from pvehooks.daemon.publish import textfile
 from pvehooks.daemon.signals import QM_GRACE
 from pvehooks.daemon.stats import Stats
+from pvehooks import daemon, metrics, watch
+from pvehooks.cli import audit
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guard import journal
 from pvehooks.guard.counters import OUTCOMES
@@ -169,7 +171,7 @@ def _journal(page: Page) -> None:
     page.section("Journal fields")
     page.paragraph(
         f"Entries of the daemon have the identifier `{output.IDENTIFIER}` (journalctl -t {output.IDENTIFIER}), those of the guard at a start"
-        f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{deed.IDENTIFIER}`; -t may be given several times."
+        f" `{journal.IDENTIFIER}`, those of what a person had `pvehooks host`, `bind` and `firmware` do `{audit.IDENTIFIER}`; -t may be given several times."
         " `journalctl -x` adds an explanation to each. On a terminal, or where there is no journald, the same is printed on standard error."
     )
     page.definitions(FIELDS.items())

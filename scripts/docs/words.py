@@ -10,6 +10,8 @@ from pvehooks.actions.host import history
 from pvehooks.cli import report
 from pvehooks.daemon import baseline, lock
 from pvehooks.daemon.publish import textfile
+from pvehooks.actions.hostfix import kept
+from pvehooks.cli.commands import report
 from pvehooks.facts import bindings, members, summaries
 from pvehooks.guard import counters
 from pvehooks.facts.cluster import members, summaries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli.main import VERBS
+from pvehooks.cli import parsers
+from pvehooks.host import Host
 from tests.beds import commandline
 from tests.beds.tree import Link, make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
@@ -78,11 +80,97 @@ def test_golden(name: str, arguments: list[str], status: int, tree: Path, golden
     golden(f"cli/{name}.txt", pvehooks(tree, *arguments, status=status))
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help(verb: str, golden: Golden) -> None:
-    text = pvehooks("", *([verb] if verb else []), "--help", COLUMNS="100")
+BRANCHES = [(), *((verb,) for verb in parsers.names() if parsers.has_actions(verb))]
+
+
+@pytest.mark.parametrize("words", [*BRANCHES, *parsers.commands()], ids=lambda words: "-".join(words) or "all")
+def test_help(words: tuple[str, ...], golden: Golden) -> None:
+    text = pvehooks("", *words, "--help", COLUMNS="100")
     assert "Example: pvehooks" in text
-    golden(f"cli/help-{verb or 'all'}.txt", text)
+    assert pvehooks("", "help", *words, COLUMNS="100") == text
+    golden(f"cli/help-{'-'.join(words) or 'all'}.txt", text)
+
+
+@pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
+def test_a_list_where_a_word_is_missing(words: tuple[str, ...]) -> None:
+    """The same lines as in the help, a line for each verb or action."""
+    said, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
+    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in lines] == list(parsers.names(*words))
+    assert said.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
+
+
+@pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
+def test_every_module_of_the_commands_has_its_place(words: tuple[str, ...]) -> None:
+    """One that GROUPS does not name is there all the same, in the last group, and is to be given its place."""
+    listed = [name for group in parsers.module(*words).GROUPS.values() for name in group]
+    assert list(parsers.names(*words)) == listed, f"GROUPS in {parsers.module(*words).__file__}"
+
+
+def test_a_verb_needs_no_entry_in_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsers.module("host"), "GROUPS", {"Actions": ("fix",)})
+    assert parsers.names("host") == ("fix", "check", "groups", "undo")
+
+
+def test_a_usage_does_not_depend_on_the_terminal() -> None:
+    for words in (*BRANCHES, *parsers.commands()):
+        wide, narrow = (pvehooks("", *words, "--help", COLUMNS=columns).splitlines()[0] for columns in ("300", "20"))
+        assert wide == narrow and wide.startswith(f"usage: {' '.join(('pvehooks', *words))} [options]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--verison"], "pvehooks: there is no option '--verison'; did you mean '--version'?"),
+        (["chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?\nAll verbs: pvehooks --help"),
+        (["help", "chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?"),
+        (["x/../check"], "pvehooks: there is no verb 'x/../check'"),
+        (["commands.check"], "pvehooks: there is no verb 'commands.check'"),
+        (["__init__"], "pvehooks: there is no verb '__init__'"),
+        (["import"], "pvehooks: there is no verb 'import'"),
+        ([""], "pvehooks: there is no verb ''"),
+        (["\x1b[1m"], "pvehooks: there is no verb '\\x1b[1m'"),
+        (["host", "grups"], "pvehooks host: there is no action 'grups'; did you mean 'groups'?\nAll actions: pvehooks host --help"),
+        (["host", "--json", "grups"], "pvehooks host: there is no action 'grups'; did you mean 'groups'?"),
+        (["host", "--jsn", "groups"], "pvehooks host: there is no option '--jsn'; did you mean '--json'?"),
+        (["rules", "--js"], ""),
+        (["host", "groups", "--feer"], "pvehooks host groups: there is no option '--feer'; did you mean '--free'?"),
+        (["host", "groups", "--force"], "pvehooks host groups: there is no option '--force'"),
+        (["host", "check", "x"], "pvehooks host check: 'x' is one argument too many"),
+        (["firmware", "impot"], "pvehooks firmware: there is no action 'impot'; did you mean 'import'?"),
+        (["firmware", "import_"], "pvehooks firmware: there is no action 'import_'; did you mean 'import'?"),
+        (["firmware", "import"], "pvehooks firmware import: the following arguments are required: FILE"),
+        (["firmware", "unset", "web"], "pvehooks firmware unset: argument VMID: 'web' is no VMID"),
+        (["check", "--rot", "/"], "pvehooks check: there is no option '--rot'; did you mean '--root'?"),
+        (["check", "-q"], "pvehooks check: there is no option '-q'"),
+    ],
+)
+def test_what_was_meant(arguments: list[str], words: str, tree: Path) -> None:
+    assert words in pvehooks(tree if not words else "", *arguments, status=2 if words else 0)
+
+
+def test_common_options_may_stand_before_an_action(tree: Path) -> None:
+    before, behind = (
+        commandline.pvehooks("host", *words)
+        for words in (["--root", str(tree), "--json", "groups"], ["groups", "--root", str(tree), "--json"])
+    )
+    assert before == behind and "the PCI devices of pve1 cannot be read" in before.output
+
+
+@pytest.mark.parametrize(("uid", "hint"), [(0, False), (1000, True)])
+def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root meets the same error where pmxcfs has no quorum."""
+    read = Host.read
+
+    def denied(self: Host, path: str, limit: int = -1) -> bytes:
+        if "first-look" in path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return read(self, path) if limit == -1 else read(self, path, limit)
+
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(Host, "read", denied)
+    said = pvehooks(tree, "check", status=3)
+    assert "Permission denied" in said and ("\n  Run it as root.\n" in said) is hint
 
 
 @pytest.mark.parametrize(
@@ -249,3 +337,13 @@ def test_a_closed_pipe_is_no_trouble(tree: Path) -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
+
+
+def test_only_what_is_asked_for_is_imported(tree: Path) -> None:
+    """Neither the other verbs, nor for a tree the package that reads captures."""
+    program = "import sys; from pvehooks.cli.main import main; main(sys.argv[1:]); print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "config", "--root", str(tree)], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = [name for name in done.stdout.splitlines() if name.startswith(("pvehooks.cli.commands.", "pvehooks.capturing"))]
+    assert loaded == ["pvehooks.cli.commands.config"]

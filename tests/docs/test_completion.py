@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.backups import DIRECTORY
-from pvehooks.cli.main import VERBS, verb_parser
+from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.cli import parsers
 from pvehooks.rules.catalogue import RULES
 from scripts.docs import completion
 from tests.beds.namespace import MOUNTPOINT
@@ -58,23 +59,34 @@ def proposed(*words: str, cwd: Path = PROJECT, options: str = "") -> list[str]:
 
 
 def test_verbs() -> None:
-    assert proposed("") == sorted(VERBS)
+    assert proposed("") == sorted([*parsers.names(), "help"])
     assert proposed("ex") == ["explain"]
+    assert proposed("help", "ex") == ["explain"]
     assert proposed("nosuch") == []
     assert proposed("--") == ["--help", "--version"]
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_options_of_a_verb(name: str) -> None:
-    wanted = {action.option_strings[-1] for action in verb_parser(name)._actions if action.option_strings}
-    assert set(proposed(name, "-")) == wanted
-    assert set(proposed(name, "--root", "/x", "--j")) == {"--json"}
+@pytest.mark.parametrize("words", parsers.commands(), ids="-".join)
+def test_options_of_a_verb_or_an_action(words: tuple[str, ...]) -> None:
+    wanted = {action.option_strings[-1] for action in parsers.parser(*words)._actions if action.option_strings}
+    assert set(proposed(*words, "-")) == wanted
+    assert set(proposed(*words, "--root", "/x", "--j")) == {"--json"}
+
+
+def test_actions() -> None:
+    assert proposed("host", "") == ["check", "fix", "groups", "undo"]
+    assert proposed("help", "firmware", "im") == ["import"]
+    assert proposed("host", "--root", "/x", "g") == ["groups"]
+    assert proposed("host", "-") == ["--help", "--json", "--node", "--root"]
+    assert proposed("host", "check", "") == []
 
 
 def test_rule_ids() -> None:
     assert proposed("explain", "") == sorted(RULES)
     assert proposed("explain", "rng-miss") == ["rng-missing", "rng-missing-netboot", "rng-missing-nvme"]
     assert proposed("explain", "rng-missing", "") == []
+    assert proposed("host", "fix", "") == sorted(MENDS)
+    assert proposed("host", "fix", "kernel-pinned", "iommu-in") == ["iommu-inactive"]
 
 
 def test_guests_of_the_node(tree: Path) -> None:
@@ -108,6 +120,35 @@ def test_digests_of_backups(tree: Path) -> None:
     assert proposed("backups", "--root", root, "100", "--diff", "") == [DIGESTS[0]]
     assert proposed("backups", "--root", root, "--diff", "") == list(DIGESTS)
     assert proposed("backups", "--root", root, "100", "--diff", DIGESTS[0], "") == []
+
+
+def test_guests_that_a_verb_is_for(tmp_path: Path) -> None:
+    """The guard is for those with passed-through devices or a firmware image of their own."""
+    configs = {
+        "100": "hostpci0: 0000:01:00.0\n",
+        "101": "args: -drive if=none,id=pvehooks-firmware,file=/x\n",
+        "102": "hookscript: local:snippets/pvehooks-guard\n",
+        "103": "description: hostpci0\n",
+    }
+    files: dict[str, Content] = {f"etc/pve/nodes/pve1/qemu-server/{vmid}.conf": text for vmid, text in configs.items()}
+    root = str(make_fake_tree(tmp_path, {**files, "etc/pve/local": Link("nodes/pve1")}))
+    assert proposed("attach", "--root", root, "") == ["100", "101"]
+    assert proposed("detach", "--root", root, "") == ["102"]
+    assert proposed("firmware", "unset", "--root", root, "10") == ["100", "101", "102", "103"]
+
+
+def test_firmware_images(tmp_path: Path) -> None:
+    files: dict[str, Content] = {
+        "etc/pve/local": Link("nodes/pve1"),
+        "etc/pve/nodes/pve1/qemu-server/100.conf": "",
+        "etc/pve/storage.cfg": "lvmthin: thin\n\tvgname pve\n\ndir: fw\n\tpath /srv/fw\n\tcontent iso\n",
+        "srv/fw/efi-firmware/a.fd": "",
+        "var/lib/vz/efi-firmware/b.fd": "",
+    }
+    root = str(make_fake_tree(tmp_path, files))
+    assert proposed("firmware", "set", "--root", root, "") == ["100"]
+    assert proposed("firmware", "set", "--root", root, "100", "") == ["fw:efi-firmware/a.fd", "local:efi-firmware/b.fd"]
+    assert proposed("firmware", "remove", "--root", root, "fw", ":", "e") == ["efi-firmware/a.fd"]
 
 
 def test_addresses_of_devices(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import pytest
 
 from pvehooks.cli import main
 from pvehooks.journal import events
+from pvehooks import settings_table
+from pvehooks.cli import parsers
+from pvehooks.report import entries
 from pvehooks.rules import catalogue
 from pvehooks.settings import table
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words
@@ -69,7 +72,7 @@ def test_a_changed_option_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_changed_verb_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(main.VERBS, "check", "other words")
+    monkeypatch.setattr(parsers.module("check"), "SUMMARY", "other words")
     assert documents.drift(made) == ["man/pvehooks.8"]
 
 
@@ -100,7 +103,7 @@ def test_whatever_is_there_is_described() -> None:
     """What a table cannot tell, somebody has to write: a new verb, section or exit status needs its words."""
     from pvehooks import errors
 
-    assert set(page_pvehooks.VERB_NOTES) == set(main.VERBS)
+    assert set(page_pvehooks.VERB_NOTES) == set(parsers.names())
     assert set(page_conf.SECTIONS) == {option.section for option in table.OPTIONS}
     assert set(words.EXIT_STATUSES) == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert {argument.flags[-1] for argument in commandline.common()} == {"--help", "--json", "--root", "--node"}

@@ -14,6 +14,8 @@ from pvehooks import daemon
 from pvehooks import settings
 from pvehooks.cli.main import VERBS, verb_parser
 from pvehooks.daemon import main
+from pvehooks import daemon, settings
+from pvehooks.cli import parsers
 from pvehooks.errors import SettingsError
 from pvehooks.host import Host
 from pvehooks.report import entries
@@ -24,6 +26,7 @@ from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import table
 from pvehooks.settings.load import checked
 from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
+from scripts.docs import commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
 
 NAMES = [Path(name).name for name in documents.PAGES]
@@ -87,12 +90,13 @@ def test_a_page_without_a_name_is_noticed(tmp_path: Path, pages: dict[str, Path]
     assert run("lexgrog", str(page)).returncode != 0
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_a_verb_has_all_its_options_and_an_example(name: str, pages: dict[str, Path]) -> None:
+@pytest.mark.parametrize("words", parsers.commands(), ids="-".join)
+def test_a_verb_or_action_has_all_its_options_and_an_example(words: tuple[str, ...], pages: dict[str, Path]) -> None:
+    name = " ".join(words)
     text = shown(pages["pvehooks.8"])
     section = re.split(r"^   (?=\S)|^(?=\S)", text.partition("\nVERBS\n")[2], flags=re.MULTILINE)
     (own,) = [part for part in section if part.startswith(f"{name}\n")]
-    for action in verb_parser(name)._actions:
+    for action in parsers.parser(*words)._actions:
         where = text if action.dest in ("help", "json", "root", "node") else own
         for word in action.option_strings or [str(action.metavar)]:
             assert re.search(rf"^ +(-h, )?{re.escape(word)}\b", where, re.MULTILINE), f"{name}: {word} is not described"
@@ -154,8 +158,7 @@ def test_the_examples_of_settings_can_be_used(text: str, tmp_path: Path) -> None
     "line", [line for text in page_pvehooks.EXAMPLES.values() for line in text.splitlines() if line.startswith("pvehooks ")]
 )
 def test_the_examples_of_commands_can_be_typed(line: str) -> None:
-    _, verb, *arguments = shlex.split(line.partition("|")[0])
-    verb_parser(verb).parse_args(arguments)
+    parsers.parse(shlex.split(line.partition("|")[0])[1:])
 
 
 @pytest.mark.parametrize(
@@ -172,21 +175,6 @@ def test_the_examples_of_commands_can_be_typed(line: str) -> None:
 )
 def test_commands_are_marked(text: str, marked: str) -> None:
     assert commands.marked(text) == marked
-
-
-@pytest.mark.parametrize(
-    ("help", "told"),
-    [
-        ("look at it", ["Look at it."]),
-        ("fix: mend it, after `check`; or not", ["`fix`: mend it, after `check`; or not."]),
-        (
-            "list: all; import FILE: put it there; verify [VOLID...]: compare",
-            ["`list`: all.", "`import FILE`: put it there.", "`verify [VOLID...]`: compare."],
-        ),
-    ],
-)
-def test_words_to_be_typed_stay_as_they_are_typed(help: str, told: list[str]) -> None:
-    assert commandline.sentences(help) == told
 
 
 @pytest.mark.parametrize("text", ["\\e[1m", ".TH", "'quoted'", '--rng0 "x"', "~/^", "a\\fBb"])

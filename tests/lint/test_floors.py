@@ -101,10 +101,11 @@ CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.mono
 HARMLESS = {"os.path.basename", "os.path.dirname", "os.path.join", "os.strerror", "os.fsdecode", "os.fsencode"}
 EXEMPT = {
     "actions/backups.py": {"os.stat"},  # the time of a backup
-    "cli/deed.py": {"os.environ", "os.environ.get", "os.geteuid"},  # who asks
-    "cli/guest.py": {"os.path.abspath"},  # its argument may be any file
-    "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.open"},  # standard output after a broken pipe
-    "cli/report.py": {"os.geteuid"},  # whose files keep their modes
+    "cli/audit.py": {"os.environ", "os.environ.get", "os.geteuid"},  # who asks
+    "cli/commands/guest.py": {"os.path.abspath"},  # its argument may be any file
+    # standard output after a broken pipe; whether it is root who met a file that cannot be opened
+    "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.geteuid", "os.open"},
+    "cli/commands/report.py": {"os.geteuid"},  # whose files keep their modes
     "daemon/service.py": {"os.environ", "os.environ.get"},  # systemd's watchdog
     # the wake-up pipes of signals, and the end of a process that hangs in FUSE
     "daemon/signals.py": {

@@ -69,7 +69,7 @@ def test_a_file_of_somebody_else_is_not_filled_for_him(tree: Path, tmp_path: Pat
         (["--html", "-", "--json"], 2, "html and json cannot go to one place"),
         (["--html", "{}/a", "--markdown", "{}/./a"], 2, "html and markdown cannot go to one place"),
         (["--html"], 2, "expected one argument"),
-        (["100"], 2, "unrecognized arguments"),
+        (["100"], 2, "'100' is one argument too many"),
     ],
 )
 def test_wrong_use(arguments: list[str], status: int, words: str, tree: Path, tmp_path: Path) -> None:

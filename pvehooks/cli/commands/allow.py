@@ -1,0 +1,74 @@
+"""pvehooks allow: an admin's override for the next start of a guest, whatever the guard finds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions import accept
+from pvehooks.cli import audit, guests
+from pvehooks.cli.guests import Report
+from pvehooks.cli.view import View, view
+from pvehooks.errors import Refused, UsageError
+from pvehooks.report.words import printable
+from pvehooks.values import Allowance, Guest
+
+SUMMARY = "allow the next start of a VM, whatever the guard finds"
+EXAMPLE = 'pvehooks allow 100 --once --reason "the old card is broken anyway"'
+_LONGEST_REASON = 500
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
+    parser.add_argument("--once", action="store_true", help="for its next start only; required")
+    parser.add_argument("--reason", default="", metavar="WHY", help="the reason, which the journal shows at the start; required")
+    parser.add_argument("--cancel", action="store_true", help="cancel the override")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Notes the word in the guest's record, or takes it out."""
+    reason = " ".join(options.reason.split())
+    if not options.cancel:
+        _require(options, reason)
+    seen = view(options, own=True, freeing=True)
+
+    def one(guest: Guest) -> Report:
+        return _cancel(seen, guest) if options.cancel else _allow(seen, guest, reason)
+
+    reports = guests.change(options, [seen.guest(options.vmid)], one)
+    if options.json:
+        print(json.dumps(guests.as_json(*reports[0]), indent=2))
+    return guests.status(reports)
+
+
+def _require(options: argparse.Namespace, reason: str) -> None:
+    example = f'Write: pvehooks allow {options.vmid} --once --reason "..."'
+    if not options.once:
+        hint = f"{example} To have a rule not count for this guest: ignore in [guest {options.vmid}], pvehooks.conf(5)."
+        raise UsageError("a start is allowed once, say so with --once", hint=hint)
+    if not reason:
+        raise UsageError("say why, with --reason: the journal keeps it", hint=example)
+    if len(reason) > _LONGEST_REASON:
+        raise UsageError(f"the reason is longer than {_LONGEST_REASON} characters", hint=example)
+
+
+def _allow(seen: View, guest: Guest, reason: str) -> Report:
+    if not guest.needs_guard:
+        raise Refused(
+            f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
+        )
+    allowance = Allowance(printable(reason), audit.user(), int(seen.host.now()))
+    accept.allow(seen.host, guest, allowance)
+    words = (
+        f"its next start goes through, whatever the guard finds ({allowance.by}: {allowance.reason});"
+        f" a start for a backup or a migration does not use that up. Take it back: pvehooks allow {guest.vmid} --cancel"
+    )
+    return Report("allowed", words)
+
+
+def _cancel(seen: View, guest: Guest) -> Report:
+    if guest.allowance is None:
+        return Report("unchanged", "nothing was to be taken back: no start of it is allowed beforehand")
+    accept.allow(seen.host, guest, None)
+    return Report("cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual")

@@ -1,0 +1,61 @@
+"""pvehooks attach: gives guests with passed-through devices the guard."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvehooks.actions import guardhook
+from pvehooks.cli import guests
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.view import View, view
+from pvehooks.errors import PmxcfsAway
+from pvehooks.facts.cluster import members
+from pvehooks.rules.hookscript import attached
+from pvehooks.values import Guest
+from pvehooks.values.stubs import former_of
+
+SUMMARY = "attach the guard to VMs with passed-through devices"
+EXAMPLE = "pvehooks attach 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    everything = "all VMs of this node with passed-through devices, except those that it was removed from"
+    guests.take_some_or_all(parser, "these VMs, whatever the settings say of them", everything)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Attaches, one guest after the other; the status shows whether one was refused or failed."""
+    seen = view(options, own=True)
+
+    def one(guest: Guest) -> Report | None:
+        return None if options.all and (not guest.needs_guard or attached(guest)) else _attach(seen, guest, options.all)
+
+    reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
+    note = "" if options.json or all(report.result != DONE for _, report in reports) else _lacking(seen)
+    if note:
+        print(note)
+    return guests.finish(options, reports, f"no guest of {seen.node} with passed-through devices lacks the guard")
+
+
+def _lacking(seen: View) -> str:
+    """A word on nodes that could not run the guard's hookscript."""
+    try:
+        lacking = members.members(seen.host, seen.node).lacking
+    except PmxcfsAway:
+        return ""
+    names = ", ".join(lacking)
+    return f"attention: pvehooks is not on {names}; a guest that has the guard may not start there. Install it there" if lacking else ""
+
+
+def _attach(seen: View, guest: Guest, with_all: bool) -> Report:
+    if with_all and guest.attachment is not None:
+        return Report(NOTHING, f"the guard was taken out of it before; if you want it: pvehooks attach {guest.vmid}")
+    if attached(guest):
+        return Report(NOTHING, "it has the guard already")
+    result = guardhook.attach(seen.host, guest, seen.settings.rng(guest.vmid))
+    if not result.done:
+        return Report(REFUSED, f"the guard was not attached: {result.words}.{guests.try_again(result.outcome)}")
+    former = former_of(result.volid)
+    before = f"; its own hookscript {former} is run by it first" if former else ""
+    return Report(DONE, f"the guard was attached{before}. Take it out: {result.undo}")

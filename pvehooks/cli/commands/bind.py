@@ -1,0 +1,190 @@
+"""pvehooks bind: gives PCI devices to vfio-pci, now or at every boot, by address and not by id; makes virtual functions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pvehooks.actions.pci import at_boot, bind, persist, vfs
+from pvehooks.cli import binding as shared
+from pvehooks.cli import binding_list
+from pvehooks.cli.binding import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus
+from pvehooks.actions import atboot, bind, persist, vfs
+from pvehooks.cli import bound_devices
+from pvehooks.cli import devices as shared
+from pvehooks.cli.devices import Report
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.host import Host
+from pvehooks.report import entries, sink
+from pvehooks.journal import entries, output
+from pvehooks.report.words import counted
+from pvehooks.rules import binding
+from pvehooks.rules.passthrough import bus
+from pvehooks.report.words import counted
+from pvehooks.values import Node, PciDevice
+from pvehooks.wording import counted
+
+SUMMARY = "bind PCI devices to vfio-pci by address, now or at every boot"
+EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
+
+
+class Wanted(NamedTuple):
+    """What is to be done: at once, noted for boot; with `vfs` not None that many virtual functions instead of vfio-pci."""
+
+    now: bool
+    persist: bool
+    vfs: int | None = None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument(
+        "address", nargs="*", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all of the slot"
+    )
+    parser.add_argument("--now", action="store_true", help="do it now, until the next boot (the default without --persist)")
+    parser.add_argument("--persist", action="store_true", help="do it at every boot from the next one on, with this very device only")
+    parser.add_argument("--vfs", type=_count, metavar="N", help="do not bind; give the device N virtual functions (SR-IOV), 0 for none")
+    parser.add_argument("--list", action="store_true", help="list what is bound now or at boot, by whom, and what does not match")
+    parser.add_argument("--boot", action="store_true", help="do now what was noted with --persist, as the system does at boot")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Binds, one device after the other; the status shows whether one was refused or failed."""
+    if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
+        raise UsageError("--list and --boot go with no other option", hint=f"Example: {EXAMPLE}")
+    if not (options.address or options.list or options.boot):
+        raise UsageError("say which devices", hint=f"What there is: pvehooks host groups. Example: {EXAMPLE}")
+    host, name = shared.own_host(options)
+    if options.list:
+        return bound_devices.show(host, hardware.gather(host, name), options)
+    if options.boot:
+        shared.only_notes_in_trees(host, now=True)
+        return as_at_boot(host, name, options.address)
+    wanted = Wanted(options.now or not options.persist, options.persist, options.vfs)
+    shared.only_notes_in_trees(host, wanted.now)
+    devices = shared.named(options.address, hardware.gather(host, name))
+    with host.undisturbed():
+        reports = bind_all(host, name, devices, wanted)
+        shared.log_changes(host, name, "bind", reports)
+    return shared.finish(options, reports)
+
+
+def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[Report]:
+    """Does what is wanted with each device; one that is refused keeps none of the others."""
+    reports = []
+    for device in devices:
+        # Each look is a new one: what was done with the device before may concern it, and the values of a Node are read once.
+        node = hardware.gather(host, name)
+        device = bus(node).get(device.address, device)
+        try:
+            reports.append((_bind if wanted.vfs is None else _give_vfs)(host, node, device, wanted))
+        except ActionFailed as failed:
+            reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
+    return reports
+
+
+# -- vfio-pci ---------------------------------------------------------------------------------------------------------
+
+
+def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
+    address = device.address
+    objection = bindability.to_binding(device, node)
+    not_now = bindability.to_binding_now(device, node) if wanted.now else None
+    if objection is None and not wanted.persist:
+        objection = not_now
+    if objection:
+        return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
+    if wanted.persist:
+        _require_no_other(host, address, vfs=False)
+    notes = (*bindability.remarks(device, node), *shared.others_at_boot(host, device, node))
+    words, driver, bound = [], device.driver, False
+    if device.vfio:
+        words.append(f"is on {driver} already")
+    elif wanted.now and not not_now:
+        done = bind.take(host, device)
+        persist.remember_former(host, address, done.former)
+        driver, bound = bind.driver(host, address), True
+        words.append("is on vfio-pci now" + (f"; it was on {done.former}" if done.former else ""))
+    noted_now = wanted.persist and persist.note(host, device)
+    if wanted.persist:
+        words.append("is given to vfio-pci at every boot" + (" from the next one on" if noted_now else ", as was noted before"))
+        if not_now:
+            words[-1] += f"; it {not_now.why}"
+        elif not wanted.now and not device.vfio:
+            words[-1] += f"; now as well: pvehooks bind {address} --now"
+    if bindings.noted(host, address) is None:
+        words.append(f"until the next boot; for good: pvehooks bind {address} --persist")
+    return shared.report(host, device, "done" if bound or noted_now else "nothing to do", ", ".join(words), notes, driver)
+
+
+def _require_no_other(host: Host, address: str, vfs: bool) -> None:
+    """Raises ActionFailed where the other of the two changes is noted for boot."""
+    note = bindings.noted(host, address)
+    if isinstance(note, BootBinding) and (note.vfs is not None) is not vfs:
+        raise ActionFailed(f"it is noted for boot already, to get {note.purpose}", f"First: pvehooks unbind {address} --persist")
+
+
+# -- virtual functions ------------------------------------------------------------------------------------------------
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of virtual functions")
+    return int(text)
+
+
+def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
+    address, count = device.address, wanted.vfs or 0
+    most = vfs.possible(host, device)
+    if most is None and not device.physfn:
+        return shared.report(host, device, "refused", "has no SR-IOV: no virtual functions can be made of it")
+    if most is not None and count > most:
+        return shared.report(host, device, "refused", f"can have at most {most} virtual functions")
+    if device.physfn or (wanted.now and vfs.present(host, address) != count):
+        objection = bindability.to_change_of_vfs(device, node)
+        if objection:
+            return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
+    if wanted.persist:
+        _require_no_other(host, address, vfs=True)
+    words, changed = [], False
+    if wanted.now:
+        changed = vfs.change(host, device, count) != count
+        words.append(f"has {counted(count, 'virtual function')} {'now' if changed else 'already'}")
+    if wanted.persist:
+        changed |= persist.note(host, device, count) if count else persist.forget(host, address)
+        later = f"gets {counted(count, 'virtual function')} at every boot" if count else "gets no virtual functions at boot"
+        words.append(later if wanted.now else f"{later}; now as well: pvehooks bind {address} --vfs {count} --now")
+    note = bindings.noted(host, address)
+    if not wanted.persist and not (isinstance(note, BootBinding) and note.vfs == count):
+        words.append(f"until the next boot; for good: pvehooks bind {address} --vfs {count} --persist")
+    return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words))
+
+
+# -- at boot ----------------------------------------------------------------------------------------------------------
+
+
+def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
+    """Does what was noted, and logs it.
+
+    All devices: that is early at boot, before udev has looked at the hardware. What is there and could not be bound is looked at
+    once more automatically as soon as udev finds it, and logged then.
+    """
+    out = output.choose()
+    failed = False
+    for address in addresses or at_boot.addresses(host):
+        outcome = at_boot.apply(host, name, address, patient=bool(addresses))
+        if outcome is None:
+            continue
+        message = f"{outcome.label} {outcome.words}"
+        failed |= outcome.state is at_boot.BootState.NOT_DONE
+        if outcome.state is at_boot.BootState.DONE:
+            out.write(entries.event("bound-at-boot", message, name, device=address))
+        elif outcome.state is at_boot.BootState.NOT_DONE and (addresses or not outcome.again):
+            out.write(entries.event("not-bound-at-boot", message, name, device=address))
+    return EXIT_BLOCKED if failed and addresses else EXIT_OK

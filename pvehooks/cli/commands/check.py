@@ -1,0 +1,159 @@
+"""pvehooks check: findings of this node's guests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+
+from pvehooks.cli import findings, guard_state, guests, target, terminal
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
+from pvehooks.facts import node as node_facts
+from pvehooks.report import words
+from pvehooks.values import Judged, Severity, Verdict
+
+SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
+EXAMPLE = "pvehooks check 100 101"
+_HEAVY = (Severity.BLOCK, Severity.WARNING)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("vmid", nargs="*", type=guests.vmid, metavar="VMID", help="only these VMs (default: all of this node)")
+    parser.add_argument("--target", metavar="NODE", default="", help=target.HELP)
+    parser.add_argument("--quiet", action="store_true", help="a line for each finding that blocks or warns, and nothing else: for cron")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the findings; the status shows whether anything blocks."""
+    if options.quiet and (options.json or options.target):
+        raise UsageError(f"--quiet and {'--json' if options.json else '--target'} exclude each other")
+    if options.target:
+        return target.run(options)
+    seen = view(options)
+    audit = _Audit(seen, options)
+    try:
+        audit.look()
+    except KeyboardInterrupt:
+        _show_interrupted(audit, options.quiet)
+        return EXIT_INTERRUPTED
+    if options.json:
+        print(json.dumps(_document(seen, audit), indent=2))
+    else:
+        findings.show(audit.rows, options.quiet)
+        if not options.quiet:
+            _show_rest(seen, audit)
+    return EXIT_BLOCKED if audit.blocked else EXIT_OK
+
+
+class _Audit:
+    """What was found, in words: of thousands of guests no more is kept.
+
+    `rows` are of guests, and at last of the node; `clean` are the labels of those without a finding, where guests were named.
+    """
+
+    def __init__(self, seen: View, options: argparse.Namespace) -> None:
+        self._seen = seen
+        self._options = options
+        self._elsewhere = node_facts.is_another(seen.host, seen.node)
+        self.total = 0
+        self.blocked = False
+        self.counts: Counter[str] = Counter()
+        self.documents: list[dict[str, object]] = []
+        self.rows: list[findings.Row] = []
+        self.clean: list[str] = []
+        self.of_node: list[Judged] = []
+        self.remarked: list[Verdict] = []
+
+    @property
+    def heavy(self) -> list[Judged]:
+        """What `check` shows of the node itself: what is good to know is for who asks for the node."""
+        return [item for item in self.of_node if item.finding.severity in _HEAVY]
+
+    def look(self) -> None:
+        """Looks at the guests that were named, or at all of them and at the node."""
+        seen, named = self._seen, self._options.vmid
+        ids = seen.guest_ids(named)
+        self.total = len(ids)
+        if named:
+            for verdict in seen.verdicts(ids):
+                self._add(verdict)
+            return
+        node = seen.facts()
+        wanted = not (self._options.json or self._options.quiet)
+        with terminal.progress(2 * len(ids), f"looking at {len(ids)} VMs", seen.host.monotonic, wanted) as step:
+            for verdict in seen.all_verdicts(node, step):
+                self._add(verdict)
+            self.of_node = words.sort(Judged(finding, "") for finding in seen.node_findings(node))
+        self.rows += findings.rows(seen.node, self.heavy)
+
+    def _add(self, verdict: Verdict) -> None:
+        guest = verdict.guest
+        self.blocked |= verdict.blocked
+        self.counts["guests"] += 1
+        if self._options.json:
+            self.documents.append(_guest(verdict))
+            return
+        # Of another node nothing can be read but what pmxcfs holds: that is said once.
+        unexamined = [item for item in verdict.findings if self._elsewhere and not item.finding.examined]
+        self.counts["unexamined"] += len(unexamined)
+        shown = [item for item in verdict.findings if item not in unexamined]
+        self.counts.update("ignored" if item.ignored else item.finding.severity.value for item in shown)
+        if self._options.quiet:
+            shown = [item for item in shown if not item.ignored and item.finding.severity in _HEAVY]
+        self.rows += findings.rows(guest.label, shown)
+        if self._options.vmid and not shown:
+            self.clean.append(guest.label)
+        if guest.passes_through or guard_state.allowed(guest):
+            self.remarked.append(verdict)
+
+
+def _show_rest(seen: View, audit: _Audit) -> None:
+    """What stands below the findings."""
+    for label in audit.clean:
+        print(words.printable(f"{label}: nothing found"))
+    print(_summary(seen.node, audit.counts))
+    if count := audit.counts["unexamined"]:
+        times = "once" if count == 1 else f"{count} times"
+        print(f"what only {seen.node} itself can tell was not examined ({times}): run this on {seen.node}")
+    if audit.heavy:
+        print(f"{words.counted(len(audit.heavy), 'finding')} of {seen.node} itself; all of it: pvehooks host check")
+    for line in guard_state.remarks(audit.remarked, seen.settings):
+        print(words.printable(line))
+
+
+def _show_interrupted(audit: _Audit, plain: bool) -> None:
+    """What was found before Ctrl-C; half a JSON document is none."""
+    findings.show(audit.rows, plain)
+    sys.stdout.flush()
+    done = audit.counts["guests"]
+    above = "; the findings above are of those" if audit.rows else ""
+    print(f"pvehooks: interrupted, {done} of {words.counted(audit.total, 'VM')} looked at{above}", file=sys.stderr)
+
+
+def _summary(node: str, counts: Counter[str]) -> str:
+    kinds = [(counts[name], name) for name in ("block", "warning", "info", "ignored")]
+    parts = [f"{count} {name}{'s' if name == 'warning' and count != 1 else ''}" for count, name in kinds if count]
+    return f"{words.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}"
+
+
+def _document(seen: View, audit: _Audit) -> dict[str, object]:
+    return {
+        "version": 1,
+        "node": seen.node,
+        "guard_mode": seen.settings.guard().mode,
+        "guests": audit.documents,
+        "node_findings": [words.as_json(item) for item in audit.of_node],
+    }
+
+
+def _guest(verdict: Verdict) -> dict[str, object]:
+    return {
+        "vmid": verdict.guest.vmid,
+        "name": words.printable(verdict.guest.name),
+        "verdict": words.outcome(verdict),
+        "allowed": guard_state.allowed(verdict.guest),
+        "findings": [words.as_json(item) for item in words.sort(verdict.findings)],
+    }

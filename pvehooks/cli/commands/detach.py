@@ -1,0 +1,42 @@
+"""pvehooks detach: takes the guard out of guests and puts their former hookscripts back."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvehooks.actions import guardhook
+from pvehooks.cli import guests
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.view import View, view
+from pvehooks.rules.hookscript import attached
+from pvehooks.values import Guest
+
+SUMMARY = "remove the guard from VMs, and restore their own hookscripts"
+EXAMPLE = "pvehooks detach 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    guests.take_some_or_all(parser, "these VMs", "all VMs of this node that have the guard")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Takes out, one guest after the other; the status shows whether one was refused or failed."""
+    seen = view(options, own=True, freeing=True)
+
+    def one(guest: Guest) -> Report | None:
+        return None if options.all and not attached(guest) else _detach(seen, guest)
+
+    reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
+    return guests.finish(options, reports, f"no guest of {seen.node} has the guard")
+
+
+def _detach(seen: View, guest: Guest) -> Report:
+    if guest.config is not None and not attached(guest):
+        own = guest.hookscript
+        return Report(NOTHING, f"its hookscript is {own.volid}, which is none of the guard's" if own else "it does not have the guard")
+    result = guardhook.detach(seen.host, guest, seen.settings.rng(guest.vmid))
+    if not result.done:
+        return Report(REFUSED, f"the guard was not taken out: {result.words}.{guests.try_again(result.outcome)}")
+    back = f", its own hookscript {result.volid} is back" if result.volid else ""
+    return Report(DONE, f"the guard was taken out{back}. It is not attached again unless you ask: pvehooks attach {guest.vmid}")

@@ -1,0 +1,76 @@
+"""pvehooks firmware import: puts an image into a storage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks import wording as words
+from pvehooks.actions import images as actions
+from pvehooks.cli import audit
+from pvehooks.cli.commands.firmware import info
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts import images, storagelist
+from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.storage import images
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.report import words
+from pvehooks.values import Unread
+from pvehooks.values.storages import Storage
+
+SUMMARY = "import an image into a storage"
+EXAMPLE = "pvehooks firmware import /root/OVMF_CODE_4M.fd --storage local"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("file", metavar="FILE", help="the image")
+    parser.add_argument("--storage", metavar="STORAGE", help="the storage, one that is a directory (pvesm status); required")
+    parser.add_argument("--name", metavar="N", help="the name of the image in the storage (default: that of the file)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Imports the file, and shows how a guest is given it."""
+    seen = view(options, own=True)
+    path = options.file
+    name = options.name or actions.default_name(path)
+    if not images.is_name(name):
+        rule = "a letter or a digit, then letters, digits and _ . + - only, 128 at most, and no ending .tmp.NUMBER"
+        raise UsageError(f"'{name}' is no name for an image ({rule})", hint="Give it another one: --name NAME")
+    storage = _storage(seen, options.storage)
+    content, image = actions.readable(seen.host, path)
+    file, new = actions.store(seen.host, storage, name, content)
+    if new:
+        message = f"firmware image {file.volid} imported from {path} (sha256 {file.sha256})"
+        audit.log(seen.host, seen.node, "firmware-imported", message, device=file.volid)
+    if options.json:
+        print(
+            json.dumps(
+                {"version": 1, "volid": file.volid, "path": file.path, "sha256": file.sha256, "new": new, **info.described(image)},
+                indent=2,
+            )
+        )
+        return EXIT_OK
+    print(words.printable(f"{file.volid}: {'imported' if new else 'is there already, the same image'} ({file.path})"))
+    print(f"  sha256 {file.sha256}")
+    print(words.printable(f"  {info.KINDS[image.kind]}. Give it to a guest: pvehooks firmware set VMID {file.volid}"))
+    return EXIT_OK
+
+
+def _storage(seen: View, name: str | None) -> Storage:
+    storages = storage_facts.read(seen.host)
+    if isinstance(storages, Unread):
+        raise NodeError(storages.why)
+    fit = [each.name for each in storages.values() if each.serves(seen.node) and not isinstance(images.folder(each), Unread)]
+    if not name:
+        raise UsageError(
+            "say into which storage: --storage S", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}."
+        )
+    storage = storages.get(name)
+    if storage is None:
+        raise UsageError(f"there is no storage '{name}'", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")
+    if not storage.serves(seen.node):
+        raise UsageError(f"the storage '{name}' is {'disabled' if storage.disabled else f'not for {seen.node}'}", hint="See: pvesm status")
+    return storage

@@ -1,0 +1,76 @@
+"""pvehooks firmware list: the images on this node's storages, and who uses them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks import wording as words
+from pvehooks.cli import firmware_info, look
+from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.facts import imageusers, storagelist
+from pvehooks.facts.imageusers import Listed, User
+from pvehooks.report import table
+from pvehooks.facts.storage import imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
+from pvehooks.report import table, words
+from pvehooks.cli import terminal
+from pvehooks.cli.commands.firmware import info
+from pvehooks.cli.view import View, view
+from pvehooks.report import words
+from pvehooks.values import Unread
+
+SUMMARY = "list the images of this node, and the VMs that use each"
+EXAMPLE = "pvehooks firmware list"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The action takes nothing of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a line an image."""
+    found = images_of(view(options))
+    if options.json:
+        print(json.dumps({"version": 1, "images": [_document(listed, users) for listed, users in found]}, indent=2))
+    elif found:
+        terminal.table(("image", "kind", "family", "size", "sha256", "used by"), [_row(listed, users) for listed, users in found])
+    else:
+        print("There are no firmware images. Import one: pvehooks firmware import FILE --storage local")
+    return EXIT_OK
+
+
+def images_of(seen: View) -> list[tuple[ListedImage, tuple[ImageUser, ...]]]:
+    """The images of the node with their users; raises NodeError."""
+    storages = storage_facts.read(seen.host)
+    if isinstance(storages, Unread):
+        raise NodeError(storages.why)
+    listed = list(imageusers.there(seen.host, storages, seen.node))
+    users = imageusers.users(seen.host, {each.file.volid: each.file.path for each in listed}) if listed else {}
+    return [(each, users[each.file.volid]) for each in listed]
+
+
+def _row(listed: ListedImage, users: tuple[ImageUser, ...]) -> tuple[str, ...]:
+    image, file = listed.image, listed.file
+    kind = file.trouble or image.kind or f"no firmware: {image.why}"
+    return (
+        file.volid,
+        kind,
+        image.family,
+        f"{image.size >> 10} KiB",
+        file.sha256,
+        words.and_more([user.label for user in users]) or "nobody",
+    )
+
+
+def _document(listed: ListedImage, users: tuple[ImageUser, ...]) -> dict[str, object]:
+    file = listed.file
+    return {
+        "volid": file.volid,
+        "path": file.path,
+        "sha256": file.sha256 or None,
+        "trouble": file.trouble or None,
+        **info.described(listed.image),
+        "used_by": [{"vmid": user.vmid, "node": user.node, "how": user.how} for user in users],
+    }

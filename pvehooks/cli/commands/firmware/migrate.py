@@ -1,0 +1,53 @@
+"""pvehooks firmware migrate: hands images over to Proxmox VE's own option, where it has one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions import firmware
+from pvehooks.cli import audit, guests
+from pvehooks.cli.view import view
+from pvehooks.errors import EXIT_OK, Refused
+from pvehooks.facts import ownoption
+from pvehooks.wording import printable
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import ownoption
+from pvehooks.report.words import printable
+
+SUMMARY = "move images to the option of Proxmox VE itself, where it has one"
+EXAMPLE = "pvehooks firmware migrate 100"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("vmid", nargs="+", type=guests.vmid, metavar="VMID", help="these VMs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Has qm set PVE's option to the image and take our part out of the guest's args; where qm refuses, all stays as it is."""
+    seen = view(options, own=True)
+    own = ownoption.name(seen.host)
+    if not own:
+        raise Refused("this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing is to be done.")
+    done = []
+    for vmid in dict.fromkeys(options.vmid):
+        guest = seen.guest(vmid)
+        pinned = guest.firmware
+        if pinned is None:
+            raise Refused(f"{guest.label} was given no image by pvehooks", hint="Those that were: pvehooks firmware list")
+        with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware migrate"):
+            result = firmware.hand_over(seen.host, guest, own)
+        if not result.done:
+            kept = "It has the image in its args as before."
+            raise Refused(f"{guest.label}: --{own} {pinned.volid} was not set: {result.words}.{guests.try_again(result.outcome)} {kept}")
+        message = f"firmware image {pinned.volid} handed over to Proxmox VE's own option {own}; its args are as they were without it"
+        audit.log_guest(seen.host, guest, "firmware-migrated", message, device=pinned.volid, digest=result.digest, backup=result.backup)
+        done.append(vmid)
+        if options.json:
+            continue
+        later = " It takes effect at its next start, the guest is running." if result.later else ""
+        print(printable(f"{guest.label}: {pinned.volid} is in PVE's own option {own} now; its args are as they were without us.{later}"))
+    if options.json:
+        print(json.dumps({"version": 1, "option": own, "migrated": done}, indent=2))
+    return EXIT_OK

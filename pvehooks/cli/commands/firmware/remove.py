@@ -1,0 +1,48 @@
+"""pvehooks firmware remove: deletes images that no guest uses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.actions import images as actions
+from pvehooks.cli import audit
+from pvehooks.cli.view import view
+from pvehooks.errors import EXIT_OK, Refused, UsageError
+from pvehooks.facts import images, storagelist
+from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.storage import images
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.report.words import printable
+from pvehooks.values import Unread
+from pvehooks.wording import printable
+
+SUMMARY = "delete images that no VM uses"
+EXAMPLE = "pvehooks firmware remove local:efi-firmware/OVMF_CODE_4M.fd"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument("volid", nargs="+", metavar="VOLID", help="these images, as STORAGE:efi-firmware/NAME")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Removes them, one after the other; the first that is used ends it."""
+    seen = view(options, own=True)
+    storages = storage_facts.read(seen.host)
+    removed = []
+    for volid in dict.fromkeys(options.volid):
+        path = images.path_of(storages, volid)
+        if isinstance(path, Unread):
+            raise UsageError(path.why, hint="What there is: pvehooks firmware list")
+        if images.look(seen.host, volid, content=False).missing:
+            raise Refused(f"{volid} is not there ({path})", hint="What there is: pvehooks firmware list")
+        actions.discard(seen.host, volid, path)
+        audit.log(seen.host, seen.node, "firmware-removed", f"firmware image {volid} deleted ({path})", device=volid)
+        removed.append(volid)
+        if not options.json:
+            print(printable(f"{volid}: removed"))
+    if options.json:
+        print(json.dumps({"version": 1, "removed": removed}, indent=2))
+    return EXIT_OK

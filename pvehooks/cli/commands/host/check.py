@@ -1,0 +1,139 @@
+"""pvehooks host check: whether the node is ready for passthrough, and what speaks for and against each device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from pvehooks.actions.host.fixes import FIXES
+from pvehooks.actions.pci import vfs
+from pvehooks import wording as words
+from pvehooks.actions import vfs
+from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.cli import host_fix, host_groups, host_undo, look
+from pvehooks.derived.candidates import candidates, described
+from pvehooks.cli import terminal
+from pvehooks.cli.view import view
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.host import Host
+from pvehooks.report import table
+from pvehooks.report import words
+from pvehooks.rules.host.book import CHECKS
+from pvehooks.rules.host.candidates import candidates, described
+from pvehooks.report import table, words
+from pvehooks.rules.catalogue import CHECK_LINES
+from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
+
+SUMMARY = "check whether this node is ready for passthrough"
+EXAMPLE = "pvehooks host check"
+VERDICTS = {Severity.BLOCK: "FAIL", Severity.WARNING: "WARN", Severity.INFO: "INFO", Severity.UNSET: "INFO"}
+_ORDER = ("FAIL", "WARN", "INFO", "PASS")
+
+
+class Line(NamedTuple):
+    """A line of the report: what was found, or that nothing was (`finding` is None)."""
+
+    verdict: str
+    subject: str
+    message: str
+    finding: Finding | None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the checks, most severe first; the status shows whether one of them fails."""
+    seen = view(options)
+    node = seen.facts()
+    lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
+    also = _also(seen.host)
+    devices = [
+        (candidate.device.address, candidate.device.words, *described(candidate, node, also(candidate.device)))
+        for candidate in candidates(node)
+    ]
+    if options.json:
+        print(json.dumps(_document(seen.node, lines, devices), indent=2))
+    else:
+        _show(node, lines, devices)
+    return EXIT_BLOCKED if any(line.verdict == "FAIL" for line in lines) else EXIT_OK
+
+
+def _also(host: Host) -> Callable[[PciDevice], list[str]]:
+    """What else there is to show of a device: what claims it at boot beside what rules know of, and its virtual functions."""
+    noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
+
+    def also(device: PciDevice) -> list[str]:
+        note, driver = noted.get(device.address), by_driverctl.get(device.address, "")
+        found = [f"pvehooks gives it to {note.purpose} at boot"] if isinstance(note, BootBinding) and note.vfs is None else []
+        found += [f"pvehooks gives it {note.purpose} at boot"] if isinstance(note, BootBinding) and note.vfs is not None else []
+        found += [f"driverctl gives what is at its address to {driver} at boot"] if driver else []
+        most = vfs.possible(host, device)
+        return found + ([f"{len(device.virtfns)} of {most} virtual functions"] if most else [])
+
+    return also
+
+
+def _lines(node: Node, findings: list[Finding]) -> Iterator[Line]:
+    for check in CHECK_LINES:
+        found = [finding for finding in findings if finding.rule in check.rules]
+        for finding in found:
+            yield Line(VERDICTS[finding.severity], check.subject, finding.message, finding)
+        passed = "" if found else check.passed(node)
+        if passed:
+            yield Line("PASS", check.subject, passed, None)
+
+
+def _document(node: str, lines: list[Line], devices: list[tuple[str, str, str, str]]) -> dict[str, object]:
+    return {
+        "version": 1,
+        "node": node,
+        "checks": [_line(line) for line in lines],
+        "devices": [
+            {"address": address, "words": words.printable(name), "verdict": verdict, "message": words.printable(text)}
+            for address, name, verdict, text in devices
+        ],
+    }
+
+
+def _line(line: Line) -> dict[str, object]:
+    finding = line.finding
+    return {
+        "verdict": line.verdict.lower(),
+        "check": line.subject,
+        "rule": finding.rule if finding else None,
+        "subject": words.printable(finding.subject) if finding else None,
+        "message": words.printable(line.message),
+        "remedy": words.printable(finding.remedy) if finding else None,
+        "examined": finding.examined if finding else True,
+    }
+
+
+def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]]) -> None:
+    rows = [(line.verdict, line.subject, _text(line)) for line in lines]
+    if rows:
+        terminal.table(("verdict", "check", "what, and what to do"), rows)
+    if devices:
+        print()
+        terminal.table(("device", "", "verdict", "why"), devices)
+    elif isinstance(node.pci, Unread):
+        print(words.printable(f"The devices were not examined: {node.pci.why}"))
+    counts = [(sum(line.verdict == verdict for line in lines), verdict) for verdict in _ORDER]
+    ready = isinstance(node.iommu, Iommu) and node.iommu.active
+    print()
+    print(
+        words.printable(
+            f"{node.name}: {', '.join(f'{count} {verdict}' for count, verdict in counts if count)}{'' if ready else '; no passthrough now'}"
+        )
+    )
+    if any(line.finding and line.finding.examined and line.finding.rule in FIXES for line in lines):
+        print("what can be mended, and how: pvehooks host fix --plan")
+
+
+def _text(line: Line) -> str:
+    return line.message if line.finding is None else f"{words.sentence(line.finding)} [{line.finding.rule}]"

@@ -1,0 +1,60 @@
+"""pvehooks host undo: puts the files back that the last `host fix` changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+
+from pvehooks.actions.host.apply import Undone, undo
+from pvehooks.cli import deed, host_fix, look
+from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.actions.hostfix.apply import Undone, undo
+from pvehooks.cli import audit
+from pvehooks.cli.commands.host import fix
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_OK, ActionFailed
+
+SUMMARY = "restore the files that the last `host fix` changed"
+EXAMPLE = "pvehooks host undo"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the action takes."""
+    parser.add_argument(
+        "--force", action="store_true", help="restore files that were edited since as well; a copy of the edited file is kept"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Puts the files of the last fix back, and runs its commands again."""
+    seen = view(options, own=True)
+    with seen.host.undisturbed():
+        done = _undo(seen, options.force, fix.show_nothing if options.json else fix.show_running)
+    if options.json:
+        result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
+        print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
+    elif done is None:
+        print(f"{seen.node}: there is no fix to undo")
+    else:
+        for path in done.files:
+            print(f"{path} is as it was before the fix of {', '.join(done.rules)}")
+        if not done.files:
+            print(f"the fix kept in {done.place} had not changed a file, or they were put back already")
+        fix.show_rest(done.to_type, bool(done.ran or done.to_type))
+    return EXIT_OK
+
+
+def _undo(seen: View, force: bool, on_command: Callable[[str], None]) -> Undone | None:
+    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    try:
+        done = undo(seen.host, force, on_command)
+    except ActionFailed as failed:
+        audit.log(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
+        raise
+    if done is not None and (done.files or done.ran):
+        rules = ", ".join(done.rules)
+        message = f"host undo of the fix of {rules}: {fix.in_words(done.files, done.ran)}"
+        audit.log(seen.host, seen.node, "host-fix-undone", message, rule=rules, **fix.as_fields(done.files, done.ran))
+    return done

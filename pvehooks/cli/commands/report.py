@@ -1,0 +1,177 @@
+"""pvehooks report: the whole picture of the node as a file, for people, tickets, wikis and programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+import sys
+from typing import NamedTuple
+
+from pvehooks import __version__
+from pvehooks.cli import look
+from pvehooks.cli.rules import remedy
+from pvehooks.derived import groups
+from pvehooks.cli.commands.rules import remedy
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.host import Host
+from pvehooks.report import diff as changes
+from pvehooks.report import document, html, markdown, summary
+from pvehooks.report.content import Report, RuleText, guest_seen
+from pvehooks.rules import catalogue
+from pvehooks.values import Judged, Node, Unread
+from pvehooks.values.groups import Group
+
+SUMMARY = "write a report on the whole node as HTML, Markdown or JSON"
+EXAMPLE = "pvehooks report --html /root/pve1.html"
+# What the next report is compared with; written by reports for people, as root and on the node itself.
+STATE = "/var/lib/pvehooks/report.json"
+STDOUT = "-"
+_LARGEST = 1 << 27
+# It names guests, serial numbers and addresses.
+_MODE = 0o600
+
+
+class Place(NamedTuple):
+    """Where an output goes: a path, and what is there already (mode, owner; None if nothing); '-' is standard output."""
+
+    path: str
+    mode: int = _MODE
+    owner: tuple[int, int] | None = None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument(
+        "--html", metavar="FILE", help="write the report as one HTML file, which loads nothing and runs no scripts ('-': print it)"
+    )
+    parser.add_argument(
+        "--markdown",
+        metavar="FILE",
+        nargs="?",
+        const=STDOUT,
+        help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
+    )
+    parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the report in the forms that were asked for."""
+    forms = _forms(options)
+    places = {form: _place(path) for form, path in forms.items()}
+    since = None if options.since is None else changes.read(_read(options.since), options.since)
+    seen = view(options)
+    if since and since.node != seen.node:
+        raise UsageError(f"{options.since} is a report of {since.node}, not of {seen.node}")
+    report = _gathered(seen)
+    fresh = document.as_json(report)
+    ours = not node_facts.is_another(seen.host, seen.node)
+    former, why = (since, "") if since or not ours else _last(seen)
+    if former:
+        report = report._replace(changes=changes.compare(former, changes.former(fresh)))
+    report = report._replace(no_changes=why)
+    written = {"html": html.page, "markdown": markdown.page, "json": _json}
+    for form, place in places.items():
+        _write(place, written[form](report))
+    if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
+        _keep(seen.host, fresh)
+    return EXIT_OK
+
+
+def _forms(options: argparse.Namespace) -> dict[str, str]:
+    """What is to be written where; raises UsageError where two would go to one place."""
+    forms = {"html": options.html, "markdown": options.markdown, "json": STDOUT if options.json else None}
+    forms = {form: path for form, path in forms.items() if path is not None} or {"markdown": STDOUT}
+    paths = [path if path == STDOUT else Host().real(path) for path in forms.values()]
+    if len(set(paths)) != len(paths):
+        raise UsageError(f"{' and '.join(forms)} cannot go to one place", hint=f"Give each a file of its own. Example: {EXAMPLE}")
+    return forms
+
+
+def _place(path: str) -> Place:
+    """Where a file is to be; only a regular file is replaced. One of ours keeps its mode and group, a new one is for its owner only."""
+    if path == STDOUT:
+        return Place(path)
+    here = Host()
+    real = here.real(path)
+    try:
+        mode, uid, gid, _ = here.attributes(real)
+    except FileNotFoundError:
+        return Place(real)
+    except OSError as error:
+        raise NodeError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path} is no regular file", hint="To print the report: give - as the file")
+    return Place(real, stat.S_IMODE(mode), (uid, gid)) if uid == os.geteuid() else Place(real)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Host().read(path, limit=_LARGEST)
+    except OSError as error:
+        raise NodeError(f"{path}: {error.strerror}") from error
+
+
+def _write(place: Place, text: str) -> None:
+    if place.path == STDOUT:
+        sys.stdout.write(text)
+        return
+    try:
+        Host().replace(place.path, text.encode(), mode=place.mode, keep_mode=False, owner=place.owner)
+    except OSError as error:
+        raise NodeError(f"{place.path}: {error.strerror}") from error
+
+
+def _json(report: Report) -> str:
+    return f"{json.dumps(document.as_json(report), indent=2)}\n"
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+
+
+def _gathered(seen: View) -> Report:
+    node = seen.facts()
+    guests = tuple(guest_seen(verdict) for verdict in seen.all_verdicts(node))
+    return Report(
+        __version__,
+        seen.node,
+        int(seen.host.now()),
+        summary.facts(node),
+        node.iommu,
+        _groups(node),
+        guests,
+        tuple(Judged(finding, "") for finding in seen.node_findings(node)),
+        {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
+    )
+
+
+def _groups(node: Node) -> tuple[Group, ...] | Unread:
+    return node.pci if isinstance(node.pci, Unread) else groups.groups(node)
+
+
+# -- the last report --------------------------------------------------------------------------------------------------
+
+
+def _last(seen: View) -> tuple[changes.Former | None, str]:
+    """The last report of this node, or why there is none to compare with."""
+    try:
+        last = changes.read(seen.host.read(STATE, limit=_LARGEST), STATE)
+    except FileNotFoundError:
+        return None, ""
+    except OSError as error:
+        return None, f"The last report cannot be read: {STATE}: {error.strerror}."
+    except UsageError as error:
+        return None, f"The last report cannot be used: {error.message}."
+    return (last, "") if last.node == seen.node else (None, f"The last report was of {last.node}, which is another node.")
+
+
+def _keep(host: Host, fresh: dict[str, object]) -> None:
+    """Keeps the report for the comparison with the next one; where it cannot be kept, a warning says so."""
+    try:
+        host.make_dir(os.path.dirname(STATE))
+        host.replace(STATE, json.dumps(fresh, separators=(",", ":")).encode(), mode=_MODE, keep_mode=False)
+    except OSError as error:
+        print(f"pvehooks: this report is not kept for the next one's comparison: {STATE}: {error.strerror}", file=sys.stderr)

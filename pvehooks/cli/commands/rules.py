@@ -1,0 +1,38 @@
+"""pvehooks rules: the catalogue, a line a rule."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pvehooks.cli import terminal
+from pvehooks.errors import EXIT_OK
+from pvehooks.rules import catalogue
+from pvehooks.rules.engine import Rule
+
+SUMMARY = "list all rules, a line each"
+EXAMPLE = "pvehooks rules"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb takes nothing of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the catalogue."""
+    if options.json:
+        print(json.dumps([as_json(rule) for rule in catalogue.RULES.values()], indent=2))
+    else:
+        rows = [(rule.id, rule.severity.value, rule.explanation.splitlines()[0]) for rule in catalogue.RULES.values()]
+        terminal.table(("rule", "severity", "what it is about"), rows)
+    return EXIT_OK
+
+
+def as_json(rule: Rule) -> dict[str, str]:
+    """A rule as JSON."""
+    return {"rule": rule.id, "severity": rule.severity.value, "explanation": rule.explanation, "remedy": remedy(rule)}
+
+
+def remedy(rule: Rule) -> str:
+    """The remedy with VMID for the guest's number."""
+    return rule.remedy.replace("{vmid}", "VMID")

@@ -1,0 +1,142 @@
+"""pvehooks status: what the daemon and this node are about."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator
+
+from pvehooks import __version__, instance
+from pvehooks import wording as words
+from pvehooks.cli import guarding, look, status_cluster
+from pvehooks.errors import EXIT_OK, PmxcfsAway
+from pvehooks import __version__
+from pvehooks.daemon import lock
+from pvehooks.cli import cluster_status, guard_state, terminal
+from pvehooks.cli.view import View, view
+from pvehooks.errors import EXIT_OK
+from pvehooks.facts import pmxcfs
+from pvehooks.errors import EXIT_OK
+from pvehooks.facts.cluster import pmxcfs
+from pvehooks.host import Host
+from pvehooks.report import table
+from pvehooks.report import words
+from pvehooks.values import Verdict
+
+SUMMARY = "show whether the daemon runs, what it found and what it changed"
+EXAMPLE = "pvehooks status"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument("--cluster", action="store_true", help="show what each node of the cluster publishes")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the state."""
+    seen = view(options)
+    if options.cluster:
+        return cluster_status.run(seen, options.json)
+    met = Met(seen.all_verdicts(seen.facts()))
+    look_at = seen.around.first_look
+    if options.json:
+        print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
+    else:
+        first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look_at.time)) if look_at else "not yet (the daemon makes it)"
+        terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
+    return EXIT_OK
+
+
+class Met:
+    """What is shown of all guests, taken up one by one: none of them is kept. Guests are (VMID, label)."""
+
+    def __init__(self, verdicts: Iterable[Verdict]) -> None:
+        self.guests = self.findings = self.blocked = self.passing = 0
+        self.unguarded: list[tuple[int, str]] = []
+        self.allowed: list[tuple[int, str]] = []
+        self.lacking: list[tuple[int, str]] = []
+        self.given: list[tuple[int, str]] = []
+        for verdict in verdicts:
+            self._take(verdict)
+
+    def _take(self, verdict: Verdict) -> None:
+        guest = verdict.guest
+        named = (guest.vmid, guest.label)
+        self.guests += 1
+        self.findings += sum(not item.ignored for item in verdict.findings)
+        self.blocked += verdict.blocked
+        passing, unguarded = guard_state.coverage([guest])
+        self.passing += len(passing)
+        for what, those in (
+            (unguarded, self.unguarded),
+            (guard_state.allowed(guest), self.allowed),
+            (verdict.injection.due or verdict.injection.held, self.lacking),
+            (guest.recorded_rng and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
+        ):
+            if what:
+                those.append(named)
+
+
+def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
+    return {
+        "version": __version__,
+        "node": seen.node,
+        "daemon": _daemon(seen.host),
+        "pmxcfs": _pmxcfs(seen.host),
+        "mode": seen.settings.rng().mode,
+        "guard_mode": seen.settings.guard().mode,
+        "guests": met.guests,
+        "blocked": met.blocked,
+        "findings": met.findings,
+        "passthrough": {"guests": met.passing, "guarded": met.passing - len(met.unguarded), "unguarded": _vmids(met.unguarded)},
+        "allowed": _vmids(met.allowed),
+        "lacking_entropy": _vmids(met.lacking),
+        "given_rng0": _vmids(met.given),
+        "first_look": first_look,
+    }
+
+
+def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
+    yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
+    yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
+    yield "guests", f"{words.counted(met.guests, 'VM')}, {words.counted(met.findings, 'finding')}, {met.blocked} would not start"
+    yield "guard", _guard(seen.settings.guard().mode, met)
+    if met.allowed:
+        yield "allowed", f"whatever is found, the next start goes through of {_labels(met.allowed)}"
+    yield "entropy", _entropy(seen.settings.rng().mode, met.lacking)
+    yield "given rng0", _labels(met.given) or "none so far"
+
+
+def _vmids(those: list[tuple[int, str]]) -> list[int]:
+    return [vmid for vmid, _ in those]
+
+
+def _labels(those: list[tuple[int, str]]) -> str:
+    return words.and_more([label for _, label in those])
+
+
+def _daemon(host: Host) -> str:
+    return "running" if lock.runs(host) else "not running"
+
+
+def _guard(mode: str, met: Met) -> str:
+    if not met.passing:
+        return f"[guard] mode = {mode}; no guest has passed-through devices"
+    have = f"{met.passing - len(met.unguarded)} of {words.counted(met.passing, 'guest')} with passed-through devices have it"
+    lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
+    return f"[guard] mode = {mode}; {have}{lacking}"
+
+
+def _entropy(mode: str, lacking: list[tuple[int, str]]) -> str:
+    count = f"without an rng0 that they need: {_labels(lacking)}" if lacking else "no guest lacks an rng0"
+    return f"[rng] mode = {mode}; {count}"
+
+
+def _pmxcfs(host: Host) -> str:
+    if not host.is_node and not host.exists(f"{pmxcfs.PVE}/.version"):
+        return "not looked for in a tree"
+    try:
+        return "answers" if pmxcfs.quorate(host) else "has no quorum"
+    except PmxcfsAway:
+        return "does not answer"

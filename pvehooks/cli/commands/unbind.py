@@ -1,0 +1,92 @@
+"""pvehooks unbind: gives PCI devices back from vfio-pci to the host's drivers, or forgets what was noted for boot."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvehooks.actions.pci import persist, release
+from pvehooks.cli import binding as shared
+from pvehooks.cli.binding import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus, functions
+from pvehooks.actions import persist, release
+from pvehooks.cli import devices as shared
+from pvehooks.cli.devices import Report
+from pvehooks.errors import ActionFailed
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
+from pvehooks.host import Host
+from pvehooks.values import Node, PciDevice
+
+SUMMARY = "return PCI devices to the drivers of the host"
+EXAMPLE = "pvehooks unbind 0000:01:00.0 --now --persist"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    parser.add_argument(
+        "address", nargs="+", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all of the slot"
+    )
+    parser.add_argument("--now", action="store_true", help="give them back now (the default without --persist)")
+    parser.add_argument("--persist", action="store_true", help="forget what bind --persist noted for boot, of virtual functions, too")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Gives back, one device after the other; the status shows whether one was refused or failed."""
+    host, name = shared.own_host(options)
+    now = options.now or not options.persist
+    shared.only_notes_in_trees(host, now)
+    node = hardware.gather(host, name)
+    gone = [] if now else [address for address in options.address if not functions(address, node) and bindings.noted(host, address)]
+    there = shared.named([address for address in options.address if address not in gone], node)
+    with host.undisturbed():
+        reports = [_forget_absent(host, address) for address in gone]
+        reports += unbind_all(host, name, there, now, options.persist)
+        shared.log_changes(host, name, "unbind", reports)
+    return shared.finish(options, reports)
+
+
+def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[Report]:
+    """Does what is wanted with each device; one that is refused keeps none of the others."""
+    reports = []
+    for device in devices:
+        # Each look is a new one: the values of a Node are read once.
+        node = hardware.gather(host, name)
+        try:
+            reports.append(_unbind(host, node, bus(node).get(device.address, device), now, forget))
+        except ActionFailed as failed:
+            reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
+    return reports
+
+
+def _forget_absent(host: Host, address: str) -> Report:
+    persist.forget(host, address)
+    return Report(address, address, "done", "nothing is noted for boot any more; the device is not on the bus", "", False)
+
+
+def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) -> Report:
+    forgotten = forget and persist.forget(host, device.address)
+    words = [] if not forget else ["nothing is noted for boot any more" if forgotten else "nothing was noted for boot"]
+    driver, released = device.driver, False
+    if now and not device.vfio:
+        words.insert(0, f"is not on vfio-pci but on {driver}" if driver else "is not on vfio-pci, it has no driver")
+    elif now:
+        objection = bindability.to_release(device, node)
+        if objection:
+            return _refused(host, device, f"{objection.why}. {objection.remedy}", words)
+        users = release.opened_by(host, device)
+        if users:
+            return _refused(host, device, f"is held open by {users}, unbinding would hang until that ends", words)
+        driver, released = release.release(host, device), True
+        words.insert(0, f"is on {driver} now" if driver else "has no driver now: none of the host took it (blacklisted, or not there?)")
+    elif device.vfio:
+        words.append(f"it stays on {driver} until the next boot; back to the host now: pvehooks unbind {device.address}")
+    if bindings.noted(host, device.address) is not None:
+        words.append(f"it is noted for boot; forget that: pvehooks unbind {device.address} --persist")
+    notes = shared.others_at_boot(host, device, node)
+    return shared.report(host, device, "done" if released or forgotten else "nothing to do", "; ".join(words), notes, driver)
+
+
+def _refused(host: Host, device: PciDevice, why: str, words: list[str]) -> Report:
+    """Nothing was done now; what was noted for boot may be forgotten all the same."""
+    return shared.report(host, device, "refused", "; ".join((why, *words)))

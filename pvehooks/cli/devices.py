@@ -1,0 +1,127 @@
+"""What bind and unbind share: which devices are meant, and the reports on them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import NamedTuple
+
+from pvehooks.cli import deed, roots
+from pvehooks.derived.passthrough import bus, functions
+from pvehooks.cli import audit, root
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.pci import bindings
+from pvehooks.host import Host
+from pvehooks.rules.passthrough import bus, functions
+from pvehooks.report.words import printable
+from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.wording import printable
+
+_WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)", re.ASCII)
+
+
+class Report(NamedTuple):
+    """What became of one device: done, nothing to do, refused; `notes` are further sentences.
+
+    `driver` is the one it is on now, '' for none; `persistent` is whether something is noted for boot.
+    """
+
+    address: str
+    device: str
+    result: str
+    words: str
+    driver: str
+    persistent: bool
+    notes: tuple[str, ...] = ()
+
+
+def address(text: str) -> str:
+    """An argument that must be a PCI address; the domain may be left out, and the function, for all of a slot."""
+    match = _WRITTEN.fullmatch(text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no PCI address (0000:01:00.0, or 01:00 for all functions)")
+    return f"{match[1] or '0000'}:{match[2]}"
+
+
+def own_host(options: argparse.Namespace) -> tuple[Host, str]:
+    """Where to look, and the node's name; raises NodeError for another node. Broken settings do not matter here."""
+    host = root.host(options)
+    if not host.is_dir("/"):
+        raise NodeError(f"--root {options.root}: there is no such directory")
+    node = node_facts.node_name(host, options.node)
+    node_facts.require_own(host, node)
+    return host, node
+
+
+def named(addresses: list[str], node: Node) -> list[PciDevice]:
+    """The devices that are meant, each once; of a slot all but bridges. Raises NodeError for what is not there."""
+    if isinstance(node.pci, Unread):
+        raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
+    found: dict[str, PciDevice] = {}
+    for each in addresses:
+        devices = [device for device in functions(each, node) if "." in each or not device.bridge]
+        if not devices:
+            raise NodeError(f"there is no PCI device {each} on {node.name}", hint="See: pvehooks host groups")
+        found.update((device.address, device) for device in devices)
+    return list(found.values())
+
+
+def only_notes_in_trees(host: Host, now: bool) -> None:
+    """Raises Refused where the kernel of a tree would have to do something."""
+    if now and not host.is_node:
+        raise Refused(
+            f"{host.root} is a tree, without a kernel that could bind anything", hint="What is done at boot can be noted there: --persist"
+        )
+
+
+def report(host: Host, device: PciDevice, result: str, words: str, notes: tuple[str, ...] = (), driver: str | None = None) -> Report:
+    """The report of a device; `driver` where it has changed since it was looked at."""
+    persistent = bindings.noted(host, device.address) is not None
+    return Report(device.address, device.label, result, words, device.driver if driver is None else driver, persistent, notes)
+
+
+def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]:
+    """Who else gives the device to vfio-pci at boot, without a look at what is at its address, or whom it takes with it."""
+    found = []
+    driver = bindings.driverctl(host).get(device.address)
+    if driver:
+        where = f"{bindings.DRIVERCTL}/pci-{device.address}"
+        found.append(f"driverctl gives whatever is at this address to {driver} at boot; that ends with: rm {where}")
+    for bound in () if isinstance(node.bound_ids, Unread) else node.bound_ids:
+        if (device.vendor, device.device) in bound.ids:
+            kind = device.vendor, device.device
+            twins = [each.address for each in bus(node).values() if (each.vendor, each.device) == kind and each.address != device.address]
+            also = f", {', '.join(twins)} as well" if twins else ""
+            found.append(f"ids= of vfio-pci in {bound.place} takes every device of its kind at boot{also}")
+    return tuple(found)
+
+
+def log_changes(host: Host, node: str, verb: str, reports: list[Report]) -> None:
+    """Logs each device that was changed."""
+    for each in reports:
+        if each.result == "done":
+            audit.log(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
+
+
+def finish(options: argparse.Namespace, reports: list[Report]) -> int:
+    """Prints the reports and gives the exit status."""
+    if options.json:
+        print(json.dumps([_as_json(each) for each in reports], indent=2))
+    else:
+        for each in reports:
+            print(printable(f"{each.device}: {'refused: ' if each.result == 'refused' else ''}{each.words}"))
+            for note in each.notes:
+                print(printable(f"  {note}"))
+    return EXIT_BLOCKED if any(each.result == "refused" for each in reports) else EXIT_OK
+
+
+def _as_json(each: Report) -> dict[str, object]:
+    return {
+        **each._asdict(),
+        "device": printable(each.device),
+        "words": printable(each.words),
+        "driver": each.driver or None,
+        "notes": [printable(note) for note in each.notes],
+    }

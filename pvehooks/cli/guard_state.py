@@ -1,0 +1,42 @@
+"""What `check` and `status` show of the guard: whether it refuses starts, which guests have it, and whose next start is allowed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from pvehooks import wording as words
+from pvehooks.rules import hookscript
+from pvehooks.settings.effective import Settings
+from pvehooks.derived import attachment
+from pvehooks.report import words
+from pvehooks.settings import Settings
+from pvehooks.values import Guest, Verdict
+
+_MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}
+
+
+def allowed(guest: Guest) -> dict[str, object] | None:
+    """The override for the guest's next start: who gave it, why and when (epoch seconds); None without one."""
+    return dict(guest.allowance._asdict()) if guest.config is not None and guest.allowance is not None else None
+
+
+def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
+    """Lines under the findings: where what blocks would not refuse a start."""
+    for verdict in verdicts:
+        word = allowed(verdict.guest)
+        if word is not None:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(word["when"]))))
+            yield f"{verdict.guest.label}: its next start goes through whatever is found: {word['by']} allowed it on {when} ({word['reason']})"
+    concerned = [verdict.guest for verdict in verdicts if verdict.guest.passes_through]
+    for mode, meaning in _MODES.items():
+        those = [guest.label for guest in concerned if settings.guard(guest.vmid).mode == mode]
+        if those:
+            whose = "" if len(those) == len(concerned) else f" for {words.and_more(those)}"
+            yield f"[guard] mode = {mode}{whose}: {meaning}"
+
+
+def coverage(guests: Iterable[Guest]) -> tuple[list[Guest], list[Guest]]:
+    """The guests with passed-through devices, and those of them that lack the guard."""
+    passing = [guest for guest in guests if guest.passes_through]
+    return passing, [guest for guest in passing if not attachment.attached(guest)]

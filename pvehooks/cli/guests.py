@@ -1,0 +1,106 @@
+"""What all verbs share that go over VMs: which VMs are meant, one change after the other, and what became of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from pvehooks.actions.qm import Outcome
+from pvehooks.cli.view import View
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
+from pvehooks.facts import node as node_facts
+from pvehooks.report.words import of_guest, printable
+from pvehooks.values import Guest, Verdict
+
+DONE = "done"
+NOTHING = "nothing to do"
+REFUSED = "refused"
+_NO_MORE: Mapping[str, tuple[str, ...]] = {}
+
+Subject = TypeVar("Subject", Guest, Verdict)
+
+
+class Report(NamedTuple):
+    """What became of one VM: `result` is one of the verb's words, as JSON has it, `words` say it to people.
+
+    `details` are further lines for people; `more` are further keys for JSON.
+    """
+
+    result: str
+    words: str
+    details: tuple[str, ...] = ()
+    more: Mapping[str, tuple[str, ...]] = _NO_MORE
+
+
+def vmid(text: str) -> int:
+    """An argument that must be a VMID."""
+    number = node_facts.vmid_of(f"{text}.conf")
+    if number is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no VMID (a number from 100 to 999999999)")
+    return number
+
+
+def take_some_or_all(parser: argparse.ArgumentParser, some: str, everything: str) -> None:
+    """The arguments of a verb that takes VMIDs or --all."""
+    parser.add_argument("vmid", nargs="*", type=vmid, metavar="VMID", help=some)
+    parser.add_argument("--all", action="store_true", help=everything)
+    parser.set_defaults(example=f"{parser.prog} 100")
+
+
+def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
+    """The VMIDs named, or all with --all; raises UsageError for none or both, GuestNotHere."""
+    if bool(options.vmid) == bool(options.all):
+        raise UsageError("say which guests: VMIDs, or --all for all of this node", hint=f"Example: {options.example}")
+    return seen.guest_ids(options.vmid)
+
+
+def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callable[[Subject], Report | None]) -> list[tuple[int, Report]]:
+    """Changes one VM after the other, and prints for people what became of each; one that fails keeps none of the others.
+
+    `one` gives None for a VM that is left out without a word.
+    """
+    reports = []
+    for subject in subjects:
+        guest = subject if isinstance(subject, Guest) else subject.guest
+        try:
+            report = one(subject)
+        except ActionFailed as failed:
+            report = Report(REFUSED, f"{failed.message}. {failed.hint}".rstrip())
+        if report is None:
+            continue
+        reports.append((guest.vmid, report))
+        if not options.json:
+            print(printable(of_guest(guest, report.words)))
+            for line in report.details:
+                print(printable(f"  {line}"))
+    return reports
+
+
+def finish(options: argparse.Namespace, reports: list[tuple[int, Report]], nothing: str = "") -> int:
+    """Prints the JSON, or `nothing` where no VM had a report, and gives the exit status."""
+    if options.json:
+        print(json.dumps([as_json(*each) for each in reports], indent=2))
+    elif not reports:
+        print(nothing)
+    return status(reports)
+
+
+def status(reports: Iterable[tuple[int, Report]]) -> int:
+    """Whether a change was refused or failed."""
+    return EXIT_BLOCKED if any(report.result == REFUSED for _, report in reports) else EXIT_OK
+
+
+def as_json(number: int, report: Report) -> dict[str, object]:
+    """The report on the VM of that number, for programs."""
+    more = {name: [printable(line) for line in lines] for name, lines in report.more.items()}
+    return {"vmid": number, "result": report.result, "words": printable(report.words), **more}
+
+
+def try_again(outcome: Outcome) -> str:
+    """Words for an outcome that another try may better."""
+    if outcome is Outcome.WAITING:
+        # qm's own words for a cluster without quorum are "Permission denied".
+        return " No quorum? See: pvecm status. Then try it again."
+    return " Try it again." if outcome in (Outcome.CHANGED, Outcome.LOCKED) else ""

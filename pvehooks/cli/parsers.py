@@ -1,0 +1,230 @@
+"""The parsers of the program, of its verbs and of their actions, each made when it is asked for.
+
+A verb is a module in commands/, with SUMMARY, EXAMPLE, `arguments` and `run`. A verb with actions is a package there, with a module of
+that kind for each action; what GROUPS says of a package is the order in which the help lists its modules, not which there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NoReturn, TypeVar
+
+from pvehooks import __version__
+from pvehooks.errors import EXIT_USAGE
+from pvehooks.report.words import printable
+
+_COMMANDS = "pvehooks.cli.commands"
+Made = TypeVar("Made", bound="Parser")
+
+
+def module(*words: str) -> ModuleType:
+    """The module of a verb (`check`), of an action (`host`, `fix`), or of the program itself (no word)."""
+    return importlib.import_module(".".join((_COMMANDS, *map(_module_name, words))))
+
+
+def has_actions(*words: str) -> bool:
+    """Whether another word has to follow: the program takes a verb, and some verbs take an action."""
+    return hasattr(module(*words), "__path__")
+
+
+def names(*words: str) -> tuple[str, ...]:
+    """The verbs, or the actions of a verb, in the order of the help."""
+    return tuple(name for _, group in groups(*words) for name in group)
+
+
+def groups(*words: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The same in groups: (headline, names). A module that GROUPS does not name is in the last one."""
+    package = module(*words)
+    rest = {each.name.rstrip("_") for each in pkgutil.iter_modules(package.__path__)}
+    for number, (headline, listed) in enumerate(package.GROUPS.items(), 1):
+        rest -= set(listed)
+        yield headline, (*listed, *(sorted(rest) if number == len(package.GROUPS) else ()))
+
+
+def commands() -> tuple[tuple[str, ...], ...]:
+    """All that can be run: ("check",), ("host", "fix"), ..."""
+    found: list[tuple[str, ...]] = []
+    for verb in names():
+        found += [(verb, name) for name in names(verb)] if has_actions(verb) else [(verb,)]
+    return tuple(found)
+
+
+def summary(*words: str) -> str:
+    """What it does, in a sentence."""
+    text = str(module(*words).SUMMARY)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages do not depend on Python's version or on the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program: how to use it, and what is wrong."""
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {printable(message)}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+    def read(self, words: Sequence[str], options: argparse.Namespace) -> None:
+        """Takes the words into the options; options and arguments may be mixed."""
+        self.require_known(words)
+        _, left = self.parse_known_intermixed_args(list(words), options)
+        for word in left:
+            self.error(f"there is no option '{word}'" if word.startswith("-") else f"'{word}' is one argument too many")
+
+    def require_known(self, words: Iterable[str]) -> None:
+        """Ends the program at a long option that there is not, before its value is taken for an argument."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        for word in words:
+            flag = word.partition("=")[0]
+            if flag == "--":
+                return
+            # What holds a blank is a value, for argparse as well.
+            if flag.startswith("--") and " " not in word and not any(each.startswith(flag) for each in known):
+                self.error(f"there is no option '{flag}'{did_you_mean(flag, known)}")
+
+
+class _Branch(Parser):
+    """The parser of the program, or of a verb with actions: the verbs or actions are in the help, which imports them all."""
+
+    words: tuple[str, ...]
+
+    def read(self, words: Sequence[str], options: argparse.Namespace) -> None:
+        """Takes its own options, and leaves the verb or action with all that follows in `options.words`."""
+        self.require_known(itertools.takewhile(lambda word: word.startswith("-"), words))
+        self.parse_args(list(words), options)
+
+    def format_help(self) -> str:
+        """The help with the list."""
+        self.description = f"{summary(*self.words)}\n\n{listed(*self.words)}"
+        return super().format_help()
+
+
+def parser(*words: str) -> Parser:
+    """The parser of a verb or an action; without a word that of the program."""
+    made = _with_actions(words) if has_actions(*words) else _of_command(words)
+    made._positionals.title = "arguments"
+    made.usage = " ".join((made.prog.replace("%", "%%"), "[options]", *_shown(made)))
+    return made
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The options of what is to be run, among them `run` itself. Ends the program with EXIT_USAGE where the words do not say that."""
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    options = argparse.Namespace()
+    path: tuple[str, ...] = ()
+    while has_actions(*path):
+        made = parser(*path)
+        options.words = None
+        made.read(words, options)
+        if not options.words:
+            _end_with_list(made, path)
+        name, *words = options.words
+        if not _is_there(*path, name):
+            _end_unknown(name, path)
+        path = (*path, name)
+    parser(*path).read(words, options)
+    return options
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The end of a message about a word that is not known."""
+    from pvehooks.settings import nearest
+
+    meant = nearest(word, known)
+    return f"; did you mean '{meant}'?" if meant else ""
+
+
+def listed(*words: str) -> str:
+    """The verbs, or the actions of a verb, a line each below their headlines."""
+    found = []
+    for headline, group in groups(*words):
+        lines = [f"  {name:<9} {module(*words, name).SUMMARY}" for name in group]
+        found.append("\n".join((f"{headline}:", *lines)))
+    return "\n\n".join(found)
+
+
+def _module_name(word: str) -> str:
+    """`import` is no name that Python can import."""
+    return f"{word}_" if word == "import" else word
+
+
+def _is_there(*words: str) -> bool:
+    name = words[-1]
+    if not name.isidentifier() or name != name.strip("_"):
+        return False
+    return find_spec(".".join((_COMMANDS, *words[:-1], _module_name(name)))) is not None
+
+
+def _made(kind: type[Made], words: tuple[str, ...], epilog: str) -> Made:
+    return kind(
+        prog=" ".join(("pvehooks", *words)),
+        description=summary(*words),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+
+
+def _of_command(words: tuple[str, ...]) -> Parser:
+    command = module(*words)
+    made = _made(Parser, words, f"Example: {command.EXAMPLE}")
+    command.arguments(made)
+    _take_common(made)
+    made.set_defaults(run=command.run, capture="")
+    return made
+
+
+def _with_actions(words: tuple[str, ...]) -> Parser:
+    command = module(*words)
+    kind = "ACTION" if words else "VERB"
+    epilog = f"Example: {command.EXAMPLE}\nHelp for {'an action' if words else 'a verb'}: pvehooks {' '.join((*words, kind))} --help"
+    made = _made(_Branch, words, epilog)
+    made.words = words
+    # Required, but where it is missing the list is printed.
+    made.add_argument("words", metavar=f"{kind} ...", nargs=argparse.PARSER, help=argparse.SUPPRESS).required = False
+    if words:
+        _take_common(made)
+    else:
+        _take_help(made)
+        made.add_argument("--version", action="version", version=f"pvehooks {__version__}", help="show the version and end")
+    return made
+
+
+def _take_help(made: Parser) -> None:
+    made.add_argument("-h", "--help", action="help", help="show this help and end")
+
+
+def _take_common(made: Parser) -> None:
+    _take_help(made)
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument("--root", default="/", metavar="DIR", help="look at the tree below DIR, or at a capture, instead of this node")
+    made.add_argument("--node", default="", metavar="NAME", help="the node to look at (default: this one)")
+
+
+def _shown(made: Parser) -> Iterator[str]:
+    """The arguments as they stand in the usage."""
+    for action in made._actions:
+        if not action.option_strings:
+            many = " ..." if action.nargs in ("*", "+") else ""
+            yield f"[{action.metavar}{many}]" if action.nargs in ("*", "?") else f"{action.metavar}{many}"
+
+
+def _end_with_list(made: Parser, path: tuple[str, ...]) -> NoReturn:
+    made.print_usage(sys.stderr)
+    print(f"\n{listed(*path)}\n\n{made.epilog}", file=sys.stderr)
+    raise SystemExit(EXIT_USAGE)
+
+
+def _end_unknown(name: str, path: tuple[str, ...]) -> NoReturn:
+    program, kind = " ".join(("pvehooks", *path)), "action" if path else "verb"
+    print(f"{program}: there is no {kind} '{printable(name)}'{did_you_mean(name, names(*path))}", file=sys.stderr)
+    print(f"All {kind}s: {program} --help", file=sys.stderr)
+    raise SystemExit(EXIT_USAGE)

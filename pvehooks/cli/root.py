@@ -1,0 +1,39 @@
+"""What --root names: a directory with a tree, or a capture, which is unpacked while the verb runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pvehooks.host import Host
+
+# In the top directory of a capture that was unpacked. The package that reads captures is imported for them alone.
+_MARK = "/capture.json"
+
+
+@contextmanager
+def unpacked(options: argparse.Namespace) -> Iterator[None]:
+    """For a with statement around a verb: `options.root` is a directory, `options.capture` the file that it comes from; raises NodeError."""
+    options.capture = ""
+    if not Host().is_dir(options.root):
+        from pvehooks.capturing import archive
+
+        if archive.is_packed(options.root):
+            with archive.unpacked(options.root) as directory:
+                options.capture, options.root = options.root, directory
+                yield
+            return
+    yield
+
+
+def host(options: argparse.Namespace) -> Host:
+    """This node, the tree, or what was captured; raises NodeError for a damaged capture."""
+    if options.root == "/":
+        return Host()
+    tree = Host(options.root)
+    if not tree.exists(_MARK):
+        return tree
+    from pvehooks.capturing.captured import host_at
+
+    return host_at(options.root, options.capture)

@@ -1,0 +1,108 @@
+"""What is printed for people: tables, and how far a long look has come. NO_COLOR is honoured (no-color.org)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from pvehooks.report.words import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows as a table on a terminal, as aligned plain text in a pipe; a cell that is a severity is coloured on a terminal."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    if on_terminal():
+        _drawn(headers, clean)
+    else:
+        _plain(clean)
+
+
+def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    last = len(headers) - 1
+    for number, header in enumerate(headers):
+        drawn.add_column(header, overflow="fold", no_wrap=number != last and number < 2)
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+    Console().print(drawn)
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- progress ---------------------------------------------------------------------------------------------------------
+
+# A shorter look needs no line: it would only flicker.
+_DELAY = 0.5
+_PAUSE = 0.1
+
+
+class _Line:
+    """A line on standard error that goes when the look ends, however it ends; the cursor is never hidden, so that whatever ends the program leaves the terminal usable."""
+
+    def __init__(self, total: int, what: str, clock: Callable[[], float]) -> None:
+        self._total = total
+        self._what = what
+        self._clock = clock
+        self._done = 0
+        self._due = clock() + _DELAY
+        self._console: Console | None = None
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if self._clock() >= self._due:
+            self._draw()
+            self._due = self._clock() + _PAUSE
+
+    def _draw(self) -> None:
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, highlight=False)
+        self.erase()
+        if not self._console.is_dumb_terminal:
+            done = min(self._done, self._total)
+            self._console.print(f"{self._what}: {100 * done // self._total} %", end="", no_wrap=True, overflow="crop")
+            self._console.file.flush()
+
+    def erase(self) -> None:
+        """Takes the line away."""
+        if self._console is not None:
+            from rich.control import Control
+            from rich.segment import ControlType
+
+            self._console.control(Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN))
+
+
+@contextmanager
+def progress(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Callable[[], None]]:
+    """Gives what is to be called for each of `total` steps; only a terminal sees anything, and only if `wanted` and if it takes long."""
+    if not wanted or not total or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    line = _Line(total, what, clock)
+    try:
+        yield line.step
+    finally:
+        line.erase()

@@ -1,0 +1,271 @@
+"""`check` over thousands of guests: what a terminal shows meanwhile, an end by Ctrl-C, and the quiet way for cron."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pvehooks.cli import look, main, roots
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.cli import main, parsers, root
+from pvehooks.cli.view import view
+from pvehooks.facts import node as node_facts
+from pvehooks.host import Host
+from tests.beds import usb
+from tests.beds.tree import make_fake_tree
+from tests.cli.test_cli import CONFIGS, TREE, pvehooks
+from tests.daemon.bed import PROJECT, uefi
+
+MANY = 5000
+PROGRESS = re.compile(r"looking at \d+ VMs: (\d+) %")
+ERASED = "\x1b[2K\r"
+# Many disks take their time, both to read and to judge.
+DISKS = [f"{bus}{number}" for bus, count in (("scsi", 31), ("virtio", 16), ("sata", 6)) for number in range(count)]
+PLAIN = f"boot: order={';'.join(DISKS)}\nname: plain\n" + "".join(
+    f"{disk}: local:100/vm-100-{disk}.qcow2,discard=on,size=8G\n" for disk in DISKS
+)
+FAULTY = "name: web\nbootdisk: scsi0\nscsi0: local:100/d.qcow2\n\n[snap]\nonbot: 1\nsnaptime: 1700000000\n"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node on which a look takes a second: one config under thousands of names, of which one has a finding."""
+    tree = make_fake_tree(tmp_path_factory.mktemp("many"), {f"{CONFIGS}/100.conf": FAULTY, f"{CONFIGS}/101.conf": PLAIN})
+    for vmid in range(102, 102 + MANY):
+        (tree / CONFIGS / f"{vmid}.conf").symlink_to("101.conf")
+    return tree
+
+
+class Terminal:
+    """A command whose standard streams are a terminal of its own, at which somebody can type; with `piped` its output is a file."""
+
+    def __init__(self, tree: Path, *arguments: str, piped: Path | None = None) -> None:
+        self._leader, follower = pty.openpty()
+        self.before = termios.tcgetattr(self._leader)
+        command = [sys.executable, "-m", "pvehooks", *arguments, "--root", str(tree)]
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
+        with open(piped or os.devnull, "wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=environment,
+                stdin=follower,
+                stdout=output if piped else follower,
+                stderr=follower,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+            )
+        os.close(follower)
+        self.text = ""
+
+    def read_until(self, condition: Callable[[str], object]) -> None:
+        """Reads till the text so far meets the condition, or the command has ended."""
+        while not condition(self.text):
+            try:
+                chunk = os.read(self._leader, 4096)
+            except OSError:
+                return
+            self.text += chunk.decode()
+
+    def type(self, keys: bytes) -> None:
+        """As at the keyboard."""
+        os.write(self._leader, keys)
+
+    def end(self) -> int:
+        """Reads the rest; the exit status."""
+        self.read_until(lambda text: False)
+        return self._process.wait(60)
+
+    def close(self) -> None:
+        """Whatever happened, nothing stays."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._leader)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def start(*arguments: object, **options: Path) -> Terminal:
+        opened.append(Terminal(*arguments, **options))  # type: ignore[arg-type]  # as they are given
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+def test_a_terminal_shows_progress_and_keeps_nothing_of_it(many: Path, terminal: Callable[..., Terminal]) -> None:
+    session = terminal(many, "check")
+    assert session.end() == 0
+    seen = [int(match) for match in PROGRESS.findall(session.text)]
+    assert seen
+    assert seen == sorted(seen)
+    assert 0 <= seen[0] <= seen[-1] <= 100
+    result = session.text[session.text.rindex(ERASED) + len(ERASED) :]
+    assert f"{MANY + 2} VMs on pve1" in result
+    assert "bootdisk" not in PROGRESS.sub("", session.text[: session.text.index(PROGRESS.search(session.text)[0])])  # type: ignore[index]  # seen above
+    assert "\x1b[?25l" not in session.text, "the cursor stays visible, whatever ends the program"
+
+
+def test_ctrl_c_ends_it_cleanly(many: Path, terminal: Callable[..., Terminal]) -> None:
+    session = terminal(many, "check")
+    session.read_until(PROGRESS.search)
+    session.type(b"\x03")
+    assert session.end() == 130
+    assert "Traceback" not in session.text
+    assert ERASED in session.text
+    message = re.search(r"pvehooks: interrupted, (\d+) of (\d+) VMs looked at", session.text)
+    assert message
+    assert int(message[1]) < int(message[2]) == MANY + 2
+    assert termios.tcgetattr(session._leader) == session.before
+
+
+def test_ctrl_c_says_what_was_found_so_far(tmp_path: Path, many: Path, terminal: Callable[..., Terminal]) -> None:
+    """Also where the output goes to a file and the progress does not."""
+    found = tmp_path / "found"
+    session = terminal(many, "check", piped=found)
+    session.read_until(lambda text: any(int(match) > 50 for match in PROGRESS.findall(text)))
+    session.type(b"\x03")
+    assert session.end() == 130
+    assert "VM 100 (web): " in found.read_text()
+    assert "the findings above are of those" in session.text
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_no_progress_for_programs(option: str, tmp_path: Path, many: Path, terminal: Callable[..., Terminal]) -> None:
+    output = tmp_path / "output"
+    session = terminal(many, "check", option, piped=output)
+    time.sleep(1.0)
+    session.type(b"\x03")
+    status = session.end()
+    assert not PROGRESS.search(session.text)
+    if status == 130:
+        # Half a document is none.
+        assert "{" not in output.read_text()
+        assert "interrupted" in session.text
+
+
+def test_no_progress_where_nobody_looks(many: Path) -> None:
+    command = [sys.executable, "-m", "pvehooks", "check", "--root", str(many)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert re.fullmatch(r"(?:pvehooks: interrupted.*\n)?", errors)
+    assert "\x1b" not in output
+
+
+def test_a_short_look_shows_none(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+    session = terminal(make_fake_tree(tmp_path / "tree", TREE), "check")
+    assert session.end() == 1
+    assert not PROGRESS.search(session.text)
+    assert ERASED not in session.text
+
+
+# -- for cron ---------------------------------------------------------------------------------------------------------
+
+
+def test_quiet_has_a_line_for_what_counts(tmp_path: Path) -> None:
+    ignored = {"etc/pvehooks/pvehooks.conf": "[guest 100]\nignore = rng-missing-netboot: never mind\n"}
+    tree = make_fake_tree(tmp_path / "tree", {**TREE, **ignored})
+    loud, quiet = pvehooks(tree, "check", status=1), pvehooks(tree, "check", "--quiet", status=1)
+    assert quiet.splitlines() == [line for line in loud.splitlines() if re.match(r"(?:VM \d+[^:]*|pve1): (?:block|warning): ", line)]
+    assert ": info: " in loud
+    assert ": ignored: " in loud
+    assert 0 < len(quiet.splitlines()) < len(loud.splitlines())
+
+
+def test_quiet_says_nothing_where_all_is_well(tmp_path: Path) -> None:
+    """Advice and what is ignored are no reason for a mail."""
+    tree = make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/100.conf": "memory: 512\nname: fine\n", f"{CONFIGS}/101.conf": FAULTY})
+    ignored = f"[guest 101]\nignore = {', '.join(f'{rule}: known' for rule in sorted(_rules_that_count(tree)))}\n"
+    assert pvehooks(tree, "check", "--quiet")
+    make_fake_tree(tree, {"etc/pvehooks/pvehooks.conf": ignored})
+    assert pvehooks(tree, "check", "--quiet") == ""
+    assert pvehooks(tree, "check", "--quiet", "100") == ""
+
+
+def _rules_that_count(tree: Path) -> set[str]:
+    findings = json.loads(pvehooks(tree, "check", "101", "--json"))["guests"][0]["findings"]
+    return {finding["rule"] for finding in findings if finding["severity"] != "info"}
+
+
+@pytest.mark.parametrize("other", [["--json"], ["--target", "pve2"]])
+def test_quiet_goes_with_text_only(other: list[str], tmp_path: Path) -> None:
+    tree = make_fake_tree(tmp_path / "tree", TREE)
+    assert f"--quiet and {other[0]} exclude each other" in pvehooks(tree, "check", "--quiet", *other, status=2)
+
+
+# -- one look ---------------------------------------------------------------------------------------------------------
+
+
+class Counting(Host):
+    """A tree that counts how often a file was read."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.reads: list[str] = []
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        """As always."""
+        self.reads.append(path)
+        return super().read(path, limit)
+
+
+def test_all_guests_are_read_once(tmp_path: Path) -> None:
+    """Also for rules that ask for the others (of USB devices, and those on the node), and with the same verdicts."""
+    usb = {f"{CONFIGS}/110.conf": uefi("usb", "usb0: host=046d:c52b\nonboot: 1\nhostpci0: 0000:01:00.0\n")}
+    tree = make_fake_tree(tmp_path / "tree", {**TREE, **usb})
+    seen = view(parsers.parser("check").parse_args(["--root", str(tree)]))
+    host = Counting(str(tree))
+    seen = seen._replace(host=host)
+    node = seen.facts()
+    steps: list[int] = []
+    alone = [_words(verdict) for verdict in seen.verdicts(seen.guest_ids([]))]
+    host.reads.clear()
+    together = [_words(verdict) for verdict in seen.all_verdicts(node, lambda: steps.append(1))]
+    seen.node_findings(node)
+    assert together == alone
+    configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
+    assert sorted(configs) == sorted(set(configs))
+    assert len(steps) == 2 * len(together)
+
+
+def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever its rows ask for, and though no guest is kept."""
+    device = usb.plant("1-2 id=046d:c52b at=-")
+    files = {f"{CONFIGS}/11{n}.conf": uefi("usb", "usb0: host=046d:c52b\nonboot: 1\nhostpci0: 0000:01:00.0\n") for n in range(3)}
+    host = Counting(str(make_fake_tree(tmp_path / "tree", {**TREE, **files, **device})))
+    monkeypatch.setattr(root, "host", lambda options: host)
+    assert main.main(["status", "--json", "--root", host.root]) == 0
+    told = json.loads(capsys.readouterr().out)
+    configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
+    assert (told["guests"], sorted(configs)) == (len(set(configs)), sorted(set(configs)))
+
+
+def _words(verdict: object) -> tuple[object, ...]:
+    guest = verdict.guest  # type: ignore[attr-defined]  # a Verdict
+    return guest.vmid, guest.label, guest.hostpci, verdict.findings, verdict.blocked  # type: ignore[attr-defined]  # the same
+
+
+def test_a_guest_that_was_forgotten_is_worked_out_anew(tmp_path: Path) -> None:
+    tree = make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/100.conf": uefi("web", "hostpci0: 0000:01:00.0\n")})
+    guest = view(parsers.parser("check").parse_args(["--root", str(tree)])).guest(100)
+    before = (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid)
+    guest.forget()
+    assert not {"options", "boot", "hostpci", "_parsed"} & set(vars(guest))
+    assert (guest.options, guest.boot, guest.hostpci, dict(guest.properties("net0")), guest.uuid) == before
