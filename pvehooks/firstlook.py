@@ -156,8 +156,9 @@ def write(host: Host, look: FirstLook) -> FirstLook:
 def _noted(value: object, time: int) -> Noted | None:
     """A fingerprint of the look's time, or one with a time of its own."""
     mark, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
-    known = isinstance(mark, str) and _FINGERPRINT.fullmatch(mark) and _is_number(when)
-    return Noted(mark, when) if known else None
+    if isinstance(mark, str) and _FINGERPRINT.fullmatch(mark) and _is_number(when):
+        return Noted(mark, when)
+    return None
 
 
 def _is_number(value: object) -> bool:
