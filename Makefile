@@ -37,7 +37,7 @@ golden: ## rewrite the golden files from what the programs print now
 
 docs: ## rewrite man pages, journal catalogue and bash completion from the code's tables
 	@sh scripts/install-packages "make docs" python3-configobj python3-pyinotify python3-rich python3-systemd
-	@/usr/bin/python3 -m scripts.docs
+	@/usr/bin/python3 -B -m scripts.docs
 
 deb: ## build the Debian package into dist/deb
 	@sh scripts/deb dist/deb
