@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
+.PHONY: help demo test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -10,6 +10,9 @@ demo: ## show the daemon at work on a small tree
 
 test: ## run all tests (ARGS="-k name" for some)
 	@sh scripts/test $(ARGS)
+
+test-suites: ## run the demo and all tests on minimal Debian 12 and 13 systems (ARGS="trixie -- -k name" for some)
+	@sh scripts/test-suites $(ARGS)
 
 test-node: ## build, install and test the package on booted Debian 12 and 13 systems (ARGS as for test)
 	@sh scripts/test-node $(ARGS)
@@ -34,7 +37,7 @@ golden: ## rewrite the golden files from what the programs print now
 
 docs: ## rewrite man pages, journal catalogue and bash completion from the code's tables
 	@sh scripts/install-packages "make docs" python3-configobj python3-pyinotify python3-rich python3-systemd
-	@/usr/bin/python3 -m scripts.docs
+	@/usr/bin/python3 -B -m scripts.docs
 
 deb: ## build the Debian package into dist/deb
 	@sh scripts/deb dist/deb

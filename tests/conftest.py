@@ -1,4 +1,7 @@
-"""What holds for all tests: they run in a private mount namespace, none may skip, and texts are compared with golden files.
+"""What holds for all tests.
+
+They run in a private mount namespace in which the checkout is read-only, and in the same environment whoever starts them. None may
+skip. Texts are compared with golden files.
 
 Tests that need something from outside of the checkout or of Debian say so with a marker; where it is absent they are left
 out, and one line says so. With CI=true only ../shared/data may be absent.
@@ -18,13 +21,17 @@ from typing import Any
 
 import pytest
 
-from tests.beds.namespace import enter_private_namespace, is_private, mount
+from tests.beds.namespace import enter_private_namespace, is_private, make_read_only, mount
 
 PROJECT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 _PLENTY = 3 << 20  # KiB
 _numbers = itertools.count()
+# What tests see of the environment they are started in. A login shell's USER, LANG, COLUMNS, or a service manager's NOTIFY_SOCKET would
+# reach the programs in them.
+_INHERITED = re.compile(r"CI|HOME|PATH|TMPDIR|XDG_CACHE_HOME|\w+_proxy|(?:HYPOTHESIS|MYPY|PVEHOOKS|PYTEST|PYTHON|RUFF)\w*", re.IGNORECASE)
+_ENVIRONMENT = {"COLUMNS": "80", "LINES": "24"}
 # The files that take long, the longest first: a process that begins one of them last would keep all waiting for it.
 _LONG = (
     "tests/daemon/test_injecting.py",
@@ -53,9 +60,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if os.geteuid() != 0:
         pytest.exit("the tests mount file systems in a mount namespace of their own: run them as root", returncode=3)
-    # What a service manager told whoever started the tests is not meant for the daemons in them.
-    for variable in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-        os.environ.pop(variable, None)
     # Whoever starts the tests in the background has these ignored, and so would all programs in them: sh(1), nohup(1).
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -63,7 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker and is_private():
         pytest.exit("pytest-xdist's workers would share a namespace: no conftest may enter one when it is imported", returncode=3)
     if worker or not config.getoption("numprocesses", None):
-        enter_private_namespace()
+        for variable in [name for name in os.environ if not _INHERITED.fullmatch(name)]:
+            del os.environ[variable]
+        os.environ.update(_ENVIRONMENT)
+        if not is_private():
+            enter_private_namespace()
+            make_read_only(PROJECT, *([GOLDEN] if config.getoption("--golden-update") else []))
         if not os.access("/proc/sys/user/max_inotify_watches", os.W_OK):
             # Containers have it read-only; tests write the limits of user namespaces of their own there.
             mount("proc", "/proc", "proc")
@@ -152,9 +161,9 @@ def _absent() -> dict[str, str]:
     if not SHARED_DATA.is_dir():
         absent["shared_data"] = "../shared/data is not here"
     if "PVEHOOKS_RUFF" not in os.environ and not os.environ.get("CI"):
-        absent["ruff"] = "ruff could not be had from PyPI"
+        absent["ruff"] = "ruff could not be had from PyPI: sh scripts/install-ruff tells why"
     if "PVEHOOKS_PROMTOOL" not in os.environ and not os.environ.get("CI"):
-        absent["promtool"] = "promtool could not be had from Debian's mirror"
+        absent["promtool"] = "promtool could not be had from Debian's mirror: sh scripts/install-promtool tells why"
     return absent
 
 

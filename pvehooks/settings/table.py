@@ -189,8 +189,8 @@ OPTIONS: tuple[Option, ...] = (
         "cluster",
         "publish",
         "boolean(default=yes)",
-        "Whether this node tells the others in /etc/pve what it found and which PCI devices it has: pvehooks status --cluster and "
-        "pvehooks check --target read that. It is written when it changes, at most once a minute, and once an hour.",
+        "Whether this node tells the others in /etc/pve what it found and which PCI devices it has. It is written when it changes, at "
+        "most once a minute, and once an hour. To read it: pvehooks status --cluster and pvehooks check --target.",
     ),
     Option(
         "metrics",

@@ -9,13 +9,14 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 # What remedies name after a colon; a comma or dot belongs to the command only within a word.
 _PROGRAMS = "iconv|journalctl|less|ls|pvecm|pvehooks|qm|systemctl"
 _WORD = r"[^\s;,.`]+(?:[,.][^\s;,.`]+)*"
-_COMMAND = re.compile(rf"(?<=: )((?:see )?)((?:{_PROGRAMS})(?: {_WORD})+)")
+_COMMAND = rf"(?:{_PROGRAMS})(?: (?!(?:and|or)\b){_WORD})+"
+_COMMANDS = re.compile(rf"(?<=: )(?:see )?{_COMMAND}(?:(?:,| and| or) {_COMMAND})*")
 _MARKED = re.compile(r"`([^`]*)`")
 
 
 def marked(text: str) -> str:
-    """The text with commands that stand behind a colon in backticks."""
-    return _COMMAND.sub(r"\1`\2`", text)
+    """The text with commands that stand behind a colon in backticks: one, or several with commas, "and" or "or" between them."""
+    return _COMMANDS.sub(lambda match: re.sub(_COMMAND, r"`\g<0>`", match[0]), text)
 
 
 def plain(text: str) -> str:

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 CLONE_NEWNS = 0x00020000  # linux/sched.h
-MS_REC = 0x4000  # linux/mount.h
+MS_RDONLY = 1  # linux/mount.h
+MS_REMOUNT = 1 << 5
+MS_BIND = 1 << 12
+MS_REC = 1 << 14
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
@@ -53,6 +56,15 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
     """mount(2)."""
     result = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
     _check(result, f"mount {kind} on {target}")
+
+
+def make_read_only(directory: Path, *writable: Path) -> None:
+    """Make a directory read-only for this process and its children, but for the directories below it in `writable`."""
+    for each in (directory, *writable):
+        mount(str(each), str(each), "none", MS_BIND)
+    mount("none", str(directory), "none", MS_REMOUNT | MS_BIND | MS_RDONLY)
+    if Path.cwd().is_relative_to(directory):
+        os.chdir(Path.cwd())  # the present one is below the mount
 
 
 def detach_fuse(target: str | Path) -> None:

@@ -67,12 +67,18 @@ def test_special_addresses_stay(text: str) -> None:
 
 @given(V6)
 def test_ipv6_addresses_keep_their_form(address: ipaddress.IPv6Address) -> None:
-    new = ipaddress.IPv6Address(MADE.ipv6(str(address)))
-    assert [part == "0" for part in new.exploded.replace("0000", "0").split(":")] == [
-        part == "0" for part in address.exploded.replace("0000", "0").split(":")
-    ]
-    assert len(str(new)) == len(str(address))
-    assert MADE.groups(address.packed.hex()) == new.packed.hex()
+    digits = address.packed.hex()
+    groups = [digits[at : at + 4] for at in range(0, 32, 4)]
+    new = MADE.ipv6(":".join(groups))
+    assert [len(group.lstrip("0")) for group in new.split(":")] == [len(group.lstrip("0")) for group in groups]
+    assert MADE.groups(digits) == new.replace(":", "")
+    assert ipaddress.IPv6Address(MADE.ipv6(str(address))) == ipaddress.IPv6Address(new)
+
+
+@given(V6.filter(lambda address: address.ipv4_mapped is None).map(str) | st.integers(0, 0xFFFF).map("::ffff:c000:{:x}".format))
+def test_ipv6_addresses_stay_as_short_as_they_are(text: str) -> None:
+    assert len(MADE.ipv6(text)) == len(text)
+    assert set(MADE.ipv6(text)) <= set("0123456789abcdef:")
 
 
 @pytest.mark.parametrize(

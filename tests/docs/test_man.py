@@ -169,6 +169,11 @@ def test_the_examples_of_commands_can_be_typed(line: str) -> None:
         ("Restore it: pvehooks backups 100, or from a backup", "Restore it: `pvehooks backups 100`, or from a backup"),
         ("See: systemctl status pve-cluster.", "See: `systemctl status pve-cluster`."),
         ("None needed: pvehooks does it", "None needed: `pvehooks does it`"),
+        ("Read it: qm config 1 and qm status 1.", "Read it: `qm config 1` and `qm status 1`."),
+        (
+            "Read it: see qm config 1, pvehooks check or ls /a, then go on",
+            "Read it: see `qm config 1`, `pvehooks check` or `ls /a`, then go on",
+        ),
         ("pvehooks goes on", "pvehooks goes on"),
         ("Mark it: `qm list` does", "Mark it: `qm list` does"),
     ],

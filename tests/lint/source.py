@@ -19,7 +19,7 @@ def files() -> tuple[Path, ...]:
     found = []
     for directory, names, here in os.walk(PROJECT):
         names[:] = sorted(name for name in names if name not in _NOT_OURS and not name.endswith(".egg-info"))
-        found += [Path(directory, name) for name in sorted(here)]
+        found += [Path(directory, name) for name in sorted(here) if name not in _NOT_OURS]
     return tuple(path for path in found if path.is_file() and not path.is_symlink())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -71,6 +72,23 @@ def test_what_is_left_out_is_told(tmp_path: Path, marker: str, environment: dict
     done = run_pytest(tmp_path, **environment)
     assert told in done.stdout, done.stdout
     assert done.returncode == 0
+
+
+def test_the_environment_is_the_same_whoever_starts_them(tmp_path: Path) -> None:
+    lines = "import json, os, pathlib", "def test_it(): pathlib.Path('seen').write_text(json.dumps(dict(os.environ)))"
+    (tmp_path / "test_it.py").write_text("\n".join(lines))
+    done = run_pytest(tmp_path, USER="root", LOGNAME="root", COLUMNS="170", NOTIFY_SOCKET="@x", LC_ALL="de_DE.UTF-8")
+    assert done.returncode == 0, done.stdout
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert (seen["COLUMNS"], "PATH" in seen) == ("80", True)
+    assert not {"USER", "LOGNAME", "NOTIFY_SOCKET", "LC_ALL"} & set(seen)
+
+
+@pytest.mark.parametrize("directory", [PROJECT, PROJECT / "tests/lint", Path(), Path("tests")], ids=str)
+def test_the_checkout_is_read_only(directory: Path) -> None:
+    """So no test leaves a file in it."""
+    assert os.path.samefile(directory, PROJECT / directory)
+    assert not os.access(directory, os.W_OK)
 
 
 def test_golden_files(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Replacing:
         replaced = ipaddress.IPv6Address(bytes.fromhex(self.groups(address.packed.hex())))
         if replaced == address:
             return text
-        new = replaced.exploded if text.lower() == address.exploded else replaced.compressed
+        new = _exploded(replaced) if text.lower() == _exploded(address) else _compressed(replaced)
         return new.upper() if text != text.lower() else new
 
     def groups(self, digits: str) -> str:
@@ -102,6 +102,17 @@ class Replacing:
             # 2000::/3, and unique local addresses, are what they were.
             found.append((part[0] + part[1] + new[-2:] if place == 0 and len(plain) == 4 else new).rjust(4, "0"))
         return "".join(found)
+
+
+def _exploded(address: ipaddress.IPv6Address) -> str:
+    digits = address.packed.hex()
+    return ":".join(digits[at : at + 4] for at in range(0, 32, 4))
+
+
+def _compressed(address: ipaddress.IPv6Address) -> str:
+    """In groups of digits with every Python: 3.13 writes ::ffff:c000:201 as ::ffff:192.0.2.1."""
+    mapped = address.ipv4_mapped
+    return address.compressed if mapped is None else f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
 
 
 def _like(char: str, byte: int) -> str:

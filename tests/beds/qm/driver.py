@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,9 @@ class Qm:
             json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options})
         )
         self.executable = self.bin / "qm"
-        command = f"exec /usr/bin/python3 -IS {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
+        # -I has Python ignore PYTHONPYCACHEPREFIX.
+        cached = f"-X {shlex.quote(f'pycache_prefix={sys.pycache_prefix}')}" if sys.pycache_prefix else ""
+        command = f"exec /usr/bin/python3 -IS {cached} {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
         self.executable.write_text(f'#!/bin/sh\n{command} "$@"\n')
         self.executable.chmod(0o755)
 

@@ -62,7 +62,7 @@ def open_devices(devices: list[str]) -> list[int]:
 
 def _device(group: int, device: str) -> int:
     # Only with a buffer that may change does Python give the call's result, which is the handle.
-    return fcntl.ioctl(group, GROUP_GET_DEVICE, bytearray(device.encode() + b"\0"), True)
+    return int(fcntl.ioctl(group, GROUP_GET_DEVICE, bytearray(device.encode() + b"\0"), True))
 
 
 def close(handles: list[int]) -> None:
