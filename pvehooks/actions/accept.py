@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pvehooks.records import guests as records
-from pvehooks.rules import passthrough
-from pvehooks import records
 from pvehooks.derived import passthrough
+from pvehooks.records import guests as records
 from pvehooks.values import Accepted, KnownDevice, NamedTuple
 
 TYPE_CHECKING = False

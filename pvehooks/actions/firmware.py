@@ -8,32 +8,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pvehooks.actions import attach, backups, rng, stubs
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
-from pvehooks.actions.writer import NOTHING_ELSE, QmWriter, Writer, writer
-from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
-from pvehooks.derived import firmware_fit
-from pvehooks.derived.attachment import OPTION as HOOKSCRIPT
-from pvehooks.derived.attachment import attached
-from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts import guests, images
-from pvehooks.formats import qemuargs
-from pvehooks.facts.guests import configs as guests
-from pvehooks.facts.storage import images
 from pvehooks.actions import guardhook, transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import QmWriter, writer
-from pvehooks.facts import images
+from pvehooks.derived import firmware_fit
+from pvehooks.derived import firmware_fit as firmwarefit
+from pvehooks.derived.attachment import OPTION as HOOKSCRIPT
+from pvehooks.derived.attachment import attached
+from pvehooks.facts.storage import images
+from pvehooks.formats import qemuargs
 from pvehooks.host import Host
-from pvehooks.records import guests as records
-from pvehooks.rules import firmwarefit
-from pvehooks.rules.hookscript import OPTION as HOOKSCRIPT
-from pvehooks.rules.hookscript import attached
 from pvehooks.settings.sections import RngSettings
-from pvehooks.settings import RngSettings
-from pvehooks.text import qemuargs
 from pvehooks.values import Guest
 from pvehooks.values.images import ImageFile, PinnedFirmware
 

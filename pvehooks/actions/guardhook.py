@@ -6,10 +6,10 @@ from pvehooks.actions import rng0, stubs, transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import writer
+from pvehooks.derived.attachment import OPTION, attached
 from pvehooks.errors import NodeError
 from pvehooks.host import Host
-from pvehooks.rules.hookscript import OPTION, attached
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Attachment, Guest
 from pvehooks.values.stubs import UnfitName, former_of, is_stub
 

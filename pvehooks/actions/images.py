@@ -6,9 +6,8 @@ import posixpath
 from contextlib import suppress
 
 from pvehooks.errors import NodeError, Refused, UsageError
-from pvehooks.facts import images, imageusers
-from pvehooks.formats import firmwareimage
 from pvehooks.facts.storage import images, imageusers
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile

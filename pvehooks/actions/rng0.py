@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pvehooks import records
 from pvehooks.actions import transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import writer
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.node import cpu
 from pvehooks.host import Host
-from pvehooks.settings import RngSettings
+from pvehooks.records import guests as records
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
 
 OPTION = "rng0"
@@ -17,7 +17,7 @@ OPTION = "rng0"
 
 def change(host: Host, guest: Guest, settings: RngSettings) -> Change | Result:
     """What gives the guest an rng0, or why it would not start with that of the settings."""
-    hwrng = node_facts.hwrng(host)
+    hwrng = cpu.hwrng(host)
     if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
         return Result(Outcome.HELD, f"[rng] source = /dev/hwrng, but {guest.node} has none: the guest would not start")
     record = records.RngRecord(settings.value, "writing", guest.digest, int(host.now()), guest.node)

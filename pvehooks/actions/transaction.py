@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from pvehooks.records import guests as records
 from pvehooks.actions import backups
 from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
 from pvehooks.actions.writer import Writer
+from pvehooks.derived.config_lines import quoted
 from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import running
 from pvehooks.host import Host
-from pvehooks.derived.config_lines import quoted
+from pvehooks.records import guests as records
 from pvehooks.values import Attachment, Guest, GuestConfig, Options, Value
 from pvehooks.values.digests import sha1
 from pvehooks.values.images import PinnedFirmware

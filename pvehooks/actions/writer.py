@@ -10,12 +10,9 @@ from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.facts import guests
-from pvehooks.facts import node as node_facts
-from pvehooks.formats import guestconfig
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
-from pvehooks.facts.guests import running
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest

@@ -13,15 +13,19 @@ from typing import NamedTuple
 from pvehooks.capture.record import LARGEST, Recording, Thing, joined
 from pvehooks.capture.redact import places, secrets
 from pvehooks.capture.redact.rewriting import refreshed
+from pvehooks.derived import groups
+from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import bindings, guests, hardware, identity, members, pmxcfs, storages, summaries
-from pvehooks.facts import node as node_facts
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import members, pmxcfs, summaries
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.judge import judge, weighed
 from pvehooks.records import baseline
-from pvehooks.derived import groups
 from pvehooks.rules import catalogue
-from pvehooks.rules.host.candidates import candidates, described
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Guest, Unread

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
-from pvehooks.report.words import printable
 from pvehooks.values import Guest
+from pvehooks.wording import printable
 
 IDENTIFIER = "pvehooks"
 

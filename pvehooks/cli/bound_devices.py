@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pvehooks.actions.pci import vfs
-from pvehooks.actions import vfs
 from pvehooks.derived.passthrough import holder_phrase
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.rules.passthrough import having
-from pvehooks.report.words import printable
 from pvehooks.values import Node, PciDevice, Unread
 from pvehooks.wording import printable
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from pvehooks import wording as words
-from pvehooks.cli import look
-from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
-from pvehooks.facts import summaries
-from pvehooks.report import table
-from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts.cluster import pmxcfs, summaries
-from pvehooks.report import table, words
+from pvehooks import wording
 from pvehooks.cli import terminal
 from pvehooks.cli.view import View
-from pvehooks.facts import pmxcfs, summaries
-from pvehooks.report import words
+from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
+from pvehooks.facts.cluster import summaries
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 
@@ -38,7 +31,7 @@ def run(seen: View, as_json: bool) -> int:
         _HEADERS, [_row(standing, now) for standing in known] if terminal.on_terminal() else [_HEADERS, *(_row(one, now) for one in known)]
     )
     for line in _remarks(known, now):
-        print(words.printable(line))
+        print(wording.printable(line))
     return EXIT_OK
 
 
@@ -85,7 +78,7 @@ def _row(standing: Standing, now: float) -> tuple[str, ...]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    parts = [words.counted(counts[name], name) if name == "warning" else f"{counts[name]} {name}" for name in _ORDER if counts.get(name)]
+    parts = [wording.counted(counts[name], name) if name == "warning" else f"{counts[name]} {name}" for name in _ORDER if counts.get(name)]
     return ", ".join(parts) or "none"
 
 

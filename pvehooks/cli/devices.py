@@ -7,15 +7,12 @@ import json
 import re
 from typing import NamedTuple
 
-from pvehooks.cli import deed, roots
-from pvehooks.derived.passthrough import bus, functions
 from pvehooks.cli import audit, root
+from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
-from pvehooks.rules.passthrough import bus, functions
-from pvehooks.report.words import printable
 from pvehooks.values import Node, PciDevice, Unread
 from pvehooks.wording import printable
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pvehooks import wording
 from pvehooks.cli import terminal
-from pvehooks.report import words
 from pvehooks.values import Judged
 
 Row = tuple[str, str, str, str]
@@ -13,9 +13,9 @@ Row = tuple[str, str, str, str]
 
 def rows(label: str, found: Iterable[Judged]) -> Iterator[Row]:
     """The findings of what has that label, most severe first: (label, severity, rule, text)."""
-    for item in words.sort(found):
+    for item in wording.sort(found):
         severity = "ignored" if item.ignored else item.finding.severity.value
-        text = words.sentence(item.finding)
+        text = wording.sentence(item.finding)
         yield label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
 
 
@@ -26,4 +26,4 @@ def show(found: list[Row], plain: bool = False) -> None:
             terminal.table(("guest", "severity", "rule", "what, and what to do"), found)
         return
     for label, severity, rule, text in found:
-        print(words.printable(f"{label}: {severity}: {text} [{rule}]"))
+        print(wording.printable(f"{label}: {severity}: {text} [{rule}]"))

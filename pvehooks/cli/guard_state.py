@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks import wording as words
-from pvehooks.rules import hookscript
-from pvehooks.settings.effective import Settings
+from pvehooks import wording
 from pvehooks.derived import attachment
-from pvehooks.report import words
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict
 
 _MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}
@@ -32,7 +29,7 @@ def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
     for mode, meaning in _MODES.items():
         those = [guest.label for guest in concerned if settings.guard(guest.vmid).mode == mode]
         if those:
-            whose = "" if len(those) == len(concerned) else f" for {words.and_more(those)}"
+            whose = "" if len(those) == len(concerned) else f" for {wording.and_more(those)}"
             yield f"[guard] mode = {mode}{whose}: {meaning}"
 
 

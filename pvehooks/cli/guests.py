@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from pvehooks.actions.qm import Outcome
+from pvehooks.actions.result import Outcome
 from pvehooks.cli.view import View
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
-from pvehooks.report.words import of_guest, printable
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.values import Guest, Verdict
+from pvehooks.wording import of_guest, printable
 
 DONE = "done"
 NOTHING = "nothing to do"
@@ -56,6 +56,10 @@ def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
     return seen.guest_ids(options.vmid)
 
 
+def _guest_of(subject: Guest | Verdict) -> Guest:
+    return subject.guest if isinstance(subject, Verdict) else subject
+
+
 def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callable[[Subject], Report | None]) -> list[tuple[int, Report]]:
     """Changes one VM after the other, and prints for people what became of each; one that fails keeps none of the others.
 
@@ -63,7 +67,7 @@ def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callab
     """
     reports = []
     for subject in subjects:
-        guest = subject if isinstance(subject, Guest) else subject.guest
+        guest = _guest_of(subject)
         try:
             report = one(subject)
         except ActionFailed as failed:

@@ -6,13 +6,9 @@ import argparse
 import os
 import sys
 
-from pvehooks import __version__
-from pvehooks.cli import roots
-from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PvehooksError
-from pvehooks.wording import printable
 from pvehooks.cli import parsers, root
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, PvehooksError
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 _AS_ROOT = "Run it as root."
 

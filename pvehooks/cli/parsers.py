@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 
 from pvehooks import __version__
 from pvehooks.errors import EXIT_USAGE
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 _COMMANDS = "pvehooks.cli.commands"
 Made = TypeVar("Made", bound="Parser")
@@ -136,7 +136,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """The end of a message about a word that is not known."""
-    from pvehooks.settings import nearest
+    from pvehooks.settings.table import nearest
 
     meant = nearest(word, known)
     return f"; did you mean '{meant}'?" if meant else ""

@@ -17,7 +17,7 @@ def unpacked(options: argparse.Namespace) -> Iterator[None]:
     """For a with statement around a verb: `options.root` is a directory, `options.capture` the file that it comes from; raises NodeError."""
     options.capture = ""
     if not Host().is_dir(options.root):
-        from pvehooks.capturing import archive
+        from pvehooks.capture import archive
 
         if archive.is_packed(options.root):
             with archive.unpacked(options.root) as directory:
@@ -34,6 +34,6 @@ def host(options: argparse.Namespace) -> Host:
     tree = Host(options.root)
     if not tree.exists(_MARK):
         return tree
-    from pvehooks.capturing.captured import host_at
+    from pvehooks.capture.replay import host_at
 
     return host_at(options.root, options.capture)

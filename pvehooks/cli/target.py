@@ -6,29 +6,16 @@ import argparse
 import json
 import time
 
-from pvehooks import __version__
-from pvehooks import wording as words
-from pvehooks.cli import look
-from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
-from pvehooks import __version__, firstlook
+from pvehooks import __version__, wording
 from pvehooks.cli import findings
 from pvehooks.cli.view import View, view
-from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import summaries
-from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, UsageError
+from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.facts.cluster import pmxcfs, summaries
+from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.judge import judge
 from pvehooks.records import baseline
-from pvehooks.report import table
-from pvehooks.rules import catalogue, targets
-from pvehooks.report import table, words
 from pvehooks.rules import catalogue
-from pvehooks.values import Judged, Verdict
-from pvehooks.report import words
 from pvehooks.values import Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
@@ -116,9 +103,9 @@ def _document(node: str, standing: Standing, now: float, verdicts: list[Verdict]
 def _guest(verdict: Verdict) -> dict[str, object]:
     return {
         "vmid": verdict.guest.vmid,
-        "name": words.printable(verdict.guest.name),
+        "name": wording.printable(verdict.guest.name),
         "would_start": _answer(verdict),
-        "findings": [words.as_json(item) for item in words.sort(verdict.findings)],
+        "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
     }
 
 
@@ -131,8 +118,8 @@ def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
         "unknown": f"whether it would start on {name} is not known",
     }
     for verdict in verdicts:
-        print(words.printable(f"{verdict.guest.label}: {said[_answer(verdict)]}"))
-    print(words.printable(_source(standing, now)))
+        print(wording.printable(f"{verdict.guest.label}: {said[_answer(verdict)]}"))
+    print(wording.printable(_source(standing, now)))
 
 
 def _source(standing: Standing, now: float) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

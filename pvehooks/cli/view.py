@@ -8,12 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pvehooks.cli import roots
-from pvehooks.errors import NodeError, SettingsError, UsageError
-from pvehooks import firstlook
 from pvehooks.cli import root
 from pvehooks.errors import NodeError, SettingsError
-from pvehooks.facts import guests as guest_facts
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pvehooks.actions import accept, guardhook, rng0
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.result import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import Job
 from pvehooks.host import Host
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest, Node
 
 

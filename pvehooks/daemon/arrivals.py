@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from pvehooks import wording
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.journal.log import Log
-from pvehooks.report import words
 
 _NONE: Mapping[int, str] = MappingProxyType({})
 
@@ -38,7 +38,7 @@ class Arrivals:
         self._membership.came = self._membership.came or (self._baseline.new and not self._membership.announced)
         if there is not None:
             again = " after a time without pvehooks" if self._baseline.again else ""
-            known = words.counted(there, "VM")
+            known = wording.counted(there, "VM")
             self._log.event("first-look", f"first look at node {self._node}{again}, which has {known} already. {self._of_old()}")
 
     def settle(self) -> None:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 
 from pvehooks.errors import PmxcfsAway
-from pvehooks.formats import guestconfig
 from pvehooks.facts.cluster import members
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.records import baseline
-from pvehooks.records import files
+from pvehooks.records import baseline, files
 from pvehooks.records.baseline import Baseline, KnownGuest
 
 # This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.

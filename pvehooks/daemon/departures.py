@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pvehooks import records
-from pvehooks.errors import PmxcfsAway
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
-from pvehooks.errors import PvehooksError
-from pvehooks.facts import node as node_facts
+from pvehooks.errors import PmxcfsAway, PvehooksError
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal.reporter import Reporter
+from pvehooks.records import guests as records
 
 
 class Departures:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import selectors
 
-from pvehooks import __version__
+from pvehooks import __version__, wording
 from pvehooks.daemon import service
 from pvehooks.daemon.apply import apply
 from pvehooks.daemon.arrivals import Arrivals
-from pvehooks.errors import PmxcfsAway
 from pvehooks.daemon.availability import PAUSES, Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
@@ -29,15 +28,14 @@ from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.signals import QM_GRACE, Signals
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
-from pvehooks.errors import SettingsError
-from pvehooks.facts import node as node_facts
+from pvehooks.errors import PmxcfsAway, SettingsError
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Journal, Lines
 from pvehooks.journal.reporter import Reporter
-from pvehooks.report import words
 from pvehooks.rules import catalogue
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 
 # How long guests that start at boot wait for the guard at most.
 _BOOT_PATIENCE = 20.0
@@ -120,7 +118,7 @@ class Daemon:
         self._await_guests_at_boot()
         self.membership.arrived()
         self.reporter.old_guests()
-        guests = words.counted(len(self.observer.guests()), "VM")
+        guests = wording.counted(len(self.observer.guests()), "VM")
         self.log.event("started", f"pvehooks {__version__} watches {guests} on {self.node}")
         service.notify("READY=1")
         while not self.signals.stop:
@@ -252,8 +250,8 @@ class Daemon:
             self.log.event("not-published", trouble)
 
     def _show_status(self) -> None:
-        guests = words.counted(len(self.observer.guests()), "VM")
-        findings = words.counted(self.reporter.count(), "finding")
+        guests = wording.counted(len(self.observer.guests()), "VM")
+        findings = wording.counted(self.reporter.count(), "finding")
         last = f"; last change: {self.outcomes.last_change}" if self.outcomes.last_change else ""
         away = "; pmxcfs does not answer" if self.availability.away else ""
         self._status.show(f"{guests} watched, {findings}{last}{away}")

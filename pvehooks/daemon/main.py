@@ -9,7 +9,7 @@ from pvehooks.daemon import lock, settings_in_force
 from pvehooks.daemon.availability import StuckError
 from pvehooks.daemon.loop import Daemon
 from pvehooks.errors import PvehooksError, SettingsError
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal import entries, output
 

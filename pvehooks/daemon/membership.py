@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from pvehooks import __version__
-from pvehooks import wording as words
+from pvehooks import __version__, wording
 from pvehooks.actions import stubs
 from pvehooks.errors import PmxcfsAway
-from pvehooks.errors import PmxcfsAway
-from pvehooks.facts import members, storages
 from pvehooks.facts.cluster import ha, members
 from pvehooks.facts.storage import storages
 from pvehooks.host import Host
-from pvehooks.records import files
-from pvehooks.report import entries
-from pvehooks.report.sink import Journal, Lines
 from pvehooks.journal.log import Log
-from pvehooks.report import words
+from pvehooks.records import files
 from pvehooks.values.stubs import is_stub
 
 
@@ -61,7 +55,7 @@ class Membership:
         kept = self._keeper.look()
         self.hookscripts = frozenset(kept.named)
         if kept.made:
-            self._log.event("stubs-made", f"hookscripts of the guard were made or renewed: {words.and_more(list(kept.made))}")
+            self._log.event("stubs-made", f"hookscripts of the guard were made or renewed: {wording.and_more(list(kept.made))}")
         self._once("stub-trouble", kept.troubles, lambda trouble: f"a hookscript of the guard could not be made: {trouble}")
         self._log_absent(kept)
         if self._announced and not self.came:
@@ -117,7 +111,7 @@ class Membership:
         for volid, users in sorted(kept.named.items()):
             movable = [f"VM {vmid} on {node}" for vmid, node in users if vmid in by_ha and node != self.node]
             if movable and not is_stub(volid) and known.hookscript(volid).trouble:
-                absent.append(f"{volid} ({words.and_more(movable, 3)})")
+                absent.append(f"{volid} ({wording.and_more(movable, 3)})")
         self._once(
             "hookscript-absent",
             tuple(absent),

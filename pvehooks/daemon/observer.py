@@ -6,7 +6,6 @@ import selectors
 from collections.abc import Callable
 
 from pvehooks.daemon.arrivals import Arrivals
-from pvehooks.errors import PmxcfsAway
 from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.membership import Membership
@@ -15,7 +14,8 @@ from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
 from pvehooks.daemon.watch import Changes, Counters, Watches
-from pvehooks.facts import pmxcfs
+from pvehooks.errors import PmxcfsAway
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 

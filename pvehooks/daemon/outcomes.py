@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.result import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.jobs import PAUSES, Job, JobResult, Jobs
 from pvehooks.daemon.state import States
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.values.digests import sha1

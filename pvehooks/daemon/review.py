@@ -11,7 +11,6 @@ from itertools import islice
 
 from pvehooks.daemon import apply
 from pvehooks.daemon.arrivals import Arrivals
-from pvehooks.errors import PmxcfsAway
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
@@ -20,13 +19,17 @@ from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
-from pvehooks.facts import guestindex, hardware, members
-from pvehooks.facts import guests as guest_facts
+from pvehooks.derived import attachment, passthrough
+from pvehooks.errors import PmxcfsAway
+from pvehooks.facts import hardware
+from pvehooks.facts.cluster import ha
+from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.guests import index
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.reporter import Reporter
 from pvehooks.judge import judge
-from pvehooks.rules import catalogue, hookscript, passthrough
+from pvehooks.rules import catalogue
 from pvehooks.values import Guest, Node, Verdict
 from pvehooks.values.digests import sha1
 
@@ -91,7 +94,7 @@ class Review:
         self._reporter = reporter
         self._stats = stats
         self._log = log
-        self._index = guestindex.GuestIndex(host, node)
+        self._index = index.GuestIndex(host, node)
 
     def look(self, vmids: Iterable[int], why: Why = Why.CHANGED, keep_alive: Callable[[], bool] = lambda: True) -> None:
         """Reviews the guests. `keep_alive` is called between two of them, and ends the look by returning False.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-from pvehooks import judge, settings
 from pvehooks.host import Host
-from pvehooks.settings import Settings
+from pvehooks.rules import catalogue
+from pvehooks.settings import load as settings
+from pvehooks.settings.effective import Settings
 
 # A SIGHUP that comes within so many seconds of a look that read the files, with the same files, was sent for that edit.
 _SAME_EDIT = 10.0
@@ -37,7 +38,7 @@ class SettingsInForce:
 
 def load(host: Host) -> Settings:
     """The settings of the files, compiled for the hookscript as well; raises SettingsError."""
-    loaded = judge.load_settings(host)
+    loaded = settings.checked(host, catalogue.RULES)
     with contextlib.suppress(OSError):
         # Without them the hookscript reads the files itself, which takes longer.
         settings.compile_to(host, loaded)

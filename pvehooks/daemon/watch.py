@@ -16,8 +16,6 @@ from typing import NamedTuple
 import pyinotify
 
 from pvehooks.errors import PmxcfsAway
-from pvehooks.facts import node as node_facts
-from pvehooks.facts import pmxcfs
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host

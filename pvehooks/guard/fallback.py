@@ -61,7 +61,7 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
 def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> None:
     """Removes the override for one start from the record, if that part of the package still works."""
     try:
-        from pvehooks import records
+        from pvehooks.records import guests as records
 
         records.update(host, vmid, records.Identity(uuid, ctime), lambda record: record._replace(allowance=None), _LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why this code runs
@@ -166,7 +166,7 @@ def _changed_mapping(host: Host, hostpci: Mapping[str, str], accepted: Mapping[s
     names = [match[1] for line in hostpci.values() if (match := _MAPPING.search(line))]
     if not names:
         return ""
-    from pvehooks.text.sectionconfig import parse_mapping
+    from pvehooks.formats.sectionconfig import parse_mapping
 
     sections = {section.name: section for section in parse_mapping(host.read(_MAPPINGS)).sections}
     for name in names:

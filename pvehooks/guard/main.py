@@ -160,7 +160,7 @@ def _examine(vmid: int, root: str, send: Send) -> int:
                 log_line(f"VM {vmid}: {where.trouble}")
             return start.examine(host, where, vmid, copy, send)
         except (start.Unexamined, PvehooksError) as error:
-            from pvehooks.report.words import printable
+            from pvehooks.wording import printable
 
             cause = printable(str(error.args[0]))
             log_line(f"VM {vmid}: the start could not be examined: {cause}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks import settings_compiled
 from pvehooks.guard.log import log_line
-from pvehooks.settings_compiled import StartSettings
-from pvehooks.guarding.words import say
 from pvehooks.settings import compiled
 from pvehooks.settings.compiled import StartSettings
 

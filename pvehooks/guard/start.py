@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pvehooks import judge
-from pvehooks.errors import PvehooksError
-from pvehooks.facts import guests, hardware
-from pvehooks.facts import node as node_facts
-from pvehooks.guard import counters, settings
-from pvehooks.guard.log import log_line, with_full_stop
-from pvehooks.rules import passthrough, start
-from pvehooks import judge, starts
 from pvehooks.derived import passthrough
+from pvehooks.errors import PvehooksError
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
-from pvehooks.guarding import settings
-from pvehooks.guarding.words import say, sentence
+from pvehooks.guard import counters, settings
+from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import engine
 from pvehooks.values import NamedTuple, Severity
 

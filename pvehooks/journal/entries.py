@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from pvehooks import wording
 from pvehooks.journal.events import KINDS
 from pvehooks.journal.kind import ERR, INFO, WARNING
-from pvehooks.report import words
 from pvehooks.values import Finding, Guest, Severity
 from pvehooks.values.digests import sha1
 
@@ -38,7 +38,7 @@ def event(kind: str, message: str, node: str, guest: Guest | None = None, vmid: 
     every: dict[str, str | tuple[str, ...]] = {"PVEHOOKS_EVENT": kind, "PVEHOOKS_NODE": node}
     every |= {f"PVEHOOKS_{name.upper()}": value for name, value in fields.items() if value}
     if guest is not None:
-        message = words.of_guest(guest, message)
+        message = wording.of_guest(guest, message)
         vmid = guest.vmid
     if vmid:
         every["PVEHOOKS_VMID"] = str(vmid)
@@ -63,7 +63,7 @@ def finding(guest: Guest, found: Finding, verdict: str) -> Entry:
         "PVEHOOKS_DEVICE": found.subject,
         "PVEHOOKS_VERDICT": verdict,
     }
-    message = words.of_guest(guest, words.sentence(found))
+    message = wording.of_guest(guest, wording.sentence(found))
     return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)
 
 
@@ -71,5 +71,5 @@ def node_finding(node: str, found: Finding) -> Entry:
     """The entry of a finding about the node itself, which appeared or changed; it has no VMID."""
     fields = {"PVEHOOKS_EVENT": "finding", "PVEHOOKS_NODE": node, "PVEHOOKS_RULE": found.rule, "PVEHOOKS_DEVICE": found.subject}
     about = "" if found.subject.lower() in found.message.lower() else f"{found.subject}: "
-    message = f"node {node}: {about}{words.sentence(found)}"
+    message = f"node {node}: {about}{wording.sentence(found)}"
     return Entry(message, message_id(f"finding/{found.rule}"), PRIORITIES[found.severity], fields)

@@ -10,12 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pvehooks import wording as words
-from pvehooks.report import entries
-from pvehooks.report.entries import Entry
+from pvehooks import wording
 from pvehooks.journal import entries
 from pvehooks.journal.entries import Entry
-from pvehooks.report import words
 from pvehooks.values import Finding, Guest, Severity
 
 # So many guests with the same have a line each; with what refuses their starts, so many.
@@ -83,7 +80,7 @@ class Grouping:
 
     def flush(self) -> list[Entry]:
         """The entries of the review, most severe first; the next review begins."""
-        found = sorted(self._found, key=lambda part: (words.ORDER[part.severity], part.vmid))
+        found = sorted(self._found, key=lambda part: (wording.ORDER[part.severity], part.vmid))
         gone = sorted(self._gone, key=lambda each: each.vmid)
         self._found, self._gone = [], []
         heavy: dict[tuple[Severity, str], list[_Part]] = {}
@@ -164,7 +161,7 @@ class OldGuests:
             which = f" {' '.join(map(str, apart))}" if len(apart) <= _NAMED else ""
             cures.append(f"{_listed({vmid: self._guests[vmid] for vmid in apart})} only by name, for the reason see: pvehooks check{which}")
         message = (
-            f"{words.counted(len(vmids), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy:"
+            f"{wording.counted(len(vmids), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy:"
             f" {_listed(self._guests)}. Not changed by themselves. {'; '.join(cures)}"
         )
         portions = [vmids[at : at + _MOST_GUESTS] for at in range(0, len(vmids), _MOST_GUESTS)]
@@ -216,7 +213,7 @@ def _by_rule(parts: Iterable[_Part]) -> str:
 
 def _details(parts: Iterable[_Part]) -> str:
     """A line for each guest and finding, as it would be reported alone."""
-    return "\n".join(words.printable(f"{part.label}: {words.sentence(part.finding)} [{part.rule}]") for part in parts)
+    return "\n".join(wording.printable(f"{part.label}: {wording.sentence(part.finding)} [{part.rule}]") for part in parts)
 
 
 def _portions(parts: list[_Part]) -> Iterator[list[_Part]]:

@@ -7,11 +7,9 @@ import sys
 import time
 from typing import TextIO
 
-from pvehooks.report.entries import DEBUG, ERR, INFO, NOTICE, WARNING, Entry
-from pvehooks.wording import printable
 from pvehooks.journal.entries import Entry
 from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 IDENTIFIER = "pvehooksd"
 # The native protocol's socket, sd_journal_sendv(3).

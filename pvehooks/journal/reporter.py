@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pvehooks import wording
 from pvehooks.host import Host
 from pvehooks.journal import entries
 from pvehooks.journal.grouping import Grouping, OldGuests
 from pvehooks.journal.log import Log
 from pvehooks.journal.reported import OF_NODE, Reported
 from pvehooks.judge import RNG0, wants_rng0
-from pvehooks.report import words
 from pvehooks.rules.engine import asked_at_start
-from pvehooks.settings import RngSettings
+from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Cure, Finding, Hold, Severity, Verdict
 
 
@@ -38,7 +38,7 @@ class Reporter:
         """
         guest = verdict.guest
         findings = standing(verdict)
-        with_others = not verdict.injection.due and guest.acquaintance.untouched and any(map(_about_entropy, findings))
+        with_others = not verdict.injection.due and guest.baseline_status.untouched and any(map(_about_entropy, findings))
         self._old.forget(guest.vmid)
         if with_others and _could_be_given(verdict, settings):
             self._old.note(guest, _only_by_name(verdict))
@@ -46,7 +46,7 @@ class Reporter:
         now = [each for each in findings if each not in held_back]
         news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")
         for finding in news.appeared:
-            self._grouping.appeared(guest, finding, words.outcome(verdict))
+            self._grouping.appeared(guest, finding, wording.outcome(verdict))
         if gone and news.gone:
             self._grouping.gone(guest, news.gone)
 

@@ -11,7 +11,7 @@ import re
 
 from pvehooks.errors import PmxcfsAway
 from pvehooks.records import files
-from pvehooks.values import Acquaintance
+from pvehooks.values import BaselineStatus
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of, is_stub
@@ -49,7 +49,7 @@ _PVE_OWN = frozenset(
 )
 
 
-NOT_IN_BASELINE = Acquaintance(untouched=False, old=False)
+NOT_IN_BASELINE = BaselineStatus(untouched=False, old=False)
 
 
 class KnownGuest(NamedTuple):
@@ -67,12 +67,12 @@ class Baseline(NamedTuple):
     guests: Mapping[int, KnownGuest]
     stored: bool = True
 
-    def status(self, vmid: int, ctime: int | None, fingerprint: str) -> Acquaintance:
+    def status(self, vmid: int, ctime: int | None, fingerprint: str) -> BaselineStatus:
         """How the guest relates to this baseline; `ctime` is its meta ctime, which is a better sign than its VMID."""
         known = self.guests.get(vmid)
         there = known is not None and (ctime is None or ctime <= known.time)
         untouched = there and known is not None and known.fingerprint == fingerprint
-        return Acquaintance(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
+        return BaselineStatus(untouched=untouched, old=there or (ctime is not None and ctime < self.time))
 
 
 def fingerprint(config: GuestConfig) -> str:

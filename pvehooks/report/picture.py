@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pvehooks.report import tree
 from pvehooks.report.content import GuestSeen, Report, Said
 from pvehooks.values import NamedTuple, Severity, Unread
-from pvehooks.values.groups import Group, Member
-from pvehooks.wording import and_more
 from pvehooks.values.groups import Group, GroupMember
+from pvehooks.wording import and_more
 
 # By urgency: what the box is, in a word or two.
 LEVELS = {

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.report.table import on_terminal
-from pvehooks.report.words import counted, printable
 from pvehooks.values import Unread
-from pvehooks.values.groups import Group, Member
-from pvehooks.wording import counted, printable
 from pvehooks.values.groups import Group, GroupMember
+from pvehooks.wording import counted, printable
 
 _NOTHING = {"bridges": "bridges", "board": "devices of the board"}
 

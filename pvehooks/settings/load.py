@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
 from pvehooks.settings import compiled, file
+from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
 from pvehooks.settings.effective import Place, Setting, Settings
 from pvehooks.settings.file import Problem, header, printable, shown
 from pvehooks.settings.sections import RngSettings
-from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE, OPTIONS, did_you_mean, nearest
+from pvehooks.settings.table import OPTIONS, did_you_mean, nearest
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False

@@ -214,7 +214,7 @@ class Guest:
         return None
 
     @property
-    def acquaintance(self) -> BaselineStatus:
+    def baseline_status(self) -> BaselineStatus:
         """How it relates to our first look at its node."""
         return BaselineStatus(untouched=False, old=False)
 

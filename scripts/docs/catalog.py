@@ -10,10 +10,8 @@ from pvehooks.journal.entries import message_id
 from pvehooks.journal.events import KINDS
 from pvehooks.journal.kind import Kind
 from pvehooks.rules.catalogue import RULES
-from pvehooks.rules.rule import Rule
-from pvehooks.settings.table import NODE_FILE
 from pvehooks.rules.engine import Rule
-from pvehooks.settings_table import NODE_FILE
+from pvehooks.settings.compiled import NODE_FILE
 from scripts.docs.commands import NO_BREAK, marked, plain
 from scripts.docs.roff import NOTE
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pvehooks.actions.backups import DIRECTORY
-from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.actions.host.fixes import FIXES
 from pvehooks.cli import parsers
 from pvehooks.rules.catalogue import RULES
 from scripts.docs import commandline
@@ -43,7 +43,7 @@ def make() -> str:
     head = f"# bash completion for pvehooks(8). {NOTE}\n# shellcheck shell=bash\n"
     words = "".join(
         f"_pvehooks_{name}='{_words(those)}'\n"
-        for name, those in (("verbs", [*parsers.names(), "help"]), ("rules", RULES), ("fixable", [rule for rule in RULES if rule in MENDS]))
+        for name, those in (("verbs", [*parsers.names(), "help"]), ("rules", RULES), ("fixable", [rule for rule in RULES if rule in FIXES]))
     )
     logic = LOGIC.read_text(encoding="utf-8").replace("@BACKUPS@", DIRECTORY)
     return "\n".join((head, words, _actions(), _options(), _values(), _arguments(), logic))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
 from pvehooks.settings.file import MAX_BYTES
-from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE, OPTIONS, Option, written
+from pvehooks.settings.table import OPTIONS, Option, written
 from scripts.docs import words
 from scripts.docs.roff import Page, bold
 

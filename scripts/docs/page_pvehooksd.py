@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pvehooks.cli import deed
+from pvehooks.cli import audit
 from pvehooks.daemon import main, watch
 from pvehooks.daemon.publish import textfile
 from pvehooks.daemon.signals import QM_GRACE
 from pvehooks.daemon.stats import Stats
-from pvehooks import daemon, metrics, watch
-from pvehooks.cli import audit
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guard import journal
 from pvehooks.guard.counters import OUTCOMES
-from pvehooks.report import entries, sink
-from pvehooks.tally import Tally
-from pvehooks.guarding import journal
 from pvehooks.journal import events, output
 from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
-from pvehooks.starts import OUTCOMES
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold
 

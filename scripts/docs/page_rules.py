@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 
 from pvehooks.rules.catalogue import RULES
-from pvehooks.rules.rule import Rule
-from pvehooks.settings.table import NODE_FILE
 from pvehooks.rules.engine import Rule
-from pvehooks.settings_table import NODE_FILE
+from pvehooks.settings.compiled import NODE_FILE
 from scripts.docs import words
 from scripts.docs.roff import Page
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from pvehooks import errors, firstlook, instance, meeting, metrics, records, rounds
-from pvehooks import errors, instance, meeting, metrics, rounds, starts
-from pvehooks import errors, firstlook, records, starts
+from pvehooks import errors
 from pvehooks.actions import backups
 from pvehooks.actions.host import history
-from pvehooks.cli import report
-from pvehooks.daemon import baseline, lock
-from pvehooks.daemon.publish import textfile
-from pvehooks.actions.hostfix import kept
 from pvehooks.cli.commands import report
-from pvehooks.facts import bindings, members, summaries
-from pvehooks.guard import counters
+from pvehooks.daemon import baseline as daemon_baseline
+from pvehooks.daemon import lock
+from pvehooks.daemon.publish import textfile
 from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.pci import bindings
+from pvehooks.guard import counters
 from pvehooks.journal import reported
-from pvehooks.settings_table import CLUSTER_FILE, NODE_FILE
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
-from pvehooks.settings.table import CLUSTER_FILE, NODE_FILE
+from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
 
 FILES = {
@@ -39,7 +34,7 @@ FILES = {
     report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
     f"{textfile.DIRECTORY}/{textfile.NAME}": "Figures for Prometheus, see METRICS.",
     f"{counters.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
-    baseline.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
+    daemon_baseline.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
     reported.PATH: "The findings that were said already, so that a restarted daemon does not say them again.",
     lock.INSTANCE_LOCK: "The lock of the one daemon that may run.",
     f"{records.LOCKS}/": "Locks of the records.",
@@ -47,7 +42,7 @@ FILES = {
 DAEMON_ONLY = (
     f"{textfile.DIRECTORY}/{textfile.NAME}",
     f"{counters.DIRECTORY}/",
-    baseline.HERE,
+    daemon_baseline.HERE,
     reported.PATH,
     lock.INSTANCE_LOCK,
     f"{records.LOCKS}/",

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pvehooks import records, settings
 from pvehooks.actions import backups, firmware, guardhook, rng0, transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import FileWriter
-from pvehooks.facts import guests, images
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.storage import images
 from pvehooks.host import Host
+from pvehooks.records import guests as records
+from pvehooks.settings import load as settings
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0

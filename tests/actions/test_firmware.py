@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from pvehooks.actions import firmware
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.facts import guests, images
-from pvehooks.formats import qemuargs
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.storage import images
+from pvehooks.formats import qemuargs
 from pvehooks.host import Host
 from pvehooks.settings import load as pvehooks_settings
 from pvehooks.values import Guest

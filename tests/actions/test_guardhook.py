@@ -6,21 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.actions import attach, rng
-from pvehooks.actions.qm import Outcome
-from pvehooks import firstlook, records, settings
 from pvehooks.actions import guardhook
 from pvehooks.actions.result import Outcome, Result
+from pvehooks.derived.attachment import why_not
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import guests
-from pvehooks.formats import guestconfig
 from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
 from pvehooks.settings import load as settings
-from pvehooks.rules.hookscript import why_not
-from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from tests.actions.kinds import Scripted
 from tests.beds.tree import make_fake_tree

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import firstlook, settings
 from pvehooks.actions import rng0, writer
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
+from pvehooks.records import baseline
+from pvehooks.settings import load as settings
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi
@@ -27,7 +28,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", firstlook.read(host, "pve1")))
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1")))
 
 
 def inject(host: Host, guest: Guest) -> Result:

@@ -15,9 +15,9 @@ from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import FileWriter, QmWriter
 from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from pvehooks.values import Guest
 from tests.actions.kinds import (
     CONFIG,

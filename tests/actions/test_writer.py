@@ -10,7 +10,7 @@ import pytest
 
 from pvehooks.actions import writer
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
 from tests.beds.tree import make_fake_tree

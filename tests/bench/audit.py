@@ -13,10 +13,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from pvehooks.cli import main
-from pvehooks.facts import guests, node
-from pvehooks.formats import guestconfig
 from pvehooks.facts.cluster import nodes as node
 from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from tests.beds import boot, pci
 from tests.beds.tree import Content, Link, make_fake_tree

@@ -14,19 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pvehooks import rounds
-from pvehooks import judge
 from pvehooks.daemon.loop import Daemon
-from pvehooks.facts import node
-from pvehooks import judge, rounds
 from pvehooks.facts.cluster import nodes as node
 from pvehooks.host import Host
-from pvehooks.report.entries import Entry
-from pvehooks.report.sink import Lines
-from pvehooks.rules import catalogue
-from pvehooks.settings.load import checked
 from pvehooks.journal.entries import Entry
 from pvehooks.journal.output import Lines
+from pvehooks.rules import catalogue
+from pvehooks.settings.load import checked
 from tests.beds.pmxcfs import Pmxcfs
 from tests.bench.figures import Figure
 from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.capture import archive, make
-from pvehooks.capture.collect import LARGEST
+from pvehooks.capture.record import LARGEST
 from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.cli import main
 from pvehooks.errors import NodeError, Refused

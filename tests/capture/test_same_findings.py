@@ -13,14 +13,9 @@ import pytest
 
 from pvehooks.capture import archive, collect, make
 from pvehooks.capture.replay import CapturedHost, host_at
-from pvehooks.facts import guests
+from pvehooks.facts.guests import configs as guests
 from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
-from pvehooks import firstlook
-from pvehooks.capturing import archive, looking, making
-from pvehooks.capturing.captured import CapturedHost, host_at
-from pvehooks.facts.guests import configs as guests
-from pvehooks.text import guestconfig
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.capture import planted
@@ -147,7 +142,7 @@ def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
     made, _ = captured(make.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
     host = host_at(str(tmp_path / ("plain" if plain else "disguised")))
     around = guests.surroundings(host, made.node, baseline.read(host, made.node))
-    acquaintances = [guests.read(host, made.node, vmid, around).acquaintance for vmid in (100, 101)]
+    acquaintances = [guests.read(host, made.node, vmid, around).baseline_status for vmid in (100, 101)]
     assert [(each.untouched, each.old) for each in acquaintances] == [(True, True), (False, True)]
     others = [name for name in host.names(baseline.DIRECTORY) if name != f"{made.node}.json"]
     assert len(others) == 1 and (others == ["geheimname.json"]) == plain

@@ -345,5 +345,5 @@ def test_only_what_is_asked_for_is_imported(tree: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, "config", "--root", str(tree)], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=True
     )
-    loaded = [name for name in done.stdout.splitlines() if name.startswith(("pvehooks.cli.commands.", "pvehooks.capturing"))]
+    loaded = [name for name in done.stdout.splitlines() if name.startswith(("pvehooks.cli.commands.", "pvehooks.capture"))]
     assert loaded == ["pvehooks.cli.commands.config"]

@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 
 from pvehooks.daemon.publish.summary import read_hardware, read_of_starts
-from pvehooks.facts import guests, hardware, summaries
-from pvehooks.formats import summary as text
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.rules import catalogue, engine
-from pvehooks.summary import read_hardware, read_of_starts
-from pvehooks.rules import catalogue, start
-from pvehooks.text import summary as text
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.summaries import Standing
 from tests.cluster.test_summary_text import SUMMARY

@@ -11,13 +11,10 @@ import pytest
 
 from pvehooks import __version__
 from pvehooks.daemon.publish.summary import read_hardware
-from pvehooks.facts import hardware, summaries
-from pvehooks.formats import summary as text
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.summary import read_hardware
-from pvehooks.text import summary as text
 from pvehooks.values import Holder, Unread
 from pvehooks.values.summaries import Hardware, Summary
 from tests.beds import pci

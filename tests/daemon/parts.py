@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.arrivals import Arrivals
-from pvehooks.daemon.baseline import Baseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.jobs import Job, JobResult, Jobs
@@ -23,8 +21,9 @@ from pvehooks.journal.entries import Entry
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Lines
 from pvehooks.journal.reporter import Reporter
-from pvehooks.judge import load_settings
+from pvehooks.records.baseline import Baseline
 from pvehooks.rules import catalogue
+from pvehooks.settings.load import checked
 from tests.beds.tree import make_fake_tree
 
 NODE = "pve1"
@@ -77,7 +76,7 @@ class Parts:
         self.states = States()
         self.stats = Stats(self.log.counts)
         self.jobs = KeptJobs(self.states)
-        self.settings = SettingsInForce(self.host, load_settings(self.host))
+        self.settings = SettingsInForce(self.host, checked(self.host, catalogue.RULES))
         self.membership = Membership(self.host, NODE, self.log)
         self.reporter = Reporter(self.host, NODE, self.log, lambda rule: catalogue.RULES[rule].explanation)
         self.departures = Departures(self.host, self.states, self.stats, self.reporter)

@@ -12,15 +12,11 @@ from typing import Any
 
 import pytest
 
+from pvehooks.daemon.baseline import HERE
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.meeting import HERE, Meeting
 from pvehooks.records import baseline
-from pvehooks.records.baseline import KnownGuest
-from pvehooks import firstlook
-from pvehooks.daemon.baseline import HERE, Baseline
-from pvehooks.firstlook import Noted
-from pvehooks.text import guestconfig
+from pvehooks.records.baseline import Baseline, KnownGuest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, made, wait_until
 

@@ -13,16 +13,12 @@ from pathlib import Path
 import pytest
 
 from pvehooks import __version__
+from pvehooks.daemon.loop import Daemon
 from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
-from pvehooks.report.sink import Lines
-from pvehooks.rounds import Rounds
+from pvehooks.journal.output import Lines
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
-from pvehooks.daemon.loop import Daemon
-from pvehooks.journal.output import Lines
-from pvehooks.judge import load_settings
-from pvehooks.records import RecordsUnavailable
 from tests.beds.journald import LOGS
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, uefi

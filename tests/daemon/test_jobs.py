@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import MOST, NOT_DUE, PAUSES, Job, JobResult, Jobs
 from pvehooks.daemon.state import States
 from pvehooks.errors import ActionFailed
-from pvehooks.text import guestconfig
+from pvehooks.formats import guestconfig
 from pvehooks.values import Guest, Injection, Verdict
 
 DUE = Injection(True, None, "it boots from the network", "some-rule")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.actions.qm import Outcome
-from pvehooks.actions.rng import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import NOT_DUE, PAUSES, Job, JobResult
 from pvehooks.errors import ActionFailed
 from pvehooks.values import Injection

@@ -7,7 +7,8 @@ from pathlib import Path
 from pvehooks.derived.disks import disks
 from pvehooks.derived.once import once
 from pvehooks.derived.passthrough import claims
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest, Node
 from tests.beds import pci

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.backups import DIRECTORY
-from pvehooks.actions.hostfix.mends import MENDS
+from pvehooks.actions.host.fixes import FIXES
 from pvehooks.cli import parsers
 from pvehooks.rules.catalogue import RULES
 from scripts.docs import completion
@@ -85,7 +85,7 @@ def test_rule_ids() -> None:
     assert proposed("explain", "") == sorted(RULES)
     assert proposed("explain", "rng-miss") == ["rng-missing", "rng-missing-netboot", "rng-missing-nvme"]
     assert proposed("explain", "rng-missing", "") == []
-    assert proposed("host", "fix", "") == sorted(MENDS)
+    assert proposed("host", "fix", "") == sorted(FIXES)
     assert proposed("host", "fix", "kernel-pinned", "iommu-in") == ["iommu-inactive"]
 
 

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli import main
-from pvehooks.journal import events
-from pvehooks import settings_table
 from pvehooks.cli import parsers
-from pvehooks.report import entries
+from pvehooks.journal import events
 from pvehooks.rules import catalogue
 from pvehooks.settings import table
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words

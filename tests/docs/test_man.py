@@ -10,22 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import daemon
-from pvehooks import settings
-from pvehooks.cli.main import VERBS, verb_parser
-from pvehooks.daemon import main
-from pvehooks import daemon, settings
 from pvehooks.cli import parsers
+from pvehooks.daemon import main
 from pvehooks.errors import SettingsError
 from pvehooks.host import Host
-from pvehooks.report import entries
-from pvehooks.rules import catalogue
 from pvehooks.journal import events
-from pvehooks.judge import load_settings
+from pvehooks.rules import catalogue
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import table
 from pvehooks.settings.load import checked
-from scripts.docs import commandline, commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from scripts.docs import commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
 from tests.lint.source import PROJECT
 

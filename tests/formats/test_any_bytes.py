@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvehooks.formats import bootorder, sectionconfig
-from pvehooks.formats.guestconfig import GuestConfig, parse
+from pvehooks.formats.guestconfig import parse
 from pvehooks.formats.propertystring import PropertyError
 from pvehooks.formats.propertystring import parse as parse_property_string
 from pvehooks.formats.schema import OPTIONS
+from pvehooks.values.guests import GuestConfig
 
 MEGABYTE = 1 << 20
 SIGNS = ["0", "1", ",", ";", "=", ":", " ", "\r", "\0", "é", "\udcff", "%FF", '"']

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pvehooks.formats.bootorder import BootOrder, devices
+from pvehooks.formats.bootorder import devices
 from pvehooks.formats.guestconfig import parse
+from pvehooks.values.guests import BootOrder
 
 GUEST = """\
 ide0: local:iso/a.iso,media=cdrom

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pvehooks.formats.guestconfig import Dropped, parse
+from pvehooks.formats.guestconfig import parse
+from pvehooks.values.guests import Dropped
 
 UNREADABLE = [
     pytest.param(b"foo: bar", "unknown option 'foo'", id="unknown option"),

@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from pvehooks.formats.guestconfig import GuestConfig, parse
+from pvehooks.formats.guestconfig import parse
+from pvehooks.values.guests import GuestConfig
 
 TYPICAL = b"""\
 #Web server

@@ -50,7 +50,9 @@ def test_a_damaged_module(module: str, content: str, status: int, words: str, tm
     assert (done.returncode, done.stderr) == (status, "") and words in done.stdout, done
 
 
-@pytest.mark.parametrize("module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/engine", "rules/start/groups"])
+@pytest.mark.parametrize(
+    "module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/engine", "rules/start/groups"]
+)
 def test_a_damaged_compiled_file(module: str, tmp_path: Path) -> None:
     """As a power loss leaves it while a package is unpacked: the sources are there."""
     root = bed.node(tmp_path / "tree")

@@ -19,8 +19,8 @@ def test_broken_settings(tmp_path: Path) -> None:
 
 def test_the_compiled_copy(tmp_path: Path) -> None:
     """It counts while its sources are unchanged, and when they are broken."""
-    from pvehooks import settings
     from pvehooks.host import Host
+    from pvehooks.settings import load as settings
 
     root = bed.node(tmp_path, hostpci=bed.IDLE_DISK)
     host = Host(str(root))

@@ -11,10 +11,10 @@ from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Lines
 from pvehooks.journal.reporter import Reporter, standing
-from pvehooks.judge import load_settings
-from pvehooks.rules import start
-from pvehooks.settings import RngSettings
-from pvehooks.values import Acquaintance, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
+from pvehooks.rules import catalogue, start
+from pvehooks.settings.load import checked
+from pvehooks.settings.sections import RngSettings
+from pvehooks.values import BaselineStatus, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
 
 LACKS = Finding("rng0", "it has no rng0", "", Severity.WARNING, "rng-missing", cure=Cure.RNG0)
 UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guard-not-attached", cure=Cure.GUARD)
@@ -23,7 +23,7 @@ OTHER = Finding("net0", "it is bad", "", Severity.WARNING, "a-rule")
 
 def guest(vmid: int, old: bool = False) -> Guest:
     it = Guest(vmid, "pve1", None, (), False, None)  # type: ignore[arg-type]
-    it.options, it.uuid, it.acquaintance = {}, None, Acquaintance(untouched=old, old=old)
+    it.options, it.uuid, it.baseline_status = {}, None, BaselineStatus(untouched=old, old=old)
     return it
 
 
@@ -37,7 +37,7 @@ class Desk:
 
     def __init__(self, root: Path) -> None:
         self.host = Host(str(root))
-        self.settings: RngSettings = load_settings(self.host).rng()
+        self.settings: RngSettings = checked(self.host, catalogue.RULES).rng()
         self.text = io.StringIO()
         self.log = Log("pve1", Lines(self.text))
         self.reporter = Reporter(self.host, "pve1", self.log, lambda rule: "It is bad.")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pvehooks import metrics
-from pvehooks.guard import counters
-from pvehooks.report.exposition import text
-from pvehooks.tally import Counted, OfGuest, Tally
-from pvehooks import starts
 from pvehooks.daemon.publish import textfile
 from pvehooks.daemon.publish.prometheus import text
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
+from pvehooks.guard import counters
 from pvehooks.values import Severity
 from tests.daemon.bed import uefi
 from tests.node.machine import Machine, wait_until

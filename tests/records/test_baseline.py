@@ -15,7 +15,6 @@ from pvehooks.errors import PmxcfsAway
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records.baseline import Baseline, KnownGuest
-from pvehooks.values import Acquaintance, Dropped, GuestConfig
 from pvehooks.values import BaselineStatus, Dropped, GuestConfig
 
 

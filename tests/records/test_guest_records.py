@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, PmxcfsAway
-from pvehooks.facts import pmxcfs
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pvehooks import starts
 from pvehooks.capture import archive, collect
 from pvehooks.capture.replay import CapturedHost, host_at
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
@@ -60,9 +60,9 @@ def test_which_guests_were_there_first(host: Host, node: str) -> None:
 
 
 def test_how_starts_ended(host: Host) -> None:
-    assert starts.counts(host) == READ["starts"]
-    starts.count(host, starts.PASSED)
-    assert starts.counts(host)[starts.PASSED] == READ["starts"]["passed"] + 1
+    assert counters.counts(host) == READ["starts"]
+    counters.count(host, counters.PASSED)
+    assert counters.counts(host)[counters.PASSED] == READ["starts"]["passed"] + 1
 
 
 def test_settings(host: Host) -> None:

@@ -8,19 +8,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pvehooks.facts import guests, hardware
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.formats.checks import FORMATS
 from pvehooks.formats.properties import Property
 from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
-from pvehooks.facts import hardware
-from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
-from pvehooks.rules.rule import Rule
 from pvehooks.rules.engine import Rule
-from pvehooks.text.checks import FORMATS
-from pvehooks.text.properties import Property
-from pvehooks.text.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.values import Node
 from tests.beds import pci, usb, uses
 from tests.beds.tree import Content, make_fake_tree

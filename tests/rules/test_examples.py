@@ -16,19 +16,15 @@ import pytest
 
 from pvehooks import judge
 from pvehooks import wording as words
-from pvehooks.facts import guests, hardware, summaries
-from pvehooks.formats import guestconfig
-from pvehooks import firstlook, judge
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
-from pvehooks.rules.rule import Rule
-from pvehooks.settings.load import checked
 from pvehooks.rules.engine import Rule
-from pvehooks.text import guestconfig
+from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Node
 from pvehooks.values.base import fact_names
 from pvehooks.values.summaries import Target

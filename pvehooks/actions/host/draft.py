@@ -8,9 +8,6 @@ from collections.abc import Callable
 from pvehooks.actions.host import texts
 from pvehooks.actions.host.preview import Preview
 from pvehooks.actions.host.texts import ByHand
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.ahead import Ahead
-from pvehooks.actions.hostfix.texts import ByHand
 from pvehooks.derived.kernel_args import differences, loader_of, plans
 from pvehooks.facts.boot import cmdline
 from pvehooks.host import Host

@@ -8,26 +8,14 @@ from collections.abc import Callable, Iterable
 from pvehooks.actions.host import texts
 from pvehooks.actions.host.draft import Draft
 from pvehooks.actions.host.texts import ByHand
-from pvehooks.facts import boundids, hardware, moduleoptions
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.draft import Draft
-from pvehooks.actions.hostfix.texts import ByHand
+from pvehooks.derived import iommu_switch
+from pvehooks.derived.kernel_args import QUIET, differences, name_of, place, plans, shown, values_of, wanted
+from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
 from pvehooks.facts.boot import cmdline, kernels
 from pvehooks.facts.node import moduleoptions
-from pvehooks.rules.host import firmware
-from pvehooks.rules.host.commandline import QUIET, differences, name_of, place, plans, shown, values_of, wanted
-from pvehooks.rules.passthrough import bus
 from pvehooks.values import Finding, Node, PciDevice, Unread
 from pvehooks.values.boot import KERNEL_CMDLINE, Kernels, Modules
-from pvehooks.actions.hostfix import texts
-from pvehooks.actions.hostfix.draft import Draft
-from pvehooks.actions.hostfix.texts import ByHand
-from pvehooks.derived import iommu_switch
-from pvehooks.derived.kernel_args import QUIET, differences, important, loader_of, name_of, place, plans, shown, values_of, wanted
-from pvehooks.derived.passthrough import bus
-from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
-from pvehooks.values.boot import KERNEL_CMDLINE, CommandLines, Kernels, Modules
 
 _ACS = ("downstream", "multifunction", "id:")
 _COMMAND_LINE = "the kernel command line"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pvehooks.actions.host import edits
 from pvehooks.actions.host.draft import Draft
-from pvehooks.rules.host.commandline import important, loader_of, plans
+from pvehooks.derived.kernel_args import important, loader_of, plans
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.boot import CommandLines
 

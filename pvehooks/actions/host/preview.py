@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping
 
 from pvehooks.derived.kernel_args import loader_of, name_of, plans, wanted
-from pvehooks.facts import hardware, moduleoptions
 from pvehooks.facts import hardware
 from pvehooks.facts.boot import cmdline
 from pvehooks.facts.node import moduleoptions

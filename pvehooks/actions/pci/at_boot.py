@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 
 from pvehooks.actions.pci import bind, persist, vfs
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus
 from pvehooks.errors import ActionFailed
-from pvehooks.facts import bindings, hardware, identity
-from pvehooks.facts.bindings import Noted
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.rules import binding
-from pvehooks.rules.passthrough import bus
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 
 # Seconds until a driver has its device: probing may go on in the background.
@@ -43,8 +44,8 @@ def addresses(host: Host) -> list[str]:
     return sorted(noted, key=lambda address: (not _has_vfs(noted[address]), address))
 
 
-def _has_vfs(note: Noted | Unread) -> bool:
-    return isinstance(note, Noted) and note.vfs is not None
+def _has_vfs(note: BootBinding | Unread) -> bool:
+    return isinstance(note, BootBinding) and note.vfs is not None
 
 
 def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult | None:
@@ -74,7 +75,7 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult
 def _bind(host: Host, node: Node, device: PciDevice) -> BootResult:
     if device.vfio:
         return BootResult(device.address, BootState.AS_WANTED, device.label, f"is on {device.driver} already")
-    objection = binding.to_binding(device, node) or binding.to_binding_now(device, node)
+    objection = bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
     if objection:
         return BootResult(
             device.address, BootState.NOT_DONE, device.label, f"is not given to vfio-pci, it {objection.why}. {objection.remedy}"
@@ -98,7 +99,7 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, count: int, patient: bo
             why = "has no driver of the host (yet), which it needs for virtual functions"
             return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
         host.sleep(_POLL_SECONDS)
-    objection = binding.to_change_of_vfs(device, node)
+    objection = bindability.to_change_of_vfs(device, node)
     if objection:
         return BootResult(address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}")
     vfs.change(host, device, count)

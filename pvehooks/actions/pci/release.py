@@ -6,9 +6,6 @@ import contextlib
 
 from pvehooks.actions.pci import bind, persist
 from pvehooks.actions.pci.bind import Unbound
-from pvehooks.facts import bindings
-from pvehooks.actions import bind, persist
-from pvehooks.actions.bind import Unbound
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import CommandTrouble, Host

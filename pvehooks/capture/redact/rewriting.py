@@ -11,14 +11,9 @@ from collections.abc import Callable, Mapping
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact import places
 from pvehooks.capture.redact.disguise import Disguise
-from pvehooks.facts import identity
+from pvehooks.facts.pci import identity
 from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
-from pvehooks.capturing import places
-from pvehooks.capturing.disguise import Disguise
-from pvehooks.capturing.recorder import Thing
-from pvehooks.capturing.taking import refreshed
-from pvehooks.facts.pci import identity
 
 # A number may be one, too.
 _SERIAL = re.compile(r"(?m)^([a-z]+[0-9]+:.*?[ ,](?:serial|wwn)=)([^,\s]+)")

@@ -10,8 +10,8 @@ from pvehooks.cli import audit, guests
 from pvehooks.cli.guests import Report
 from pvehooks.cli.view import View, view
 from pvehooks.errors import Refused, UsageError
-from pvehooks.report.words import printable
 from pvehooks.values import Allowance, Guest
+from pvehooks.wording import printable
 
 SUMMARY = "allow the next start of a VM, whatever the guard finds"
 EXAMPLE = 'pvehooks allow 100 --once --reason "the old card is broken anyway"'

@@ -8,9 +8,9 @@ from pvehooks.actions import guardhook
 from pvehooks.cli import guests
 from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
 from pvehooks.cli.view import View, view
+from pvehooks.derived.attachment import attached
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import members
-from pvehooks.rules.hookscript import attached
 from pvehooks.values import Guest
 from pvehooks.values.stubs import former_of
 

@@ -13,9 +13,7 @@ from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
-from pvehooks.report import table
 from pvehooks.wording import printable
-from pvehooks.report.words import printable
 
 SUMMARY = "list the configs saved before a change, and show differences"
 EXAMPLE = "pvehooks backups 100 --diff 1547e90"

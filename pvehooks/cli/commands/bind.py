@@ -7,26 +7,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks.actions.pci import at_boot, bind, persist, vfs
-from pvehooks.cli import binding as shared
-from pvehooks.cli import binding_list
-from pvehooks.cli.binding import Report
-from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import bus
-from pvehooks.actions import atboot, bind, persist, vfs
 from pvehooks.cli import bound_devices
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.report import entries, sink
 from pvehooks.journal import entries, output
-from pvehooks.report.words import counted
-from pvehooks.rules import binding
-from pvehooks.rules.passthrough import bus
-from pvehooks.report.words import counted
 from pvehooks.values import Node, PciDevice
 from pvehooks.wording import counted
 

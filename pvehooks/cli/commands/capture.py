@@ -9,8 +9,6 @@ import stat
 import sys
 
 from pvehooks.capture import archive, make
-from pvehooks.cli import roots
-from pvehooks.capturing import archive, making
 from pvehooks.cli import root
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts

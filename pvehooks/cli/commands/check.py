@@ -7,11 +7,11 @@ import json
 import sys
 from collections import Counter
 
+from pvehooks import wording
 from pvehooks.cli import findings, guard_state, guests, target, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
-from pvehooks.facts import node as node_facts
-from pvehooks.report import words
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.values import Judged, Severity, Verdict
 
 SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
@@ -86,7 +86,7 @@ class _Audit:
         with terminal.progress(2 * len(ids), f"looking at {len(ids)} VMs", seen.host.monotonic, wanted) as step:
             for verdict in seen.all_verdicts(node, step):
                 self._add(verdict)
-            self.of_node = words.sort(Judged(finding, "") for finding in seen.node_findings(node))
+            self.of_node = wording.sort(Judged(finding, "") for finding in seen.node_findings(node))
         self.rows += findings.rows(seen.node, self.heavy)
 
     def _add(self, verdict: Verdict) -> None:
@@ -113,15 +113,15 @@ class _Audit:
 def _show_rest(seen: View, audit: _Audit) -> None:
     """What stands below the findings."""
     for label in audit.clean:
-        print(words.printable(f"{label}: nothing found"))
+        print(wording.printable(f"{label}: nothing found"))
     print(_summary(seen.node, audit.counts))
     if count := audit.counts["unexamined"]:
         times = "once" if count == 1 else f"{count} times"
         print(f"what only {seen.node} itself can tell was not examined ({times}): run this on {seen.node}")
     if audit.heavy:
-        print(f"{words.counted(len(audit.heavy), 'finding')} of {seen.node} itself; all of it: pvehooks host check")
+        print(f"{wording.counted(len(audit.heavy), 'finding')} of {seen.node} itself; all of it: pvehooks host check")
     for line in guard_state.remarks(audit.remarked, seen.settings):
-        print(words.printable(line))
+        print(wording.printable(line))
 
 
 def _show_interrupted(audit: _Audit, plain: bool) -> None:
@@ -130,13 +130,13 @@ def _show_interrupted(audit: _Audit, plain: bool) -> None:
     sys.stdout.flush()
     done = audit.counts["guests"]
     above = "; the findings above are of those" if audit.rows else ""
-    print(f"pvehooks: interrupted, {done} of {words.counted(audit.total, 'VM')} looked at{above}", file=sys.stderr)
+    print(f"pvehooks: interrupted, {done} of {wording.counted(audit.total, 'VM')} looked at{above}", file=sys.stderr)
 
 
 def _summary(node: str, counts: Counter[str]) -> str:
     kinds = [(counts[name], name) for name in ("block", "warning", "info", "ignored")]
     parts = [f"{count} {name}{'s' if name == 'warning' and count != 1 else ''}" for count, name in kinds if count]
-    return f"{words.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}"
+    return f"{wording.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}"
 
 
 def _document(seen: View, audit: _Audit) -> dict[str, object]:
@@ -145,15 +145,15 @@ def _document(seen: View, audit: _Audit) -> dict[str, object]:
         "node": seen.node,
         "guard_mode": seen.settings.guard().mode,
         "guests": audit.documents,
-        "node_findings": [words.as_json(item) for item in audit.of_node],
+        "node_findings": [wording.as_json(item) for item in audit.of_node],
     }
 
 
 def _guest(verdict: Verdict) -> dict[str, object]:
     return {
         "vmid": verdict.guest.vmid,
-        "name": words.printable(verdict.guest.name),
-        "verdict": words.outcome(verdict),
+        "name": wording.printable(verdict.guest.name),
+        "verdict": wording.outcome(verdict),
         "allowed": guard_state.allowed(verdict.guest),
-        "findings": [words.as_json(item) for item in words.sort(verdict.findings)],
+        "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
     }

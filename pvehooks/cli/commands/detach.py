@@ -8,7 +8,7 @@ from pvehooks.actions import guardhook
 from pvehooks.cli import guests
 from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
 from pvehooks.cli.view import View, view
-from pvehooks.rules.hookscript import attached
+from pvehooks.derived.attachment import attached
 from pvehooks.values import Guest
 
 SUMMARY = "remove the guard from VMs, and restore their own hookscripts"

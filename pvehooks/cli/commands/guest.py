@@ -10,11 +10,9 @@ from collections.abc import Mapping
 
 from pvehooks.cli import guests, root
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import node as node_facts
-from pvehooks.formats import propertystring
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import GuestConfig, Options
 from pvehooks.wording import printable

@@ -10,11 +10,9 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import look
-from pvehooks.cli.rules import remedy
-from pvehooks.derived import groups
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
+from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host

@@ -7,21 +7,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 
-from pvehooks import __version__, instance
-from pvehooks import wording as words
-from pvehooks.cli import guarding, look, status_cluster
-from pvehooks.errors import EXIT_OK, PmxcfsAway
-from pvehooks import __version__
-from pvehooks.daemon import lock
+from pvehooks import __version__, wording
 from pvehooks.cli import cluster_status, guard_state, terminal
 from pvehooks.cli.view import View, view
-from pvehooks.errors import EXIT_OK
-from pvehooks.facts import pmxcfs
-from pvehooks.errors import EXIT_OK
+from pvehooks.daemon import lock
+from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
-from pvehooks.report import table
-from pvehooks.report import words
 from pvehooks.values import Verdict
 
 SUMMARY = "show whether the daemon runs, what it found and what it changed"
@@ -100,7 +92,7 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
 def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
-    yield "guests", f"{words.counted(met.guests, 'VM')}, {words.counted(met.findings, 'finding')}, {met.blocked} would not start"
+    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted(met.findings, 'finding')}, {met.blocked} would not start"
     yield "guard", _guard(seen.settings.guard().mode, met)
     if met.allowed:
         yield "allowed", f"whatever is found, the next start goes through of {_labels(met.allowed)}"
@@ -113,7 +105,7 @@ def _vmids(those: list[tuple[int, str]]) -> list[int]:
 
 
 def _labels(those: list[tuple[int, str]]) -> str:
-    return words.and_more([label for _, label in those])
+    return wording.and_more([label for _, label in those])
 
 
 def _daemon(host: Host) -> str:
@@ -123,7 +115,7 @@ def _daemon(host: Host) -> str:
 def _guard(mode: str, met: Met) -> str:
     if not met.passing:
         return f"[guard] mode = {mode}; no guest has passed-through devices"
-    have = f"{met.passing - len(met.unguarded)} of {words.counted(met.passing, 'guest')} with passed-through devices have it"
+    have = f"{met.passing - len(met.unguarded)} of {wording.counted(met.passing, 'guest')} with passed-through devices have it"
     lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
     return f"[guard] mode = {mode}; {have}{lacking}"
 

@@ -8,8 +8,9 @@ from pvehooks.actions import accept
 from pvehooks.cli import guests
 from pvehooks.cli.guests import Report
 from pvehooks.cli.view import View, view
+from pvehooks.derived import passthrough
 from pvehooks.errors import NodeError, Refused
-from pvehooks.rules import passthrough, start
+from pvehooks.rules.engine import asked_at_start
 from pvehooks.values import Guest, Node, Severity, Unread
 
 SUMMARY = "accept the devices that a VM would start with now"

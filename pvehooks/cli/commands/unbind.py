@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 
 from pvehooks.actions.pci import persist, release
-from pvehooks.cli import binding as shared
-from pvehooks.cli.binding import Report
-from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import bus, functions
-from pvehooks.actions import persist, release
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import Report
+from pvehooks.derived import bindability
+from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings

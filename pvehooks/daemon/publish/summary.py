@@ -11,22 +11,16 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.errors import PmxcfsAway
-from pvehooks import __version__, records
-from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.daemon.stats import CountedFinding, Stats
-from pvehooks.facts import hardware, storages, summaries
-from pvehooks.formats import summary as text
+from pvehooks.derived.passthrough import on_host_driver
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.storage import storages
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.records import files
-from pvehooks.rules.passthrough import on_host_driver
 from pvehooks.settings.effective import Settings
-from pvehooks.settings import Settings
-from pvehooks.tally import Counted, Tally
-from pvehooks.text import summary as text
 from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
 from pvehooks.values.summaries import HEARTBEAT, DescribedDevice, DeviceKind, Hardware, Summary

@@ -9,19 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pvehooks import __version__
-from pvehooks.guard import counters
-from pvehooks.host import Host
-from pvehooks.report.entries import KINDS
-from pvehooks.report.exposition import Metric, text
-from pvehooks import __version__, starts
 from pvehooks.daemon.publish.prometheus import Metric, text
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
+from pvehooks.guard import counters
+from pvehooks.host import Host
 from pvehooks.journal.events import KINDS
-from pvehooks.rules import start
-from pvehooks.settings.effective import Settings
 from pvehooks.rules import engine
 from pvehooks.rules.catalogue import RULES
-from pvehooks.settings import Settings
+from pvehooks.settings.effective import Settings
 from pvehooks.values import Severity
 
 # Where Debian's prometheus-node-exporter looks.

@@ -6,14 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from pvehooks.facts import members
+from pvehooks.facts.cluster import members
+from pvehooks.facts.reading import optional_of, unread
 from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
-from pvehooks.facts.cluster import members
-from pvehooks.facts.reading import optional_of, unread
-from pvehooks.text import propertystring, sectionconfig
-from pvehooks.text.sectionconfig import Section
 from pvehooks.values import Guest
 from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.ha import Ha, HaGuest

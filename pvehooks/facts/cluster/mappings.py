@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from pvehooks.formats import propertystring
 from pvehooks.facts.reading import optional_of
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import MappingEntry, PciMapping, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.formats.sectionconfig import Problem, Section
-    from pvehooks.text.sectionconfig import Problem, Section
     from pvehooks.values.usb import UsbMapping
 
 PCI_MAPPINGS = "/etc/pve/mapping/pci.cfg"
@@ -30,7 +29,7 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
         return raw
     if not raw:
         return {}
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     config = sectionconfig.parse_mapping(raw)
     found = {section.name: _mapping(section, node) for section in config.sections}
@@ -84,7 +83,7 @@ def read_usb(host: Host, node: str) -> Mapping[str, UsbMapping] | Unread:
         return raw
     if not raw:
         return {}
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
     from pvehooks.values.usb import UsbMapEntry, UsbMapping
 
     found = {}

@@ -6,8 +6,6 @@ import json
 from typing import NamedTuple
 
 from pvehooks.errors import PmxcfsAway
-from pvehooks.facts import pmxcfs
-from pvehooks.facts.node import NODES, node_names
 from pvehooks.facts.cluster import corosync, pmxcfs
 from pvehooks.facts.cluster.nodes import NODES, node_names
 from pvehooks.host import Host
@@ -26,7 +24,7 @@ def presence_path(node: str) -> str:
 
 
 def members(host: Host, node: str) -> Members:
-    """The members and who lacks the package; a node alone lacks nothing, whatever it says. Raises pmxcfs.PmxcfsAway."""
+    """The members and who lacks the package; a node alone lacks nothing, whatever it says. Raises PmxcfsAway."""
     # .members shows them only once corosync has answered.
     there = corosync.node_names(host) or pmxcfs.member_names(host)
     nodes = tuple(sorted({*there, node}))
@@ -37,7 +35,7 @@ def names(host: Host, node: str) -> tuple[str, ...]:
     """The members, this node among them; where nothing lists them, the nodes that have a directory."""
     try:
         there = corosync.node_names(host) or pmxcfs.member_names(host)
-    except pmxcfs.PmxcfsAway:
+    except PmxcfsAway:
         there = []
     return tuple(sorted({*(there or node_names(host)), node}))
 

@@ -10,8 +10,8 @@ from pvehooks.facts.cluster import mappings, members, pmxcfs
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import words as pciwords
 from pvehooks.facts.reading import unread
+from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.text import summary as text
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
 from pvehooks.values.summaries import Hardware, Standing, Summary
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from functools import cached_property
 
-from pvehooks.facts import hostpci
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.mappings import Mappings
-from pvehooks.formats import guestconfig, propertystring
-from pvehooks import records
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import hostpci
 from pvehooks.facts.pci.hostpci import Mappings
+from pvehooks.formats import guestconfig, propertystring
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import (
@@ -36,10 +32,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from pvehooks.facts.storages import Storages
-    from pvehooks.records import baseline
-    from pvehooks import firstlook
     from pvehooks.facts.storage.storages import StorageSections
+    from pvehooks.records import baseline
     from pvehooks.values.images import ImageFile, PinnedFirmware
 
 # pmxcfs' limit of a file.
@@ -187,7 +181,7 @@ class ConfigGuest(Guest):
 
     @cached_property
     def boot(self) -> BootOrder:
-        from pvehooks.text import bootorder
+        from pvehooks.formats import bootorder
 
         return bootorder.devices(self.options)
 
@@ -220,13 +214,13 @@ class ConfigGuest(Guest):
         return int(ctime) if ctime.isdecimal() and len(ctime) <= 11 else None
 
     @cached_property
-    def acquaintance(self) -> BaselineStatus:
-        from pvehooks import firstlook
+    def baseline_status(self) -> BaselineStatus:
+        from pvehooks.records import baseline
 
         look, config = self._around.first_look, self.config
         if look is None or config is None:
-            return firstlook.STRANGER
-        return look.acquaintance(self.vmid, self.ctime, firstlook.fingerprint(config))
+            return baseline.NOT_IN_BASELINE
+        return look.status(self.vmid, self.ctime, baseline.fingerprint(config))
 
     @cached_property
     def accepted(self) -> Accepted | None:
@@ -253,10 +247,8 @@ class ConfigGuest(Guest):
         pinned = self.firmware
         if pinned is None:
             return None
-        from pvehooks.facts import images
-        from pvehooks.formats import qemuargs
         from pvehooks.facts.storage import images
-        from pvehooks.text import qemuargs
+        from pvehooks.formats import qemuargs
 
         held = qemuargs.without(str(self.options.get("args", "")), pinned.args) is not None
         return images.look(self._host, pinned.volid)._replace(in_args=held)

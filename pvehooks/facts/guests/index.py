@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks.errors import PmxcfsAway
-from pvehooks.facts import guests, pmxcfs
-from pvehooks.facts import node as node_facts
-from pvehooks.formats import propertystring
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import running
 from pvehooks.facts.reading import unread
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
 from pvehooks.values.digests import sha1

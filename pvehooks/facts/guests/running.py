@@ -5,9 +5,10 @@ from __future__ import annotations
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.reading import names_in, unread
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.text import guestconfig
 from pvehooks.values import Options, Unread
+from pvehooks.values.guests import guest_label
 
 RUN_DIR = "/run/qemu-server"
 

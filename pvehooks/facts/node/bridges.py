@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 
-from pvehooks.facts import hooks
-from pvehooks.facts.uses.interfaces import Interfaces as Files
-from pvehooks.formats import sectionconfig
 from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import text_of, unread
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 from pvehooks.values.starting import NoBridge

@@ -47,7 +47,7 @@ def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
     raw = optional_of(host, CPU_MODELS)
     if isinstance(raw, Unread):
         return raw
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     models = {}
     for section in sectionconfig.parse_cpu_models(raw).sections:

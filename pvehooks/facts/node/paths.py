@@ -13,10 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from pvehooks.facts import hooks
-from pvehooks.facts import storages as files
-from pvehooks.formats import propertystring
 from pvehooks.facts.storage import storages as files
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.starting import Gone

@@ -46,7 +46,7 @@ def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping
     raw = optional_of(host, DIRECTORY_MAPPINGS)
     if isinstance(raw, Unread):
         return raw
-    from pvehooks.text import sectionconfig
+    from pvehooks.formats import sectionconfig
 
     found = {}
     for section in sectionconfig.parse_mapping(raw, "dir").sections:

@@ -6,20 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from pvehooks.facts import guests, hostpci
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.mappings import Mappings
-from pvehooks.formats import guestconfig
-from pvehooks.host import Host
-from pvehooks.values import Holder, HostPci, Options, PciDevice, Unread
-from pvehooks.values.guests import guest_label
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests.running import RUN_DIR, RunningGuest, RunningGuests
 from pvehooks.facts.pci import hostpci
 from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.facts.reading import unread
-from pvehooks.text import guestconfig
+from pvehooks.formats import guestconfig
+from pvehooks.host import Host
 from pvehooks.values import Holder, HostPci, PciDevice, Unread
 from pvehooks.values.guests import guest_label
 

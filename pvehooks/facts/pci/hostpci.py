@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from pvehooks.facts.mappings import Mappings
 from pvehooks.formats import checks, propertystring
-from pvehooks.values import HostPci, Options, Properties, Unread
 from pvehooks.host import Host
-from pvehooks.text import checks, propertystring
 from pvehooks.values import HostPci, Options, PciMapping, Properties, Unread
 
 _BOTH = "'host' and 'mapping' exclude each other"

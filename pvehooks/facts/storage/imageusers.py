@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pvehooks.facts import guests as guest_facts
-from pvehooks.facts import images
-from pvehooks.facts import node as node_facts
-from pvehooks.formats import firmwareimage
-from pvehooks import records
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.storage import images
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import Guest, Unread

@@ -6,9 +6,9 @@ import re
 import stat
 from collections.abc import Mapping
 
+from pvehooks.facts.reading import optional_of
 from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.formats.sectionconfig import Section
-from pvehooks.facts.reading import optional_of
 from pvehooks.host import Host
 from pvehooks.values import Hookscript, Unread
 from pvehooks.values.storages import Storage

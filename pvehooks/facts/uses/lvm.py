@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
-from pvehooks.facts.uses.blockdevices import Block, Tree
-from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.facts.reading import optional_of
 from pvehooks.facts.uses.blockdevices import Block, BlockTree
+from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.base import NamedTuple

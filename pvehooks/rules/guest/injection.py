@@ -83,7 +83,7 @@ def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     in its boot order (a passed-through storage controller counts as a disk). Its network boot does not work now; with
     an rng0 it would come back to life, and a server for network installations could overwrite the disks.
     """
-    if not guest.acquaintance.old or not (networks := boot_networks(guest)):
+    if not guest.baseline_status.old or not (networks := boot_networks(guest)):
         return
     before = guest.boot.devices[: guest.boot.devices.index(networks[0])]
     if any(is_disk(guest, name) or _is_storage(guest, name, node) for name in before):
@@ -112,5 +112,5 @@ def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
 
     With `[rng] existing = inject` such guests are treated like all others.
     """
-    if guest.acquaintance.untouched:
+    if guest.baseline_status.untouched:
         yield Finding("rng0", "not given an rng0 by itself: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING)

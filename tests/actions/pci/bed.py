@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pvehooks.actions.pci import at_boot
-from pvehooks.cli import bind, unbind
-from pvehooks.cli.bind import Wanted
-from pvehooks.cli.binding import Report
+from pvehooks.actions.pci.bind import bind
+from pvehooks.cli.commands import unbind
+from pvehooks.cli.commands.bind import Wanted
+from pvehooks.cli.devices import Report
+from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
-from pvehooks.rules.passthrough import bus
 from tests.beds import pci, uses
 from tests.beds.drivercore import KernelHost
 from tests.beds.tree import Content, Link, make_fake_tree

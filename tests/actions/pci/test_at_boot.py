@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.pci import at_boot, persist
-from pvehooks.cli import bind
-from pvehooks.cli.bind import Wanted
-from pvehooks.facts import bindings, hardware
-from pvehooks.rules.passthrough import bus
+from pvehooks.actions.pci.bind import bind
+from pvehooks.cli.commands.bind import Wanted
+from pvehooks.derived.passthrough import bus
+from pvehooks.facts import hardware
+from pvehooks.facts.pci import bindings
 from tests.actions.pci.bed import (
     CARD,
     DISK,

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from pvehooks.actions.pci import bind
-from pvehooks.facts import guests
-from pvehooks.actions import bind
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest

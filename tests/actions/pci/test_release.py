@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import bindings
+from pvehooks.facts.pci import bindings
 from tests.actions.pci.bed import (
     BUS,
     GPU,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli.bind import Wanted
-from pvehooks.facts import bindings
+from pvehooks.cli.commands.bind import Wanted
+from pvehooks.facts.pci import bindings
 from tests.actions.pci.bed import (
     BUS,
     CARD,

@@ -17,11 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.cli import look, main, roots
-from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.cli import main, parsers, root
 from pvehooks.cli.view import view
-from pvehooks.facts import node as node_facts
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from tests.beds import usb
 from tests.beds.tree import make_fake_tree

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pvehooks.guard.counters import OUTCOMES
-from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
-from pvehooks.starts import OUTCOMES
+from pvehooks.guard.counters import OUTCOMES
 from pvehooks.values import Severity
 
 Labels = dict[str, str]

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics
-from pvehooks.guard import counters
-from pvehooks import starts
 from pvehooks.daemon.publish import textfile
+from pvehooks.guard import counters
 from pvehooks.host import Host
 from tests.daemon.bed import NodeBed, uefi, wait_until
 from tests.daemon.publish.figures import number, samples

@@ -9,17 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import judge, settings
 from pvehooks.daemon.publish.summary import Publisher
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
-from pvehooks.facts import summaries
-from pvehooks import judge, settings
 from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings
-from pvehooks.summary import Publisher
-from pvehooks.tally import Counted, OfGuest, Tally
 from pvehooks.values import Severity
 from pvehooks.values.summaries import HEARTBEAT, Hardware, Summary
 from tests.beds import pci

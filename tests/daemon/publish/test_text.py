@@ -8,22 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks import __version__, metrics
-from pvehooks.report import entries
-from pvehooks.report.exposition import Metric, text
-from pvehooks.rules import catalogue, start
-from pvehooks.report.words import printable
-from pvehooks.rules import catalogue, engine
-from pvehooks.tally import Tally
-from pvehooks.values import Severity
-from pvehooks.wording import printable
-from tests.metrics.tallies import counted, guest, no_starts, number, promtool, samples, tally
 from pvehooks import __version__
 from pvehooks.daemon.publish import textfile
 from pvehooks.daemon.publish.prometheus import Metric, text
 from pvehooks.daemon.stats import Stats
 from pvehooks.journal import events
 from pvehooks.journal.kind import ERR
+from pvehooks.rules import catalogue, engine
+from pvehooks.values import Severity
+from pvehooks.wording import printable
 from tests.daemon.publish.figures import counted, guest, no_starts, number, promtool, samples, stats
 
 MISSING, ODD = counted("hostpci-device-missing", Severity.BLOCK), counted("config-crlf", Severity.INFO)

@@ -10,21 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks import metrics, settings
-from pvehooks import metrics, starts
-from pvehooks import settings, starts
 from pvehooks.daemon.publish import textfile
 from pvehooks.daemon.stats import Stats
-from pvehooks.facts import guests
-from pvehooks.guard import counters
-from pvehooks import metrics, settings, starts
 from pvehooks.facts.guests import configs as guests
+from pvehooks.guard import counters
 from pvehooks.host import Host
-from pvehooks.publishing import publishers
 from pvehooks.settings import load as settings
 from pvehooks.settings.effective import Settings
-from pvehooks.tally import Tally
-from pvehooks.settings import Settings
 from pvehooks.values import Finding, Injection, Judged, Severity, Verdict
 from tests.beds.namespace import mount
 from tests.beds.tree import make_fake_tree

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvehooks.derived.candidates import candidates, described
-from pvehooks.facts import hardware, layout
 from pvehooks.facts import hardware
 from pvehooks.facts.boot import bootloader, cmdline, kernels, modules
 from pvehooks.facts.node import layout

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.facts import ha
-from pvehooks.formats import sectionconfig
 from pvehooks.facts.cluster import ha
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.ha import Ha, HaGuest

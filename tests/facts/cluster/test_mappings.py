@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import mappings
-from pvehooks.formats import sectionconfig
 from pvehooks.facts.cluster import mappings
 from pvehooks.facts.pci import hostpci
+from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
 from pvehooks.values import MappingEntry, PciMapping, Unread
 from tests.beds.tree import Content, make_fake_tree

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pvehooks.derived import attachment
-from pvehooks.facts import guests, ownoption
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import ownoption
 from pvehooks.host import Host

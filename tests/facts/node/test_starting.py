@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from pvehooks.capture.record import RecordingHost
-from pvehooks.facts import bridges, cpus, hardware, paths, storagelist
-from pvehooks.capturing.recorder import RecordingHost
 from pvehooks.facts import hardware
 from pvehooks.facts.node import bridges, cpu, paths
 from pvehooks.facts.storage import storages as storage_facts

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvehooks.facts import guestindex, guests, hardware, usbdevices, usbmappings
-from pvehooks.formats import propertystring
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import mappings
 from pvehooks.facts.guests import configs as guests
-from pvehooks.facts.guests import index as guestindex
+from pvehooks.facts.guests import index
 from pvehooks.facts.node import usb as usbdevices
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping, UsbWant, named, wanted
@@ -181,6 +180,6 @@ def test_memory_shares(tmp_path: Path) -> None:
     host = tree(tmp_path, {f"{GUESTS}/{vmid}.conf": text for vmid, text in configs.items()})
     around = guests.surroundings(host, "pve1", None)
     there = [guests.read(host, "pve1", vmid, around) for vmid in (100, 101, 102, 103, 104, 105)]
-    found = guestindex.memory_shares(guestindex.entries(there))
+    found = index.memory_shares(index.entries(there))
     shares = {name: [(share.vmid, share.size) for share in each] for name, each in found.items()}
     assert shares == {"100": [(100, 32), (101, 64)], "new": [(101, 64)]}

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts import hardware, holders
-from pvehooks.facts.mappings import Mappings
-from pvehooks.formats import guestconfig
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import running
 from pvehooks.facts.pci import holders
 from pvehooks.facts.pci.hostpci import Mappings
+from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.values import Holder, PciDevice, Unread
 from tests.beds.pci import plant

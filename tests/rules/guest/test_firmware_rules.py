@@ -12,17 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvehooks.derived.disks import can_snapshot, disks, format_of, volume_of
-from pvehooks.facts import guests, hardware
-from pvehooks.facts.images import sha256
-from pvehooks.formats import propertystring
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.storage.images import sha256
+from pvehooks.formats import propertystring
 from pvehooks.host import Host
-from pvehooks.rules import bootorder, tpm, uefi
-from pvehooks.rules.volumes import can_snapshot, disks, format_of, volume_of
 from pvehooks.rules.guest import boot_order, tpm, uefi
-from pvehooks.text import propertystring
 from pvehooks.values import Finding, Guest, Severity
 from pvehooks.values.storages import Storage
 from tests.beds.tree import Content, make_fake_tree

@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvehooks import wording as words
-from pvehooks.facts import guests, hardware
+from pvehooks import wording
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
-from pvehooks.rules.start import look_at_start
-from pvehooks.report import words
 from pvehooks.rules.engine import look_at_start
 from pvehooks.values import Finding, Severity
 from tests.beds import pci, uses
@@ -53,7 +50,7 @@ def test_a_use_refuses_the_start(line: str, plant: uses.Planter, hostpci: str) -
     found = blocks(files, f"hostpci0: {hostpci}\n")
     in_use = {"group-in-use-by-host", "group-in-use-by-guest", "device-in-use-by-guest"}
     assert {finding.rule for finding in found if finding.subject == OTHER} & in_use, found
-    assert all(words.printable(finding.message) == finding.message for finding in found)
+    assert all(wording.printable(finding.message) == finding.message for finding in found)
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks import wording as words
+from pvehooks import wording
 from pvehooks.actions import images as actions
 from pvehooks.cli import audit
 from pvehooks.cli.commands.firmware import info
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import images, storagelist
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.storage import images
 from pvehooks.facts.storage import storages as storage_facts
-from pvehooks.report import words
 from pvehooks.values import Unread
 from pvehooks.values.storages import Storage
 
@@ -53,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
             )
         )
         return EXIT_OK
-    print(words.printable(f"{file.volid}: {'imported' if new else 'is there already, the same image'} ({file.path})"))
+    print(wording.printable(f"{file.volid}: {'imported' if new else 'is there already, the same image'} ({file.path})"))
     print(f"  sha256 {file.sha256}")
-    print(words.printable(f"  {info.KINDS[image.kind]}. Give it to a guest: pvehooks firmware set VMID {file.volid}"))
+    print(wording.printable(f"  {info.KINDS[image.kind]}. Give it to a guest: pvehooks firmware set VMID {file.volid}"))
     return EXIT_OK
 
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks import wording as words
-from pvehooks.cli import look
+from pvehooks import wording
 from pvehooks.cli import terminal
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
-from pvehooks.facts import images
-from pvehooks.formats import firmwareimage
 from pvehooks.facts.storage import images
+from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
-from pvehooks.report import table
-from pvehooks.report import words
-from pvehooks.text import firmwareimage
 from pvehooks.values.images import LIMIT, FirmwareImage
 
 SUMMARY = "show what a firmware file is, and which VMs can start with it"
@@ -45,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"version": 1, "path": path, "sha256": images.sha256(content), **described(image)}, indent=2))
     elif not image.kind:
-        print(words.printable(f"{path} is {image.why}"))
+        print(wording.printable(f"{path} is {image.why}"))
     else:
         terminal.table(("", ""), [("file", path), *rows(image), ("sha256", images.sha256(content))])
     return EXIT_OK if image.kind else EXIT_BLOCKED

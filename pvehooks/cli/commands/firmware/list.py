@@ -5,20 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks import wording as words
-from pvehooks.cli import firmware_info, look
-from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.facts import imageusers, storagelist
-from pvehooks.facts.imageusers import Listed, User
-from pvehooks.report import table
-from pvehooks.facts.storage import imageusers
-from pvehooks.facts.storage import storages as storage_facts
-from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
-from pvehooks.report import table, words
+from pvehooks import wording
 from pvehooks.cli import terminal
 from pvehooks.cli.commands.firmware import info
 from pvehooks.cli.view import View, view
-from pvehooks.report import words
+from pvehooks.errors import EXIT_OK, NodeError
+from pvehooks.facts.storage import imageusers
+from pvehooks.facts.storage import storages as storage_facts
+from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
 from pvehooks.values import Unread
 
 SUMMARY = "list the images of this node, and the VMs that use each"
@@ -60,7 +54,7 @@ def _row(listed: ListedImage, users: tuple[ImageUser, ...]) -> tuple[str, ...]:
         image.family,
         f"{image.size >> 10} KiB",
         file.sha256,
-        words.and_more([user.label for user in users]) or "nobody",
+        wording.and_more([user.label for user in users]) or "nobody",
     )
 
 

@@ -9,11 +9,8 @@ from pvehooks.actions import firmware
 from pvehooks.cli import audit, guests
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, Refused
-from pvehooks.facts import ownoption
-from pvehooks.wording import printable
-from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import ownoption
-from pvehooks.report.words import printable
+from pvehooks.wording import printable
 
 SUMMARY = "move images to the option of Proxmox VE itself, where it has one"
 EXAMPLE = "pvehooks firmware migrate 100"

@@ -9,12 +9,8 @@ from pvehooks.actions import images as actions
 from pvehooks.cli import audit
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, Refused, UsageError
-from pvehooks.facts import images, storagelist
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.storage import images
 from pvehooks.facts.storage import storages as storage_facts
-from pvehooks.report.words import printable
 from pvehooks.values import Unread
 from pvehooks.wording import printable
 

@@ -7,25 +7,15 @@ import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.result import Result
-from pvehooks.cli import deed, look
-from pvehooks.cli.attach import again
+from pvehooks.cli import audit, guests
+from pvehooks.cli.view import View, view
 from pvehooks.derived import firmware_fit
 from pvehooks.errors import EXIT_OK, Refused, UsageError
-from pvehooks.facts import images, imageusers, members, ownoption, storagelist
-from pvehooks.facts import node as node_facts
-from pvehooks.formats import qemuargs
 from pvehooks.facts.cluster import members
-from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import ownoption
 from pvehooks.facts.storage import images, imageusers
 from pvehooks.facts.storage import storages as storage_facts
-from pvehooks.actions.rng import Result
-from pvehooks.cli import audit, guests
-from pvehooks.cli.view import View, view
-from pvehooks.report.words import printable
-from pvehooks.rules import firmwarefit
-from pvehooks.report.words import printable
-from pvehooks.text import qemuargs
+from pvehooks.formats import qemuargs
 from pvehooks.values import Guest, Node, Unread
 from pvehooks.values.images import ImageFile
 from pvehooks.wording import printable

@@ -7,15 +7,9 @@ import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.result import Result
-from pvehooks.cli import deed, look
-from pvehooks.cli.attach import again
-from pvehooks.errors import EXIT_OK, Refused
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.actions.rng import Result
 from pvehooks.cli import audit, guests
 from pvehooks.cli.view import View, view
-from pvehooks.report.words import printable
+from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.values import Guest
 from pvehooks.wording import printable
 

@@ -8,13 +8,10 @@ import json
 from pvehooks.cli.commands.firmware.list import images_of
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
-from pvehooks.facts import guests, images, imageusers, storagelist
-from pvehooks.facts.imageusers import Listed, User
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.storage import images, imageusers
 from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.facts.storage.imageusers import ImageUser, ListedImage
-from pvehooks.report.words import and_more, printable
 from pvehooks.values import NamedTuple, Unread
 from pvehooks.wording import and_more, printable
 

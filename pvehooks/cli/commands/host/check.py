@@ -7,24 +7,16 @@ import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from pvehooks import wording
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.pci import vfs
-from pvehooks import wording as words
-from pvehooks.actions import vfs
-from pvehooks.actions.hostfix.mends import MENDS
-from pvehooks.cli import host_fix, host_groups, host_undo, look
-from pvehooks.derived.candidates import candidates, described
 from pvehooks.cli import terminal
 from pvehooks.cli.view import view
+from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.report import table
-from pvehooks.report import words
-from pvehooks.rules.host.book import CHECKS
-from pvehooks.rules.host.candidates import candidates, described
-from pvehooks.report import table, words
 from pvehooks.rules.catalogue import CHECK_LINES
 from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
 
@@ -95,7 +87,7 @@ def _document(node: str, lines: list[Line], devices: list[tuple[str, str, str, s
         "node": node,
         "checks": [_line(line) for line in lines],
         "devices": [
-            {"address": address, "words": words.printable(name), "verdict": verdict, "message": words.printable(text)}
+            {"address": address, "words": wording.printable(name), "verdict": verdict, "message": wording.printable(text)}
             for address, name, verdict, text in devices
         ],
     }
@@ -107,9 +99,9 @@ def _line(line: Line) -> dict[str, object]:
         "verdict": line.verdict.lower(),
         "check": line.subject,
         "rule": finding.rule if finding else None,
-        "subject": words.printable(finding.subject) if finding else None,
-        "message": words.printable(line.message),
-        "remedy": words.printable(finding.remedy) if finding else None,
+        "subject": wording.printable(finding.subject) if finding else None,
+        "message": wording.printable(line.message),
+        "remedy": wording.printable(finding.remedy) if finding else None,
         "examined": finding.examined if finding else True,
     }
 
@@ -122,12 +114,12 @@ def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]
         print()
         terminal.table(("device", "", "verdict", "why"), devices)
     elif isinstance(node.pci, Unread):
-        print(words.printable(f"The devices were not examined: {node.pci.why}"))
+        print(wording.printable(f"The devices were not examined: {node.pci.why}"))
     counts = [(sum(line.verdict == verdict for line in lines), verdict) for verdict in _ORDER]
     ready = isinstance(node.iommu, Iommu) and node.iommu.active
     print()
     print(
-        words.printable(
+        wording.printable(
             f"{node.name}: {', '.join(f'{count} {verdict}' for count, verdict in counts if count)}{'' if ready else '; no passthrough now'}"
         )
     )
@@ -136,4 +128,4 @@ def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]
 
 
 def _text(line: Line) -> str:
-    return line.message if line.finding is None else f"{words.sentence(line.finding)} [{line.finding.rule}]"
+    return line.message if line.finding is None else f"{wording.sentence(line.finding)} [{line.finding.rule}]"

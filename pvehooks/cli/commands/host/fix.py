@@ -12,18 +12,9 @@ from pvehooks.actions.host.apply import Done, apply, diff
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.host.plan import Command, Plan, PlanItem, plan
 from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
-from pvehooks.cli import deed, look
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts import node as node_facts
-from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.actions.hostfix import outcome
-from pvehooks.actions.hostfix.apply import Done, apply, diff
-from pvehooks.actions.hostfix.mends import MENDS
-from pvehooks.actions.hostfix.outcome import Outcome
-from pvehooks.actions.hostfix.plan import Command, Item, Plan, plan
 from pvehooks.cli import audit
 from pvehooks.cli.view import View, view
-from pvehooks.report.words import printable
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings.table import nearest
 from pvehooks.wording import printable

@@ -6,17 +6,11 @@ import argparse
 import json
 from collections.abc import Iterable
 
-from pvehooks.cli import look
-from pvehooks.derived import groups
-from pvehooks.errors import EXIT_OK, NodeError, UsageError
-from pvehooks.facts import hardware
-from pvehooks.report import tree as grouptree
-from pvehooks.rules import grouping
 from pvehooks.cli import guests, terminal
 from pvehooks.cli.view import view
+from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError
-from pvehooks.report import grouptree
-from pvehooks.report.words import and_more, of_guest, printable
+from pvehooks.report import tree as grouptree
 from pvehooks.values import Guest, Iommu, Node, Unread
 from pvehooks.values.groups import Group
 from pvehooks.wording import and_more, of_guest, printable

@@ -7,10 +7,6 @@ import json
 from collections.abc import Callable
 
 from pvehooks.actions.host.apply import Undone, undo
-from pvehooks.cli import deed, host_fix, look
-from pvehooks.errors import EXIT_OK, ActionFailed, UsageError
-from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.actions.hostfix.apply import Undone, undo
 from pvehooks.cli import audit
 from pvehooks.cli.commands.host import fix
 from pvehooks.cli.view import View, view
