@@ -64,4 +64,4 @@ def test_a_clean_start_reads_no_uses_and_no_audit_rules(tmp_path: Path) -> None:
     line = ["/usr/bin/python3", "-IS", "-c", PROGRAM.format(project=str(PROJECT)), "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     loaded = set(done.stdout.split())
-    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.storage", "pvehooks.settings", "pvehooks.actions.bind"} & loaded == set()
+    assert {"pvehooks.rules.entropy", "pvehooks.facts.uses.blockdevices", "pvehooks.settings", "pvehooks.actions.bind"} & loaded == set()
