@@ -10,7 +10,7 @@ from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
 # Base classes, and classes, that people pass through (pci.ids): storage, network, display, multimedia, wireless, accelerators; USB controllers.
 _BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _CLASSES = frozenset({0x0C03, 0x0805})
-# What a node does not boot without, in the words of facts/uses/storage.py.
+# What a node does not boot without, in the words of facts/uses/diskuses.py.
 _BOOTS = ("holds / ", "holds /, ", "holds /boot", "holds /efi", "is an ESP")
 
 

@@ -67,7 +67,7 @@ def test_a_clean_start_reads_no_uses_and_no_audit_rules(tmp_path: Path) -> None:
         "pvehooks.rules.catalogue",
         "pvehooks.rules.guest",
         "pvehooks.rules.node",
-        "pvehooks.facts.uses.storage",
+        "pvehooks.facts.uses.blockdevices",
         "pvehooks.settings.load",
         "pvehooks.actions.pci.bind",
     } & loaded == set()

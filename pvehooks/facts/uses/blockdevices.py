@@ -8,7 +8,15 @@ from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import Host
+from pvehooks.values import PciDevice, Uses
 from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.facts.guests.running import RunningGuests
+    from pvehooks.facts.uses.containers import Containers
+    from pvehooks.facts.uses.diskuses import DiskUses
+    from pvehooks.facts.uses.processes import OpenFiles
 
 _BLOCK = "/sys/class/block"
 _UDEV = "/run/udev/data"
@@ -252,3 +260,27 @@ class Udev:
         lines = text.split("\n")
         pairs = (line[2:].partition("=") for line in lines if line.startswith("E:"))
         return {key: value for key, _, value in pairs}, tuple(f"/dev/{line[2:]}" for line in lines if line.startswith("S:"))
+
+
+class StorageUses:
+    """The uses of storage controllers, USB controllers with storage behind them, and all else that has block devices.
+
+    What costs time is imported and read only for devices that have disks.
+    """
+
+    def __init__(self, host: Host, node: str, running: RunningGuests, containers: Containers, files: OpenFiles) -> None:
+        self._ingredients = (host, node, running, containers, files)
+        self._devices = BlockDevices(host)
+
+    @cached_property
+    def _disks(self) -> DiskUses:
+        from pvehooks.facts.uses.diskuses import DiskUses
+
+        return DiskUses(*self._ingredients)
+
+    def of(self, device: PciDevice) -> Uses:
+        """What its disks are used for, the strongest first; vfio leaves it none."""
+        if device.vfio:
+            return Uses()
+        tree = self._devices.below(device.address)
+        return self._disks.of(tree) if tree.blocks else Uses((), tree.unread)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
+from pvehooks.facts.pci import holders
 from pvehooks.host import Host
 from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.guests.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuest, RunningGuests
 
 
 class DeviceUses:
@@ -48,23 +50,20 @@ class DeviceUses:
     @cached_property
     def _guests_devices(self) -> frozenset[str]:
         """The addresses that the QEMUs of running guests were given."""
-        from pvehooks.facts.pci import holders
-
         guests = self._running.all()
         known = () if isinstance(guests, Unread) else guests
         return frozenset(address for guest in known for address, _, _ in holders.assigned(self._host, guest.cmdline))
 
     def _load(self) -> None:
         """The readers: 20 files, 5 ms of a start that a device without a driver of the host does without."""
+        from pvehooks.facts.uses.blockdevices import StorageUses
         from pvehooks.facts.uses.containers import Containers
         from pvehooks.facts.uses.devicenodes import DeviceNodes
         from pvehooks.facts.uses.network import NetworkUses
         from pvehooks.facts.uses.processes import OpenFiles
         from pvehooks.facts.uses.remarks import Remarks
-        from pvehooks.facts.uses.storage import StorageUses
         from pvehooks.facts.uses.usb import UsbUses
         from pvehooks.facts.uses.vfionodes import VfioNodes
-        from pvehooks.facts.uses.virtfns import VirtualFunctions
 
         host, running = self._host, self._running
         files = OpenFiles(host)
@@ -90,3 +89,46 @@ class DeviceUses:
             found[:0] = uses.found
             unread.extend(uses.unread)
         return Uses(tuple(found), tuple(dict.fromkeys(unread)))
+
+
+class VirtualFunctions:
+    """The uses of a physical function that are its virtual functions' uses; `of_device` has those of any device.
+
+    Taking the physical function would remove them (the kernel's PCI/pci-iov-howto).
+    """
+
+    def __init__(self, running: RunningGuests, of_device: Callable[[PciDevice], Uses]) -> None:
+        self.running = running
+        self.of_device = of_device
+        self._held: dict[str, list[RunningGuest]] | None = None
+        self._unread: tuple[str, ...] = ()
+
+    def of(self, device: PciDevice) -> Uses:
+        """The uses of the device's VFs, each a use of its own; remarks on a VF weigh nothing here."""
+        found: list[Use] = []
+        unread: list[str] = []
+        for address in device.virtfns:
+            found += self._by_guests(address)
+            uses = self.of_device(device.sibling(address))
+            real = (use for use in uses.found if not use.remark)
+            found += [Use(f"has VFs in use: {address} {use.sentence}", use.vmid, remedy=use.remedy) for use in real]
+            unread += [f"its virtual function {address}: {why}" for why in uses.unread]
+        return Uses(tuple(found), (*unread, *(self._unread if device.virtfns else ())))
+
+    def _by_guests(self, address: str) -> Iterator[Use]:
+        if self._held is None:
+            self._held = self._look()
+        for guest in self._held.get(address, ()):
+            yield Use(f"has VFs in use: {address} by {guest.label}", guest.vmid)
+
+    def _look(self) -> dict[str, list[RunningGuest]]:
+        """The running guests by the addresses that their QEMU was given, mediated devices' parents among them."""
+        held: dict[str, list[RunningGuest]] = {}
+        guests = self.running.all()
+        if isinstance(guests, Unread):
+            self._unread = (f"which guests have its virtual functions ({guests.why})",)
+            return held
+        for guest in guests:
+            for address in dict.fromkeys(address for address, _, _ in holders.assigned(self.running.host, guest.cmdline)):
+                held.setdefault(address, []).append(guest)
+        return held
