@@ -15,7 +15,7 @@ from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import FileWriter, QmWriter
 from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.guests import running as running_guests
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.values import Guest
@@ -454,7 +454,7 @@ def test_all_kinds_by_one_call_of_qm(qm: Qm, running: bool) -> None:
         if running:
             pid.parent.mkdir(exist_ok=True)
             pid.write_text(f"{process.pid}\n")
-            wait_until(lambda: guests.is_running(host, 100), "its command line is there")
+            wait_until(lambda: running_guests.is_running(host, 100), "its command line is there")
         guest = guest_of(host)
         result = transaction.apply(host, guest, QmWriter(host), *(kind.of(host, guest) for kind in KINDS))
         assert (result.outcome, result.later) == (Outcome.DONE, running), result

@@ -11,7 +11,8 @@ from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Lines
 from pvehooks.journal.reporter import Reporter, standing
-from pvehooks.rules import catalogue, start
+from pvehooks.rules import catalogue
+from pvehooks.rules.engine import asked_at_start
 from pvehooks.settings.load import checked
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import BaselineStatus, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
@@ -84,7 +85,7 @@ def test_what_a_job_has_cured_is_not_reported_as_gone(desk: Desk) -> None:
 def test_what_does_not_count_is_not_reported(desk: Desk) -> None:
     desk.reporter.guest(verdict(100, OTHER, ignored="[guest 100] ignore"), desk.settings)
     assert desk.lines() == []
-    unexamined = Finding("group", "not examined", rule=next(iter(start.RULES)), examined=False)
+    unexamined = Finding("group", "not examined", rule=next(iter(asked_at_start())), examined=False)
     assert standing(verdict(100, unexamined, OTHER)) == [OTHER], "the guard examines it at the start"
 
 

@@ -36,7 +36,7 @@ def test_noted_and_forgotten(host: KernelHost) -> None:
     (report,) = bound(host, PERSIST, CARD)
     assert (report.result, report.driver, report.persistent) == ("done", "igb", True) and host.written == []
     note = bindings.noted(host, CARD)
-    assert isinstance(note, bindings.Noted) and note.identity.subsystem == (0x1043, 0x85F0) and note.vfs is None
+    assert isinstance(note, bindings.BootBinding) and note.identity.subsystem == (0x1043, 0x85F0) and note.vfs is None
     before = Path(host.root, bindings.path(CARD)[1:]).read_bytes()
     (report,) = bound(host, PERSIST, CARD)
     assert report.result == "nothing to do" and Path(host.root, bindings.path(CARD)[1:]).read_bytes() == before
