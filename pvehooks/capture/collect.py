@@ -53,7 +53,7 @@ _SYSFS_ID = re.compile(r"/sys/devices/.*/(vendor|device|subsystem_vendor|subsyst
 # -- the look ---------------------------------------------------------------------------------------------------------
 
 
-class Seen(NamedTuple):
+class LookResult(NamedTuple):
     """What came of the look: the findings (those of the node without a VMID), what `host check` says beside them, and what went wrong."""
 
     findings: tuple[tuple[int, Finding], ...]
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
     said: tuple[str, ...] = ()
 
 
-class _Look:
+class _Collection:
     """One look; a step that fails is noted, and those after it are made all the same: broken nodes are what captures are for."""
 
     def __init__(self, host: Host, node: str) -> None:
@@ -82,7 +82,7 @@ class _Look:
         except Exception as bug:  # noqa: BLE001 - what a bug of ours needs is a capture
             self.troubles.append(f"{what}: {type(bug).__name__}: {bug}")
 
-    def everything(self) -> Seen:
+    def everything(self) -> LookResult:
         """All steps."""
         self.step("the settings", self._settings)
         self.step("the guests", self._guests)
@@ -96,7 +96,7 @@ class _Look:
         self.step("the cluster", self._cluster)
         for path in FURTHER:
             self._further(path)
-        return Seen(tuple(self.findings), tuple(self.troubles), tuple(self.said))
+        return LookResult(tuple(self.findings), tuple(self.troubles), tuple(self.said))
 
     def _settings(self) -> None:
         self.settings = checked(self.host, catalogue.RULES)
@@ -151,9 +151,9 @@ class _Look:
             return
 
 
-def at_everything(host: Host, node: str) -> Seen:
+def at_everything(host: Host, node: str) -> LookResult:
     """Looks at the node; nothing raises."""
-    return _Look(host, node).everything()
+    return _Collection(host, node).everything()
 
 
 # -- its files ---------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Made(NamedTuple):
     things: dict[str, Thing]
     node: str
     facts: dict[str, Any]
-    seen: collect.Seen
+    seen: collect.LookResult
     disguise: Disguise | None
 
 
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
     node: str
     recording: Recording
-    seen: collect.Seen
+    seen: collect.LookResult
 
 
 def look(root: str, node: str) -> Look:
@@ -153,7 +153,7 @@ def compared(capture: Made, directory: str) -> list[str]:
     return [*lost, *(f"{_subject(vmid)}: the capture tells {rule} ({severity})" for vmid, rule, severity in (now - before).elements())]
 
 
-def _counted(seen: collect.Seen) -> Counter[tuple[int, str, str]]:
+def _counted(seen: collect.LookResult) -> Counter[tuple[int, str, str]]:
     return Counter((vmid, finding.rule, finding.severity.value if finding.examined else "not examined") for vmid, finding in seen.findings)
 
 

@@ -19,7 +19,7 @@ from pvehooks.wording import printable
 _VFIO = "vfio-pci"
 
 
-class Line(NamedTuple):
+class BoundDeviceRow(NamedTuple):
     """A device: what it is on now, who has it, by whom it is bound (words), what is noted of it, and what does not match.
 
     `id` is that of the device that is there now, `noted` that of the one that is meant at boot, '' for none.
@@ -57,7 +57,7 @@ def _wanted(address: str, named: list[str]) -> bool:
     return not named or any(address == each or address.startswith(f"{each}.") for each in named)
 
 
-def _lines(host: Host, node: Node, devices: Mapping[str, PciDevice]) -> list[Line]:
+def _lines(host: Host, node: Node, devices: Mapping[str, PciDevice]) -> list[BoundDeviceRow]:
     noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
     found = []
     for address in sorted({*devices, *noted, *by_driverctl}):
@@ -90,16 +90,20 @@ def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: Bo
     return found
 
 
-def _line(host: Host, node: Node, address: str, device: PciDevice | None, note: BootBinding | Unread | None, by: tuple[str, ...]) -> Line:
+def _line(
+    host: Host, node: Node, address: str, device: PciDevice | None, note: BootBinding | Unread | None, by: tuple[str, ...]
+) -> BoundDeviceRow:
     meant = note if isinstance(note, BootBinding) else None
     noted_id = f"{meant.identity.vendor:04x}:{meant.identity.device:04x}" if meant else ""
     if device is None:
         label = meant.label if meant else address
-        return Line(address, label, "", "", noted_id, by, (), ("nothing is on the bus at this address",))
+        return BoundDeviceRow(address, label, "", "", noted_id, by, (), ("nothing is on the bus at this address",))
     holders = () if isinstance(node.holders, Unread) else node.holders.get(address, ())
     users = tuple(holder_phrase(holder) if holder.state == "starting" else f"{holder_phrase(holder)}, running" for holder in holders)
     troubles = [note.why] if isinstance(note, Unread) else _troubles(host, device, meant) if meant else []
-    return Line(address, device.label, device.driver, f"{device.vendor:04x}:{device.device:04x}", noted_id, by, users, tuple(troubles))
+    return BoundDeviceRow(
+        address, device.label, device.driver, f"{device.vendor:04x}:{device.device:04x}", noted_id, by, users, tuple(troubles)
+    )
 
 
 def _troubles(host: Host, device: PciDevice, note: BootBinding) -> list[str]:
@@ -112,7 +116,7 @@ def _troubles(host: Host, device: PciDevice, note: BootBinding) -> list[str]:
     return [] if present == note.vfs else [f"it has {present} now: pvehooks bind {device.address} --vfs {note.vfs} --now"]
 
 
-def _as_json(line: Line) -> dict[str, object]:
+def _as_json(line: BoundDeviceRow) -> dict[str, object]:
     return {
         "address": line.address,
         "device": printable(line.label),

@@ -19,7 +19,7 @@ from pvehooks.wording import printable
 _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)", re.ASCII)
 
 
-class Report(NamedTuple):
+class DeviceReport(NamedTuple):
     """What became of one device: done, nothing to do, refused; `notes` are further sentences.
 
     `driver` is the one it is on now, '' for none; `persistent` is whether something is noted for boot.
@@ -73,10 +73,10 @@ def only_notes_in_trees(host: Host, now: bool) -> None:
         )
 
 
-def report(host: Host, device: PciDevice, result: str, words: str, notes: tuple[str, ...] = (), driver: str | None = None) -> Report:
+def report(host: Host, device: PciDevice, result: str, words: str, notes: tuple[str, ...] = (), driver: str | None = None) -> DeviceReport:
     """The report of a device; `driver` where it has changed since it was looked at."""
     persistent = bindings.noted(host, device.address) is not None
-    return Report(device.address, device.label, result, words, device.driver if driver is None else driver, persistent, notes)
+    return DeviceReport(device.address, device.label, result, words, device.driver if driver is None else driver, persistent, notes)
 
 
 def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]:
@@ -95,14 +95,14 @@ def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]
     return tuple(found)
 
 
-def log_changes(host: Host, node: str, verb: str, reports: list[Report]) -> None:
+def log_changes(host: Host, node: str, verb: str, reports: list[DeviceReport]) -> None:
     """Logs each device that was changed."""
     for each in reports:
         if each.result == "done":
             audit.log(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
 
 
-def finish(options: argparse.Namespace, reports: list[Report]) -> int:
+def finish(options: argparse.Namespace, reports: list[DeviceReport]) -> int:
     """Prints the reports and gives the exit status."""
     if options.json:
         print(json.dumps([_as_json(each) for each in reports], indent=2))
@@ -114,7 +114,7 @@ def finish(options: argparse.Namespace, reports: list[Report]) -> int:
     return EXIT_BLOCKED if any(each.result == "refused" for each in reports) else EXIT_OK
 
 
-def _as_json(each: Report) -> dict[str, object]:
+def _as_json(each: DeviceReport) -> dict[str, object]:
     return {
         **each._asdict(),
         "device": printable(each.device),

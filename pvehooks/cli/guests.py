@@ -22,7 +22,7 @@ _NO_MORE: Mapping[str, tuple[str, ...]] = {}
 Subject = TypeVar("Subject", Guest, Verdict)
 
 
-class Report(NamedTuple):
+class GuestReport(NamedTuple):
     """What became of one VM: `result` is one of the verb's words, as JSON has it, `words` say it to people.
 
     `details` are further lines for people; `more` are further keys for JSON.
@@ -60,7 +60,9 @@ def _guest_of(subject: Guest | Verdict) -> Guest:
     return subject.guest if isinstance(subject, Verdict) else subject
 
 
-def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callable[[Subject], Report | None]) -> list[tuple[int, Report]]:
+def change(
+    options: argparse.Namespace, subjects: Iterable[Subject], one: Callable[[Subject], GuestReport | None]
+) -> list[tuple[int, GuestReport]]:
     """Changes one VM after the other, and prints for people what became of each; one that fails keeps none of the others.
 
     `one` gives None for a VM that is left out without a word.
@@ -71,7 +73,7 @@ def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callab
         try:
             report = one(subject)
         except ActionFailed as failed:
-            report = Report(REFUSED, f"{failed.message}. {failed.hint}".rstrip())
+            report = GuestReport(REFUSED, f"{failed.message}. {failed.hint}".rstrip())
         if report is None:
             continue
         reports.append((guest.vmid, report))
@@ -82,7 +84,7 @@ def change(options: argparse.Namespace, subjects: Iterable[Subject], one: Callab
     return reports
 
 
-def finish(options: argparse.Namespace, reports: list[tuple[int, Report]], nothing: str = "") -> int:
+def finish(options: argparse.Namespace, reports: list[tuple[int, GuestReport]], nothing: str = "") -> int:
     """Prints the JSON, or `nothing` where no VM had a report, and gives the exit status."""
     if options.json:
         print(json.dumps([as_json(*each) for each in reports], indent=2))
@@ -91,12 +93,12 @@ def finish(options: argparse.Namespace, reports: list[tuple[int, Report]], nothi
     return status(reports)
 
 
-def status(reports: Iterable[tuple[int, Report]]) -> int:
+def status(reports: Iterable[tuple[int, GuestReport]]) -> int:
     """Whether a change was refused or failed."""
     return EXIT_BLOCKED if any(report.result == REFUSED for _, report in reports) else EXIT_OK
 
 
-def as_json(number: int, report: Report) -> dict[str, object]:
+def as_json(number: int, report: GuestReport) -> dict[str, object]:
     """The report on the VM of that number, for programs."""
     more = {name: [printable(line) for line in lines] for name, lines in report.more.items()}
     return {"vmid": number, "result": report.result, "words": printable(report.words), **more}

@@ -29,7 +29,7 @@ class Claim(NamedTuple):
         return self.devices if self.entry.taken_whole else ()
 
 
-class GroupMember(NamedTuple):
+class ClaimedMember(NamedTuple):
     """A device that a start takes along: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
 
     claim: Claim
@@ -119,9 +119,9 @@ def named(guest: Guest, node: Node) -> Mapping[str, PciDevice]:
 
 
 @_once
-def group_members(guest: Guest, node: Node) -> tuple[GroupMember, ...]:
+def group_members(guest: Guest, node: Node) -> tuple[ClaimedMember, ...]:
     """The devices of the claimed devices' IOMMU groups that are neither the guest's nor bridges, each once."""
-    found: list[GroupMember] = []
+    found: list[ClaimedMember] = []
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return ()
     devices = bus(node)
@@ -132,7 +132,7 @@ def group_members(guest: Guest, node: Node) -> tuple[GroupMember, ...]:
                 if address in seen or address not in devices or devices[address].bridge:
                     continue
                 seen.add(address)
-                found.append(GroupMember(claim, device, devices[address]))
+                found.append(ClaimedMember(claim, device, devices[address]))
     return tuple(found)
 
 

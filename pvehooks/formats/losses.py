@@ -1,6 +1,6 @@
 """What PVE reads from a config but leaves out, or changes, when it writes it again: write_vm_config in PVE/QemuServer.pm."""
 
-from pvehooks.formats.reader import Reading, Section
+from pvehooks.formats.reader import ConfigSection, Reading
 from pvehooks.formats.volumes import drives, is_cloudinit
 from pvehooks.values import Dropped
 
@@ -24,7 +24,7 @@ def note_losses(reading: Reading) -> None:
         _note_cloudinit(reading, cloudinit)
 
 
-def _note(reading: Reading, section: Section, option: str, reason: str) -> None:
+def _note(reading: Reading, section: ConfigSection, option: str, reason: str) -> None:
     number = section.at[option]
     reading.dropped.setdefault(number, Dropped(number, section.label, reading.lines[number - 1], reason))
 
@@ -51,7 +51,7 @@ def _note_unused(reading: Reading) -> None:
             _note(reading, reading.main, option, f"PVE removes '{option}': its volume is in use as '{in_use[str(value)]}'")
 
 
-def _note_cloudinit(reading: Reading, section: Section) -> None:
+def _note_cloudinit(reading: Reading, section: ConfigSection) -> None:
     if not any(is_cloudinit(parts) for _, parts in drives(reading.main.values)):
         for option in section.values:
             _note(reading, section, option, "PVE removes [special:cloudinit] where there is no cloud-init drive")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from pvehooks.formats import checks
 from pvehooks.formats.propertystring import PropertyError, boolean, parse_format, quoted
-from pvehooks.formats.schema import FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, Option
+from pvehooks.formats.schema import FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, SchemaOption
 from pvehooks.values import Value
 
 Check = Callable[[str], Value]
@@ -84,8 +84,8 @@ def _property_string(name: str) -> Check:
 _PLAIN: Mapping[str, Check] = {"boolean": _boolean, "integer": _integer, "number": _number, "string": _string}
 
 
-def _checks(options: Mapping[str, Option]) -> dict[str, Check]:
-    made: dict[Option, Check] = {}
+def _checks(options: Mapping[str, SchemaOption]) -> dict[str, Check]:
+    made: dict[SchemaOption, Check] = {}
     for option in options.values():
         if option in made:
             continue

@@ -35,7 +35,7 @@ def option_name(line: str) -> str:
     return name if colon and _is_option_name(name) else ""
 
 
-class Section:
+class ConfigSection:
     """A section and what was read from it. `kind` is main, pending, snapshot, special or unknown; lines count from 1."""
 
     __slots__ = ("at", "checks", "first", "kind", "last", "name", "values")
@@ -69,10 +69,10 @@ class Reading:
     def __init__(self, text: str, cpu_models: Collection[str] = (), options: Container[str] = ()) -> None:
         self.text = text
         self.lines = text.split("\n")
-        self.main = Section("main", "", 1)
-        self.pending: Section | None = None
-        self.snapshots: dict[str, Section] = {}
-        self.specials: dict[str, Section] = {}
+        self.main = ConfigSection("main", "", 1)
+        self.pending: ConfigSection | None = None
+        self.snapshots: dict[str, ConfigSection] = {}
+        self.specials: dict[str, ConfigSection] = {}
         self.dropped: dict[int, Dropped] = {}
         self._section = self.main
         self._cpu_models = cpu_models
@@ -210,22 +210,22 @@ class Reading:
         self._finish_description()
         self._section.last = number - 1
         if name.upper() == "PENDING" and name.isascii():
-            former, self.pending = self.pending, Section("pending", "PENDING", number)
+            former, self.pending = self.pending, ConfigSection("pending", "PENDING", number)
             self._section = self.pending
         elif name[:8].lower() == "special:" and name[8:] in ("cloudinit", "fleecing"):
             former = self.specials.get(name[8:])
-            self._section = self.specials[name[8:]] = Section("special", name[8:], number)
+            self._section = self.specials[name[8:]] = ConfigSection("special", name[8:], number)
         elif _is_snapshot_name(name):
             former = self.snapshots.get(name)
-            self._section = self.snapshots[name] = Section("snapshot", name, number)
+            self._section = self.snapshots[name] = ConfigSection("snapshot", name, number)
         else:
             former = None
-            self._section = Section("unknown", name, number)
+            self._section = ConfigSection("unknown", name, number)
             self._drop(number, f"unknown section [{name}]")
         if former is not None:
             self._drop_section(former)
 
-    def _drop_section(self, former: Section) -> None:
+    def _drop_section(self, former: ConfigSection) -> None:
         for number in range(former.first, former.last + 1):
             line = self.lines[number - 1]
             if line.strip(WHITESPACE):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Properties = Mapping[str, Property]
 
 
-class Option(NamedTuple):
+class SchemaOption(NamedTuple):
     """An option of a VM config. `format` names one of PROPERTY_STRINGS or of checks.FORMATS; '' means any text of that type.
 
     Enumerations, patterns and limits of plain options are left out: PVE's reader does not check them (check_type in
@@ -320,20 +320,20 @@ _NUMBERED = {
     "virtiofs": (10, "virtiofs"),
 }
 
-OPTIONS: Mapping[str, Option] = {
-    **dict.fromkeys(_BOOLEANS.split(), Option("boolean")),
-    **dict.fromkeys(_INTEGERS.split(), Option("integer")),
-    **dict.fromkeys(_NUMBERS.split(), Option("number")),
-    **dict.fromkeys(_TEXTS.split(), Option("string")),
-    **{name: Option("string", form) for name, form in _WITH_FORMAT.items()},
+OPTIONS: Mapping[str, SchemaOption] = {
+    **dict.fromkeys(_BOOLEANS.split(), SchemaOption("boolean")),
+    **dict.fromkeys(_INTEGERS.split(), SchemaOption("integer")),
+    **dict.fromkeys(_NUMBERS.split(), SchemaOption("number")),
+    **dict.fromkeys(_TEXTS.split(), SchemaOption("string")),
+    **{name: SchemaOption("string", form) for name, form in _WITH_FORMAT.items()},
     **{
         name: option
         for family, (count, form) in _NUMBERED.items()
-        for option in (Option("string", form),)
+        for option in (SchemaOption("string", form),)
         for name in (f"{family}{number}" for number in range(count))
     },
 }
 """Every option that PVE's reader knows."""
 
-FLEECING_OPTIONS: Mapping[str, Option] = {"fleecing-images": Option("string", "pve-volume-id-list")}
+FLEECING_OPTIONS: Mapping[str, SchemaOption] = {"fleecing-images": SchemaOption("string", "pve-volume-id-list")}
 """The options of the section [special:fleecing]."""

@@ -29,7 +29,7 @@ _HEAVY = (Severity.BLOCK, Severity.WARNING)
 _Keys = Sequence[tuple[str, str]]
 
 
-class _Part(NamedTuple):
+class _GroupPart(NamedTuple):
     """One guest's part in an entry: the finding, and its entry if it is reported alone."""
 
     vmid: int
@@ -64,13 +64,13 @@ class Grouping:
     def __init__(self, node: str, explanation: Callable[[str], str]) -> None:
         self._node = node
         self._explanation = explanation
-        self._found: list[_Part] = []
+        self._found: list[_GroupPart] = []
         self._gone: list[_Gone] = []
 
     def appeared(self, guest: Guest, found: Finding, verdict: str) -> None:
         """A finding appeared, or changed."""
         alone = entries.finding(guest, found, verdict)
-        self._found.append(_Part(guest.vmid, guest.label, found, alone))
+        self._found.append(_GroupPart(guest.vmid, guest.label, found, alone))
 
     def gone(self, guest: Guest, findings: _Keys) -> None:
         """These findings of the guest are gone."""
@@ -83,7 +83,7 @@ class Grouping:
         found = sorted(self._found, key=lambda part: (wording.ORDER[part.severity], part.vmid))
         gone = sorted(self._gone, key=lambda each: each.vmid)
         self._found, self._gone = [], []
-        heavy: dict[tuple[Severity, str], list[_Part]] = {}
+        heavy: dict[tuple[Severity, str], list[_GroupPart]] = {}
         for part in found:
             if part.severity in _HEAVY:
                 heavy.setdefault((part.severity, part.rule), []).append(part)
@@ -93,7 +93,7 @@ class Grouping:
         advice = self._advice([part for part in found if part.severity not in _HEAVY])
         return [*sorted((*alone, *together), key=lambda entry: entry.priority), *advice, *self._no_longer(gone)]
 
-    def _of_rule(self, severity: Severity, rule: str, parts: list[_Part]) -> Iterator[Entry]:
+    def _of_rule(self, severity: Severity, rule: str, parts: list[_GroupPart]) -> Iterator[Entry]:
         messages = {part.finding.message for part in parts}
         what = messages.pop() if len(messages) == 1 else self._explanation(rule).split("\n\n")[0].replace("\n", " ").replace("`", "")
         remedies = {re.sub(rf"\b{part.vmid}\b", "VMID", part.finding.remedy) for part in parts}
@@ -106,7 +106,7 @@ class Grouping:
             entry = entries.of_guests("findings", message, self._node, vmids, rule=rule, findings=_details(some))
             yield entry._replace(priority=entries.PRIORITIES[severity])
 
-    def _advice(self, parts: list[_Part]) -> Iterator[Entry]:
+    def _advice(self, parts: list[_GroupPart]) -> Iterator[Entry]:
         if not _many(parts):
             yield from (part.alone for part in parts)
             return
@@ -121,7 +121,7 @@ class Grouping:
             yield from (each.alone for each in gone)
             return
         parts = [
-            _Part(each.vmid, each.label, Finding(subject, f"no longer: {subject}", rule=rule), each.alone)
+            _GroupPart(each.vmid, each.label, Finding(subject, f"no longer: {subject}", rule=rule), each.alone)
             for each in gone
             for rule, subject in each.findings
         ]
@@ -185,24 +185,24 @@ def _listed(guests: Mapping[int, str]) -> str:
     return ", ".join(guests[vmid] for vmid in sorted(guests)) if len(guests) <= _NAMED else f"VM {ranges(guests)}"
 
 
-def _whose(parts: Iterable[_Part]) -> str:
+def _whose(parts: Iterable[_GroupPart]) -> str:
     guests = {part.vmid: part.label for part in parts}
     return _listed(guests) if len(guests) <= _NAMED else f"{len(guests)} VMs ({ranges(guests)})"
 
 
-def _many(parts: Iterable[_Part], apart: int = _APART) -> bool:
+def _many(parts: Iterable[_GroupPart], apart: int = _APART) -> bool:
     return len({part.vmid for part in parts}) > apart
 
 
-def _vmids(parts: Iterable[_Part]) -> list[int]:
+def _vmids(parts: Iterable[_GroupPart]) -> list[int]:
     return sorted({part.vmid for part in parts})
 
 
-def _rules(parts: Iterable[_Part]) -> tuple[str, ...]:
+def _rules(parts: Iterable[_GroupPart]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.rule for part in parts))
 
 
-def _by_rule(parts: Iterable[_Part]) -> str:
+def _by_rule(parts: Iterable[_GroupPart]) -> str:
     """The rules with their guests, those with most of them first: "boot-order-legacy (17 VMs), tpm-version-old (VM 104, 120)"."""
     whose: dict[str, set[int]] = {}
     for part in parts:
@@ -211,12 +211,12 @@ def _by_rule(parts: Iterable[_Part]) -> str:
     return ", ".join(f"{rule} ({f'VM {ranges(ids)}' if len(ids) <= _APART else f'{len(ids)} VMs'})" for rule, ids in ordered)
 
 
-def _details(parts: Iterable[_Part]) -> str:
+def _details(parts: Iterable[_GroupPart]) -> str:
     """A line for each guest and finding, as it would be reported alone."""
     return "\n".join(wording.printable(f"{part.label}: {wording.sentence(part.finding)} [{part.rule}]") for part in parts)
 
 
-def _portions(parts: list[_Part]) -> Iterator[list[_Part]]:
+def _portions(parts: list[_GroupPart]) -> Iterator[list[_GroupPart]]:
     """The parts of as many guests as an entry takes."""
     vmids = _vmids(parts)
     for at in range(0, len(vmids), _MOST_GUESTS):

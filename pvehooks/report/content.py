@@ -46,7 +46,7 @@ class Fact(NamedTuple):
     why: str = ""
 
 
-class Change(NamedTuple):
+class DiffLine(NamedTuple):
     """Something that differs from the last report: of what kind (node, group, device, guest, finding), and how.
 
     `how` is 'new', 'gone' or 'changed'; `what` names it; `text` says the rest. `urgent`: a guest would not start because of it.
@@ -64,11 +64,11 @@ class Change(NamedTuple):
         return f"{self.kind} gone" if self.how == "gone" else f"{self.how} {self.kind}"
 
 
-class Changes(NamedTuple):
+class ReportDiff(NamedTuple):
     """What changed since the report of that time (epoch seconds)."""
 
     since: int
-    items: tuple[Change, ...]
+    items: tuple[DiffLine, ...]
 
 
 class Report(NamedTuple):
@@ -83,7 +83,7 @@ class Report(NamedTuple):
     guests: tuple[GuestSeen, ...]
     of_node: tuple[Judged, ...]
     rules: Mapping[str, RuleText]
-    changes: Changes | None = None
+    changes: ReportDiff | None = None
     no_changes: str = ""
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from pvehooks.errors import UsageError
-from pvehooks.report.content import Change, Changes
+from pvehooks.report.content import DiffLine, ReportDiff
 from pvehooks.report.document import VERSION
 from pvehooks.values import NamedTuple
 from pvehooks.values.guests import guest_label
@@ -123,30 +123,30 @@ def _text(value: object) -> str:
 # -- comparing --------------------------------------------------------------------------------------------------------
 
 
-def compare(before: Former, now: Former) -> Changes:
+def compare(before: Former, now: Former) -> ReportDiff:
     """What differs: what keeps guests from starting, then hardware, guests, findings. A finding whose words alone differ is the same."""
     items = (*_facts(before, now), *_hardware(before, now), *_guests(before, now), *_all_findings(before, now))
-    return Changes(before.time, tuple(sorted(items, key=lambda change: not change.urgent)))
+    return ReportDiff(before.time, tuple(sorted(items, key=lambda change: not change.urgent)))
 
 
-def _facts(before: Former, now: Former) -> Iterator[Change]:
+def _facts(before: Former, now: Former) -> Iterator[DiffLine]:
     for name, text in now.facts.items():
         was = before.facts.get(name)
         if was is not None and text is not None and was != text:
-            yield Change("node", "changed", name, f"{text}; before: {was}")
+            yield DiffLine("node", "changed", name, f"{text}; before: {was}")
 
 
-def _hardware(before: Former, now: Former) -> Iterator[Change]:
+def _hardware(before: Former, now: Former) -> Iterator[DiffLine]:
     if before.devices is None or now.devices is None:
         return
     for address in sorted({*before.devices, *now.devices}):
         old, new = before.devices.get(address), now.devices.get(address)
         if old is None and new is not None:
-            yield Change("device", "new", f"{address} ({new.words})", f"in group {new.group}" if new.group else "in no IOMMU group")
+            yield DiffLine("device", "new", f"{address} ({new.words})", f"in group {new.group}" if new.group else "in no IOMMU group")
         elif new is None and old is not None:
-            yield Change("device", "gone", f"{address} ({old.words})", f"it was in group {old.group}" if old.group else "")
+            yield DiffLine("device", "gone", f"{address} ({old.words})", f"it was in group {old.group}" if old.group else "")
         elif old is not None and new is not None and old != new:
-            yield Change("device", "changed", f"{address} ({new.words})", "; ".join(_differences(old, new)))
+            yield DiffLine("device", "changed", f"{address} ({new.words})", "; ".join(_differences(old, new)))
 
 
 def _differences(old: _Device, new: _Device) -> Iterator[str]:
@@ -168,30 +168,30 @@ def _driver(device: _Device) -> str:
     return f"driver {device.driver}" if device.driver else "no driver"
 
 
-def _guests(before: Former, now: Former) -> Iterator[Change]:
+def _guests(before: Former, now: Former) -> Iterator[DiffLine]:
     for vmid in sorted({*before.guests, *now.guests}):
         old, new = before.guests.get(vmid), now.guests.get(vmid)
         if old is None and new is not None:
-            yield Change("guest", "new", new.label, "would not start" if new.outcome == "block" else "", new.outcome == "block")
+            yield DiffLine("guest", "new", new.label, "would not start" if new.outcome == "block" else "", new.outcome == "block")
         elif new is None and old is not None:
-            yield Change("guest", "gone", old.label, "not on this node any more")
+            yield DiffLine("guest", "gone", old.label, "not on this node any more")
         elif old is not None and new is not None:
             differ = [f"before: {old.label}"] if old.label != new.label else []
             if old.outcome != new.outcome:
                 differ.append("would not start any more" if new.outcome == "block" else "would start again")
             if differ:
-                yield Change("guest", "changed", new.label, "; ".join(differ), old.outcome != new.outcome == "block")
+                yield DiffLine("guest", "changed", new.label, "; ".join(differ), old.outcome != new.outcome == "block")
 
 
-def _all_findings(before: Former, now: Former) -> Iterator[Change]:
+def _all_findings(before: Former, now: Former) -> Iterator[DiffLine]:
     for key, found in now.findings.items():
         was = before.findings.get(key)
         urgent = found.severity == "block"
         if was is None:
-            yield Change("finding", "new", found.label, f"{found.severity}: {found.message} [{key[1]}]", urgent)
+            yield DiffLine("finding", "new", found.label, f"{found.severity}: {found.message} [{key[1]}]", urgent)
         elif was.severity != found.severity:
             text = f"now {found.severity}, before {was.severity}: {found.message} [{key[1]}]"
-            yield Change("finding", "changed", found.label, text, urgent)
+            yield DiffLine("finding", "changed", found.label, text, urgent)
     for key, was in before.findings.items():
         if key not in now.findings and (not key[0] or key[0] in now.guests):
-            yield Change("finding", "gone", was.label, f"{was.severity}: {was.message} [{key[1]}]")
+            yield DiffLine("finding", "gone", was.label, f"{was.severity}: {was.message} [{key[1]}]")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BUILT_IN = "built-in"
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """A line of a settings file; the built-in settings have no file."""
 
     file: str = ""
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     """A value and where it was set."""
 
     value: Value
-    place: Place = Place()
+    place: Origin = Origin()
 
 
 class Row(NamedTuple):

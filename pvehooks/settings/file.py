@@ -30,21 +30,21 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 SectionPath = tuple[str, ...]
 
 
-class Problem(NamedTuple):
+class SettingsProblem(NamedTuple):
     """What is wrong at a line (from 1; 0 means the file as a whole), in words for a person."""
 
     line: int
     words: str
 
 
-class Section(NamedTuple):
+class SettingsSection(NamedTuple):
     """A section's header: `path` is ("rng",) for [rng] and ("guest 100", "rng") for [[rng]] below [guest 100]."""
 
     path: SectionPath
     line: int
 
 
-class Option(NamedTuple):
+class SettingsLine(NamedTuple):
     """An option: its section, its name, and its first and last line."""
 
     path: SectionPath
@@ -57,9 +57,9 @@ class Scan(NamedTuple):
     """What stands where. Sections and options with a problem, and all that stands in such a section, are left out."""
 
     lines: list[str]
-    sections: list[Section]
-    options: list[Option]
-    problems: list[Problem]
+    sections: list[SettingsSection]
+    options: list[SettingsLine]
+    problems: list[SettingsProblem]
 
 
 def shown(text: str) -> str:
@@ -88,22 +88,22 @@ def scan(content: bytes) -> Scan:
     return scanner.result
 
 
-def _unusable(content: bytes) -> Problem | None:
+def _unusable(content: bytes) -> SettingsProblem | None:
     if len(content) > MAX_BYTES:
-        return Problem(0, "is larger than 1 MiB")
+        return SettingsProblem(0, "is larger than 1 MiB")
     if content.startswith(_BOMS):
-        return Problem(1, "starts with a byte order mark (BOM); save it as UTF-8 without one")
+        return SettingsProblem(1, "starts with a byte order mark (BOM); save it as UTF-8 without one")
     nul = content.find(b"\0")
     if nul >= 0:
-        return Problem(content.count(b"\n", 0, nul) + 1, "holds a NUL byte: this is not a text file")
+        return SettingsProblem(content.count(b"\n", 0, nul) + 1, "holds a NUL byte: this is not a text file")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         bad = content[error.start]
-        return Problem(content.count(b"\n", 0, error.start) + 1, f"byte 0x{bad:02x} is not UTF-8; save the file as UTF-8")
+        return SettingsProblem(content.count(b"\n", 0, error.start) + 1, f"byte 0x{bad:02x} is not UTF-8; save the file as UTF-8")
     for number, line in enumerate(content.split(b"\n"), 1):
         if len(line) > _MAX_LINE:
-            return Problem(number, f"is longer than {_MAX_LINE} bytes; break it up with triple quotes")
+            return SettingsProblem(number, f"is longer than {_MAX_LINE} bytes; break it up with triple quotes")
     return None
 
 
@@ -128,7 +128,7 @@ class _Scanner:
             at = last + 1
 
     def _problem(self, at: int, words: str) -> None:
-        self.result.problems.append(Problem(at + 1, words))
+        self.result.problems.append(SettingsProblem(at + 1, words))
 
     def _header(self, at: int, text: str) -> None:
         match = _HEADER.fullmatch(text)
@@ -149,7 +149,7 @@ class _Scanner:
         else:
             self._seen[self._path, f"[{name}]"] = at + 1
             self._path = path
-            self.result.sections.append(Section(path, at + 1))
+            self.result.sections.append(SettingsSection(path, at + 1))
 
     def _lose(self, at: int, depth: int, words: str) -> None:
         self._lost = depth
@@ -167,7 +167,7 @@ class _Scanner:
             self._problem(at, trouble)
         elif not self._lost:
             self._seen[self._path, name] = at + 1
-            self.result.options.append(Option(self._path, name, at + 1, last + 1))
+            self.result.options.append(SettingsLine(self._path, name, at + 1, last + 1))
         return last
 
     def _extent(self, at: int, value: str) -> tuple[int, str]:
@@ -187,7 +187,7 @@ class _Scanner:
         return last, "" if not tail or tail.startswith("#") else f"{shown(tail)} stands after the closing quotes"
 
 
-def values(lines: Sequence[str], checks: Mapping[Option, str]) -> tuple[dict[Option, Any], dict[Option, str | None]]:
+def values(lines: Sequence[str], checks: Mapping[SettingsLine, str]) -> tuple[dict[SettingsLine, Any], dict[SettingsLine, str | None]]:
     """The values of options of those lines, each by its configobj check; and of those that fail it the value as written.
 
     That is None for a value that configobj cannot parse.
@@ -196,8 +196,8 @@ def values(lines: Sequence[str], checks: Mapping[Option, str]) -> tuple[dict[Opt
     from configobj.validate import ValidateError, Validator
 
     validator = Validator(CHECKS)
-    good: dict[Option, Any] = {}
-    bad: dict[Option, str | None] = {}
+    good: dict[SettingsLine, Any] = {}
+    bad: dict[SettingsLine, str | None] = {}
     for option, check in checks.items():
         raw = None
         try:

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
 from pvehooks.settings import compiled, file
 from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
-from pvehooks.settings.effective import Place, Setting, Settings
-from pvehooks.settings.file import Problem, header, printable, shown
+from pvehooks.settings.effective import Origin, Setting, Settings
+from pvehooks.settings.file import SettingsProblem, header, printable, shown
 from pvehooks.settings.sections import RngSettings
 from pvehooks.settings.table import OPTIONS, did_you_mean, nearest
 from pvehooks.values.base import NamedTuple
@@ -124,7 +124,7 @@ def mark(host: Host) -> tuple[int, ...]:
     return tuple(marks)
 
 
-def _lines(path: str, problems: list[Problem]) -> list[str]:
+def _lines(path: str, problems: list[SettingsProblem]) -> list[str]:
     ordered = sorted(problems, key=lambda problem: problem.line)
     lines = [f"{path}, line {line}: {words}" if line else f"{path}: {words}" for line, words in ordered[:_SHOWN_PROBLEMS]]
     if len(ordered) > _SHOWN_PROBLEMS:
@@ -132,7 +132,7 @@ def _lines(path: str, problems: list[Problem]) -> list[str]:
     return lines
 
 
-def _layer(path: str, content: bytes) -> tuple[_Layer, list[Problem]]:
+def _layer(path: str, content: bytes) -> tuple[_Layer, list[SettingsProblem]]:
     found = file.scan(content)
     problems = list(found.problems)
     known = set()
@@ -142,7 +142,7 @@ def _layer(path: str, content: bytes) -> tuple[_Layer, list[Problem]]:
             continue
         words = _section_problem(section.path)
         if words:
-            problems.append(Problem(section.line, words))
+            problems.append(SettingsProblem(section.line, words))
             continue
         known.add(section.path)
         vmid = _vmid(section.path)
@@ -154,19 +154,19 @@ def _layer(path: str, content: bytes) -> tuple[_Layer, list[Problem]]:
             continue
         words = _option_problem(option.path, option.name)
         if words:
-            problems.append(Problem(option.line, words))
+            problems.append(SettingsProblem(option.line, words))
         else:
             checks[option] = _BY_NAME[_table_key(option.path, option.name)].check
     good, bad = file.values(found.lines, checks) if checks else ({}, {})
-    problems.extend(Problem(option.line, _value_problem(option.path, option.name, raw)) for option, raw in bad.items())
+    problems.extend(SettingsProblem(option.line, _value_problem(option.path, option.name, raw)) for option, raw in bad.items())
     for option, value in good.items():
         _keep(layer, path, option, value, problems)
     return layer, problems
 
 
-def _keep(layer: _Layer, path: str, option: file.Option, value: Any, problems: list[Problem]) -> None:
+def _keep(layer: _Layer, path: str, option: file.SettingsLine, value: Any, problems: list[SettingsProblem]) -> None:
     vmid = _vmid(option.path)
-    place = Place(path, option.line)
+    place = Origin(path, option.line)
     if option.path == ("rules",):
         layer.rules[option.name] = Setting(value, place)
     elif vmid is None:
@@ -253,17 +253,17 @@ def _value_problem(path: SectionPath, name: str, raw: str | None) -> str:
     return words + did_you_mean(shown(nearest(raw, option.choices)))
 
 
-def _ignores(path: str, option: file.Option, value: list[str], problems: list[Problem]) -> dict[str, Setting]:
+def _ignores(path: str, option: file.SettingsLine, value: list[str], problems: list[SettingsProblem]) -> dict[str, Setting]:
     """The reasons by rule id; text that does not begin with an id and a colon goes on with the reason before it."""
     found: dict[str, Setting] = {}
     rule, where = "", header(option.path)
     for offset, line in enumerate(", ".join(value).split("\n")):
-        place = Place(path, option.line + offset)
+        place = Origin(path, option.line + offset)
         for number, item in enumerate(line.split(",")):
             text = " ".join(item.split())
             match = _IGNORED.fullmatch(text)
             if match and match[1] in found:
-                problems.append(Problem(place.line, f"rule {shown(match[1])} is ignored twice in {where}"))
+                problems.append(SettingsProblem(place.line, f"rule {shown(match[1])} is ignored twice in {where}"))
             if match:
                 rule = match[1]
                 found[rule] = Setting(match[2].strip(), place)
@@ -272,11 +272,11 @@ def _ignores(path: str, option: file.Option, value: list[str], problems: list[Pr
                 found[rule] = Setting(f"{reason}{', ' if number else ' '}{text}".strip(" ,"), begun)
             elif text:
                 words = f"{shown(text)} is ignored without a reason" if _RULE_ID.fullmatch(text) else f"{shown(text)} names no rule"
-                problems.append(Problem(place.line, f"{words} in {where}; write ignore = {_IGNORE.allowed}"))
+                problems.append(SettingsProblem(place.line, f"{words} in {where}; write ignore = {_IGNORE.allowed}"))
     for rule, setting in found.items():
         if not setting.value:
             words = f"{shown(rule)} is ignored without a reason in {where}; write ignore = {_IGNORE.allowed}"
-            problems.append(Problem(setting.place.line, words))
+            problems.append(SettingsProblem(setting.place.line, words))
     if not found and not any(text.strip(" ,\n") for text in value):
-        problems.append(Problem(option.line, f"option 'ignore' in {where} has no value; allowed: {_IGNORE.allowed}"))
+        problems.append(SettingsProblem(option.line, f"option 'ignore' in {where} has no value; allowed: {_IGNORE.allowed}"))
     return found

@@ -18,7 +18,7 @@ class Captured(NamedTuple):
     """What was made, and what the capture tells."""
 
     made: make.Made
-    again: collect.Seen
+    again: collect.LookResult
 
 
 def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
@@ -31,7 +31,7 @@ def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
     return Captured(made, collect.at_everything(host_at(str(tree)), made.node))
 
 
-def told(seen: collect.Seen) -> list[tuple[str, ...]]:
+def told(seen: collect.LookResult) -> list[tuple[str, ...]]:
     """The findings as texts."""
     return sorted([*((str(vmid), *_texts(finding)) for vmid, finding in seen.findings), *(("host check", text) for text in seen.said)])
 

@@ -39,7 +39,7 @@ class Node(RecordingHost):
 
 
 def host_of(node: RecordingHost, plain: bool, directory: Path) -> CapturedHost:
-    look = make.Look("pve1", node.recording, collect.Seen((), ()))
+    look = make.Look("pve1", node.recording, collect.LookResult((), ()))
     captured(look, plain, directory)
     host = host_at(str(directory / ("plain" if plain else "disguised")))
     assert isinstance(host, CapturedHost)

@@ -35,7 +35,14 @@ VOCABULARY = {
     r"loudly": "and logs it",
 }
 # Tests may still be told what to expect: only the names of things count there.
-ONLY_IN_PRODUCT = {r"tell(?:s|ing)?|told", r"by (?:itself|themselves)", r"None needed", r"for want of", r"loudly", r"(?:data)?base's bell|doorbell|bell|rings?"}
+ONLY_IN_PRODUCT = {
+    r"tell(?:s|ing)?|told",
+    r"by (?:itself|themselves)",
+    r"None needed",
+    r"for want of",
+    r"loudly",
+    r"(?:data)?base's bell|doorbell|bell|rings?",
+}
 NOT_PROSE = ("LICENSE", "tests/lint/test_names.py", "tests/rules/examples/", "tests/golden/", ".git")
 
 
@@ -79,12 +86,11 @@ def test_a_class_name_means_one_thing() -> None:
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-def test_a_module_name_is_used_once_below_a_folder() -> None:
+def test_a_module_is_known_by_its_folder_and_name() -> None:
     places = defaultdict(list)
     for path in python_files(PACKAGE):
-        top = path.relative_to(PACKAGE).parts[0]
         if path.stem not in IN_EACH_FOLDER:
-            places[top, path.stem].append(label(path))
+            places[path.parent.name, path.stem].append(label(path))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 

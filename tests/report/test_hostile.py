@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pvehooks.report import html, markdown
-from pvehooks.report.content import Change, Changes, Fact, GuestSeen, Report, RuleText
+from pvehooks.report.content import DiffLine, Fact, GuestSeen, Report, ReportDiff, RuleText
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.values import Finding, Iommu, Judged, Severity
 from pvehooks.wording import printable
@@ -55,7 +55,7 @@ def report(name: str) -> Report:
         guests=guests,
         of_node=(*findings, unread),
         rules={"rule-a": RuleText("rule-a", "It is so.\n\nBecause.\nSource: a book.", "Mend it", False)},
-        changes=Changes(1_700_000_000, (Change("guest", "new", name, name), Change("finding", "gone", name, "", True))),
+        changes=ReportDiff(1_700_000_000, (DiffLine("guest", "new", name, name), DiffLine("finding", "gone", name, "", True))),
     )
 
 

@@ -366,7 +366,7 @@ def test_very_many_problems_are_counted_not_told(tmp_path: pathlib.Path) -> None
 
 
 def test_what_configobj_alone_takes_for_wrong_is_told_too() -> None:
-    option = settings_file.Option(("rng",), "mode", 2, 2)
+    option = settings_file.SettingsLine(("rng",), "mode", 2, 2)
     assert settings_file.values(["[rng]", 'mode = "'], {option: "option(off)"}) == ({}, {option: None})
 
 

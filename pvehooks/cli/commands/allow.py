@@ -7,7 +7,7 @@ import json
 
 from pvehooks.actions import accept
 from pvehooks.cli import audit, guests
-from pvehooks.cli.guests import Report
+from pvehooks.cli.guests import GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.errors import Refused, UsageError
 from pvehooks.values import Allowance, Guest
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         _require(options, reason)
     seen = view(options, own=True, freeing=True)
 
-    def one(guest: Guest) -> Report:
+    def one(guest: Guest) -> GuestReport:
         return _cancel(seen, guest) if options.cancel else _allow(seen, guest, reason)
 
     reports = guests.change(options, [seen.guest(options.vmid)], one)
@@ -53,7 +53,7 @@ def _require(options: argparse.Namespace, reason: str) -> None:
         raise UsageError(f"the reason is longer than {_LONGEST_REASON} characters", hint=example)
 
 
-def _allow(seen: View, guest: Guest, reason: str) -> Report:
+def _allow(seen: View, guest: Guest, reason: str) -> GuestReport:
     if not guest.needs_guard:
         raise Refused(
             f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
@@ -64,11 +64,11 @@ def _allow(seen: View, guest: Guest, reason: str) -> Report:
         f"its next start goes through, whatever the guard finds ({allowance.by}: {allowance.reason});"
         f" a start for a backup or a migration does not use that up. Take it back: pvehooks allow {guest.vmid} --cancel"
     )
-    return Report("allowed", words)
+    return GuestReport("allowed", words)
 
 
-def _cancel(seen: View, guest: Guest) -> Report:
+def _cancel(seen: View, guest: Guest) -> GuestReport:
     if guest.allowance is None:
-        return Report("unchanged", "nothing was to be taken back: no start of it is allowed beforehand")
+        return GuestReport("unchanged", "nothing was to be taken back: no start of it is allowed beforehand")
     accept.allow(seen.host, guest, None)
-    return Report("cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual")
+    return GuestReport("cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual")

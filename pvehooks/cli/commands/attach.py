@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions import guardhook
 from pvehooks.cli import guests
-from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.derived.attachment import attached
 from pvehooks.errors import PmxcfsAway
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Attaches, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True)
 
-    def one(guest: Guest) -> Report | None:
+    def one(guest: Guest) -> GuestReport | None:
         return None if options.all and (not guest.needs_guard or attached(guest)) else _attach(seen, guest, options.all)
 
     reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
@@ -48,14 +48,14 @@ def _lacking(seen: View) -> str:
     return f"attention: pvehooks is not on {names}; a guest that has the guard may not start there. Install it there" if lacking else ""
 
 
-def _attach(seen: View, guest: Guest, with_all: bool) -> Report:
+def _attach(seen: View, guest: Guest, with_all: bool) -> GuestReport:
     if with_all and guest.attachment is not None:
-        return Report(NOTHING, f"the guard was taken out of it before; if you want it: pvehooks attach {guest.vmid}")
+        return GuestReport(NOTHING, f"the guard was taken out of it before; if you want it: pvehooks attach {guest.vmid}")
     if attached(guest):
-        return Report(NOTHING, "it has the guard already")
+        return GuestReport(NOTHING, "it has the guard already")
     result = guardhook.attach(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
-        return Report(REFUSED, f"the guard was not attached: {result.words}.{guests.try_again(result.outcome)}")
+        return GuestReport(REFUSED, f"the guard was not attached: {result.words}.{guests.try_again(result.outcome)}")
     former = former_of(result.volid)
     before = f"; its own hookscript {former} is run by it first" if former else ""
-    return Report(DONE, f"the guard was attached{before}. Take it out: {result.undo}")
+    return GuestReport(DONE, f"the guard was attached{before}. Take it out: {result.undo}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pvehooks.actions.pci import at_boot, bind, persist, vfs
 from pvehooks.cli import bound_devices
 from pvehooks.cli import devices as shared
-from pvehooks.cli.devices import Report
+from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import bus
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     return shared.finish(options, reports)
 
 
-def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[Report]:
+def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:
     """Does what is wanted with each device; one that is refused keeps none of the others."""
     reports = []
     for device in devices:
@@ -83,7 +83,7 @@ def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted
 # -- vfio-pci ---------------------------------------------------------------------------------------------------------
 
 
-def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
+def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> DeviceReport:
     address = device.address
     objection = bindability.to_binding(device, node)
     not_now = bindability.to_binding_now(device, node) if wanted.now else None
@@ -130,7 +130,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Report:
+def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> DeviceReport:
     address, count = device.address, wanted.vfs or 0
     most = vfs.possible(host, device)
     if most is None and not device.physfn:

@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions import guardhook
 from pvehooks.cli import guests
-from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.derived.attachment import attached
 from pvehooks.values import Guest
@@ -24,19 +24,19 @@ def run(options: argparse.Namespace) -> int:
     """Takes out, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True, freeing=True)
 
-    def one(guest: Guest) -> Report | None:
+    def one(guest: Guest) -> GuestReport | None:
         return None if options.all and not attached(guest) else _detach(seen, guest)
 
     reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
     return guests.finish(options, reports, f"no guest of {seen.node} has the guard")
 
 
-def _detach(seen: View, guest: Guest) -> Report:
+def _detach(seen: View, guest: Guest) -> GuestReport:
     if guest.config is not None and not attached(guest):
         own = guest.hookscript
-        return Report(NOTHING, f"its hookscript is {own.volid}, which is none of the guard's" if own else "it does not have the guard")
+        return GuestReport(NOTHING, f"its hookscript is {own.volid}, which is none of the guard's" if own else "it does not have the guard")
     result = guardhook.detach(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
-        return Report(REFUSED, f"the guard was not taken out: {result.words}.{guests.try_again(result.outcome)}")
+        return GuestReport(REFUSED, f"the guard was not taken out: {result.words}.{guests.try_again(result.outcome)}")
     back = f", its own hookscript {result.volid} is back" if result.volid else ""
-    return Report(DONE, f"the guard was taken out{back}. It is not attached again unless you ask: pvehooks attach {guest.vmid}")
+    return GuestReport(DONE, f"the guard was taken out{back}. It is not attached again unless you ask: pvehooks attach {guest.vmid}")

@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions import rng0
 from pvehooks.cli import guests
-from pvehooks.cli.guests import DONE, NOTHING, REFUSED, Report
+from pvehooks.cli.guests import DONE, NOTHING, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.judge import wants_rng0
 from pvehooks.values import Asked, Verdict
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     seen = view(options, own=True)
     verdicts = seen.verdicts(guests.some_or_all(options, seen), Asked.ALL if options.all else Asked.BY_NAME)
 
-    def one(verdict: Verdict) -> Report | None:
+    def one(verdict: Verdict) -> GuestReport | None:
         return None if options.all and not _is_wanted(seen, verdict) else _inject(seen, verdict, options.dry_run)
 
     reports = guests.change(options, verdicts, one)
@@ -40,26 +40,26 @@ def _is_wanted(seen: View, verdict: Verdict) -> bool:
     return any(wants_rng0(item.finding, settings) and not item.ignored for item in verdict.findings)
 
 
-def _inject(seen: View, verdict: Verdict, dry_run: bool) -> Report:
+def _inject(seen: View, verdict: Verdict, dry_run: bool) -> GuestReport:
     guest, injection = verdict.guest, verdict.injection
     settings = seen.settings.rng(guest.vmid)
     if not injection.due:
         return _not_due(verdict)
     if dry_run:
-        return Report("would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
+        return GuestReport("would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
     result = rng0.inject(seen.host, guest, settings)
     if not result.done:
-        return Report(REFUSED, f"not given an rng0: {result.words}.{guests.try_again(result.outcome)}")
+        return GuestReport(REFUSED, f"not given an rng0: {result.words}.{guests.try_again(result.outcome)}")
     later = "; the guest is running, it takes effect at its next start" if result.later else ""
-    return Report(DONE, f"given rng0 {result.value}{later}. Take it back: {result.undo}")
+    return GuestReport(DONE, f"given rng0 {result.value}{later}. Take it back: {result.undo}")
 
 
-def _not_due(verdict: Verdict) -> Report:
+def _not_due(verdict: Verdict) -> GuestReport:
     guest, held = verdict.guest, verdict.injection.held
     if held is not None:
-        return Report(REFUSED, f"{held.message}. {held.remedy}")
+        return GuestReport(REFUSED, f"{held.message}. {held.remedy}")
     if guest.config is None:
-        return Report(REFUSED, f"not given an rng0: {guest.problems[0][1]}")
+        return GuestReport(REFUSED, f"not given an rng0: {guest.problems[0][1]}")
     if not guest.uefi:
-        return Report(NOTHING, "needs no rng0: it does not boot with UEFI (bios: ovmf)")
-    return Report(NOTHING, "has an RNG device already")
+        return GuestReport(NOTHING, "needs no rng0: it does not boot with UEFI (bios: ovmf)")
+    return GuestReport(NOTHING, "has an RNG device already")

@@ -33,7 +33,7 @@ _LARGEST = 1 << 27
 _MODE = 0o600
 
 
-class Place(NamedTuple):
+class ReportFile(NamedTuple):
     """Where an output goes: a path, and what is there already (mode, owner; None if nothing); '-' is standard output."""
 
     path: str
@@ -89,21 +89,21 @@ def _forms(options: argparse.Namespace) -> dict[str, str]:
     return forms
 
 
-def _place(path: str) -> Place:
+def _place(path: str) -> ReportFile:
     """Where a file is to be; only a regular file is replaced. One of ours keeps its mode and group, a new one is for its owner only."""
     if path == STDOUT:
-        return Place(path)
+        return ReportFile(path)
     here = Host()
     real = here.real(path)
     try:
         mode, uid, gid, _ = here.attributes(real)
     except FileNotFoundError:
-        return Place(real)
+        return ReportFile(real)
     except OSError as error:
         raise NodeError(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(mode):
         raise UsageError(f"{path} is no regular file", hint="To print the report: give - as the file")
-    return Place(real, stat.S_IMODE(mode), (uid, gid)) if uid == os.geteuid() else Place(real)
+    return ReportFile(real, stat.S_IMODE(mode), (uid, gid)) if uid == os.geteuid() else ReportFile(real)
 
 
 def _read(path: str) -> bytes:
@@ -113,7 +113,7 @@ def _read(path: str) -> bytes:
         raise NodeError(f"{path}: {error.strerror}") from error
 
 
-def _write(place: Place, text: str) -> None:
+def _write(place: ReportFile, text: str) -> None:
     if place.path == STDOUT:
         sys.stdout.write(text)
         return

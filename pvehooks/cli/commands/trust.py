@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions import accept
 from pvehooks.cli import guests
-from pvehooks.cli.guests import Report
+from pvehooks.cli.guests import GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.derived import passthrough
 from pvehooks.errors import NodeError, Refused
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         for guest in chosen:
             _require_devices(guest, node)
 
-    def one(guest: Guest) -> Report:
+    def one(guest: Guest) -> GuestReport:
         if options.forget:
             return _report(*_forget(seen, guest))
         return _report(*_trust(seen, guest, node), _still(seen, guest.vmid))
@@ -41,13 +41,13 @@ def run(options: argparse.Namespace) -> int:
     return guests.finish(options, guests.change(options, chosen, one))
 
 
-def _report(result: str, words: str, accepted: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> Report:
+def _report(result: str, words: str, accepted: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> GuestReport:
     """What became of one guest: accepted, unchanged, forgotten; `accepted` are the devices that are new, in words.
 
     `refused` is why its start would be refused all the same: a use is not to be accepted.
     """
     details = (*accepted, *(f"its start would be refused all the same: {each}" for each in refused))
-    return Report(result, words, details, {"accepted": accepted, "refused": refused})
+    return GuestReport(result, words, details, {"accepted": accepted, "refused": refused})
 
 
 def _still(seen: View, vmid: int) -> tuple[str, ...]:

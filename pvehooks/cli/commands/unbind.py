@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions.pci import persist, release
 from pvehooks.cli import devices as shared
-from pvehooks.cli.devices import Report
+from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import bus, functions
 from pvehooks.errors import ActionFailed
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     return shared.finish(options, reports)
 
 
-def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[Report]:
+def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[DeviceReport]:
     """Does what is wanted with each device; one that is refused keeps none of the others."""
     reports = []
     for device in devices:
@@ -56,12 +56,12 @@ def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forge
     return reports
 
 
-def _forget_absent(host: Host, address: str) -> Report:
+def _forget_absent(host: Host, address: str) -> DeviceReport:
     persist.forget(host, address)
-    return Report(address, address, "done", "nothing is noted for boot any more; the device is not on the bus", "", False)
+    return DeviceReport(address, address, "done", "nothing is noted for boot any more; the device is not on the bus", "", False)
 
 
-def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) -> Report:
+def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) -> DeviceReport:
     forgotten = forget and persist.forget(host, device.address)
     words = [] if not forget else ["nothing is noted for boot any more" if forgotten else "nothing was noted for boot"]
     driver, released = device.driver, False
@@ -84,6 +84,6 @@ def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) 
     return shared.report(host, device, "done" if released or forgotten else "nothing to do", "; ".join(words), notes, driver)
 
 
-def _refused(host: Host, device: PciDevice, why: str, words: list[str]) -> Report:
+def _refused(host: Host, device: PciDevice, why: str, words: list[str]) -> DeviceReport:
     """Nothing was done now; what was noted for boot may be forgotten all the same."""
     return shared.report(host, device, "refused", "; ".join((why, *words)))

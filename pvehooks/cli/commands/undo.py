@@ -6,7 +6,7 @@ import argparse
 
 from pvehooks.actions import rng0
 from pvehooks.cli import guests
-from pvehooks.cli.guests import DONE, REFUSED, Report
+from pvehooks.cli.guests import DONE, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.values import Guest
 
@@ -25,9 +25,11 @@ def run(options: argparse.Namespace) -> int:
     return guests.finish(options, guests.change(options, seen.guests(seen.guest_ids(options.vmid)), lambda guest: _undo(seen, guest)))
 
 
-def _undo(seen: View, guest: Guest) -> Report:
+def _undo(seen: View, guest: Guest) -> GuestReport:
     result = rng0.undo(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
-        return Report(REFUSED, f"nothing was taken out: {result.words}")
+        return GuestReport(REFUSED, f"nothing was taken out: {result.words}")
     later = "; the guest is running, it goes at its next start" if result.later else ""
-    return Report(DONE, f"rng0 {result.value} was taken out{later}. It is not given again unless you ask: pvehooks inject {guest.vmid}")
+    return GuestReport(
+        DONE, f"rng0 {result.value} was taken out{later}. It is not given again unless you ask: pvehooks inject {guest.vmid}"
+    )

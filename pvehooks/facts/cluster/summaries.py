@@ -103,7 +103,7 @@ class SummarizedNode(hardware.OtherNode):
     def pci(self) -> Mapping[str, PciDevice] | Unread:
         if isinstance(self._hardware, Unread):
             return self._hardware
-        bus = _Bus(self._host, self._hardware)
+        bus = _SummarizedBus(self._host, self._hardware)
         return {address: SummarizedDevice(address, bus) for address in (*self._hardware.devices, *self._hardware.bridges)}
 
     @cached_property
@@ -127,7 +127,7 @@ class _SummarizedUses:
         return Uses(self._told.uses.get(device.address, ()), (why,) if why else ())
 
 
-class _Bus:
+class _SummarizedBus:
     """The devices of a summary, and what they share."""
 
     def __init__(self, host: Host, hardware: Hardware) -> None:
@@ -152,7 +152,7 @@ class _Bus:
 class SummarizedDevice(PciDevice):
     """A PCI device as a summary describes it; what no summary holds is as if it were not there. Of a bridge it has the address only."""
 
-    def __init__(self, address: str, bus: _Bus) -> None:
+    def __init__(self, address: str, bus: _SummarizedBus) -> None:
         super().__init__(address)
         self._bus = bus
         described = bus.devices.get(address)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks.derived.passthrough import (
     Claim,
-    GroupMember,
+    ClaimedMember,
     blocking_uses,
     claims,
     functions,
@@ -108,7 +108,7 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
         yield from _unknown(member.device, guest, node)
 
 
-def _shares(member: GroupMember) -> str:
+def _shares(member: ClaimedMember) -> str:
     """Which device shares the group of which, as the beginning of a message."""
     claimed = member.claimed
     return f"{member.claim.entry.option} ({claimed.address}) shares IOMMU group {claimed.group} with {member.device.label}"
@@ -253,7 +253,7 @@ def _user_of(address: str, guest: Guest, node: Node) -> str:
     return next((use.sentence for device in functions(address, node) for use in blocking_uses(device, guest, node)), "")
 
 
-def _idle_members(guest: Guest, node: Node) -> Iterator[GroupMember]:
+def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
     """Members on a host driver that nobody uses, nobody named, and that were not taken along at the last accepted start."""
     accepted = guest.accepted
     for member in group_members(guest, node):

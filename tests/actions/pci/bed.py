@@ -8,7 +8,7 @@ from pvehooks.actions.pci import at_boot
 from pvehooks.actions.pci.bind import bind
 from pvehooks.cli.commands import unbind
 from pvehooks.cli.commands.bind import Wanted
-from pvehooks.cli.devices import Report
+from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
 from tests.beds import pci, uses
@@ -49,12 +49,12 @@ def end_guest(host: KernelHost) -> None:
     Path(host.root, "run/qemu-server/101.pid").unlink()
 
 
-def bound(host: KernelHost, wanted: Wanted, *addresses: str) -> list[Report]:
+def bound(host: KernelHost, wanted: Wanted, *addresses: str) -> list[DeviceReport]:
     devices = bus(hardware.gather(host, "pve1"))
     return bind.bind_all(host, "pve1", [devices[address] for address in addresses], wanted)
 
 
-def unbound(host: KernelHost, *addresses: str, now: bool = True, forget: bool = False) -> list[Report]:
+def unbound(host: KernelHost, *addresses: str, now: bool = True, forget: bool = False) -> list[DeviceReport]:
     devices = bus(hardware.gather(host, "pve1"))
     return unbind.unbind_all(host, "pve1", [devices[address] for address in addresses], now, forget)
 

@@ -21,7 +21,7 @@ def captures() -> dict[str, Any]:
 
     began = time.monotonic()
 
-    def findings(seen: collect.Seen) -> list[list[str]]:
+    def findings(seen: collect.LookResult) -> list[list[str]]:
         found = [[str(vmid), each.rule, each.severity.value, each.subject, each.message, each.remedy] for vmid, each in seen.findings]
         return [*found, *(["host check", "", "", text] for text in seen.said)]
 

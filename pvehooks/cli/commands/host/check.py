@@ -26,7 +26,7 @@ VERDICTS = {Severity.BLOCK: "FAIL", Severity.WARNING: "WARN", Severity.INFO: "IN
 _ORDER = ("FAIL", "WARN", "INFO", "PASS")
 
 
-class Line(NamedTuple):
+class CheckRow(NamedTuple):
     """A line of the report: what was found, or that nothing was (`finding` is None)."""
 
     verdict: str
@@ -71,17 +71,17 @@ def _also(host: Host) -> Callable[[PciDevice], list[str]]:
     return also
 
 
-def _lines(node: Node, findings: list[Finding]) -> Iterator[Line]:
+def _lines(node: Node, findings: list[Finding]) -> Iterator[CheckRow]:
     for check in CHECK_LINES:
         found = [finding for finding in findings if finding.rule in check.rules]
         for finding in found:
-            yield Line(VERDICTS[finding.severity], check.subject, finding.message, finding)
+            yield CheckRow(VERDICTS[finding.severity], check.subject, finding.message, finding)
         passed = "" if found else check.passed(node)
         if passed:
-            yield Line("PASS", check.subject, passed, None)
+            yield CheckRow("PASS", check.subject, passed, None)
 
 
-def _document(node: str, lines: list[Line], devices: list[tuple[str, str, str, str]]) -> dict[str, object]:
+def _document(node: str, lines: list[CheckRow], devices: list[tuple[str, str, str, str]]) -> dict[str, object]:
     return {
         "version": 1,
         "node": node,
@@ -93,7 +93,7 @@ def _document(node: str, lines: list[Line], devices: list[tuple[str, str, str, s
     }
 
 
-def _line(line: Line) -> dict[str, object]:
+def _line(line: CheckRow) -> dict[str, object]:
     finding = line.finding
     return {
         "verdict": line.verdict.lower(),
@@ -106,7 +106,7 @@ def _line(line: Line) -> dict[str, object]:
     }
 
 
-def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]]) -> None:
+def _show(node: Node, lines: list[CheckRow], devices: list[tuple[str, str, str, str]]) -> None:
     rows = [(line.verdict, line.subject, _text(line)) for line in lines]
     if rows:
         terminal.table(("verdict", "check", "what, and what to do"), rows)
@@ -127,5 +127,5 @@ def _show(node: Node, lines: list[Line], devices: list[tuple[str, str, str, str]
         print("what can be mended, and how: pvehooks host fix --plan")
 
 
-def _text(line: Line) -> str:
+def _text(line: CheckRow) -> str:
     return line.message if line.finding is None else f"{wording.sentence(line.finding)} [{line.finding.rule}]"
