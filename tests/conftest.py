@@ -161,9 +161,9 @@ def _absent() -> dict[str, str]:
     if not SHARED_DATA.is_dir():
         absent["shared_data"] = "../shared/data is not here"
     if "PVEHOOKS_RUFF" not in os.environ and not os.environ.get("CI"):
-        absent["ruff"] = "ruff could not be had from PyPI: sh scripts/install-ruff tells why"
+        absent["ruff"] = "ruff could not be had from PyPI: sh scripts/install-ruff shows why"
     if "PVEHOOKS_PROMTOOL" not in os.environ and not os.environ.get("CI"):
-        absent["promtool"] = "promtool could not be had from Debian's mirror: sh scripts/install-promtool tells why"
+        absent["promtool"] = "promtool could not be had from Debian's mirror: sh scripts/install-promtool shows why"
     return absent
 
 
