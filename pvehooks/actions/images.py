@@ -13,7 +13,7 @@ from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage
 
-_LOCK = "/run/lock/pvehooks/firmware.lock"
+_LOCK = "/run/pvehooks/locks/firmware.lock"
 _LOCK_SECONDS = 10.0
 _MODE = 0o444
 _OLD = 3600.0

@@ -130,8 +130,8 @@ def test_a_record_that_cannot_be_written_is_no_reason_to_refuse(tmp_path: Path) 
     root = bed.node(tmp_path, {"etc/pve/pvehooks": ""})
     ran = bed.start(root)
     assert ran.status == 0 or "could not be examined" in ran.out
-    root = bed.node(tmp_path / "locked", {"run/lock/pvehooks/100.lock": ""})
-    with (root / "run/lock/pvehooks/100.lock").open("wb") as lock:
+    root = bed.node(tmp_path / "locked", {"run/pvehooks/locks/100.lock": ""})
+    with (root / "run/pvehooks/locks/100.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ran = bed.start(root)
     assert ran.status == 0 and "what it starts with could not be noted: another process holds the lock" in ran.out
