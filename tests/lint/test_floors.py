@@ -26,7 +26,6 @@ FLOORS = (
     ("facts",),
     ("records", "settings"),
     ("host",),
-    ("safepaths",),
     ("formats", "wording"),
     ("values",),
     ("errors",),
@@ -95,9 +94,9 @@ def test_no_modules_import_each_other() -> None:
 
 # -- the one door to the operating system -----------------------------------------------------------------------------
 
-DOOR = "host.py"
+DOOR = "host/__init__.py"
 # What the door alone uses: opening what lies where others may write.
-BEHIND_THE_DOOR = "safepaths.py"
+BEHIND_THE_DOOR = "host/safepaths.py"
 DOOR_MODULES = {"ctypes", "fcntl", "glob", "io", "mmap", "multiprocessing", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.monotonic_ns", "datetime.now", "datetime.utcnow"}
 # Words about paths and errors that ask the system nothing.
@@ -184,7 +183,7 @@ def test_only_the_host_speaks_with_the_system(path: Path) -> None:
 
 def test_only_the_door_uses_what_is_behind_it() -> None:
     """Whoever opens, replaces or locks a file does it through Host, which looks at whose directory it is."""
-    users = [label(path) for path in FILES if any(name == "pvehooks.safepaths" for _, name in imports(path))]
+    users = [label(path) for path in FILES if any(name == "pvehooks.host.safepaths" for _, name in imports(path))]
     assert users == [f"pvehooks/{DOOR}"]
 
 

@@ -223,13 +223,13 @@ class Host:
         if not self.is_node:
             os.makedirs(self.locate(path), mode=mode, exist_ok=True)
             return
-        from pvehooks import safepaths
+        from pvehooks.host import safepaths
 
         os.close(safepaths.open_directory(self.locate(path), make=mode))
 
     def _place(self, path: str) -> tuple[int, str]:
         """A descriptor of the directory in which a file is to be written, and the name of the file."""
-        from pvehooks import safepaths
+        from pvehooks.host import safepaths
 
         place, _, name = self.locate(path).rpartition("/")
         return safepaths.open_directory(place) if self.is_node else os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), name
@@ -248,7 +248,7 @@ class Host:
         A file that is there keeps its mode, and `mode` is that of a new one (less the umask); with keep_mode=False it has just `mode`.
         It belongs to `owner` (uid, gid), else to who writes it. `durable` outlives a power cut.
         """
-        from pvehooks import safepaths
+        from pvehooks.host import safepaths
 
         directory, name = self._place(path)
         beside = f"{name}.tmp.{os.getpid()}"
@@ -282,7 +282,7 @@ class Host:
 
     def append(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Adds to the end of a file, made if absent, in one piece: what several processes add does not mix."""
-        from pvehooks import safepaths
+        from pvehooks.host import safepaths
 
         directory, name = self._place(path)
         try:
@@ -432,7 +432,7 @@ class Lock:
     def __enter__(self) -> Lock:
         import fcntl
 
-        from pvehooks import safepaths
+        from pvehooks.host import safepaths
 
         if self._of_node:
             descriptor = safepaths.open_lock(self._path, self._private)
