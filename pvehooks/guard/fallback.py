@@ -147,7 +147,7 @@ def difference(host: Host, evidence: Evidence) -> str:
     Compares the hostpci lines, the devices, and the members of the groups that are taken with them.
     """
     try:
-        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, evidence.config.splitlines()) if match}
+        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, evidence.config.split("\n")) if match}
         if not hostpci:
             # A guest with a firmware image takes nothing from the host.
             return ""

@@ -98,7 +98,7 @@ class NetworkConfig:
             self.unread = (*self.unread, f"what {path} names ({error.strerror})")
             return
         stanza: _Stanza | None = None
-        for line in re.sub(r"\\\n", " ", text).splitlines():
+        for line in re.sub(r"\\\n", " ", text).split("\n"):
             words = line.split()
             if not words:
                 continue

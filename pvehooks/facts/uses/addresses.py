@@ -122,7 +122,7 @@ class Addresses:
             if len(content) > _LARGEST:
                 # A router of the Internet's whole table.
                 self.unread = (*self.unread, f"its addresses and routes ({path} is longer than {_LARGEST >> 20} MiB)")
-            return content.decode("ascii", "replace").splitlines()
+            return content.decode("ascii", "replace").split("\n")
         except FileNotFoundError:
             # There is none of IPv6 where that is switched off.
             if needed:

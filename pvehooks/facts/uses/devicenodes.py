@@ -134,7 +134,7 @@ def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
 
 def _paths(host: Host, place: str) -> tuple[str, ...]:
     """The node's name by its uevent, else by its class' custom; the first watchdog has a second name (watchdog-api)."""
-    for line in text_of(host, f"{place}/uevent").splitlines():
+    for line in text_of(host, f"{place}/uevent").split("\n"):
         if line.startswith("DEVNAME="):
             path = "/dev/" + line[8:].removeprefix("/dev/")
             break
