@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import device_numbers, unread
 from pvehooks.facts.uses.blockdevices import Block, BlockTree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
@@ -189,7 +189,7 @@ class DiskUses:
 
     def _containers(self, tree: BlockTree) -> Iterator[Use]:
         for block in tree.blocks:
-            number = _number(block)
+            number = device_numbers(block.number)
             for container in self.containers.given(self._names(block), None if number and number[0] in _SHARED_MAJORS else number):
                 yield Use(f"is given to {container.label} ({block.place})", vmid=container.vmid)
 
@@ -218,12 +218,7 @@ class DiskUses:
             numbers = {self.host.device_number(f"{directory}/{name}", only_block=True) for name in self.host.names(directory)}
         except OSError:
             return True
-        return _number(block) in numbers
-
-
-def _number(block: Block) -> tuple[int, int] | None:
-    major, _, minor = block.number.partition(":")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
+        return device_numbers(block.number) in numbers
 
 
 def _some(words: Iterable[str]) -> str:
