@@ -169,6 +169,13 @@ class Host:
         found = os.lstat(self.locate(path, follow=False))
         return found.st_mode, found.st_uid, found.st_gid, found.st_nlink
 
+    def has_acl(self, path: str) -> bool:
+        """Whether an access control list gives more users a right than the mode shows (acl(5)); trees have none."""
+        try:
+            return self.is_node and bool(os.getxattr(path, "system.posix_acl_access"))
+        except OSError:
+            return False
+
     def modified(self, path: str) -> float:
         """When the contents last changed, in seconds since the epoch; links followed."""
         return os.stat(self.locate(path)).st_mtime
@@ -190,15 +197,21 @@ class Host:
         """What a symbolic link says, as it is stored."""
         return os.readlink(self.locate(path, follow=False))
 
-    def link_texts(self, path: str) -> dict[str, str]:
-        """What the symbolic links in a directory say, by name; those that vanish meanwhile are left out."""
+    def link_texts(self, path: str, most: int = 0) -> dict[str, str]:
+        """What the symbolic links in a directory say, by name; those that vanish meanwhile are left out.
+
+        With `most` at most one more than that is listed, so that a user who fills a directory does not keep us.
+        """
         directory = self.locate(path)
-        texts = {}
-        for name in os.listdir(directory):
-            try:
-                texts[name] = os.readlink(f"{directory}/{name}")
-            except OSError:
-                continue
+        texts: dict[str, str] = {}
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    texts[entry.name] = os.readlink(f"{directory}/{entry.name}")
+                except OSError:
+                    continue
+                if most and len(texts) > most:
+                    break
         return texts
 
     def folders(self, path: str) -> list[str]:

@@ -197,7 +197,10 @@ class DiskUses:
         """Which processes have it open: asked last, for it costs a look at all of them."""
         found = []
         for block in tree.blocks:
-            pids = [pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self._has_open(pid, block)]
+            number = device_numbers(block.number)
+            pids = [
+                pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self.files.is_block(pid, number)
+            ]
             by: dict[int, list[str]] = {}
             for pid in pids:
                 by.setdefault(self.files.container(pid), []).append(pid)
@@ -208,17 +211,6 @@ class DiskUses:
         if self.files.unread:
             unread.append(self.files.unread)
         return found
-
-    def _has_open(self, pid: str, block: Block) -> bool:
-        """Whether it is the block device, and no character device of the same number; a tree has no nodes to ask."""
-        directory = f"/proc/{pid}/fd"
-        if not self.host.is_node:
-            return True
-        try:
-            numbers = {self.host.device_number(f"{directory}/{name}", only_block=True) for name in self.host.names(directory)}
-        except OSError:
-            return True
-        return device_numbers(block.number) in numbers
 
 
 def _some(words: Iterable[str]) -> str:

@@ -337,7 +337,9 @@ def test_a_socket_of_another_user_makes_no_container_run(tmp_path: Path) -> None
     assert told(device_nodes(host), host) == []
 
 
-@pytest.mark.parametrize("text", ["dev1: /dev/a\0b", "mp0: /dev/\0", "lxc.mount.entry: /dev/\0 x", f"lxc.cgroup2.devices.allow: c {'9' * 5000}:1 rwm"])
+@pytest.mark.parametrize(
+    "text", ["dev1: /dev/a\0b", "mp0: /dev/\0", "lxc.mount.entry: /dev/\0 x", f"lxc.cgroup2.devices.allow: c {'9' * 5000}:1 rwm"]
+)
 def test_garbage_in_one_containers_config_harms_no_other(text: str, tmp_path: Path) -> None:
     files = {**container("dev0: /dev/dri/renderD128"), f"/etc/pve/nodes/{NODE}/lxc/106.conf": f"{text}\n"}
     host = tree(tmp_path, {**render(), **files, "/sys/fs/cgroup/lxc/106/cgroup.procs": ""})
