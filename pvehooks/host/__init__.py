@@ -360,30 +360,11 @@ class Host:
 
         Never runs anything for a tree. The command gets no standard input, and the C locale so that its words are known.
         """
-        import subprocess
+        from pvehooks.host import running
 
         if not self.is_node:
             raise CommandTrouble(f"{argv[0]} is not run for a tree")
-        environment = {**os.environ, "LC_ALL": "C", **(env or {})}
-        try:
-            with subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            ) as process:
-                try:
-                    out, err = process.communicate(timeout=timeout)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, 9)
-                    process.communicate()
-                    raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed") from None
-        except OSError as error:
-            raise CommandTrouble(f"{argv[0]} cannot be run: {error.strerror}") from error
-        return Completed(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
 
     def spawn(self, argv: Sequence[str], timeout: float) -> int:
         """Runs a command without a word from it, as run() does, but without the 10 ms that importing subprocess takes.
