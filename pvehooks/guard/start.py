@@ -66,6 +66,10 @@ def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: S
     guest = _guest(host, place, vmid)
     if not guest.needs_guard:
         return STARTS
+    if host.is_node and host.is_dir("/run/pvehooks/binding"):
+        from pvehooks.actions.pci import bind
+
+        bind.finish_begun(host)
     return _decide(Start(host, place, used, guest, hardware.gather(host, place.node)), send)
 
 
