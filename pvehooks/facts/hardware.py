@@ -54,6 +54,7 @@ class ThisNode(Node):
         self._index = index
         self._running = running.RunningGuests(host, name)
         self._mappings = hostpci.Mappings(host, name)
+        self._postponed = False
 
     @cached_property
     def cpu_flags(self) -> frozenset[str] | Unread:
@@ -87,7 +88,17 @@ class ThisNode(Node):
     def uses(self) -> HostUses | Unread:
         from pvehooks.facts.uses.deviceuses import DeviceUses
 
-        return DeviceUses(self._host, self.name, self._running)
+        return DeviceUses(self._host, self.name, self._running, self._postponed)
+
+    def postpone(self) -> None:
+        """Answers without what takes long, the open files of all processes, until complete() is called."""
+        self._postponed = True
+
+    def complete(self) -> bool:
+        """Answers with everything from now on; whether what was postponed was asked for."""
+        self._postponed = False
+        uses = self.__dict__.get("uses")
+        return uses is not None and uses.complete()
 
     @cached_property
     def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Part = TypeVar("Part")
 
 DIRECTORY = f"{files.PVE}/pvehooks/guests"
-LOCKS = "/run/lock/pvehooks"
+LOCKS = "/run/pvehooks/locks"
 VERSION = 1
 
 _MAX_BYTES = 1 << 16

@@ -17,7 +17,7 @@ _ONLINE = "/sys/devices/system/cpu/online"
 def first(host: Host) -> Mapping[str, str]:
     """What /proc/cpuinfo says of the first CPU, by name ("vendor_id", "flags"); raises OSError."""
     text = host.read(_CPUINFO, limit=1 << 13).decode("ascii", "replace")
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].split("\n"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

@@ -206,7 +206,7 @@ class SysfsDevice(PciDevice):
         if self._host.is_dir(folder):
             names = self._names("mdev_supported_types")
             return {name: _number(self._text(f"mdev_supported_types/{name}/available_instances"), 0) for name in names}
-        lines = (line.partition(":") for line in self._text("nvidia/creatable_vgpu_types").splitlines())
+        lines = (line.partition(":") for line in self._text("nvidia/creatable_vgpu_types").split("\n"))
         return {f"nvidia-{number.strip()}": 1 for number, colon, _ in lines if colon and number.strip().isdecimal()}
 
     @cached_property
@@ -282,7 +282,7 @@ def _number(text: str, otherwise: int, base: int = 10) -> int:
 
 def _framebuffers(iomem: bytes) -> Iterator[tuple[int, int, str]]:
     """First and last address, and name, of the framebuffers in the text of /proc/iomem."""
-    for line in iomem.decode("ascii", "replace").splitlines():
+    for line in iomem.decode("ascii", "replace").split("\n"):
         addresses, colon, name = line.partition(" : ")
         if colon and name.startswith(_FRAMEBUFFERS):
             start, _, end = addresses.partition("-")
@@ -293,7 +293,7 @@ def _framebuffers(iomem: bytes) -> Iterator[tuple[int, int, str]]:
 
 def _memory_bars(resource: str) -> Iterator[tuple[int, int]]:
     """First and last address of the memory BARs in the text of `resource`."""
-    for line in resource.splitlines()[:_BARS]:
+    for line in resource.split("\n")[:_BARS]:
         numbers = [_number(word, -1, 16) for word in line.split()]
         if len(numbers) == 3 and -1 not in numbers and numbers[2] & _MEMORY and numbers[0] < numbers[1]:
             yield numbers[0], numbers[1]

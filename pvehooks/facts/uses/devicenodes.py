@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts.reading import text_of
+from pvehooks.facts.reading import device_numbers, text_of
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
@@ -124,7 +124,7 @@ def _folders(host: Host, path: str) -> list[str]:
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
-    number = _number(text_of(host, f"{path}/dev"))
+    number = device_numbers(text_of(host, f"{path}/dev"))
     if number is not None or re.search(_NODES, path):
         yield DeviceNode(_paths(host, path), number, path)
     if depth < _DEEPEST:
@@ -134,7 +134,7 @@ def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
 
 def _paths(host: Host, place: str) -> tuple[str, ...]:
     """The node's name by its uevent, else by its class' custom; the first watchdog has a second name (watchdog-api)."""
-    for line in text_of(host, f"{place}/uevent").splitlines():
+    for line in text_of(host, f"{place}/uevent").split("\n"):
         if line.startswith("DEVNAME="):
             path = "/dev/" + line[8:].removeprefix("/dev/")
             break
@@ -148,11 +148,6 @@ def _paths(host: Host, place: str) -> tuple[str, ...]:
 def _nvidia(host: Host, address: str) -> Iterator[DeviceNode]:
     """NVIDIA's own driver has no entry in sysfs for its nodes; /dev/nvidiactl and the like belong to no device."""
     text = text_of(host, f"/proc/driver/nvidia/gpus/{address}/information")
-    match = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.MULTILINE)
+    match = re.search(r"^Device Minor:[ \t]*(\d{1,6})[ \t]*$", text, re.MULTILINE | re.ASCII)
     if match:
         yield DeviceNode((f"/dev/nvidia{match[1]}",), (195, int(match[1])), "")
-
-
-def _number(text: str) -> tuple[int, int] | None:
-    major, _, minor = text.partition(":")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
