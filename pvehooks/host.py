@@ -205,9 +205,15 @@ class Host:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def make_dir(self, path: str, mode: int = 0o755) -> None:
-        """The directory and its parents, if they are not there yet."""
-        os.makedirs(self.locate(path), mode=mode, exist_ok=True)
+    def make_dir(self, path: str, mode: int = 0o755, durable: bool = False) -> None:
+        """The directory and its parents, if they are not there yet; `durable`: new ones survive a power cut."""
+        place = self.locate(path)
+        above = [place]
+        while durable and not os.path.isdir(above[-1]):
+            above.append(os.path.dirname(above[-1]))
+        os.makedirs(place, mode=mode, exist_ok=True)
+        for directory in above[1:]:
+            _sync(directory)
 
     def replace(
         self,
@@ -220,6 +226,7 @@ class Host:
     ) -> None:
         """Writes the file whole or not at all: beside it as NAME.tmp.PID, then renamed onto it, as PVE does.
 
+        `durable`: once it returns, a power cut leaves the new content, and its name, which is synced with its directory (fsync(2)).
         A file that is there keeps its mode, and `mode` is that of a new one (less the umask); with keep_mode=False it has just `mode`.
         It belongs to `owner` (uid, gid), else to who writes it.
         """
@@ -247,6 +254,8 @@ class Host:
         except OSError:
             self._forget(beside)
             raise
+        if durable:
+            _sync(os.path.dirname(target))
 
     def append(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Adds to the end of a file, made if absent, in one piece: what several processes add does not mix."""
@@ -271,12 +280,15 @@ class Host:
         finally:
             os.close(descriptor)
 
-    def remove(self, path: str) -> None:
-        """Removes a file, or a link itself; nothing happens if it is not there."""
+    def remove(self, path: str, durable: bool = False) -> None:
+        """Removes a file, or a link itself; nothing happens if it is not there. `durable`: a power cut does not bring it back."""
+        place = self.locate(path, follow=False)
         try:
-            os.unlink(self.locate(path, follow=False))
+            os.unlink(place)
         except FileNotFoundError:
             return
+        if durable:
+            _sync(os.path.dirname(place))
 
     def make_link(self, path: str, text: str) -> None:
         """A symbolic link that says `text`; raises OSError where something is."""
@@ -376,6 +388,18 @@ class Host:
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back."""
         return time.monotonic()
+
+
+def _sync(directory: str) -> None:
+    """Puts the names in a directory on the disk, fsync(2); a file system that cannot do that for directories has no better."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class Lock:
