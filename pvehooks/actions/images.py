@@ -34,7 +34,7 @@ def store(host: Host, storage: Storage, name: str, content: bytes) -> tuple[Imag
                     return present, False
                 what = present.trouble or "it is there already, and is another image"
                 raise Refused(f"{volid}: {what}", hint="Give the new one another name: --name NAME")
-            host.make_dir(directory)
+            host.make_dir(directory, durable=True)
             _forget_left_overs(host, directory)
             host.replace(present.path, content, mode=_MODE, durable=True, keep_mode=False, owner=(0, 0))
     except BlockingIOError:

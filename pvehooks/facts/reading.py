@@ -5,6 +5,13 @@ from __future__ import annotations
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _Answer = TypeVar("_Answer")
+
 
 def unread(path: str, error: OSError) -> Unread:
     """The fact that an error kept from being read."""
@@ -71,3 +78,14 @@ def folders_in(host: Host, path: str) -> list[str]:
         return host.folders(path)
     except OSError:
         return []
+
+
+def within(seconds: float, look: Callable[[], _Answer]) -> _Answer | TimeoutError:
+    """What the look answers. It is made in a thread of its own, which is left behind where it takes longer: the kernel ends it with the process."""
+    from threading import Thread
+
+    answers: list[_Answer] = []
+    thread = Thread(target=lambda: answers.append(look()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else TimeoutError()

@@ -231,14 +231,23 @@ class Host:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def make_dir(self, path: str, mode: int = 0o755) -> None:
-        """The directory and its parents, if they are not there yet; no link of another user is followed."""
-        if not self.is_node:
-            os.makedirs(self.locate(path), mode=mode, exist_ok=True)
-            return
-        from pvehooks.host import safepaths
+    def make_dir(self, path: str, mode: int = 0o755, durable: bool = False) -> None:
+        """The directory and its parents, if they are not there yet; on a node no link of another user is followed.
 
-        os.close(safepaths.open_directory(self.locate(path), make=mode))
+        `durable`: new ones survive a power cut.
+        """
+        place = self.locate(path)
+        above = [place]
+        while durable and not os.path.isdir(above[-1]):
+            above.append(os.path.dirname(above[-1]))
+        if self.is_node:
+            from pvehooks.host import safepaths
+
+            os.close(safepaths.open_directory(place, make=mode))
+        else:
+            os.makedirs(place, mode=mode, exist_ok=True)
+        for directory in above[1:]:
+            _sync(directory)
 
     def _place(self, path: str) -> tuple[int, str]:
         """A descriptor of the directory in which a file is to be written, and the name of the file."""
@@ -258,8 +267,9 @@ class Host:
     ) -> None:
         """Writes the file whole or not at all: beside it as NAME.tmp.PID, then renamed onto it, as PVE does.
 
+        `durable`: once it returns, a power cut leaves the new content, and its name, which is synced with its directory (fsync(2)).
         A file that is there keeps its mode, and `mode` is that of a new one (less the umask); with keep_mode=False it has just `mode`.
-        It belongs to `owner` (uid, gid), else to who writes it. `durable` outlives a power cut.
+        It belongs to `owner` (uid, gid), else to who writes it.
         """
         from pvehooks.host import safepaths
 
@@ -322,12 +332,15 @@ class Host:
         finally:
             os.close(descriptor)
 
-    def remove(self, path: str) -> None:
-        """Removes a file, or a link itself; nothing happens if it is not there."""
+    def remove(self, path: str, durable: bool = False) -> None:
+        """Removes a file, or a link itself; nothing happens if it is not there. `durable`: a power cut does not bring it back."""
+        place = self.locate(path, follow=False)
         try:
-            os.unlink(self.locate(path, follow=False))
+            os.unlink(place)
         except FileNotFoundError:
             return
+        if durable:
+            _sync(os.path.dirname(place))
 
     def make_link(self, path: str, text: str) -> None:
         """A symbolic link that says `text`; raises OSError where something is."""
@@ -408,6 +421,18 @@ class Host:
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back."""
         return time.monotonic()
+
+
+def _sync(directory: str) -> None:
+    """Puts the names in a directory on the disk, fsync(2); a file system that cannot do that for directories has no better."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class Lock:

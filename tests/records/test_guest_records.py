@@ -234,9 +234,9 @@ class Failing(Host):
         self.refuse(True, path)
         super().replace(path, content, mode, durable)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, durable: bool = False) -> None:
         self.refuse(True, path)
-        super().remove(path)
+        super().remove(path, durable)
 
     def refuse(self, refused: bool, path: str) -> None:
         if refused and path.startswith("/etc/pve/"):

@@ -95,7 +95,7 @@ def _commit(host: Host, plan: Plan, record: FixRecord) -> None:
 def _write(host: Host, file: FixedFile, content: bytes | None) -> None:
     """Writes the content with the file's mode and owner, or removes the file for None; raises OSError."""
     if content is None:
-        host.remove(file.path)
+        host.remove(file.path, durable=True)
     else:
         host.replace(file.path, content, mode=file.mode, durable=True, keep_mode=False, owner=(file.uid, file.gid))
 
