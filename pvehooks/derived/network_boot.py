@@ -8,14 +8,16 @@ Source: qemu-server, OVMF.pm (get_ovmf_files); tests/kernel/test_netboot.py boot
 from __future__ import annotations
 
 import enum
+import re
+import shlex
 
 from pvehooks.derived.disks import arch_of
 from pvehooks.derived.firmware_fit import confidential, own_firmware
 from pvehooks.derived.rdrand import has_rdrand
-from pvehooks.formats import qemuargs
 from pvehooks.values import Guest, NamedTuple, Node, Unread
 
 _SWITCHES = "name=opt/org.tianocore/"
+_WRITTEN = re.compile(r"(?:^|\s+)--?fw_cfg\s+name=opt/org\.tianocore/(?:IPv[46](?:PXE)?|VirtioNet)Support,string=\w+(?=\s|$)")
 # edk2, QemuFwCfgParseBool.
 _FALSE = ("0", "false", "no", "n", "disable", "disabled")
 _IPV4 = ("IPv4Support", "IPv4PXESupport")
@@ -72,7 +74,7 @@ def network_boot(image: Image, sources: frozenset[Source]) -> NetworkBoot:
     return NetworkBoot.UNKNOWN if Source.UNKNOWN_CPU in sources else NetworkBoot.NEEDS_ENTROPY
 
 
-class Firmware(NamedTuple):
+class GuestFirmware(NamedTuple):
     """A guest's firmware and what it finds.
 
     `switches` are the fw_cfg switches in its args that take PXE over IPv4 away; `unread` is why its CPU is not known, '' if it is.
@@ -94,7 +96,7 @@ class Firmware(NamedTuple):
         return bool(self.sources - {Source.UNKNOWN_CPU})
 
 
-def firmware_of(guest: Guest, node: Node) -> Firmware:
+def firmware_of(guest: Guest, node: Node) -> GuestFirmware:
     """The firmware of a UEFI guest's next start on the node."""
     words = args_of(guest)
     cpu = _of_cpu(guest, node)
@@ -106,13 +108,15 @@ def firmware_of(guest: Guest, node: Node) -> Firmware:
     unread = cpu.why if isinstance(cpu, Unread) else ""
     if unread:
         sources.add(Source.UNKNOWN_CPU)
-    return Firmware(_image(guest, node, words), frozenset(sources), switches(guest, words), unread)
+    return GuestFirmware(_image(guest, node, words), frozenset(sources), switches(guest, words), unread)
 
 
 def args_of(guest: Guest) -> tuple[str, ...]:
-    """The words of its args as QEMU gets them."""
-    args = str(guest.options.get("args", ""))
-    return (qemuargs.split(args) or ()) if args else ()
+    """The words of its args as QEMU gets them; none where the quotes do not add up, since PVE then gives it none."""
+    try:
+        return tuple(shlex.split(str(guest.options.get("args", ""))))
+    except ValueError:
+        return ()
 
 
 def _image(guest: Guest, node: Node, words: tuple[str, ...]) -> Image:
@@ -153,15 +157,9 @@ def ways_left(words: tuple[str, ...]) -> bool:
     return _VIRTIO not in off and not off.issuperset(("IPv4Support", "IPv6Support"))
 
 
-def without_switches(words: tuple[str, ...]) -> str:
-    """The words as `args`, without the switches that take network boot away."""
-    kept: list[str] = []
-    for word in words:
-        if _switched_off(word) in (*_IPV4, *_IPV6, _VIRTIO) and kept and kept[-1].lstrip("-") == "fw_cfg":
-            kept.pop()
-        else:
-            kept.append(word)
-    return " ".join(map(qemuargs.quoted, kept))
+def without_switches(guest: Guest) -> str:
+    """The guest's args, to the letter, without the switches for the network."""
+    return _WRITTEN.sub("", str(guest.options.get("args", ""))).strip()
 
 
 def _switched_off(word: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 
 from pvehooks.derived.disks import arch_of, is_disk
-from pvehooks.derived.network_boot import Firmware, Image, NetworkBoot, Source, args_of, firmware_of, ways_left, without_switches
+from pvehooks.derived.network_boot import GuestFirmware, Image, NetworkBoot, Source, args_of, firmware_of, ways_left, without_switches
 from pvehooks.derived.rdrand import model_with_rdrand, with_model
-from pvehooks.formats import qemuargs
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
@@ -79,7 +79,7 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", _no_network_boot(guest, names, firmware), remedy=_give(guest, node, firmware), cure=Cure.RNG0)
 
 
-def _with_entropy(guest: Guest, names: str, firmware: Firmware) -> str:
+def _with_entropy(guest: Guest, names: str, firmware: GuestFirmware) -> str:
     """Network boot without rng0 where the CPU makes up for it."""
     given = _given(guest, firmware)
     if firmware.image is Image.OWN:
@@ -87,14 +87,14 @@ def _with_entropy(guest: Guest, names: str, firmware: Firmware) -> str:
     return f"network boot ({names}) without rng0: works because {given}"
 
 
-def _keep(firmware: Firmware) -> str:
+def _keep(firmware: GuestFirmware) -> str:
     """When it needs an rng0 all the same, as the beginning of a remedy."""
     if Source.TRNG in firmware.sources:
         return "Before it is emulated (kvm: 0)"
     return "Before its CPU model is changed, or it moves to a node whose CPU lacks that"
 
 
-def _given(guest: Guest, firmware: Firmware) -> str:
+def _given(guest: Guest, firmware: GuestFirmware) -> str:
     if Source.TRNG in firmware.sources:
         return "KVM gives ARM guests a random number generator"
     instruction = "RNDR" if Source.RNDR in firmware.sources else "RDRAND"
@@ -105,7 +105,7 @@ def _own(guest: Guest) -> str:
     return f"its firmware image {guest.firmware.volid}" if guest.firmware else "the firmware image in its args"
 
 
-def _no_network_boot(guest: Guest, names: str, firmware: Firmware) -> str:
+def _no_network_boot(guest: Guest, names: str, firmware: GuestFirmware) -> str:
     """What is known of PVE's firmware is not known of an image of the guest's own."""
     if firmware.image is Image.OWN:
         why = f"{_own(guest)} may need a source of entropy for it, as OVMF does since 2024, and there is neither rng0 nor"
@@ -114,7 +114,7 @@ def _no_network_boot(guest: Guest, names: str, firmware: Firmware) -> str:
     return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it, and there is neither rng0 nor {instruction}"
 
 
-def _give(guest: Guest, node: Node, firmware: Firmware) -> str:
+def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
     """An RNG device, or a CPU model that makes it superfluous."""
     give = f"Give it an RNG device: pvehooks inject {guest.vmid}"
     if arch_of(guest, node) == "aarch64":
@@ -122,7 +122,7 @@ def _give(guest: Guest, node: Node, firmware: Firmware) -> str:
     if firmware.image is Image.OWN or not (model := model_with_rdrand(guest, node)):
         return give
     where = " (it then needs this node's CPU wherever it moves to while it runs)" if model.partition(",")[0] == "host" else ""
-    return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {qemuargs.for_shell(model) if ';' in model else model}"
+    return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}"
 
 
 @RULES.rule("netboot-unavailable", Severity.INFO, "Take the network cards out of the boot order", needs=("cpu_flags", "cpu_models"))
@@ -142,7 +142,7 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     names = ", ".join(networks)
     others = ";".join(name for name in guest.boot.devices if name not in networks)
-    order = f"qm set {guest.vmid} --boot {qemuargs.for_shell(f'order={others}')}"
+    order = f"qm set {guest.vmid} --boot {shlex.quote(f'order={others}')}"
     severity = Severity.INFO if others else Severity.WARNING
     without = f"Take network cards out of its boot order: {order}" if others else "Give it a disk or an ISO image to boot from"
     if firmware.image is Image.TDX:
@@ -150,8 +150,8 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("boot", message, without, severity)
         return
     words = args_of(guest)
-    left = without_switches(words)
-    change = f"--args {qemuargs.for_shell(left)}" if left else "--delete args"
+    left = without_switches(guest)
+    change = f"--args {shlex.quote(left)}" if left else "--delete args"
     tail = "; what they leave of network boot (IPv6, HTTP) needs a source of entropy" if ways_left(words) and not firmware.entropy else ""
     message = f"no network boot by PXE over IPv4 ({names}): its args switch it off ({', '.join(firmware.switches)}), and an rng0 cannot help{tail}"
     yield Finding("args", message, f"{without}. Or switch it on again: qm set {guest.vmid} {change}", severity)
