@@ -43,7 +43,8 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
-    return Verdict(guest, blocked, shown, injection, attach)
+    detach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD_LEAVES and not item.ignored for item in judged)
+    return Verdict(guest, blocked, shown, injection, attach, detach)
 
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
