@@ -28,7 +28,7 @@ class AbsentVf(NamedTuple):
     remedy: str
 
 
-def explain(address: str, guest: Guest, node: Node) -> AbsentVf | None:
+def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
     """The PF of a VF that is not there, and why it has none; None for an address that is no VF's, as far as can be told."""
     if "." not in address or address in bus(node):
         return None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import absent_vfs, hostpci_text, resets, unbinding
+from pvehooks.derived import hostpci_text, unbinding
+from pvehooks.derived.absent_vfs import absent_vf
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, others, passes_through, taken
+from pvehooks.derived.resets import hindrance
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
 
@@ -45,7 +47,7 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
-    absent = absent_vfs.explain(address, guest, node)
+    absent = absent_vf(address, guest, node)
     if absent is not None:
         return Finding(address, f"{entry.option}: the virtual function {address}{by} is not there: {absent.why}", absent.remedy)
     now = _now_at(address, guest, node)
@@ -391,7 +393,7 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     own = named(guest, node)
     for claim, device in taken(guest, node):
-        why, neighbour = resets.hindrance(device, own, node)
+        why, neighbour = hindrance(device, own, node)
         if why:
             message = f"{claim.entry.option}: {device.label} cannot be reset: {why}; it may not work after the VM's first start"
             if neighbour is not None and neighbour.slot == device.slot and not neighbour.bridge:
