@@ -15,14 +15,16 @@ _WITH_VFS = frozenset({0x01, 0x02, _DISPLAY, 0x0B, 0x12})
 _INTEL, _INTEL_GRAPHICS = 0x8086, "0000:00:02.0"
 # Drivers that make no VFs as things are, and why (drivers/net/ethernet/broadcom/bnxt/bnxt_sriov.c; mellanox/mlx4/main.c).
 _UP_FIRST = "bnxt_en"
-_BY_OPTION = {"mlx4_core": "options mlx4_core num_vfs={count} in a file of /etc/modprobe.d"}
+_BY_OPTION = {"mlx4_core": "options mlx4_core num_vfs={count}"}
+_BUILD = "Build it: apt install proxmox-default-headers && dkms autoinstall"
 # Drivers of Debian's and Proxmox VE's kernels that make no VFs, and the DKMS module that does in their place.
 _WITHOUT_VFS = {"i915": "i915-sriov-dkms"}
 
 
 class AbsentVf(NamedTuple):
-    """`why` is a sentence without its end; `remedy` one that can be followed as it stands."""
+    """`why` is a sentence without its end; `remedy` says what to do; where the PF has no SR-IOV, it ends with giving the guest the PF."""
 
+    address: str
     pf: PciDevice
     why: str
     remedy: str
@@ -39,8 +41,8 @@ def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
     if unable is None:
         return None
     why = f"{unable.label} cannot have virtual functions: it shows no SR-IOV, which this chip lacks or the firmware setup hides"
-    remedy = f"Look for SR-IOV (and ARI, Above 4G Decoding) in the firmware setup; without it name {unable.address} itself, which only one VM can have"
-    return AbsentVf(unable, why, remedy)
+    remedy = f"Look for SR-IOV (and ARI, Above 4G Decoding) in the firmware setup; without it give the VM {unable.address} itself, which only one can have"
+    return AbsentVf(address, unable, why, remedy)
 
 
 # -- the PF ---------------------------------------------------------------------------------------------------------------
@@ -107,52 +109,65 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
     sources = [source for source in support.sources if source.address == pf.address] if support else []
     count = _count(pf, address, guest, node, sources)
     make = f"pvehooks bind {pf.address} --vfs {count} --now --persist"
-    total, there = pf.total_vfs or 0, len(pf.virtfns)
-    state = f"its physical function {pf.label} has {there} of {total} virtual functions"
-    if pf.vfio:
-        return AbsentVf(
-            pf,
-            f"{state}, because {_on_vfio(pf, guest, node)}",
-            f"Give it back to its driver: pvehooks unbind {pf.address} --now --persist; then: {make}",
-        )
+    there = len(pf.virtfns)
+    state = f"its physical function {pf.label} has {there} of {pf.total_vfs} virtual functions"
     unbuilt = support.unbuilt if support else ()
-    if not pf.driver:
-        module = support.module(pf.address) if support else ""
-        load = f"Load its driver: modprobe {module or 'MODULE'}"
-        why = f"{state}: it has no driver, and only its driver makes them"
-        if unbuilt and support:
-            why += f" (DKMS has {', '.join(unbuilt)}, which {'is' if len(unbuilt) == 1 else 'are'} not built for the running kernel {support.release})"
-            load = f"Build it: apt install proxmox-default-headers && dkms autoinstall, then: modprobe {module or unbuilt[0]}"
-        return AbsentVf(pf, why, f"{load}; then: {make}")
-    own = next((name for name in unbuilt if name.startswith(pf.driver)), "")
-    if own and support:
-        why = f"{state}: the module {own} of DKMS, which makes them, is not built for the running kernel {support.release}"
-        return AbsentVf(pf, why, f"Build it: apt install proxmox-default-headers && dkms autoinstall, and restart the node; then: {make}")
-    if pf.driver in _BY_OPTION:
+    release = support.release if support else ""
+    own = next((name for name in unbuilt if pf.driver and name.startswith(pf.driver)), "")
+    if pf.vfio:
+        words, back = _on_vfio(pf, guest, node)
+        why, remedy = f"{state}, because {words}", f"{back}; then: {make}"
+    elif not pf.driver:
+        words, load = _without_driver(pf, support.module(pf.address) if support else "", unbuilt, release, node)
+        why, remedy = f"{state}: {words}", f"{load}; then: {make}"
+    elif own:
+        why = f"{state}: the module {own} of DKMS, which makes them, is not built for the running kernel {release}"
+        remedy = f"{_BUILD} && reboot; then: {make}"
+    elif pf.driver in _BY_OPTION:
+        option = _BY_OPTION[pf.driver].format(count=count)
         why = f"{state}: its driver {pf.driver} takes their number from its module option"
-        return AbsentVf(pf, why, f"Write {_BY_OPTION[pf.driver].format(count=count)}, then: update-initramfs -u -k all && reboot")
-    if there:
-        return AbsentVf(pf, f"{state}, too few for this one", f"Stop the VMs that have its virtual functions, then: {make}")
-    if pf.driver == _UP_FIRST:
-        interface_up = "its driver bnxt_en makes none while the interface is down"
+        remedy = f"Set it: echo '{option}' >> /etc/modprobe.d/{pf.driver}.conf && update-initramfs -u -k all && reboot"
+    elif there:
+        why, remedy = f"{state}, too few for this one", f"Stop the VMs that have its virtual functions, then: {make}"
+    elif pf.driver == _UP_FIRST:
         asked = f"; {sources[0].place} asks for {sources[0].number}" if sources else ""
-        return AbsentVf(
-            pf,
-            f"{state}: {interface_up}{asked}",
-            f"Set the interface up (ip link set INTERFACE up, and auto INTERFACE in /etc/network/interfaces), then: {make}",
+        name = (support.interface(pf.address) if support else "") or "INTERFACE"
+        why = f"{state}: its driver {pf.driver} makes none while the interface {name} is down{asked}"
+        remedy = f"Set it up, for good by 'auto {name}' in /etc/network/interfaces: ip link set {name} up; then: {make}"
+    else:
+        why, remedy = f"{state}{_reason(pf, sources)}", f"Make them, now and at every boot: {make}"
+    return AbsentVf(address, pf, why, remedy)
+
+
+def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], release: str, node: Node) -> tuple[str, str]:
+    """Why a PF has no driver, as far as can be told, and how it gets one."""
+    words = "it has no driver, and only its driver makes them"
+    if unbuilt:
+        listed = f"{', '.join(unbuilt)}, which {'is' if len(unbuilt) == 1 else 'are'} not built for the running kernel {release}"
+        return f"{words} (DKMS has {listed})", f"{_BUILD} && modprobe {module or unbuilt[0]}"
+    denied = () if isinstance(node.modules, Unread) else node.modules.denied
+    place = next((place for name, place in denied if name == module.replace("-", "_")), "")
+    if place:
+        return (
+            f"{words}; {place} keeps its module {module} from being loaded",
+            f"Take {module} out of {place}, and load it: modprobe {module}",
         )
-    return AbsentVf(pf, f"{state}{_reason(pf, sources)}", f"Make them, now and at every boot: {make}")
+    return words, f"Load its driver: modprobe {module}" if module else f"Load its driver, which this names: lspci -k -s {pf.address}"
 
 
-def _on_vfio(pf: PciDevice, guest: Guest, node: Node) -> str:
-    """Why the PF is on vfio, as far as can be told, and what that means for VFs."""
+def _on_vfio(pf: PciDevice, guest: Guest, node: Node) -> tuple[str, str]:
+    """Why the PF is on vfio, as far as can be told, and how its driver gets it back."""
     words = f"it is on {pf.driver}, and only a driver of the host makes them"
+    back = f"pvehooks unbind {pf.address} --now --persist"
     holders = () if isinstance(node.holders, Unread) else node.holders.get(pf.address, ())
     if holders:
-        return f"{words}; it {holder_phrase(holders[0])}"
+        return f"{words}; it {holder_phrase(holders[0])}", f"Stop that VM: qm shutdown {holders[0].vmid}; then: {back}"
     volid = str(guest.options.get("hookscript", ""))
     script = former_of(volid) if is_stub(volid) else volid
-    return f"{words}; the VM's own hookscript {script}, which runs before the guard, may have bound it" if script else words
+    if script:
+        words += f"; the VM's own hookscript {script}, which runs before the guard, may have bound it"
+        return words, f"Take what binds it out of {script}, and give it back to its driver: {back}"
+    return words, f"Give it back to its driver: {back}"
 
 
 def _reason(pf: PciDevice, sources: list[VfSource]) -> str:

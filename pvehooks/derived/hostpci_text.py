@@ -47,5 +47,5 @@ def for_shell(text: str) -> str:
 def giving_up(guest: Guest, entry: HostPci) -> str:
     """How to take the device from the guest, as the end of a sentence."""
     if entry.by_args:
-        return f"take its -device out of the args (they are shown by: qm config {guest.vmid})"
-    return f"take it from the VM: qm set {guest.vmid} --delete {entry.option}"
+        return f"take its -device out of the args, which this shows: qm config {guest.vmid}"
+    return f"take the device from the VM: qm set {guest.vmid} --delete {entry.option}"

@@ -273,6 +273,8 @@ class VfSupport(Protocol):
 
     def module(self, address: str) -> str: ...
 
+    def interface(self, address: str) -> str: ...
+
 
 class MappingEntry(NamedTuple):
     """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""

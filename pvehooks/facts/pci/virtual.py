@@ -81,6 +81,10 @@ class SupportOnNode:
         rows = (line.split() for line in lines if line.startswith("alias pci:"))
         return next((row[2] for row in rows if alias and len(row) == 3 and fnmatchcase(alias, row[1])), "")
 
+    def interface(self, address: str) -> str:
+        """The name of the device's network interface, '' without one."""
+        return next(iter(names_in(self._host, f"/sys/bus/pci/devices/{address}/net")), "")
+
 
 # -- what is written where ----------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
         listed = ", ".join(old[:_SHOWN]) + (f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else "")
         message = f"snapshots are held to machine versions that the QEMU {has} of {node.name} no longer has: {listed}. After a rollback the VM would not start"
         first = _named(guest.config.snapshots[old[0].partition(" ")[0]]) if guest.config else ""
-        yield Finding("snapshots", message, f"After a rollback: {_newer(guest, first, has)}", Severity.WARNING)
+        yield Finding("snapshots", message, f"Hold the VM to a newer version then: {_newer(guest, first, has)}", Severity.WARNING)
 
 
 def _newer(guest: Guest, machine: str, version: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived import hostpci_text, unbinding
-from pvehooks.derived.absent_vfs import absent_vf
+from pvehooks.derived.absent_vfs import AbsentVf, absent_vf
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, others, passes_through, taken
 from pvehooks.derived.resets import hindrance
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -19,7 +19,7 @@ _DISPLAY = 0x03
     "hostpci-device-missing",
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
-    needs=("guests", "holders", "pci", "vf_support"),
+    needs=("guests", "holders", "modules", "pci", "vf_support"),
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest names a PCI device that is not on the node's bus: the start would fail.
@@ -33,6 +33,7 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         yield not_examined("pci", f"the node's PCI devices cannot be read: {node.pci.why}")
         return
     seen: set[str] = set()
+    absent: dict[str, list[tuple[HostPci, AbsentVf]]] = {}
     for entry in (*guest.hostpci, *guest.args_pci):
         if isinstance(entry.choices, Unread):
             if not entry.mapping and not entry.trouble:
@@ -40,16 +41,35 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
                 yield Finding(entry.option, f"{entry.option} cannot be used: {entry.choices.why}", remedy)
             continue
         for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
-            if not functions(address, node) and address not in seen:
-                seen.add(address)
+            if functions(address, node) or address in seen:
+                continue
+            seen.add(address)
+            found = absent_vf(address, guest, node)
+            if found is None:
                 yield _missing(entry, address, guest, node)
+            else:
+                absent.setdefault(found.pf.address, []).append((entry, found))
+    for of_one in absent.values():
+        yield _missing_vfs(of_one, guest)
+
+
+def _missing_vfs(absent: list[tuple[HostPci, AbsentVf]], guest: Guest) -> Finding:
+    """All VFs of one PF that are not there: one cause, one remedy."""
+    entry, first = absent[0]
+    options = ", ".join(dict.fromkeys(each.option for each, _ in absent))
+    addresses = ", ".join(each.address for _, each in absent)
+    mappings = " and ".join(dict.fromkeys(f"'{each.mapping}'" for each, _ in absent if each.mapping))
+    by = f" (mapping {mappings})" if mappings else ""
+    several = "functions {} are" if len(absent) > 1 else "function {} is"
+    message = f"{options}: the virtual {several.format(addresses)}{by} not there: {first.why}"
+    remedy = first.remedy
+    if not (first.pf.total_vfs or entry.mapping or entry.by_args):
+        remedy += f": {hostpci_text.command(guest, entry, {first.address: first.pf.address})}"
+    return Finding(first.address, message, remedy)
 
 
 def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
-    absent = absent_vf(address, guest, node)
-    if absent is not None:
-        return Finding(address, f"{entry.option}: the virtual function {address}{by} is not there: {absent.why}", absent.remedy)
     now = _now_at(address, guest, node)
     if entry.mapping:
         remedy = f"Edit the mapping: Datacenter, Resource Mappings, {entry.mapping}, Edit" + (f" (the device is at {now})" if now else "")
@@ -126,6 +146,9 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
         return f"Take it from the VM once: qm set {guest.vmid} --delete {entry.option}"
     if "exclude each other" in trouble:
         return f"Keep the mapping: {hostpci_text.command(guest, entry, without=('host',))}"
+    if "has several functions" in trouble:
+        slot = trouble.partition(" ")[0]
+        return f"Name one of them: {hostpci_text.command(guest, entry, {slot: f'{slot}.0'})}"
     return f"Write it anew: qm set {guest.vmid} --{entry.option} ..."
 
 
@@ -272,7 +295,7 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     for claim, device in taken(guest, node):
         if device.reserved and not guest.running:
             first, last = device.reserved[0]
-            more = f" and {len(device.reserved) - 1} more regions" if len(device.reserved) > 1 else ""
+            more = f" and {len(device.reserved) - 1} more" if len(device.reserved) > 1 else ""
             message = (
                 f"{claim.entry.option}: the firmware reserves memory for {device.label} (RMRR, {first:#x} to {last:#x}{more}):"
                 " the kernel refuses it to vfio, and the start would fail"
@@ -301,7 +324,7 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(
                 device.address,
                 f"{claim.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
-                remedy,
+                f"Install the driver that makes them, or give the VM the whole device: {hostpci_text.command(guest, claim.entry, without=('mdev',))}",
             )
         elif device.mdev_types and wanted not in device.mdev_types:
             there = ", ".join(sorted(device.mdev_types))
@@ -309,7 +332,11 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
                 device.address, f"{claim.entry.option}: {device.label} has no mediated devices of type {wanted} (it has: {there})", remedy
             )
         elif device.mdev_types.get(wanted, 1) < 1 and not _has_instance(device, guest, claim.entry):
-            yield Finding(device.address, f"{claim.entry.option}: {device.label} has no instance of {wanted} left", remedy)
+            yield Finding(
+                device.address,
+                f"{claim.entry.option}: {device.label} has no instance of {wanted} left",
+                f"Stop a VM that has one, or take another type. {remedy}",
+            )
 
 
 def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:

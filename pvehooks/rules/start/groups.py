@@ -106,6 +106,11 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
 _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start would fail"
 
 
+def _accepting(claim: Claim, guest: Guest) -> str:
+    otherwise = _apart(claim, guest)
+    return f"If the node can do without it: pvehooks trust {guest.vmid}. If not, {otherwise[0].lower()}{otherwise[1:]}"
+
+
 def _shares(member: ClaimedMember) -> str:
     """Which device shares the group of which, as the beginning of a message."""
     claimed = member.claimed
@@ -310,7 +315,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     for member in _idle_members(guest, node):
         if _is_missed(member.device, guest, node):
             message = f"{_shares(member)} on driver {member.device.driver}, which the VM does not name: the start would take it from the host as well"
-            yield Finding(member.device.address, message)
+            yield Finding(member.device.address, message, _accepting(member.claim, guest))
 
 
 @RULES.rule(
@@ -336,7 +341,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
         listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
         message = f"{first.claim.entry.option} ({claimed.address}) takes along what shares its IOMMU group {group}: {listed}"
-        yield Finding(first.device.address, message)
+        yield Finding(first.device.address, message, _accepting(first.claim, guest))
 
 
 @RULES.rule(
@@ -394,7 +399,7 @@ def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     iommu = _working(node)
     if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in (*guest.hostpci, *guest.args_pci)):
         return
-    allowed = "vfio does without (allow_unsafe_interrupts=1)"
+    allowed = "vfio is allowed to do without (allow_unsafe_interrupts=1)"
     if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
         # A guest that runs shows that vfio took its devices.
         if not guest.running:

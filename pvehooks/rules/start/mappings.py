@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import bus, claims, passes_through
+from pvehooks.derived.passthrough import bus, claims, functions, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 
@@ -94,10 +94,17 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
         if claim.exhausted:
             entry = claim.entry
             there = 0 if isinstance(entry.choices, Unread) else len(entry.choices)
-            asking = [each.option for each in guest.hostpci if each.mapping == entry.mapping]
+            ours = (
+                set()
+                if isinstance(entry.addresses, Unread)
+                else {each.address for name in entry.addresses for each in functions(name, node)}
+            )
+            having = [
+                each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
+            ]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" and {len(asking)} options of the VM take from it ({', '.join(asking)})"
+                f" which the VM's own {' and '.join((', '.join(having[:-1]), having[-1])) if len(having) > 1 else having[0]} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"
