@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
+.PHONY: help demo fuzz test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,9 @@ test-kernel: ## start guests on an emulated machine with an IOMMU and the instal
 
 test-report: ## look at HTML reports in Chromium, as on a phone, in the dark and on paper (ARGS as for test)
 	@sh scripts/test-report $(ARGS)
+
+fuzz: ## feed any content to what reads files of others, MINUTES=60
+	@sh scripts/fuzz $(or $(MINUTES),60)
 
 lint: ## run ruff, mypy, shellcheck and the tests of the architecture only
 	@sh scripts/test -q tests/lint

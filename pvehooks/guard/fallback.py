@@ -22,6 +22,8 @@ _LOCK_SECONDS = 1.0
 _BY_SETTINGS = "as the settings have it ([guard] on_error, mode)"
 _IS_KNOWN = "its devices and their IOMMU groups are those of its last accepted start"
 _LINE = re.compile(r"(hostpci[0-9]+):\s*(\S.*?)\s*")
+# What PVE takes for the beginning of a section, and nothing else: a line "[x y]" ends nothing (qemu-server, parse_vm_config).
+_SECTION = re.compile(r"^\[[A-Za-z][A-Za-z0-9_:-]*\]\s*$", re.MULTILINE | re.ASCII)
 _UUID = re.compile(r"^smbios1:.*\buuid=([0-9a-fA-F-]+)", re.MULTILINE)
 _CTIME = re.compile(r"^meta:.*\bctime=([0-9]{1,11})\b", re.MULTILINE)
 _NODES = "/etc/pve/nodes"
@@ -121,7 +123,7 @@ def read_evidence(host: Host, vmid: int, source: str) -> Evidence:
     paths = [f"{_NODES}/{name}/qemu-server/{vmid}.conf" for name in owners or [node]]
     path = next(filter(host.exists, paths), paths[0])
     # At this time PVE has applied what was pending: the live part, before the first section, is what starts.
-    config = re.split(r"^\[", host.read(path).decode("utf-8", "replace"), maxsplit=1, flags=re.MULTILINE)[0]
+    config = _SECTION.split(host.read(path).decode("utf-8", "surrogateescape"), maxsplit=1)[0]
     real = not source and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
     return Evidence(config, _record(host, vmid, config), node, real)
 

@@ -148,3 +148,14 @@ def test_no_free_text_forges_a_hostpci_line(separator: str, tmp_path: Path) -> N
     config.write_bytes(f"{text.replace(old, 'hostpci0: 0000:02:00.0')}searchdomain: x{separator}{old}\n".encode())
     status, out = broken(root, "raise KeyError")
     assert status == 1 and REFUSED + "its hostpci lines are not those of its last accepted start" in out
+
+
+@pytest.mark.parametrize("line", ["[x y]", "[", "[]", "[1]", "[snap] x", "[snap"])
+def test_what_is_no_section_hides_no_hostpci_line(line: str, tmp_path: Path) -> None:
+    """PVE reads on, and gives the guest what follows."""
+    root = bed.node(tmp_path)
+    assert bed.start(root) == (0, "")
+    config = root / bed.NODE / "100.conf"
+    config.write_text(f"{config.read_text()}{line}\nhostpci1: 0000:02:00.0\n")
+    status, out = broken(root, "raise KeyError")
+    assert status == 1 and REFUSED + "its hostpci lines are not those of its last accepted start" in out

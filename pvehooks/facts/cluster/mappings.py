@@ -41,24 +41,27 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
 def _troubles(raw: bytes, problems: Iterable[Problem]) -> Mapping[str, str]:
     """The first line of each section that PVE does not take over, and why, by the section's name; its header only for want of others."""
     lines = raw.decode(errors="surrogateescape").split("\n")
+    headers = _headers(lines)
     found: dict[str, str] = {}
     for problem in sorted(problems, reverse=True):
-        header = _header(lines, problem.line)
+        header = headers[problem.line - 1]
         name = lines[header - 1].rstrip()
         if re.fullmatch(_NAME, name) and not (header == problem.line and name in found):
             found[name] = f"line {problem.line}: {problem.reason}"
     return found
 
 
-def _header(lines: Sequence[str], number: int) -> int:
-    """The number of the line that begins a line's section: the first one after an empty line that is no comment."""
-    first = number
-    for above in range(number - 1, 0, -1):
-        if lines[above - 1] in _ENDS:
-            break
-        if not lines[above - 1].lstrip().startswith("#"):
-            first = above
-    return first
+def _headers(lines: Sequence[str]) -> list[int]:
+    """For each line the number of the line that begins its section: the first one after an empty line that is no comment."""
+    found = []
+    first = 0
+    for number, line in enumerate(lines, 1):
+        found.append(first or number)
+        if line in _ENDS:
+            first = 0
+        elif not first and not line.lstrip().startswith("#"):
+            first = number
+    return found
 
 
 def _mapping(section: Section, node: str) -> PciMapping:

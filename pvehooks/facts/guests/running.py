@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
+
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.reading import names_in, number_in, unread
@@ -11,6 +14,9 @@ from pvehooks.values import Options, Unread
 from pvehooks.values.guests import guest_label
 
 RUN_DIR = "/run/qemu-server"
+# What PVE takes for the beginning of a section, and nothing else: a line "[x y]" ends nothing (qemu-server, parse_vm_config).
+_SECTION = re.compile(rb"^\[[A-Za-z][A-Za-z0-9_:-]*\][ \t\r\f\v]*$", re.MULTILINE)
+_ASKED = re.compile(rb"^(hostpci[0-9]+|usb[0-9]+|machine|name|ostype|template|vga|bios|args):[^\n]*", re.MULTILINE)
 
 
 def running(host: Host) -> frozenset[int]:
@@ -63,14 +69,22 @@ class RunningGuest:
             self._raw = _raw(self._host, self._node, self.vmid)
         return self._raw
 
-    def mentions(self, word: bytes) -> bool:
-        """Whether the config holds these bytes anywhere: ask before `options`, which costs a parse."""
-        return not isinstance(self.raw, Unread) and word in self.raw
+    def mentions(self, start: bytes) -> bool:
+        """Whether a live option begins with these bytes: ask before `options`, which costs a parse."""
+        return any(line.startswith(start) for line in self._lines)
+
+    @cached_property
+    def _lines(self) -> tuple[bytes, ...]:
+        """The lines of the live options that are asked for here, the last of each name: a tenant may write a description of a megabyte."""
+        if isinstance(self.raw, Unread):
+            return ()
+        end = _SECTION.search(self.raw)
+        return tuple({match[1]: match[0] for match in _ASKED.finditer(self.raw, 0, end.start() if end else len(self.raw))}.values())
 
     def options(self) -> Options:
-        """The live options (a running guest has not taken its pending ones); none where the config could not be read."""
+        """The live ones of _ASKED (a running guest has not taken its pending ones); none where the config could not be read."""
         if self._options is None:
-            self._options = {} if isinstance(self.raw, Unread) else guestconfig.parse(self.raw).main
+            self._options = guestconfig.parse(b"".join(line + b"\n" for line in self._lines)).main
         return self._options
 
     @property

@@ -12,6 +12,7 @@ from pvehooks.values.guests import guest_label
 
 # As pve-container reads them (PVE/LXC/Config.pm): its own options, and LXC's with either sign.
 _KEY = re.compile(r"([a-z][a-z0-9_]*|lxc\.[a-z0-9_.\-]+)[ \t]*[:=]")
+_SECTION = re.compile(r"^\[[A-Za-z][A-Za-z0-9_-]*\]\s*$", re.MULTILINE | re.ASCII)
 _COMMAND = rb"(?m)@/var/lib/lxc/([1-9][0-9]{2,8})/command[ \t]*$"
 _ALLOWED = r"(?:[abc]\s+)?([0-9]{1,9}|\*):([0-9]{1,9}|\*)(?:\s.*)?|a(?:\s.*)?"
 _CONFIG = r"([1-9][0-9]{2,8})\.conf"
@@ -102,7 +103,7 @@ class Containers:
 
     def _read(self, vmid: int, text: str) -> Container:
         """What a config says before its snapshots begin."""
-        live = f"\n{text}".partition("\n[")[0]
+        live = _SECTION.split(text, maxsplit=1)[0]
         matches = ((_KEY.match(line), line) for line in live.split("\n"))
         lines = [(match[1], line[match.end() :].strip()) for match, line in matches if match]
         nodes: list[str] = []

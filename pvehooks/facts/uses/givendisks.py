@@ -23,7 +23,7 @@ _DISK = re.compile(rb"^((?:ide|sata|scsi|virtio|efidisk|tpmstate)\d+):\s*(?:[^\n
 _CDROM = re.compile(rb"^((?:ide|sata|scsi)\d+):\s*(?:[^\n]*,)?(?:file=)?(cdrom)(?:,|\s|$)", re.MULTILINE)
 _ARGS = re.compile(rb"^(args):(.*)$", re.MULTILINE)
 _NAME = re.compile(rb"^name:\s*(\S+)", re.MULTILINE)
-_SNAPSHOT = re.compile(rb"^\[(?!PENDING\])", re.MULTILINE | re.IGNORECASE)
+_SNAPSHOT = re.compile(rb"^\[(?!PENDING\])[A-Z][A-Z0-9_:-]*\][ \t\r\f\v]*$", re.MULTILINE | re.IGNORECASE)
 _TEMPLATE = re.compile(rb"^template:\s*1\s*$", re.MULTILINE)
 _PATH = re.compile(rb"/dev/[\w.:+@/-]+")
 

@@ -69,7 +69,7 @@ class UsbUses:
         found: list[GivenUsbDevice] = []
         for guest in guests:
             found += _started_with(guest)
-            if guest.mentions(b"\nusb") or guest.mentions(b"usb0:"):
+            if guest.mentions(b"usb"):
                 found += self._configured(guest)
         return found
 
