@@ -212,12 +212,17 @@ def test_no_backup_no_injection(node: Make) -> None:
         Path("/var/lib/pvehooks/full").write_bytes(b"x" * 4096)
         bed.start()
         bed.write(100, uefi())
-        (entry,) = bed.said("not-injected", 100)
+        bed.write(101, uefi("second"))
+        (entry,) = bed.said("changes-wait")
         assert "could not be backed up" in entry["MESSAGE"]
         assert "No space left" in entry["MESSAGE"]
-        assert bed.sets() == 0
+        bed.write(102, uefi("third"))
+        bed.settle()
+        assert bed.sets() == 0 and len(bed.said("changes-wait")) == 1
         Path("/var/lib/pvehooks/full").unlink()
-        bed.wait_for_rng0(100)
+        for vmid in (100, 101, 102):
+            bed.wait_for_rng0(vmid)
+        bed.said("changes-resumed")
     finally:
         bed.stop()
         subprocess.run(["umount", "--lazy", "/var/lib/pvehooks"], check=True)

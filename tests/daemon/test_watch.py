@@ -120,16 +120,30 @@ def held_below_pve(pid: int) -> list[str]:
 
 
 def test_quorum(node: Make) -> None:
-    """Without quorum nothing can be written; what is due is done when it returns."""
-    bed = node({"100.conf": uefi()})
+    """Without quorum nothing can be written, and no qm is started for it; what is due is done when it returns. No warning at each boot."""
+    bed = node({f"{vmid}.conf": uefi(f"vm{vmid}") for vmid in range(100, 110)})
     bed.pve.set_quorum(False)
     bed.start()
-    bed.said("quorum-lost")
-    bed.said("waiting", 100)
-    assert "rng0" not in bed.read(100)
+    bed.said("quorum-awaited")
+    bed.settle()
+    assert bed.qm.calls() == [] and "rng0" not in bed.read(100)
+    assert [
+        message for message in bed.messages() if bed.journal.entries(f"MESSAGE={message}", "PRIORITY=4", "PVEHOOKS_EVENT=waiting")
+    ] == []
     bed.pve.set_quorum(True)
-    bed.wait_for_rng0(100, timeout=15)
+    for vmid in range(100, 110):
+        bed.wait_for_rng0(vmid, timeout=15)
     bed.said("quorum-back")
+    assert bed.messages("PVEHOOKS_EVENT=quorum-lost") == [] and bed.messages("PVEHOOKS_EVENT=not-published") == []
+    bed.pve.set_quorum(False)
+    bed.said("quorum-lost")
+    before = len(bed.qm.calls())
+    bed.write(100, uefi("edited"))
+    for vmid in range(110, 120):
+        bed.pve.remote_write(f"nodes/pve1/qemu-server/{vmid}.conf", uefi(f"vm{vmid}"))
+    bed.settle()
+    assert len(bed.qm.calls()) == before
+    assert bed.messages("PVEHOOKS_EVENT=waiting") == [] and bed.messages("PVEHOOKS_EVENT=changes-wait") == []
 
 
 def run_on_tree(tree: Path, *before: str, **options: str) -> subprocess.Popen[str]:
