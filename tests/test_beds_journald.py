@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,10 @@ def test_it_is_refused_where_it_would_meet_the_machines_own(journald: Journald) 
 
 
 def test_other_processes_reach_it_too(journald: Journald) -> None:
-    script = "from systemd import journal; journal.send('from a child', SYSLOG_IDENTIFIER='beds')"
-    os.spawnl(os.P_WAIT, sys.executable, "python3", "-c", script)
-    assert journald.wait_for("SYSLOG_IDENTIFIER=beds")[0]["_COMM"].startswith("python3")
+    script = "import sys; from systemd import journal; journal.send('from a child', SYSLOG_IDENTIFIER='beds'); sys.stdin.read()"
+    # journald looks for the sender's name in /proc when it reads the entry: the sender lives until then.
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as child:
+        entry = journald.wait_for("SYSLOG_IDENTIFIER=beds")[0]
+        child.communicate()
+    assert entry["_COMM"].startswith("python3")
     assert Path(SOCKET).is_socket()

@@ -110,10 +110,10 @@ class CapturedHost(Host):
         there = super().link_text(path)
         return self.facts.links.get(self._real(path, follow=False), there)
 
-    def link_texts(self, path: str) -> dict[str, str]:
+    def link_texts(self, path: str, most: int = 0) -> dict[str, str]:
         self._check("list", path)
         real = self._real(path)
-        return {name: self.facts.links.get(f"{real}/{name}", text) for name, text in super().link_texts(path).items()}
+        return {name: self.facts.links.get(f"{real}/{name}", text) for name, text in super().link_texts(path, most).items()}
 
     def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
         ran = self.facts.commands.get(tuple(argv))

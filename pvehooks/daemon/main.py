@@ -54,6 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     except PvehooksError as error:
         if isinstance(error, SettingsError) and lock.reported_before(options.root, error.message):
             return error.exit_status
-        for problem in error.message.splitlines():
+        for problem in error.message.split("\n"):
             out.write(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
         return error.exit_status

@@ -52,6 +52,18 @@ def text_of(host: Host, path: str) -> str:
         return ""
 
 
+def number_in(text: str) -> int | None:
+    """The number that an ASCII text of at most 18 digits is; Python refuses to convert thousands of them (ValueError)."""
+    return int(text) if len(text) <= 18 and text.isascii() and text.isdecimal() else None
+
+
+def device_numbers(text: str) -> tuple[int, int] | None:
+    """Major and minor of a text like "8:1", None for all others."""
+    major, _, minor = text.partition(":")
+    first, second = number_in(major), number_in(minor)
+    return None if first is None or second is None else (first, second)
+
+
 def names_in(host: Host, path: str) -> list[str]:
     """The sorted names in a directory, none where it cannot be listed."""
     try:

@@ -1,6 +1,6 @@
 """The options of a VM config and the property strings among them, as qemu-server 9.2 declares them.
 
-Sources: PVE/QemuServer.pm ($confdesc and the formats beside it) and PVE/QemuServer/{Agent,CPUConfig,CPUFlags,Machine,Memory,
+Sources: PVE/QemuServer.pm ($confdesc and the formats beside it) and PVE/QemuServer/{Agent,CPUConfig,CPUFlags,Drive,Machine,Memory,
 MetaInfo,Network,PCI,RNG,USB,Virtiofs}.pm. Defaults are left out: a value that is not written is not there.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvehooks.formats.cpumodels import QEMU_MODELS
-from pvehooks.formats.drives import DRIVE_FORMATS
 from pvehooks.formats.properties import Property, enum, flag, integer, number, string
 from pvehooks.values.base import NamedTuple
 
@@ -18,6 +16,107 @@ if TYPE_CHECKING:
     from typing import Literal
 
 Properties = Mapping[str, Property]
+
+# -- CPU models (qemu-server 9.2 and pve-qemu-kvm 11.0) ---------------------------------------------------------------
+
+_QEMU = """
+486 Broadwell Broadwell-IBRS Broadwell-noTSX Broadwell-noTSX-IBRS Cascadelake-Server Cascadelake-Server-noTSX
+Cascadelake-Server-v2 Cascadelake-Server-v4 Cascadelake-Server-v5 ClearwaterForest ClearwaterForest-v2 ClearwaterForest-v3
+Conroe Cooperlake Cooperlake-v2 DiamondRapids EPYC EPYC-Genoa EPYC-Genoa-v2 EPYC-IBPB EPYC-Milan EPYC-Milan-v2 EPYC-Milan-v3
+EPYC-Rome EPYC-Rome-v2 EPYC-Rome-v3 EPYC-Rome-v4 EPYC-Rome-v5 EPYC-Turin EPYC-v3 EPYC-v4 EPYC-v5 GraniteRapids
+GraniteRapids-v2 GraniteRapids-v3 GraniteRapids-v4 GraniteRapids-v5 Haswell Haswell-IBRS Haswell-noTSX Haswell-noTSX-IBRS
+Icelake-Client Icelake-Client-noTSX Icelake-Server Icelake-Server-noTSX Icelake-Server-v3 Icelake-Server-v4
+Icelake-Server-v5 Icelake-Server-v6 Icelake-Server-v7 IvyBridge IvyBridge-IBRS KnightsMill Nehalem Nehalem-IBRS Opteron_G1
+Opteron_G2 Opteron_G3 Opteron_G4 Opteron_G5 Penryn SandyBridge SandyBridge-IBRS SapphireRapids SapphireRapids-v2
+SapphireRapids-v3 SapphireRapids-v4 SapphireRapids-v5 SapphireRapids-v6 SierraForest SierraForest-v2 SierraForest-v3
+SierraForest-v4 SierraForest-v5 Skylake-Client Skylake-Client-IBRS Skylake-Client-noTSX-IBRS Skylake-Client-v4
+Skylake-Server Skylake-Server-IBRS Skylake-Server-noTSX-IBRS Skylake-Server-v4 Skylake-Server-v5 Westmere Westmere-IBRS
+a64fx athlon core2duo coreduo cortex-a35 cortex-a53 cortex-a55 cortex-a57 cortex-a710 cortex-a72 cortex-a76 cortex-a78ae
+host kvm32 kvm64 max neoverse-n1 neoverse-n2 neoverse-v1 pentium pentium2 pentium3 phenom qemu32 qemu64
+"""
+
+QEMU_MODELS = frozenset(_QEMU.split())
+"""QEMU's own, for x86_64 and aarch64. A newer pve-qemu-kvm may know more: it lists them in /usr/share/kvm/cpu-models-*.json."""
+
+CPU_MODELS = QEMU_MODELS | {"x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4"}
+"""With those that PVE makes of QEMU's."""
+
+# -- disks (PVE/QemuServer/Drive.pm) ----------------------------------------------------------------------------------
+
+_FILE: Properties = {
+    "volume": Property("string", alias="file"),
+    "file": string(form="pve-volume-id-or-qm-path", required=True, default_key=True),
+}
+_SIZE = string(form="disk-size")
+_IMAGE_FORMAT = enum("raw", "qcow", "qed", "qcow2", "vmdk", "cloop")
+_SPEEDS = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
+_POOLS = ("iops_max", "iops_rd_max", "iops_wr_max")
+_MEGABYTES = ("mbps", "mbps_rd", "mbps_wr", "mbps_max", "mbps_rd_max", "mbps_wr_max")
+_BURSTS = tuple(f"{speed}_max_length" for speed in _SPEEDS)
+
+_COMMON: Properties = {
+    **_FILE,
+    "media": enum("cdrom", "disk"),
+    "snapshot": flag(),
+    "cache": enum("none", "writethrough", "writeback", "unsafe", "directsync"),
+    "format": _IMAGE_FORMAT,
+    "size": _SIZE,
+    "backup": flag(),
+    "replicate": flag(),
+    "rerror": enum("ignore", "report", "stop"),
+    "werror": enum("enospc", "ignore", "report", "stop"),
+    "aio": enum("native", "threads", "io_uring"),
+    "discard": enum("ignore", "on"),
+    "detect_zeroes": flag(),
+    "serial": string(form="urlencoded", max_length=60),
+    "shared": flag(),
+    **dict.fromkeys(_SPEEDS + _POOLS, integer()),
+    **dict.fromkeys(_MEGABYTES, number()),
+    **dict.fromkeys(_BURSTS, integer(1)),
+    **{f"{speed}_length": Property("string", alias=f"{speed}_max_length") for speed in ("bps_rd", "bps_wr", "iops_rd", "iops_wr")},
+}
+_SSD = {"ssd": flag()}
+_WWN = {"wwn": string(pattern="0x[0-9a-fA-F]{16}", noun="a world wide name")}
+_IOTHREAD = {"iothread": flag()}
+_READ_ONLY = {"ro": flag()}
+
+DRIVE_FORMATS: Mapping[str, Properties] = {
+    "ide": {**_COMMON, "model": string(form="urlencoded", max_length=120), **_SSD, **_WWN},
+    "sata": {**_COMMON, **_SSD, **_WWN},
+    "scsi": {
+        **_COMMON,
+        **_IOTHREAD,
+        "product": string(pattern=r"[A-Za-z0-9\-_\s]{0,16}", noun="a product name of at most 16 characters"),
+        "queues": integer(2),
+        **_READ_ONLY,
+        "scsiblock": flag(),
+        **_SSD,
+        "vendor": string(pattern=r"[A-Za-z0-9\-_\s]{0,8}", noun="a vendor name of at most 8 characters"),
+        **_WWN,
+    },
+    "virtio": {**_COMMON, **_IOTHREAD, **_READ_ONLY},
+    "efidisk": {
+        **_FILE,
+        "format": _IMAGE_FORMAT,
+        "size": _SIZE,
+        "efitype": enum("2m", "4m"),
+        "pre-enrolled-keys": flag(),
+        "ms-cert": enum("2011", "2023", "2023w", "2023k"),
+    },
+    "tpmstate": {
+        **_FILE,
+        "format": enum("raw", "qcow2", "vmdk"),
+        "size": _SIZE,
+        "version": enum("v1.2", "v2.0"),
+    },
+    "unused": {
+        "volume": Property("string", alias="file"),
+        "file": string(form="pve-volume-id", required=True, default_key=True),
+    },
+}
+"""By interface; `cdrom` is an ide disk."""
+
+# -- options ----------------------------------------------------------------------------------------------------------
 
 
 class SchemaOption(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pvehooks.capture import make
 from pvehooks.capture.redact import secrets
-from pvehooks.formats import description
+from pvehooks.formats import reader
 from tests.beds.tree import make_fake_tree
 from tests.capture import planted
 from tests.capture.bed import KEY
@@ -125,7 +125,7 @@ def test_what_is_left(path: str, before: bytes, after: bytes) -> None:
 def test_masked_descriptions_are_as_intact_as_they_were(raw: bytes) -> None:
     masked = secrets.masked_text(raw)
     assert len(masked) == len(raw)
-    before, after = (description.decode(each.decode("utf-8", "surrogateescape")) for each in (raw, masked))
+    before, after = (reader.decode(each.decode("utf-8", "surrogateescape")) for each in (raw, masked))
     assert before.intact == after.intact
 
 
@@ -133,5 +133,5 @@ def test_masked_descriptions_are_as_intact_as_they_were(raw: bytes) -> None:
 def test_masked_descriptions_say_nothing(text: str) -> None:
     """Text as PVE writes it, encoded or not."""
     for raw in (text.encode("utf-8", "replace"), b"".join(b"%%%02X" % byte for byte in text.encode("utf-8", "replace"))):
-        shown = description.decode(secrets.masked_text(raw).decode("utf-8", "surrogateescape")).text
+        shown = reader.decode(secrets.masked_text(raw).decode("utf-8", "surrogateescape")).text
         assert set(shown) - {char for char in text if char.isascii() and not char.isalnum()} <= set("x0é€😀%F")

@@ -53,6 +53,8 @@ def tree_of(example: Path, directory: Path) -> Host:
     files = {**pci.plant(str(files.pop("pci", ""))), **files} if "pci" in files else files
     files = {**boot.plant(str(files.pop("boot", ""))), **files} if "boot" in files else files
     files = {**usb.plant(str(files.pop("usb", ""))), **files} if "usb" in files else files
+    binary = {name.removeprefix("hex "): bytes.fromhex(str(files.pop(name))) for name in list(files) if name.startswith("hex ")}
+    files = {**files, **binary}
     sizes = dict(line.split() for line in str(files.pop("sizes", "")).splitlines())
     files = {**files, **dict.fromkeys(sizes, "")}
     older = str(files.pop("older", "")).split()
@@ -214,7 +216,7 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
     """With RDRAND a network-booting guest is information only, and not given an rng0 by itself."""
     models = "cpu-model: mine\n\tflags +rdrand\n\treported-model kvm64\n\ncpu-model: plain\n\treported-model qemu64\n"
     files = {
-        CONFIG: f"bios: ovmf\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{cpu}",
+        CONFIG: f"bios: ovmf\nefidisk0: local-lvm:vm-100-disk-0,efitype=4m\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{cpu}",
         "proc/cpuinfo": f"processor\t: 0\nflags\t\t: fpu {flags}\n",
         "etc/pve/virtual-guest/cpu-models.conf": models,
     }

@@ -14,7 +14,7 @@ from pvehooks.host import Host
 from pvehooks.values import NamedTuple
 
 DIRECTORY = "/var/lib/pvehooks/host"
-LOCK = "/run/lock/pvehooks/host-fix.lock"
+LOCK = "/run/pvehooks/locks/host-fix.lock"
 LOCK_SECONDS = 3.0
 _MANIFEST = "manifest.json"
 _VERSION = 1

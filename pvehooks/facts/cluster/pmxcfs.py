@@ -59,7 +59,7 @@ def guests(host: Host) -> dict[int, ListedGuest]:
     ids = _json(host, ".vmlist").get("ids")
     found = {}
     for vmid, entry in ids.items() if isinstance(ids, dict) else ():
-        if vmid.isdecimal() and isinstance(entry, dict) and entry.get("type") == "qemu":
+        if vmid.isdecimal() and len(vmid) < 10 and isinstance(entry, dict) and entry.get("type") == "qemu":
             found[int(vmid)] = ListedGuest(str(entry.get("node", "")), _number(entry, "version"))
     return found
 
