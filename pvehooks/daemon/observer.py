@@ -22,6 +22,8 @@ from pvehooks.journal.log import Log
 
 # How soon the counters are read after the database has changed, and how often at most.
 _DATABASE_PAUSE = 0.05
+# How often the counters are read while there is no quorum: its return writes no database.
+_QUORUM_PAUSE = 2.0
 _NO_QUORUM = "the cluster has no quorum: /etc/pve cannot be written, and what is due waits"
 
 
@@ -111,7 +113,8 @@ class Observer:
 
     def look(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
-        self.next_look = self._host.monotonic() + self._settings.now.watch.interval
+        interval = self._settings.now.watch.interval
+        self.next_look = self._host.monotonic() + (interval if self._availability.quorate else min(interval, _QUORUM_PAUSE))
         try:
             seen = self._counters.look()
             self._arrivals.look(seen.came, self._counters.elsewhere)
@@ -175,6 +178,7 @@ class Observer:
                 self._schedule.changed(EVERYTHING, forced=True)
         elif changed:
             self._jobs.stop("the cluster has no quorum", trials=False)
+            self.next_look = min(self.next_look, self._host.monotonic() + _QUORUM_PAUSE)
             if not self._availability.awaits_quorum:
                 self._log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
             else:

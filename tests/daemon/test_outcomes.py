@@ -109,7 +109,7 @@ def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outc
     assert parts.messages() == ["VMs can be given nothing now, so all that is due waits: no space. It is tried again automatically"]
     assert end(parts, (100, DONE)) == ([100], False)
     assert parts.jobs.stopped == ""
-    assert parts.events() == ["changes-resumed", "injected 100"]
+    assert parts.events() == ["injected 100", "changes-resumed"]
 
 
 def test_what_is_wrong_with_the_one_that_tries_says_nothing_of_the_others(parts: Parts) -> None:

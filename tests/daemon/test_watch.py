@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.daemon.jobs import MOST
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
@@ -125,25 +126,30 @@ def test_quorum(node: Make) -> None:
     bed.pve.set_quorum(False)
     bed.start()
     bed.said("quorum-awaited")
-    bed.settle()
     assert bed.qm.calls() == [] and "rng0" not in bed.read(100)
-    assert [
-        message for message in bed.messages() if bed.journal.entries(f"MESSAGE={message}", "PRIORITY=4", "PVEHOOKS_EVENT=waiting")
-    ] == []
+    assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("quorum-lost", "waiting", "changes-wait", "not-published")] == [
+        [],
+        [],
+        [],
+        [],
+    ]
     bed.pve.set_quorum(True)
     for vmid in range(100, 110):
         bed.wait_for_rng0(vmid, timeout=15)
     bed.said("quorum-back")
-    assert bed.messages("PVEHOOKS_EVENT=quorum-lost") == [] and bed.messages("PVEHOOKS_EVENT=not-published") == []
+    bed.settle()
+    for vmid in range(110, 130):
+        bed.qm.misbehave("sleep", verb="set", vmid=vmid, seconds=1)
+        bed.write(vmid, uefi(f"vm{vmid}"))
+    wait_until(lambda: len(bed.qm.calls("set")) > 10, "those of 110 and more have begun")
     bed.pve.set_quorum(False)
     bed.said("quorum-lost")
-    before = len(bed.qm.calls())
-    bed.write(100, uefi("edited"))
-    for vmid in range(110, 120):
-        bed.pve.remote_write(f"nodes/pve1/qemu-server/{vmid}.conf", uefi(f"vm{vmid}"))
-    bed.settle()
-    assert len(bed.qm.calls()) == before
-    assert bed.messages("PVEHOOKS_EVENT=waiting") == [] and bed.messages("PVEHOOKS_EVENT=changes-wait") == []
+    assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("waiting", "changes-wait", "not-published")] == [[], [], []]
+    bed.pve.set_quorum(True)
+    for vmid in range(110, 130):
+        bed.wait_for_rng0(vmid, timeout=30)
+    assert len(bed.qm.calls("set")) <= 30 + 2 * MOST, "no qm was started for what waited"
+    assert len(bed.said("quorum-back", count=2)) == 2
 
 
 def run_on_tree(tree: Path, *before: str, **options: str) -> subprocess.Popen[str]:
