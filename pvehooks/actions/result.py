@@ -20,6 +20,7 @@ class Outcome(enum.Enum):
     GONE = "the guest is not on this node any more"
     REFUSED = "qm refused the value"
     LOSSY = "PVE would lose something when rewriting the config"
+    UNSAVED = "its config cannot be backed up"
     BROKEN = "qm gave no usable answer"
     NOT_VERIFIED = "the config is not as it should be after the change"
 

@@ -15,6 +15,7 @@ from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
 from pvehooks.actions.writer import Writer
 from pvehooks.derived.config_lines import quoted
 from pvehooks.errors import ActionFailed, NodeError, PmxcfsAway
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import running
 from pvehooks.host import Host
@@ -148,9 +149,12 @@ class _Update(NamedTuple):
             return check
         try:
             self.change.ready()
-            return backups.save(host, guest.vmid, raw)
-        except (ActionFailed, NodeError) as error:
+        except NodeError as error:
             return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
+        try:
+            return backups.save(host, guest.vmid, raw)
+        except ActionFailed as error:
+            return Result(Outcome.UNSAVED, f"{error.message}. {error.hint}".rstrip(" ."))
 
     def write(self, backup: backups.Backup) -> Result:
         """Writes, reads back and records; where it ends half way the record is as it was made before the write."""
@@ -166,6 +170,8 @@ class _Update(NamedTuple):
                 record_if_possible(host, guest, earlier)
             return answer
         after, trouble = self._read_back()
+        if after is None and answer.outcome is not Outcome.BROKEN and self._is_destroyed():
+            return Result(Outcome.GONE, "it was destroyed meanwhile")
         if answer.outcome is Outcome.BROKEN and (after is None or change.expected.keys().isdisjoint(self.wanted)):
             return answer
         if after is not None:
@@ -175,6 +181,18 @@ class _Update(NamedTuple):
             return Result(Outcome.NOT_VERIFIED, f"{guest.label}: {trouble}", backup=backup.path, hint=hint)
         later = any(_text(after.main.get(option)) != value for option, value in change.expected.items())
         return Result(Outcome.DONE, answer.words, digest=after.digest, backup=backup.path, later=later, undo=change.undo)
+
+    def _is_destroyed(self) -> bool:
+        """Whether the guest is being destroyed, or was: PVE leaves `lock: destroyed` alone in the config for a moment (qemu-server, destroy_vm)."""
+        host, guest = self.host, self.guest
+        try:
+            raw = guests.read_raw(host, guest.node, guest.vmid)
+        except FileNotFoundError:
+            # Without pmxcfs no guest is there, and none was destroyed.
+            return bool(node_facts.node_names(host)) and not node_facts.owner(host, guest.vmid)
+        except OSError:
+            return False
+        return guests.parse(host, raw).main.get("lock") == "destroyed"
 
     def _read_back(self) -> tuple[GuestConfig | None, str]:
         """The config, None where it does not show the effect; and what is not as it should be, '' if nothing."""

@@ -10,6 +10,8 @@ from pvehooks.errors import NodeError
 PAUSES = (0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
 # If the database keeps changing for so long while /etc/pve stays dead, our mount is stale.
 _STUCK_AFTER = 30.0
+# How long a node that has booted may wait for quorum before that is worth a warning: other nodes boot, too.
+_QUORUM_PATIENCE = 300.0
 
 
 class StuckError(NodeError):
@@ -22,6 +24,10 @@ class Availability:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.away = False
         self.quorate = True
+        # Whether there was no quorum yet since the start, and that was not warned about.
+        self.awaits_quorum = False
+        self._began = clock()
+        self._had_quorum = False
         self._clock = clock
         self._looks = 0
         self._changed_at: float | None = None
@@ -50,4 +56,13 @@ class Availability:
     def quorum(self, quorate: bool) -> bool:
         """Notes whether there is quorum now; whether that has changed."""
         before, self.quorate = self.quorate, quorate
+        self._had_quorum = self._had_quorum or quorate
+        self.awaits_quorum = not self._had_quorum
         return quorate != before
+
+    def quorum_is_overdue(self) -> bool:
+        """Whether it was waited for since the start for longer than a boot explains; True once."""
+        overdue = self.awaits_quorum and self._clock() - self._began > _QUORUM_PATIENCE
+        if overdue:
+            self.awaits_quorum, self._had_quorum = False, True
+        return overdue

@@ -34,9 +34,10 @@ class Departures:
                 records.forget(self._host, vmid)
             except PvehooksError:
                 return
+            records.forget_lock(self._host, vmid)
 
     def tidy(self, here: frozenset[int]) -> None:
-        """Forgets the guests that went while no daemon ran: what was reported of them, and the records of those that no node has."""
+        """Forgets the guests that went while no daemon ran: what was reported of them, and records and locks of those that no node has."""
         self._reporter.forget_others(here)
         try:
             for vmid in records.known_vmids(self._host) - here:
@@ -44,3 +45,6 @@ class Departures:
                     records.forget(self._host, vmid)
         except PmxcfsAway:
             return
+        for vmid in records.locked_vmids(self._host) - here:
+            if not node_facts.owner(self._host, vmid):
+                records.forget_lock(self._host, vmid)

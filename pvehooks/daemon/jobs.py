@@ -1,10 +1,14 @@
-"""The work queue: which job a verdict asks for, one at a time per guest, a few in all, and when one that failed is tried again."""
+"""The work queue: which job a verdict asks for, one at a time per guest, a few in all, and when one that failed is tried again.
+
+A cause that concerns all guests stops the queue as a whole; one job at a time tries then whether it is over, if that can be seen no other way.
+"""
 
 from __future__ import annotations
 
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,7 +44,15 @@ class JobResult(NamedTuple):
 class Jobs:
     """The queue, keyed by VMID: runs `work` for jobs in threads that live only as long as there are jobs, and calls `wake` when one ends."""
 
-    def __init__(self, states: States, work: Callable[[Job], Result], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, states: States, work: Callable[[Job], Result], wake: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        # What stops the queue, '' for nothing; whether one job tries it again, when, and how often one has.
+        self._stopped = ""
+        self._by_trials = False
+        self._next_trial = float("inf")
+        self._trials = 0
         self._states = states
         self._work = work
         self._wake = wake
@@ -100,6 +112,56 @@ class Jobs:
             self._waiting.append(job)
         self._start()
 
+    @property
+    def stopped(self) -> str:
+        """The cause that stops all jobs, '' for none."""
+        return self._stopped
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs have not begun."""
+        return len(self._waiting)
+
+    def stop(self, cause: str, trials: bool) -> bool:
+        """No job begins from now on; returns whether none was stopped before.
+
+        With `trials` one job tries now and then whether the cause is over; without, go_on() is called then.
+        """
+        is_new = not self._stopped
+        if is_new or not trials:
+            self._stopped, self._by_trials, self._next_trial = cause, trials, float("inf")
+        self.rearm()
+        return is_new
+
+    def rearm(self) -> None:
+        """Has the next trial come, with growing pauses, once the last one's job has ended."""
+        if self._stopped and self._by_trials and self._next_trial == float("inf"):
+            self._next_trial = self._clock() + PAUSES[min(self._trials, len(PAUSES) - 1)]
+            self._trials += 1
+
+    def go_on(self) -> bool:
+        """Nothing concerns all guests any more; returns whether something did."""
+        was, self._stopped, self._next_trial, self._trials = self._stopped, "", float("inf"), 0
+        self._start()
+        return was != ""
+
+    def next(self) -> float:
+        """When a job is to try whether the cause is over, on the clock; infinity where none is."""
+        return self._next_trial
+
+    def try_one(self) -> bool:
+        """Begins one job, if that is due; returns False where none is left to try it with."""
+        if self._clock() < self._next_trial:
+            return True
+        if self._running:
+            self._next_trial = self._clock() + PAUSES[0]
+            return True
+        if not self._waiting:
+            return False
+        self._next_trial = float("inf")
+        self._begin(self._waiting.popleft())
+        return True
+
     def drop_waiting(self) -> None:
         """Drops the jobs that have not begun."""
         self._waiting.clear()
@@ -115,15 +177,20 @@ class Jobs:
         return found
 
     def _start(self) -> None:
+        if self._stopped:
+            return
         held = []
         while self._waiting and len(self._running) < MOST:
             job = self._waiting.popleft()
             if job.guest.vmid in self._running:
                 held.append(job)
                 continue
-            self._running.add(job.guest.vmid)
-            threading.Thread(target=self._run, args=(job,), name=f"vm-{job.guest.vmid}", daemon=True).start()
+            self._begin(job)
         self._waiting.extendleft(reversed(held))
+
+    def _begin(self, job: Job) -> None:
+        self._running.add(job.guest.vmid)
+        threading.Thread(target=self._run, args=(job,), name=f"vm-{job.guest.vmid}", daemon=True).start()
 
     def _run(self, job: Job) -> None:
         # What this thread starts inherits its mask: a qm that ignores SIGTERM could not be stopped.

@@ -105,6 +105,7 @@ class Daemon:
             membership=self.membership,
             departures=self.departures,
             stats=self.stats,
+            jobs=self.jobs,
             read_settings=self._read_settings,
             log=self.log,
         )
@@ -153,7 +154,7 @@ class Daemon:
         self.gate.open(late if self.availability.quorate else "the cluster has no quorum, so no config can be written")
 
     def _wait(self, until: float = float("inf")) -> None:
-        deadline = min(self.observer.next_look, until, self.schedule.next(), self._watchdog.next())
+        deadline = min(self.observer.next_look, until, self.schedule.next(), self.jobs.next(), self._watchdog.next())
         self._stall.rests()
         self._selector.select(max(0.0, deadline - self.host.monotonic()))
         self._stall.works()
@@ -214,7 +215,8 @@ class Daemon:
             self.reporter.old_guests()
 
     def _collect(self) -> None:
-        """Takes in finished jobs; where one found pmxcfs without quorum, or may have, the counters are read at once."""
+        """Takes in finished jobs; where one found what concerns all guests, pmxcfs is looked at for the cause at once."""
+        self.outcomes.try_again()
         changed, doubtful = self.outcomes.collect()
         if changed:
             try:
@@ -223,7 +225,9 @@ class Daemon:
                 # The next look logs it, and its return has all guests reviewed.
                 pass
         if doubtful:
-            self.observer.next_look = self.host.monotonic()
+            self.observer.look()
+            if self.availability.quorate and not self.availability.away:
+                self.outcomes.report_cause()
 
     # -- settings, and what is shown ----------------------------------------------------------------------------------
 
@@ -251,7 +255,7 @@ class Daemon:
         stats.away, stats.quorate = self.availability.away, self.availability.quorate
         stats.hookscripts = self.membership.hookscripts
         troubles = [self._textfile.publish(stats, settings)]
-        if not stats.away:
+        if not stats.away and stats.quorate:
             troubles.append(self._summary.publish(stats, settings))
         for trouble in filter(None, troubles):
             self.log.event("not-published", trouble)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.jobs import Jobs
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.schedule import EVERYTHING, Schedule
 from pvehooks.daemon.settings_in_force import SettingsInForce
@@ -21,6 +22,9 @@ from pvehooks.journal.log import Log
 
 # How soon the counters are read after the database has changed, and how often at most.
 _DATABASE_PAUSE = 0.05
+# How often the counters are read while there is no quorum: its return writes no database.
+_QUORUM_PAUSE = 2.0
+_NO_QUORUM = "the cluster has no quorum: /etc/pve cannot be written, and what is due waits"
 
 
 class Observer:
@@ -40,6 +44,7 @@ class Observer:
         membership: Membership,
         departures: Departures,
         stats: Stats,
+        jobs: Jobs,
         read_settings: Callable[[], None],
         log: Log,
     ) -> None:
@@ -55,6 +60,7 @@ class Observer:
         self._membership = membership
         self._departures = departures
         self._stats = stats
+        self._jobs = jobs
         self._read_settings = read_settings
         self._log = log
         self._counters = Counters(host, node)
@@ -107,7 +113,8 @@ class Observer:
 
     def look(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
-        self.next_look = self._host.monotonic() + self._settings.now.watch.interval
+        interval = self._settings.now.watch.interval
+        self.next_look = self._host.monotonic() + (interval if self._availability.quorate else min(interval, _QUORUM_PAUSE))
         try:
             seen = self._counters.look()
             self._arrivals.look(seen.came, self._counters.elsewhere)
@@ -132,6 +139,8 @@ class Observer:
             self._schedule.changed(EVERYTHING, forced=True)
         if seen.cluster:
             self._look_at_quorum()
+        if self._availability.quorum_is_overdue():
+            self._log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
         self._stats.watched = int(self._host.now())
 
     def _is_away(self, away: Exception) -> None:
@@ -140,6 +149,7 @@ class Observer:
             there = self._watches is not None and self._watches.watches_database
             known = "it is waited for" if there else f"there is none here (yet), it is looked for every {interval} s"
             self._log.event("pmxcfs-away", f"pmxcfs does not answer ({away}): {known}. See: systemctl status pve-cluster")
+            self._jobs.stop(f"pmxcfs does not answer ({away})", trials=False)
         self.next_look = self._host.monotonic() + min(self._availability.failed(), interval)
 
     def _is_back(self) -> None:
@@ -148,6 +158,8 @@ class Observer:
         self._read_settings()
         self._schedule.changed(EVERYTHING)
         self._retry_waiting()
+        if self._availability.quorate:
+            self._jobs.go_on()
 
     def _retry_waiting(self) -> None:
         for vmid in self._states.waiting():
@@ -159,9 +171,15 @@ class Observer:
         except PmxcfsAway:
             return
         if changed and self._availability.quorate:
-            self._log.event("quorum-back", "the cluster has quorum again: what had to wait is done now")
+            self._log.event("quorum-back", "the cluster has quorum: what had to wait is done now")
             self._retry_waiting()
+            self._jobs.go_on()
             if self._membership.came:
                 self._schedule.changed(EVERYTHING, forced=True)
         elif changed:
-            self._log.event("quorum-lost", "the cluster has no quorum: /etc/pve cannot be written, what is due waits. See: pvecm status")
+            self._jobs.stop("the cluster has no quorum", trials=False)
+            self.next_look = min(self.next_look, self._host.monotonic() + _QUORUM_PAUSE)
+            if not self._availability.awaits_quorum:
+                self._log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
+            else:
+                self._log.event("quorum-awaited", f"{_NO_QUORUM}. After a boot that is so until enough nodes have come up")

@@ -17,6 +17,9 @@ from pvehooks.journal.log import Log
 from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of
 
+# What stands against a change to any guest.
+_CONCERNS_ALL = frozenset((Outcome.WAITING, Outcome.UNSAVED))
+
 
 class Outcomes:
     """Collects finished jobs. `again` is called with (VMID, seconds) for guests that are to be reviewed then.
@@ -46,11 +49,17 @@ class Outcomes:
         self._again = again
         self._log = log
         self._doubtful = False
+        # Whether the cause that stops all jobs was logged.
+        self._logged = False
 
     def collect(self) -> tuple[list[int], bool]:
-        """The guests that were changed, to be reviewed anew; whether pmxcfs may be away or without quorum, which concerns all guests."""
+        """The guests that were changed, to be reviewed anew; whether something new stops all jobs.
+
+        Then pmxcfs is to be looked at: where it is away or without quorum, that is the cause, else report_cause() logs it.
+        """
         changed = []
         self._doubtful = False
+        self._logged = self._logged and self._jobs.stopped != ""
         for end in self._jobs.collect_finished():
             if end.result is None:
                 self._failed(end)
@@ -59,7 +68,28 @@ class Outcomes:
                 changed.append(end.job.guest.vmid)
             else:
                 self._not_done(end.job, end.result)
+        if not self._jobs.busy:
+            self._jobs.rearm()
         return changed, self._doubtful
+
+    def report_cause(self) -> None:
+        """Logs the cause that stops all jobs, once, where the observer has logged none."""
+        if self._jobs.stopped:
+            self._logged = True
+            self._log.event(
+                "changes-wait",
+                f"VMs can be given nothing now, so all that is due waits: {self._jobs.stopped}. It is tried again automatically",
+            )
+
+    def try_again(self) -> None:
+        """Has one job try whether the cause is over, if that is due."""
+        if not self._jobs.try_one():
+            self._is_over()
+
+    def _is_over(self) -> None:
+        if self._jobs.go_on() and self._logged:
+            self._log.event("changes-resumed", "VMs can be given what they lack again: what had to wait is done now")
+        self._logged = False
 
     def _done(self, job: Job, result: Result) -> None:
         guest = job.guest
@@ -72,6 +102,8 @@ class Outcomes:
             self._log_detached(job, result)
         elif result.volid:
             self._log_attached(job, result)
+        if self._jobs.stopped and self._logged:
+            self._is_over()
         state = self._states.of(guest.vmid)
         state.settled()
         state.mark = bytes.fromhex(result.digest)
@@ -124,8 +156,11 @@ class Outcomes:
             # PVE does not start it now either.
             self._gate.release(vmid)
         pause, new_reason = self._jobs.retry(vmid, f"{result.outcome.name} {result.words}")
+        if result.outcome in _CONCERNS_ALL:
+            self._doubtful = self._jobs.stop(result.words, trials=True) or self._doubtful
+            self._jobs.submit(job)
+            return
         if new_reason:
-            self._doubtful = self._doubtful or result.outcome is Outcome.WAITING
             self._log_waiting(job, result)
         self._again(vmid, pause)
 
@@ -134,7 +169,7 @@ class Outcomes:
         if result.outcome is not Outcome.BROKEN:
             what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
             have = "have" if " and " in what else "has"
-            message = f"{what} {have} to wait: {result.words}. It is tried again by itself"
+            message = f"{what} {have} to wait: {result.words}. It is tried again automatically"
             self._log.event("waiting", message, job.guest, rule=rule)
         elif job.attach:
             self._log.event(

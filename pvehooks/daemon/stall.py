@@ -85,7 +85,9 @@ class StallWatch:
             return
         since = self._since
         what, remedy = pmxcfs.hanging(self._host)
-        self._log("pmxcfs-away", f"pmxcfs hangs: {what}. Until it answers, VMs can be neither started nor changed, and pvehooks waits. {remedy}")
+        self._log(
+            "pmxcfs-away", f"pmxcfs hangs: {what}. Until it answers, VMs can be neither started nor changed, and pvehooks waits. {remedy}"
+        )
         self._get_on_without(answered)
         seconds = self._host.monotonic() - since
         self._log("pmxcfs-back", f"pmxcfs answers again; it hung for {seconds:.0f} s. What has changed meanwhile is looked at now")
@@ -122,5 +124,5 @@ class StallWatch:
         self._log("bug", message, traceback=where)
 
     def _log(self, kind: str, message: str, **fields: str) -> None:
-        entry: Entry = event(kind, message, self.node, **fields)
+        entry: Entry = event(kind, message, self.node, None, 0, **fields)
         self._output.write(entry)

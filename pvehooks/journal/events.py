@@ -48,6 +48,13 @@ _OF_THE_DAEMON = (
         about_guest=True,
     ),
     Kind(
+        "changes-wait",
+        WARNING,
+        "No VM can be changed now",
+        "The cause concerns all VMs, so all changes wait, and no `qm` is started for them. One is tried again automatically, with growing pauses.",
+    ),
+    Kind("changes-resumed", INFO, "VMs can be changed again", "What had to wait is done now."),
+    Kind(
         "not-injected",
         ERR,
         "An rng0 could not be given",
@@ -190,6 +197,12 @@ _OF_THE_DAEMON = (
         WARNING,
         "No quorum",
         "The cluster has no quorum: /etc/pve cannot be written. What is due is done when quorum returns. See: pvecm status",
+    ),
+    Kind(
+        "quorum-awaited",
+        INFO,
+        "No quorum yet",
+        "The node has booted and waits for other nodes. What is due is done when there is quorum. If it takes long, a warning follows (quorum-lost).",
     ),
     Kind("quorum-back", INFO, "Quorum is back", "What had to wait is done now."),
     Kind(

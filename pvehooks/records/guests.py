@@ -114,6 +114,27 @@ def lock(host: Host, vmid: int, timeout: float) -> Lock:
     return host.lock(f"{LOCKS}/{vmid}.lock", timeout)
 
 
+def forget_lock(host: Host, vmid: int) -> None:
+    """Removes the lock's file of a guest that no node has, unless another process holds it."""
+    file = f"{LOCKS}/{vmid}.lock"
+    if not host.exists(file):
+        return
+    try:
+        with lock(host, vmid, 0.0):
+            host.remove(file)
+    except OSError:
+        return
+
+
+def locked_vmids(host: Host) -> frozenset[int]:
+    """The VMIDs whose lock has a file."""
+    try:
+        names = host.names(LOCKS)
+    except OSError:
+        return frozenset()
+    return frozenset(int(match[1]) for name in names if (match := re.fullmatch(r"([1-9][0-9]{2,8})\.lock", name, re.ASCII)))
+
+
 def read(host: Host, vmid: int, identity: Identity) -> Record | None:
     """The guest's record; None where there is none or it is another guest's. A broken file gives an empty Record that says so.
 

@@ -350,9 +350,35 @@ def test_done_and_something_else_with_it(host: Host, kind: Kind) -> None:
 
 @every_kind
 def test_done_and_cannot_be_read_back(host: Host, kind: Kind) -> None:
-    result = apply(host, kind, Scripted(act=lambda guest, options: gone(host)))
-    why = "but the config cannot be read back: No such file or directory"
+    result = apply(host, kind, Scripted(act=lambda guest, options: unreadable(host)))
+    why = "but the config cannot be read back: Is a directory"
     assert (result.outcome, result.words) == (Outcome.NOT_VERIFIED, f"VM 100 (web): {kind.option} was changed, {why}")
+
+
+def no_pmxcfs(host: Host) -> None:
+    Path(host.root, "etc/pve").rename(Path(host.root, "etc/pve-away"))
+
+
+def elsewhere(host: Host) -> None:
+    other = Path(host.root, CONFIG.replace("pve1", "pve2"))
+    other.parent.mkdir(parents=True)
+    Path(host.root, CONFIG).rename(other)
+
+
+@every_kind
+@pytest.mark.parametrize("happens", [gone, lambda host: write(host, "lock: destroyed\n")], ids=["gone", "lock: destroyed"])
+def test_destroyed_meanwhile(host: Host, kind: Kind, happens: Callable[[Host], None]) -> None:
+    """`qm create` and `qm destroy` within a second: nothing is wrong, and no backup of it is left."""
+    result = apply(host, kind, Scripted(act=lambda guest, options: happens(host)))
+    assert result[:2] == (Outcome.GONE, "it was destroyed meanwhile")
+    assert backups.of_guest(host, 100) == []
+
+
+@every_kind
+@pytest.mark.parametrize("happens", [no_pmxcfs, elsewhere])
+def test_not_there_and_not_destroyed(host: Host, kind: Kind, happens: Callable[[Host], None]) -> None:
+    result = apply(host, kind, Scripted(act=lambda guest, options: happens(host)))
+    assert result.outcome is Outcome.NOT_VERIFIED and len(backups.of_guest(host, 100)) == 1
 
 
 # -- several in one write ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -93,7 +93,9 @@ class Disk:
             self._note(_Step("mkdir", path))
 
         fakes = {"open": opened, "close": closed, "fsync": synced, "rename": renamed, "unlink": unlinked, "mkdir": made}
-        with mock.patch.multiple(os, **fakes):
+        with ExitStack() as stack:
+            for name, fake in fakes.items():
+                stack.enter_context(mock.patch.object(os, name, fake))
             yield
 
     def _note(self, step: _Step) -> None:

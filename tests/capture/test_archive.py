@@ -230,7 +230,7 @@ def test_what_needs_much_memory_to_unpack(tmp_path: Path) -> None:
     path = tmp_path / "greedy.tar.xz"
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 512 << 20}]
     path.write_bytes(lzma.compress(b"x", lzma.FORMAT_XZ, filters=filters))
-    with pytest.raises(NodeError, match="[Mm]emory"):
+    with pytest.raises(NodeError, match="emory"):
         list(archive.members(str(path)))
 
 

@@ -62,3 +62,14 @@ def test_quorum() -> None:
     assert found.quorum(False) and not found.quorate
     assert not found.quorum(False)
     assert found.quorum(True)
+
+
+def test_quorum_that_is_waited_for_after_a_boot() -> None:
+    """A node that boots has none until others are up: that is worth a warning only when it takes long, and once."""
+    clock = Clock()
+    found = Availability(clock)
+    assert found.quorum(False) and found.awaits_quorum and not found.quorum_is_overdue()
+    clock.now = 301.0
+    assert found.quorum_is_overdue() and not found.quorum_is_overdue() and not found.awaits_quorum
+    assert found.quorum(True) and not found.awaits_quorum
+    assert found.quorum(False) and not found.awaits_quorum, "it is lost now"

@@ -200,3 +200,50 @@ def test_the_pauses_grow_and_a_reason_is_new_once(bench: Bench) -> None:
     assert bench.states.waiting() == [100, 101]
     bench.states.of(100).settled()
     assert bench.jobs.retry(100, "LOCKED VM is locked") == (PAUSES[0], True)
+
+
+# -- what concerns all ------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_known_cause_stops_all_until_it_is_over(bench: Bench) -> None:
+    assert bench.jobs.stop("no quorum", trials=False) and not bench.jobs.stop("no quorum", trials=False)
+    for vmid in range(100, 103):
+        bench.jobs.submit(job(vmid))
+    assert bench.jobs.busy == 0 and bench.jobs.waiting == 3 and bench.jobs.next() == float("inf")
+    assert not bench.jobs.stop("Permission denied", trials=True), "what a job found that ran then is the same cause"
+    assert bench.jobs.next() == float("inf") and bench.jobs.stopped == "no quorum"
+    assert bench.jobs.go_on() and not bench.jobs.go_on()
+    assert sorted(bench.wait_for_begun(3)) == [100, 101, 102]
+
+
+def test_one_at_a_time_tries_whether_it_is_over(bench: Bench) -> None:
+    clock = bench.jobs._clock = Clock()
+    bench.jobs.stop("no space", trials=True)
+    for vmid in range(100, 103):
+        bench.jobs.submit(job(vmid))
+    assert bench.jobs.next() == PAUSES[0] and bench.jobs.try_one() and bench.jobs.busy == 0, "it is not due"
+    clock.now = PAUSES[0]
+    assert bench.jobs.try_one() and bench.wait_for_begun(1) == [100]
+    assert bench.jobs.try_one() and bench.jobs.busy == 1 and bench.jobs.next() == float("inf"), "not before its result is known"
+    (end,) = bench.finish(100)
+    bench.jobs.stop("no space", trials=True)
+    bench.jobs.submit(end.job)
+    assert bench.jobs.next() == PAUSES[0] + PAUSES[1] and bench.jobs.busy == 0
+    bench.jobs.go_on()
+    assert sorted(bench.wait_for_begun(4)[1:]) == [100, 101, 102]
+
+
+def test_nothing_is_left_to_try_it_with(bench: Bench) -> None:
+    clock = bench.jobs._clock = Clock()
+    bench.jobs.stop("no space", trials=True)
+    clock.now = PAUSES[0]
+    assert not bench.jobs.try_one()

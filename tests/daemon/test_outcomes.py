@@ -88,15 +88,36 @@ def test_a_locked_guest_is_tried_again_with_growing_pauses(parts: Parts) -> None
     for _ in range(3):
         assert end(parts, (100, Result(Outcome.LOCKED, "VM is locked (backup)"))) == ([], False)
     assert parts.scheduled == [(100, pause) for pause in PAUSES[:3]]
-    assert parts.messages() == ["VM 100 (web): rng0 has to wait: VM is locked (backup). It is tried again by itself"]
+    assert parts.messages() == ["VM 100 (web): rng0 has to wait: VM is locked (backup). It is tried again automatically"]
 
 
 def test_a_pmxcfs_without_quorum_concerns_all_guests(parts: Parts) -> None:
     waiting = Result(Outcome.WAITING, "no quorum")
     assert end(parts, (100, DONE), (101, waiting)) == ([100], True)
     assert end(parts, (101, waiting)) == ([], False), "it was doubted for this already"
-    assert parts.events() == ["injected 100", "waiting 101"]
-    assert parts.states.waiting() == [101]
+    assert parts.events() == ["injected 100"], "what pmxcfs is found to be is logged once, not with each guest"
+    assert parts.states.waiting() == [101] and parts.jobs.stopped == "no quorum"
+    assert [job.guest.vmid for job in parts.jobs.kept[-2:]] == [101, 101], "it is tried again"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.WAITING, Outcome.UNSAVED])
+def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outcome) -> None:
+    stopped = Result(outcome, "no space")
+    assert end(parts, (100, stopped), (101, stopped)) == ([], True)
+    parts.outcomes.report_cause()
+    assert end(parts, (100, stopped)) == ([], False)
+    assert parts.messages() == ["VMs can be given nothing now, so all that is due waits: no space. It is tried again automatically"]
+    assert end(parts, (100, DONE)) == ([100], False)
+    assert parts.jobs.stopped == ""
+    assert parts.events() == ["injected 100", "changes-resumed"]
+
+
+def test_what_is_wrong_with_the_one_that_tries_says_nothing_of_the_others(parts: Parts) -> None:
+    end(parts, (100, Result(Outcome.UNSAVED, "no space")))
+    parts.outcomes.report_cause()
+    for each in (Result(Outcome.LOCKED, "VM is locked (backup)"), ZeroDivisionError("a bug")):
+        end(parts, (101, each))
+        assert parts.jobs.stopped == "no space" and parts.jobs.next() < float("inf")
 
 
 def test_a_qm_without_an_answer_is_an_error(parts: Parts) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.daemon.jobs import MOST
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
@@ -120,16 +121,35 @@ def held_below_pve(pid: int) -> list[str]:
 
 
 def test_quorum(node: Make) -> None:
-    """Without quorum nothing can be written; what is due is done when it returns."""
-    bed = node({"100.conf": uefi()})
+    """Without quorum nothing can be written, and no qm is started for it; what is due is done when it returns. No warning at each boot."""
+    bed = node({f"{vmid}.conf": uefi(f"vm{vmid}") for vmid in range(100, 110)})
     bed.pve.set_quorum(False)
     bed.start()
-    bed.said("quorum-lost")
-    bed.said("waiting", 100)
-    assert "rng0" not in bed.read(100)
+    bed.said("quorum-awaited")
+    assert bed.qm.calls() == [] and "rng0" not in bed.read(100)
+    assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("quorum-lost", "waiting", "changes-wait", "not-published")] == [
+        [],
+        [],
+        [],
+        [],
+    ]
     bed.pve.set_quorum(True)
-    bed.wait_for_rng0(100, timeout=15)
+    for vmid in range(100, 110):
+        bed.wait_for_rng0(vmid, timeout=15)
     bed.said("quorum-back")
+    bed.settle()
+    for vmid in range(110, 130):
+        bed.qm.misbehave("sleep", verb="set", vmid=vmid, seconds=1)
+        bed.write(vmid, uefi(f"vm{vmid}"))
+    wait_until(lambda: len(bed.qm.calls("set")) > 10, "those of 110 and more have begun")
+    bed.pve.set_quorum(False)
+    bed.said("quorum-lost")
+    assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("waiting", "changes-wait", "not-published")] == [[], [], []]
+    bed.pve.set_quorum(True)
+    for vmid in range(110, 130):
+        bed.wait_for_rng0(vmid, timeout=30)
+    assert len(bed.qm.calls("set")) <= 30 + 2 * MOST, "no qm was started for what waited"
+    assert len(bed.said("quorum-back", count=2)) == 2
 
 
 def run_on_tree(tree: Path, *before: str, **options: str) -> subprocess.Popen[str]:

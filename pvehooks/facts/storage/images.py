@@ -77,9 +77,10 @@ def look(host: Host, volid: str, content: bool = True) -> ImageFile:
     path = path_of(storage_facts.read(host), volid)
     if isinstance(path, Unread):
         return ImageFile(volid, "", path.why, missing=True)
+    file: str = path
     if storage_facts.local_path(host, path, storage_facts.mounted(host)) is not None:
         return _look(host, volid, path, content)
-    answer = within(_PATIENCE, lambda: _look(host, volid, path, content))
+    answer = within(_PATIENCE, lambda: _look(host, volid, file, content))
     if isinstance(answer, TimeoutError):
         return ImageFile(volid, path, f"{path} cannot be read: its file system has not answered for {_PATIENCE:.0f} s")
     return answer
