@@ -151,10 +151,12 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     words = args_of(guest)
     left = without_switches(guest)
-    change = f"--args {shlex.quote(left)}" if left else "--delete args"
+    change = f"Or switch it on again: qm set {guest.vmid} {f'--args {shlex.quote(left)}' if left else '--delete args'}"
+    if left == guest.options["args"]:
+        change = "Or take the switches out of its args"
     tail = "; what they leave of network boot (IPv6, HTTP) needs a source of entropy" if ways_left(words) and not firmware.entropy else ""
     message = f"no network boot by PXE over IPv4 ({names}): its args switch it off ({', '.join(firmware.switches)}), and an rng0 cannot help{tail}"
-    yield Finding("args", message, f"{without}. Or switch it on again: qm set {guest.vmid} {change}", severity)
+    yield Finding("args", message, f"{without}. {change}", severity)
 
 
 @RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
