@@ -30,7 +30,7 @@ def change(host: Host, guest: Guest, settings: RngSettings) -> Change | Result:
 
 
 def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Gives the guest an rng0, its `value`, or says why not; raises ActionFailed when something was written that is not as it should be."""
+    """Gives the guest an rng0, its `value`, or the reason why not; raises ActionFailed when something was written that is not as it should be."""
     return transaction.apply(host, guest, writer(host, settings), change(host, guest, settings)).verified(settings.value)
 
 
@@ -55,7 +55,7 @@ def remember(host: Host, guest: Guest) -> None:
 
 
 def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.HELD says why not. Raises ActionFailed."""
+    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.HELD has the reason why not. Raises ActionFailed."""
     why = _not_ours(guest)
     if why:
         return Result(Outcome.HELD, why)

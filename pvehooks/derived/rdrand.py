@@ -30,7 +30,7 @@ _FAMILIES_WITH_RDRAND = (
 # PVE's default when the config names no model (qemu-server, CPUConfig.pm).
 DEFAULT_MODEL = "kvm64"
 _Successor = tuple[str, tuple[str, ...]]
-# The oldest model with RDRAND that keeps what PVE's own models have, and the flags of the node that tell that QEMU can give it (PVE adds
+# The oldest model with RDRAND that keeps what PVE's own models have, and the flags of the node with which QEMU can give it (PVE adds
 # `enforce`: without one of them the guest would not start).
 _AMD: _Successor = ("EPYC", ("svm", "rdrand", "avx2", "sha_ni", "clflushopt", "fsgsbase", "rdseed", "adx", "smap", "xsavec"))
 _INTEL: _Successor = ("IvyBridge", ("vmx", "rdrand", "avx", "f16c", "fsgsbase", "smep", "erms", "x2apic", "xsaveopt", "tsc_deadline_timer"))

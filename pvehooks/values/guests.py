@@ -133,7 +133,7 @@ class Allowance(NamedTuple):
 class Attachment(NamedTuple):
     """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds).
 
-    `kept` tells that an administrator attached it to a guest without anything to examine: it does not leave that automatically.
+    `kept` is whether an administrator attached it to a guest without anything to examine: it does not leave that automatically.
     """
 
     volid: str

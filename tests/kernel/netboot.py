@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.node.trees import NODE, NODE_OF, make_tree
+from tests.node.trees import make_tree
 
 TIMEOUT = 120.0
 RNG = ("-device", "virtio-rng-pci")
@@ -19,7 +19,7 @@ RNG = ("-device", "virtio-rng-pci")
 _PXE, _NOTHING = ">>Start PXE over IPv4", "EFI Internal Shell"
 # A pcap file without a packet.
 _EMPTY_CAPTURE = 24
-_AAVMF = "qemu-efi-aarch64"
+_PACKAGES = {"bookworm": ["ovmf"], "trixie": ["ovmf", "qemu-efi-aarch64"]}
 
 
 class Images(NamedTuple):
@@ -43,13 +43,20 @@ class Seen(NamedTuple):
     console: str
 
 
+def _unpacked(suite: str, package: str, directory: Path) -> Path:
+    """A package of Debian's in a directory of its own; only downloaded, nothing of it is installed."""
+    archives = make_tree(suite, "firmware", ["base-files"], _PACKAGES[suite]) / "var/cache/apt/archives"
+    (archive,) = archives.glob(f"{package}_*.deb")
+    place = directory / f"{suite}-{package}"
+    subprocess.run(["dpkg-deb", "--extract", archive, place], check=True)
+    return place / "usr/share"
+
+
 def images(directory: Path) -> dict[str, Images]:
-    """The firmware of two releases, by name; the systems of Debian that hold it are those of the tests on booted nodes."""
-    old = make_tree("bookworm", "node", [*NODE, *NODE_OF["bookworm"]]) / "usr/share/OVMF"
-    new = make_tree("trixie", "node", [*NODE, *NODE_OF["trixie"]]) / "usr/share/OVMF"
-    (package,) = make_tree("trixie", "firmware", [], [_AAVMF]).glob(f"var/cache/apt/archives/{_AAVMF}_*.deb")
-    subprocess.run(["dpkg-deb", "--extract", package, directory], check=True)
-    arm = directory / "usr/share/AAVMF"
+    """The firmware of two releases, by name."""
+    old = _unpacked("bookworm", "ovmf", directory) / "OVMF"
+    new = _unpacked("trixie", "ovmf", directory) / "OVMF"
+    arm = _unpacked("trixie", "qemu-efi-aarch64", directory) / "AAVMF"
     return {
         "2m of 2022": Images(old / "OVMF_CODE.fd", old / "OVMF_VARS.fd"),
         "4m of 2022": Images(old / "OVMF_CODE_4M.fd", old / "OVMF_VARS_4M.fd"),

@@ -79,7 +79,7 @@ def _rebalances(datacenter: str) -> bool:
 
 
 def vmids(host: Host) -> frozenset[int]:
-    """The VMs that high availability cares for, none where that cannot be read."""
+    """The VMs that high availability manages, none where that cannot be read."""
     raw = optional_of(host, RESOURCES)
     return frozenset() if isinstance(raw, Unread) else frozenset(vmid for vmid, _ in _vms(_sections(raw)))
 

@@ -18,7 +18,7 @@ STORAGE_CLASS = 0x01
 
 
 def lacks_rng(guest: Guest) -> bool:
-    """A UEFI guest without an RNG device, live or pending (one that `args` brings along counts as one)."""
+    """A UEFI guest without an RNG device, live or pending (one in `args` counts as one)."""
     config = guest.config
     return (
         config is not None
@@ -35,7 +35,7 @@ def boot_networks(guest: Guest) -> tuple[str, ...]:
 
 
 def may_lack_network_boot(guest: Guest, node: Node) -> bool:
-    """Whether network boot does not work for want of entropy, as far as that is known."""
+    """Whether network boot does not work without more entropy, as far as that is known."""
     return firmware_of(guest, node).network_boot in (NetworkBoot.NEEDS_ENTROPY, NetworkBoot.UNKNOWN)
 
 
@@ -121,7 +121,7 @@ def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
         return f"{give}. Or a CPU model with RNDR: qm set {guest.vmid} --cpu {with_model(guest, 'max')}"
     if firmware.image is Image.OWN or not (model := model_with_rdrand(guest, node)):
         return give
-    where = " (it then needs this node's CPU wherever it moves to while it runs)" if model.partition(",")[0] == "host" else ""
+    where = ", if it is not to move to another CPU" if model.partition(",")[0] == "host" else ""
     return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}"
 
 
@@ -151,10 +151,12 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     words = args_of(guest)
     left = without_switches(guest)
-    change = f"--args {shlex.quote(left)}" if left else "--delete args"
+    change = f"Or switch it on again: qm set {guest.vmid} {f'--args {shlex.quote(left)}' if left else '--delete args'}"
+    if left == guest.options["args"]:
+        change = "Or take the switches out of its args"
     tail = "; what they leave of network boot (IPv6, HTTP) needs a source of entropy" if ways_left(words) and not firmware.entropy else ""
     message = f"no network boot by PXE over IPv4 ({names}): its args switch it off ({', '.join(firmware.switches)}), and an rng0 cannot help{tail}"
-    yield Finding("args", message, f"{without}. Or switch it on again: qm set {guest.vmid} {change}", severity)
+    yield Finding("args", message, f"{without}. {change}", severity)
 
 
 @RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))

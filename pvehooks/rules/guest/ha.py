@@ -1,4 +1,4 @@
-"""Guests that high availability cares for, and devices that are not on every node."""
+"""Guests that high availability manages, and devices that are not on every node."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _having(entry: HostPci, node: Node) -> frozenset[str]:
-    """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing says so)."""
+    """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing reports that)."""
     if not entry.mapping:
         return frozenset({node.name})
     mapping = None if isinstance(node.mappings, Unread) else node.mappings.get(entry.mapping)

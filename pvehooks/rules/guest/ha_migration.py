@@ -54,7 +54,7 @@ def _mapped(guest: Guest, node: Node) -> Iterator[tuple[str, str, frozenset[str]
     needs=("ha",),
 )
 def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability cares for a guest that is bound to this node: PVE refuses to migrate it.
+    """High availability manages a guest that is bound to this node: PVE refuses to migrate it.
 
     A USB device without a mapping, shared memory, or a serial or parallel port of the node hold a guest back also when it is
     stopped. When the node fails the guest is started on another one, where the same id or port is another device or none: without
@@ -66,9 +66,9 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
     if not options:
         return
     if isinstance(node.ha, Unread):
-        # Of a guest with passed-through devices ha-device-elsewhere says so.
+        # Of a guest with passed-through devices ha-device-elsewhere reports that.
         if not guest.passes_through:
-            yield not_examined(options[0], f"whether high availability cares for it is unknown: {node.ha.why}")
+            yield not_examined(options[0], f"whether high availability manages it is unknown: {node.ha.why}")
     elif _cared_for(guest, node):
         values = ", ".join(f"{option} ({guest.options[option]})" for option in options)
         ports = [str(guest.options[option]) for option in options if option.startswith(("serial", "parallel"))]
@@ -111,7 +111,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("ha", "usb_mappings", "directories"),
 )
 def ha_no_live_migration(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability cares for a guest that cannot be moved while it runs: it has mapped USB devices, or shares directories.
+    """High availability manages a guest that cannot be moved while it runs: it has mapped USB devices, or shares directories.
 
     PVE migrates it when it is stopped, and only to nodes that the mappings have entries for.
     Source: qemu-server, QemuMigrate.pm (prepare); the administrator's manual, "USB Passthrough", "Virtiofs".

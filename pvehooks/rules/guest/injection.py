@@ -101,7 +101,7 @@ def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _is_storage(guest: Guest, name: str, node: Node) -> bool:
-    """Whether it is a passed-through storage controller; one that cannot be looked at is taken for none."""
+    """Whether it is a passed-through storage controller; one that cannot be read counts as none."""
     found = [
         passed_through(entry, node, lambda device: device.class_code >> 16 == STORAGE_CLASS)
         for entry in guest.hostpci

@@ -90,7 +90,7 @@ def tpm_not_snapshotable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has snapshots, but its TPM state lies where PVE cannot snapshot it: no further snapshot can be taken.
 
     A rollback to a snapshot from before the TPM takes the TPM from the guest, and with it the keys of BitLocker. On storage
-    that keeps files, and on LVM, only qcow2 can be snapshotted (a TPM state there is raw, unless a recent PVE was told
+    that keeps files, and on LVM, only qcow2 can be snapshotted (a TPM state there is raw, unless a recent PVE was set
     otherwise); lvmthin, ZFS, RBD and Btrfs can always.
     Source: pve-storage, volume_has_feature of each plugin; pve-guest-common, AbstractConfig.pm (__snapshot_prepare).
     """
