@@ -1,4 +1,4 @@
-"""High availability: which guests it cares for, and where it may take them."""
+"""High availability: which guests it manages, and where it may move them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pvehooks.values.base import NamedTuple
 
 
 class HaGuest(NamedTuple):
-    """A VM that high availability cares for.
+    """A VM that high availability manages.
 
-    `state` is the one asked for: started, stopped, ignored or disabled. `nodes` are those it may run on, `first` those that it is
-    to prefer (empty for all alike); `rule` names the node affinity rule, or the group, that says so, '' without any.
+    `state` is the requested one: started, stopped, ignored or disabled. `nodes` are those it may run on, `first` those with the highest
+    priority (empty if all have the same); `rule` is the node affinity rule, or the group, that sets this, '' without one.
     """
 
     state: str
@@ -21,12 +21,12 @@ class HaGuest(NamedTuple):
 
     @property
     def moved(self) -> bool:
-        """Whether it is taken to another node when its own one fails."""
+        """Whether it is moved to another node when its own one fails."""
         return self.state in ("started", "stopped")
 
 
 class Ha(NamedTuple):
-    """High availability in the cluster: its VMs, whether its rules are known there (else groups), what a node's shutdown does with them."""
+    """High availability in the cluster: its VMs, whether it uses rules (else groups), and what the shutdown of a node does with the VMs."""
 
     guests: Mapping[int, HaGuest]
     has_rules: bool
