@@ -95,7 +95,9 @@ def default_name(path: str) -> str:
 def _must_be_there(host: Host, storage: Storage) -> None:
     """Raises NodeError if the storage is not mounted: the image would be written below the mount point (pve-storage: is_mountpoint)."""
     if not host.is_dir(storage.path):
-        raise NodeError(f"{storage.path} of the storage '{storage.name}' does not exist", hint=f"See: pvesm status --storage {storage.name}")
+        raise NodeError(
+            f"{storage.path} of the storage '{storage.name}' does not exist", hint=f"See: pvesm status --storage {storage.name}"
+        )
     mount = storage.options.get("is_mountpoint", "0")
     if mount in ("", "0", "no", "off", "false") or not host.is_node:
         return

@@ -109,7 +109,10 @@ def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = Fals
     except SettingsError as error:
         if not freeing:
             raise
-        print(f"pvehooks: the built-in settings are used, because of an error: {printable(error.problems[0])}. See: pvehooks config", file=sys.stderr)
+        print(
+            f"pvehooks: the built-in settings are used, because of an error: {printable(error.problems[0])}. See: pvehooks config",
+            file=sys.stderr,
+        )
         return View(host, node, built_in())
     if host.is_node:
         # The daemon does the same; this is for nodes where it does not run. Only root can.

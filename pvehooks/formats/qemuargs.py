@@ -62,7 +62,9 @@ def joined(theirs: str, ours: str) -> str:
     """The user's arguments, unchanged, and ours behind them; raises ArgsError if that would change the meaning of the user's."""
     own = split(theirs)
     if own is None:
-        raise ArgsError("its args have a quote or a backslash that is not closed, so PVE passes none of them to QEMU", hint="Fix them first.")
+        raise ArgsError(
+            "its args have a quote or a backslash that is not closed, so PVE passes none of them to QEMU", hint="Fix them first."
+        )
     whole = f"{theirs} {ours}" if theirs else ours
     part = split(ours)
     if part is None or split(whole) != (*own, *part):

@@ -136,10 +136,9 @@ def write(host: Host, vmid: int, record: Record) -> bool:
 
 
 def update(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float = _LOCK_WAIT) -> bool:
-    """Changes the guest's record; returns whether something was written. `change` gets an empty one if there is none; an empty result removes
-    the file.
+    """Changes the guest's record; returns whether something was written.
 
-    Holds the guest's lock, waits for it at most `wait` seconds. Raises PmxcfsAway.
+    `change` gets an empty one if there is none; an empty result removes the file. Holds the guest's lock, waits for it at most `wait` seconds. Raises PmxcfsAway.
     """
     try:
         with lock(host, vmid, wait):

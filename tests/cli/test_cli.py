@@ -140,7 +140,7 @@ def test_a_usage_does_not_depend_on_the_terminal() -> None:
         (["firmware", "impot"], "pvehooks firmware: there is no action 'impot'; did you mean 'import'?"),
         (["firmware", "import_"], "pvehooks firmware: there is no action 'import_'; did you mean 'import'?"),
         (["firmware", "import"], "pvehooks firmware import: the following arguments are required: FILE"),
-        (["firmware", "unset", "web"], "pvehooks firmware unset: argument VMID: 'web' is no VMID"),
+        (["firmware", "unset", "web"], "pvehooks firmware unset: argument VMID: 'web' is not a VMID"),
         (["check", "--rot", "/"], "pvehooks check: there is no option '--rot'; did you mean '--root'?"),
         (["check", "-q"], "pvehooks check: there is no option '-q'"),
     ],
@@ -257,25 +257,25 @@ def test_links_never_lead_outside(tree: Path, tmp_path: Path) -> None:
 def test_a_guest_given_and_taken_back(tree: Path) -> None:
     config = tree / CONFIGS / "100.conf"
     before = config.read_text()
-    assert "given rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
+    assert "rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
     assert sorted(config.read_text().splitlines()) == sorted([*before.splitlines(), RNG0.rstrip()])
     assert "has an RNG device already" in pvehooks(tree, "inject", "100")
     listed = json.loads(pvehooks(tree, "backups", "100", "--json"))
     assert len(listed) == 1
     assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
-    assert "was taken out" in pvehooks(tree, "undo", "100")
+    assert "was removed" in pvehooks(tree, "undo", "100")
     assert config.read_text() == before
     assert "rng-removed-by-admin" in pvehooks(tree, "check", "100")
-    assert "nothing was taken out" in pvehooks(tree, "undo", "100", status=1)
+    assert "nothing was removed" in pvehooks(tree, "undo", "100", status=1)
     assert "VM 100" not in pvehooks(tree, "inject", "--all", "--dry-run", status=1).replace("VM 100 (web): not given an rng0 again", "")
-    assert "given rng0" in pvehooks(tree, "inject", "100")
+    assert "was added" in pvehooks(tree, "inject", "100")
 
 
 def test_undo_asks_of_all_before_it_begins(tree: Path) -> None:
     pvehooks(tree, "inject", "100")
     assert "there is no VM 999" in pvehooks(tree, "undo", "100", "999", status=3)
     assert "given rng0" in pvehooks(tree, "status") and '"given_rng0": [\n    100' in pvehooks(tree, "status", "--json")
-    assert "was taken out" in pvehooks(tree, "undo", "100")
+    assert "was removed" in pvehooks(tree, "undo", "100")
     assert '"given_rng0": []' in pvehooks(tree, "status", "--json")
 
 
@@ -283,7 +283,7 @@ def test_what_frees_a_guest_needs_no_settings(tree: Path) -> None:
     """A refused start may wait for it."""
     pvehooks(tree, "inject", "100")
     (tree / "etc/pvehooks/pvehooks.conf").write_text("[guard]\nmode = audti\n")
-    words = "pvehooks: settings not used, the built-in ones hold: /etc/pvehooks/pvehooks.conf, line 2: 'audti' is no value for 'mode'"
+    words = "pvehooks: the built-in settings are used, because of an error: /etc/pvehooks/pvehooks.conf, line 2: 'audti' is not a value for 'mode'"
     for line in (["undo", "100"], ["detach", "--all"], ["allow", "100", "--cancel"], ["trust", "100", "--forget"]):
         assert words in pvehooks(tree, *line), line
     assert "built-in" not in pvehooks(tree, "inject", "100", status=2)

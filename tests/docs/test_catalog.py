@@ -117,7 +117,7 @@ def test_an_entry_of_the_real_daemon_is_explained(tmp_path: Path) -> None:
         injected = explained("-tpvehooksd", "PVEHOOKS_EVENT=injected", "PVEHOOKS_VMID=101")
     assert "VM 100 (web): no network boot (net0)" in finding
     assert "Subject: Finding rng-missing-netboot\n" in finding
-    assert "\nGuest 100 on node pve1, about rng0:\n" in finding
+    assert "\nVM 100 on node pve1, about rng0:\n" in finding
     assert "Give it an RNG device:\npvehooks inject 100\n" in finding
     assert "\n    [guest 100]\n    ignore = rng-missing-netboot: REASON\n" in finding
     assert "Documentation: man:pvehooks-rules(7)\n" in finding

@@ -99,7 +99,7 @@ def test_a_device_that_does_not_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("100 01:00.0 method=flr", "'01:00.0' is no PCI address such as 0000:01:00.0"),
+        ("100 01:00.0 method=flr", "'01:00.0' is not a PCI address such as 0000:01:00.0"),
         ("100 0000:01:00.0 reset", "'reset' is neither method=NAME nor rescan"),
         ("100 0000:01:00.0", "'' is neither method=NAME nor rescan"),
         ("100 0000:09:00.0 method=flr", "0000:09:00.0 has no reset_method"),

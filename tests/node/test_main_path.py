@@ -69,7 +69,7 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     assert "rng0: source=/dev/urandom" in node.run("qm", "config", "100").out
     assert node.run("test", "-e", CONF, check=False).status == 0, "remove keeps the settings"
     said = node.apt("purge", "pvehooks")
-    assert "left: the rng0 of guests" in said and said.count("pvehooks: left") == 1, said
+    assert "left: the rng0 of VMs" in said and said.count("pvehooks: left") == 1, said
     assert "not empty so not removed" not in said, said
     assert read_all(node, *configs) == configs, "purge changes no guest"
     assert everything(node) ^ before == set()

@@ -106,7 +106,7 @@ def test_without_quorum(make_node: MakeNode) -> None:
     node.pmxcfs("quorum", False)
     assert "pvehooks: the cluster has no quorum" in node.install("pvehooks", "--reinstall")
     said = node.apt("purge", "pvehooks")
-    assert "left: all of /etc/pve/pvehooks, because pmxcfs takes no writes now" in said
+    assert "left: all of /etc/pve/pvehooks, because pmxcfs accepts no writes now" in said
     is_gone(node)
     node.pmxcfs("quorum", True)
     assert node.sh(f"ls {RECORDS}").split() == ["100.json", "200.json"]
@@ -203,7 +203,7 @@ def test_what_passthrough_was_given_on_the_node_is_told(node: Machine) -> None:
     node.sh("mkdir -p /etc/default /etc/pvehooks/bind.d; echo '{}' >/etc/pvehooks/bind.d/0000:01:00.0")
     node.run("python3", "-c", KEEP)
     said = node.apt("remove", "pvehooks")
-    assert "is not bound to vfio-pci any more from the next boot on" in said and "left:" not in said, said
+    assert "are no longer bound to vfio-pci from the next boot on" in said and "left:" not in said, said
     said = node.apt("purge", "pvehooks")
     assert 'left: what "pvehooks host fix" wrote into /etc/default/grub; the copies' in said and "any more" not in said, said
     is_gone(node)

@@ -17,9 +17,7 @@ EXAMPLE = "pvehooks inject 100 --dry-run"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    guests.take_some_or_all(
-        parser, "these VMs, whatever the settings say", "all VMs of this node that need one according to the settings"
-    )
+    guests.take_some_or_all(parser, "these VMs, whatever the settings say", "all VMs of this node that need one according to the settings")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
 
 

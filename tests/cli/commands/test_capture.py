@@ -96,10 +96,10 @@ def test_nothing_is_changed_in_a_capture(tree: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("file", "status", "said"),
     [
-        ("/etc/pve/a.tar.xz", 2, "lies below /etc/pve"),
-        ("/etc/../etc/pve/sub/a.tar.xz", 2, "lies below /etc/pve"),
-        ("/dev/null", 2, "is there and is no file"),
-        ("/", 2, "is there and is no file"),
+        ("/etc/pve/a.tar.xz", 2, "is below /etc/pve"),
+        ("/etc/../etc/pve/sub/a.tar.xz", 2, "is below /etc/pve"),
+        ("/dev/null", 2, "exists and is not a regular file"),
+        ("/", 2, "exists and is not a regular file"),
         ("/no/such/place/a.tar.xz", 3, "there is no such directory"),
     ],
 )
@@ -111,7 +111,7 @@ def test_where_it_must_not_be(file: str, status: int, said: str, tree: Path, cap
 def test_link_to_pve(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.symlink("/etc/pve", tree.parent / "link")
     assert main(["capture", str(tree.parent / "link/a.tar.xz"), "--root", str(tree), "--node", NODE]) == 2
-    assert "lies below /etc/pve" in capsys.readouterr().err
+    assert "is below /etc/pve" in capsys.readouterr().err
 
 
 def test_usage(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,9 +61,7 @@ def _storage(seen: View, name: str | None) -> Storage:
         raise NodeError(storages.why)
     fit = [each.name for each in storages.values() if each.serves(seen.node) and not isinstance(images.folder(each), Unread)]
     if not name:
-        raise UsageError(
-            "--storage is required", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}."
-        )
+        raise UsageError("--storage is required", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")
     storage = storages.get(name)
     if storage is None:
         raise UsageError(f"there is no storage '{name}'", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")

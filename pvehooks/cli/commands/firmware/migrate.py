@@ -26,7 +26,9 @@ def run(options: argparse.Namespace) -> int:
     seen = view(options, own=True)
     own = ownoption.name(seen.host)
     if not own:
-        raise Refused("this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing needs to be done.")
+        raise Refused(
+            "this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing needs to be done."
+        )
     done = []
     for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)

@@ -62,7 +62,9 @@ def _given(seen: View) -> list[str]:
 
 def _well(checked: Checked) -> str:
     """The phrase for an image without trouble."""
-    words = f"unchanged since it was given to {and_more(list(checked.guests))}" if checked.guests else "a firmware image that no VM was given"
+    words = (
+        f"unchanged since it was given to {and_more(list(checked.guests))}" if checked.guests else "a firmware image that no VM was given"
+    )
     if checked.unpinned:
         words += f"; the args of {and_more(list(checked.unpinned))} also name it, but no digest is recorded to compare it with"
     return words

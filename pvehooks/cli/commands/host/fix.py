@@ -91,9 +91,7 @@ def _asked(options: argparse.Namespace) -> tuple[str, ...]:
     if options.plan and options.apply:
         raise UsageError("--plan only shows, --apply does it: give one of them", hint=f"Example: {EXAMPLE}")
     if not (options.rules or options.plan or options.apply):
-        raise UsageError(
-            "name the rules to fix, as `pvehooks host check` shows them, or give --plan for all", hint=f"Example: {EXAMPLE}"
-        )
+        raise UsageError("name the rules to fix, as `pvehooks host check` shows them, or give --plan for all", hint=f"Example: {EXAMPLE}")
     for rule in options.rules:
         if rule not in RULES or not RULES[rule].of_node:
             meant = nearest(rule, list(FIXES))

@@ -109,7 +109,7 @@ def test_every_mend(example: Path, tmp_path: Path, pvehooks: Run) -> None:
     root = Path(examples.tree_of(example, tmp_path / "tree").root)
     rule = examples.rule_of(example)
     if rule == "cmdline-wrong-file" and example.stem.endswith("harmless"):
-        assert "only if you want it: pvehooks host fix cmdline-wrong-file" in pvehooks(root, "fix", "--plan")[1]
+        assert "optional: pvehooks host fix cmdline-wrong-file" in pvehooks(root, "fix", "--plan")[1]
     before = snapshot(root)
     assert rule in found(root, pvehooks)
     status, text = pvehooks(root, "fix", rule, "--apply")
@@ -153,17 +153,17 @@ def test_json(tmp_path: Path, golden: Golden, pvehooks: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [
-        (["fix"], 2, "say what is to be mended"),
+        (["fix"], 2, "name the rules to fix"),
         (["fix", "--plan", "--apply"], 2, "--plan only shows"),
         (["fix", "cmdline-wrong-fil"], 2, "did you mean 'cmdline-wrong-file'?"),
-        (["fix", "group-in-use-by-host"], 2, "there is no rule 'group-in-use-by-host' on the node"),
+        (["fix", "group-in-use-by-host"], 2, "there is no rule 'group-in-use-by-host' about the node"),
         (["check", "--apply"], 2, "there is no option '--apply'"),
         (["check", "iommu-inactive"], 2, "'iommu-inactive' is one argument too many"),
         (["fix", "--plan", "--force"], 2, "there is no option '--force'"),
         (["undo", "--plan"], 2, "there is no option '--plan'"),
         (["fix", "--plan", "--free"], 2, "there is no option '--free'"),
-        (["fix", "microcode-missing"], 0, "pve1: nothing of this to mend"),
-        (["fix", "--apply", "iommu-inactive"], 0, "a restart is due"),
+        (["fix", "microcode-missing"], 0, "pve1: nothing of this to fix"),
+        (["fix", "--apply", "iommu-inactive"], 0, "a reboot is due"),
         (["fix", "initramfs-outdated"], 0, "nothing of this"),
     ],
 )
@@ -178,7 +178,7 @@ def test_nothing_that_the_next_restart_would_suffer_from(tmp_path: Path, pvehook
     root = tree("grub-esp-modprobe", tmp_path / "tree")
     before = snapshot(root)
     status, text = pvehooks(root, "fix", "initramfs-outdated")
-    assert status == 1 and "not before this is mended" in text
+    assert status == 1 and "fix this first" in text
     for words in (["initramfs-outdated"], ["vfio-ids-take-host-device"], ["vfio-ids-take-host-device", "initramfs-outdated"]):
         status, text = pvehooks(root, "fix", *words, "--apply")
         assert status == 1

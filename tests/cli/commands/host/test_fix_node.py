@@ -104,13 +104,13 @@ def test_grub_from_plan_to_undo(node: Make) -> None:
     path.write_text(path.read_text() + 'GRUB_BACKGROUND="/x" # a picture\n')
     path.chmod(0o640)
     before = state(it)
-    assert "only if you want it: pvehooks host fix iommu-translates-host" in it.run("fix", "--plan")
+    assert "optional: pvehooks host fix iommu-translates-host" in it.run("fix", "--plan")
     assert it.called() == [] and state(it) == before
     told = it.run("fix", "iommu-translates-host", "--apply")
     assert it.called() == ["update-grub "]
     assert "running: update-grub\n" in told
     assert "the restart will show whether this was all" in told
-    assert "a restart is due: reboot" in told
+    assert "a reboot is due: reboot" in told
     assert 'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=pt"' in path.read_text()
     assert "quiet iommu=pt" in (it.root / "boot/grub/grub.cfg").read_text()
     assert "cmdline-not-refreshed" not in it.run("check")
@@ -251,7 +251,7 @@ def test_the_journal_has_what_was_done(node: Make) -> None:
         assert entry["PVEHOOKS_FILES"] == "/etc/default/grub" and entry["PVEHOOKS_COMMANDS"] == "update-grub"
         assert entry["PVEHOOKS_NODE"] == "pve1" and entry["PVEHOOKS_RULE"] == "iommu-translates-host"
         assert entry["PVEHOOKS_BY"] == "user 0" and entry["MESSAGE"].endswith("(asked for by user 0)")
-    assert "changed /etc/default/grub, ran update-grub; the files as they were: /var/lib/pvehooks/host/2" in fixed["MESSAGE"]
+    assert "changed /etc/default/grub, ran update-grub; copies of the files before: /var/lib/pvehooks/host/2" in fixed["MESSAGE"]
     assert fixed["MESSAGE"].split(": ")[-1].startswith(fixed["PVEHOOKS_BACKUP"])
     assert broken["PVEHOOKS_EVENT"] == "host-not-fixed" and broken["PRIORITY"] == "3"
     assert "update-grub ended with 28; no space left" in broken["MESSAGE"] and "pvehooks host undo" in broken["MESSAGE"]
@@ -266,5 +266,5 @@ def test_the_journal_has_what_was_bound(node: Make) -> None:
     assert [(entry["PVEHOOKS_EVENT"], entry["PVEHOOKS_DEVICE"]) for entry in entries] == [("binding-changed", "0000:01:00.0")] * 2
     given, taken = (entry["MESSAGE"] for entry in entries)
     assert given.startswith("bind: 0000:01:00.0 (graphics card [10de:2204]): is given to vfio-pci at every boot from the next one on")
-    assert taken.startswith("unbind: 0000:01:00.0 (graphics card [10de:2204]): nothing is noted for boot any more")
+    assert taken.startswith("unbind: 0000:01:00.0 (graphics card [10de:2204]): nothing is recorded for boot any more")
     assert all(message.endswith("(asked for by user 0)") for message in (given, taken))
