@@ -128,7 +128,7 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
     assert [entry.get("PVEHOOKS_VMID") for entry in entries] == ["100"] * 4 + [None] * 2
     assert [entry["PRIORITY"] for entry in entries] == ["3", *"55555"]
     assert failed["MESSAGE"].startswith(
-        "VM 100 (app): firmware set was broken off: args and hookscript were changed, but the config does not show it. "
+        "VM 100 (app): firmware set failed:  args and hookscript were changed, but the config does not show it. "
     )
     assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
     assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
@@ -160,7 +160,7 @@ def running(node: Path) -> Iterator[None]:
 @pytest.mark.parametrize("writer", ["qm", "file"])
 def test_a_running_guest_gets_it_at_its_next_start(writer: str, qm: Qm) -> None:
     Path("/etc/pvehooks/pvehooks.conf").write_text(f"[rng]\nwriter = {writer}\n")
-    assert "It takes effect at its next start" in pvehooks("set", "100", VOLID)
+    assert "it takes effect at its next start" in pvehooks("set", "100", VOLID)
     live, _, pending = text().partition("[PENDING]\n")
     assert (f"args: {OWN}\n" in live, pending) == (True, f"args: {OWN} {OURS}\n")
     pvehooks("set", "100", OTHER)
@@ -188,7 +188,7 @@ def test_what_was_set_while_it_ran_is_taken_back_before_it_starts(qm: Qm) -> Non
 def test_characters_that_qm_would_write_as_others(qm: Qm) -> None:
     before = BASE.replace('a "b', "\u00e9")
     bed.config(before)
-    assert "qm would write the characters beyond ASCII in it as others" in pvehooks("set", "100", VOLID, status=1)
+    assert "the value has characters beyond ASCII, which qm would replace by others" in pvehooks("set", "100", VOLID, status=1)
     assert text() == before
     assert (guest().firmware, qm.calls("set")) == (None, [])
 
@@ -213,7 +213,7 @@ def test_qm_refuses(order: dict[str, Any], words: str, qm: Qm) -> None:
     pvehooks("set", "100", VOLID)
     given = text()
     qm.misbehave("answer", verb="set", stderr="VM is locked (backup)\n", status=255)
-    assert "the image was not taken back: VM is locked (backup). Try it again." in pvehooks("unset", "100", status=1)
+    assert "the image was not removed: VM is locked (backup). Try it again." in pvehooks("unset", "100", status=1)
     pinned = guest().firmware
     assert pinned is not None
     assert (text(), pinned.state) == (given, "done")
@@ -316,7 +316,7 @@ def newer(node: Path, monkeypatch: pytest.MonkeyPatch) -> Qm:
 
 def test_handed_over_to_an_option_of_its_own(newer: Qm) -> None:
     said = pvehooks("set", "100", VOLID)
-    assert "This Proxmox VE has an option for it of its own (efi-firmware): pvehooks firmware migrate 100" in said
+    assert "This Proxmox VE has its own option for this (efi-firmware). To use it: pvehooks firmware migrate 100" in said
     newer.misbehave("answer", verb="set", stderr="400 Parameter verification failed.\nefi-firmware: no such volume\n", status=2)
     before = text()
     said = pvehooks("migrate", "100", status=1)

@@ -63,7 +63,7 @@ def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
     for more, outcome, why in (
         ("\n[PENDING]\nrng0: source=/dev/random\n", Outcome.HELD, "another rng0 is pending"),
         ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
-        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line"),
     ):
         before = text(host)
         Path(host.root, CONFIG).write_text(before + more)

@@ -112,7 +112,7 @@ def test_local_comes_first(host: Host) -> None:
     Path(host.root, "srv/a").chmod(0o777)
     assert stubs.volid_for(host, "pve1", "") == "mine:snippets/pvehooks-guard"
     Path(host.root, "srv/m").chmod(0o777)
-    with pytest.raises(NodeError, match="none is a local directory that root alone can write"):
+    with pytest.raises(NodeError, match="none is a local directory that only root can write"):
         stubs.volid_for(host, "pve1", "")
 
 
@@ -142,7 +142,7 @@ def test_keeps_all_that_the_cluster_names(host: Host) -> None:
 def test_says_what_it_cannot_make(host: Host) -> None:
     make_fake_tree(host.root, {f"{GUESTS}/100.conf": "hookscript: gone:snippets/pvehooks-guard\n"})
     (trouble,) = stubs.Keeper(host, "pve1").look().troubles
-    assert trouble.startswith("gone:snippets/pvehooks-guard cannot be made")
+    assert trouble.startswith("gone:snippets/pvehooks-guard cannot be written")
     assert there(host) == ["pvehooks-guard"]
 
 
@@ -167,7 +167,7 @@ def test_why_the_daemon_cannot_write_there(host: Host) -> None:
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", "tank:snippets/pvehooks-guard")
     assert failed.value.hint.startswith(
-        "Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
+        "Allow the daemon to write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
     )
     make_fake_tree(host.root, {f"{SNIPPETS}/": None})
     Path(host.root, SNIPPETS).chmod(0o777)

@@ -60,7 +60,7 @@ def host(tmp_path: Path) -> Host:
     ("more", "outcome", "words"),
     [
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
-        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line 11 of its config, 'onbot: 1' (unknown option 'onbot'); fix it first"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line 11 of its config, 'onbot: 1' (unknown option 'onbot'); fix it first"),
         ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "it is stopped and other changes are pending (memory), which would be applied as well"),
         ("\n[PENDING]\ndelete: cpu\n", Outcome.HELD, "it is stopped and other changes are pending (cpu), which would be applied as well"),
     ],

@@ -117,7 +117,7 @@ def test_grub_from_plan_to_undo(node: Make) -> None:
     # The menu is right, so nothing is run again.
     it.run("fix", "iommu-translates-host", "--apply")
     assert it.called() == []
-    assert "/etc/default/grub is as it was before the fix of iommu-translates-host\n" in it.run("undo")
+    assert "/etc/default/grub is restored to its state before the fix of iommu-translates-host\n" in it.run("undo")
     assert it.called() == ["update-grub "]
     assert state(it) == before
     assert "iommu=pt" not in (it.root / "boot/grub/grub.cfg").read_text()
