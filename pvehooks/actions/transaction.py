@@ -62,7 +62,7 @@ class Change(NamedTuple):
         return [option for option, value in self.expected.items() if _text(shown.get(option)) != value]
 
 
-def together(changes: Collection[Change]) -> Change:
+def merged(changes: Collection[Change]) -> Change:
     """Several changes as one, for one update."""
     options: dict[str, str | None] = {}
     effect: dict[str, str | None] = {}
@@ -106,7 +106,7 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
     for each in changes:
         if isinstance(each, Result):
             return each
-    change = together([each for each in changes if isinstance(each, Change)])
+    change = merged([each for each in changes if isinstance(each, Change)])
     wanted = (change.options.keys() - change.expected.keys()).union(change.missing(guest.options))
     if guest.config is not None and not wanted:
         return Result(Outcome.ALREADY, "", digest=guest.digest, undo=change.undo)

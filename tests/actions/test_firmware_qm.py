@@ -231,8 +231,8 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
     place = Path("/mnt/a b")
     place.mkdir()
     Path("/etc/pve/storage.cfg").write_text(f"dir: usb\n\tpath {place}/\n\tcontent images\n\tis_mountpoint yes\n")
-    said = pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd", status=3)
-    assert f"nothing is mounted at {place}" in said
+    output = pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd", status=3)
+    assert f"nothing is mounted at {place}" in output
     assert not list(place.iterdir())
     mount("tmpfs", str(place), "tmpfs")
     pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd")
@@ -246,7 +246,7 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
 
 
 def killed_before(step: int, *arguments: str) -> bool:
-    """Runs the verb in a process that is killed before its deed of that number (a write, a removal, a command); whether it came to that."""
+    """Runs the verb in a process that is killed before its step of that number (a write, a removal, a command); returns whether it was."""
     pid = os.fork()
     if pid == 0:
         done = 0
@@ -254,14 +254,14 @@ def killed_before(step: int, *arguments: str) -> bool:
         def deadly(name: str) -> Callable[..., Any]:
             real = getattr(Host, name)
 
-            def deed(*words: Any, **more: Any) -> Any:
+            def step_done(*words: Any, **more: Any) -> Any:
                 nonlocal done
                 if done == step:
                     os.kill(os.getpid(), signal.SIGKILL)
                 done += 1
                 return real(*words, **more)
 
-            return deed
+            return step_done
 
         for name in ("replace", "remove", "run"):
             setattr(Host, name, deadly(name))
@@ -275,7 +275,7 @@ def killed_before(step: int, *arguments: str) -> bool:
 
 @pytest.mark.usefixtures("node")
 def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
-    """Between each two deeds of setting, replacing and taking back; the next try ends what was begun."""
+    """Between each two steps of setting, replacing and removing; the next try completes what was begun."""
     Path("/etc/pvehooks/pvehooks.conf").write_text("[rng]\nwriter = file\n")
     record = Path("/etc/pve/pvehooks/guests/100.json")
     for verb in (("set", "100", VOLID), ("set", "100", OTHER), ("unset", "100")):
@@ -285,12 +285,12 @@ def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
             bed.config(before)
             record.write_bytes(recorded) if recorded else record.unlink(missing_ok=True)
             killed = killed_before(step, *verb)
-            assert look_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} deeds"
+            assert look_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} steps"
             with contextlib.suppress(AssertionError):  # it may have been done
                 pvehooks(*verb)
             is_given(verb[2] if len(verb) == 3 else "")
             step += 1
-        assert step > 4, "there were deeds to be killed between"
+        assert step > 4, "there were steps to be killed between"
 
 
 def is_given(volid: str) -> None:
@@ -315,12 +315,12 @@ def newer(node: Path, monkeypatch: pytest.MonkeyPatch) -> Qm:
 
 
 def test_handed_over_to_an_option_of_its_own(newer: Qm) -> None:
-    said = pvehooks("set", "100", VOLID)
-    assert "This Proxmox VE has its own option for this (efi-firmware). To use it: pvehooks firmware migrate 100" in said
+    output = pvehooks("set", "100", VOLID)
+    assert "This Proxmox VE has its own option for this (efi-firmware). To use it: pvehooks firmware migrate 100" in output
     newer.misbehave("answer", verb="set", stderr="400 Parameter verification failed.\nefi-firmware: no such volume\n", status=2)
     before = text()
-    said = pvehooks("migrate", "100", status=1)
-    assert "efi-firmware: no such volume" in said and "as before" in said
+    output = pvehooks("migrate", "100", status=1)
+    assert "efi-firmware: no such volume" in output and "as before" in output
     pinned = guest().firmware
     assert pinned is not None
     assert (text(), pinned.state) == (before, "done")

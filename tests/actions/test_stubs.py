@@ -32,7 +32,7 @@ def there(host: Host, directory: str = SNIPPETS) -> list[str]:
     "former",
     ["", "local:snippets/hook.pl", "local:snippets/a+b+c", "st-or.e_2:snippets/-x", "Local:snippets/x@y=z", "a1:snippets/..."],
 )
-def test_names_say_what_they_run_first(former: str) -> None:
+def test_names_report_what_they_run_first(former: str) -> None:
     for storage in ("local", "other-1"):
         volid = f"{storage}:snippets/{name_for(former)}"
         assert is_stub(volid)
@@ -59,7 +59,7 @@ def test_names_say_what_they_run_first(former: str) -> None:
         "local:snippets/pvehooks-guard-local+x",
     ],
 )
-def test_names_that_cannot_be_told_back(former: str) -> None:
+def test_names_that_no_stub_can_have(former: str) -> None:
     with pytest.raises(UnfitName):
         name_for(former)
 
@@ -139,7 +139,7 @@ def test_keeps_all_that_the_cluster_names(host: Host) -> None:
     assert Path(host.root, SNIPPETS, chained).read_bytes() == stubs.text()
 
 
-def test_says_what_it_cannot_make(host: Host) -> None:
+def test_reports_what_it_cannot_make(host: Host) -> None:
     make_fake_tree(host.root, {f"{GUESTS}/100.conf": "hookscript: gone:snippets/pvehooks-guard\n"})
     (trouble,) = stubs.Keeper(host, "pve1").look().troubles
     assert trouble.startswith("gone:snippets/pvehooks-guard cannot be written")

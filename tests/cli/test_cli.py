@@ -94,10 +94,10 @@ def test_help(words: tuple[str, ...], golden: Golden) -> None:
 @pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
 def test_a_list_where_a_word_is_missing(words: tuple[str, ...]) -> None:
     """The same lines as in the help, a line for each verb or action."""
-    said, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
-    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    printed, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
+    lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == list(parsers.names(*words))
-    assert said.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
+    assert printed.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
 
 
 @pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
@@ -158,7 +158,7 @@ def test_common_options_may_stand_before_an_action(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(("uid", "hint"), [(0, False), (1000, True)])
-def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_is_advised_to_be_root(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root meets the same error where pmxcfs has no quorum."""
     read = Host.read
 
@@ -169,8 +169,8 @@ def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatc
 
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setattr(Host, "read", denied)
-    said = pvehooks(tree, "check", status=3)
-    assert "Permission denied" in said and ("\n  Run it as root.\n" in said) is hint
+    printed = pvehooks(tree, "check", status=3)
+    assert "Permission denied" in printed and ("\n  Run it as root.\n" in printed) is hint
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.lint.source import PROJECT
 DIRECTORIES = ("man", "catalog", "completion")
 
 
-def test_documents_are_as_the_code_says() -> None:
+def test_documents_match_the_code() -> None:
     assert documents.drift() == [], "the tables changed, or a file was edited by hand: make docs"
 
 
@@ -86,13 +86,13 @@ def test_the_program_rewrites_what_is_not_as_it_should_be(made: Path, tmp_path: 
         shutil.copytree(PROJECT / directory, copy / directory, dirs_exist_ok=True)
     (copy / "man/pvehooks.8").write_text("")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    said = [
+    output = [
         subprocess.run(
             [sys.executable, "-m", "scripts.docs"], cwd=copy, env=environment, capture_output=True, text=True, timeout=60, check=True
         ).stdout
         for _ in range(2)
     ]
-    assert said == ["rewritten: man/pvehooks.8\n", "all documents are up to date\n"]
+    assert output == ["rewritten: man/pvehooks.8\n", "all documents are up to date\n"]
     assert documents.drift(copy) == []
 
 

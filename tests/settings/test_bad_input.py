@@ -34,9 +34,7 @@ TABLE = [
         ["line 2: unknown option 'mode' in [guest 100]; it belongs below [[rng]]"],
         id="option of a guest without [[rng]]",
     ),
-    pytest.param(
-        "[guest 100]\n[[rng]]\nwriter = qm\n", ["line 3: option 'writer' of [rng] cannot be set per VM"], id="writer per guest"
-    ),
+    pytest.param("[guest 100]\n[[rng]]\nwriter = qm\n", ["line 3: option 'writer' of [rng] cannot be set per VM"], id="writer per guest"),
     pytest.param("[guest 100]\nwriter = qm\n", ["line 2: option 'writer' of [rng] cannot be set per VM"], id="writer in guest"),
     pytest.param(
         "[guest 100]\ninterval = 9\n",
@@ -73,7 +71,9 @@ TABLE = [
         id="vmid text",
     ),
     pytest.param("[guest 99]\n", ["line 1: '99' in [guest 99] is not a VMID; allowed: a number from 100 to 999999999"], id="vmid small"),
-    pytest.param("[guest 0100]\n", ["line 1: '0100' in [guest 0100] is not a VMID; allowed: a number from 100 to 999999999"], id="vmid zero"),
+    pytest.param(
+        "[guest 0100]\n", ["line 1: '0100' in [guest 0100] is not a VMID; allowed: a number from 100 to 999999999"], id="vmid zero"
+    ),
     pytest.param(
         "[guest 1000000000]\n",
         ["line 1: '1000000000' in [guest 1000000000] is not a VMID; allowed: a number from 100 to 999999999"],
@@ -352,20 +352,20 @@ def test_bad_input(tmp_path: pathlib.Path, content: str | bytes, expected: list[
     assert list(found) == [f"{file}, {line}" if line.startswith("line ") else f"{file}: {line}" for line in expected]
 
 
-def test_the_problems_of_both_files_are_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_the_problems_of_both_files_are_reported_at_once(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc/pve/pvehooks").mkdir(parents=True)
     (tmp_path / "etc/pve/pvehooks/pvehooks.conf").write_text("[rng]\nmode = x\n")
     found = problems(tmp_path, b"[rng]\nmode = y\n")
     assert [line.split(":")[0] for line in found] == [f"{table.CLUSTER_FILE}, line 2", f"{table.NODE_FILE}, line 2"]
 
 
-def test_very_many_problems_are_counted_not_told(tmp_path: pathlib.Path) -> None:
+def test_very_many_problems_are_counted_not_reported(tmp_path: pathlib.Path) -> None:
     found = problems(tmp_path, b"[rng]\n" + b"x\n" * 1000)
     assert len(found) == 51
     assert found[-1] == "/etc/pvehooks/pvehooks.conf: 950 further problems are not shown"
 
 
-def test_what_configobj_alone_takes_for_wrong_is_told_too() -> None:
+def test_what_configobj_alone_takes_for_wrong_is_reported_too() -> None:
     option = settings_file.SettingsLine(("rng",), "mode", 2, 2)
     assert settings_file.values(["[rng]", 'mode = "'], {option: "option(off)"}) == ({}, {option: None})
 

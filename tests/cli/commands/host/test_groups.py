@@ -86,7 +86,7 @@ def test_without_an_iommu(tmp_path: Path, golden: Golden) -> None:
     assert json.loads(pvehooks(tree, "host", "groups", "--free", "--json"))["groups"] == []
 
 
-def test_an_override_is_said(tree: Path) -> None:
+def test_an_override_is_reported(tree: Path) -> None:
     (tree / "proc/cmdline").write_text("pcie_acs_override=downstream,multifunction\n")
     assert "attention: these groups exist only because of pcie_acs_override=downstream,multifunction" in pvehooks(tree, "host", "groups")
 
