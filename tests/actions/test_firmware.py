@@ -94,7 +94,7 @@ def test_args_of_the_user_survive(own: str) -> None:
         except qemuargs.ArgsError:
             assert text(host) == before
             return
-        if "PVE would lose" in result.words:
+        if "PVE would drop" in result.words:
             # PVE itself would write this value differently.
             assert text(host) == before
             return

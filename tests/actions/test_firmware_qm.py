@@ -128,7 +128,7 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
     assert [entry.get("PVEHOOKS_VMID") for entry in entries] == ["100"] * 4 + [None] * 2
     assert [entry["PRIORITY"] for entry in entries] == ["3", *"55555"]
     assert failed["MESSAGE"].startswith(
-        "VM 100 (app): firmware set failed:  args and hookscript were changed, but the config does not show it. "
+        "VM 100 (app): firmware set failed: args and hookscript were changed, but the config does not show it. "
     )
     assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
     assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
@@ -327,7 +327,7 @@ def test_handed_over_to_an_option_of_its_own(newer: Qm) -> None:
     assert "is in PVE's own option efi-firmware now" in pvehooks("migrate", "100")
     assert text() == BASE.replace("efidisk0:", f"efi-firmware: {VOLID}\nefidisk0:")
     assert (guest().firmware, guest().attachment) == (None, None)
-    assert "was given no image by pvehooks" in pvehooks("migrate", "100", status=1)
+    assert "has no image from pvehooks" in pvehooks("migrate", "100", status=1)
 
 
 def test_no_option_of_its_own_yet(qm: Qm) -> None:

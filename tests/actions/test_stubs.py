@@ -173,4 +173,4 @@ def test_why_the_daemon_cannot_write_there(host: Host) -> None:
     Path(host.root, SNIPPETS).chmod(0o777)
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", stubs.volid_for(sandboxed, "pve1", ""))
-    assert "nobody but root could write there: chmod go-w /var/lib/vz /var/lib/vz/snippets. Otherwise: Let the daemon" in failed.value.hint
+    assert "let only root write to it: chmod go-w /var/lib/vz /var/lib/vz/snippets. Otherwise: Allow the daemon" in failed.value.hint

@@ -200,7 +200,7 @@ def test_pve_would_lose_a_line(node: Make) -> None:
     bed.start()
     bed.write(100, uefi())
     (entry,) = bed.said("not-injected", 100)
-    assert "PVE would lose something" in entry["MESSAGE"]
+    assert "PVE would drop lines" in entry["MESSAGE"]
     assert "unknown setting 'foo'" in entry["MESSAGE"]
     assert bed.sets() == 0
 
