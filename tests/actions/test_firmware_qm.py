@@ -131,10 +131,10 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
         "VM 100 (app): firmware set failed: args and hookscript were changed, but the config does not show it. "
     )
     assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
-    assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
+    assert "Undo: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
     assert Path(given["PVEHOOKS_BACKUP"]).read_text() == BASE
-    assert taken["MESSAGE"].startswith(f"VM 100 (app): firmware image {VOLID} taken back, it starts with the node's own firmware again")
-    assert guard["MESSAGE"].startswith("VM 100 (app): the guard was taken out along")
+    assert taken["MESSAGE"].startswith(f"VM 100 (app): firmware image {VOLID} removed, it starts with the node's own firmware again")
+    assert guard["MESSAGE"].startswith("VM 100 (app): the guard was removed as well")
     assert new["MESSAGE"].startswith(f"firmware image local:efi-firmware/new.fd imported from {CODE} (sha256 ")
     assert gone["MESSAGE"].startswith("firmware image local:efi-firmware/new.fd deleted (/var/lib/vz/efi-firmware/new.fd)")
 
