@@ -20,36 +20,36 @@ test-node: ## build, install and test the package on booted Debian 12 and 13 sys
 test-kernel: ## start guests on an emulated machine with an IOMMU and the installed package (ARGS as for test)
 	@sh scripts/test-kernel $(ARGS)
 
-test-report: ## look at HTML reports in Chromium, as on a phone, in the dark and on paper (ARGS as for test)
+test-report: ## render HTML reports in Chromium, as on a phone, with dark colours and on paper (ARGS as for test)
 	@sh scripts/test-report $(ARGS)
 
 fuzz: ## feed any content to what reads files of others, MINUTES=60
 	@sh scripts/fuzz $(or $(MINUTES),60)
 
-lint: ## run ruff, mypy, shellcheck and the tests of the architecture only
+lint: ## run only ruff, mypy, shellcheck and the tests of the architecture
 	@sh scripts/test -q tests/lint
 
-format: ## wrap the Python code the one way
+format: ## format the Python code with ruff
 	@"$$(sh scripts/install-ruff)" format .
 
-bench: ## measure speed and size beside a reference; fails on a miss
+bench: ## measure speed and size against a reference; fails if a limit is exceeded
 	@scripts/bench
 
-golden: ## rewrite the golden files from what the programs print now
+golden: ## rewrite the golden files from the current output of the programs
 	@sh scripts/test -q --golden-update $(or $(ARGS),tests)
 
-docs: ## rewrite man pages, journal catalogue and bash completion from the code's tables
+docs: ## regenerate man pages, journal catalogue and bash completion from tables in the code
 	@sh scripts/install-packages "make docs" python3-configobj python3-pyinotify python3-rich python3-systemd
 	@/usr/bin/python3 -B -m scripts.docs
 
 deb: ## build the Debian package into dist/deb
 	@sh scripts/deb dist/deb
 
-stdeb: ## build it the second way, by stdeb from setup.py, into dist/stdeb
+stdeb: ## build it with stdeb from setup.py, into dist/stdeb
 	@sh scripts/deb --stdeb dist/stdeb
 
-repo: ## make a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
-	@[ -n "$(KEY)" ] || { echo "make repo KEY=ID [OUT=DIRECTORY] [URL=ADDRESS]: which secret key is to sign it?" >&2; exit 2; }
+repo: ## build a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
+	@[ -n "$(KEY)" ] || { echo "make repo KEY=ID [OUT=DIRECTORY] [URL=ADDRESS]: KEY is required, the id of a secret key of yours" >&2; exit 2; }
 	@sh scripts/deb dist/deb
 	@URL="$(URL)" sh scripts/repo "$(KEY)" "$(or $(OUT),dist/repo)" dist/deb/*.deb
 

@@ -1,6 +1,6 @@
-"""How pvehooks is built; Debian's packaging and stdeb call this.
+"""Builds pvehooks; called by Debian's packaging and stdeb.
 
-Programs, unit, man pages and the rest are installed by debian/pvehooks.*, which both take: a unit among setup.py's own
+Programs, unit, man pages and other files are installed by debian/pvehooks.*, which both use: a unit among setup.py's own
 data files is neither enabled nor started on Debian 12.
 """
 
@@ -12,12 +12,12 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "pvehooks/__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
 assert VERSION is not None, "pvehooks/__init__.py has no __version__"
-# stdeb makes the package's description of it: short lines, no markup.
+# stdeb generates the package's description from it: short lines, no markup.
 LONG_DESCRIPTION = """\
-A guest with a passed-through PCI device takes its whole IOMMU group from the
-host: a hookscript looks before each such start, and refuses what does harm.
-UEFI guests of Proxmox VE without a source of entropy have no network boot.
-pvehooksd gives them the rng0 they lack; pvehooks shows, explains, mends
+A VM with a passed-through PCI device takes its whole IOMMU group from the
+host: a hookscript checks each such start and refuses a harmful one.
+UEFI VMs of Proxmox VE without an RNG device cannot boot from the network:
+pvehooksd adds the rng0 that they need. pvehooks shows, explains, fixes
 and undoes.
 """
 

@@ -1,6 +1,6 @@
 """Errors: trouble of the node or of the configuration, as opposed to findings (about a guest) and bugs (tracebacks).
 
-Each error says what is wrong (message), what to do about it (hint) and with which status a command line ends.
+Each error has a message (what is wrong), a hint (what to do about it) and the exit status of the command line.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ EXIT_OK = 0
 EXIT_BLOCKED = 1
 EXIT_USAGE = 2
 EXIT_COULD_NOT_LOOK = 3
-# Somebody typed Ctrl-C: 128 and the number of SIGINT, as a shell says it.
+# Ctrl-C: 128 plus the number of SIGINT, as a shell reports it.
 EXIT_INTERRUPTED = 130
 
 
 class PvehooksError(Exception):
-    """Base of all errors: caught once, in the program that runs."""
+    """Base of all errors: caught once, by the program's main function."""
 
     exit_status = EXIT_COULD_NOT_LOOK
 
@@ -31,7 +31,7 @@ class UsageError(PvehooksError):
 
 
 class SettingsError(UsageError):
-    """A settings file that cannot be used; `problems` are whole lines, each naming file and line."""
+    """A settings file that cannot be used; `problems` are whole lines of text, each with the file and its line number."""
 
     def __init__(self, problems: tuple[str, ...], hint: str = "") -> None:
         super().__init__("\n".join(problems), hint)
@@ -39,24 +39,24 @@ class SettingsError(UsageError):
 
 
 class NodeError(PvehooksError):
-    """The node (or the tree given by --root) cannot be looked at."""
+    """The node (or the tree given by --root) cannot be read."""
 
 
 class PmxcfsAway(NodeError):
-    """pmxcfs does not answer, or takes nothing from us now: it does not run, is without quorum, or a record's lock is held."""
+    """pmxcfs does not answer, or a write to it is not possible now: it does not run, has no quorum, or a record's lock is held."""
 
 
 class GuestNotHere(PvehooksError):
-    """The VMID is not one of this node's guests."""
+    """There is no guest with this VMID on this node."""
 
 
 class Refused(PvehooksError):
-    """An action was not done, on purpose."""
+    """An action was refused."""
 
     exit_status = EXIT_BLOCKED
 
 
 class ActionFailed(PvehooksError):
-    """An action was tried and did not do what it should have done."""
+    """An action was tried and failed."""
 
     exit_status = EXIT_BLOCKED

@@ -1,4 +1,4 @@
-"""One wording for all: how guests, findings and changes are put into a line, for the journal, a terminal or JSON."""
+"""Common wording: guests, findings and changes as one line, for the journal, a terminal or JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ORDER = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2, Severity.UNSE
 
 
 def printable(text: str) -> str:
-    """The text on one line, every character that a terminal might act on escaped; undecodable bytes show as \\xNN."""
+    """The text on one line, every character that a terminal might interpret escaped; undecodable bytes show as \\xNN."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
@@ -24,12 +24,12 @@ def _escaped(char: str) -> str:
 
 
 def sentence(finding: Finding) -> str:
-    """What is wrong and what to type, without the guest."""
+    """The finding's message and its remedy, without the guest."""
     return f"{finding.message}. {finding.remedy}" if finding.remedy else finding.message
 
 
 def of_guest(guest: Guest, words: str) -> str:
-    """The words with the guest in front."""
+    """The message with the guest's label in front."""
     return f"{guest.label}: {words}"
 
 
@@ -39,7 +39,7 @@ def sort(findings: Iterable[Judged]) -> list[Judged]:
 
 
 def as_json(item: Judged) -> dict[str, object]:
-    """A finding for JSON; `ignored` is the reason why it does not count, or null."""
+    """A finding for JSON; `ignored` is the reason why it is ignored, or null."""
     found = item.finding
     return {
         "rule": found.rule,

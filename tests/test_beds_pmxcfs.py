@@ -171,7 +171,7 @@ def test_a_well_known_file_has_its_own_counter(pve: Pmxcfs) -> None:
     assert seen(pve)[2] - after[2] == 1
 
 
-def test_vmlist_says_where_every_guest_is(pve: Pmxcfs) -> None:
+def test_vmlist_shows_where_every_guest_is(pve: Pmxcfs) -> None:
     pve.path("nodes/pve1/lxc/300.conf").write_text("")
     ids = json.loads(pve.path(".vmlist").read_text())["ids"]
     places = {vmid: (entry["node"], entry["type"]) for vmid, entry in ids.items()}

@@ -455,7 +455,7 @@ def test_it_talks_garbage(pve: Pmxcfs, qm: Qm) -> None:
     assert b"\x00\x01" in done.stdout and b"\xff" in done.stderr
 
 
-def test_it_answers_what_it_is_told(pve: Pmxcfs, qm: Qm) -> None:
+def test_it_answers_what_it_is_reported(pve: Pmxcfs, qm: Qm) -> None:
     qm.misbehave("answer", verb="set", times=2, stderr="VM is locked (backup)\n", status=255)
     assert [answer(qm, *SET)[0] for _ in range(3)] == [255, 255, 0]
     qm.misbehave("answer", times=None, stdout="x")

@@ -34,7 +34,7 @@ def test_the_demo() -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert "\n   +rng0: source=/dev/urandom,max_bytes=1024,period=1000\n" in done.stdout
     assert "VM 100 (web): given rng0 source=/dev/urandom,max_bytes=1024,period=1000, because: no network boot" in done.stdout
-    assert "VM 100 (web): rng0 source=/dev/urandom,max_bytes=1024,period=1000 was taken out" in done.stdout
+    assert "VM 100 (web): rng0 source=/dev/urandom,max_bytes=1024,period=1000 was removed" in done.stdout
     assert "VM 103 (games) is not started: hostpci0 (0000:01:00.0) shares IOMMU group 14 with 0000:02:00.0" in " ".join(done.stdout.split())
     assert "\x1b" not in done.stdout
     assert leftovers() == before

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Acceptance(NamedTuple):
-    """What accepting the present devices changes, as phrases for a message; () for nothing."""
+    """The new record of accepted devices, and what changes in it as phrases for a message, () for nothing."""
 
     accepted: Accepted
     words: tuple[str, ...]
 
 
 def present(guest: Guest, node: Node) -> Accepted:
-    """What the guest would start with now: its hostpci lines, its devices, and the members of their groups without bridges."""
+    """What the guest would start with now: its hostpci lines, its devices, and the other members of their groups except bridges."""
     own = passthrough.named(guest, node)
     members = {each.device.address: each.device for each in passthrough.group_members(guest, node)}
     hostpci = {entry.option: str(guest.options[entry.option]) for entry in guest.hostpci}
@@ -65,7 +65,7 @@ def change(guest: Guest, node: Node) -> Acceptance:
             which = "" if address in passthrough.named(guest, node) else ", which shares a group with them"
             words.append(f"{_label(address, node)}{which}")
     gone = sorted(before.keys() - new.devices.keys())
-    words.extend(f"{address} is not among them any more" for address in gone)
+    words.extend(f"{address} is no longer one of them" for address in gone)
     return Acceptance(new, tuple(words) or ("the hostpci lines as they are now",))
 
 
@@ -100,5 +100,5 @@ def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
 
 
 def identity(guest: Guest) -> records.Identity:
-    """What tells the guest from another one of the same VMID."""
+    """What distinguishes the guest from another one of the same VMID."""
     return records.Identity(guest.uuid, guest.ctime)

@@ -1,4 +1,4 @@
-"""Backups of raw configs, made before we change one: named by VMID and digest, the last 20 of each guest are kept."""
+"""Backups of raw configs, saved before a change: named by VMID and digest, the last 20 of each guest are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
 
 
 class Backup(NamedTuple):
-    """A kept config: its digest is the SHA-1 of its bytes, `when` is epoch seconds; whether it was not there before."""
+    """A saved config: `digest` is the SHA-1 of its bytes, `when` epoch seconds; `fresh`: the file did not exist before."""
 
     vmid: int
     digest: str
@@ -27,7 +27,7 @@ class Backup(NamedTuple):
 
 
 def save(host: Host, vmid: int, raw: bytes) -> Backup:
-    """Keeps the bytes, for now (see settle); raises ActionFailed when that cannot be done or does not read back."""
+    """Saves the bytes; the caller must call settle(). Raises ActionFailed if they cannot be written or do not read back."""
     digest = sha1(raw).hex()
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
     fresh = not host.exists(path)
@@ -39,13 +39,13 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     except OSError as error:
         raise ActionFailed(
             f"its config could not be backed up to {path}: {error.strerror or error}",
-            hint="Nothing was changed; see that /var/lib/pvehooks can be written",
+            hint="Nothing was changed; make sure that /var/lib/pvehooks can be written",
         ) from error
     return Backup(vmid, digest, host.now(), path, fresh)
 
 
 def settle(host: Host, backup: Backup, used: bool) -> None:
-    """Ends what `save` began: where nothing was changed after all the backup goes again, else the oldest ones beyond KEPT."""
+    """Completes `save`: removes the backup if the config was not changed (not `used`), else the oldest ones beyond KEPT."""
     if used:
         _prune(host, backup.vmid)
     elif backup.fresh:
@@ -54,7 +54,7 @@ def settle(host: Host, backup: Backup, used: bool) -> None:
 
 
 def of_guest(host: Host, vmid: int) -> list[Backup]:
-    """The guest's backups, the newest first. Raises PermissionError for whoever may not look."""
+    """The guest's backups, the newest first. Raises PermissionError without the permission to read them."""
     try:
         names = host.names(DIRECTORY)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""Putting firmware images into a storage, and taking them out."""
+"""Writes firmware images to a storage, and removes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OLD = 3600.0
 
 
 def store(host: Host, storage: Storage, name: str, content: bytes) -> tuple[ImageFile, bool]:
-    """Writes an image whole, read-only and root's; the file, and whether it is new. Raises Refused where another has the name."""
+    """Writes an image, read-only and owned by root; returns the file, and whether it is new. Raises Refused if another image has the name."""
     directory = images.folder(storage)
     if isinstance(directory, Unread):
         raise UsageError(directory.why, hint="Give a storage of type dir or btrfs: pvesm status")
@@ -32,21 +32,21 @@ def store(host: Host, storage: Storage, name: str, content: bytes) -> tuple[Imag
             if not present.missing:
                 if present.sha256 == images.sha256(content):
                     return present, False
-                what = present.trouble or "it is there already, and is another image"
-                raise Refused(f"{volid}: {what}", hint="Give the new one another name: --name NAME")
+                what = present.trouble or "another image has this name"
+                raise Refused(f"{volid}: {what}", hint="Choose another name: --name NAME")
             host.make_dir(directory, durable=True)
             _forget_left_overs(host, directory)
             host.replace(present.path, content, mode=_MODE, durable=True, keep_mode=False, owner=(0, 0))
     except BlockingIOError:
-        raise NodeError("another pvehooks writes an image now", hint="Try again.") from None
+        raise NodeError("another pvehooks process is writing an image", hint="Try again.") from None
     written = images.look(host, volid)
     if written.trouble or written.sha256 != images.sha256(content):
-        raise NodeError(f"{volid} is not as it was written: {written.trouble or 'it reads differently'}", hint="See: dmesg")
+        raise NodeError(f"{volid} is not as written: {written.trouble or 'it reads back differently'}", hint="See: dmesg")
     return written, True
 
 
 def _forget_left_overs(host: Host, directory: str) -> None:
-    """Removes what imports that were ended have left; another node may write into a shared storage at this moment."""
+    """Removes temporary files of interrupted imports; recent ones stay, because another node may be writing to a shared storage."""
     for name in filter(images.is_left_over, host.names(directory)):
         with suppress(OSError):
             if host.modified(f"{directory}/{name}") < host.now() - _OLD:
@@ -54,7 +54,7 @@ def _forget_left_overs(host: Host, directory: str) -> None:
 
 
 def discard(host: Host, volid: str, path: str) -> None:
-    """Removes an image that no guest uses; raises Refused. Nobody can be given it meanwhile."""
+    """Removes an image that no guest uses; raises Refused. Holds the lock, so that no guest is given it meanwhile."""
     try:
         with host.lock(_LOCK, _LOCK_SECONDS):
             users = imageusers.users(host, {volid: path})[volid]
@@ -62,17 +62,17 @@ def discard(host: Host, volid: str, path: str) -> None:
                 names = ", ".join(f"{user.label} on {user.node}" for user in users)
                 first = users[0]
                 if first.how == "set":
-                    hint = f"Take it from them first: pvehooks firmware unset {first.vmid}"
+                    hint = f"Remove it from them first: pvehooks firmware unset {first.vmid}"
                 else:
                     hint = f"The args of VM {first.vmid}, or of one of its snapshots, name {path}: qm config {first.vmid}; qm listsnapshot {first.vmid}"
                 raise Refused(f"{volid} is used by {names}", hint=hint)
             host.remove(path)
     except BlockingIOError:
-        raise NodeError("another pvehooks writes an image now", hint="Try again.") from None
+        raise NodeError("another pvehooks process is writing an image", hint="Try again.") from None
 
 
 def readable(host: Host, path: str) -> tuple[bytes, FirmwareImage]:
-    """A file that is to become an image; raises NodeError and, where it is none that a guest could start with, Refused."""
+    """The content of a file to import; raises NodeError, and Refused if no guest could start with it."""
     try:
         content = host.read(path, limit=LIMIT)
     except OSError as error:
@@ -83,23 +83,25 @@ def readable(host: Host, path: str) -> tuple[bytes, FirmwareImage]:
     if image.kind == "variables":
         other = path.replace("_VARS", "_CODE")
         hint = f"Its code: {other}" if other != path and host.exists(other) else "Import the code image that belongs to it."
-        raise Refused(f"{path} holds variables, not code: those are in each guest's own EFI disk", hint)
+        raise Refused(f"{path} contains variables, not code: the variables are on the EFI disk of each VM", hint)
     return content, image
 
 
 def default_name(path: str) -> str:
-    """The name that a file gets in a storage."""
+    """The name of the image in a storage if none is given."""
     return posixpath.basename(path)
 
 
 def _must_be_there(host: Host, storage: Storage) -> None:
-    """A mount that is away must not have the image written below it (pve-storage: is_mountpoint)."""
+    """Raises NodeError if the storage is not mounted: the image would be written below the mount point (pve-storage: is_mountpoint)."""
     if not host.is_dir(storage.path):
-        raise NodeError(f"{storage.path} of the storage '{storage.name}' is not there", hint=f"See: pvesm status --storage {storage.name}")
+        raise NodeError(
+            f"{storage.path} of the storage '{storage.name}' does not exist", hint=f"See: pvesm status --storage {storage.name}"
+        )
     mount = storage.options.get("is_mountpoint", "0")
     if mount in ("", "0", "no", "off", "false") or not host.is_node:
         return
     where = posixpath.normpath(mount if mount.startswith("/") else storage.path)
     mounts = host.read("/proc/self/mounts", limit=1 << 24).decode("utf-8", "surrogateescape").split("\n")
     if where not in {line.split(" ")[1].replace("\\040", " ") for line in mounts if " " in line}:
-        raise NodeError(f"nothing is mounted at {where}, where the storage '{storage.name}' lies", hint=f"Mount it: mount {where}")
+        raise NodeError(f"nothing is mounted at {where}, which the storage '{storage.name}' needs", hint=f"Mount it: mount {where}")

@@ -1,6 +1,6 @@
-"""Calling qm, and telling from its words what became of the call.
+"""Calls qm, and classifies the result by its output.
 
-Its exit statuses are leftovers of errno; only standard error tells the situations apart (seen with qemu-server 9.2).
+Its exit statuses are leftovers of errno; only standard error distinguishes the outcomes (seen with qemu-server 9.2).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pvehooks.host import CommandTrouble, Completed, Host
 TIMEOUT = 60.0
 
 
-# In the order in which they are looked for; the first that matches tells the situation.
+# In the order in which they are tried; the first match gives the outcome.
 _SITUATIONS = (
     (Outcome.CHANGED, r"checksum mismatch|detected modified configuration"),
     (Outcome.LOCKED, r"VM is locked|can't lock file|got timeout"),
@@ -35,7 +35,7 @@ _SITUATIONS = (
 
 
 def classify(completed: Completed) -> Result:
-    """What the answer means."""
+    """The result of a qm call."""
     words = _first_words(completed.stderr) or _first_words(completed.stdout)
     if completed.status == 0:
         return Result(Outcome.DONE, words)
@@ -43,17 +43,17 @@ def classify(completed: Completed) -> Result:
         if re.search(pattern, completed.stderr):
             return Result(outcome, words)
     how = f"was killed by signal {-completed.status}" if completed.status < 0 else f"ended with status {completed.status}"
-    return Result(Outcome.BROKEN, f"qm {how}" + (f" and said: {words}" if words else " and said nothing"))
+    return Result(Outcome.BROKEN, f"qm {how}" + (f": {words}" if words else " without a message"))
 
 
 def _first_words(text: str) -> str:
-    """The lines that tell, on one line, without the usage that qm adds."""
+    """The lines that matter, on one line, without the usage that qm adds."""
     lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith(("qm ", "trying to acquire"))]
     return " / ".join(lines)[:400]
 
 
 def change(host: Host, vmid: int, arguments: Sequence[str], digest: str) -> Result:
-    """`qm set VMID ARGUMENTS --digest DIGEST`; an empty digest would switch qm's check off and is never given."""
+    """`qm set VMID ARGUMENTS --digest DIGEST`; an empty digest would disable qm's check and raises ValueError."""
     if not re.fullmatch(r"[0-9a-f]{40}", digest):
         raise ValueError(f"no digest to change VM {vmid} with: {digest!r}")
     try:
@@ -63,14 +63,14 @@ def change(host: Host, vmid: int, arguments: Sequence[str], digest: str) -> Resu
 
 
 class Config(NamedTuple):
-    """What `qm config --current` reads from the live part: the options, and its complaints about what it cannot read."""
+    """What `qm config --current` reads from the live part: the options, and its warnings about lines that it cannot read."""
 
     options: dict[str, str]
     complaints: tuple[str, ...]
 
 
 def config(host: Host, vmid: int) -> Config | Result:
-    """PVE's own reading of the live part, or the answer that says why there is none."""
+    """The live part as PVE reads it, or the result of a failed call."""
     try:
         completed = host.run(["qm", "config", str(vmid), "--current"], timeout=TIMEOUT)
     except CommandTrouble as trouble:
@@ -78,6 +78,6 @@ def config(host: Host, vmid: int) -> Config | Result:
     if completed.status != 0:
         return classify(completed)
     options = dict(line.split(": ", 1) for line in completed.stdout.split("\n") if ": " in line)
-    # So begin all warnings of parse_vm_config; others (of plugins, of user.cfg) have nothing to do with this config.
+    # All warnings of parse_vm_config begin like this; others (of plugins, of user.cfg) do not concern this config.
     complaints = tuple(line.strip() for line in completed.stderr.split("\n") if line.startswith(f"vm {vmid} - "))
     return Config(options, complaints)

@@ -1,4 +1,4 @@
-"""The guard's hookscripts in the snippets directories: made from their names alone, renewed, and kept as long as one is named."""
+"""The guard's hookscripts in the snippets directories: written from their names alone, updated, and kept while a config names them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LINE = re.compile(rb"^hookscript:[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
 
 
 class Kept(NamedTuple):
-    """What a round came to: the stubs made or renewed, what could not be done, and which guests name each hookscript of the cluster."""
+    """The result of one check: the stubs that were written, what failed, and the guests (VMID, node) that name each hookscript."""
 
     made: tuple[str, ...]
     troubles: tuple[str, ...]
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
 
 
 def text() -> bytes:
-    """What stands in every stub: of the package, or of the checkout that this is. Raises NodeError."""
+    """The content of every stub, from the package or from this checkout. Raises NodeError."""
     here = Host()
     checkout = os.path.dirname(os.path.dirname(pvehooks.__file__))
     for path in (f"{checkout}/libexec/stub", f"{LIBEXEC}/stub"):
@@ -44,11 +44,11 @@ def text() -> bytes:
             return here.read(path)
         except OSError:
             continue
-    raise NodeError(f"{LIBEXEC}/stub is not there", hint="Install the package anew: apt install --reinstall pvehooks")
+    raise NodeError(f"{LIBEXEC}/stub does not exist", hint="Reinstall the package: apt install --reinstall pvehooks")
 
 
 def volid_for(host: Host, node: str, former: str) -> str:
-    """The stub for a guest with this former hookscript ('' for none): on `local`, or the first storage that will do.
+    """The stub for a guest with this former hookscript ('' for none): on `local`, or the first usable storage.
 
     Raises stubs.UnfitName, NodeError.
     """
@@ -56,24 +56,24 @@ def volid_for(host: Host, node: str, former: str) -> str:
     usable = storages.local_snippets(host, node)
     if not usable:
         raise NodeError(
-            "no storage of this node can hold the guard's hookscript: none is a local directory that root alone can write",
+            "no storage of this node is safe for the guard's hookscript: none is a local directory that only root can write to",
             hint=f"See the directory of 'local': ls -ld /var/lib/vz {_LOCAL}",
         )
     known = storages.StorageSections(host).read()
     sections = {} if isinstance(known, Unread) else known
-    # One that other nodes do not have would keep guests from starting there.
+    # With a storage that other nodes do not have, guests would not start there.
     everywhere = [storage for storage, _ in usable if storage == "local" or not sections[storage].options.get("nodes")]
     return f"{(everywhere or [usable[0][0]])[0]}:snippets/{name}"
 
 
 def make(host: Host, node: str, volid: str) -> bool:
-    """Makes the stub, or renews it, where it is not as it should be; whether something was written. Raises NodeError."""
+    """Writes the stub if it is missing or differs; returns whether it was written. Raises NodeError."""
     directory = dict(storages.local_snippets(host, node)).get(volid.partition(":")[0])
     if directory is None:
         known = storages.StorageSections(host).hookscript(volid)
         if not known.trouble:
             return False
-        raise NodeError(f"{volid} cannot be made: the storage is no local directory that root alone can write ({known.trouble})")
+        raise NodeError(f"{volid} cannot be written: the storage is not a local directory that only root can write to ({known.trouble})")
     return _write(host, directory, volid.rpartition("/")[2])
 
 
@@ -89,18 +89,16 @@ def _write(host: Host, directory: str, name: str) -> bool:
             host.make_dir(directory)
             host.replace(path, content, mode=MODE, keep_mode=False)
     except BlockingIOError as error:
-        raise NodeError(f"{path} cannot be made: another process holds {LOCK}") from error
+        raise NodeError(f"{path} cannot be written: another process holds {LOCK}") from error
     except OSError as error:
         hint = ""
         if error.errno == errno.EROFS:
-            hint = f"Make the directory: mkdir -p {directory} && systemctl restart pvehooks"
+            hint = f"Create the directory: mkdir -p {directory} && systemctl restart pvehooks"
             if host.is_dir(directory):
-                hint = f"Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths={directory}"
+                hint = f"Allow the daemon to write there: systemctl edit pvehooks, with [Service] ReadWritePaths={directory}"
             if directory != _LOCAL and not storages.roots_alone(host, _LOCAL):
-                hint = (
-                    f"The storage 'local' would do if nobody but root could write there: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
-                )
-        raise NodeError(f"{path} cannot be made: {error.strerror}", hint=hint) from error
+                hint = f"To use the storage 'local', let only root write to it: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
+        raise NodeError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
     return True
 
 
@@ -113,7 +111,7 @@ def _is_good(host: Host, path: str, content: bytes) -> bool:
 
 
 class Keeper:
-    """Keeps on this node all stubs that any config or snapshot in the cluster names; reads again only configs that changed."""
+    """Keeps all stubs on this node that any config or snapshot in the cluster names; rereads only configs that changed."""
 
     def __init__(self, host: Host, node: str) -> None:
         self._host = host
@@ -124,7 +122,7 @@ class Keeper:
         self._nodes: dict[int, str] = {}
 
     def look(self) -> Kept:
-        """Makes and renews; raises PmxcfsAway."""
+        """Writes missing and outdated stubs; raises PmxcfsAway."""
         self._read_configs()
         named: dict[str, list[tuple[int, str]]] = {}
         for vmid, (_, volids) in sorted(self._named.items()):
@@ -140,10 +138,10 @@ class Keeper:
         return Kept(tuple(made), tuple(dict.fromkeys(troubles)), {volid: tuple(users) for volid, users in named.items()})
 
     def _wanted(self, named: Mapping[str, object]) -> list[str]:
-        """The plain stub, all that are named, and all that lie here already: a backup may name them."""
+        """The plain stub, all that are named, and all existing ones: a backup may name them."""
         wanted = {volid for volid in named if is_stub(volid)}
         usable = storages.local_snippets(self._host, self._node)
-        # A node without the storage's place, which is none of Proxmox VE's, needs no stub until a config names it.
+        # A machine without the storage's directory is not a Proxmox VE node: it needs no stub until a config names one.
         if usable and self._host.is_dir(os.path.dirname(usable[0][1])):
             wanted.add(f"{usable[0][0]}:snippets/{NAME}")
         for storage, directory in usable:
@@ -162,7 +160,7 @@ class Keeper:
             if version == self._version:
                 return
             if self._version is not None and version.start != self._version.start:
-                # A pmxcfs that was started anew counts anew.
+                # A restarted pmxcfs starts its counters again.
                 self._named.clear()
             listed = pmxcfs.guests(self._host)
             self._version = version
@@ -174,7 +172,7 @@ class Keeper:
                 continue
             raw = guest_facts.fetch(self._host, entry.node, vmid)
             if isinstance(raw, OSError):
-                # It is read at the next look; till then it names what it named.
+                # It is read at the next check; until then its last known hookscripts count.
                 self._named[vmid] = (None, self._named.get(vmid, (None, frozenset()))[1])
                 self._version = None
             else:

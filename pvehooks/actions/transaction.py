@@ -1,7 +1,7 @@
 """The one safe way to change a guest's config: held? -> backup -> digest -> write -> read back -> record.
 
-A caller describes a Change, `apply` makes it or says why not. What counts, before and after, are the effective options: what the next
-start uses. So a pending value of an option is its value, also where the live one is another.
+A caller describes a Change; `apply` makes it or returns why not. Values are compared as effective options, before and after: what the next
+start uses. A pending value of an option counts as its value, even if the live one differs.
 """
 
 from __future__ import annotations
@@ -25,45 +25,45 @@ from pvehooks.values.digests import sha1
 from pvehooks.values.images import PinnedFirmware
 
 Values = Mapping[str, str | None]
-"""Options and their values; None where an option is not there."""
+"""Options and their values; None if an option is not set."""
 
 Part = records.RngRecord | AdminsRng | Attachment | PinnedFirmware
 Parts = Mapping[str, Part | None]
-"""Parts of a guest's record by their names in records.Record; None where a part is not there."""
+"""Parts of a guest's record by their names in records.Record; None if the record lacks a part."""
 NO_PARTS: Parts = MappingProxyType({})
 
 
 def _nothing() -> None:
-    """What the options name is there."""
+    """Default of Change.ready: nothing needs to be made."""
 
 
 class Change(NamedTuple):
-    """Options that one update of a config sets or deletes, and what goes with it."""
+    """Options that one update of a config sets or deletes, with the parts of the record that belong to it."""
 
     options: Values
-    # Recorded before the write, and taken back where nothing was written.
+    # Recorded before the write, and reverted if nothing was written.
     before: Parts = NO_PARTS
     # Recorded once the config shows the effect.
     after: Parts = NO_PARTS
-    # What the effective options show then, where that is not what is written. An option that is not in it cannot be read back by this
-    # version: PVE's word for it has to do.
+    # The effective options after the write, if they differ from what is written. An option that is missing here cannot be read back by
+    # this version: qm's success is then the only confirmation.
     effect: Values | None = None
-    # Makes what the options name, once nothing holds the change; raises NodeError.
+    # Makes the files that the options name, once nothing holds the change; raises NodeError.
     ready: Callable[[], object] = _nothing
-    # The command that takes the change back.
+    # The command that reverts the change.
     undo: str = ""
 
     @property
     def expected(self) -> Values:
-        """What the effective options are to show."""
+        """The effective options after the change."""
         return self.options if self.effect is None else self.effect
 
     def missing(self, shown: Options) -> list[str]:
-        """The options that are not as they are to be; those that cannot be read back are not among them."""
+        """The options that do not have their expected value; those that cannot be read back are left out."""
         return [option for option, value in self.expected.items() if _text(shown.get(option)) != value]
 
 
-def together(changes: Collection[Change]) -> Change:
+def merged(changes: Collection[Change]) -> Change:
     """Several changes as one, for one update."""
     options: dict[str, str | None] = {}
     effect: dict[str, str | None] = {}
@@ -79,7 +79,7 @@ def together(changes: Collection[Change]) -> Change:
 
 
 def held(guest: Guest, options: Collection[str]) -> Result | None:
-    """Why no change of these options is written, whoever asks for it; None where nothing holds it.
+    """Why no change of these options may be written, by the daemon or on request; None if it may.
 
     On a stopped guest PVE applies all that is pending with any other change (qemu-server, the API's update_vm): what is pending of other
     options is for the administrator to decide.
@@ -92,22 +92,22 @@ def held(guest: Guest, options: Collection[str]) -> Result | None:
         return Result(Outcome.LOCKED, f"VM is locked ({lock})")
     if config.dropped:
         line = config.dropped[0]
-        return Result(Outcome.LOSSY, f"PVE would lose line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
+        return Result(Outcome.LOSSY, f"PVE would drop line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
     others = sorted({*config.pending, *config.pending_delete}.difference(options))
     if others and not guest.running:
-        return Result(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied along")
+        return Result(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied as well")
     return None
 
 
 def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -> Result:
-    """Makes the changes in one update, or says why nothing is written; a Result among them says that of its change.
+    """Makes the changes in one update, or returns why nothing is written; a Result among `changes` is returned as that.
 
-    `guest` is as it was judged. With Outcome.BROKEN nobody knows whether something was written. Raises Refused in a capture.
+    `guest` is as it was judged. After Outcome.BROKEN it is unknown whether something was written. Raises Refused in a capture.
     """
     for each in changes:
         if isinstance(each, Result):
             return each
-    change = together([each for each in changes if isinstance(each, Change)])
+    change = merged([each for each in changes if isinstance(each, Change)])
     wanted = (change.options.keys() - change.expected.keys()).union(change.missing(guest.options))
     if guest.config is not None and not wanted:
         return Result(Outcome.ALREADY, "", digest=guest.digest, undo=change.undo)
@@ -124,7 +124,7 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
 
 
 class _Update(NamedTuple):
-    """An update that nothing holds; `wanted` are the options of the change that are not yet as they are to be."""
+    """An update that may be written; `wanted` are the options of the change that do not have their value yet."""
 
     host: Host
     guest: Guest
@@ -133,7 +133,7 @@ class _Update(NamedTuple):
     wanted: Values
 
     def prepare(self) -> backups.Backup | Result:
-        """The backup, once the guest is found to be as it was judged and PVE to lose nothing; otherwise why nothing is written."""
+        """The backup, if the guest is still as it was judged and PVE would drop no line; otherwise why nothing is written."""
         host, guest = self.host, self.guest
         try:
             raw = guests.read_raw(host, guest.node, guest.vmid)
@@ -157,7 +157,7 @@ class _Update(NamedTuple):
             return Result(Outcome.UNSAVED, f"{error.message}. {error.hint}".rstrip(" ."))
 
     def write(self, backup: backups.Backup) -> Result:
-        """Writes, reads back and records; where it ends half way the record is as it was made before the write."""
+        """Writes, reads back and records; if it ends halfway, the record is in its state before the write."""
         host, guest, change = self.host, self.guest, self.change
         try:
             earlier = recorded(host, guest, change.before)
@@ -195,7 +195,7 @@ class _Update(NamedTuple):
         return guests.parse(host, raw).main.get("lock") == "destroyed"
 
     def _read_back(self) -> tuple[GuestConfig | None, str]:
-        """The config, None where it does not show the effect; and what is not as it should be, '' if nothing."""
+        """The config, None if it does not show the effect; and what differs from the expectation, '' if nothing."""
         host, guest, options = self.host, self.guest, self.change.options
         try:
             after = guests.parse(host, guests.read_raw(host, guest.node, guest.vmid))
@@ -217,7 +217,7 @@ def _what(options: Collection[str]) -> str:
 
 
 def differences(before: GuestConfig, after: GuestConfig, aside: Collection[str]) -> list[str]:
-    """What differs between two readings of a config, by section and option; `aside` are the options that we changed."""
+    """What differs between two versions of a config, by section and option; `aside` are the options that we changed."""
     sections = [("", before.main, after.main), ("[PENDING] ", before.pending, after.pending)]
     for prefix, old, new in (("", before.snapshots, after.snapshots), ("special:", before.special_sections, after.special_sections)):
         sections += [(f"[{prefix}{name}] ", old.get(name, {}), new.get(name, {})) for name in sorted({*old, *new})]
@@ -232,7 +232,7 @@ def differences(before: GuestConfig, after: GuestConfig, aside: Collection[str])
 
 
 def _text(value: Value | None) -> str | None:
-    """A value without what PVE's rewriting changes by itself: white space at the ends of a description."""
+    """A value without what PVE's rewriting always changes: white space at the ends of a description."""
     return None if value is None else str(value).strip()
 
 
@@ -259,7 +259,7 @@ def record(host: Host, guest: Guest, parts: Parts) -> None:
 
 
 def record_if_possible(host: Host, guest: Guest, parts: Parts) -> bool:
-    """The same as far as pmxcfs lets us; whether it did. What the record lacks then, the next look at the config adds."""
+    """The same if pmxcfs allows it; returns whether it did. If not, the next check of the config completes the record."""
     try:
         record(host, guest, parts)
     except PmxcfsAway:

@@ -1,6 +1,6 @@
-"""Writing options into a guest's config: through qm on a node, by ourselves in a tree.
+"""Writes options into a guest's config: through qm on a node, directly into the file in a tree.
 
-Both take the guest's lock, compare the digest under it, and leave the rest of the config as it is.
+Both take the guest's lock, compare the digest while holding it, and leave the rest of the config unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AT_ONCE = frozenset(("hookscript",))
 
 
 class Writer(Protocol):
-    """Something that changes options of a guest's config in one update, as a whole or not at all.
+    """Changes options of a guest's config in one update, all or none.
 
     The config must still have the digest of `guest`. In `options` None deletes an option.
     """
@@ -35,19 +35,19 @@ class Writer(Protocol):
 
 
 def writer(host: Host, settings: RngSettings) -> Writer:
-    """The writer for this host: a tree is always written by ourselves, a node through qm unless the settings say else."""
+    """The writer for this host: FileWriter for a tree, QmWriter for a node unless the settings say otherwise."""
     if not host.is_node or settings.writer == "file":
         return FileWriter(host)
     return QmWriter(host)
 
 
 class QmWriter(NamedTuple):
-    """Through `qm set`, which knows pending changes, permissions and the cluster."""
+    """Writes through `qm set`, which handles pending changes, permissions and the cluster."""
 
     host: Host
 
     def precheck(self, guest: Guest) -> Result:
-        """Whether PVE reads all of the live part: what it cannot read it would lose when rewriting (`qm config`)."""
+        """Whether PVE reads all of the live part (`qm config`): it would drop unreadable lines when rewriting."""
         read = qm.config(self.host, guest.vmid)
         if isinstance(read, Result):
             return read
@@ -62,11 +62,11 @@ class QmWriter(NamedTuple):
         return Result(Outcome.DONE, "")
 
     def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
-        """On a running guest most goes to [PENDING]; what is only pending is taken back there."""
+        """On a running guest most options go to [PENDING]; a value that is only pending is reverted there."""
         words = [word for option, value in options.items() if value is not None for word in (f"--{option}", value)]
         if not all(map(str.isascii, words)):
-            # It decodes them by the locale, and writes what comes of that as it is (pve-common, JSONSchema.pm, get_options).
-            return Result(Outcome.REFUSED, "qm would write the characters beyond ASCII in it as others")
+            # It decodes them by the locale, and writes the result undecoded (pve-common, JSONSchema.pm, get_options).
+            return Result(Outcome.REFUSED, "the value has characters beyond ASCII, which qm would replace by others")
         live = guest.config.main if guest.config else {}
         for flag, of_live in (("--delete", True), ("--revert", False)):
             deleted = [option for option, value in options.items() if value is None and (option in live) is of_live]
@@ -75,16 +75,16 @@ class QmWriter(NamedTuple):
 
 
 class FileWriter(NamedTuple):
-    """By ourselves, keeping every other byte; a running guest gets its change under [PENDING]."""
+    """Writes the file directly and keeps every other byte; a running guest gets its change under [PENDING]."""
 
     host: Host
 
     def precheck(self, guest: Guest) -> Result:
-        """Nothing to ask: this writer loses no line."""
+        """Always DONE: this writer drops no line."""
         return Result(Outcome.DONE, "")
 
     def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
-        """Puts a line for each option in the place of those that set it, live, pending or to be deleted."""
+        """Replaces the lines that set each option, live, pending or to be deleted, by one line."""
         path = node_facts.config_path(guest.node, guest.vmid)
         try:
             with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
@@ -98,7 +98,7 @@ class FileWriter(NamedTuple):
         except guestconfig.EditError as error:
             return Result(Outcome.REFUSED, str(error))
         except BlockingIOError:
-            return Result(Outcome.LOCKED, f"another program holds the lock of VM {guest.vmid}")
+            return Result(Outcome.LOCKED, f"another process holds the lock of VM {guest.vmid}")
         except FileNotFoundError:
             return Result(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
         except PermissionError as error:
@@ -117,7 +117,7 @@ def _edited(raw: bytes, guest: Guest, options: Mapping[str, str | None]) -> byte
         if option in config.pending:
             raw = guestconfig.remove_line(raw, option, "PENDING")
         if option in config.main and value is None and later:
-            raise guestconfig.EditError(f"{option} is in use by the running guest; stop it first")
+            raise guestconfig.EditError(f"the running VM uses {option}; stop it first")
         if option in config.main and not later:
             raw = guestconfig.remove_line(raw, option)
         if value is not None:

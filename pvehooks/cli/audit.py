@@ -1,4 +1,4 @@
-"""The audit log: what somebody changed with the command line, and who it was, as entries of the journal."""
+"""The audit log: journal entries about changes made with the command line, and the user who made them."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def failure_logged(host: Host, guest: Guest, kind: str, what: str) -> Iterator[N
         yield
     except ActionFailed as failed:
         why = failed.message.removeprefix(f"{guest.label}: ")
-        log_guest(host, guest, kind, f"{what} was broken off: {why}. {failed.hint}".rstrip())
+        log_guest(host, guest, kind, f"{what} failed: {why}. {failed.hint}".rstrip())
         raise

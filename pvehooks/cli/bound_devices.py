@@ -20,9 +20,9 @@ _VFIO = "vfio-pci"
 
 
 class BoundDeviceRow(NamedTuple):
-    """A device: what it is on now, who has it, by whom it is bound (words), what is noted of it, and what does not match.
+    """A device: its driver now, what bound it (phrases), the guests that use it, and what does not match (phrases).
 
-    `id` is that of the device that is there now, `noted` that of the one that is meant at boot, '' for none.
+    `id` is the vendor and device id of the device at the address now, `noted` that of the device recorded for boot; '' for none.
     """
 
     address: str
@@ -36,7 +36,7 @@ class BoundDeviceRow(NamedTuple):
 
 
 def show(host: Host, node: Node, options: argparse.Namespace) -> int:
-    """Prints the list; of those named, or of all."""
+    """Prints the list, of the addresses named or of all."""
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
     lines = [line for line in _lines(host, node, node.pci) if _wanted(line.address, options.address)]
@@ -69,19 +69,19 @@ def _lines(host: Host, node: Node, devices: Mapping[str, PciDevice]) -> list[Bou
 
 
 def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: BootBinding | Unread | None, driverctl: str) -> list[str]:
-    """By whom it is bound now or will be at boot."""
+    """What binds it now or at boot, as phrases."""
     found = []
     if isinstance(note, BootBinding):
         found.append(f"{note.purpose} at every boot by pvehooks")
     elif note is not None:
-        found.append("noted for boot, unreadably")
+        found.append("recorded for boot, but the file cannot be read")
     if driverctl and (driverctl == _VFIO or note is not None or (device is not None and device.vfio)):
         found.append(f"{driverctl} at every boot by driverctl, whatever is at the address")
     if device is None:
         return found
     bound_ids = () if isinstance(node.bound_ids, Unread) else node.bound_ids
     places = [bound.place for bound in bound_ids if (device.vendor, device.device) in bound.ids]
-    found += [f"{_VFIO} at every boot by ids= in {place}, for all of its kind" for place in places]
+    found += [f"{_VFIO} at every boot by ids= in {place}, for all devices with its ids" for place in places]
     if device.vfio and not found:
         known = bindings.former(host, address) is not None
         found.append(f"until the next boot, bound by {'pvehooks bind' if known else 'a start, or by hand'}")
@@ -109,7 +109,7 @@ def _line(
 def _troubles(host: Host, device: PciDevice, note: BootBinding) -> list[str]:
     differences = identity.differences(note.identity, identity.of(host, device))
     if differences:
-        return [f"not the device that was meant to get {note.purpose}, so it is left as it is at boot: {'; '.join(differences)}"]
+        return [f"not the device that was recorded to get {note.purpose}, so nothing is done with it at boot: {'; '.join(differences)}"]
     if note.vfs is None:
         return [] if device.vfio else [f"it is not on {_VFIO} now: pvehooks bind {device.address} --now"]
     present = vfs.present(host, device.address)

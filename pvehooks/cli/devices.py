@@ -1,4 +1,4 @@
-"""What bind and unbind share: which devices are meant, and the reports on them."""
+"""Shared by bind and unbind: the selection of devices, and the reports on them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?
 
 
 class DeviceReport(NamedTuple):
-    """What became of one device: done, nothing to do, refused; `notes` are further sentences.
+    """The result for one device: done, nothing to do, refused; `notes` are further sentences.
 
-    `driver` is the one it is on now, '' for none; `persistent` is whether something is noted for boot.
+    `driver` is its driver now, '' for none; `persistent`: something is recorded for boot.
     """
 
     address: str
@@ -38,12 +38,12 @@ def address(text: str) -> str:
     """An argument that must be a PCI address; the domain may be left out, and the function, for all of a slot."""
     match = _WRITTEN.fullmatch(text.lower())
     if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no PCI address (0000:01:00.0, or 01:00 for all functions)")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a PCI address (0000:01:00.0, or 01:00 for all functions)")
     return f"{match[1] or '0000'}:{match[2]}"
 
 
 def own_host(options: argparse.Namespace) -> tuple[Host, str]:
-    """Where to look, and the node's name; raises NodeError for another node. Broken settings do not matter here."""
+    """The host and the node's name; raises NodeError for another node. Does not read the settings."""
     host = root.host(options)
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
@@ -53,7 +53,7 @@ def own_host(options: argparse.Namespace) -> tuple[Host, str]:
 
 
 def named(addresses: list[str], node: Node) -> list[PciDevice]:
-    """The devices that are meant, each once; of a slot all but bridges. Raises NodeError for what is not there."""
+    """The devices at these addresses, each once; of a slot all but bridges. Raises NodeError for an absent device."""
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
     found: dict[str, PciDevice] = {}
@@ -66,32 +66,32 @@ def named(addresses: list[str], node: Node) -> list[PciDevice]:
 
 
 def only_notes_in_trees(host: Host, now: bool) -> None:
-    """Raises Refused where the kernel of a tree would have to do something."""
+    """Raises Refused for a tree if something is to be done now: a tree has no kernel that could do it."""
     if now and not host.is_node:
         raise Refused(
-            f"{host.root} is a tree, without a kernel that could bind anything", hint="What is done at boot can be noted there: --persist"
+            f"{host.root} is a tree, without a kernel that could bind anything", hint="A binding for boot can be recorded there: --persist"
         )
 
 
 def report(host: Host, device: PciDevice, result: str, words: str, notes: tuple[str, ...] = (), driver: str | None = None) -> DeviceReport:
-    """The report of a device; `driver` where it has changed since it was looked at."""
+    """The report of a device; `driver` if it has changed since the device was read."""
     persistent = bindings.noted(host, device.address) is not None
     return DeviceReport(device.address, device.label, result, words, device.driver if driver is None else driver, persistent, notes)
 
 
 def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]:
-    """Who else gives the device to vfio-pci at boot, without a look at what is at its address, or whom it takes with it."""
+    """Other configuration that gives the device to vfio-pci at boot: by address without comparing it, or by ids with its twins."""
     found = []
     driver = bindings.driverctl(host).get(device.address)
     if driver:
         where = f"{bindings.DRIVERCTL}/pci-{device.address}"
-        found.append(f"driverctl gives whatever is at this address to {driver} at boot; that ends with: rm {where}")
+        found.append(f"driverctl gives whatever is at this address to {driver} at boot; to stop that: rm {where}")
     for bound in () if isinstance(node.bound_ids, Unread) else node.bound_ids:
         if (device.vendor, device.device) in bound.ids:
             kind = device.vendor, device.device
             twins = [each.address for each in bus(node).values() if (each.vendor, each.device) == kind and each.address != device.address]
-            also = f", {', '.join(twins)} as well" if twins else ""
-            found.append(f"ids= of vfio-pci in {bound.place} takes every device of its kind at boot{also}")
+            also = f", also {', '.join(twins)}" if twins else ""
+            found.append(f"ids= of vfio-pci in {bound.place} takes every device with its ids at boot{also}")
     return tuple(found)
 
 

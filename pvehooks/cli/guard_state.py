@@ -1,4 +1,4 @@
-"""What `check` and `status` show of the guard: whether it refuses starts, which guests have it, and whose next start is allowed."""
+"""The guard's state for `check` and `status`: whether it refuses starts, which guests have it, and whose next start is allowed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pvehooks.derived import attachment
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict
 
-_MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}
+_MODES = {"audit": "findings that block are logged at a start, and do not refuse it", "off": "nothing is checked when a VM starts"}
 
 
 def allowed(guest: Guest) -> dict[str, object] | None:
@@ -19,12 +19,13 @@ def allowed(guest: Guest) -> dict[str, object] | None:
 
 
 def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
-    """Lines under the findings: where what blocks would not refuse a start."""
+    """Lines below the findings: for which guests a blocking finding would not refuse the start."""
     for verdict in verdicts:
-        word = allowed(verdict.guest)
-        if word is not None:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(word["when"]))))
-            yield f"{verdict.guest.label}: its next start goes through whatever is found: {word['by']} allowed it on {when} ({word['reason']})"
+        override = allowed(verdict.guest)
+        if override is not None:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(override["when"]))))
+            by, reason = override["by"], override["reason"]
+            yield f"{verdict.guest.label}: its next start is allowed whatever is found: {by} allowed it on {when} ({reason})"
     concerned = [verdict.guest for verdict in verdicts if verdict.guest.passes_through]
     for mode, meaning in _MODES.items():
         those = [guest.label for guest in concerned if settings.guard(guest.vmid).mode == mode]

@@ -1,4 +1,4 @@
-"""What all verbs share that go over VMs: which VMs are meant, one change after the other, and what became of each."""
+"""Shared by all verbs that change VMs: the selection of VMs, the loop over them, and the report on each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Subject = TypeVar("Subject", Guest, Verdict)
 
 
 class GuestReport(NamedTuple):
-    """What became of one VM: `result` is one of the verb's words, as JSON has it, `words` say it to people.
+    """The result for one VM: `result` is the verb's keyword for JSON, `words` is the same as a phrase for people.
 
     `details` are further lines for people; `more` are further keys for JSON.
     """
@@ -38,7 +38,7 @@ def vmid(text: str) -> int:
     """An argument that must be a VMID."""
     number = node_facts.vmid_of(f"{text}.conf")
     if number is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no VMID (a number from 100 to 999999999)")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a VMID (a number from 100 to 999999999)")
     return number
 
 
@@ -52,7 +52,7 @@ def take_some_or_all(parser: argparse.ArgumentParser, some: str, everything: str
 def some_or_all(options: argparse.Namespace, seen: View) -> list[int]:
     """The VMIDs named, or all with --all; raises UsageError for none or both, GuestNotHere."""
     if bool(options.vmid) == bool(options.all):
-        raise UsageError("say which guests: VMIDs, or --all for all of this node", hint=f"Example: {options.example}")
+        raise UsageError("name the VMs by their VMIDs, or give --all for all VMs of this node", hint=f"Example: {options.example}")
     return seen.guest_ids(options.vmid)
 
 
@@ -63,9 +63,9 @@ def _guest_of(subject: Guest | Verdict) -> Guest:
 def change(
     options: argparse.Namespace, subjects: Iterable[Subject], one: Callable[[Subject], GuestReport | None]
 ) -> list[tuple[int, GuestReport]]:
-    """Changes one VM after the other, and prints for people what became of each; one that fails keeps none of the others.
+    """Changes one VM after the other, and prints the result of each; the others are changed even if one fails.
 
-    `one` gives None for a VM that is left out without a word.
+    `one` returns None for a VM that is left out without a message.
     """
     reports = []
     for subject in subjects:
@@ -85,7 +85,7 @@ def change(
 
 
 def finish(options: argparse.Namespace, reports: list[tuple[int, GuestReport]], nothing: str = "") -> int:
-    """Prints the JSON, or `nothing` where no VM had a report, and gives the exit status."""
+    """Prints the JSON, or `nothing` if no VM had a report, and returns the exit status."""
     if options.json:
         print(json.dumps([as_json(*each) for each in reports], indent=2))
     elif not reports:
@@ -105,8 +105,8 @@ def as_json(number: int, report: GuestReport) -> dict[str, object]:
 
 
 def try_again(outcome: Outcome) -> str:
-    """Words for an outcome that another try may better."""
+    """The hint for an outcome that another attempt may change."""
     if outcome is Outcome.WAITING:
-        # qm's own words for a cluster without quorum are "Permission denied".
+        # qm's own message for a cluster without quorum is "Permission denied".
         return " No quorum? See: pvecm status. Then try it again."
     return " Try it again." if outcome in (Outcome.CHANGED, Outcome.LOCKED) else ""

@@ -1,4 +1,4 @@
-"""pvehooks: the command line's frame. What can be run is in commands/, and is imported when it is asked for."""
+"""pvehooks: the command line's main function. The verbs are in commands/ and are imported when they are run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(parsers.parse(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as end:
-        # argparse ends so after --help, and where the command line is wrong.
+        # argparse raises this after --help, and for a wrong command line.
         return int(end.code or EXIT_OK)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_for_root(error: BaseException | None) -> bool:
-    """Whether another user than root met a file or a call that is root's. Root itself gets these errors of pmxcfs without quorum."""
+    """Whether a user other than root lacks a permission. Root gets the same errors from pmxcfs without quorum."""
     if os.geteuid() == 0:
         return False
     while error is not None and not isinstance(error, PermissionError):
@@ -60,5 +60,5 @@ def _is_for_root(error: BaseException | None) -> bool:
 
 
 def _drop_output() -> None:
-    """What could not be written is let go: Python would complain once more when it closes standard output."""
+    """Discards what could not be written: Python would report the error again when it closes standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

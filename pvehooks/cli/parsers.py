@@ -1,7 +1,7 @@
-"""The parsers of the program, of its verbs and of their actions, each made when it is asked for.
+"""The parsers of the program, of its verbs and of their actions, each made when it is needed.
 
 A verb is a module in commands/, with SUMMARY, EXAMPLE, `arguments` and `run`. A verb with actions is a package there, with a module of
-that kind for each action; what GROUPS says of a package is the order in which the help lists its modules, not which there are.
+that kind for each action; GROUPS of a package only sets the order in which the help lists its modules.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def groups(*words: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def commands() -> tuple[tuple[str, ...], ...]:
-    """All that can be run: ("check",), ("host", "fix"), ..."""
+    """All commands: ("check",), ("host", "fix"), ..."""
     found: list[tuple[str, ...]] = []
     for verb in names():
         found += [(verb, name) for name in names(verb)] if has_actions(verb) else [(verb,)]
@@ -57,7 +57,7 @@ def commands() -> tuple[tuple[str, ...], ...]:
 
 
 def summary(*words: str) -> str:
-    """What it does, in a sentence."""
+    """Its summary, as a sentence."""
     text = str(module(*words).SUMMARY)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -66,26 +66,26 @@ class Parser(argparse.ArgumentParser):
     """A parser whose messages do not depend on Python's version or on the terminal."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program: how to use it, and what is wrong."""
+        """Ends the program after printing the usage and the message."""
         self.print_usage(sys.stderr)
         print(f"{self.prog}: {printable(message)}", file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
 
     def read(self, words: Sequence[str], options: argparse.Namespace) -> None:
-        """Takes the words into the options; options and arguments may be mixed."""
+        """Parses the words into the options; options and arguments may be mixed."""
         self.require_known(words)
         _, left = self.parse_known_intermixed_args(list(words), options)
         for word in left:
             self.error(f"there is no option '{word}'" if word.startswith("-") else f"'{word}' is one argument too many")
 
     def require_known(self, words: Iterable[str]) -> None:
-        """Ends the program at a long option that there is not, before its value is taken for an argument."""
+        """Ends the program at an unknown long option, before its value is taken for an argument."""
         known = [flag for action in self._actions for flag in action.option_strings]
         for word in words:
             flag = word.partition("=")[0]
             if flag == "--":
                 return
-            # What holds a blank is a value, for argparse as well.
+            # A word with a blank is a value, for argparse as well.
             if flag.startswith("--") and " " not in word and not any(each.startswith(flag) for each in known):
                 self.error(f"there is no option '{flag}'{did_you_mean(flag, known)}")
 
@@ -115,7 +115,7 @@ def parser(*words: str) -> Parser:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The options of what is to be run, among them `run` itself. Ends the program with EXIT_USAGE where the words do not say that."""
+    """The options of the command, among them `run`, its function. Ends the program with EXIT_USAGE if the words name no command."""
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
     options = argparse.Namespace()
@@ -135,7 +135,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The end of a message about a word that is not known."""
+    """The end of a message about an unknown word: a proposal, '' without one."""
     from pvehooks.settings.table import nearest
 
     meant = nearest(word, known)
@@ -152,7 +152,7 @@ def listed(*words: str) -> str:
 
 
 def _module_name(word: str) -> str:
-    """`import` is no name that Python can import."""
+    """`import` is a keyword: no module can have that name."""
     return f"{word}_" if word == "import" else word
 
 
@@ -188,7 +188,7 @@ def _with_actions(words: tuple[str, ...]) -> Parser:
     epilog = f"Example: {command.EXAMPLE}\nHelp for {'an action' if words else 'a verb'}: pvehooks {' '.join((*words, kind))} --help"
     made = _made(_Branch, words, epilog)
     made.words = words
-    # Required, but where it is missing the list is printed.
+    # Required; if it is missing, the list is printed.
     made.add_argument("words", metavar=f"{kind} ...", nargs=argparse.PARSER, help=argparse.SUPPRESS).required = False
     if words:
         _take_common(made)
@@ -205,12 +205,12 @@ def _take_help(made: Parser) -> None:
 def _take_common(made: Parser) -> None:
     _take_help(made)
     made.add_argument("--json", action="store_true", help="print JSON")
-    made.add_argument("--root", default="/", metavar="DIR", help="look at the tree below DIR, or at a capture, instead of this node")
-    made.add_argument("--node", default="", metavar="NAME", help="the node to look at (default: this one)")
+    made.add_argument("--root", default="/", metavar="DIR", help="read the tree below DIR, or a capture, instead of this node")
+    made.add_argument("--node", default="", metavar="NAME", help="the node to read (default: this one)")
 
 
 def _shown(made: Parser) -> Iterator[str]:
-    """The arguments as they stand in the usage."""
+    """The arguments as the usage shows them."""
     for action in made._actions:
         if not action.option_strings:
             many = " ..." if action.nargs in ("*", "+") else ""

@@ -1,4 +1,4 @@
-"""What --root names: a directory with a tree, or a capture, which is unpacked while the verb runs."""
+"""The argument of --root: a directory with a tree, or a capture, which is unpacked while the verb runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from pvehooks.host import Host
 
-# In the top directory of a capture that was unpacked. The package that reads captures is imported for them alone.
+# In the top directory of an unpacked capture. pvehooks.capture is imported for captures only.
 _MARK = "/capture.json"
 
 
 @contextmanager
 def unpacked(options: argparse.Namespace) -> Iterator[None]:
-    """For a with statement around a verb: `options.root` is a directory, `options.capture` the file that it comes from; raises NodeError."""
+    """Unpacks a capture while the verb runs: `options.root` is then a directory, `options.capture` the capture; raises NodeError."""
     options.capture = ""
     if not Host().is_dir(options.root):
         from pvehooks.capture import archive
@@ -28,7 +28,7 @@ def unpacked(options: argparse.Namespace) -> Iterator[None]:
 
 
 def host(options: argparse.Namespace) -> Host:
-    """This node, the tree, or what was captured; raises NodeError for a damaged capture."""
+    """This node, the tree, or the capture; raises NodeError for a damaged capture."""
     if options.root == "/":
         return Host()
     tree = Host(options.root)

@@ -1,4 +1,4 @@
-"""What is printed for people: tables, and how far a long look has come. NO_COLOR is honoured (no-color.org)."""
+"""Output for people: tables, and the progress of a long check. NO_COLOR is honoured (no-color.org)."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def _plain(rows: Sequence[Sequence[str]]) -> None:
 
 # -- progress ---------------------------------------------------------------------------------------------------------
 
-# A shorter look needs no line: it would only flicker.
+# In seconds: a progress line for a shorter check would only flicker.
 _DELAY = 0.5
 _PAUSE = 0.1
 
 
 class _Line:
-    """A line on standard error that goes when the look ends, however it ends; the cursor is never hidden, so that whatever ends the program leaves the terminal usable."""
+    """A progress line on standard error, erased at the end, also after an error. The cursor is never hidden: a killed program leaves the terminal usable."""
 
     def __init__(self, total: int, what: str, clock: Callable[[], float]) -> None:
         self._total = total
@@ -69,7 +69,7 @@ class _Line:
         self._console: Console | None = None
 
     def step(self) -> None:
-        """One more is done."""
+        """Counts one more step."""
         self._done += 1
         if self._clock() >= self._due:
             self._draw()
@@ -87,7 +87,7 @@ class _Line:
             self._console.file.flush()
 
     def erase(self) -> None:
-        """Takes the line away."""
+        """Erases the line."""
         if self._console is not None:
             from rich.control import Control
             from rich.segment import ControlType
@@ -97,7 +97,7 @@ class _Line:
 
 @contextmanager
 def progress(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """Gives what is to be called for each of `total` steps; only a terminal sees anything, and only if `wanted` and if it takes long."""
+    """Yields a function to call after each of `total` steps; shown only on a terminal, only if `wanted`, and only if it takes long."""
     if not wanted or not total or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""The node that a verb looks at, and the verdicts on its guests."""
+"""The node that a verb reads, and the verdicts on its guests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pvehooks.wording import printable
 
 
 class View(NamedTuple):
-    """A node with its settings and all that guests are seen against."""
+    """A node with its settings, and what guests are judged with."""
 
     host: Host
     node: str
@@ -32,7 +32,7 @@ class View(NamedTuple):
 
     @property
     def around(self) -> guest_facts.Surroundings:
-        """What guests are seen against, as it is now; what is about the node alone does without pmxcfs. Raises PmxcfsAway."""
+        """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
         return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
@@ -41,7 +41,7 @@ class View(NamedTuple):
         return guest_facts.read(self.host, self.node, vmid, self.around)
 
     def guest_ids(self, named: list[int]) -> list[int]:
-        """The VMs that were named, or without any, all of the node; raises GuestNotHere, NodeError."""
+        """These VMs, or all of the node if none is named; raises GuestNotHere, NodeError."""
         for vmid in named:
             node_facts.require_guest(self.host, self.node, vmid)
         if named:
@@ -59,24 +59,24 @@ class View(NamedTuple):
         return hardware.gather(self.host, self.node)
 
     def node_findings(self, node: Node) -> list[Finding]:
-        """The findings of the node itself, with the severities that the settings give it."""
+        """The findings of the node itself, with the severities from the settings."""
         return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
 
     def guests(self, vmids: list[int]) -> Iterator[Guest]:
-        """These guests, each read when its turn comes; raises GuestNotHere."""
+        """These guests, each read when it is needed; raises GuestNotHere."""
         return map(self.guest, vmids)
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
-        """The verdicts on these guests, in this order; one that has vanished meanwhile has a finding that says so."""
+        """The verdicts on these guests, in this order; one that was removed meanwhile has a finding about that."""
         node, around = self.facts(), self.around
         for vmid in vmids:
             guest = guest_facts.read(self.host, self.node, vmid, around)
             yield judge(guest, catalogue.look(guest, node), self.settings, asked)
 
     def all_verdicts(self, node: Node, step: Callable[[], None] = lambda: None) -> Iterator[Verdict]:
-        """The verdicts on all guests of the node. Each config is read once, also for the rules that ask for the other guests.
+        """The verdicts on all guests of the node. Each config is read once, also for the rules that compare it with other guests.
 
-        `step` is called twice for each guest: when it was read, and when it was judged. Raises NodeError.
+        `step` is called twice for each guest: after it is read, and after it is judged. Raises NodeError.
         """
         around = self.around
         guests = []
@@ -92,11 +92,11 @@ class View(NamedTuple):
 
 
 def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:
-    """What the options --root and --node ask for. Raises NodeError, SettingsError.
+    """The node that --root and --node select. Raises NodeError, SettingsError.
 
-    A verb that changes something takes no other node of the cluster than its `own`.
+    A verb that changes something takes its `own` node only, no other one of the cluster.
 
-    A verb that frees a guest (`freeing`) does its work with broken settings files too, and says so: it may be what a refused start waits for.
+    A verb that lets a guest start again (`freeing`) also works with broken settings files, after a message: a refused start may depend on it.
     """
     host = root.host(options)
     if not host.is_dir("/"):
@@ -109,10 +109,13 @@ def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = Fals
     except SettingsError as error:
         if not freeing:
             raise
-        print(f"pvehooks: settings not used, the built-in ones hold: {printable(error.problems[0])}. See: pvehooks config", file=sys.stderr)
+        print(
+            f"pvehooks: the built-in settings are used, because of an error: {printable(error.problems[0])}. See: pvehooks config",
+            file=sys.stderr,
+        )
         return View(host, node, built_in())
     if host.is_node:
-        # The daemon does the same; where none runs, the hookscript has them from here. Only root can.
+        # The daemon does the same; this is for nodes where it does not run. Only root can.
         with contextlib.suppress(OSError):
             compile_to(host, settings)
     return View(host, node, settings)

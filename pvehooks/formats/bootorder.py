@@ -1,4 +1,4 @@
-"""From which devices a guest boots, and in which order.
+"""The devices that a guest boots from, in their order.
 
 Source: device_bootorder and bootorder_from_legacy in PVE/QemuServer.pm (qemu-server 9.2).
 """

@@ -16,7 +16,7 @@ LARGEST_INTEGER = 2**64 - 1
 
 
 class Format(NamedTuple):
-    """A named format: `accepts` tells whether a text has it, `noun` completes "is not ..."."""
+    """A named format: `accepts(text)` is whether a text has it, `noun` completes "is not ..."."""
 
     accepts: Callable[[str], bool]
     noun: str
@@ -35,7 +35,7 @@ def whole(pattern: str) -> Callable[[str], bool]:
 
 
 def split_list(text: str) -> list[str]:
-    """PVE's list: parted by NUL if there is one, else by commas, semicolons and white space (PVE::ParseUtils).
+    """PVE's list: separated by NUL if there is one, else by commas, semicolons and white space (PVE::ParseUtils).
 
     The bytes 0x85 and 0xA0 are white space here, even within a UTF-8 character: that module has Perl's unicode_strings on.
     """
@@ -66,7 +66,7 @@ _DIGITS = "0123456789"
 _LOWER_HEX = frozenset("0123456789abcdef")
 
 
-# What every start of a guest asks is told without patterns: the hookscript compiles those anew each time, and that takes long.
+# The formats that every start of a guest needs are checked without patterns: the hookscript would compile them each time, which is slow.
 def is_integer(text: str) -> bool:
     """Digits, with or without a sign."""
     digits = text[1:] if text[:1] in ("+", "-") else text

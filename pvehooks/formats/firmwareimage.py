@@ -27,7 +27,7 @@ _TABLE_END = 32
 _SEV_ES = UUID("00f771de-1a7e-4fcb-890e-68c77e2fb44e")
 _SEV = UUID("dc886566-984a-4798-a75e-5585a7bf67cc")
 _TDX = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2")
-# What people take for firmware, by its first bytes.
+# Files that are mistaken for firmware, by their first bytes.
 _OTHERS: Mapping[bytes, str] = {
     b"QFI\xfb": "a qcow2 image; make it raw: qemu-img convert -O raw FILE NEW",
     b"IGVM": "an IGVM file, which Proxmox VE does not start guests with",
@@ -52,7 +52,7 @@ class _Volume(NamedTuple):
 
 
 def read(content: bytes) -> FirmwareImage:
-    """What the bytes of a file are."""
+    """The kind of firmware in the bytes of a file."""
     size = len(content)
     if size > LIMIT:
         return FirmwareImage("", size, why=f"larger than any firmware ({LIMIT >> 20} MiB)")

@@ -1,4 +1,4 @@
-"""A VM's config, /etc/pve/nodes/NODE/qemu-server/VMID.conf: read as PVE reads it, with what PVE would lose on rewriting it.
+"""A VM's config, /etc/pve/nodes/NODE/qemu-server/VMID.conf: read as PVE reads it, with the lines that PVE would drop when rewriting it.
 
 Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.2).
 """

@@ -1,4 +1,4 @@
-"""What a schema says about one property of a property string (PVE::JSONSchema in pve-common)."""
+"""The schema of one property of a property string (PVE::JSONSchema in pve-common)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PVE's property strings, `key=value,key=value`: taken apart and checked as PVE::JSONSchema::parse_property_string does."""
+"""PVE's property strings, `key=value,key=value`: parsed and checked as PVE::JSONSchema::parse_property_string does."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,7 +17,7 @@ class PropertyError(ValueError):
 
 
 class _Format(NamedTuple):
-    """A format made ready. `names` resolves aliases; `parts` remembers what short parts (`firewall=1`) came out as."""
+    """A prepared format. `names` resolves aliases; `parts` caches the results of short parts (`firewall=1`)."""
 
     names: Mapping[str, str]
     key_aliases: Mapping[str, str]
@@ -209,7 +209,7 @@ def _check_number(declared: Property) -> Check:
 
 
 def _check_vm_cpu(values: Mapping[str, Value]) -> None:
-    """What qemu-server asks of a guest's own `cpu` beyond the schema (validate_vm_cpu_conf in CPUConfig.pm)."""
+    """What qemu-server requires of a guest's own `cpu` beyond the schema (validate_vm_cpu_conf in CPUConfig.pm)."""
     if values.get("cputype") in (None, "0"):
         raise PropertyError("cputype is missing")
     if "reported-model" in values:

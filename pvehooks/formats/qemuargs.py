@@ -1,4 +1,4 @@
-"""A guest's `args`: words for QEMU as PVE splits them (pve-common, PVE/Tools.pm, split_args: Perl's Text::ParseWords), and our part in them.
+"""A guest's `args`: arguments for QEMU as PVE splits them (pve-common, PVE/Tools.pm, split_args: Perl's Text::ParseWords), and our part.
 
 The rules are not the shell's: within single quotes a backslash keeps the quote that follows it from ending the string (and stays), and
 one quote that is not closed makes PVE give QEMU none of the words.
@@ -18,11 +18,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 
 
 class ArgsError(UsageError):
-    """Words that cannot be put into a guest's `args`, or found there."""
+    """Our part cannot be added to a guest's `args`, or not found there."""
 
 
 def split(text: str) -> tuple[str, ...] | None:
-    """The words that QEMU gets; None where quotes or backslashes do not add up, and PVE therefore gives it none."""
+    """The arguments that QEMU gets; None if a quote or backslash is not closed, and PVE therefore passes none."""
     if text == "0":
         return ()
     words: list[str] = []
@@ -46,7 +46,7 @@ def split(text: str) -> tuple[str, ...] | None:
 
 
 def quoted(word: str) -> str:
-    """A word as it has to be written to come out of `split` as it is."""
+    """An argument quoted so that `split` returns it unchanged."""
     if _PLAIN.fullmatch(word):
         return word
     inside = word.replace("\\", "\\\\").replace('"', '\\"')
@@ -54,24 +54,26 @@ def quoted(word: str) -> str:
 
 
 def for_shell(args: str) -> str:
-    """The whole as one word of a shell command."""
+    """The text as one word of a shell command."""
     return "'" + args.replace("'", "'\\''") + "'"
 
 
 def joined(theirs: str, ours: str) -> str:
-    """The user's words, kept to the letter, and ours behind them; raises ArgsError where that would change what theirs mean."""
+    """The user's arguments, unchanged, and ours behind them; raises ArgsError if that would change the meaning of the user's."""
     own = split(theirs)
     if own is None:
-        raise ArgsError("its args have a quote or a backslash that is not closed, so PVE gives QEMU none of them", hint="Mend them first.")
+        raise ArgsError(
+            "its args have a quote or a backslash that is not closed, so PVE passes none of them to QEMU", hint="Fix them first."
+        )
     whole = f"{theirs} {ours}" if theirs else ours
     part = split(ours)
     if part is None or split(whole) != (*own, *part):
-        raise ArgsError("its args end in a way that would change the words behind them", hint="Mend them first.")
+        raise ArgsError("its args end in a way that would change the arguments added behind them", hint="Fix them first.")
     return whole
 
 
 def without(args: str, ours: str) -> str | None:
-    """The user's words without our part, each as it was; None where our part is not there, or not there just once, as words of its own."""
+    """The user's arguments without our part, unchanged; None unless our part is there exactly once, as arguments of its own."""
     own, part = split(args), split(ours)
     if own is None or not part or args.count(ours) != 1:
         return None

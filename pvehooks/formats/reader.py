@@ -1,4 +1,4 @@
-"""The reading of a VM config's lines, in the order of tests and with the accidents of parse_vm_config (PVE/QemuServer.pm)."""
+"""Reads the lines of a VM config, with the same order of tests and the same quirks as parse_vm_config (PVE/QemuServer.pm)."""
 
 import re
 from collections.abc import Collection, Container, Mapping
@@ -22,7 +22,7 @@ _NONE_FAST: Mapping[str, tuple[str, Check]] = {}
 
 
 def section_name(line: str) -> str | None:
-    """What stands between the brackets of a line that begins a section, None for another line."""
+    """The text between the brackets of a line that begins a section, None for another line."""
     if line[:1] != "[":
         return None
     name, bracket, rest = line[1:].partition("]")
@@ -30,7 +30,7 @@ def section_name(line: str) -> str | None:
 
 
 def option_name(line: str) -> str:
-    """What stands before the colon of a line that can set an option, '' for another line."""
+    """The text before the colon of a line that can set an option, '' for another line."""
     name, colon, _ = line.partition(":")
     return name if colon and _is_option_name(name) else ""
 
@@ -54,12 +54,12 @@ class ConfigSection:
 
     @property
     def label(self) -> str:
-        """What Dropped.section calls it."""
+        """Its name in Dropped.section."""
         return f"special:{self.name}" if self.kind == "special" else self.name
 
     @property
     def takes_anything(self) -> bool:
-        """PVE does not check what the cloud-init section holds."""
+        """PVE does not check the contents of the cloud-init section."""
         return self.kind == "special" and self.name == "cloudinit"
 
 

@@ -33,7 +33,7 @@ class Section(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A line that PVE does not take over, and why, for people."""
+    """A line that PVE does not accept, and why, as a phrase for messages."""
 
     line: int
     reason: str

@@ -1,4 +1,4 @@
-"""A node's summary as text: JSON, with what devices have in common written once, and never longer than LIMIT bytes."""
+"""A node's summary as JSON text: common attributes of devices are written once, and it is never longer than LIMIT bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Sum
 
 FORMAT = 1
 LIMIT = (16 << 10) - 1
-# What may be long is cut, so that there is always room for devices.
+# Long lists are cut, so that there is always room for devices.
 _NAMED = 20
 _RULES = 40
 _SENTENCE = 120
@@ -18,7 +18,7 @@ _REASON = 240
 _HOOKSCRIPTS = 3000
 _BRIDGES = 2500
 _USES = 4
-# Base classes, and classes, of what people pass through (pci.ids): what a summary leaves out last.
+# Base classes, and classes (pci.ids), of devices that are often passed through: a summary leaves them out last.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _WORKING = frozenset({0x0C03, 0x0805})
 _UNKNOWN_RESET = "?"
@@ -26,14 +26,14 @@ _MAX_NUMBER = 1 << 53
 
 
 class SummaryError(ValueError):
-    """A text that is no summary; the words say why."""
+    """A text that is no summary; the message says why."""
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
 def dump(summary: Summary, wanted: frozenset[str] = frozenset()) -> bytes:
-    """The summary as it is written. Devices that do not fit are left out whole IOMMU groups at a time, and counted.
+    """The summary as text. Devices that do not fit are left out, whole IOMMU groups at a time, and counted.
 
     First to stay are the groups with addresses that are `wanted`, then those with devices of kinds that people pass through; VFs go before
     physical functions.
@@ -88,7 +88,7 @@ def _document(summary: Summary) -> dict[str, object]:
 
 
 def _of_starts(summary: Summary) -> dict[str, object]:
-    """What starts need; who has too many bridges tells none, or those that were cut off would be taken for missing."""
+    """What starts need. With too many bridges none is published: those that are cut off would look as if they were missing."""
     bridges = None if summary.bridges is None else " ".join(summary.bridges)
     document = {"bridges": bridges, "cpus": summary.cpus, "qemu": list(summary.qemu) if summary.qemu else None}
     fits = bridges is not None and len(json.dumps(bridges)) <= _BRIDGES
@@ -96,7 +96,7 @@ def _of_starts(summary: Summary) -> dict[str, object]:
 
 
 def _by_weight(hardware: Hardware, wanted: frozenset[str]) -> list[list[str]]:
-    """The addresses by group, what must not be left out first; devices in no group are each for themselves."""
+    """The addresses by group, the most important first; a device in no group is a group of its own."""
     groups: dict[str, list[str]] = {}
     for address in sorted(hardware.devices):
         groups.setdefault(hardware.devices[address].group or address, []).append(address)
@@ -116,8 +116,8 @@ def _hardware(hardware: Hardware, kept: Iterable[str]) -> dict[str, object]:
     kept = sorted(kept)
     kinds: dict[DeviceKind, list[str]] = {}
     for address in kept:
-        told = hardware.devices[address]
-        kinds.setdefault(told.kind, []).append(f"{_short(address)}={told.group}" if told.group else _short(address))
+        described = hardware.devices[address]
+        kinds.setdefault(described.kind, []).append(f"{_short(address)}={described.group}" if described.group else _short(address))
     reasons: dict[str, list[str]] = {}
     for address in kept:
         if address in hardware.unread:
@@ -176,7 +176,7 @@ def _pair(first: int, second: int) -> str:
 
 
 def load(content: bytes) -> Summary:
-    """The summary that these bytes are; what is not known of a newer version's is passed over. Raises SummaryError."""
+    """Parses a summary; unknown keys of a newer version are ignored. Raises SummaryError."""
     if len(content) > LIMIT:
         raise SummaryError("is larger than any summary")
     try:

@@ -1,4 +1,4 @@
-"""Disks as PVE's code sees them: parse_drive, drive_is_cdrom and drive_is_cloudinit in PVE/QemuServer/Drive.pm."""
+"""Disks as PVE's code treats them: parse_drive, drive_is_cdrom and drive_is_cloudinit in PVE/QemuServer/Drive.pm."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
-"""The baseline: since when this package is on a node, and which guests were there then, as they were.
+"""The baseline: when this package was installed on a node, and fingerprints of the guests that existed then.
 
-Kept in pmxcfs, /etc/pve/pvehooks/first-look/NODE.json, about 20 bytes a guest; a node writes its own and reads all, for the guests that
-move to it.
+Stored in pmxcfs, /etc/pve/pvehooks/first-look/NODE.json, about 20 bytes per guest; a node writes its own file and reads all, for guests
+that move to it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 DIRECTORY = f"{files.PVE}/pvehooks/first-look"
 VERSION = 1
 
-# pmxcfs' limit of a file.
+# The size limit of a file in pmxcfs.
 _MAX_BYTES = 1 << 20
 _FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 _VMID = re.compile(r"[1-9][0-9]{2,8}")
-# What PVE sets and takes away without anybody editing the guest: locks, suspending (QemuServer.pm vm_suspend), snapshots
+# Options that PVE sets and removes without an edit by a user: locks, suspending (QemuServer.pm vm_suspend), snapshots
 # (AbstractConfig.pm), a new generation id on rollback and restore.
 _PVE_OWN = frozenset(
     (
@@ -53,14 +53,14 @@ NOT_IN_BASELINE = BaselineStatus(untouched=False, old=False)
 
 
 class KnownGuest(NamedTuple):
-    """A guest's fingerprint, and when (epoch seconds) it had that one."""
+    """A guest's fingerprint, and when (epoch seconds) it was taken."""
 
     fingerprint: str
     time: int
 
 
 class Baseline(NamedTuple):
-    """Since when (epoch seconds) a node has the package, and its guests then, by VMID; not `stored` while it is not in pmxcfs."""
+    """When (epoch seconds) the package was installed on a node, and its guests then, by VMID; not `stored` until it is in pmxcfs."""
 
     time: int
     node: str
@@ -68,7 +68,7 @@ class Baseline(NamedTuple):
     stored: bool = True
 
     def status(self, vmid: int, ctime: int | None, fingerprint: str) -> BaselineStatus:
-        """How the guest relates to this baseline; `ctime` is its meta ctime, which is a better sign than its VMID."""
+        """How the guest relates to this baseline; `ctime` is its meta ctime, which is more reliable than its VMID."""
         known = self.guests.get(vmid)
         there = known is not None and (ctime is None or ctime <= known.time)
         untouched = there and known is not None and known.fingerprint == fingerprint
@@ -76,10 +76,10 @@ class Baseline(NamedTuple):
 
 
 def fingerprint(config: GuestConfig) -> str:
-    """8 hex digits that change when the guest is edited, now or pending, and not when PVE applies what is pending.
+    """8 hex digits that change when the guest is edited, live or pending, and not when PVE applies pending changes.
 
-    The guard's hookscript counts as the one that was there before it: to attach it is no edit of a person's.
-    Lines that the parser does not take count as they stand: what it takes changes with the node's CPU models and with us.
+    The guard's hookscript counts as the former hookscript: attaching it is no edit by a user.
+    Lines that the parser does not accept count unchanged: what it accepts depends on the node's CPU models and on our version.
     """
     options = {**config.main, **config.pending}
     for name in (*config.pending_delete, *_PVE_OWN):
@@ -101,14 +101,14 @@ def path(node: str) -> str:
 
 
 def paths(host: Host) -> tuple[str, ...]:
-    """The files that there are, one a node. Raises PmxcfsAway."""
+    """The existing files, one per node. Raises PmxcfsAway."""
     return tuple(f"{DIRECTORY}/{name}" for name in files.names(host, DIRECTORY) if name.endswith(".json"))
 
 
 def read(host: Host, node: str) -> Baseline | None:
-    """The node's own time with the guests of all nodes' baselines, the latest entry of each.
+    """The node's own baseline with the guests of all nodes' baselines, the latest entry of each.
 
-    None while the node has none, or its file is empty or broken. Raises PmxcfsAway.
+    None if the node has none, or its file is empty or broken. Raises PmxcfsAway.
     """
     all_nodes = {path: read_file(host, path) for path in paths(host)}
     own = all_nodes.get(path(node))
@@ -126,7 +126,7 @@ def joined(own: Baseline, others: Iterable[Baseline]) -> Baseline:
 
 
 def read_file(host: Host, path: str) -> Baseline | None:
-    """A baseline as stored; None if there is none, or the file is empty or broken. Raises PmxcfsAway."""
+    """A stored baseline; None if there is none, or the file is empty or broken. Raises PmxcfsAway."""
     content = files.read(host, path, _MAX_BYTES)
     document = files.load_object(content) if content and len(content) <= _MAX_BYTES else None
     if document is None:
@@ -141,7 +141,7 @@ def read_file(host: Host, path: str) -> Baseline | None:
 
 
 def write(host: Host, baseline: Baseline) -> Baseline:
-    """Stores it as its node's; where pmxcfs takes no writes now, it is given back not `stored`."""
+    """Stores the baseline of its node; returns it not `stored` if pmxcfs accepts no writes now."""
     guests = {str(vmid): known.fingerprint if known.time == baseline.time else [*known] for vmid, known in baseline.guests.items()}
     document = {"version": VERSION, "time": baseline.time, "node": baseline.node, "guests": guests}
     content = json.dumps(document, separators=(",", ":"), sort_keys=True).encode() + b"\n"
@@ -153,7 +153,7 @@ def write(host: Host, baseline: Baseline) -> Baseline:
 
 
 def _known_guest(value: object, time: int) -> KnownGuest | None:
-    """A fingerprint of the baseline's time, or one with a time of its own."""
+    """A fingerprint with the baseline's time, or one with its own time."""
     text, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
     valid = isinstance(text, str) and _FINGERPRINT.fullmatch(text) and _is_number(when)
     return KnownGuest(text, when) if valid else None

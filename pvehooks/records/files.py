@@ -1,4 +1,4 @@
-"""Files of ours below /etc/pve: written only when they change, and never into an /etc/pve that pmxcfs does not serve."""
+"""Our files below /etc/pve: written only when they change, and never into an /etc/pve that pmxcfs does not serve."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
 
 PVE = "/etc/pve"
-# A time that every calendar function takes (the year 6325).
+# A time that every calendar function accepts (the year 6325).
 MAX_NUMBER = 1 << 37
 
-# What a stopped, killed or starting pmxcfs makes of an access.
+# The errors of a stopped, killed or starting pmxcfs.
 _AWAY = frozenset({errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.EIO})
 
 
 def read(host: Host, path: str, limit: int) -> bytes | None:
-    """The file's bytes (at most limit + 1), None if it is not there. Raises PmxcfsAway."""
+    """The file's bytes (at most limit + 1), None if it does not exist. Raises PmxcfsAway."""
     try:
         return host.read(path, limit=limit)
     except FileNotFoundError as error:
@@ -32,7 +32,7 @@ def read(host: Host, path: str, limit: int) -> bytes | None:
 
 
 def names(host: Host, directory: str) -> list[str]:
-    """The sorted names in the directory, none if it is not there. Raises PmxcfsAway."""
+    """The sorted names in the directory, none if it does not exist. Raises PmxcfsAway."""
     try:
         return host.names(directory)
     except FileNotFoundError as error:
@@ -43,7 +43,7 @@ def names(host: Host, directory: str) -> list[str]:
 
 
 def write(host: Host, path: str, content: bytes, limit: int) -> bool:
-    """Replaces the file if its content differs; whether it did. Raises PmxcfsAway."""
+    """Replaces the file if its content differs; returns whether it did. Raises PmxcfsAway."""
     if read(host, path, limit) == content:
         return False
     try:
@@ -59,7 +59,7 @@ def write(host: Host, path: str, content: bytes, limit: int) -> bool:
 
 
 def remove(host: Host, path: str) -> None:
-    """Removes the file; one that is not there is removed already. Raises PmxcfsAway."""
+    """Removes the file if it exists. Raises PmxcfsAway."""
     try:
         host.remove(path)
     except OSError as error:
@@ -67,7 +67,7 @@ def remove(host: Host, path: str) -> None:
 
 
 def load_object(content: bytes) -> dict[str, object] | None:
-    """The JSON object that these bytes are, None if they are none."""
+    """These bytes as a JSON object, None if they are not one."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
@@ -76,7 +76,7 @@ def load_object(content: bytes) -> dict[str, object] | None:
 
 
 def _must_be_mounted(host: Host, error: OSError) -> None:
-    """A stopped pmxcfs leaves an empty /etc/pve behind; what is written there would keep it from being mounted again."""
+    """Raises PmxcfsAway if pmxcfs is not mounted: it leaves an empty /etc/pve, and a file there would prevent the next mount."""
     if not host.is_dir(f"{PVE}/nodes"):
         raise _away(PVE, error) from error
 

@@ -1,4 +1,4 @@
-"""What we remember of each guest, in pmxcfs itself so that it follows the guest: /etc/pve/pvehooks/guests/<vmid>.json.
+"""The record of each guest, in pmxcfs so that it follows the guest: /etc/pve/pvehooks/guests/<vmid>.json.
 
 pmxcfs replicates and syncs every write on every node, so a record is small and written only when it changes.
 """
@@ -42,7 +42,7 @@ class Identity(NamedTuple):
     ctime: int | None
 
     def same_guest(self, other: Identity) -> bool:
-        """Whether both are one guest: something known of both is equal, nothing differs; or nothing is known of either."""
+        """Whether both are the same guest: something known of both is equal and nothing differs; or nothing is known of either."""
         ours = (self.uuid and self.uuid.lower(), self.ctime)
         theirs = (other.uuid and other.uuid.lower(), other.ctime)
         both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
@@ -52,7 +52,7 @@ class Identity(NamedTuple):
 class RngRecord(NamedTuple):
     """An rng0 of ours: `value` is its property string, `state` 'writing' before and 'done' after the write.
 
-    `digest_before` is the config's SHA-1 before it, `when` epoch seconds, `more` are keys of a newer version.
+    `digest_before` is the config's SHA-1 before the write, `when` epoch seconds, `more` are keys of a newer version.
     """
 
     value: str
@@ -67,9 +67,9 @@ _NOTHING_ACCEPTED: Mapping[str, Accepted] = MappingProxyType({})
 
 
 class Record(NamedTuple):
-    """A guest's record. `broken` says in words what of a file that is there could not be used; that is then not remembered.
+    """A guest's record. `broken` is a phrase about the parts of the file that could not be used, '' if none; these parts are missing.
 
-    `accepted` is by node: addresses and groups are each node's own. `more` are keys of a newer version.
+    `accepted` is by node: addresses and groups differ between nodes. `more` are keys of a newer version.
     """
 
     identity: Identity
@@ -85,17 +85,17 @@ class Record(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is left that is worth a file."""
+        """Whether there is nothing to store."""
         return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.admins_rng0 or self.more)
 
     def with_rng0(self, rng0: RngRecord | None) -> Record:
-        """The record with that rng0 in it; keys of a newer version stay while its value does."""
+        """The record with that rng0; keys of a newer version are kept if the value is unchanged."""
         if rng0 is not None and self.rng0 is not None and self.rng0.value == rng0.value:
             rng0 = rng0._replace(more={**self.rng0.more, **rng0.more})
         return self._replace(rng0=rng0)
 
     def with_accepted(self, node: str, accepted: Accepted | None) -> Record:
-        """The record with the accepted start of that node, or (None) without it."""
+        """The record with the accepted start of that node, or without it (None)."""
         others = {name: each for name, each in self.accepted.items() if name != node}
         return self._replace(accepted=others if accepted is None else {**others, node: accepted})
 
@@ -136,7 +136,7 @@ def locked_vmids(host: Host) -> frozenset[int]:
 
 
 def read(host: Host, vmid: int, identity: Identity) -> Record | None:
-    """The guest's record; None where there is none or it is another guest's. A broken file gives an empty Record that says so.
+    """The guest's record; None if there is none or it is another guest's. A broken file gives an empty Record with `broken`.
 
     Raises PmxcfsAway.
     """
@@ -153,14 +153,14 @@ def read(host: Host, vmid: int, identity: Identity) -> Record | None:
 
 
 def write(host: Host, vmid: int, record: Record) -> bool:
-    """Writes the record if it says something else than the file does; whether it did. Raises PmxcfsAway."""
+    """Writes the record if it differs from the file; returns whether it did. Raises PmxcfsAway."""
     return files.write(host, path(vmid), _content(record), _MAX_BYTES)
 
 
 def update(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float = _LOCK_WAIT) -> bool:
-    """Changes the guest's record; whether something was written. `change` gets an empty one where there is none; an empty one goes.
+    """Changes the guest's record; returns whether something was written.
 
-    Holds the guest's lock meanwhile, waited for at most `wait` seconds. Raises PmxcfsAway.
+    `change` gets an empty one if there is none; an empty result removes the file. Holds the guest's lock, waits for it at most `wait` seconds. Raises PmxcfsAway.
     """
     try:
         with lock(host, vmid, wait):
@@ -184,7 +184,7 @@ def forget(host: Host, vmid: int) -> bool:
 
 
 def known_vmids(host: Host) -> frozenset[int]:
-    """The VMIDs that have a record: one listing, to be asked before reading many. Raises PmxcfsAway."""
+    """The VMIDs that have a record, by one listing of the directory. Raises PmxcfsAway."""
     return frozenset(int(match[1]) for name in files.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
 
 
@@ -215,7 +215,7 @@ def _parsed(content: bytes) -> Record:
 
 
 def _part(document: dict[str, object], key: str, parse: Callable[[dict[str, object]], Part], troubles: list[str]) -> Part | None:
-    """A part of the record, taken out of the document; one that cannot be read does not lose the others."""
+    """Removes a part of the record from the document and parses it; an unreadable part does not affect the others."""
     part = document.pop(key, None)
     if part is None:
         return None
@@ -256,7 +256,7 @@ def _device(document: dict[str, object]) -> KnownDevice:
 
 
 def _hex(digits: str) -> int:
-    """A number of a device, -1 for one that could not be read when it was noted."""
+    """A number of a device, -1 if it could not be read when it was recorded."""
     try:
         return int(digits, 16) if digits else -1
     except ValueError:

@@ -1,1 +1,1 @@
-"""The settings: what can be set (table), how a file is read (file, load), and what holds (effective, sections, compiled)."""
+"""The settings: the options (table), how a file is read (file, load), and the settings in effect (effective, sections, compiled)."""

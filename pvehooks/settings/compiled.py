@@ -1,6 +1,6 @@
-"""The settings that the hookscript needs, as the daemon left them: a copy without configobj, good while its sources are unchanged.
+"""The settings that the hookscript needs, compiled by the daemon: a JSON file, valid while the settings files are unchanged.
 
-It outlives a boot: where the files are broken by then, it is all that still knows what the administrator wants.
+It survives a reboot: if the settings files are broken by then, it is the only record of the last valid settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class GuardSettings(NamedTuple):
-    """[guard], as it holds for a guest; `deadline` in seconds. The defaults are the built-in settings."""
+    """[guard] for a guest; `deadline` in seconds. The defaults are the built-in settings."""
 
     mode: str = "enforce"
     unbound: str = "bind"
@@ -38,7 +38,7 @@ class GuardSettings(NamedTuple):
 
 
 class StartSettings(NamedTuple):
-    """What a guest's start is judged by: [guard], [rules] by rule id, and the reasons of what is ignored by rule id."""
+    """The settings for a guest's start: [guard], [rules] by rule id, and the reasons of ignored findings by rule id."""
 
     guard: GuardSettings = GuardSettings()
     severities: Mapping[str, str] = _NOTHING
@@ -46,9 +46,9 @@ class StartSettings(NamedTuple):
 
 
 def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests: Mapping[int, StartSettings]) -> bool:
-    """Leaves the copy for the hookscript, if it says something else than the one there: whether it did. Raises OSError.
+    """Writes the compiled settings for the hookscript if they have changed; returns whether it did. Raises OSError.
 
-    `sources` are the digests of the files that it was made from; `guests` are those with settings of their own.
+    `sources` are the digests of the settings files; `guests` are those with settings of their own.
     """
     document = {
         "version": __version__,
@@ -73,7 +73,7 @@ def digest(content: bytes) -> str:
 
 
 def _sources(host: Host) -> dict[str, str]:
-    """The digests of the settings files that are there; raises OSError."""
+    """The digests of the existing settings files; raises OSError."""
     digests = {}
     for path in (CLUSTER_FILE, NODE_FILE):
         try:
@@ -84,13 +84,13 @@ def _sources(host: Host) -> dict[str, str]:
 
 
 class Copy(NamedTuple):
-    """What the copy says of a guest, and the digests of the files that it was made from."""
+    """The compiled settings of a guest, and the digests of the settings files that they were made from."""
 
     settings: StartSettings
     sources: Mapping[str, str]
 
     def is_current(self, host: Host) -> bool:
-        """Whether the files still hold the same; False also where they cannot be read."""
+        """Whether the settings files are unchanged; False also if they cannot be read."""
         try:
             return self.sources == _sources(host)
         except OSError:
@@ -98,7 +98,7 @@ class Copy(NamedTuple):
 
 
 def read(host: Host, vmid: int) -> Copy | None:
-    """What the copy says of the guest; None where there is no copy of this version. Raises nothing."""
+    """The compiled settings of the guest; None if there are none of this version. Raises nothing."""
     try:
         document = json.loads(host.read(PATH, limit=_MAX_BYTES))
         if document["version"] != __version__:

@@ -1,7 +1,7 @@
 """The settings in effect, and where each was set.
 
-Layers: built-in defaults < the cluster's file < the node's file < [guest VMID] sections, of which the node's win over the
-cluster's option by option.
+Layers: built-in defaults < the cluster's file < the node's file < [guest VMID] sections, of which the node's take precedence over
+the cluster's option by option.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ class Settings(NamedTuple):
     sources: Mapping[str, str]
 
     def rng(self, vmid: int | None = None) -> RngSettings:
-        """[rng] as it holds for that guest, or in general."""
+        """[rng] for that guest, or in general."""
         if vmid not in self.by_guest:
             return self.general_rng
         return RngSettings._make(self._setting("rng", name, vmid).value for name in RngSettings._fields)
 
     def guard(self, vmid: int | None = None) -> GuardSettings:
-        """[guard] as it holds for that guest, or in general."""
+        """[guard] for that guest, or in general."""
         return GuardSettings._make(self._setting("guard", name, vmid).value for name in GuardSettings._fields)
 
     def at_start(self, vmid: int | None = None) -> StartSettings:
-        """What the start of that guest is judged by, or that of any other."""
+        """The settings for the start of that guest, or (None) of any other."""
         return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {})
 
     @property
@@ -109,7 +109,7 @@ class Settings(NamedTuple):
         return tuple(sorted(self.by_guest))
 
     def ignored(self, vmid: int) -> Mapping[str, str]:
-        """The reasons by rule id of what is ignored for that guest."""
+        """The reasons of the findings ignored for that guest, by rule id."""
         return {rule: str(setting.value) for rule, setting in self.ignores.get(vmid, {}).items()}
 
     def origin(self, section: str, option: str, vmid: int | None = None) -> str:

@@ -1,6 +1,6 @@
-"""A settings file as a text: its sections and options with their lines, what is wrong with it, and its values by configobj.
+"""A settings file as text: its sections and options with their lines, its errors, and its values by configobj.
 
-Nothing here knows which options there are; table.py does.
+This module does not know which options exist; table.py does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SectionPath = tuple[str, ...]
 
 
 class SettingsProblem(NamedTuple):
-    """What is wrong at a line (from 1; 0 means the file as a whole), in words for a person."""
+    """An error at a line (from 1; 0 means the file as a whole), as a phrase for a message."""
 
     line: int
     words: str
@@ -54,7 +54,7 @@ class SettingsLine(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What stands where. Sections and options with a problem, and all that stands in such a section, are left out."""
+    """The contents of a file by line. Sections and options with a problem, and everything in such a section, are left out."""
 
     lines: list[str]
     sections: list[SettingsSection]
@@ -79,7 +79,7 @@ def printable(text: str) -> str:
 
 
 def scan(content: bytes) -> Scan:
-    """Takes a file apart. One that is no UTF-8 text of at most 1 MiB gives one problem and nothing else."""
+    """Splits a file into sections and options. One that is no UTF-8 text of at most 1 MiB gives one problem and nothing else."""
     problem = _unusable(content)
     if problem:
         return Scan([], [], [], [problem])
@@ -95,7 +95,7 @@ def _unusable(content: bytes) -> SettingsProblem | None:
         return SettingsProblem(1, "starts with a byte order mark (BOM); save it as UTF-8 without one")
     nul = content.find(b"\0")
     if nul >= 0:
-        return SettingsProblem(content.count(b"\n", 0, nul) + 1, "holds a NUL byte: this is not a text file")
+        return SettingsProblem(content.count(b"\n", 0, nul) + 1, "contains a NUL byte: this is not a text file")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -103,7 +103,7 @@ def _unusable(content: bytes) -> SettingsProblem | None:
         return SettingsProblem(content.count(b"\n", 0, error.start) + 1, f"byte 0x{bad:02x} is not UTF-8; save the file as UTF-8")
     for number, line in enumerate(content.split(b"\n"), 1):
         if len(line) > _MAX_LINE:
-            return SettingsProblem(number, f"is longer than {_MAX_LINE} bytes; break it up with triple quotes")
+            return SettingsProblem(number, f"is longer than {_MAX_LINE} bytes; split it with triple quotes")
     return None
 
 
@@ -142,10 +142,10 @@ class _Scanner:
         if not match or not name or len(match[3]) != depth:
             self._lose(at, depth, f"{shown(text)} is not a section header like [rng]")
         elif depth > len(path):
-            self._lose(at, depth, f"{shown(text)} has no section of {depth - 1} bracket{'s' * (depth > 2)} above it")
+            self._lose(at, depth, f"{shown(text)} needs a section with {depth - 1} bracket{'s' * (depth > 2)} above it")
         elif (self._path, f"[{name}]") in self._seen:
             first = self._seen[self._path, f"[{name}]"]
-            self._lose(at, depth, f"section {header(path)} is there twice, first on line {first}")
+            self._lose(at, depth, f"section {header(path)} is given twice, first on line {first}")
         else:
             self._seen[self._path, f"[{name}]"] = at + 1
             self._path = path
@@ -162,7 +162,7 @@ class _Scanner:
         if not self._lost and (not equals or not name or name[0] in "'\""):
             trouble = f"{shown(text)} is neither a [section] nor an option = value"
         elif not self._lost and first:
-            trouble = f"option {shown(name)} is there twice in {header(self._path)}, first on line {first}"
+            trouble = f"option {shown(name)} is given twice in {header(self._path)}, first on line {first}"
         if trouble:
             self._problem(at, trouble)
         elif not self._lost:
@@ -175,16 +175,16 @@ class _Scanner:
         lines = self.result.lines
         quotes = value[:3]
         if quotes not in ("'''", '"""'):
-            return at, "" if _VALUE.fullmatch(value) else f"the quotes or commas of {shown(value)} do not fit together"
+            return at, "" if _VALUE.fullmatch(value) else f"the quotes or commas in {shown(value)} do not match"
         rest = value[3:]
         last = at
         while quotes not in rest:
             last += 1
             if last == len(lines):
-                return last - 1, f"the triple quotes that begin here ({quotes}) are never closed"
+                return last - 1, f"the triple quotes that start here ({quotes}) are never closed"
             rest = lines[last]
         tail = rest.partition(quotes)[2].strip()
-        return last, "" if not tail or tail.startswith("#") else f"{shown(tail)} stands after the closing quotes"
+        return last, "" if not tail or tail.startswith("#") else f"{shown(tail)} follows the closing quotes"
 
 
 def values(lines: Sequence[str], checks: Mapping[SettingsLine, str]) -> tuple[dict[SettingsLine, Any], dict[SettingsLine, str | None]]:
@@ -237,5 +237,5 @@ def _directory(value: Any, *words: str) -> Any:
     return value.rstrip("/") or "/"
 
 
-# What is checked otherwise than by configobj, or unknown to it.
+# Our own checks, in place of configobj's or in addition to them.
 CHECKS = {"integer": _integer, "float": _float, "directory": _directory}

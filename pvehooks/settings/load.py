@@ -1,4 +1,4 @@
-"""Reads the settings: the built-in ones, the cluster's file, the node's file. What can be set stands in table.py."""
+"""Reads the settings: the built-in ones, the cluster's file, the node's file. The options are in table.py."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FIXED = {key: option for key, option in _BY_NAME.items() if option.default is n
 
 
 class SettingsUnreadable(SettingsError):
-    """A settings file is there (or may be: pmxcfs is down) and cannot be read; nothing is known to be wrong with it."""
+    """A settings file exists (or may exist: pmxcfs is down) and cannot be read; no error in it is known."""
 
     exit_status = EXIT_COULD_NOT_LOOK
 
@@ -51,9 +51,9 @@ class _Layer(NamedTuple):
 
 
 def load(host: Host) -> Settings:
-    """The settings of this node. Files that are not there count as empty.
+    """The settings of this node. Missing files count as empty.
 
-    Raises SettingsError with all that is wrong, a line each; SettingsUnreadable where nothing is but that a file cannot be read.
+    Raises SettingsError with all errors, a line each; SettingsUnreadable if the only error is that a file cannot be read.
     """
     whole = _built_in()
     sources: dict[str, str] = {}
@@ -77,7 +77,7 @@ def load(host: Host) -> Settings:
     if problems:
         raise SettingsError((*unread, *problems), "pvehooks.conf(5) describes all settings.")
     if unread:
-        raise SettingsUnreadable(tuple(unread), "If it lies below /etc/pve: systemctl status pve-cluster")
+        raise SettingsUnreadable(tuple(unread), "If it is below /etc/pve: systemctl status pve-cluster")
     return _frozen(whole, sources)
 
 
@@ -108,13 +108,13 @@ def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
 
 
 def compile_to(host: Host, settings: Settings) -> bool:
-    """Leaves these settings for the hookscript, which does without configobj; whether that changed anything. Raises OSError."""
+    """Compiles these settings for the hookscript, which does not load configobj; returns whether they changed. Raises OSError."""
     guests = {vmid: settings.at_start(vmid) for vmid in settings.guests}
     return compiled.write(host, settings.sources, settings.at_start(), guests)
 
 
 def mark(host: Host) -> tuple[int, ...]:
-    """What differs, within this process, whenever the settings files (or whether they can be read) have changed."""
+    """A value that differs, within this process, after the settings files (or whether they can be read) have changed."""
     marks = []
     for path in (CLUSTER_FILE, NODE_FILE):
         try:
@@ -199,7 +199,7 @@ def _section_problem(path: SectionPath) -> str:
         return ""
     name = "[" * len(path) + printable(path[-1]) + "]" * len(path)
     if guest and len(path) == 2 and path[1] in fixed:
-        return f"{name} cannot be set per guest"
+        return f"{name} cannot be set per VM"
     near = nearest(path[-1], per_guest) if guest and len(path) == 2 else ""
     return f"unknown section {name} in {header(path[:-1])}" + did_you_mean(f"[[{near}]]" if near else "")
 
@@ -207,9 +207,9 @@ def _section_problem(path: SectionPath) -> str:
 def _top_problem(name: str, fixed: tuple[str, ...]) -> str:
     kind, _, rest = name.partition(" ")
     if kind == "guest" and rest:
-        return f"{shown(rest)} in {header((name,))} is no VMID; allowed: a number from 100 to 999999999"
+        return f"{shown(rest)} in {header((name,))} is not a VMID; allowed: a number from 100 to 999999999"
     if kind == "guest":
-        return "[guest] names no guest; write [guest VMID]"
+        return "[guest] names no VM; write [guest VMID]"
     vmid = re.search(r"[0-9]+$", name)
     if vmid and _VMID.fullmatch(vmid[0]) and (vmid[0] == name or nearest(name[: vmid.start()], ("guest", "vm", "vmid"))):
         return f"unknown section {header((name,))}; did you mean [guest {vmid[0]}]?"
@@ -220,7 +220,7 @@ def _top_problem(name: str, fixed: tuple[str, ...]) -> str:
 def _option_problem(path: SectionPath, name: str) -> str:
     home = next((section for section, option in _FIXED if option == name), "")
     if not path:
-        return f"option {shown(name)} stands before the first [section]" + (f"; it belongs below [{home}]" if home else "")
+        return f"option {shown(name)} is before the first [section]" + (f"; it belongs below [{home}]" if home else "")
     section, key = _table_key(path, name)
     if section == "rules":
         return "" if _RULE_ID.fullmatch(name) else _rule_id_problem(name)
@@ -229,7 +229,7 @@ def _option_problem(path: SectionPath, name: str) -> str:
     if option and (option.per_guest or len(path) == 1):
         return ""
     if guest and home and not _BY_NAME[home, name].per_guest:
-        return f"option {shown(name)} of [{home}] cannot be set per guest"
+        return f"option {shown(name)} of [{home}] cannot be set per VM"
     words = f"unknown option {shown(name)} in {header(path)}"
     if home:
         return f"{words}; it belongs below " + (f"[[{home}]]" if guest else f"[{home}]")
@@ -239,22 +239,22 @@ def _option_problem(path: SectionPath, name: str) -> str:
 
 def _rule_id_problem(name: str) -> str:
     kebab = name.lower().replace("_", "-").replace(" ", "-")
-    words = f"{shown(name)} in [rules] is not a rule's id"
+    words = f"{shown(name)} in [rules] is not the id of a rule"
     return words + (did_you_mean(shown(kebab)) if _RULE_ID.fullmatch(kebab) else "; pvehooks rules lists them")
 
 
 def _value_problem(path: SectionPath, name: str, raw: str | None) -> str:
     option = _BY_NAME[_table_key(path, name)]
     if raw is None:
-        return "cannot be understood"
+        return "cannot be parsed"
     if not raw:
         return f"option {shown(name)} in {header(path)} has no value; allowed: {option.allowed}"
-    words = f"{shown(raw)} is no value for {shown(name)} in {header(path)}; allowed: {option.allowed}"
+    words = f"{shown(raw)} is not a value for {shown(name)} in {header(path)}; allowed: {option.allowed}"
     return words + did_you_mean(shown(nearest(raw, option.choices)))
 
 
 def _ignores(path: str, option: file.SettingsLine, value: list[str], problems: list[SettingsProblem]) -> dict[str, Setting]:
-    """The reasons by rule id; text that does not begin with an id and a colon goes on with the reason before it."""
+    """The reasons by rule id; text that does not begin with an id and a colon continues the reason before it."""
     found: dict[str, Setting] = {}
     rule, where = "", header(option.path)
     for offset, line in enumerate(", ".join(value).split("\n")):

@@ -1,4 +1,4 @@
-"""The sections of the settings as the programs use them; [guard] is in compiled.py, for the hookscript."""
+"""The sections of the settings as values; [guard] is in compiled.py, for the hookscript."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pvehooks.values.base import NamedTuple
 
 
 class RngSettings(NamedTuple):
-    """[rng], as it holds for a guest; `max_bytes` per `period` milliseconds."""
+    """[rng] for a guest; `max_bytes` per `period` milliseconds."""
 
     mode: str
     source: str

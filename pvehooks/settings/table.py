@@ -1,4 +1,4 @@
-"""What can be set: one table of options, from which the checks, the manual page, the completion and the shipped file are made."""
+"""The table of all options. The checks, the manual page, the completion and the shipped file are generated from it."""
 
 from __future__ import annotations
 
@@ -77,21 +77,21 @@ OPTIONS: tuple[Option, ...] = (
         "rng",
         "mode",
         "option(inject, warn, off, default=inject)",
-        "What happens to a UEFI guest that needs an rng0 and has none: it gets one, the journal says so, or nothing.",
+        "What happens to a UEFI VM that needs an rng0 and has none: it gets one (inject), the journal reports it (warn), or nothing (off).",
         per_guest=True,
     ),
     Option(
         "rng",
         "source",
         "option(/dev/urandom, /dev/random, /dev/hwrng, default=/dev/urandom)",
-        "Where the entropy of an injected rng0 comes from. /dev/hwrng needs a hardware generator on each node of the guest.",
+        "The source of random numbers of an injected rng0. /dev/hwrng needs a hardware generator on each node where the VM runs.",
         per_guest=True,
     ),
     Option(
         "rng",
         "max_bytes",
         "integer(min=0, max=9223372036854775807, default=1024)",
-        "How many bytes an injected rng0 gives the guest in each period. 0 means without a limit.",
+        "How many bytes an injected rng0 gives the VM in each period. 0 means no limit.",
         per_guest=True,
     ),
     Option(
@@ -105,99 +105,100 @@ OPTIONS: tuple[Option, ...] = (
         "rng",
         "scope",
         "option(needed, all, default=needed)",
-        "Which UEFI guests get an rng0: those that need it to boot from the network or from a passed-through NVMe, or all.",
+        "Which UEFI VMs get an rng0: those that need it to boot from the network or from a passed-through NVMe, or all.",
         per_guest=True,
     ),
     Option(
         "rng",
         "existing",
         "option(warn, inject, default=warn)",
-        "What happens to guests that were there before pvehooks and are not edited: a warning, or an rng0 for them too.",
+        "What happens to VMs that existed before pvehooks and are not edited: a warning, or an rng0 for them too.",
         per_guest=True,
     ),
     Option(
         "rng",
         "skip_with_rdrand",
         "boolean(default=yes)",
-        "Whether guests whose CPU model has RDRAND are left as they are: their firmware has a source of entropy.",
+        "Whether VMs whose CPU model has RDRAND are left unchanged: their firmware has a source of random numbers.",
         per_guest=True,
     ),
     Option(
         "rng",
         "writer",
         "option(auto, qm, file, default=auto)",
-        "How an rng0 is written: by qm set, into the file under PVE's lock, or (auto) by qm on a node, else into the file.",
+        "How an rng0 is written: by qm set, into the file under PVE's lock, or (auto) by qm on a node and into the file elsewhere.",
     ),
     Option(
         "guard",
         "mode",
         "option(enforce, audit, off, default=enforce)",
-        "What happens at the start of a guest with passed-through devices that would take something from this node, or could not work: "
-        "it is refused, it is shown and goes on, or nothing is looked at.",
+        "What happens at the start of a VM with passed-through devices when the start would take something from this node, or could not work: "
+        "it is refused (enforce), the reason is logged and the start continues (audit), or nothing is checked (off).",
         per_guest=True,
     ),
     Option(
         "guard",
         "unbound",
         "option(bind, block, leave, default=bind)",
-        "What happens at a start to an idle passed-through device that is not bound to vfio-pci: the guard binds it, the start is refused, "
-        "or it is left to Proxmox VE with a warning.",
+        "What happens at a start to an unused passed-through device that is not bound to vfio-pci: the guard binds it (bind), the start is "
+        "refused (block), or Proxmox VE binds it and a warning is logged (leave).",
         per_guest=True,
     ),
     Option(
         "guard",
         "attach",
         "option(auto, warn, off, default=auto)",
-        "How the guard gets onto guests with passed-through devices that do not have it: by itself, the journal says who lacks it, or not at all.",
+        "Whether VMs with passed-through devices get the guard: automatically (auto), only a journal entry for each that lacks it (warn), or not at all "
+        "(off).",
         per_guest=True,
     ),
     Option(
         "guard",
         "on_error",
         "option(known, allow, block, default=known)",
-        "What happens to a start that the guard could not examine, because of a mistake of its own or a file that cannot be read: it goes on "
-        "where devices and IOMMU groups are those of the last accepted start, always, or never.",
+        "What happens to a start that the guard could not examine, because of a bug or a file that cannot be read: it continues "
+        "if devices and IOMMU groups are those of the last accepted start (known), always (allow), or never (block).",
         per_guest=True,
     ),
     Option(
         "guard",
         "deadline",
         "integer(min=1, max=60, default=10)",
-        "Seconds after which a look of the guard that hangs is given up. What then happens says on_error.",
+        "Seconds after which a check of the guard that hangs is ended. on_error then decides about the start.",
         per_guest=True,
     ),
     Option(
         "firmware",
         "on_change",
         "option(block, warning, info, default=block)",
-        "What becomes of the start of a guest whose firmware image is not the one that it was given (pvehooks firmware): it is refused, or "
-        "goes on with a warning, or without a word.",
+        "What happens to the start of a VM whose firmware image is not the one that it was given (pvehooks firmware): it is refused (block), "
+        "continues with a warning (warning), or without a message (info).",
     ),
     Option(
         "watch",
         "interval",
         "integer(min=5, max=3600, default=60)",
-        "Seconds between two looks at all guests that happen without any sign of a change.",
+        "Seconds between two regular checks for changes, in addition to those that inotify reports.",
     ),
     Option(
         "watch",
         "settle",
         "float(min=0.05, max=5, default=0.2)",
-        "Seconds without a further change after which a changed config is looked at.",
+        "Seconds without a further change after which a changed config is checked.",
     ),
     Option(
         "cluster",
         "publish",
         "boolean(default=yes)",
-        "Whether this node tells the others in /etc/pve what it found and which PCI devices it has. It is written when it changes, at "
-        "most once a minute, and once an hour. To read it: pvehooks status --cluster and pvehooks check --target.",
+        "Whether this node publishes its findings and its PCI devices for the other nodes in /etc/pve. They are written when they change, at "
+        "most once a minute, and once an hour. They are used by: pvehooks status --cluster and pvehooks check --target.",
     ),
     Option(
         "metrics",
         "textfile",
         "directory(auto, off, default=auto)",
-        "Where figures for Prometheus go, as a file pvehooks.prom for its node_exporter: into that directory, into "
-        "/var/lib/prometheus/node-exporter if that is there (auto), or nowhere. The service writes elsewhere only below /run/pvehooks, "
+        "Where metrics for Prometheus are written, as a file pvehooks.prom for its node_exporter: to /var/lib/prometheus/node-exporter if that "
+        "exists (auto), nowhere (off), or to this directory. The service can write elsewhere only below /run/pvehooks, "
         "or with a ReadWritePaths= of your own.",
     ),
     Option(
@@ -210,14 +211,14 @@ OPTIONS: tuple[Option, ...] = (
         "guest VMID",
         "ignore",
         "force_list(default=list())",
-        "Findings of this guest that do not count, each with the reason why: rule-id: reason. Several are separated by commas, "
-        "or stand on lines of their own between triple quotes. In the node's file it replaces what the cluster's file ignores.",
+        "Findings of this VM that do not count, each with the reason why: rule-id: reason. Several are separated by commas, "
+        "or are on lines of their own between triple quotes. In the node's file it replaces what the cluster's file ignores.",
     ),
 )
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The one of `words` that `word` was probably meant to be, or ''."""
+    """The one of `words` that is most similar to `word`, '' if none is similar enough."""
     import difflib
 
     matches = difflib.get_close_matches(word.lower(), list(words), 1)
@@ -241,14 +242,14 @@ def written(value: Value) -> str:
 _CONFFILE_HEAD = f"""\
 # {NODE_FILE}: the settings of this node. pvehooks.conf(5) describes them.
 #
-# The settings of all nodes of the cluster go into {CLUSTER_FILE},
-# in the same form; what this file sets wins. The values shown are the built-in ones.
+# The settings of all nodes of the cluster are in {CLUSTER_FILE},
+# in the same form; this file takes precedence. The values shown are the built-in ones.
 # "pvehooks config" shows what is in effect, and where it was set.
 # A change is noticed within [watch] interval; at once after: systemctl reload pvehooks
 """
 _CONFFILE_TAIL = """\
 
-# What a guest has of its own stands below its VMID.
+# Settings for one VM are below its VMID.
 #[guest 100]
 #ignore = rng-missing: boots from its local disk only
 #[[rng]]
@@ -269,7 +270,7 @@ def conffile() -> str:
         parts.append(f"\n[{section}]\n")
         for option in (option for option in fixed if option.section == section):
             default = written(option.default) if option.default is not None else ""
-            limits = f"Allowed: {option.allowed}." + (" Also per guest." if option.per_guest else "")
+            limits = f"Allowed: {option.allowed}." + (" Also per VM." if option.per_guest else "")
             blank = "" if parts[-1].startswith("\n[") else "\n"
             parts.append(f"{blank}{prose(option.doc)}{prose(limits)}#{option.name} = {default}\n")
     severity = next(option for option in OPTIONS if option.section == "rules")

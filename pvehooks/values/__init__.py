@@ -1,4 +1,4 @@
-"""The frozen values that all other modules speak in. No module of the project is imported here but errors.
+"""The frozen values that all other modules use. They import no other module of the project.
 
 A fact that could not be read is an `Unread` with the reason, never a guess.
 """

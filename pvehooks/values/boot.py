@@ -1,4 +1,4 @@
-"""How the node boots, and what it is made of: the values that rules on the node speak in. The hookscript needs none of them."""
+"""How the node boots, and its hardware: the values for rules on the node. The hookscript does not load them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Firmware(NamedTuple):
     # vendor_id of /proc/cpuinfo.
     cpu: str
     uefi: bool
-    # None where it cannot be told.
+    # None if it cannot be determined.
     secure_boot: bool | None
     # The names of the ACPI tables; None where they cannot be listed.
     tables: frozenset[str] | None
@@ -26,7 +26,7 @@ class Firmware(NamedTuple):
     units: tuple[str, ...]
     # How many IOMMU groups there are.
     groups: int
-    # The package with the CPU's microcode; '' where none is needed, as in a VM.
+    # The package with the CPU's microcode; '' if none is needed, as in a VM.
     microcode: str
     microcode_there: bool
 
@@ -34,20 +34,20 @@ class Firmware(NamedTuple):
 class Loader(NamedTuple):
     """What boots the node."""
 
-    # "grub", "systemd-boot", or '' where it cannot be told.
+    # "grub", "systemd-boot", or '' if it cannot be determined.
     kind: str
-    # Whether proxmox-boot-tool keeps the ESPs.
+    # Whether proxmox-boot-tool manages the ESPs.
     managed: bool
     uefi: bool
-    # How the kind was seen, in words.
+    # How the kind was determined, as a phrase.
     why: str
-    # The ESPs of proxmox-boot-tool, by UUID, and those of them whose partition is not there.
+    # The UUIDs of the ESPs of proxmox-boot-tool, and of those whose partition is missing.
     esps: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         if not self.kind:
             return "an unknown boot loader"
         name = "GRUB" if self.kind == "grub" else self.kind
@@ -55,19 +55,19 @@ class Loader(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Where its kernel command line is written."""
+        """The file with its kernel command line."""
         return GRUB_DEFAULTS if self.kind == "grub" else KERNEL_CMDLINE
 
     @property
     def refresh(self) -> str:
-        """What to type so that a change takes effect at the next boot."""
+        """The command that makes a change take effect at the next boot."""
         if self.managed:
             return "proxmox-boot-tool refresh"
         return "update-grub" if self.kind == "grub" else "kernel-install add $(uname -r) /boot/vmlinuz-$(uname -r)"
 
 
 class Planned(NamedTuple):
-    """What a boot loader's file would give at the next boot."""
+    """The kernel arguments in a boot loader's file, for the next boot."""
 
     # The file.
     place: str
@@ -75,7 +75,7 @@ class Planned(NamedTuple):
     words: tuple[str, ...] | Unread
     # Why the boot loader's tools cannot use the file, '' if they can.
     broken: str = ""
-    # Lines that are not used, as they stand.
+    # Lines that are not used, unchanged.
     ignored: tuple[str, ...] = ()
 
 
@@ -91,7 +91,7 @@ class Written(NamedTuple):
 
 
 class CommandLines(NamedTuple):
-    """The kernel's arguments, as they are and as they are written."""
+    """The kernel's arguments: of the running kernel, and in the boot files."""
 
     running: tuple[str, ...] | Unread
     # Of /etc/default/grub; None without that file.
@@ -112,12 +112,12 @@ class Kernels(NamedTuple):
     pinned: str
     # The one that is pinned for the next boot only, or ''.
     next_boot: str
-    # Options of interest that the running kernel was built with; None where its configuration is not there.
+    # Build options of the running kernel that matter here; None without its configuration file.
     built_with: frozenset[str] | None
 
     @property
     def next(self) -> str:
-        """The kernel that the next boot is meant to take, '' where it is not known."""
+        """The kernel that the next boot will use, '' if unknown."""
         return self.next_boot or self.pinned or next(iter(self.installed), "")
 
 
@@ -134,7 +134,7 @@ class Modules(NamedTuple):
     denied: tuple[tuple[str, str], ...]
     # The module of a PCI driver, by the driver's name.
     drivers: Mapping[str, str]
-    # The file that the next boot takes.
+    # The file that the next boot uses.
     initramfs: str
     # Files of modprobe.d that are about drivers and newer than the initramfs.
     edited: tuple[str, ...]
@@ -144,12 +144,12 @@ class Dkms(NamedTuple):
     """Modules that DKMS built for the running kernel."""
 
     modules: tuple[str, ...]
-    # Whether the firmware trusts the key that they are signed with; None where it cannot be told.
+    # Whether the firmware trusts the key that they are signed with; None if it cannot be determined.
     trusted: bool | None
 
 
 class PcieLink(NamedTuple):
-    """A PCIe link, as it is and as the device could: speed in GT/s, width in lanes."""
+    """A PCIe link, current and maximum: speed in GT/s, width in lanes."""
 
     speed: float
     max_speed: float
@@ -158,17 +158,17 @@ class PcieLink(NamedTuple):
 
 
 class Absent(NamedTuple):
-    """A name in the network's configuration that no interface has."""
+    """A name in the network configuration for which there is no interface."""
 
     name: str
-    # The interface that names it, as what ("bridge port"), and in which file.
+    # The interface that names it, in which role ("bridge port"), and in which file.
     upper: str
     role: str
     file: str
 
 
 class Interfaces(NamedTuple):
-    """How the names in the network's configuration and the interfaces of the node differ."""
+    """The differences between the names in the network configuration and the node's interfaces."""
 
     # Names without an interface.
     absent: tuple[Absent, ...]
@@ -181,11 +181,11 @@ class Layout(NamedTuple):
 
     # The CPUs of each NUMA node.
     nodes: Mapping[int, frozenset[int]]
-    # CPUs that the scheduler leaves alone.
+    # CPUs that the scheduler does not use (isolcpus).
     isolated: frozenset[int]
     # Bytes.
     memory: int
-    # Bytes that ZFS' cache may take; 0 without ZFS.
+    # Bytes that the cache of ZFS may use; 0 without ZFS.
     arc_limit: int
     # How many huge pages are reserved, by their size in KiB.
     reserved: Mapping[int, int]

@@ -1,6 +1,6 @@
-"""SHA-1 without OpenSSL: hashlib loads it, which takes 2 ms of every start of the hookscript and 3 MB of the daemon for as long as it runs.
+"""SHA-1 without OpenSSL: hashlib loads it, which costs 2 ms at every start of the hookscript and 3 MB of memory in the daemon.
 
-The standard library's random module avoids it likewise.
+The standard library's random module avoids it in the same way.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ else:
 
 
 def sha1(content: bytes) -> bytes:
-    """The digest that PVE knows a config by (20 bytes); `qm set --digest` takes it in hexadecimal."""
+    """The digest that PVE identifies a config by (20 bytes); `qm set --digest` takes it in hexadecimal."""
     return _sha1(content, usedforsecurity=False).digest()

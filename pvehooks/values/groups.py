@@ -1,12 +1,12 @@
-"""IOMMU groups as people ask for them: what is in them, who uses it, what could be passed through."""
+"""IOMMU groups: their devices, what uses them, and which can be passed through."""
 
 from __future__ import annotations
 
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.pci import Holder, PciDevice, Use
 
-# Base classes and classes (pci.ids) of what belongs to the board: memory controllers, bridges to other than PCI, timers and the
-# like, signal processors; management engines, SMBus, SPI. An SD host controller is a device like others.
+# Base classes and classes (pci.ids) of devices that belong to the board: memory controllers, bridges to other buses than PCI, system
+# peripherals such as timers, signal processors; management engines, SMBus, SPI. An SD host controller is not one of them.
 _BOARD_BASES = frozenset({0x05, 0x06, 0x08, 0x11})
 _BOARD = frozenset({0x0780, 0x0C05, 0x0C80})
 _SD_HOST = 0x0805
@@ -24,7 +24,7 @@ class Naming(NamedTuple):
 class GroupMember(NamedTuple):
     """A device of a group: the running guests that hold it, the guests that name it, its uses (the strongest first).
 
-    `unread` is what could not be looked at; `on_host`: a driver of the host works it.
+    `unread` is what could not be examined, as phrases; `on_host`: a driver of the host is bound to it.
     """
 
     device: PciDevice
@@ -36,7 +36,7 @@ class GroupMember(NamedTuple):
 
     @property
     def use(self) -> Use | None:
-        """The strongest use that weighs something."""
+        """The strongest use that is not only a remark, None without one."""
         return next((use for use in self.uses if not use.remark), None)
 
     @property
@@ -64,7 +64,7 @@ class GroupMember(NamedTuple):
 
 
 class Group(NamedTuple):
-    """An IOMMU group and all of its members by address; the name is '' for devices that are in none."""
+    """An IOMMU group and all of its members, sorted by address; the name is '' for devices in no group."""
 
     name: str
     members: tuple[GroupMember, ...]
@@ -78,7 +78,7 @@ class Group(NamedTuple):
     def state(self) -> str:
         """'clean' with one device (however many functions it has), 'shared' with several, 'no group'.
 
-        'bridges' and 'board' with nothing else: there is nothing to pass through.
+        'bridges' and 'board' if it has nothing else: there is nothing to pass through.
         """
         if not self.name:
             return "no group"

@@ -19,10 +19,10 @@ Properties = Mapping[str, Value]
 
 
 class Dropped(NamedTuple):
-    """A line that PVE would lose, or give another meaning, on rewriting the config.
+    """A line that PVE would drop, or change in meaning, when it rewrites the config.
 
     `line` counts from 1. `section` is '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a
-    section that PVE does not know. `text` is the line as it stands; `reason` is for people.
+    section that PVE does not know. `text` is the line unchanged; `reason` is a phrase for messages.
     """
 
     line: int
@@ -35,8 +35,8 @@ class GuestConfig(NamedTuple):
     """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text.
 
     Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it. `snapshots` and
-    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete` says whether the delete is forced. `dropped` is
-    what PVE would lose, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
+    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete`: whether the delete is forced, by option. `dropped` are
+    the lines that PVE would drop, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
     """
 
     main: Options
@@ -58,7 +58,7 @@ class GuestConfig(NamedTuple):
 class BootOrder(NamedTuple):
     """`devices` are options of the config (scsi0, net0, hostpci0), in the order in which the firmware tries them.
 
-    `missing` are those that are named but not there, or that PVE cannot use. `source` is "order" (boot: order=...), "legacy"
+    `missing` are those that are named but do not exist, or that PVE cannot use. `source` is "order" (boot: order=...), "legacy"
     (boot: letters), "default" (no boot line: as the letters cdn) or "none" (an empty boot line: nothing is bootable).
     """
 
@@ -68,11 +68,11 @@ class BootOrder(NamedTuple):
 
 
 class HostPci(NamedTuple):
-    """A `hostpciN`, as PVE would take it at a start on this node (qemu-server, PCI.pm, parse_hostpci).
+    """A `hostpciN`, as PVE would use it at a start on this node (qemu-server, PCI.pm, parse_hostpci).
 
     `choices` are the alternatives, in PVE's order: one for `host=`, one for each entry of a mapping for this node; each is the
-    addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot. It is Unread where they are
-    not known. `mapping` is the mapping's name or ''. `properties` are all that the config says, parsed. `trouble` is why PVE would
+    addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot. It is Unread if they are
+    unknown. `mapping` is the mapping's name or ''. `properties` are all properties of the option, parsed. `trouble` is why PVE would
     refuse the start whatever is on the bus (pcie without q35, host and mapping, a device named twice, ...), '' if nothing.
     """
 
@@ -91,7 +91,7 @@ class HostPci(NamedTuple):
 
     @property
     def mdev(self) -> str:
-        """The type of mediated device that is made of it, '' if none."""
+        """The type of mediated device that is created on it, '' if none."""
         return str(self.properties.get("mdev", ""))
 
     @property
@@ -106,7 +106,7 @@ class HostPci(NamedTuple):
 
 
 class KnownDevice(NamedTuple):
-    """What a PCI device was at an accepted start: vendor, device and class as numbers, the storage serial or ''."""
+    """A PCI device as it was at an accepted start: vendor, device and class as numbers, the storage serial or ''."""
 
     vendor: int
     device: int
@@ -123,7 +123,7 @@ class Accepted(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """A person's word that the next start shall go through: why, who said so, when (epoch seconds)."""
+    """An admin's override that allows the next start: the reason, the user, and when (epoch seconds)."""
 
     reason: str
     by: str
@@ -170,22 +170,21 @@ class AdminsRng(NamedTuple):
 
 
 class BaselineStatus(NamedTuple):
-    """How a guest relates to our first look at its node: `old`, made before it; `untouched`, there at it and not edited since."""
+    """How a guest relates to its node's baseline: `old`: created before it; `untouched`: part of it and not edited since."""
 
     untouched: bool
     old: bool
 
 
 def guest_label(vmid: int, name: str = "", kind: str = "VM") -> str:
-    """What messages call a guest: "VM 100 (web)", "CT 105" for a container without a name."""
+    """A guest's name in messages: "VM 100 (web)", "CT 105" for a container without a name."""
     return f"{kind} {vmid} ({name})" if name else f"{kind} {vmid}"
 
 
 class Guest:
-    """A VM of a node; readers override what follows from its config and from what we remember of it.
+    """A VM of a node; readers override the facts that follow from its config and its record.
 
-    `config` is None when it cannot be read; `problems` are (rule id, words) of what is wrong with the file as a whole; `running` tells
-    whether it runs on its node now.
+    `config` is None if it cannot be read; `problems` are (rule id, phrase) about the file as a whole; `running`: it runs on its node now.
     """
 
     def __init__(self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], running: bool) -> None:
@@ -196,16 +195,16 @@ class Guest:
         self.running = running
 
     def forget(self) -> None:
-        """Drops what was worked out of the config: whoever looks at thousands of guests keeps little of each."""
+        """Drops facts that were derived from the config, to save memory in a loop over thousands of guests."""
 
     @property
     def options(self) -> Options:
-        """The options as the next start will use them, pending changes applied."""
+        """The options that the next start will use, pending changes applied."""
         return self.config.effective() if self.config else {}
 
     @property
     def boot(self) -> BootOrder:
-        """What the firmware may boot from."""
+        """The devices that the firmware may boot from."""
         return BootOrder((), (), "none")
 
     @property
@@ -230,17 +229,17 @@ class Guest:
 
     @property
     def uuid(self) -> str | None:
-        """That of smbios1, None without one."""
+        """The uuid in smbios1, None without one."""
         return None
 
     @property
     def ctime(self) -> int | None:
-        """When it was made, by meta, in epoch seconds; None where that is not known."""
+        """When it was created, from meta, in epoch seconds; None if unknown."""
         return None
 
     @property
     def baseline_status(self) -> BaselineStatus:
-        """How it relates to our first look at its node."""
+        """How it relates to its node's baseline."""
         return BaselineStatus(untouched=False, old=False)
 
     @property
@@ -255,12 +254,12 @@ class Guest:
 
     @property
     def allowance(self) -> Allowance | None:
-        """A person's override for the next start, None without one."""
+        """An admin's override for the next start, None without one."""
         return None
 
     @property
     def attachment(self) -> Attachment | None:
-        """That we attached the guard, None where we did not."""
+        """The record of the guard that we attached, None without one."""
         return None
 
     @property
@@ -289,12 +288,12 @@ class Guest:
         return str(self.options.get("name", ""))
 
     def properties(self, option: str) -> Properties:
-        """The properties of an option that is a property string (`efidisk0`, `usb0`, `vga`), empty where it is not there or malformed."""
+        """The properties of an option that is a property string (`efidisk0`, `usb0`, `vga`), empty if it is not set or malformed."""
         return {}
 
     @property
     def label(self) -> str:
-        """What messages call it: "VM 100 (web)"."""
+        """Its name in messages: "VM 100 (web)"."""
         return guest_label(self.vmid, self.name)
 
     @property
@@ -309,7 +308,7 @@ class Guest:
 
     @property
     def needs_guard(self) -> bool:
-        """Whether something is to be looked at before it starts: passed-through devices, or a firmware image that we gave it."""
+        """Whether the guard has something to check before it starts: passed-through devices, or a firmware image that we gave it."""
         return self.passes_through or (self.firmware is not None and not self.template)
 
     @property

@@ -1,4 +1,4 @@
-"""High availability: which guests it manages, and where it may take them."""
+"""High availability: which guests it manages, and where it may move them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HaGuest(NamedTuple):
 
     @property
     def moved(self) -> bool:
-        """Whether it is taken to another node when its own one fails."""
+        """Whether it is moved to another node when its own one fails."""
         return self.state in ("started", "stopped")
 
 

@@ -1,4 +1,4 @@
-"""The node: what the rules may know of it."""
+"""The node: all facts about it that rules may use."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class CpuModel(NamedTuple):
 
 
 class HwRng(NamedTuple):
-    """The node's hardware random number generator: is /dev/hwrng there, and what sysfs' rng_current says ('' unknown)."""
+    """The node's hardware random number generator: whether /dev/hwrng exists, and rng_current in sysfs ('' if unknown)."""
 
     present: bool
     current: str
 
 
 class Iommu(NamedTuple):
-    """The IOMMU: `active` when there are groups, else `why` says in words why not.
+    """The IOMMU: `active` if there are groups, else `why` is a phrase with the reason.
 
-    `acs_override` is the kernel's argument pcie_acs_override or ''; `remaps_interrupts` is None where it cannot be told;
+    `acs_override` is the kernel's argument pcie_acs_override or ''; `remaps_interrupts` is None if it cannot be determined;
     `unsafe_allowed` is vfio_iommu_type1's allow_unsafe_interrupts.
     """
 
@@ -48,7 +48,7 @@ class Iommu(NamedTuple):
 
 
 class HugePages(NamedTuple):
-    """Huge pages of one size on one NUMA node: size in KiB, how many are free, how many more its free memory would give."""
+    """Huge pages of one size on one NUMA node: size in KiB, how many are free, how many more its free memory allows."""
 
     numa: int
     size: int
@@ -57,21 +57,21 @@ class HugePages(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The node's memory: bytes that a guest could have now (ARC that ZFS gives back counted in), and its huge pages."""
+    """The node's memory: bytes available for a guest now (including ARC that ZFS would release), and its huge pages."""
 
     available: int
     hugepages: tuple[HugePages, ...]
 
 
 class Node:
-    """A node of the cluster of which nothing but its name is known: each fact is Unread. Readers override the facts that they can read."""
+    """A node of the cluster of which only the name is known: each fact is Unread. Readers override the facts that they can read."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @property
     def _unread(self) -> Unread:
-        return Unread(f"it is a fact of {self.name}, ask there")
+        return Unread(f"it can only be read on {self.name}")
 
     # -- CPU and memory ---------------------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Node:
 
     @property
     def memory(self) -> Memory | Unread:
-        """Memory that a guest could have now, and huge pages."""
+        """Memory available for a guest now, and huge pages."""
         return self._unread
 
     @property
@@ -105,7 +105,7 @@ class Node:
         """The hardware random number generator."""
         return self._unread
 
-    # -- PCI devices and who has them -------------------------------------------------------------------------------------
+    # -- PCI devices and what uses them -----------------------------------------------------------------------------------
 
     @property
     def pci(self) -> Mapping[str, PciDevice] | Unread:
@@ -119,7 +119,7 @@ class Node:
 
     @property
     def uses(self) -> HostUses | Unread:
-        """What the host, containers and other guests do with a device."""
+        """The uses of a device by the host, containers and other guests."""
         return self._unread
 
     @property
@@ -134,12 +134,12 @@ class Node:
 
     @property
     def mappings(self) -> Mapping[str, PciMapping] | Unread:
-        """The PCI mappings by name, those without an entry for this node among them."""
+        """The PCI mappings by name, including those without an entry for this node."""
         return self._unread
 
     @property
     def bound_ids(self) -> tuple[BoundIds, ...] | Unread:
-        """The ids that vfio-pci takes at boot, by the place where they are written."""
+        """The ids that vfio-pci takes at boot, each with the place where they are configured."""
         return self._unread
 
     @property
@@ -152,11 +152,11 @@ class Node:
         """What makes virtual functions: settings that do so at boot, DKMS modules, the modules of devices without a driver."""
         return self._unread
 
-    # -- what guests get beside PCI devices -------------------------------------------------------------------------------
+    # -- what guests use apart from PCI devices ---------------------------------------------------------------------------
 
     @cached_property
     def guests(self) -> tuple[Guest, ...] | Unread:
-        """All VMs of the node, by VMID. Whoever has read them already sets them, so that no config is read twice."""
+        """All VMs of the node, sorted by VMID. A caller that has read them already sets this, so that no config is read twice."""
         return self._unread
 
     @property
@@ -186,22 +186,22 @@ class Node:
 
     @property
     def storages(self) -> Mapping[str, Storage] | Unread:
-        """The cluster's storages by name, disabled ones among them."""
+        """The cluster's storages by name, including disabled ones."""
         return self._unread
 
     @property
     def bridges(self) -> Bridges | Unread:
-        """Which network bridges are there (values/starting.py)."""
+        """Which network bridges exist (values/starting.py)."""
         return self._unread
 
     @property
     def paths(self) -> Paths | Unread:
-        """Which volumes, files and ports are there (values/starting.py)."""
+        """Which volumes, files and ports exist (values/starting.py)."""
         return self._unread
 
     @property
     def usb(self) -> Mapping[str, UsbDevice] | Unread:
-        """The USB devices by their names in sysfs, root hubs among them."""
+        """The USB devices by their names in sysfs, including root hubs."""
         return self._unread
 
     @property
@@ -226,7 +226,7 @@ class Node:
 
     @property
     def memory_files(self) -> Mapping[str, int] | Unread:
-        """The sizes in bytes of the files of ivshmem, by the name that configs give them."""
+        """The sizes in bytes of the files of ivshmem, by their name in configs."""
         return self._unread
 
     @property
@@ -236,7 +236,7 @@ class Node:
 
     @property
     def gl_lacks(self) -> tuple[str, ...] | Unread:
-        """What the display type virtio-gl lacks here: packages, or "render node"."""
+        """What is missing on the node for the display type virtio-gl: packages, or "render node"."""
         return self._unread
 
     # -- the node itself (values/boot.py) ---------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Node:
 
     @property
     def command_lines(self) -> CommandLines | Unread:
-        """The kernel's arguments, as they are and as they are written."""
+        """The kernel's arguments: of the running kernel, and in the boot files."""
         return self._unread
 
     @property
@@ -273,7 +273,7 @@ class Node:
 
     @property
     def interfaces(self) -> Interfaces | Unread:
-        """Names of network interfaces that the configuration has and the node has not."""
+        """Names of network interfaces that are configured but do not exist, and the reverse."""
         return self._unread
 
     @property

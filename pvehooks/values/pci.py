@@ -1,4 +1,4 @@
-"""PCI devices: what sysfs shows of them, who uses them, and the cluster's mappings of them."""
+"""PCI devices: their attributes in sysfs, their uses, and the cluster's mappings of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from pvehooks.values.base import NamedTuple, Protocol, Unread
 
-# Base classes, and classes (pci.ids), of devices that work for somebody: storage, network, display, sound, wireless, processing
+# Base classes, and classes (pci.ids), of devices with a function of their own: storage, network, display, sound, wireless, processing
 # accelerators; USB controllers, SD host controllers.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _WORKING = frozenset({0x0C03, 0x0805})
 
 
 def does_work(class_code: int) -> bool:
-    """Whether a device of this class (24 bits) works for somebody: what people pass through, and what a host misses."""
+    """Whether a device of this class (24 bits) has a function of its own: one that is passed through, or that a host would miss."""
     return class_code >> 16 in _WORKING_BASES or class_code >> 8 in _WORKING
 
 
@@ -24,14 +24,14 @@ def is_pci_address(name: str) -> bool:
 
 
 def last_pci_address(path: str) -> str:
-    """The address of the PCI device that a path in sysfs leads through last, '' for none."""
+    """The last PCI address in a path in sysfs, '' for none."""
     return next(filter(is_pci_address, reversed(path.split("/"))), "")
 
 
 class PciDevice:
     """A PCI device of a node (the kernel's ABI/testing/sysfs-bus-pci).
 
-    `address` is 'dddd:bb:ss.f'. Readers override the facts; here each has the value that stands for "cannot be read": -1 for numbers.
+    `address` is 'dddd:bb:ss.f'. Readers override the facts; here each has the value for "cannot be read": -1 for numbers.
     """
 
     def __init__(self, address: str) -> None:
@@ -54,7 +54,7 @@ class PciDevice:
 
     @property
     def subsystem(self) -> tuple[int, int] | None:
-        """(vendor, device) of the subsystem; None where it has none."""
+        """(vendor, device) of the subsystem; None without one."""
         return None
 
     @property
@@ -69,12 +69,12 @@ class PciDevice:
 
     @property
     def vfio(self) -> bool:
-        """Whether vfio has it, by any driver."""
+        """Whether any driver of vfio is bound to it."""
         return False
 
     @property
     def bridge(self) -> bool:
-        """Whether a bus hangs off it: PVE never takes such a device."""
+        """Whether it is a bridge to another bus: PVE never takes such a device."""
         return False
 
     @property
@@ -84,7 +84,7 @@ class PciDevice:
 
     @property
     def group_unread(self) -> str:
-        """Why its group, or the members of that, cannot be read; '' where they can."""
+        """Why its group or the group's members cannot be read; '' if they can."""
         return ""
 
     @property
@@ -94,7 +94,7 @@ class PciDevice:
 
     @property
     def reset_methods(self) -> tuple[str, ...] | Unread:
-        """How the kernel would try to reset it, in its order; ("unknown",) on kernels that do not say."""
+        """How the kernel would try to reset it, in its order; ("unknown",) on kernels before 5.15, which do not show it."""
         return Unread("it was not read")
 
     @property
@@ -149,17 +149,17 @@ class PciDevice:
 
     @property
     def numa(self) -> int:
-        """Its NUMA node, -1 where it has none."""
+        """Its NUMA node, -1 without one."""
         return -1
 
     @property
     def serial(self) -> str:
-        """The serial number of its storage, of several disks all with commas between; '' where none is known."""
+        """The serial number of its disk, of several disks separated by commas; '' if unknown."""
         return ""
 
     @property
     def mdev_types(self) -> Mapping[str, int]:
-        """How many mediated devices can still be made of it, by type."""
+        """How many mediated devices can still be created on it, by type."""
         return {}
 
     @property
@@ -169,7 +169,7 @@ class PciDevice:
 
     @property
     def vgpus(self) -> bool:
-        """Whether NVIDIA's newer driver (kernels since 6.8) makes vGPUs of it."""
+        """Whether NVIDIA's newer driver (kernels since 6.8) provides vGPUs on it."""
         return False
 
     @property
@@ -179,11 +179,11 @@ class PciDevice:
 
     @property
     def words(self) -> str:
-        """What a person calls it, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]")."""
+        """Its name from pci.ids, with its ids ("Samsung NVMe SSD Controller SM981 [144d:a808]")."""
         return "PCI device"
 
     def sibling(self, address: str) -> PciDevice:
-        """Another device of the same node, by its address; whether it is there is not asked."""
+        """Another device of the same node, by its address, whether or not it exists."""
         return PciDevice(address)
 
     @property
@@ -193,15 +193,15 @@ class PciDevice:
 
     @property
     def label(self) -> str:
-        """How messages call it: address and words."""
+        """Its name in messages: address and words."""
         return f"{self.address} ({self.words})"
 
 
 class Use(NamedTuple):
-    """What somebody does with a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
+    """One use of a PCI device: `sentence` continues its name ("holds / (ext4 on nvme0n1p2)").
 
-    `vmid` is that of the guest or container whose use it is, 0 for the host's own. A `remark` weighs nothing: the console's
-    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type where there is something better than the rule's.
+    `vmid` is that of the guest or container that uses it, 0 for the host itself. A `remark` does not block a start: the console's
+    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type if it is better than the rule's remedy.
     """
 
     sentence: str
@@ -211,22 +211,22 @@ class Use(NamedTuple):
 
 
 class Uses(NamedTuple):
-    """The uses of a device, and what could not be looked at (words for a person)."""
+    """The uses of a device, and what could not be examined, as phrases."""
 
     found: tuple[Use, ...] = ()
     unread: tuple[str, ...] = ()
 
 
 class HostUses(Protocol):
-    """What host, containers and other guests use; asked per device because looking is dear."""
+    """The uses by host, containers and other guests; read for each device when needed, because reading is slow."""
 
     def of(self, device: PciDevice) -> Uses: ...
 
 
 class Holder(NamedTuple):
-    """A guest that has, or at boot will have, a PCI device: `how` is the option, 'args', 'reserved', or 'starting' while it only starts.
+    """A guest that has, or at boot will have, a PCI device: `how` is the option, 'args', 'reserved', or 'starting' during its start.
 
-    `mdev` if it has only a part of it.
+    `mdev`: it has a mediated device of it only.
     """
 
     vmid: int
@@ -236,7 +236,7 @@ class Holder(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What the guest does now: "running" or "starting"."""
+        """The guest's state: "running" or "starting"."""
         return "starting" if self.how == "starting" else "running"
 
 
@@ -277,7 +277,7 @@ class VfSupport(Protocol):
 
 
 class MappingEntry(NamedTuple):
-    """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""
+    """An entry of a PCI mapping for this node: its addresses as written, and the ids and group that it expects ('' if it has none)."""
 
     paths: tuple[str, ...]
     id: str
@@ -286,9 +286,9 @@ class MappingEntry(NamedTuple):
 
 
 class PciMapping(NamedTuple):
-    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
+    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and the nodes it has entries for.
 
-    `migratable` tells that it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
+    `migratable`: it is marked live-migration-capable; `trouble` is what PVE cannot parse in it, '' for nothing.
     """
 
     name: str
@@ -300,7 +300,7 @@ class PciMapping(NamedTuple):
 
 
 class BoundIds(NamedTuple):
-    """Ids that vfio-pci takes at boot: (vendor, device) pairs, and where that is written (file, or kernel command line)."""
+    """Ids that vfio-pci takes at boot: (vendor, device) pairs, and where they are configured (file, or kernel command line)."""
 
     ids: tuple[tuple[int, int], ...]
     place: str

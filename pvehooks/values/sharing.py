@@ -1,4 +1,4 @@
-"""What guests share with the node and with each other: directories (virtiofs) and memory (ivshmem)."""
+"""Directories (virtiofs) and memory (ivshmem) that guests share with the node and with each other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pvehooks.values.base import NamedTuple, Unread
 class DirectoryMapping(NamedTuple):
     """A mapping of /etc/pve/mapping/directory.cfg: its paths for this node, and all nodes it has entries for.
 
-    `trouble` is what is wrong with the first of the paths ('' if nothing): it does not exist, or is no directory. On network file
-    systems nothing is looked for. Of another node it is Unread.
+    `trouble` is what is wrong with the first of the paths ('' if nothing): it does not exist, or is no directory. Network file
+    systems are not checked. For another node it is Unread.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a start finds on its node, or not: bridges, and what is at paths."""
+"""What a start needs on its node: bridges, and files at paths."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pvehooks.values.base import NamedTuple, Protocol
 
 
 class NoBridge(NamedTuple):
-    """A name that is no bridge: `instead` is what has the name ("a network card"), '' for nothing.
+    """A name that is no bridge: `instead` is what has this name ("a network card"), '' for nothing.
 
-    `file` is the file that defines an interface of this name, `zone` the SDN zone of the VNet of this name ('' without), `here` whether that
-    zone is for this node.
+    `file` is the file that defines an interface of this name, `zone` the SDN zone of the VNet of this name ('' without one), `here`: that
+    zone includes this node.
     """
 
     instead: str = ""
@@ -19,22 +19,22 @@ class NoBridge(NamedTuple):
 
 
 class Bridges(Protocol):
-    """The bridges of a node, Open vSwitch's and SDN's VNets among them."""
+    """The bridges of a node, including those of Open vSwitch and the VNets of SDN."""
 
     def lacks(self, name: str) -> NoBridge | None:
-        """What is known of a name that is no bridge; None where it is one, or may be."""
+        """What is known about a name that is no bridge; None if it is one, or may be one."""
 
     def names(self) -> tuple[str, ...]:
-        """Those that a guest may be given, sorted; what may be one of Open vSwitch's is among them."""
+        """The bridges that a guest can use, sorted, including names that may be bridges of Open vSwitch."""
 
     def hooks(self) -> bool:
-        """Whether the administrator has scripts run before starts of guests that have the guard: they may make one."""
+        """Whether there are hooks that run before starts of guests with the guard: they may create a bridge."""
 
 
 class Gone(NamedTuple):
-    """What a start needs and does not find: `words` say what is missing ("/var/lib/vz/... does not exist").
+    """A file that a start needs and that is missing: `words` are the phrase ("/var/lib/vz/... does not exist").
 
-    `empty` is the directory where it and all of its kind would be, where that is empty: perhaps a disk is not mounted.
+    `empty` is the directory for it and all files of its kind, if that is empty: perhaps a disk is not mounted.
     """
 
     words: str
@@ -42,13 +42,13 @@ class Gone(NamedTuple):
 
 
 class Paths(Protocol):
-    """What is at the paths that a start needs; each answers None for what is there, and where that cannot be told for sure."""
+    """What exists at the paths that a start needs; each method returns None for a file that exists, or if that is uncertain."""
 
     def volume(self, storage: str, volume: str) -> Gone | None:
         """A volume of a storage, by its name there."""
 
     def hooks(self) -> bool:
-        """Whether the administrator has scripts run before starts of guests that have the guard: they may mount or make it."""
+        """Whether there are hooks that run before starts of guests with the guard: they may mount or create it."""
 
     def drive(self, path: str) -> Gone | None:
         """A disk or an image that is given by its path."""

@@ -1,4 +1,4 @@
-"""Storages: what /etc/pve/storage.cfg says of them."""
+"""Storages, as /etc/pve/storage.cfg defines them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pvehooks.values.base import NamedTuple
 
 
 class Storage(NamedTuple):
-    """A storage: `nodes` are those it is meant for, empty for all; `path` its directory, '' where it has none; `options` as written.
+    """A storage: `nodes` are those it is restricted to, empty for all; `path` its directory, '' without one; `options` as written.
 
-    `listed` is False for the `local` that PVE adds where the file does not name it.
+    `listed` is False for the `local` that PVE adds if the file does not name it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The names of the guard's hookscripts; a name says all that its stub does: which former hookscript it runs first.
+"""The names of the guard's hookscripts. The name alone defines which former hookscript a stub runs first.
 
 STORAGE:snippets/pvehooks-guard runs none; STORAGE:snippets/pvehooks-guard-OTHER+NAME runs OTHER:snippets/NAME.
 """
@@ -27,12 +27,12 @@ def name_for(former: str) -> str:
     if not former:
         return NAME
     if not _SNIPPET.fullmatch(former):
-        raise UnfitName(f"'{former}' is no snippet (STORAGE:snippets/NAME)")
+        raise UnfitName(f"'{former}' is not a snippet (STORAGE:snippets/NAME)")
     match = _FORMER.fullmatch(former)
     if match is None or match[2] in (".", ".."):
-        raise UnfitName(f"the name of '{former}' holds other characters than letters, digits and _ @ = . + -")
+        raise UnfitName(f"the name of '{former}' contains other characters than letters, digits and _ @ = . + -")
     if match[2].startswith(NAME):
-        raise UnfitName(f"'{former}' has the name of a hookscript of pvehooks and is none")
+        raise UnfitName(f"'{former}' has the name of a hookscript of pvehooks but is not one")
     name = f"{NAME}-{match[1]}+{match[2]}"
     if len(name) > _LONGEST:
         raise UnfitName(f"the name of '{former}' is too long")

@@ -1,4 +1,4 @@
-"""What a node of the cluster publishes about itself, and how it stands with the cluster."""
+"""What a node of the cluster publishes about itself, and its state in the cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.node import HwRng, Iommu, Node
 from pvehooks.values.pci import Holder, PciDevice, Use
 
-# A summary is written anew after so many seconds although nothing has changed, so that a silent node can be told.
+# In seconds: a summary is rewritten this often even if nothing has changed, so that a silent node is noticed.
 HEARTBEAT = 3600
-# Two heartbeats may be missed: for a restart of the node, and for the time that a cluster without quorum takes.
+# Two heartbeats may be missed, because of a reboot of the node or a cluster without quorum.
 SILENT_AFTER = 2 * HEARTBEAT + 600
 
 
 class DeviceKind(NamedTuple):
-    """What devices have in common that differ in address and IOMMU group only: the virtual functions of a card, twins.
+    """The common attributes of devices that differ only in address and IOMMU group: virtual functions of a card, twins.
 
     The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs.
     """
@@ -62,9 +62,9 @@ class DescribedDevice(NamedTuple):
 
 
 class Hardware(NamedTuple):
-    """A node's PCI devices, and who has them; mappings are by address."""
+    """A node's PCI devices, and their users; all mappings are by address."""
 
-    # When all this was read, in epoch seconds.
+    # When this was read, in epoch seconds.
     looked: int
     iommu: Iommu
     hwrng: HwRng
@@ -72,7 +72,7 @@ class Hardware(NamedTuple):
     devices: Mapping[str, DescribedDevice]
     bridges: tuple[str, ...]
     uses: Mapping[str, tuple[Use, ...]]
-    # What is not known of the uses, in words.
+    # Why uses are unknown, as phrases.
     unread: Mapping[str, str]
     # The guests that hold a device.
     holders: Mapping[str, tuple[Holder, ...]]
@@ -81,7 +81,7 @@ class Hardware(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a node last published about itself. Lists and texts are cut where they are long, but for `bridges`."""
+    """What a node last published about itself. Long lists and texts are cut, except `bridges`."""
 
     # Of the package on the node.
     version: str
@@ -90,31 +90,31 @@ class Summary(NamedTuple):
     # The modes of [guard] and [rng].
     guard_mode: str
     rng_mode: str
-    # How many VMs it has, and how many of them pass PCI devices through; of these, how many have the guard.
+    # How many VMs it has, how many of them have passed-through PCI devices, and how many of these have the guard.
     guests: int
     passing: int
     guarded: int
     # The VMs with passed-through devices that lack the guard.
     unguarded: tuple[int, ...]
-    # The VMs that would not start, and how many they are: the list may be cut.
+    # The VMs with a blocking finding, and their number: the list may be cut.
     blocked: tuple[int, ...]
     would_block: int
-    # How many findings there are by severity, or "ignored": about guests, and about the node.
+    # The number of findings by severity, or "ignored": about guests, and about the node.
     findings: Mapping[str, int]
     of_node: Mapping[str, int]
-    # How many findings that block or warn there are, by rule.
+    # The number of findings that block or warn, by rule.
     rules: Mapping[str, int]
     # What is wrong there ('' for nothing) with the hookscripts that any guest of the cluster names, by volume id.
     hookscripts: Mapping[str, str]
     hardware: Hardware | Unread
-    # Those that guests can be given; None where there are too many, or the node's version does not publish them.
+    # Those that guests can use; None if there are too many, or the node's version does not publish them.
     bridges: tuple[str, ...] | None = None
-    # How many CPUs it has, and the version of its QEMU; None where the node's version does not publish them.
+    # The number of its CPUs, and the version of its QEMU; None if the node's version does not publish them.
     cpus: int | None = None
     qemu: tuple[int, int] | None = None
 
     def age(self, now: float) -> int:
-        """Seconds since it was written; a clock of another node that is ahead counts as none."""
+        """Seconds since it was written; 0 if the other node's clock is ahead."""
         return max(0, int(now) - self.written)
 
     def ago(self, now: float) -> str:
@@ -125,23 +125,23 @@ class Summary(NamedTuple):
         return f"{age // 3600} h ago" if age < 2 * 86400 else f"{age // 86400} days ago"
 
     def silent(self, now: float) -> bool:
-        """Whether the node should have said something since."""
+        """Whether the node should have published something since."""
         return self.age(now) > SILENT_AFTER
 
 
 class Standing(NamedTuple):
-    """How a node stands with the cluster."""
+    """The state of a node in the cluster."""
 
     node: str
-    # Whether pmxcfs sees it, None where that is unknown.
+    # Whether pmxcfs sees it, None if unknown.
     online: bool | None
-    # Of the package that the node says it has, '' without one.
+    # The version of the package that the node publishes, '' without the package.
     version: str
-    # None where there is none, Unread where it cannot be used.
+    # None without one, Unread if it cannot be used.
     summary: Summary | Unread | None
 
     def state(self, now: float) -> str:
-        """The most severe of it, in a word or two."""
+        """The most severe state, as a keyword."""
         if self.online is False:
             return "offline"
         if not self.version and not isinstance(self.summary, Summary):
@@ -156,7 +156,7 @@ class Standing(NamedTuple):
 class Target(NamedTuple):
     """Another node that a guest is to start on."""
 
-    # Its facts, as far as its summary and pmxcfs hold them.
+    # Its facts, as far as its summary and pmxcfs contain them.
     node: Node
     standing: Standing
     # The guest's node.
@@ -173,11 +173,11 @@ class Target(NamedTuple):
 
     @property
     def summary(self) -> Summary | None:
-        """What it says of itself, None where that is not known."""
+        """What it published about itself, None if unknown."""
         return self.standing.summary if isinstance(self.standing.summary, Summary) else None
 
     @property
     def hardware(self) -> Hardware | None:
-        """Its devices, None where they are not known."""
+        """Its devices, None if unknown."""
         summary = self.summary
         return summary.hardware if summary is not None and isinstance(summary.hardware, Hardware) else None

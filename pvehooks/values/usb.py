@@ -19,7 +19,7 @@ _PLACE = re.compile(r"\d+-\d+(?:\.\d+)*", re.ASCII)
 class UsbDevice(NamedTuple):
     """A device on the node's USB: `place` is 'bus-port.port' ('' for a root hub), `id` 'vendor:product' in lower case.
 
-    `words` is what its maker calls it; `controller` the PCI address of its host controller, '' where it has none.
+    `words` is the name that its vendor gave it; `controller` the PCI address of its host controller, '' without one.
     """
 
     place: str
@@ -30,12 +30,12 @@ class UsbDevice(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How messages call it: "Yubico YubiKey [1050:0407] at port 1-2"."""
+        """Its name in messages: "Yubico YubiKey [1050:0407] at port 1-2"."""
         return f"{self.words} [{self.id}]" + (f" at port {self.place}" if self.place else "")
 
 
 class UsbMapEntry(NamedTuple):
-    """An entry of a USB mapping, as written: the id that is expected, and the port or ''."""
+    """An entry of a USB mapping, as written: the expected id, and the port or ''."""
 
     id: str
     path: str
@@ -50,7 +50,7 @@ class UsbMapping(NamedTuple):
 
 
 class UsbWant(NamedTuple):
-    """A USB device that is named: by its id ('1050:0407') or by its place ('1-2.3'), the other is ''."""
+    """A reference to a USB device: by its id ('1050:0407') or by its place ('1-2.3'), the other is ''."""
 
     id: str
     place: str
@@ -72,14 +72,14 @@ class UsbClaim(NamedTuple):
 
 
 def named(text: str) -> UsbWant | None:
-    """What a `host=` of usbN, or a path or id of a mapping, names; None for what is none of the node's devices ('spice')."""
+    """The device that a `host=` of usbN, or a path or id of a mapping, refers to; None if it is no device of the node ('spice')."""
     if match := _ID.fullmatch(text):
         return UsbWant(f"{match[1]}:{match[2]}".lower(), "")
     return UsbWant("", text) if _PLACE.fullmatch(text) else None
 
 
 def wanted(properties: Properties, mappings: Mapping[str, UsbMapping] | Unread) -> UsbWant | None:
-    """The node's device that a usbN names; None for a SPICE port, where it is not known, and for what PVE refuses."""
+    """The node's device that a usbN refers to; None for a SPICE port, if unknown, and for a value that PVE refuses."""
     host, mapping = properties.get("host"), properties.get("mapping")
     if mapping is None:
         return named(str(host or ""))

@@ -10,7 +10,7 @@ from scripts.docs import documents
 def main() -> None:
     """The program."""
     changed = documents.write()
-    sys.stdout.write("".join(f"rewritten: {name}\n" for name in changed) or "all documents are as they should be\n")
+    sys.stdout.write("".join(f"rewritten: {name}\n" for name in changed) or "all documents are up to date\n")
 
 
 if __name__ == "__main__":

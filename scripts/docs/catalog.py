@@ -41,18 +41,18 @@ def _about(kind: Kind) -> Iterator[str]:
         yield kind.explanation
         return
     yield re.sub(r"\bVMID\b", VMID, kind.explanation)
-    yield f"All of this guest, its starts included: journalctl PVEHOOKS_VMID={VMID}"
+    yield f"All entries about this VM, its starts included: journalctl PVEHOOKS_VMID={VMID}"
 
 
 def _finding(rule: Rule) -> Iterator[str]:
-    yield f"{'Node' if rule.of_node else f'Guest {VMID} on node'} @PVEHOOKS_NODE@, about @PVEHOOKS_DEVICE@:"
+    yield f"{'Node' if rule.of_node else f'VM {VMID} on node'} @PVEHOOKS_NODE@, about @PVEHOOKS_DEVICE@:"
     yield from re.split(r"\n\s*\n", rule.explanation.replace("\nSource:", "\n\nSource:"))
     yield f"What to do, unless the message says otherwise: {rule.remedy.replace('{vmid}', VMID)}"
     if rule.of_node:
-        yield f"To make less of it, write in {NODE_FILE}:"
+        yield f"To lower its severity, write in {NODE_FILE}:"
         yield f"    [rules]\n    {rule.id} = info"
         return
-    yield f"To ignore it for this guest, write in {NODE_FILE}:"
+    yield f"To ignore it for this VM, write in {NODE_FILE}:"
     yield f"    [guest {VMID}]\n    ignore = {rule.id}: REASON"
 
 

@@ -1,4 +1,4 @@
-"""What the programs' own parsers take, as values for the man page and the completion."""
+"""The options and arguments of the programs' parsers, as values for the man page and the completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.docs.roff import bold, escaped
 class Argument(NamedTuple):
     """An argument or option: `flags` are empty for an argument, `metavar` for an option without a value.
 
-    `optional` tells whether the argument, or the option's value, may be missing; `many`, whether it may be repeated.
+    `optional`: the argument, or the option's value, may be missing; `many`: it may be repeated.
     """
 
     flags: tuple[str, ...]

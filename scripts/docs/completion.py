@@ -1,4 +1,4 @@
-"""The bash completion: its logic stands in completion.bash, what it proposes comes from the parsers and the catalogue."""
+"""The bash completion: its logic is in completion.bash, its proposals come from the parsers and the catalogue of rules."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _actions() -> str:
 
 
 def _commands() -> list[tuple[str, ...]]:
-    """All that has a parser."""
+    """Every command that has a parser."""
     return [*((verb,) for verb in parsers.names() if parsers.has_actions(verb)), *parsers.commands()]
 
 

@@ -1,4 +1,4 @@
-"""All documents that are made: which file, and by what."""
+"""All generated documents: each file, and the function that makes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DATE = re.compile(r"^\.TH .*?(\d{4}-\d\d-\d\d)", re.MULTILINE)
 
 
 def made(name: str, there: str) -> str:
-    """The document as the code wants it. A man page that is `there` keeps its date unless something else changes."""
+    """The document as the code generates it. A man page that is `there` keeps its date unless something else changes."""
     if name in OTHERS:
         return OTHERS[name]()
     date = _DATE.search(there)
@@ -43,12 +43,12 @@ def there(name: str, below: Path = PROJECT) -> str:
 
 
 def drift(below: Path = PROJECT) -> list[str]:
-    """The documents that are not as the code wants them."""
+    """The documents that differ from what the code generates."""
     return [name for name in NAMES if made(name, there(name, below)) != there(name, below)]
 
 
 def write(below: Path = PROJECT) -> list[str]:
-    """Makes all documents anew; returns those that changed."""
+    """Regenerates all documents; returns those that changed."""
     changed = drift(below)
     for name in changed:
         path = below / name

@@ -1,11 +1,11 @@
-"""The names of the files with rules that a start is judged by, so that the hookscript notices where one is gone."""
+"""The names of the files with rules for starts, so that the hookscript notices when one is missing."""
 
 from __future__ import annotations
 
 from pvehooks.rules import engine
 from scripts.docs.roff import NOTE
 
-_DOCSTRING = "Rules that a start is judged by: the hookscript asks them before it, and every audit. The hookscript loads no others."
+_DOCSTRING = "Rules for starts: the hookscript evaluates them before a start, and every audit does. The hookscript loads no others."
 
 
 def make() -> str:
@@ -14,7 +14,7 @@ def make() -> str:
     return f'''"""{_DOCSTRING}"""
 
 # {NOTE}
-# Not what rules there are, but what has to be there: a file that is not listed is asked as well.
+# The files that must exist. A file that is not listed here is evaluated as well.
 MODULES = (
 {names})
 '''

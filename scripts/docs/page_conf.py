@@ -9,52 +9,53 @@ from scripts.docs import words
 from scripts.docs.roff import Page, bold
 
 DESCRIPTION = f"""\
-Settings of pvehooksd(8) and pvehooks(8). Without any file, the built-in values hold.
+Settings of pvehooksd(8) and pvehooks(8). Without any file, the built-in values apply.
 
 The same option may be set in several places. From the weakest to the strongest: the built-in value, `{CLUSTER_FILE}` (all nodes),
-`{NODE_FILE}` (this node), and for a guest its `[guest VMID]` section. Of two sections for the same guest, the node's wins over the
-cluster's, option by option. `pvehooks config` shows what is in effect, with the file and line that set it.
+`{NODE_FILE}` (this node), and for a VM its `[guest VMID]` section. Of two sections for the same VM, the node's takes precedence over
+the cluster's, option by option. `pvehooks config` shows what is in effect, with the file and line that set it.
 
-The daemon notices a changed file by itself, at the latest after `[watch] interval`; at once with `systemctl reload pvehooks`.
+The daemon notices a changed file automatically, at the latest after `[watch] interval`; at once with `systemctl reload pvehooks`.
 """
 SYNTAX = f"""\
 A file is UTF-8 text of at most {MAX_BYTES >> 20} MiB.
 `[name]` begins a section, `[[name]]` a section within it, `option = value` sets an option. `#` begins a comment.
 
-A value that holds `#` stands in quotes. Between triple quotes it may go on over several lines.
+A value that contains `#` must be in quotes. Between triple quotes a value may span several lines.
 
-An unknown section or option, one that is there twice, or a value that is not allowed is a mistake: the file is not used.
-The message names file, line and the nearest valid name.
-A running daemon and the guard keep the old settings; a daemon that starts waits until the file is mended.
-A command ends with exit status 2, but for those that free a guest (`allow`, `detach`, `trust`, `undo`), which do with the built-in ones.
+An unknown section or option, one that is given twice, or a value that is not allowed is an error: the file is not used.
+The message names the file, the line and the nearest valid name.
+A running daemon and the guard keep the old settings; a daemon that starts waits until the file is fixed.
+A command ends with exit status 2. The commands that let a VM start again (`allow`, `detach`, `trust`, `undo`) use the built-in settings
+instead.
 """
 SECTIONS = {
-    "rng": "What is done about guests without an rng0.",
-    "guard": "What is looked at when a guest with passed-through devices starts.",
-    "firmware": "What is looked at when a guest with a firmware image of its own starts.",
+    "rng": "What is done about VMs without an rng0.",
+    "guard": "What is checked when a VM with passed-through devices starts.",
+    "firmware": "What is checked when a VM with a firmware image of its own starts.",
     "watch": "How changes are noticed.",
-    "cluster": "What the nodes of a cluster tell each other.",
-    "metrics": "What is written for monitoring; pvehooksd(8) lists the figures.",
+    "cluster": "What the nodes of a cluster publish for each other.",
+    "metrics": "What is written for monitoring; pvehooksd(8) lists the metrics.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
-    "guest VMID": "What holds for one guest only: the number is its VMID.",
+    "guest VMID": "Settings for one VM only: the number is its VMID.",
 }
 EXAMPLES = {
-    "Only say it, do nothing:": """\
+    "Only report, change nothing:": """\
 [rng]
 mode = warn
 """,
-    "Every UEFI guest gets an rng0, also those that were there before pvehooks or whose CPU model has RDRAND:": """\
+    "Every UEFI VM gets an rng0, also those that existed before pvehooks or whose CPU model has RDRAND:": """\
 [rng]
 scope = all
 existing = inject
 skip_with_rdrand = no
 """,
-    "A rule matters more here, another less:": """\
+    "One rule is more severe, another less:": """\
 [rules]
 rng-pending-removal = block
 rng-unlimited = info
 """,
-    "Guest 100 boots from its disk and is left alone; guest 101 uses the node's hardware generator:": '''\
+    "VM 100 boots from its disk and is not changed; VM 101 uses the node's hardware generator:": '''\
 [guest 100]
 ignore = rng-missing-netboot: boots from its local disk only
 
@@ -101,7 +102,7 @@ def _section(page: Page, section: str) -> None:
         names = [option for option in OPTIONS if option.per_guest]
         for inner in dict.fromkeys(option.section for option in names):
             own = ", ".join(f"`{option.name}`" for option in names if option.section == inner)
-            page.tagged(bold(f"[[{inner}]]"), f"Below it, these options of `[{inner}]` for this guest: {own}.")
+            page.tagged(bold(f"[[{inner}]]"), f"These options of `[{inner}]` for this VM: {own}.")
 
 
 def _limits(option: Option) -> str:
@@ -109,5 +110,5 @@ def _limits(option: Option) -> str:
     if option.default is not None:
         parts.append(f"Default: `{written(option.default)}`.")
     if option.per_guest:
-        parts.append("Also per guest.")
+        parts.append("Also per VM.")
     return " ".join(parts)

@@ -11,15 +11,15 @@ from scripts.docs import words
 from scripts.docs.roff import Page
 
 DESCRIPTION = f"""\
-A rule looks at a guest's config and at the node, and makes findings. This page says for each rule what its findings mean and what to
+A rule checks a VM's config and the node, and reports findings. This page explains for each rule what its findings mean and what to
 do. `pvehooks explain RULE` prints the same; `pvehooks check` prints the findings.
 
-A rule that could not read something it needs says `not examined` and why, and decides nothing.
+If a rule cannot read something that it needs, its finding begins with `not examined` and gives the reason; the rule then decides nothing.
 
-The sections whose titles begin with "The node" hold the rules on the node itself, about no guest: `pvehooks host check` prints their
-findings. The rules of the last one are asked by `pvehooks check VMID --target NODE` only.
+The sections whose titles begin with "The node" contain the rules about the node itself: `pvehooks host check` prints their
+findings. The rules of the last section are evaluated by `pvehooks check VMID --target NODE` only.
 
-To ignore a rule for a guest, write below `[guest VMID]` in {NODE_FILE}: `ignore = RULE: REASON`.
+To ignore a rule for a VM, write below `[guest VMID]` in {NODE_FILE}: `ignore = RULE: REASON`.
 To change a rule's severity, write below `[rules]`: `RULE = block`, `warning` or `info`. See pvehooks.conf(5).
 """
 
@@ -43,7 +43,7 @@ def make(date: str) -> str:
 def _subject(rule: Rule) -> str:
     """What the rule's file is about."""
     headline = (sys.modules[rule.look.__module__].__doc__ or "").partition("\n")[0]
-    assert headline, f"{rule.look.__module__} does not say what it is about"
+    assert headline, f"{rule.look.__module__} has no docstring: its first line is the title of a section"
     return headline.partition(":")[0].rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""What several pages say in the same words."""
+"""Texts that several pages share."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from scripts.docs.roff import Page
 
 FILES = {
     CLUSTER_FILE: "The settings of all nodes of the cluster.",
-    NODE_FILE: "The settings of this node. What it sets wins over the cluster's file.",
-    baseline.path("NODE"): "When pvehooks came to the node, and which guests were there before it.",
-    f"{records.DIRECTORY}/VMID.json": "What was done to a guest. It goes when the guest goes.",
-    members.presence_path("NODE"): "Tells the other nodes that this one has the package.",
-    summaries.path("NODE"): "What it tells them of its findings and PCI devices, see `[cluster] publish`.",
-    "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. Without the package they run a guest's own hookscript all the same.",
-    f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` noted, a file for each.",
-    "/etc/pvehooks/hooks.d/": "Scripts for all guests that have the guard, run in every phase with VMID and PHASE, before the guard looks.",
-    f"{history.DIRECTORY}/": f"The node's files as they were, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
-    f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each guest as they were before a change.",
-    "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package goes.",
-    report.STATE: "The last report that `pvehooks report` wrote to a file, which the next one is compared with.",
-    f"{textfile.DIRECTORY}/{textfile.NAME}": "Figures for Prometheus, see METRICS.",
-    f"{counters.DIRECTORY}/": "How often starts came to what: each file is as long as its number.",
-    daemon_baseline.HERE: "That the daemon runs, noted once an hour, and that the node has had pvehooks since its first look.",
-    reported.PATH: "The findings that were said already, so that a restarted daemon does not say them again.",
-    lock.INSTANCE_LOCK: "The lock of the one daemon that may run.",
+    NODE_FILE: "The settings of this node. They take precedence over the cluster's file.",
+    baseline.path("NODE"): "When pvehooks was installed on the node, and which VMs existed then.",
+    f"{records.DIRECTORY}/VMID.json": "What pvehooks did to a VM. It is removed with the VM.",
+    members.presence_path("NODE"): "Shows the other nodes that this one has the package.",
+    summaries.path("NODE"): "What this node publishes of its findings and PCI devices, see `[cluster] publish`.",
+    "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. They run a VM's own hookscript also without the package.",
+    f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` recorded, a file for each.",
+    "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check.",
+    f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
+    f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
+    "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",
+    report.STATE: "The last report that `pvehooks report` wrote to a file; the next one is compared with it.",
+    f"{textfile.DIRECTORY}/{textfile.NAME}": "Metrics for Prometheus, see METRICS.",
+    f"{counters.DIRECTORY}/": "Counters of the outcomes of starts: the size of each file is the count.",
+    daemon_baseline.HERE: "Renewed by the daemon once an hour. It shows that the node has had pvehooks since its first look.",
+    reported.PATH: "The findings that were logged already, so that a restarted daemon does not log them again.",
+    lock.INSTANCE_LOCK: "The lock that keeps a second daemon from running.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
 DAEMON_ONLY = (
@@ -49,16 +49,16 @@ DAEMON_ONLY = (
 )
 
 EXIT_STATUSES = {
-    errors.EXIT_OK: "Nothing that blocks was found, or what was asked for was done.",
-    errors.EXIT_BLOCKED: "A finding blocks the start of a guest, or what was asked for was refused or failed.",
-    errors.EXIT_USAGE: "Wrong use: an unknown verb, option or rule, or a settings file with a mistake. The message names it.",
-    errors.EXIT_COULD_NOT_LOOK: "The node or the guest could not be looked at: no such guest here, pmxcfs is down, not root.",
-    errors.EXIT_INTERRUPTED: "Ended by Ctrl-C. What `check` had found by then is shown.",
+    errors.EXIT_OK: "Nothing blocks a start, or the command succeeded.",
+    errors.EXIT_BLOCKED: "A finding blocks the start of a VM, or the command was refused or failed.",
+    errors.EXIT_USAGE: "Wrong use: an unknown verb, option or rule, or a settings file with an error. The message names it.",
+    errors.EXIT_COULD_NOT_LOOK: "The node or the VM could not be read: no such VM on this node, pmxcfs is down, not root.",
+    errors.EXIT_INTERRUPTED: "Ended by Ctrl-C. `check` shows what it found until then.",
 }
 
 SEVERITIES = {
-    "block": "The guest cannot start, or must not. `pvehooks check` ends with 1. Journal priority err.",
-    "warning": "Something does not work, or will not after the next change. Journal priority warning.",
+    "block": "The VM would not start, or must not start. `pvehooks check` ends with 1. Journal priority err.",
+    "warning": "Something does not work, or will not work after the next change. Journal priority warning.",
     "info": "Good to know. Journal priority info.",
 }
 

@@ -94,7 +94,7 @@ def test_args_of_the_user_survive(own: str) -> None:
         except qemuargs.ArgsError:
             assert text(host) == before
             return
-        if "PVE would lose" in result.words:
+        if "PVE would drop" in result.words:
             # PVE itself would write this value differently.
             assert text(host) == before
             return
@@ -170,7 +170,7 @@ def test_a_guest_with_devices_keeps_the_guard(tmp_path: Path) -> None:
     [
         (f"lock: backup\n{BASE}", Outcome.LOCKED, "locked (backup)"),
         (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
-        (f"foo: bar\n{BASE}", Outcome.LOSSY, "PVE would lose line 1"),
+        (f"foo: bar\n{BASE}", Outcome.LOSSY, "PVE would drop line 1"),
     ],
 )
 def test_what_stands_against_it(config: str, outcome: Outcome, words: str, tmp_path: Path) -> None:

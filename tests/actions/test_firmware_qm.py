@@ -128,13 +128,13 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
     assert [entry.get("PVEHOOKS_VMID") for entry in entries] == ["100"] * 4 + [None] * 2
     assert [entry["PRIORITY"] for entry in entries] == ["3", *"55555"]
     assert failed["MESSAGE"].startswith(
-        "VM 100 (app): firmware set was broken off: args and hookscript were changed, but the config does not show it. "
+        "VM 100 (app): firmware set failed: args and hookscript were changed, but the config does not show it. "
     )
     assert given["MESSAGE"].startswith(f"VM 100 (app): given the firmware image {VOLID} (sha256 ") and given["PVEHOOKS_DEVICE"] == VOLID
-    assert "Take it back: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
+    assert "Undo: pvehooks firmware unset 100 (asked" in given["MESSAGE"]
     assert Path(given["PVEHOOKS_BACKUP"]).read_text() == BASE
-    assert taken["MESSAGE"].startswith(f"VM 100 (app): firmware image {VOLID} taken back, it starts with the node's own firmware again")
-    assert guard["MESSAGE"].startswith("VM 100 (app): the guard was taken out along")
+    assert taken["MESSAGE"].startswith(f"VM 100 (app): firmware image {VOLID} removed, it starts with the node's own firmware again")
+    assert guard["MESSAGE"].startswith("VM 100 (app): the guard was removed as well")
     assert new["MESSAGE"].startswith(f"firmware image local:efi-firmware/new.fd imported from {CODE} (sha256 ")
     assert gone["MESSAGE"].startswith("firmware image local:efi-firmware/new.fd deleted (/var/lib/vz/efi-firmware/new.fd)")
 
@@ -160,7 +160,7 @@ def running(node: Path) -> Iterator[None]:
 @pytest.mark.parametrize("writer", ["qm", "file"])
 def test_a_running_guest_gets_it_at_its_next_start(writer: str, qm: Qm) -> None:
     Path("/etc/pvehooks/pvehooks.conf").write_text(f"[rng]\nwriter = {writer}\n")
-    assert "It takes effect at its next start" in pvehooks("set", "100", VOLID)
+    assert "it takes effect at its next start" in pvehooks("set", "100", VOLID)
     live, _, pending = text().partition("[PENDING]\n")
     assert (f"args: {OWN}\n" in live, pending) == (True, f"args: {OWN} {OURS}\n")
     pvehooks("set", "100", OTHER)
@@ -188,7 +188,7 @@ def test_what_was_set_while_it_ran_is_taken_back_before_it_starts(qm: Qm) -> Non
 def test_characters_that_qm_would_write_as_others(qm: Qm) -> None:
     before = BASE.replace('a "b', "\u00e9")
     bed.config(before)
-    assert "qm would write the characters beyond ASCII in it as others" in pvehooks("set", "100", VOLID, status=1)
+    assert "the value has characters beyond ASCII, which qm would replace by others" in pvehooks("set", "100", VOLID, status=1)
     assert text() == before
     assert (guest().firmware, qm.calls("set")) == (None, [])
 
@@ -213,7 +213,7 @@ def test_qm_refuses(order: dict[str, Any], words: str, qm: Qm) -> None:
     pvehooks("set", "100", VOLID)
     given = text()
     qm.misbehave("answer", verb="set", stderr="VM is locked (backup)\n", status=255)
-    assert "the image was not taken back: VM is locked (backup). Try it again." in pvehooks("unset", "100", status=1)
+    assert "the image was not removed: VM is locked (backup). Try it again." in pvehooks("unset", "100", status=1)
     pinned = guest().firmware
     assert pinned is not None
     assert (text(), pinned.state) == (given, "done")
@@ -231,8 +231,8 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
     place = Path("/mnt/a b")
     place.mkdir()
     Path("/etc/pve/storage.cfg").write_text(f"dir: usb\n\tpath {place}/\n\tcontent images\n\tis_mountpoint yes\n")
-    said = pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd", status=3)
-    assert f"nothing is mounted at {place}" in said
+    output = pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd", status=3)
+    assert f"nothing is mounted at {place}" in output
     assert not list(place.iterdir())
     mount("tmpfs", str(place), "tmpfs")
     pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd")
@@ -246,7 +246,7 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
 
 
 def killed_before(step: int, *arguments: str) -> bool:
-    """Runs the verb in a process that is killed before its deed of that number (a write, a removal, a command); whether it came to that."""
+    """Runs the verb in a process that is killed before its step of that number (a write, a removal, a command); returns whether it was."""
     pid = os.fork()
     if pid == 0:
         done = 0
@@ -254,14 +254,14 @@ def killed_before(step: int, *arguments: str) -> bool:
         def deadly(name: str) -> Callable[..., Any]:
             real = getattr(Host, name)
 
-            def deed(*words: Any, **more: Any) -> Any:
+            def step_done(*words: Any, **more: Any) -> Any:
                 nonlocal done
                 if done == step:
                     os.kill(os.getpid(), signal.SIGKILL)
                 done += 1
                 return real(*words, **more)
 
-            return deed
+            return step_done
 
         for name in ("replace", "remove", "run"):
             setattr(Host, name, deadly(name))
@@ -275,7 +275,7 @@ def killed_before(step: int, *arguments: str) -> bool:
 
 @pytest.mark.usefixtures("node")
 def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
-    """Between each two deeds of setting, replacing and taking back; the next try ends what was begun."""
+    """Between each two steps of setting, replacing and removing; the next try completes what was begun."""
     Path("/etc/pvehooks/pvehooks.conf").write_text("[rng]\nwriter = file\n")
     record = Path("/etc/pve/pvehooks/guests/100.json")
     for verb in (("set", "100", VOLID), ("set", "100", OTHER), ("unset", "100")):
@@ -285,12 +285,12 @@ def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
             bed.config(before)
             record.write_bytes(recorded) if recorded else record.unlink(missing_ok=True)
             killed = killed_before(step, *verb)
-            assert look_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} deeds"
+            assert look_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} steps"
             with contextlib.suppress(AssertionError):  # it may have been done
                 pvehooks(*verb)
             is_given(verb[2] if len(verb) == 3 else "")
             step += 1
-        assert step > 4, "there were deeds to be killed between"
+        assert step > 4, "there were steps to be killed between"
 
 
 def is_given(volid: str) -> None:
@@ -315,19 +315,19 @@ def newer(node: Path, monkeypatch: pytest.MonkeyPatch) -> Qm:
 
 
 def test_handed_over_to_an_option_of_its_own(newer: Qm) -> None:
-    said = pvehooks("set", "100", VOLID)
-    assert "This Proxmox VE has an option for it of its own (efi-firmware): pvehooks firmware migrate 100" in said
+    output = pvehooks("set", "100", VOLID)
+    assert "This Proxmox VE has its own option for this (efi-firmware). To use it: pvehooks firmware migrate 100" in output
     newer.misbehave("answer", verb="set", stderr="400 Parameter verification failed.\nefi-firmware: no such volume\n", status=2)
     before = text()
-    said = pvehooks("migrate", "100", status=1)
-    assert "efi-firmware: no such volume" in said and "as before" in said
+    output = pvehooks("migrate", "100", status=1)
+    assert "efi-firmware: no such volume" in output and "as before" in output
     pinned = guest().firmware
     assert pinned is not None
     assert (text(), pinned.state) == (before, "done")
     assert "is in PVE's own option efi-firmware now" in pvehooks("migrate", "100")
     assert text() == BASE.replace("efidisk0:", f"efi-firmware: {VOLID}\nefidisk0:")
     assert (guest().firmware, guest().attachment) == (None, None)
-    assert "was given no image by pvehooks" in pvehooks("migrate", "100", status=1)
+    assert "has no image from pvehooks" in pvehooks("migrate", "100", status=1)
 
 
 def test_no_option_of_its_own_yet(qm: Qm) -> None:

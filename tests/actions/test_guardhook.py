@@ -111,11 +111,11 @@ def test_to_attach_is_no_edit_of_a_persons(host: Host) -> None:
         (f"hookscript: {STUB}\n", Outcome.ALREADY, f"it has the guard already ({STUB})"),
         (f"hookscript: {CHAINED}\n", Outcome.ALREADY, f"it has the guard already ({CHAINED})"),
         ("hookscript: local:snippets/my hook\n", Outcome.HELD, "its own hookscript cannot be run before it: the name of"),
-        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.HELD, "has the name of a hookscript of pvehooks and is none"),
+        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.HELD, "has the name of a hookscript of pvehooks but is not one"),
         (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.HELD, "is too long"),
-        ("hookscript: local:iso/x\n", Outcome.HELD, "is no snippet"),
+        ("hookscript: local:iso/x\n", Outcome.HELD, "is not a snippet"),
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
-        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line 12 of its config, 'onbot: 1'"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line 12 of its config, 'onbot: 1'"),
         ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
     ],
 )
@@ -145,7 +145,7 @@ def test_nowhere_to_put_it(host: Host) -> None:
     Path(host.root, "var/lib/vz").chmod(0o777)
     result = do_attach(host)
     assert result.outcome is Outcome.BROKEN
-    assert "no storage of this node can hold the guard's hookscript" in result.words
+    assert "no storage of this node is safe for the guard's hookscript" in result.words
     assert text(host) == uefi(more=PASSED)
 
 

@@ -39,7 +39,7 @@ def test_classify(status: int, stderr: str, outcome: Outcome) -> None:
     if status < 0:
         assert "killed by signal 9" in answer.words
     if status and not stderr:
-        assert "said nothing" in answer.words
+        assert "without a message" in answer.words
 
 
 @pytest.mark.parametrize("digest", ["", "abc", "A" * 40, "0" * 41])

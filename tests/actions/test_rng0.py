@@ -58,12 +58,12 @@ def test_a_source_that_the_node_does_not_have(host: Host) -> None:
 
 
 def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
-    """What else it would change: a pending rng0 of somebody else's, pending options of a stopped guest, lines that PVE would lose."""
+    """What else it would change: a pending rng0 that is not ours, pending options of a stopped guest, lines that PVE would drop."""
     assert inject(host, guest_of(host)).done
     for more, outcome, why in (
         ("\n[PENDING]\nrng0: source=/dev/random\n", Outcome.HELD, "another rng0 is pending"),
         ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
-        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line"),
     ):
         before = text(host)
         Path(host.root, CONFIG).write_text(before + more)

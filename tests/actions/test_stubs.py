@@ -32,7 +32,7 @@ def there(host: Host, directory: str = SNIPPETS) -> list[str]:
     "former",
     ["", "local:snippets/hook.pl", "local:snippets/a+b+c", "st-or.e_2:snippets/-x", "Local:snippets/x@y=z", "a1:snippets/..."],
 )
-def test_names_say_what_they_run_first(former: str) -> None:
+def test_names_report_what_they_run_first(former: str) -> None:
     for storage in ("local", "other-1"):
         volid = f"{storage}:snippets/{name_for(former)}"
         assert is_stub(volid)
@@ -59,7 +59,7 @@ def test_names_say_what_they_run_first(former: str) -> None:
         "local:snippets/pvehooks-guard-local+x",
     ],
 )
-def test_names_that_cannot_be_told_back(former: str) -> None:
+def test_names_that_no_stub_can_have(former: str) -> None:
     with pytest.raises(UnfitName):
         name_for(former)
 
@@ -112,7 +112,7 @@ def test_local_comes_first(host: Host) -> None:
     Path(host.root, "srv/a").chmod(0o777)
     assert stubs.volid_for(host, "pve1", "") == "mine:snippets/pvehooks-guard"
     Path(host.root, "srv/m").chmod(0o777)
-    with pytest.raises(NodeError, match="none is a local directory that root alone can write"):
+    with pytest.raises(NodeError, match="none is a local directory that only root can write"):
         stubs.volid_for(host, "pve1", "")
 
 
@@ -139,10 +139,10 @@ def test_keeps_all_that_the_cluster_names(host: Host) -> None:
     assert Path(host.root, SNIPPETS, chained).read_bytes() == stubs.text()
 
 
-def test_says_what_it_cannot_make(host: Host) -> None:
+def test_reports_what_it_cannot_make(host: Host) -> None:
     make_fake_tree(host.root, {f"{GUESTS}/100.conf": "hookscript: gone:snippets/pvehooks-guard\n"})
     (trouble,) = stubs.Keeper(host, "pve1").look().troubles
-    assert trouble.startswith("gone:snippets/pvehooks-guard cannot be made")
+    assert trouble.startswith("gone:snippets/pvehooks-guard cannot be written")
     assert there(host) == ["pvehooks-guard"]
 
 
@@ -167,10 +167,10 @@ def test_why_the_daemon_cannot_write_there(host: Host) -> None:
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", "tank:snippets/pvehooks-guard")
     assert failed.value.hint.startswith(
-        "Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
+        "Allow the daemon to write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
     )
     make_fake_tree(host.root, {f"{SNIPPETS}/": None})
     Path(host.root, SNIPPETS).chmod(0o777)
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", stubs.volid_for(sandboxed, "pve1", ""))
-    assert "nobody but root could write there: chmod go-w /var/lib/vz /var/lib/vz/snippets. Otherwise: Let the daemon" in failed.value.hint
+    assert "let only root write to it: chmod go-w /var/lib/vz /var/lib/vz/snippets. Otherwise: Allow the daemon" in failed.value.hint

@@ -60,9 +60,13 @@ def host(tmp_path: Path) -> Host:
     ("more", "outcome", "words"),
     [
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
-        ("onbot: 1\n", Outcome.LOSSY, "PVE would lose line 11 of its config, 'onbot: 1' (unknown option 'onbot'); fix it first"),
-        ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "it is stopped and other changes are pending (memory), which would be applied along"),
-        ("\n[PENDING]\ndelete: cpu\n", Outcome.HELD, "it is stopped and other changes are pending (cpu), which would be applied along"),
+        ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line 11 of its config, 'onbot: 1' (unknown option 'onbot'); fix it first"),
+        (
+            "\n[PENDING]\nmemory: 4096\n",
+            Outcome.HELD,
+            "it is stopped and other changes are pending (memory), which would be applied as well",
+        ),
+        ("\n[PENDING]\ndelete: cpu\n", Outcome.HELD, "it is stopped and other changes are pending (cpu), which would be applied as well"),
     ],
     ids=["lock", "dropped line", "pending", "pending delete"],
 )
@@ -261,7 +265,7 @@ def test_no_record_no_write(host: Host, kind: Kind) -> None:
 
 
 @every_kind
-def test_the_record_says_beforehand_what_is_to_come(host: Host, kind: Kind) -> None:
+def test_the_record_shows_beforehand_what_is_to_come(host: Host, kind: Kind) -> None:
     """So that a writer that is ended half way leaves word of it."""
     seen = []
     apply(host, kind, Scripted(act=lambda guest, options: seen.append(part(host, kind))))
@@ -296,7 +300,7 @@ def by_itself(host: Host) -> Callable[[Guest, Mapping[str, str | None]], object]
 
 @every_kind
 def test_a_lost_answer(host: Host, kind: Kind) -> None:
-    """Killed or silenced after its deed: what counts is the config."""
+    """Killed or silenced after its write: what counts is the config."""
     result = apply(host, kind, Scripted(Outcome.BROKEN, by_itself(host)))
     assert (result.outcome, result.digest) == (Outcome.DONE, guest_of(host).digest)
     assert getattr(part(host, kind), "state", "done") == "done"

@@ -69,5 +69,5 @@ def test_what_a_running_guest_uses_is_not_deleted(host: Host) -> None:
     Path(host.root, CONFIG).write_text(uefi(more=RNG0 + "hookscript: local:snippets/x\n"))
     make_fake_tree(host.root, {"run/qemu-server/100.pid": "42\n", "proc/42/cmdline": "kvm\0-id\x00100\0"})
     answer = writer.FileWriter(host).write(guest_of(host), {"hookscript": None, "rng0": None})
-    assert answer[:2] == (Outcome.REFUSED, "rng0 is in use by the running guest; stop it first")
+    assert answer[:2] == (Outcome.REFUSED, "the running VM uses rng0; stop it first")
     assert text(host) == uefi(more=RNG0 + "hookscript: local:snippets/x\n")

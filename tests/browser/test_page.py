@@ -90,7 +90,7 @@ def test_for_who_does_not_see_it(name: str, pages: dict[str, Path], chromium: Br
     assert chromium.run(small) == []
 
 
-def test_the_danger_is_said_in_words(pages: dict[str, Path], chromium: Browser) -> None:
+def test_the_danger_is_reported_in_words(pages: dict[str, Path], chromium: Browser) -> None:
     """The map tells in the names of its links what its colours and forms tell."""
     chromium.show(pages["danger"])
     names = [name for role, name in chromium.accessible() if role == "link"]

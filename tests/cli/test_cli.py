@@ -94,10 +94,10 @@ def test_help(words: tuple[str, ...], golden: Golden) -> None:
 @pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
 def test_a_list_where_a_word_is_missing(words: tuple[str, ...]) -> None:
     """The same lines as in the help, a line for each verb or action."""
-    said, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
-    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    printed, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
+    lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == list(parsers.names(*words))
-    assert said.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
+    assert printed.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
 
 
 @pytest.mark.parametrize("words", BRANCHES, ids=lambda words: "-".join(words) or "all")
@@ -140,7 +140,7 @@ def test_a_usage_does_not_depend_on_the_terminal() -> None:
         (["firmware", "impot"], "pvehooks firmware: there is no action 'impot'; did you mean 'import'?"),
         (["firmware", "import_"], "pvehooks firmware: there is no action 'import_'; did you mean 'import'?"),
         (["firmware", "import"], "pvehooks firmware import: the following arguments are required: FILE"),
-        (["firmware", "unset", "web"], "pvehooks firmware unset: argument VMID: 'web' is no VMID"),
+        (["firmware", "unset", "web"], "pvehooks firmware unset: argument VMID: 'web' is not a VMID"),
         (["check", "--rot", "/"], "pvehooks check: there is no option '--rot'; did you mean '--root'?"),
         (["check", "-q"], "pvehooks check: there is no option '-q'"),
     ],
@@ -158,7 +158,7 @@ def test_common_options_may_stand_before_an_action(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(("uid", "hint"), [(0, False), (1000, True)])
-def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_is_advised_to_be_root(uid: int, hint: bool, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root meets the same error where pmxcfs has no quorum."""
     read = Host.read
 
@@ -169,8 +169,8 @@ def test_who_is_not_root_is_told_so(uid: int, hint: bool, tree: Path, monkeypatc
 
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setattr(Host, "read", denied)
-    said = pvehooks(tree, "check", status=3)
-    assert "Permission denied" in said and ("\n  Run it as root.\n" in said) is hint
+    printed = pvehooks(tree, "check", status=3)
+    assert "Permission denied" in printed and ("\n  Run it as root.\n" in printed) is hint
 
 
 @pytest.mark.parametrize(
@@ -257,25 +257,25 @@ def test_links_never_lead_outside(tree: Path, tmp_path: Path) -> None:
 def test_a_guest_given_and_taken_back(tree: Path) -> None:
     config = tree / CONFIGS / "100.conf"
     before = config.read_text()
-    assert "given rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
+    assert "rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
     assert sorted(config.read_text().splitlines()) == sorted([*before.splitlines(), RNG0.rstrip()])
     assert "has an RNG device already" in pvehooks(tree, "inject", "100")
     listed = json.loads(pvehooks(tree, "backups", "100", "--json"))
     assert len(listed) == 1
     assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
-    assert "was taken out" in pvehooks(tree, "undo", "100")
+    assert "was removed" in pvehooks(tree, "undo", "100")
     assert config.read_text() == before
     assert "rng-removed-by-admin" in pvehooks(tree, "check", "100")
-    assert "nothing was taken out" in pvehooks(tree, "undo", "100", status=1)
+    assert "nothing was removed" in pvehooks(tree, "undo", "100", status=1)
     assert "VM 100" not in pvehooks(tree, "inject", "--all", "--dry-run", status=1).replace("VM 100 (web): not given an rng0 again", "")
-    assert "given rng0" in pvehooks(tree, "inject", "100")
+    assert "was added" in pvehooks(tree, "inject", "100")
 
 
 def test_undo_asks_of_all_before_it_begins(tree: Path) -> None:
     pvehooks(tree, "inject", "100")
     assert "there is no VM 999" in pvehooks(tree, "undo", "100", "999", status=3)
     assert "given rng0" in pvehooks(tree, "status") and '"given_rng0": [\n    100' in pvehooks(tree, "status", "--json")
-    assert "was taken out" in pvehooks(tree, "undo", "100")
+    assert "was removed" in pvehooks(tree, "undo", "100")
     assert '"given_rng0": []' in pvehooks(tree, "status", "--json")
 
 
@@ -283,7 +283,7 @@ def test_what_frees_a_guest_needs_no_settings(tree: Path) -> None:
     """A refused start may wait for it."""
     pvehooks(tree, "inject", "100")
     (tree / "etc/pvehooks/pvehooks.conf").write_text("[guard]\nmode = audti\n")
-    words = "pvehooks: settings not used, the built-in ones hold: /etc/pvehooks/pvehooks.conf, line 2: 'audti' is no value for 'mode'"
+    words = "pvehooks: the built-in settings are used, because of an error: /etc/pvehooks/pvehooks.conf, line 2: 'audti' is not a value for 'mode'"
     for line in (["undo", "100"], ["detach", "--all"], ["allow", "100", "--cancel"], ["trust", "100", "--forget"]):
         assert words in pvehooks(tree, *line), line
     assert "built-in" not in pvehooks(tree, "inject", "100", status=2)

@@ -194,9 +194,9 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     record.write_text(json.dumps({"version": 1, "uuid": None, "ctime": None, "allowance": allowance}))
     lines = pvehooks(tree, "check", "100", "101", status=1).splitlines()
     assert lines[-3:] == [
-        "VM 101 (disk): its next start goes through whatever is found: root@pam allowed it on 2027-01-15 08:00 (the old disk)",
-        "[guard] mode = audit for VM 100 (gpu): what blocks is shown at a start, and does not refuse it",
-        "[guard] mode = off for VM 101 (disk): nothing is looked at when a guest starts",
+        "VM 101 (disk): its next start is allowed whatever is found: root@pam allowed it on 2027-01-15 08:00 (the old disk)",
+        "[guard] mode = audit for VM 100 (gpu): findings that block are logged at a start, and do not refuse it",
+        "[guard] mode = off for VM 101 (disk): nothing is checked when a VM starts",
     ]
     checked = json.loads(pvehooks(tree, "check", "100", "101", "--json", status=1))
     assert [guest["allowed"] for guest in checked["guests"]] == [None, allowance]

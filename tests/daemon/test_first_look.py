@@ -93,8 +93,8 @@ def test_every_finding_counts_as_said(node: Make) -> None:
     """None is said again, neither by the next daemon nor at the next look; the next one is said by itself."""
     bed = node(guests())
     bed.start()
-    ledger = json.loads(Path("/run/pvehooks/said.json").read_text())
-    whole = sorted(f"{vmid} {rule}" for vmid, rows in ledger.items() for rule, *_ in rows if vmid != "0")
+    stored = json.loads(Path("/run/pvehooks/said.json").read_text())
+    whole = sorted(f"{vmid} {rule}" for vmid, rows in stored.items() for rule, *_ in rows if vmid != "0")
     assert findings(bed) == whole and len(whole) > 15
     bed.stop()
     bed.start()

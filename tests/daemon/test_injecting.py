@@ -200,7 +200,7 @@ def test_qm_in_trouble(node: Make, trouble: str) -> None:
 
 @pytest.mark.parametrize("trouble", ["mute", "killed-after"])
 def test_lost_answer(node: Make, trouble: str) -> None:
-    """qm did its deed but did not live to say so: what counts is the config."""
+    """qm made the change but was killed before it could report it: what counts is the config."""
     bed = node()
     bed.qm.misbehave(trouble, verb="set", vmid=100)
     bed.start()
@@ -217,7 +217,7 @@ def test_pve_would_lose_a_line(node: Make) -> None:
     bed.start()
     bed.write(100, uefi())
     (entry,) = bed.said("not-injected", 100)
-    assert "PVE would lose something" in entry["MESSAGE"]
+    assert "PVE would drop lines" in entry["MESSAGE"]
     assert "unknown setting 'foo'" in entry["MESSAGE"]
     assert bed.sets() == 0
 
@@ -378,7 +378,7 @@ def test_to_ignore_what_holds_is_not_to_ask_for_it(node: Make, rule: str) -> Non
 
 
 def test_removed_although_the_record_was_not_ended(node: Make) -> None:
-    """Killed between qm's deed and the record: the next look ends the record, so that a removal is a removal."""
+    """Killed between qm's change and the record: the next look completes the record, so that a removal is a removal."""
     bed = node()
     bed.start()
     bed.write(100, uefi())

@@ -117,7 +117,7 @@ def test_an_entry_of_the_real_daemon_is_explained(tmp_path: Path) -> None:
         injected = explained("-tpvehooksd", "PVEHOOKS_EVENT=injected", "PVEHOOKS_VMID=101")
     assert "VM 100 (web): no network boot (net0)" in finding
     assert "Subject: Finding rng-missing-netboot\n" in finding
-    assert "\nGuest 100 on node pve1, about rng0:\n" in finding
+    assert "\nVM 100 on node pve1, about rng0:\n" in finding
     assert "Give it an RNG device:\npvehooks inject 100\n" in finding
     assert "\n    [guest 100]\n    ignore = rng-missing-netboot: REASON\n" in finding
     assert "Documentation: man:pvehooks-rules(7)\n" in finding
@@ -161,7 +161,7 @@ def test_the_fields_named_are_those_a_finding_has(tmp_path: Path) -> None:
     assert "PVEHOOKS_VMID" in entries.event("injected", "words", "pve1", guest).fields
 
 
-def sayings() -> Iterator[ast.Call]:
+def messages() -> Iterator[ast.Call]:
     """Where the code says something: calls of event()."""
     for path in (PROJECT / "pvehooks").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -172,7 +172,7 @@ def sayings() -> Iterator[ast.Call]:
 def test_kinds_about_a_guest() -> None:
     """A text may name the VMID only where every entry of its kind has one: seen from how the code says them."""
     about: dict[str, set[bool]] = {}
-    for call in sayings():
+    for call in messages():
         for kind in (each.value for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
             about.setdefault(str(kind), set()).add(_names_a_guest(call))
     assert about.keys() <= events.KINDS.keys()
@@ -182,7 +182,7 @@ def test_kinds_about_a_guest() -> None:
 
 
 def test_the_fields_of_events_are_in_the_manual() -> None:
-    named = {keyword.arg for call in sayings() for keyword in call.keywords if keyword.arg} - {"guest"}
+    named = {keyword.arg for call in messages() for keyword in call.keywords if keyword.arg} - {"guest"}
     assert {"rule", "backup", "vmid"} <= named
     assert {f"PVEHOOKS_{name.upper()}" for name in named} - set(page_pvehooksd.FIELDS) == set()
 

@@ -127,7 +127,7 @@ def test_settings_are_described(pages: dict[str, Path]) -> None:
         own = re.split(r"\n {1,7}(?=\S)", after[1])[0]
         assert f"Allowed: {option.allowed}." in own
         assert option.default is None or f"Default: {table.written(option.default)}." in own
-        assert ("Also per guest." in own) is option.per_guest
+        assert ("Also per VM." in own) is option.per_guest
 
 
 def test_hyphens_can_be_copied(pages: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""Lines that PVE would lose on rewriting a config, or write with another meaning; and those that only look so."""
+"""Lines that PVE would drop when it rewrites a config, or write with another meaning; and lines that only look like that."""
 
 import pytest
 

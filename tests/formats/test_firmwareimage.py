@@ -105,7 +105,7 @@ def test_table_entries() -> None:
 
 
 @given(st.integers(0, 1 << 32), st.integers(0, 60), st.booleans())
-def test_any_damage_is_told_and_nothing_raises(seed: int, length: int, at_the_end: bool) -> None:
+def test_any_damage_is_reported_and_nothing_raises(seed: int, length: int, at_the_end: bool) -> None:
     """Headers and the table are overwritten at random places."""
     chance = random.Random(seed)
     content = bytearray(code())

@@ -13,7 +13,7 @@ def test_broken_settings(tmp_path: Path) -> None:
     bed.settings(root, "[guard]\nunbound = blok\n")
     ran = bed.start(root)
     assert ran.status == 0
-    first = "pvehooks: settings not used, the built-in ones hold: /etc/pvehooks/pvehooks.conf, line 2: 'blok' is no value for 'unbound'"
+    first = "pvehooks: settings not used, the built-in ones hold: /etc/pvehooks/pvehooks.conf, line 2: 'blok' is not a value for 'unbound'"
     assert ran.out.startswith(first)
 
 

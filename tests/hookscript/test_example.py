@@ -76,7 +76,7 @@ def test_devices_in_use(tmp_path: Path, driver: str, enabled: int, vfio: bool, d
     ran = with_table(tmp_path, "100 0000:01:00.0 method=flr")
     assert ran.status == 0
     assert ((DEVICE / "reset_method").read_text() == "flr\n") is done
-    assert (ran.err == f"reset-method: 0000:01:00.0 is in use, on the driver {driver}: nothing is done to it\n") is not done
+    assert (ran.err == f"reset-method: 0000:01:00.0 is in use, on the driver {driver}: it is not touched\n") is not done
 
 
 def test_rescan(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_device_that_does_not_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("100 01:00.0 method=flr", "'01:00.0' is no PCI address such as 0000:01:00.0"),
+        ("100 01:00.0 method=flr", "'01:00.0' is not a PCI address such as 0000:01:00.0"),
         ("100 0000:01:00.0 reset", "'reset' is neither method=NAME nor rescan"),
         ("100 0000:01:00.0", "'' is neither method=NAME nor rescan"),
         ("100 0000:09:00.0 method=flr", "0000:09:00.0 has no reset_method"),

@@ -7,12 +7,12 @@ from pvehooks.values import Finding, Severity
 
 
 def node_message(subject: str, message: str) -> str:
-    return entries.node_finding("pve1", Finding(subject, message, "Mend it.", Severity.WARNING, "a-rule")).message
+    return entries.node_finding("pve1", Finding(subject, message, "Fix it.", Severity.WARNING, "a-rule")).message
 
 
 def test_a_finding_about_the_node_names_its_subject() -> None:
-    assert node_message("IOMMU", "it is off") == "node pve1: IOMMU: it is off. Mend it."
-    assert node_message("IOMMU", "the iommu is off") == "node pve1: the iommu is off. Mend it."
+    assert node_message("IOMMU", "it is off") == "node pve1: IOMMU: it is off. Fix it."
+    assert node_message("IOMMU", "the iommu is off") == "node pve1: the iommu is off. Fix it."
 
 
 def test_a_field_without_a_value_is_left_out() -> None:

@@ -41,17 +41,17 @@ def kinds(said: list[Entry]) -> list[str]:
 
 
 def test_two_guests_are_said_one_by_one_and_three_together() -> None:
-    two = [(vmid, finding(message=f"{vmid} is bad", remedy=f"Mend it: qm set {vmid} --net0 x")) for vmid in (101, 100)]
+    two = [(vmid, finding(message=f"{vmid} is bad", remedy=f"Fix it: qm set {vmid} --net0 x")) for vmid in (101, 100)]
     assert [entry.message for entry in end(*two)] == [
-        "VM 100: 100 is bad. Mend it: qm set 100 --net0 x",
-        "VM 101: 101 is bad. Mend it: qm set 101 --net0 x",
+        "VM 100: 100 is bad. Fix it: qm set 100 --net0 x",
+        "VM 101: 101 is bad. Fix it: qm set 101 --net0 x",
     ]
-    (entry,) = end(*two, (107, finding(message="107 is worse", remedy="Mend it: qm set 107 --net0 x")))
+    (entry,) = end(*two, (107, finding(message="107 is worse", remedy="Fix it: qm set 107 --net0 x")))
     assert entry.message == (
-        "VM 100, VM 101, VM 107: The guest is in a bad way: it does not work. Mend it: qm set VMID --net0 x. More: pvehooks explain rule-a"
+        "VM 100, VM 101, VM 107: The guest is in a bad way: it does not work. Fix it: qm set VMID --net0 x. More: pvehooks explain rule-a"
     )
     assert entry.priority == WARNING and entry.fields["PVEHOOKS_VMID"] == ("100", "101", "107")
-    assert str(entry.fields["PVEHOOKS_FINDINGS"]).splitlines()[2] == "VM 107: 107 is worse. Mend it: qm set 107 --net0 x [rule-a]"
+    assert str(entry.fields["PVEHOOKS_FINDINGS"]).splitlines()[2] == "VM 107: 107 is worse. Fix it: qm set 107 --net0 x [rule-a]"
 
 
 def test_three_devices_of_one_guest_are_not_many() -> None:

@@ -185,7 +185,7 @@ def test_edited_and_not_refreshed(at_boot: AtBoot) -> None:
     assert stale["remedy"] == "Type: update-grub && reboot"
 
 
-def test_one_finding_is_mended(at_boot: AtBoot) -> None:
+def test_one_finding_is_fixed(at_boot: AtBoot) -> None:
     """With a real update-grub; what a person had forgotten to refresh comes into force with it."""
     fixed = host(at_boot(0), "fix", "iommu-inactive", "--apply")
     assert fixed["status"] == 0, fixed["said"]
@@ -240,7 +240,7 @@ def test_undone(at_boot: AtBoot) -> None:
 
 
 def test_as_before_after_the_next_boot(at_boot: AtBoot) -> None:
-    """What the undone fix had mended is found again, and Debian's kernel has VT-d on by itself."""
+    """What the undone fix had fixed is found again, and Debian's kernel has VT-d on by default."""
     lines = check(at_boot(2), "undone")
     found = findings(lines)
     # vfio-pci is loaded for the devices that are noted.

@@ -1,4 +1,4 @@
-"""A start is refused if, and only if, it would take something from the host or the kernel would refuse it: the deed is done to find out."""
+"""A start is refused if, and only if, it would take something from the host or the kernel would refuse it: the start is really made to find out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_devices_are_as_the_cases_need_them(machine: Outcome) -> None:
 
 
 @EACH
-def test_deed_does_what_the_case_is_for(case: Case, outcomes: Outcomes) -> None:
+def test_the_start_does_what_the_case_is_for(case: Case, outcomes: Outcomes) -> None:
     """Otherwise the verdict's test says less than it seems to."""
     start = outcomes(case.machine).start(case.name)
     lost = set(start["lost"]) - ({"volume"} if case.harm == MOUNT else set())

@@ -59,18 +59,18 @@ def test_a_module_that_skips_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marker", "environment", "told"),
+    ("marker", "environment", "reported"),
     [
         pytest.param("shared_data", {"CI": "true"}, "left out: the tests marked shared_data: ../shared/data is not here", id="data"),
         pytest.param("ruff", {}, "left out: the tests marked ruff: ruff could not be had from PyPI", id="ruff"),
         pytest.param("ruff", {"CI": "true"}, "3 passed", id="ruff must be there in CI"),
     ],
 )
-def test_what_is_left_out_is_told(tmp_path: Path, marker: str, environment: dict[str, str], told: str) -> None:
+def test_what_is_left_out_is_reported(tmp_path: Path, marker: str, environment: dict[str, str], reported: str) -> None:
     marked = f"@pytest.mark.{marker}\n@pytest.mark.parametrize('n', [1, 2])\ndef test_marked(n): pass\n"
     (tmp_path / "test_it.py").write_text(f"import pytest\n{marked}def test_it(): pass\n")
     done = run_pytest(tmp_path, **environment)
-    assert told in done.stdout, done.stdout
+    assert reported in done.stdout, done.stdout
     assert done.returncode == 0
 
 

@@ -11,7 +11,7 @@ IMAGES = "/usr/share/OVMF"
 CODE, VARIABLES, WHOLE = f"{IMAGES}/OVMF_CODE_4M.fd", f"{IMAGES}/OVMF_VARS_4M.fd", "/usr/share/ovmf/OVMF.fd"
 # What the node has of its own: PVE's words for it come first on QEMU's command line.
 NODES_CODE, NODES_WHOLE, EFI_DISK = "/root/node-code.fd", "/root/node-whole.fd", "/root/efidisk.raw"
-SAID, SERIAL = "/root/said", "/root/serial"
+OUTPUT, SERIAL = "/root/said", "/root/serial"
 GUEST = """\
 args: -name 'a "b'
 bios: ovmf
@@ -49,9 +49,9 @@ def marked(image: bytes, words: str) -> bytes:
 
     Nothing else of it is changed but what lies in the program's place, which is filled with 0xFF in Debian's images.
     """
-    said = b"".join(bytes((0xB0, character, 0xEE)) for character in words.encode())
+    output = b"".join(bytes((0xB0, character, 0xEE)) for character in words.encode())
     # mov dx, 0x402; mov al, CHARACTER; out dx, al; ...; mov al, 0xfe; out 0x64, al; hlt; jmp back to hlt
-    program = b"\xba\x02\x04" + said + b"\xb0\xfe\xe6\x64\xf4\xeb\xfd"
+    program = b"\xba\x02\x04" + output + b"\xb0\xfe\xe6\x64\xf4\xeb\xfd"
     last = bytearray(image[-0x10000:])
     assert set(last[_PROGRAM : _PROGRAM + len(program)]) == {0xFF}
     last[_PROGRAM : _PROGRAM + len(program)] = program
@@ -102,16 +102,16 @@ def command(firmware: tuple[list[str], str], args: list[str]) -> list[str]:
     """QEMU's command line: what PVE writes, in its order, then the guest's args."""
     words, machine = firmware
     start = ["qemu-system-x86_64", *words, "-nodefaults", "-display", "none", "-m", str(_MEMORY_MEBIBYTES), "-no-reboot"]
-    devices = ["-chardev", f"file,id=said,path={SAID}", "-device", "isa-debugcon,iobase=0x402,chardev=said", "-serial", f"file:{SERIAL}"]
+    devices = ["-chardev", f"file,id=said,path={OUTPUT}", "-device", "isa-debugcon,iobase=0x402,chardev=said", "-serial", f"file:{SERIAL}"]
     return [*start, "-accel", "tcg", *devices, "-machine", machine, *args]
 
 
 def started(node: Machine, firmware: tuple[list[str], str], args: list[str]) -> tuple[Done, str]:
     """Starts QEMU and waits for its end; what it said, and what the firmware said."""
-    inside(node, SAID).unlink(missing_ok=True)
+    inside(node, OUTPUT).unlink(missing_ok=True)
     done = node.run("timeout", "60", *command(firmware, args), check=False)
-    said = inside(node, SAID)
-    return done, said.read_text() if said.exists() else ""
+    output = inside(node, OUTPUT)
+    return done, output.read_text() if output.exists() else ""
 
 
 _UNTIL = """

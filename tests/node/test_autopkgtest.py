@@ -27,11 +27,11 @@ def test_autopkgtest(builds: Builds, node_tree: Path) -> None:
             check=False,
             timeout=600,
         )
-        said = done.out + done.err
-        assert done.status == 0, said[-6000:]
+        output = done.out + done.err
+        assert done.status == 0, output[-6000:]
         for name in ("command-line", "service"):
             assert [
                 line.split()[1]
                 for line in done.out.splitlines()
                 if line.startswith(f"{name} ") and line.split()[1] in ("PASS", "FAIL", "SKIP")
-            ] == ["PASS"], said[-6000:]
+            ] == ["PASS"], output[-6000:]

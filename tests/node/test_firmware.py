@@ -28,8 +28,8 @@ def from_import_to_remove(node: Machine) -> None:
     assert hookscript(node, 100) == f"local:snippets/{PLAIN}"
     assert hook(node, PLAIN, 100, "pre-start") == (0, "")
     inside(node, IMAGE).write_bytes(inside(node, CODE).read_bytes()[:-1] + b"\x91")
-    status, said = hook(node, PLAIN, 100, "pre-start")
-    assert status == 1 and "[firmware-changed]" in said and "firmware unset 100" in said
+    status, output = hook(node, PLAIN, 100, "pre-start")
+    assert status == 1 and "[firmware-changed]" in output and "firmware unset 100" in output
     inside(node, IMAGE).write_bytes(inside(node, CODE).read_bytes())
     assert hook(node, PLAIN, 100, "pre-start") == (0, "")
     assert "is used by VM 100 (app)" in node.sh(f"pvehooks firmware remove {VOLID}", check=False)
@@ -56,10 +56,10 @@ def package_goes_and_the_image_stays(node: Machine) -> None:
     args = next(line for line in node.read(100).splitlines() if line.startswith("args: "))
     assert IMAGE in args
     node.apt("remove", "pvehooks")
-    status, said = hook(node, PLAIN, 100, "pre-start")
-    assert status == 0 and "VM 100 starts without its guard" in said
-    said = node.apt("purge", "pvehooks")
-    assert f"pvehooks: left: {IMAGE.rpartition('/')[0]}, firmware images; guests that were given one start with it as before" in said
+    status, output = hook(node, PLAIN, 100, "pre-start")
+    assert status == 0 and "VM 100 starts without its guard" in output
+    output = node.apt("purge", "pvehooks")
+    assert f"pvehooks: left: {IMAGE.rpartition('/')[0]}, firmware images; guests that were given one start with it as before" in output
     assert hookscript(node, 100) == "" and args in node.read(100)
     assert inside(node, IMAGE).read_bytes() == inside(node, CODE).read_bytes()
     assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1

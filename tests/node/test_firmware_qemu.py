@@ -59,10 +59,10 @@ def test_the_image_is_what_runs(node: Machine) -> None:
 
 def what_is_refused_does_not_work(node: Machine, code: list[str], whole: list[str]) -> None:
     """A machine of a version before 10.0, and a code-only image where QEMU wants a whole one."""
-    done, said = started(node, by_drives(), code)
-    assert (done.status, said) == (1, "") and "clashes with -machine" in done.err
-    done, said = started(node, by_bios(), [word.replace("own-whole", "own-code") for word in whole])
-    assert (done.status, said) == (1, "") and "could not load PC BIOS" in done.err
+    done, output = started(node, by_drives(), code)
+    assert (done.status, output) == (1, "") and "clashes with -machine" in done.err
+    done, output = started(node, by_bios(), [word.replace("own-whole", "own-code") for word in whole])
+    assert (done.status, output) == (1, "") and "could not load PC BIOS" in done.err
     assert started(node, by_pflash(), whole)[1] == "the node's code", "an image for SEV-SNP is passed over, without a word"
 
 

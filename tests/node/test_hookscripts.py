@@ -56,8 +56,8 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     wait_attached(node, 100, CHAINED)
     wait_attached(node, 101, PLAIN)
     former_runs(node, 100)
-    status, said = hook(node, PLAIN, 101, "pre-start")
-    assert status == 1 and "pvehooks: VM 101 (plain) is not started: hostpci0" in said
+    status, output = hook(node, PLAIN, 101, "pre-start")
+    assert status == 1 and "pvehooks: VM 101 (plain) is not started: hostpci0" in output
 
     node.write(
         102, node.read(100).replace("name: chained", "name: clone").replace("64a0100", "64a0102").replace("1800000100", "1800000102")
@@ -73,15 +73,15 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
 
     node.apt("remove", "pvehooks")
     former_runs(node, 100)
-    status, said = hook(node, PLAIN, 101, "pre-start")
-    assert status == 0 and "VM 101 starts without its guard" in said
+    status, output = hook(node, PLAIN, 101, "pre-start")
+    assert status == 0 and "VM 101 starts without its guard" in output
 
     node.install()
     node.wait_active(40)
     node.write(103, guest("snapped", 103) + "\n[before]\nhookscript: local:snippets/pvehooks-guard\nsnaptime: 1800000000\n")
     wait_attached(node, 103, PLAIN)
-    said = node.apt("purge", "pvehooks")
-    assert [hookscript(node, vmid) for vmid in (100, 101, 102, 103)] == ["local:snippets/mine.sh", "", "local:snippets/mine.sh", ""], said
-    assert f"left: {SNIPPETS}/{PLAIN}, which guests or their snapshots name" in said
+    output = node.apt("purge", "pvehooks")
+    assert [hookscript(node, vmid) for vmid in (100, 101, 102, 103)] == ["local:snippets/mine.sh", "", "local:snippets/mine.sh", ""], output
+    assert f"left: {SNIPPETS}/{PLAIN}, which guests or their snapshots name" in output
     assert node.sh(f"ls {SNIPPETS}").split() == ["mine.sh", PLAIN]
     assert hook(node, PLAIN, 103, "pre-start")[0] == 0

@@ -48,9 +48,9 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     node.install("python3-pyinotify python3-systemd python3-configobj python3-rich")
     before = everything(node)
     began = time.monotonic()
-    said = node.install()
+    output = node.install()
     assert time.monotonic() - began < 60
-    assert "pvehooks: " not in said, "an installation without trouble says nothing"
+    assert "pvehooks: " not in output, "an installation without trouble says nothing"
     pid = node.wait_active()
     assert node.run("systemctl", "is-enabled", "pvehooks").out.strip() == "enabled"
     assert node.run("pvehooks", "--version").out.startswith("pvehooks ")
@@ -68,9 +68,9 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     assert read_all(node, *configs) == configs, "remove changes no guest"
     assert "rng0: source=/dev/urandom" in node.run("qm", "config", "100").out
     assert node.run("test", "-e", CONF, check=False).status == 0, "remove keeps the settings"
-    said = node.apt("purge", "pvehooks")
-    assert "left: the rng0 of guests" in said and said.count("pvehooks: left") == 1, said
-    assert "not empty so not removed" not in said, said
+    output = node.apt("purge", "pvehooks")
+    assert "left: the rng0 of VMs" in output and output.count("pvehooks: left") == 1, output
+    assert "not empty so not removed" not in output, output
     assert read_all(node, *configs) == configs, "purge changes no guest"
     assert everything(node) ^ before == set()
     assert node.run("systemctl", "--failed", "--no-legend").out == ""
@@ -153,12 +153,12 @@ def test_an_unchanged_conffile_is_replaced_and_a_changed_one_kept(builds: Builds
 
 def test_on_a_debian_without_proxmox(make_node: MakeNode) -> None:
     node = make_node(proxmox=False)
-    said = node.install()
-    assert "pvehooks: " not in said
+    output = node.install()
+    assert "pvehooks: " not in output
     node.wait_active()
     assert node.run("pvehooks", "check", check=False).status == 3
-    said = node.apt("purge", "pvehooks")
-    assert "pvehooks: " not in said
+    output = node.apt("purge", "pvehooks")
+    assert "pvehooks: " not in output
     assert node.run("test", "-e", "/etc/pve", check=False).status == 1
 
 

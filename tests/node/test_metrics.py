@@ -50,8 +50,8 @@ def test_the_service_writes_it_and_purge_takes_it_away(node: Machine) -> None:
     node.sh(f"mkdir -p {textfile.DIRECTORY}")
     # It came after the service, whose sandbox does not know it yet.
     node.write(100, uefi())
-    said = "journalctl -t pvehooksd PVEHOOKS_EVENT=not-published -o cat"
-    wait_until(lambda: "systemctl restart pvehooks" in node.sh(said), "what to do", 60, node.state)
+    command = "journalctl -t pvehooksd PVEHOOKS_EVENT=not-published -o cat"
+    wait_until(lambda: "systemctl restart pvehooks" in node.sh(command), "what to do", 60, node.state)
     node.sh("systemctl restart pvehooks")
     assert node.wait_active() != pid
     wait_until(lambda: "pvehooks_pmxcfs_up 1" in node.sh(f"cat {FILE}", check=False), "the file", 60, node.state)

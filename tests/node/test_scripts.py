@@ -21,13 +21,13 @@ AWAY = {
 BACK = "systemctl unmask --runtime pve-cluster; systemctl start pve-cluster"
 OURS = "/var/lib/pvehooks /run/pvehooks /run/lock/pvehooks /etc/pvehooks"
 RECORDS = "/etc/pve/pvehooks/guests"
-LATER = "Later, for the records of this node's guests:"
+LATER = "To remove the records of this node's VMs later:"
 ONCE = "Once no node has the package: "
 
 
-def finishes_later(node: Machine, said: str, others: str = "") -> None:
+def finishes_later(node: Machine, output: str, others: str = "") -> None:
     """What purge said is to be typed, typed as it stands: first this node's records go, then the rest."""
-    after = said.partition(LATER)[2].strip().splitlines()
+    after = output.partition(LATER)[2].strip().splitlines()
     last = after[1].strip()
     assert last.startswith(ONCE)
     node.sh(after[0])
@@ -60,19 +60,19 @@ def is_gone(node: Machine, left: str = "") -> None:
 def test_pmxcfs_is_away(make_node: MakeNode, how: str) -> None:
     node = make_node()
     node.sh(AWAY[how], check=False)
-    said = node.install()
-    assert "pvehooks: pmxcfs does not answer; the service waits for it." in said
+    output = node.install()
+    assert "pvehooks: pmxcfs does not answer; the service waits for it." in output
     node.sh(BACK)
     works(node, 100)
     node.sh(AWAY[how], check=False)
-    said = node.install("pvehooks", "--reinstall")
-    assert "pvehooks: pmxcfs does not answer" in said
-    said = node.apt("purge", "pvehooks")
-    assert "left: all of /etc/pve/pvehooks, because pmxcfs does not answer" in said
+    output = node.install("pvehooks", "--reinstall")
+    assert "pvehooks: pmxcfs does not answer" in output
+    output = node.apt("purge", "pvehooks")
+    assert "left: all of /etc/pve/pvehooks, because pmxcfs does not answer" in output
     is_gone(node)
     node.sh(BACK)
     assert node.run("test", "-e", f"{RECORDS}/100.json").status == 0
-    finishes_later(node, said)
+    finishes_later(node, output)
     assert "rng0" in node.read(100)
     node.install()
     works(node, 101)
@@ -88,8 +88,8 @@ def test_pmxcfs_hangs(node: Machine) -> None:
     node.pmxcfs("hang", None)
     time.sleep(1.5)
     began = time.monotonic()
-    said = node.apt("purge", "pvehooks")
-    assert "because pmxcfs does not answer" in said and time.monotonic() - began < 60
+    output = node.apt("purge", "pvehooks")
+    assert "because pmxcfs does not answer" in output and time.monotonic() - began < 60
     node.pmxcfs("resume")
     is_gone(node)
 
@@ -105,12 +105,12 @@ def test_without_quorum(make_node: MakeNode) -> None:
     node.remote_write("pvehooks/guests/200.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.pmxcfs("quorum", False)
     assert "pvehooks: the cluster has no quorum" in node.install("pvehooks", "--reinstall")
-    said = node.apt("purge", "pvehooks")
-    assert "left: all of /etc/pve/pvehooks, because pmxcfs takes no writes now" in said
+    output = node.apt("purge", "pvehooks")
+    assert "left: all of /etc/pve/pvehooks, because pmxcfs accepts no writes now" in output
     is_gone(node)
     node.pmxcfs("quorum", True)
     assert node.sh(f"ls {RECORDS}").split() == ["100.json", "200.json"]
-    finishes_later(node, said, "200.json")
+    finishes_later(node, output, "200.json")
     assert "rng0" in node.read(100)
 
 
@@ -122,16 +122,17 @@ def test_in_a_cluster_others_keep_theirs(make_node: MakeNode) -> None:
     for vmid in (200, 300):
         node.remote_write(f"pvehooks/guests/{vmid}.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.remote_write("pvehooks/pvehooks.conf", "[rng]\nmode = warn\n")
-    said = node.apt("purge", "pvehooks")
+    output = node.apt("purge", "pvehooks")
     assert (
-        "left: /etc/pve/pvehooks, the cluster's settings, which guests were there before pvehooks, and the records of other nodes" in said
+        "left: /etc/pve/pvehooks: the cluster's settings, the lists of VMs that existed before pvehooks, and the records of other nodes"
+        in output
     )
     # 300 is nobody's; guests that have moved away are known by the first look.
     wanted = {f"{RECORDS}/200.json", "/etc/pve/pvehooks/first-look/pve1.json", "/etc/pve/pvehooks/pvehooks.conf"}
     assert set(node.sh("find /etc/pve/pvehooks -type f").split()) == wanted
     is_gone(node)
-    assert LATER not in said, "this node's are gone"
-    node.sh(said.partition(ONCE)[2].splitlines()[0])
+    assert LATER not in output, "this node's are gone"
+    node.sh(output.partition(ONCE)[2].splitlines()[0])
     assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
 
 
@@ -177,14 +178,14 @@ def test_everything_twice(node: Machine) -> None:
     is_gone(node)
 
 
-def test_what_the_admin_put_beside_it_stays_and_is_told(node: Machine) -> None:
+def test_what_the_admin_put_beside_it_stays_and_is_reported(node: Machine) -> None:
     node.sh(
         "mkdir -p /etc/systemd/system/pvehooks.service.d; printf '[Service]\\nNice=1\\n' >/etc/systemd/system/pvehooks.service.d/mine.conf"
     )
     node.sh("echo mine >/etc/pvehooks/notes")
-    said = node.apt("purge", "pvehooks")
-    assert "left: /etc/pvehooks, which holds files that are not the package's" in said
-    assert "left: /etc/systemd/system/pvehooks.service.d" in said
+    output = node.apt("purge", "pvehooks")
+    assert "left: /etc/pvehooks, which holds files that are not the package's" in output
+    assert "left: /etc/systemd/system/pvehooks.service.d" in output
     assert node.run("cat", "/etc/pvehooks/notes").out == "mine\n"
 
 
@@ -199,13 +200,13 @@ for file, state in (("/etc/modules", "undone"), ("/etc/default/grub", "done")):
 """
 
 
-def test_what_passthrough_was_given_on_the_node_is_told(node: Machine) -> None:
+def test_what_passthrough_was_given_on_the_node_is_reported(node: Machine) -> None:
     node.sh("mkdir -p /etc/default /etc/pvehooks/bind.d; echo '{}' >/etc/pvehooks/bind.d/0000:01:00.0")
     node.run("python3", "-c", KEEP)
-    said = node.apt("remove", "pvehooks")
-    assert "is not bound to vfio-pci any more from the next boot on" in said and "left:" not in said, said
-    said = node.apt("purge", "pvehooks")
-    assert 'left: what "pvehooks host fix" wrote into /etc/default/grub; the copies' in said and "any more" not in said, said
+    output = node.apt("remove", "pvehooks")
+    assert "are no longer bound to vfio-pci from the next boot on" in output and "left:" not in output, output
+    output = node.apt("purge", "pvehooks")
+    assert 'left: what "pvehooks host fix" wrote into /etc/default/grub; the copies' in output and "any more" not in output, output
     is_gone(node)
 
 

@@ -149,7 +149,7 @@ LOOK = look({100: "0123abcd"}, 1000)
         pytest.param(101, None, "0123abcd", False, False, id="new, age unknown"),
     ],
 )
-def test_acquaintance(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
+def test_baseline_status(vmid: int, ctime: int | None, fingerprint: str, untouched: bool, old: bool) -> None:
     assert LOOK.status(vmid, ctime, fingerprint) == BaselineStatus(untouched=untouched, old=old)
 
 

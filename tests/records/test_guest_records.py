@@ -157,7 +157,7 @@ FOR_WEB = GOOD[: GOOD.index('{"value"')]
         pytest.param(GOOD + " " * (1 << 16), "is larger than any record", id="large"),
     ],
 )
-def test_a_broken_record_counts_as_none_and_says_so(host: Host, content: str, words: str) -> None:
+def test_a_broken_record_counts_as_none_and_shows_so(host: Host, content: str, words: str) -> None:
     file(host).write_text(content)
     record = records.read(host, 100, WEB)
     assert record == records.Record(WEB, broken=f"/etc/pve/pvehooks/guests/100.json {words}")
@@ -326,7 +326,7 @@ def test_a_record_whose_lock_is_held_is_unavailable(host: Host) -> None:
     assert set_rng0(host, 100, WEB, DONE)
 
 
-def test_a_lock_that_cannot_be_made_is_told(host: Host) -> None:
+def test_a_lock_that_cannot_be_made_is_reported(host: Host) -> None:
     (pathlib.Path(host.root) / "run/pvehooks").mkdir(parents=True)
     (pathlib.Path(host.root) / "run/pvehooks/locks").touch()
     with pytest.raises(PmxcfsAway, match=r"/run/pvehooks/locks/100\.lock: "):
@@ -409,6 +409,6 @@ def test_a_broken_part_does_not_lose_the_others(host: Host, key: str, value: obj
     assert record == records.Record(WEB, broken=record.broken, **parts)  # type: ignore[arg-type]
 
 
-def test_a_lock_is_waited_for_as_long_as_told(host: Host) -> None:
+def test_a_lock_is_waited_for_as_long_as_reported(host: Host) -> None:
     with records.lock(host, 100, 1.0), pytest.raises(PmxcfsAway, match="another process holds the lock"):
         records.update(host, 100, WEB, lambda record: record.with_accepted("pve1", ACCEPTED), wait=0.05)

@@ -25,22 +25,20 @@ TABLE = [
     ),
     pytest.param(
         "mode = off\n[rng]\n",
-        ["line 1: option 'mode' stands before the first [section]; it belongs below [rng]"],
+        ["line 1: option 'mode' is before the first [section]; it belongs below [rng]"],
         id="option before any section",
     ),
-    pytest.param("zzz = off\n[rng]\n", ["line 1: option 'zzz' stands before the first [section]"], id="unknown option before any section"),
+    pytest.param("zzz = off\n[rng]\n", ["line 1: option 'zzz' is before the first [section]"], id="unknown option before any section"),
     pytest.param(
         "[guest 100]\nmode = off\n",
         ["line 2: unknown option 'mode' in [guest 100]; it belongs below [[rng]]"],
         id="option of a guest without [[rng]]",
     ),
-    pytest.param(
-        "[guest 100]\n[[rng]]\nwriter = qm\n", ["line 3: option 'writer' of [rng] cannot be set per guest"], id="writer per guest"
-    ),
-    pytest.param("[guest 100]\nwriter = qm\n", ["line 2: option 'writer' of [rng] cannot be set per guest"], id="writer in guest"),
+    pytest.param("[guest 100]\n[[rng]]\nwriter = qm\n", ["line 3: option 'writer' of [rng] cannot be set per VM"], id="writer per guest"),
+    pytest.param("[guest 100]\nwriter = qm\n", ["line 2: option 'writer' of [rng] cannot be set per VM"], id="writer in guest"),
     pytest.param(
         "[guest 100]\ninterval = 9\n",
-        ["line 2: option 'interval' of [watch] cannot be set per guest"],
+        ["line 2: option 'interval' of [watch] cannot be set per VM"],
         id="watch option in guest",
     ),
     pytest.param("[rng]\nignore = a-b: c\n", ["line 2: unknown option 'ignore' in [rng]"], id="ignore outside"),
@@ -66,22 +64,24 @@ TABLE = [
     pytest.param("[vm 100]\n", ["line 1: unknown section [vm 100]; did you mean [guest 100]?"], id="section vm"),
     pytest.param("[100]\n", ["line 1: unknown section [100]; did you mean [guest 100]?"], id="section number"),
     pytest.param("[guest-100]\n", ["line 1: unknown section [guest-100]; did you mean [guest 100]?"], id="section guest-100"),
-    pytest.param("[guest]\nignore = a-b: c\n", ["line 1: [guest] names no guest; write [guest VMID]"], id="guest without"),
+    pytest.param("[guest]\nignore = a-b: c\n", ["line 1: [guest] names no VM; write [guest VMID]"], id="guest without"),
     pytest.param(
         "[guest web]\n[[rng]]\nmode = off\n",
-        ["line 1: 'web' in [guest web] is no VMID; allowed: a number from 100 to 999999999"],
+        ["line 1: 'web' in [guest web] is not a VMID; allowed: a number from 100 to 999999999"],
         id="vmid text",
     ),
-    pytest.param("[guest 99]\n", ["line 1: '99' in [guest 99] is no VMID; allowed: a number from 100 to 999999999"], id="vmid small"),
-    pytest.param("[guest 0100]\n", ["line 1: '0100' in [guest 0100] is no VMID; allowed: a number from 100 to 999999999"], id="vmid zero"),
+    pytest.param("[guest 99]\n", ["line 1: '99' in [guest 99] is not a VMID; allowed: a number from 100 to 999999999"], id="vmid small"),
+    pytest.param(
+        "[guest 0100]\n", ["line 1: '0100' in [guest 0100] is not a VMID; allowed: a number from 100 to 999999999"], id="vmid zero"
+    ),
     pytest.param(
         "[guest 1000000000]\n",
-        ["line 1: '1000000000' in [guest 1000000000] is no VMID; allowed: a number from 100 to 999999999"],
+        ["line 1: '1000000000' in [guest 1000000000] is not a VMID; allowed: a number from 100 to 999999999"],
         id="vmid big",
     ),
     pytest.param(
         "[guest 100 101]\n",
-        ["line 1: '100 101' in [guest 100 101] is no VMID; allowed: a number from 100 to 999999999"],
+        ["line 1: '100 101' in [guest 100 101] is not a VMID; allowed: a number from 100 to 999999999"],
         id="vmid two",
     ),
     pytest.param(
@@ -89,11 +89,11 @@ TABLE = [
         ["line 2: unknown section [[rgn]] in [guest 100]; did you mean [[rng]]?"],
         id="subsection misspelt",
     ),
-    pytest.param("[guest 100]\n[[watch]]\ninterval = 9\n", ["line 2: [[watch]] cannot be set per guest"], id="subsection not"),
+    pytest.param("[guest 100]\n[[watch]]\ninterval = 9\n", ["line 2: [[watch]] cannot be set per VM"], id="subsection not"),
     pytest.param("[rng]\n[[rng]]\nmode = off\n", ["line 2: unknown section [[rng]] in [rng]"], id="subsection of rng"),
     pytest.param("[guest 100]\n[[rng]]\n[[[x]]]\nmode = off\n", ["line 3: unknown section [[[x]]] in [guest 100] [[rng]]"], id="too deep"),
-    pytest.param("[[rng]]\nmode = off\n", ["line 1: '[[rng]]' has no section of 1 bracket above it"], id="no parent"),
-    pytest.param("[guest 100]\n[[[rng]]]\nmode = off\n", ["line 2: '[[[rng]]]' has no section of 2 brackets above it"], id="skips"),
+    pytest.param("[[rng]]\nmode = off\n", ["line 1: '[[rng]]' needs a section with 1 bracket above it"], id="no parent"),
+    pytest.param("[guest 100]\n[[[rng]]]\nmode = off\n", ["line 2: '[[[rng]]]' needs a section with 2 brackets above it"], id="skips"),
     pytest.param("[rng\nmode = off\n", ["line 1: '[rng' is not a section header like [rng]"], id="not a header"),
     pytest.param(
         "[[rng]\nmode = off\n[watch]\nintervall = 9\n",
@@ -106,168 +106,168 @@ TABLE = [
     pytest.param("[ ]\n", ["line 1: '[ ]' is not a section header like [rng]"], id="empty header"),
     pytest.param(
         "[rng]\nmode = injekt\n",
-        ["line 2: 'injekt' is no value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?"],
+        ["line 2: 'injekt' is not a value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?"],
         id="value wrong",
     ),
     pytest.param(
         "[metrics]\ntextfile = metrics\n",
-        ["line 2: 'metrics' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
+        ["line 2: 'metrics' is not a value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
         id="directory relative",
     ),
     pytest.param(
         "[metrics]\ntextfile = /a, /b\n",
-        ["line 2: '/a, /b' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
+        ["line 2: '/a, /b' is not a value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory"],
         id="directory two",
     ),
     pytest.param(
         "[metrics]\ntextfile = of\n",
         [
-            "line 2: 'of' is no value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory; did you mean 'off'?"
+            "line 2: 'of' is not a value for 'textfile' in [metrics]; allowed: auto, off or the absolute path of a directory; did you mean 'off'?"
         ],
         id="directory near",
     ),
-    pytest.param("[rng]\nmode = 5\n", ["line 2: '5' is no value for 'mode' in [rng]; allowed: inject, warn or off"], id="value far"),
+    pytest.param("[rng]\nmode = 5\n", ["line 2: '5' is not a value for 'mode' in [rng]; allowed: inject, warn or off"], id="value far"),
     pytest.param("[rng]\nmode =\n", ["line 2: option 'mode' in [rng] has no value; allowed: inject, warn or off"], id="value empty"),
     pytest.param(
         "[rng]\nmode = inject, warn\n",
-        ["line 2: 'inject, warn' is no value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?"],
+        ["line 2: 'inject, warn' is not a value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?"],
         id="value list",
     ),
     pytest.param(
         "[rng]\nsource = /dev/urandm\n",
         [
-            "line 2: '/dev/urandm' is no value for 'source' in [rng]; allowed: /dev/urandom, /dev/random or /dev/hwrng; did you mean '/dev/urandom'?"
+            "line 2: '/dev/urandm' is not a value for 'source' in [rng]; allowed: /dev/urandom, /dev/random or /dev/hwrng; did you mean '/dev/urandom'?"
         ],
         id="source",
     ),
     pytest.param(
         "[rng]\nmax_bytes = many\nperiod = 0\n",
         [
-            "line 2: 'many' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807",
-            "line 3: '0' is no value for 'period' in [rng]; allowed: a whole number from 1 to 4294967295",
+            "line 2: 'many' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807",
+            "line 3: '0' is not a value for 'period' in [rng]; allowed: a whole number from 1 to 4294967295",
         ],
         id="integer",
     ),
     pytest.param(
         "[rng]\nmax_bytes = -1\n",
-        ["line 2: '-1' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
+        ["line 2: '-1' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
         id="integer negative",
     ),
     pytest.param(
         "[rng]\nmax_bytes = 1k\n",
-        ["line 2: '1k' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
+        ["line 2: '1k' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
         id="integer unit",
     ),
     pytest.param(
         "[rng]\nmax_bytes = 1_000\nperiod = \u0661\n",
         [
-            "line 2: '1_000' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807",
-            "line 3: '\u0661' is no value for 'period' in [rng]; allowed: a whole number from 1 to 4294967295",
+            "line 2: '1_000' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807",
+            "line 3: '\u0661' is not a value for 'period' in [rng]; allowed: a whole number from 1 to 4294967295",
         ],
         id="integer python",
     ),
     pytest.param(
         "[rng]\nmax_bytes = 9223372036854775808\n",
-        ["line 2: '9223372036854775808' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
+        ["line 2: '9223372036854775808' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"],
         id="integer over",
     ),
     pytest.param(
         "[rng]\nmax_bytes = " + "9" * 3000,
         [
-            "line 2: '999999999999999999999999999999999999999999999999999999999...' is no value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"
+            "line 2: '999999999999999999999999999999999999999999999999999999999...' is not a value for 'max_bytes' in [rng]; allowed: a whole number from 0 to 9223372036854775807"
         ],
         id="integer digits",
     ),
     pytest.param(
         "[watch]\nsettle = nan\ninterval = 3601\n",
         [
-            "line 2: 'nan' is no value for 'settle' in [watch]; allowed: a number from 0.05 to 5",
-            "line 3: '3601' is no value for 'interval' in [watch]; allowed: a whole number from 5 to 3600",
+            "line 2: 'nan' is not a value for 'settle' in [watch]; allowed: a number from 0.05 to 5",
+            "line 3: '3601' is not a value for 'interval' in [watch]; allowed: a whole number from 5 to 3600",
         ],
         id="float",
     ),
     pytest.param(
         "[watch]\nsettle = 0.01\ninterval = 4\n",
         [
-            "line 2: '0.01' is no value for 'settle' in [watch]; allowed: a number from 0.05 to 5",
-            "line 3: '4' is no value for 'interval' in [watch]; allowed: a whole number from 5 to 3600",
+            "line 2: '0.01' is not a value for 'settle' in [watch]; allowed: a number from 0.05 to 5",
+            "line 3: '4' is not a value for 'interval' in [watch]; allowed: a whole number from 5 to 3600",
         ],
         id="float range",
     ),
     pytest.param(
         "[rng]\nskip_with_rdrand = maybe\n",
-        ["line 2: 'maybe' is no value for 'skip_with_rdrand' in [rng]; allowed: yes or no"],
+        ["line 2: 'maybe' is not a value for 'skip_with_rdrand' in [rng]; allowed: yes or no"],
         id="boolean",
     ),
     pytest.param(
         "[guest 100]\n[[rng]]\nexisting = inejct\n",
-        ["line 3: 'inejct' is no value for 'existing' in [guest 100] [[rng]]; allowed: warn or inject; did you mean 'inject'?"],
+        ["line 3: 'inejct' is not a value for 'existing' in [guest 100] [[rng]]; allowed: warn or inject; did you mean 'inject'?"],
         id="guest value",
     ),
     pytest.param(
         "[rules]\nrng-missing = error\nrng-unlimited = warnign\n",
         [
-            "line 2: 'error' is no value for 'rng-missing' in [rules]; allowed: block, warning or info",
-            "line 3: 'warnign' is no value for 'rng-unlimited' in [rules]; allowed: block, warning or info; did you mean 'warning'?",
+            "line 2: 'error' is not a value for 'rng-missing' in [rules]; allowed: block, warning or info",
+            "line 3: 'warnign' is not a value for 'rng-unlimited' in [rules]; allowed: block, warning or info; did you mean 'warning'?",
         ],
         id="severity",
     ),
     pytest.param(
         "[rules]\nrng_missing = info\n__many__ = info\n",
         [
-            "line 2: 'rng_missing' in [rules] is not a rule's id; did you mean 'rng-missing'?",
-            "line 3: '__many__' in [rules] is not a rule's id; pvehooks rules lists them",
+            "line 2: 'rng_missing' in [rules] is not the id of a rule; did you mean 'rng-missing'?",
+            "line 3: '__many__' in [rules] is not the id of a rule; pvehooks rules lists them",
         ],
         id="rule id",
     ),
     pytest.param(
         "[rng]\nmode = off\n# x\nmode = warn\n",
-        ["line 4: option 'mode' is there twice in [rng], first on line 2"],
+        ["line 4: option 'mode' is given twice in [rng], first on line 2"],
         id="duplicate option",
     ),
     pytest.param(
         "[rng]\nmode = off\n[watch]\n[rng]\nmode = zzz\n",
-        ["line 4: section [rng] is there twice, first on line 1"],
+        ["line 4: section [rng] is given twice, first on line 1"],
         id="duplicate section",
     ),
     pytest.param(
         "[guest 100]\n[guest  100]\n[[rng]]\nmode = off\n",
-        ["line 2: section [guest 100] is there twice, first on line 1"],
+        ["line 2: section [guest 100] is given twice, first on line 1"],
         id="duplicate guest",
     ),
     pytest.param(
         "[guest 100]\n[[rng]]\nmode = off\n[[rng]]\nmode = off\n",
-        ["line 4: section [guest 100] [[rng]] is there twice, first on line 2"],
+        ["line 4: section [guest 100] [[rng]] is given twice, first on line 2"],
         id="duplicate subsection",
     ),
     pytest.param(
         "[guest 100]\nignore = '''\na-b: c\n'''\nignore = '''\nc-d: e\n'''\n[[rng]]\nmode = zzz\n",
         [
-            "line 5: option 'ignore' is there twice in [guest 100], first on line 2",
-            "line 9: 'zzz' is no value for 'mode' in [guest 100] [[rng]]; allowed: inject, warn or off",
+            "line 5: option 'ignore' is given twice in [guest 100], first on line 2",
+            "line 9: 'zzz' is not a value for 'mode' in [guest 100] [[rng]]; allowed: inject, warn or off",
         ],
         id="duplicate triple",
     ),
     pytest.param("[rng]\nmode off\n", ["line 2: 'mode off' is neither a [section] nor an option = value"], id="no equals"),
     pytest.param("[rng]\n= off\n", ["line 2: '= off' is neither a [section] nor an option = value"], id="only equals"),
     pytest.param('[rng]\n"mode" = off\n', ["line 2: '\"mode\" = off' is neither a [section] nor an option = value"], id="quoted name"),
-    pytest.param('[rng]\nmode = "off\n', ["line 2: the quotes or commas of '\"off' do not fit together"], id="open quote"),
-    pytest.param('[rng]\nmode = "off" now\n', ["line 2: the quotes or commas of '\"off\" now' do not fit together"], id="text after quote"),
+    pytest.param('[rng]\nmode = "off\n', ["line 2: the quotes or commas in '\"off' do not match"], id="open quote"),
+    pytest.param('[rng]\nmode = "off" now\n', ["line 2: the quotes or commas in '\"off\" now' do not match"], id="text after quote"),
     pytest.param(
         "[guest 100]\nignore = a-b: x,, c-d: y\n",
-        ["line 2: the quotes or commas of 'a-b: x,, c-d: y' do not fit together"],
+        ["line 2: the quotes or commas in 'a-b: x,, c-d: y' do not match"],
         id="empty item",
     ),
     pytest.param(
         "[guest 100]\nignore = '''\na-b: c\n[rng]\nmode = zzz\n",
-        ["line 2: the triple quotes that begin here (''') are never closed"],
+        ["line 2: the triple quotes that start here (''') are never closed"],
         id="open triple",
     ),
     pytest.param(
         "[guest 100]\nignore = '''\na-b: c\n''' x\n[rng]\nmode = zzz\n",
         [
-            "line 2: 'x' stands after the closing quotes",
-            "line 6: 'zzz' is no value for 'mode' in [rng]; allowed: inject, warn or off",
+            "line 2: 'x' follows the closing quotes",
+            "line 6: 'zzz' is not a value for 'mode' in [rng]; allowed: inject, warn or off",
         ],
         id="text after triple",
     ),
@@ -308,15 +308,15 @@ TABLE = [
     ),
     pytest.param(b"\xef\xbb\xbf[rng]\n", ["line 1: starts with a byte order mark (BOM); save it as UTF-8 without one"], id="bom"),
     pytest.param("[rng]\n".encode("utf-16"), ["line 1: starts with a byte order mark (BOM); save it as UTF-8 without one"], id="utf-16"),
-    pytest.param(b"[rng]\n\nmode = \x00\n", ["line 3: holds a NUL byte: this is not a text file"], id="nul"),
+    pytest.param(b"[rng]\n\nmode = \x00\n", ["line 3: contains a NUL byte: this is not a text file"], id="nul"),
     pytest.param(b"[rng]\n# gr\xfc\xdf\n", ["line 2: byte 0xfc is not UTF-8; save the file as UTF-8"], id="latin-1"),
     pytest.param(b"#\n" * (1 << 19) + b"#", ["is larger than 1 MiB"], id="too large"),
-    pytest.param(b"[rng]\n" + b"#" * 5000, ["line 2: is longer than 4096 bytes; break it up with triple quotes"], id="long line"),
+    pytest.param(b"[rng]\n" + b"#" * 5000, ["line 2: is longer than 4096 bytes; split it with triple quotes"], id="long line"),
     pytest.param(
         "[rng]\n\x1b[31mmode = off\nmode = \x1b]0;x\x07\n",
         [
             "line 2: unknown option '\\x1b[31mmode' in [rng]; did you mean 'mode'?",
-            "line 3: '\\x1b]0;x\\x07' is no value for 'mode' in [rng]; allowed: inject, warn or off",
+            "line 3: '\\x1b]0;x\\x07' is not a value for 'mode' in [rng]; allowed: inject, warn or off",
         ],
         id="escape codes",
     ),
@@ -324,10 +324,10 @@ TABLE = [
     pytest.param(
         "[rng]\nmode = injekt\n\nmax_byte = 7\n[wacth]\ninterval = 1\n[guest 100]\n  [[rng]]\n  period = 0\n",
         [
-            "line 2: 'injekt' is no value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?",
+            "line 2: 'injekt' is not a value for 'mode' in [rng]; allowed: inject, warn or off; did you mean 'inject'?",
             "line 4: unknown option 'max_byte' in [rng]; did you mean 'max_bytes'?",
             "line 5: unknown section [wacth]; did you mean [watch]?",
-            "line 9: '0' is no value for 'period' in [guest 100] [[rng]]; allowed: a whole number from 1 to 4294967295",
+            "line 9: '0' is not a value for 'period' in [guest 100] [[rng]]; allowed: a whole number from 1 to 4294967295",
         ],
         id="several",
     ),
@@ -352,20 +352,20 @@ def test_bad_input(tmp_path: pathlib.Path, content: str | bytes, expected: list[
     assert list(found) == [f"{file}, {line}" if line.startswith("line ") else f"{file}: {line}" for line in expected]
 
 
-def test_the_problems_of_both_files_are_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_the_problems_of_both_files_are_reported_at_once(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc/pve/pvehooks").mkdir(parents=True)
     (tmp_path / "etc/pve/pvehooks/pvehooks.conf").write_text("[rng]\nmode = x\n")
     found = problems(tmp_path, b"[rng]\nmode = y\n")
     assert [line.split(":")[0] for line in found] == [f"{table.CLUSTER_FILE}, line 2", f"{table.NODE_FILE}, line 2"]
 
 
-def test_very_many_problems_are_counted_not_told(tmp_path: pathlib.Path) -> None:
+def test_very_many_problems_are_counted_not_reported(tmp_path: pathlib.Path) -> None:
     found = problems(tmp_path, b"[rng]\n" + b"x\n" * 1000)
     assert len(found) == 51
     assert found[-1] == "/etc/pvehooks/pvehooks.conf: 950 further problems are not shown"
 
 
-def test_what_configobj_alone_takes_for_wrong_is_told_too() -> None:
+def test_what_configobj_alone_takes_for_wrong_is_reported_too() -> None:
     option = settings_file.SettingsLine(("rng",), "mode", 2, 2)
     assert settings_file.values(["[rng]", 'mode = "'], {option: "option(off)"}) == ({}, {option: None})
 

@@ -30,7 +30,7 @@ def host(tmp_path: pathlib.Path) -> Host:
 
 
 @pytest.mark.parametrize("vmid", [100, 101])
-def test_it_says_what_the_files_say(host: Host, vmid: int) -> None:
+def test_it_shows_what_the_files_report(host: Host, vmid: int) -> None:
     loaded = load.load(host)
     assert load.compile_to(host, loaded)
     assert not load.compile_to(host, loaded)

@@ -157,7 +157,7 @@ def test_lines_are_right_wherever_an_option_stands(sections: list[tuple[str, ...
     assert found == expected
 
 
-def test_json_and_rows_say_value_and_origin(tmp_path: pathlib.Path) -> None:
+def test_json_and_rows_report_value_and_origin(tmp_path: pathlib.Path) -> None:
     node = "[rng]\nskip_with_rdrand = no\n[rules]\na-b = info\n[guest 100]\nignore = c-d: why\n[[rng]]\nmode = off\n[guest 101]\n"
     loaded = load.load(tree(tmp_path, node=node))
     document = loaded.as_json()

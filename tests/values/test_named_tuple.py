@@ -47,7 +47,7 @@ def test_made_alike(given: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     ("positional", "named"), [((), {}), ((1, "x", (), 4), {}), ((1,), {"first": 2}), ((1,), {"fourth": 2}), ((), {"second": "x"})]
 )
-def test_wrong_fields_are_told(positional: tuple[object, ...], named: dict[str, object]) -> None:
+def test_wrong_fields_are_reported(positional: tuple[object, ...], named: dict[str, object]) -> None:
     for kind in (Ours, Theirs):
         with pytest.raises(TypeError):
             kind(*positional, **named)  # type: ignore[arg-type]

@@ -22,12 +22,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
     parser.add_argument("--once", action="store_true", help="for its next start only; required")
-    parser.add_argument("--reason", default="", metavar="WHY", help="the reason, which the journal shows at the start; required")
+    parser.add_argument("--reason", default="", metavar="WHY", help="the reason, which is logged at the start; required")
     parser.add_argument("--cancel", action="store_true", help="cancel the override")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Notes the word in the guest's record, or takes it out."""
+    """Writes the override to the guest's record, or removes it."""
     reason = " ".join(options.reason.split())
     if not options.cancel:
         _require(options, reason)
@@ -45,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
 def _require(options: argparse.Namespace, reason: str) -> None:
     example = f'Write: pvehooks allow {options.vmid} --once --reason "..."'
     if not options.once:
-        hint = f"{example} To have a rule not count for this guest: ignore in [guest {options.vmid}], pvehooks.conf(5)."
-        raise UsageError("a start is allowed once, say so with --once", hint=hint)
+        hint = f"{example} To ignore a rule for this VM: ignore in [guest {options.vmid}], pvehooks.conf(5)."
+        raise UsageError("--once is required: one start is allowed", hint=hint)
     if not reason:
-        raise UsageError("say why, with --reason: the journal keeps it", hint=example)
+        raise UsageError("--reason is required: it is logged in the journal", hint=example)
     if len(reason) > _LONGEST_REASON:
         raise UsageError(f"the reason is longer than {_LONGEST_REASON} characters", hint=example)
 
@@ -56,19 +56,19 @@ def _require(options: argparse.Namespace, reason: str) -> None:
 def _allow(seen: View, guest: Guest, reason: str) -> GuestReport:
     if not guest.needs_guard:
         raise Refused(
-            f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: nothing keeps it from starting"
+            f"{guest.label} has neither passed-through PCI devices nor a firmware image of its own: the guard does not check its start"
         )
     allowance = Allowance(printable(reason), audit.user(), int(seen.host.now()))
     accept.allow(seen.host, guest, allowance)
     words = (
-        f"its next start goes through, whatever the guard finds ({allowance.by}: {allowance.reason});"
-        f" a start for a backup or a migration does not use that up. Take it back: pvehooks allow {guest.vmid} --cancel"
+        f"its next start is allowed, whatever the guard finds ({allowance.by}: {allowance.reason});"
+        f" a start for a backup or a migration does not use up the permission. Undo: pvehooks allow {guest.vmid} --cancel"
     )
     return GuestReport("allowed", words)
 
 
 def _cancel(seen: View, guest: Guest) -> GuestReport:
     if guest.allowance is None:
-        return GuestReport("unchanged", "nothing was to be taken back: no start of it is allowed beforehand")
+        return GuestReport("unchanged", "there is no override to cancel: its next start is checked as usual")
     accept.allow(seen.host, guest, None)
-    return GuestReport("cancelled", f"the word of {guest.allowance.by} is taken back: its next start is examined as usual")
+    return GuestReport("cancelled", f"the override of {guest.allowance.by} is cancelled: its next start is checked as usual")

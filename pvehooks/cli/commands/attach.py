@@ -1,4 +1,4 @@
-"""pvehooks attach: gives guests with passed-through devices the guard."""
+"""pvehooks attach: adds the guard to guests with passed-through devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLE = "pvehooks attach 100"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     everything = "all VMs of this node with passed-through devices, except those that it was removed from"
-    guests.take_some_or_all(parser, "these VMs, whatever the settings say of them", everything)
+    guests.take_some_or_all(parser, "these VMs, whatever the settings say", everything)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,27 +35,27 @@ def run(options: argparse.Namespace) -> int:
     note = "" if options.json or all(report.result != DONE for _, report in reports) else _lacking(seen)
     if note:
         print(note)
-    return guests.finish(options, reports, f"no guest of {seen.node} with passed-through devices lacks the guard")
+    return guests.finish(options, reports, f"all VMs of {seen.node} with passed-through devices have the guard already")
 
 
 def _lacking(seen: View) -> str:
-    """A word on nodes that could not run the guard's hookscript."""
+    """A note about nodes that lack the guard's hookscript, '' without such."""
     try:
         lacking = members.members(seen.host, seen.node).lacking
     except PmxcfsAway:
         return ""
     names = ", ".join(lacking)
-    return f"attention: pvehooks is not on {names}; a guest that has the guard may not start there. Install it there" if lacking else ""
+    return f"attention: pvehooks is not installed on {names}; a VM with the guard may not start there. Install it there" if lacking else ""
 
 
 def _attach(seen: View, guest: Guest, with_all: bool) -> GuestReport:
     if with_all and guest.attachment is not None:
-        return GuestReport(NOTHING, f"the guard was taken out of it before; if you want it: pvehooks attach {guest.vmid}")
+        return GuestReport(NOTHING, f"the guard was removed from it before; to attach it again: pvehooks attach {guest.vmid}")
     if attached(guest):
         return GuestReport(NOTHING, "it has the guard already")
     result = guardhook.attach(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
         return GuestReport(REFUSED, f"the guard was not attached: {result.words}.{guests.try_again(result.outcome)}")
     former = former_of(result.volid)
-    before = f"; its own hookscript {former} is run by it first" if former else ""
-    return GuestReport(DONE, f"the guard was attached{before}. Take it out: {result.undo}")
+    before = f"; it runs the VM's own hookscript {former} first" if former else ""
+    return GuestReport(DONE, f"the guard was attached{before}. Undo: {result.undo}")

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIGEST",
         nargs="?",
         const="",
-        help="show what differs between that backup (default: the newest) and the config as it is now",
+        help="show what differs between that backup (default: the newest) and the current config",
     )
 
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([{"digest": each.digest, "time": int(each.when), "file": each.path} for each in kept], indent=2))
     elif kept:
-        terminal.table(("digest", "kept at", "file"), [(each.digest[:12], _when(each.when), each.path) for each in kept])
+        terminal.table(("digest", "saved at", "file"), [(each.digest[:12], _when(each.when), each.path) for each in kept])
     else:
         print(f"VM {options.vmid}: no backups; they are made when pvehooks changes a config")
     return EXIT_OK

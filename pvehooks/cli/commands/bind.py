@@ -26,7 +26,7 @@ EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
 
 
 class Wanted(NamedTuple):
-    """What is to be done: at once, noted for boot; with `vfs` not None that many virtual functions instead of vfio-pci."""
+    """What is requested: now, and at every boot; with `vfs` not None that many virtual functions instead of vfio-pci."""
 
     now: bool
     persist: bool
@@ -36,21 +36,21 @@ class Wanted(NamedTuple):
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
-        "address", nargs="*", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all of the slot"
+        "address", nargs="*", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all functions"
     )
     parser.add_argument("--now", action="store_true", help="do it now, until the next boot (the default without --persist)")
-    parser.add_argument("--persist", action="store_true", help="do it at every boot from the next one on, with this very device only")
+    parser.add_argument("--persist", action="store_true", help="do it at every boot from the next one on, with this same device only")
     parser.add_argument("--vfs", type=_count, metavar="N", help="do not bind; give the device N virtual functions (SR-IOV), 0 for none")
-    parser.add_argument("--list", action="store_true", help="list what is bound now or at boot, by whom, and what does not match")
-    parser.add_argument("--boot", action="store_true", help="do now what was noted with --persist, as the system does at boot")
+    parser.add_argument("--list", action="store_true", help="list what is bound now or at boot, by what, and what does not match")
+    parser.add_argument("--boot", action="store_true", help="do now what --persist recorded, as the system does at boot")
 
 
 def run(options: argparse.Namespace) -> int:
     """Binds, one device after the other; the status shows whether one was refused or failed."""
     if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
-        raise UsageError("--list and --boot go with no other option", hint=f"Example: {EXAMPLE}")
+        raise UsageError("--list and --boot cannot be combined with other options", hint=f"Example: {EXAMPLE}")
     if not (options.address or options.list or options.boot):
-        raise UsageError("say which devices", hint=f"What there is: pvehooks host groups. Example: {EXAMPLE}")
+        raise UsageError("name the devices by their addresses", hint=f"List them: pvehooks host groups. Example: {EXAMPLE}")
     host, name = shared.own_host(options)
     if options.list:
         return bound_devices.show(host, hardware.gather(host, name), options)
@@ -67,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:
-    """Does what is wanted with each device; one that is refused keeps none of the others."""
+    """Changes each device as requested; the others are changed even if one is refused."""
     reports = []
     for device in devices:
-        # Each look is a new one: what was done with the device before may concern it, and the values of a Node are read once.
+        # Read anew for each device: the change before may affect it, and the facts of a Node are read only once.
         node = hardware.gather(host, name)
         device = bus(node).get(device.address, device)
         try:
@@ -104,21 +104,21 @@ def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> DeviceRe
         words.append("is on vfio-pci now" + (f"; it was on {done.former}" if done.former else ""))
     noted_now = wanted.persist and persist.note(host, device)
     if wanted.persist:
-        words.append("is given to vfio-pci at every boot" + (" from the next one on" if noted_now else ", as was noted before"))
+        words.append("is given to vfio-pci at every boot" + (" from the next one on" if noted_now else ", as recorded before"))
         if not_now:
             words[-1] += f"; it {not_now.why}"
         elif not wanted.now and not device.vfio:
-            words[-1] += f"; now as well: pvehooks bind {address} --now"
+            words[-1] += f"; to bind it now as well: pvehooks bind {address} --now"
     if bindings.noted(host, address) is None:
-        words.append(f"until the next boot; for good: pvehooks bind {address} --persist")
+        words.append(f"until the next boot; permanently: pvehooks bind {address} --persist")
     return shared.report(host, device, "done" if bound or noted_now else "nothing to do", ", ".join(words), notes, driver)
 
 
 def _require_no_other(host: Host, address: str, vfs: bool) -> None:
-    """Raises ActionFailed where the other of the two changes is noted for boot."""
+    """Raises ActionFailed if the other of the two changes is recorded for boot."""
     note = bindings.noted(host, address)
     if isinstance(note, BootBinding) and (note.vfs is not None) is not vfs:
-        raise ActionFailed(f"it is noted for boot already, to get {note.purpose}", f"First: pvehooks unbind {address} --persist")
+        raise ActionFailed(f"it is recorded for boot already, to get {note.purpose}", f"First: pvehooks unbind {address} --persist")
 
 
 # -- virtual functions ------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def _require_no_other(host: Host, address: str, vfs: bool) -> None:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 6):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of virtual functions")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of virtual functions")
     return int(text)
 
 
@@ -134,7 +134,7 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
     address, count = device.address, wanted.vfs or 0
     most = vfs.possible(host, device)
     if most is None and not device.physfn:
-        return shared.report(host, device, "refused", "has no SR-IOV: no virtual functions can be made of it")
+        return shared.report(host, device, "refused", "does not support SR-IOV: it cannot have virtual functions")
     if most is not None and count > most:
         return shared.report(host, device, "refused", f"can have at most {most} virtual functions")
     if device.physfn or (wanted.now and vfs.present(host, address) != count):
@@ -150,10 +150,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
     if wanted.persist:
         changed |= persist.note(host, device, count) if count else persist.forget(host, address)
         later = f"gets {counted(count, 'virtual function')} at every boot" if count else "gets no virtual functions at boot"
-        words.append(later if wanted.now else f"{later}; now as well: pvehooks bind {address} --vfs {count} --now")
+        words.append(later if wanted.now else f"{later}; to do it now as well: pvehooks bind {address} --vfs {count} --now")
     note = bindings.noted(host, address)
     if not wanted.persist and not (isinstance(note, BootBinding) and note.vfs == count):
-        words.append(f"until the next boot; for good: pvehooks bind {address} --vfs {count} --persist")
+        words.append(f"until the next boot; permanently: pvehooks bind {address} --vfs {count} --persist")
     return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words))
 
 
@@ -161,10 +161,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
 
 
 def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
-    """Does what was noted, and logs it.
+    """Applies what was recorded, and logs it.
 
-    All devices: that is early at boot, before udev has looked at the hardware. What is there and could not be bound is looked at
-    once more automatically as soon as udev finds it, and logged then.
+    Without addresses it runs early at boot, before udev has examined the hardware. A present device that could not be bound is
+    tried once more when udev finds it, and logged then.
     """
     out = output.choose()
     failed = False

@@ -24,20 +24,20 @@ _PVE = "/etc/pve"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("file", metavar="FILE", help="where to write it (by custom NAME.tar.xz); any verb looks at it with --root FILE")
+    parser.add_argument("file", metavar="FILE", help="the file to write (usually NAME.tar.xz); any verb reads it with --root FILE")
     parser.add_argument(
         "--plain",
         action="store_true",
-        help="leave names, addresses and serial numbers as they are; keys, passwords and descriptions are never taken",
+        help="leave names, addresses and serial numbers as they are; keys, passwords and descriptions are never included",
     )
     parser.add_argument("--list", action="store_true", help="write nothing: show what is in the capture FILE")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes a capture and tries it, or lists one."""
+    """Writes a capture and verifies it, or lists one."""
     if options.list:
         if options.plain:
-            raise UsageError("--plain is for making a capture, --list for looking at one")
+            raise UsageError("--plain is for writing a capture, --list for reading one")
         return _list(options)
     if options.capture:
         raise UsageError(f"{options.capture} is a capture already")
@@ -52,26 +52,26 @@ def run(options: argparse.Namespace) -> int:
     Host().replace(place, content, mode=_MODE, durable=True, keep_mode=False)
     with archive.unpacked(place) as directory:
         differences = make.compared(capture, directory)
-    _tell(options, node, capture, len(content), differences)
+    _report(options, node, capture, len(content), differences)
     return EXIT_OK
 
 
 def _place(file: str) -> str:
-    """Where the file is to be; raises UsageError where it must not be, before anything was looked at."""
+    """The path of the file; raises UsageError for a forbidden one, before anything is read."""
     here = Host()
     place = here.real(file)
     if place == _PVE or place.startswith(f"{_PVE}/"):
-        raise UsageError(f"{file} lies below {_PVE}, which every node of the cluster keeps in memory", hint=f"Example: {EXAMPLE}")
+        raise UsageError(f"{file} is below {_PVE}, which every node of the cluster keeps in memory", hint=f"Example: {EXAMPLE}")
     try:
         if not stat.S_ISREG(here.owner_and_mode(place)[1]):
-            raise UsageError(f"{file} is there and is no file", hint=f"Example: {EXAMPLE}")
+            raise UsageError(f"{file} exists and is not a regular file", hint=f"Example: {EXAMPLE}")
     except FileNotFoundError:
         if not here.is_dir(place.rpartition("/")[0] or "/"):
             raise NodeError(f"{file}: there is no such directory") from None
     return place
 
 
-def _tell(options: argparse.Namespace, node: str, capture: make.Made, size: int, differences: list[str]) -> None:
+def _report(options: argparse.Namespace, node: str, capture: make.Made, size: int, differences: list[str]) -> None:
     files = sum(thing.kind == "file" for thing in capture.things.values())
     if options.json:
         troubles = list(capture.seen.troubles)
@@ -95,10 +95,10 @@ def _tell(options: argparse.Namespace, node: str, capture: make.Made, size: int,
         return
     names = "as they are" if options.plain else "replaced"
     print(printable(f"{options.file}: {counted(files, 'file')} of {node}, {size + 1023 >> 10} KiB packed"))
-    print(f"names, addresses and serial numbers in it are {names}; no keys, passwords, descriptions and comments are in it")
-    print(printable(f"Look through it before you send it: pvehooks capture --list {options.file}"))
+    print(f"names, addresses and serial numbers in it are {names}; keys, passwords, descriptions and comments are not included")
+    print(printable(f"Check it before you send it: pvehooks capture --list {options.file}"))
     for difference in differences:
-        print(printable(f"attention: {difference}; say so in the report"), file=sys.stderr)
+        print(printable(f"attention: {difference}; mention this in the bug report"), file=sys.stderr)
 
 
 def _list(options: argparse.Namespace) -> int:

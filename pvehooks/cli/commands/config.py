@@ -1,4 +1,4 @@
-"""pvehooks config: the settings in force, and where each comes from."""
+"""pvehooks config: the settings in effect, and the file that sets each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the settings; broken ones end the program as usage errors that name file and line."""
+    """Prints the settings; errors in them end the program as usage errors that name file and line."""
     loaded = view(options).settings
     if options.json:
         print(json.dumps(loaded.as_json(), indent=2))

@@ -1,4 +1,4 @@
-"""pvehooks detach: takes the guard out of guests and puts their former hookscripts back."""
+"""pvehooks detach: removes the guard from guests and restores their former hookscripts."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Takes out, one guest after the other; the status shows whether one was refused or failed."""
+    """Detaches, one guest after the other; the status shows whether one was refused or failed."""
     seen = view(options, own=True, freeing=True)
 
     def one(guest: Guest) -> GuestReport | None:
         return None if options.all and not attached(guest) else _detach(seen, guest)
 
     reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
-    return guests.finish(options, reports, f"no guest of {seen.node} has the guard")
+    return guests.finish(options, reports, f"no VM of {seen.node} has the guard")
 
 
 def _detach(seen: View, guest: Guest) -> GuestReport:
     if guest.config is not None and not attached(guest):
         own = guest.hookscript
-        return GuestReport(NOTHING, f"its hookscript is {own.volid}, which is none of the guard's" if own else "it does not have the guard")
+        return GuestReport(NOTHING, f"its hookscript is {own.volid}, which is not the guard" if own else "it does not have the guard")
     result = guardhook.detach(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
-        return GuestReport(REFUSED, f"the guard was not taken out: {result.words}.{guests.try_again(result.outcome)}")
-    back = f", its own hookscript {result.volid} is back" if result.volid else ""
-    return GuestReport(DONE, f"the guard was taken out{back}. It is not attached again unless you ask: pvehooks attach {guest.vmid}")
+        return GuestReport(REFUSED, f"the guard was not removed: {result.words}.{guests.try_again(result.outcome)}")
+    back = f", its own hookscript {result.volid} is restored" if result.volid else ""
+    return GuestReport(DONE, f"the guard was removed{back}. It is not attached again unless you run: pvehooks attach {guest.vmid}")

@@ -1,4 +1,4 @@
-"""pvehooks explain: a rule in full."""
+"""pvehooks explain: the explanation of a rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLE = "pvehooks explain rng-missing-netboot"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("rule", metavar="RULE", help="a rule's id; pvehooks rules lists them")
+    parser.add_argument("rule", metavar="RULE", help="the id of a rule; pvehooks rules lists them")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{rule.id} ({rule.severity.value})\n\n{rule.explanation}\n")
         print(f"What to do: {remedy(rule)}")
         if rule.of_node:
-            print(f"To make less of it: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf")
+            print(f"To lower its severity: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf")
         else:
-            print(f"To ignore it for one guest: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf")
+            print(f"To ignore it for one VM: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf")
     return EXIT_OK

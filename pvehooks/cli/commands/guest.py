@@ -19,7 +19,7 @@ from pvehooks.wording import printable
 
 SUMMARY = "show how Proxmox VE reads the config of a VM"
 EXAMPLE = "pvehooks guest 100 --json"
-# What decides over boot and passthrough, and apart from it all else that is a property string.
+# The options that matter for boot and passthrough, and all other property strings.
 _PROPS = re.compile(r"(?:hostpci|net)\d+|rng0|boot|efidisk0|tpmstate0", re.ASCII)
 _OTHER_PROPS = re.compile(
     r"(?:ide|sata|scsi|virtio|usb|virtiofs|numa)\d+|cpu|machine|memory|vga|audio0|ivshmem|smbios1|meta|startup|amd-sev|intel-tdx|agent",
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the reading of the config."""
+    """Prints the config as parsed."""
     vmid, raw = _raw(options)
     problem = _problem(raw)
     config = guest_facts.parse(root.host(options), raw)
@@ -52,7 +52,7 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
         try:
             vmid = guests.vmid(name)
         except argparse.ArgumentTypeError as error:
-            raise UsageError(str(error), hint="A file of that name is ./" + name) from None
+            raise UsageError(str(error), hint="For a file of that name write: ./" + name) from None
         host = root.host(options)
         node = node_facts.node_name(host, options.node)
         node_facts.require_guest(host, node, vmid)
@@ -68,12 +68,12 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
 
 def _problem(raw: bytes) -> str:
     if len(raw) > guest_facts.CONFIG_LIMIT:
-        return "larger than 1 MiB, read up to there"
+        return "larger than 1 MiB, only the first MiB is read"
     return "; ".join(words for _, words in guest_facts.problems(raw))
 
 
 def as_json(vmid: int | None, config: GuestConfig, problem: str) -> dict[str, object]:
-    """The reading in the form in which PVE's parser gives it, with the property strings taken apart."""
+    """The config as PVE's parser returns it, with the property strings parsed."""
     sections = {"main": config.main, "pending": config.pending}
     sections.update({f"snapshot:{name}": options for name, options in config.snapshots.items()})
     return {
@@ -92,7 +92,7 @@ def as_json(vmid: int | None, config: GuestConfig, problem: str) -> dict[str, ob
 
 
 def _safe(text: str) -> str:
-    """The text with undecodable bytes as \\xNN, so that it is text for every reader of JSON."""
+    """The text with undecodable bytes as \\xNN, so that every JSON parser accepts it."""
     return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
 
 
@@ -101,7 +101,7 @@ def _text(options: Options) -> dict[str, object]:
 
 
 def _properties(options: Options, wanted: re.Pattern[str]) -> dict[str, object]:
-    """The wanted options' property strings, each taken apart, or what is wrong with it."""
+    """The property strings of the wanted options, each parsed, or with its error."""
     found: dict[str, object] = {}
     for name, value in options.items():
         if not wanted.fullmatch(name):
@@ -129,7 +129,7 @@ def _show(vmid: int | None, config: GuestConfig, problem: str) -> None:
     for special, options in config.special_sections.items():
         _section(f"special section {special}", options)
     if config.dropped:
-        print("\nPVE will lose these lines at the next change")
+        print("\nPVE will drop these lines at the next change")
         for line in config.dropped:
             where = f" in [{line.section}]" if line.section else ""
             print(printable(f"  line {line.line}{where}: {line.text}    ({line.reason})"))

@@ -1,4 +1,4 @@
-"""pvehooks inject: gives guests their rng0 on request."""
+"""pvehooks inject: adds an rng0 to guests on request."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ EXAMPLE = "pvehooks inject 100 --dry-run"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    guests.take_some_or_all(
-        parser, "these VMs, whatever the settings say of them", "all VMs of this node that need one according to the settings"
-    )
+    guests.take_some_or_all(parser, "these VMs, whatever the settings say", "all VMs of this node that need one according to the settings")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
 
 
@@ -32,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         return None if options.all and not _is_wanted(seen, verdict) else _inject(seen, verdict, options.dry_run)
 
     reports = guests.change(options, verdicts, one)
-    return guests.finish(options, reports, f"no guest of {seen.node} lacks an rng0 that the settings want it to have")
+    return guests.finish(options, reports, f"no VM of {seen.node} lacks an rng0 that it needs according to the settings")
 
 
 def _is_wanted(seen: View, verdict: Verdict) -> bool:
@@ -46,12 +44,12 @@ def _inject(seen: View, verdict: Verdict, dry_run: bool) -> GuestReport:
     if not injection.due:
         return _not_due(verdict)
     if dry_run:
-        return GuestReport("would be done", f"would be given rng0 {settings.value}, because: {injection.why}")
+        return GuestReport("would be done", f"rng0 {settings.value} would be added, because: {injection.why}")
     result = rng0.inject(seen.host, guest, settings)
     if not result.done:
-        return GuestReport(REFUSED, f"not given an rng0: {result.words}.{guests.try_again(result.outcome)}")
-    later = "; the guest is running, it takes effect at its next start" if result.later else ""
-    return GuestReport(DONE, f"given rng0 {result.value}{later}. Take it back: {result.undo}")
+        return GuestReport(REFUSED, f"rng0 was not added: {result.words}.{guests.try_again(result.outcome)}")
+    later = "; the VM is running, it takes effect at its next start" if result.later else ""
+    return GuestReport(DONE, f"rng0 {result.value} was added{later}. Undo: {result.undo}")
 
 
 def _not_due(verdict: Verdict) -> GuestReport:
@@ -59,7 +57,7 @@ def _not_due(verdict: Verdict) -> GuestReport:
     if held is not None:
         return GuestReport(REFUSED, f"{held.message}. {held.remedy}")
     if guest.config is None:
-        return GuestReport(REFUSED, f"not given an rng0: {guest.problems[0][1]}")
+        return GuestReport(REFUSED, f"rng0 was not added: {guest.problems[0][1]}")
     if not guest.uefi:
         return GuestReport(NOTHING, "needs no rng0: it does not boot with UEFI (bios: ovmf)")
     return GuestReport(NOTHING, "has an RNG device already")

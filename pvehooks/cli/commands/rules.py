@@ -1,4 +1,4 @@
-"""pvehooks rules: the catalogue, a line a rule."""
+"""pvehooks rules: the list of all rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pvehooks.errors import EXIT_OK
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import Rule
 
-SUMMARY = "list all rules, a line each"
+SUMMARY = "list all rules, one per line"
 EXAMPLE = "pvehooks rules"
 
 

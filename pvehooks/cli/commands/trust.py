@@ -20,16 +20,16 @@ EXAMPLE = "pvehooks trust 100"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("vmid", nargs="+", type=guests.vmid, metavar="VMID", help="these VMs")
-    parser.add_argument("--forget", action="store_true", help="forget what was accepted, by starts as well")
+    parser.add_argument("--forget", action="store_true", help="forget what was accepted, also by earlier starts")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Notes devices and group members of each guest, and shows what is new."""
+    """Records devices and group members of each guest, and shows what is new."""
     seen = view(options, own=True, freeing=True)
     chosen = list(seen.guests(seen.guest_ids(options.vmid)))
     node = seen.facts()
     if not options.forget:
-        # All are asked of before anything is noted of one.
+        # All guests are checked before anything is recorded.
         for guest in chosen:
             _require_devices(guest, node)
 
@@ -42,11 +42,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report(result: str, words: str, accepted: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> GuestReport:
-    """What became of one guest: accepted, unchanged, forgotten; `accepted` are the devices that are new, in words.
+    """The result for one guest: accepted, unchanged, forgotten; `accepted` are labels of the devices that are new.
 
-    `refused` is why its start would be refused all the same: a use is not to be accepted.
+    `refused` is why its start would still be refused: a device in use cannot be accepted.
     """
-    details = (*accepted, *(f"its start would be refused all the same: {each}" for each in refused))
+    details = (*accepted, *(f"its start would still be refused: {each}" for each in refused))
     return GuestReport(result, words, details, {"accepted": accepted, "refused": refused})
 
 
@@ -58,9 +58,9 @@ def _still(seen: View, vmid: int) -> tuple[str, ...]:
 
 def _forget(seen: View, guest: Guest) -> tuple[str, str]:
     if guest.accepted is None:
-        return "unchanged", "there is nothing to forget: no start of it was accepted"
+        return "unchanged", "there is nothing to forget: no devices of it were accepted"
     accept.note(seen.host, guest, None)
-    return "forgotten", "what it started with before counts no more; its next start is examined as its first one"
+    return "forgotten", "the accepted devices are forgotten; its next start is checked like a first one"
 
 
 def _require_devices(guest: Guest, node: Node) -> None:
@@ -76,7 +76,7 @@ def _trust(seen: View, guest: Guest, node: Node) -> tuple[str, str, tuple[str, .
     change = accept.change(guest, node)
     if not change.words:
         return "unchanged", "its devices and group members are accepted already", ()
-    words = "its devices are accepted as they are now, and what shares their IOMMU groups"
-    words += f" (take it back: pvehooks trust {guest.vmid} --forget)" + ("; what is new:" if guest.accepted else ":")
+    words = "its devices are accepted as they are now, and the other devices in their IOMMU groups"
+    words += f" (undo: pvehooks trust {guest.vmid} --forget)" + ("; new are:" if guest.accepted else ":")
     accept.note(seen.host, guest, change.accepted)
     return "accepted", words, change.words

@@ -1,4 +1,4 @@
-"""pvehooks unbind: gives PCI devices back from vfio-pci to the host's drivers, or forgets what was noted for boot."""
+"""pvehooks unbind: returns PCI devices from vfio-pci to the host's drivers, or forgets what was recorded for boot."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EXAMPLE = "pvehooks unbind 0000:01:00.0 --now --persist"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
-        "address", nargs="+", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all of the slot"
+        "address", nargs="+", type=shared.address, metavar="ADDRESS", help="these devices; without a function (01:00), all functions"
     )
-    parser.add_argument("--now", action="store_true", help="give them back now (the default without --persist)")
-    parser.add_argument("--persist", action="store_true", help="forget what bind --persist noted for boot, of virtual functions, too")
+    parser.add_argument("--now", action="store_true", help="return them now (the default without --persist)")
+    parser.add_argument("--persist", action="store_true", help="forget what bind --persist recorded for boot, virtual functions included")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gives back, one device after the other; the status shows whether one was refused or failed."""
+    """Returns one device after the other; the status shows whether one was refused or failed."""
     host, name = shared.own_host(options)
     now = options.now or not options.persist
     shared.only_notes_in_trees(host, now)
@@ -44,10 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[DeviceReport]:
-    """Does what is wanted with each device; one that is refused keeps none of the others."""
+    """Changes each device as requested; the others are changed even if one is refused."""
     reports = []
     for device in devices:
-        # Each look is a new one: the values of a Node are read once.
+        # Read anew for each device: the facts of a Node are read only once.
         node = hardware.gather(host, name)
         try:
             reports.append(_unbind(host, node, bus(node).get(device.address, device), now, forget))
@@ -58,12 +58,12 @@ def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forge
 
 def _forget_absent(host: Host, address: str) -> DeviceReport:
     persist.forget(host, address)
-    return DeviceReport(address, address, "done", "nothing is noted for boot any more; the device is not on the bus", "", False)
+    return DeviceReport(address, address, "done", "nothing is recorded for boot any more; the device is not on the bus", "", False)
 
 
 def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) -> DeviceReport:
     forgotten = forget and persist.forget(host, device.address)
-    words = [] if not forget else ["nothing is noted for boot any more" if forgotten else "nothing was noted for boot"]
+    words = [] if not forget else ["nothing is recorded for boot any more" if forgotten else "nothing was recorded for boot"]
     driver, released = device.driver, False
     if now and not device.vfio:
         words.insert(0, f"is not on vfio-pci but on {driver}" if driver else "is not on vfio-pci, it has no driver")
@@ -73,17 +73,17 @@ def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) 
             return _refused(host, device, f"{objection.why}. {objection.remedy}", words)
         users = release.opened_by(host, device)
         if users:
-            return _refused(host, device, f"is held open by {users}, unbinding would hang until that ends", words)
+            return _refused(host, device, f"is held open by {users}, unbinding would hang until that process ends", words)
         driver, released = release.release(host, device), True
-        words.insert(0, f"is on {driver} now" if driver else "has no driver now: none of the host took it (blacklisted, or not there?)")
+        words.insert(0, f"is on {driver} now" if driver else "has no driver now: no driver of the host took it (blacklisted or missing?)")
     elif device.vfio:
-        words.append(f"it stays on {driver} until the next boot; back to the host now: pvehooks unbind {device.address}")
+        words.append(f"it stays on {driver} until the next boot; to return it now: pvehooks unbind {device.address}")
     if bindings.noted(host, device.address) is not None:
-        words.append(f"it is noted for boot; forget that: pvehooks unbind {device.address} --persist")
+        words.append(f"it is recorded for boot; to forget that: pvehooks unbind {device.address} --persist")
     notes = shared.others_at_boot(host, device, node)
     return shared.report(host, device, "done" if released or forgotten else "nothing to do", "; ".join(words), notes, driver)
 
 
 def _refused(host: Host, device: PciDevice, why: str, words: list[str]) -> DeviceReport:
-    """Nothing was done now; what was noted for boot may be forgotten all the same."""
+    """The report of a device that was not released; what was recorded for boot may still have been forgotten."""
     return shared.report(host, device, "refused", "; ".join((why, *words)))

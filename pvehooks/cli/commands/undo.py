@@ -1,4 +1,4 @@
-"""pvehooks undo: takes back what inject or the daemon did."""
+"""pvehooks undo: removes the rng0 that inject or the daemon added."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Takes out the rng0 that pvehooks gave, if it still is as it was given."""
+    """Removes the rng0 that pvehooks added, if it is unchanged."""
     seen = view(options, own=True, freeing=True)
     return guests.finish(options, guests.change(options, seen.guests(seen.guest_ids(options.vmid)), lambda guest: _undo(seen, guest)))
 
@@ -28,8 +28,6 @@ def run(options: argparse.Namespace) -> int:
 def _undo(seen: View, guest: Guest) -> GuestReport:
     result = rng0.undo(seen.host, guest, seen.settings.rng(guest.vmid))
     if not result.done:
-        return GuestReport(REFUSED, f"nothing was taken out: {result.words}")
-    later = "; the guest is running, it goes at its next start" if result.later else ""
-    return GuestReport(
-        DONE, f"rng0 {result.value} was taken out{later}. It is not given again unless you ask: pvehooks inject {guest.vmid}"
-    )
+        return GuestReport(REFUSED, f"nothing was removed: {result.words}")
+    later = "; the VM is running, it takes effect at its next start" if result.later else ""
+    return GuestReport(DONE, f"rng0 {result.value} was removed{later}. It is not added again unless you run: pvehooks inject {guest.vmid}")

@@ -71,7 +71,7 @@ def test_no_room(where: str, full: bool, tmp_path: Path, small: list[Mounted]) -
     assert {name: seen[3] for name, seen in without_filler(host).items()} == {name: seen[3] for name, seen in before.items()}
 
 
-def test_full_after_the_deed(tmp_path: Path, small: list[Mounted]) -> None:
+def test_full_after_the_change(tmp_path: Path, small: list[Mounted]) -> None:
     """What was done is done, and can be undone, although it could not be noted that it came to its end."""
     host = tree(tmp_path)
     made = both(host)

@@ -52,7 +52,7 @@ def test_bound_at_boot(host: KernelHost) -> None:
     assert driver(host, CARD) == "vfio-pci" and driver(host, TWIN) == "igb" and applied(host, CARD)[0] == "as wanted"
     assert at_boot.apply(host, "pve1", TWIN, patient=False) is None
     (report,) = unbound(host, CARD)
-    assert report.driver == "igb" and "it is noted for boot" in report.words
+    assert report.driver == "igb" and "it is recorded for boot" in report.words
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_early_at_boot(tmp_path: Path) -> None:
 def test_one_purpose_for_boot_only(host: KernelHost) -> None:
     bound(host, PERSIST, PF)
     (report,) = bound(host, Wanted(False, True, 2), PF)
-    assert report.result == "refused" and "it is noted for boot already, to get vfio-pci" in report.words
+    assert report.result == "refused" and "it is recorded for boot already, to get vfio-pci" in report.words
     unbound(host, PF, now=False, forget=True)
     bound(host, Wanted(False, True, 2), PF)
     (report,) = bound(host, PERSIST, PF)

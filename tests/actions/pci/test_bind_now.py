@@ -31,7 +31,7 @@ from tests.beds.drivercore import KernelHost
 def test_bound_and_given_back(host: KernelHost) -> None:
     first, second = bound(host, NOW, GPU, SOUND)
     assert (first.result, first.driver, first.persistent) == ("done", "vfio-pci", False)
-    assert first.words == f"is on vfio-pci now; it was on nouveau, until the next boot; for good: pvehooks bind {GPU} --persist"
+    assert first.words == f"is on vfio-pci now; it was on nouveau, until the next boot; permanently: pvehooks bind {GPU} --persist"
     assert second.result == "done" and not second.notes
     assert [driver(host, each) for each in (GPU, SOUND)] == ["vfio-pci", "vfio-pci"]
     assert override(host, GPU) == "" and not any("new_id" in path for path, _ in host.written)

@@ -32,7 +32,7 @@ def numvfs(host: KernelHost) -> str:
 def test_virtual_functions(host: KernelHost) -> None:
     (report,) = bound(host, Wanted(True, False, 4), PF)
     assert report.result == "done" and numvfs(host) == "4"
-    assert report.words == f"has 4 virtual functions now, until the next boot; for good: pvehooks bind {PF} --vfs 4 --persist"
+    assert report.words == f"has 4 virtual functions now, until the next boot; permanently: pvehooks bind {PF} --vfs 4 --persist"
     (report,) = bound(host, Wanted(True, True, 4), PF)
     assert (report.result, report.persistent) == ("done", True)
     (report,) = bound(host, Wanted(True, True, 4), PF)
@@ -68,7 +68,7 @@ def test_virtual_functions_wait_for_the_driver(host: KernelHost, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("address", "count", "why"),
-    [(CARD, 2, "has no SR-IOV"), (PF, 8, "can have at most 7 virtual functions")],
+    [(CARD, 2, "does not support SR-IOV"), (PF, 8, "can have at most 7 virtual functions")],
 )
 def test_virtual_functions_refused(address: str, count: int, why: str, host: KernelHost) -> None:
     (report,) = bound(host, Wanted(True, True, count), address)

@@ -69,7 +69,7 @@ def test_a_use_is_not_to_be_accepted(tmp_path: Path) -> None:
     files = {**uses.idle(), **pci.plant(f"0000:01:00.0 class=030000 driver=vfio-pci group=14\n{disk}\n")}
     uses.mounted_partition(files, "0000:02:00.0")
     tree = make_fake_tree(tmp_path, {**files, "etc/pve/nodes/pve1/qemu-server/100.conf": "hostpci0: 0000:01:00.0\n"})
-    assert "all the same: hostpci0 (0000:01:00.0) shares IOMMU group 14 with 0000:02:00.0" in pvehooks(tree, "trust", "100")
+    assert "still be refused: hostpci0 (0000:01:00.0) shares IOMMU group 14 with 0000:02:00.0" in pvehooks(tree, "trust", "100")
 
 
 def test_trust_asks_of_all_before_it_begins(tree: Path) -> None:

@@ -52,7 +52,7 @@ def test_attach_and_detach(tree: Path, golden: Golden) -> None:
 
 @pytest.mark.parametrize("verb", ["attach", "detach"])
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"), [([], 2, "say which guests"), (["200"], 3, "is on node pve2"), (["999"], 3, "no VM 999")]
+    ("arguments", "status", "words"), [([], 2, "name the VMs"), (["200"], 3, "is on node pve2"), (["999"], 3, "no VM 999")]
 )
 def test_wrong_use(tree: Path, verb: str, arguments: list[str], status: int, words: str) -> None:
     assert words in pvehooks(tree, verb, *arguments, status=status)

@@ -66,19 +66,19 @@ def test_nothing_to_list(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["bind"], 2, "say which devices"),
-        (["bind", "gpu"], 2, "'gpu' is no PCI address"),
-        (["bind", "0000:01:00.8"], 2, "is no PCI address"),
-        (["bind", GPU, "--list", "--persist"], 2, "--list and --boot go with no other option"),
+        (["bind"], 2, "name the devices"),
+        (["bind", "gpu"], 2, "'gpu' is not a PCI address"),
+        (["bind", "0000:01:00.8"], 2, "is not a PCI address"),
+        (["bind", GPU, "--list", "--persist"], 2, "--list and --boot cannot be combined"),
         (["bind", GPU, "--vfs", "-1"], 2, "pvehooks bind"),
-        (["bind", GPU, "--vfs", "some"], 2, "'some' is no number of virtual functions"),
+        (["bind", GPU, "--vfs", "some"], 2, "'some' is not a number of virtual functions"),
         (["bind", "0000:99:00.0", "--persist"], 3, "there is no PCI device 0000:99:00.0 on pve1"),
         (["unbind", "0000:99:00.0", "--persist"], 3, "there is no PCI device 0000:99:00.0 on pve1"),
         (["bind", GPU], 1, "is a tree, without a kernel"),
         (["bind", "--boot"], 1, "is a tree, without a kernel"),
         (["unbind", GPU], 1, "is a tree, without a kernel"),
         (["bind", PF, "--vfs", "2"], 1, "is a tree, without a kernel"),
-        (["bind", CARD, "--vfs", "2", "--persist"], 1, "has no SR-IOV"),
+        (["bind", CARD, "--vfs", "2", "--persist"], 1, "does not support SR-IOV"),
     ],
 )
 def test_wrong_use(arguments: list[str], status: int, words: str, tree: Path) -> None:

@@ -33,11 +33,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tree, made(tree, "--plain")
 
 
-def test_says_what_it_did(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shows_what_it_did(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = made(tree)
-    said = capsys.readouterr()
-    assert said.err == ""
-    first, second, third = said.out.splitlines()
+    output = capsys.readouterr()
+    assert output.err == ""
+    first, second, third = output.out.splitlines()
     assert first.startswith(f"{file}: ") and f" files of {NODE}, " in first
     assert "are replaced" in second
     assert third.endswith(f"pvehooks capture --list {file}")
@@ -55,10 +55,10 @@ def test_list(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = made(tree, "--plain")
     capsys.readouterr()
     assert main(["capture", "--list", str(file)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("A capture by pvehooks")
-    assert f"{NODE}/qemu-server/100.conf" in said
-    assert "     link /etc/pve/local -> nodes/" in said
+    output = capsys.readouterr().out
+    assert output.startswith("A capture by pvehooks")
+    assert f"{NODE}/qemu-server/100.conf" in output
+    assert "     link /etc/pve/local -> nodes/" in output
     assert main(["capture", "--list", "--json", str(file)]) == 0
     paths = {each["path"]: each for each in json.loads(capsys.readouterr().out)}
     assert paths["/proc/cmdline"]["size"] > 0
@@ -94,24 +94,24 @@ def test_nothing_is_changed_in_a_capture(tree: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("file", "status", "said"),
+    ("file", "status", "message"),
     [
-        ("/etc/pve/a.tar.xz", 2, "lies below /etc/pve"),
-        ("/etc/../etc/pve/sub/a.tar.xz", 2, "lies below /etc/pve"),
-        ("/dev/null", 2, "is there and is no file"),
-        ("/", 2, "is there and is no file"),
+        ("/etc/pve/a.tar.xz", 2, "is below /etc/pve"),
+        ("/etc/../etc/pve/sub/a.tar.xz", 2, "is below /etc/pve"),
+        ("/dev/null", 2, "exists and is not a regular file"),
+        ("/", 2, "exists and is not a regular file"),
         ("/no/such/place/a.tar.xz", 3, "there is no such directory"),
     ],
 )
-def test_where_it_must_not_be(file: str, status: int, said: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_it_must_not_be(file: str, status: int, message: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", file, "--root", str(tree), "--node", NODE]) == status
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_link_to_pve(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.symlink("/etc/pve", tree.parent / "link")
     assert main(["capture", str(tree.parent / "link/a.tar.xz"), "--root", str(tree), "--node", NODE]) == 2
-    assert "lies below /etc/pve" in capsys.readouterr().err
+    assert "is below /etc/pve" in capsys.readouterr().err
 
 
 def test_usage(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,8 +121,8 @@ def test_usage(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", "x.tar.xz", "--root", str(file)]) == 2
     assert main(["capture", "--list", str(tree / "etc/hostname")]) == 3
     assert main(["capture", "--list", "/no/such/file"]) == 3
-    said = capsys.readouterr().err
-    assert "is a capture already" in said and "is no capture" in said and "/no/such/file: No such file or directory" in said
+    output = capsys.readouterr().err
+    assert "is a capture already" in output and "is no capture" in output and "/no/such/file: No such file or directory" in output
 
 
 def test_broken_node(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def test_ctrl_c_ends_it_cleanly(many: Path, terminal: Callable[..., Terminal]) -
     assert termios.tcgetattr(session._leader) == session.before
 
 
-def test_ctrl_c_says_what_was_found_so_far(tmp_path: Path, many: Path, terminal: Callable[..., Terminal]) -> None:
+def test_ctrl_c_shows_what_was_found_so_far(tmp_path: Path, many: Path, terminal: Callable[..., Terminal]) -> None:
     """Also where the output goes to a file and the progress does not."""
     found = tmp_path / "found"
     session = terminal(many, "check", piped=found)
@@ -187,7 +187,7 @@ def test_quiet_has_a_line_for_what_counts(tmp_path: Path) -> None:
     assert 0 < len(quiet.splitlines()) < len(loud.splitlines())
 
 
-def test_quiet_says_nothing_where_all_is_well(tmp_path: Path) -> None:
+def test_quiet_shows_nothing_where_all_is_well(tmp_path: Path) -> None:
     """Advice and what is ignored are no reason for a mail."""
     tree = make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/100.conf": "memory: 512\nname: fine\n", f"{CONFIGS}/101.conf": FAULTY})
     ignored = f"[guest 101]\nignore = {', '.join(f'{rule}: known' for rule in sorted(_rules_that_count(tree)))}\n"
@@ -250,9 +250,9 @@ def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.Monke
     host = Counting(str(make_fake_tree(tmp_path / "tree", {**TREE, **files, **device})))
     monkeypatch.setattr(root, "host", lambda options: host)
     assert main.main(["status", "--json", "--root", host.root]) == 0
-    told = json.loads(capsys.readouterr().out)
+    reported = json.loads(capsys.readouterr().out)
     configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
-    assert (told["guests"], sorted(configs)) == (len(set(configs)), sorted(set(configs)))
+    assert (reported["guests"], sorted(configs)) == (len(set(configs)), sorted(set(configs)))
 
 
 def _words(verdict: object) -> tuple[object, ...]:

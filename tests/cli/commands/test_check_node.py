@@ -43,7 +43,7 @@ def test_all_guests(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-2:].count(last) == 1
 
 
-def test_a_guest_of_which_nothing_else_is_to_be_said(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_guest_of_which_nothing_else_is_to_be_reported(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tree / "etc/pve/nodes/pve2/qemu-server/301.conf"
     config.write_text(config.read_text().replace("gone:", "local-lvm:"))
     assert check(capsys, tree, "301").splitlines() == [

@@ -110,10 +110,10 @@ def without_digest(text: str) -> str:
 
 
 def test_from_import_to_remove(tree: Path, golden: Golden) -> None:
-    said = []
+    printed = []
 
     def say(*arguments: str, status: int = 0) -> None:
-        said.append(f"$ pvehooks {' '.join(arguments)}\n{pvehooks(tree, *arguments, status=status)}")
+        printed.append(f"$ pvehooks {' '.join(arguments)}\n{pvehooks(tree, *arguments, status=status)}")
 
     before = config(tree, 100)
     say("firmware", "list")
@@ -127,7 +127,7 @@ def test_from_import_to_remove(tree: Path, golden: Golden) -> None:
     image = tree / "var/lib/vz/efi-firmware/app.fd"
     assert image.stat().st_mode & 0o7777 == 0o444
     image.write_bytes(image.read_bytes()[:-1] + b"\x91")
-    said.append("(a byte of the image is changed)\n")
+    printed.append("(a byte of the image is changed)\n")
     changed = pvehooks(tree, "firmware", "verify", status=1)
     assert "not the image that VM 100 (app) was given: its sha256 is" in changed
     say("firmware", "unset", "100")
@@ -135,7 +135,7 @@ def test_from_import_to_remove(tree: Path, golden: Golden) -> None:
     say("firmware", "unset", "100", status=1)
     say("firmware", "remove", VOLID)
     say("firmware", "remove", VOLID, status=1)
-    golden("cli/firmware.txt", without_digest("".join(said)))
+    golden("cli/firmware.txt", without_digest("".join(printed)))
 
 
 def test_info(tree: Path, golden: Golden) -> None:
@@ -238,9 +238,9 @@ def test_two_imports_at_once(tree: Path) -> None:
             subprocess.Popen([*command, f"/root/{name}.fd"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for name in ("code", "small")
         ]
-        said = [process.communicate(timeout=60)[1].decode() for process in both]
-        assert sorted(process.returncode for process in both) == [0, 1], said
-        assert "it is there already, and is another image" in "".join(said)
+        printed = [process.communicate(timeout=60)[1].decode() for process in both]
+        assert sorted(process.returncode for process in both) == [0, 1], printed
+        assert "another image has this name" in "".join(printed)
         images = list((tree / "var/lib/vz/efi-firmware").iterdir())
         assert [image.name for image in images] == ["x.fd"]
         assert images[0].read_bytes() in (CODE.read_bytes(), small())
@@ -266,9 +266,9 @@ def test_what_is_no_image_among_them(tree: Path) -> None:
     (folder / "folder").mkdir()
     (folder / "text").write_text("name: x\n")
     (folder / "app.fd").chmod(0o666)
-    said = pvehooks(tree, "firmware", "verify", status=1)
+    printed = pvehooks(tree, "firmware", "verify", status=1)
     for name, words in (("pipe", "no regular file"), ("link", "a symbolic link"), ("folder", "no regular file"), ("text", "no firmware")):
-        assert words in next(line for line in said.splitlines() if f"/{name}:" in line)
+        assert words in next(line for line in printed.splitlines() if f"/{name}:" in line)
         assert pvehooks(tree, "firmware", "set", "100", f"local:efi-firmware/{name}", status=1)
     refused = pvehooks(tree, "firmware", "set", "100", VOLID, status=1)
     assert "can be written by others than root" in refused and "chmod 444" in refused
@@ -318,10 +318,10 @@ def test_a_snapshot_that_names_an_image_uses_it(tree: Path) -> None:
     imported(tree)
     file = tree / f"{NODES}/pve1/qemu-server/101.conf"
     file.write_text(f"{file.read_text()}parent: before\n\n[before]\nargs: -bios /var/lib/vz/efi-firmware/whole.fd\nsnaptime: 1700000000\n")
-    said = pvehooks(tree, "firmware", "remove", WHOLE, status=1)
-    assert "is used by VM 101" in said
-    assert "qm listsnapshot 101" in said
-    assert "firmware unset" not in said
+    printed = pvehooks(tree, "firmware", "remove", WHOLE, status=1)
+    assert "is used by VM 101" in printed
+    assert "qm listsnapshot 101" in printed
+    assert "firmware unset" not in printed
 
 
 def test_json(tree: Path) -> None:

@@ -147,16 +147,16 @@ def test_where_the_walls_cannot_be_had() -> None:
 
 
 def test_nothing_is_written_or_removed() -> None:
-    """The same deeds outside of the walls do the harm."""
+    """The same commands outside of the sandbox do the harm."""
     folder = Path("/run/grub-walls")
     folder.mkdir(mode=0o755)
     kept, removed, made = folder / "kept", folder / "removed", folder / "made"
     kept.write_text("as it was\n")
     removed.write_text("still here\n")
-    deeds = f"echo more > {kept}; /bin/rm -f {removed}; /bin/touch {made}\n"
-    assert value(by_shell(f"{deeds}{KEY}=done\n")) == "done"
+    commands = f"echo more > {kept}; /bin/rm -f {removed}; /bin/touch {made}\n"
+    assert value(by_shell(f"{commands}{KEY}=done\n")) == "done"
     assert (kept.read_text(), removed.read_text(), made.exists()) == ("as it was\n", "still here\n", False)
-    NODE.run(("/bin/sh", "-c", deeds), 5)
+    NODE.run(("/bin/sh", "-c", commands), 5)
     assert (kept.read_text(), removed.exists(), made.exists()) == ("more\n", False, True)
 
 

@@ -1,4 +1,4 @@
-"""What is done and looked at in each boot of the machine that keeps its disk: noting devices, mistakes in boot files, mending them, and back.
+"""What is done and checked in each boot of the machine that keeps its disk: noting devices, mistakes in boot files, fixing them, and undoing that.
 
 It runs where Proxmox VE would start the guests: devices have to be where they belong by then.
 """
@@ -33,7 +33,7 @@ def do_next(out: Out) -> None:
     number = int(BOOTS.read_text()) if BOOTS.exists() else 0
     BOOTS.write_text(f"{number + 1}\n")
     began = time.monotonic()
-    (_mistake_and_mend, _look_and_rescan, _look)[number](out)
+    (_mistake_and_fix, _look_and_rescan, _look)[number](out)
     out.say(what="end", seconds=round(time.monotonic() - began, 1))
     # As a shutdown leaves it, without its seconds.
     os.sync()
@@ -104,7 +104,7 @@ def by_hand() -> list[dict[str, str]]:
 
 
 def files() -> dict[str, str]:
-    """What is in the files that a mend may touch, and who may read them: a digest of each."""
+    """What is in the files that a fix may touch, and who may read them: a digest of each."""
     paths = [KERNEL, *(path for place in ("default", "modprobe.d", "modules-load.d") for path in Path("/etc", place).rglob("*")), MODULES]
     found = {}
     for path in paths:
@@ -115,8 +115,8 @@ def files() -> dict[str, str]:
     return found
 
 
-def _mistake_and_mend(out: Out) -> None:
-    """The first boot: the IOMMU is off. Devices are noted, a person makes what mistakes guides lead to, and has them mended."""
+def _mistake_and_fix(out: Out) -> None:
+    """The first boot: the IOMMU is off. Devices are noted, the mistakes that guides lead to are made, and fixed."""
     uuid = run("findmnt", "--noheadings", "--output=UUID", "/")[1].strip()
     Path("/etc/fstab").write_text(f"UUID={uuid} / ext4 defaults 0 1\n")
     (disk,) = (f"/dev/{name}" for name in os.listdir("/sys/block") if name in os.path.basename(run("findmnt", "-no", "SOURCE", "/")[1]))
@@ -201,7 +201,7 @@ def _look_and_rescan(out: Out) -> None:
 
 
 def _look(out: Out) -> None:
-    """The third boot: other devices are at the addresses, and the mistakes are back; of the first mend, too, it goes back."""
+    """The third boot: other devices are at the addresses, and the mistakes are back; the first fix is undone, too."""
     _tell(out, REBUILT)
     out.say(what="host-check", when="undone", **host_check())
     _host(out, "undo")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel import cases
-from tests.kernel.inside import capturing, deed, pci, rebooting, running
+from tests.kernel.inside import capturing, pci, rebooting, running, starting
 from tests.kernel.inside.losses import Possessions
 from tests.kernel.inside.port import Out
 from tests.kernel.inside.rebooting import host_check
@@ -28,7 +28,7 @@ def onboot() -> list[tuple[int, dict[str, str]]]:
     """The guests to be started and their options, in their order."""
     found = []
     for path in GUESTS.glob("*.conf"):
-        options = deed.lines(path.read_text())
+        options = starting.lines(path.read_text())
         if options.get("onboot") == "1":
             found.append((int(options["startup"].removeprefix("order=")), int(path.stem), options))
     return [(vmid, options) for _, vmid, options in sorted(found)]
@@ -58,30 +58,30 @@ def start(name: str, vmid: int, options: dict[str, str]) -> dict[str, Any]:
     """The start of a guest; what is to be known of it."""
     hostpci = [value for key, value in sorted(options.items()) if re.fullmatch(r"hostpci\d+", key)]
     try:
-        devices = sorted({member for device in deed.chosen(hostpci) for member in pci.members(device)})
+        devices = sorted({member for device in starting.chosen(hostpci) for member in pci.members(device)})
     except Refused:
         devices = []
     former = states(devices)
     drivers = {device: pci.driver(device) for device in os.listdir(pci.DEVICES)}
     before = Possessions()
     began = time.monotonic()
-    status, output = deed.run_hookscript(options["hookscript"], vmid, "pre-start") if "hookscript" in options else (0, "")
+    status, output = starting.run_hookscript(options["hookscript"], vmid, "pre-start") if "hookscript" in options else (0, "")
     result: dict[str, Any] = {"status": status, "output": output, "seconds": round(time.monotonic() - began, 2), "had": before.all()}
     result |= {"hookscript": options.get("hookscript"), "hostpci": hostpci, "former": former, "after_hookscript": states(devices)}
     result["lost_by_hookscript"] = before.lost()
-    result["ids_left"] = [device for device in devices if os.path.isdir(deed.VFIO) and pci.forget_id(device)]
-    if name == cases.HAS_TWIN and os.path.isdir(deed.VFIO):
+    result["ids_left"] = [device for device in devices if os.path.isdir(starting.VFIO) and pci.forget_id(device)]
+    if name == cases.HAS_TWIN and os.path.isdir(starting.VFIO):
         result["twin"] = twin_is_left_alone()
-    result["kernel"] = deed.start(hostpci)
+    result["kernel"] = starting.start(hostpci)
     result["lost"] = before.lost()
-    result["after_deed"] = states(devices)
+    result["after_start"] = states(devices)
     result["ids_known"] = give_back(devices, drivers, bool(result["lost"]))
     return result
 
 
 def give_back(devices: list[str], drivers: dict[str, str], lost: bool) -> list[str]:
     """Has all devices as they were, also those that vfio-pci took along, but for what the host has lost; those whose ids vfio-pci knew."""
-    if not os.path.isdir(deed.VFIO):
+    if not os.path.isdir(starting.VFIO):
         return []
     known = [device for device in devices if pci.forget_id(device)]
     left = set(devices) if lost else set()
@@ -117,7 +117,7 @@ def prepare(vmid: int, name: str) -> None:
     """What has to run before a guest's start."""
     if name == "a virtual function in use by a guest":
         held = [pci.address("vf0")]
-        deed.take(held)
+        starting.take(held)
         running.start(cases.VF_HOLDER.vmid, [], held)
         pci.forget_id(held[0])
 

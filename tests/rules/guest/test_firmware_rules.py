@@ -316,7 +316,7 @@ def configs(draw: st.DrawFn) -> str:
 
 @settings(max_examples=50, deadline=None)
 @given(configs())
-def test_what_the_remedies_name_is_there_and_mends(config: str) -> None:
+def test_what_the_remedies_name_exists_and_fixes_it(config: str) -> None:
     """PVE takes the order as it is to be typed (it refuses one with devices that do not exist), and then there is nothing more to say."""
     files: dict[str, Content] = {f"{NVME}/class": "0x010802\n"}
     with tempfile.TemporaryDirectory() as directory:

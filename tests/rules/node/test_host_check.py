@@ -78,7 +78,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_check_tells_of_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What hurts is in `pvehooks check`; all of it in its JSON; nothing of it where guests are named."""
+    """Severe findings are in `pvehooks check`; all of them in its JSON; none of them where guests are named."""
     root = tree_of(next(path for path in TREES if path.stem == "grub-forgotten"), tmp_path / "tree")
     _, text = run(capsys, "check", "--root", str(root))
     assert "\npve1: warning: /etc/default/grub was edited" in f"\n{text}"
@@ -172,7 +172,7 @@ def test_devices_and_what_goes_with_them(tmp_path: Path, golden: Callable[[str, 
 
 
 def test_a_tree_without_hardware(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where only /etc was kept, nothing is claimed of the hardware, good or bad, and nothing is offered to be mended."""
+    """Where only /etc was kept, nothing is claimed of the hardware, good or bad, and no fix is offered."""
     files = {
         "etc/pve/nodes/pve1/qemu-server/100.conf": "name: web\nmemory: 512\n",
         "etc/network/interfaces": "auto vmbr0\niface vmbr0 inet static\n\tbridge-ports eno1\n",

@@ -1,4 +1,4 @@
-"""pvehooks firmware: UEFI firmware images of guests' own."""
+"""pvehooks firmware: UEFI firmware images for single guests."""
 
 SUMMARY = "give VMs a UEFI firmware image of their own"
 EXAMPLE = "pvehooks firmware set 100 local:efi-firmware/OVMF_CODE_4M.fd"

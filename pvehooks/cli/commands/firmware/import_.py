@@ -1,4 +1,4 @@
-"""pvehooks firmware import: puts an image into a storage."""
+"""pvehooks firmware import: copies an image into a storage."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Imports the file, and shows how a guest is given it."""
+    """Imports the file, and shows how to give it to a guest."""
     seen = view(options, own=True)
     path = options.file
     name = options.name or actions.default_name(path)
     if not images.is_name(name):
-        rule = "a letter or a digit, then letters, digits and _ . + - only, 128 at most, and no ending .tmp.NUMBER"
-        raise UsageError(f"'{name}' is no name for an image ({rule})", hint="Give it another one: --name NAME")
+        rule = "a letter or a digit, then letters, digits and _ . + - only, 128 characters at most, not ending in .tmp.NUMBER"
+        raise UsageError(f"'{name}' is not a valid name for an image ({rule})", hint="Choose another name: --name NAME")
     storage = _storage(seen, options.storage)
     content, image = actions.readable(seen.host, path)
     file, new = actions.store(seen.host, storage, name, content)
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
             )
         )
         return EXIT_OK
-    print(wording.printable(f"{file.volid}: {'imported' if new else 'is there already, the same image'} ({file.path})"))
+    print(wording.printable(f"{file.volid}: {'imported' if new else 'the same image exists already'} ({file.path})"))
     print(f"  sha256 {file.sha256}")
-    print(wording.printable(f"  {info.KINDS[image.kind]}. Give it to a guest: pvehooks firmware set VMID {file.volid}"))
+    print(wording.printable(f"  {info.KINDS[image.kind]}. To give it to a VM: pvehooks firmware set VMID {file.volid}"))
     return EXIT_OK
 
 
@@ -61,12 +61,11 @@ def _storage(seen: View, name: str | None) -> Storage:
         raise NodeError(storages.why)
     fit = [each.name for each in storages.values() if each.serves(seen.node) and not isinstance(images.folder(each), Unread)]
     if not name:
-        raise UsageError(
-            "say into which storage: --storage S", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}."
-        )
+        raise UsageError("--storage is required", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")
     storage = storages.get(name)
     if storage is None:
         raise UsageError(f"there is no storage '{name}'", hint=f"Storages that are directories of {seen.node}: {', '.join(fit) or 'none'}.")
     if not storage.serves(seen.node):
-        raise UsageError(f"the storage '{name}' is {'disabled' if storage.disabled else f'not for {seen.node}'}", hint="See: pvesm status")
+        state = "disabled" if storage.disabled else f"not configured for {seen.node}"
+        raise UsageError(f"the storage '{name}' is {state}", hint="See: pvesm status")
     return storage

@@ -1,4 +1,4 @@
-"""pvehooks firmware info: what a file is, and which guests could start with it."""
+"""pvehooks firmware info: the kind of a firmware file, and which guests can start with it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pvehooks.values.images import LIMIT, FirmwareImage
 SUMMARY = "show what a firmware file is, and which VMs can start with it"
 EXAMPLE = "pvehooks firmware info /root/OVMF_CODE_4M.fd"
 KINDS = {
-    "code": "code only, its variables are each guest's own (EFI disk)",
+    "code": "code only; the variables are on the EFI disk of each VM",
     "whole": "a whole flash",
-    "variables": "variables only: no guest starts with it",
+    "variables": "variables only: no VM can start with it",
 }
 
 
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what the file is; the status shows whether it is a firmware image."""
+    """Prints the kind of the file; the status shows whether it is a firmware image."""
     path = options.file
     host = Host() if options.root == "/" else view(options).host
     try:
@@ -58,7 +58,7 @@ def rows(image: FirmwareImage) -> list[tuple[str, str]]:
         ("kind", f"{KINDS[image.kind]}{family}"),
         ("size", f"{image.size} bytes"),
         ("made for", f"{image.arch or 'any machine'}{', QEMU (OVMF)' if image.ovmf else ''}"),
-        ("guests", _guests(image)),
+        ("VMs", _guests(image)),
         *(("volume" if number == 0 else "", each) for number, each in enumerate(image.volumes)),
     ]
 
@@ -68,5 +68,5 @@ def _guests(image: FirmwareImage) -> str:
         return "ordinary" + (", SEV, SEV-ES" if image.sev_es else "")
     if firmwareimage.fits_bios(image):
         confidential = [name for name, fits in (("SEV-SNP", image.snp), ("TDX", image.tdx)) if fits]
-        return ", ".join(confidential) or "none: it has no metadata for SEV-SNP or TDX, and others take code images only"
+        return ", ".join(confidential) or "none: it has no metadata for SEV-SNP or TDX, and other VMs need a code image"
     return "none"

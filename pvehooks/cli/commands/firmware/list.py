@@ -1,4 +1,4 @@
-"""pvehooks firmware list: the images on this node's storages, and who uses them."""
+"""pvehooks firmware list: the images on this node's storages, and the guests that use them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _row(listed: ListedImage, users: tuple[ImageUser, ...]) -> tuple[str, ...]:
         image.family,
         f"{image.size >> 10} KiB",
         file.sha256,
-        wording.and_more([user.label for user in users]) or "nobody",
+        wording.and_more([user.label for user in users]) or "no VM",
     )
 
 

@@ -1,4 +1,4 @@
-"""pvehooks firmware migrate: hands images over to Proxmox VE's own option, where it has one."""
+"""pvehooks firmware migrate: moves images to Proxmox VE's own option, if it has one."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Has qm set PVE's option to the image and take our part out of the guest's args; where qm refuses, all stays as it is."""
+    """Sets PVE's option to the image and removes our part of the guest's args, through qm; if qm refuses, nothing changes."""
     seen = view(options, own=True)
     own = ownoption.name(seen.host)
     if not own:
-        raise Refused("this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing is to be done.")
+        raise Refused(
+            "this Proxmox VE has no option of its own for firmware images yet: they stay in args", hint="Nothing needs to be done."
+        )
     done = []
     for vmid in dict.fromkeys(options.vmid):
         guest = seen.guest(vmid)
         pinned = guest.firmware
         if pinned is None:
-            raise Refused(f"{guest.label} was given no image by pvehooks", hint="Those that were: pvehooks firmware list")
+            raise Refused(f"{guest.label} has no image from pvehooks", hint="VMs that have one: pvehooks firmware list")
         with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware migrate"):
             result = firmware.hand_over(seen.host, guest, own)
         if not result.done:
-            kept = "It has the image in its args as before."
+            kept = "The image is in its args as before."
             raise Refused(f"{guest.label}: --{own} {pinned.volid} was not set: {result.words}.{guests.try_again(result.outcome)} {kept}")
-        message = f"firmware image {pinned.volid} handed over to Proxmox VE's own option {own}; its args are as they were without it"
+        message = f"firmware image {pinned.volid} moved to Proxmox VE's own option {own} and removed from its args"
         audit.log_guest(seen.host, guest, "firmware-migrated", message, device=pinned.volid, digest=result.digest, backup=result.backup)
         done.append(vmid)
         if options.json:
             continue
-        later = " It takes effect at its next start, the guest is running." if result.later else ""
-        print(printable(f"{guest.label}: {pinned.volid} is in PVE's own option {own} now; its args are as they were without us.{later}"))
+        later = " The VM is running: it takes effect at its next start." if result.later else ""
+        print(printable(f"{guest.label}: {pinned.volid} is in PVE's own option {own} now, and removed from its args.{later}"))
     if options.json:
         print(json.dumps({"version": 1, "option": own, "migrated": done}, indent=2))
     return EXIT_OK

@@ -24,16 +24,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Removes them, one after the other; the first that is used ends it."""
+    """Removes one after the other; stops at the first that is in use."""
     seen = view(options, own=True)
     storages = storage_facts.read(seen.host)
     removed = []
     for volid in dict.fromkeys(options.volid):
         path = images.path_of(storages, volid)
         if isinstance(path, Unread):
-            raise UsageError(path.why, hint="What there is: pvehooks firmware list")
+            raise UsageError(path.why, hint="List the images: pvehooks firmware list")
         if images.look(seen.host, volid, content=False).missing:
-            raise Refused(f"{volid} is not there ({path})", hint="What there is: pvehooks firmware list")
+            raise Refused(f"{volid} does not exist ({path})", hint="List the images: pvehooks firmware list")
         actions.discard(seen.host, volid, path)
         audit.log(seen.host, seen.node, "firmware-removed", f"firmware image {volid} deleted ({path})", device=volid)
         removed.append(volid)

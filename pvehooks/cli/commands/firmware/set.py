@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gives the image, or shows why not and what to type."""
+    """Gives the guest the image, or shows why not and what to type."""
     seen = view(options, own=True)
     vmid, volid = options.vmid, options.volid
     guest, node = seen.guest(vmid), seen.facts()
@@ -48,17 +48,17 @@ def run(options: argparse.Namespace) -> int:
         raise Refused(f"{guest.label}: {error.message}", hint=f"See: qm config {vmid}") from error
     if not result.done:
         raise Refused(f"{guest.label} was not given the image: {result.words}.{guests.try_again(result.outcome)}")
-    _tell(seen, guest, file, result)
+    _log(seen, guest, file, result)
     if not with_guard:
-        notes.append(f"Nothing looks at the image before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
+        notes.append(f"The image is not checked before a start: [guard] {'attach' if guard.attach == 'off' else 'mode'} = off")
     if not guest.properties("efidisk0") and firmware_fit.style(guest) == firmware_fit.PFLASH:
         # Without an EFI disk an image of the 4M family fits confidential guests only.
         family = "4m" if firmware_fit.confidential(guest) else "2m"
         disk = f"qm set {vmid} --efidisk0 STORAGE:1,efitype={family}"
-        notes.append(f"It has no EFI disk: what the firmware remembers is lost at every stop. Give it one: {disk}")
+        notes.append(f"It has no EFI disk: the firmware's settings are lost at every stop. Add one: {disk}")
     own = ownoption.name(seen.host)
     if own:
-        notes.append(f"This Proxmox VE has an option for it of its own ({own}): pvehooks firmware migrate {vmid}")
+        notes.append(f"This Proxmox VE has its own option for this ({own}). To use it: pvehooks firmware migrate {vmid}")
     if options.json:
         document = {
             "version": 1,
@@ -70,34 +70,32 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps({**document, "pending": result.later, "notes": notes}, indent=2))
         return EXIT_OK
-    later = " It takes effect at its next start, the guest is running." if guest.running and result.digest != guest.digest else ""
-    print(
-        printable(f"{guest.label}: starts with {volid} from now on (sha256 {file.sha256[:_SHORT]}...).{later} Take it back: {result.undo}")
-    )
+    later = " The VM is running: it takes effect at its next start." if guest.running and result.digest != guest.digest else ""
+    print(printable(f"{guest.label}: starts with {volid} from now on (sha256 {file.sha256[:_SHORT]}...).{later} Undo: {result.undo}"))
     for note in notes:
         print(printable(f"  {note}"))
     return EXIT_OK
 
 
-def _tell(seen: View, guest: Guest, file: ImageFile, result: Result) -> None:
-    """In the journal, unless the guest has that very image already."""
+def _log(seen: View, guest: Guest, file: ImageFile, result: Result) -> None:
+    """Logs the change in the journal, unless the guest had the same image before."""
     if result.digest == guest.digest and guest.firmware and (guest.firmware.volid, guest.firmware.sha256) == (file.volid, file.sha256):
         return
     later = " from its next start on" if guest.running and result.digest != guest.digest else ""
-    guard = "; the guard was attached along, to look at the image before each start" if result.volid else ""
-    message = f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Take it back: {result.undo}"
+    guard = "; the guard was attached as well, to check the image before each start" if result.volid else ""
+    message = f"given the firmware image {file.volid}{later} (sha256 {file.sha256}){guard}. Undo: {result.undo}"
     audit.log_guest(seen.host, guest, "firmware-set", message, device=file.volid, digest=result.digest, backup=result.backup)
 
 
 def _fitting(seen: View, guest: Guest, node: Node, volid: str) -> ImageFile:
-    """The image's file, once all speaks for it; raises UsageError and Refused."""
+    """The image's file, if the guest can start with it; raises UsageError and Refused."""
     path = images.path_of(storage_facts.read(seen.host), volid)
     if isinstance(path, Unread):
-        raise UsageError(path.why, hint="What there is: pvehooks firmware list")
+        raise UsageError(path.why, hint="List the images: pvehooks firmware list")
     listed = imageusers.read(seen.host, volid)
     if listed.file.trouble:
         storage, _, name = volid.partition(f":{images.CONTENT}/")
-        absent = f"Put it there: pvehooks firmware import FILE --storage {storage} --name {name}" if listed.file.missing else "See: dmesg"
+        absent = f"Import it: pvehooks firmware import FILE --storage {storage} --name {name}" if listed.file.missing else "See: dmesg"
         raise Refused(f"{volid}: {listed.file.trouble}", listed.file.remedy or absent)
     unfit = firmware_fit.unfit(guest, listed.image, node.qemu)
     if unfit is not None:
@@ -105,14 +103,12 @@ def _fitting(seen: View, guest: Guest, node: Node, volid: str) -> ImageFile:
     own, rest = firmware_fit.own_firmware(qemuargs.split(firmware.own_args(guest)) or ())
     if own:
         left = f"--args {qemuargs.for_shell(' '.join(map(qemuargs.quoted, rest)))}" if rest else "--delete args"
-        raise Refused(
-            f"{guest.label} has a firmware of its own in its args already: {own}", hint=f"Take that out first: qm set {guest.vmid} {left}"
-        )
+        raise Refused(f"{guest.label} already names a firmware in its args: {own}", hint=f"Remove that first: qm set {guest.vmid} {left}")
     return listed.file
 
 
 def _elsewhere(seen: View, guest: Guest, node: Node, file: ImageFile, everywhere: bool) -> list[str]:
-    """Words on the other nodes that may run the guest, which need the image too; raises Refused where HA moves it there automatically."""
+    """Notes about other nodes that may run the guest, which need the image too; raises Refused if HA may move it there."""
     storage_name = file.volid.partition(":")[0]
     storages = storage_facts.read(seen.host)
     storage = None if isinstance(storages, Unread) else storages.get(storage_name)
@@ -124,14 +120,14 @@ def _elsewhere(seen: View, guest: Guest, node: Node, file: ImageFile, everywhere
     without = [name for name in (moved or others) if not storage.serves(name)]
     if moved and without and not everywhere:
         raise Refused(
-            f"high availability may move {guest.label} to {', '.join(without)}, for which the storage '{storage_name}' is not meant",
-            hint="Use a storage that all of them have, or keep the guest from these nodes (HA rules)",
+            f"high availability may move {guest.label} to {', '.join(without)}, where the storage '{storage_name}' is not available",
+            hint="Use a storage that all of these nodes have, or exclude these nodes by an HA rule",
         )
     if storage.shared:
         return []
     if moved and not everywhere:
         raise Refused(
-            f"high availability may move {guest.label} to {', '.join(moved)}, and whether the image is in '{storage_name}' there is not seen from here",
+            f"high availability may move {guest.label} to {', '.join(moved)}, and this node cannot see whether the image is in '{storage_name}' there",
             hint=f"Import the same file on each of them (pvehooks firmware import), then: pvehooks firmware set {guest.vmid} {file.volid} --on-all-nodes",
         )
-    return [] if everywhere else [f"It starts on other nodes only where the image is too: import it there ({', '.join(others)})"]
+    return [] if everywhere else [f"On other nodes it starts only if the image is there too: import it there ({', '.join(others)})"]

@@ -1,4 +1,4 @@
-"""pvehooks firmware unset: takes a guest's firmware image back; it starts with the node's own again."""
+"""pvehooks firmware unset: removes a guest's firmware image; the guest starts with the node's own again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Takes it back, one guest after the other; the first that is refused ends it."""
+    """Removes it from one guest after the other; stops at the first that is refused."""
     seen = view(options, own=True)
     done = []
     for vmid in dict.fromkeys(options.vmid):
@@ -33,11 +33,11 @@ def run(options: argparse.Namespace) -> int:
         with audit.failure_logged(seen.host, guest, "firmware-not-changed", "firmware unset"):
             result = firmware.take(seen.host, guest, settings)
         if not result.done:
-            raise Refused(f"{guest.label}: the image was not taken back: {result.words}.{guests.try_again(result.outcome)}")
-        _tell(seen, guest, volid, result)
+            raise Refused(f"{guest.label}: the image was not removed: {result.words}.{guests.try_again(result.outcome)}")
+        _log(seen, guest, volid, result)
         freed = firmware.let_guard_go(seen.host, seen.guest(vmid), settings)
         if freed is not None and freed.done:
-            message = "the guard was taken out along: it was there for the firmware image alone"
+            message = "the guard was removed as well: it was attached only for the firmware image"
             audit.log_guest(seen.host, guest, "firmware-unset", message, digest=freed.digest, backup=freed.backup)
         done.append(
             {
@@ -50,21 +50,21 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.json:
             continue
-        later = " It takes effect at its next start, the guest is running." if result.later else ""
+        later = " The VM is running: it takes effect at its next start." if result.later else ""
         left = f" Its args are now: {result.value}" if result.value else " It has no args any more."
         words = f"starts with the node's own firmware again.{later}{left}" if result.digest else f"{result.words}."
         print(printable(f"{guest.label}: {words}"))
         if freed is not None and not freed.done:
-            print(printable(f"  The guard stays attached, though nothing needs it now: {freed.words}. Later: pvehooks detach {vmid}"))
+            print(printable(f"  The guard stays attached, although it is not needed now: {freed.words}. Later: pvehooks detach {vmid}"))
     if options.json:
         print(json.dumps({"version": 1, "guests": done}, indent=2))
     return EXIT_OK
 
 
-def _tell(seen: View, guest: Guest, volid: str, result: Result) -> None:
-    image = f"firmware image {volid}" if volid else "a firmware image that was not noted"
+def _log(seen: View, guest: Guest, volid: str, result: Result) -> None:
+    image = f"firmware image {volid}" if volid else "a firmware image that was not recorded"
     if result.digest:
-        message = f"{image} taken back, it starts with the node's own firmware again{' from its next start on' if result.later else ''}"
+        message = f"{image} removed, it starts with the node's own firmware again{' from its next start on' if result.later else ''}"
     else:
-        message = f"{image} is not noted any more: {result.words}"
+        message = f"{image} is not recorded any more: {result.words}"
     audit.log_guest(seen.host, guest, "firmware-unset", message, device=volid, digest=result.digest, backup=result.backup)

@@ -1,4 +1,4 @@
-"""pvehooks firmware verify: are the images what the guests were given?"""
+"""pvehooks firmware verify: compares the images with what the guests were given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLE = "pvehooks firmware verify"
 
 
 class Checked(NamedTuple):
-    """What became of one image: its trouble, '' if all is well; the guests that were given it, and those whose args only name it."""
+    """The result for one image: its trouble, '' if there is none; the guests that were given it, and those whose args only name it."""
 
     volid: str
     trouble: str
@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line an image; the status shows whether one is not what it should be."""
+    """Prints a line for each image; the status shows whether one differs."""
     seen = view(options)
     found = {listed.file.volid: (listed, users) for listed, users in images_of(seen)}
     for volid in dict.fromkeys([*options.volid, *_given(seen)]):
@@ -49,22 +49,24 @@ def run(options: argparse.Namespace) -> int:
         for each in checked:
             print(printable(f"{each.volid}: {each.trouble or _well(each)}"))
         if not checked:
-            print("There are no firmware images, and no guest was given one.")
+            print("There are no firmware images, and no VM was given one.")
     return EXIT_BLOCKED if any(each.trouble for each in checked) else EXIT_OK
 
 
 def _given(seen: View) -> list[str]:
-    """The volume ids that this node's guests were given, whether the files are there or not."""
+    """The volume ids that this node's guests were given, whether the files exist or not."""
     around = seen.around
     given = (guests.read(seen.host, seen.node, vmid, around) for vmid in seen.guest_ids([]) if vmid in around.recorded)
     return [guest.firmware.volid for guest in given if guest.firmware]
 
 
 def _well(checked: Checked) -> str:
-    """What it was compared with."""
-    words = f"as it was given to {and_more(list(checked.guests))}" if checked.guests else "a firmware image that no guest was given"
+    """The phrase for an image without trouble."""
+    words = (
+        f"unchanged since it was given to {and_more(list(checked.guests))}" if checked.guests else "a firmware image that no VM was given"
+    )
     if checked.unpinned:
-        words += f"; the args of {and_more(list(checked.unpinned))} name it, too, and nothing is noted to compare it with"
+        words += f"; the args of {and_more(list(checked.unpinned))} also name it, but no digest is recorded to compare it with"
     return words
 
 
@@ -75,7 +77,7 @@ def _checked(listed: ListedImage, users: tuple[ImageUser, ...]) -> Checked:
     changed = [user for user in users if user.how == "set" and user.sha256 != file.sha256]
     if not trouble and changed:
         names = ", ".join(user.label for user in changed)
-        trouble = f"not the image that {names} {'was' if len(changed) == 1 else 'were'} given: its sha256 is {file.sha256} now, and was {changed[0].sha256}"
+        trouble = f"not the image that {names} {'was' if len(changed) == 1 else 'were'} given: its sha256 is {file.sha256}, and was {changed[0].sha256}"
     elif trouble and guests:
         trouble += f"; given to {', '.join(guests)}"
     return Checked(file.volid, trouble, guests, unpinned)

@@ -1,4 +1,4 @@
-"""pvehooks host check: whether the node is ready for passthrough, and what speaks for and against each device."""
+"""pvehooks host check: whether the node is ready for passthrough, and which devices can be passed through."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ORDER = ("FAIL", "WARN", "INFO", "PASS")
 
 
 class CheckRow(NamedTuple):
-    """A line of the report: what was found, or that nothing was (`finding` is None)."""
+    """A line of the report: a finding, or a passed check (`finding` is None)."""
 
     verdict: str
     subject: str
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _also(host: Host) -> Callable[[PciDevice], list[str]]:
-    """What else there is to show of a device: what claims it at boot beside what rules know of, and its virtual functions."""
+    """Additional phrases about a device: what binds it at boot, and its virtual functions."""
     noted, by_driverctl = bindings.all_noted(host), bindings.driverctl(host)
 
     def also(device: PciDevice) -> list[str]:
@@ -109,7 +109,7 @@ def _line(line: CheckRow) -> dict[str, object]:
 def _show(node: Node, lines: list[CheckRow], devices: list[tuple[str, str, str, str]]) -> None:
     rows = [(line.verdict, line.subject, _text(line)) for line in lines]
     if rows:
-        terminal.table(("verdict", "check", "what, and what to do"), rows)
+        terminal.table(("verdict", "check", "finding, and what to do"), rows)
     if devices:
         print()
         terminal.table(("device", "", "verdict", "why"), devices)
@@ -124,7 +124,7 @@ def _show(node: Node, lines: list[CheckRow], devices: list[tuple[str, str, str, 
         )
     )
     if any(line.finding and line.finding.examined and line.finding.rule in FIXES for line in lines):
-        print("what can be mended, and how: pvehooks host fix --plan")
+        print("what can be fixed automatically, and how: pvehooks host fix --plan")
 
 
 def _text(line: CheckRow) -> str:

@@ -59,17 +59,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _apply(seen: View, planned: Plan, on_command: Callable[[str], None]) -> Done:
-    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    """Applies the plan, and logs it in the journal; raises Refused, ActionFailed."""
     rules = ", ".join(dict.fromkeys(item.finding.rule for item in planned.items if not item.by_hand))
     try:
         done = apply(seen.host, planned, on_command)
     except ActionFailed as failed:
-        message = f"host fix of {rules} was broken off: {failed.message}. {failed.hint}".rstrip()
+        message = f"host fix of {rules} failed: {failed.message}. {failed.hint}".rstrip()
         audit.log(seen.host, seen.node, "host-not-fixed", message, rule=rules)
         raise
     if done.files or done.ran:
         message = f"host fix of {rules}: {in_words(done.files, done.ran)}" + (
-            f"; the files as they were: {done.place}" if done.place else ""
+            f"; copies of the files before: {done.place}" if done.place else ""
         )
         audit.log(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
     return done
@@ -91,15 +91,13 @@ def _asked(options: argparse.Namespace) -> tuple[str, ...]:
     if options.plan and options.apply:
         raise UsageError("--plan only shows, --apply does it: give one of them", hint=f"Example: {EXAMPLE}")
     if not (options.rules or options.plan or options.apply):
-        raise UsageError(
-            "say what is to be mended: rules as `pvehooks host check` names them, or --plan for all", hint=f"Example: {EXAMPLE}"
-        )
+        raise UsageError("name the rules to fix, as `pvehooks host check` shows them, or give --plan for all", hint=f"Example: {EXAMPLE}")
     for rule in options.rules:
         if rule not in RULES or not RULES[rule].of_node:
             meant = nearest(rule, list(FIXES))
             raise UsageError(
-                f"there is no rule '{rule}' on the node" + (f"; did you mean '{meant}'?" if meant else ""),
-                hint=f"These can be mended: {' '.join(sorted(FIXES))}",
+                f"there is no rule '{rule}' about the node" + (f"; did you mean '{meant}'?" if meant else ""),
+                hint=f"These can be fixed: {' '.join(sorted(FIXES))}",
             )
     return tuple(dict.fromkeys(options.rules))
 
@@ -118,7 +116,7 @@ def _sentence(item: PlanItem) -> str:
     finding = item.finding
     if not item.by_hand:
         return f"{finding.rule} ({finding.subject}): {item.words}"
-    return f"{finding.rule} ({finding.subject}): not touched: {item.words}. By hand: {finding.remedy}"
+    return f"{finding.rule} ({finding.subject}): not changed: {item.words}. By hand: {finding.remedy}"
 
 
 def show_diff(lines: Iterable[str]) -> None:
@@ -131,19 +129,19 @@ def _close(node: str, planned: Plan, asked: tuple[str, ...]) -> None:
     for command in planned.commands:
         print(f"then: {' '.join(command)}")
     if planned.restart and planned.commands:
-        print("then, by you, when it suits: reboot")
+        print("then reboot at a time of your choice: reboot")
     for finding in planned.left:
-        print(printable(f"only if you want it: pvehooks host fix {finding.rule} ({finding.message})"))
+        print(printable(f"optional: pvehooks host fix {finding.rule} ({finding.message})"))
     for finding in planned.harm:
-        print(printable(f"not before this is mended, which the next restart would suffer from: {finding.message} [{finding.rule}]"))
+        print(printable(f"fix this first, it would break the next boot: {finding.message} [{finding.rule}]"))
     if planned.harm:
         return
     if not planned.empty:
-        print(f"nothing was changed; do it: {' '.join(('pvehooks host fix', *asked, '--apply'))}")
+        print(f"nothing was changed yet; to apply this: {' '.join(('pvehooks host fix', *asked, '--apply'))}")
     elif planned.restart:
-        print(f"no file of {node} needs a change: a restart is due (reboot)")
+        print(f"no file of {node} needs a change: a reboot is due (reboot)")
     elif not any(item.by_hand for item in planned.items):
-        print(f"{node}: nothing {'of this ' if asked else ''}to mend")
+        print(f"{node}: nothing {'of this ' if asked else ''}to fix")
 
 
 def show_running(command: str) -> None:
@@ -161,18 +159,18 @@ def _report(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ...]
         if each.result is not FixResult.BY_HAND:
             print(printable(f"{each.item.finding.rule} ({each.item.finding.subject}): {PHRASES[each.result]}"))
     if done.place:
-        print(f"the files as they were are in {done.place}; put them back: pvehooks host undo")
+        print(f"copies of the files before the change are in {done.place}; to restore them: pvehooks host undo")
     elif planned.empty:
-        print(f"{node}: nothing was to be changed")
+        print(f"{node}: nothing to change")
     show_rest(done.to_type, planned.restart)
 
 
 def show_rest(to_type: tuple[Command, ...], restart: bool) -> None:
     """Prints what is left to be done by hand."""
     if to_type:
-        print(f"no command is run for a tree; type there: {' && '.join(' '.join(command) for command in to_type)}")
+        print(f"no command is run for a tree; run on that system: {' && '.join(' '.join(command) for command in to_type)}")
     if restart:
-        print("a restart is due: reboot")
+        print("a reboot is due: reboot")
 
 
 # -- for programs -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ SUMMARY = "show the IOMMU groups, and what uses each device"
 EXAMPLE = "pvehooks host groups --free"
 
 
-# By state: the mark (there without colours, too) and the style; a clean group that is free is green.
+# By state: the mark (also shown without colours) and the style; a clean group that is free is green.
 _MARKS = {"clean": ("+", "bold"), "shared": ("!", "bold yellow"), "bridges": ("-", "dim"), "board": ("-", "dim"), "no group": ("?", "dim")}
 _CLEAN_AND_FREE = "bold green"
 _WHO = {"free": "cyan", "host": "red", "guest": "magenta", "unknown": "yellow"}
@@ -28,7 +28,7 @@ _WHO = {"free": "cyan", "host": "red", "guest": "magenta", "unknown": "yellow"}
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
     parser.add_argument("--guest", type=guests.vmid, metavar="VMID", help="only the groups of the devices of this VM")
-    parser.add_argument("--free", action="store_true", help="only what can be passed through now without harm")
+    parser.add_argument("--free", action="store_true", help="only groups that can be passed through now without harm")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -118,11 +118,15 @@ def _tree(groups: Iterable[Group]) -> None:
 
 
 def _close(node: Node, iommu: Iommu | Unread, groups: tuple[Group, ...], guest: Guest | None) -> None:
-    """What concerns all of them."""
+    """Prints the lines about the node as a whole."""
     if isinstance(iommu, Unread) or not iommu.active:
         print("nothing can be passed through without an IOMMU")
         return
     if iommu.acs_override:
-        print(printable(f"attention: the groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them"))
+        print(
+            printable(
+                f"attention: these groups exist only because of pcie_acs_override={iommu.acs_override}; the hardware does not isolate them"
+            )
+        )
     if guest is None:
         print(printable(grouptree.summary(groups, node.name)))

@@ -1,4 +1,4 @@
-"""pvehooks host undo: puts the files back that the last `host fix` changed."""
+"""pvehooks host undo: restores the files that the last `host fix` changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Puts the files of the last fix back, and runs its commands again."""
+    """Restores the files of the last fix, and runs its commands again."""
     seen = view(options, own=True)
     with seen.host.undisturbed():
         done = _undo(seen, options.force, fix.show_nothing if options.json else fix.show_running)
@@ -35,19 +35,19 @@ def run(options: argparse.Namespace) -> int:
         print(f"{seen.node}: there is no fix to undo")
     else:
         for path in done.files:
-            print(f"{path} is as it was before the fix of {', '.join(done.rules)}")
+            print(f"{path} is restored to its state before the fix of {', '.join(done.rules)}")
         if not done.files:
-            print(f"the fix kept in {done.place} had not changed a file, or they were put back already")
+            print(f"the fix saved in {done.place} had not changed a file, or its files were restored already")
         fix.show_rest(done.to_type, bool(done.ran or done.to_type))
     return EXIT_OK
 
 
 def _undo(seen: View, force: bool, on_command: Callable[[str], None]) -> Undone | None:
-    """Does it, and has it in the journal; raises Refused, ActionFailed."""
+    """Restores the files, and logs it in the journal; raises Refused, ActionFailed."""
     try:
         done = undo(seen.host, force, on_command)
     except ActionFailed as failed:
-        audit.log(seen.host, seen.node, "host-not-fixed", f"host undo was broken off: {failed.message}. {failed.hint}".rstrip())
+        audit.log(seen.host, seen.node, "host-not-fixed", f"host undo failed: {failed.message}. {failed.hint}".rstrip())
         raise
     if done is not None and (done.files or done.ran):
         rules = ", ".join(done.rules)

@@ -1,4 +1,4 @@
-"""`pvehooks host fix` and `host undo` on whole trees: golden output, and each mistake that has a mend is mended, and taken back."""
+"""`pvehooks host fix` and `host undo` on whole trees: golden output, and each mistake that can be fixed is fixed, and the fix is undone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Golden = Callable[[str, str], None]
 MISTAKES = [path for path in TREES if path.stem not in ALL_WELL]
 FAILING = [path for rule in FIXES for path in sorted(examples.EXAMPLES.glob(f"{rule}.failing*.txtar"))]
 # What only the kernel can tell: then its arguments must be as they should.
-KERNEL_TELLS: dict[str, Callable[[str], bool]] = {
+KERNEL_SHOWS: dict[str, Callable[[str], bool]] = {
     "iommu-inactive.failing-argument": lambda line: "iommu=off" not in line,
     "iommu-inactive.failing-old-kernel": lambda line: line.split().count("intel_iommu=on") == 1,
     "iommu-translates-host.failing": lambda line: line.split().count("iommu=pt") == 1,
@@ -30,12 +30,12 @@ KERNEL_TELLS: dict[str, Callable[[str], bool]] = {
 
 
 def by_hand(example: Path) -> str:
-    """Why no file mends it, '' for what must be mended."""
+    """Why no change of a file fixes it, '' for a finding that must be fixed."""
     if example.stem == "acs-override-void.failing":
         return "this kernel has no pcie_acs_override"
     if example.stem == "interface-missing.failing-bond":
         return "which card is to have the name cannot be told"
-    hardware = example.stem.startswith("iommu-inactive.") and example.stem not in KERNEL_TELLS
+    hardware = example.stem.startswith("iommu-inactive.") and example.stem not in KERNEL_SHOWS
     return "not a matter of the kernel command line" if hardware else ""
 
 
@@ -43,8 +43,8 @@ def by_hand(example: Path) -> str:
 def pvehooks(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     def run(root: Path, *arguments: str) -> tuple[int, str]:
         status = main.main(["host", *arguments, "--root", str(root)])
-        told = capsys.readouterr()
-        return status, re.sub(r"\d{8}T\d{6}Z[-1]*", "TIME", told.out + told.err)
+        reported = capsys.readouterr()
+        return status, re.sub(r"\d{8}T\d{6}Z[-1]*", "TIME", reported.out + reported.err)
 
     return run
 
@@ -54,22 +54,22 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.mark.parametrize("archive", MISTAKES, ids=lambda path: path.stem)
 def test_golden(archive: Path, tmp_path: Path, golden: Golden, pvehooks: Run) -> None:
-    """The plan, the deed, the deed again, and back: every byte and mode is as before."""
+    """The plan, the fix, the fix again, and the undo: every byte and mode is as before."""
     root = tree_of(archive, tmp_path / "tree")
     for name in ("etc/default/grub", "etc/kernel/cmdline", "etc/modprobe.d/vfio.conf"):
         if (root / name).exists():
             (root / name).chmod(0o664)
             os.chown(root / name, 4711, 4712)
     before = snapshot(root)
-    told = ""
+    reported = ""
     for words in (["fix", "--plan"], ["fix", "--apply"], ["fix", "--apply"], ["undo"], ["undo"]):
         between = snapshot(root)
         status, text = pvehooks(root, *words)
-        told += f"$ pvehooks host {' '.join(words)}\n{text}[{status}]\n\n"
+        reported += f"$ pvehooks host {' '.join(words)}\n{text}[{status}]\n\n"
         assert "Traceback" not in text
         if words == ["fix", "--plan"] or (words == ["undo"] and "no fix to undo" in text):
             assert snapshot(root) == between
-    golden(f"host/fix-{archive.stem}.txt", told)
+    golden(f"host/fix-{archive.stem}.txt", reported)
     assert snapshot(root) == before
 
 
@@ -92,7 +92,7 @@ def found(root: Path, run: Run) -> set[str]:
     "archive", [path for path in MISTAKES if path.stem not in ("grub-broken", "grub-computed")], ids=lambda path: path.stem
 )
 def test_check_is_clean_after_the_restart(archive: Path, tmp_path: Path, pvehooks: Run) -> None:
-    """Of all that has a mend; the restart is one that was made without our readers."""
+    """Of all that can be fixed; the restart is one that was made without our readers."""
     root = tree_of(archive, tmp_path / "tree")
     pvehooks(root, "fix", "--apply")
     line = restart(root)
@@ -104,12 +104,12 @@ def test_check_is_clean_after_the_restart(archive: Path, tmp_path: Path, pvehook
 
 
 @pytest.mark.parametrize("example", FAILING, ids=lambda path: path.stem)
-def test_every_mend(example: Path, tmp_path: Path, pvehooks: Run) -> None:
+def test_every_fix(example: Path, tmp_path: Path, pvehooks: Run) -> None:
     """The rule's failing example: fixed by name, gone after a restart, and back byte for byte."""
     root = Path(examples.tree_of(example, tmp_path / "tree").root)
     rule = examples.rule_of(example)
     if rule == "cmdline-wrong-file" and example.stem.endswith("harmless"):
-        assert "only if you want it: pvehooks host fix cmdline-wrong-file" in pvehooks(root, "fix", "--plan")[1]
+        assert "optional: pvehooks host fix cmdline-wrong-file" in pvehooks(root, "fix", "--plan")[1]
     before = snapshot(root)
     assert rule in found(root, pvehooks)
     status, text = pvehooks(root, "fix", rule, "--apply")
@@ -124,8 +124,8 @@ def test_every_mend(example: Path, tmp_path: Path, pvehooks: Run) -> None:
     saved = tmp_path / "saved"
     shutil.copytree(root, saved, symlinks=True)
     line = restart(saved)
-    if example.stem in KERNEL_TELLS:
-        assert KERNEL_TELLS[example.stem](line)
+    if example.stem in KERNEL_SHOWS:
+        assert KERNEL_SHOWS[example.stem](line)
     elif rule == "interface-missing":
         link = (root / "etc/systemd/network/10-enp4s0.link").read_text()
         assert link.splitlines()[1:] == ["[Match]", "MACAddress=52:54:00:00:00:01", "", "[Link]", "Name=enp4s0"]
@@ -142,43 +142,45 @@ def tree(stem: str, directory: Path) -> Path:
 
 def test_json(tmp_path: Path, golden: Golden, pvehooks: Run) -> None:
     root = tree("grub-wrong-file", tmp_path / "tree")
-    told = [pvehooks(root, *words, "--json")[1] for words in (["fix", "--plan"], ["fix", "iommu-inactive", "--apply"], ["undo"], ["undo"])]
-    plan, apply, undo, nothing = (json.loads(text) for text in told)
+    reported = [
+        pvehooks(root, *words, "--json")[1] for words in (["fix", "--plan"], ["fix", "iommu-inactive", "--apply"], ["undo"], ["undo"])
+    ]
+    plan, apply, undo, nothing = (json.loads(text) for text in reported)
     assert plan["applied"] is False and apply["applied"] is True
     assert apply["commands"] == [["update-grub"]] and apply["ran"] == [] and apply["restart"] is True
     assert undo["undone"]["files"] == ["/etc/default/grub"] and nothing["undone"] is None
-    golden("host/fix-json.txt", "".join(told))
+    golden("host/fix-json.txt", "".join(reported))
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "reported"),
     [
-        (["fix"], 2, "say what is to be mended"),
+        (["fix"], 2, "name the rules to fix"),
         (["fix", "--plan", "--apply"], 2, "--plan only shows"),
         (["fix", "cmdline-wrong-fil"], 2, "did you mean 'cmdline-wrong-file'?"),
-        (["fix", "group-in-use-by-host"], 2, "there is no rule 'group-in-use-by-host' on the node"),
+        (["fix", "group-in-use-by-host"], 2, "there is no rule 'group-in-use-by-host' about the node"),
         (["check", "--apply"], 2, "there is no option '--apply'"),
         (["check", "iommu-inactive"], 2, "'iommu-inactive' is one argument too many"),
         (["fix", "--plan", "--force"], 2, "there is no option '--force'"),
         (["undo", "--plan"], 2, "there is no option '--plan'"),
         (["fix", "--plan", "--free"], 2, "there is no option '--free'"),
-        (["fix", "microcode-missing"], 0, "pve1: nothing of this to mend"),
-        (["fix", "--apply", "iommu-inactive"], 0, "a restart is due"),
+        (["fix", "microcode-missing"], 0, "pve1: nothing of this to fix"),
+        (["fix", "--apply", "iommu-inactive"], 0, "a reboot is due"),
         (["fix", "initramfs-outdated"], 0, "nothing of this"),
     ],
 )
-def test_words(words: list[str], status: int, told: str, tmp_path: Path, pvehooks: Run) -> None:
+def test_words(words: list[str], status: int, reported: str, tmp_path: Path, pvehooks: Run) -> None:
     ended, text = pvehooks(tree("grub-wrong-file", tmp_path / "tree"), *words)
     assert ended == status
-    assert told in text
+    assert reported in text
 
 
 def test_nothing_that_the_next_restart_would_suffer_from(tmp_path: Path, pvehooks: Run) -> None:
-    """A new initramfs would bring a blacklisted disk driver into force; with its mend beside it, it may be made."""
+    """A new initramfs would bring a blacklisted disk driver into force; together with its fix, it may be made."""
     root = tree("grub-esp-modprobe", tmp_path / "tree")
     before = snapshot(root)
     status, text = pvehooks(root, "fix", "initramfs-outdated")
-    assert status == 1 and "not before this is mended" in text
+    assert status == 1 and "fix this first" in text
     for words in (["initramfs-outdated"], ["vfio-ids-take-host-device"], ["vfio-ids-take-host-device", "initramfs-outdated"]):
         status, text = pvehooks(root, "fix", *words, "--apply")
         assert status == 1

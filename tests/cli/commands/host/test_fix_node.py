@@ -104,20 +104,20 @@ def test_grub_from_plan_to_undo(node: Make) -> None:
     path.write_text(path.read_text() + 'GRUB_BACKGROUND="/x" # a picture\n')
     path.chmod(0o640)
     before = state(it)
-    assert "only if you want it: pvehooks host fix iommu-translates-host" in it.run("fix", "--plan")
+    assert "optional: pvehooks host fix iommu-translates-host" in it.run("fix", "--plan")
     assert it.called() == [] and state(it) == before
-    told = it.run("fix", "iommu-translates-host", "--apply")
+    reported = it.run("fix", "iommu-translates-host", "--apply")
     assert it.called() == ["update-grub "]
-    assert "running: update-grub\n" in told
-    assert "the restart will show whether this was all" in told
-    assert "a restart is due: reboot" in told
+    assert "running: update-grub\n" in reported
+    assert "the restart will show whether this was all" in reported
+    assert "a reboot is due: reboot" in reported
     assert 'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=pt"' in path.read_text()
     assert "quiet iommu=pt" in (it.root / "boot/grub/grub.cfg").read_text()
     assert "cmdline-not-refreshed" not in it.run("check")
     # The menu is right, so nothing is run again.
     it.run("fix", "iommu-translates-host", "--apply")
     assert it.called() == []
-    assert "/etc/default/grub is as it was before the fix of iommu-translates-host\n" in it.run("undo")
+    assert "/etc/default/grub is restored to its state before the fix of iommu-translates-host\n" in it.run("undo")
     assert it.called() == ["update-grub "]
     assert state(it) == before
     assert "iommu=pt" not in (it.root / "boot/grub/grub.cfg").read_text()
@@ -143,10 +143,10 @@ def test_systemd_boot_and_the_initramfs(node: Make) -> None:
         {"etc/modprobe.d/i.conf": "options vfio_iommu_type1 allow_unsafe_interrupts=1\n"},
     )
     before = state(it)
-    told = it.run("fix", "advice-void", "--apply")
+    reported = it.run("fix", "advice-void", "--apply")
     assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
-    assert "advice-void (allow_unsafe_interrupts): it is gone" in told
-    assert "advice-void (amd_iommu=on): it goes with the restart" in told
+    assert "advice-void (allow_unsafe_interrupts): it is gone" in reported
+    assert "advice-void (amd_iommu=on): it goes with the restart" in reported
     assert (it.root / "etc/kernel/cmdline").read_text() == "root=ZFS=rpool/ROOT/pve-1 boot=zfs quiet\n"
     it.run("undo")
     assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
@@ -154,7 +154,7 @@ def test_systemd_boot_and_the_initramfs(node: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reported"),
     [
         (NOTE + "echo no space left >&2; exit 28\n", "update-grub ended with 28\npvehooks: no space left"),
         (NOTE + "kill -9 $$\n", "update-grub ended with -9"),
@@ -162,7 +162,7 @@ def test_systemd_boot_and_the_initramfs(node: Make) -> None:
         (NOTE, "cmdline-not-refreshed (/etc/default/grub): it is still there"),
     ],
 )
-def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
+def test_a_command_that_fails(script: str, reported: str, node: Make) -> None:
     """Said with what to type; the files stay until they are put back. One that does nothing is found out by reading back."""
     it = node("plan: quiet\n", {"sys/kernel/iommu_groups/14/type": "DMA\n"})
     before = state(it)
@@ -170,7 +170,7 @@ def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
     stand_in.write_text(script)
     stand_in.chmod(0o755 if script else 0o644)
     output = it.run("fix", "iommu-translates-host", "--apply", status=1)
-    assert told in output
+    assert reported in output
     if script != NOTE:
         assert "type: update-grub; or go back: pvehooks host undo" in output
     assert state(it) != before
@@ -182,7 +182,7 @@ def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
 
 # -- broken off -------------------------------------------------------------------------------------------------------
 
-MENDED = "advice-void"
+FIXED = "advice-void"
 TWO_COMMANDS: dict[str, Content] = {"etc/modprobe.d/i.conf": "options vfio_iommu_type1 allow_unsafe_interrupts=1\n"}
 
 
@@ -201,7 +201,7 @@ def test_signals_wait_until_all_is_done(number: signal.Signals, node: Make) -> N
     it = make_two_commands(node)
     stand_in = it.root / "usr/sbin/update-initramfs"
     stand_in.write_text(f"#!/bin/sh\nkill -{number.value} $PPID\nsleep 0.3\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
-    done = subprocess.run(it.command("fix", MENDED, "--apply"), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(it.command("fix", FIXED, "--apply"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == (130 if number is signal.SIGINT else -number), done.stderr
     assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
     assert manifest(it) == "done"
@@ -212,7 +212,7 @@ def test_a_reader_who_goes_away_stops_nothing(node: Make) -> None:
     it = make_two_commands(node)
     stand_in = it.root / "usr/sbin/update-initramfs"
     stand_in.write_text("#!/bin/sh\nsleep 0.5\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
-    with subprocess.Popen(it.command("fix", MENDED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(it.command("fix", FIXED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("running: update-initramfs"):
             pass
@@ -227,7 +227,7 @@ def test_without_a_reader_nothing_is_begun(node: Make) -> None:
     before = state(it)
     reading, writing = os.pipe()
     os.close(reading)
-    subprocess.run(it.command("fix", MENDED, "--apply"), stdout=writing, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    subprocess.run(it.command("fix", FIXED, "--apply"), stdout=writing, stderr=subprocess.DEVNULL, timeout=60, check=False)
     os.close(writing)
     assert it.called() == [] and state(it) == before
 
@@ -251,7 +251,7 @@ def test_the_journal_has_what_was_done(node: Make) -> None:
         assert entry["PVEHOOKS_FILES"] == "/etc/default/grub" and entry["PVEHOOKS_COMMANDS"] == "update-grub"
         assert entry["PVEHOOKS_NODE"] == "pve1" and entry["PVEHOOKS_RULE"] == "iommu-translates-host"
         assert entry["PVEHOOKS_BY"] == "user 0" and entry["MESSAGE"].endswith("(asked for by user 0)")
-    assert "changed /etc/default/grub, ran update-grub; the files as they were: /var/lib/pvehooks/host/2" in fixed["MESSAGE"]
+    assert "changed /etc/default/grub, ran update-grub; copies of the files before: /var/lib/pvehooks/host/2" in fixed["MESSAGE"]
     assert fixed["MESSAGE"].split(": ")[-1].startswith(fixed["PVEHOOKS_BACKUP"])
     assert broken["PVEHOOKS_EVENT"] == "host-not-fixed" and broken["PRIORITY"] == "3"
     assert "update-grub ended with 28; no space left" in broken["MESSAGE"] and "pvehooks host undo" in broken["MESSAGE"]
@@ -266,5 +266,5 @@ def test_the_journal_has_what_was_bound(node: Make) -> None:
     assert [(entry["PVEHOOKS_EVENT"], entry["PVEHOOKS_DEVICE"]) for entry in entries] == [("binding-changed", "0000:01:00.0")] * 2
     given, taken = (entry["MESSAGE"] for entry in entries)
     assert given.startswith("bind: 0000:01:00.0 (graphics card [10de:2204]): is given to vfio-pci at every boot from the next one on")
-    assert taken.startswith("unbind: 0000:01:00.0 (graphics card [10de:2204]): nothing is noted for boot any more")
+    assert taken.startswith("unbind: 0000:01:00.0 (graphics card [10de:2204]): nothing is recorded for boot any more")
     assert all(message.endswith("(asked for by user 0)") for message in (given, taken))

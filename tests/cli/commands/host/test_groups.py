@@ -86,16 +86,16 @@ def test_without_an_iommu(tmp_path: Path, golden: Golden) -> None:
     assert json.loads(pvehooks(tree, "host", "groups", "--free", "--json"))["groups"] == []
 
 
-def test_an_override_is_said(tree: Path) -> None:
+def test_an_override_is_reported(tree: Path) -> None:
     (tree / "proc/cmdline").write_text("pcie_acs_override=downstream,multifunction\n")
-    assert "attention: the groups rest on pcie_acs_override=downstream,multifunction" in pvehooks(tree, "host", "groups")
+    assert "attention: these groups exist only because of pcie_acs_override=downstream,multifunction" in pvehooks(tree, "host", "groups")
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
         (["host", "groups", "--guest", "999"], 3, "there is no VM 999"),
-        (["host", "groups", "--guest", "gpu"], 2, "'gpu' is no VMID"),
+        (["host", "groups", "--guest", "gpu"], 2, "'gpu' is not a VMID"),
         (["host", "check", "--free"], 2, "there is no option '--free'"),
         (["host", "groups", "--node", "pve9"], 3, "there is no node 'pve9'"),
     ],
