@@ -24,6 +24,11 @@ _PASSTHROUGH = (
     "default_hugepagesz",
     "video",
 )
+# Where nothing shows which boot loader it is, both are described.
+_EITHER = (
+    "with GRUB in GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot; with systemd-boot in /etc/kernel/cmdline, then:"
+    " proxmox-boot-tool refresh && reboot"
+)
 
 
 def name_of(word: str) -> str:
@@ -95,7 +100,7 @@ def add(argument: str, node: Node) -> str:
     """How to add an argument on this node."""
     loader = loader_of(node)
     if loader is None:
-        return f"Add {argument} to the kernel command line: see pvehooks explain boot-loader-unknown"
+        return f"Add {argument} to the kernel command line: {_EITHER}"
     return apply(loader, f"Add {argument} to {place(loader)}")
 
 
@@ -103,5 +108,5 @@ def remove(argument: str, node: Node) -> str:
     """How to take an argument out on this node."""
     loader = loader_of(node)
     if loader is None:
-        return f"Take {argument} out of the kernel command line: see pvehooks explain boot-loader-unknown"
-    return apply(loader, f"Take {argument} out of {place(loader)}")
+        return f"Remove {argument} from the kernel command line: {_EITHER}"
+    return apply(loader, f"Remove {argument} from {place(loader)}")

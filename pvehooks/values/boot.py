@@ -120,6 +120,24 @@ class Kernels(NamedTuple):
         """The kernel that the next boot is meant to take, '' where it is not known."""
         return self.next_boot or self.pinned or next(iter(self.installed), "")
 
+    @property
+    def vtd_by_default(self) -> bool:
+        """Whether the running kernel switches VT-d on without intel_iommu=on: its configuration decides, else its release."""
+        if self.built_with is not None:
+            return bool({"CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF"} & self.built_with)
+        return self.running.endswith("-pve") and release(self.running) >= (6, 8)
+
+
+def release(version: str) -> tuple[int, int]:
+    """Major and minor number of a kernel's release, (0, 0) for what is none."""
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0].partition("-")[0]
+    return (int(major), int(minor)) if _is_number(major) and _is_number(minor) else (0, 0)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 5
+
 
 class Modules(NamedTuple):
     """Modules of the running kernel, and what modprobe is configured to do with them; names have underscores."""

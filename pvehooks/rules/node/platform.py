@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.iommu_switch import INTEL, needs_switching_on, release, switched_off, table, table_is_there
+from pvehooks.derived.iommu_switch import INTEL, remedy
 from pvehooks.derived.kernel_args import add, remove, values_of
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
+from pvehooks.values.boot import release
 
 RULES = RuleSet(order=10)
 _AMD = ("AuthenticAMD", "HygonGenuine")
@@ -61,18 +62,7 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
         return
     if node.iommu.active:
         return
-    off = switched_off(node)
-    why, remedy = node.iommu.why, ""
-    if off:
-        remedy = remove(off, node)
-    elif needs_switching_on(node):
-        why, remedy = "the running kernel needs intel_iommu=on, which is not on its command line", add("intel_iommu=on", node)
-    elif table_is_there(node):
-        why = f"the firmware has the {table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
-        remedy = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
-    elif "firmware" in why:
-        remedy = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
-    yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
+    yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {node.iommu.why}", remedy(node))
 
 
 @RULES.all_well("IOMMU")

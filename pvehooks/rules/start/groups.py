@@ -58,8 +58,12 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread):
         yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
     elif not node.iommu.active:
+        # Only a start that fails pays for it.
+        from pvehooks.derived import iommu_switch
+
         options = ", ".join(entry.option for entry in guest.hostpci)
-        yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
+        message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
+        yield Finding("iommu", message, iommu_switch.remedy(node))
     for claim in claims(guest, node) if _working(node) is not None else ():
         for device in claim.whole:
             if not (device.group or device.group_unread or device.bridge):
