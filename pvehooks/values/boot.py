@@ -66,6 +66,15 @@ class Loader(NamedTuple):
         return "update-grub" if self.kind == "grub" else "kernel-install add $(uname -r) /boot/vmlinuz-$(uname -r)"
 
 
+class Assignment(NamedTuple):
+    """A plain assignment of a variable of GRUB: where it stands, and the value that it gives."""
+
+    file: str
+    line: int
+    variable: str
+    value: str
+
+
 class Planned(NamedTuple):
     """What a boot loader's file would give at the next boot."""
 
@@ -77,6 +86,8 @@ class Planned(NamedTuple):
     broken: str = ""
     # Lines that are not used, as they stand.
     ignored: tuple[str, ...] = ()
+    # Of the variables with arguments, in the order in which they are read; none where only a shell understands the files.
+    assignments: tuple[Assignment, ...] = ()
 
 
 class Written(NamedTuple):

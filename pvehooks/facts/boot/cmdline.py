@@ -45,7 +45,7 @@ def _grub(host: Host) -> Planned | None:
     if values is None or isinstance(values, Unread):
         return values and Planned(GRUB_DEFAULTS, values)
     text = f"{values['GRUB_CMDLINE_LINUX']} {values['GRUB_CMDLINE_LINUX_DEFAULT']}"
-    return Planned(GRUB_DEFAULTS, words(text), _quotes(text))
+    return Planned(GRUB_DEFAULTS, words(text), _quotes(text), assignments=grubdefaults.assignments(host))
 
 
 def _kernel(host: Host) -> Planned | None:

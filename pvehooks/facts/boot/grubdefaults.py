@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pvehooks.facts.reading import unread
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values.base import Unread
-from pvehooks.values.boot import GRUB_DEFAULTS
+from pvehooks.values.boot import GRUB_DEFAULTS, Assignment
 
 SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
@@ -144,12 +144,28 @@ def _complaint(host: Host, text: str) -> str:
 # -- by hand ----------------------------------------------------------------------------------------------------------
 
 
-def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
-    """What plain assignments say. A value that a command makes is left out where nobody wants it; all else is not understood."""
+def assignments(host: Host) -> tuple[Assignment, ...]:
+    """The assignments of GRUB_CMDLINE_* in the order in which they are read; none where the files hold more than plain assignments."""
+    noted: list[Assignment] = []
+    try:
+        understood = by_hand(_files(host), noted)
+    except (OSError, Broken):
+        return ()
+    return () if isinstance(understood, Unread) else tuple(each for each in noted if each.variable.startswith("GRUB_CMDLINE_LINUX"))
+
+
+def by_hand(files: list[tuple[str, str]], noted: list[Assignment] | None = None) -> dict[str, str] | Unread:
+    """What plain assignments say, each of which is added to `noted`.
+
+    A value that a command makes is left out where it is not in WANTED; all else is not understood.
+    """
     values: dict[str, str] = {}
     unknown: set[str] = set()
     for path, text in files:
-        trouble, number = _assign(text, values, unknown)
+        seen: list[tuple[int, str, str]] = []
+        trouble, number = _assign(text, values, unknown, seen)
+        if noted is not None:
+            noted.extend(Assignment(path, line, name, value) for line, name, value in seen)
         if trouble:
             if number and _open_quote("\n".join(text.split("\n")[number - 1 :])):
                 raise Broken(f"{path}, line {number}: a quote is not closed there, or further down")
@@ -157,8 +173,8 @@ def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
     return {name: values.get(name, "") for name in WANTED}
 
 
-def _assign(text: str, values: dict[str, str], unknown: set[str]) -> tuple[str, int]:
-    """Notes a file's assignments; returns what is more than that, '' if nothing is, and the number of its line where it is one."""
+def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tuple[int, str, str]]) -> tuple[str, int]:
+    """Adds a file's assignments to `values` and `seen`; returns what is more than that, '' if nothing is, and its line's number."""
     for number, line in _logical(text):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -176,6 +192,7 @@ def _assign(text: str, values: dict[str, str], unknown: set[str]) -> tuple[str, 
             else:
                 unknown.discard(plain[1])
                 values[plain[1]] = _value(plain[2], values)
+                seen.append((number, plain[1], values[plain[1]]))
     lost = sorted(unknown & set(WANTED))
     return (f"a command makes the value of {lost[0]}, and only a shell could tell it" if lost else ""), 0
 

@@ -264,7 +264,8 @@ def _command_line(node: Node) -> str:
     plan = plans(node.command_lines, loader)[0]
     if plan is None or isinstance(plan.words, Unread):
         return ""
-    return f"what {loader.file} says is in force: {shown(wanted(plan.words)) or 'nothing'}"
+    others = dict.fromkeys(each.file for each in plan.assignments if each.file != loader.file)
+    return f"what {' and '.join((loader.file, *others))} set is in force: {shown(wanted(plan.words)) or 'nothing'}"
 
 
 @RULES.rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.candidates import host_uses, needed_to_boot, working
+from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
 from pvehooks.derived.passthrough import bus
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -134,7 +135,7 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
     "vfio-ids-take-twin",
     Severity.INFO,
     "Bind by address instead: pvehooks bind ADDRESS --persist",
-    needs=("bound_ids", "loader", "pci", "uses"),
+    needs=("bound_ids", "guests", "loader", "pci", "uses"),
     line="modprobe",
 )
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
@@ -148,6 +149,9 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     for bound in node.bound_ids:
         for vendor, product in dict.fromkeys(bound.ids):
             twins = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product) and not device.physfn]
+            wanted = named_by_guests(node)
+            if all(device.address in wanted for device in twins):
+                continue
             if len({device.slot for device in twins}) > 1 and not any(host_uses(device, node) for device in twins):
                 names = ", ".join(device.address for device in twins[:4])
                 message = (
