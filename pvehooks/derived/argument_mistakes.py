@@ -86,13 +86,13 @@ def _mistake(word: str, before: str, after: str) -> ArgumentMistake | None:
     if plain(word) != word:
         right = plain(word).strip("\"'")
         again = _mistake(right, before, after) if right else None
-        return ArgumentMistake(word, "it has typographic quotes, dashes or blanks", again.right if again else right)
-    if name.startswith("GRUB_"):
         return ArgumentMistake(
-            word, f"{name} is a variable of /etc/default/grub, and the kernel knows none of that name", value.strip("\"'")
+            word, "it has typographic quotes, dashes or blanks, and the kernel ignores it", again.right if again else right
         )
+    if name.startswith("GRUB_"):
+        return ArgumentMistake(word, f"{name} is a variable of /etc/default/grub, and the kernel ignores it", value.strip("\"'"))
     if word.startswith("#"):
-        return ArgumentMistake(word, "there are no comments on the kernel command line", "")
+        return ArgumentMistake(word, "the kernel command line has no comments", "")
     known = _SPELT.get(name_of(word))
     if known is not None:
         return _value_mistake(word, known, equals, value, after)
@@ -100,16 +100,18 @@ def _mistake(word: str, before: str, after: str) -> ArgumentMistake | None:
         # Described with the argument before it.
         return None
     if word.lower() != word and name_of(word.lower()) in _SPELT:
-        return ArgumentMistake(word, "the kernel tells upper from lower case", word.lower())
+        return ArgumentMistake(word, "the kernel distinguishes upper and lower case and ignores it", word.lower())
     joined = _JOINED.get(re.sub(r"[^a-z0-9]", "", word.lower()))
     if joined is not None:
-        return ArgumentMistake(word, f"the kernel has no argument '{name}'", joined)
+        return ArgumentMistake(word, f"the kernel has no argument '{name}' and ignores it", joined)
     near = _near(name) if equals or len(name) >= _SHORTEST else ""
     if near:
-        return ArgumentMistake(word, f"the kernel has no argument '{name}'", f"{near}{equals}{value}")
+        return ArgumentMistake(word, f"the kernel has no argument '{name}' and ignores it", f"{near}{equals}{value}")
     if name in ("blacklist", "ids") and equals:
         return ArgumentMistake(
-            word, f"the kernel has no argument '{name}'", f"{'modprobe.blacklist' if name == 'blacklist' else 'vfio-pci.ids'}={value}"
+            word,
+            f"the kernel has no argument '{name}' and ignores it",
+            f"{'modprobe.blacklist' if name == 'blacklist' else 'vfio-pci.ids'}={value}",
         )
     return None
 
@@ -139,22 +141,32 @@ def _value_mistake(word: str, known: str, equals: str, value: str, after: str) -
         if not equals or not value:
             right = f"{name}={after}" if after in _VALUES[known] else ""
             written = f"{word} {after}" if right else word
-            return ArgumentMistake(written, f"{name} has no value: between them stands =, without blanks", right) if right else None
+            return (
+                ArgumentMistake(written, f"the value follows {name} after =, without blanks; the kernel ignores it like this", right)
+                if right
+                else None
+            )
         wrong = next((each for each in value.split(",") if each and each not in _VALUES[known]), "")
         if "=" in wrong:
-            return ArgumentMistake(word, "between two arguments stands a blank, not a comma", word.replace(f",{wrong}", f" {wrong}"))
+            return ArgumentMistake(
+                word, f"a blank separates two arguments, not a comma; the kernel ignores {wrong}", word.replace(f",{wrong}", f" {wrong}")
+            )
         if wrong == "pt":
             kept = ",".join(each for each in value.split(",") if each != "pt") or ("on" if known == "intel_iommu" else "")
-            return ArgumentMistake(word, f"pt is a value of iommu, not of {name}", f"{name}={kept} iommu=pt" if kept else "iommu=pt")
+            return ArgumentMistake(
+                word, f"pt is a value of iommu, not of {name}, and the kernel ignores it", f"{name}={kept} iommu=pt" if kept else "iommu=pt"
+            )
         if wrong:
             stripped = wrong.strip(".;:'\"").lower()
             right = word.replace(wrong, stripped) if stripped in _VALUES[known] else ""
-            return ArgumentMistake(word, f"the kernel knows no value '{wrong}' of {name}", right)
+            return ArgumentMistake(word, f"{name} has no value '{wrong}', and the kernel ignores that value", right)
     if known == "vfio-pci.ids":
         if equals and value.endswith(",") and after and ids_mistake(after) is None:
             return ArgumentMistake(f"{word} {after}", f"a blank ends the value, and the kernel ignores {after}", f"{word}{after}")
         if (not equals or not value) and after and ids_mistake(after) is None:
-            return ArgumentMistake(f"{word} {after}", f"{name} has no value: between them stands =, without blanks", f"{name}={after}")
+            return ArgumentMistake(
+                f"{word} {after}", f"the value follows {name} after =, without blanks; the kernel ignores it like this", f"{name}={after}"
+            )
         found = ids_mistake(value) if value else None
         if found is not None:
             return ArgumentMistake(word, found.why, f"{name}={found.right}" if found.right else "")

@@ -24,7 +24,7 @@ _LIKE_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]
 
 
 class Mistake(NamedTuple):
-    """`why` says what happens to the line as it is; `right` is the line as it should read, '' where only its writer knows."""
+    """`why` says what happens to the line as it is; `right` is the line as it should read, several with line ends between, '' where only its author knows."""
 
     why: str
     right: str
@@ -45,9 +45,11 @@ def of_modprobe(text: str) -> Mistake | None:
     if plain(text) != text:
         right = plain(text).strip()
         again = of_modprobe(right)
-        return Mistake("it has typographic quotes, dashes or blanks, which modprobe takes for letters", again.right if again else right)
+        return Mistake("it has typographic quotes, dashes or blanks, which are letters to modprobe", again.right if again else right)
     if text.endswith("\r"):
-        return Mistake("it ends as lines of Windows do, and the last name includes the carriage return", text.strip())
+        return Mistake(
+            "it ends with a carriage return, as lines of Windows do, which modprobe takes for a part of the last word", text.strip()
+        )
     words = text.split()
     if words[0] not in COMMANDS:
         return _unknown_command(words)
@@ -59,7 +61,7 @@ def of_modprobe(text: str) -> Mistake | None:
     if words[0] == "softdep" and len(words) > 2 and not {"pre:", "post:"} & set(words):
         fixed = [f"{word}:" if word in ("pre", "post") else word.replace("pre=", "pre: ").replace("post=", "post: ") for word in words]
         right = " ".join(fixed) if fixed != words else f"{words[0]} {words[1]} pre: {' '.join(words[2:])}"
-        return Mistake("modprobe skips it, because 'pre:' or 'post:' is missing", right)
+        return Mistake("modprobe ignores it, because 'pre:' or 'post:' is missing", right)
     return None
 
 
@@ -72,7 +74,7 @@ def _unknown_command(words: list[str]) -> Mistake:
     from difflib import get_close_matches
 
     first, *rest = words
-    why = f"modprobe skips it, because '{first}' is none of its commands"
+    why = f"modprobe ignores it, because '{first}' is not a command"
     command, sign, value = (*re.split(r"([=:,;])", first, maxsplit=1), "", "")[:3]
     if sign and command.lower() in COMMANDS:
         return Mistake(why, " ".join(filter(None, (command.lower(), value, *rest))))
@@ -99,12 +101,12 @@ def _blacklist(words: list[str]) -> Mistake | None:
     """modprobe reads one name of a line."""
     names = [part for word in words[1:] for part in word.split(",") if part]
     bare = [name.removesuffix(".ko") for name in names]
-    right = " and ".join(f"blacklist {name}" for name in bare)
+    right = "\n".join(f"blacklist {name}" for name in bare)
     if len(words) == 1:
-        return Mistake("modprobe skips it, because it names no module", "")
+        return Mistake("modprobe ignores it, because it names no module", "")
     if len(names) > 1:
-        first = f"modprobe reads one name in a line and ignores {', '.join(names[1:])}"
-        return Mistake(first if words[1] == names[0] else f"modprobe takes '{words[1]}' for one name", f"{right} (a line each)")
+        first = f"modprobe reads one name per line and ignores {', '.join(names[1:])}"
+        return Mistake(first if words[1] == names[0] else f"modprobe reads '{words[1]}' as one name", right)
     if bare != names or words[1] != names[0]:
         return Mistake(f"no module is named '{words[1]}'", right)
     return None
@@ -118,7 +120,7 @@ def _options(words: list[str]) -> Mistake | None:
             return Mistake(f"no module is named '{words[1]}'", f"options {module} {' '.join((parameter, *words[2:]))}")
         return Mistake(f"no module is named '{words[1]}'", "")
     if len(words) < 3:
-        return Mistake("modprobe skips it, because it sets no parameter", "")
+        return Mistake("modprobe ignores it, because it sets no parameter", "")
     module, parameters = words[1], words[2:]
     text = " ".join(parameters)
     if '"' in text or "'" in text:
@@ -168,13 +170,13 @@ def of_modules_load(text: str) -> Mistake | None:
     if _NAME.fullmatch(written):
         return None
     if _NAME.fullmatch(name):
-        return Mistake("systemd-modules-load finds no module of that name", name)
-    why = "systemd-modules-load takes the whole line for one module's name and finds none"
+        return Mistake("systemd-modules-load finds no module with this name", name)
+    why = "systemd-modules-load reads the whole line as the name of a module and finds none"
     words = plain(written).split()
     if words[0] in COMMANDS:
-        return Mistake(f"{why}; it is a line for a file of /etc/modprobe.d that ends in .conf", "")
+        return Mistake(f"{why}; such a line belongs in a file of /etc/modprobe.d that ends in .conf", "")
     if words[0] == "modprobe" and len(words) == 2:
         return Mistake(why, words[1])
     if _NAME.fullmatch(words[0]) and all("=" in word for word in words[1:]):
-        return Mistake(f"{why}; parameters belong into a file of /etc/modprobe.d: options {' '.join(words)}", words[0])
+        return Mistake(f"{why}; parameters belong in a file of /etc/modprobe.d: options {' '.join(words)}", words[0])
     return Mistake(why, "")

@@ -16,8 +16,8 @@ class SettingLine(NamedTuple):
 class UnreadFile(NamedTuple):
     """A file with settings that no program reads.
 
-    `reader` is the program that should, `why` goes on from the file's name ("does not end in .conf"), `example` is its first setting,
-    `cure` a command that makes it read, `target` the path that it would be read from ('' where its path is right).
+    `reader` is the program that should, `why` the reason in words, `example` its first setting, `cure` how to have it read, `target` the path
+    where it would be read ('' where its path is right).
     """
 
     path: str

@@ -119,6 +119,10 @@ class Draft:
         left = tuple(texts.words_without(self.arguments(), name, unwanted))
         self._change(left, lambda line: texts.without(line, name, unwanted), texts.GRUB_VARIABLES)
 
+    def change_arguments(self, wanted: tuple[str, ...], change: texts.Edit) -> None:
+        """Has `change` edit the line of arguments, which must give the wanted ones; raises ByHand."""
+        self._change(wanted, change, texts.GRUB_VARIABLES)
+
     def _change(self, wanted: tuple[str, ...], change: texts.Edit, variables: tuple[str, ...]) -> None:
         loader, before = self.loader(), self.arguments()
         if sorted(wanted) == sorted(before):
@@ -166,6 +170,13 @@ class Draft:
         except ByHand as why:
             raise ByHand(f"{path}: {why}") from why
         self.write(path, new)
+
+    def replace_line(self, path: str, number: int, text: str, lines: list[str]) -> None:
+        """Replaces a line of a file in /etc, which stays as a comment; raises ByHand, also if the line is not as it was read."""
+        old = self.text(path).split("\n")
+        if number > len(old) or old[number - 1] != text:
+            raise ByHand(f"line {number} of {path} is part of a longer one")
+        self.write(path, "\n".join((*old[: number - 1], f"{texts.MARK}{text}", *lines, *old[number:])))
 
     def load_at_boot(self, module: str) -> str:
         """Loads the module at boot; returns the file that does it. Raises ByHand."""

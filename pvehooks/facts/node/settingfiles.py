@@ -62,7 +62,14 @@ def _misnamed(host: Host) -> Iterator[UnreadFile]:
             target = f"{place.directory}/{_stem(name, place.ending)}{place.ending}"
             example = _example(host, path, place)
             if example:
-                yield UnreadFile(path, place.reader, f"does not end in {place.ending}", example, _moved(host, path, target, place), target)
+                yield UnreadFile(
+                    path,
+                    place.reader,
+                    f"{place.reader} reads only files that end in {place.ending}",
+                    example,
+                    _moved(host, path, target, place),
+                    target,
+                )
 
 
 def _stem(name: str, ending: str) -> str:
@@ -87,7 +94,14 @@ def _misplaced(host: Host) -> Iterator[UnreadFile]:
             example = _example(host, path, place) if place and not _INACTIVE.fullmatch(name) else ""
             if place and example:
                 target = f"{place.directory}/{_stem(name, place.ending)}{place.ending}"
-                yield UnreadFile(path, place.reader, f"is not in {place.directory}", example, _moved(host, path, target, place), target)
+                yield UnreadFile(
+                    path,
+                    place.reader,
+                    f"{place.reader} reads {place.directory}, not /etc/{folder}",
+                    example,
+                    _moved(host, path, target, place),
+                    target,
+                )
 
 
 def _old_names(host: Host) -> Iterator[UnreadFile]:
@@ -100,13 +114,15 @@ def _old_names(host: Host) -> Iterator[UnreadFile]:
     if example:
         target = "/etc/modprobe.d/local.conf"
         cure = _moved(host, "/etc/modprobe.conf", target, _MODPROBE)
-        yield UnreadFile("/etc/modprobe.conf", "modprobe", "is not in /etc/modprobe.d", example, cure, target)
+        yield UnreadFile("/etc/modprobe.conf", "modprobe", "modprobe reads only files in /etc/modprobe.d", example, cure, target)
     example = _example(host, "/etc/sysctl.conf", _SYSCTL)
     linked = any(host.real(f"/etc/sysctl.d/{name}") == "/etc/sysctl.conf" for name in names_in(host, "/etc/sysctl.d"))
     if example and not linked and _debian(host) >= 13:
         target = "/etc/sysctl.d/99-local.conf"
         cure = _moved(host, "/etc/sysctl.conf", target, _SYSCTL)
-        yield UnreadFile("/etc/sysctl.conf", "systemd-sysctl", "is not read at boot since Debian 13", example, cure, target)
+        yield UnreadFile(
+            "/etc/sysctl.conf", "systemd-sysctl", "systemd-sysctl does not read it at boot since Debian 13", example, cure, target
+        )
 
 
 def _without_sysfsutils(host: Host) -> Iterator[UnreadFile]:
@@ -121,9 +137,17 @@ def _without_sysfsutils(host: Host) -> Iterator[UnreadFile]:
     for path in paths:
         example = _example(host, path, _SYSFS)
         if example and unit:
-            yield UnreadFile(path, "sysfsutils", "is not read without /etc/sysfs.conf", example, f"touch /etc/sysfs.conf && {_SYSFS.apply}")
+            yield UnreadFile(
+                path,
+                "sysfsutils",
+                "sysfsutils applies nothing without /etc/sysfs.conf",
+                example,
+                f"Type: touch /etc/sysfs.conf && {_SYSFS.apply}",
+            )
         elif example:
-            yield UnreadFile(path, "sysfsutils", "is not read: that package is not installed", example, "apt install sysfsutils")
+            yield UnreadFile(
+                path, "sysfsutils", "the package sysfsutils, which reads it, is not installed", example, "Type: apt install sysfsutils"
+            )
 
 
 def _debian(host: Host) -> int:

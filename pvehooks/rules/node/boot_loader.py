@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import loader_of
+from pvehooks.derived.kernel_faults import faults_of, without_faults
+from pvehooks.derived.passthrough import bus
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 
@@ -138,6 +141,36 @@ def kernel_outdated(node: Node) -> Iterator[Finding]:
     coming = node.kernels.next
     if coming in node.kernels.installed and coming != node.kernels.running:
         yield Finding("kernel", f"{node.kernels.running} runs, and the next boot takes {coming}")
+
+
+@RULES.rule(
+    "kernel-breaks-passthrough",
+    Severity.WARNING,
+    "Boot another kernel: proxmox-boot-tool kernel pin RELEASE",
+    needs=("guests", "kernels", "loader", "pci"),
+    line="kernel",
+)
+def kernel_breaks_passthrough(node: Node) -> Iterator[Finding]:
+    """The running kernel, or the one that the next boot takes, is known to break passthrough of a device that a guest gets.
+
+    The known faults are listed with their ranges of releases in derived/kernel_faults.py of the package.
+    Source: the changelogs of Proxmox VE's kernel packages; reports on its forum.
+    """
+    if isinstance(node.kernels, Unread):
+        return
+    wanted = named_by_guests(node)
+    devices = bus(node)
+    for release in dict.fromkeys((node.kernels.running, node.kernels.next)):
+        for fault in faults_of(release):
+            concerned = [devices[address] for address in sorted(wanted) if fault.concerns(devices[address])]
+            if concerned:
+                first = concerned[0]
+                now = release == node.kernels.running
+                state = "runs" if now else "is the next one to boot"
+                message = f"{release} {state}, and it {fault.effect}. {wanted[first.address][0].label} gets {first.label}"
+                other = without_faults(node.kernels.installed, tuple(faults_of(release)))
+                pin = f"Type: proxmox-boot-tool kernel pin {other}{_refresh(node)}{' && reboot' if now else ''}"
+                yield Finding(release, message, pin if other else "Install a newer kernel: apt update && apt full-upgrade, then: reboot")
 
 
 @RULES.all_well("kernel")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
-from pvehooks.derived.kernel_faults import faults_of, without_faults
 from pvehooks.derived.passthrough import bus
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -149,33 +148,3 @@ def _ordered(unit: str, place: str, device: PciDevice) -> str:
     if not unit:
         return f"Type: {own}; then remove the line about sriov_numvfs from {place}"
     return f"Type: {own} && systemctl disable {unit}; or add Before=pve-guests.service to [Unit]: systemctl edit {unit}"
-
-
-@RULES.rule(
-    "kernel-breaks-passthrough",
-    Severity.WARNING,
-    "Boot another kernel: proxmox-boot-tool kernel pin RELEASE",
-    needs=("guests", "kernels", "pci"),
-    line="kernel",
-)
-def kernel_breaks_passthrough(node: Node) -> Iterator[Finding]:
-    """The running kernel, or the one that the next boot takes, is known to break passthrough of a device that a guest gets.
-
-    The known faults are listed with their ranges of releases in derived/kernel_faults.py of the package.
-    Source: the changelogs of Proxmox VE's kernel packages; reports on its forum.
-    """
-    if isinstance(node.kernels, Unread):
-        return
-    wanted = named_by_guests(node)
-    devices = bus(node)
-    for release in dict.fromkeys((node.kernels.running, node.kernels.next)):
-        for fault in faults_of(release):
-            concerned = [devices[address] for address in sorted(wanted) if fault.concerns(devices[address])]
-            if concerned:
-                first = concerned[0]
-                now = release == node.kernels.running
-                state = "runs" if now else "is the next one to boot"
-                message = f"{release} {state}, and it {fault.effect}. {wanted[first.address][0].label} gets {first.label}"
-                other = without_faults(node.kernels.installed, tuple(faults_of(release)))
-                pin = f"Type: proxmox-boot-tool kernel pin {other}{' && reboot' if now else ''}"
-                yield Finding(release, message, pin if other else "Install a newer kernel: apt update && apt full-upgrade, then: reboot")

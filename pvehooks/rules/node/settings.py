@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from pvehooks.derived.argument_mistakes import ArgumentMistake, mistakes
-from pvehooks.derived.candidates import host_uses
+from pvehooks.derived.guest_devices import host_device_among
 from pvehooks.derived.kernel_args import QUIET, apply, important, loader_of, name_of, place, plans, shown
-from pvehooks.derived.passthrough import bus
 from pvehooks.derived.setting_lines import of_modprobe, of_modules_load
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Node, Severity, Unread
 
 RULES = RuleSet(order=42)
 _REBUILD = "update-initramfs -u -k all"
-_ID = re.compile(r"\b([0-9a-fA-F]{4}):([0-9a-fA-F]{4})\b")
 
 
 @RULES.rule(
@@ -37,7 +34,7 @@ def settings_file_unread(node: Node) -> Iterator[Finding]:
     if isinstance(node.setting_files, Unread):
         return
     for file in node.setting_files.unread:
-        message = f"{file.reader} does not read {file.path}, which {file.why}; '{file.example}' in it has no effect"
+        message = f"{file.path} has no effect: {file.why}. The file has '{file.example}'"
         yield Finding(file.path, message, file.cure)
 
 
@@ -70,21 +67,13 @@ def settings_line_ignored(node: Node) -> Iterator[Finding]:
 
 def _corrected(where: str, right: str, node: Node) -> str:
     """How to correct a line of modprobe.d or modules-load.d."""
-    device = _taken_from_host(right, node)
+    device = host_device_among(right, node)
     if device:
         return f"Remove {where}: corrected, it would take {device} from the host. Bind a device by its address: pvehooks bind ADDRESS --persist"
     if not right:
         return f"Correct or remove {where}, then: {_REBUILD}"
-    return f"Replace {where} with: {right}; then type: {_REBUILD} && reboot"
-
-
-def _taken_from_host(text: str, node: Node) -> str:
-    """The first device in words that the host uses and whose id is in the text, '' for none: nobody is to be sent to give vfio-pci that."""
-    ids = {(int(vendor, 16), int(device, 16)) for vendor, device in _ID.findall(text)}
-    used = (
-        device for device in bus(node).values() if (device.vendor, device.device) in ids and not device.bridge and host_uses(device, node)
-    )
-    return next((f"{device.label}, which {host_uses(device, node)[0].sentence}," for device in used), "")
+    lines = " and ".join(f"'{line}'" for line in right.split("\n"))
+    return f"Replace {where} with {'the lines ' if chr(10) in right else ''}{lines}, then: {_REBUILD} && reboot"
 
 
 @RULES.rule(
@@ -110,20 +99,18 @@ def argument_ignored(node: Node) -> Iterator[Finding]:
         return
     where = "the kernel command line" if plan is None or loader is None else place(loader)
     for found in mistakes(words):
-        yield Finding(
-            found.written, f"'{found.written}' on the kernel command line has no effect: {found.why}", _replaced(found, where, node)
-        )
+        yield Finding(found.written, f"the kernel command line has '{found.written}': {found.why}", _replaced(found, where, node))
 
 
 def _replaced(found: ArgumentMistake, where: str, node: Node) -> str:
     """How to correct an argument."""
-    device = _taken_from_host(found.right, node)
+    device = host_device_among(found.right, node)
     if device:
-        change = f"Remove {found.written} from {where}: corrected, it would take {device} from the host"
+        change = f"Remove '{found.written}' from {where}: corrected, it would take {device} from the host"
     elif found.right:
-        change = f"Replace {found.written} in {where} with {found.right}"
+        change = f"Replace '{found.written}' in {where} with '{found.right}'"
     else:
-        change = f"Remove {found.written} from {where}"
+        change = f"Remove '{found.written}' from {where}"
     loader = loader_of(node)
     return change if loader is None else apply(loader, change)
 

@@ -60,13 +60,19 @@ SHOWS_NONE = "the kernel was not told to leave {} off, but shows no IOMMU"
         pytest.param("AuthenticAMD", "amd_iommu=off", "IVRS", "the kernel command line says amd_iommu=off", id="AMD switched off"),
         pytest.param("GenuineIntel", "iommu=pt", "DMAR", ARGUMENT_MISSING, id="not asked for"),
         pytest.param(
-            "GenuineIntel", "intel_iommu=off intel_iommu=on,sm_on", "DMAR", f"the firmware has the DMAR table and {SHOWS_NONE.format('VT-d')}", id="last one counts"
+            "GenuineIntel",
+            "intel_iommu=off intel_iommu=on,sm_on",
+            "DMAR",
+            f"the firmware has the DMAR table and {SHOWS_NONE.format('VT-d')}",
+            id="last one counts",
         ),
         pytest.param("GenuineIntel", "intel_iommu=on", "IVRS", "the firmware shows none: VT-d is switched off", id="no table"),
         pytest.param("AuthenticAMD", "amd_iommu=on", "APIC", "the firmware shows none: AMD-Vi (IOMMU) is switched off", id="AMD, no table"),
         pytest.param("", "", "APIC", "the firmware shows none: VT-d or AMD-Vi is switched off", id="unknown CPU"),
         pytest.param("", "", "", "whether the firmware has the DMAR or IVRS table is unknown", id="nothing known"),
-        pytest.param("AuthenticAMD", "", "IVRS", f"the firmware has the IVRS table and {SHOWS_NONE.format('AMD-Vi (IOMMU)')}", id="AMD with table"),
+        pytest.param(
+            "AuthenticAMD", "", "IVRS", f"the firmware has the IVRS table and {SHOWS_NONE.format('AMD-Vi (IOMMU)')}", id="AMD with table"
+        ),
     ],
 )
 def test_why_it_is_off(tmp_path: Path, cpu: str, arguments: str, tables: str, why: str) -> None:
