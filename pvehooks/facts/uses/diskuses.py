@@ -163,13 +163,20 @@ class DiskUses:
         return (*block.paths, *self.udev.links(block))
 
     def _osds(self, tree: BlockTree) -> Iterator[Use]:
-        if not self.osds.devices:
+        """An OSD of this node that does not run (a crash, maintenance, the boot) is as much in use: its data is there."""
+        if not self.osds.some:
             return
         for block in tree.blocks:
             numbers = {self.osds.devices[path] for path in self._names(block) if path in self.osds.devices}
-            for number in sorted(numbers):
-                if self.osds.runs(number):
-                    yield Use(f"is the store of the running Ceph OSD {number} ({block.place})")
+            numbers.add(self.osds.by_volume(block.volume[1]))
+            for number in sorted(filter(None, numbers)):
+                remedy = (
+                    f"If the cluster does not need it: ceph osd out {number}, wait until ceph osd safe-to-destroy osd.{number} succeeds, then:"
+                    f" systemctl stop ceph-osd@{number} && pveceph osd destroy {number}"
+                )
+                kind = "the running Ceph OSD" if self.osds.runs(number) else "Ceph OSD"
+                state = "" if self.osds.runs(number) else ", which is down"
+                yield Use(f"is the store of {kind} {number}{state} ({block.place})", remedy=remedy)
 
     def _exported(self, tree: BlockTree) -> Iterator[Use]:
         """What the kernel serves to other machines: it has the device open, and no process shows it."""
