@@ -6,7 +6,7 @@ from pvehooks.derived.kernel_args import add, remove, values_of
 from pvehooks.values import Node, Unread
 
 INTEL = "GenuineIntel"
-_IN_FIRMWARE = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
+_IN_FIRMWARE = "Enable it in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
 _IN_LOG = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
 
 

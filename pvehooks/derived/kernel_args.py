@@ -1,4 +1,4 @@
-"""Arguments of the kernel, and how a person changes them with this node's boot loader."""
+"""Arguments of the kernel, and how to change them with this node's boot loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvehooks.values.boot import CommandLines, Loader, Planned
 
 # The boot loader's own arguments: they differ from what is written in its file.
 _OWN = frozenset({"BOOT_IMAGE", "initrd", "root", "ro", "rw", "boot", "rootflags", "single", "systemd.machine_id"})
-# Nobody misses them in the wrong file.
+# Harmless when they are in a file that is not read.
 QUIET = frozenset({"quiet", "splash", "rhgb"})
 # What guides for passthrough have people add, by the name's beginning.
 _PASSTHROUGH = (
@@ -42,7 +42,7 @@ def values_of(words: Iterable[str], name: str) -> list[str]:
 
 
 def wanted(words: Iterable[str], without: Collection[str] = ()) -> list[str]:
-    """The arguments that a person writes, each once: not the boot loader's own, nor variables of GRUB's menu."""
+    """The arguments that people write, each once: not the boot loader's own, nor variables of GRUB's menu."""
     return [
         word for word in dict.fromkeys(words) if name_of(word) not in _OWN and name_of(word) not in without and not word.startswith("$")
     ]
@@ -70,7 +70,7 @@ def shown(words: Iterable[str]) -> str:
     return " ".join(f'"{word}"' if any(char.isspace() for char in word) else word for word in words)
 
 
-def told(missing: list[str], extra: list[str]) -> str:
+def described(missing: list[str], extra: list[str]) -> str:
     """Differences in words: what is to come, what is to go."""
     parts = [f"without {shown(missing)}" if missing else "", f"still with {shown(extra)}" if extra else ""]
     return " and ".join(filter(None, parts))

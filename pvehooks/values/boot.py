@@ -16,7 +16,7 @@ class Firmware(NamedTuple):
     # vendor_id of /proc/cpuinfo.
     cpu: str
     uefi: bool
-    # None where it cannot be told.
+    # None where it is unknown.
     secure_boot: bool | None
     # The names of the ACPI tables; None where they cannot be listed.
     tables: frozenset[str] | None

@@ -113,7 +113,7 @@ def unload_module(draft: Draft, finding: Finding) -> str:
     module, _, file = finding.subject.partition(" in ")
     draft.comment_out(file, texts.loads(module))
     draft.rebuild_initramfs()
-    return f"takes {module} out of {file}"
+    return f"removes {module} from {file}"
 
 
 def keep_vf_driver(draft: Draft, finding: Finding) -> str:

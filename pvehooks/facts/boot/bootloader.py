@@ -55,7 +55,7 @@ def _kind(host: Host, uefi: bool, managed: bool) -> tuple[str, str]:
         return "systemd-boot", "UEFI without Secure Boot, and the root file system is ZFS"
     if not managed and host.exists("/boot/grub/grub.cfg"):
         return "grub", "there is a /boot/grub/grub.cfg, and proxmox-boot-tool keeps no ESPs"
-    return "", "nothing tells"
+    return "", "nothing shows it"
 
 
 def _running(host: Host) -> list[str]:

@@ -1,6 +1,6 @@
 """What /etc/default/grub and /etc/default/grub.d/*.cfg would give, as grub-mkconfig(8) reads them: by sourcing them with sh.
 
-On a node a real sh reads them, and it can do no harm: it is nobody without any capability or way to one, in namespaces of its own
+On a node a real sh reads them, and it can do no harm: it runs as the user nobody without capabilities, in namespaces of its own
 (processes, mounts, network, IPC) that end with it, without PATH and environment; it may write no byte to a file, and has one second of CPU and
 64 MiB. The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had
 (no root, or the daemon's own sandbox): then only plain assignments are understood, and anything else is not examined.
@@ -131,7 +131,7 @@ def _require_good_end(path: str, text: str, status: str) -> None:
 
 
 def _complaint(host: Host, text: str) -> str:
-    """What sh says of the syntax of a text, which it reads and does not run."""
+    """The message of sh about the syntax of a text, which it reads and does not run."""
     try:
         done = host.run((*_WALLS, "/bin/sh", "-n", "-c", text), _TIMEOUT)
     except CommandTrouble:
@@ -181,7 +181,7 @@ def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tup
         plain = _PLAIN.fullmatch(line)
         computed = None if plain else _COMPUTED.fullmatch(line)
         if plain is None and computed is None:
-            return f"line {number}: it is more than an assignment, and only a shell could tell what it does", number
+            return f"line {number}: it is more than an assignment, and only a shell knows what it does", number
         if computed is not None:
             unknown.add(computed[1])
             values.pop(computed[1], None)
@@ -194,7 +194,7 @@ def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tup
                 values[plain[1]] = _value(plain[2], values)
                 seen.append((number, plain[1], values[plain[1]]))
     lost = sorted(unknown & set(WANTED))
-    return (f"a command makes the value of {lost[0]}, and only a shell could tell it" if lost else ""), 0
+    return (f"a command makes the value of {lost[0]}, and only a shell knows it" if lost else ""), 0
 
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:

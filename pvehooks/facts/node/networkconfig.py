@@ -36,7 +36,7 @@ class _Stanza(NamedTuple):
 
 
 class NetworkConfig:
-    """What the files name; read when first asked for. `unread` says what could not be read of them."""
+    """What the files name; read when first asked for. `unread` has in words what could not be read of them."""
 
     def __init__(self, host: Host, node: str = "") -> None:
         self.host = host

@@ -126,7 +126,7 @@ class Containers:
         return "/" + "/".join(part for part in parts if part)
 
     def _running(self) -> frozenset[int]:
-        """The VMIDs with a command socket, by which pve-container tells it too (PVE/LXC.pm, list_active_containers)."""
+        """The VMIDs with a command socket, by which pve-container knows it as well (PVE/LXC.pm, list_active_containers)."""
         try:
             raw = self.host.read("/proc/net/unix", limit=1 << 23)
         except OSError as error:

@@ -105,7 +105,7 @@ class VirtualFunctions:
         self._unread: tuple[str, ...] = ()
 
     def of(self, device: PciDevice) -> Uses:
-        """The uses of the device's VFs, each a use of its own; remarks on a VF weigh nothing here."""
+        """The uses of the device's VFs, each a use of its own; remarks on a VF do not count here."""
         found: list[Use] = []
         unread: list[str] = []
         for address in device.virtfns:

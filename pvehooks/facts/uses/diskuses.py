@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
-# An array that was put together by itself is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
+# An array that was assembled automatically is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
 _IDLE_ARRAYS = ("", "clear", "inactive", "read-auto")
-# They keep a look at devices, and use none.
+# They watch devices and use none.
 _WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")
 # Majors that block and character devices get as they come, each kind for itself (the kernel's admin-guide/devices.txt).
 _SHARED_MAJORS = range(234, 255)
@@ -66,7 +66,7 @@ class DiskUses:
         return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
-        """What could not be read although it may tell of a use."""
+        """What could not be read although it may show a use."""
         yield from self.mounts.unread
         yield from self.given.unread
         yield from self.containers.unread
@@ -119,7 +119,7 @@ class DiskUses:
         ]
 
     def _stacks(self, tree: BlockTree) -> Iterator[Use]:
-        """What nobody stacks without meaning to: arrays that run, DRBD, opened encryption. LVM and multipath come by themselves."""
+        """What is only stacked on purpose: active arrays, DRBD, opened encryption. LVM and multipath are set up automatically."""
         by_name = {block.name: block for block in tree.blocks}
         for block in tree.blocks:
             below = [by_name[name] for name in tree.bases.get(block.name, ())]

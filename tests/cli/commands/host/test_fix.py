@@ -45,11 +45,11 @@ def by_hand(example: Path) -> str:
     if example.stem == "acs-override-void.failing":
         return "this kernel has no pcie_acs_override"
     if example.stem == "interface-missing.failing-bond":
-        return "which card is to have the name cannot be told"
+        return "it is unknown which card has to get the name"
     if example.stem in BY_HAND:
         return BY_HAND[example.stem]
     hardware = example.stem.startswith("iommu-inactive.") and example.stem not in KERNEL_TELLS
-    return "not a matter of the kernel command line" if hardware else ""
+    return "the kernel command line is not the cause" if hardware else ""
 
 
 @pytest.fixture
