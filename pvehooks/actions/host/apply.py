@@ -42,7 +42,7 @@ def apply(host: Host, plan: Plan, on_command: OnCommand) -> Done:
     if plan.harm:
         raise Refused(
             f"the next restart would take something from the node: {plan.harm[0].message}",
-            hint=f"Mend that as well: pvehooks host fix {' '.join(dict.fromkeys(finding.rule for finding in plan.harm))}",
+            hint=f"Fix that as well: pvehooks host fix {' '.join(dict.fromkeys(finding.rule for finding in plan.harm))}",
         )
     if plan.empty:
         return Done("", (), (), ())

@@ -66,9 +66,9 @@ def read(host: Host) -> dict[str, str] | Unread | None:
                 f"{path}, line {_line(text, appended.start(1))}: sh has no '{appended[1]}+=': write {appended[1]}=\"${appended[1]} ...\""
             )
     if host.can_run:
-        told = by_shell(host, files)
-        if told is not None:
-            return told
+        read_by_shell = by_shell(host, files)
+        if read_by_shell is not None:
+            return read_by_shell
     return by_hand(files)
 
 
@@ -104,9 +104,9 @@ def by_shell(host: Host, files: list[tuple[str, str]]) -> dict[str, str] | Unrea
     first, *lines = done.stdout.split("\n", len(files) + 1) if done.stdout else [""]
     if first != "ready":
         return None
-    told = [line.split(" ")[1] for line in lines[: len(files)] if re.fullmatch("read [0-9]+", line)]
-    finished = len(told)
-    for (path, text), status in zip(files, told, strict=False):
+    statuses = [line.split(" ")[1] for line in lines[: len(files)] if re.fullmatch("read [0-9]+", line)]
+    finished = len(statuses)
+    for (path, text), status in zip(files, statuses, strict=False):
         _require_good_end(path, text, status)
     if finished < len(files):
         path, text = files[finished]

@@ -185,7 +185,7 @@ class DiskUses:
                 yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
-        """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
+        """Disks that configs name, and, where there is no other use, those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
         for block in tree.blocks:
             for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):

@@ -43,7 +43,7 @@ class NetworkUses:
         self._by_device: dict[str, list[str]] | None = None
         self._paths: dict[str, str] = {}
         self._addresses: Addresses | None = None
-        self._rings: tuple[tuple[int, str], ...] | None = None
+        self._corosync_links: tuple[tuple[int, str], ...] | None = None
         self._pppoe: frozenset[str] | None = None
         self._corosync_unread: tuple[str, ...] = ()
 
@@ -226,9 +226,9 @@ class NetworkUses:
         return self._addresses
 
     def _corosync(self) -> tuple[tuple[int, str], ...]:
-        if self._rings is None:
-            self._rings, self._corosync_unread = corosync.links(self.host, self.node)
-        return self._rings
+        if self._corosync_links is None:
+            self._corosync_links, self._corosync_unread = corosync.links(self.host, self.node)
+        return self._corosync_links
 
     def _pppoe_devices(self) -> frozenset[str]:
         """The devices of PPPoE sessions (the kernel's drivers/net/ppp/pppoe.c): they need no address."""

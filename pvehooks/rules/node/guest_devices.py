@@ -148,3 +148,9 @@ def _ordered(unit: str, place: str, device: PciDevice) -> str:
     if not unit:
         return f"Type: {own}; then remove the line about sriov_numvfs from {place}"
     return f"Type: {own} && systemctl disable {unit}; or add Before=pve-guests.service to [Unit]: systemctl edit {unit}"
+
+
+@RULES.all_well("virtual functions")
+def _virtual_functions(node: Node) -> str:
+    made = not isinstance(node.vf_makers, Unread) and node.vf_makers
+    return "what makes virtual functions at boot does so before the VMs start" if made else ""
