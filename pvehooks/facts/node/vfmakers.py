@@ -15,7 +15,11 @@ _UNITS = "/etc/systemd/system"
 _NET = "/sys/class/net"
 _ATTRIBUTE = "sriov_numvfs"
 _WRITTEN = re.compile(r"(/sys/[\w./:*$-]*)/sriov_numvfs")
-_SCRIPT = re.compile(r"^\s*Exec(?:Start|StartPre|StartPost)=[-@:+!]*(?:/bin/(?:ba|da)?sh\s+)?(/[\w./-]+)\s*$", re.MULTILINE)
+_SCRIPT = re.compile(
+    r"^\s*Exec(?:Start|StartPre|StartPost)=[-@:+!]*(?:/bin/(?:ba|da)?sh\s+)?(/(?:usr/local|opt|etc|root)/[\w./-]+)\s*$", re.MULTILINE
+)
+# A unit whose scripts are worth a look: scripts may be large and hold anything.
+_ABOUT_VFS = re.compile(r"sr-?iov|vfs?\b|numvfs|virtual.function", re.IGNORECASE)
 _BEFORE = re.compile(r"^\s*(Before|WantedBy|RequiredBy)\s*=(.*)$", re.MULTILINE)
 # What pve-guests.service is ordered after, or what comes before all that (its unit file in pve-manager).
 _EARLY = frozenset(
@@ -45,7 +49,7 @@ def _units(host: Host) -> Iterator[VfMaker]:
         if not name.endswith(".service") or name not in enabled or name.startswith("pvehooks"):
             continue
         text = text_of(host, f"{_UNITS}/{name}")
-        scripts = "".join(text_of(host, path) for path in _SCRIPT.findall(text))
+        scripts = "".join(text_of(host, path) for path in _SCRIPT.findall(text)) if _ABOUT_VFS.search(f"{name}\n{text}") else ""
         if _ATTRIBUTE in text + scripts:
             drop_ins = "".join(text_of(host, f"{_UNITS}/{name}.d/{each}") for each in names_in(host, f"{_UNITS}/{name}.d"))
             words = {word for _, value in _BEFORE.findall(f"{text}\n{drop_ins}") for word in value.split()}

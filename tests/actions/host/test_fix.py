@@ -66,7 +66,10 @@ GRUB = 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX="
         ({"etc/default/grub": f'{GRUB}if [ -e /x ]; then GRUB_CMDLINE_LINUX_DEFAULT="x"; fi\n'}, "only a shell knows"),
         ({"etc/default/grub": GRUB.replace('"quiet"', "`cat /proc/cmdline`")}, "only a shell knows"),
         ({"etc/default/grub": GRUB + GRUB}, "lines 2, 5 all name"),
-        ({"etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="mine"\n'}, "a file of /etc/default/grub.d changes the arguments as well"),
+        (
+            {"etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="mine"\n'},
+            "a file of /etc/default/grub.d changes the arguments as well",
+        ),
         ({"etc/default/grub.d/x.cfg": "if true; then A=b; fi\n"}, "only a shell knows"),
         ({"etc/default/grub": GRUB.replace("\n", "\r\n")}, "line 1: it ends as lines of Windows do"),
         ({"etc/default/grub": "GRUB_DEFAULT=0\n"}, "does not set GRUB_CMDLINE_LINUX_DEFAULT"),
