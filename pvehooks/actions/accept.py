@@ -49,7 +49,16 @@ def remembering(new: Accepted, old: Accepted | None) -> Accepted:
             devices[address] = now._replace(serial=now.serial or before.serial)
         else:
             devices[address] = now
-    return new._replace(devices=devices)
+    return new._replace(devices=devices, kernel=new.kernel or old.kernel)
+
+
+def on_kernel(host: Host, accepted: Accepted) -> Accepted:
+    """The accepted start with the kernel that runs now; unchanged where that cannot be read."""
+    try:
+        release = host.read_text("/proc/sys/kernel/osrelease")
+    except OSError:
+        return accepted
+    return accepted._replace(kernel=release if release.isprintable() and len(release) < 65 else "")
 
 
 def change(guest: Guest, node: Node) -> Acceptance:

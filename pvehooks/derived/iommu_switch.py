@@ -1,14 +1,25 @@
-"""Whether the kernel leaves the IOMMU off, and why."""
+"""Why the IOMMU is off, as far as that can be changed, and what changes it."""
 
 from __future__ import annotations
 
-import re
-
-from pvehooks.derived.kernel_args import values_of
+from pvehooks.derived.kernel_args import add, remove, values_of
 from pvehooks.values import Node, Unread
-from pvehooks.values.boot import Kernels
 
 INTEL = "GenuineIntel"
+_IN_FIRMWARE = "Enable it in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
+_IN_LOG = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
+
+
+def remedy(node: Node) -> str:
+    """What to do about an IOMMU that is off, '' where nothing is known to help; it fits the reason in node.iommu.why."""
+    off = switched_off(node)
+    if off:
+        return remove(off, node)
+    if needs_switching_on(node):
+        return add("intel_iommu=on", node)
+    if table_is_there(node):
+        return _IN_LOG
+    return "" if isinstance(node.iommu, Unread) or "firmware" not in node.iommu.why else _IN_FIRMWARE
 
 
 def switched_off(node: Node) -> str:
@@ -23,32 +34,16 @@ def switched_off(node: Node) -> str:
 
 
 def needs_switching_on(node: Node) -> bool:
-    """Whether the running kernel leaves VT-d off unless it is told otherwise, and was not told; its build is asked first, then its release."""
+    """Whether the running kernel leaves VT-d off without intel_iommu=on, and does not have that argument."""
     if isinstance(node.firmware, Unread) or node.firmware.cpu != INTEL or not table_is_there(node):
         return False
     if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) or isinstance(node.kernels, Unread):
         return False
-    return not default_on(node.kernels) and "on" not in values_of(node.command_lines.running, "intel_iommu")
-
-
-def default_on(kernels: Kernels) -> bool:
-    """Whether a kernel switches VT-d on by itself."""
-    if kernels.built_with is not None:
-        return bool({"CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF"} & kernels.built_with)
-    return kernels.running.endswith("-pve") and release(kernels.running) >= (6, 8)
-
-
-def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a kernel's release, (0, 0) for what is none."""
-    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", version)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def table(node: Node) -> str:
-    """The name of the ACPI table that the firmware describes an IOMMU in, '' where the CPU is unknown."""
-    return "" if isinstance(node.firmware, Unread) else "DMAR" if node.firmware.cpu == INTEL else "IVRS"
+    return not node.kernels.vtd_by_default and "on" not in values_of(node.command_lines.running, "intel_iommu")
 
 
 def table_is_there(node: Node) -> bool:
-    """Whether the firmware has that table."""
-    return not isinstance(node.firmware, Unread) and node.firmware.tables is not None and table(node) in node.firmware.tables
+    """Whether the firmware has the ACPI table that describes the IOMMU of the CPU's maker (DMAR, IVRS)."""
+    if isinstance(node.firmware, Unread) or node.firmware.tables is None:
+        return False
+    return ("DMAR" if node.firmware.cpu == INTEL else "IVRS") in node.firmware.tables

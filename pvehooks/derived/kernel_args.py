@@ -1,4 +1,4 @@
-"""Arguments of the kernel, and how a person changes them with this node's boot loader."""
+"""Arguments of the kernel, and how to change them with this node's boot loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvehooks.values.boot import CommandLines, Loader, Planned
 
 # The boot loader's own arguments: they differ from what is written in its file.
 _OWN = frozenset({"BOOT_IMAGE", "initrd", "root", "ro", "rw", "boot", "rootflags", "single", "systemd.machine_id"})
-# Nobody misses them in the wrong file.
+# Harmless when they are in a file that is not read.
 QUIET = frozenset({"quiet", "splash", "rhgb"})
 # What guides for passthrough have people add, by the name's beginning.
 _PASSTHROUGH = (
@@ -24,6 +24,11 @@ _PASSTHROUGH = (
     "default_hugepagesz",
     "video",
 )
+# Where nothing shows which boot loader it is, both are described.
+_EITHER = (
+    "with GRUB in GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot; with systemd-boot in /etc/kernel/cmdline, then:"
+    " proxmox-boot-tool refresh && reboot"
+)
 
 
 def name_of(word: str) -> str:
@@ -37,7 +42,7 @@ def values_of(words: Iterable[str], name: str) -> list[str]:
 
 
 def wanted(words: Iterable[str], without: Collection[str] = ()) -> list[str]:
-    """The arguments that a person writes, each once: not the boot loader's own, nor variables of GRUB's menu."""
+    """The arguments that people write, each once: not the boot loader's own, nor variables of GRUB's menu."""
     return [
         word for word in dict.fromkeys(words) if name_of(word) not in _OWN and name_of(word) not in without and not word.startswith("$")
     ]
@@ -65,7 +70,7 @@ def shown(words: Iterable[str]) -> str:
     return " ".join(f'"{word}"' if any(char.isspace() for char in word) else word for word in words)
 
 
-def told(missing: list[str], extra: list[str]) -> str:
+def described(missing: list[str], extra: list[str]) -> str:
     """Differences in words: what is to come, what is to go."""
     parts = [f"without {shown(missing)}" if missing else "", f"still with {shown(extra)}" if extra else ""]
     return " and ".join(filter(None, parts))
@@ -95,7 +100,7 @@ def add(argument: str, node: Node) -> str:
     """How to add an argument on this node."""
     loader = loader_of(node)
     if loader is None:
-        return f"Add {argument} to the kernel command line: see pvehooks explain boot-loader-unknown"
+        return f"Add {argument} to the kernel command line: {_EITHER}"
     return apply(loader, f"Add {argument} to {place(loader)}")
 
 
@@ -103,5 +108,5 @@ def remove(argument: str, node: Node) -> str:
     """How to take an argument out on this node."""
     loader = loader_of(node)
     if loader is None:
-        return f"Take {argument} out of the kernel command line: see pvehooks explain boot-loader-unknown"
-    return apply(loader, f"Take {argument} out of {place(loader)}")
+        return f"Remove {argument} from the kernel command line: {_EITHER}"
+    return apply(loader, f"Remove {argument} from {place(loader)}")

@@ -213,7 +213,8 @@ def _to_remember(under_way: Start) -> Accepted | None:
         return None
     from pvehooks.actions import accept
 
-    return accept.remembering(accept.present(under_way.guest, under_way.node), under_way.guest.accepted)
+    new = accept.remembering(accept.present(under_way.guest, under_way.node), under_way.guest.accepted)
+    return accept.on_kernel(under_way.host, new)
 
 
 def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:

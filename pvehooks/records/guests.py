@@ -245,7 +245,8 @@ def _accepted(document: dict[str, object]) -> Accepted:
     members = document.get("members")
     if not isinstance(members, list):
         raise _Broken("has no usable 'members'")
-    return Accepted(hostpci, devices, frozenset(_text(member, "members") for member in members))
+    kernel = _text(document.get("kernel", ""), "kernel")
+    return Accepted(hostpci, devices, frozenset(_text(member, "members") for member in members), kernel)
 
 
 def _device(document: dict[str, object]) -> KnownDevice:
@@ -309,7 +310,8 @@ def _content(record: Record) -> bytes:
 
 def _accepted_json(accepted: Accepted) -> dict[str, object]:
     devices = {address: _device_json(device) for address, device in accepted.devices.items()}
-    return {"hostpci": dict(accepted.hostpci), "devices": devices, "members": sorted(accepted.members)}
+    kernel = {"kernel": accepted.kernel} if accepted.kernel else {}
+    return {"hostpci": dict(accepted.hostpci), "devices": devices, "members": sorted(accepted.members), **kernel}
 
 
 def _device_json(device: KnownDevice) -> dict[str, str]:

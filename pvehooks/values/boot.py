@@ -66,6 +66,15 @@ class Loader(NamedTuple):
         return "update-grub" if self.kind == "grub" else "kernel-install add $(uname -r) /boot/vmlinuz-$(uname -r)"
 
 
+class Assignment(NamedTuple):
+    """A plain assignment of a variable of GRUB: where it stands, and the value that it gives."""
+
+    file: str
+    line: int
+    variable: str
+    value: str
+
+
 class Planned(NamedTuple):
     """The kernel arguments in a boot loader's file, for the next boot."""
 
@@ -77,6 +86,8 @@ class Planned(NamedTuple):
     broken: str = ""
     # Lines that are not used, unchanged.
     ignored: tuple[str, ...] = ()
+    # Of the variables with arguments, in the order in which they are read; none where only a shell understands the files.
+    assignments: tuple[Assignment, ...] = ()
 
 
 class Written(NamedTuple):
@@ -119,6 +130,24 @@ class Kernels(NamedTuple):
     def next(self) -> str:
         """The kernel that the next boot will use, '' if unknown."""
         return self.next_boot or self.pinned or next(iter(self.installed), "")
+
+    @property
+    def vtd_by_default(self) -> bool:
+        """Whether the running kernel switches VT-d on without intel_iommu=on: its configuration decides, else its release."""
+        if self.built_with is not None:
+            return bool({"CONFIG_INTEL_IOMMU_DEFAULT_ON", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF"} & self.built_with)
+        return self.running.endswith("-pve") and release(self.running) >= (6, 8)
+
+
+def release(version: str) -> tuple[int, int]:
+    """Major and minor number of a kernel's release, (0, 0) for what is none."""
+    major, _, rest = version.partition(".")
+    minor = rest.partition(".")[0].partition("-")[0]
+    return (int(major), int(minor)) if _is_number(major) and _is_number(minor) else (0, 0)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 5
 
 
 class Modules(NamedTuple):

@@ -115,11 +115,15 @@ class KnownDevice(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The last accepted start: its hostpci lines by option, its devices by address, and the members of their IOMMU groups."""
+    """The last accepted start: its hostpci lines by option, its devices by address, and the members of their IOMMU groups.
+
+    `kernel` is the release that ran then, '' where it was not recorded.
+    """
 
     hostpci: Mapping[str, str]
     devices: Mapping[str, KnownDevice]
     members: frozenset[str]
+    kernel: str = ""
 
 
 class Allowance(NamedTuple):

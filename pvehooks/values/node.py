@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
+    from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping
+    from pvehooks.values.settingfiles import SettingFiles, VfMaker
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -264,6 +266,16 @@ class Node:
     @property
     def modules(self) -> Modules | Unread:
         """Modules of the running kernel, and modprobe's configuration."""
+        return self._unread
+
+    @property
+    def setting_files(self) -> SettingFiles | Unread:
+        """The files that set up modules, sysctls and sysfs (values/settingfiles.py)."""
+        return self._unread
+
+    @property
+    def vf_makers(self) -> tuple[VfMaker, ...] | Unread:
+        """What the administrator has make virtual functions at boot."""
         return self._unread
 
     @property

@@ -114,6 +114,13 @@ def test_others_are_not(path: str) -> None:
         ("/proc/mounts", b"/dev/a /m xfs rw,logdev=/dev/b,user=c 0 0\n", b"/dev/a /m xfs rw,logdev=/dev/b 0 0\n"),
         ("/proc/self/mountinfo", b"1 2 8:1 / / rw,a shared:1 - ext4 /dev/a rw,b=c\n", b"1 2 8:1 / / rw shared:1 - ext4 /dev/a rw\n"),
         ("/proc/cmdline", b"ro rd.password=abc\n", b"ro rd.password=xxx\n"),
+        (
+            "/etc/systemd/system/vfs.service",
+            b"[Unit]\nBefore=a.service\n[Service]\nEnvironment=K=v\nExecStart=/usr/local/x --key v\nExecStart=/usr/local/x\n",
+            b"[Unit]\nBefore=a.service\n[Service]\nExecStart=/usr/local/x\n",
+        ),
+        ("/usr/local/sbin/vfs", b"curl -u a:b h\n  echo 1 > /sys/x/sriov_numvfs\n", b"  echo 1 > /sys/x/sriov_numvfs\n"),
+        ("/var/spool/cron/crontabs/root", b"K=v\n@reboot echo 1 > /sys/x/sriov_numvfs\n", b"@reboot echo 1 > /sys/x/sriov_numvfs\n"),
         ("/etc/pve/datacenter.cfg", b"http_proxy: http://a:b@c\nha: shutdown_policy=migrate\n", b"ha: shutdown_policy=migrate\n"),
     ],
 )

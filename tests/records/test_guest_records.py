@@ -344,6 +344,16 @@ ALLOWANCE = records.Allowance("the card is broken anyway", "jo", 1750000000)
 ATTACHMENT = records.Attachment("local:snippets/pvehooks-guard", "local:snippets/old.pl", 1750000000)
 
 
+def test_the_kernel_of_a_start(host: Host) -> None:
+    """It is kept where it is known; a record of before has none."""
+    assert records.update(host, 100, WEB, lambda record: record.with_accepted("pve1", ACCEPTED))
+    assert '"kernel"' not in file(host).read_text()
+    with_kernel = ACCEPTED._replace(kernel="6.8.12-4-pve")
+    assert records.update(host, 100, WEB, lambda record: record.with_accepted("pve1", with_kernel))
+    known = records.read(host, 100, WEB)
+    assert known is not None and known.accepted == {"pve1": with_kernel}
+
+
 def test_each_part_is_kept_when_another_changes(host: Host) -> None:
     assert records.update(host, 100, WEB, lambda record: record.with_accepted("pve1", ACCEPTED))
     assert records.update(host, 100, WEB, lambda record: record._replace(allowance=ALLOWANCE))

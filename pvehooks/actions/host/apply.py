@@ -21,7 +21,7 @@ from pvehooks.errors import ActionFailed, Refused
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values import NamedTuple
 
-# Making the initramfs of many kernels anew takes minutes; one that is ended half way leaves no boot.
+# Updating the initramfs of many kernels takes minutes; an interrupted update leaves the node without a boot.
 _SECONDS = 3600.0
 _LINES_SHOWN = 5
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -42,7 +42,7 @@ def apply(host: Host, plan: Plan, on_command: OnCommand) -> Done:
     if plan.harm:
         raise Refused(
             f"the next restart would take something from the node: {plan.harm[0].message}",
-            hint=f"Mend that as well: pvehooks host fix {' '.join(dict.fromkeys(finding.rule for finding in plan.harm))}",
+            hint=f"Fix that as well: pvehooks host fix {' '.join(dict.fromkeys(finding.rule for finding in plan.harm))}",
         )
     if plan.empty:
         return Done("", (), (), ())
@@ -66,7 +66,9 @@ def _prepare(host: Host, plan: Plan) -> FixRecord:
             _remove_temporary_files(host, before)
     for change in plan.changes:
         if _read(host, change.path) != change.before:
-            raise ActionFailed(f"{change.path} was changed by somebody a moment ago", "Nothing was done; look, and try it again")
+            raise ActionFailed(
+                f"{change.path} was changed by another process a moment ago", "Nothing was changed. Check the file, then try again"
+            )
     rules = tuple(dict.fromkeys(item.finding.rule for item in plan.items if not item.by_hand))
     try:
         return history.prepare(host, plan.changes, plan.commands, rules)
@@ -132,7 +134,7 @@ class Undone(NamedTuple):
 
 
 def undo(host: Host, force: bool, on_command: OnCommand) -> Undone | None:
-    """Rolls the last fix back; None if there is none. Raises Refused with a diff if somebody edited a file since, ActionFailed."""
+    """Rolls the last fix back; None if there is none. Raises Refused with a diff if a file was edited since, ActionFailed."""
     with _locked(host):
         record = history.last_undoable(host)
         if record is None:
@@ -197,7 +199,7 @@ def _remove_temporary_files(host: Host, record: FixRecord) -> None:
 
 
 def _describe_edit(host: Host, record: FixRecord, file: FixedFile) -> Iterator[str]:
-    """What somebody edited since the fix, as a diff."""
+    """What was edited since the fix, as a diff."""
     yield f"{file.path} was edited since pvehooks changed it:"
     yield from diff(file.path, history.read_copy(host, record, file.after), _read(host, file.path))
 

@@ -81,9 +81,9 @@ class Draft:
         except OSError as error:
             raise ByHand(f"{path}: {error.strerror}") from error
         if b"\r" in content:
-            raise ByHand(f"{path} has line ends of Windows; take them out first: sed -i 's/\\r$//' {path}")
+            raise ByHand(f"{path} has line ends of Windows; remove them first: sed -i 's/\\r$//' {path}")
         if len(content) > _LONGEST or b"\0" in content:
-            raise ByHand(f"{path} is too long for such a file, or no text")
+            raise ByHand(f"{path} is too long, or not a text file")
         return content
 
     # -- arguments of the kernel --------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Draft:
         """The boot loader; raises ByHand if it is unknown, or if an unknown program makes its menu."""
         loader = loader_of(self.node)
         if loader is None:
-            raise ByHand("which boot loader this node uses cannot be told")
+            raise ByHand("the boot loader of this node is unknown")
         if loader.kind != "grub" and not loader.managed:
             raise ByHand("systemd-boot is not kept by proxmox-boot-tool here")
         return loader
@@ -119,6 +119,10 @@ class Draft:
         left = tuple(texts.words_without(self.arguments(), name, unwanted))
         self._change(left, lambda line: texts.without(line, name, unwanted), texts.GRUB_VARIABLES)
 
+    def change_arguments(self, wanted: tuple[str, ...], change: texts.Edit) -> None:
+        """Has `change` edit the line of arguments, which must give the wanted ones; raises ByHand."""
+        self._change(wanted, change, texts.GRUB_VARIABLES)
+
     def _change(self, wanted: tuple[str, ...], change: texts.Edit, variables: tuple[str, ...]) -> None:
         loader, before = self.loader(), self.arguments()
         if sorted(wanted) == sorted(before):
@@ -135,7 +139,7 @@ class Draft:
             raise ByHand(f"{loader.file}: {why}") from why
         self.write(loader.file, text)
         if sorted(self.arguments()) != sorted(wanted):
-            raise ByHand(f"another file of /etc/default/grub.d has a say in it, or {loader.file} is not what it seems")
+            raise ByHand(f"a file of /etc/default/grub.d changes the arguments as well, or {loader.file} has an unusual form")
 
     def require_refresh(self) -> None:
         """Requires a restart, and before it a new boot menu, unless the menu is known to be right."""
@@ -167,6 +171,13 @@ class Draft:
             raise ByHand(f"{path}: {why}") from why
         self.write(path, new)
 
+    def replace_line(self, path: str, number: int, text: str, lines: list[str]) -> None:
+        """Replaces a line of a file in /etc, which stays as a comment; raises ByHand, also if the line is not as it was read."""
+        old = self.text(path).split("\n")
+        if number > len(old) or old[number - 1] != text:
+            raise ByHand(f"line {number} of {path} is part of a longer one")
+        self.write(path, "\n".join((*old[: number - 1], f"{texts.MARK}{text}", *lines, *old[number:])))
+
     def load_at_boot(self, module: str) -> str:
         """Loads the module at boot; returns the file that does it. Raises ByHand."""
         if self.host.is_dir(MODULES_DIRECTORY):
@@ -193,10 +204,10 @@ def require_editable(host: Host, path: str) -> None:
     except OSError as error:
         raise ByHand(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(mode) or links > 1:
-        raise ByHand(f"{path} is {'a file with several names (hard links)' if stat.S_ISREG(mode) else 'no file'}")
+        raise ByHand(f"{path} is {'a file with several names (hard links)' if stat.S_ISREG(mode) else 'not a plain file'}")
     owner = _package(host, path)
     if owner:
-        raise ByHand(f"{path} belongs to the package {owner}, and is no conffile: its next version would overwrite a change")
+        raise ByHand(f"{path} belongs to the package {owner}, and is not a conffile: its next version would overwrite a change")
 
 
 def _package(host: Host, path: str) -> str:

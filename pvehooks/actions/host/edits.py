@@ -37,7 +37,7 @@ def _add_argument(draft: Draft, word: str) -> str:
     if word not in draft.arguments():
         draft.add_argument(word)
     draft.require_refresh()
-    return f"puts {word} into {place(draft.loader())}"
+    return f"adds {word} to {place(draft.loader())}"
 
 
 def _drop_values(draft: Draft, word: str, unwanted: Callable[[str], bool] | None = None) -> str:
@@ -46,7 +46,7 @@ def _drop_values(draft: Draft, word: str, unwanted: Callable[[str], bool] | None
     draft.drop_values(name_of(word), unwanted or (lambda each: each in value.split(",")))
     draft.require_refresh()
     file = draft.loader().file
-    return f"takes {word} out of {file}" if draft.arguments() != before else f"{word} is out of {file} already"
+    return f"removes {word} from {file}" if draft.arguments() != before else f"{file} does not have {word} any more"
 
 
 # -- /etc/kernel/cmdline itself ---------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def restore_root(draft: Draft, finding: Finding) -> str:
     words = cmdline.words(texts.joined(text)) if text else ()
     if not any(name_of(word) == "root" for word in words):
         if not any(name_of(word) == "root" for word in own):
-            raise ByHand("the running kernel's command line does not tell root= either")
+            raise ByHand("the running kernel's command line has no root= either")
         if any(cmdline.words(word) != (word,) for word in own):
             raise ByHand("the running kernel's root= needs quotes")
         missing = [word for word in own if word not in words]
@@ -100,7 +100,7 @@ def activate_iommu(draft: Draft, finding: Finding) -> str:
         return _drop_values(draft, off)
     if iommu_switch.needs_switching_on(draft.node):
         return _add_argument(draft, "intel_iommu=on")
-    raise ByHand("it is not a matter of the kernel command line")
+    raise ByHand("the kernel command line is not the cause")
 
 
 def add_iommu_pt(draft: Draft, _: Finding) -> str:
@@ -125,14 +125,14 @@ def drop_void_advice(draft: Draft, finding: Finding) -> str:
     draft.comment_out(finding.subject, texts.loads("vfio_virqfd"))
     if ("vfio_virqfd", finding.subject) in _modules_after(draft).listed:
         raise ByHand(f"{finding.subject} is written in an unusual way")
-    return f"takes vfio_virqfd out of {finding.subject}"
+    return f"removes vfio_virqfd from {finding.subject}"
 
 
 def _forbid_unsafe_interrupts(draft: Draft) -> str:
     module, parameter = "vfio_iommu_type1", "allow_unsafe_interrupts"
     places = dict.fromkeys(where for where, _ in moduleoptions.given(draft.host, module, parameter))
     if not places:
-        raise ByHand("it was switched on while the node ran, and is gone after a restart")
+        raise ByHand("it was set while the node was running, and a restart resets it")
     for where in places:
         if where == _COMMAND_LINE:
             _drop_values(draft, f"{module}.{parameter}", lambda value: True)
@@ -141,7 +141,7 @@ def _forbid_unsafe_interrupts(draft: Draft) -> str:
             draft.rebuild_initramfs()
     if any(where.startswith("/") for where, _ in moduleoptions.given(draft.preview(), module, parameter)):
         raise ByHand(f"{parameter} is written in an unusual way in {next(iter(places))}")
-    return f"takes {parameter} out of {_files(places, draft)}"
+    return f"removes {parameter} from {_files(places, draft)}"
 
 
 def move_arguments(draft: Draft, _: Finding) -> str:
@@ -155,7 +155,7 @@ def move_arguments(draft: Draft, _: Finding) -> str:
     for word in lost:
         draft.add_argument(word)
     draft.require_refresh()
-    return f"puts {shown(lost) or 'nothing'} into {place(draft.loader())}"
+    return f"adds {shown(lost) or 'nothing'} to {place(draft.loader())}"
 
 
 def lost_arguments(node: Node, given: tuple[str, ...]) -> list[str]:
@@ -172,7 +172,7 @@ def refresh_boot_menu(draft: Draft, _: Finding) -> str:
     loader = draft.loader()
     draft.arguments()
     draft.require_refresh()
-    return f"has the boot loader's menu made anew from {loader.file}" if draft.state.refresh else "the menu is right; only a restart is due"
+    return f"writes the boot menu from {loader.file}" if draft.state.refresh else "the boot menu is current; only a restart is due"
 
 
 def drop_void_acs_values(draft: Draft, _: Finding) -> str:
@@ -206,7 +206,7 @@ def unpin_kernel(draft: Draft, finding: Finding) -> str:
     left = [path for path, _ in pins if path not in gone]
     if draft.loader().kind == "grub" and draft.text(_GRUB_PIN):
         if left:
-            raise ByHand(f"{left[0]} pins a kernel as well, and GRUB is told of one of them in {_GRUB_PIN}")
+            raise ByHand(f"{left[0]} pins a kernel as well, and {_GRUB_PIN} has one of them")
         if not re.fullmatch(r'GRUB_DEFAULT="[^"\n]*"\n', draft.text(_GRUB_PIN)):
             raise ByHand(f"{_GRUB_PIN} is not as proxmox-boot-tool writes it")
         draft.remove(_GRUB_PIN)
@@ -214,7 +214,7 @@ def unpin_kernel(draft: Draft, finding: Finding) -> str:
         draft.text(path)
         draft.remove(path)
     draft.refresh_menu()
-    return f"takes the pin away: {' and '.join(gone)}"
+    return f"removes the pin: {' and '.join(gone)}"
 
 
 # -- the network ------------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def name_interface(draft: Draft, finding: Finding) -> str:
         raise ByHand(known.why)
     names = {absent.name.partition(".")[0] for absent in known.absent}
     if len(names) != 1 or len(known.unnamed) != 1:
-        raise ByHand("which card is to have the name cannot be told")
+        raise ByHand("it is unknown which card has to get the name")
     (name,), ((now, mac, _),) = names, known.unnamed
     if not _MAC.fullmatch(mac) or not _INTERFACE.fullmatch(name):
         raise ByHand(f"{now} has no MAC address that it could be known by")
@@ -235,16 +235,16 @@ def name_interface(draft: Draft, finding: Finding) -> str:
     wanted_text = f"# Written by pvehooks host fix.\n[Match]\nMACAddress={mac}\n\n[Link]\nName={name}\n"
     if draft.text(path) == wanted_text:
         draft.require_restart()
-        return f"{path} names the card that is {now} now already"
+        return f"{path} gives the card {now} this name already"
     for file in draft.names(_LINKS, ".link"):
         text = draft.text(file).lower()
         if mac in text or re.search(rf"\bname\s*=\s*{re.escape(name.lower())}\s*$", text, re.MULTILINE):
-            raise ByHand(f"{file} speaks of {name} or {mac} already")
+            raise ByHand(f"{file} has {name} or {mac} already")
     if draft.text(path):
         raise ByHand(f"{path} is there already")
     draft.write(path, wanted_text)
     draft.rebuild_initramfs()
-    return f"has the card that is {now} now ({mac}) named {name} from the next boot on, by {path}"
+    return f"names the card {now} ({mac}) {name} from the next boot on, by {path}"
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------
@@ -256,13 +256,13 @@ def load_vfio(draft: Draft, _: Finding) -> str:
         return "vfio_pci is loaded at boot already"
     path = draft.load_at_boot("vfio_pci")
     draft.rebuild_initramfs()
-    return f"has vfio_pci loaded at boot, by {path}"
+    return f"loads vfio_pci at boot, by {path}"
 
 
 def rebuild_initramfs(draft: Draft, finding: Finding) -> str:
     """Makes a new initramfs."""
     draft.rebuild_initramfs()
-    return f"has the initramfs made anew, so that it knows of {finding.subject}"
+    return f"updates the initramfs, so that it has {finding.subject}"
 
 
 def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
@@ -270,7 +270,7 @@ def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
     device = bus(draft.node).get(finding.subject)
     bound = draft.node.bound_ids
     if device is None or isinstance(bound, Unread):
-        raise ByHand("which ids these are cannot be told")
+        raise ByHand("these ids are unknown")
     kind = (device.vendor, device.device)
 
     def is_its_id(value: str) -> bool:
@@ -288,7 +288,7 @@ def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
             draft.comment_out(where, texts.sets("vfio_pci", "ids", is_its_id))
             draft.rebuild_initramfs()
     _require_ids_gone(device, draft)
-    return f"takes {kind[0]:04x}:{kind[1]:04x} out of {_files(places, draft)}"
+    return f"removes {kind[0]:04x}:{kind[1]:04x} from {_files(places, draft)}"
 
 
 def _require_ids_gone(device: PciDevice, draft: Draft) -> None:
@@ -311,8 +311,8 @@ def allow_driver(draft: Draft, finding: Finding) -> str:
             draft.comment_out(where, texts.denies(module))
             draft.rebuild_initramfs()
     if any(name == module and where.startswith("/") for name, where in _modules_after(draft).denied):
-        raise ByHand(f"{module} is kept out in an unusual way")
-    return f"lets {module} be loaded again: takes it out of {_files(places, draft)}"
+        raise ByHand(f"{module} is blacklisted in an unusual way")
+    return f"removes the blacklisting of {module} from {_files(places, draft)}"
 
 
 def _files(places: Iterable[str], draft: Draft) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pvehooks.actions.host import edits
+from pvehooks.actions.host import edits, settings_edits
 from pvehooks.actions.host.draft import Draft
 from pvehooks.derived.kernel_args import important, loader_of, plans
 from pvehooks.values import Finding, Node, Severity, Unread
@@ -16,6 +16,11 @@ FIXES: dict[str, Fix] = {
     "cmdline-lines-ignored": edits.join_cmdline,
     "root-argument-missing": edits.restore_root,
     "kernel-pin-missing": edits.unpin_kernel,
+    "settings-file-unread": settings_edits.rename_file,
+    "settings-line-ignored": settings_edits.correct_line,
+    "argument-ignored": settings_edits.correct_arguments,
+    "boot-module-unwanted": settings_edits.unload_module,
+    "vf-driver-blacklisted": settings_edits.keep_vf_driver,
     "host-driver-blacklisted": edits.allow_driver,
     "vfio-ids-take-host-device": edits.drop_vfio_ids,
     "iommu-inactive": edits.activate_iommu,
@@ -33,7 +38,7 @@ FIXES: dict[str, Fix] = {
     "cmdline-not-in-force": edits.refresh_boot_menu,
 }
 # Applied only when their rule is named: a matter of taste, or a guess.
-ONLY_IF_NAMED = frozenset({"acs-override-in-force", "interface-missing", "iommu-translates-host", "kernel-pinned"})
+ONLY_IF_NAMED = frozenset({"acs-override-in-force", "interface-missing", "iommu-translates-host", "kernel-pinned", "settings-file-unread"})
 # Found after every change until its commands are run and the node is restarted.
 AFTER_CHANGES = frozenset({"cmdline-not-in-force", "cmdline-not-refreshed", "initramfs-outdated"})
 # Only the next boot shows whether the fix was enough.

@@ -103,7 +103,7 @@ def _fixed(draft: Draft, finding: Finding) -> PlanItem:
         if not finding.examined:
             raise ByHand(finding.message)
         if finding.rule not in FIXES:
-            raise ByHand("there is no mend for it")
+            raise ByHand("there is no automatic fix for it")
         return PlanItem(finding, FIXES[finding.rule](draft, finding))
     except ByHand as why:
         draft.state = before

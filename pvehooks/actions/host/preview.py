@@ -40,7 +40,7 @@ class Preview(Host):
         return sorted({*here, *super().names(path)} - going)
 
     def modified(self, path: str) -> float:
-        """A changed file is newer than all others; an initramfs that will be made anew is newer still."""
+        """A changed file is newer than all others; an initramfs that will be updated is newer still."""
         if self._new_initramfs and path.startswith(_INITRAMFS):
             return math.inf
         return self.now() if path in self._texts else super().modified(path)

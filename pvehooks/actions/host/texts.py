@@ -22,7 +22,7 @@ Edit = Callable[[str], str]
 
 
 class ByHand(Exception):
-    """Something is not fixed automatically, because it is not understood or must not be edited; the text says why."""
+    """Something is not fixed automatically, because it is not understood or must not be edited; the text is the reason."""
 
 
 # -- arguments of the kernel ------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def grub_changed(text: str, variable: str, change: Edit) -> str:
         quote = '"'
     replaced = f"{text[: match.start('value')]}{quote}{new}{quote}{text[match.end('value') :]}"
     if _value_of(replaced, variable) != new:
-        raise ByHand(f"it cannot be told what sh would make of a changed {variable}")
+        raise ByHand(f"it is unknown how sh reads a changed {variable}")
     return replaced
 
 
@@ -111,13 +111,13 @@ def _assignment(text: str, variable: str) -> re.Match[str]:
     if not mentions:
         raise ByHand(f"it does not set {variable}")
     if len(mentions) > 1:
-        raise ByHand(f"lines {', '.join(map(str, mentions))} all speak of {variable}, and only one plain assignment is changed")
+        raise ByHand(f"lines {', '.join(map(str, mentions))} all name {variable}, and only one plain assignment can be changed")
     pattern = rf"^[ \t]*(?:export[ \t]+)?{variable}={_VALUE}[ \t]*(?:[ \t]#.*)?$"
     matches = list(re.finditer(pattern, text, re.MULTILINE))
     if len(matches) != 1 or text.count("\n", 0, matches[0].start("value")) + 1 != mentions[0]:
         raise ByHand(f"line {mentions[0]} is no plain assignment of {variable} in quotes: shell code makes its value")
     if _value_of(text, variable) != _unquoted(matches[0]["value"])[1]:
-        raise ByHand(f"it cannot be told what sh makes of {variable}")
+        raise ByHand(f"it is unknown how sh reads {variable}")
     return matches[0]
 
 
@@ -157,7 +157,7 @@ def joined(text: str) -> str:
         raise ByHand("a double quote is not closed")
     words = [word for line in lines for word in _ARGUMENT.findall(line)]
     if any(word.startswith(("#", ";")) for word in words):
-        raise ByHand("one of its lines looks like a comment, and there are none in it")
+        raise ByHand("one of its lines looks like a comment, and the file has no comments")
     if len({word for word in words if name_of(word) == "root"}) > 1:
         raise ByHand("its lines have different root=")
     return f"{' '.join(lines)}\n"

@@ -240,6 +240,17 @@ def _nothing(raw: bytes) -> bytes:
     return raw[:4]
 
 
+# Of what makes virtual functions at boot: the order of a unit, the script that it runs, and what is written to the device.
+_MAKER = re.compile(
+    rb"\[(?:Unit|Service|Install)\]|(?:Before|WantedBy|RequiredBy)\s*=|Exec(?:Start|StartPre|StartPost)=\S+(?:\s+/\S+)?\s*$|(?!\s*#).*sriov_numvfs"
+)
+
+
+def _maker(raw: bytes) -> bytes:
+    """Units, scripts and crontabs, which may hold anything."""
+    return without_secrets(b"".join(line for line in raw.splitlines(keepends=True) if _MAKER.match(line)))
+
+
 def _as_it_is(raw: bytes) -> bytes:
     return raw
 
@@ -265,6 +276,7 @@ _REDUCTIONS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (r"/proc/bus/input/devices", _only(_INPUT)),
     (r"/proc/driver/nvidia/gpus/.*", _only(re.compile(rb"(?:Model|Device Minor|Bus Type):"))),
     (r"/sys/.*/uevent", _only(_UEVENT)),
+    (r"/etc/systemd/system/.*|/etc/rc\.local|/etc/cron(?:tab|\.d/.*)|/var/spool/cron/.*|/(?:usr/local|opt)/.*", _maker),
     (rf"{_EFI}/Boot[0-9A-Fa-f]{{4}}-.*", _boot_entry),
     (rf"{_EFI}/(?:SecureBoot|SetupMode|BootCurrent|LoaderInfo|MokList\w*)-.*", _as_it_is),
     (rf"{_EFI}/.*", _nothing),

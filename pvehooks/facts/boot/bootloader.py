@@ -34,8 +34,8 @@ def _kind(host: Host, uefi: bool, managed: bool) -> tuple[str, str]:
     """What it is, and how that was seen: the surest sign first."""
     if not uefi:
         return "grub", "the firmware is a legacy BIOS"
-    told = firmware.variable(host, "LoaderInfo", _LOADER)
-    name = told.decode("utf-16-le", "replace").rstrip("\0") if told else ""
+    loader_info = firmware.variable(host, "LoaderInfo", _LOADER)
+    name = loader_info.decode("utf-16-le", "replace").rstrip("\0") if loader_info else ""
     if name.startswith(("systemd-boot", "GRUB")):
         return ("grub" if name.startswith("GRUB") else "systemd-boot"), f"it calls itself {name.split(chr(0))[0]}"
     words = _running(host)
@@ -55,7 +55,7 @@ def _kind(host: Host, uefi: bool, managed: bool) -> tuple[str, str]:
         return "systemd-boot", "UEFI without Secure Boot, and the root file system is ZFS"
     if not managed and host.exists("/boot/grub/grub.cfg"):
         return "grub", "there is a /boot/grub/grub.cfg, and proxmox-boot-tool keeps no ESPs"
-    return "", "nothing tells"
+    return "", "nothing shows it"
 
 
 def _running(host: Host) -> list[str]:

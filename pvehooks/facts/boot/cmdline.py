@@ -16,7 +16,7 @@ _GRUB_CFG = "/boot/grub/grub.cfg"
 _CFG_LIMIT = 1 << 22
 _LINUX = re.compile(r"^\s*linux(?:16|efi)?\s+(\S+)[ \t]*(.*)$", re.MULTILINE)
 _VERSION = re.compile(r"vmlinuz-(\S+)$")
-# Where ESPs are mounted by hand, beside those that the mounts tell of.
+# Where ESPs are mounted by hand, beside those in the list of mounts.
 _ESPS = ("/boot/efi", "/efi", "/boot")
 _LONGEST = 1 << 16
 
@@ -45,7 +45,7 @@ def _grub(host: Host) -> Planned | None:
     if values is None or isinstance(values, Unread):
         return values and Planned(GRUB_DEFAULTS, values)
     text = f"{values['GRUB_CMDLINE_LINUX']} {values['GRUB_CMDLINE_LINUX_DEFAULT']}"
-    return Planned(GRUB_DEFAULTS, words(text), _quotes(text))
+    return Planned(GRUB_DEFAULTS, words(text), _quotes(text), assignments=grubdefaults.assignments(host))
 
 
 def _kernel(host: Host) -> Planned | None:
@@ -73,7 +73,7 @@ def _written(host: Host, loader: Loader | Unread) -> tuple[Written, ...] | Unrea
         found = [entry for esp in _mounted_esps(host) for entry in _entries(host, f"{esp}/loader/entries")]
         return _sorted(found) or Unread("its ESP is not mounted")
     if loader.kind != "grub":
-        return Unread("which boot loader it is cannot be told")
+        return Unread("the boot loader is unknown")
     if not loader.managed:
         return _sorted(list(_menu(host, _GRUB_CFG))) or Unread(f"{_GRUB_CFG} has no entries, or cannot be read")
     found = [entry for esp in _mounted_esps(host) for entry in _menu(host, f"{esp}/grub/grub.cfg") if esp != "/boot"]

@@ -53,7 +53,7 @@ def variable(host: Host, name: str, guid: str) -> bytes | None:
 
 
 def secure_boot(host: Host) -> bool | None:
-    """Whether Secure Boot is on, None where it cannot be told."""
+    """Whether Secure Boot is on, None where it is unknown."""
     value = variable(host, "SecureBoot", GLOBAL)
     return None if not value else value[0] == 1
 

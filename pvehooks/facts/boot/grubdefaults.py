@@ -1,6 +1,6 @@
 """What /etc/default/grub and /etc/default/grub.d/*.cfg would give, as grub-mkconfig(8) reads them: by sourcing them with sh.
 
-On a node a real sh reads them, and it can do no harm: it is nobody without any capability or way to one, in namespaces of its own
+On a node a real sh reads them, and it can do no harm: it runs as the user nobody without capabilities, in namespaces of its own
 (processes, mounts, network, IPC) that end with it, without PATH and environment; it may write no byte to a file, and has one second of CPU and
 64 MiB. The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had
 (no root, or the daemon's own sandbox): then only plain assignments are understood, and anything else is not examined.
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pvehooks.facts.reading import unread
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values.base import Unread
-from pvehooks.values.boot import GRUB_DEFAULTS
+from pvehooks.values.boot import GRUB_DEFAULTS, Assignment
 
 SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
@@ -66,9 +66,9 @@ def read(host: Host) -> dict[str, str] | Unread | None:
                 f"{path}, line {_line(text, appended.start(1))}: sh has no '{appended[1]}+=': write {appended[1]}=\"${appended[1]} ...\""
             )
     if host.can_run:
-        told = by_shell(host, files)
-        if told is not None:
-            return told
+        read_by_shell = by_shell(host, files)
+        if read_by_shell is not None:
+            return read_by_shell
     return by_hand(files)
 
 
@@ -104,9 +104,9 @@ def by_shell(host: Host, files: list[tuple[str, str]]) -> dict[str, str] | Unrea
     first, *lines = done.stdout.split("\n", len(files) + 1) if done.stdout else [""]
     if first != "ready":
         return None
-    told = [line.split(" ")[1] for line in lines[: len(files)] if re.fullmatch("read [0-9]+", line)]
-    finished = len(told)
-    for (path, text), status in zip(files, told, strict=False):
+    statuses = [line.split(" ")[1] for line in lines[: len(files)] if re.fullmatch("read [0-9]+", line)]
+    finished = len(statuses)
+    for (path, text), status in zip(files, statuses, strict=False):
         _require_good_end(path, text, status)
     if finished < len(files):
         path, text = files[finished]
@@ -131,7 +131,7 @@ def _require_good_end(path: str, text: str, status: str) -> None:
 
 
 def _complaint(host: Host, text: str) -> str:
-    """What sh says of the syntax of a text, which it reads and does not run."""
+    """The message of sh about the syntax of a text, which it reads and does not run."""
     try:
         done = host.run((*_WALLS, "/bin/sh", "-n", "-c", text), _TIMEOUT)
     except CommandTrouble:
@@ -144,12 +144,28 @@ def _complaint(host: Host, text: str) -> str:
 # -- by hand ----------------------------------------------------------------------------------------------------------
 
 
-def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
-    """What plain assignments say. A value that a command makes is left out where nobody wants it; all else is not understood."""
+def assignments(host: Host) -> tuple[Assignment, ...]:
+    """The assignments of GRUB_CMDLINE_* in the order in which they are read; none where the files hold more than plain assignments."""
+    noted: list[Assignment] = []
+    try:
+        understood = by_hand(_files(host), noted)
+    except (OSError, Broken):
+        return ()
+    return () if isinstance(understood, Unread) else tuple(each for each in noted if each.variable.startswith("GRUB_CMDLINE_LINUX"))
+
+
+def by_hand(files: list[tuple[str, str]], noted: list[Assignment] | None = None) -> dict[str, str] | Unread:
+    """What plain assignments say, each of which is added to `noted`.
+
+    A value that a command makes is left out where it is not in WANTED; all else is not understood.
+    """
     values: dict[str, str] = {}
     unknown: set[str] = set()
     for path, text in files:
-        trouble, number = _assign(text, values, unknown)
+        seen: list[tuple[int, str, str]] = []
+        trouble, number = _assign(text, values, unknown, seen)
+        if noted is not None:
+            noted.extend(Assignment(path, line, name, value) for line, name, value in seen)
         if trouble:
             if number and _open_quote("\n".join(text.split("\n")[number - 1 :])):
                 raise Broken(f"{path}, line {number}: a quote is not closed there, or further down")
@@ -157,15 +173,15 @@ def by_hand(files: list[tuple[str, str]]) -> dict[str, str] | Unread:
     return {name: values.get(name, "") for name in WANTED}
 
 
-def _assign(text: str, values: dict[str, str], unknown: set[str]) -> tuple[str, int]:
-    """Notes a file's assignments; returns what is more than that, '' if nothing is, and the number of its line where it is one."""
+def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tuple[int, str, str]]) -> tuple[str, int]:
+    """Adds a file's assignments to `values` and `seen`; returns what is more than that, '' if nothing is, and its line's number."""
     for number, line in _logical(text):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         plain = _PLAIN.fullmatch(line)
         computed = None if plain else _COMPUTED.fullmatch(line)
         if plain is None and computed is None:
-            return f"line {number}: it is more than an assignment, and only a shell could tell what it does", number
+            return f"line {number}: it is more than an assignment, and only a shell knows what it does", number
         if computed is not None:
             unknown.add(computed[1])
             values.pop(computed[1], None)
@@ -176,8 +192,9 @@ def _assign(text: str, values: dict[str, str], unknown: set[str]) -> tuple[str, 
             else:
                 unknown.discard(plain[1])
                 values[plain[1]] = _value(plain[2], values)
+                seen.append((number, plain[1], values[plain[1]]))
     lost = sorted(unknown & set(WANTED))
-    return (f"a command makes the value of {lost[0]}, and only a shell could tell it" if lost else ""), 0
+    return (f"a command makes the value of {lost[0]}, and only a shell knows it" if lost else ""), 0
 
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Kernel modules: vfio's, what is loaded at boot, what modprobe is told not to load, and whether the initramfs knows of it."""
+"""Kernel modules: vfio's, what is loaded at boot, what is blacklisted, and whether the initramfs has these settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pvehooks.values.boot import Dkms, Kernels, Modules
 VFIO = ("vfio", "vfio_iommu_type1", "vfio_pci")
 _DEP_LIMIT = 1 << 24
 _LISTS = ("/etc/modules-load.d", "/run/modules-load.d", "/usr/lib/modules-load.d")
-# A file of modprobe.d that says one of these says which driver gets a device.
+# A file of modprobe.d with one of these decides which driver gets a device.
 _MATTERS = re.compile(r"^\s*(?:blacklist|softdep|install)\s|^\s*options\s+vfio", re.MULTILINE)
 _NOTHING = ("/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true", "false", "true")
 _DRIVERS = "/sys/bus/pci/drivers"
@@ -29,7 +29,7 @@ def read(host: Host, kernels: Kernels | Unread) -> Modules | Unread:
         files = [(path, host.read_text(path)) for path in moduleoptions.files(host)]
         arguments = moduleoptions.arguments(host)
     except OSError as error:
-        return unread(f"what modprobe is told: {error.filename}", error)
+        return unread(f"the settings of modprobe: {error.filename}", error)
     initramfs = f"/boot/initrd.img-{kernels.next}"
     return Modules(
         kernels.running,
@@ -118,7 +118,7 @@ def _drivers(host: Host) -> Iterator[tuple[str, str]]:
 
 
 def _edited(host: Host, files: list[tuple[str, str]], initramfs: str) -> Iterator[str]:
-    """The files of /etc that say which driver gets a device, and are newer than the initramfs, by at least a second."""
+    """The files of /etc that decide which driver gets a device and are newer than the initramfs, by at least a second."""
     try:
         made = host.modified(initramfs)
     except OSError:

@@ -68,7 +68,7 @@ def _reserved(host: Host) -> Iterator[tuple[int, int]]:
             yield int(size), int(count)
 
 
-# -- kernel samepage merging, and who the guests belong to, as far as pools tell (pve-access-control, AccessControl.pm) ---
+# -- kernel samepage merging, and the pools that stand for the owners of guests (pve-access-control, AccessControl.pm) ---
 
 
 def ksm(host: Host) -> Ksm | Unread:

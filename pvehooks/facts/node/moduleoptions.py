@@ -1,4 +1,4 @@
-"""What the kernel command line and modprobe.d(5) say of kernel modules."""
+"""Parameters of kernel modules on the kernel command line and in modprobe.d(5)."""
 
 from __future__ import annotations
 

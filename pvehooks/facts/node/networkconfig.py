@@ -10,6 +10,7 @@ from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 
 FILE = "/etc/network/interfaces"
+FABRICS = "/etc/pve/sdn/fabrics.cfg"
 # Option, with _ for -, and what an interface is that it names.
 _LOWER = {
     "bridge_ports": "a port of",
@@ -36,10 +37,11 @@ class _Stanza(NamedTuple):
 
 
 class NetworkConfig:
-    """What the files name; read when first asked for. `unread` says what could not be read of them."""
+    """What the files name; read when first asked for. `unread` has in words what could not be read of them."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, node: str = "") -> None:
         self.host = host
+        self.node = node
         self.unread: tuple[str, ...] = ()
         self._above: dict[str, str] = {}
         self._started: set[str] = set()
@@ -72,6 +74,28 @@ class NetworkConfig:
         if not self._looked:
             self._looked = True
             self._read(FILE, set())
+            self._lower += self._fabrics()
+
+    def _fabrics(self) -> Iterator[tuple[str, str, str, str]]:
+        """The interfaces of SDN fabrics: an unnumbered one has neither an address nor a route while it has no neighbour.
+
+        Sections are named FABRIC_NODE, a line an interface (proxmox-ve-config, sdn/fabric/section_config).
+        """
+        try:
+            text = self.host.read_text(FABRICS) if self.node else ""
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.unread = (*self.unread, f"what {FABRICS} names ({error.strerror})")
+            return
+        fabric = ""
+        for line in text.splitlines():
+            header = re.match(r"\w+_node:\s*([^\s_]+)_(\S+)", line)
+            if not line[:1].isspace():
+                fabric = header[1] if header and header[2] == self.node else ""
+            match = re.match(r"\s+interfaces\s+(?:.*,)?name=([^,\s]+)", line)
+            if fabric and match:
+                yield f"the SDN fabric {fabric}", "an interface of", match[1], FABRICS
 
     def sentences(self, names: Collection[str]) -> Iterator[str]:
         """What the files mean to do with the interface that has these names; an `inet manual` line alone is nothing."""

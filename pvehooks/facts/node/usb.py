@@ -20,7 +20,7 @@ _HUB = "09"
 def read(host: Host) -> Mapping[str, UsbDevice] | Unread:
     """The devices by their names in sysfs, root hubs among them; one that goes meanwhile is left out.
 
-    A kernel whose USB is not loaded, for want of a controller, has no such directory: then there are none.
+    A kernel that found no USB controller has no such directory: then there are none.
     """
     try:
         names = host.names(DEVICES)

@@ -64,9 +64,11 @@ def _why(host: Host, arguments: list[tuple[str, str]], groups: list[str] | None)
     tables = _tables(host)
     if tables is not None and not wanted & tables:
         return f"the firmware shows none: {name} is switched off in the firmware setup, or this machine has none"
-    if cpu == "GenuineIntel" and not _switched_on(arguments):
-        return "intel_iommu=on is not on the kernel command line, and Proxmox VE's kernels before 6.8 need it"
-    return f"the kernel did not switch {name} on: look for DMAR or AMD-Vi in its log (journalctl -k)"
+    if cpu == "GenuineIntel" and not _switched_on(arguments) and not _on_by_default(host):
+        return "the running kernel needs intel_iommu=on, which is not on its command line"
+    table = " or ".join(sorted(wanted & tables if tables else wanted))
+    shown = f"the firmware has the {table} table and" if tables else f"whether the firmware has the {table} table is unknown,"
+    return f"{shown} the kernel was not told to leave {name} off, but shows no IOMMU"
 
 
 def _switched_off(arguments: list[tuple[str, str]]) -> str:
@@ -81,6 +83,13 @@ def _switched_off(arguments: list[tuple[str, str]]) -> str:
 
 def _switched_on(arguments: list[tuple[str, str]]) -> bool:
     return any(name == "intel_iommu" and "on" in value.split(",") for name, value in arguments)
+
+
+def _on_by_default(host: Host) -> bool:
+    from pvehooks.facts.boot import kernels
+
+    known = kernels.read(host)
+    return not isinstance(known, Unread) and known.vtd_by_default
 
 
 def _remaps_interrupts(host: Host, arguments: list[tuple[str, str]], units: list[str]) -> bool | None:

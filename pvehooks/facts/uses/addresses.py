@@ -1,4 +1,4 @@
-"""Which addresses and routes an interface has, as /proc/net tells it: no netlink, so that it works in a sandbox and on a tree.
+"""Which addresses and routes an interface has, as /proc/net shows it: no netlink, so that it works in a sandbox and on a tree.
 
 /proc/net/route names interfaces and networks, /proc/net/fib_trie the node's own addresses; /proc/net/if_inet6 has both (the
 kernel's net/ipv4/fib_trie.c, net/ipv6/addrconf.c and net/ipv6/route.c).

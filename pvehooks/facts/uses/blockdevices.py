@@ -154,7 +154,7 @@ class BlockDevices:
 
     @cached_property
     def _loops(self) -> Mapping[str, str]:
-        """Loop and zram devices whose backing file is a block device: the name of that, by theirs; no `holders` tell of them."""
+        """Loop and zram devices whose backing file is a block device: the name of that, by theirs; `holders` does not have them."""
         paths = self._paths
         found = {}
         for name in () if isinstance(paths, OSError) else (name for name in paths if name.startswith(("loop", "zram"))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -11,6 +12,9 @@ from pvehooks.host import Host
 _OSDS = "/var/lib/ceph/osd"
 # BlueStore's data, database and write-ahead log (Ceph's documentation, "BlueStore configuration reference").
 _PARTS = ("block", "block.db", "block.wal")
+# The units that activate OSDs at boot, by id and UUID; ceph-volume names the logical volume by the same UUID (its devices/lvm/prepare.py).
+_WANTED = "/etc/systemd/system/multi-user.target.wants"
+_UNIT = re.compile(r"ceph-volume@lvm-([0-9]{1,9})-([0-9a-f]{8}-[0-9a-f-]{27})\.service")
 
 
 class Osds:
@@ -38,10 +42,28 @@ class Osds:
                 found.update(dict.fromkeys(both(self.host, target), number))
         return found
 
+    @cached_property
+    def activated(self) -> Mapping[str, str]:
+        """The ids of OSDs that this node activates at boot, by their UUIDs: until then nothing links to their devices."""
+        try:
+            matches = (_UNIT.fullmatch(name) for name in self.host.names(_WANTED))
+            return {match[2]: match[1] for match in matches if match}
+        except OSError:
+            return {}
+
+    @property
+    def some(self) -> bool:
+        """Whether the node has any."""
+        return bool(self.devices or self.activated)
+
+    def by_volume(self, name: str) -> str:
+        """The id of the OSD whose logical volume has this name, '' for none."""
+        return next((number for uuid, number in self.activated.items() if name.startswith("osd-") and name.endswith(f"-{uuid}")), "")
+
     def runs(self, number: str) -> bool:
         """Whether a ceph-osd process serves the OSD."""
-        if not self._live and self.devices:
-            self._live = dict.fromkeys(self.devices.values(), False)
+        if not self._live and self.some:
+            self._live = dict.fromkeys((*self.devices.values(), *self.activated.values()), False)
             for pid in self._pids():
                 for word in self._words(pid):
                     self._live[word] = True

@@ -154,7 +154,7 @@ class Containers:
         return frozenset(found)
 
     def _by_sockets(self) -> frozenset[int]:
-        """The same in a tree without cgroups, by the command sockets (PVE/LXC.pm, list_active_containers)."""
+        """The same in a tree without cgroups, by the command sockets by which pve-container knows it (PVE/LXC.pm, list_active_containers)."""
         try:
             raw = self.host.read("/proc/net/unix", limit=1 << 23)
         except OSError as error:

@@ -72,6 +72,7 @@ class DeviceUses:
         """The readers: 20 files, 5 ms of a start that a device without a driver of the host does without."""
         from pvehooks.facts.uses.blockdevices import StorageUses
         from pvehooks.facts.uses.containers import Containers
+        from pvehooks.facts.uses.cxl import CxlMemory
         from pvehooks.facts.uses.devicenodes import DeviceNodes
         from pvehooks.facts.uses.network import NetworkUses
         from pvehooks.facts.uses.processes import OpenFiles
@@ -86,7 +87,7 @@ class DeviceUses:
         storage = StorageUses(host, self._node, running, containers, files)
         network, usb = NetworkUses(host, self._node, containers), UsbUses(host, running)
         vfio = VfioNodes(host, running, containers, files)
-        self._readers = (vfio, storage, network, usb, VirtualFunctions(running, self.of), Remarks(host, files))
+        self._readers = (vfio, storage, network, usb, VirtualFunctions(running, self.of), CxlMemory(host), Remarks(host, files))
         self._device_nodes: HostUses = DeviceNodes(host, running, containers, files)
 
     def _ask(self, device: PciDevice) -> Uses:
@@ -119,7 +120,7 @@ class VirtualFunctions:
         self._unread: tuple[str, ...] = ()
 
     def of(self, device: PciDevice) -> Uses:
-        """The uses of the device's VFs, each a use of its own; remarks on a VF weigh nothing here."""
+        """The uses of the device's VFs, each a use of its own; remarks on a VF do not count here."""
         found: list[Use] = []
         unread: list[str] = []
         for address in device.virtfns:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
-# An array that was put together by itself is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
+# An array that was assembled automatically is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
 _IDLE_ARRAYS = ("", "clear", "inactive", "read-auto")
-# They keep a look at devices, and use none.
+# They watch devices and use none.
 _WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")
 # Majors that block and character devices get as they come, each kind for itself (the kernel's admin-guide/devices.txt).
 _SHARED_MAJORS = range(234, 255)
@@ -66,7 +66,7 @@ class DiskUses:
         return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
-        """What could not be read although it may tell of a use."""
+        """What could not be read although it may show a use."""
         yield from self.mounts.unread
         yield from self.given.unread
         yield from self.containers.unread
@@ -119,7 +119,7 @@ class DiskUses:
         ]
 
     def _stacks(self, tree: BlockTree) -> Iterator[Use]:
-        """What nobody stacks without meaning to: arrays that run, DRBD, opened encryption. LVM and multipath come by themselves."""
+        """What is only stacked on purpose: active arrays, DRBD, opened encryption. LVM and multipath are set up automatically."""
         by_name = {block.name: block for block in tree.blocks}
         for block in tree.blocks:
             below = [by_name[name] for name in tree.bases.get(block.name, ())]
@@ -163,13 +163,20 @@ class DiskUses:
         return (*block.paths, *self.udev.links(block))
 
     def _osds(self, tree: BlockTree) -> Iterator[Use]:
-        if not self.osds.devices:
+        """An OSD of this node that does not run (a crash, maintenance, the boot) is as much in use: its data is there."""
+        if not self.osds.some:
             return
         for block in tree.blocks:
             numbers = {self.osds.devices[path] for path in self._names(block) if path in self.osds.devices}
-            for number in sorted(numbers):
-                if self.osds.runs(number):
-                    yield Use(f"is the store of the running Ceph OSD {number} ({block.place})")
+            numbers.add(self.osds.by_volume(block.volume[1]))
+            for number in sorted(filter(None, numbers)):
+                remedy = (
+                    f"If the cluster does not need it: ceph osd out {number}, wait until ceph osd safe-to-destroy osd.{number} succeeds, then:"
+                    f" systemctl stop ceph-osd@{number} && pveceph osd destroy {number}"
+                )
+                kind = "the running Ceph OSD" if self.osds.runs(number) else "Ceph OSD"
+                state = "" if self.osds.runs(number) else ", which is down"
+                yield Use(f"is the store of {kind} {number}{state} ({block.place})", remedy=remedy)
 
     def _exported(self, tree: BlockTree) -> Iterator[Use]:
         """What the kernel serves to other machines: it has the device open, and no process shows it."""
@@ -178,7 +185,7 @@ class DiskUses:
                 yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
-        """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
+        """Disks that configs name, and, where there is no other use, those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
         for block in tree.blocks:
             for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):

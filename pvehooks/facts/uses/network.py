@@ -16,6 +16,10 @@ from pvehooks.values.pci import last_pci_address
 _DEVICES = "/sys/bus/pci/devices"
 _CLASS = "/sys/class/net"
 _UP = 0x1
+_PROMISCUOUS = 0x100
+# ETH_P_ALL, as /proc/net/packet shows it (the kernel's net/packet/af_packet.c).
+_EVERYTHING = "0003"
+_NETCONSOLE = "/sys/kernel/config/netconsole"
 # The device to which the kernel's Open vSwitch ties all ports; it is never up (net/openvswitch/vport-netdev.c).
 _OVS = "ovs-system"
 _ROLES = {
@@ -35,11 +39,11 @@ class NetworkUses:
         self.host = host
         self.node = node
         self.containers = containers
-        self.interfaces = NetworkConfig(host)
+        self.interfaces = NetworkConfig(host, node)
         self._by_device: dict[str, list[str]] | None = None
         self._paths: dict[str, str] = {}
         self._addresses: Addresses | None = None
-        self._rings: tuple[tuple[int, str], ...] | None = None
+        self._corosync_links: tuple[tuple[int, str], ...] | None = None
         self._pppoe: frozenset[str] | None = None
         self._corosync_unread: tuple[str, ...] = ()
 
@@ -110,6 +114,10 @@ class NetworkUses:
         for each in dict.fromkeys((name, *(u for upper, above in chains for u in (upper, *above)), bridge)):
             if each:
                 yield from self._carries(each, addresses)
+        if self._is_captured(name):
+            yield f"is captured from by a process, in promiscuous mode ({name})"
+        if name in self._netconsoles():
+            yield f"sends the kernel's log to another machine, by netconsole ({name})"
 
     def _carries(self, name: str, addresses: Addresses) -> Iterator[str]:
         """What the node would lose with an interface, be it the NIC or what stands on it."""
@@ -120,6 +128,23 @@ class NetworkUses:
                 yield f"carries corosync link {number} ({name})"
         if name in self._pppoe_devices():
             yield f"carries a PPPoE connection ({name})"
+
+    def _is_captured(self, name: str) -> bool:
+        """Whether a packet socket gets all packets of the card, which is up and promiscuous: lldpd and DHCP clients are not."""
+        try:
+            flags = int(text_of(self.host, f"{self._path(name)}/flags"), 16)
+        except ValueError:
+            return False
+        index = text_of(self.host, f"{self._path(name)}/ifindex")
+        if not flags & _UP or not flags & _PROMISCUOUS or not index:
+            return False
+        rows = (line.split() for line in text_of(self.host, "/proc/net/packet").splitlines())
+        return any(len(row) > 4 and row[3] == _EVERYTHING and row[4] == index for row in rows)
+
+    def _netconsoles(self) -> frozenset[str]:
+        """The cards of netconsole's targets that are switched on (the kernel's networking/netconsole.rst)."""
+        targets = [f"{_NETCONSOLE}/{name}" for name in names_in(self.host, _NETCONSOLE)]
+        return frozenset(text_of(self.host, f"{path}/dev_name") for path in targets if text_of(self.host, f"{path}/enabled") == "1")
 
     def _role(self, name: str, upper: str, above: list[str]) -> str:
         if upper == _OVS:
@@ -201,9 +226,9 @@ class NetworkUses:
         return self._addresses
 
     def _corosync(self) -> tuple[tuple[int, str], ...]:
-        if self._rings is None:
-            self._rings, self._corosync_unread = corosync.links(self.host, self.node)
-        return self._rings
+        if self._corosync_links is None:
+            self._corosync_links, self._corosync_unread = corosync.links(self.host, self.node)
+        return self._corosync_links
 
     def _pppoe_devices(self) -> frozenset[str]:
         """The devices of PPPoE sessions (the kernel's drivers/net/ppp/pppoe.c): they need no address."""

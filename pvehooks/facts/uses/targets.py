@@ -69,7 +69,7 @@ class Exports:
                 yield from ((key, export) for key in self._keys(store))
 
     def _keys(self, store: str) -> Iterator[str]:
-        """What a store stands on: `udev_path` is what somebody wrote, `info` what the kernel has."""
+        """What a store stands on: `udev_path` is what was written, `info` what the kernel has."""
         path = text_of(self.host, f"{store}/udev_path")
         info = text_of(self.host, f"{store}/info")
         number = re.search(r"\bMajor: (\d+)\s+Minor: (\d+)", info)

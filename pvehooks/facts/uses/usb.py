@@ -1,4 +1,4 @@
-"""USB controllers with devices that running guests have: a controller that goes takes all that is plugged into it along."""
+"""USB controllers with devices that running guests have: a controller that is passed through takes all devices at its ports with it."""
 
 from __future__ import annotations
 

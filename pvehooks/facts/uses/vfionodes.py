@@ -1,9 +1,10 @@
-"""Devices of vfio that a process has open which is no guest of PVE: DPDK, SPDK, a QEMU that somebody started by hand."""
+"""Devices of vfio that a process has open although no config says so: DPDK, SPDK, a QEMU started by hand, a guest by device_add."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.facts.pci import holders
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
@@ -11,7 +12,7 @@ from pvehooks.values import PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.facts.guests.running import RunningGuests
+    from pvehooks.facts.guests.running import RunningGuest, RunningGuests
 
 _DEVICES = "/sys/bus/pci/devices"
 
@@ -37,19 +38,29 @@ class VfioNodes:
         self.files = files
 
     def of(self, device: PciDevice) -> Uses:
-        """The processes but those of running guests; of devices that vfio does not have there are none."""
+        """The processes, without guests whose QEMU was started with the device; of devices that vfio does not have there are none."""
         if not device.vfio or not is_open(self.host, device.address):
             return Uses()
         guests = self.running.all()
         if isinstance(guests, Unread):
             return Uses((), (f"which guests run ({guests.why})",))
-        known = {str(guest.pid) for guest in guests}
+        by_pid = {str(guest.pid): guest for guest in guests}
         found: dict[str, Use] = {}
         for path in self._paths(device):
             for pid in self.files.pids(path):
-                if pid not in known:
+                guest = by_pid.get(pid)
+                if guest is None:
                     found.setdefault(pid, self._use(pid, path))
+                elif not self._is_named(device, guest):
+                    sentence = f"is held by the running {guest.label} through {path}, although its config does not name it"
+                    found.setdefault(pid, Use(sentence, guest.vmid, remedy=f"Shut that VM down first: qm shutdown {guest.vmid}"))
         return Uses(tuple(found.values()), tuple(filter(None, (self.files.unread,))))
+
+    def _is_named(self, device: PciDevice, guest: RunningGuest) -> bool:
+        """Whether the guest's command line or config names the device or another one of its group: those are looked at elsewhere."""
+        given = {address for address, _, _ in holders.assigned(self.host, guest.cmdline)}
+        slots = {address.partition(":")[2].partition(".")[0] for address in device.members}
+        return not given.isdisjoint(device.members) or any(guest.mentions(slot.encode()) for slot in slots)
 
     def _use(self, pid: str, path: str) -> Use:
         vmid = self.files.container(pid)

@@ -22,7 +22,7 @@ class Pools:
 
     @cached_property
     def imported(self) -> Mapping[str, str] | Unread:
-        """Their GUIDs as decimal numbers, by name; '' where OpenZFS does not tell (before 2.2, module/zfs/spa_stats.c).
+        """Their GUIDs as decimal numbers, by name; '' where OpenZFS does not show them (before 2.2, module/zfs/spa_stats.c).
 
         `zpool import` makes one named $import for a moment while it looks for pools.
         """
@@ -80,7 +80,7 @@ class Pools:
 
     def _spare(self, guid: str) -> str | Unread:
         """Spares and cache devices are known by their own GUIDs, which the cache of pools holds (an XDR nvlist, big endian)."""
-        words = "whether an imported ZFS pool has it as spare or cache cannot be told"
+        words = "whether an imported ZFS pool has it as spare or cache is unknown"
         try:
             cache = self.host.read(_CACHE, limit=16 << 20)
         except OSError:

@@ -16,15 +16,15 @@ _STORAGE, _NETWORK = 0x01, 0x02
 @RULES.rule(
     "group-shared",
     Severity.INFO,
-    "Try another slot, or ACS in the firmware setup; pcie_acs_override only if you trust the guests",
+    "Try another slot, or ACS in the firmware setup; pcie_acs_override only if you trust the VMs",
     needs=("iommu", "pci"),
     line="IOMMU groups",
 )
 def group_shared(node: Node) -> Iterator[Finding]:
-    """Devices that work for somebody share an IOMMU group: they can only be passed through together.
+    """Several useful devices share an IOMMU group: they can only be passed through together.
 
-    Which devices share a group is up to the board, the slot and the CPU: no software changes it. pcie_acs_override
-    only pretends that they are apart.
+    The board, the slot and the CPU decide which devices share a group: no software changes it. pcie_acs_override
+    only pretends that they are isolated.
     Source: the kernel's Documentation/driver-api/vfio.rst; the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active:
@@ -41,13 +41,14 @@ def group_shared(node: Node) -> Iterator[Finding]:
             labels = [member.label for member in members if working(member)]
             more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
             yield Finding(
-                f"group {device.group}", f"IOMMU group {device.group} is shared: {', '.join(labels[:3])}{more} go to a guest together"
+                f"group {device.group}",
+                f"IOMMU group {device.group} is shared: {', '.join(labels[:3])}{more} can only be passed through together",
             )
 
 
 @RULES.all_well("IOMMU groups")
 def _groups(node: Node) -> str:
-    return "every device that works has a group of its own" if not isinstance(node.iommu, Unread) and node.iommu.active else ""
+    return "every useful device has an IOMMU group of its own" if not isinstance(node.iommu, Unread) and node.iommu.active else ""
 
 
 @RULES.rule(
@@ -68,53 +69,53 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
         slow = link.speed < link.max_speed and device.class_code >> 16 in (_STORAGE, _NETWORK)
         if link.width < link.max_width or slow:
             now, could = f"{link.speed:g} GT/s x{link.width}", f"{link.max_speed:g} GT/s x{link.max_width}"
-            yield Finding(address, f"{device.label} is linked with {now} and could do {could}")
+            yield Finding(address, f"{device.label} runs with {now} and could run with {could}")
 
 
 @RULES.all_well("PCIe links")
 def _links(node: Node) -> str:
-    return f"{len(node.links)} links run as fast as they can" if not isinstance(node.links, Unread) and node.links else ""
+    return f"{len(node.links)} links run at full speed and width" if not isinstance(node.links, Unread) and node.links else ""
 
 
 @RULES.rule(
     "interface-missing",
     Severity.WARNING,
-    "Give the card its former name by its MAC in a file NAME.link in /etc/systemd/network, or write the new name into the configuration",
+    "Give the card its former name by its MAC in a .link file in /etc/systemd/network, or write the new name into the configuration",
     needs=("interfaces",),
     line="network",
 )
 def interface_missing(node: Node) -> Iterator[Finding]:
-    """The network's configuration names an interface that is not there: the bridge or bond works without it, or not at all.
+    """The network configuration names an interface that does not exist: the bridge or bond works without it, or not at all.
 
     Names come from the slot, and change when a card is added or removed, or with a new kernel or systemd. A card that was passed through
-    to a guest has no name on the host. Which card is which tells its MAC: ip -br link. Where one name is missing and one card has no place,
-    `pvehooks host fix interface-missing` names that card so. That names do not change again: pve-network-interface-pinning generate.
+    to a guest has no name on the host. ip -br link shows the MACs. Where one name is missing and one card is not in the configuration,
+    `pvehooks host fix interface-missing` gives that card the name. pve-network-interface-pinning generate keeps names from changing.
     Source: the administrator's manual, "Naming Conventions", "Overriding network device names".
     """
     if isinstance(node.interfaces, Unread):
-        yield not_examined("network", f"whether all interfaces have their names is unknown: {node.interfaces.why}")
+        yield not_examined("network", f"whether all configured interfaces exist is unknown: {node.interfaces.why}")
         return
     for absent in node.interfaces.absent:
         unnamed = node.interfaces.unnamed
-        message = f"{absent.file} names {absent.name} as {absent.role} {absent.upper}, and there is no {absent.name}"
+        message = f"{absent.file} names {absent.name} as {absent.role} {absent.upper}, but there is no {absent.name}"
         link = f"/etc/systemd/network/10-{absent.name}.link"
         remedy = (
-            f"See which card it is: ip -br link. Name it so by its MAC in {link} ([Match] MACAddress=MAC, [Link] Name={absent.name}),"
+            f"See which card it is: ip -br link. Give it this name by its MAC in {link} ([Match] MACAddress=MAC, [Link] Name={absent.name}),"
             f" then: update-initramfs -u -k all && reboot; or write its new name into {absent.file}, then: ifreload -a"
         )
         if len(unnamed) == 1:
             name, mac, address = unnamed[0]
             where = f" (PCI {address}, {mac})" if address else f" ({mac})"
-            message += f"; {name}{where} has no place in it and may be the same card"
+            message += f"; {name}{where} is not in that configuration and may be the same card"
             remedy = (
-                f"If it is, name it so by its MAC in {link} ([Match] MACAddress={mac}, [Link] Name={absent.name}),"
+                f"If it is, give it this name by its MAC in {link} ([Match] MACAddress={mac}, [Link] Name={absent.name}),"
                 f" then: update-initramfs -u -k all && reboot; or write {name} into {absent.file}, then: ifreload -a"
             )
         elif unnamed:
-            message += f"; {', '.join(name for name, _, _ in unnamed[:4])} have no place in it"
+            message += f"; {', '.join(name for name, _, _ in unnamed[:4])} are not in that configuration"
         yield Finding(absent.name, message, remedy)
 
 
 @RULES.all_well("network")
 def _network(node: Node) -> str:
-    return "" if isinstance(node.interfaces, Unread) else "every interface that the network's configuration names is there"
+    return "" if isinstance(node.interfaces, Unread) else "every interface of the network configuration exists"

@@ -1,4 +1,4 @@
-"""The node against what its guests ask of it."""
+"""Whether the node's resources fit what its guests ask for."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pvehooks.values import Finding, Guest, Node, Severity, Unread
 RULES = RuleSet(order=60)
 _GIB = 1 << 30
 _MIB = 1 << 20
-# What is left to the host itself, and the least that ZFS takes for a limit (OpenZFS, zfs_arc_max).
+# What is left for the host itself, and the smallest limit that ZFS accepts (OpenZFS, zfs_arc_max).
 _SPARE, _LEAST_ARC = 2 * _GIB, 64 * _MIB
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
-# From so many vCPUs on a queue for each is felt.
+# The number of vCPUs from which one queue is a bottleneck.
 _SEVERAL = 4
 _MOST_QUEUES = 8
-# What means the same to a shell.
+# Text that needs no quotes in a shell.
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+")
 _VIRTIO = ("virtio=", "virtio,", "model=virtio")
 
@@ -42,12 +42,12 @@ def _number(guest: Guest, option: str, otherwise: int) -> int:
 @RULES.rule(
     "network-queues-single",
     Severity.INFO,
-    "Give the NIC as many queues as vCPUs, at most 8: qm set VMID --netN ...,queues=4",
+    "Give the NIC as many queues as the VM has vCPUs, at most 8: qm set VMID --netN ...,queues=4",
     needs=("guests",),
     line="guests' networks",
 )
 def network_queues_single(node: Node) -> Iterator[Finding]:
-    """A virtio NIC of a guest with several vCPUs has a single queue: one vCPU does all the work, which limits its throughput.
+    """A virtio NIC of a guest with several vCPUs has a single queue: one vCPU does all the work, which limits the throughput.
 
     Source: the administrator's manual, "Network Device" (Multiqueue).
     """
@@ -61,25 +61,25 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
             shown = ((option, card if _PLAIN.fullmatch(card) else "...") for option, card in alone)
             cards_alone += [f"qm set {guest.vmid} --{option} {card},queues={min(cpus, _MOST_QUEUES)}" for option, card in shown]
     if found:
-        message = f"virtio NICs of {_some(found)} have one queue for {_SEVERAL} or more vCPUs: high throughput needs more"
+        message = f"virtio NICs of {_some(found)} have one queue for {_SEVERAL} or more vCPUs, which limits their throughput"
         others = f", and the same for {len(cards_alone) - 1} more" if len(cards_alone) > 1 else ""
-        yield Finding("virtio NICs", message, f"If a guest needs it: {cards_alone[0]}{others}")
+        yield Finding("virtio NICs", message, f"If a VM needs more: {cards_alone[0]}{others}")
 
 
 @RULES.all_well("guests' networks")
 def _queues(node: Node) -> str:
-    return "virtio NICs have queues enough" if not isinstance(node.guests, Unread) and node.guests else ""
+    return "virtio NICs have enough queues" if not isinstance(node.guests, Unread) and node.guests else ""
 
 
 @RULES.rule(
     "device-on-other-numa-node",
     Severity.INFO,
-    "Run the guest on the device's CPUs: qm set VMID --affinity CPUS",
+    "Run the VM on the CPUs of the device's NUMA node: qm set VMID --affinity CPUS",
     needs=("guests", "layout", "pci"),
     line="resources",
 )
 def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
-    """A guest is bound to CPUs of one NUMA node, and its passed-through device hangs off another one.
+    """A guest is bound to CPUs of one NUMA node, and its passed-through device is attached to another one.
 
     Source: the administrator's manual, "CPU" (affinity), "NUMA"; the kernel's ABI/testing/sysfs-bus-pci (numa_node).
     """
@@ -96,7 +96,7 @@ def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
             for device in (device for address in addresses for device in functions(address, node)):
                 near = node.layout.nodes.get(device.numa, frozenset())
                 if near and not near & bound:
-                    message = f"{guest.label}: {entry.option} is {device.label} of NUMA node {device.numa}, and its affinity has CPUs of others only"
+                    message = f"{guest.label}: {entry.option} is {device.label} of NUMA node {device.numa}, and its affinity has only CPUs of other nodes"
                     yield Finding(f"VM {guest.vmid} {entry.option}", message, f"Type: qm set {guest.vmid} --affinity {_list(near)}")
 
 
@@ -124,12 +124,12 @@ def _list(cpus: Iterable[int]) -> str:
 @RULES.rule(
     "hugepages-idle",
     Severity.WARNING,
-    "Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages 1024",
+    "Remove hugepages= from the kernel command line, or have a VM use them: qm set VMID --hugepages 1024",
     needs=("guests", "layout"),
     line="resources",
 )
 def hugepages_idle(node: Node) -> Iterator[Finding]:
-    """Huge pages are reserved and no guest of the node asks for them: that memory is lost to everybody.
+    """Huge pages are reserved and no guest of the node asks for them: nothing can use that memory.
 
     Source: the administrator's manual, "Memory"; the kernel's admin-guide/mm/hugetlbpage.
     """
@@ -138,14 +138,14 @@ def hugepages_idle(node: Node) -> Iterator[Finding]:
     reserved = sum(size * count << 10 for size, count in node.layout.reserved.items())
     if reserved >= _MIB:
         largest = max(size for size, count in node.layout.reserved.items() if count)
-        remedy = f"Take hugepages= off the kernel command line, or have a guest use them: qm set VMID --hugepages {largest >> 10}"
-        yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, and no guest asks for any", remedy)
+        remedy = f"Remove hugepages= from the kernel command line, or have a VM use them: qm set VMID --hugepages {largest >> 10}"
+        yield Finding("huge pages", f"{_size(reserved)} are reserved as huge pages, but no VM uses any", remedy)
 
 
 @RULES.rule(
     "isolated-cpus-idle",
     Severity.INFO,
-    "Bind a guest to them: qm set VMID --affinity CPUS, or take isolcpus= off the kernel command line",
+    "Bind a VM to them: qm set VMID --affinity CPUS, or remove isolcpus= from the kernel command line",
     needs=("guests", "layout"),
     line="resources",
 )
@@ -159,22 +159,22 @@ def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
     bound = {cpu for guest in node.guests for cpu in _cpus(str(guest.options.get("affinity", "")))}
     idle = node.layout.isolated - bound
     if idle:
-        remedy = f"Bind a guest to them: qm set VMID --affinity {_list(idle)}, or take isolcpus= off the kernel command line"
-        yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, and no guest's affinity has them", remedy)
+        remedy = f"Bind a VM to them: qm set VMID --affinity {_list(idle)}, or remove isolcpus= from the kernel command line"
+        yield Finding("isolated CPUs", f"the CPUs {_list(idle)} are isolated, but no VM is bound to them", remedy)
 
 
 @RULES.rule(
     "memory-overcommitted",
     Severity.WARNING,
-    "Lower the ARC's limit (zfs_arc_max in /etc/modprobe.d/zfs.conf), or give the guests less",
+    "Lower the limit of the ARC (zfs_arc_max in /etc/modprobe.d/zfs.conf), or give the VMs less memory",
     needs=("guests", "layout"),
     line="resources",
 )
 def memory_overcommitted(node: Node) -> Iterator[Finding]:
-    """The memory of the guests with passed-through devices, which is pinned whole, and what ZFS may cache exceed the node's memory.
+    """The memory of guests with passed-through devices, which is pinned as a whole, and the ZFS cache together exceed the node's memory.
 
-    The ARC gives memory back, but slowly: a guest that needs all of its own at once may not start, or others are killed.
-    Counted are guests that run or start at boot.
+    The ARC gives memory back, but slowly: a guest that needs all its memory at once may not start, or the kernel kills other processes.
+    Guests that run or start at boot are counted.
     Source: the administrator's manual, "Limit ZFS Memory Usage", "PCI(e) Passthrough".
     """
     if isinstance(node.layout, Unread) or not node.layout.memory or not node.layout.arc_limit:
@@ -183,12 +183,12 @@ def memory_overcommitted(node: Node) -> Iterator[Finding]:
     needed = sum(_number(guest, "memory", _DEFAULT_MEMORY) * _MIB for guest in pinned)
     if needed and needed + node.layout.arc_limit > node.layout.memory:
         message = (
-            f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS may cache {_size(node.layout.arc_limit)}: together more than the"
+            f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS can cache {_size(node.layout.arc_limit)}: together more than the"
             f" {_size(node.layout.memory)} of {node.name}"
         )
         room = max(node.layout.memory - needed - _SPARE, _LEAST_ARC)
         remedy = (
-            f"Give the guests less, or the ARC: write options zfs zfs_arc_max={room} into /etc/modprobe.d/zfs.conf, then:"
+            f"Give the VMs less memory, or limit the ARC: write options zfs zfs_arc_max={room} into /etc/modprobe.d/zfs.conf, then:"
             " update-initramfs -u -k all && reboot"
         )
         yield Finding("memory", message, remedy)
@@ -200,31 +200,27 @@ def _size(count: int) -> str:
 
 @RULES.all_well("resources")
 def _memory(node: Node) -> str:
-    return (
-        "" if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) else "memory, huge pages and isolated CPUs suit the guests"
-    )
+    return "" if isinstance(node.layout, Unread) or isinstance(node.guests, Unread) else "memory, huge pages and isolated CPUs fit the VMs"
 
 
 @RULES.rule(
     "ksm-between-owners",
     Severity.INFO,
-    "Switch it off: systemctl disable --now ksmtuned, then: echo 2 > /sys/kernel/mm/ksm/run",
+    "Disable it: systemctl disable --now ksmtuned, then: echo 2 > /sys/kernel/mm/ksm/run",
     needs=("guests", "ksm"),
     line="KSM",
 )
 def ksm_between_owners(node: Node) -> Iterator[Finding]:
-    """Kernel samepage merging runs while guests of different pools do: one may learn of another's memory by how long a write takes.
+    """Kernel samepage merging is active while guests of different pools run: a guest can learn about another one's memory from write times.
 
-    Proxmox's manual advises who hosts for others to switch it off. Who owns a guest is not known; pools are taken for it.
+    Proxmox's manual recommends to disable it where guests belong to different owners. Pools stand for owners here.
     Source: the administrator's manual, "Kernel Samepage Merging (KSM)".
     """
     if isinstance(node.ksm, Unread) or not node.ksm.runs or not node.ksm.pools:
         return
     pools = dict.fromkeys(node.ksm.pools[guest.vmid] for guest in _guests(node) if guest.running and guest.vmid in node.ksm.pools)
     if len(pools) > 1:
-        message = (
-            f"KSM merges memory of guests of the pools {', '.join(sorted(pools)[:4])}: harmless only if they belong to the same people"
-        )
+        message = f"KSM merges memory of VMs of the pools {', '.join(sorted(pools)[:4])}: harmless only if all belong to the same owner"
         yield Finding("KSM", message)
 
 

@@ -9,6 +9,7 @@ from pvehooks.derived.kernel_args import (
     QUIET,
     add,
     apply,
+    described,
     differences,
     important,
     loader_of,
@@ -17,7 +18,6 @@ from pvehooks.derived.kernel_args import (
     plans,
     remove,
     shown,
-    told,
     values_of,
     wanted,
 )
@@ -29,7 +29,7 @@ RULES = RuleSet(order=30)
 
 
 def _sound(plan: Planned | None, node: Node) -> bool:
-    """Whether the plan may be brought into force: nobody is told to refresh and restart with one that would not boot."""
+    """Whether the plan can be applied: no remedy may ask for a refresh and a restart with a plan that does not boot."""
     loader = loader_of(node)
     if plan is None or loader is None or isinstance(plan.words, Unread) or plan.broken or plan.ignored:
         return False
@@ -37,7 +37,7 @@ def _sound(plan: Planned | None, node: Node) -> bool:
 
 
 def _plan(node: Node) -> Planned | None:
-    """What this node's boot loader takes its arguments from, where that is known and there."""
+    """What the file of this node's boot loader gives; None where it is unknown or missing."""
     loader = loader_of(node)
     if loader is None or isinstance(node.command_lines, Unread):
         return None
@@ -47,12 +47,12 @@ def _plan(node: Node) -> Planned | None:
 @RULES.rule(
     "boot-file-broken",
     Severity.BLOCK,
-    "Mend the file, then: update-grub, or proxmox-boot-tool refresh",
+    "Correct the file, then: update-grub, or proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
     line="kernel command line",
 )
 def boot_file_broken(node: Node) -> Iterator[Finding]:
-    """The file with the kernel command line has a mistake in its syntax, which breaks the boot sooner or later.
+    """The file with the kernel command line has a syntax error, which breaks the boot sooner or later.
 
     /etc/default/grub and /etc/default/grub.d are shell scripts: where sh cannot read them, update-grub ends with an error, the menu
     stays as it was, and new kernels are not in it. A double quote that is not closed makes the kernel take the rest of
@@ -74,13 +74,13 @@ def boot_file_broken(node: Node) -> Iterator[Finding]:
 
 
 def _how(plan: Planned) -> str:
-    """How to mend what is broken, and where."""
+    """How to correct the file."""
     file = re.split(r"[:, ]", plan.broken)[0] if plan.broken.startswith("/") else plan.place
     if "Windows" in plan.broken:
         return f"Type: sed -i 's/\\r$//' {file}"
     if plan.place == GRUB_DEFAULTS and plan.broken.startswith("/"):
-        return f"Mend it, and see that sh can read it: nano {file} && sh -n {file}"
-    return f"Close the quote, or take it out: nano {file}"
+        return f"Correct it, then check that sh can read it: nano {file} && sh -n {file}"
+    return f"Close or remove the quote: nano {file}"
 
 
 def _in(plan: Planned) -> str:
@@ -96,9 +96,9 @@ def _in(plan: Planned) -> str:
     line="kernel command line",
 )
 def root_argument_missing(node: Node) -> Iterator[Finding]:
-    """/etc/kernel/cmdline does not say root= on its first line, and systemd-boot adds nothing.
+    """/etc/kernel/cmdline has no root= on its first line, and systemd-boot adds none.
 
-    proxmox-boot-tool refuses to refresh the ESPs then, also where GRUB boots, which writes root= by itself: they keep the old arguments
+    proxmox-boot-tool then refuses to refresh the ESPs, also where GRUB boots and writes root= itself: they keep the old arguments
     and get no new kernels. Without proxmox-boot-tool the next boot ends in the initramfs.
     Source: proxmox-kernel-helper, zz-proxmox-boot (update_esps); the administrator's manual, "Editing the Kernel Commandline".
     """
@@ -117,7 +117,7 @@ def root_argument_missing(node: Node) -> Iterator[Finding]:
         )
         yield Finding(
             plan.place,
-            f"{plan.place} does not say root=: {effect}",
+            f"{plan.place} has no root=: {effect}",
             f"Put it back at the beginning of its one line: {words}, then: {loader.refresh}",
         )
 
@@ -130,7 +130,7 @@ def root_argument_missing(node: Node) -> Iterator[Finding]:
     line="kernel command line",
 )
 def cmdline_lines_ignored(node: Node) -> Iterator[Finding]:
-    """/etc/kernel/cmdline has more than one line; what stands on the others does not reach the kernel.
+    """/etc/kernel/cmdline has more than one line, and only the first one reaches the kernel.
 
     Source: the administrator's manual, "Editing the Kernel Commandline" (placed as one line).
     """
@@ -151,8 +151,7 @@ def cmdline_lines_ignored(node: Node) -> Iterator[Finding]:
 def zfs_root_without_boot_zfs(node: Node) -> Iterator[Finding]:
     """The root file system is ZFS and the command line has no boot=zfs beside root=ZFS=.
 
-    Initramfs images that are made by a current zfs-initramfs see root=ZFS= and boot all the same; older ones need it, and Proxmox
-    VE's installer writes it.
+    A current zfs-initramfs boots with root=ZFS= alone; older ones need boot=zfs, and the installer of Proxmox VE writes it.
     Source: OpenZFS, contrib/initramfs (conf.d/zfs, scripts/zfs); the administrator's manual, "Host Bootloader".
     """
     plan = _plan(node)
@@ -172,10 +171,10 @@ def zfs_root_without_boot_zfs(node: Node) -> Iterator[Finding]:
     line="kernel command line",
 )
 def cmdline_wrong_file(node: Node) -> Iterator[Finding]:
-    """Arguments were written into a file that this node's boot loader does not read, so they have no effect.
+    """Arguments are in a file that this node's boot loader does not read, so they have no effect.
 
     GRUB reads /etc/default/grub and /etc/default/grub.d; systemd-boot, which boots most nodes with ZFS and UEFI, reads /etc/kernel/cmdline.
-    Guides tell of both, and each node has one boot loader.
+    Guides describe both, and each node has one boot loader.
     Source: the administrator's manual, "Editing the Kernel Commandline", "Determine which Bootloader is Used".
     """
     loader = loader_of(node)
@@ -196,12 +195,12 @@ def cmdline_wrong_file(node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "cmdline-not-refreshed",
     Severity.WARNING,
-    "Have the boot loader's menu written anew: update-grub, or proxmox-boot-tool refresh",
+    "Write the boot loader's menu: update-grub, or proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
     line="kernel command line",
 )
 def cmdline_not_refreshed(node: Node) -> Iterator[Finding]:
-    """The file with the kernel command line was edited, but the boot loader's menu was not made anew.
+    """The file with the kernel command line was edited, but the boot loader's menu was not written since.
 
     Source: the administrator's manual, "Editing the Kernel Commandline".
     """
@@ -214,7 +213,7 @@ def cmdline_not_refreshed(node: Node) -> Iterator[Finding]:
     first = node.command_lines.written[0]
     missing, extra = differences(plan.words, first.words)
     if missing or extra:
-        message = f"{loader.file} was edited and the menu was not made anew: {first.place} is {told(missing, extra)}"
+        message = f"{loader.file} was edited, but the boot menu was not written since: {first.place} is {described(missing, extra)}"
         yield Finding(loader.file, message, f"Type: {loader.refresh} && reboot")
 
 
@@ -228,7 +227,7 @@ def cmdline_not_refreshed(node: Node) -> Iterator[Finding]:
 def cmdline_not_in_force(node: Node) -> Iterator[Finding]:
     """The running kernel has other arguments than the next boot will give it: the node was not restarted since the edit.
 
-    Where the boot loader's menu lies on an ESP that is not mounted, it cannot be told whether it was made anew, so that is said as well.
+    Where the boot menu is on an ESP that is not mounted, it is unknown whether the menu is current, so the remedy writes it again.
     Source: the administrator's manual, "Editing the Kernel Commandline".
     """
     plan = _plan(node)
@@ -250,7 +249,7 @@ def cmdline_not_in_force(node: Node) -> Iterator[Finding]:
         severity = Severity.WARNING if important((*missing, *extra)) else Severity.INFO
         yield Finding(
             "kernel command line",
-            f"the running kernel has other arguments than {what} gives: it is {told(missing, extra)}",
+            f"the running kernel does not have the arguments of {what}: it is {described(missing, extra)}",
             remedy,
             severity=severity,
         )
@@ -264,18 +263,19 @@ def _command_line(node: Node) -> str:
     plan = plans(node.command_lines, loader)[0]
     if plan is None or isinstance(plan.words, Unread):
         return ""
-    return f"what {loader.file} says is in force: {shown(wanted(plan.words)) or 'nothing'}"
+    others = dict.fromkeys(each.file for each in plan.assignments if each.file != loader.file)
+    return f"in effect, from {' and '.join((loader.file, *others))}: {shown(wanted(plan.words)) or 'no arguments'}"
 
 
 @RULES.rule(
     "acs-override-void",
     Severity.WARNING,
-    "Boot Proxmox VE's kernel, and mend the argument: pcie_acs_override=downstream,multifunction",
+    "Boot a kernel of Proxmox VE, and correct the argument: pcie_acs_override=downstream,multifunction",
     needs=("command_lines", "kernels", "loader"),
     line="ACS",
 )
 def acs_override_void(node: Node) -> Iterator[Finding]:
-    """pcie_acs_override is on the command line and does nothing: the kernel does not have the patch, or does not know the value.
+    """pcie_acs_override is on the command line without effect: the kernel does not have the patch, or does not know the value.
 
     Only Proxmox VE's kernels (and a few others) have it. It knows downstream, multifunction and id:VENDOR:DEVICE, with commas between.
     Source: pve-kernel, "pci: Enable overrides for missing ACS capabilities".
@@ -286,7 +286,7 @@ def acs_override_void(node: Node) -> Iterator[Finding]:
     if not any(name_of(word) == "pcie_acs_override" for word in running):
         return
     if "pve" not in node.kernels.running:
-        message = f"pcie_acs_override does nothing with the kernel {node.kernels.running}: only Proxmox VE's have it"
+        message = f"pcie_acs_override has no effect with the kernel {node.kernels.running}: only kernels of Proxmox VE have it"
         yield Finding("pcie_acs_override", message, "Boot one of them: apt install proxmox-default-kernel && reboot")
     wrong = [value for value in values_of(running, "pcie_acs_override") if not value.startswith(("downstream", "multifunction", "id:"))]
     if wrong:
@@ -297,19 +297,19 @@ def acs_override_void(node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "acs-override-in-force",
     Severity.INFO,
-    "Do without it where you can: another slot, ACS in the firmware setup",
+    "Avoid it where you can: another slot, ACS in the firmware setup",
     needs=("iommu", "loader"),
     line="ACS",
 )
 def acs_override_in_force(node: Node) -> Iterator[Finding]:
-    """pcie_acs_override splits IOMMU groups that the hardware does not isolate: a guest's device may reach others behind the host's back.
+    """pcie_acs_override splits IOMMU groups that the hardware does not isolate: a guest's device can reach other devices directly.
 
     Source: pve-kernel, "pci: Enable overrides for missing ACS capabilities"; the administrator's manual, "PCI(e) Passthrough".
     """
     if not isinstance(node.iommu, Unread) and node.iommu.active and node.iommu.acs_override:
         argument = f"pcie_acs_override={node.iommu.acs_override}"
-        message = f"{argument} splits groups that the hardware does not isolate: trust the guests that get devices"
-        yield Finding("pcie_acs_override", message, f"If no guest needs it: {remove(argument, node)}")
+        message = f"{argument} splits IOMMU groups that the hardware does not isolate: run only VMs that you trust"
+        yield Finding("pcie_acs_override", message, f"If no VM needs it: {remove(argument, node)}")
 
 
 @RULES.all_well("ACS")

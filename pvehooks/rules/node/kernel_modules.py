@@ -1,10 +1,11 @@
-"""The node's kernel modules, and what modprobe is told of them."""
+"""The node's kernel modules, and the settings of modprobe for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pvehooks.derived.candidates import host_uses, needed_to_boot, working
+from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
 from pvehooks.derived.passthrough import bus
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -24,11 +25,11 @@ _REBUILD = "update-initramfs -u -k all && reboot"
 def vfio_modules_missing(node: Node) -> Iterator[Finding]:
     """The running kernel has no vfio modules on disk: no guest with a passed-through device starts.
 
-    Mostly the running kernel's package was removed or replaced since the last restart.
+    Usually the package of the running kernel was removed or replaced since the last restart.
     Source: pve-common, SysFSTools.pm (modprobe vfio-pci).
     """
     if isinstance(node.modules, Unread):
-        yield not_examined("modules", f"what is known of kernel modules: {node.modules.why}")
+        yield not_examined("modules", f"the kernel modules are unknown: {node.modules.why}")
         return
     missing = [name for name, state in node.modules.vfio.items() if state == "missing"]
     if missing:
@@ -42,14 +43,14 @@ def vfio_modules_missing(node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "vfio-not-loaded-at-boot",
     Severity.INFO,
-    "If ids are to be bound at boot, add vfio_pci to /etc/modules",
+    "To bind ids at boot, add vfio_pci to /etc/modules",
     needs=("bound_ids", "modules", "pci", "uses"),
     line="vfio modules",
 )
 def vfio_not_loaded_at_boot(node: Node) -> Iterator[Finding]:
-    """vfio-pci is told to take devices at boot, but nothing loads it then: the host's drivers take them first.
+    """vfio-pci has ids to bind at boot, but nothing loads it then: the host's drivers take the devices first.
 
-    Without such ids nothing needs to be done: Proxmox VE loads vfio-pci when a guest starts.
+    Without such ids it needs not be loaded at boot: Proxmox VE loads vfio-pci when a guest starts.
     Source: pve-common, SysFSTools.pm; modules-load.d(5); the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.modules, Unread) or isinstance(node.bound_ids, Unread) or not node.bound_ids:
@@ -57,7 +58,7 @@ def vfio_not_loaded_at_boot(node: Node) -> Iterator[Finding]:
     if node.modules.vfio.get("vfio_pci") != "there" or any(name == "vfio_pci" for name, _ in node.modules.listed):
         return
     if any(True for _ in _taken(node)):
-        # Nobody is told to have ids loaded at boot that take a device from the host.
+        # No remedy may activate ids that take a device from the host.
         return
     place = node.bound_ids[0].place
     remedy = f"echo vfio_pci >> /etc/modules && {_REBUILD}"
@@ -77,12 +78,12 @@ def _vfio(node: Node) -> str:
 @RULES.rule(
     "initramfs-outdated",
     Severity.WARNING,
-    "Make it anew: update-initramfs -u -k all, and restart",
+    "Update it: update-initramfs -u -k all, and restart",
     needs=("bound_ids", "modules", "pci", "uses"),
     line="modprobe",
 )
 def initramfs_outdated(node: Node) -> Iterator[Finding]:
-    """A file in /etc/modprobe.d that says which driver gets a device is newer than the initramfs, in which drivers are chosen first.
+    """A file in /etc/modprobe.d that decides which driver gets a device is newer than the initramfs, which loads drivers first.
 
     Blacklists, softdeps and the ids of vfio-pci take effect only once update-initramfs has copied the file.
     Source: initramfs-tools(7); the administrator's manual, "PCI(e) Passthrough".
@@ -91,22 +92,22 @@ def initramfs_outdated(node: Node) -> Iterator[Finding]:
         return
     harmful = {place for place, _, _ in (*_taken(node), *_kept_out(node))}
     for path in node.modules.edited:
-        message = f"{path} was changed after {node.modules.initramfs} was made, which does not know of it"
-        remedy = f"Mend {path} first: it takes a device from the host" if path in harmful else f"Type: {_REBUILD}"
+        message = f"{path} was changed after {node.modules.initramfs} was written, which has no copy of the change"
+        remedy = f"Correct {path} first: it takes a device from the host" if path in harmful else f"Type: {_REBUILD}"
         yield Finding(path, message, remedy)
 
 
 @RULES.rule(
     "vfio-ids-take-host-device",
     Severity.WARNING,
-    "Take the id out, and bind by address: pvehooks bind ADDRESS --persist",
+    "Remove the id, and bind by address: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "command_lines", "loader", "pci", "uses"),
     line="modprobe",
 )
 def vfio_ids_take_host_device(node: Node) -> Iterator[Finding]:
-    """vfio-pci is told to take all devices of a kind at boot, and the host uses one of them.
+    """vfio-pci binds all devices with an id at boot, and the host uses one of them.
 
-    `vfio-pci.ids=` and `options vfio-pci ids=` do not tell two devices of a kind apart. Where the node boots from the device,
+    `vfio-pci.ids=` and `options vfio-pci ids=` do not distinguish two devices with the same id. Where the node boots from the device,
     the next boot ends in the initramfs.
     Source: the kernel's Documentation/driver-api/vfio.rst; the administrator's manual, "PCI(e) Passthrough".
     """
@@ -134,13 +135,13 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
     "vfio-ids-take-twin",
     Severity.INFO,
     "Bind by address instead: pvehooks bind ADDRESS --persist",
-    needs=("bound_ids", "loader", "pci", "uses"),
+    needs=("bound_ids", "guests", "loader", "pci", "uses"),
     line="modprobe",
 )
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
-    """An id that vfio-pci takes at boot stands for several devices: the host has none of them.
+    """Several devices have an id that vfio-pci binds at boot: the host can use none of them.
 
-    Which of them guests are to get, only you know: `pvehooks host fix` does not mend this.
+    Devices that guests name are left out. `pvehooks host fix` does not change this: only you know which device the host needs.
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     if isinstance(node.bound_ids, Unread):
@@ -148,41 +149,44 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     for bound in node.bound_ids:
         for vendor, product in dict.fromkeys(bound.ids):
             twins = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product) and not device.physfn]
+            wanted = named_by_guests(node)
+            if all(device.address in wanted for device in twins):
+                continue
             if len({device.slot for device in twins}) > 1 and not any(host_uses(device, node) for device in twins):
                 names = ", ".join(device.address for device in twins[:4])
                 message = (
-                    f"{vendor:04x}:{product:04x} in {bound.place} stands for {len(twins)} devices, and vfio-pci takes them all: {names}"
+                    f"{vendor:04x}:{product:04x} in {bound.place} is the id of {len(twins)} devices, and vfio-pci binds them all: {names}"
                 )
                 kind = f"{vendor:04x}:{product:04x}"
-                own = f"Bind by address what guests are to get: pvehooks bind {twins[0].address} --persist"
+                own = f"Bind only the device that a VM gets: pvehooks bind {twins[0].address} --persist"
                 yield Finding(kind, message, f"{own}. {_take_out(kind, bound.place, node)}")
 
 
 @RULES.rule(
     "host-driver-blacklisted",
     Severity.WARNING,
-    "Take the line out, then: update-initramfs -u -k all",
+    "Remove the line, then: update-initramfs -u -k all",
     needs=("command_lines", "loader", "modules", "pci", "uses"),
     line="modprobe",
 )
 def host_driver_blacklisted(node: Node) -> Iterator[Finding]:
-    """The driver of a device that the host uses is not to be loaded: at the next boot the host is without the device.
+    """The driver of a device that the host uses is blacklisted: after the next boot the host does not have the device.
 
-    Where the node boots from the device, the next boot ends in the initramfs; a network card takes the network with it. To keep a driver
-    from one of several cards of a kind, bind that card by address.
+    Where the node boots from the device, the next boot ends in the initramfs; without its network card the node is off the network. To keep
+    a driver from one of several cards, bind that card by address.
     Source: modprobe.d(5); the kernel's admin-guide/kernel-parameters (module_blacklist).
     """
     for place, device, held in _kept_out(node):
         boots = any(needed_to_boot(use, node) for use in held)
         module = _module(device, node)
-        message = f"{device.label} {held[0].sentence}, and {place} keeps its driver {module} from being loaded"
+        message = f"{device.label} {held[0].sentence}, and {place} blacklists its driver {module}"
         yield Finding(
             f"{module} {device.address}", message, _take_out(module, place, node), severity=Severity.BLOCK if boots else Severity.WARNING
         )
 
 
 def _kept_out(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
-    """The devices that the host uses and whose drivers are not to be loaded: the place that says so, the device, its uses."""
+    """The devices that the host uses and whose drivers are blacklisted: the place of the blacklist, the device, its uses."""
     if isinstance(node.modules, Unread) or not node.modules.denied:
         return
     places = dict(node.modules.denied)
@@ -194,8 +198,8 @@ def _kept_out(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
 
 
 def _take_out(what: str, place: str, node: Node) -> str:
-    """How to take an id or a module out of where it is written."""
-    return f"Take {what} out of {place}, then: update-initramfs -u -k all" if place.startswith("/") else remove(what, node)
+    """How to remove an id or a module from the place where it is written."""
+    return f"Remove {what} from {place}, then: update-initramfs -u -k all" if place.startswith("/") else remove(what, node)
 
 
 def _module(device: PciDevice, node: Node) -> str:
@@ -209,7 +213,7 @@ def _module(device: PciDevice, node: Node) -> str:
 def _modprobe(node: Node) -> str:
     if isinstance(node.modules, Unread):
         return ""
-    return "the initramfs knows what /etc/modprobe.d says, and no driver that the host needs is kept out"
+    return "the initramfs has the settings of /etc/modprobe.d, and no driver that the host needs is blacklisted"
 
 
 @RULES.rule(
@@ -232,7 +236,7 @@ def dkms_key_untrusted(node: Node) -> Iterator[Finding]:
             "DKMS", f"whether the kernel may load {names} under Secure Boot is unknown: the firmware's list of keys cannot be read"
         )
     elif not node.dkms.trusted:
-        message = f"Secure Boot is on, and the kernel refuses {names}: the key that DKMS signs with is not enrolled"
+        message = f"Secure Boot is on, and the kernel refuses {names}: the signing key of DKMS is not enrolled"
         yield Finding(
             "DKMS", message, "Type: mokutil --import /var/lib/dkms/mok.pub && reboot, and confirm it in the firmware's MOK manager"
         )
@@ -241,5 +245,7 @@ def dkms_key_untrusted(node: Node) -> Iterator[Finding]:
 @RULES.all_well("DKMS")
 def _dkms(node: Node) -> str:
     return (
-        f"the firmware trusts the key of {', '.join(node.dkms.modules)}" if not isinstance(node.dkms, Unread) and node.dkms.trusted else ""
+        f"the firmware trusts the key that signed {', '.join(node.dkms.modules)}"
+        if not isinstance(node.dkms, Unread) and node.dkms.trusted
+        else ""
     )

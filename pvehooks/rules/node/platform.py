@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.iommu_switch import INTEL, needs_switching_on, release, switched_off, table, table_is_there
+from pvehooks.derived.iommu_switch import INTEL, remedy
 from pvehooks.derived.kernel_args import add, remove, values_of
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
+from pvehooks.values.boot import release
 
 RULES = RuleSet(order=10)
 _AMD = ("AuthenticAMD", "HygonGenuine")
@@ -16,7 +17,7 @@ _AMD = ("AuthenticAMD", "HygonGenuine")
 @RULES.rule(
     "kvm-unavailable",
     Severity.WARNING,
-    "Switch VT-x or SVM on in the firmware setup, and restart the node",
+    "Enable VT-x or SVM in the firmware setup, and restart the node",
     needs=("cpu_flags", "firmware"),
     line="CPU",
 )
@@ -29,7 +30,7 @@ def kvm_unavailable(node: Node) -> Iterator[Finding]:
         return
     if node.firmware.cpu in (INTEL, *_AMD) and not {"vmx", "svm"} & node.cpu_flags:
         name = "VT-x" if node.firmware.cpu == INTEL else "SVM"
-        yield Finding("cpu", f"{node.name}'s CPU does not show {name}: it is switched off in the firmware setup, and no guest can use KVM")
+        yield Finding("cpu", f"the CPU of {node.name} does not show {name}: it is disabled in the firmware setup, and no VM can use KVM")
 
 
 @RULES.all_well("CPU")
@@ -44,7 +45,7 @@ def _cpu(node: Node) -> str:
 @RULES.rule(
     "iommu-inactive",
     Severity.WARNING,
-    "Switch VT-d or AMD-Vi on in the firmware setup, or the IOMMU on the kernel command line, and restart the node",
+    "Enable VT-d or AMD-Vi in the firmware setup, or the IOMMU on the kernel command line, and restart the node",
     needs=("iommu", "firmware", "kernels", "command_lines", "loader"),
     line="IOMMU",
 )
@@ -53,7 +54,7 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
 
     VT-d or AMD-Vi has to be on in the firmware setup and in the kernel. Kernels that are built with
     CONFIG_INTEL_IOMMU_DEFAULT_ON, as Proxmox VE's from 6.8 on, need no argument; older ones need intel_iommu=on. AMD needs none.
-    That the firmware has the ACPI table (DMAR, IVRS) and that the kernel's log has lines about it proves nothing.
+    An ACPI table (DMAR, IVRS) and lines about it in the kernel's log do not prove that it is on.
     Source: the kernel's admin-guide/kernel-parameters; the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.iommu, Unread):
@@ -61,18 +62,7 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
         return
     if node.iommu.active:
         return
-    off = switched_off(node)
-    why, remedy = node.iommu.why, ""
-    if off:
-        remedy = remove(off, node)
-    elif needs_switching_on(node):
-        why, remedy = "the running kernel needs intel_iommu=on, which is not on its command line", add("intel_iommu=on", node)
-    elif table_is_there(node):
-        why = f"the firmware has the {table(node)} table and the kernel was not told to leave it off, but shows no IOMMU"
-        remedy = "Look for DMAR or AMD-Vi in the kernel's log: journalctl -kb"
-    elif "firmware" in why:
-        remedy = "Switch it on in the firmware setup (VT-d, AMD-Vi, IOMMU: enabled, not auto), and restart the node"
-    yield Finding("IOMMU", f"it is off, and no PCI device can be passed through: {why}", remedy)
+    yield Finding("IOMMU", f"the IOMMU is off, and no PCI device can be passed through: {node.iommu.why}", remedy(node))
 
 
 @RULES.all_well("IOMMU")
@@ -86,7 +76,7 @@ def _iommu(node: Node) -> str:
 @RULES.rule(
     "iommu-translates-host",
     Severity.INFO,
-    "If the host's own devices are slower than they should be, add iommu=pt to the kernel command line",
+    "If the host's own devices are slower than expected, add iommu=pt to the kernel command line",
     needs=("firmware", "loader"),
     line="IOMMU mode",
 )
@@ -94,33 +84,33 @@ def iommu_translates_host(node: Node) -> Iterator[Finding]:
     """The IOMMU also translates what the host's own devices do, which costs some of them speed; with iommu=pt it does not.
 
     It makes no difference to devices that are passed through, and protects the host from its own devices. Many guides
-    have iommu=pt without saying so.
+    add iommu=pt without this reason.
     Source: the kernel's admin-guide/kernel-parameters (iommu.passthrough), ABI/testing/sysfs-kernel-iommu_groups (type).
     """
     if isinstance(node.firmware, Unread):
         return
     translated = sorted(kind for kind in node.firmware.translation if kind.startswith("DMA"))
     if translated:
-        message = f"the host's own devices are translated as well ({translated[0]}), because iommu=pt is not in force"
-        yield Finding("iommu=pt", message, f"Only if they are slower than they should be: {add('iommu=pt', node)}")
+        message = f"the IOMMU also translates for the host's own devices ({translated[0]}), because iommu=pt is not set"
+        yield Finding("iommu=pt", message, f"Only if they are slower than expected: {add('iommu=pt', node)}")
 
 
 @RULES.all_well("IOMMU mode")
 def _host_translation(node: Node) -> str:
     if isinstance(node.firmware, Unread) or node.firmware.translation != {"identity"}:
         return ""
-    return "the host's own devices are not translated (iommu=pt)"
+    return "no translation for the host's own devices (iommu=pt)"
 
 
 @RULES.rule(
     "interrupt-remapping-off",
     Severity.WARNING,
-    "Switch x2APIC or interrupt remapping on in the firmware setup, take intremap=off off the kernel command line",
+    "Enable x2APIC or interrupt remapping in the firmware setup, remove intremap=off from the kernel command line",
     needs=("iommu",),
     line="interrupt remapping",
 )
 def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
-    """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless it is told to take the risk.
+    """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless the risk is accepted.
 
     With allow_unsafe_interrupts=1 it passes them through all the same, and a guest can then inject any interrupt into the host.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c; the administrator's manual, "PCI(e) Passthrough".
@@ -129,7 +119,7 @@ def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
         return
     what = "vfio refuses to pass devices through"
     if node.iommu.unsafe_allowed:
-        what = "devices are passed through all the same (allow_unsafe_interrupts=1), and a guest can inject interrupts into the host"
+        what = "devices are passed through all the same (allow_unsafe_interrupts=1), and a VM can inject interrupts into the host"
     yield Finding("interrupt remapping", f"interrupts are not remapped: {what}")
 
 
@@ -142,53 +132,55 @@ def _interrupts(node: Node) -> str:
 @RULES.rule(
     "advice-void",
     Severity.INFO,
-    "Take it out: it does nothing, or nothing good",
+    "Remove it: it has no effect, or a harmful one",
     needs=("command_lines", "firmware", "iommu", "kernels", "loader", "modules"),
     line="outdated advice",
 )
 def advice_void(node: Node) -> Iterator[Finding]:
-    """Something that a guide recommends is in force here and does nothing any more.
+    """A setting that guides recommend has no effect any more, or a harmful one.
 
-    vfio_virqfd is part of vfio since kernel 6.2. amd_iommu=on was never a value that the kernel knows: AMD-Vi is on by itself.
-    allow_unsafe_interrupts opens a hole for nothing where interrupts are remapped.
+    vfio_virqfd is part of vfio since kernel 6.2. The kernel never knew amd_iommu=on: AMD-Vi is on by default.
+    allow_unsafe_interrupts weakens the isolation without a benefit where interrupts are remapped.
     Source: the kernel's admin-guide/kernel-parameters, drivers/vfio; the administrator's manual, "PCI(e) Passthrough".
     """
     if not isinstance(node.modules, Unread) and not isinstance(node.kernels, Unread) and release(node.kernels.running) >= (6, 2):
         for name, file in node.modules.listed:
             if name == "vfio_virqfd":
-                yield Finding(file, f"{file} wants vfio_virqfd, which is part of vfio since kernel 6.2", f"Take the line out of {file}")
+                yield Finding(
+                    file,
+                    f"{file} loads vfio_virqfd, which is part of vfio since kernel 6.2: systemd-modules-load.service fails at boot",
+                    f"Remove the line vfio_virqfd from {file}",
+                )
     if not isinstance(node.command_lines, Unread) and not isinstance(node.command_lines.running, Unread):
         running = node.command_lines.running
         if "on" in values_of(running, "amd_iommu"):
-            yield Finding("amd_iommu=on", "the kernel knows no amd_iommu=on: AMD-Vi is on by itself", remove("amd_iommu=on", node))
+            yield Finding("amd_iommu=on", "amd_iommu=on has no effect: AMD-Vi is on by default", remove("amd_iommu=on", node))
         if not isinstance(node.firmware, Unread) and node.firmware.cpu in _AMD and "on" in values_of(running, "intel_iommu"):
-            yield Finding("intel_iommu=on", "intel_iommu=on does nothing with a CPU of AMD", remove("intel_iommu=on", node))
+            yield Finding("intel_iommu=on", "intel_iommu=on has no effect on a CPU of AMD", remove("intel_iommu=on", node))
     if not isinstance(node.iommu, Unread) and node.iommu.unsafe_allowed and node.iommu.remaps_interrupts:
-        message = "vfio_iommu_type1 allows unsafe interrupts although they are remapped here: it is not needed, and it is a hole"
+        message = "vfio_iommu_type1 allows unsafe interrupts although interrupts are remapped: it is not needed and weakens the isolation"
         yield Finding(
-            "allow_unsafe_interrupts", message, "Take allow_unsafe_interrupts out of /etc/modprobe.d, then: update-initramfs -u -k all"
+            "allow_unsafe_interrupts", message, "Remove allow_unsafe_interrupts from /etc/modprobe.d, then: update-initramfs -u -k all"
         )
 
 
 @RULES.all_well("outdated advice")
 def _advice(node: Node) -> str:
-    return (
-        "" if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) else "nothing outdated is in force"
-    )
+    return "" if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread) else "no outdated setting"
 
 
 @RULES.rule(
     "microcode-missing", Severity.INFO, "Install it: apt install intel-microcode, or amd64-microcode", needs=("firmware",), line="microcode"
 )
 def microcode_missing(node: Node) -> Iterator[Finding]:
-    """The package with the CPU's microcode is not installed, so the node depends on its firmware for fixes of the CPU's faults.
+    """The package with the CPU's microcode is not installed, so fixes for CPU faults come only with updates of the firmware.
 
     Source: the administrator's manual, "Firmware Updates" (it is in Debian's non-free-firmware).
     """
     if isinstance(node.firmware, Unread) or not node.firmware.microcode or node.firmware.microcode_there:
         return
     package = node.firmware.microcode
-    message = f"{package} is not installed: fixes of the CPU's faults come with the firmware only"
+    message = f"{package} is not installed: fixes for CPU faults come only with firmware updates"
     remedy = (
         f"Type: apt install {package}; where apt does not know it, add non-free-firmware behind main in Debian's lines of"
         " /etc/apt/sources.list or /etc/apt/sources.list.d/debian.sources, then: apt update"

@@ -1,4 +1,4 @@
-"""Memory that guests share with each other and with the node (ivshmem): what is left of it."""
+"""Memory that guests share with each other and with the node (ivshmem): files of it that are left over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULES = RuleSet(order=70)
     line="shared memory",
 )
 def ivshmem_left_over(node: Node) -> Iterator[Finding]:
-    """A file of shared memory is there that no guest of the node names: it takes memory until the next restart.
+    """A file of shared memory exists that no guest of the node names: it occupies memory until the next restart.
 
     PVE removes the file when a guest with its name stops, not when the option was renamed, or the guest was deleted or moved.
     Source: qemu-server, vm_stop_cleanup; the manual of tmpfs(5).
@@ -28,10 +28,10 @@ def ivshmem_left_over(node: Node) -> Iterator[Finding]:
         return
     for name, size in node.memory_files.items():
         if name not in node.memory_shares:
-            message = f"{FILE}{name} ({amount(size)}) is shared memory that no guest names"
+            message = f"{FILE}{name} ({amount(size)}) is shared memory that no VM uses"
             yield Finding(f"{FILE}{name}", message, f"If nothing on the node uses it: rm {FILE}{name}")
 
 
 @RULES.all_well("shared memory")
 def _shared_memory(node: Node) -> str:
-    return "each file of it is a guest's" if not isinstance(node.memory_files, Unread) and node.memory_files else ""
+    return "each file belongs to a VM" if not isinstance(node.memory_files, Unread) and node.memory_files else ""

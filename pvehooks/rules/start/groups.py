@@ -55,8 +55,12 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread):
         yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
     elif not node.iommu.active:
+        # Only a start that fails pays for it.
+        from pvehooks.derived import iommu_switch
+
         options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
-        yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
+        message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
+        yield Finding("iommu", message, iommu_switch.remedy(node))
     for claim, device in taken(guest, node) if _working(node) is not None else ():
         if not (device.group or device.group_unread or device.bridge):
             message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"

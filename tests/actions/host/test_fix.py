@@ -63,11 +63,14 @@ GRUB = 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX="
     ("files", "expected"),
     [
         ({"etc/default/grub.real": GRUB, "etc/default/grub": Link("grub.real")}, "is a symbolic link"),
-        ({"etc/default/grub": f'{GRUB}if [ -e /x ]; then GRUB_CMDLINE_LINUX_DEFAULT="x"; fi\n'}, "only a shell could tell"),
-        ({"etc/default/grub": GRUB.replace('"quiet"', "`cat /proc/cmdline`")}, "only a shell could tell"),
-        ({"etc/default/grub": GRUB + GRUB}, "lines 2, 5 all speak of"),
-        ({"etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="mine"\n'}, "another file of /etc/default/grub.d has a say"),
-        ({"etc/default/grub.d/x.cfg": "if true; then A=b; fi\n"}, "only a shell could tell"),
+        ({"etc/default/grub": f'{GRUB}if [ -e /x ]; then GRUB_CMDLINE_LINUX_DEFAULT="x"; fi\n'}, "only a shell knows"),
+        ({"etc/default/grub": GRUB.replace('"quiet"', "`cat /proc/cmdline`")}, "only a shell knows"),
+        ({"etc/default/grub": GRUB + GRUB}, "lines 2, 5 all name"),
+        (
+            {"etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="mine"\n'},
+            "a file of /etc/default/grub.d changes the arguments as well",
+        ),
+        ({"etc/default/grub.d/x.cfg": "if true; then A=b; fi\n"}, "only a shell knows"),
         ({"etc/default/grub": GRUB.replace("\n", "\r\n")}, "line 1: it ends as lines of Windows do"),
         ({"etc/default/grub": "GRUB_DEFAULT=0\n"}, "does not set GRUB_CMDLINE_LINUX_DEFAULT"),
         ({"var/lib/dpkg/info/mine.list": "/.\n/etc/default/grub\n"}, "belongs to the package mine"),
@@ -115,7 +118,7 @@ def test_an_argument_in_another_place(tmp_path: Path) -> None:
     assert grub_arguments(root(host)).split() == ["a=b", "iommu=strict", "quiet"]
     (root(host) / "etc/default/grub.d").mkdir()
     (root(host) / "etc/default/grub.d/x.cfg").write_text('GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX iommu=off"\n')
-    assert "another file" in why(host)
+    assert "a file of /etc/default/grub.d" in why(host)
 
 
 def test_an_unknown_boot_loader(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_an_unknown_boot_loader(tmp_path: Path) -> None:
     (root(host) / "etc/kernel/proxmox-boot-uuids").unlink()
     assert "not kept by proxmox-boot-tool" in why(host)
     (root(host) / "proc/cmdline").write_text("root=/dev/sda2 quiet\n")
-    assert "cannot be told" in why(host)
+    assert "is unknown" in why(host)
 
 
 def test_modules_are_ours_to_list(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_a_name_that_somebody_gave_already(tmp_path: Path) -> None:
         link: dict[str, Content] = {"etc/systemd/network/50-x.link": text}
         planted = {**boot.plant(""), **pci.plant(card), **device, **bridge, **link}
         host = Host(str(make_fake_tree(tmp_path / str(number), planted)))
-        assert "/etc/systemd/network/50-x.link speaks of enp4s0 or 52:54:00:00:00:01 already" in why(host, "interface-missing")
+        assert "/etc/systemd/network/50-x.link has enp4s0 or 52:54:00:00:00:01 already" in why(host, "interface-missing")
 
 
 def test_wrong_file_with_another_value(tmp_path: Path) -> None:
@@ -221,7 +224,7 @@ def test_an_edit_between_plan_and_fix(tmp_path: Path) -> None:
     path = root(host) / "etc/default/grub"
     path.write_text(path.read_text() + "# mine\n")
     before = snapshot(root(host))
-    with pytest.raises(ActionFailed, match="was changed by somebody"):
+    with pytest.raises(ActionFailed, match="was changed by another process"):
         fixing.apply(host, made, lambda _: None)
     assert snapshot(root(host)) == before
 

@@ -45,7 +45,7 @@ def test_one_assignment_is_changed(text: str, expected: str) -> None:
     ("text", "why"),
     [
         ("A=b\n", "does not set"),
-        (f'{KEY}="a"\n{KEY}="b"\n', "lines 1, 2 all speak of"),
+        (f'{KEY}="a"\n{KEY}="b"\n', "lines 1, 2 all name"),
         (f'{KEY}="a"\n{KEY}="${KEY} b"\n', "lines 1, 2"),
         (f'X="a"\n{KEY}="$X b"\n', "shell code makes its value"),
         (f"{KEY}=`cat /proc/cmdline`\n", "shell code makes its value"),
@@ -55,7 +55,7 @@ def test_one_assignment_is_changed(text: str, expected: str) -> None:
         (f'if true; then\n{KEY}="a"\nfi\n', "more than an assignment"),
         (f'cat <<E\n{KEY}="a"\nE\n', "more than an assignment"),
         (f'A="\n{KEY}="a"\n"\n', "more than an assignment"),
-        (f'A=b\\\n{KEY}="a"\n', "cannot be told"),
+        (f'A=b\\\n{KEY}="a"\n', "is unknown how sh reads"),
         (f'{KEY}="a\n', "shell code makes its value"),
         (f"{KEY}='a \"b'\n", "a double quote is not closed"),
         (f'{KEY}="a"\r\n', "shell code makes its value"),
@@ -185,7 +185,7 @@ alias nvme off
 
 
 def test_what_sh_takes_for_the_end_of_another_line_is_left() -> None:
-    with pytest.raises(ByHand, match="cannot be told"):
+    with pytest.raises(ByHand, match="is unknown how sh reads"):
         texts.grub_changed(f'A=b\\\n{KEY}="a"\n', KEY, lambda _: "")
 
 

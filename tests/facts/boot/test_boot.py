@@ -64,8 +64,8 @@ def entry(path: str) -> dict[str, Content]:
         pytest.param({**entry("\\EFI\\proxmox\\shimx64.efi")}, "grub", False, "names shim", id="entry of shim"),
         pytest.param({f"{EFI}/x": "", **LIST, "proc/cmdline": "root=ZFS=a\n"}, "systemd-boot", True, "ZFS", id="ZFS"),
         pytest.param({f"{EFI}/x": "", "boot/grub/grub.cfg": ""}, "grub", False, "grub.cfg", id="grub.cfg"),
-        pytest.param({f"{EFI}/x": "", **LIST}, "", True, "nothing tells", id="nothing"),
-        pytest.param({f"{EFI}/x": "", "etc/kernel/proxmox-boot-uuids": "\n"}, "", False, "nothing tells", id="an empty list"),
+        pytest.param({f"{EFI}/x": "", **LIST}, "", True, "nothing shows it", id="nothing"),
+        pytest.param({f"{EFI}/x": "", "etc/kernel/proxmox-boot-uuids": "\n"}, "", False, "nothing shows it", id="an empty list"),
     ],
 )
 def test_boot_loader(files: dict[str, Content], kind: str, managed: bool, why: str, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_both_agree(texts: list[str], expected: str) -> None:
     ],
 )
 def test_a_tree_gets_no_guess(text: str, tmp_path: Path) -> None:
-    """What only a shell could tell is not examined, and the line is named."""
+    """What only a shell knows is not examined, and the line is named."""
     told = by_hand(text)
     assert isinstance(told, Unread)
     assert "/etc/default/0, " in told.why

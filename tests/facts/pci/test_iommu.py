@@ -48,7 +48,8 @@ def test_on(tmp_path: Path) -> None:
     assert read(tmp_path, ON) == Iommu(True, "", "", None, False)
 
 
-NOT_BY_ITSELF = "intel_iommu=on is not on the kernel command line, and Proxmox VE's kernels before 6.8 need it"
+ARGUMENT_MISSING = "the running kernel needs intel_iommu=on, which is not on its command line"
+SHOWS_NONE = "the kernel was not told to leave {} off, but shows no IOMMU"
 
 
 @pytest.mark.parametrize(
@@ -57,15 +58,21 @@ NOT_BY_ITSELF = "intel_iommu=on is not on the kernel command line, and Proxmox V
         pytest.param("GenuineIntel", "quiet intel_iommu=off", "DMAR", "the kernel command line says intel_iommu=off", id="switched off"),
         pytest.param("GenuineIntel", "iommu=off intel_iommu=on", "DMAR", "the kernel command line says iommu=off", id="all switched off"),
         pytest.param("AuthenticAMD", "amd_iommu=off", "IVRS", "the kernel command line says amd_iommu=off", id="AMD switched off"),
-        pytest.param("GenuineIntel", "iommu=pt", "DMAR", NOT_BY_ITSELF, id="not asked for"),
+        pytest.param("GenuineIntel", "iommu=pt", "DMAR", ARGUMENT_MISSING, id="not asked for"),
         pytest.param(
-            "GenuineIntel", "intel_iommu=off intel_iommu=on,sm_on", "DMAR", "the kernel did not switch VT-d on", id="last one counts"
+            "GenuineIntel",
+            "intel_iommu=off intel_iommu=on,sm_on",
+            "DMAR",
+            f"the firmware has the DMAR table and {SHOWS_NONE.format('VT-d')}",
+            id="last one counts",
         ),
         pytest.param("GenuineIntel", "intel_iommu=on", "IVRS", "the firmware shows none: VT-d is switched off", id="no table"),
         pytest.param("AuthenticAMD", "amd_iommu=on", "APIC", "the firmware shows none: AMD-Vi (IOMMU) is switched off", id="AMD, no table"),
         pytest.param("", "", "APIC", "the firmware shows none: VT-d or AMD-Vi is switched off", id="unknown CPU"),
-        pytest.param("", "", "", "the kernel did not switch VT-d or AMD-Vi on", id="nothing known"),
-        pytest.param("AuthenticAMD", "", "IVRS", "the kernel did not switch AMD-Vi (IOMMU) on", id="AMD with table"),
+        pytest.param("", "", "", "whether the firmware has the DMAR or IVRS table is unknown", id="nothing known"),
+        pytest.param(
+            "AuthenticAMD", "", "IVRS", f"the firmware has the IVRS table and {SHOWS_NONE.format('AMD-Vi (IOMMU)')}", id="AMD with table"
+        ),
     ],
 )
 def test_why_it_is_off(tmp_path: Path, cpu: str, arguments: str, tables: str, why: str) -> None:
@@ -77,6 +84,24 @@ def test_why_it_is_off(tmp_path: Path, cpu: str, arguments: str, tables: str, wh
     found = here(tmp_path, files)
     assert not found.active
     assert found.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("release", "config", "missing"),
+    [
+        pytest.param("6.5.13-5-pve", None, True, id="Proxmox VE's before 6.8"),
+        pytest.param("6.8.12-4-pve", None, False, id="Proxmox VE's since 6.8"),
+        pytest.param("6.8.12-4-pve", "CONFIG_INTEL_IOMMU=y\n", True, id="the configuration decides"),
+        pytest.param("6.12.0-amd64", None, True, id="another's, its configuration unknown"),
+        pytest.param("6.1.0-40-amd64", "CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF=y\n", False, id="Debian's"),
+    ],
+)
+def test_the_argument_is_missing_only_where_the_kernel_needs_it(release: str, config: str | None, missing: bool, tmp_path: Path) -> None:
+    files: dict[str, Content] = {**OFF, "/proc/cmdline": "root=/dev/sda2\n", "/proc/sys/kernel/osrelease": f"{release}\n"}
+    files |= {"/proc/cpuinfo": "vendor_id\t: GenuineIntel\n", "/sys/firmware/acpi/tables/DMAR": ""}
+    if config is not None:
+        files[f"/boot/config-{release}"] = config
+    assert (here(tmp_path, files).why == ARGUMENT_MISSING) is missing
 
 
 def test_groups_without_an_iommu_are_vfios_unsafe_mode(tmp_path: Path) -> None:

@@ -363,10 +363,21 @@ ENABLE = "sys/devices/pci0000:00/0000:01:00.0/enable"
                 ENABLE: "2\n",
                 **opened(33, "kvm", "/dev/vfio/14"),
                 "run/qemu-server/105.pid": "33\n",
-                "proc/33/cmdline": "/usr/bin/kvm\0-id\x00105\0",
+                "proc/33/cmdline": "/usr/bin/kvm\0-id\x00105\0-device\0vfio-pci,host=0000:01:00.0,id=hostpci0\0",
             },
             [],
-            id="a guest of PVE, which is looked at elsewhere",
+            id="a guest that was started with it, which is looked at elsewhere",
+        ),
+        pytest.param(
+            {
+                ENABLE: "2\n",
+                **opened(33, "kvm", "/dev/vfio/14"),
+                "run/qemu-server/105.pid": "33\n",
+                "proc/33/cmdline": "/usr/bin/kvm\0-id\x00105\0",
+                "etc/pve/nodes/pve1/qemu-server/105.conf": "name: web\nhostpci0: 0000:02:00\n",
+            },
+            ["is held by the running VM 105 (web) through /dev/vfio/14, although its config does not name it"],
+            id="a guest that got it by device_add",
         ),
         pytest.param(
             {ENABLE: "1\n", **opened(33, "kvm", "/dev/vfio/14"), "proc/33/cgroup": "0::/lxc/106/ns\n"},
@@ -377,3 +388,32 @@ ENABLE = "sys/devices/pci0000:00/0000:01:00.0/enable"
 )
 def test_held_by_vfio(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
     assert told(tmp_path, {**HELD, **files}, "0000:01:00.0") == sentences
+
+
+# -- CXL memory -------------------------------------------------------------------------------------------------------
+
+EXPANDER = pci.plant("0000:35:00.0 class=050210 id=1af4:000a driver=cxl_pci group=14\n")
+CXL = "sys/bus/cxl/devices"
+REGION: dict[str, Content] = {
+    "sys/devices/pci0000:00/0000:35:00.0/mem0/serial": "0x1\n",
+    f"{CXL}/endpoint3/uport": Link("../../../../devices/pci0000:00/0000:35:00.0/mem0"),
+    f"{CXL}/decoder3.0/mode": "ram\n",
+    f"{CXL}/region0/target0": "decoder3.0\n",
+    f"{CXL}/region0/dax_region0/dax0.0/driver": Link("../../../../../dax/drivers/kmem"),
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "sentences"),
+    [
+        pytest.param(REGION, ["provides memory of the host (region0, CXL)"], id="onlined by kmem"),
+        pytest.param({**REGION, f"{CXL}/region0/target0": "decoder4.0\n"}, [], id="another device's region"),
+        pytest.param(
+            {**REGION, f"{CXL}/region0/dax_region0/dax0.0/driver": Link("../../../../../dax/drivers/device_dax")},
+            [],
+            id="no RAM of the host",
+        ),
+    ],
+)
+def test_cxl_memory(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
+    assert told(tmp_path, {**EXPANDER, **files}, "0000:35:00.0") == sentences

@@ -142,7 +142,7 @@ def test_a_circle_of_holders_ends(disks: Disks) -> None:
 # -- Ceph -------------------------------------------------------------------------------------------------------------
 
 
-def test_osds_count_while_they_run(disks: Disks) -> None:
+def test_osds_count_whether_they_run_or_not(disks: Disks) -> None:
     disks.mapped("dm-8", "253:8", "ceph--5f-osd--block--9a", uuid(OTHER_GROUP), "sda1")
     disks.label("dm-8", "ceph-5f/osd-block-9a")
     block = disks.root / "var/lib/ceph/osd/ceph-3/block"
@@ -150,9 +150,21 @@ def test_osds_count_while_they_run(disks: Disks) -> None:
     block.symlink_to("/dev/ceph-5f/osd-block-9a")
     disks.process(900, "ceph-mon", "/usr/bin/ceph-mon\0--id\x003\0")
     disks.process(901, "ceph-osd", "/usr/bin/ceph-osd\0-f\0--cluster\0ceph\0--id\x004\0")
-    assert sentences(disks, HBA) == []
+    assert sentences(disks, HBA) == ["is the store of Ceph OSD 3, which is down (LVM ceph--5f-osd--block--9a on sda1)"]
     disks.process(902, "ceph-osd", "/usr/bin/ceph-osd\0-f\0--cluster\0ceph\0--id\x003\0")
     assert sentences(disks, HBA) == ["is the store of the running Ceph OSD 3 (LVM ceph--5f-osd--block--9a on sda1)"]
+
+
+def test_an_osd_that_is_not_activated_yet(disks: Disks) -> None:
+    """At boot its LV is active before /var/lib/ceph/osd has anything: the unit that activates it names the LV's UUID."""
+    fsid = "0f4a5f0e-4a3b-4f0e-9a3b-1d2c3b4a5f6e"
+    disks.mapped("dm-8", "253:8", f"ceph--5f-osd--block--{fsid.replace('-', '--')}", uuid(OTHER_GROUP), "sda1")
+    assert sentences(disks, HBA) == []
+    disks.add(f"etc/systemd/system/multi-user.target.wants/ceph-volume@lvm-7-{fsid.replace('0f4a', '1f4a')}.service", "")
+    assert sentences(disks, HBA) == []
+    disks.add(f"etc/systemd/system/multi-user.target.wants/ceph-volume@lvm-7-{fsid}.service", "")
+    (found,) = sentences(disks, HBA)
+    assert found.startswith("is the store of Ceph OSD 7, which is down (LVM ceph--5f-osd--block--")
 
 
 # -- guests and containers --------------------------------------------------------------------------------------------

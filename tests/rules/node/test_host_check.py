@@ -97,7 +97,7 @@ def test_severities_are_the_settings(tmp_path: Path, capsys: pytest.CaptureFixtu
     status, text = run(capsys, "host", "check", "--root", str(root))
     assert status == 1
     assert text.startswith("FAIL  kernel command line  /etc/default/grub was edited")
-    assert "\nINFO  kernel command line  the running kernel has other arguments" in text
+    assert "\nINFO  kernel command line  the running kernel does not have the arguments of" in text
 
 
 def test_every_rule_on_the_node_has_a_line() -> None:

@@ -28,15 +28,28 @@ KERNEL_SHOWS: dict[str, Callable[[str], bool]] = {
     "iommu-translates-host.failing": lambda line: line.split().count("iommu=pt") == 1,
 }
 
+_COMMAND = "it takes effect only with a command that is not part of a fix"
+# Why these are not fixed automatically.
+BY_HAND = {
+    **dict.fromkeys((f"settings-file-unread.failing-{kind}" for kind in ("sysctl", "sysfs", "sysfs-package", "grub")), _COMMAND),
+    "settings-file-unread.failing-taken": "/etc/modprobe.d/vfio.conf is there already",
+    "settings-line-ignored.failing-address": "only its author knows what the line is meant to do",
+    "settings-line-ignored.failing-host-device": "corrected, it would take 0000:02:00.0",
+    "argument-ignored.failing-grub-syntax": "an argument is in quotes",
+    "argument-ignored.failing-host-device": "would take 0000:02:00.0",
+}
+
 
 def by_hand(example: Path) -> str:
     """Why no change of a file fixes it, '' for a finding that must be fixed."""
     if example.stem == "acs-override-void.failing":
         return "this kernel has no pcie_acs_override"
     if example.stem == "interface-missing.failing-bond":
-        return "which card is to have the name cannot be told"
+        return "it is unknown which card has to get the name"
+    if example.stem in BY_HAND:
+        return BY_HAND[example.stem]
     hardware = example.stem.startswith("iommu-inactive.") and example.stem not in KERNEL_SHOWS
-    return "not a matter of the kernel command line" if hardware else ""
+    return "the kernel command line is not the cause" if hardware else ""
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_a_file_that_only_sh_understands(node: Make) -> None:
     (it.root / "etc/default/grub.d/x.cfg").write_text('for a in b; do GRUB_CMDLINE_LINUX_DEFAULT="quiet"; done\n')
     it.run("undo")
     before = state(it)
-    assert "another file of /etc/default/grub.d has a say" in it.run("fix", "iommu-translates-host", "--apply", status=1)
+    assert "a file of /etc/default/grub.d changes the arguments as well" in it.run("fix", "iommu-translates-host", "--apply", status=1)
     assert state(it) == before
 
 

@@ -1,0 +1,36 @@
+"""Starts on a kernel on which the guest's devices were never passed through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.derived.passthrough import passes_through
+from pvehooks.rules.engine import RuleSet
+from pvehooks.values import Finding, Guest, Node, Severity, Unread
+
+RULES = RuleSet(concerned=passes_through)
+
+
+@RULES.rule(
+    "kernel-untried",
+    Severity.INFO,
+    "If the start fails, boot the former kernel: proxmox-boot-tool kernel pin RELEASE",
+    needs=("kernels",),
+)
+def kernel_untried(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The next start is the guest's first one on the running kernel; the last accepted start was on another one.
+
+    New kernels sometimes break passthrough of single devices. If a start fails that worked before, the kernel is the first thing to suspect,
+    and the former one is the quickest cure.
+    Source: the administrator's manual, "Override the Kernel-Version for next Boot".
+    """
+    if isinstance(node.kernels, Unread) or guest.accepted is None or not guest.accepted.kernel or guest.running:
+        return
+    before, now = guest.accepted.kernel, node.kernels.running
+    if now and before != now:
+        message = f"the last accepted start was on kernel {before}, the next one is the first on {now}"
+        if before in node.kernels.installed:
+            remedy = f"If it fails, boot the former kernel: proxmox-boot-tool kernel pin {before} && reboot"
+        else:
+            remedy = f"If it fails, install and boot the former kernel: apt install proxmox-kernel-{before}-signed"
+        yield Finding("kernel", message, remedy)
