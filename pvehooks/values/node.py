@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
-    from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping
     from pvehooks.values.settingfiles import SettingFiles, VfMaker
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
