@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
-# An array that was put together by itself is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
+# An array that was assembled automatically is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
 _IDLE_ARRAYS = ("", "clear", "inactive", "read-auto")
 # They keep a look at devices, and use none.
 _WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")
@@ -66,7 +66,7 @@ class DiskUses:
         return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
-        """What could not be read although it may tell of a use."""
+        """What could not be read although it may show a use."""
         yield from self.mounts.unread
         yield from self.given.unread
         yield from self.containers.unread
@@ -178,7 +178,7 @@ class DiskUses:
                 yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
-        """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
+        """Disks that configs name, and without other uses those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
         for block in tree.blocks:
             for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):
