@@ -12,7 +12,6 @@ from pvehooks.guard import counters, log, settings
 from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import engine
 from pvehooks.values import NamedTuple, Severity
-from pvehooks.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +89,8 @@ def _decide(under_way: Start, send: Send) -> int:
     overridden = guest.allowance is not None
     refusable = under_way.settings.guard.mode == "enforce" and not overridden
     if isinstance(under_way.node, hardware.ThisNode) and under_way.node.complete():
-        for line in _lines(f"{guest.label} is not started", verdict.refusing) if refusable else ():
-            send("found", printable(line))
+        if refusable:
+            _send_found(under_way, verdict.refusing, send)
         verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
     refused = bool(verdict.refusing) and refusable
     if verdict.unexamined and not refused and not overridden:
@@ -123,6 +122,14 @@ def _decide(under_way: Start, send: Send) -> int:
     _record(under_way, None if despite else accepted, send)
     counters.count(host, (counters.ALLOWED if overridden else counters.AUDITED) if despite else counters.PASSED)
     return STARTS
+
+
+def _send_found(under_way: Start, refusing: tuple[Finding, ...], send: Send) -> None:
+    """Sends what refuses the start already, should the rest of the look not come to its end."""
+    from pvehooks.wording import printable
+
+    for line in _lines(f"{under_way.guest.label} is not started", refusing):
+        send("found", printable(line))
 
 
 # -- the task log -----------------------------------------------------------------------------------------------------

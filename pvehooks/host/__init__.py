@@ -98,7 +98,7 @@ class Host:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
-        """The file's bytes, at most `limit` + 1 of them (so that a longer file can be told); nothing is kept open.
+        """The file's bytes, at most `limit` + 1 of them (which shows that a file is longer); nothing is kept open.
 
         Opened without blocking: a FIFO that a tree holds must not hang us. A read that gives less than asked for was the
         last one, in FUSE as in all file systems; each further one would cost another round trip to pmxcfs. Not so in procfs,
@@ -145,7 +145,7 @@ class Host:
         return sorted(os.listdir(self.locate(path)))
 
     def exists(self, path: str) -> bool:
-        """Whether something is there (False also where it cannot be told)."""
+        """Whether something is there (False also where that cannot be found out)."""
         try:
             os.stat(self.locate(path))
         except OSError:

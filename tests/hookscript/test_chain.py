@@ -171,7 +171,7 @@ def test_a_stub_is_no_former() -> None:
     attach("pvehooks-guard-local+pvehooks-guard")
     ran = call(attach("pvehooks-guard-local+pvehooks-guard-local+x"), "100", "pre-start")
     assert ran.status == 0
-    assert "it is not run by itself once more" in ran.err
+    assert "it does not run itself once more" in ran.err
 
 
 def test_strict_shells_have_nothing_to_complain_of() -> None:

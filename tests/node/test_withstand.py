@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.node.conftest import MakeNode
 from tests.node.machine import Machine, wait_until
-from tests.node.test_hookscripts import PLAIN, guest, hook, wait_attached
+from tests.node.test_hookscripts import PLAIN, SNIPPETS, guest, hook, wait_attached
 
 LOCKS = "/run/pvehooks/locks"
 # 60 processes with 20000 open files each. The first line is printed when all are there.
@@ -34,6 +34,7 @@ def as_user(node: Machine, uid: int, command: str) -> None:
 
 def test_a_user_without_rights_reaches_nothing(make_node: MakeNode) -> None:
     node = make_node()
+    node.sh(f"mkdir -p {SNIPPETS}")
     node.install()
     node.wait_active(40)
     for uid in (65534, 33):

@@ -129,7 +129,7 @@ def _bind_noted(host: Host, device: PciDevice) -> Bound:
         if former:
             _write(host, f"{where}/driver/unbind", address)
         _write(host, f"{_BUS}/drivers_probe", address)
-        # The kernel reports success although probing failed: only the driver link tells.
+        # The kernel reports success although probing failed: only the driver link shows whether it worked.
         now = driver(host, address)
         if now != VFIO:
             why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
