@@ -11,7 +11,7 @@ from pvehooks.values import Guest, Node
 
 
 def apply(host: Host, job: Job, settings: RngSettings) -> Result:
-    """Gives the guest what the job says; raises ActionFailed when something was written that is not as it should be."""
+    """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
     if job.detach:
         # Without a record of it: the guard comes back with the next device.
         return guardhook.detach(host, job.guest, settings, remember=False)

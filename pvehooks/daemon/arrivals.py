@@ -58,4 +58,4 @@ class Arrivals:
     def _of_old(self) -> str:
         if self._settings.now.rng().existing == "inject":
             return "Those that need an rng0 are given one ([rng] existing = inject)"
-        return "They are given no rng0 by themselves until somebody edits them. To give it to all that need one: pvehooks inject --all"
+        return "They are given no rng0 automatically until they are edited. To give it to all that need one: pvehooks inject --all"

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         description="Watches the VM configs of a Proxmox VE node and gives UEFI guests the rng0 they lack.",
         epilog="Example: pvehooksd --foreground --root /tmp/tree --node pve1",
     )
-    line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background by itself")
+    line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background")
     line.add_argument("--root", default="/", metavar="DIR", help="a tree that stands for a node; nothing outside of it is touched")
     line.add_argument("--node", default="", metavar="NAME", help="the node to care for (default: this one)")
     line.add_argument("--version", action="version", version=f"pvehooksd {__version__}")

@@ -87,7 +87,7 @@ class Membership:
     def _log_members(self, before: members.Members | None, now: members.Members) -> None:
         if before is None:
             if now.lacking:
-                message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no guest by itself:"
+                message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no VM automatically:"
                 self._log.event(
                     "nodes-lacking",
                     f"{message} missing on {', '.join(now.lacking)}. Install it there, or name guests: pvehooks attach VMID",
@@ -98,7 +98,7 @@ class Membership:
             self._log.event(
                 "node-lacks",
                 f"node {node} {how}: guests with the guard may not start there for want of their hookscript, and the guard is attached"
-                f" to no further guest by itself. Install it on {node}: apt install pvehooks",
+                f" to no further VM automatically. Install it on {node}: apt install pvehooks",
             )
         if before.lacking and not now.lacking:
             self._log.event("nodes-complete", "pvehooks is on all nodes of the cluster now")

@@ -37,7 +37,7 @@ _BATCH = 100
 
 
 class Why(enum.Enum):
-    """Why guests are reviewed, which says when one is left out."""
+    """Why guests are reviewed, which decides when one is left out."""
 
     CHANGED = "left out while its config is as it was"
     FORCED = "never left out"

@@ -6,45 +6,45 @@ from pvehooks.journal import command_events
 from pvehooks.journal.kind import ERR, INFO, NOTICE, WARNING, Kind
 
 _OF_THE_DAEMON = (
-    Kind("started", INFO, "pvehooksd watches", "The daemon has looked at all guests of this node and watches their configs from now on."),
+    Kind("started", INFO, "pvehooksd watches", "The daemon has looked at all VMs of this node and watches their configs from now on."),
     Kind(
         "stopped",
         INFO,
         "pvehooksd ends",
-        "The daemon was asked to end. Guests start as before; nothing is given an rng0 until it runs again.",
+        "The daemon was asked to end. VMs start as before; nothing is given an rng0 until it runs again.",
     ),
     Kind(
         "failed",
         ERR,
         "pvehooksd cannot run",
-        "The message says why. Guests start as before; nothing is given an rng0 until it runs. See: systemctl status pvehooks",
+        "The message gives the reason. VMs start as before; nothing is given an rng0 until it runs. See: systemctl status pvehooks",
     ),
     Kind(
         "first-look",
         NOTICE,
         "First look at this node",
-        "Guests that are there now are warned about but given no rng0, until somebody edits them or runs `pvehooks inject --all`, unless"
+        "VMs that are there now are warned about but given no rng0, until they are edited or an administrator runs `pvehooks inject --all`, unless"
         " `[rng] existing = inject`. Those with passed-through devices get the guard, which changes nothing of their hardware.",
     ),
     Kind(
         "existing",
         WARNING,
-        "Old guests without entropy",
-        "These guests were there before pvehooks. `pvehooks inject --all` gives them their rng0. Those that the message lists apart have to be"
-        " named, `pvehooks check` says why.",
+        "Old VMs without entropy",
+        "These VMs were there before pvehooks. `pvehooks inject --all` gives them their rng0. Those that the message lists apart have to be"
+        " named, `pvehooks check` gives the reason.",
     ),
     Kind(
         "injected",
         NOTICE,
-        "A guest was given an rng0",
-        "The guest's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then.",
+        "A VM was given an rng0",
+        "The VM's config was backed up, changed and read back. `pvehooks undo VMID` takes it back; it is not given again then.",
         about_guest=True,
     ),
     Kind(
         "waiting",
         INFO,
-        "A change to a guest has to wait",
-        "The guest is locked, or pmxcfs takes no writes now. It is tried again by itself, with growing pauses.",
+        "A change to a VM has to wait",
+        "The VM is locked, or pmxcfs takes no writes now. It is tried again automatically, with growing pauses.",
         about_guest=True,
     ),
     Kind(
@@ -58,7 +58,7 @@ _OF_THE_DAEMON = (
         "not-injected",
         ERR,
         "An rng0 could not be given",
-        "The message says what qm or the system answered. Nothing was changed. A refused value is not tried again until the guest or the settings change.",
+        "The message has the answer of qm or the system. Nothing was changed. A refused value is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
     ),
@@ -73,7 +73,7 @@ _OF_THE_DAEMON = (
     Kind(
         "attached",
         NOTICE,
-        "The guard was attached to a guest",
+        "The guard was attached to a VM",
         "Its hookscript is the guard's now; a former one is run by it first. `pvehooks detach VMID` takes it back; it is not attached again then.",
         about_guest=True,
     ),
@@ -81,15 +81,15 @@ _OF_THE_DAEMON = (
         "not-attached",
         ERR,
         "The guard could not be attached",
-        "The message says what qm or the system answered. Nothing was changed. It is not tried again until the guest or the settings change.",
+        "The message has the answer of qm or the system. Nothing was changed. It is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
     ),
     Kind(
         "detached",
         NOTICE,
-        "The guard left a guest",
-        "The guest's last passed-through device and firmware image are gone, so the guard had nothing left to examine. A former hookscript is"
+        "The guard left a VM",
+        "The VM's last passed-through device and firmware image are gone, so the guard had nothing left to examine. A former hookscript is"
         " restored. The guard comes back with the next device.",
         about_guest=True,
     ),
@@ -97,14 +97,14 @@ _OF_THE_DAEMON = (
         "not-detached",
         WARNING,
         "The guard could not be taken out",
-        "The message says what qm or the system answered. The guard stays and refuses nothing. `pvehooks detach VMID` takes it out by hand.",
+        "The message has the answer of qm or the system. The guard stays and refuses nothing. `pvehooks detach VMID` takes it out by hand.",
         about_guest=True,
     ),
     Kind(
         "boot-unguarded",
         ERR,
-        "A guest starts at boot without the guard",
-        "The guard could not be attached before the guests are started; the message says why. It is attached as soon as that is possible.",
+        "A VM starts at boot without the guard",
+        "The guard could not be attached before the VMs are started; the message gives the reason. It is attached as soon as that is possible.",
         error=True,
         about_guest=True,
     ),
@@ -112,58 +112,58 @@ _OF_THE_DAEMON = (
         "present-accepted",
         NOTICE,
         "What runs already is accepted",
-        "The package came to this node while the guest was running: its devices and their groups as they are now are no reason to refuse it.",
+        "The package came to this node while the VM was running: its devices and their groups as they are now are no reason to refuse it.",
         about_guest=True,
     ),
-    Kind("stubs-made", INFO, "Hookscripts of the guard were made", "They lie in a snippets directory, as guests' configs name them."),
+    Kind("stubs-made", INFO, "Hookscripts of the guard were made", "They lie in a snippets directory, as VMs' configs name them."),
     Kind(
         "stub-trouble",
         ERR,
         "A hookscript of the guard could not be made",
-        "Guests whose config names it do not start on this node. The message says what stands against it.",
+        "VMs whose config names it do not start on this node. The message gives the reason.",
         error=True,
     ),
     Kind(
         "hookscript-absent",
         WARNING,
         "A hookscript is missing on this node",
-        "A guest of another node may be moved here by high availability, and Proxmox VE would refuse to start it without its hookscript.",
+        "A VM of another node may be moved here by high availability, and Proxmox VE would refuse to start it without its hookscript.",
     ),
     Kind(
         "nodes-lacking",
         WARNING,
         "Not all nodes have pvehooks",
-        "A guest that moved to a node without the package would not find its hookscript, so none is given one by itself.",
+        "A VM that moved to a node without the package would not find its hookscript, so none is given one automatically.",
     ),
     Kind(
         "node-lacks",
         ERR,
         "A node of the cluster lacks pvehooks",
-        "Guests that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
+        "VMs that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
         error=True,
     ),
-    Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the guests that waited for it."),
+    Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the VMs that waited for it."),
     Kind(
         "not-published",
         WARNING,
         "Figures for others could not be written",
-        "What the daemon writes for monitoring or for the other nodes could not be written. Its care for guests goes on.",
+        "What the daemon writes for monitoring or for the other nodes could not be written. Its care for VMs goes on.",
     ),
     Kind(
         "findings",
         WARNING,
-        "Several guests have the same finding",
-        "The message says of which rule, and what that means. What is to be said of each guest is in the entry as well (PVEHOOKS_FINDINGS:"
-        " journalctl -o verbose). A finding that appears later, with one or two guests, is said by itself.",
+        "Several VMs have the same finding",
+        "The message names the rule, and what it means. The line of each VM is in the entry as well (PVEHOOKS_FINDINGS:"
+        " journalctl -o verbose). A finding that appears later, with one or two VMs, has an entry of its own.",
     ),
     Kind(
         "advice",
         INFO,
-        "Good to know of several guests",
-        "Nothing has to be done. The message names the rules; `pvehooks explain RULE` says what one means. What is to be said of each guest is"
+        "Good to know of several VMs",
+        "Nothing has to be done. The message names the rules; `pvehooks explain RULE` explains one. The line of each VM is"
         " in the entry as well (PVEHOOKS_FINDINGS: journalctl -o verbose).",
     ),
-    Kind("findings-gone", INFO, "Findings of several guests are gone", "What was found before is not the case any more."),
+    Kind("findings-gone", INFO, "Findings of several VMs are gone", "What was found before is not the case any more."),
     Kind("mended", INFO, "A finding is gone", "What was found before is not the case any more.", about_guest=True),
     Kind(
         "node-mended",
@@ -176,7 +176,7 @@ _OF_THE_DAEMON = (
         "settings-broken",
         ERR,
         "Settings cannot be used",
-        "A running daemon keeps its old settings until the files are mended; one that is being started ends. `pvehooks config` says the same.",
+        "A running daemon keeps its old settings until the files are fixed; one that is being started ends. `pvehooks config` shows the same.",
         error=True,
     ),
     Kind(
@@ -185,7 +185,7 @@ _OF_THE_DAEMON = (
         "pmxcfs does not answer",
         "/etc/pve cannot be read. The daemon waits for it. See: systemctl status pve-cluster",
     ),
-    Kind("pmxcfs-back", INFO, "pmxcfs answers again", "/etc/pve can be read again; all guests were looked at anew."),
+    Kind("pmxcfs-back", INFO, "pmxcfs answers again", "/etc/pve can be read again; all VMs were looked at anew."),
     Kind(
         "pmxcfs-stuck",
         ERR,
@@ -215,7 +215,7 @@ _OF_THE_DAEMON = (
         "watch-overflow",
         INFO,
         "Too many changes at once",
-        "The kernel dropped inotify events. All guests are looked at anew, so nothing is lost.",
+        "The kernel dropped inotify events. All VMs are looked at anew, so nothing is lost.",
     ),
 )
 _BUGS = (
@@ -229,7 +229,7 @@ _BUGS = (
         "bug",
         ERR,
         "A bug in pvehooks",
-        "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the guest is looked at again at its next change.",
+        "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the VM is looked at again at its next change.",
         error=True,
     ),
 )

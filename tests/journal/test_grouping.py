@@ -150,11 +150,11 @@ def test_ranges_name_each_once(vmids: set[int]) -> None:
     ("old", "by_name", "words"),
     [
         ((100, 101), (), "2 UEFI guests from before pvehooks may not boot from network or NVMe for want of entropy: VM 100, VM 101."),
-        ((100,), (100,), "Not changed by themselves. VM 100 only by name, for the reason see: pvehooks check 100"),
+        ((100,), (100,), "Not changed automatically. VM 100 only by name, for the reason see: pvehooks check 100"),
         (
             (*range(100, 110), 115, 117),
             (105,),
-            "for want of entropy: VM 100-109, 115, 117. Not changed by themselves. Give them their rng0:",
+            "for want of entropy: VM 100-109, 115, 117. Not changed automatically. Give them their rng0:",
         ),
         ((100, 101), (101,), "Give them their rng0: pvehooks inject --all; VM 101 only by name, for the reason see: pvehooks check 101"),
     ],

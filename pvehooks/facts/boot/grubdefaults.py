@@ -1,8 +1,9 @@
 """What /etc/default/grub and /etc/default/grub.d/*.cfg would give, as grub-mkconfig(8) reads them: by sourcing them with sh.
 
-On a node a real sh reads them, and it can do no harm: it runs as the user nobody without capabilities, in namespaces of its own
-(processes, mounts, network, IPC) that end with it, without PATH and environment; it may write no byte to a file, and has one second of CPU and
-64 MiB. The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had
+On a node a real sh reads them, and it can do no harm: it is nobody without any capability or way to one, in namespaces of its own
+(processes, mounts, network, IPC) that end with it, without PATH and environment, in a root directory of its own that is read-only and
+has no /run, /tmp, /var, /home and no other process; it may write no byte to a file, and has one second of CPU and 64 MiB. Who is in another
+root directory gets no user namespace either (user_namespaces(7)). The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had
 (no root, or the daemon's own sandbox): then only plain assignments are understood, and anything else is not examined.
 """
 
@@ -20,9 +21,23 @@ SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
 _LIMIT = 1 << 16
 _TIMEOUT = 2.0
+# The root directory: an empty file system in our own mount namespace, with what a file may ask about, not with what is mounted below.
+_ROOM = """set -e; export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t tmpfs -o mode=755,size=64k,nosuid pvehooks /tmp; cd /tmp
+for each in usr etc sys boot; do
+    if [ -d /$each ]; then mkdir $each; mount --bind /$each $each; mount -o remount,bind,ro,nosuid,nodev $each; fi
+done
+for each in bin sbin lib lib32 lib64 libx32; do
+    if [ -L /$each ]; then ln -s "$(readlink /$each)" $each; fi
+done
+mkdir proc dev; mount -t proc -o ro,nosuid,nodev,noexec proc proc
+: >dev/null; mount --bind /dev/null dev/null
+mount -o remount,ro /tmp
+exec chroot . /usr/bin/env -i PATH=/nonexistent LC_ALL=C "$@" """
 _WALLS = (
     *("/usr/bin/env", "-i", "PATH=/nonexistent", "LC_ALL=C"),
     *("/usr/bin/unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"),
+    *("/bin/sh", "-c", _ROOM, "sh"),
     *("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"),
     *("--inh-caps=-all", "--bounding-set=-all", "--"),
     *("/usr/bin/prlimit", "--cpu=1", "--as=67108864", "--fsize=0", "--nofile=32", "--nproc=64", "--core=0", "--"),

@@ -165,7 +165,22 @@ def test_a_file_may_make_no_content_where_all_may_write() -> None:
     folder.mkdir()
     folder.chmod(0o777)
     assert not isinstance(by_shell(f"echo x > {folder}/made\n"), str)
-    assert [path.stat().st_size for path in folder.iterdir()] in ([], [0])
+    by_shell(f"/bin/mkdir {folder}/dir; /bin/ln -s x {folder}/link; /bin/touch {folder}/file /tmp/grub-left /run/lock/grub-left\n")
+    assert list(folder.iterdir()) == []
+    assert not Path("/tmp/grub-left").exists() and not Path("/run/lock/grub-left").exists()
+
+
+def test_it_sees_no_other_process_and_nothing_of_users() -> None:
+    text = f'{KEY}="$(for each in /proc/[0-9]*; do echo ${{each#/proc/}}; done) $(echo /home/* /var/* /run/* /root/* /etc/pve/*)"\n'
+    seen = value(by_shell(text)).split()
+    assert all(len(each) < 3 for each in seen if each.isdecimal())
+    assert [each for each in seen if not each.isdecimal()] == ["/home/*", "/var/*", "/run/*", "/root/*", "/etc/pve/*"]
+
+
+def test_it_gets_no_user_namespace() -> None:
+    """In one it would have all capabilities, and the kernel's larger surface."""
+    text = f"if /usr/bin/unshare --user /usr/bin/true; then {KEY}=got; else {KEY}=refused; fi\n"
+    assert value(by_shell(text)) == "refused"
 
 
 def test_an_end_that_is_no_mistake_is_not_examined() -> None:
