@@ -15,8 +15,8 @@ from tests.node.trees import make_tree
 
 TIMEOUT = 120.0
 RNG = ("-device", "virtio-rng-pci")
-# From the firmware on its serial console: the first line says that PXE begins, the second one that nothing else was left to boot.
-_PXE, _NOTHING = ">>Start PXE over IPv4", "EFI Internal Shell"
+# From the firmware on its serial console: that PXE begins; that nothing else was left to boot (with Secure Boot there is no shell).
+_PXE, _NOTHING = ">>Start PXE over IPv4", ("EFI Internal Shell", "No bootable option or device was found")
 # A pcap file without a packet.
 _EMPTY_CAPTURE = 24
 _PACKAGES = {"bookworm": ["ovmf"], "trixie": ["ovmf", "qemu-efi-aarch64"]}
@@ -71,7 +71,7 @@ def start(firmware: Images, cpu: str, words: tuple[str, ...], directory: Path) -
     variables, console, capture = (directory / name for name in ("variables.fd", "console", "wire.pcap"))
     shutil.copy(firmware.variables, variables)
     command = [f"qemu-system-{firmware.arch}", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot"]
-    smm = ",smm=on" if "secboot" in firmware.code.name else ""
+    smm = ",smm=on" if firmware.code.name == "OVMF_CODE_4M.secboot.fd" else ""
     command += ["-machine", f"{firmware.machine}{smm}", "-cpu", cpu, "-serial", f"file:{console}"]
     command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={firmware.code}"]
     command += ["-drive", f"if=pflash,unit=1,format=raw,file={variables}"]
@@ -79,12 +79,14 @@ def start(firmware: Images, cpu: str, words: tuple[str, ...], directory: Path) -
     command += ["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,romfile="]
     command += ["-object", f"filter-dump,id=wire,netdev=net0,file={capture}", *words]
     said = ""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    complaints = directory / "qemu"
+    with complaints.open("wb") as stderr, subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr) as process:
         end = time.monotonic() + TIMEOUT
         try:
-            while _PXE not in said and _NOTHING not in said and process.poll() is None and time.monotonic() < end:
+            while not any(words in said for words in (_PXE, *_NOTHING)) and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.1)
                 said = console.read_text(errors="replace") if console.exists() else ""
+            assert process.poll() is None, f"QEMU ended: {complaints.read_text()}"
             if _PXE in said:
                 # The first packet follows the words.
                 while capture.stat().st_size <= _EMPTY_CAPTURE and process.poll() is None and time.monotonic() < end:
