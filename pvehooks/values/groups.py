@@ -1,4 +1,4 @@
-"""IOMMU groups as people ask for them: what is in them, who uses it, what could be passed through."""
+"""IOMMU groups: what is in them, who uses it, what could be passed through."""
 
 from __future__ import annotations
 

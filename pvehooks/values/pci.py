@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from pvehooks.values.base import NamedTuple, Protocol, Unread
 
-# Base classes, and classes (pci.ids), of devices that work for somebody: storage, network, display, sound, wireless, processing
+# Base classes, and classes (pci.ids), of devices that people pass through and hosts miss: storage, network, display, sound, wireless, processing
 # accelerators; USB controllers, SD host controllers.
 _WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
 _WORKING = frozenset({0x0C03, 0x0805})
 
 
 def does_work(class_code: int) -> bool:
-    """Whether a device of this class (24 bits) works for somebody: what people pass through, and what a host misses."""
+    """Whether a device of this class (24 bits) is one that people pass through, and that a host misses."""
     return class_code >> 16 in _WORKING_BASES or class_code >> 8 in _WORKING
 
 
@@ -198,7 +198,7 @@ class PciDevice:
 
 
 class Use(NamedTuple):
-    """What somebody does with a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
+    """A use of a PCI device: `sentence` goes on from its name ("holds / (ext4 on nvme0n1p2)").
 
     `vmid` is that of the guest or container whose use it is, 0 for the host's own. A `remark` weighs nothing: the console's
     framebuffer, the last keyboard, an unused TPM. `remedy` is what to type where there is something better than the rule's.
@@ -277,7 +277,7 @@ class VfSupport(Protocol):
 
 
 class MappingEntry(NamedTuple):
-    """An entry of a PCI mapping for this node: its addresses as written, and what it says the device is ('' where it does not)."""
+    """An entry of a PCI mapping for this node: its addresses as written, and its description of the device ('' where it has none)."""
 
     paths: tuple[str, ...]
     id: str
@@ -288,7 +288,7 @@ class MappingEntry(NamedTuple):
 class PciMapping(NamedTuple):
     """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
 
-    `migratable` tells that it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
+    `migratable`: it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
     """
 
     name: str

@@ -26,7 +26,7 @@ _CLEARED = "\n"
 
 
 class Unbound(ActionFailed):
-    """A device could not be bound; the message says which, why, and its state now."""
+    """A device could not be bound; the message names it, the reason, and its state now."""
 
 
 class Bound(NamedTuple):
@@ -42,7 +42,7 @@ def bind(
     """Binds these devices of the guest, in this order. If one fails, gives those bound so far back to their drivers and raises Unbound.
 
     What the host does with a device is read again right before it is bound. `is_cancelled` is called before each device and after the
-    last: true when somebody asked the start to end.
+    last: true once the start was cancelled.
     """
     done: list[Bound] = []
     try:
@@ -107,7 +107,7 @@ def _bind(host: Host, device: PciDevice) -> Bound:
         if former:
             _write(host, f"{where}/driver/unbind", address)
         _write(host, f"{_BUS}/drivers_probe", address)
-        # The kernel reports success although probing failed: only the driver link tells.
+        # The kernel reports success although probing failed: only the driver link shows it.
         now = driver(host, address)
         if now != VFIO:
             why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
