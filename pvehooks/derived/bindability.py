@@ -1,4 +1,4 @@
-"""What speaks against giving a device to vfio-pci by hand, taking it back, or changing its virtual functions."""
+"""Objections to binding a device to vfio-pci by command, releasing it, or changing its virtual functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvehooks.values import Holder, NamedTuple, Node, PciDevice, Unread
 
 
 class Objection(NamedTuple):
-    """Why not, going on from the device's name, and what to do about it."""
+    """The reason, going on from the device's name, and the remedy."""
 
     why: str
     remedy: str
@@ -19,9 +19,9 @@ _ONLY_ROOT = "Look again as root"
 
 
 def to_binding(device: PciDevice, node: Node) -> Objection | None:
-    """What speaks against giving the device to vfio-pci, now or at boot; not that its IOMMU group has others."""
+    """The objection to binding the device to vfio-pci, now or at boot; other devices in its IOMMU group are none."""
     if device.bridge:
-        return Objection("is a bridge, and never given to a guest", "Name the devices behind it: pvehooks host groups")
+        return Objection("is a bridge, and bridges stay with the node", "Name the devices behind it: pvehooks host groups")
     if isinstance(node.iommu, Unread):
         return Objection(f"cannot be judged: {node.iommu.why}", _ONLY_ROOT)
     if device.vfio:
@@ -37,14 +37,14 @@ def to_binding(device: PciDevice, node: Node) -> Objection | None:
 
 
 def to_binding_now(device: PciDevice, node: Node) -> Objection | None:
-    """What speaks against giving the device to vfio-pci at this moment alone."""
+    """The objection to binding the device to vfio-pci now, which does not count at boot."""
     if not isinstance(node.iommu, Unread) and not node.iommu.active and not device.vfio:
         return Objection(f"cannot be bound now, {node.name} has no IOMMU groups: {node.iommu.why}", "Note it for later: add --persist")
     return None
 
 
 def to_release(device: PciDevice, node: Node) -> Objection | None:
-    """What speaks against taking the device from vfio-pci: the kernel lets whoever does it wait until its guest ends."""
+    """The objection to taking the device from vfio-pci: the kernel blocks the writer until the device's guest ends."""
     if isinstance(node.holders, Unread):
         return Objection(f"may be held by a guest: {node.holders.why}", _ONLY_ROOT)
     for address in device.members:
@@ -56,7 +56,7 @@ def to_release(device: PciDevice, node: Node) -> Objection | None:
 
 
 def to_change_of_vfs(device: PciDevice, node: Node) -> Objection | None:
-    """What speaks against taking the device's virtual functions away, or making other ones."""
+    """The objection to removing the device's virtual functions, or to making other ones."""
     if device.physfn:
         return Objection(f"is a virtual function itself, of {device.physfn}", f"Name that: pvehooks bind {device.physfn} --vfs N")
     if device.vfio:
@@ -86,7 +86,7 @@ def _used(device: PciDevice, node: Node) -> Objection | None:
     known = uses(device, node)
     use = next((use for use in known.found if not use.remark), None)
     if use:
-        free = f"Stop {use.vmid} first" if use.vmid else "Free it first; what the host uses is not taken from it"
+        free = f"Stop {use.vmid} first" if use.vmid else "Free it first: pvehooks takes nothing from the host that is in use"
         return Objection(use.sentence, use.remedy or free)
     if known.unread and on_host_driver(device):
         return Objection(f"may be in use, that is unknown: {'; '.join(known.unread)}", _ONLY_ROOT)
@@ -94,7 +94,7 @@ def _used(device: PciDevice, node: Node) -> Objection | None:
 
 
 def remarks(device: PciDevice, node: Node) -> Iterator[str]:
-    """What is to be said of a device that is bound: who shares its group, what will be missed."""
+    """Remarks on a device that is bound: who shares its group, what the node lacks then."""
     if on_host_driver(device):
         yield from (f"it {use.sentence}" for use in uses(device, node).found if use.remark)
     devices = bus(node)
@@ -102,4 +102,4 @@ def remarks(device: PciDevice, node: Node) -> Iterator[str]:
         member = devices.get(address)
         if member is not None and address != device.address and not member.bridge and member.slot != device.slot:
             driver = f"on {member.driver}" if member.driver else "without a driver"
-            yield f"its IOMMU group {device.group} also has {member.label}, {driver}: a guest that gets the one takes the other along"
+            yield f"its IOMMU group {device.group} also has {member.label}, {driver}: a VM that gets the one takes the other along"

@@ -35,7 +35,7 @@ def needed_to_boot(use: Use, node: Node) -> bool:
 
 
 def _root_pools(node: Node) -> set[str]:
-    """The ZFS pool that the running kernel was told to find its root file system in."""
+    """The ZFS pool of the root file system, by the running kernel's command line."""
     if isinstance(node.command_lines, Unread) or isinstance(node.command_lines.running, Unread):
         return set()
     roots = (word.partition("=")[2] for word in node.command_lines.running if word.startswith("root="))

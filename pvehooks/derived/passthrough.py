@@ -45,7 +45,7 @@ def passes_through(guest: Guest) -> bool:
 
 
 def bus(node: Node) -> Mapping[str, PciDevice]:
-    """The node's PCI devices; none where they cannot be read (hostpci-device-missing says so)."""
+    """The node's PCI devices; none where they cannot be read (hostpci-device-missing reports that)."""
     return {} if isinstance(node.pci, Unread) else node.pci
 
 

@@ -49,7 +49,7 @@ def _has_vfs(note: BootBinding | Unread) -> bool:
 
 
 def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult | None:
-    """Does what the file of the device says; None without one. `patient`: waits for a driver of the host, if one is needed."""
+    """Applies the file of the device; None without one. `patient`: waits for a driver of the host, if one is needed."""
     note = bindings.noted(host, address)
     if note is None or isinstance(note, Unread):
         return None if note is None else BootResult(address, BootState.NOT_DONE, address, f"is left as it is: {note.why}")

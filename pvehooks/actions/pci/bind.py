@@ -28,7 +28,7 @@ _CLEARED = "\n"
 
 
 class Unbound(ActionFailed):
-    """A device could not be bound; the message says which, why, and its state now."""
+    """A device could not be bound; the message names it, the reason, and its state now."""
 
 
 class Bound(NamedTuple):
@@ -44,7 +44,7 @@ def bind(
     """Binds these devices of the guest, in this order. If one fails, gives those bound so far back to their drivers and raises Unbound.
 
     What the host does with a device is read again right before it is bound. `is_cancelled` is called before each device and after the
-    last: true when somebody asked the start to end.
+    last: true once the start was cancelled.
     """
     finish_begun(host)
     done: list[Bound] = []

@@ -47,7 +47,7 @@ def release(host: Host, device: PciDevice) -> str:
     _write(host, f"{where}/driver_override", _CLEARED)
     _write(host, f"{where}/driver/unbind", device.address)
     if bind.driver(host, device.address) == device.driver:
-        raise Unbound(f"{device.label} is still on {device.driver} although the kernel was told to unbind it", "See why: dmesg")
+        raise Unbound(f"{device.label} is still on {device.driver} although the kernel accepted the request to unbind it", "See why: dmesg")
     former = bindings.former(host, device.address)
     if former:
         _try(host, f"{_BUS}/drivers/{former}/bind", device.address)
@@ -72,7 +72,7 @@ def _probe(host: Host, address: str) -> str:
         _try(host, f"{_BUS}/drivers_probe", address)
         now = bind.driver(host, address)
     if now == bind.VFIO:
-        # vfio-pci was told to take all devices of this kind (new_id, ids=): another driver has to be named.
+        # vfio-pci takes all devices of this kind (new_id, ids=): another driver has to be named.
         _try(host, f"{_BUS}/devices/{address}/driver/unbind", address)
         for driver in _drivers_of(host, modules):
             _try(host, f"{_BUS}/drivers/{driver}/bind", address)

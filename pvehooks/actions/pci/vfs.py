@@ -51,7 +51,7 @@ def _write(host: Host, device: PciDevice, count: int, before: int) -> None:
         raise ActionFailed(f"{device.label} did not change from {before} to {count} virtual functions: {error.strerror}", hint) from error
     now = present(host, device.address)
     if now != count:
-        raise ActionFailed(f"{device.label} has {now} virtual functions although the kernel was told {count}", hint)
+        raise ActionFailed(f"{device.label} has {now} virtual functions although {count} were requested", hint)
 
 
 def _number(host: Host, address: str, name: str) -> int | None:

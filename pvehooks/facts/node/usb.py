@@ -25,7 +25,7 @@ def read(host: Host) -> Mapping[str, UsbDevice] | Unread:
     try:
         names = host.names(DEVICES)
     except FileNotFoundError as error:
-        # A tree without any hardware says nothing of it.
+        # A tree without any hardware shows nothing of it.
         if host.is_dir("/sys/bus/pci"):
             return {}
         return unread(DEVICES, error)

@@ -24,7 +24,7 @@ _VFIO = "vfio-pci"
 class BootBinding(NamedTuple):
     """What is to be done with a device at boot, and by what it is known: given to vfio-pci, or (`vfs` not None) given so many VFs.
 
-    `physfn` is the PF of a VF, which is not there before its PF has VFs; `words` what people called it.
+    `physfn` is the PF of a VF, which is not there before its PF has VFs; `words` its name in words at that time.
     """
 
     address: str
@@ -87,7 +87,7 @@ def _ids(text: str) -> tuple[int, int] | None:
 
 
 def written(note: BootBinding) -> str:
-    """The file about a device, which people may read."""
+    """The content of the file about a device."""
     identity = note.identity
     lines = [
         "# Read at boot: only the device that is described here is bound, no other one that is found at its address.",

@@ -126,7 +126,7 @@ class SysfsDevice(PciDevice):
 
     @cached_property
     def bridge(self) -> bool:
-        """As PVE tells it (pve-common, SysFSTools.pm, pci_dev_group_bind_to_vfio), or by its class."""
+        """As PVE decides it (pve-common, SysFSTools.pm, pci_dev_group_bind_to_vfio), or by its class."""
         return self._host.is_dir(f"{_DEVICES}/{self.address}/pci_bus") or self.class_code >> 8 == 0x0604
 
     # -- who has it ---------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ class SysfsDevice(PciDevice):
 
     @cached_property
     def reset_methods(self) -> tuple[str, ...] | Unread:
-        """Kernels since 5.15 hide the file for a device that cannot be reset; older ones have only `reset`, which tells not how."""
+        """Kernels since 5.15 hide the file for a device that cannot be reset; older ones have only `reset`, which does not show how."""
         path = f"{_DEVICES}/{self.address}"
         try:
             return tuple(self._host.read_text(f"{path}/reset_method").split())
@@ -252,7 +252,7 @@ class SysfsDevice(PciDevice):
 
     @cached_property
     def vgpus(self) -> bool:
-        """As PVE tells it (pve-common, SysFSTools.pm, lspci): NVIDIA's driver on kernels since 6.8."""
+        """As PVE decides it (pve-common, SysFSTools.pm, lspci): NVIDIA's driver on kernels since 6.8."""
         return self._host.is_dir(f"{_DEVICES}/{self.address}/nvidia")
 
     @cached_property

@@ -158,7 +158,7 @@ def _parts(word: str) -> Mapping[str, str]:
 
 
 def _parent(host: Host, path: str) -> str:
-    """The address of the PCI device that a mediated device is part of, '' where it cannot be told."""
+    """The address of the PCI device that a mediated device is part of, '' where that is unknown."""
     try:
         target = host.link_text(path)
     except OSError:

@@ -93,7 +93,7 @@ def _choices(properties: Properties, mappings: Mappings) -> Choices | Unread:
 
 
 def _troubles(found: list[HostPci], options: Options) -> dict[str, str]:
-    """Why PVE would refuse a start with these, by option, as far as the config alone tells (parse_hostpci_devices)."""
+    """Why PVE would refuse a start with these, by option, as far as the config alone shows (parse_hostpci_devices)."""
     q35 = "q35" in str(_machine(options).get("type", ""))
     troubles: dict[str, str] = {}
     legacy = ""
@@ -140,7 +140,7 @@ def _twice(found: list[HostPci]) -> Iterator[tuple[str, str]]:
     """(option, reason) where a device is named again; of alternatives PVE takes one that is left (choose_hostpci_devices)."""
     used: list[tuple[str, str]] = []
     for each in found:
-        # Mediated devices of one device may be many; of those on NVIDIA's newer driver the bus would have to tell.
+        # Mediated devices of one device may be many; of those on NVIDIA's newer driver the bus would have to be read.
         if isinstance(each.choices, Unread) or each.mdev:
             continue
         clashes = [_clash(each.option, choice, used) for choice in each.choices]

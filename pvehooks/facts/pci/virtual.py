@@ -205,7 +205,7 @@ class _Write(NamedTuple):
 
 
 def _written(host: Host, text: str) -> Iterator[_Write]:
-    """The numbers above 0 that commands write to sriov_numvfs, with the PF's address ('' where it cannot be told)."""
+    """The numbers above 0 that commands write to sriov_numvfs, with the PF's address ('' where that is unknown)."""
     for line in text.splitlines():
         for match in _ECHO.finditer(line):
             count, path = (match[1], match[2]) if match[1] else (match[3], match[4])
@@ -214,7 +214,7 @@ def _written(host: Host, text: str) -> Iterator[_Write]:
 
 
 def _address(host: Host, path: str) -> str:
-    """The address of the PCI device that a path or the name of an interface stands for, '' where it cannot be told."""
+    """The address of the PCI device that a path or the name of an interface stands for, '' where that is unknown."""
     address = last_pci_address(path)
     if address:
         return address

@@ -9,13 +9,13 @@ FILES = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids")
 # Names with their ids in brackets are at most this long.
 _LONGEST = 60
 _NEXT_VENDOR = re.compile(rb"\n[0-9A-Fa-f]")
-# What companies call themselves says nothing to a person who looks for a device.
+# Parts of company names that do not help to find a device.
 _COMPANY = re.compile(
     r"[\s,]+(?:and subsidiaries|corporation|corp|incorporated|inc|co|company|ltd|limited|llc|gmbh|ag|electronics|semiconductor|technology"
     r"|technologies|group|systems)\.?$",
     re.IGNORECASE,
 )
-# Class, or base class with 0xff for the subclass: its words, and what a name holds that tells as much.
+# Class, or base class with 0xff for the subclass: its words, and the parts of a name that mean the same.
 _CLASSES = {
     0x0108: ("NVMe disk", ("nvme", "nvm express", "ssd")),
     0x0106: ("SATA controller", ("sata", "ahci")),

@@ -69,7 +69,7 @@ def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _newer(guest: Guest, machine: str, version: str) -> str:
-    """The command that names the node's own version and keeps what else `machine` says."""
+    """The command that names the node's own version and keeps all other parts of `machine`."""
     base = re.split(r"-\d", machine, maxsplit=1)[0]
     base = "pc-i440fx" if base == "pc" else base
     more = "".join(f",{key}={value}" for key, value in guest.properties("machine").items() if key != "type")

@@ -124,7 +124,7 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest))
 
 
-# What is to be left out of an option, by the end of what PVE says against it.
+# What is to be left out of an option, by the end of PVE's reason against it.
 _LEFT_OUT = {"excludes rombar=0": "rombar", "excludes x-vga": "x-vga", "excludes mdev": "mdev"}
 
 
@@ -153,7 +153,7 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
 
 
 def _machine(guest: Guest) -> str:
-    """The command that changes the machine type and keeps what else `machine` says."""
+    """The command that changes the machine type and keeps all other parts of `machine`."""
     parts = str(guest.options.get("machine", "")).split(",")
     others = [part for part in parts if "=" in part and not part.startswith("type=")]
     return f"qm set {guest.vmid} --machine {','.join(('q35', *others))}"
@@ -191,7 +191,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
 
     It fell off the bus, often after a failed reset, or it does not come back from a sleep state (D3cold). lspci shows
     "Unknown header type 7f". Virtual functions are left out, they read so in part by design.
-    Source: the PCI specification: a read that nobody answers gives all ones.
+    Source: the PCI specification: a read without an answer gives all ones.
     """
     for device in named(guest, node).values():
         if device.dead:
@@ -286,7 +286,7 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
 def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware reserves memory for the device (RMRR), so the kernel refuses to hand it to vfio, and the start would fail.
 
-    The server's management controller reads the device's health through that memory, as on many HPE servers. The kernel's log says
+    The server's management controller reads the device's health through that memory, as on many HPE servers. The kernel logs
     "Device is ineligible for IOMMU domain attach due to platform RMRR requirement" or "Firmware has requested this device have a 1:1
     IOMMU mapping". On HPE the memory is switched off per slot with HPE's conrep, or in the firmware setup (shared memory features).
     Proxmox VE's kernels know intel_iommu=relax_rmrr, which ignores the reservation: the device may then write where the firmware reads.
@@ -469,7 +469,7 @@ def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _cpu(guest: Guest, bits: int) -> str:
-    """The command that sets phys-bits and keeps what else `cpu` says."""
+    """The command that sets phys-bits and keeps all other parts of `cpu`."""
     kept = [part for part in str(guest.options.get("cpu", "")).split(",") if not part.startswith("phys-bits=")]
     text = ",".join((*kept, f"phys-bits={bits}"))
     return f"qm set {guest.vmid} --cpu {hostpci_text.for_shell(text)}"

@@ -36,7 +36,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A PCI mapping says something else of a device than the hardware does: PVE refuses the start.
+    """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
 
     Compared are id, subsystem-id and IOMMU group of each entry for this node, as PVE compares them; each must also be there.
     One entry that does not fit stops the guest, also if another would have been chosen. Groups and addresses move when
@@ -55,11 +55,11 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
                 if device is None:
                     continue
                 group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
-                said = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
+                written = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
                 is_so = _as_mapped(device, group[1])
                 for name, value in is_so.items():
-                    if said[name].replace("0x", "") != value:
-                        has = f"has {name} {said[name]}" if said[name] else f"has no {name}"
+                    if written[name].replace("0x", "") != value:
+                        has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
                         message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
                         yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
                         break
