@@ -199,9 +199,9 @@ def test_mode_and_owner_stay(tmp_path: Path) -> None:
     os.chown(path, 4711, 4712)
     former = os.umask(0o077)
     try:
-        for deed in (lambda: fix(host, "iommu-inactive"), lambda: fixing.undo(host, False, lambda _: None)):
+        for change in (lambda: fix(host, "iommu-inactive"), lambda: fixing.undo(host, False, lambda _: None)):
             before = path.read_bytes()
-            deed()
+            change()
             found = path.stat()
             assert path.read_bytes() != before
             assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o664, 4711, 4712)
@@ -355,12 +355,12 @@ class Killed(Host):
         super().remove(path)
 
 
-def killed(deed: Callable[[], object]) -> bool:
+def killed(change: Callable[[], object]) -> bool:
     """Whether it was killed; False where it came to its end."""
     child = os.fork()
     if not child:
         try:
-            deed()
+            change()
             os._exit(0)
         except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
             os._exit(1)

@@ -1,4 +1,4 @@
-"""`pvehooks host fix` and `host undo` on whole trees: golden output, and each mistake that has a mend is mended, and taken back."""
+"""`pvehooks host fix` and `host undo` on whole trees: golden output, and each mistake that has a fix is fixed, and taken back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BY_HAND = {
 
 
 def by_hand(example: Path) -> str:
-    """Why no file mends it, '' for what must be mended."""
+    """Why no file fixes it, '' for what must be fixed."""
     if example.stem == "acs-override-void.failing":
         return "this kernel has no pcie_acs_override"
     if example.stem == "interface-missing.failing-bond":
@@ -67,7 +67,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.mark.parametrize("archive", MISTAKES, ids=lambda path: path.stem)
 def test_golden(archive: Path, tmp_path: Path, golden: Golden, pvehooks: Run) -> None:
-    """The plan, the deed, the deed again, and back: every byte and mode is as before."""
+    """The plan, the change, the change again, and back: every byte and mode is as before."""
     root = tree_of(archive, tmp_path / "tree")
     for name in ("etc/default/grub", "etc/kernel/cmdline", "etc/modprobe.d/vfio.conf"):
         if (root / name).exists():
@@ -105,7 +105,7 @@ def found(root: Path, run: Run) -> set[str]:
     "archive", [path for path in MISTAKES if path.stem not in ("grub-broken", "grub-computed")], ids=lambda path: path.stem
 )
 def test_check_is_clean_after_the_restart(archive: Path, tmp_path: Path, pvehooks: Run) -> None:
-    """Of all that has a mend; the restart is one that was made without our readers."""
+    """Of all that has a fix; the restart is one that was made without our readers."""
     root = tree_of(archive, tmp_path / "tree")
     pvehooks(root, "fix", "--apply")
     line = restart(root)
@@ -187,7 +187,7 @@ def test_words(words: list[str], status: int, told: str, tmp_path: Path, pvehook
 
 
 def test_nothing_that_the_next_restart_would_suffer_from(tmp_path: Path, pvehooks: Run) -> None:
-    """A new initramfs would bring a blacklisted disk driver into force; with its mend beside it, it may be made."""
+    """A new initramfs would bring a blacklisted disk driver into force; with its fix beside it, it may be made."""
     root = tree("grub-esp-modprobe", tmp_path / "tree")
     before = snapshot(root)
     status, text = pvehooks(root, "fix", "initramfs-outdated")

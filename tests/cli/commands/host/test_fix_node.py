@@ -182,7 +182,7 @@ def test_a_command_that_fails(script: str, told: str, node: Make) -> None:
 
 # -- broken off -------------------------------------------------------------------------------------------------------
 
-MENDED = "advice-void"
+FIXED = "advice-void"
 TWO_COMMANDS: dict[str, Content] = {"etc/modprobe.d/i.conf": "options vfio_iommu_type1 allow_unsafe_interrupts=1\n"}
 
 
@@ -201,7 +201,7 @@ def test_signals_wait_until_all_is_done(number: signal.Signals, node: Make) -> N
     it = make_two_commands(node)
     stand_in = it.root / "usr/sbin/update-initramfs"
     stand_in.write_text(f"#!/bin/sh\nkill -{number.value} $PPID\nsleep 0.3\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
-    done = subprocess.run(it.command("fix", MENDED, "--apply"), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(it.command("fix", FIXED, "--apply"), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == (130 if number is signal.SIGINT else -number), done.stderr
     assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
     assert manifest(it) == "done"
@@ -212,7 +212,7 @@ def test_a_reader_who_goes_away_stops_nothing(node: Make) -> None:
     it = make_two_commands(node)
     stand_in = it.root / "usr/sbin/update-initramfs"
     stand_in.write_text("#!/bin/sh\nsleep 0.5\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
-    with subprocess.Popen(it.command("fix", MENDED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(it.command("fix", FIXED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("running: update-initramfs"):
             pass
@@ -227,7 +227,7 @@ def test_without_a_reader_nothing_is_begun(node: Make) -> None:
     before = state(it)
     reading, writing = os.pipe()
     os.close(reading)
-    subprocess.run(it.command("fix", MENDED, "--apply"), stdout=writing, stderr=subprocess.DEVNULL, timeout=60, check=False)
+    subprocess.run(it.command("fix", FIXED, "--apply"), stdout=writing, stderr=subprocess.DEVNULL, timeout=60, check=False)
     os.close(writing)
     assert it.called() == [] and state(it) == before
 
