@@ -28,7 +28,7 @@ def test_said_once(interfaces: Path, tmp_path: Path) -> None:
     with NodeBed(tmp_path) as bed:
         bed.start()
         (entry,) = bed.journal.wait_for(RULE)
-        assert entry["MESSAGE"].startswith("node pve1: /etc/network/interfaces names enp99s0 as a port of vmbr0, and there is no enp99s0")
+        assert entry["MESSAGE"].startswith("node pve1: /etc/network/interfaces names enp99s0 as a port of vmbr0, but there is no enp99s0")
         assert (entry["PVEHOOKS_EVENT"], entry["PVEHOOKS_NODE"], entry["PVEHOOKS_DEVICE"]) == ("finding", "pve1", "enp99s0")
         assert entry["PRIORITY"] == "4" and "PVEHOOKS_VMID" not in entry
         bed.conf.write_text("[watch]\ninterval = 30\n")

@@ -126,9 +126,9 @@ def test_what_could_not_be_read_is_said(tmp_path: Path) -> None:
 def test_what_a_rule_could_not_examine_is_no_finding(trees: dict[str, Path]) -> None:
     """The explanation of a rule says that something is so."""
     page = bed.report(trees["empty"], "--html", "-")
-    assert 'id="vfio-modules-missing"' not in page and "<li>what is known of kernel modules: " in page
+    assert 'id="vfio-modules-missing"' not in page and "<li>the kernel modules are unknown: " in page
     text = bed.report(trees["empty"])
-    assert "### vfio-modules-missing" not in text and "\n- what is known of kernel modules: " in text
+    assert "### vfio-modules-missing" not in text and "\n- the kernel modules are unknown: " in text
 
 
 def test_another_node_of_the_cluster(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_cache_devices_are_known_by_the_cache_of_pools(disks: Disks) -> None:
     disks.label("nvme0n1p3", ID_FS_TYPE="zfs_member", ID_FS_UUID_SUB="1234567890123456789")
     assert sentences(disks) == []
     disks.pool("tank", GUID)
-    assert look(disks) == Uses((), ("nvme0n1p3: whether an imported ZFS pool has it as spare or cache cannot be told",))
+    assert look(disks) == Uses((), ("nvme0n1p3: whether an imported ZFS pool has it as spare or cache is unknown",))
     disks.write("etc/zfs/zpool.cache", b"\1\1\0\0....guid....\0\0\0\1" + (1234567890123456789).to_bytes(8, "big") + b"\0\0\0")
     assert sentences(disks) == ["is a member of an imported ZFS pool, as spare or cache (nvme0n1p3)"]
 
