@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from pvehooks import wording as words
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
-from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
