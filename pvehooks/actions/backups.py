@@ -32,7 +32,7 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
     fresh = not host.exists(path)
     try:
-        host.make_dir(DIRECTORY, mode=0o700)
+        host.make_dir(DIRECTORY, mode=0o700, durable=True)
         host.replace(path, raw, mode=0o600, durable=True)
         if host.read(path, limit=len(raw)) != raw:
             raise OSError("it does not read back as written")

@@ -13,7 +13,7 @@ from pvehooks.values import Unread
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage
 
-_LOCK = "/run/lock/pvehooks/firmware.lock"
+_LOCK = "/run/pvehooks/locks/firmware.lock"
 _LOCK_SECONDS = 10.0
 _MODE = 0o444
 _OLD = 3600.0
@@ -34,7 +34,7 @@ def store(host: Host, storage: Storage, name: str, content: bytes) -> tuple[Imag
                     return present, False
                 what = present.trouble or "it is there already, and is another image"
                 raise Refused(f"{volid}: {what}", hint="Give the new one another name: --name NAME")
-            host.make_dir(directory)
+            host.make_dir(directory, durable=True)
             _forget_left_overs(host, directory)
             host.replace(present.path, content, mode=_MODE, durable=True, keep_mode=False, owner=(0, 0))
     except BlockingIOError:
@@ -100,6 +100,6 @@ def _must_be_there(host: Host, storage: Storage) -> None:
     if mount in ("", "0", "no", "off", "false") or not host.is_node:
         return
     where = posixpath.normpath(mount if mount.startswith("/") else storage.path)
-    mounts = host.read("/proc/self/mounts", limit=1 << 24).decode("utf-8", "surrogateescape").splitlines()
-    if where not in {line.split(" ")[1].replace("\\040", " ") for line in mounts}:
+    mounts = host.read("/proc/self/mounts", limit=1 << 24).decode("utf-8", "surrogateescape").split("\n")
+    if where not in {line.split(" ")[1].replace("\\040", " ") for line in mounts if " " in line}:
         raise NodeError(f"nothing is mounted at {where}, where the storage '{storage.name}' lies", hint=f"Mount it: mount {where}")

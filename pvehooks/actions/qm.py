@@ -48,7 +48,7 @@ def classify(completed: Completed) -> Result:
 
 def _first_words(text: str) -> str:
     """The lines that tell, on one line, without the usage that qm adds."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("qm ", "trying to acquire"))]
+    lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith(("qm ", "trying to acquire"))]
     return " / ".join(lines)[:400]
 
 
@@ -77,7 +77,7 @@ def config(host: Host, vmid: int) -> Config | Result:
         return Result(Outcome.BROKEN, str(trouble))
     if completed.status != 0:
         return classify(completed)
-    options = dict(line.split(": ", 1) for line in completed.stdout.splitlines() if ": " in line)
+    options = dict(line.split(": ", 1) for line in completed.stdout.split("\n") if ": " in line)
     # So begin all warnings of parse_vm_config; others (of plugins, of user.cfg) have nothing to do with this config.
-    complaints = tuple(line.strip() for line in completed.stderr.splitlines() if line.startswith(f"vm {vmid} - "))
+    complaints = tuple(line.strip() for line in completed.stderr.split("\n") if line.startswith(f"vm {vmid} - "))
     return Config(options, complaints)

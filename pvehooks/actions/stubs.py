@@ -20,7 +20,7 @@ from pvehooks.values import Unread
 from pvehooks.values.stubs import NAME, is_stub, name_for
 
 LIBEXEC = "/usr/libexec/pvehooks"
-LOCK = "/run/lock/pvehooks/stubs.lock"
+LOCK = "/run/pvehooks/locks/stubs.lock"
 MODE = 0o755
 _LOCAL = "/var/lib/vz/snippets"
 _LOCK_WAIT = 5.0

@@ -20,10 +20,16 @@ TOP = "pvehooks-capture"
 MANIFEST = "/MANIFEST"
 _MAGIC = b"\xfd7zXZ\0"
 # Packed, unpacked, and things: several times what the largest nodes have.
-MOST_PACKED = 64 << 20
-MOST_BYTES = 256 << 20
-MOST_THINGS = 400_000
-_MOST_MEMORY = 512 << 20
+MOST_PACKED = 32 << 20
+MOST_BYTES = 128 << 20
+MOST_THINGS = 150_000
+# What a file may become: captures of nodes become 7 to 25 times as large. A small file that becomes a large one was made to do harm.
+_ALWAYS = 8 << 20
+_MOST_RATIO = 64
+# For the dictionary: xz -6, with which captures are packed, has one of 8 MiB.
+_MOST_MEMORY = 80 << 20
+# Seconds of CPU time for all that is done with a capture; the largest nodes take a tenth of that.
+_MOST_SECONDS = 120.0
 _LONGEST_PATH = 4096
 
 
@@ -93,10 +99,11 @@ def members(path: str) -> Iterator[Member]:
     if len(raw) > MOST_PACKED or not raw.startswith(_MAGIC):
         broken(path, "it is no xz file" if len(raw) <= MOST_PACKED else "it is too large")
     try:
+        most = min(MOST_BYTES, _ALWAYS + _MOST_RATIO * len(raw))
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
-        content = unpacker.decompress(raw, MOST_BYTES + 1)
-        if len(content) > MOST_BYTES or not unpacker.eof:
-            broken(path, "it is too large" if len(content) > MOST_BYTES else "its end is missing")
+        content = unpacker.decompress(raw, most + 1)
+        if len(content) > most or not unpacker.eof:
+            broken(path, "it becomes too large when it is unpacked" if len(content) > most else "its end is missing")
         with tarfile.open(fileobj=cast("IO[bytes]", _Stream(content)), mode="r|") as tar:
             yield from _checked(path, tar)
     except (lzma.LZMAError, tarfile.TarError, UnicodeError, ValueError, EOFError) as error:
@@ -144,8 +151,19 @@ def _require_inside(file: str, path: str, text: str) -> None:
 
 @contextmanager
 def unpacked(path: str) -> Iterator[str]:
-    """A private directory with the tree of a capture, for a with statement: it goes when that ends, by Ctrl-C and kill, too."""
+    """A private directory with the tree of a capture, for a with statement: it goes when that ends, by Ctrl-C and kill, too.
+
+    A capture that was made to keep the program busy is given up: NodeError is raised, wherever the program is then.
+    """
+
+    def give_up(*_: object) -> None:
+        broken(path, f"looking at it takes more than {seconds:.0f} s")
+
+    seconds = _MOST_SECONDS
     former = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    former[signal.SIGPROF] = signal.signal(signal.SIGPROF, give_up)
+    # Again and again: a rule that is broken off counts as a bug of that rule, and the next one begins.
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     host = Host()
     directory = ""
     try:
@@ -154,6 +172,7 @@ def unpacked(path: str) -> Iterator[str]:
         unpack(path, directory)
         yield directory
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
         if directory:
             with host.undisturbed():
                 host.remove_tree(directory)

@@ -222,10 +222,10 @@ class RecordingHost(Host):
         self._walk(path, follow=False)
         return super().link_text(path)
 
-    def link_texts(self, path: str) -> dict[str, str]:
+    def link_texts(self, path: str, most: int = 0) -> dict[str, str]:
         real = self._walk(path)
         try:
-            texts = super().link_texts(path)
+            texts = super().link_texts(path, most)
         except OSError as error:
             self._failed("list", real, error)
             raise

@@ -110,10 +110,10 @@ class CapturedHost(Host):
         there = super().link_text(path)
         return self.facts.links.get(self._real(path, follow=False), there)
 
-    def link_texts(self, path: str) -> dict[str, str]:
+    def link_texts(self, path: str, most: int = 0) -> dict[str, str]:
         self._check("list", path)
         real = self._real(path)
-        return {name: self.facts.links.get(f"{real}/{name}", text) for name, text in super().link_texts(path).items()}
+        return {name: self.facts.links.get(f"{real}/{name}", text) for name, text in super().link_texts(path, most).items()}
 
     def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
         ran = self.facts.commands.get(tuple(argv))
@@ -134,9 +134,9 @@ class CapturedHost(Host):
                 f"{self._sealed} is a capture: nothing is changed in it", hint="Unpack it (tar -xf), and give --root the directory."
             )
 
-    def make_dir(self, path: str, mode: int = 0o755) -> None:
+    def make_dir(self, path: str, mode: int = 0o755, durable: bool = False) -> None:
         self._refuse()
-        super().make_dir(path, mode)
+        super().make_dir(path, mode, durable)
 
     def replace(
         self,
@@ -158,9 +158,9 @@ class CapturedHost(Host):
         self._refuse()
         super().write_attribute(path, text)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, durable: bool = False) -> None:
         self._refuse()
-        super().remove(path)
+        super().remove(path, durable)
 
     def lock(self, path: str, timeout: float) -> Lock:
         self._refuse()

@@ -36,7 +36,7 @@ def _log(host: Host, node: str, guest: Guest | None, kind: str, message: str, fi
     from pvehooks.journal import entries, output
 
     if host.exists(output.SOCKET):
-        by, text = user(), "; ".join(message.splitlines())
+        by, text = user(), "; ".join(message.split("\n"))
         try:
             output.Journal(IDENTIFIER).write(entries.event(kind, f"{text} (asked for by {by})", node, guest, 0, by=by, **fields))
         except (ImportError, OSError):

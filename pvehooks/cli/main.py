@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
             sys.stdout.flush()
         return int(status)
     except PvehooksError as error:
-        for line in error.message.splitlines():
+        for line in error.message.split("\n"):
             print(f"pvehooks: {printable(line)}", file=sys.stderr)
         hint = _AS_ROOT if _is_for_root(error) else error.hint
         if hint:

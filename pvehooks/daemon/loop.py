@@ -26,6 +26,7 @@ from pvehooks.daemon.review import Review, Why
 from pvehooks.daemon.schedule import EVERYTHING, Schedule
 from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.signals import QM_GRACE, Signals
+from pvehooks.daemon.stall import StallWatch
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
 from pvehooks.errors import PmxcfsAway, SettingsError
@@ -44,9 +45,10 @@ _BOOT_PATIENCE = 20.0
 class Daemon:
     """The parts of the daemon, and the loop that drives them."""
 
-    def __init__(self, host: Host, node: str, loaded: Settings, output: Journal | Lines) -> None:
+    def __init__(self, host: Host, node: str, loaded: Settings, output: Journal | Lines, stall: StallWatch | None = None) -> None:
         self.host = host
         self.node = node
+        self._stall = stall or StallWatch(host, output, node)
         self.log = log = Log(node, output)
         self.settings = settings = SettingsInForce(host, loaded)
         self.states = states = States()
@@ -68,7 +70,7 @@ class Daemon:
         self._selector.register(self.signals.fileno(), selectors.EVENT_READ)
         self.observer = self._observer()
         self._watchdog = service.Watchdog(host.monotonic)
-        self._status = service.Status()
+        self._status = self._stall.status
         self._textfile = Textfile(host, node)
         self._summary = Publisher(host, node)
         stats.began = int(host.now())
@@ -121,6 +123,7 @@ class Daemon:
         guests = wording.counted(len(self.observer.guests()), "VM")
         self.log.event("started", f"pvehooks {__version__} watches {guests} on {self.node}")
         service.notify("READY=1")
+        self._stall.ready()
         while not self.signals.stop:
             self.node_check.look()
             self._publish()
@@ -151,12 +154,15 @@ class Daemon:
 
     def _wait(self, until: float = float("inf")) -> None:
         deadline = min(self.observer.next_look, until, self.schedule.next(), self._watchdog.next())
+        self._stall.rests()
         self._selector.select(max(0.0, deadline - self.host.monotonic()))
+        self._stall.works()
         self.signals.drain()
         self._watchdog.ping()
 
     def _keep_alive(self) -> bool:
         """Called between two guests of a long look: keeps the watchdog quiet, and ends the look when the daemon is to stop."""
+        self._stall.works()
         self._watchdog.ping()
         return not self.signals.stop
 
@@ -167,6 +173,7 @@ class Daemon:
         self._ask_for_time()
         deadline = self.host.monotonic() + QM_GRACE
         while self.jobs.busy and self.host.monotonic() < deadline:
+            self._stall.works()
             self._selector.select(min(0.5, deadline - self.host.monotonic()))
             self.signals.drain()
             self._watchdog.ping()

@@ -8,6 +8,7 @@ from pvehooks import __version__
 from pvehooks.daemon import lock, settings_in_force
 from pvehooks.daemon.availability import StuckError
 from pvehooks.daemon.loop import Daemon
+from pvehooks.daemon.stall import StallWatch
 from pvehooks.errors import PvehooksError, SettingsError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
@@ -41,15 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
     out = output.choose()
     try:
         host = Host(options.root)
+        stall = StallWatch(host, out)
+        stall.start()
         node = node_facts.node_name(host, options.node)
         node_facts.require_own(host, node)
         with lock.only_one(host):
             loaded = settings_in_force.load(host)
             lock.started(host)
-            return Daemon(host, node, loaded, out).run()
+            stall.node = node
+            return Daemon(host, node, loaded, out, stall).run()
     except PvehooksError as error:
         if isinstance(error, SettingsError) and lock.reported_before(options.root, error.message):
             return error.exit_status
-        for problem in error.message.splitlines():
+        for problem in error.message.split("\n"):
             out.write(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))
         return error.exit_status

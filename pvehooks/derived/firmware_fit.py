@@ -151,14 +151,14 @@ def machine_version(guest: Guest, qemu: tuple[int, int] | Unread) -> tuple[int, 
         return written
     if not _windows(guest):
         return qemu
-    made = re.match(r"(\d+)\.(\d+)", str(guest.properties("meta").get("creation-qemu", "")))
+    made = re.match(r"(\d{1,4})\.(\d{1,4})", str(guest.properties("meta").get("creation-qemu", "")), re.ASCII)
     version = (int(made[1]), int(made[2])) if made else _WINDOWS_BASE
     base = version if version >= _WINDOWS_MADE else _WINDOWS_BASE
     return qemu if not isinstance(qemu, Unread) and base > qemu else base
 
 
 def _written_version(guest: Guest) -> tuple[int, int] | None:
-    found = re.search(r"-(\d+)\.(\d+)", str(guest.properties("machine").get("type", "")))
+    found = re.search(r"-(\d{1,4})\.(\d{1,4})", str(guest.properties("machine").get("type", "")), re.ASCII)
     return (int(found[1]), int(found[2])) if found else None
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
+    from pvehooks.values.pci import RomFiles, VfSupport
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -54,12 +55,19 @@ class ThisNode(Node):
         self._index = index
         self._running = running.RunningGuests(host, name)
         self._mappings = hostpci.Mappings(host, name)
+        self._postponed = False
 
     @cached_property
     def cpu_flags(self) -> frozenset[str] | Unread:
         from pvehooks.facts.node import cpu
 
         return cpu.cpu_flags(self._host)
+
+    @cached_property
+    def cpu_address_bits(self) -> int | Unread:
+        from pvehooks.facts.node import cpu
+
+        return cpu.address_bits(self._host)
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
@@ -87,7 +95,17 @@ class ThisNode(Node):
     def uses(self) -> HostUses | Unread:
         from pvehooks.facts.uses.deviceuses import DeviceUses
 
-        return DeviceUses(self._host, self.name, self._running)
+        return DeviceUses(self._host, self.name, self._running, self._postponed)
+
+    def postpone(self) -> None:
+        """Answers without what takes long, the open files of all processes, until complete() is called."""
+        self._postponed = True
+
+    def complete(self) -> bool:
+        """Answers with everything from now on; whether what was postponed was asked for."""
+        self._postponed = False
+        uses = self.__dict__.get("uses")
+        return uses is not None and uses.complete()
 
     @cached_property
     def holders(self) -> Mapping[str, tuple[Holder, ...]] | Unread:
@@ -118,6 +136,18 @@ class ThisNode(Node):
         from pvehooks.facts.node import qemu
 
         return qemu.roms(self._host)
+
+    @cached_property
+    def rom_files(self) -> RomFiles | Unread:
+        from pvehooks.facts.node import qemu
+
+        return qemu.FilesOfRoms(self._host)
+
+    @cached_property
+    def vf_support(self) -> VfSupport | Unread:
+        from pvehooks.facts.pci import virtual
+
+        return virtual.SupportOnNode(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:

@@ -13,7 +13,7 @@ from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from pvehooks.host import Host
@@ -42,9 +42,11 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
             evidence = read_evidence(host, vmid, source)
             why = difference(host, evidence) if on_error == "known" else why
             if why and evidence.override:
-                why, allowed = "", evidence.override
-                if evidence.real:
-                    _use_up_override(host, vmid, *identity(evidence.config))
+                trouble = _use_up_override(host, vmid, *identity(evidence.config)) if evidence.real else ""
+                why, allowed = (
+                    (f"{why}; the override for this one start cannot be used up: {trouble}" if trouble else ""),
+                    evidence.override,
+                )
         except OSError as error:
             why = why or f"{error.filename or 'its config'} cannot be read: {error.strerror}"
     if why:
@@ -58,14 +60,15 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
     return 1 if why else 0
 
 
-def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> None:
-    """Removes the override for one start from the record, if that part of the package still works."""
+def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None) -> str:
+    """Removes the override for one start from the record, before the start goes on; returns why that cannot be done, '' if it is."""
     try:
         from pvehooks.records import guests as records
 
         records.update(host, vmid, records.Identity(uuid, ctime), lambda record: record._replace(allowance=None), _LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why this code runs
-        log_line(f"VM {vmid}: the word for this one start could not be taken back ({error}): pvehooks allow {vmid} --cancel")
+        return str(error)
+    return ""
 
 
 def _count(host: Host, refused: bool) -> None:
@@ -147,7 +150,7 @@ def difference(host: Host, evidence: Evidence) -> str:
     Compares the hostpci lines, the devices, and the members of the groups that are taken with them.
     """
     try:
-        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, evidence.config.splitlines()) if match}
+        hostpci = {match[1]: match[2] for match in map(_LINE.fullmatch, evidence.config.split("\n")) if match}
         if not hostpci:
             # A guest with a firmware image takes nothing from the host.
             return ""
@@ -156,7 +159,12 @@ def difference(host: Host, evidence: Evidence) -> str:
             return "no start of it was accepted before"
         if hostpci != accepted["hostpci"]:
             return "its hostpci lines are not those of its last accepted start"
-        return _changed_mapping(host, hostpci, accepted, evidence.node) or _changed_device(host, accepted) or _changed_group(host, accepted)
+        return (
+            _changed_mapping(host, hostpci, accepted, evidence.node)
+            or _changed_device(host, accepted)
+            or _changed_group(host, accepted)
+            or in_use(host, {*accepted["devices"], *accepted["members"]})
+        )
     except (KeyError, TypeError, AttributeError):
         return "what is noted of its last accepted start cannot be understood"
 
@@ -201,3 +209,85 @@ def _changed_group(host: Host, accepted: Mapping[str, Any]) -> str:
         if new:
             return f"{new[0]} shares an IOMMU group with {address} now"
     return ""
+
+
+# -- what the members are used for now --------------------------------------------------------------------------------
+
+
+def in_use(host: Host, addresses: Collection[str]) -> str:
+    """What the node uses one of these PCI devices for, for a message; '' for nothing. Raises OSError.
+
+    Looks at mounts, swap, and network cards that are part of something: few files, which other users cannot fill.
+    """
+    numbers, swaps = _mounted(host), _swaps(host)
+    for name, address in _below(host, "/sys/class/block", addresses):
+        for each in _standing_on(host, name):
+            if _text(host, f"/sys/class/block/{each}/dev") in numbers or each in numbers:
+                return f"{address} holds a mounted file system ({each})"
+            if each in swaps:
+                return f"{address} holds swap ({each})"
+    for name, address in _below(host, "/sys/class/net", addresses):
+        above = [entry.removeprefix("upper_") for entry in host.names(f"/sys/class/net/{name}") if entry.startswith("upper_")]
+        try:
+            above.append(host.link_name(f"/sys/class/net/{name}/master"))
+        except FileNotFoundError:
+            pass
+        if above:
+            return f"{address} is the network card {name}, which is part of {above[0]}"
+    return ""
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read_text(path)
+    except OSError:
+        return ""
+
+
+def _below(host: Host, folder: str, addresses: Collection[str]) -> list[tuple[str, str]]:
+    """(name, PCI address) of the block devices or network interfaces that lie below one of the devices in sysfs."""
+    try:
+        links = host.link_texts(folder)
+    except FileNotFoundError:
+        return []
+    return sorted((name, part) for name, target in links.items() for part in target.split("/") if part in addresses)
+
+
+def _standing_on(host: Host, name: str) -> list[str]:
+    """A block device and all that stands on it: holders of holders (the kernel's ABI/stable/sysfs-block)."""
+    found = [name]
+    for each in found:
+        try:
+            found += [above for above in host.names(f"/sys/class/block/{each}/holders") if above not in found]
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _mounted(host: Host) -> set[str]:
+    """The numbers ("8:1") of the devices that are mounted, and the names of those of a mounted btrfs, which has no number of a device."""
+    found: set[str] = set()
+    for table in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
+        try:
+            lines = host.read(table, limit=1 << 24).decode("utf-8", "replace").split("\n")
+        except FileNotFoundError:
+            continue
+        found.update(fields[2] for line in lines if len(fields := line.split(" ", 3)) > 2)
+        break
+    try:
+        systems = host.names("/sys/fs/btrfs")
+    except FileNotFoundError:
+        systems = []
+    for system in systems:
+        if host.is_dir(f"/sys/fs/btrfs/{system}/devices"):
+            found.update(host.names(f"/sys/fs/btrfs/{system}/devices"))
+    return found
+
+
+def _swaps(host: Host) -> set[str]:
+    """The kernel's names of the block devices that the node swaps to."""
+    try:
+        lines = host.read("/proc/swaps").decode("utf-8", "replace").split("\n")[1:]
+    except FileNotFoundError:
+        return set()
+    return {host.real(line.split(" ")[0].partition("\t")[0]).rpartition("/")[2] for line in lines if line.startswith("/dev/")}

@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
+import time
+
+# What a start may print: PVE keeps task logs, and shows them in a browser.
+MOST_LINES = 20
+_LONGEST = 1000
+# What one write to a pipe that takes something does not block for (pipe(7), PIPE_BUF).
+_PIECE = 4096
+# How long all writes of a process wait for whoever reads them, in seconds; then the rest is dropped, and a start goes on or is refused.
+_patience: float | None = 2.0
+
+
+def wait_for_reader() -> None:
+    """Has this process wait for its reader without a limit: it is the process that supervises this one."""
+    global _patience  # noqa: PLW0603 - there is one standard output
+    _patience = None
 
 
 def log_line(line: str) -> None:
@@ -11,16 +27,31 @@ def log_line(line: str) -> None:
         from pvehooks.wording import printable
 
         line = printable(line)
+    if len(line) > _LONGEST:
+        line = f"{line[:_LONGEST]}... ({len(line) - _LONGEST} more characters)"
     write(f"pvehooks: {line}\n".encode("utf-8", "backslashreplace"))
 
 
 def write(text: bytes) -> None:
     """Writes to standard output; errors are ignored, since a start must not fail because nobody reads its log."""
     try:
-        while text:
-            text = text[os.write(1, text) :]
+        while text and _is_writable():
+            text = text[os.write(1, text[:_PIECE]) :]
     except OSError:
         return
+
+
+def _is_writable() -> bool:
+    """Whether a write would not block; waits for that, all in all for _patience."""
+    global _patience  # noqa: PLW0603 - as above
+    if _patience is None:
+        return True
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    began = time.monotonic()
+    is_ready = bool(poll.poll(_patience * 1000))
+    _patience = max(0.0, _patience - (time.monotonic() - began))
+    return is_ready
 
 
 def with_full_stop(text: str) -> str:

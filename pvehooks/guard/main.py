@@ -13,7 +13,7 @@ import os
 import sys
 
 from pvehooks.guard import supervise
-from pvehooks.guard.log import log_line
+from pvehooks.guard.log import MOST_LINES, log_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Supervisor:
         self._verdict: int | None = None
         self._binding = False
         self._cause = "a mistake of the guard"
+        self._found: list[str] = []
 
     def run(self) -> int:
         """Returns the guard's exit status."""
@@ -82,7 +83,7 @@ class Supervisor:
             self._cause = f"the look was ended by signal {-ended}"
             log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
         if self._verdict is None:
-            return self._without_verdict()
+            return self._refuse_for_found() if self._found else self._without_verdict()
         self._count("refused" if self._verdict else "passed")
         return self._verdict
 
@@ -114,11 +115,26 @@ class Supervisor:
         self._binding, self._verdict = False, 0
         return _FINISHING_SECONDS
 
+    def on_found(self, line: str) -> None:
+        """What refuses the start although not all was looked at."""
+        if len(self._found) < MOST_LINES:
+            self._found.append(line)
+
     def on_trouble(self, cause: str) -> None:
         """Why there will be no verdict."""
         self._cause = cause
 
     # -- without a verdict --------------------------------------------------------------------------------------------
+
+    def _refuse_for_found(self) -> int:
+        """Refuses the start for what was found before the examination ended: the rest of it could only have added to that."""
+        for line in self._found:
+            log_line(line)
+        log_line(f"  To start it once nevertheless, with all that follows: pvehooks allow {self._vmid} --once --reason WHY")
+        message = f"{'; '.join(line for line in self._found if not line.startswith(' '))}. The look was not finished: {self._cause}"
+        supervise.run(lambda _: _write_refused(self._vmid, self._root, message), _FALLBACK_SECONDS, lambda *_: None)
+        self._count("refused")
+        return 1
 
     def _without_verdict(self) -> int:
         ended = supervise.run(lambda _: _fall_back(self._vmid, self._root, self._on_error, self._cause), _FALLBACK_SECONDS, lambda *_: None)
@@ -183,6 +199,14 @@ def _fall_back(vmid: int, root: str, on_error: str, cause: str) -> int:
     from pvehooks.host import Host
 
     return fallback.decide(Host(root), vmid, _source(), on_error, cause)
+
+
+def _write_refused(vmid: int, root: str, message: str) -> int:
+    from pvehooks.guard import journal
+    from pvehooks.host import Host
+
+    journal.event(Host(root), "start-unexamined", message, "", vmid, verdict="block")
+    return 1
 
 
 def _source() -> str:

@@ -8,13 +8,16 @@ from pvehooks.errors import PvehooksError
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
-from pvehooks.guard import counters, settings
+from pvehooks.guard import counters, log, settings
 from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import engine
 from pvehooks.values import NamedTuple, Severity
+from pvehooks.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pvehooks.guard.place import StartPlace
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2
+# Of findings; the others are for how to override, and for what could not be examined.
+_MOST_LINES = log.MOST_LINES - 5
 _LOCK_SECONDS = 1.0
 
 
@@ -61,6 +66,10 @@ def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: S
     guest = _guest(host, place, vmid)
     if not guest.needs_guard:
         return STARTS
+    if host.is_node and host.is_dir("/run/pvehooks/binding"):
+        from pvehooks.actions.pci import bind
+
+        bind.finish_begun(host)
     return _decide(Start(host, place, used, guest, hardware.gather(host, place.node)), send)
 
 
@@ -74,13 +83,24 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
 
 def _decide(under_way: Start, send: Send) -> int:
     guest, host = under_way.guest, under_way.host
+    if isinstance(under_way.node, hardware.ThisNode):
+        under_way.node.postpone()
     blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
     verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
     overridden = guest.allowance is not None
-    refused = bool(verdict.refusing) and under_way.settings.guard.mode == "enforce" and not overridden
+    refusable = under_way.settings.guard.mode == "enforce" and not overridden
+    if isinstance(under_way.node, hardware.ThisNode) and under_way.node.complete():
+        for line in _lines(f"{guest.label} is not started", verdict.refusing) if refusable else ():
+            send("found", printable(line))
+        verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
+    refused = bool(verdict.refusing) and refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(under_way, verdict, refused=False)
         raise Unexamined(f"{verdict.unexamined[0].message.removeprefix('not examined: ')} [{verdict.unexamined[0].rule}]")
+    if overridden and not _use_up(under_way, needed=bool(verdict.refusing or verdict.unexamined)):
+        counters.count(host, counters.REFUSED)
+        send("verdict", REFUSED)
+        return REFUSED
     send("verdict", REFUSED if refused else STARTS)
     _log_verdict(under_way, verdict, refused)
     if verdict.refusing:
@@ -117,19 +137,21 @@ def _log_verdict(under_way: Start, verdict: judge.AtStart, refused: bool) -> Non
         head = f"{label} would not be started{purpose} ([guard] mode = audit)"
     else:
         head = f"{label} would not be started{purpose}"
-    _log_findings(head, verdict.refusing)
-    _log_findings(f"{label}: warning", verdict.warning)
-    for item in verdict.ignored:
-        if item.finding.severity is not Severity.INFO:
-            log_line(f"{label}: ignored ({item.ignored}): {with_full_stop(item.finding.message)} [{item.finding.rule}]")
+    lines = [*_lines(head, verdict.refusing), *_lines(f"{label}: warning", verdict.warning)]
+    for item in (item for item in verdict.ignored if item.finding.severity is not Severity.INFO):
+        lines += [f"{label}: ignored ({item.ignored}): {with_full_stop(item.finding.message)} [{item.finding.rule}]"]
+    for line in lines[:_MOST_LINES]:
+        log_line(line)
+    if len(lines) > _MOST_LINES:
+        log_line(f"  {len(lines) - _MOST_LINES} more lines are not shown. See: pvehooks check {under_way.guest.vmid}")
 
 
-def _log_findings(head: str, findings: tuple[Finding, ...]) -> None:
-    """Logs a line for each; a remedy that several in a row share is logged once, after the last of them."""
+def _lines(head: str, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """A line for each; a remedy that several in a row share comes once, after the last of them."""
     for at, found in enumerate(findings):
-        log_line(f"{head}: {with_full_stop(found.message)} [{found.rule}]")
+        yield f"{head}: {with_full_stop(found.message)} [{found.rule}]"
         if found.remedy and found.remedy not in (following.remedy for following in findings[at + 1 : at + 2]):
-            log_line(f"  {found.remedy}")
+            yield f"  {found.remedy}"
 
 
 def _log_how_to_override(under_way: Start) -> None:
@@ -146,10 +168,10 @@ def _log_how_to_override(under_way: Start) -> None:
 def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding, ...]) -> None:
     """Logs whether the override was needed; if so, also in the journal."""
     guest = under_way.guest
-    kept = "" if under_way.real else " (that word stays for its next start)"
+    kept = "" if under_way.real else " (the override stays for its next start)"
     if not despite:
         if under_way.real:
-            log_line(f"{guest.label}: {override.by}'s word for this start ({override.reason}) was not needed, and is used up.")
+            log_line(f"{guest.label}: the override of {override.by} for this start ({override.reason}) was not needed, and is used up.")
         return
     words = f"the start goes through because {override.by} allowed it: {override.reason}{kept}"
     log_line(f"{guest.label}: {with_full_stop(words)}")
@@ -163,9 +185,31 @@ def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding,
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
+def _use_up(under_way: Start, needed: bool) -> bool:
+    """Removes the override from the record before the start goes on, so that it lets no second start through; whether the start can go on.
+
+    `needed`: without the override the start would be refused, or could not be examined.
+    """
+    if not under_way.real:
+        return True
+    from pvehooks.actions import accept
+
+    try:
+        accept.started(under_way.host, under_way.guest, None, _LOCK_SECONDS)
+    except PvehooksError as trouble:
+        if needed and under_way.settings.guard.mode == "enforce":
+            label = under_way.guest.label
+            log_line(f"{label} is not started: the override for this one start cannot be used up: {with_full_stop(trouble.message)}")
+            log_line(
+                f"  {with_full_stop(trouble.hint or 'Start it again')} To start it without the guard: pvehooks detach {under_way.guest.vmid}"
+            )
+            return False
+    return True
+
+
 def _to_remember(under_way: Start) -> Accepted | None:
     """What the record will hold of this start, None for nothing; read before binding hides the serial numbers of disks."""
-    if not under_way.real or not under_way.guest.hostpci:
+    if not under_way.real or not under_way.guest.passes_through:
         return None
     from pvehooks.actions import accept
 

@@ -41,6 +41,8 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "binding": (),
     # The start goes on, and is being written to the guest's record.
     "noting": (),
+    # A line about something that refuses the start, found before all was looked at: it refuses the start if no verdict comes.
+    "found": ("line",),
     # Why the start could not be examined, for the journal.
     "trouble": ("cause",),
 }
@@ -85,6 +87,7 @@ def _work(work: Callable[[Send], int], pipe: int) -> int:
         # When the parent is gone, the next line that the work prints ends it.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(pipe, 1)
+        log.wait_for_reader()
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 2)

@@ -108,7 +108,7 @@ class RuleSet:
 
         def enter(look: AnyLook) -> AnyLook:
             folder = look.__module__.split(".")[-2]
-            explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().splitlines())
+            explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().split("\n"))
             self.rules.append(
                 Rule(id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, in_audit)
             )

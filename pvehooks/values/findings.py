@@ -27,14 +27,15 @@ class Cure(enum.Enum):
     RNG0_IF_ASKED = "rng0 when a person asks for it"
     BIND = "binding the device to vfio-pci"
     GUARD = "attaching the guard"
-    GUARD_HELD = "attaching the guard, which is not to be done by itself"
+    GUARD_HELD = "attaching the guard, which is not to be done automatically"
+    GUARD_LEAVES = "detaching the guard"
 
 
 class Hold(enum.Enum):
     """What keeps us from writing rng0: EXISTING yields to who asks for all guests, UNASKED to who names this one."""
 
     NONE = ""
-    EXISTING = "not by itself, it was there before us"
+    EXISTING = "not automatically, it was there before us"
     UNASKED = "not unless asked for this guest"
     NEVER = "never"
 
@@ -81,10 +82,11 @@ class Injection(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """All that is to be said of a guest; `attach`: the guard is to be attached to it."""
+    """The verdict on a guest. `attach`: the guard is to be attached to it; `detach`: the guard has nothing left to examine and leaves."""
 
     guest: Guest
     blocked: bool
     findings: tuple[Judged, ...]
     injection: Injection
     attach: bool = False
+    detach: bool = False

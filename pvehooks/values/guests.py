@@ -95,6 +95,11 @@ class HostPci(NamedTuple):
         return str(self.properties.get("mdev", ""))
 
     @property
+    def by_args(self) -> bool:
+        """Whether it is not a hostpciN but a device in `args`: PVE gives that to QEMU, and neither binds nor reserves it."""
+        return self.option == "args"
+
+    @property
     def taken_whole(self) -> bool:
         """Whether PVE binds it (and so its whole IOMMU group) to vfio-pci: not for mdev, vGPUs and driver=keep."""
         return not self.mdev and self.properties.get("driver", "vfio") != "keep"
@@ -126,11 +131,15 @@ class Allowance(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds)."""
+    """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds).
+
+    `kept` tells that an administrator attached it to a guest without anything to examine: it does not leave that automatically.
+    """
 
     volid: str
     former: str
     when: int
+    kept: bool = False
 
 
 class Hookscript(NamedTuple):
@@ -142,11 +151,22 @@ class Hookscript(NamedTuple):
 
 
 class RecordedRng(NamedTuple):
-    """What we remember of an rng0 of ours: its property string, whether it was written, and whether the record says so itself."""
+    """What we remember of a guest's rng0: its property string, whether it was written, and whether the record says so itself.
+
+    `given` is False for one that an administrator gave.
+    """
 
     value: str
     done: bool
     confirmed: bool = True
+    given: bool = True
+
+
+class AdminsRng(NamedTuple):
+    """An rng0 that an administrator gave a guest: its property string, and when it was first seen (epoch seconds)."""
+
+    value: str
+    when: int
 
 
 class BaselineStatus(NamedTuple):
@@ -194,6 +214,11 @@ class Guest:
         return ()
 
     @property
+    def args_pci(self) -> tuple[HostPci, ...]:
+        """The PCI devices that its `args` give to QEMU whole (-device vfio-pci), each under the option "args"."""
+        return ()
+
+    @property
     def rng(self) -> Properties | None:
         """The properties of rng0, pending before live; None without one."""
         return None
@@ -220,7 +245,7 @@ class Guest:
 
     @property
     def recorded_rng(self) -> RecordedRng | None:
-        """What we remember of an rng0 of ours, None for nothing. Raises RecordsUnavailable, as all that we remember."""
+        """What we remember of its rng0, None for nothing. Raises RecordsUnavailable, as all that we remember."""
         return None
 
     @property
@@ -280,7 +305,7 @@ class Guest:
     @property
     def passes_through(self) -> bool:
         """Whether it has passed-through PCI devices that a start would take; a template never starts with them."""
-        return bool(self.hostpci) and not self.template
+        return bool(self.hostpci or self.args_pci) and not self.template
 
     @property
     def needs_guard(self) -> bool:

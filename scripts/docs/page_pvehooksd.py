@@ -92,7 +92,7 @@ REMOVAL = {
     " hookscript all the same. Devices noted by `pvehooks bind --persist` stay with the host's drivers from the next boot on, and"
     " `pvehooks host undo` needs the package installed again.",
     "apt purge pvehooks": "Also takes the guard out of this node's guests and puts their own hookscripts back, and removes the hookscripts that nothing names"
-    " any more, /etc/pvehooks, /var/lib/pvehooks (backups, the copies that `host undo` needs, the last report), /run/pvehooks, /run/lock/pvehooks and"
+    " any more, /etc/pvehooks, /var/lib/pvehooks (backups, the copies that `host undo` needs, the last report), /run/pvehooks and"
     " the figures for Prometheus; in /etc/pve/pvehooks what is this node's alone, and all of it where the cluster has no other node.",
     "What stays": "Each of these is told at the purge: a guest's `rng0`, an ordinary option of it; firmware images, and the `args` that name them;"
     " what `pvehooks host fix` changed; hookscripts that a guest or a snapshot names; the cluster's part of /etc/pve/pvehooks, and all of it while pmxcfs"

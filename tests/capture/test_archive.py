@@ -214,3 +214,34 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "attention" not in capsys.readouterr().err
     assert make.LOCAL in {member.path for member in archive.members(str(file))}
     assert KEY
+
+
+@pytest.mark.parametrize("what", ["one file", "many files"])
+def test_a_small_file_does_not_become_a_large_tree(what: str, tmp_path: Path) -> None:
+    """30 KB of an archive kept the program busy for minutes, and took half a gigabyte of memory."""
+    much = [entry(f"{archive.TOP}/{number}", bytes(LARGEST - 1024)) for number in range(4)]
+    if what == "many files":
+        much = [entry(f"{archive.TOP}/{number}") for number in range(40_000)]
+    path = made_by_hand(tmp_path / "bomb.tar.xz", *much)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(NodeError, match="too large when it is unpacked"):
+        next(archive.members(str(path)))
+
+
+def test_what_needs_much_memory_to_unpack(tmp_path: Path) -> None:
+    """xz -9e with a dictionary of 512 MiB, which the header alone asks for."""
+    path = tmp_path / "greedy.tar.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 512 << 20}]
+    path.write_bytes(lzma.compress(b"x", lzma.FORMAT_XZ, filters=filters))
+    with pytest.raises(NodeError, match="[Mm]emory"):
+        list(archive.members(str(path)))
+
+
+def test_a_look_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "_MOST_SECONDS", 0.05)
+    path = made_by_hand(tmp_path / "busy.tar.xz")
+    with pytest.raises(NodeError, match="looking at it takes more than"), archive.unpacked(str(path)) as directory:  # noqa: PT012
+        while True:
+            os.stat(directory)
+    assert not Path(directory).exists()
+    assert signal.getsignal(signal.SIGPROF) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)

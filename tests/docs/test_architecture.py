@@ -100,7 +100,8 @@ def refers(above: Step, step: Step) -> bool:
     if above.file == "pvehooks/cli/parsers.py" and step.file.startswith("pvehooks/cli/commands/"):
         # A verb's module is imported by its name.
         return name in names(above.path) and "_COMMANDS" in names(above.path)
-    return name in names(above.path) and (step.path == above.path or step.path.stem in names(above.path))
+    module = step.path.parent.name if step.path.stem == "__init__" else step.path.stem
+    return name in names(above.path) and (step.path == above.path or module in names(above.path))
 
 
 # -- the ways ---------------------------------------------------------------------------------------------------------

@@ -130,8 +130,21 @@ def test_a_record_that_cannot_be_written_is_no_reason_to_refuse(tmp_path: Path) 
     root = bed.node(tmp_path, {"etc/pve/pvehooks": ""})
     ran = bed.start(root)
     assert ran.status == 0 or "could not be examined" in ran.out
-    root = bed.node(tmp_path / "locked", {"run/lock/pvehooks/100.lock": ""})
-    with (root / "run/lock/pvehooks/100.lock").open("wb") as lock:
+    root = bed.node(tmp_path / "locked", {"run/pvehooks/locks/100.lock": ""})
+    with (root / "run/pvehooks/locks/100.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ran = bed.start(root)
     assert ran.status == 0 and "what it starts with could not be noted: another process holds the lock" in ran.out
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e"])
+def test_no_free_text_forges_a_hostpci_line(separator: str, tmp_path: Path) -> None:
+    """What PVE reads as one line is one line: behind the real entry the accepted one is in a text that a tenant may write."""
+    root = bed.node(tmp_path)
+    assert bed.start(root) == (0, "")
+    config = root / bed.NODE / "100.conf"
+    text = config.read_text()
+    old = "hostpci0: 0000:01:00,pcie=1"
+    config.write_bytes(f"{text.replace(old, 'hostpci0: 0000:02:00.0')}searchdomain: x{separator}{old}\n".encode())
+    status, out = broken(root, "raise KeyError")
+    assert status == 1 and REFUSED + "its hostpci lines are not those of its last accepted start" in out

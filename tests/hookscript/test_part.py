@@ -79,7 +79,7 @@ def test_a_guard_that_is_not_there_stops_no_guest(installed: Path, trouble: str)
     if trouble == "gone":
         (LIBEXEC / "guard").unlink()
     elif trouble == "gone meanwhile":
-        script(LIBEXEC / "guard", "#!/bin/sh\nexec /usr/bin/python3 -IS /nowhere/guard 2>/dev/null\n", 0o755)
+        script(LIBEXEC / "guard", '#!/bin/sh\nrm "$0"\nexec /usr/bin/python3 -IS /nowhere/guard 2>/dev/null\n', 0o755)
     else:
         script(LIBEXEC / "guard", "#!/usr/bin/no-such-python3\n", 0o644 if trouble == "mode" else 0o755)
     ran = call(installed, "100", "pre-start")
@@ -121,9 +121,43 @@ def test_nonsense_in_the_source(installed: Path, nonsense: str) -> None:
 
 
 def test_no_config(installed: Path) -> None:
+    """What cannot be read is asked of the guard, which knows what to do then."""
     ran = call(installed, "100", "pre-start")
-    assert (ran.status, ran.out) == (0, "")
-    assert ran.err.endswith("100.conf cannot be read: VM 100 is not looked at and starts without its guard\n")
+    assert (ran.status, ran.out) == (0, "guard 100 pre-start\n")
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param('exec "$@" >&-', id="standard output is closed"),
+        pytest.param('exec "$@" >/dev/full', id="standard output takes nothing"),
+        pytest.param('exec "$@" 0<&- 1>&- 2>&-', id="all streams are closed"),
+    ],
+)
+@pytest.mark.parametrize(("text", "status"), [(PASSED, 1), ("memory: 512\n", 0)])
+def test_the_guard_is_asked_whatever_happens_to_sed(installed: Path, shell: str, text: str, status: int) -> None:
+    """A guest that must not start does not; one without passed-through devices does, or is left to the guard."""
+    config(text)
+    install("#!/bin/sh\nexit 1\n" if status else "#!/bin/sh\nexit 0\n")
+    assert call(installed, "100", "pre-start", shell=("/bin/sh", "-c", shell, "sh")).status == status
+
+
+@pytest.mark.parametrize("status", [1, 2, 3, 4, 127, 137, 139])
+def test_a_sed_that_fails(installed: Path, status: int, tmp_path: Path) -> None:
+    config(PASSED)
+    script(tmp_path / "sed", f"#!/bin/sh\nexit {status}\n")
+    assert call(installed, "100", "pre-start", PATH=f"{tmp_path}:/usr/bin:/bin").out == "guard 100 pre-start\n"
+
+
+@pytest.mark.parametrize("status", [2, 126, 127])
+def test_a_guard_that_is_there_and_cannot_be_run(installed: Path, status: int) -> None:
+    """A python3 that cannot map a library ends with 127, as one does that is not there."""
+    config(PASSED)
+    install(f"#!/bin/sh\nexit {status}\n")
+    ran = call(installed, "100", "pre-start")
+    assert ran.status == 1
+    assert f"is there, but could not be run (status {status}): the start of VM 100 is refused." in ran.err
+    assert "qm set 100 --delete hookscript" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -174,7 +208,7 @@ def test_a_hook_that_fails(installed: Path, phase: str) -> None:
         assert (ran.status, ran.out) == (7, "a\n")
         assert ran.err == (
             "pvehooks: /etc/pvehooks/hooks.d/a ended with status 7: the start of VM 100 is refused."
-            " Mend it, or switch it off: chmod a-x /etc/pvehooks/hooks.d/a\n"
+            " Fix it, or switch it off: chmod a-x /etc/pvehooks/hooks.d/a\n"
         )
     else:
         assert (ran.status, ran.out) == (0, "a\nb\n")

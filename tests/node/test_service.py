@@ -51,6 +51,17 @@ PROBES = {
     "realtime": "chrt --fifo 1 true",
     "personality": "setarch --uname-2.6 true",
     "hostname": "hostname probe && hostname pve1",
+    # What root outside would run: units, udev's rules, tmpfiles; and who would start a process outside for any root that asks.
+    "write-run-units": "mkdir -p /run/systemd/system && echo x >/run/systemd/system/probe.service && rm /run/systemd/system/probe.service",
+    "write-run-rules": "mkdir -p /run/udev/rules.d && echo x >/run/udev/rules.d/probe.rules && rm /run/udev/rules.d/probe.rules",
+    "write-run-itself": "echo x >/run/probe && rm /run/probe",
+    "ask-systemd": "systemctl show --property=Version",
+    "run-outside": "systemd-run --quiet true",
+    "systemd-socket": "test -S /run/systemd/private",
+    **{
+        f"ask-{name.replace('/', '-')}": f"grep -q probe /run/{name}"
+        for name in ("dbus/probe", "udev/control", "initctl", "docker.sock", "containerd/probe")
+    },
 }
 # Only that the service has no capabilities keeps it from these; from the others, a line of the sandbox does, too.
 BY_CAPABILITIES_ALONE = {"read-memory"}
@@ -96,6 +107,9 @@ def test_the_sandbox_is_on(node: Machine) -> None:
     )
     listen = 'import socket; s = socket.create_server(("127.0.0.1", 4321)); [s.accept() for _ in range(99)]'
     node.run("systemd-run", "--quiet", "--unit=listen", "python3", "-c", listen)
+    # Stand-ins for the sockets of those who act for root.
+    for name in ("dbus/probe", "udev/control", "initctl", "docker.sock", "containerd/probe"):
+        node.sh(f"mkdir -p $(dirname /run/{name}); [ -e /run/{name} ] || echo probe >/run/{name}")
     node.sh("mkdir -p /var/lib/vz/snippets /var/lib/prometheus/node-exporter")
     # The same unit file, with the probe in the daemon's place.
     sandbox = node.run("systemctl", "cat", UNIT).out
@@ -122,7 +136,7 @@ def test_the_running_daemon_is_in_it(node: Machine) -> None:
     assert set(re.findall(r"^Cap(?:Inh|Prm|Eff|Bnd|Amb):\t(\w+)$", status, re.MULTILINE)) == {"0" * 16}
     exposure = node.run("systemd-analyze", "security", "--no-pager", UNIT).out
     level = re.search(r"Overall exposure level for pvehooks.service: ([0-9.]+)", exposure)
-    assert level and float(level[1]) <= 1.8, exposure
+    assert level and float(level[1]) <= 1.5, exposure
     assert node.run("systemd-analyze", "verify", UNIT).err == ""
 
 
@@ -192,7 +206,8 @@ def test_pmxcfs_goes_and_comes(node: Machine) -> None:
     sees_changes(node, 120)
     # Killed: systemd starts it again, and the mount of the dead one is replaced.
     node.run("systemctl", "kill", "--signal=SIGKILL", "pve-cluster")
-    wait_until(lambda: node.active("pve-cluster"), "pmxcfs is back", 20, node.state)
+    # Until systemd has seen its end it calls the dead one active.
+    wait_until(lambda: node.run("test", "-e", "/etc/pve/.version", check=False).status == 0, "pmxcfs is back", 20, node.state)
     sees_changes(node, 130)
     assert "fuse_mount error" not in node.sh("journalctl -u pve-cluster --no-pager")
 

@@ -235,9 +235,9 @@ class Failing(Host):
         self.refuse(True, path)
         super().replace(path, content, mode, durable)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, durable: bool = False) -> None:
         self.refuse(True, path)
-        super().remove(path)
+        super().remove(path, durable)
 
     def refuse(self, refused: bool, path: str) -> None:
         if refused and path.startswith("/etc/pve/"):
@@ -314,7 +314,7 @@ def test_the_lock_is_one_for_all_processes(host: Host) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.starmap(_count_up, [(host.root, 50)] * 4)
     assert (pathlib.Path(host.root) / "count").read_text() == "200"
-    assert os.listdir(pathlib.Path(host.root) / "run/lock/pvehooks") == ["100.lock"]
+    assert os.listdir(pathlib.Path(host.root) / "run/pvehooks/locks") == ["100.lock"]
 
 
 def test_a_record_whose_lock_is_held_is_unavailable(host: Host) -> None:
@@ -328,9 +328,9 @@ def test_a_record_whose_lock_is_held_is_unavailable(host: Host) -> None:
 
 
 def test_a_lock_that_cannot_be_made_is_told(host: Host) -> None:
-    (pathlib.Path(host.root) / "run/lock").mkdir(parents=True)
-    (pathlib.Path(host.root) / "run/lock/pvehooks").touch()
-    with pytest.raises(PmxcfsAway, match=r"/run/lock/pvehooks/100\.lock: "):
+    (pathlib.Path(host.root) / "run/pvehooks").mkdir(parents=True)
+    (pathlib.Path(host.root) / "run/pvehooks/locks").touch()
+    with pytest.raises(PmxcfsAway, match=r"/run/pvehooks/locks/100\.lock: "):
         set_rng0(host, 100, WEB, DONE)
 
 

@@ -95,7 +95,7 @@ def _commit(host: Host, plan: Plan, record: FixRecord) -> None:
 def _write(host: Host, file: FixedFile, content: bytes | None) -> None:
     """Writes the content with the file's mode and owner, or removes the file for None; raises OSError."""
     if content is None:
-        host.remove(file.path)
+        host.remove(file.path, durable=True)
     else:
         host.replace(file.path, content, mode=file.mode, durable=True, keep_mode=False, owner=(file.uid, file.gid))
 
@@ -113,7 +113,7 @@ def _run(host: Host, commands: tuple[Command, ...], on_command: OnCommand, again
         except CommandTrouble as trouble:
             raise ActionFailed(f"{trouble}", hint) from trouble
         if done.status != 0:
-            said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_LINES_SHOWN:])
+            said = "\n".join((done.stderr or done.stdout).strip().split("\n")[-_LINES_SHOWN:])
             raise ActionFailed(f"{words} ended with {done.status}\n{said}".rstrip(), hint)
     return commands, ()
 

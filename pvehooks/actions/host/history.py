@@ -14,7 +14,7 @@ from pvehooks.host import Host
 from pvehooks.values import NamedTuple
 
 DIRECTORY = "/var/lib/pvehooks/host"
-LOCK = "/run/lock/pvehooks/host-fix.lock"
+LOCK = "/run/pvehooks/locks/host-fix.lock"
 LOCK_SECONDS = 3.0
 _MANIFEST = "manifest.json"
 _VERSION = 1
@@ -67,8 +67,8 @@ def prepare(host: Host, changes: tuple[FileChange, ...], commands: tuple[Command
     # Names sort by time, also after the clock went back.
     newest = max(_names(host), default="")
     record = FixRecord(stamp if stamp > newest else f"{newest}-1", FixState.BEGUN, rules, (), commands, (host.pid,))
-    host.make_dir(DIRECTORY, mode=0o700)
-    host.make_dir(record.place, mode=0o700)
+    host.make_dir(DIRECTORY, mode=0o700, durable=True)
+    host.make_dir(record.place, mode=0o700, durable=True)
     files = []
     for number, change in enumerate(changes):
         before = "" if change.before is None else f"{number}.before"
@@ -139,7 +139,8 @@ def prune(host: Host) -> None:
 
 def _remove(host: Host, place: str) -> None:
     """The manifest goes first: a directory without one is no fix."""
-    for name in sorted(host.names(place), key=lambda name: name != _MANIFEST):
+    host.remove(f"{place}/{_MANIFEST}", durable=True)
+    for name in host.names(place):
         host.remove(f"{place}/{name}")
     host.remove_dir(place)
 

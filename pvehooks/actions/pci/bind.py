@@ -5,6 +5,8 @@ Proxmox VE uses new_id instead, which affects every device of the same kind, per
 
 from __future__ import annotations
 
+from pvehooks.actions.pci import unfinished
+from pvehooks.actions.pci.unfinished import BegunBind
 from pvehooks.derived import passthrough
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
@@ -44,6 +46,7 @@ def bind(
     What the host does with a device is read again right before it is bound. `is_cancelled` is called before each device and after the
     last: true when somebody asked the start to end.
     """
+    finish_begun(host)
     done: list[Bound] = []
     try:
         for address in addresses:
@@ -100,6 +103,25 @@ def _load(host: Host) -> None:
 
 
 def _bind(host: Host, device: PciDevice) -> Bound:
+    address = device.address
+    try:
+        with unfinished.lock(host, address):
+            unfinished.note(host, BegunBind(address, device.driver, device.override))
+            try:
+                return _bind_noted(host, device)
+            finally:
+                # Also after a failure: what was begun is undone then, as far as the kernel let it be.
+                if device.override == VFIO or _override(host, address) != VFIO:
+                    unfinished.forget(host, address)
+    except BlockingIOError:
+        raise Unbound(f"another process binds {device.label} at this moment", hint="Start it again.") from None
+    except OSError as error:
+        raise Unbound(
+            f"that {device.label} is being bound cannot be noted: {error.filename or unfinished.DIRECTORY}: {error.strerror}"
+        ) from error
+
+
+def _bind_noted(host: Host, device: PciDevice) -> Bound:
     address, former, override = device.address, device.driver, device.override
     where = f"{_BUS}/devices/{address}"
     try:
@@ -116,6 +138,23 @@ def _bind(host: Host, device: PciDevice) -> Bound:
     except Unbound as failed:
         raise Unbound(f"{failed.message}; {_restore(host, address, former, override)}", hint=failed.hint or _hint(device)) from failed
     return Bound(address, former)
+
+
+def finish_begun(host: Host) -> None:
+    """Undoes what binds that were killed had begun. A device that is on vfio-pci already stays there: a guest may have it by now."""
+    unfinished.finish(host, lambda begun: _undo(host, begun))
+
+
+def _undo(host: Host, begun: BegunBind) -> None:
+    if _override(host, begun.address) != VFIO:
+        return
+    if driver(host, begun.address) != VFIO:
+        _restore(host, begun.address, begun.former, begun.override)
+        return
+    try:
+        _write(host, f"{_BUS}/devices/{begun.address}/driver_override", begun.override or _CLEARED)
+    except Unbound:
+        return
 
 
 def _hint(device: PciDevice) -> str:
@@ -164,6 +203,13 @@ def driver(host: Host, address: str) -> str:
     """The driver of the device now, '' for none."""
     try:
         return host.link_name(f"{_BUS}/devices/{address}/driver")
+    except OSError:
+        return ""
+
+
+def _override(host: Host, address: str) -> str:
+    try:
+        return host.read_text(f"{_BUS}/devices/{address}/driver_override")
     except OSError:
         return ""
 

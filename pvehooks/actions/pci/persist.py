@@ -26,7 +26,7 @@ def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
     if before == wanted:
         return False
     try:
-        host.make_dir(bindings.DIRECTORY)
+        host.make_dir(bindings.DIRECTORY, durable=True)
         host.replace(bindings.path(device.address), bindings.written(wanted).encode(), mode=0o644, durable=True)
     except OSError as error:
         raise ActionFailed(f"{bindings.path(device.address)}: {error.strerror}", _hint(error)) from error
@@ -44,7 +44,7 @@ def forget(host: Host, address: str) -> bool:
     if bindings.noted(host, address) is None:
         return False
     try:
-        host.remove(bindings.path(address))
+        host.remove(bindings.path(address), durable=True)
     except OSError as error:
         raise ActionFailed(f"{bindings.path(address)}: {error.strerror}", _hint(error)) from error
     return True

@@ -117,7 +117,7 @@ def _in_text(path: str, text: str) -> Iterator[str]:
     elif path.endswith("/corosync.conf"):
         yield from re.findall(r"(?m)^\s*name\s*:\s*(\S+)", text)
     elif path == "/etc/hosts":
-        yield from (part for line in text.splitlines() for name in line.partition("#")[0].split()[1:] for part in (name, *name.split(".")))
+        yield from (part for line in text.split("\n") for name in line.partition("#")[0].split()[1:] for part in (name, *name.split(".")))
     elif path == "/etc/kernel/proxmox-boot-uuids":
         yield from text.split()
     elif path.startswith("/run/udev/data/b"):
@@ -125,7 +125,7 @@ def _in_text(path: str, text: str) -> Iterator[str]:
     elif path == "/etc/hostname":
         yield from text.split()
     elif path == "/etc/pve/user.cfg":
-        yield from (fields[1] for line in text.splitlines() if len(fields := line.split(":")) > 1)
+        yield from (fields[1] for line in text.split("\n") if len(fields := line.split(":")) > 1)
     elif path.endswith("/.members"):
         yield from re.findall(r'"([^"]+)"\s*:\s*\{\s*"id"', text)
     elif path.endswith("/dm/name"):
@@ -153,6 +153,6 @@ def kept(things: Mapping[str, Thing]) -> Iterator[str]:
         if thing.content and re.fullmatch(r"/(?:etc|run|usr/lib)/(?:modprobe\.d|modules-load\.d)/.*|/etc/modules", path):
             text = thing.content.decode("utf-8", "replace")
             commands = re.findall(r"(?m)^[ \t]*(?:options|blacklist|install|softdep|alias)[ \t]+([a-z0-9_-]+)", text)
-            lines = [line.strip() for line in text.splitlines()] if "modprobe" not in path else []
+            lines = [line.strip() for line in text.split("\n")] if "modprobe" not in path else []
             for word in (*commands, *(line for line in lines if re.fullmatch(r"[a-z0-9_-]+", line))):
                 yield from re.findall(r"[A-Za-z0-9_]+", word)

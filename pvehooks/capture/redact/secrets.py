@@ -16,10 +16,28 @@ _PRIVATE = re.compile(
     r"|.*\.(?:key|p12|pfx|kdbx)$|.*/(?:authkey|id_[a-z0-9]+|authorized_keys|keyring|[^/]*\.keyring)[^/]*$"
 )
 _SECRET_OPTION = rb"cipassword|sshkeys|ciuser-password"
-# Words that are followed by a secret, in whatever file of text.
+# Words that are followed by a secret, in whatever file of text. A word is looked at once, from its beginning, and never given back in part:
+# a text of one word takes no longer than any other.
 _SECRET_WORD = re.compile(
-    rb"(?i)([\w-]*(?:passw(?:or)?d|passphrase|secret|token|credential|psk|encryption-key|private-?key|api-?key|wireless-key|master-pubkey"
-    rb"|fingerprint|keyring)[\w-]*[\"']?)([ \t]*[=:][ \t]*|[ \t]+)([\"']?)([^\s,;\"']+)"
+    rb"(?i)(?<![\w-])(?=[\w-]*?(?:passw(?:or)?d|passphrase|secret|token|credential|psk|encryption-key|private-?key|api-?key|wireless-key"
+    rb"|master-pubkey|fingerprint|keyring))([\w-]++[\"']?)([ \t]*[=:][ \t]*|[ \t]+)([\"']?)([^\s,;\"']+)"
+)
+# Forms of a secret without such a word. What comes first is kept, what follows is masked up to the last group's end.
+_SECRET_FORMS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # GRUB: password USER WORD, password_pbkdf2 USER HASH.
+        rb"(?im)(^[ \t]*password(?:_pbkdf2)?[ \t]+)([^\n]+)",
+        rb"(?i)(\bgrub\.pbkdf2\.)(\S+)",
+        # Who is asking, in a URL: https://USER:WORD@HOST.
+        rb"(?i)(\b[a-z][a-z0-9+.-]{0,30}://)([^\s/\"'<>]*)@",
+        # dracut's netroot=iscsi:USER:WORD@HOST, and its like.
+        rb"(?i)(\b(?:iscsi|nbd|nfs|cifs|smb|ftp):)([^\s/@\"',]{1,256})@",
+        # curl -u USER:WORD, wget, git and their like.
+        rb"((?<!\S)(?:-[a-zA-Z]{0,8}[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,8})[\"']?)([^\s\"':]{0,256}:[^\s\"']*)",
+        # cryptkey=, luks.key=, a module's key=. An alias of this form, ssh's or QEMU's, says no more than the word does.
+        rb"(?i)(?<![\w.-])(?=[\w.-]*?keys?=)([\w.-]++=[\"']?)([^\s,;\"']+)",
+    )
 )
 _ARGS_SECRET = re.compile(rb"(\b(?:data|string|key|file-secret|password-secret|passwordid)=)([^\s,\"']+)")
 # By a line of its own, or by an option of PVE's for words of people.
@@ -72,8 +90,10 @@ def _masked_run(run: bytes) -> bytes:
 
 
 def without_secrets(raw: bytes) -> bytes:
-    """Any text: what follows a word like `password` is masked."""
+    """Any text: what follows a word like `password`, and what has the form of a secret, is masked."""
     raw = _ARMOUR.sub(lambda match: masked(match[0]), raw)
+    for form in _SECRET_FORMS:
+        raw = form.sub(lambda match: match[1] + masked(match[2]) + match[0][match.end(2) - match.start() :], raw)
     return _SECRET_WORD.sub(lambda match: match[1] + match[2] + match[3] + masked(match[4]), raw)
 
 

@@ -116,7 +116,7 @@ def _list(options: argparse.Namespace) -> int:
         print(json.dumps(entries, indent=1))
         return EXIT_OK
     manifest = next((member.thing.content or b"" for member in members if member.path == archive.MANIFEST), b"")
-    for line in manifest.decode("utf-8", "replace").partition("\n\n")[0].splitlines():
+    for line in manifest.decode("utf-8", "replace").partition("\n\n")[0].split("\n"):
         print(printable(line))
     for member in members:
         if member.thing.kind == "link":

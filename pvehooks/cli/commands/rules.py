@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([as_json(rule) for rule in catalogue.RULES.values()], indent=2))
     else:
-        rows = [(rule.id, rule.severity.value, rule.explanation.splitlines()[0]) for rule in catalogue.RULES.values()]
+        rows = [(rule.id, rule.severity.value, rule.explanation.split("\n")[0]) for rule in catalogue.RULES.values()]
         terminal.table(("rule", "severity", "what it is about"), rows)
     return EXIT_OK
 

@@ -11,13 +11,16 @@ from pvehooks import __version__, wording
 from pvehooks.cli import cluster_status, guard_state, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
-from pvehooks.errors import EXIT_OK, PmxcfsAway
+from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.values import Verdict
 
 SUMMARY = "show whether the daemon runs, what it found and what it changed"
 EXAMPLE = "pvehooks status"
+
+# Seconds for pmxcfs to answer; it takes milliseconds.
+_PATIENCE = 3.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the state."""
+    _require_answers(options.root)
     seen = view(options)
     if options.cluster:
         return cluster_status.run(seen, options.json)
@@ -38,6 +42,15 @@ def run(options: argparse.Namespace) -> int:
         first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look_at.time)) if look_at else "not yet (the daemon makes it)"
         terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
     return EXIT_OK
+
+
+def _require_answers(root: str) -> None:
+    """Raises NodeError where pmxcfs hangs: this process would hang with it, and could not be ended."""
+    host = Host()
+    if root != "/" or pmxcfs.answers(host, _PATIENCE):
+        return
+    what, remedy = pmxcfs.hanging(host)
+    raise NodeError(f"pmxcfs hangs: {what}. The daemon is {_daemon(host)}; VMs can be neither started nor changed", hint=remedy)
 
 
 class Met:
@@ -64,7 +77,7 @@ class Met:
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
             (verdict.injection.due or verdict.injection.held, self.lacking),
-            (guest.recorded_rng and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
+            (guest.recorded_rng and guest.recorded_rng.given and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
         ):
             if what:
                 those.append(named)

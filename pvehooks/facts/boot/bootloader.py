@@ -17,7 +17,7 @@ _LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 def read(host: Host) -> Loader | Unread:
     """The boot loader that started the running kernel, for all that can be seen of it."""
     try:
-        uuids = tuple(line.split()[0] for line in host.read_text(BOOT_UUIDS).splitlines() if line.split())
+        uuids = tuple(line.split()[0] for line in host.read_text(BOOT_UUIDS).split("\n") if line.split())
     except FileNotFoundError:
         uuids = ()
     except OSError as error:

@@ -88,7 +88,7 @@ def _sorted(found: list[Written]) -> tuple[Written, ...]:
 def _mounted_esps(host: Host) -> list[str]:
     """Where file systems that can be ESPs are mounted."""
     try:
-        rows = (line.split() for line in host.read_text("/proc/mounts").splitlines())
+        rows = (line.split() for line in host.read_text("/proc/mounts").split("\n"))
         mounted = [row[1] for row in rows if len(row) > 2 and row[2] == "vfat" and row[1].isprintable()]
     except OSError:
         mounted = []
@@ -120,7 +120,7 @@ def _entries(host: Host, folder: str) -> Iterator[Written]:
             text = host.read(f"{folder}/{name}", _LONGEST).decode("utf-8", "surrogateescape")
         except OSError:
             continue
-        rows = [(row[0], row[1]) for line in text.splitlines() if len(row := line.split(maxsplit=1)) == 2]
+        rows = [(row[0], row[1]) for line in text.split("\n") if len(row := line.split(maxsplit=1)) == 2]
         options = " ".join(value for key, value in rows if key == "options")
         yield Written(f"{folder}/{name}", _release(dict(rows).get("linux", "")), words(options))
 

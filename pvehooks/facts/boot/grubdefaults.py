@@ -136,7 +136,7 @@ def _complaint(host: Host, text: str) -> str:
         done = host.run((*_WALLS, "/bin/sh", "-n", "-c", text), _TIMEOUT)
     except CommandTrouble:
         return ""
-    line = next(iter(done.stderr.splitlines()), "")
+    line = next(iter(done.stderr.split("\n")), "")
     match = re.search(r": ([0-9]+): (.*)$", line)
     return f"line {match[1]}: {match[2]}" if match else line
 

@@ -85,7 +85,7 @@ def _lines(host: Host, path: str) -> Iterator[tuple[str, str]]:
         text = host.read_text(path)
     except OSError:
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if words and words[0][0] not in "#;":
             yield words[0].replace("-", "_"), path
@@ -94,7 +94,7 @@ def _lines(host: Host, path: str) -> Iterator[tuple[str, str]]:
 def _denied(files: list[tuple[str, str]], arguments: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """modprobe.d(5): blacklist, and install with a program that does nothing; the kernel's arguments module_blacklist, modprobe.blacklist."""
     for path, text in files:
-        for line in text.replace("\\\n", " ").splitlines():
+        for line in text.replace("\\\n", " ").split("\n"):
             words = line.split()
             if len(words) > 1 and (words[0] == "blacklist" or (words[0] == "install" and words[2:3] and words[2] in _NOTHING)):
                 yield words[1].replace("-", "_"), path

@@ -51,7 +51,7 @@ def _looked_up(host: Host, address: str) -> str:
     if ":" in address or not re.search(r"[A-Za-z]", address):
         return address
     try:
-        lines = host.read_text("/etc/hosts").splitlines()
+        lines = host.read_text("/etc/hosts").split("\n")
     except OSError:
         return address
     words = (line.partition("#")[0].split() for line in lines)

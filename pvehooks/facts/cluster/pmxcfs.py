@@ -1,4 +1,4 @@
-"""What pmxcfs says of itself and of the cluster's guests: .version, .vmlist and .members under /etc/pve.
+"""What pmxcfs reports of itself and of the cluster's guests: .version, .vmlist and .members under /etc/pve.
 
 Each file is opened anew for each look and closed at once: an open descriptor would never see new contents, and would
 keep pmxcfs from being restarted.
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from pvehooks.errors import PmxcfsAway
-from pvehooks.host import Host
+from pvehooks.host import CommandTrouble, Host
 from pvehooks.values.base import NamedTuple
 
 PVE = "/etc/pve"
@@ -59,7 +59,7 @@ def guests(host: Host) -> dict[int, ListedGuest]:
     ids = _json(host, ".vmlist").get("ids")
     found = {}
     for vmid, entry in ids.items() if isinstance(ids, dict) else ():
-        if vmid.isdecimal() and isinstance(entry, dict) and entry.get("type") == "qemu":
+        if vmid.isdecimal() and len(vmid) < 10 and isinstance(entry, dict) and entry.get("type") == "qemu":
             found[int(vmid)] = ListedGuest(str(entry.get("node", "")), _number(entry, "version"))
     return found
 
@@ -85,3 +85,46 @@ def quorate(host: Host) -> bool:
     """Whether writes are possible: a single node always is; raises PmxcfsAway."""
     cluster = _json(host, ".members").get("cluster")
     return not isinstance(cluster, dict) or bool(cluster.get("quorate"))
+
+
+# -- where it does not answer -----------------------------------------------------------------------------------------
+
+# States of a process that a signal or a debugger has stopped (proc_pid_stat(5)).
+_STOPPED = ("T", "t")
+
+
+def answers(host: Host, seconds: float) -> bool:
+    """Whether pmxcfs answers within so many seconds, be it with an error. The asking is done by a process that nobody has to wait for."""
+    try:
+        host.spawn(["cat", f"{PVE}/.version"], timeout=seconds)
+    except CommandTrouble:
+        return False
+    return True
+
+
+def hanging(host: Host) -> tuple[str, str]:
+    """Why a pmxcfs hangs that does not answer, as far as its process shows that, and what to type."""
+    found = _process(host)
+    if found is None:
+        return "/etc/pve does not answer, and no process of pmxcfs is there", f"Start it again: {_RESTART}"
+    pid, state = found
+    if state in _STOPPED:
+        return f"its process {pid} is stopped (by SIGSTOP or a debugger)", f"Let it go on: kill -CONT {pid}"
+    waits = ", in the kernel: a disk or a file system below /var/lib/pve-cluster may be why" if state == "D" else ""
+    return f"its process {pid} is there, but does not answer{waits}", f"See: journalctl -u pve-cluster -n 50; restart it: {_RESTART}"
+
+
+_RESTART = "systemctl restart pve-cluster"
+
+
+def _process(host: Host) -> tuple[int, str] | None:
+    """The process of pmxcfs: its number, and its state as in /proc/PID/stat."""
+    for name in host.names("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            if host.read_text(f"/proc/{name}/comm") == "pmxcfs":
+                return int(name), host.read_text(f"/proc/{name}/stat").rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue
+    return None

@@ -190,6 +190,19 @@ class ConfigGuest(Guest):
         return hostpci.read(self.options, self._around.mappings)
 
     @cached_property
+    def args_pci(self) -> tuple[HostPci, ...]:
+        args = str(self.options.get("args", ""))
+        if "vfio" not in args:
+            return ()
+        from pvehooks.facts.pci import holders
+        from pvehooks.formats import qemuargs
+
+        # PVE gives QEMU none of the words of args that it cannot take apart.
+        given = holders.assigned(self._host, qemuargs.split(args) or ())
+        addresses = dict.fromkeys(address for address, _, mdev in given if not mdev)
+        return tuple(HostPci("args", ((address,),), "", {"host": address}) for address in addresses)
+
+    @cached_property
     def rng(self) -> Properties | None:
         config = self.config
         if config is None:
@@ -278,10 +291,12 @@ class ConfigGuest(Guest):
     @cached_property
     def recorded_rng(self) -> RecordedRng | None:
         config, record = self.config, self._record
-        if config is None or record is None or record.rng0 is None:
+        if config is None or record is None:
             return None
+        if record.rng0 is None:
+            return RecordedRng(record.admins_rng0.value, done=True, given=False) if record.admins_rng0 else None
         rng0 = record.rng0
-        # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
+        # A record left at "writing" means nothing unless the rng0 is there: the writer was ended before or after the write.
         done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
         return RecordedRng(rng0.value, done, rng0.state == "done")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
-from pvehooks.facts.reading import names_in, unread
+from pvehooks.facts.reading import names_in, number_in, unread
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.values import Options, Unread
@@ -33,7 +33,7 @@ def process(host: Host, vmid: int) -> tuple[int, tuple[str, ...]] | None:
     """The pid and the arguments of the VM's live QEMU; None when it does not run here."""
     try:
         pid = host.read_text(f"{RUN_DIR}/{vmid}.pid")
-        words = _arguments(host.read(f"/proc/{pid}/cmdline")) if pid.isdecimal() else ()
+        words = _arguments(host.read(f"/proc/{pid}/cmdline")) if number_in(pid) else ()
     except OSError:
         return None
     is_it = any(word in ("-id", "--id") and words[i + 1 : i + 2] == (str(vmid),) for i, word in enumerate(words))

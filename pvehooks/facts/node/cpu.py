@@ -17,7 +17,7 @@ _ONLINE = "/sys/devices/system/cpu/online"
 def first(host: Host) -> Mapping[str, str]:
     """What /proc/cpuinfo says of the first CPU, by name ("vendor_id", "flags"); raises OSError."""
     text = host.read(_CPUINFO, limit=1 << 13).decode("ascii", "replace")
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].split("\n"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -40,6 +40,15 @@ def cpu_flags(host: Host) -> frozenset[str] | Unread:
         return unread(_CPUINFO, error)
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return frozenset(match[1].split()) if match else Unread("/proc/cpuinfo names no CPU flags")
+
+
+def address_bits(host: Host) -> int | Unread:
+    """The physical bits of its "address sizes"; an ARM CPU shows none."""
+    try:
+        words = first(host).get("address sizes", "").split()
+    except OSError as error:
+        return unread(_CPUINFO, error)
+    return int(words[0]) if words[1:3] == ["bits", "physical,"] and words[0].isdecimal() else Unread(f"{_CPUINFO} shows no address sizes")
 
 
 def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:

@@ -25,7 +25,7 @@ def read(host: Host) -> Layout | Unread:
         meminfo = host.read_text("/proc/meminfo")
     except OSError as error:
         return unread("/proc/meminfo", error)
-    total = next((line.split()[1] for line in meminfo.splitlines() if line.startswith("MemTotal:") and len(line.split()) > 1), "")
+    total = next((line.split()[1] for line in meminfo.split("\n") if line.startswith("MemTotal:") and len(line.split()) > 1), "")
     if not _is_number(total):
         return Unread("/proc/meminfo has no MemTotal")
     nodes = {int(name[4:]): cpus(text_of(host, f"{_NODES}/{name}/cpulist")) for name in names_in(host, _NODES) if _is_node(name)}
@@ -53,7 +53,7 @@ def _is_number(text: str) -> bool:
 
 def _arc_limit(host: Host) -> int:
     """c_max: what the ARC may grow to now."""
-    for line in text_of(host, _ARC).splitlines():
+    for line in text_of(host, _ARC).split("\n"):
         row = line.split()
         if len(row) == 3 and row[0] == "c_max" and _is_number(row[2]):
             return int(row[2])
@@ -93,7 +93,7 @@ def _pools(host: Host) -> dict[int, str]:
     except FileNotFoundError:
         return {}
     pools = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(":")
         if fields[0] == "pool" and len(fields) > 3:
             pools.update({int(vmid): fields[1] for vmid in fields[3].replace(" ", "").split(",") if vmid.isdecimal() and len(vmid) < 10})

@@ -34,7 +34,7 @@ def read(host: Host) -> Memory | Unread:
 def _meminfo(host: Host, path: str) -> dict[str, int]:
     """Bytes by name, of /proc/meminfo or a NUMA node's meminfo, whose lines begin with "Node N"; raises OSError."""
     found = {}
-    for line in host.read_text(path).splitlines():
+    for line in host.read_text(path).split("\n"):
         label, _, value = line.partition(":")
         words = value.split()
         if words[1:] == ["kB"] and _is_number(words[0]) and label.strip():
@@ -49,7 +49,7 @@ def _is_number(word: str) -> bool:
 def _reclaimable_arc(host: Host) -> int:
     """Bytes of the ARC above its minimum that can be evicted; 0 without ZFS."""
     try:
-        rows = (line.split() for line in host.read_text(_ARC).splitlines())
+        rows = (line.split() for line in host.read_text(_ARC).split("\n"))
         values = {row[0]: int(row[2]) for row in rows if len(row) == 3 and _is_number(row[2])}
     except OSError:
         return 0

@@ -50,7 +50,7 @@ def given(host: Host, module: str, parameter: str) -> Iterator[tuple[str, str]]:
             text = host.read_text(path)
         except FileNotFoundError:
             continue
-        for line in text.replace("\\\n", " ").splitlines():
+        for line in text.replace("\\\n", " ").split("\n"):
             words = line.split()
             if words[:1] == ["options"] and len(words) > 1 and words[1].replace("-", "_") == module:
                 settings = (word.partition("=") for word in words[2:])

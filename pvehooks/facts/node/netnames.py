@@ -47,7 +47,7 @@ def _alternatives(host: Host, names: list[str]) -> Iterator[str]:
             text = host.read(f"/run/udev/data/n{index}").decode("utf-8", "replace") if index.isdecimal() else ""
         except OSError:
             continue
-        for line in text.splitlines():
+        for line in text.split("\n"):
             key, _, value = line.removeprefix("E:").partition("=")
             if key.startswith("ID_NET_NAME") and value:
                 yield value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from pvehooks.facts.reading import number_in
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 
@@ -98,7 +99,7 @@ class NetworkConfig:
             self.unread = (*self.unread, f"what {path} names ({error.strerror})")
             return
         stanza: _Stanza | None = None
-        for line in re.sub(r"\\\n", " ", text).splitlines():
+        for line in re.sub(r"\\\n", " ", text).split("\n"):
             words = line.split()
             if not words:
                 continue
@@ -194,8 +195,8 @@ def _names(word: str, name: str) -> bool:
 
 def _in_range(pattern: str, name: str) -> bool:
     """ifupdown2's globs: swp1-4 and swp[1-4]."""
-    match = re.fullmatch(r"(.*?)\[?(\d+)-(\d+)\]?(.*)", pattern)
+    match = re.fullmatch(r"(.*?)\[?(\d{1,9})-(\d{1,9})\]?(.*)", pattern, re.ASCII)
     if match is None:
         return pattern == name
     middle = name.removeprefix(match[1]).removesuffix(match[4])
-    return name == f"{match[1]}{middle}{match[4]}" and middle.isdecimal() and int(match[2]) <= int(middle) <= int(match[3])
+    return name == f"{match[1]}{middle}{match[4]}" and number_in(middle) is not None and int(match[2]) <= int(middle) <= int(match[3])

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TypeVar
 
+from pvehooks.facts.reading import within
 from pvehooks.facts.storage import storages as files
 from pvehooks.formats import propertystring
 from pvehooks.host import Host
@@ -34,7 +34,6 @@ _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is written there
 _PATIENCE = 1.0
 _HOOKS = "/etc/pvehooks/hooks.d"
 _HOOK = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_Answer = TypeVar("_Answer")
 
 
 class NodePaths:
@@ -124,7 +123,7 @@ class NodePaths:
             return self._missing(folder, path)
         if storage.name in self._silent or not self._answers(folder):
             return None
-        answer = _within(_PATIENCE, lambda: self._missing(folder, path))
+        answer = within(_PATIENCE, lambda: self._missing(folder, path))
         if isinstance(answer, TimeoutError):
             # The next one would wait as long.
             self._silent.add(storage.name)
@@ -150,22 +149,16 @@ class NodePaths:
         wanted = storage.options.get("is_mountpoint", "0")
         switch = propertystring.boolean(wanted)
         point = wanted if switch is None else storage.path if switch else ""
-        try:
-            return not point or self._host.real(point) in self._mounts
-        except OSError:
-            return False
+        return not point or point in self._mounts or files.local_path(self._host, point, self._mounts) in self._mounts
 
     @cached_property
     def _mounts(self) -> Mapping[str, str]:
         return files.mounted(self._host)
 
     def _is_remote(self, path: str) -> bool:
-        """Whether asking there may take for ever; the links on the way may lead elsewhere, but they are read only where that is not so."""
+        """Whether asking there, or where the links on the way lead, may take for ever."""
         if path not in self._remote:
-            try:
-                self._remote[path] = files.is_remote(path, self._mounts) or files.is_remote(self._host.real(path), self._mounts)
-            except OSError:
-                self._remote[path] = True
+            self._remote[path] = files.local_path(self._host, path, self._mounts) is None
         return self._remote[path]
 
     def _answers(self, path: str) -> bool:
@@ -240,17 +233,6 @@ def _place(storage: Storage, volume: str) -> tuple[str, str] | None:
     if storage.type == "btrfs" and name.endswith(".raw"):
         name = f"{name.removesuffix('.raw')}/disk.raw"
     return folder, f"{folder}/{image[1]}/{name}"
-
-
-def _within(seconds: float, deed: Callable[[], _Answer]) -> _Answer | TimeoutError:
-    """What the deed answers, in a thread of its own that is left behind where it takes longer: the kernel lets it go when the process ends."""
-    from threading import Thread
-
-    answers: list[_Answer] = []
-    thread = Thread(target=lambda: answers.append(deed()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else TimeoutError()
 
 
 def hooks_are_there(host: Host) -> bool:

@@ -59,7 +59,7 @@ def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping
 def _trouble(host: Host, path: str, mounts: Mapping[str, str]) -> str | Unread:
     """What PVE would say against the path; a server that is away would hold us up, so network file systems are not asked."""
     try:
-        if storages.is_remote(path, mounts) or storages.is_remote(host.real(path), mounts):
+        if storages.local_path(host, path, mounts) is None:
             return ""
         _, mode = host.owner_and_mode(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -71,7 +71,7 @@ def all_noted(host: Host) -> Mapping[str, BootBinding | Unread]:
 
 
 def _parsed(address: str, text: str) -> BootBinding | Unread:
-    lines = (line.partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
+    lines = (line.partition("=") for line in text.split("\n") if "=" in line and not line.lstrip().startswith("#"))
     values = {key.strip(): value.strip() for key, _, value in lines}
     ids, subsystem = _ids(values.get("id", "")), _ids(values.get("subsystem-id", ""))
     driver, vfs = values.get("driver", ""), values.get("vfs", "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import stat
 
+from pvehooks.facts.reading import within
 from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
@@ -24,6 +25,8 @@ CONTENT = "efi-firmware"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 _WRITABLE_BY_OTHERS = 0o022
 _DIRECTORIES = ("dir", "btrfs")
+# Seconds for a file system whose server or program may be away.
+_PATIENCE = 2.0
 # What a writer that was ended leaves beside its file (Host.replace).
 _LEFT_OVER = r".+\.tmp\.[0-9]+"
 
@@ -74,6 +77,15 @@ def look(host: Host, volid: str, content: bool = True) -> ImageFile:
     path = path_of(storage_facts.read(host), volid)
     if isinstance(path, Unread):
         return ImageFile(volid, "", path.why, missing=True)
+    if storage_facts.local_path(host, path, storage_facts.mounted(host)) is not None:
+        return _look(host, volid, path, content)
+    answer = within(_PATIENCE, lambda: _look(host, volid, path, content))
+    if isinstance(answer, TimeoutError):
+        return ImageFile(volid, path, f"{path} cannot be read: its file system has not answered for {_PATIENCE:.0f} s")
+    return answer
+
+
+def _look(host: Host, volid: str, path: str, content: bool) -> ImageFile:
     try:
         mode, owner, _, _ = host.attributes(path)
         trouble, remedy = _trouble(volid.partition(":")[0], path, mode, owner)
@@ -104,7 +116,7 @@ def _trouble(storage: str, path: str, mode: int, owner: int) -> tuple[str, str]:
         return f"{path} is a symbolic link", anew
     if not stat.S_ISREG(mode):
         return f"{path} is no regular file", anew
-    cure = f"Somebody else may have written it. If it is the right one: chown root: '{path}' && chmod 444 '{path}'"
+    cure = f"Another user may have written it. If it is the right one: chown root: '{path}' && chmod 444 '{path}'"
     if owner != 0:
         return f"{path} does not belong to root", cure
     if mode & _WRITABLE_BY_OTHERS:

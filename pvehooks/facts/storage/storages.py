@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
+from functools import cached_property
 
 from pvehooks.facts.reading import optional_of
 from pvehooks.formats import propertystring, sectionconfig
@@ -22,7 +23,47 @@ _WITH_FOLDERS = ("dir", "nfs", "cifs", "cephfs")
 _WITHOUT_SNIPPETS = ("lvm", "lvmthin", "zfspool", "zfs", "rbd", "iscsi", "iscsidirect", "pbs", "esxi")
 # Those that all nodes see, whatever the file says (`shared` in each plugin's plugindata).
 _SEEN_BY_ALL = ("nfs", "cifs", "cephfs", "glusterfs", "iscsi", "iscsidirect", "rbd", "zfs", "pbs", "esxi")
-_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre", "beegfs")
+# File systems that the kernel serves from a disk or from memory of this node, as /proc/mounts names them. With all others another machine or
+# a program answers, or, with autofs, the walk to a path waits for a server.
+_LOCAL_FILE_SYSTEMS = frozenset(
+    (
+        *(
+            "ext2",
+            "ext3",
+            "ext4",
+            "xfs",
+            "btrfs",
+            "bcachefs",
+            "zfs",
+            "f2fs",
+            "jfs",
+            "reiserfs",
+            "nilfs2",
+            "vfat",
+            "msdos",
+            "exfat",
+            "ntfs3",
+        ),
+        *("hfsplus", "iso9660", "udf", "squashfs", "erofs", "tmpfs", "ramfs", "rootfs", "devtmpfs", "hugetlbfs", "overlay", "aufs"),
+        *(
+            "proc",
+            "sysfs",
+            "devpts",
+            "cgroup",
+            "cgroup2",
+            "efivarfs",
+            "securityfs",
+            "configfs",
+            "debugfs",
+            "tracefs",
+            "bpf",
+            "pstore",
+            "mqueue",
+        ),
+    )
+)
+# MAXSYMLINKS of the kernel's include/linux/namei.h.
+_MAX_LINKS = 40
 
 
 def read(host: Host) -> Mapping[str, Storage] | Unread:
@@ -89,9 +130,13 @@ class StorageSections:
         if isinstance(path, Unread):
             unknown = isinstance(storages, Unread) or (section is not None and section.type not in _WITH_SNIPPETS + _WITHOUT_SNIPPETS)
             return Hookscript(volid, "", "" if unknown else path.why)
-        if section is not None and _is_network(section):
+        if (section is not None and _is_network(section)) or local_path(self._host, path, self._mounts) is None:
             return Hookscript(volid, path, "")
         return Hookscript(volid, path, _file_trouble(self._host, path))
+
+    @cached_property
+    def _mounts(self) -> Mapping[str, str]:
+        return mounted(self._host)
 
 
 def path_of(host: Host, volid: str) -> str | Unread:
@@ -143,53 +188,83 @@ def _file_trouble(host: Host, path: str) -> str:
 
 
 def local_snippets(host: Host, node: str = "") -> tuple[tuple[str, str], ...]:
-    """(storage, directory of snippets) of each local directory storage that root alone can write to, `local` first.
+    """(storage, directory of snippets) of each local directory storage that root alone can write to, `local` first, disabled ones last.
 
-    The directory itself may be missing. Not among them: what is disabled, shared, not mounted, on a network file system, or
-    for other nodes than `node`.
+    The directory itself may be missing. Not among them: storages that are shared, not mounted, not on a local file system, or, but for
+    `local`, for other nodes than `node`. PVE runs hookscripts from a disabled storage as well (pve-guest-common, GuestHelpers.pm).
     """
     storages = StorageSections(host).read()
     if isinstance(storages, Unread):
         return ()
     mounts = mounted(host)
     found = []
-    for storage in sorted(storages.values(), key=lambda each: each.name != "local"):
+    for storage in sorted(storages.values(), key=lambda each: (each.name != "local", _is_disabled(each))):
         directory = snippets_of(storage) if storage.type == "dir" else None
         if isinstance(directory, str) and _is_ours(storage, node) and _is_there(host, storage, mounts) and roots_alone(host, directory):
             found.append((storage.name, directory))
     return tuple(found)
 
 
+def _is_disabled(storage: Section) -> bool:
+    return propertystring.boolean(storage.options.get("disable", "0")) != 0
+
+
 def _is_ours(storage: Section, node: str) -> bool:
-    """Whether the storage is enabled on the node, and not shared with others."""
+    """Whether the storage is this node's own. `local` always is, whatever its `nodes` say: its directory comes with PVE."""
     nodes = [name for name in re.split(_SEPARATORS, storage.options.get("nodes", "")) if name]
-    disabled = propertystring.boolean(storage.options.get("disable", "0")) != 0
-    return not disabled and not _is_network(storage) and (not nodes or node in nodes)
+    return not _is_network(storage) and (not nodes or node in nodes or storage.name == "local")
 
 
 def _is_there(host: Host, storage: Section, mounts: Mapping[str, str]) -> bool:
-    """Whether the storage's directory is there, mounted where it has to be, and on no network file system."""
+    """Whether the storage's directory is there, mounted where it has to be, and on a local file system."""
     base = base_of(storage) or "/"
+    if local_path(host, base, mounts) is None:
+        return False
     if storage.name != "local" and not host.is_dir(base):
         return False
     wanted = storage.options.get("is_mountpoint", "0")
     switch = propertystring.boolean(wanted)
     mount_point = wanted if switch is None else base if switch else ""
-    try:
-        if mount_point and host.real(mount_point) not in mounts:
-            return False
-        under = host.real(base)
-    except OSError:
-        return False
-    return not is_remote(under, mounts)
+    return not mount_point or local_path(host, mount_point, mounts) in mounts
 
 
 def is_remote(path: str, mounts: Mapping[str, str]) -> bool:
-    """Whether the path lies on a network file system, or one that a program serves (FUSE): who asks there may wait for ever."""
+    """Whether the path, as it is written, lies on a file system that is not known to be local: who asks there may wait for ever.
+
+    A path below no known mount (in a tree without a mount table) is taken for local.
+    """
     while path not in mounts and path != "/":
         path = path.rpartition("/")[0] or "/"
-    kind = mounts.get(path, "")
-    return kind in _NETWORK_FILE_SYSTEMS or kind.startswith("fuse")
+    return path in mounts and mounts[path] not in _LOCAL_FILE_SYSTEMS
+
+
+def local_path(host: Host, path: str, mounts: Mapping[str, str]) -> str | None:
+    """The path with all links resolved; None where it, or a link on the way, leads to a file system that is not known to be local.
+
+    Nothing on such a file system is asked: also lstat(2) of a mount point asks its server. Links that lead in a circle leave the path as
+    it is: who opens it gets ELOOP.
+    """
+    done = ""
+    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        here = f"{done}/{part}"
+        if is_remote(here, mounts):
+            return None
+        target = _link(host, here)
+        if not target:
+            done = here
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            return path
+        done = "" if target.startswith("/") else done
+        todo.extend(each for each in reversed(target.split("/")) if each not in ("", "."))
+    return done or "/"
 
 
 def mounted(host: Host) -> Mapping[str, str]:

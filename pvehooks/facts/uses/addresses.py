@@ -14,6 +14,8 @@ from pvehooks.values.base import NamedTuple
 _LARGEST = 1 << 22
 _UP = 0x1
 _GATEWAY = 0x2
+# Of an IPv6 address.
+_BITS = 128
 # Scopes of if_inet6 that are no use of an interface: its own, and link-local (every interface that is up has that).
 _IDLE_SCOPES = (0x10, 0x20)
 
@@ -83,7 +85,7 @@ class Addresses:
             words = line.split()
             try:
                 name, number, gateway, flags, mask = words[0], _swapped(words[1]), _swapped(words[2]), int(words[3], 16), _swapped(words[7])
-            except (ValueError, IndexError):
+            except (ValueError, IndexError, OverflowError):
                 continue
             if not flags & _UP:
                 continue
@@ -101,7 +103,7 @@ class Addresses:
                 address, bits, scope, name = words[0], int(words[2], 16), int(words[3], 16), words[5]
             except (ValueError, IndexError):
                 continue
-            if scope not in _IDLE_SCOPES:
+            if scope not in _IDLE_SCOPES and bits <= _BITS:
                 self.inet6.setdefault(name, []).append(f"{_colons(address)}/{bits}")
         for line in self._lines("/proc/net/ipv6_route", needed=False):
             words = line.split()
@@ -109,7 +111,7 @@ class Addresses:
                 number, bits, flags, name = words[0], int(words[1], 16), int(words[8], 16), words[9]
             except (ValueError, IndexError):
                 continue
-            if not flags & _UP:
+            if not flags & _UP or bits > _BITS:
                 continue
             if bits == 0:
                 self.default.add(name)
@@ -122,7 +124,7 @@ class Addresses:
             if len(content) > _LARGEST:
                 # A router of the Internet's whole table.
                 self.unread = (*self.unread, f"its addresses and routes ({path} is longer than {_LARGEST >> 20} MiB)")
-            return content.decode("ascii", "replace").splitlines()
+            return content.decode("ascii", "replace").split("\n")
         except FileNotFoundError:
             # There is none of IPv6 where that is switched off.
             if needed:
@@ -139,7 +141,7 @@ def dotted(number: int) -> str:
 
 def _number(text: str) -> int | None:
     parts = text.split(".")
-    if len(parts) != 4 or not all(part.isascii() and part.isdecimal() and int(part) < 256 for part in parts):
+    if len(parts) != 4 or not all(part.isascii() and part.isdecimal() and len(part) <= 3 and int(part) < 256 for part in parts):
         return None
     number = 0
     for part in parts:

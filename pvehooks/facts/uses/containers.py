@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pvehooks.facts.reading import folders_in, text_of
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.guests import guest_label
 
 # As pve-container reads them (PVE/LXC/Config.pm): its own options, and LXC's with either sign.
-_LINE = r"(?m)^([a-z][a-z0-9_]*|lxc\.[a-z0-9_.\-]+?)(?::|\s*=)\s*(.*?)\s*$"
-_COMMAND = rb"(?m)@/var/lib/lxc/(\d+)/command\s*$"
-_ALLOWED = r"(?:[abc]\s+)?(\d+|\*):(\d+|\*)(?:\s.*)?|a(?:\s.*)?"
+_KEY = re.compile(r"([a-z][a-z0-9_]*|lxc\.[a-z0-9_.\-]+)[ \t]*[:=]")
+_COMMAND = rb"(?m)@/var/lib/lxc/([1-9][0-9]{2,8})/command[ \t]*$"
+_ALLOWED = r"(?:[abc]\s+)?([0-9]{1,9}|\*):([0-9]{1,9}|\*)(?:\s.*)?|a(?:\s.*)?"
+_CONFIG = r"([1-9][0-9]{2,8})\.conf"
+# Of pmxcfs.
+_LARGEST = 1 << 20
+_CGROUPS = "/sys/fs/cgroup"
+# Where root alone makes directories for containers: unified, and with the controllers of version 1 (lxc.cgroup.dir.container).
+_CGROUP_PARENTS = ("lxc", "unified/lxc", "systemd/lxc", "devices/lxc")
+_CGROUP = r"([1-9][0-9]{2,8})(?:-[0-9]+)?"
 
 
 class Container(NamedTuple):
@@ -62,7 +70,7 @@ class Containers:
     def label(self, vmid: int) -> str:
         """How messages call the container: "CT 105 (media)"."""
         try:
-            return self._read(vmid, self.host.read_text(f"/etc/pve/nodes/{self.node}/lxc/{vmid}.conf")).label
+            return self._read(vmid, self._text(vmid)).label
         except OSError:
             return guest_label(vmid, kind="CT")
 
@@ -76,9 +84,9 @@ class Containers:
             self.unread = (f"what containers were given ({directory}: {error.strerror})",)
             return ()
         found = []
-        for vmid in sorted(int(name[:-5]) for name in names if name.endswith(".conf") and name[:-5].isdecimal()):
+        for vmid in sorted(int(match[1]) for name in names if (match := re.fullmatch(_CONFIG, name))):
             try:
-                text = self.host.read_text(f"{directory}/{vmid}.conf")
+                text = self._text(vmid)
             except OSError as error:
                 self.unread = (*self.unread, f"what container {vmid} was given ({error.strerror})")
                 continue
@@ -88,10 +96,15 @@ class Containers:
         running = self._running() if found else frozenset()
         return tuple(container for container in found if container.vmid in running)
 
+    def _text(self, vmid: int) -> str:
+        raw = self.host.read(f"/etc/pve/nodes/{self.node}/lxc/{vmid}.conf", limit=_LARGEST)
+        return raw.decode("utf-8", "surrogateescape")
+
     def _read(self, vmid: int, text: str) -> Container:
         """What a config says before its snapshots begin."""
         live = f"\n{text}".partition("\n[")[0]
-        lines = re.findall(_LINE, live)
+        matches = ((_KEY.match(line), line) for line in live.split("\n"))
+        lines = [(match[1], line[match.end() :].strip()) for match, line in matches if match]
         nodes: list[str] = []
         allowed: list[tuple[int, int]] = []
         name = ""
@@ -126,7 +139,21 @@ class Containers:
         return "/" + "/".join(part for part in parts if part)
 
     def _running(self) -> frozenset[int]:
-        """The VMIDs with a command socket, by which pve-container tells it too (PVE/LXC.pm, list_active_containers)."""
+        """The VMIDs whose cgroup holds processes: only root makes one there, while any user makes a socket of any name."""
+        if not self.host.is_dir(_CGROUPS):
+            if not self.host.is_node:
+                return self._by_sockets()
+            self.unread = (*self.unread, f"which containers run ({_CGROUPS} is not there)")
+        found = set()
+        for parent in _CGROUP_PARENTS:
+            for name in folders_in(self.host, f"{_CGROUPS}/{parent}"):
+                match = re.fullmatch(_CGROUP, name)
+                if match and "populated 0" not in text_of(self.host, f"{_CGROUPS}/{parent}/{name}/cgroup.events").split("\n"):
+                    found.add(int(match[1]))
+        return frozenset(found)
+
+    def _by_sockets(self) -> frozenset[int]:
+        """The same in a tree without cgroups, by the command sockets (PVE/LXC.pm, list_active_containers)."""
         try:
             raw = self.host.read("/proc/net/unix", limit=1 << 23)
         except OSError as error:

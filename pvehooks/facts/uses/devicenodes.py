@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts.reading import text_of
+from pvehooks.facts.reading import device_numbers, text_of
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
@@ -27,6 +27,8 @@ _SKIPPED_KINDS = ("ep_", "pci", "input", "nvme", "aer")
 _DEEPEST = 14
 # Where the nodes of a class are that are not in /dev itself.
 _FOLDERS = {"drm": "dri/", "sound": "snd/", "accel": "accel/", "infiniband_verbs": "infiniband/", "infiniband_mad": "infiniband/"}
+# A root hub is part of its controller: its node is in use only with a device behind it, which has a node of its own.
+_ROOT_HUB = re.compile(r"usb\d+", re.ASCII)
 # The classes whose devices have nodes even where a tree lacks the number of it.
 _NODES = r"(?:drm/(?:card|renderD)|accel/accel|watchdog/watchdog|tpm/tpm|video4linux/video|infiniband_verbs/uverbs)\d+\Z"
 
@@ -124,7 +126,7 @@ def _folders(host: Host, path: str) -> list[str]:
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
-    number = _number(text_of(host, f"{path}/dev"))
+    number = None if _ROOT_HUB.fullmatch(path.rpartition("/")[2]) else device_numbers(text_of(host, f"{path}/dev"))
     if number is not None or re.search(_NODES, path):
         yield DeviceNode(_paths(host, path), number, path)
     if depth < _DEEPEST:
@@ -134,7 +136,7 @@ def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
 
 def _paths(host: Host, place: str) -> tuple[str, ...]:
     """The node's name by its uevent, else by its class' custom; the first watchdog has a second name (watchdog-api)."""
-    for line in text_of(host, f"{place}/uevent").splitlines():
+    for line in text_of(host, f"{place}/uevent").split("\n"):
         if line.startswith("DEVNAME="):
             path = "/dev/" + line[8:].removeprefix("/dev/")
             break
@@ -148,11 +150,6 @@ def _paths(host: Host, place: str) -> tuple[str, ...]:
 def _nvidia(host: Host, address: str) -> Iterator[DeviceNode]:
     """NVIDIA's own driver has no entry in sysfs for its nodes; /dev/nvidiactl and the like belong to no device."""
     text = text_of(host, f"/proc/driver/nvidia/gpus/{address}/information")
-    match = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.MULTILINE)
+    match = re.search(r"^Device Minor:[ \t]*(\d{1,6})[ \t]*$", text, re.MULTILINE | re.ASCII)
     if match:
         yield DeviceNode((f"/dev/nvidia{match[1]}",), (195, int(match[1])), "")
-
-
-def _number(text: str) -> tuple[int, int] | None:
-    major, _, minor = text.partition(":")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None

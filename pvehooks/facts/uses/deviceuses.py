@@ -12,16 +12,20 @@ from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.facts.guests.running import RunningGuest, RunningGuests
+    from pvehooks.facts.uses.processes import OpenFiles
 
 
 class DeviceUses:
     """All uses of a device (values.HostUses), the strongest first; nothing is read, or loaded, before it is asked for.
 
-    `running` are the running guests of this node; `node` is its name.
+    `running` are the running guests of this node; `node` is its name. With `postponed` no open files are looked at until complete():
+    what is cheap is known of all devices before that, which takes longest and is what other users can fill.
     """
 
-    def __init__(self, host: Host, node: str, running: RunningGuests) -> None:
+    def __init__(self, host: Host, node: str, running: RunningGuests, postponed: bool = False) -> None:
         self._host = host
+        self._postponed = postponed
+        self._files: OpenFiles | None = None
         self._node = node
         self._running = running
         self._readers: tuple[HostUses, ...] = ()
@@ -33,6 +37,16 @@ class DeviceUses:
         if known is None:
             known = self._known[device.address] = Uses() if device.bridge or self._free(device) else self._ask(device)
         return known
+
+    def complete(self) -> bool:
+        """Looks at the open files from now on, too; whether answers may be others than before."""
+        self._postponed = False
+        if self._files is None:
+            return False
+        self._files.postponed = False
+        if self._files.asked:
+            self._known.clear()
+        return self._files.asked
 
     def _free(self, device: PciDevice) -> bool:
         """Whether no reader would find anything: vfio has the device, so that it has no disk, card or node on the host, and no VFs.
@@ -66,7 +80,8 @@ class DeviceUses:
         from pvehooks.facts.uses.vfionodes import VfioNodes
 
         host, running = self._host, self._running
-        files = OpenFiles(host)
+        files = self._files = OpenFiles(host)
+        files.postponed = self._postponed
         containers = Containers(host, self._node)
         storage = StorageUses(host, self._node, running, containers, files)
         network, usb = NetworkUses(host, self._node, containers), UsbUses(host, running)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from pvehooks.facts.reading import unread
+from pvehooks.facts.reading import device_numbers, unread
 from pvehooks.facts.uses.blockdevices import Block, BlockTree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
@@ -189,7 +189,7 @@ class DiskUses:
 
     def _containers(self, tree: BlockTree) -> Iterator[Use]:
         for block in tree.blocks:
-            number = _number(block)
+            number = device_numbers(block.number)
             for container in self.containers.given(self._names(block), None if number and number[0] in _SHARED_MAJORS else number):
                 yield Use(f"is given to {container.label} ({block.place})", vmid=container.vmid)
 
@@ -197,7 +197,10 @@ class DiskUses:
         """Which processes have it open: asked last, for it costs a look at all of them."""
         found = []
         for block in tree.blocks:
-            pids = [pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self._has_open(pid, block)]
+            number = device_numbers(block.number)
+            pids = [
+                pid for pid in self.files.pids(block.paths[0]) if self.files.name(pid) not in _WATCHING and self.files.is_block(pid, number)
+            ]
             by: dict[int, list[str]] = {}
             for pid in pids:
                 by.setdefault(self.files.container(pid), []).append(pid)
@@ -208,22 +211,6 @@ class DiskUses:
         if self.files.unread:
             unread.append(self.files.unread)
         return found
-
-    def _has_open(self, pid: str, block: Block) -> bool:
-        """Whether it is the block device, and no character device of the same number; a tree has no nodes to ask."""
-        directory = f"/proc/{pid}/fd"
-        if not self.host.is_node:
-            return True
-        try:
-            numbers = {self.host.device_number(f"{directory}/{name}", only_block=True) for name in self.host.names(directory)}
-        except OSError:
-            return True
-        return _number(block) in numbers
-
-
-def _number(block: Block) -> tuple[int, int] | None:
-    major, _, minor = block.number.partition(":")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
 
 
 def _some(words: Iterable[str]) -> str:

@@ -16,6 +16,16 @@ _TABLES = ("/proc/1/mountinfo", "/proc/self/mountinfo", "/proc/mounts")
 _ESCAPED = re.compile(r"\\([0-7]{3})", re.ASCII)
 # They have a directory in /sys/fs for each device that is mounted, in whatever mount namespace.
 _SHOWING = ("ext4", "xfs", "f2fs", "nilfs2")
+# The kernel's number of these (0:NN) is that of no device, and their source is one, which the kernel has opened. Of all others without
+# a device (fuse.*, nfs, tmpfs, overlay) the source is any text: a user chooses it for a FUSE of theirs (fusermount3(1), fsname=).
+_WITHOUT_NUMBER = ("btrfs", "bcachefs")
+# /proc/mounts has no numbers: there the source is believed of those that always lie on a device.
+_ON_DEVICES = (
+    *_WITHOUT_NUMBER,
+    *("ext2", "ext3", "ext4", "xfs", "f2fs", "nilfs2", "jfs", "reiserfs", "gfs2", "ocfs2", "vfat", "msdos", "exfat", "ntfs", "ntfs3"),
+    *("fuseblk", "iso9660", "udf", "hfs", "hfsplus", "squashfs", "erofs", "minix", "ufs"),
+)
+_LARGEST = 16 << 20
 
 
 def _plain(text: str) -> str:
@@ -34,10 +44,13 @@ class Mounts:
         found: dict[str, list[tuple[str, str]]] = {}
         for table in _TABLES:
             try:
-                text = self.host.read(table, limit=16 << 20).decode("utf-8", "surrogateescape")
+                raw = self.host.read(table, limit=_LARGEST)
             except OSError as error:
                 why = f"{table}: {error.strerror}"
                 continue
+            if len(raw) > _LARGEST:
+                return Unread(f"{table} is longer than {_LARGEST >> 20} MiB")
+            text = raw.decode("utf-8", "surrogateescape")
             for line in text.split("\n"):
                 fields = line.split(" ")
                 keys, mount = _mountinfo(fields) if table != _TABLES[-1] else _mounts(fields)
@@ -115,14 +128,17 @@ def _mountinfo(fields: list[str]) -> tuple[tuple[str, ...], tuple[str, str]]:
         point, kind, source = _plain(fields[4]), fields[end + 1], _plain(fields[end + 2])
     except (ValueError, IndexError):
         return (), ("", "")
-    keys = () if fields[2].startswith("0:") else (fields[2],)
-    return (*keys, *_sources(source), *_logs(fields[-1])), (point, kind)
+    if fields[2].startswith("0:"):
+        return (_sources(source) if kind in _WITHOUT_NUMBER else ()), (point, kind)
+    sources = () if kind.startswith("fuse") else _sources(source)
+    return (fields[2], *sources, *_logs(kind, fields[-1])), (point, kind)
 
 
 def _mounts(fields: list[str]) -> tuple[tuple[str, ...], tuple[str, str]]:
     if len(fields) < 4:
         return (), ("", "")
-    return (*_sources(_plain(fields[0])), *_logs(fields[3])), (_plain(fields[1]), fields[2])
+    sources = _sources(_plain(fields[0])) if fields[2] in _ON_DEVICES else ()
+    return (*sources, *_logs(fields[2], fields[3])), (_plain(fields[1]), fields[2])
 
 
 def _sources(source: str) -> tuple[str, ...]:
@@ -130,6 +146,8 @@ def _sources(source: str) -> tuple[str, ...]:
     return tuple(path for path in source.replace(":/dev/", "\0/dev/").split("\0") if path.startswith("/dev/"))
 
 
-def _logs(options: str) -> Iterator[str]:
+def _logs(kind: str, options: str) -> Iterator[str]:
     """XFS' external log and real-time devices."""
+    if kind != "xfs":
+        return iter(())
     return (_plain(option.partition("=")[2]) for option in options.split(",") if option.startswith(("logdev=", "rtdev=")))

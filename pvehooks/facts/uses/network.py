@@ -172,7 +172,7 @@ class NetworkUses:
             return text_of(self.host, f"{_CLASS}/{name}/operstate") != "down"
 
     def _kind(self, name: str) -> str:
-        for line in text_of(self.host, f"{_CLASS}/{name}/uevent").splitlines():
+        for line in text_of(self.host, f"{_CLASS}/{name}/uevent").split("\n"):
             if line.startswith("DEVTYPE="):
                 return line[8:]
         names = names_in(self.host, f"{_CLASS}/{name}")
@@ -190,7 +190,7 @@ class NetworkUses:
     def _all_names(self, name: str) -> tuple[str, ...]:
         """With the alternative names that systemd gives (systemd.link(5)): udev's database has what they are made from."""
         index = text_of(self.host, f"{self._path(name)}/ifindex")
-        lines = text_of(self.host, f"/run/udev/data/n{index}").splitlines() if index.isdecimal() else []
+        lines = text_of(self.host, f"/run/udev/data/n{index}").split("\n") if index.isdecimal() else []
         return (name, *(line.partition("=")[2] for line in lines if line.startswith(("E:ID_NET_NAME_", "E:ID_NET_NAME="))))
 
     # -- facts that all NICs share ------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class NetworkUses:
     def _pppoe_devices(self) -> frozenset[str]:
         """The devices of PPPoE sessions (the kernel's drivers/net/ppp/pppoe.c): they need no address."""
         if self._pppoe is None:
-            lines = text_of(self.host, "/proc/net/pppoe").splitlines()[1:]
+            lines = text_of(self.host, "/proc/net/pppoe").split("\n")[1:]
             self._pppoe = frozenset(line.split()[-1] for line in lines if line.split())
         return self._pppoe
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from pvehooks.facts.reading import number_in, text_of
 from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
 
 # Those that look at a device for a moment whenever it appears or changes.
 _PASSING = frozenset(
@@ -13,26 +15,67 @@ _PASSING = frozenset(
 )
 # What else opens a node only to look (zpool import, sgdisk, pvestatd's scans) has closed it by then, in seconds.
 _LOOKS_AGAIN = (0.2, 0.8)
-# What nearly every process has open.
-_COMMON = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/fuse"))
+# What nearly every process, or each QEMU, has open, and what belongs to no device.
+_COMMON = frozenset(
+    ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "fuse", "kvm", "net/tun", "vhost-net", "vhost-vsock", "vfio/vfio")
+)
+_FOLDERS = ("pts/", "mqueue/", "hugepages/")
 _DELETED = " (deleted)"
+# How many open files of one owner are looked at, each process counting as some: any user can have millions. Root's are all looked at.
+_BUDGET = 1 << 15
+_PER_PROCESS = 8
+# From here on users are mapped: of containers and other user namespaces (subuid(5)). They share one budget.
+_MAPPED = 1 << 16
+_MOUNTS_LIMIT = 1 << 20
+# Where a device node can be looked at without asking anyone: a FUSE that hangs would keep us (the kernel's filesystems/fuse).
+_SERVED_BY_THE_KERNEL = frozenset(("devtmpfs", "tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs"))
+
+
+class ProcessOwner(NamedTuple):
+    """Whose a process is: its real user, its groups, and the VMID of its container (0 for none).
+
+    The real user, since whoever starts a setuid program remains that; and not the owner of /proc/PID, which is root's for a process that
+    may not be dumped (prctl(2)).
+    """
+
+    uid: int
+    gids: frozenset[int] = frozenset()
+    container: int = 0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is root's on the node itself."""
+        return self.uid == 0 and not self.container
+
+    @property
+    def account(self) -> tuple[str, int]:
+        """Who pays for its open files."""
+        return ("container", self.container) if self.container else ("user", min(self.uid, _MAPPED))
 
 
 class OpenFiles:
     """The device nodes that processes have open.
 
-    `unread` says why it is not known of some processes, '' if it is known of all; only after the first question.
+    `unread` says why it is not known of some processes, '' if it is known of all; only after the first question. Of users with more open
+    files than are looked at it says so only where they may open the node that was asked for. While it is `postponed` no process has
+    anything open, and `asked` says whether that mattered.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.unread = ""
+        self.postponed = False
+        self.asked = False
+        self._beyond: set[ProcessOwner] = set()
         self._holders: dict[str | tuple[int, int], list[str]] | None = None
         # The nodes that were looked at again already.
         self._stay: set[str | tuple[int, int]] = set()
 
     def pids(self, path: str) -> tuple[str, ...]:
         """The process ids of those that have the node open, udev's own left out."""
+        if self.postponed:
+            self.asked = True
+            return ()
         if self._holders is None:
             self._holders = self._look()
         number = self.host.device_number(path) if self.host.is_node else None
@@ -40,10 +83,24 @@ class OpenFiles:
         found = self._staying(key)
         for pause in _LOOKS_AGAIN if found and self.host.is_node and key not in self._stay else ():
             self.host.sleep(pause)
-            self._holders = self._look()
-            found = tuple(pid for pid in self._staying(key) if pid in found)
+            self._holders[key] = [pid for pid in found if key in self._nodes(pid)[0]]
+            found = self._staying(key)
         self._stay.add(key)
+        self._note_beyond(path)
         return found
+
+    def _note_beyond(self, path: str) -> None:
+        """Notes if a user whose open files were not all looked at may open the node."""
+        if not self._beyond:
+            return
+        try:
+            mode, uid, gid, _ = self.host.attributes(path)
+        except OSError:
+            return
+        for owner in sorted(self._beyond):
+            mine = mode & 0o600 if owner.uid == uid else mode & 0o060 if gid in owner.gids else mode & 0o006
+            if mine or self.host.has_acl(path):
+                self.unread = f"whether user {owner.uid} has {path} open (more than {_BUDGET} files of that user are open)"
 
     def _staying(self, key: str | tuple[int, int]) -> tuple[str, ...]:
         holders = (self._holders or {}).get(key, ())
@@ -59,7 +116,7 @@ class OpenFiles:
 
     def container(self, pid: str) -> int:
         """The VMID of the container that a process runs in, 0 for none (pve-container, PVE/LXC.pm: lxc.cgroup.dir.container)."""
-        match = re.search(r":/lxc/([1-9][0-9]{2,8})(?:/|$)", self._cgroup(pid), re.MULTILINE)
+        match = re.search(r":/lxc/([1-9][0-9]{2,8})(?:-[0-9]+)?(?:/|$)", self._cgroup(pid), re.MULTILINE)
         return int(match[1]) if match else 0
 
     def service(self, pid: str) -> str:
@@ -84,12 +141,46 @@ class OpenFiles:
         """Process ids by node: by its number on this node (a container may call it otherwise), by its name in a tree."""
         holders: dict[str | tuple[int, int], list[str]] = {}
         leave_out = self._self_and_parents()
+        spent: dict[tuple[str, int], int] = {}
         for pid in self._processes():
             if pid in leave_out:
                 continue
-            for key in self._nodes(pid):
-                holders.setdefault(key, []).append(pid)
+            owner = self._owner(pid)
+            left = _BUDGET - spent.get(owner.account, 0)
+            size = 0
+            if owner.trusted or left > 0:
+                keys, size = self._nodes(pid, owner, 0 if owner.trusted else left)
+                spent[owner.account] = spent.get(owner.account, 0) + size + _PER_PROCESS
+                for key in keys:
+                    holders.setdefault(key, []).append(pid)
+            if not owner.trusted and (left <= 0 or size > left):
+                self._leave(pid, owner)
         return holders
+
+    def _leave(self, pid: str, owner: ProcessOwner) -> None:
+        """Notes a process that was not, or not wholly, looked at. What a container may open is in its config."""
+        if not self.container(pid):
+            self._beyond.add(owner._replace(gids=self._status(pid)[1]))
+
+    def _owner(self, pid: str) -> ProcessOwner:
+        """Whose it is; in a tree all is root's. The owner of its directory is enough for those that are not root's."""
+        if not self.host.is_node:
+            return ProcessOwner(0)
+        try:
+            uid = self.host.owner_and_mode(f"/proc/{pid}")[0]
+        except OSError:
+            return ProcessOwner(0)
+        return ProcessOwner(uid) if uid else ProcessOwner(self._status(pid)[0], container=self.container(pid))
+
+    def _status(self, pid: str) -> tuple[int, frozenset[int]]:
+        """The real user and all groups of a process (proc_pid_status(5))."""
+        fields = dict.fromkeys(("Uid", "Gid", "Groups"), "")
+        for line in text_of(self.host, f"/proc/{pid}/status").split("\n"):
+            key, colon, value = line.partition(":\t")
+            if colon and key in fields:
+                fields[key] = value
+        uid = number_in(fields["Uid"].partition("\t")[0]) or 0
+        return uid, frozenset(int(word) for word in (*fields["Gid"].split(), *fields["Groups"].split()) if number_in(word) is not None)
 
     def _processes(self) -> list[str]:
         try:
@@ -98,22 +189,61 @@ class OpenFiles:
             self.unread = f"which processes have its device nodes open (/proc: {error.strerror})"
             return []
 
-    def _nodes(self, pid: str) -> set[str | tuple[int, int]]:
+    def _nodes(self, pid: str, owner: ProcessOwner | None = None, most: int = 0) -> tuple[set[str | tuple[int, int]], int]:
+        """The device nodes that a process has open, and how many files of it were looked at; see Host.link_texts for `most`."""
         directory = f"/proc/{pid}/fd"
         try:
-            links = self.host.link_texts(directory)
+            links = self.host.link_texts(directory, most)
         except PermissionError:
             self.unread = "which processes have its device nodes open (the open files of others can only be seen by root)"
-            return set()
+            return set(), 0
         except OSError:
-            return set()
-        return set(self._keys(directory, links))
+            return set(), 0
+        return set(self._keys(pid, owner or self._owner(pid), links)), len(links)
 
-    def _keys(self, directory: str, links: dict[str, str]) -> Iterator[str | tuple[int, int]]:
-        for name, target in links.items():
-            if target.startswith("/dev/") and target not in _COMMON and not target.startswith("/dev/pts/"):
-                number = self.host.device_number(f"{directory}/{name}") if self.host.is_node else None
-                yield target.removesuffix(_DELETED) if number is None else number
+    def _keys(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[str | tuple[int, int]]:
+        for target, name in self._device_files(pid, owner, links):
+            number = self.host.device_number(f"/proc/{pid}/fd/{name}") if self.host.is_node else None
+            yield target.removesuffix(_DELETED) if number is None else number
+
+    def _device_files(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[tuple[str, str]]:
+        """(path, descriptor) of what may be a device node that a process has open, each path once: descriptors are duplicated by the thousand."""
+        kinds: Mapping[str, str] | None = None
+        for target, name in {target: name for name, target in links.items() if target.startswith("/dev/")}.items():
+            if target[5:] in _COMMON or target[5:].startswith(_FOLDERS):
+                continue
+            if self.host.is_node and not owner.trusted:
+                kinds = self._mounted(pid) if kinds is None else kinds
+                if kinds.get(self._mount_id(pid, name), "") not in _SERVED_BY_THE_KERNEL:
+                    continue
+            yield target, name
+
+    def is_block(self, pid: str, number: tuple[int, int] | None) -> bool:
+        """Whether what a process has open under this number is a block device: character devices have the same numbers."""
+        if not self.host.is_node:
+            return True
+        try:
+            links = self.host.link_texts(f"/proc/{pid}/fd", _BUDGET)
+        except OSError:
+            return True
+        names = [name for _, name in self._device_files(pid, self._owner(pid), links)]
+        return number in {self.host.device_number(f"/proc/{pid}/fd/{name}", only_block=True) for name in names}
+
+    def _mounted(self, pid: str) -> Mapping[str, str]:
+        """The kinds of file systems that a process sees, by the numbers of their mounts (proc_pid_mountinfo(5))."""
+        try:
+            raw = self.host.read(f"/proc/{pid}/mountinfo", limit=_MOUNTS_LIMIT)
+        except OSError:
+            return {}
+        rows = (line.partition(" - ") for line in raw.decode("utf-8", "surrogateescape").split("\n"))
+        return {before.partition(" ")[0]: after.partition(" ")[0] for before, _, after in rows}
+
+    def _mount_id(self, pid: str, name: str) -> str:
+        """The mount that an open file lies on (proc_pid_fdinfo(5)); asking that asks no file system."""
+        for line in text_of(self.host, f"/proc/{pid}/fdinfo/{name}").split("\n"):
+            if line.startswith("mnt_id:"):
+                return line[7:].strip()
+        return ""
 
     def _self_and_parents(self) -> set[str]:
         found: set[str] = set()

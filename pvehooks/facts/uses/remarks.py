@@ -86,4 +86,4 @@ def _is_keyboard(block: str) -> bool:
 
 
 def _field(block: str, start: str) -> str:
-    return next((line[len(start) :] for line in block.splitlines() if line.startswith(start)), "")
+    return next((line[len(start) :] for line in block.split("\n") if line.startswith(start)), "")

@@ -85,6 +85,6 @@ class Pools:
             cache = self.host.read(_CACHE, limit=16 << 20)
         except OSError:
             return Unread(words)
-        if not guid.isdecimal() or int(guid) >= 1 << 64:
+        if not (guid.isascii() and guid.isdecimal() and len(guid) <= 20) or int(guid) >= 1 << 64:
             return Unread(words)
         return "an imported ZFS pool, as spare or cache" if int(guid).to_bytes(8, "big") in cache else Unread(words)

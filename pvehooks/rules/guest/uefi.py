@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.disks import arch_of, disks, format_of, new_volume, volume_of
+from pvehooks.derived.firmware_fit import confidential
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 _CONCERNING = ("efidisk0", "amd-sev", "intel-tdx", "arch")
-# A template never starts, and its EFI disk cannot be mended: its clones are looked at instead.
+# A template never starts, and its EFI disk cannot be changed: its clones are examined instead.
 RULES = RuleSet(
     concerned=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
 )
@@ -18,12 +19,6 @@ _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlo
 # Custom models report as this where they do not say (qemu-server, CPUConfig.pm).
 _CUSTOM_DEFAULT = "kvm64"
 _CODE_2M = 0x1E0000
-
-
-def confidential(guest: Guest) -> str:
-    """The kind of confidential guest it is: "std", "es", "snp" or "tdx", '' for none (get_cvm_type in CPUConfig.pm)."""
-    option = "amd-sev" if guest.options.get("amd-sev") else "intel-tdx"
-    return str(guest.properties(option).get("type", ""))
 
 
 def keeps_settings(guest: Guest) -> bool:
@@ -75,7 +70,7 @@ def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "efidisk-type-2m",
     Severity.INFO,
-    "None needed; a new EFI disk has Secure Boot, and none of the old one's settings",
+    "For Secure Boot: qm set {vmid} --delete efidisk0, then qm set {vmid} --efidisk0 STORAGE:1,efitype=4m,pre-enrolled-keys=1",
     needs=("cpu_flags",),
 )
 def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -83,7 +78,8 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
 
     The firmware of this type is not developed any more and comes in a package of its own, pve-edk2-firmware-legacy. For
     Secure Boot the disk has to be made anew with `efitype=4m,pre-enrolled-keys=1`, which loses the settings and boot entries
-    of the old one; `pre-enrolled-keys` has no effect on the old type. ARM guests have no types, and SEV guests always get
+    of the old one; `pre-enrolled-keys` has no effect on the old type. The firmware of the new type needs a source of entropy for
+    network boot (rng-missing-netboot), the old one does not. ARM guests have no types, and SEV guests always get
     the new one. A guest with a firmware image of its own has what that has.
     Source: the administrator's manual, "BIOS and UEFI"; qemu-server, OVMF.pm (get_ovmf_files).
     """
@@ -94,7 +90,7 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     void = "; pre-enrolled-keys=1 has no effect" if disk.get("pre-enrolled-keys") else ""
     remedy = (
-        f"None needed; for Secure Boot (its UEFI settings are lost): qm set {guest.vmid} --delete efidisk0, "
+        f"For Secure Boot (its UEFI settings are lost): qm set {guest.vmid} --delete efidisk0, "
         f"then qm set {guest.vmid} {new_efidisk(guest, secure_boot=True)}"
     )
     yield Finding("efidisk0", f"the EFI disk is of the old type 2m, without Secure Boot{void}", remedy=remedy)

@@ -336,9 +336,9 @@ class Killed(Host):
             os.kill(os.getpid(), signal.SIGKILL)
         self.left -= 1
 
-    def make_dir(self, path: str, mode: int = 0o755) -> None:
+    def make_dir(self, path: str, mode: int = 0o755, durable: bool = False) -> None:
         self.step()
-        super().make_dir(path, mode)
+        super().make_dir(path, mode, durable)
 
     def replace(self, path: str, content: bytes, *arguments: object, **named: object) -> None:
         self.step()
@@ -347,9 +347,9 @@ class Killed(Host):
         self.step()
         super().replace(path, content, *arguments, **named)  # type: ignore[arg-type]
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, durable: bool = False) -> None:
         self.step()
-        super().remove(path)
+        super().remove(path, durable)
 
 
 def killed(deed: Callable[[], object]) -> bool:

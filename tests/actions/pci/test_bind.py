@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pvehooks.actions.pci import bind
+from pvehooks.actions.pci import bind, unfinished
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
@@ -142,3 +143,84 @@ def test_called_off(questions: int, tmp_path: Path) -> None:
     for address in (DISK, OTHER):
         assert (bind.driver(host, address), override(host, address)) == ("nvme", "(null)")
     assert len([path for path, _ in host.writes if path.endswith("drivers_probe")]) == questions - 1
+
+
+# -- killed while it binds --------------------------------------------------------------------------------------------
+
+
+class Killed(Kernel):
+    """Ends the process as SIGKILL does, before or after its Nth write."""
+
+    def __init__(self, root: Path, number: int, before: bool) -> None:
+        super().__init__(root)
+        self.left = number
+        self.before = before
+
+    def write_attribute(self, path: str, text: str) -> None:
+        self.left -= 1
+        if not self.left and self.before:
+            os._exit(9)
+        super().write_attribute(path, text)
+        if not self.left:
+            os._exit(9)
+
+
+def killed(root: Path, number: int, before: bool) -> None:
+    """A process that binds the disk and is killed."""
+    pid = os.fork()
+    if not pid:
+        host = Killed(root, number, before)
+        bind.bind(host, guest(host), "pve1", [DISK])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("admins", ["(null)", "pci-stub"])
+def test_killed_at_any_step(admins: str, number: int, before: bool, tmp_path: Path) -> None:
+    """The next look finishes it: the override is what it was, and the next bind works."""
+    host = node(tmp_path)
+    (tmp_path / f"sys/bus/pci/devices/{DISK}/driver_override").write_text(f"{admins}\n")
+    killed(tmp_path, number, before)
+    home = dict(host.home)
+    host = Kernel(tmp_path)
+    host.home = home
+    bind.finish_begun(host)
+    assert override(host, DISK) == admins
+    assert bind.driver(host, DISK) == ("vfio-pci" if number == 4 or (number == 3 and not before) else "nvme")
+    assert host.names(unfinished.DIRECTORY) == []
+    bind.bind(host, guest(host), "pve1", [DISK])
+    assert (bind.driver(host, DISK), override(host, DISK)) == ("vfio-pci", admins)
+
+
+def test_what_another_process_is_binding_is_left_alone(tmp_path: Path) -> None:
+    host = node(tmp_path)
+    host.write_attribute(f"{BUS}/devices/{DISK}/driver_override", "vfio-pci")
+    unfinished.note(host, unfinished.BegunBind(DISK, "nvme", ""))
+    with unfinished.lock(host, DISK):
+        bind.finish_begun(host)
+        assert override(host, DISK) == "vfio-pci"
+        with pytest.raises(bind.Unbound, match=r"another process binds .* at this moment"):
+            bind.bind(host, guest(host), "pve1", [DISK])
+    bind.finish_begun(host)
+    assert override(host, DISK) == "(null)"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"former": 1, "override": ""}', "\xff", "9" * 5000])
+def test_a_note_that_cannot_be_read_is_removed(content: str, tmp_path: Path) -> None:
+    host = node(tmp_path)
+    host.make_dir(unfinished.DIRECTORY)
+    host.replace(f"{unfinished.DIRECTORY}/{DISK}", content.encode())
+    host.replace(f"{unfinished.DIRECTORY}/README", b"")
+    bind.finish_begun(host)
+    assert host.names(unfinished.DIRECTORY) == ["README"]
+
+
+def test_what_cannot_be_noted_is_not_begun(tmp_path: Path) -> None:
+    host = node(tmp_path)
+    (tmp_path / "run/pvehooks").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "run/pvehooks/binding").write_text("")
+    with pytest.raises(bind.Unbound, match="cannot be noted"):
+        bind.bind(host, guest(host), "pve1", [DISK])
+    assert host.writes == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from pvehooks.facts.guests import configs as guests
-from pvehooks.facts.storage import storages
+from pvehooks.facts.storage import images, storages
 from pvehooks.host import Host
 from pvehooks.values import Hookscript, Unread
 from tests.beds.tree import Content, Link, make_fake_tree
@@ -159,7 +160,10 @@ TANK = ("tank", "/tank/snippets")
         pytest.param("", [LOCAL], id="nothing configured"),
         pytest.param(one(), [LOCAL, TANK], id="one more"),
         pytest.param(one(name="fast") + one(name="local", path="/var/lib/vz"), [LOCAL, ("fast", "/tank/snippets")], id="local comes first"),
-        pytest.param(one("\tdisable 1\n"), [LOCAL], id="disabled"),
+        pytest.param(one("\tdisable 1\n"), [LOCAL, TANK], id="disabled: PVE runs hookscripts from it"),
+        pytest.param(one("\tdisable 1\n") + one(name="zz"), [LOCAL, ("zz", "/tank/snippets"), TANK], id="disabled comes last"),
+        pytest.param(one("\tdisable 1\n", "local", "/var/lib/vz") + one(), [LOCAL, TANK], id="local is disabled"),
+        pytest.param(one("\tnodes pve2\n", "local", "/var/lib/vz") + one(), [LOCAL, TANK], id="local is for another node"),
         pytest.param(one("\tshared 1\n"), [LOCAL], id="shared"),
         pytest.param(one("\tshared 0\n"), [LOCAL, TANK], id="not shared"),
         pytest.param(one("\tnodes pve1,pve2\n"), [LOCAL, TANK], id="for this node"),
@@ -172,7 +176,12 @@ TANK = ("tank", "/tank/snippets")
         pytest.param(one(path="/missing"), [LOCAL], id="directory missing"),
         pytest.param(one(path="/net/below"), [LOCAL], id="on NFS"),
         pytest.param(one(path="/fuse"), [LOCAL], id="on FUSE"),
-        pytest.param(one(path="/net/local"), [LOCAL, ("tank", "/net/local/snippets")], id="something local mounted on it"),
+        pytest.param(one(path="/net/local"), [LOCAL], id="something local mounted below NFS: the walk there asks the server"),
+        pytest.param(one(path="/auto"), [LOCAL], id="an automount, whose server may be away"),
+        pytest.param(one(path="/auto/below"), [LOCAL], id="below an automount"),
+        pytest.param(one(path="/unknown"), [LOCAL], id="a file system that nobody has heard of"),
+        pytest.param(one("\tis_mountpoint /auto\n"), [LOCAL], id="an automount has to be mounted"),
+        pytest.param(one(path="/by/auto"), [LOCAL], id="a link to an automount"),
         pytest.param(one(path="/to-net"), [LOCAL], id="a link to NFS"),
         pytest.param(one(path="/loop"), [LOCAL], id="a loop of links"),
         pytest.param(one(path="/open/tank"), [LOCAL], id="a parent that others may write"),
@@ -187,10 +196,25 @@ TANK = ("tank", "/tank/snippets")
 )
 def test_local_snippets(tmp_path: Path, config: str, found: list[tuple[str, str]]) -> None:
     folders: dict[str, Content] = dict.fromkeys(
-        ("tank/open", "mounted", "mounted here", "net/below", "net/local", "fuse", "open/tank", "by", "group", "users", "real")
+        (
+            "tank/open",
+            "mounted",
+            "mounted here",
+            "net/below",
+            "net/local",
+            "fuse",
+            "auto/below",
+            "unknown",
+            "open/tank",
+            "by",
+            "group",
+            "users",
+            "real",
+        )
     )
     links: dict[str, Content] = {
         "to-net": Link("/net/below"),
+        "by/auto": Link("../auto"),
         "loop": Link("loop"),
         "to-open": Link("open"),
         "by/way": Link("../open/back"),
@@ -198,11 +222,38 @@ def test_local_snippets(tmp_path: Path, config: str, found: list[tuple[str, str]
     }
     mounts = "x / ext4 rw 0 0\nx /mounted xfs rw 0 0\nx /mounted\\040here xfs rw 0 0\n"
     mounts += "a:/b /net nfs4 rw 0 0\nx /net/local ext4 rw 0 0\nx /fuse fuse.sshfs rw 0 0\nshort\n"
+    mounts += "systemd-1 /auto autofs rw 0 0\nx /unknown futurefs rw 0 0\n"
     host = tree(tmp_path, {**folders, **links, "proc/mounts": mounts}, config)
     for name, mode in (("open", 0o777), ("group", 0o775), ("tank/open", 0o1777)):
         (tmp_path / name).chmod(mode)
     os.chown(tmp_path / "users", 1000, 1000)
     assert list(storages.local_snippets(host, "pve1")) == found
+
+
+class _Watched(Host):
+    """Notes which paths the operating system is asked about."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.asked: list[str] = []
+
+    def locate(self, path: str, follow: bool = True) -> str:
+        self.asked.append(path)
+        return super().locate(path, follow)
+
+
+@pytest.mark.parametrize("kind", ["autofs", "nfs4", "fuse.glusterfs", "futurefs"])
+@pytest.mark.parametrize("path", ["/away", "/away/below", "/link"])
+def test_what_may_hang_is_not_asked(kind: str, path: str, tmp_path: Path) -> None:
+    """Neither the mount point itself: lstat(2) of it asks the server."""
+    more = one("\tis_mountpoint 1\n", path=path) + one("", "bb", path) + one("\tis_mountpoint /away\n", "cc")
+    made = tree(
+        tmp_path, {"away/below/snippets/x": "", "link": Link("away"), "proc/mounts": f"x / ext4 rw 0 0\nx /away {kind} rw 0 0\n"}, more
+    )
+    host = _Watched(made.root)
+    assert list(storages.local_snippets(host, "pve1")) == [LOCAL]
+    assert storages.StorageSections(host).hookscript("bb:snippets/x").trouble == ""
+    assert [each for each in host.asked if each.startswith("/away")] == []
 
 
 def test_local_needs_no_directory_yet(tmp_path: Path) -> None:
@@ -216,3 +267,25 @@ def test_local_that_others_may_write_to(tmp_path: Path) -> None:
     (tmp_path / "tank").mkdir()
     (tmp_path / "var/lib/vz").chmod(0o757)
     assert storages.local_snippets(host) == (TANK,)
+
+
+class _Silent(Host):
+    """A file system that never answers."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.end = threading.Event()
+
+    def attributes(self, path: str) -> tuple[int, int, int, int]:
+        self.end.wait(60)
+        return super().attributes(path)
+
+
+@pytest.mark.parametrize("kind", ["autofs", "fuse.sshfs", "nfs4"])
+def test_a_firmware_image_that_no_server_gives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_PATIENCE", 0.05)
+    config = one(path="/away")
+    host = _Silent(tree(tmp_path, {"away/efi-firmware/a.fd": "x", "proc/mounts": f"x /away {kind} rw 0 0\n"}, config).root)
+    found = images.look(host, "tank:efi-firmware/a.fd")
+    host.end.set()
+    assert found.trouble == "/away/efi-firmware/a.fd cannot be read: its file system has not answered for 0 s"

@@ -144,7 +144,7 @@ class Disks:
     def container(self, vmid: int, config: str, runs: bool = True) -> None:
         self.write(f"{PVE_NODE}/lxc/{vmid}.conf", config)
         if runs:
-            self.add("proc/net/unix", f"0000000000000000: 00000002 00000000 00010000 0001 01 1234 @/var/lib/lxc/{vmid}/command\n")
+            self.write(f"sys/fs/cgroup/lxc/{vmid}/cgroup.events", "populated 1\nfrozen 0\n")
 
     def process(self, pid: int, name: str, cmdline: str = "", *files: str) -> None:
         self.write(f"proc/{pid}/comm", f"{name}\n")

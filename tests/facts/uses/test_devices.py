@@ -52,6 +52,14 @@ def opened(path: str, comm: str = "ffmpeg", pid: int = 4242) -> dict[str, Conten
 def container(text: str, vmid: int = 105, running: int = 105) -> dict[str, Content]:
     return {
         f"/etc/pve/nodes/{NODE}/lxc/{vmid}.conf": f"hostname: jellyfin\n{text}\n",
+        f"/sys/fs/cgroup/lxc/{running}/cgroup.events": "populated 1\nfrozen 0\n",
+    }
+
+
+def container_by_socket(text: str, vmid: int = 105, running: int = 105) -> dict[str, Content]:
+    """The same as captures of earlier versions have it."""
+    return {
+        f"/etc/pve/nodes/{NODE}/lxc/{vmid}.conf": f"hostname: jellyfin\n{text}\n",
         "/proc/net/unix": f"Num RefCount\n0000: 00000002 00000000 00010000 0001 01 4711 @/var/lib/lxc/{running}/command\n",
     }
 
@@ -287,14 +295,62 @@ def test_given_to_a_container(tmp_path: Path, text: str, given: bool) -> None:
     assert told(device_nodes(host), host) == (GIVEN if given else [])
 
 
+def test_a_container_by_its_socket(tmp_path: Path) -> None:
+    host = tree(tmp_path, {**render(), **container_by_socket("dev0: /dev/dri/renderD128")})
+    assert told(device_nodes(host), host) == GIVEN
+
+
 def test_containers_that_do_not_run(tmp_path: Path) -> None:
     host = tree(tmp_path, {**render(), **container("dev0: /dev/dri/renderD128", running=1055)})
     assert told(device_nodes(host), host) == []
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "runs"),
+    [
+        ("lxc/105", True),
+        ("lxc/105-1", True),
+        ("systemd/lxc/105", True),
+        ("unified/lxc/105", True),
+        ("lxc/1055", False),
+        ("lxc.monitor/105", False),
+        ("user.slice/lxc/105", False),
+        ("lxc/200/ns/lxc/105", False),
+    ],
+)
+def test_where_a_running_container_has_its_cgroup(cgroup: str, runs: bool, tmp_path: Path) -> None:
+    """Only directories that root makes count: users and containers have cgroups of their own further down."""
+    files = {**container("dev0: /dev/dri/renderD128", running=999), f"/sys/fs/cgroup/{cgroup}/cgroup.procs": ""}
+    host = tree(tmp_path, {**render(), **files})
+    assert told(device_nodes(host), host) == (GIVEN if runs else [])
+
+
+def test_an_empty_cgroup_is_left_over(tmp_path: Path) -> None:
+    files = {**container("dev0: /dev/dri/renderD128"), "/sys/fs/cgroup/lxc/105/cgroup.events": "populated 0\nfrozen 0\n"}
+    host = tree(tmp_path, {**render(), **files})
+    assert told(device_nodes(host), host) == []
+
+
+def test_a_socket_of_another_user_makes_no_container_run(tmp_path: Path) -> None:
+    """Any user can bind the abstract socket @/var/lib/lxc/105/command; that must refuse no start."""
+    files = {**container("dev0: /dev/dri/renderD128", running=200), **container_by_socket("dev0: /dev/dri/renderD128")}
+    host = tree(tmp_path, {**render(), **files})
+    assert told(device_nodes(host), host) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["dev1: /dev/a\0b", "mp0: /dev/\0", "lxc.mount.entry: /dev/\0 x", f"lxc.cgroup2.devices.allow: c {'9' * 5000}:1 rwm"]
+)
+def test_garbage_in_one_containers_config_harms_no_other(text: str, tmp_path: Path) -> None:
+    files = {**container("dev0: /dev/dri/renderD128"), f"/etc/pve/nodes/{NODE}/lxc/106.conf": f"{text}\n"}
+    host = tree(tmp_path, {**render(), **files, "/sys/fs/cgroup/lxc/106/cgroup.procs": ""})
+    assert told(device_nodes(host), host) == GIVEN
+
+
 @pytest.mark.parametrize("path", [f"/etc/pve/nodes/{NODE}/lxc", f"/etc/pve/nodes/{NODE}/lxc/105.conf", "/proc/net/unix"])
 def test_containers_that_cannot_be_read(tmp_path: Path, path: str) -> None:
-    files = {name: content for name, content in container("dev0: /dev/dri/renderD128").items() if not name.startswith(path)}
+    build = container_by_socket if path.startswith("/proc") else container
+    files = {name: content for name, content in build("dev0: /dev/dri/renderD128").items() if not name.startswith(path)}
     host = tree(tmp_path, {**render(), **files, path: "a file" if path.endswith("lxc") else None})
     (why,) = device_nodes(host).of(device(host, GPU)).unread
     assert "container" in why and "irectory" in why

@@ -96,6 +96,31 @@ def test_mounted_only_in_another_mount_namespace(disks: Disks, kind: str) -> Non
     assert sentences(disks) == [f"holds a file system that is mounted in another mount namespace ({kind} on nvme0n1p3)"]
 
 
+@pytest.mark.parametrize("kind", ["fuse", "fuse.sshfs", "fuse.btrfs", "nfs4", "tmpfs", "overlay"])
+@pytest.mark.parametrize("table", ["proc/1/mountinfo", "proc/mounts"])
+def test_the_source_of_a_mount_is_believed_only_where_the_kernel_opened_it(kind: str, table: str, disks: Disks) -> None:
+    """Any user may mount a FUSE with fsname=/dev/nvme0n1, and would have the start of a neighbour refused."""
+    source = "/dev/nvme0n1:/dev/nvme0n1p1"
+    if table == "proc/mounts":
+        (disks.root / "proc/1/mountinfo").unlink()
+        disks.write(table, f"{source} /home/u {kind} rw,logdev=/dev/nvme0n1,user_id=1000 0 0\n")
+    else:
+        disks.add(table, f"99 1 0:77 / /home/u rw shared:1 - {kind} {source} rw,logdev=/dev/nvme0n1,user_id=1000\n")
+    assert sentences(disks) == []
+
+
+def test_more_mounts_than_are_read_are_said(disks: Disks) -> None:
+    disks.write("proc/1/mountinfo", "36 1 0:5 / /x rw - tmpfs tmpfs rw\n" * 500_000)
+    assert look(disks).unread == ("what is mounted (/proc/1/mountinfo is longer than 16 MiB)",)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000 + ":1", "8:" + "9" * 5000, "8:x", "\u0668:1", ""])
+def test_a_number_that_is_none(number: str, disks: Disks) -> None:
+    disks.container(105, "lxc.cgroup2.devices.allow: b 8:17 rwm\n")
+    (disks.root / "sys/class/block/nvme0n1/dev").write_text(number)
+    assert sentences(disks) == []
+
+
 def test_btrfs_of_several_devices(disks: Disks) -> None:
     """mountinfo shows an anonymous number and one of the devices."""
     disks.add("proc/1/mountinfo", "40 1 0:45 /@ / rw shared:1 - btrfs /dev/sda1 rw,subvol=/@\n")

@@ -248,7 +248,7 @@ def test_open_files_are_looked_at_last(disks: Disks) -> None:
 
 
 def test_processes_that_cannot_be_looked_at_are_said(disks: Disks, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(self: Host, path: str) -> dict[str, str]:
+    def refused(self: Host, path: str, *_: object) -> dict[str, str]:
         if path.endswith("/fd"):
             raise PermissionError(13, "Permission denied")
         return {name: os.readlink(self.locate(f"{path}/{name}", follow=False)) for name in self.names(path)}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
 _MAX_LINKS = 40
+# Where our locks lie: root's alone, unlike /run/lock. Whoever can open a file can hold a lock on it.
+LOCKS = "/run/pvehooks/locks"
+_OURS = "/run/pvehooks/"
 # What FUSE asks its server for at once (fs/fuse: max_pages).
 _CHUNK = 1 << 17
 
@@ -32,6 +35,14 @@ class Completed(NamedTuple):
 
 class CommandTrouble(Exception):
     """A command could not be run to its end: missing, or over its time limit."""
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except ValueError:
+        return False
+    return True
 
 
 class Host:
@@ -51,8 +62,11 @@ class Host:
     def locate(self, path: str, follow: bool = True) -> str:
         """The real path of `path` below the root; every link on the way is resolved inside the root.
 
-        With follow=False the last component is not resolved. Raises ELOOP as the kernel would.
+        With follow=False the last component is not resolved. Raises ELOOP as the kernel would, and EINVAL for what is no path: Python
+        has a ValueError for that, and paths come from configs.
         """
+        if "\0" in path or not (path.isascii() or _is_encodable(path)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         if self.is_node:
             return path
         done: list[str] = []
@@ -155,6 +169,13 @@ class Host:
         found = os.lstat(self.locate(path, follow=False))
         return found.st_mode, found.st_uid, found.st_gid, found.st_nlink
 
+    def has_acl(self, path: str) -> bool:
+        """Whether an access control list gives more users a right than the mode shows (acl(5)); trees have none."""
+        try:
+            return self.is_node and bool(os.getxattr(path, "system.posix_acl_access"))
+        except OSError:
+            return False
+
     def modified(self, path: str) -> float:
         """When the contents last changed, in seconds since the epoch; links followed."""
         return os.stat(self.locate(path)).st_mtime
@@ -165,9 +186,8 @@ class Host:
 
     def real(self, path: str) -> str:
         """The path with every link resolved; what is not there stays as it is written. For a tree, a loop is ELOOP."""
-        if self.is_node:
-            return os.path.realpath(path)
-        return self.locate(path)[len(self.root) :] or "/"
+        located = self.locate(path)
+        return os.path.realpath(located) if self.is_node else located[len(self.root) :] or "/"
 
     def link_name(self, path: str) -> str:
         """The last component of what a symbolic link names (the way sysfs names drivers, groups and masters)."""
@@ -177,15 +197,21 @@ class Host:
         """What a symbolic link says, as it is stored."""
         return os.readlink(self.locate(path, follow=False))
 
-    def link_texts(self, path: str) -> dict[str, str]:
-        """What the symbolic links in a directory say, by name; those that vanish meanwhile are left out."""
+    def link_texts(self, path: str, most: int = 0) -> dict[str, str]:
+        """What the symbolic links in a directory say, by name; those that vanish meanwhile are left out.
+
+        With `most` at most one more than that is listed, so that a user who fills a directory does not keep us.
+        """
         directory = self.locate(path)
-        texts = {}
-        for name in os.listdir(directory):
-            try:
-                texts[name] = os.readlink(f"{directory}/{name}")
-            except OSError:
-                continue
+        texts: dict[str, str] = {}
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                try:
+                    texts[entry.name] = os.readlink(f"{directory}/{entry.name}")
+                except OSError:
+                    continue
+                if most and len(texts) > most:
+                    break
         return texts
 
     def folders(self, path: str) -> list[str]:
@@ -205,9 +231,30 @@ class Host:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def make_dir(self, path: str, mode: int = 0o755) -> None:
-        """The directory and its parents, if they are not there yet."""
-        os.makedirs(self.locate(path), mode=mode, exist_ok=True)
+    def make_dir(self, path: str, mode: int = 0o755, durable: bool = False) -> None:
+        """The directory and its parents, if they are not there yet; on a node no link of another user is followed.
+
+        `durable`: new ones survive a power cut.
+        """
+        place = self.locate(path)
+        above = [place]
+        while durable and not os.path.isdir(above[-1]):
+            above.append(os.path.dirname(above[-1]))
+        if self.is_node:
+            from pvehooks.host import safepaths
+
+            os.close(safepaths.open_directory(place, make=mode))
+        else:
+            os.makedirs(place, mode=mode, exist_ok=True)
+        for directory in above[1:]:
+            _sync(directory)
+
+    def _place(self, path: str) -> tuple[int, str]:
+        """A descriptor of the directory in which a file is to be written, and the name of the file."""
+        from pvehooks.host import safepaths
+
+        place, _, name = self.locate(path).rpartition("/")
+        return safepaths.open_directory(place) if self.is_node else os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), name
 
     def replace(
         self,
@@ -220,21 +267,19 @@ class Host:
     ) -> None:
         """Writes the file whole or not at all: beside it as NAME.tmp.PID, then renamed onto it, as PVE does.
 
+        `durable`: once it returns, a power cut leaves the new content, and its name, which is synced with its directory (fsync(2)).
         A file that is there keeps its mode, and `mode` is that of a new one (less the umask); with keep_mode=False it has just `mode`.
         It belongs to `owner` (uid, gid), else to who writes it.
         """
-        target = self.locate(path)
-        beside = f"{target}.tmp.{os.getpid()}"
+        from pvehooks.host import safepaths
+
+        directory, name = self._place(path)
+        beside = f"{name}.tmp.{os.getpid()}"
         try:
-            mode = stat.S_IMODE(os.stat(target).st_mode) if keep_mode else mode
-        except FileNotFoundError:
-            pass
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            present = safepaths.mode_of(directory, name) if keep_mode else None
+            descriptor = safepaths.create(directory, beside, mode if present is None else present)
             try:
-                view = memoryview(content)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                self._write_all(descriptor, content)
                 if owner is not None:
                     os.fchown(descriptor, *owner)
                 if not keep_mode:
@@ -243,23 +288,39 @@ class Host:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.rename(beside, target)
-        except OSError:
-            self._forget(beside)
-            raise
+            os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+            if durable:
+                os.fsync(directory)
+        except OSError as error:
+            self._forget(beside, directory)
+            raise OSError(error.errno, error.strerror, path) from error
+        finally:
+            os.close(directory)
+
+    @staticmethod
+    def _write_all(descriptor: int, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
 
     def append(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Adds to the end of a file, made if absent, in one piece: what several processes add does not mix."""
-        descriptor = os.open(self.locate(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+        from pvehooks.host import safepaths
+
+        directory, name = self._place(path)
+        try:
+            descriptor = safepaths.open_own(directory, name, os.O_WRONLY | os.O_APPEND, mode)
+        finally:
+            os.close(directory)
         try:
             os.write(descriptor, content)
         finally:
             os.close(descriptor)
 
     @staticmethod
-    def _forget(path: str) -> None:
+    def _forget(name: str, directory: int) -> None:
         try:
-            os.unlink(path)
+            os.unlink(name, dir_fd=directory)
         except OSError:
             return
 
@@ -271,12 +332,15 @@ class Host:
         finally:
             os.close(descriptor)
 
-    def remove(self, path: str) -> None:
-        """Removes a file, or a link itself; nothing happens if it is not there."""
+    def remove(self, path: str, durable: bool = False) -> None:
+        """Removes a file, or a link itself; nothing happens if it is not there. `durable`: a power cut does not bring it back."""
+        place = self.locate(path, follow=False)
         try:
-            os.unlink(self.locate(path, follow=False))
+            os.unlink(place)
         except FileNotFoundError:
             return
+        if durable:
+            _sync(os.path.dirname(place))
 
     def make_link(self, path: str, text: str) -> None:
         """A symbolic link that says `text`; raises OSError where something is."""
@@ -300,7 +364,7 @@ class Host:
 
     def lock(self, path: str, timeout: float) -> Lock:
         """An exclusive flock(2) on the file (made if absent), waited for at most `timeout` seconds; see Lock."""
-        return Lock(self.locate(path), timeout)
+        return Lock(self.locate(path), timeout, path.startswith(_OURS), self.is_node)
 
     # -- running and time ---------------------------------------------------------------------------------------------
 
@@ -309,30 +373,11 @@ class Host:
 
         Never runs anything for a tree. The command gets no standard input, and the C locale so that its words are known.
         """
-        import subprocess
+        from pvehooks.host import running
 
         if not self.is_node:
             raise CommandTrouble(f"{argv[0]} is not run for a tree")
-        environment = {**os.environ, "LC_ALL": "C", **(env or {})}
-        try:
-            with subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            ) as process:
-                try:
-                    out, err = process.communicate(timeout=timeout)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, 9)
-                    process.communicate()
-                    raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed") from None
-        except OSError as error:
-            raise CommandTrouble(f"{argv[0]} cannot be run: {error.strerror}") from error
-        return Completed(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
 
     def spawn(self, argv: Sequence[str], timeout: float) -> int:
         """Runs a command without a word from it, as run() does, but without the 10 ms that importing subprocess takes.
@@ -378,19 +423,41 @@ class Host:
         return time.monotonic()
 
 
-class Lock:
-    """An flock(2) on a file, for a with statement; raises BlockingIOError when it was not to be had in time."""
+def _sync(directory: str) -> None:
+    """Puts the names in a directory on the disk, fsync(2); a file system that cannot do that for directories has no better."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, path: str, timeout: float) -> None:
+
+class Lock:
+    """An flock(2) on a file, for a with statement; raises BlockingIOError when it was not to be had in time, else OSError.
+
+    `private`: only root may open it. A lock of the node must lie in a directory that no one but root can write (safepaths.open_lock).
+    """
+
+    def __init__(self, path: str, timeout: float, private: bool, of_node: bool) -> None:
         self._path = path
         self._timeout = timeout
+        self._private = private
+        self._of_node = of_node
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
         import fcntl
 
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        from pvehooks.host import safepaths
+
+        if self._of_node:
+            descriptor = safepaths.open_lock(self._path, self._private)
+        else:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline = time.monotonic() + self._timeout
         pause = 0.005
         while True:

@@ -1,0 +1,75 @@
+"""What a bind had begun that was killed: noted before the first write to sysfs, finished by the next process that looks.
+
+A driver_override that stayed would keep the device with vfio-pci for good, and count as the admin's.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pvehooks.host import LOCKS
+from pvehooks.values import NamedTuple
+from pvehooks.values.pci import is_pci_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pvehooks.host import Host, Lock
+
+DIRECTORY = "/run/pvehooks/binding"
+_LIMIT = 1 << 12
+
+
+class BegunBind(NamedTuple):
+    """A bind that was begun: the device's address, its driver and its driver_override before ('' for none)."""
+
+    address: str
+    former: str
+    override: str
+
+
+def lock(host: Host, address: str) -> Lock:
+    """Held while the device is being bound; it goes with the process that holds it. Raises BlockingIOError."""
+    return host.lock(f"{LOCKS}/bind-{address}.lock", 0.0)
+
+
+def note(host: Host, begun: BegunBind) -> None:
+    """Notes what is about to be done; raises OSError."""
+    host.make_dir(DIRECTORY, mode=0o700)
+    host.replace(f"{DIRECTORY}/{begun.address}", json.dumps(begun._asdict()).encode(), mode=0o600)
+
+
+def forget(host: Host, address: str) -> None:
+    """Removes the note of what is done, or undone."""
+    try:
+        host.remove(f"{DIRECTORY}/{address}")
+    except OSError:
+        return
+
+
+def finish(host: Host, restore: Callable[[BegunBind], None]) -> None:
+    """Has `restore` undo each bind that was begun by a process that is gone."""
+    try:
+        names = host.names(DIRECTORY)
+    except OSError:
+        return
+    for address in filter(is_pci_address, names):
+        try:
+            with lock(host, address):
+                begun = _read(host, address)
+                if begun is not None:
+                    restore(begun)
+                forget(host, address)
+        except OSError:
+            # Another process binds it at this moment.
+            continue
+
+
+def _read(host: Host, address: str) -> BegunBind | None:
+    try:
+        content = json.loads(host.read(f"{DIRECTORY}/{address}", limit=_LIMIT))
+        begun = BegunBind(address, content["former"], content["override"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return begun if isinstance(begun.former, str) and isinstance(begun.override, str) else None

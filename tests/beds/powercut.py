@@ -1,0 +1,163 @@
+"""A disk that loses its power: records what a program does to a tree, and gives the tree as any cut may leave it.
+
+The model is the weakest that POSIX allows: content is on the disk once its file is synced, a name (made, renamed, removed) once its
+directory is. What is not synced may be on the disk all the same, one file system (a folder below the root) at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+
+class _Step(NamedTuple):
+    """What was done: "mkdir", "create", "rename", "unlink" (a name of `path`'s directory), "content" (synced, of `inode`), "names" (synced, of `path`)."""
+
+    kind: str
+    path: str = ""
+    inode: int = 0
+    target: str = ""
+    content: bytes = b""
+
+
+class Disk:
+    """The root's files as they were at first, and all steps since."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._steps: list[_Step] = []
+        self._open: dict[int, tuple[str, int]] = {}
+        self._next = 0
+        self._first: dict[str, int | None] = {}
+        self._contents: dict[int, bytes] = {}
+        self._modes: dict[str, tuple[int, int, int]] = {}
+        self._links: dict[str, str] = {}
+        for path in sorted(root.rglob("*")):
+            if path.is_symlink():
+                self._links[str(path)] = os.readlink(path)
+                continue
+            found = path.stat()
+            self._modes[str(path)] = (found.st_mode & 0o7777, found.st_uid, found.st_gid)
+            self._first[str(path)] = None if path.is_dir() else self._inode(path.read_bytes())
+        self._live = dict(self._first)
+
+    def _inode(self, content: bytes | None = None) -> int:
+        self._next += 1
+        if content is not None:
+            self._contents[self._next] = content
+        return self._next
+
+    # -- recording ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """All that this process does to the root's files meanwhile."""
+        real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in ("open", "close", "rename", "unlink", "mkdir")}
+
+        def opened(path: str, flags: int, mode: int = 0o777, **more: Any) -> int:
+            is_new = not os.path.lexists(path)
+            descriptor: int = real["open"](path, flags, mode, **more)
+            if f"{path}/".startswith(f"{self._root}/"):
+                if is_new:
+                    self._live[path] = self._inode()
+                    self._note(_Step("create", path, self._live[path] or 0))
+                self._open[descriptor] = (path, self._live.get(path) or 0)
+            return descriptor
+
+        def closed(descriptor: int) -> None:
+            self._open.pop(descriptor, None)
+            real["close"](descriptor)
+
+        def synced(descriptor: int) -> None:
+            path, inode = self._open[descriptor]
+            self._note(_Step("names", path) if not inode else _Step("content", path, inode, content=Path(path).read_bytes()))
+
+        def renamed(source: str, target: str) -> None:
+            real["rename"](source, target)
+            self._live[target] = self._live.pop(source)
+            self._note(_Step("rename", source, target=target))
+
+        def unlinked(path: str) -> None:
+            real["unlink"](path)
+            self._live.pop(path, None)
+            self._note(_Step("unlink", path))
+
+        def made(path: str, mode: int = 0o777, **more: Any) -> None:
+            real["mkdir"](path, mode, **more)
+            self._live[path] = None
+            self._note(_Step("mkdir", path))
+
+        fakes = {"open": opened, "close": closed, "fsync": synced, "rename": renamed, "unlink": unlinked, "mkdir": made}
+        with mock.patch.multiple(os, **fakes):
+            yield
+
+    def _note(self, step: _Step) -> None:
+        self._steps.append(step)
+
+    # -- what a cut leaves --------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def cuts(self, early: tuple[str, ...] = ()) -> list[int]:
+        """After how many steps a cut leaves something else than one step before."""
+        found: dict[str, int] = {}
+        for count in range(len(self._steps) + 1):
+            names, contents = self._left(count, early)
+            found.setdefault(repr([(path, inode and contents.get(inode)) for path, inode in sorted(names.items())]), count)
+        return sorted(found.values())
+
+    def _left(self, count: int, early: tuple[str, ...]) -> tuple[dict[str, int | None], dict[int, bytes]]:
+        """Inodes by path (None for a directory), and contents by inode."""
+        done = self._steps[:count]
+        names = dict(self._first)
+        contents = dict(self._contents)
+        for number, step in enumerate(done):
+            if step.kind == "content":
+                contents[step.inode] = step.content
+            elif step.kind != "names" and self._is_on_disk(step, done[number:], early):
+                self._put(step, names)
+        return names, contents
+
+    def cut(self, count: int, place: Path, early: tuple[str, ...] = ()) -> Path:
+        """The tree, put at `place`, as a cut after so many steps leaves it; below the folders `early` all names are on the disk at once."""
+        names, contents = self._left(count, early)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        for path, inode in sorted(names.items()):
+            new = place / os.path.relpath(path, self._root)
+            if not new.parent.is_dir():
+                continue
+            if inode is None:
+                new.mkdir()
+            else:
+                new.write_bytes(contents.get(inode, b""))
+            mode, uid, gid = self._modes.get(path, (0o755 if inode is None else 0o600, 0, 0))
+            os.chown(new, uid, gid)
+            new.chmod(mode)
+        for path, text in self._links.items():
+            (place / os.path.relpath(path, self._root)).symlink_to(text)
+        return place
+
+    def _is_on_disk(self, step: _Step, after: list[_Step], early: tuple[str, ...]) -> bool:
+        directory = os.path.dirname(step.path)
+        below = os.path.relpath(step.path, self._root)
+        return any(below.startswith(f"{folder}/") for folder in early) or any(
+            each.kind == "names" and each.path == directory for each in after
+        )
+
+    @staticmethod
+    def _put(step: _Step, names: dict[str, int | None]) -> None:
+        if step.kind == "rename":
+            # What was renamed was made in the same directory, or was there at first.
+            if step.path in names:
+                names[step.target] = names.pop(step.path)
+        elif step.kind == "unlink":
+            names.pop(step.path, None)
+        else:
+            names[step.path] = step.inode if step.kind == "create" else None

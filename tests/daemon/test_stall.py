@@ -1,0 +1,100 @@
+"""A pmxcfs that hangs, stopped or in itself: the daemon says so once, waits, and lets systemd and the boot go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pvehooks.daemon.stall import StallWatch
+from pvehooks.host import Host
+from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
+from tests.daemon.parts import Kept
+
+Make = Callable[..., NodeBed]
+WAL = "/var/lib/pve-cluster/config.db-wal"
+
+
+@contextmanager
+def stopped(bed: NodeBed) -> Iterator[None]:
+    os.kill(bed.pve.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(bed.pve.pid, signal.SIGCONT)
+
+
+@contextmanager
+def hanging(bed: NodeBed) -> Iterator[None]:
+    bed.pve.hang(None)
+    try:
+        yield
+    finally:
+        bed.pve.resume()
+
+
+@pytest.mark.parametrize("trouble", [stopped, hanging])
+def test_a_running_daemon_waits_for_it(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
+    bed = node({"100.conf": uefi()})
+    bed.start(watchdog=4.0)
+    bed.settle()
+    assert bed.daemon is not None
+    with trouble(bed):  # type: ignore[attr-defined]
+        with open(WAL, "ab") as database:
+            database.write(b"\0")
+        (entry,) = bed.said("pmxcfs-away")
+        pings = len(bed.notify.values("WATCHDOG"))
+        wait_until(lambda: len(bed.notify.values("WATCHDOG")) > pings + 8, "the watchdog is kept quiet")
+        assert bed.notify.values("STATUS")[-1] == "pmxcfs hangs, and is waited for"
+        assert len(bed.said("pmxcfs-away")) == 1 and bed.daemon.poll() is None
+    assert "pmxcfs hangs" in entry["MESSAGE"] and "systemctl restart pve-cluster" in entry["MESSAGE"]
+    bed.said("pmxcfs-back")
+    bed.write(100, uefi(name="edited"))
+    bed.settle()
+    assert "hangs" not in bed.notify.values("STATUS")[-1]
+    assert len(bed.messages()) - len(bed.messages("PVEHOOKS_EVENT=finding")) < 8, bed.messages()
+
+
+@pytest.mark.parametrize("trouble", [stopped, hanging])
+def test_a_start_is_ready_although_it_hangs(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
+    """Guests and dpkg do not wait for the daemon then; it does its work once pmxcfs answers."""
+    bed = node({"100.conf": uefi()}, settings="[rng]\nexisting = inject\n")
+    with trouble(bed):  # type: ignore[attr-defined]
+        bed.start(ready=False)
+        bed.notify.wait_for("READY", "1", timeout=20)
+        bed.said("pmxcfs-away")
+        assert bed.messages("PVEHOOKS_EVENT=started") == []
+    bed.said("started")
+    bed.wait_for_rng0(100)
+
+
+def test_a_loop_that_stands_for_its_own_reason(tmp_path: object) -> None:
+    """pmxcfs answers: the watchdog is not kept quiet, and where the loop stands is logged before systemd ends the daemon."""
+    kept = Kept()
+    found = StallWatch(Host(), kept, "pve1", patience=0.01, answer=5.0)
+    found._ask = lambda answered: answered.set()  # type: ignore[method-assign]
+    found._since = time.monotonic() - 41
+    found._look()
+    found._look()
+    (entry,) = kept.entries
+    assert entry.fields["PVEHOOKS_EVENT"] == "bug" and "test_a_loop_that_stands" in str(entry.fields["PVEHOOKS_TRACEBACK"])
+    found.works()
+    found._reported_bug = False
+    found._look()
+    assert len(kept.entries) == 1, "it works again"
+
+
+def test_status_says_so(node: Make) -> None:
+    """Within seconds, from a process that does not hang itself."""
+    bed = node()
+    command = [sys.executable, "-m", "pvehooks", "status"]
+    with stopped(bed):
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "pmxcfs hangs" in done.stderr and "systemctl restart pve-cluster" in done.stderr and "daemon is not running" in done.stderr
