@@ -12,6 +12,7 @@ import pytest
 from systemd import journal
 
 from tests.beds.journald import LOGS, SOCKET, Journald
+from tests.beds.process import kill_on_failure
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_it_is_refused_where_it_would_meet_the_machines_own(journald: Journald) 
 def test_other_processes_reach_it_too(journald: Journald) -> None:
     script = "import sys; from systemd import journal; journal.send('from a child', SYSLOG_IDENTIFIER='beds'); sys.stdin.read()"
     # journald looks for the sender's name in /proc when it reads the entry: the sender lives until then.
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as child:
+    with kill_on_failure(subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)) as child:
         entry = journald.wait_for("SYSLOG_IDENTIFIER=beds")[0]
         child.communicate()
     assert entry["_COMM"].startswith("python3")

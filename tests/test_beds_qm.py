@@ -15,6 +15,7 @@ import pytest
 
 from tests.beds.inotify import recorded
 from tests.beds.pmxcfs import Pmxcfs
+from tests.beds.process import kill_on_failure
 from tests.beds.qm import Qm
 
 RNG = "source=/dev/urandom"
@@ -244,7 +245,7 @@ def test_locked_by_another_process(pve: Pmxcfs, qm: Qm, tmp_path: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         expected = f"trying to acquire lock...\ncan't lock file '{lock}' - got timeout\n"
         assert answer(Qm(tmp_path / "impatient", lock_timeout=0.2), *SET) == (4, "", expected)
-        with subprocess.Popen([qm.executable, *SET], stderr=subprocess.PIPE, text=True) as waiting:
+        with kill_on_failure(subprocess.Popen([qm.executable, *SET], stderr=subprocess.PIPE, text=True)) as waiting:
             assert waiting.stderr is not None
             assert waiting.stderr.readline() == "trying to acquire lock...\n"
             fcntl.flock(held, fcntl.LOCK_UN)
@@ -418,7 +419,7 @@ def test_it_counts_calls_side_by_side(pve: Pmxcfs, qm: Qm) -> None:
 def test_it_hangs(pve: Pmxcfs, qm: Qm) -> None:
     qm.misbehave("hang", verb="set", vmid=100)
     assert answer(qm, "status", "100")[0] == 0
-    with subprocess.Popen([qm.executable, *SET]) as hanging:
+    with kill_on_failure(subprocess.Popen([qm.executable, *SET])) as hanging:
         wait_until(lambda: qm.calls("set") != [])
         with pytest.raises(subprocess.TimeoutExpired):
             hanging.wait(0.1)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from pvehooks.rules.engine import look_at_start
 from pvehooks.values import Guest
 from tests.beds.journald import Journald
 from tests.beds.namespace import mount
+from tests.beds.process import running_guest
 from tests.beds.qm import Qm
 from tests.daemon.bed import wait_until
 from tests.hookscript import bed
@@ -145,15 +145,9 @@ def test_the_journal_has_what_was_done(qm: Qm) -> None:
 @pytest.fixture
 def running(node: Path) -> Iterator[None]:
     """The guest runs, for all that can be seen of it."""
-    program = [sys.executable, "-c", "import time; time.sleep(600)", "-id", "100"]
-    with subprocess.Popen(program) as process:
-        pid = Path("/run/qemu-server/100.pid")
-        pid.parent.mkdir(exist_ok=True)
-        pid.write_text(f"{process.pid}\n")
+    with running_guest(100):
         wait_until(lambda: is_running(Host(), 100), "its command line is there")
         yield
-        pid.unlink()
-        process.kill()
 
 
 @pytest.mark.usefixtures("running")

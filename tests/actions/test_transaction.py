@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,6 +37,7 @@ from tests.actions.kinds import (
     untouched,
     write,
 )
+from tests.beds.process import running_guest
 from tests.beds.qm import Qm
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, uefi, wait_until
@@ -479,19 +479,15 @@ def qm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Qm]:
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 def test_all_kinds_by_one_call_of_qm(qm: Qm, running: bool) -> None:
     """And taken back by one: what is live is deleted, what is only pending reverted."""
-    host, pid = Host(), Path("/run/qemu-server/100.pid")
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-id", "100"]) as process:
+    host = Host()
+    with running_guest(100) if running else nullcontext():
         if running:
-            pid.parent.mkdir(exist_ok=True)
-            pid.write_text(f"{process.pid}\n")
             wait_until(lambda: running_guests.is_running(host, 100), "its command line is there")
         guest = guest_of(host)
         result = transaction.apply(host, guest, QmWriter(host), *(kind.of(host, guest) for kind in KINDS))
         assert (result.outcome, result.later) == (Outcome.DONE, running), result
         assert {kind.option: guest_of(host).options[kind.option] for kind in KINDS} == {kind.option: kind.value for kind in KINDS}
         back = transaction.apply(host, guest_of(host), QmWriter(host), Change({kind.option: None for kind in KINDS}))
-        process.kill()
-    pid.unlink(missing_ok=True)
     assert (back.outcome, back.later) == (Outcome.DONE, False), back
     given, taken = qm.calls("set")
     assert {kind.option: given.option(kind.option) for kind in KINDS} == {kind.option: kind.value for kind in KINDS}

@@ -22,6 +22,7 @@ from pvehooks.journal.output import Lines
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
 from tests.beds.pmxcfs import Pmxcfs
+from tests.beds.process import kill_on_failure
 from tests.bench.figures import Figure
 from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
 
@@ -123,7 +124,7 @@ def _counted(bed: NodeBed, log: Path, **options: str) -> Iterator[subprocess.Pop
     log.touch()
     command = [sys.executable, "-c", _COUNTING, str(log), "--node", "pve1"]
     environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT), **options}
-    with subprocess.Popen(command, env=environment, cwd="/") as daemon:
+    with kill_on_failure(subprocess.Popen(command, env=environment, cwd="/")) as daemon:
         bed.notify.wait_for("READY", "1")
         yield daemon
         daemon.terminate()

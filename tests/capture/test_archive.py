@@ -21,6 +21,7 @@ from pvehooks.capture.record import LARGEST
 from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.cli import main
 from pvehooks.errors import NodeError, Refused
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.capture import planted
 from tests.capture.bed import KEY, captured
@@ -187,8 +188,10 @@ with archive.unpacked(sys.argv[1]) as directory:
 def test_nothing_stays_behind(number: signal.Signals, tmp_path: Path) -> None:
     file = made_by_hand(tmp_path / "c.tar.xz")
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.getcwd()}
-    with subprocess.Popen(
-        [sys.executable, "-c", LOOK, str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    with kill_on_failure(
+        subprocess.Popen(
+            [sys.executable, "-c", LOOK, str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
     ) as process:
         assert process.stdout is not None
         directory = Path(process.stdout.readline().strip())

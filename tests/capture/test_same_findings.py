@@ -22,7 +22,8 @@ from tests.capture import planted
 from tests.capture.bed import KEY, assert_same, captured, told
 from tests.conftest import SHARED_DATA
 from tests.facts import captures
-from tests.rules.test_examples import EXAMPLES, tree_of
+from tests.rules.example_tree import tree_of
+from tests.rules.test_examples import EXAMPLES
 
 GUESTS = "etc/pve/nodes/pve1/qemu-server"
 # Every rule has examples, hundreds in all: a part of them, that is another one as rules come and go.

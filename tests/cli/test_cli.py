@@ -17,6 +17,7 @@ import pytest
 from pvehooks.cli import parsers
 from pvehooks.host import Host
 from tests.beds import commandline
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import Link, make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
 
@@ -305,8 +306,8 @@ def on_a_terminal(tree: Path, *arguments: str, **environment: str) -> str:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "pvehooks", *arguments, "--root", str(tree)]
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    with subprocess.Popen(
-        command, cwd=PROJECT, env={**plain, "TERM": "xterm", "COLUMNS": "100", **environment}, stdout=follower
+    with kill_on_failure(
+        subprocess.Popen(command, cwd=PROJECT, env={**plain, "TERM": "xterm", "COLUMNS": "100", **environment}, stdout=follower)
     ) as process:
         os.close(follower)
         output = b""

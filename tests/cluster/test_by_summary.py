@@ -17,7 +17,8 @@ from pvehooks.rules import catalogue, engine
 from pvehooks.values import Finding, Node, Severity, Unread
 from pvehooks.values.summaries import Standing
 from tests.cluster.test_summary_text import SUMMARY
-from tests.rules.test_examples import examples, rule_of, tree_of
+from tests.rules.example_tree import tree_of
+from tests.rules.test_examples import examples, rule_of
 
 # A summary does not tell serial numbers, and which ROM files there are.
 SERIAL = "device-changed.failing-serial.txtar"

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.beds.process import running_guest
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
@@ -57,15 +57,6 @@ def wait_for_guard(bed: NodeBed, vmid: int, timeout: float = 10.0) -> str:
     wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(vmid), f"guard in {vmid}; {bed.log.read_text()}", timeout)
     bed.said("attached", vmid)
     return bed.read(vmid)
-
-
-@contextmanager
-def running(vmid: int) -> Iterator[None]:
-    """A process that is taken for the guest's."""
-    with subprocess.Popen(["/usr/bin/python3", "-c", "import time; time.sleep(60)", "-id", str(vmid)]) as guest:
-        Path(f"/run/qemu-server/{vmid}.pid").write_text(f"{guest.pid}\n")
-        yield
-        guest.kill()
 
 
 def test_by_itself_in_one_change_with_the_rng0(cluster: Make) -> None:
@@ -112,7 +103,7 @@ def test_guests_from_before_the_package_get_it_and_nothing_else(cluster: Make) -
 
 def test_a_running_guest_has_it_at_once(cluster: Make) -> None:
     bed = cluster()
-    with running(100):
+    with running_guest(100):
         bed.start()
         bed.write(100, passing())
         assert "[PENDING]" not in wait_for_guard(bed, 100)
@@ -335,7 +326,7 @@ def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
 def test_what_runs_when_the_package_comes_is_accepted(cluster: Make) -> None:
     """Once: what is started later is judged."""
     bed = cluster({"100.conf": passing(), "101.conf": passing("other")})
-    with running(100):
+    with running_guest(100):
         bed.start()
         bed.said("present-accepted", 100)
         assert not bed.journal.entries("PVEHOOKS_EVENT=present-accepted", "PVEHOOKS_VMID=101")
@@ -344,7 +335,7 @@ def test_what_runs_when_the_package_comes_is_accepted(cluster: Make) -> None:
             "hostpci0": "0000:01:00.0,pcie=1"
         }
         bed.stop()
-    with running(101):
+    with running_guest(101):
         bed.start()
         bed.signal(signal.SIGHUP)
         bed.settle()

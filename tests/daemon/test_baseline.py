@@ -16,7 +16,7 @@ from pvehooks.daemon.baseline import HERE, NodeBaseline
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
-from pvehooks.records.baseline import Baseline, KnownGuest
+from pvehooks.records.baseline import KnownGuest
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, made, wait_until
 
@@ -148,14 +148,14 @@ def write(host: Clock, vmid: int, text: str, node: str = "pve1") -> None:
     os.utime(path, (host.time, host.time))
 
 
-def met(host: Clock) -> Baseline:
+def met(host: Clock) -> NodeBaseline:
     """The daemon has begun."""
     found = NodeBaseline(host, "pve1")
     found.update({})
     return found
 
 
-def is_old(found: Baseline, vmid: int, text: str) -> tuple[bool, bool]:
+def is_old(found: NodeBaseline, vmid: int, text: str) -> tuple[bool, bool]:
     """Whether the guest is untouched and old."""
     assert found.look is not None
     config = guestconfig.parse(text.encode())

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.beds.namespace import mount
+from tests.beds.process import running_guest
 from tests.daemon.bed import RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
@@ -142,15 +143,10 @@ def test_warn_mode(node: Make) -> None:
 def test_running_guest(node: Make) -> None:
     """The rng0 goes to [PENDING]; the journal says when it takes effect."""
     bed = node()
-    guest = subprocess.Popen(["/usr/bin/python3", "-c", "import time; time.sleep(60)", "-id", "100"])
-    try:
-        Path("/run/qemu-server/100.pid").write_text(f"{guest.pid}\n")
+    with running_guest(100):
         bed.start()
         bed.write(100, uefi())
         (entry,) = bed.said("injected", 100)
-    finally:
-        guest.kill()
-        guest.wait()
     assert "takes effect at its next start" in entry["MESSAGE"]
     assert "[PENDING]\nrng0: source=/dev/urandom" in bed.read(100)
 

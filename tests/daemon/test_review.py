@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks import judge as judging
 from pvehooks.daemon import review
 from pvehooks.daemon.review import Why
+from pvehooks.facts import hardware
 from pvehooks.values.digests import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import NODE, Parts
@@ -21,11 +23,11 @@ PASSED = f"boot: order=scsi0\nhostpci0: 0000:01:00.0\nmemory: 512\nonboot: 1\n{R
 def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The VMIDs that were judged."""
     found: list[int] = []
-    judge = review.judge
+    judge = judging.judge
 
     def noted(guest: object, *rest: object) -> object:
         found.append(guest.vmid)  # type: ignore[attr-defined]
-        return judge(guest, *rest)  # type: ignore[arg-type]
+        return judge(guest, *rest)
 
     monkeypatch.setattr(review, "judge", noted)
     return found
@@ -142,12 +144,12 @@ def test_a_guest_that_is_gone_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_bug_with_one_guest_does_not_end_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = Parts(tmp_path, {100: BROKEN, 101: BROKEN})
-    judge = review.judge
+    judge = judging.judge
 
     def fails(guest: object, *rest: object) -> object:
         if guest.vmid == 100:  # type: ignore[attr-defined]
             raise ZeroDivisionError
-        return judge(guest, *rest)  # type: ignore[arg-type]
+        return judge(guest, *rest)
 
     monkeypatch.setattr(review, "judge", fails)
     parts.review.look([100, 101])
@@ -165,13 +167,13 @@ def test_a_look_ends_when_the_daemon_is_to_stop(tmp_path: Path, judged: list[int
 def test_the_node_is_gathered_once_for_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = Parts(tmp_path, dict.fromkeys(range(100, 110), BROKEN))
     gathered: list[str] = []
-    gather = review.hardware.gather
+    gather = hardware.gather
 
     def noted(host: object, node: str, *rest: object) -> object:
         gathered.append(node)
-        return gather(host, node, *rest)  # type: ignore[arg-type]
+        return gather(host, node, *rest)
 
-    monkeypatch.setattr(review.hardware, "gather", noted)
+    monkeypatch.setattr(hardware, "gather", noted)
     parts.review.look(range(100, 110))
     assert gathered == [NODE]
     parts.review.look(range(100, 110))

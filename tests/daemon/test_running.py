@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.beds.namespace import mount
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
@@ -155,7 +156,7 @@ def test_a_tree_without_journald(tmp_path: Path) -> None:
     qm.chmod(0o755)
     command = [sys.executable, "-m", "pvehooks.daemon", "--foreground", "--root", str(tree)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": f"{qm.parent}:{os.environ['PATH']}"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as daemon:
+    with kill_on_failure(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)) as daemon:
         wait_until((tree / "etc/pve/pvehooks/first-look/pve1.json").exists, "the first look")
         config = tree / "etc/pve/nodes/pve1/qemu-server/100.conf"
         config.write_text(uefi())
@@ -172,7 +173,7 @@ def test_a_tree_without_journald(tmp_path: Path) -> None:
 def test_a_service_manager_that_does_not_listen(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/": None})
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "NOTIFY_SOCKET": str(tmp_path / "absent")}
-    with subprocess.Popen([sys.executable, "-m", "pvehooks.daemon", "--root", str(tree)], env=environment) as daemon:
+    with kill_on_failure(subprocess.Popen([sys.executable, "-m", "pvehooks.daemon", "--root", str(tree)], env=environment)) as daemon:
         wait_until((tree / "etc/pve/pvehooks/first-look/pve1.json").exists, "the first look")
         time.sleep(0.3)
         daemon.terminate()

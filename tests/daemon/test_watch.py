@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.daemon.jobs import MOST
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
@@ -237,7 +238,7 @@ def test_stuck_on_a_dead_mount(node: Make) -> None:
     bed = node()
     program = "import sys; from pvehooks.daemon import availability, main; availability._STUCK_AFTER = 1.0; sys.exit(main.main())"
     environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
-    with subprocess.Popen([sys.executable, "-c", program, "--node", "pve1"], env=environment, cwd="/") as daemon:
+    with kill_on_failure(subprocess.Popen([sys.executable, "-c", program, "--node", "pve1"], env=environment, cwd="/")) as daemon:
         bed.notify.wait_for("READY", "1")
         bed.pve.kill()
         deadline = time.monotonic() + 20

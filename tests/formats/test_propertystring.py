@@ -2,8 +2,9 @@
 
 import pytest
 
-from pvehooks.formats.propertystring import PropertyError, Value, parse, parse_format
+from pvehooks.formats.propertystring import PropertyError, parse, parse_format
 from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
+from pvehooks.values import Value
 
 MAC = "BC:24:11:00:00:01"
 UUID = "7b10d7af-b932-4c66-b2c3-3996152ec465"

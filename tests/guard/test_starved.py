@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.guard import bed
 from tests.guard.bed import KNOWN, REFUSED, broken
@@ -171,7 +172,9 @@ def test_a_reader_that_does_not_read(hostpci: str, status: int, tmp_path: Path) 
             os.write(theirs, b"x" * 4096)
     except BlockingIOError:
         os.set_blocking(theirs, True)
-    with subprocess.Popen(bed.command("100", "pre-start", "--root", str(root)), env=bed.environment(), stdout=theirs, cwd="/") as process:
+    with kill_on_failure(
+        subprocess.Popen(bed.command("100", "pre-start", "--root", str(root)), env=bed.environment(), stdout=theirs, cwd="/")
+    ) as process:
         assert process.wait(40) == status
     os.close(theirs)
     os.close(ours)
@@ -194,7 +197,7 @@ main.run()
 """
     ours, theirs = os.pipe()
     line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
-    with subprocess.Popen(line, env=bed.environment(), stdout=theirs) as process:
+    with kill_on_failure(subprocess.Popen(line, env=bed.environment(), stdout=theirs)) as process:
         began = time.monotonic()
         assert process.wait(60) == 0, "known"
         assert time.monotonic() - began < 60

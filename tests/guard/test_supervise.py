@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beds.process import kill_on_failure
 from tests.guard import bed
 from tests.guard.bed import KNOWN, REFUSED, broken
 
@@ -70,7 +71,7 @@ main.run()
 """
     root = bed.node(tmp_path / "tree")
     line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
-    with subprocess.Popen(line, env=bed.environment()) as process:
+    with kill_on_failure(subprocess.Popen(line, env=bed.environment())) as process:
         limit = time.monotonic() + 30
         while not (tmp_path / "looking").exists() or not (tmp_path / "looking").read_text():
             assert time.monotonic() < limit
@@ -127,7 +128,7 @@ def test_asked_to_end_while_it_binds(whom: str, tmp_path: Path) -> None:
     root = bed.node(tmp_path / "tree", hostpci=bed.IDLE_DISK)
     program = BINDING.format(project=str(bed.PROJECT), told=str(told))
     line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
-    with subprocess.Popen(line, env=bed.environment(), start_new_session=True) as process:
+    with kill_on_failure(subprocess.Popen(line, env=bed.environment(), start_new_session=True)) as process:
         limit = time.monotonic() + 30
         while not told.exists():
             assert time.monotonic() < limit and process.poll() is None

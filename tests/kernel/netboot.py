@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.node.trees import make_tree
+from tests.beds.process import kill_on_failure
+from tests.node.trees import NODE, NODE_OF, make_tree
 
 TIMEOUT = 120.0
 RNG = ("-device", "virtio-rng-pci")
@@ -80,7 +82,10 @@ def start(firmware: Images, cpu: str, words: tuple[str, ...], directory: Path) -
     command += ["-object", f"filter-dump,id=wire,netdev=net0,file={capture}", *words]
     said = ""
     complaints = directory / "qemu"
-    with complaints.open("wb") as stderr, subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr) as process:
+    with (
+        complaints.open("wb") as stderr,
+        kill_on_failure(subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)) as process,
+    ):
         end = time.monotonic() + TIMEOUT
         try:
             while not any(words in said for words in (_PXE, *_NOTHING)) and process.poll() is None and time.monotonic() < end:

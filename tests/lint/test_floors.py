@@ -11,27 +11,31 @@ import pytest
 
 from tests.lint.source import PACKAGE, label, python_files, tree
 
-# Top to bottom. A file or directory may import itself and what stands on a lower floor.
-FLOORS = (
-    ("__main__",),
-    ("cli",),
-    ("daemon",),
-    ("guard",),
-    ("journal",),
-    ("actions", "report"),
-    ("capture",),
-    ("judge",),
-    ("rules",),
-    ("derived",),
-    ("facts",),
-    ("records", "settings"),
-    ("host",),
-    ("formats", "wording"),
-    ("values",),
-    ("errors",),
+# Top to bottom: a file or folder directly below pvehooks/, and what it is. It may import itself and what stands on a lower floor.
+FLOORS: tuple[dict[str, str], ...] = (
+    {"__main__": "the command line from a checkout"},
+    {"cli": "the command line"},
+    {"daemon": "the service: notices, reviews, has the jobs done"},
+    {"guard": "the hookscript's examination of a start"},
+    {"journal": "what goes to the journal"},
+    {"actions": "what is changed", "report": "what is shown: HTML, Markdown, JSON"},
+    {"capture": "a node in a file, without its secrets"},
+    {"judge": "findings and settings become a verdict"},
+    {"rules": "facts become findings"},
+    {"derived": "views of facts that rules and others share"},
+    {"facts": "files of the node become values"},
+    {"records": "what is remembered", "settings": "what the administrator wants"},
+    {"host": "the door to the system"},
+    {"formats": "parsers of PVE's texts", "wording": "words that all outputs share"},
+    {"values": "what all others speak in"},
+    {"errors": "errors with a hint and an exit status"},
 )
-# What means and what says: neither asks the system, nor the settings.
-ONLY_VALUES = {"rules": {"derived", "values", "errors"}, "derived": {"values", "errors"}, "report": {"values", "errors", "wording"}}
+# These ask neither the system nor the settings.
+ONLY_VALUES = {
+    "rules": {"derived", "values", "errors"},
+    "derived": {"values", "errors"},
+    "report": {"values", "errors", "wording"},
+}
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 FILES = python_files(PACKAGE)
@@ -75,7 +79,7 @@ def test_imports_run_downwards(path: Path) -> None:
     if here == "":
         assert list(imports(path)) == [], "pvehooks/__init__.py is imported by all: it imports nothing"
         return
-    assert here in FLOOR, f"{here} has no floor yet: give it one in FLOORS"
+    assert here in FLOOR, f"{here} has no floor yet: give it a line in FLOORS"
     wrong = []
     for line, name in imports(path):
         there = unit(MODULES[name])
@@ -83,6 +87,13 @@ def test_imports_run_downwards(path: Path) -> None:
         if there not in ("", here) and not allowed:
             wrong.append(f"{label(path)}:{line}: {here} must not import {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_each_floor_holds_something() -> None:
+    there = {unit(path) for path in FILES} - {""}
+    assert set(FLOOR) == there, "FLOORS has a line for each file and folder directly below pvehooks/, and no other"
+    assert len(FLOOR) == sum(map(len, FLOORS)), "each has one floor"
+    assert set(ONLY_VALUES) <= there
 
 
 def test_no_modules_import_each_other() -> None:

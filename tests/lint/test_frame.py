@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lint.source import PACKAGE, PROJECT, label, python_files
+from tests.lint.source import PACKAGE, PROJECT, label, python_files, tree
 
 SKIPPERS = """\
 import pytest
@@ -127,3 +128,13 @@ def test_make_help_lists_every_target() -> None:
     targets = re.findall(r"^([a-z-]+):", text, re.MULTILINE)
     assert sorted(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE)) == sorted(targets)
     assert sorted(text.partition(".PHONY: ")[2].splitlines()[0].split()) == sorted(targets)
+
+
+@pytest.mark.parametrize("path", python_files(PROJECT / "tests"), ids=label)
+def test_no_test_waits_for_its_child_after_a_failure(path: Path) -> None:
+    """`with Popen(...)` alone waits for the child, however long that sleeps: tests.beds.process kills it first."""
+    if path == PROJECT / "tests/beds/process.py":
+        return
+    items = (item for node in ast.walk(tree(path)) if isinstance(node, ast.With) for item in node.items)
+    calls = [item.context_expr for item in items if isinstance(item.context_expr, ast.Call)]
+    assert [call.lineno for call in calls if ast.unparse(call.func).endswith("Popen")] == [], "with kill_on_failure(subprocess.Popen(...))"

@@ -18,6 +18,7 @@ from pvehooks.errors import EXIT_COULD_NOT_LOOK, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.records import guests as records
+from pvehooks.values import Accepted, Allowance, Attachment, KnownDevice
 
 WEB = records.Identity("0f2a52f5-94c1-4d4b-8d3a-0c9b8d6a1e11", 1700000000)
 DONE = records.RngRecord("source=/dev/urandom,max_bytes=1024,period=1000", "done", "a" * 40, 1750000000, "pve1")
@@ -335,13 +336,13 @@ def test_a_lock_that_cannot_be_made_is_reported(host: Host) -> None:
 
 # -- what the guard remembers -----------------------------------------------------------------------------------------
 
-ACCEPTED = records.Accepted(
+ACCEPTED = Accepted(
     {"hostpci0": "0000:01:00,pcie=1"},
-    {"0000:01:00.0": records.KnownDevice(0x10DE, 0x2204, 0x030000, ""), "0000:02:00.0": records.KnownDevice(-1, -1, -1, "S1")},
+    {"0000:01:00.0": KnownDevice(0x10DE, 0x2204, 0x030000, ""), "0000:02:00.0": KnownDevice(-1, -1, -1, "S1")},
     frozenset({"0000:01:00.0", "0000:02:00.0"}),
 )
-ALLOWANCE = records.Allowance("the card is broken anyway", "jo", 1750000000)
-ATTACHMENT = records.Attachment("local:snippets/pvehooks-guard", "local:snippets/old.pl", 1750000000)
+ALLOWANCE = Allowance("the card is broken anyway", "jo", 1750000000)
+ATTACHMENT = Attachment("local:snippets/pvehooks-guard", "local:snippets/old.pl", 1750000000)
 
 
 def test_the_kernel_of_a_start(host: Host) -> None:
@@ -416,7 +417,7 @@ def test_a_broken_part_does_not_lose_the_others(host: Host, key: str, value: obj
     record = records.read(host, 100, WEB)
     assert record is not None and f"has an unusable part: {key} " in record.broken
     parts = {"accepted": {"pve1": ACCEPTED}, "allowance": ALLOWANCE, "attachment": ATTACHMENT, key: {} if key == "accepted" else None}
-    assert record == records.Record(WEB, broken=record.broken, **parts)  # type: ignore[arg-type]
+    assert record == records.Record(WEB, broken=record.broken, **parts)
 
 
 def test_a_lock_is_waited_for_as_long_as_reported(host: Host) -> None:

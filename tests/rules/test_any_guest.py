@@ -187,7 +187,8 @@ def configs(draw: st.DrawFn) -> str:
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Host, Node]]:
     """The same node wholly known, broken, bare, and seen from another one."""
     found = []
-    for number, files in enumerate((WHOLE, BROKEN, {"etc/pve/nodes/pve1/": None}, CLUSTER)):
+    bare: dict[str, Content] = {"etc/pve/nodes/pve1/": None}
+    for number, files in enumerate((WHOLE, BROKEN, bare, CLUSTER)):
         host = Host(
             str(make_fake_tree(tmp_path_factory.mktemp("node") / str(number), {path.rstrip("/"): text for path, text in files.items()}))
         )

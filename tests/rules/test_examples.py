@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from pvehooks import wording as words
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
-from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
@@ -28,14 +26,13 @@ from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Node
 from pvehooks.values.base import fact_names
 from pvehooks.values.summaries import Target
-from tests.beds import boot, pci, usb
-from tests.beds.tree import make_fake_tree, parse_txtar
+from tests.beds.tree import make_fake_tree
 from tests.conftest import GOLDEN
 from tests.lint.source import PROJECT, label
 from tests.rules import said
+from tests.rules.example_tree import CONFIG, tree_of
 
 EXAMPLES = Path(__file__).parent / "examples"
-CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
 NOW = 1_800_000_000
 
 
@@ -45,38 +42,6 @@ def examples(kind: str) -> list[Path]:
 
 def rule_of(example: Path) -> str:
     return example.name.split(".")[0]
-
-
-def tree_of(example: Path, directory: Path) -> Host:
-    """The example as a tree; what a text file cannot hold is put in here."""
-    files = parse_txtar(example.read_bytes().decode().replace("@NUL@", "\0"))
-    files = {**pci.plant(str(files.pop("pci", ""))), **files} if "pci" in files else files
-    files = {**boot.plant(str(files.pop("boot", ""))), **files} if "boot" in files else files
-    files = {**usb.plant(str(files.pop("usb", ""))), **files} if "usb" in files else files
-    binary = {name.removeprefix("hex "): bytes.fromhex(str(files.pop(name))) for name in list(files) if name.startswith("hex ")}
-    files = {**files, **binary}
-    sizes = dict(line.split() for line in str(files.pop("sizes", "")).splitlines())
-    files = {**files, **dict.fromkeys(sizes, "")}
-    older = str(files.pop("older", "")).split()
-    config = files.get(CONFIG)
-    if example.name == "config-too-large.failing.txtar":
-        files[CONFIG] = "description: " + "x" * (1 << 20)
-    elif example.name == "config-cut-short.failing.txtar" and isinstance(config, str):
-        files[CONFIG] = config.rstrip("\n")
-    elif isinstance(config, str) and "@LATIN1@" in config:
-        files[CONFIG] = config.encode().replace(b"@LATIN1@", b"\xe9")
-    first_look = files.get("etc/pve/pvehooks/first-look/pve1.json")
-    if isinstance(first_look, str) and isinstance(config, str):
-        parsed = guestconfig.parse(config.encode())
-        files["etc/pve/pvehooks/first-look/pve1.json"] = first_look.replace("FINGERPRINT", baseline.fingerprint(parsed))
-    host = Host(str(make_fake_tree(directory, files)))
-    for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
-        Path(host.root, name).chmod(0o755)
-    for name, size in sizes.items():
-        os.truncate(Path(host.root, name), int(size))
-    for name in older:
-        os.utime(Path(host.root, name), (1_700_000_000, 1_700_000_000))
-    return host
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from typing import Any
 
 import pytest
 from configobj.validate import ValidateError, Validator
@@ -13,7 +14,7 @@ from pvehooks.settings import compiled, load, sections, table
 from pvehooks.settings import file as settings_file
 
 PROJECT = pathlib.Path(__file__).parents[2]
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     "rng": sections.RngSettings,
     "guard": compiled.GuardSettings,
     "watch": sections.WatchSettings,

@@ -20,21 +20,26 @@ _POLL_SECONDS = 0.1
 
 
 class BootState(enum.Enum):
-    """DONE; it was AS_WANTED already; NOT_YET on the bus, or without a driver; NOT_DONE because it must not or cannot be."""
+    """What became of a device at boot."""
 
     DONE = "done"
+    # It was so already.
     AS_WANTED = "as wanted"
+    # It is not on the bus yet, or has no driver yet.
     NOT_YET = "not yet"
+    # It must not be done, or failed.
     NOT_DONE = "not done"
 
 
 class BootResult(NamedTuple):
-    """What was done with a device. `words` continue a sentence that begins with `label`; `again`: udev will start another try."""
+    """What was done with a device."""
 
     address: str
     state: BootState
+    # The beginning of the message about it; `words` go on from there.
     label: str
     words: str
+    # Whether udev starts another try.
     again: bool = True
 
 

@@ -22,6 +22,7 @@ from pvehooks.cli.view import view
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from tests.beds import usb
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.cli.test_cli import CONFIGS, TREE, pvehooks
 from tests.daemon.bed import PROJECT, uefi
@@ -159,7 +160,7 @@ def test_no_progress_for_programs(option: str, tmp_path: Path, many: Path, termi
 
 def test_no_progress_where_nobody_looks(many: Path) -> None:
     command = [sys.executable, "-m", "pvehooks", "check", "--root", str(many)]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with kill_on_failure(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as process:
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)

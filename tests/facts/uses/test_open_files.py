@@ -17,6 +17,7 @@ from pvehooks.facts.uses import processes
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
 from tests.beds.namespace import mount
+from tests.beds.process import kill_on_failure
 
 NOBODY, WWW_DATA = 65534, 33
 NUMBER = (1, 3)
@@ -76,7 +77,11 @@ def fill(number: int = 900) -> None:
 @pytest.mark.parametrize("dumpable", [True, False])
 def test_a_user_with_many_open_files_hides_nothing_and_makes_nothing_unread(node: Path, dumpable: bool) -> None:
     """Whose files are not all looked at may not open the node: nothing of it is unknown. Its process may look like root's."""
-    with user(NOBODY, fill, dumpable), node.open("rb") as opened, subprocess.Popen(["sleep", "600"], stdin=opened) as process:
+    with (
+        user(NOBODY, fill, dumpable),
+        node.open("rb") as opened,
+        kill_on_failure(subprocess.Popen(["sleep", "600"], stdin=opened)) as process,
+    ):
         files = OpenFiles(Host())
         assert files.of(str(node)) == (f"sleep (pid {process.pid})",)
         assert files.unread == ""
@@ -106,7 +111,7 @@ def test_many_processes_count_too(node: Path) -> None:
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
                 signal.pause()
 
-    with user(NOBODY, multiply), node.open("rb") as opened, subprocess.Popen(["sleep", "600"], stdin=opened) as process:
+    with user(NOBODY, multiply), node.open("rb") as opened, kill_on_failure(subprocess.Popen(["sleep", "600"], stdin=opened)) as process:
         files = OpenFiles(Host())
         looked: list[str] = []
         former = files._nodes

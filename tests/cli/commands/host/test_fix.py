@@ -15,6 +15,7 @@ import pytest
 from pvehooks.actions.host.fixes import FIXES, ONLY_IF_NAMED
 from pvehooks.cli import main
 from tests.actions.host.bed import restart, snapshot
+from tests.rules import example_tree
 from tests.rules import test_examples as examples
 from tests.rules.node.test_host_check import ALL_WELL, TREES, tree_of
 
@@ -119,7 +120,7 @@ def test_check_is_clean_after_the_restart(archive: Path, tmp_path: Path, pvehook
 @pytest.mark.parametrize("example", FAILING, ids=lambda path: path.stem)
 def test_every_fix(example: Path, tmp_path: Path, pvehooks: Run) -> None:
     """The rule's failing example: fixed by name, gone after a restart, and back byte for byte."""
-    root = Path(examples.tree_of(example, tmp_path / "tree").root)
+    root = Path(example_tree.tree_of(example, tmp_path / "tree").root)
     rule = examples.rule_of(example)
     if rule == "cmdline-wrong-file" and example.stem.endswith("harmless"):
         assert "optional: pvehooks host fix cmdline-wrong-file" in pvehooks(root, "fix", "--plan")[1]

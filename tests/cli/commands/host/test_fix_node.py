@@ -17,6 +17,7 @@ import pytest
 from tests.actions.host.bed import snapshot
 from tests.beds import boot, pci
 from tests.beds.journald import Journald
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.lint.source import PROJECT
 
@@ -212,7 +213,9 @@ def test_a_reader_who_goes_away_stops_nothing(node: Make) -> None:
     it = make_two_commands(node)
     stand_in = it.root / "usr/sbin/update-initramfs"
     stand_in.write_text("#!/bin/sh\nsleep 0.5\n" + STAND_INS["update-initramfs"].removeprefix("#!/bin/sh\n"))
-    with subprocess.Popen(it.command("fix", FIXED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with kill_on_failure(
+        subprocess.Popen(it.command("fix", FIXED, "--apply"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("running: update-initramfs"):
             pass
