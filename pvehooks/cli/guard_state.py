@@ -1,16 +1,16 @@
-"""What `check` and `status` show of the guard: whether it refuses starts, which guests have it, and whose next start is allowed."""
+"""What verbs show of the guard: whether it refuses starts, which guests have it, and whose next start is allowed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks import wording
+from pvehooks import judge, wording
 from pvehooks.derived import attachment
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict
 
-_MODES = {"audit": "what blocks is shown at a start, and does not refuse it", "off": "nothing is looked at when a guest starts"}
+_MODES = {"audit": "the guard shows what it would refuse, and refuses no start", "off": "the guard looks at no start"}
 
 
 def allowed(guest: Guest) -> dict[str, object] | None:
@@ -18,13 +18,19 @@ def allowed(guest: Guest) -> dict[str, object] | None:
     return dict(guest.allowance._asdict()) if guest.config is not None and guest.allowance is not None else None
 
 
+def guarded(guest: Guest, mode: str) -> bool | None:
+    """Whether the guard refuses a harmful start of the guest; None for one that needs no guard."""
+    return judge.guarded(guest, mode) if guest.config is not None and guest.needs_guard else None
+
+
 def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:
     """Lines under the findings: where what blocks would not refuse a start."""
     for verdict in verdicts:
-        word = allowed(verdict.guest)
-        if word is not None:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(word["when"]))))
-            yield f"{verdict.guest.label}: its next start goes through whatever is found: {word['by']} allowed it on {when} ({word['reason']})"
+        override = allowed(verdict.guest)
+        if override is not None:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(str(override["when"]))))
+            by, reason = override["by"], override["reason"]
+            yield f"{verdict.guest.label}: the guard lets its next start through, whatever is found: {by} allowed it on {when} ({reason})"
     concerned = [verdict.guest for verdict in verdicts if verdict.guest.passes_through]
     for mode, meaning in _MODES.items():
         those = [guest.label for guest in concerned if settings.guard(guest.vmid).mode == mode]

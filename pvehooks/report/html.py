@@ -12,7 +12,7 @@ from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, b
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
-from pvehooks.values import Judged, NamedTuple, Unread
+from pvehooks.values import Judged, NamedTuple, StartVerdict, Unread
 from pvehooks.wording import counted
 
 # Of findings of one rule, and of changes, so many are shown at once.
@@ -30,9 +30,9 @@ class _Severity(NamedTuple):
 
 # The most severe first.
 _SEVERITIES = {
-    "block": _Severity("danger", "would not start", "stops a start", "stop a start"),
+    "block": _Severity("danger", "must not or would not start", "forbids a start", "forbid a start"),
     "warning": _Severity("warning", "warning", "warning", "warnings"),
-    "info": _Severity("info", "info", "good to know", "good to know"),
+    "info": _Severity("info", "info", "for information", "for information"),
     "ignored": _Severity("none", "ignored", "ignored", "ignored"),
     UNEXAMINED: _Severity("unknown", UNEXAMINED, UNEXAMINED, UNEXAMINED),
 }
@@ -105,13 +105,16 @@ def _header(report: Report) -> Markup:
 
 
 def _tally(report: Report) -> Markup:
-    blocked = sum(guest.outcome == "block" for guest in report.guests)
+    would_not = sum(guest.start is StartVerdict.WOULD_NOT for guest in report.guests)
+    must_not = sum(guest.start is StartVerdict.MUST_NOT for guest in report.guests)
     found = counts((*report.of_node, *(item for guest in report.guests for item in guest.findings)))
     boxes = picture.boxes(report)
     figures = [
-        (blocked, "guests would not start" if blocked != 1 else "guest would not start", "danger" if blocked else "good"),
+        (must_not, "guests must not start, nothing stops them" if must_not != 1 else "guest must not start, nothing stops it", "danger"),
+        (would_not, "guests would not start" if would_not != 1 else "guest would not start", "danger" if would_not else "good"),
         (found.get("warning", 0), "warnings" if found.get("warning", 0) != 1 else "warning", "warning" if found.get("warning") else "good"),
     ]
+    figures = figures if must_not else figures[1:]
     if not isinstance(report.groups, Unread) and not isinstance(report.iommu, Unread) and report.iommu.active:
         danger = sum(box.level == "danger" for box in boxes)
         free = sum(box.group.free for box in boxes)
@@ -188,14 +191,24 @@ def _urgency(guest: GuestSeen) -> tuple[int, int]:
 
 
 def _verdict(guest: GuestSeen) -> Markup:
-    if guest.outcome == "block":
-        return _badge("danger", "would not start")
+    if guest.start is not StartVerdict.WOULD:
+        return _badge("danger", guest.start.value)
     found = counts(guest.findings)
     if "warning" in found:
         return _badge("warning", counted(found["warning"], "warning"))
     if UNEXAMINED in found:
         return _badge("unknown", "not all examined")
     return _badge("good", "would start" if not guest.template else "a template")
+
+
+def _guarded(guest: GuestSeen) -> Markup | None:
+    """The badge of the guard, for a guest that needs it."""
+    if guest.guarded is None:
+        return None
+    if guest.guarded:
+        return _badge("good", "guarded")
+    why = guest.unguarded or "the guard does not refuse its starts"
+    return join(_badge("warning", "not guarded"), tag("p", f"Nothing stops it: {why}" if guest.unguarded else why, class_="soft small"))
 
 
 def _guest(guest: GuestSeen) -> Markup:
@@ -217,7 +230,7 @@ def _guest(guest: GuestSeen) -> Markup:
     return tag(
         "li",
         tag("div", tag("p", tag("bdi", guest.label), class_="name"), tag("p", state, class_="soft small")),
-        tag("div", _verdict(guest)),
+        tag("div", _verdict(guest), " " if guest.guarded is not None else None, _guarded(guest)),
         tag("ul", lines, class_="tell"),
         id=f"vm{guest.vmid}",
     )
@@ -233,7 +246,7 @@ def _findings(report: Report) -> Markup:
     return tag(
         "section",
         tag("h2", "Findings", id="findings"),
-        tag("p", f"{words}. What hurts most comes first." if words else "Nothing was found.", class_="soft small"),
+        tag("p", f"{words}. The most severe come first." if words else "Nothing was found.", class_="soft small"),
         (_rule(report, rule, listed) for rule, listed in found),
         aria_labelledby="findings",
     )
@@ -302,7 +315,7 @@ def _prose(text: str) -> Iterator[Markup]:
 
 def _ignoring(rule: str, of_node: bool) -> Markup:
     wanted = f"[rules] with {rule} = info" if of_node else f"[guest VMID] with ignore = {rule}: REASON"
-    purpose = "To make less of it: " if of_node else "To ignore it for a guest: "
+    purpose = "To lower its severity: " if of_node else "To ignore it for a guest: "
     return tag("p", purpose, tag("code", wanted), " in /etc/pvehooks/pvehooks.conf", class_="small")
 
 
@@ -314,6 +327,6 @@ def _footer(report: Report) -> Markup:
         tag(
             "p",
             f"Made by pvehooks {report.pvehooks} on {report.node}. This file loads nothing and runs no scripts."
-            " It names guests, devices and addresses: give it to whom you would give those.",
+            " It names guests, devices and addresses: give it only to people who may know them.",
         ),
     )

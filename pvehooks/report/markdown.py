@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pvehooks.report import picture, summary
 from pvehooks.report.content import GuestSeen, Report, Told, by_rule, counts, merged, severity, tally
 from pvehooks.report.picture import LEVELS, Box, Cell
-from pvehooks.values import Unread
+from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.groups import Naming
 from pvehooks.values.guests import guest_label
 from pvehooks.wording import counted, printable
@@ -32,7 +32,7 @@ def page(report: Report) -> str:
 
 
 def text(words: str) -> str:
-    """Words of whoever, of which nothing is taken for markup or made a link."""
+    """Text from any source, escaped so that nothing in it is markup or becomes a link."""
     shown = "".join(_ENTITIES.get(char, char) for char in printable(words).lstrip(" "))
     for markup in (_MARKUP, _LINK, _BLOCK):
         shown = markup.sub(lambda found: f"\\{found[0]}", shown)
@@ -147,13 +147,17 @@ def _guests(report: Report) -> Iterator[str]:
         yield "There are no VMs."
         yield ""
         return
-    yield from _table(("Guest", "State", "Verdict", "Findings"), map(_guest, report.guests))
+    yield from _table(("Guest", "State", "Verdict", "Guard", "Findings"), map(_guest, report.guests))
 
 
 def _guest(guest: GuestSeen) -> Sequence[str]:
     state = "template" if guest.template else "running" if guest.running else "stopped"
-    verdict = "**would not start**" if guest.outcome == "block" else "would start"
-    return (guest_label(guest.vmid, code(guest.name)), state, verdict, tally(counts(guest.findings)) or "none")
+    verdict = guest.start.value if guest.start is StartVerdict.WOULD else f"**{guest.start.value}**"
+    if guest.unguarded:
+        verdict += text(f": nothing stops it, {guest.unguarded}")
+    guard = "" if guest.guarded is None else "guarded" if guest.guarded else "not guarded"
+    verdict = "" if guest.template else verdict
+    return (guest_label(guest.vmid, code(guest.name)), state, verdict, guard, tally(counts(guest.findings)) or "none")
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.node import HwRng, Iommu, Node
 from pvehooks.values.pci import Holder, PciDevice, Use
 
-# A summary is written anew after so many seconds although nothing has changed, so that a silent node can be told.
+# A summary is written again after so many seconds although nothing has changed, so that a silent node is recognised.
 HEARTBEAT = 3600
 # Two heartbeats may be missed: for a restart of the node, and for the time that a cluster without quorum takes.
 SILENT_AFTER = 2 * HEARTBEAT + 600
@@ -96,7 +96,7 @@ class Summary(NamedTuple):
     guarded: int
     # The VMs with passed-through devices that lack the guard.
     unguarded: tuple[int, ...]
-    # The VMs that would not start, and how many they are: the list may be cut.
+    # The VMs that would not start or must not start, and how many they are: the list may be cut.
     blocked: tuple[int, ...]
     would_block: int
     # How many findings there are by severity, or "ignored": about guests, and about the node.
@@ -112,6 +112,9 @@ class Summary(NamedTuple):
     # How many CPUs it has, and the version of its QEMU; None where the node's version does not publish them.
     cpus: int | None = None
     qemu: tuple[int, int] | None = None
+    # Of `blocked`, the VMs that must not start and that nothing stops, and how many; older versions do not publish them.
+    must_not: tuple[int, ...] = ()
+    must_not_count: int = 0
 
     def age(self, now: float) -> int:
         """Seconds since it was written; a clock of another node that is ahead counts as none."""

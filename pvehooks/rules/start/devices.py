@@ -138,6 +138,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one: qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
+    guard_alone=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """Another device is at the guest's PCI address than at its last accepted start.
@@ -179,6 +180,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     Severity.BLOCK,
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the guest is idle and not bound to a vfio driver.

@@ -19,7 +19,7 @@ from pvehooks.derived.passthrough import (
     uses,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Severity, Unread, Use
+from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Refuser, Severity, Unread, Use
 
 RULES = RuleSet(concerned=passes_through, order=40)
 # Base classes, and classes, of devices that work for somebody (pci.ids): storage, network, display, sound, wireless,
@@ -73,6 +73,7 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Free it, or take it from the guest: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
@@ -140,6 +141,7 @@ def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Stop the other guest, or give the devices IOMMU groups of their own",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container uses another device of the same IOMMU group, which a start would take as well.
@@ -149,10 +151,13 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     for member in group_members(guest, node):
-        using = _users(others(member.device.address, guest, node), blocking_uses(member.device, guest, node))
+        holders = others(member.device.address, guest, node)
+        using = _users(holders, blocking_uses(member.device, guest, node))
         if using:
-            message = f"{_shares(member)}, which {_all(using)}: the start would take it away"
-            yield Finding(member.device.address, message, f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own")
+            refuser = _refuser(using, holders)
+            message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
+            remedy = f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own"
+            yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
 def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
@@ -164,6 +169,11 @@ def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
     return list(using.values())
 
 
+def _refuser(using: list[Use], holders: list[Holder]) -> Refuser:
+    """PVE and the kernel refuse a device that another VM has passed through; what uses it otherwise would lose it."""
+    return Refuser.PVE if len(using) == len({holder.vmid for holder in holders}) else Refuser.UNSET
+
+
 def _stopping(using: list[Use], form: str) -> str:
     """What to do so that the guests that are shown give the device back; `form` is what stands around the commands."""
     shown = using[:_SHOWN]
@@ -173,7 +183,13 @@ def _stopping(using: list[Use], form: str) -> str:
     return f"Stop {'it' if len(shown) == 1 else 'them'} first{form.format('; '.join(words))}"
 
 
-@RULES.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other guest first: qm shutdown VMID", needs=("holders", "pci", "uses"))
+@RULES.rule(
+    "device-in-use-by-guest",
+    Severity.BLOCK,
+    "Stop the other guest first: qm shutdown VMID",
+    needs=("holders", "pci", "uses"),
+    guard_alone=True,
+)
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container already uses the device.
 
@@ -187,7 +203,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
             using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
                 message = f"{claim.entry.option} would take {device.label}, which {_all(using)}"
-                yield Finding(device.address, message, _stopping(using, ": {}"))
+                yield Finding(device.address, message, _stopping(using, ": {}"), refuser=_refuser(using, holders))
 
 
 @RULES.rule(
@@ -195,6 +211,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Give the guest a virtual function instead, or free those in use",
     needs=("holders", "pci", "uses"),
+    guard_alone=True,
 )
 def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     """Taking a physical function (PF) would remove its virtual functions (VFs), some of which are in use.
@@ -287,6 +304,7 @@ def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
     Severity.BLOCK,
     "If that is all right: pvehooks trust {vmid}. If not, give the device an IOMMU group of its own",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take another device along that works for the host, is idle now, and that nobody named.
@@ -344,14 +362,20 @@ def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
 
 
+def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
+    """An audit shows that the start fails; before a start, the guard leaves the refusal to vfio, which does no harm."""
+    return finding._replace(severity=Severity.BLOCK) if finding.refuser is Refuser.PVE else finding
+
+
 @RULES.rule(
     "interrupts-unsafe",
     Severity.WARNING,
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
     needs=("iommu",),
+    in_audit=_refused_by_vfio,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node does not remap interrupts: vfio refuses the guest's devices, or was told to do without, which is a hole.
+    """The node does not remap interrupts: vfio refuses the guest's devices, or was told to do without, which is not safe.
 
     With allow_unsafe_interrupts=1 it gives them all the same, and the guest can then make a device send the host any interrupt.
     Mediated devices are not concerned.
@@ -362,7 +386,13 @@ def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     told = "vfio was told to do without (allow_unsafe_interrupts=1)"
     if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
-        yield Finding("iommu", f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the guest will not start")
+        # A running guest proves that vfio gave it the devices, whatever the module says now.
+        if not guest.running:
+            yield Finding(
+                "iommu",
+                f"{node.name} has no interrupt remapping, and vfio refuses devices without it: QEMU would not start",
+                refuser=Refuser.PVE,
+            )
     elif iommu.remaps_interrupts is False:
         yield Finding("iommu", f"{node.name} has no interrupt remapping, and {told}: the guest can inject interrupts into the host")
     elif iommu.unsafe_allowed:
