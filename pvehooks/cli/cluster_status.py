@@ -93,7 +93,7 @@ def _remarks(known: tuple[Standing, ...], now: float) -> Iterator[str]:
         elif state == "no summary":
             yield f"{name} has published nothing: its daemon does not run, is older, or [cluster] publish = no. On {name}: pvehooks status"
         elif state == "silent":
-            yield f"{name} has not published anything for more than an hour. On {name}: systemctl status pvehooks; pvecm status"
+            yield f"{name} has published nothing for two hours: its daemon or the cluster is not well. On {name}: systemctl status pvehooks; pvecm status"
         summary = standing.summary
         if isinstance(summary, Unread):
             yield f"{name}: {summary.why}"

@@ -12,7 +12,7 @@ from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, b
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
-from pvehooks.values import Judged, NamedTuple, StartVerdict, Unread
+from pvehooks.values import Judged, NamedTuple, Refuser, StartVerdict, Unread
 from pvehooks.wording import counted
 
 # Of findings of one rule, and of changes, so many are shown at once.
@@ -30,7 +30,7 @@ class _Severity(NamedTuple):
 
 # The most severe first.
 _SEVERITIES = {
-    "block": _Severity("danger", "must not or would not start", "forbids a start", "forbid a start"),
+    "block": _Severity("danger", "would not start", "forbids a start", "forbid a start"),
     "warning": _Severity("warning", "warning", "warning", "warnings"),
     "info": _Severity("info", "info", "for information", "for information"),
     "ignored": _Severity("none", "ignored", "ignored", "ignored"),
@@ -207,8 +207,8 @@ def _guarded(guest: GuestSeen) -> Markup | None:
         return None
     if guest.guarded:
         return _badge("good", "guarded")
-    why = guest.unguarded or "the guard does not refuse its starts"
-    return join(_badge("warning", "not guarded"), tag("p", f"Nothing stops it: {why}" if guest.unguarded else why, class_="soft small"))
+    why = tag("p", f"Nothing stops it: {guest.unguarded}", class_="soft small") if guest.unguarded else None
+    return join(_badge("warning", "not guarded"), why)
 
 
 def _guest(guest: GuestSeen) -> Markup:
@@ -261,6 +261,8 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     who = counted(about_guests, "guest") if about_guests else report.node
     lines = [_told(each) for each in merged(listed)]
     label = shown.badge if about_guests or name != "block" else "the next boot breaks"
+    if any(_unstopped(each) for each in listed):
+        label = StartVerdict.MUST_NOT.value
     return tag(
         "details",
         tag(
@@ -281,6 +283,12 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
         class_=f"rule {shown.tone}",
         open=name in ("block", "warning"),
     )
+
+
+def _unstopped(each: Said) -> bool:
+    """Whether the finding forbids a start that nothing stops."""
+    must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
+    return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
 
 
 def _told(each: Told) -> Markup:

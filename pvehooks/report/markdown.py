@@ -15,7 +15,7 @@ from pvehooks.values.guests import guest_label
 from pvehooks.wording import counted, printable
 
 # What would be markup; & and < as entities, which also processors understand that know no \<. An underscore inside of a word is none.
-_MARKUP = re.compile(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # GitHub's tables end a cell at each bar that has no backslash before it.
 _BAR = re.compile(r"\|")

@@ -158,7 +158,7 @@ def _show_interrupted(audit: _Audit, plain: bool) -> None:
 def _summary(node: str, counts: Counter[str]) -> str:
     kinds = [(counts[name], name) for name in ("block", "warning", "info", "ignored")]
     parts = [f"{count} {name}{'s' if name == 'warning' and count != 1 else ''}" for count, name in kinds if count]
-    hidden = f"; {counts['hidden']} of them for information, shown by --all" if counts["hidden"] else ""
+    hidden = f" ({counts['hidden']} not shown, see: pvehooks check --all)" if counts["hidden"] else ""
     return f"{wording.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}{hidden}"
 
 
