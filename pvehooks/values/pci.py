@@ -222,7 +222,8 @@ class MappingEntry(NamedTuple):
 class PciMapping(NamedTuple):
     """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and all nodes it has.
 
-    `migratable` tells that it is marked live-migration-capable; `trouble` is what PVE does not understand of it, '' for nothing.
+    `migratable`: it is marked live-migration-capable. `trouble` is what PVE does not understand of it, '' for nothing. `written` are the
+    entries for all nodes as property strings, in the order of the file.
     """
 
     name: str
@@ -231,6 +232,7 @@ class PciMapping(NamedTuple):
     nodes: frozenset[str]
     migratable: bool = False
     trouble: str = ""
+    written: tuple[str, ...] = ()
 
 
 class BoundIds(NamedTuple):

@@ -86,7 +86,9 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
         pytest.param({"groups": device(guests=[{**HOLDER, "holds": False}], uses=[{**HOST_USE, "remark": True}])}, [], id="not used"),
         pytest.param({"guests": []}, [("guest gone", LABEL, "not on this node any more", False)], id="guest gone"),
         pytest.param({"guests": guest(name="")}, [("changed guest", "VM 100", "before: VM 100 (web)", False)], id="renamed"),
-        pytest.param({"guests": guest(verdict="block")}, [("changed guest", LABEL, "now would not start, before would start", True)], id="blocked"),
+        pytest.param(
+            {"guests": guest(verdict="block")}, [("changed guest", LABEL, "now would not start, before would start", True)], id="blocked"
+        ),
         pytest.param({"guests": guest(findings=[])}, [("finding gone", LABEL, "warning: it is so [rule-a]", False)], id="finding gone"),
         pytest.param({"guests": guest(findings=[{**FINDING, "message": "it is so, 7 times"}])}, [], id="other words"),
         pytest.param(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, on_host_driver, others, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
@@ -33,7 +34,7 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             if not functions(address, node):
                 by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
                 message = f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}"
-                yield Finding(address, message, _drop(entry))
+                yield Finding(address, message, remedies.absent(guest, node, entry, address, _now_at(address, guest, node)))
 
 
 def _drop(entry: HostPci) -> str:
@@ -67,7 +68,7 @@ def _other_disks(now: str, before: str) -> bool:
     return bool(now and before) and not set(now.split(",")) & set(before.split(","))
 
 
-@RULES.rule("hostpci-invalid", Severity.BLOCK, "Mend it: qm set {vmid} --OPTION ...", needs=("pci",))
+@RULES.rule("hostpci-invalid", Severity.BLOCK, "Correct the option: qm set {vmid} --OPTION ...", needs=("pci",))
 def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE refuses the start because of how the hostpci options are written.
 
@@ -81,15 +82,23 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             several = [choice for choice in entry.choices if sum(len(functions(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
-            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _mend(entry, trouble, guest))
+            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _correct(entry, trouble, guest))
 
 
-def _mend(entry: HostPci, trouble: str, guest: Guest) -> str:
+def _correct(entry: HostPci, trouble: str, guest: Guest) -> str:
+    option = entry.option
     if trouble.startswith("pcie=1 needs"):
-        return (
-            f"Give the guest that machine: qm set {guest.vmid} --machine q35, or take pcie=1 out: qm set {guest.vmid} --{entry.option} ..."
-        )
-    return f"Mend it: qm set {guest.vmid} --{entry.option} ..."
+        machine = remedies.replacing(guest, "machine", "type", "q35", "type")
+        return f"Give the guest that machine: {machine}. Or take pcie=1 out: {remedies.without(guest, option, 'pcie')}"
+    if trouble.startswith("'host' and 'mapping'"):
+        return f"Keep the mapping: {remedies.without(guest, option, 'host', '')}"
+    if "legacy-igd" in trouble and "legacy-igd" in entry.properties:
+        return f"Take legacy-igd out: {remedies.without(guest, option, 'legacy-igd')}"
+    if "mediated" in trouble or "several functions" in trouble:
+        return f"Name one function: {remedies.one_function(guest, entry)}"
+    if trouble.endswith("already"):
+        return f"Take it out here: qm set {guest.vmid} --delete {option}"
+    return f"Correct it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {option}"
 
 
 @RULES.rule(
@@ -136,7 +145,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "device-changed",
     Severity.BLOCK,
-    "If it is the right one: pvehooks trust {vmid}. If not, name the right one: qm set {vmid} --OPTION ADDRESS",
+    "If it is the right one: pvehooks trust {vmid}. If not, name the right one: qm set {vmid} --OPTION ADDRESS,...",
     needs=("pci", "holders"),
     guard_alone=True,
 )
@@ -155,10 +164,12 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                 continue
             change = _change(device, was)
             if change:
-                right = _now_at(device.address, guest, node) or "ADDRESS"
+                right = _now_at(device.address, guest, node)
+                command = remedies.at_address(guest, claim.entry.option, device.address, right or "ADDRESS")
                 remedy = (
-                    f"If it is the right one: pvehooks trust {guest.vmid}. If not, name the right one:"
-                    f" qm set {guest.vmid} --{claim.entry.option} {right}"
+                    f"Name it where it is now: {command}. If the new device is meant: pvehooks trust {guest.vmid}"
+                    if right
+                    else f"If it is the right one: pvehooks trust {guest.vmid}. If not, name the right one: {command}"
                 )
                 message = f"{claim.entry.option}: {device.label} is not what was there at the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
@@ -252,7 +263,8 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
                     if said[name].replace("0x", "") != value:
                         has = f"has {name} {said[name]}" if said[name] else f"has no {name}"
                         message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
+                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
+                        yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
                         break
 
 
@@ -318,7 +330,8 @@ def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if isinstance(node.roms, Unread):
             yield not_examined(entry.option, f"whether the ROM file {name} is there is unknown: {node.roms.why}")
         elif name not in node.roms:
-            yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there")
+            remedy = f"Put the file there, or do without it: {remedies.without(guest, entry.option, 'romfile')}"
+            yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there", remedy)
 
 
 @RULES.rule(

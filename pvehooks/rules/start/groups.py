@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import (
     Claim,
     ClaimedMember,
@@ -229,7 +230,7 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
                     f"{claim.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
                     " the start would die half way"
                 )
-                remedy = f"Name the function: qm set {guest.vmid} --{claim.entry.option} {lost[0]}"
+                remedy = _named_function(claim, device, lost[0], guest)
                 yield Finding(device.address, message, remedy)
                 continue
             users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
@@ -237,13 +238,25 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
                 address, by = users[0]
                 more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
                 message = f"{claim.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
-                yield Finding(device.address, message)
+                idle = next((each for each in device.virtfns if each not in dict(users) and functions(each, node)), "")
+                instead = _named_function(claim, device, idle, guest) if idle else ""
+                yield Finding(device.address, message, instead and f"Give the guest a VF that is idle. {instead}")
+
+
+def _named_function(claim: Claim, device: PciDevice, address: str, guest: Guest) -> str:
+    """What to do so that the guest is given that function in place of the device."""
+    if claim.entry.mapping:
+        return f"Name {address} in the mapping: Datacenter, Resource Mappings, {claim.entry.mapping}, Edit"
+    written = claim.entry.addresses
+    names = () if isinstance(written, Unread) else written
+    old = device.address if device.address in names else device.address.partition(".")[0]
+    return f"Name the function: {remedies.at_address(guest, claim.entry.option, old, address, exact=True)}"
 
 
 @RULES.rule(
     "device-would-be-missed",
     Severity.WARNING,
-    "None needed if the node can do without it while the guest runs",
+    "If the node needs it: qm set {vmid} --delete OPTION. If not: ignore = device-would-be-missed: REASON under [guest {vmid}] in pvehooks.conf",
     needs=("holders", "iommu", "pci", "uses"),
 )
 def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -259,7 +272,12 @@ def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
     for claim, device in taken:
         for use in uses(device, node).found if on_host_driver(device) else ():
             if use.remark and use.vmid != guest.vmid:
-                yield Finding(device.address, f"{claim.entry.option} would take {device.label} from the host, which {use.sentence}")
+                option = claim.entry.option
+                remedy = (
+                    f"If the node needs it: qm set {guest.vmid} --delete {option}. If not, write into /etc/pvehooks/pvehooks.conf,"
+                    f" under [guest {guest.vmid}]: ignore = device-would-be-missed: REASON"
+                )
+                yield Finding(device.address, f"{option} would take {device.label} from the host, which {use.sentence}", remedy)
 
 
 def _user_of(address: str, guest: Guest, node: Node) -> str:
@@ -325,7 +343,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "group-takes-plumbing",
     Severity.WARNING,
-    "None needed if the node does not miss it; accept it: pvehooks trust {vmid}",
+    "If the node does not need it while the guest runs: pvehooks trust {vmid}",
     needs=("iommu", "pci", "holders", "uses"),
 )
 def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
