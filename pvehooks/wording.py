@@ -13,7 +13,7 @@ _PROGRAMS = (
     " pvesm qm rm swapoff systemctl targetcli umount update-grub update-initramfs vgchange zpool"
 )
 _COMMAND = re.compile(
-    rf"(?<=: )(?:{'|'.join(_PROGRAMS.split())}) "
+    rf"(?:(?<=: )|(?<= then ))(?:{'|'.join(_PROGRAMS.split())}) "
     # A value in quotes may hold anything; a clause ends with a comma, a semicolon or a full stop before a blank.
     r"(?:'[^']*'|\.\.\.|(?![.,;:]? \(|[.,;:](?: |\Z)| and | or | while )[^'])+"
 )
@@ -40,7 +40,7 @@ def sentence(finding: Finding) -> str:
 
 
 def commands(remedy: str) -> list[str]:
-    """The commands in a remedy: each follows a colon, and ends with its clause."""
+    """The commands in a remedy: each follows a colon or "then", and ends with its clause."""
     return [each.rstrip() for each in _COMMAND.findall(remedy)]
 
 

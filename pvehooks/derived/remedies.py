@@ -51,14 +51,21 @@ def setting(guest: Guest, option: str, value: str) -> str:
 
 
 def replacing(guest: Guest, option: str, part: str, content: str, default: str = "") -> str:
-    """The command that gives a part of an option another value, or adds it; `default` is the name of the part that needs none."""
-    written = (part, "") if part == default else (part,)
-    new = with_parts(
-        str(guest.options.get(option, "")), lambda name, was: _part(name, content) if name in written else _part(name, was) or None
-    )
-    if new.split(",") == str(guest.options.get(option, "")).split(",") or not new:
-        new = ",".join(filter(None, (new, f"{part}={content}")))
-    return setting(guest, option, new)
+    """The command that gives a part of an option another value, or adds it; `default` is the part that may be written without its name."""
+    written = str(guest.options.get(option, ""))
+    names = (part, "") if part == default else (part,)
+    found = False
+
+    def changed(name: str, was: str) -> str | None:
+        nonlocal found
+        if name in names and was:
+            found = True
+            return _part(name, content)
+        return _part(name, was) or None
+
+    value = with_parts(written, changed)
+    added = content if not value and part == default else f"{part}={content}"
+    return setting(guest, option, value if found else ",".join(filter(None, (value, added))))
 
 
 def at_address(guest: Guest, option: str, old: str, new: str, *, exact: bool = False) -> str:

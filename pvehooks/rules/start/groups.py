@@ -157,7 +157,7 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
         if using:
             refuser = _refuser(using, holders)
             message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
-            remedy = f"{_stopping(using, ' ({})')}, or give the devices IOMMU groups of their own"
+            remedy = f"{_stopping(using)}. Or give the devices IOMMU groups of their own (another slot, ACS in the firmware setup)"
             yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
@@ -175,13 +175,13 @@ def _refuser(using: list[Use], holders: list[Holder]) -> Refuser:
     return Refuser.PVE if len(using) == len({holder.vmid for holder in holders}) else Refuser.UNSET
 
 
-def _stopping(using: list[Use], form: str) -> str:
-    """What to do so that the guests that are shown give the device back; `form` is what stands around the commands."""
+def _stopping(using: list[Use]) -> str:
+    """What to do so that the guests that are shown give the device back."""
     shown = using[:_SHOWN]
     if all(use.remedy == _WAIT for use in shown):
         return _WAIT
     words = (f"{'pct' if 'container' in use.sentence or f'CT {use.vmid}' in use.sentence else 'qm'} shutdown {use.vmid}" for use in shown)
-    return f"Stop {'it' if len(shown) == 1 else 'them'} first{form.format('; '.join(words))}"
+    return f"Stop {'it' if len(shown) == 1 else 'them'} first: {' && '.join(words)}"
 
 
 @RULES.rule(
@@ -204,7 +204,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
             using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
                 message = f"{claim.entry.option} would take {device.label}, which {_all(using)}"
-                yield Finding(device.address, message, _stopping(using, ": {}"), refuser=_refuser(using, holders))
+                yield Finding(device.address, message, _stopping(using), refuser=_refuser(using, holders))
 
 
 @RULES.rule(

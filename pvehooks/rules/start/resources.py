@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, named, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
@@ -12,6 +13,8 @@ RULES = RuleSet(concerned=passes_through, order=60)
 _MIB = 1 << 20
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
+# The least that PVE takes (qemu-server, Memory.pm).
+_LEAST_MEMORY = 16
 _LARGE, _SMALL = 1 << 20, 2048
 
 
@@ -44,7 +47,9 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
                     continue
                 why = f"which {held[0].sentence}" if held else "which nobody named"
                 message = f"{bound.place} has vfio-pci take every {vendor:04x}:{product:04x} at boot, also {device.label}, {why}"
-                yield Finding(device.address, message, "Take the id out there, and bind by address: pvehooks bind ADDRESS --persist")
+                guests_own = next((each.address for each in same if each.address in own), "ADDRESS")
+                remedy = f"Take the id out there, and bind by address: pvehooks bind {guests_own} --persist"
+                yield Finding(device.address, message, remedy)
 
 
 @RULES.rule(
@@ -65,7 +70,9 @@ def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
     needed = _memory(guest)
     free = node.memory.available // _MIB
     if needed > free:
-        yield Finding("memory", f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free")
+        message = f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free"
+        less = f"Stop other guests, or give it less: {remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
+        yield Finding("memory", message, less if free >= _LEAST_MEMORY else "Stop other guests")
 
 
 def _memory(guest: Guest) -> int:
