@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pvehooks.settings.sections import RngSettings
 
 _GUARD = (Cure.GUARD, Cure.GUARD_HELD)
-_WILL_BIND = "The guard binds it when the guest starts ([guard] unbound = bind)"
+_WILL_BIND = "The guard binds it when the VM starts ([guard] unbound = bind)"
 RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASKED)
 
 
@@ -123,6 +123,9 @@ def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
 def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Finding:
     """The finding with the severity that the settings give it: [rules], and [guard] unbound for what the guard may bind."""
     if finding.cure is Cure.BIND:
+        if unbound == "bind" and finding.severity is Severity.WARNING:
+            # The guard binds it as well, but taking it from its driver is risky.
+            return finding
         if unbound == "bind":
             return finding._replace(severity=Severity.INFO, remedy=_WILL_BIND)
         finding = finding._replace(severity=Severity.BLOCK if unbound == "block" else Severity.WARNING)
@@ -163,7 +166,7 @@ def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: S
         warning=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.WARNING),
         unexamined=tuple(finding for finding in counted if not finding.examined and blocks(finding)),
         ignored=tuple(item for item in judged if item.ignored),
-        due=tuple(finding for finding in counted if finding.cure is Cure.BIND and finding.severity is Severity.INFO),
+        due=tuple(finding for finding in counted if finding.cure is Cure.BIND and settings.guard.unbound == "bind"),
     )
 
 

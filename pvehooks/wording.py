@@ -9,8 +9,9 @@ from pvehooks.values import Finding, Guest, Judged, Severity, StartVerdict, Verd
 
 # The programs that remedies name.
 _PROGRAMS = (
-    "apt cryptsetup echo efibootmgr ha-manager ifreload ifup iconv ip less ls lsusb mdadm mokutil pct proxmox-boot-tool pvecm pvehooks pvesh"
-    " pvesm qm rm swapoff systemctl targetcli umount update-grub update-initramfs vgchange zpool"
+    "apt cryptsetup echo efibootmgr findmnt ha-manager ifreload ifup iconv ip kill less ls lsusb mdadm mokutil pct proxmox-boot-tool pvecm"
+    " pvehooks pvesh"
+    " pvesm qm rm swapoff systemctl targetcli umount update-grub update-initramfs vgchange"
 )
 _COMMAND = re.compile(
     rf"(?:(?<=: )|(?<= then ))(?:{'|'.join(_PROGRAMS.split())}) "

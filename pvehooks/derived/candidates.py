@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.derived.passthrough import bus, on_host_driver, uses
+from pvehooks.derived import resets
+from pvehooks.derived.groups import member
+from pvehooks.derived.passthrough import bus, holder_phrase_now, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
+from pvehooks.values.groups import GroupMember
+from pvehooks.values.pci import does_work
 
-# Base classes, and classes, that people pass through (pci.ids): storage, network, display, multimedia, wireless, accelerators; USB controllers.
-_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
-_CLASSES = frozenset({0x0C03, 0x0805})
 # What a node does not boot without, in the words of facts/uses/diskuses.py.
 _BOOTS = ("holds / ", "holds /, ", "holds /boot", "holds /efi", "is an ESP")
 
 
 class Candidate(NamedTuple):
-    """A device that does work: the uses that speak against it, remarks, what could not be read, and the others of its group that are no bridges."""
+    """A device of a kind that people pass through, and the others of its group that are no bridges."""
 
-    device: PciDevice
-    uses: tuple[Use, ...]
-    remarks: tuple[Use, ...]
-    unread: tuple[str, ...]
-    company: tuple[PciDevice, ...]
+    member: GroupMember
+    company: tuple[GroupMember, ...]
+
+    @property
+    def device(self) -> PciDevice:
+        """The device itself."""
+        return self.member.device
 
 
 def needed_to_boot(use: Use, node: Node) -> bool:
@@ -41,7 +44,7 @@ def _root_pools(node: Node) -> set[str]:
 
 def working(device: PciDevice) -> bool:
     """Whether a device is of a kind that people pass through."""
-    return not device.bridge and (device.class_code >> 16 in _BASES or device.class_code >> 8 in _CLASSES)
+    return not device.bridge and does_work(device.class_code)
 
 
 def host_uses(device: PciDevice, node: Node) -> tuple[Use, ...]:
@@ -55,15 +58,8 @@ def candidates(node: Node) -> Iterator[Candidate]:
     for device in devices.values():
         if device.physfn or not working(device):
             continue
-        asked = uses(device, node)
         others = (devices[address] for address in device.members if address != device.address and address in devices)
-        yield Candidate(
-            device,
-            tuple(use for use in asked.found if not use.remark),
-            tuple(use for use in asked.found if use.remark),
-            asked.unread,
-            tuple(other for other in others if not other.bridge),
-        )
+        yield Candidate(member(device, node), tuple(member(other, node) for other in others if not other.bridge))
 
 
 def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tuple[str, str]:
@@ -71,44 +67,69 @@ def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tup
 
     `also` is what else is known of the device: what claims it at boot, how many virtual functions it can have.
     """
-    device = candidate.device
+    mine = candidate.member
+    device = mine.device
     parts = [f"group {device.group}" if device.group else "no IOMMU group"]
-    company = _company(candidate, node)
-    others = [other for other, used in company if used or other.slot != device.slot]
-    taken = [use for _, used in company for use in used]
+    company = sorted(candidate.company, key=lambda other: not _users(other))
+    others = [other for other in company if not other.free or other.device.slot != device.slot]
     if others:
-        parts.append(_with(others, taken))
+        parts.append(_with(others))
     parts.append("vfio has it" if device.vfio else f"driver {device.driver}" if device.driver else "no driver")
     claimed = _claimed(device, node)
     if claimed:
         parts.append(claimed)
     if not isinstance(device.reset_methods, Unread):
-        parts.append(f"reset: {', '.join(device.reset_methods)}" if device.reset_methods else "cannot be reset")
+        parts.append(f"reset: {', '.join(device.reset_methods)}" if device.reset_methods else _reset(device, node))
     if device.framebuffer:
         parts.append(f"{device.framebuffer} is in its memory")
-    parts += [*also, *(use.sentence for use in (*candidate.uses, *candidate.remarks))]
-    if any(not use.vmid for use in (*candidate.uses, *taken)):
+    parts += [*also, *_users(mine), *(use.sentence for use in mine.uses if use.remark)]
+    if mine.kept and mine.kept not in parts:
+        parts.append(mine.kept)
+    return _verdict(mine, company, others, parts)
+
+
+def _verdict(mine: GroupMember, company: list[GroupMember], others: list[GroupMember], parts: list[str]) -> tuple[str, str]:
+    """The verdict "free" is what GroupMember.free says, of the device and of all that go with it."""
+    every = (mine, *company)
+    if any(use for each in every for use in each.uses if not use.remark and not use.vmid):
         return "not for passthrough", "; ".join(parts)
-    if candidate.uses or taken:
+    if any(each.holders or each.use for each in every):
         return "in use", "; ".join(parts)
-    if candidate.unread:
-        return "not examined", "; ".join((*parts, *(f"not known: {why}" for why in candidate.unread)))
-    if not device.group:
+    kept = next((each for each in every if each.kept), None)
+    if kept is not None:
+        return _kept_verdict(kept), "; ".join(parts)
+    unread = [why for each in every for why in each.unread]
+    if unread:
+        return "not examined", "; ".join((*parts, *(f"not known: {why}" for why in dict.fromkeys(unread))))
+    if not mine.device.group:
         return "no IOMMU", "; ".join(parts[1:])
-    risky = any(on_host_driver(other) and working(other) for other in others)
+    risky = any(other.on_host and working(other.device) for other in others)
     return "shared group" if risky else "free", "; ".join(parts)
 
 
-def _company(candidate: Candidate, node: Node) -> list[tuple[PciDevice, tuple[Use, ...]]]:
-    """The others of the device's group, those first that are in use, with the uses that weigh."""
-    found = [(other, tuple(use for use in uses(other, node).found if not use.remark)) for other in candidate.company]
-    return sorted(found, key=lambda each: not each[1])
+def _kept_verdict(member: GroupMember) -> str:
+    """Why an idle device is not free, in a word or two."""
+    if member.device.dead:
+        return "dead"
+    return "not for passthrough" if member.device.reserved else "in use" if member.device.virtfns else "needed at the node"
 
 
-def _with(others: list[PciDevice], taken: list[Use]) -> str:
+def _users(member: GroupMember) -> list[str]:
+    """The running guests that hold the device, and its uses that weigh, each as a sentence that goes on from its name."""
+    return [*map(holder_phrase_now, member.holders), *(use.sentence for use in member.uses if not use.remark)]
+
+
+def _reset(device: PciDevice, node: Node) -> str:
+    """How a device without a method of its own is reset."""
+    own = {other.address for other in bus(node).values() if other.slot == device.slot}
+    return "cannot be reset" if resets.hindrance(device, own, node)[0] else "reset: with its whole card"
+
+
+def _with(others: list[GroupMember]) -> str:
     """The company in words; the first of it is what has the first of the uses, if there are any."""
-    which = f", which {taken[0].sentence}" if taken else ""
-    return f"with {others[0].address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")
+    said = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
+    which = f", which {said[0]}" if said else ""
+    return f"with {others[0].device.address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")
 
 
 def _claimed(device: PciDevice, node: Node) -> str:

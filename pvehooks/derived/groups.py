@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.derived.passthrough import bus, functions, on_host_driver, uses
-from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread, Uses
+from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import Group, GroupMember, Naming
 
 
@@ -34,7 +34,7 @@ def named(guest: Guest, node: Node) -> Named:
     """What the guest's config names, all alternatives of its mappings."""
     there: dict[str, tuple[str, ...]] = {}
     absent = []
-    for entry in guest.hostpci:
+    for entry in (*guest.hostpci, *guest.args_pci):
         for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
             found = functions(address, node)
             if not found:
@@ -48,7 +48,7 @@ def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
     """The guests by the addresses that they name; templates never start with them."""
     found: dict[str, tuple[Naming, ...]] = {}
     for guest in () if isinstance(node.guests, Unread) else node.guests:
-        if guest.template or not any(option.startswith("hostpci") for option in guest.options):
+        if guest.template or not any(option.startswith(("hostpci", "args")) for option in guest.options):
             continue
         for address, options in named(guest, node).there.items():
             found[address] = (*found.get(address, ()), Naming(guest.vmid, guest.label, ", ".join(options), guest.running))
@@ -56,11 +56,17 @@ def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
 
 
 def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> GroupMember:
-    if device.bridge:
-        return GroupMember(device, on_host_driver(device))
+    return member(device, node)._replace(named=naming.get(device.address, ()))
+
+
+def member(device: PciDevice, node: Node) -> GroupMember:
+    """The device as a member of its group, without the guests that name it."""
     on_host = on_host_driver(device)
+    if device.bridge:
+        return GroupMember(device, on_host)
     holders = () if isinstance(node.holders, Unread) else node.holders.get(device.address, ())
     unread = (node.holders.why,) if isinstance(node.holders, Unread) else ()
-    # Whoever uses a device does so through a driver of the host, or through its virtual functions.
-    known = uses(device, node) if on_host or device.virtfns else Uses()
-    return GroupMember(device, on_host, holders, naming.get(device.address, ()), known.found, (*unread, *known.unread))
+    known = uses(device, node)
+    # A device without a driver of the host has no disks, interfaces or nodes that could not be looked at.
+    unknown = known.unread if on_host or device.virtfns else ()
+    return GroupMember(device, on_host, holders, (), known.found, (*unread, *unknown))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 
 from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
@@ -18,10 +18,12 @@ _HARMLESS_DRIVERS = ("", "pci-stub", "pcieport", "vfio-pci")
 
 
 class Claim(NamedTuple):
-    """A hostpciN, and the devices that PVE would give the guest for it, all functions spelt out."""
+    """A hostpciN, or a device in `args`, and the devices that PVE would give the guest for it, all functions spelt out."""
 
     entry: HostPci
     devices: tuple[PciDevice, ...]
+    # Whether none of the alternatives of its mapping is left, because other options of the guest have them.
+    exhausted: bool = False
 
     @property
     def whole(self) -> tuple[PciDevice, ...]:
@@ -97,19 +99,28 @@ def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
     """What PVE would take: of alternatives the first that is there and free, else the first (PCI.pm, choose_hostpci_devices)."""
     used: set[str] = set()
     found = []
-    for entry in guest.hostpci:
+    for entry in (*guest.hostpci, *guest.args_pci):
         if isinstance(entry.choices, Unread) or not entry.choices:
             continue
         choices = [tuple(device for address in choice for device in functions(address, node)) for choice in entry.choices]
-        free = (
-            devices
-            for devices in choices
-            if devices and not any(each.address in used or others(each.address, guest, node) for each in devices)
-        )
-        chosen = choices[0] if len(choices) == 1 else next(free, choices[0])
+        left = [devices for devices in choices if devices and not any(each.address in used for each in devices)]
+        free = (devices for devices in left if not any(others(each.address, guest, node) for each in devices))
+        several = len(choices) > 1
+        chosen = next(free, next(iter(left), choices[0])) if several else choices[0]
         used.update(device.address for device in chosen)
-        found.append(Claim(entry, chosen))
+        # Many mediated devices can be made of one entry.
+        found.append(Claim(entry, chosen, several and not left and all(choices) and not entry.mdev))
     return tuple(found)
+
+
+def taken(guest: Guest, node: Node) -> Iterator[tuple[Claim, PciDevice]]:
+    """The devices that would be bound to vfio-pci, each once, with the first claim to it."""
+    seen: set[str] = set()
+    for claim in claims(guest, node):
+        for device in claim.whole:
+            if device.address not in seen:
+                seen.add(device.address)
+                yield claim, device
 
 
 @_once
@@ -134,6 +145,12 @@ def group_members(guest: Guest, node: Node) -> tuple[ClaimedMember, ...]:
                 seen.add(address)
                 found.append(ClaimedMember(claim, device, devices[address]))
     return tuple(found)
+
+
+def behind_named(device: PciDevice, guest: Guest, node: Node) -> bool:
+    """Whether the device hangs off one that the guest itself gets, as the disks behind a VMD controller do."""
+    own = named(guest, node)
+    return any(address in own for address in device.upstream)
 
 
 def on_host_driver(device: PciDevice) -> bool:

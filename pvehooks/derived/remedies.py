@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.derived.hostpci_text import for_shell
 from pvehooks.values import Guest, HostPci, NamedTuple, Node, PciDevice, PciMapping, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _FUNCTION = re.compile(r"\.[0-7]\Z", re.ASCII)
 # The keys of a mapping's entry that say what the device is (pve-guest-common, PVE/Mapping/PCI.pm).
 _KIND = ("id", "subsystem-id", "iommugroup")
-
-
-def quoted(value: str) -> str:
-    """The value as a word for the shell."""
-    return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"
 
 
 def with_parts(value: str, changed: Callable[[str, str], str | None]) -> str:
@@ -47,7 +42,7 @@ def without(guest: Guest, option: str, *names: str) -> str:
 
 def setting(guest: Guest, option: str, value: str) -> str:
     """The command that sets an option."""
-    return f"qm set {guest.vmid} --{option} {quoted(value)}"
+    return f"qm set {guest.vmid} --{option} {for_shell(value)}"
 
 
 def replacing(guest: Guest, option: str, part: str, content: str, default: str = "") -> str:
@@ -68,28 +63,6 @@ def replacing(guest: Guest, option: str, part: str, content: str, default: str =
     return setting(guest, option, value if found else ",".join(filter(None, (value, added))))
 
 
-def at_address(guest: Guest, option: str, old: str, new: str, *, exact: bool = False) -> str:
-    """The command that has a `hostpciN` name the device at `new` in place of `old`.
-
-    Where a whole slot is named, so it is afterwards, unless the new address is `exact`.
-    """
-
-    def moved(name: str, content: str) -> str | None:
-        if name not in ("", "host"):
-            return _part(name, content)
-        return _part(name, ";".join(_in_form(each, new, exact) if _names(each, old) else each for each in content.split(";")))
-
-    return setting(guest, option, with_parts(str(guest.options[option]), moved))
-
-
-def one_function(guest: Guest, entry: HostPci) -> str:
-    """The command that has a `hostpciN` name the first function of the first of its devices only."""
-    first = "" if isinstance(entry.choices, Unread) else entry.choices[0][0]
-    first = first if "." in first else f"{first}.0"
-    value = with_parts(str(guest.options[entry.option]), lambda name, content: _part(name, first if name in ("", "host") else content))
-    return setting(guest, entry.option, value)
-
-
 def by_mapping(guest: Guest, option: str, name: str) -> str:
     """The command that has a `hostpciN` name a mapping in place of addresses."""
     value = with_parts(str(guest.options[option]), lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))
@@ -100,14 +73,9 @@ def _long(address: str) -> str:
     return address.lower() if address.count(":") > 1 else f"0000:{address.lower()}"
 
 
-def _names(written: str, address: str) -> bool:
-    """Whether an address of a config is that address, or the slot that it lies in."""
-    return _long(written) == _long(address) or _long(address).startswith(f"{_long(written)}.")
-
-
-def _in_form(old: str, new: str, exact: bool = False) -> str:
+def _in_form(old: str, new: str) -> str:
     """The new address, as the old one is written: the whole slot where that was named, and without the domain where that was left out."""
-    shown = new if exact or "." in old else _FUNCTION.sub("", new)
+    shown = new if "." in old else _FUNCTION.sub("", new)
     return shown.removeprefix("0000:") if old.count(":") == 1 else shown
 
 
@@ -128,7 +96,7 @@ def _entries(mapping: PciMapping) -> list[_MapEntry]:
 
 def _setting(mapping: PciMapping, entries: Iterable[_MapEntry]) -> str:
     """The command that gives a mapping these entries; entries that are not repeated are lost, those of other nodes too."""
-    return f"pvesh set /cluster/mapping/pci/{mapping.name} {' '.join(f'--map {quoted(each.text)}' for each in entries)}"
+    return f"pvesh set /cluster/mapping/pci/{mapping.name} {' '.join(f'--map {for_shell(each.text)}' for each in entries)}"
 
 
 def mapping_at(mapping: PciMapping, node: Node, old: str, device: PciDevice) -> str:
@@ -172,27 +140,14 @@ def _as_is(entry: _MapEntry, device: PciDevice | None) -> _MapEntry:
     return _MapEntry({name: value for name, value in parts.items() if value or name not in _KIND})
 
 
-# -- a device that is not where it was --------------------------------------------------------------------------------
-
-
-def moved(guest: Guest, node: Node, entry: HostPci, old: str, now: str) -> str:
-    """The command that has the guest, or the mapping that it names, find the device at its new address; '' where there is none."""
-    devices = {} if isinstance(node.pci, Unread) else node.pci
-    if not entry.mapping:
-        return at_address(guest, entry.option, old, now)
+def mapping_of_absent(entry: HostPci, address: str, now: str, node: Node) -> str:
+    """What to do about a device of a mapping that is not there; `now` is where it is ('' if that is unknown), a slot for a slot."""
     mapping = None if isinstance(node.mappings, Unread) else node.mappings.get(entry.mapping)
-    device = devices.get(now)
-    return mapping_at(mapping, node, old, device) if mapping is not None and device is not None and mapping.written else ""
-
-
-def absent(guest: Guest, node: Node, entry: HostPci, old: str, now: str) -> str:
-    """What to do about a device that is not there; `now` is the address where it is, '' if that is unknown."""
-    drop = f"take it from the guest: qm set {guest.vmid} --delete {entry.option}"
-    again = moved(guest, node, entry, old, now) if now else ""
-    if again:
-        return f"Name it where it is now: {again}"
-    if entry.mapping and not isinstance(node.mappings, Unread) and entry.mapping in node.mappings:
-        rest = mapping_without(node.mappings[entry.mapping], node, old)
-        if rest:
-            return f"Put it back, or take it out of the mapping: {rest}"
-    return f"Put it back, or {drop}"
+    devices = {} if isinstance(node.pci, Unread) else node.pci
+    device = devices.get(now) or devices.get(f"{now}.0")
+    if mapping is not None and mapping.written and device is not None:
+        return f"Have the mapping name it where it is now: {mapping_at(mapping, node, address, device)}"
+    rest = mapping_without(mapping, node, address) if mapping is not None else ""
+    if rest:
+        return f"Put the device in again, or take it out of the mapping: {rest}"
+    return f"Put the device in again, or edit the mapping: Datacenter, Resource Mappings, {entry.mapping}, Edit"

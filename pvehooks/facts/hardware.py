@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
+    from pvehooks.values.pci import RomFiles, VfSupport
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -60,6 +61,12 @@ class ThisNode(Node):
         from pvehooks.facts.node import cpu
 
         return cpu.cpu_flags(self._host)
+
+    @cached_property
+    def cpu_address_bits(self) -> int | Unread:
+        from pvehooks.facts.node import cpu
+
+        return cpu.address_bits(self._host)
 
     @cached_property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
@@ -118,6 +125,18 @@ class ThisNode(Node):
         from pvehooks.facts.node import qemu
 
         return qemu.roms(self._host)
+
+    @cached_property
+    def rom_files(self) -> RomFiles | Unread:
+        from pvehooks.facts.node import qemu
+
+        return qemu.FilesOfRoms(self._host)
+
+    @cached_property
+    def vf_support(self) -> VfSupport | Unread:
+        from pvehooks.facts.pci import virtual
+
+        return virtual.SupportOnNode(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:

@@ -165,7 +165,7 @@ def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding,
 
 def _to_remember(under_way: Start) -> Accepted | None:
     """What the record will hold of this start, None for nothing; read before binding hides the serial numbers of disks."""
-    if not under_way.real or not under_way.guest.hostpci:
+    if not under_way.real or not under_way.guest.passes_through:
         return None
     from pvehooks.actions import accept
 

@@ -36,7 +36,7 @@ def _availability(group: Group) -> str:
         return f"in use by {' and '.join((*users, *guests))}"
     if any(member.unread for member in group.devices):
         return "its use is unknown"
-    return "dead" if any(member.device.dead for member in group.devices) else "not free while it has virtual functions"
+    return next((f"not free: {member.device.address} {member.kept}" for member in group.devices if member.kept), "not free")
 
 
 def whose(member: GroupMember) -> str:
@@ -45,7 +45,9 @@ def whose(member: GroupMember) -> str:
         return "guest"
     if member.use:
         return "guest" if member.use.vmid else "host"
-    return "unknown" if member.unread or member.device.dead else "free"
+    if member.unread or member.device.dead:
+        return "unknown"
+    return "host" if member.kept else "free"
 
 
 def details(member: GroupMember) -> Iterator[str]:
@@ -60,11 +62,11 @@ def details(member: GroupMember) -> Iterator[str]:
         return
     methods = device.reset_methods
     yield "reset unknown" if isinstance(methods, Unread) else f"reset {', '.join(methods)}" if methods else "no reset"
-    if device.virtfns:
+    if device.virtfns and (member.holders or member.use):
         yield counted(len(device.virtfns), "virtual function")
     if device.physfn:
         yield f"virtual function of {device.physfn}"
-    yield from (use.sentence for use in member.uses if use.remark)
+    yield from (use.sentence for use in member.uses if use.remark and use.sentence != member.kept)
 
 
 def _users(member: GroupMember) -> list[str]:
@@ -73,8 +75,8 @@ def _users(member: GroupMember) -> list[str]:
     said = [f"{'reserved for' if each.how in reserved else f'{each.how} of'} {each.label}, {each.state}" for each in member.holders]
     if not said and member.use:
         said = [f"in use: {member.use.sentence}"]
-    if not said and member.device.dead:
-        said = ["dead, its config space reads all ones"]
+    if not said and member.kept:
+        said = ["dead, its config space reads all ones" if member.device.dead else f"not free: {member.kept}"]
     if not said and member.unread:
         said = ["whether it is in use is unknown"]
     held = {holder.vmid for holder in member.holders}

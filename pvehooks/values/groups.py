@@ -40,9 +40,21 @@ class GroupMember(NamedTuple):
         return next((use for use in self.uses if not use.remark), None)
 
     @property
+    def kept(self) -> str:
+        """Why an idle device is not free all the same, going on from its name; '' where it is."""
+        device = self.device
+        if device.dead:
+            return "is dead, its config space reads all ones"
+        if device.reserved:
+            return "has memory reserved by the firmware (RMRR), the kernel refuses it to vfio"
+        if device.virtfns:
+            return f"has {len(device.virtfns)} virtual function{'' if len(device.virtfns) == 1 else 's'}, which vanish when it is taken"
+        return next((use.sentence for use in self.uses if use.remark), "")
+
+    @property
     def free(self) -> bool:
-        """Whether it can be taken and nobody misses it then; not while that is unknown. A PF cannot while it has VFs."""
-        return not self.holders and self.use is None and not self.unread and not self.device.dead and not self.device.virtfns
+        """Whether it can be taken now without harm; not while that is unknown. The one meaning of "free" in all that is shown."""
+        return not self.holders and self.use is None and not self.unread and not self.kept
 
     @property
     def board(self) -> bool:

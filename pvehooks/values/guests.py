@@ -95,6 +95,11 @@ class HostPci(NamedTuple):
         return str(self.properties.get("mdev", ""))
 
     @property
+    def by_args(self) -> bool:
+        """Whether it is not a hostpciN but a device in `args`: PVE gives that to QEMU, and neither binds nor reserves it."""
+        return self.option == "args"
+
+    @property
     def taken_whole(self) -> bool:
         """Whether PVE binds it (and so its whole IOMMU group) to vfio-pci: not for mdev, vGPUs and driver=keep."""
         return not self.mdev and self.properties.get("driver", "vfio") != "keep"
@@ -194,6 +199,11 @@ class Guest:
         return ()
 
     @property
+    def args_pci(self) -> tuple[HostPci, ...]:
+        """The PCI devices that its `args` give to QEMU whole (-device vfio-pci), each under the option "args"."""
+        return ()
+
+    @property
     def rng(self) -> Properties | None:
         """The properties of rng0, pending before live; None without one."""
         return None
@@ -280,7 +290,7 @@ class Guest:
     @property
     def passes_through(self) -> bool:
         """Whether it has passed-through PCI devices that a start would take; a template never starts with them."""
-        return bool(self.hostpci) and not self.template
+        return bool(self.hostpci or self.args_pci) and not self.template
 
     @property
     def needs_guard(self) -> bool:

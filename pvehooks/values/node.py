@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
-    from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping
+    from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -81,6 +81,11 @@ class Node:
         return self._unread
 
     @property
+    def cpu_address_bits(self) -> int | Unread:
+        """How many bits the CPU's physical addresses have."""
+        return self._unread
+
+    @property
     def cpu_models(self) -> Mapping[str, CpuModel] | Unread:
         """The cluster's custom CPU models by name."""
         return self._unread
@@ -142,6 +147,11 @@ class Node:
         """The PCIe links by the device's address; none for a link that is down."""
         return self._unread
 
+    @property
+    def vf_support(self) -> VfSupport | Unread:
+        """What makes virtual functions: settings that do so at boot, DKMS modules, the modules of devices without a driver."""
+        return self._unread
+
     # -- what guests get beside PCI devices -------------------------------------------------------------------------------
 
     @cached_property
@@ -162,6 +172,11 @@ class Node:
     @property
     def roms(self) -> frozenset[str] | Unread:
         """The files that `romfile` may name, below /usr/share/kvm."""
+        return self._unread
+
+    @property
+    def rom_files(self) -> RomFiles | Unread:
+        """What is in those files."""
         return self._unread
 
     @property

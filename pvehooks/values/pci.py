@@ -118,6 +118,36 @@ class PciDevice:
         return ()
 
     @property
+    def total_vfs(self) -> int | None:
+        """How many VFs it can have; None without SR-IOV."""
+        return None
+
+    @property
+    def vf_routing(self) -> tuple[int, int] | None:
+        """(offset, stride) of its VFs' routing ids from its own (PCIe Base Specification, 9.3.3); None where the kernel does not show them."""
+        return None
+
+    @property
+    def on_root_bus(self) -> bool:
+        """Whether no bridge is above it, so that no reset of a bus reaches it."""
+        return False
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The addresses of the PCI devices that it hangs off, bridges among them, from the root."""
+        return ()
+
+    @property
+    def reserved(self) -> tuple[tuple[int, int], ...]:
+        """First and last address of the memory that the firmware reserves for its IOMMU group, which the kernel therefore keeps from vfio."""
+        return ()
+
+    @property
+    def iommu_bits(self) -> int | None:
+        """How many address bits its IOMMU translates; None where that is not shown."""
+        return None
+
+    @property
     def numa(self) -> int:
         """Its NUMA node, -1 where it has none."""
         return -1
@@ -208,6 +238,42 @@ class Holder(NamedTuple):
     def state(self) -> str:
         """What the guest does now: "running" or "starting"."""
         return "starting" if self.how == "starting" else "running"
+
+
+class RomFiles(Protocol):
+    """The files that `romfile` may name; each is read when it is asked for."""
+
+    def content(self, name: str) -> bytes | Unread: ...
+
+
+class VfSource(NamedTuple):
+    """What gives a PF its VFs at boot: `place` in words, the PF's address, how many.
+
+    `trouble` is why it has no effect, '' where it has. `late`: nothing orders it before the VMs that start at boot.
+    """
+
+    place: str
+    address: str
+    number: int
+    trouble: str = ""
+    late: bool = False
+
+
+class VfSupport(Protocol):
+    """What makes VFs on the node. `unbuilt` are the modules in DKMS that are not built for the running kernel, whose release is `release`."""
+
+    @property
+    def sources(self) -> tuple[VfSource, ...]: ...
+
+    @property
+    def unbuilt(self) -> tuple[str, ...]: ...
+
+    @property
+    def release(self) -> str: ...
+
+    def module(self, address: str) -> str: ...
+
+    def interface(self, address: str) -> str: ...
 
 
 class MappingEntry(NamedTuple):

@@ -21,14 +21,15 @@ UNFIT = {
     "apt": "packages are not in a tree",
     "cryptsetup": "changes devices of a running kernel",
     "efibootmgr": "shows something, and changes nothing",
+    "findmnt": "shows something, and changes nothing",
     "ifreload": "changes the network of a running kernel",
     "ifup": "changes the network of a running kernel",
     "iconv": "converts what is typed into it",
     "ip": "shows something, and changes nothing",
+    "kill": "stops processes",
     "less": "shows something, and changes nothing",
     "ls": "shows something, and changes nothing",
     "lsusb": "shows something, and changes nothing",
-    "lvchange": "changes devices of a running kernel",
     "mdadm": "changes devices of a running kernel",
     "mokutil": "writes a request into the firmware",
     "proxmox-boot-tool": "writes a boot loader's files from packages",
@@ -40,7 +41,6 @@ UNFIT = {
     "update-grub": "writes a boot loader's files from packages",
     "update-initramfs": "writes an initramfs from packages",
     "vgchange": "changes devices of a running kernel",
-    "zpool": "changes devices of a running kernel",
 }
 # Of programs that are stood in for: verbs that show something, and others that a tree does not show.
 UNFIT_VERBS = {
@@ -56,6 +56,8 @@ UNFIT_VERBS = {
     ("pvesm", "status"): "shows something, and changes nothing",
     ("pvesh", "get"): "shows something, and changes nothing",
     ("pvesh", "set /cluster/sdn"): "changes the network of a running kernel",
+    ("pvehooks", "unbind"): "changes drivers of a running kernel",
+    ("qm", "config"): "shows something, and changes nothing",
     ("qm", "snapshot"): "is another way to do what the finding is about",
 }
 

@@ -13,7 +13,7 @@ from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.values import Finding, Guest
 
 # Subcommands that remedies name (qemu-server, PVE/CLI/qm.pm).
-QM = {"set", "disk move", "snapshot", "unlock", "pending", "enroll-efi-keys", "shutdown"}
+QM = {"config", "set", "disk move", "snapshot", "unlock", "pending", "enroll-efi-keys", "shutdown"}
 # What a person has to choose, and numbers that stand for one of many.
 _CHOSEN = re.compile(r"\.\.|\b(?:STORAGE|NAME|PORT|TYPE|VOLID|PATH|MAPPING|MIB|DEVICE|ADDRESS)\b")
 _OPENING = r"\bqm (?:[a-z][a-z-]* ){1,2}(?:\d+|\{vmid\})"

@@ -53,6 +53,8 @@ def tree_of(example: Path, directory: Path) -> Host:
     files = {**pci.plant(str(files.pop("pci", ""))), **files} if "pci" in files else files
     files = {**boot.plant(str(files.pop("boot", ""))), **files} if "boot" in files else files
     files = {**usb.plant(str(files.pop("usb", ""))), **files} if "usb" in files else files
+    binary = {name.removeprefix("hex "): bytes.fromhex(str(files.pop(name))) for name in list(files) if name.startswith("hex ")}
+    files = {**files, **binary}
     sizes = dict(line.split() for line in str(files.pop("sizes", "")).splitlines())
     files = {**files, **dict.fromkeys(sizes, "")}
     older = str(files.pop("older", "")).split()

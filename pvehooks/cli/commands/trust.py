@@ -64,7 +64,7 @@ def _forget(seen: View, guest: Guest) -> tuple[str, str]:
 
 
 def _require_devices(guest: Guest, node: Node) -> None:
-    if not guest.hostpci:
+    if not guest.passes_through:
         raise Refused(f"{guest.label} has no passed-through PCI devices: there is nothing to accept", hint=f"See: qm config {guest.vmid}")
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")

@@ -190,6 +190,19 @@ class ConfigGuest(Guest):
         return hostpci.read(self.options, self._around.mappings)
 
     @cached_property
+    def args_pci(self) -> tuple[HostPci, ...]:
+        args = str(self.options.get("args", ""))
+        if "vfio" not in args:
+            return ()
+        from pvehooks.facts.pci import holders
+        from pvehooks.formats import qemuargs
+
+        # PVE gives QEMU none of the words of args that it cannot take apart.
+        given = holders.assigned(self._host, qemuargs.split(args) or ())
+        addresses = dict.fromkeys(address for address, _, mdev in given if not mdev)
+        return tuple(HostPci("args", ((address,),), "", {"host": address}) for address in addresses)
+
+    @cached_property
     def rng(self) -> Properties | None:
         config = self.config
         if config is None:

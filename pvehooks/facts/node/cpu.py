@@ -42,6 +42,15 @@ def cpu_flags(host: Host) -> frozenset[str] | Unread:
     return frozenset(match[1].split()) if match else Unread("/proc/cpuinfo names no CPU flags")
 
 
+def address_bits(host: Host) -> int | Unread:
+    """The physical bits of its "address sizes"; an ARM CPU shows none."""
+    try:
+        words = first(host).get("address sizes", "").split()
+    except OSError as error:
+        return unread(_CPUINFO, error)
+    return int(words[0]) if words[1:3] == ["bits", "physical,"] and words[0].isdecimal() else Unread(f"{_CPUINFO} shows no address sizes")
+
+
 def cpu_models(host: Host) -> Mapping[str, CpuModel] | Unread:
     """Custom CPU models; the file is optional (the administrator's manual, "Custom CPU Types")."""
     raw = optional_of(host, CPU_MODELS)

@@ -15,6 +15,7 @@ _LIMIT = 64 << 20
 _FIRMWARE = "/usr/share/pve-edk2-firmware"
 _ROMS = "/usr/share/kvm"
 _DEEPEST = 3
+_ROM_LIMIT = 1 << 20
 _LIBRARIES = {"libgl1": "libGL.so.1", "libegl1": "libEGL.so.1"}
 _LIBRARY_PATHS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu")
 _RENDER_NODES = "/dev/dri"
@@ -49,6 +50,17 @@ def roms(host: Host) -> frozenset[str] | Unread:
         return frozenset(_below(host, "", host.names(_ROMS), _DEEPEST))
     except OSError as error:
         return unread(_ROMS, error)
+
+
+class FilesOfRoms:
+    """What is in the files that `romfile` may name (values.pci.RomFiles)."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def content(self, name: str) -> bytes | Unread:
+        """The first bytes of a file, as many as an option ROM can have before its image begins."""
+        return content_of(self._host, f"{_ROMS}/{name}", _ROM_LIMIT)
 
 
 def _below(host: Host, folder: str, names: list[str], depth: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pvehooks.values.boot import PcieLink
 
 _DEVICES = "/sys/bus/pci/devices"
+_UNITS = "/sys/class/iommu"
 _IDS_LIMIT = 1 << 23
 _STANDARD_HEADER = 64
 # Who shows the firmware's framebuffer: the kernel's drivers/firmware/sysfb*.c, drivers/video/fbdev, drivers/gpu/drm/sysfb.
@@ -60,6 +61,22 @@ class _Bus:
     def framebuffers(self) -> tuple[tuple[int, int, str], ...]:
         """First and last address, and name, of the console's framebuffers."""
         return tuple(_framebuffers(_bytes(self.host, "/proc/iomem", 1 << 20)))
+
+    @cached_property
+    def _units(self) -> dict[str, int]:
+        """The address bits of Intel's units by their names; AMD's do not show theirs."""
+        found = {}
+        for unit in names_in(self.host, _UNITS):
+            cap = _number(_bytes(self.host, f"{_UNITS}/{unit}/intel-iommu/cap", 64).decode("ascii", "replace").strip(), -1, 16)
+            if cap >= 0:
+                found[unit] = (cap >> 16 & 0x3F) + 1
+        return found
+
+    def iommu_bits(self, address: str) -> int | None:
+        """How many address bits the unit of the device translates."""
+        units = self._units
+        own = [bits for unit, bits in units.items() if self.host.exists(f"{_UNITS}/{unit}/devices/{address}")]
+        return min(own or units.values(), default=None)
 
 
 class SysfsDevice(PciDevice):
@@ -164,6 +181,34 @@ class SysfsDevice(PciDevice):
         ordered = sorted(int(number) for number in numbers if number.isdecimal())
         return tuple(filter(None, (self._link(f"virtfn{number}") for number in ordered)))
 
+    @cached_property
+    def total_vfs(self) -> int | None:
+        """The file is there for each device with the capability, whatever driver has it (the kernel's drivers/pci/iov.c)."""
+        text = self._text("sriov_totalvfs")
+        return int(text) if text.isdecimal() else None
+
+    @cached_property
+    def vf_routing(self) -> tuple[int, int] | None:
+        offset, stride = _number(self._text("sriov_offset"), 0), _number(self._text("sriov_stride"), 0)
+        return (offset, stride) if offset > 0 else None
+
+    @cached_property
+    def _place(self) -> list[str]:
+        """The parts of its path below /sys/devices: pci0000:00, a bridge, the device."""
+        try:
+            return self._host.real(f"{_DEVICES}/{self.address}").split("/")
+        except OSError:
+            return []
+
+    @cached_property
+    def on_root_bus(self) -> bool:
+        """The directory of a root bus is pci and its number, as VMD's pci10000:e0."""
+        return self._place[-2:-1] == [f"pci{self.address[:-5]}"]
+
+    @cached_property
+    def upstream(self) -> tuple[str, ...]:
+        return tuple(filter(is_pci_address, self._place[:-1]))
+
     # -- its state ----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -191,6 +236,17 @@ class SysfsDevice(PciDevice):
         bars = list(_memory_bars(self._text("resource"))) if framebuffers else []
         overlapping = (name for start, end, name in framebuffers for low, high in bars if start <= high and low <= end)
         return next(overlapping, "")
+
+    @cached_property
+    def reserved(self) -> tuple[tuple[int, int], ...]:
+        """Regions of the kind "direct" (ABI/testing/sysfs-kernel-iommu_groups); "direct-relaxable" and "msi" keep nothing from vfio."""
+        rows = (line.split() for line in self._text("iommu_group/reserved_regions").splitlines()) if self.group else ()
+        return tuple((_number(row[0], 0, 16), _number(row[1], 0, 16)) for row in rows if row[2:] == ["direct"])
+
+    @cached_property
+    def iommu_bits(self) -> int | None:
+        """By the unit that has the device, else the smallest of all (Intel's VT-d specification, 11.4.2: MGAW)."""
+        return self._bus.iommu_bits(self.address)
 
     # -- what it can do -----------------------------------------------------------------------------------------------
 

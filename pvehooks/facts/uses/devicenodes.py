@@ -27,6 +27,8 @@ _SKIPPED_KINDS = ("ep_", "pci", "input", "nvme", "aer")
 _DEEPEST = 14
 # Where the nodes of a class are that are not in /dev itself.
 _FOLDERS = {"drm": "dri/", "sound": "snd/", "accel": "accel/", "infiniband_verbs": "infiniband/", "infiniband_mad": "infiniband/"}
+# A root hub is part of its controller: its node is in use only with a device behind it, which has a node of its own.
+_ROOT_HUB = re.compile(r"usb\d+", re.ASCII)
 # The classes whose devices have nodes even where a tree lacks the number of it.
 _NODES = r"(?:drm/(?:card|renderD)|accel/accel|watchdog/watchdog|tpm/tpm|video4linux/video|infiniband_verbs/uverbs)\d+\Z"
 
@@ -124,7 +126,7 @@ def _folders(host: Host, path: str) -> list[str]:
 
 
 def _below(host: Host, path: str, depth: int) -> Iterator[DeviceNode]:
-    number = _number(text_of(host, f"{path}/dev"))
+    number = None if _ROOT_HUB.fullmatch(path.rpartition("/")[2]) else _number(text_of(host, f"{path}/dev"))
     if number is not None or re.search(_NODES, path):
         yield DeviceNode(_paths(host, path), number, path)
     if depth < _DEEPEST:

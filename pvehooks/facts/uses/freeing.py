@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pvehooks.facts.uses.blockdevices import Block, BlockTree
+from pvehooks.values import Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,12 +62,17 @@ def _steps(uses: DiskUses, tree: BlockTree, block: Block) -> Iterator[tuple[int,
         # PVE activates the volumes of an enabled storage again (pve-storage, LVMPlugin.pm, activate_storage).
         yield _GROUP, f"pvesm set {group[1]} --disable 1"
         yield _GROUP, f"vgchange -an {group[0]}"
-    elif block.volume[0] and _stands_on_stack(tree, block.name):
+    elif block.volume[0] and not _of_storage(uses, block.volume[0]) and _stands_on_stack(tree, block.name):
         yield _ITSELF, f"vgchange -an {block.volume[0]}"
     if uses.is_active_array(block, tree):
         yield _ITSELF, f"mdadm --stop /dev/{block.name}"
     if block.maker == "dm-crypt" and tree.bases.get(block.name):
         yield _ITSELF, f"cryptsetup close {_quoted(block.title)}"
+
+
+def _of_storage(uses: DiskUses, group: str) -> bool:
+    """Whether a storage uses the volume group, so that the group is deactivated as a whole."""
+    return not isinstance(uses.groups.storages, Unread) and group in uses.groups.storages
 
 
 def _stands_on_stack(tree: BlockTree, name: str) -> bool:

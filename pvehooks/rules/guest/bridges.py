@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from pvehooks.derived import remedies
+from pvehooks.derived.hostpci_text import for_shell
 from pvehooks.derived.once import once
 from pvehooks.derived.prepared import is_prepared
 from pvehooks.rules.engine import RuleSet
@@ -106,4 +106,4 @@ def with_bridge(guest: Guest, options: list[str], names: Collection[str]) -> str
     """What to type so that the devices are at another bridge, all else as it is."""
     bridge = next((name for name in sorted(names) if name.startswith("vmbr")), min(names))
     values = [(option, re.sub(r"(?<![^,])bridge=[^,]*", f"bridge={bridge}", str(guest.options[option]))) for option in options]
-    return f"qm set {guest.vmid} " + " ".join(f"--{option} {remedies.quoted(value)}" for option, value in values)
+    return f"qm set {guest.vmid} " + " ".join(f"--{option} {for_shell(value)}" for option, value in values)

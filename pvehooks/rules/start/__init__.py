@@ -6,5 +6,7 @@ MODULES = (
     "devices",
     "firmware_image",
     "groups",
+    "mappings",
+    "memory",
     "resources",
 )

@@ -4,58 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
-from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, on_host_driver, others, passes_through
+from pvehooks.derived import hostpci_text, remedies, unbinding
+from pvehooks.derived.absent_vfs import AbsentVf, absent_vf
+from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, others, passes_through, taken
+from pvehooks.derived.resets import hindrance
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
 
 RULES = RuleSet(concerned=passes_through, order=50)
 _DISPLAY = 0x03
-_DROP = "Put it back, or take it from the guest: qm set {vmid} --delete OPTION"
 
 
-@RULES.rule("hostpci-device-missing", Severity.BLOCK, _DROP, needs=("pci",))
+@RULES.rule(
+    "hostpci-device-missing",
+    Severity.BLOCK,
+    "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
+    needs=("guests", "holders", "modules", "pci", "vf_support"),
+)
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest names a PCI device that is not on the node's bus: the start would fail.
 
-    It was taken out, is switched off or dead, or has another address since other hardware came or went. Every entry of a
-    mapping for this node must be there, also those that would not be chosen.
-    Source: qemu-server, PCI.pm (parse_hostpci).
+    It was taken out, is switched off or dead, or has another address since other hardware came or went. A virtual function (VF) is
+    not there while its physical function (PF) has too few: the PF is without a driver or on vfio-pci, what makes VFs at boot did
+    not run, or the chip has no SR-IOV. Every entry of a mapping for this node must be there, also those that would not be chosen.
+    Source: qemu-server, PCI.pm (parse_hostpci); the kernel's Documentation/PCI/pci-iov-howto.rst.
     """
     if isinstance(node.pci, Unread):
         yield not_examined("pci", f"the node's PCI devices cannot be read: {node.pci.why}")
         return
-    for entry in guest.hostpci:
+    seen: set[str] = set()
+    absent: dict[str, list[tuple[HostPci, AbsentVf]]] = {}
+    for entry in (*guest.hostpci, *guest.args_pci):
         if isinstance(entry.choices, Unread):
             if not entry.mapping and not entry.trouble:
-                yield Finding(entry.option, f"{entry.option} cannot be used: {entry.choices.why}", _drop(entry))
+                remedy = f"Write it anew: qm set {guest.vmid} --{entry.option} ADDRESS"
+                yield Finding(entry.option, f"{entry.option} cannot be used: {entry.choices.why}", remedy)
             continue
-        for address in dict.fromkeys(entry.addresses if not isinstance(entry.addresses, Unread) else ()):
-            if not functions(address, node):
-                by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
-                message = f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}"
-                yield Finding(address, message, remedies.absent(guest, node, entry, address, _now_at(address, guest, node)))
+        for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
+            if functions(address, node) or address in seen:
+                continue
+            seen.add(address)
+            found = absent_vf(address, guest, node)
+            if found is None:
+                yield _missing(entry, address, guest, node)
+            else:
+                absent.setdefault(found.pf.address, []).append((entry, found))
+    for of_one in absent.values():
+        yield _missing_vfs(of_one, guest)
 
 
-def _drop(entry: HostPci) -> str:
-    return _DROP.replace("OPTION", entry.option)
+def _missing_vfs(absent: list[tuple[HostPci, AbsentVf]], guest: Guest) -> Finding:
+    """All VFs of one PF that are not there: one cause, one remedy."""
+    entry, first = absent[0]
+    options = ", ".join(dict.fromkeys(each.option for each, _ in absent))
+    addresses = ", ".join(each.address for _, each in absent)
+    mappings = " and ".join(dict.fromkeys(f"'{each.mapping}'" for each, _ in absent if each.mapping))
+    by = f" (mapping {mappings})" if mappings else ""
+    several = "functions {} are" if len(absent) > 1 else "function {} is"
+    message = f"{options}: the virtual {several.format(addresses)}{by} not there: {first.why}"
+    remedy = first.remedy
+    if not (first.pf.total_vfs or entry.mapping or entry.by_args):
+        remedy += f": {hostpci_text.command(guest, entry, {first.address: first.pf.address})}"
+    return Finding(first.address, message, remedy)
+
+
+def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
+    by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
+    now = _now_at(address, guest, node)
+    if entry.mapping:
+        remedy = remedies.mapping_of_absent(entry, address, now, node)
+    elif now and not entry.by_args:
+        remedy = f"Name the device where it is now: {hostpci_text.command(guest, entry, {address: now})}"
+    else:
+        remedy = f"Put the device in again, or {hostpci_text.giving_up(guest, entry)}"
+    return Finding(address, f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}", remedy)
 
 
 def _moved(address: str, guest: Guest, node: Node) -> str:
-    """The same as the end of a sentence."""
+    """Where the device is now, as the end of a sentence; '' if unknown."""
     now = _now_at(address, guest, node)
-    return f"; the one that was there is at {now} now" if now else ""
+    return f"; the device that was there is at {now} now" if now else ""
 
 
 def _now_at(address: str, guest: Guest, node: Node) -> str:
-    """Where the device that was at the address at the last accepted start is now; '' if unknown."""
+    """Where the device that was at the address at the last accepted start is now, a slot for a slot; '' if unknown."""
     known = guest.accepted.devices if guest.accepted else {}
     for name, was in known.items():
         if name != address and not name.startswith(f"{address}."):
             continue
-        now = [each.address for each in bus(node).values() if _is(each, was) and each.address not in known]
+        now = [each for each in bus(node).values() if _is(each, was) and each.address not in known]
         if len(now) == 1:
-            return now[0]
+            return now[0].address if name == address else now[0].slot
     return ""
 
 
@@ -68,7 +107,7 @@ def _other_disks(now: str, before: str) -> bool:
     return bool(now and before) and not set(now.split(",")) & set(before.split(","))
 
 
-@RULES.rule("hostpci-invalid", Severity.BLOCK, "Correct the option: qm set {vmid} --OPTION ...", needs=("pci",))
+@RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("pci",))
 def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE refuses the start because of how the hostpci options are written.
 
@@ -82,29 +121,48 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             several = [choice for choice in entry.choices if sum(len(functions(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
-            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _correct(entry, trouble, guest))
+            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest))
 
 
-def _correct(entry: HostPci, trouble: str, guest: Guest) -> str:
-    option = entry.option
+# What is to be left out of an option, by the end of what PVE says against it.
+_LEFT_OUT = {"excludes rombar=0": "rombar", "excludes x-vga": "x-vga", "excludes mdev": "mdev"}
+
+
+def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
+    """How to write the option so that PVE takes it."""
+    without = next((name for end, name in _LEFT_OUT.items() if trouble.endswith(end)), "")
+    if without:
+        return f"Leave it out: {hostpci_text.command(guest, entry, without=(without,))}"
     if trouble.startswith("pcie=1 needs"):
-        machine = remedies.replacing(guest, "machine", "type", "q35", "type")
-        return f"Give the guest that machine: {machine}. Or take pcie=1 out: {remedies.without(guest, option, 'pcie')}"
-    if trouble.startswith("'host' and 'mapping'"):
-        return f"Keep the mapping: {remedies.without(guest, option, 'host', '')}"
-    if "legacy-igd" in trouble and "legacy-igd" in entry.properties:
-        return f"Take legacy-igd out: {remedies.without(guest, option, 'legacy-igd')}"
-    if "mediated" in trouble or "several functions" in trouble:
-        return f"Name one function: {remedies.one_function(guest, entry)}"
-    if trouble.endswith("already"):
-        return f"Take it out here: qm set {guest.vmid} --delete {option}"
-    return f"Correct it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {option}"
+        leaving = hostpci_text.command(guest, entry, without=("pcie",))
+        if any(each.properties.get("legacy-igd") for each in guest.hostpci):
+            return f"Take pcie=1 out, legacy-igd allows no q35: {leaving}"
+        return f"Give the VM that machine: {_machine(guest)}, or take pcie=1 out: {leaving}"
+    if trouble.endswith("needs 'vga: none'"):
+        return f"Take the VM's own display away: qm set {guest.vmid} --vga none"
+    if trouble.startswith(("legacy-igd=1 excludes", "legacy-igd=1 works", "only one device")):
+        return f"Take legacy-igd=1 out: {hostpci_text.command(guest, entry, without=('legacy-igd',))}"
+    if trouble.endswith("already") and len(entry.addresses) == 1:
+        return f"Take it from the VM once: qm set {guest.vmid} --delete {entry.option}"
+    if "exclude each other" in trouble:
+        return f"Keep the mapping: {hostpci_text.command(guest, entry, without=('host',))}"
+    if "has several functions" in trouble:
+        slot = trouble.partition(" ")[0]
+        return f"Name one of them: {hostpci_text.command(guest, entry, {slot: f'{slot}.0'})}"
+    return f"Write it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {entry.option}"
+
+
+def _machine(guest: Guest) -> str:
+    """The command that changes the machine type and keeps what else `machine` says."""
+    parts = str(guest.options.get("machine", "")).split(",")
+    others = [part for part in parts if "=" in part and not part.startswith("type=")]
+    return f"qm set {guest.vmid} --machine {','.join(('q35', *others))}"
 
 
 @RULES.rule(
     "hostpci-names-bridge",
     Severity.BLOCK,
-    "Name the device behind it (pvehooks host groups), or take it from the guest: qm set {vmid} --delete OPTION",
+    "Name the device behind it (pvehooks host groups), or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("pci", "holders"),
 )
 def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -117,8 +175,8 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
         bridge = next((device for device in claim.whole if device.bridge), None)
         if bridge is not None:
             option = claim.entry.option
-            message = f"{option}: {bridge.label} is a bridge, which no guest can be given: the start would fail"
-            remedy = f"Name the device behind it (pvehooks host groups), or take it from the guest: qm set {guest.vmid} --delete {option}"
+            message = f"{option}: {bridge.label} is a bridge, and bridges stay with the node: the start would fail"
+            remedy = f"Name the device behind it (pvehooks host groups), or {hostpci_text.giving_up(guest, claim.entry)}"
             yield Finding(bridge.address, message, remedy)
 
 
@@ -131,21 +189,21 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
 def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
 
-    It has fallen off the bus, often after a failed reset, or it does not come back from a sleep state (D3cold). lspci says
-    "Unknown header type 7f". Virtual functions are not looked at, they read so in part by design.
+    It fell off the bus, often after a failed reset, or it does not come back from a sleep state (D3cold). lspci shows
+    "Unknown header type 7f". Virtual functions are left out, they read so in part by design.
     Source: the PCI specification: a read that nobody answers gives all ones.
     """
     for device in named(guest, node).values():
         if device.dead:
             yield Finding(
-                device.address, f"{device.label} does not answer (its config space reads all ones), the guest would not start with it"
+                device.address, f"{device.label} does not answer (its config space reads all ones): the VM would not start with it"
             )
 
 
 @RULES.rule(
     "device-changed",
     Severity.BLOCK,
-    "If it is the right one: pvehooks trust {vmid}. If not, name the right one: qm set {vmid} --OPTION ADDRESS,...",
+    "If it is the right one: pvehooks trust {vmid}. If not, name the right one (pvehooks host groups): qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
     guard_alone=True,
 )
@@ -165,18 +223,18 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
             change = _change(device, was)
             if change:
                 right = _now_at(device.address, guest, node)
-                command = remedies.at_address(guest, claim.entry.option, device.address, right or "ADDRESS")
-                remedy = (
-                    f"Name it where it is now: {command}. If the new device is meant: pvehooks trust {guest.vmid}"
-                    if right
-                    else f"If it is the right one: pvehooks trust {guest.vmid}. If not, name the right one: {command}"
-                )
-                message = f"{claim.entry.option}: {device.label} is not what was there at the last accepted start ({change})"
+                known_as = f"If it is the right one: pvehooks trust {guest.vmid}. If not, "
+                if claim.entry.by_args:
+                    remedy = f"{known_as}write the right address into the args: qm config {guest.vmid}"
+                else:
+                    named_now = hostpci_text.command(guest, claim.entry, {device.address: right or "ADDRESS"})
+                    remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {named_now}"
+                message = f"{claim.entry.option}: {device.label} is not the device of the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
 
 
 def _change(device: PciDevice, was: KnownDevice) -> str:
-    """What is another than it was, in words; '' if nothing, or where it cannot be read."""
+    """What has changed, in words; '' for nothing, or where it cannot be read."""
     if -1 not in (device.vendor, device.device) and (device.vendor, device.device) != (was.vendor, was.device):
         return f"that was a device [{was.vendor:04x}:{was.device:04x}]"
     if device.class_code != -1 and device.class_code != was.class_code:
@@ -198,92 +256,59 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
 
     With `[guard] unbound = bind` the guard binds it at the start, it alone and through driver_override, when nothing else
     forbids the start; with `block` the start is refused; with `leave` PVE binds it, and registers its ids with vfio-pci for
-    good, so that a twin that appears later is taken as well. driver=keep, mediated devices and vGPUs are left as they are.
+    good, so that a twin that appears later is taken as well. Some drivers of graphics cards are known to hang or crash when a card is
+    taken from them: such a card is to be bound before its driver sees it, at boot. driver=keep, mediated devices and vGPUs stay as they
+    are. For a device in `args` PVE does nothing.
     Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (driver_override); pve-common, SysFSTools.pm.
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return
-    for claim in claims(guest, node):
-        for device in claim.whole:
-            if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or others(device.address, guest, node):
-                continue
-            now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
+    for claim, device in taken(guest, node):
+        if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or others(device.address, guest, node):
+            continue
+        now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
+        message = f"{claim.entry.option}: {device.label} {now}"
+        risk = unbinding.risk(device)
+        if risk:
+            remedy = f"Bind it before that driver sees it: pvehooks bind {device.address} --persist, and restart the node"
+            yield Finding(
+                device.address, f"{message}. The start takes it from {device.driver}: {risk}", remedy, Severity.WARNING, cure=Cure.BIND
+            )
+        else:
             remedy = f"Bind it: pvehooks bind {device.address} --persist; or let pvehooks do it: [guard] unbound = bind"
-            message = f"{claim.entry.option}: {device.label} {now}"
             yield Finding(device.address, message, remedy, cure=Cure.BIND)
 
 
-@RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
-def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
+@RULES.rule(
+    "device-reserved-by-firmware",
+    Severity.BLOCK,
+    "Put the card into another slot or take another port, or switch the firmware's shared memory off for it, or update the firmware",
+    needs=("holders", "pci"),
+)
+def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The firmware reserves memory for the device (RMRR), so the kernel refuses to hand it to vfio, and the start would fail.
 
-    Source: qemu-server, PCI.pm (parse_hostpci); the administrator's manual, "Resource Mapping".
+    The server's management controller reads the device's health through that memory, as on many HPE servers. The kernel's log says
+    "Device is ineligible for IOMMU domain attach due to platform RMRR requirement" or "Firmware has requested this device have a 1:1
+    IOMMU mapping". On HPE the memory is switched off per slot with HPE's conrep, or in the firmware setup (shared memory features).
+    Proxmox VE's kernels know intel_iommu=relax_rmrr, which ignores the reservation: the device may then write where the firmware reads.
+    Source: the kernel's drivers/iommu/iommu.c, drivers/iommu/intel/iommu.c; ABI/testing/sysfs-kernel-iommu_groups (reserved_regions).
     """
-    for entry in guest.hostpci:
-        if not entry.mapping:
-            continue
-        if isinstance(node.mappings, Unread):
-            yield not_examined(entry.option, f"whether there is a mapping '{entry.mapping}' is unknown: {node.mappings.why}")
-        elif entry.mapping not in node.mappings:
-            there = ", ".join(sorted(node.mappings)) or "none"
-            yield Finding(entry.option, f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (there: {there})")
-        elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
-            trouble = node.mappings[entry.mapping].trouble
-            message = f"{entry.option}: the PCI mapping '{entry.mapping}' is malformed in /etc/pve/mapping/pci.cfg, {trouble}"
-            yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
-        elif not node.mappings[entry.mapping].entries:
-            nodes = ", ".join(sorted(node.mappings[entry.mapping].nodes)) or "no node"
-            yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
-
-
-@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
-def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A PCI mapping says something else of a device than the hardware does: PVE refuses the start.
-
-    Compared are id, subsystem-id and IOMMU group of each entry for this node, as PVE compares them; each must also be there.
-    One entry that does not fit stops the guest, also if another would have been chosen. Groups and addresses move when
-    hardware is added, or with a firmware or kernel update.
-    Source: pve-guest-common, Mapping/PCI.pm (assert_valid).
-    """
-    if isinstance(node.mappings, Unread):
-        return
-    for entry in guest.hostpci:
-        mapping = node.mappings.get(entry.mapping) if entry.mapping else None
-        if mapping is None:
-            continue
-        for mapped in mapping.entries:
-            for index, path in enumerate(mapped.paths):
-                device = bus(node).get(_first_function(path))
-                if device is None:
-                    continue
-                group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
-                said = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
-                is_so = _as_mapped(device, group[1])
-                for name, value in is_so.items():
-                    if said[name].replace("0x", "") != value:
-                        has = f"has {name} {said[name]}" if said[name] else f"has no {name}"
-                        message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
-                        yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
-                        break
-
-
-def _first_function(path: str) -> str:
-    """The device that PVE compares for an entry's path: the first function of a slot, with the domain spelt out."""
-    address = path.lower() if "." in path else f"{path.lower()}.0"
-    return address if address.count(":") > 1 else f"0000:{address}"
-
-
-def _as_mapped(device: PciDevice, group: str) -> dict[str, str]:
-    subsystem = "" if device.subsystem is None else "{:04x}:{:04x}".format(*device.subsystem)
-    mediated = str(int(bool(device.mdev_types) or device.vgpus))
-    return {"id": f"{device.vendor:04x}:{device.device:04x}", "iommugroup": group, "mdev": mediated, "subsystem-id": subsystem}
+    for claim, device in taken(guest, node):
+        if device.reserved and not guest.running:
+            first, last = device.reserved[0]
+            more = f" and {len(device.reserved) - 1} more" if len(device.reserved) > 1 else ""
+            message = (
+                f"{claim.entry.option}: the firmware reserves memory for {device.label} (RMRR, {first:#x} to {last:#x}{more}):"
+                " the kernel refuses it to vfio, and the start would fail"
+            )
+            yield Finding(device.address, message)
 
 
 @RULES.rule(
     "mdev-type-unavailable",
     Severity.BLOCK,
-    "See what there is: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
+    "List the types: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
     needs=("pci", "holders"),
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -296,12 +321,12 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
         if not wanted or not claim.devices:
             continue
         device = claim.devices[0]
-        remedy = f"See what there is: pvesh get /nodes/localhost/hardware/pci/{device.address}/mdev"
+        remedy = f"List the types: pvesh get /nodes/localhost/hardware/pci/{device.address}/mdev"
         if not device.mdev_types and not device.vgpus:
             yield Finding(
                 device.address,
                 f"{claim.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
-                remedy,
+                f"Install the driver that makes them, or give the VM the whole device: {hostpci_text.command(guest, claim.entry, without=('mdev',))}",
             )
         elif device.mdev_types and wanted not in device.mdev_types:
             there = ", ".join(sorted(device.mdev_types))
@@ -309,11 +334,15 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
                 device.address, f"{claim.entry.option}: {device.label} has no mediated devices of type {wanted} (it has: {there})", remedy
             )
         elif device.mdev_types.get(wanted, 1) < 1 and not _has_instance(device, guest, claim.entry):
-            yield Finding(device.address, f"{claim.entry.option}: {device.label} has no instance of {wanted} left", remedy)
+            yield Finding(
+                device.address,
+                f"{claim.entry.option}: {device.label} has no instance of {wanted} left",
+                f"Stop a VM that has one, or take another type. {remedy}",
+            )
 
 
 def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
-    """Whether the guest's own instance is left from before, which PVE uses again."""
+    """Whether the guest's own instance is still there, which PVE uses again."""
     return f"{int(entry.option[7:]):08d}-0000-0000-0000-{guest.vmid:012d}" in device.mdevs
 
 
@@ -323,49 +352,129 @@ def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
     Source: the administrator's manual, "GPU Passthrough"; qemu-server, PCI.pm (print_hostpci_devices).
     """
-    for entry in guest.hostpci:
-        name = str(entry.properties.get("romfile", ""))
-        if not name or ".." in name:
-            continue
+    for entry, name in _rom_files(guest):
         if isinstance(node.roms, Unread):
             yield not_examined(entry.option, f"whether the ROM file {name} is there is unknown: {node.roms.why}")
         elif name not in node.roms:
-            remedy = f"Put the file there, or do without it: {remedies.without(guest, entry.option, 'romfile')}"
-            yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there", remedy)
+            remedy = f"Put the file there, or go without it: {hostpci_text.command(guest, entry, without=('romfile',))}"
+            yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there: the start would fail", remedy)
+
+
+def _rom_files(guest: Guest) -> Iterator[tuple[HostPci, str]]:
+    for entry in guest.hostpci:
+        name = str(entry.properties.get("romfile", ""))
+        if name and ".." not in name:
+            yield entry, name
+
+
+_ROM = b"\x55\xaa"
+
+
+@RULES.rule(
+    "romfile-not-a-rom", Severity.WARNING, "Cut off what stands before the bytes 55 AA, or take romfile= out", needs=("rom_files", "roms")
+)
+def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A ROM file does not begin with the bytes 55 AA, as an option ROM does: the guest's firmware finds no ROM in it.
+
+    QEMU gives it to the guest as it is. Files that a flash tool wrote (nvflash) have a header of the maker before the image: what
+    stands before the 55 AA has to be cut off. With an empty file QEMU does not start.
+    Source: the PCI Firmware Specification (expansion ROM header); QEMU, hw/pci/pci.c (pci_add_option_rom).
+    """
+    for entry, name in _rom_files(guest):
+        if isinstance(node.roms, Unread) or name not in node.roms:
+            continue
+        content = node.rom_files if isinstance(node.rom_files, Unread) else node.rom_files.content(name)
+        if isinstance(content, Unread):
+            yield not_examined(entry.option, f"what is in the ROM file {name} is unknown: {content.why}")
+            continue
+        path, at = f"/usr/share/kvm/{name}", content.find(_ROM)
+        leaving_out = f"go without it: {hostpci_text.command(guest, entry, without=('romfile',))}"
+        if not content:
+            message = f"{entry.option}: the ROM file {path} is empty: the start would fail"
+            yield Finding(entry.option, message, f"Put the card's ROM there, or {leaving_out}", Severity.BLOCK)
+        elif at > 0:
+            message = (
+                f"{entry.option}: the ROM file {path} does not begin with the bytes 55 AA of a ROM image, they come after a header of"
+                f" {at} bytes: the VM's firmware would find no ROM, and the screen may stay dark"
+            )
+            remedy = f"Cut the header off: tail -c +{at + 1} {path} > {path}.cut && mv {path}.cut {path}"
+            yield Finding(entry.option, message, remedy)
+        elif at < 0:
+            message = (
+                f"{entry.option}: {path} is not a ROM image, the bytes 55 AA of one are not in it: the VM's firmware would find no ROM"
+            )
+            yield Finding(entry.option, message, f"Put the card's ROM there, or {leaving_out}")
 
 
 @RULES.rule(
     "reset-unavailable",
     Severity.WARNING,
-    "Nothing mends it; the node may need a restart before the device works again",
-    needs=("holders", "pci", "uses"),
+    "Give the VM all functions of the card; if it does not work any more after a stop of the VM, restart the node",
+    needs=("holders", "pci"),
 )
 def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A device of the guest cannot be reset, or only together with others that are in use.
+    """A device of the guest cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
 
-    Without a reset it keeps its state from one start to the next, and may not work after the first. A bus reset hits every
-    device behind the same bridge.
-    Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method).
+    A device that has no reset of its own is reset together with its bus. QEMU does so when all devices of that bus are the guest's, as
+    with the functions of a graphics card. It cannot where the bus has a device of the host or of another guest, nor for a device on a
+    root bus, as most of those on the board are.
+    Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method), drivers/pci/pci.c (pci_parent_bus_reset).
     """
     own = named(guest, node)
-    for claim in claims(guest, node):
-        for device in claim.whole:
-            methods = device.reset_methods
-            if isinstance(methods, Unread) or device.physfn:
-                continue
-            if not methods:
-                yield Finding(
-                    device.address, f"{claim.entry.option}: {device.label} cannot be reset, and may not work after the guest's first start"
-                )
-            elif methods == ("bus",):
-                beside = device.slot.rpartition(":")[0]
-                for address, neighbour in bus(node).items():
-                    if not address.startswith(f"{beside}:") or address in own or neighbour.bridge:
-                        continue
-                    if others(address, guest, node) or (on_host_driver(neighbour) and blocking_uses(neighbour, guest, node)):
-                        message = f"{claim.entry.option}: {device.label} can only be reset together with {neighbour.label}, which is in use"
-                        yield Finding(device.address, message)
-                        break
+    for claim, device in taken(guest, node):
+        why, neighbour = hindrance(device, own, node)
+        if why:
+            message = f"{claim.entry.option}: {device.label} cannot be reset: {why}; it may not work after the VM's first start"
+            if neighbour is not None and neighbour.slot == device.slot and not neighbour.bridge:
+                remedy = "Give the VM all functions of the card, or put the card into another slot"
+                if not (claim.entry.mapping or claim.entry.by_args):
+                    whole = hostpci_text.command(guest, claim.entry, {device.address: device.slot})
+                    remedy = f"Give the VM all functions of the card, if the node can do without them: {whole}"
+            elif neighbour is not None:
+                remedy = "Put the card into another slot, or restart the node if it does not work any more after a stop of the VM"
+            else:
+                remedy = "Restart the node if the device does not work any more after a stop of the VM"
+            yield Finding(device.address, message, remedy)
+
+
+@RULES.rule(
+    "iommu-address-width",
+    Severity.WARNING,
+    "Show the VM no more address bits than the IOMMU translates: qm set {vmid} --cpu host,phys-bits=BITS",
+    needs=("cpu_address_bits", "holders", "pci"),
+)
+def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The IOMMU translates fewer address bits than the guest sees, and the guest's firmware places memory of devices above them.
+
+    Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
+    map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
+    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the guest sees.
+    Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
+    """
+    if not guest.uefi or guest.cpu[0] not in ("host", "max") or isinstance(node.cpu_address_bits, Unread):
+        return
+    known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
+    bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
+    seen = guest.properties("cpu").get("phys-bits", "host")
+    shown = node.cpu_address_bits if seen == "host" else int(seen)
+    if bits is None or device is None or claim is None or shown <= bits:
+        return
+    fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
+    end = (
+        "QEMU would end when the VM's firmware places its shared memory (ivshmem) above that"
+        if fatal
+        else "devices of the VM may not reach each other"
+    )
+    message = f"{claim.entry.option}: the IOMMU of {device.label} translates {bits} address bits, and the VM sees {shown}: {end}"
+    remedy = f"Show it no more than that: {_cpu(guest, bits)}"
+    yield Finding(device.address, message, remedy, Severity.WARNING if fatal else Severity.INFO)
+
+
+def _cpu(guest: Guest, bits: int) -> str:
+    """The command that sets phys-bits and keeps what else `cpu` says."""
+    kept = [part for part in str(guest.options.get("cpu", "")).split(",") if not part.startswith("phys-bits=")]
+    text = ",".join((*kept, f"phys-bits={bits}"))
+    return f"qm set {guest.vmid} --cpu {hostpci_text.for_shell(text)}"
 
 
 @RULES.rule(
@@ -375,13 +484,12 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("pci", "holders"),
 )
 def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node's console draws into the memory of a graphics card that the guest is to get.
+    """The node's console draws into the memory of a graphics card that the guest gets.
 
-    QEMU then says "BAR 0: can't reserve" and the guest's screen stays dark.
+    QEMU then logs "BAR 0: can't reserve" and the guest's screen stays dark.
     Source: the kernel's /proc/iomem (BOOTFB, simplefb, efifb); the administrator's manual, "GPU Passthrough".
     """
-    for claim in claims(guest, node):
-        for device in claim.whole:
-            if device.class_code >> 16 == _DISPLAY and device.framebuffer:
-                message = f"{claim.entry.option}: the node's console ({device.framebuffer}) holds memory of {device.label}: the guest's screen may stay dark"
-                yield Finding(device.address, message)
+    for claim, device in taken(guest, node):
+        if device.class_code >> 16 == _DISPLAY and device.framebuffer:
+            message = f"{claim.entry.option}: the node's console ({device.framebuffer}) holds memory of {device.label}: the VM's screen may stay dark"
+            yield Finding(device.address, message)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks.derived import hostpci_text
 from pvehooks.derived.passthrough import (
     Claim,
     ClaimedMember,
+    behind_named,
     blocking_uses,
     claims,
     functions,
@@ -17,41 +18,36 @@ from pvehooks.derived.passthrough import (
     on_host_driver,
     others,
     passes_through,
+    taken,
     uses,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Refuser, Severity, Unread, Use
+from pvehooks.values.pci import does_work
 
 RULES = RuleSet(concerned=passes_through, order=40)
-# Base classes, and classes, of devices that work for somebody (pci.ids): storage, network, display, sound, wireless,
-# processing accelerators; USB controllers, SD host controllers.
-_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
-_WORKING = frozenset({0x0C03, 0x0805})
 # Storage and network: no card has them beside other things.
 _NEVER_BESIDE = frozenset({0x01, 0x02})
-# How many uses of a device are told one by one.
+# How many uses, or devices, a message names.
 _SHOWN = 3
-_WAIT = "Wait until that guest has started, or failed to, and start this one then"
-APART = (
-    "Give the device an IOMMU group of its own (another slot, ACS in the firmware setup), or take it from the guest:"
-    " qm set {vmid} --delete OPTION"
-)
+_WAIT = "Wait until that VM has started, or failed to, and start this one then"
+_PLACES = "Put the card into another slot, or switch ACS on in the firmware setup"
 
 
-def _apart(claim: Claim) -> str:
-    return APART.replace("OPTION", claim.entry.option)
+def _apart(claim: Claim, guest: Guest) -> str:
+    return f"{_PLACES}, or {hostpci_text.giving_up(guest, claim.entry)}"
 
 
 @RULES.rule(
     "iommu-off",
     Severity.BLOCK,
-    "Switch it on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
+    "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
     needs=("iommu", "pci", "holders"),
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
 
-    Either the firmware has VT-d or AMD-Vi switched off, or the kernel was told to leave it off, or the hardware has none. The
+    Either VT-d or AMD-Vi is off in the firmware setup, or the kernel's arguments switch it off, or the hardware has none. The
     ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing. With igfx_off
     in intel_iommu= only Intel's graphics have none.
     Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups; qemu-server, PCI.pm (prepare_pci_device).
@@ -59,55 +55,66 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread):
         yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
     elif not node.iommu.active:
-        options = ", ".join(entry.option for entry in guest.hostpci)
+        options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
         yield Finding("iommu", f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}")
-    for claim in claims(guest, node) if _working(node) is not None else ():
-        for device in claim.whole:
-            if not (device.group or device.group_unread or device.bridge):
-                message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-                remedy = f"Take igfx_off off the kernel command line if it is there, or the device from the guest: qm set {guest.vmid} --delete {claim.entry.option}"
-                yield Finding(device.address, message, remedy)
+    for claim, device in taken(guest, node) if _working(node) is not None else ():
+        if not (device.group or device.group_unread or device.bridge):
+            message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
+            remedy = f"Take igfx_off off the kernel command line if it is there, or {hostpci_text.giving_up(guest, claim.entry)}"
+            yield Finding(device.address, message, remedy)
 
 
 @RULES.rule(
     "group-in-use-by-host",
     Severity.BLOCK,
-    "Free it, or take it from the guest: qm set {vmid} --delete OPTION",
+    "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
 
-    Proxmox VE unbinds every device of the IOMMU group from its host driver when the guest starts, except bridges, without a
-    look at what it is. The kernel lets it: a disk with a mounted file system goes as silently as any other. What counts is
+    Proxmox VE unbinds every device of the IOMMU group from its host driver when the guest starts, except bridges, whatever it is.
+    The kernel lets it: a disk with a mounted file system goes as silently as any other. What counts is
     use, not labels: mounted file systems, swap, imported pools, active volumes and arrays, bridge ports, addresses, open
-    device nodes.
+    device nodes. For a device in `args` it unbinds nothing: QEMU finds the group in use, and does not start.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
     if _working(node) is None:
         return
-    for claim in claims(guest, node):
-        for device in claim.whole:
-            held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
-            if held:
-                message = f"{claim.entry.option} would take {device.label} from the host, which {_all(held)}"
-                if device.vfio:
-                    message = f"{claim.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
-                remedy = _freeing(held, f"Free it, or take it from the guest: qm set {guest.vmid} --delete {claim.entry.option}")
-                yield Finding(device.address, message, remedy)
-            if device.group_unread:
-                yield not_examined(
-                    device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}"
-                )
-            yield from _unknown(device, guest, node)
+    for claim, device in taken(guest, node):
+        held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
+        if held:
+            message = f"{claim.entry.option} would take {device.label} from the host, which {_all(held)}"
+            if device.vfio:
+                message = f"{claim.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
+            elif claim.entry.by_args:
+                message = f"{claim.entry.option}: {device.label} {_all(held)}, and {_ARGS}"
+            refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
+            yield Finding(device.address, message, _freeing(held, hostpci_text.giving_up(guest, claim.entry)), refuser=refuser)
+        if device.group_unread:
+            yield not_examined(device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}")
+        yield from _unknown(device, guest, node)
     for member in group_members(guest, node):
         held = [use for use in blocking_uses(member.device, guest, node) if not use.vmid]
         if held:
             end = "the start would fail" if member.device.vfio else "the start would take it from the host"
+            end = _ARGS if member.claim.entry.by_args and not member.device.vfio else end
             message = f"{_shares(member)}, which {_all(held)}: {end}"
-            yield Finding(member.device.address, message, _freeing(held, _apart(member.claim)))
+            refuser = Refuser.PVE if member.claim.entry.by_args or member.device.vfio else Refuser.UNSET
+            yield Finding(member.device.address, message, _freeing(held, _lowered(_apart(member.claim, guest))), refuser=refuser)
         yield from _unknown(member.device, guest, node)
+
+
+_ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start would fail"
+
+
+def _accepting(claim: Claim, guest: Guest) -> str:
+    return f"If the node can do without it: pvehooks trust {guest.vmid}. If not, {_lowered(_apart(claim, guest))}"
+
+
+def _lowered(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _shares(member: ClaimedMember) -> str:
@@ -117,7 +124,7 @@ def _shares(member: ClaimedMember) -> str:
 
 
 def _all(held: list[Use]) -> str:
-    """What is done with a device: the most important uses, and how many more there are. All of them have to end."""
+    """What uses a device: the most important uses, and how many more there are. All of them have to end."""
     first, *others_shown = (use.sentence for use in held[:_SHOWN])
     more = len(held) - _SHOWN
     if more > 0:
@@ -127,12 +134,13 @@ def _all(held: list[Use]) -> str:
 
 
 def _freeing(held: list[Use], otherwise: str) -> str:
-    """What ends the uses that are shown; `otherwise` for those that have no cure of their own."""
-    return ". ".join(dict.fromkeys(use.remedy or otherwise for use in held[:_SHOWN]))
+    """What ends all uses; `otherwise` where one of them has no cure of its own, and for who needs them."""
+    own = list(dict.fromkeys(use.remedy for use in held))
+    return f"{'. '.join(own)}. Or {otherwise}" if all(own) else f"{otherwise[0].upper()}{otherwise[1:]}"
 
 
 def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
-    """Where nothing speaks against taking a device that the host works, but not all could be looked at."""
+    """For a device on a host driver without a known use, of which not all could be read."""
     if on_host_driver(device) and not blocking_uses(device, guest, node) and (unread := uses(device, node).unread):
         yield not_examined(device.address, f"whether {device.label} is in use is unknown: {'; '.join(unread)}")
 
@@ -140,7 +148,7 @@ def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "group-in-use-by-guest",
     Severity.BLOCK,
-    "Stop the other guest, or give the devices IOMMU groups of their own",
+    "Stop the other VM, or give the devices IOMMU groups of their own: another slot, ACS in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
 )
@@ -157,7 +165,7 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
         if using:
             refuser = _refuser(using, holders)
             message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
-            remedy = f"{_stopping(using)}. Or give the devices IOMMU groups of their own (another slot, ACS in the firmware setup)"
+            remedy = f"{_stopping(using)}. To run both: {_PLACES[0].lower()}{_PLACES[1:]}"
             yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
@@ -187,19 +195,23 @@ def _stopping(using: list[Use]) -> str:
 @RULES.rule(
     "device-in-use-by-guest",
     Severity.BLOCK,
-    "Stop the other guest first: qm shutdown VMID",
+    "Stop the other VM first: qm shutdown VMID",
     needs=("holders", "pci", "uses"),
     guard_alone=True,
 )
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container already uses the device.
 
-    Of the alternatives of a mapping the first free one is taken; this is said only when none is free. Mediated devices of one
+    Of the alternatives of a mapping PVE takes the first free one; only when none is free, the start fails. Mediated devices of one
     card do not exclude each other.
     Source: qemu-server, PCI.pm (choose_hostpci_devices, reserve_pci_usage).
     """
+    seen: set[str] = set()
     for claim in claims(guest, node):
         for device in claim.devices:
+            if device.address in seen:
+                continue
+            seen.add(device.address)
             holders = [each for each in others(device.address, guest, node) if not (each.mdev and claim.entry.mdev)]
             using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
@@ -222,66 +234,57 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/PCI/pci-iov-howto.rst.
     """
     own = named(guest, node)
-    for claim in claims(guest, node):
-        for device in claim.whole:
-            lost = [address for address in device.virtfns if address in own]
-            if lost:
-                message = (
-                    f"{claim.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
-                    " the start would die half way"
-                )
-                remedy = _named_function(claim, device, lost[0], guest)
-                yield Finding(device.address, message, remedy)
-                continue
-            users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
-            if users:
-                address, by = users[0]
-                more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
-                message = f"{claim.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
-                idle = next((each for each in device.virtfns if each not in dict(users) and functions(each, node)), "")
-                instead = _named_function(claim, device, idle, guest) if idle else ""
-                yield Finding(device.address, message, instead and f"Give the guest a VF that is idle. {instead}")
+    for claim, device in taken(guest, node):
+        lost = [address for address in device.virtfns if address in own]
+        if lost:
+            message = (
+                f"{claim.entry.option} covers {device.label} and its own VF {lost[0]}, which vanishes when its PF is taken:"
+                " the start would fail half way"
+            )
+            remedy = ""
+            if not (claim.entry.mapping or claim.entry.by_args):
+                remedy = f"Name the function: {hostpci_text.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+            yield Finding(device.address, message, remedy)
+            continue
+        users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
+        if users:
+            address, by = users[0]
+            more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
+            message = f"{claim.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
+            yield Finding(device.address, message, _idle_vf(claim, device, {used for used, _ in users}, guest, node))
 
 
-def _named_function(claim: Claim, device: PciDevice, address: str, guest: Guest) -> str:
-    """What to do so that the guest is given that function in place of the device."""
-    if claim.entry.mapping:
-        return f"Name {address} in the mapping: Datacenter, Resource Mappings, {claim.entry.mapping}, Edit"
-    written = claim.entry.addresses
-    names = () if isinstance(written, Unread) else written
-    old = device.address if device.address in names else device.address.partition(".")[0]
-    return f"Name the function: {remedies.at_address(guest, claim.entry.option, old, address, exact=True)}"
+def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node: Node) -> str:
+    """How to give the guest a VF that is idle; '' where there is none, or where no command does it."""
+    idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
+    if not idle or claim.entry.mapping or claim.entry.by_args:
+        return ""
+    return f"Give the VM an idle virtual function: {hostpci_text.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
 
 
 @RULES.rule(
     "device-would-be-missed",
     Severity.WARNING,
-    "If the node needs it: qm set {vmid} --delete OPTION. If not: ignore = device-would-be-missed: REASON under [guest {vmid}] in pvehooks.conf",
+    "Give the VM another device, or make sure that the node is reached over the network while the VM runs",
     needs=("holders", "iommu", "pci", "uses"),
 )
 def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start would take something from the host that nobody uses at this moment, but that somebody will look for.
+    """A start would take a device from the host that is idle now, and that an administrator at the node's own screen needs.
 
-    The card that shows the node's console, its last keyboard, a TPM. The node runs on without it, but cannot be
-    served at its own screen.
+    The card that shows the node's console, its last keyboard, a TPM. The node runs on without it, but cannot be operated at its own
+    screen.
     """
     if _working(node) is None:
         return
-    taken = [(claim, device) for claim in claims(guest, node) for device in claim.whole]
-    taken += [(member.claim, member.device) for member in group_members(guest, node)]
-    for claim, device in taken:
+    members = ((member.claim, member.device) for member in group_members(guest, node) if not member.claim.entry.by_args)
+    for claim, device in (*taken(guest, node), *members):
         for use in uses(device, node).found if on_host_driver(device) else ():
             if use.remark and use.vmid != guest.vmid:
-                option = claim.entry.option
-                remedy = (
-                    f"If the node needs it: qm set {guest.vmid} --delete {option}. If not, write into /etc/pvehooks/pvehooks.conf,"
-                    f" under [guest {guest.vmid}]: ignore = device-would-be-missed: REASON"
-                )
-                yield Finding(device.address, f"{option} would take {device.label} from the host, which {use.sentence}", remedy)
+                yield Finding(device.address, f"{claim.entry.option} would take {device.label} from the host, which {use.sentence}")
 
 
 def _user_of(address: str, guest: Guest, node: Node) -> str:
-    """Who uses the VF, as the end of a sentence; '' for nobody."""
+    """Which guest or process uses the VF, as the end of a sentence; '' for none."""
     holders = others(address, guest, node)
     if holders:
         return holder_phrase(holders[0])
@@ -289,15 +292,23 @@ def _user_of(address: str, guest: Guest, node: Node) -> str:
 
 
 def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
-    """Members on a host driver that nobody uses, nobody named, and that were not taken along at the last accepted start."""
+    """Members on a host driver that are idle, that no option names, and that were not taken along at the last accepted start.
+
+    What hangs off a named device goes with it. For a device in `args` PVE takes none.
+    """
     accepted = guest.accepted
     for member in group_members(guest, node):
         device = member.device
-        if not on_host_driver(device) or others(device.address, guest, node) or blocking_uses(device, guest, node):
+        if not _is_idle(device, guest, node) or member.claim.entry.by_args or behind_named(device, guest, node):
             continue
         if accepted is not None and device.address in accepted.members and not _other_than_accepted(device, guest):
             continue
         yield member
+
+
+def _is_idle(device: PciDevice, guest: Guest, node: Node) -> bool:
+    """Whether it is on a host driver, and neither the host nor another guest uses it."""
+    return on_host_driver(device) and not others(device.address, guest, node) and not blocking_uses(device, guest, node)
 
 
 def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:
@@ -305,8 +316,8 @@ def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:
     return known is not None and (known.vendor, known.device) != (member.vendor, member.device)
 
 
-def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
-    """Whether it is a working device of a kind that people miss, and no other function of a card that the guest gets.
+def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
+    """Whether it is a device of a kind that a host misses, and no other function of a card that the guest gets.
 
     Functions of the board share a slot without being one card: disks or a network card beside something else.
     """
@@ -314,59 +325,83 @@ def _works_for_somebody(member: PciDevice, guest: Guest, node: Node) -> bool:
     card = {device.class_code >> 16 for device in named(guest, node).values() if device.slot == member.slot}
     if card and (base not in _NEVER_BESIDE or base in card):
         return False
-    return member.class_code >> 16 in _WORKING_BASES or member.class_code >> 8 in _WORKING
+    return does_work(member.class_code)
 
 
 @RULES.rule(
     "group-not-clean",
     Severity.BLOCK,
-    "If that is all right: pvehooks trust {vmid}. If not, give the device an IOMMU group of its own",
+    "If the node can do without it: pvehooks trust {vmid}. If not, put the card into another slot, or switch ACS on in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start would take another device along that works for the host, is idle now, and that nobody named.
+    """A start would take another device along that is on a host driver, idle now, and that no option of the guest names.
 
-    It shares the IOMMU group of a device that the guest names, is another physical device, and is on a host driver: storage,
-    network, display, sound, USB, an accelerator. Nothing is lost at this moment, but the host will miss it later. Members
-    that were there at the guest's last accepted start, or while it ran when pvehooks came, are accepted.
+    It shares the IOMMU group of a device that the guest names and is another physical device: storage, network, display, sound, USB,
+    an accelerator. Nothing is lost at this moment, but the host will miss it later. Members that were there at the guest's last
+    accepted start, or while it ran when pvehooks came, are accepted. So is what hangs off a device that the guest names, as the disks
+    behind a VMD controller do.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
     for member in _idle_members(guest, node):
-        if _works_for_somebody(member.device, guest, node):
-            message = (
-                f"{_shares(member)} on driver {member.device.driver}, which nobody named: the start would take it from the host as well"
-            )
-            yield Finding(member.device.address, message)
+        if _is_missed(member.device, guest, node):
+            message = f"{_shares(member)} on driver {member.device.driver}, which the VM does not name: the start would take it from the host as well"
+            yield Finding(member.device.address, message, _accepting(member.claim, guest))
 
 
 @RULES.rule(
     "group-takes-plumbing",
     Severity.WARNING,
-    "If the node does not need it while the guest runs: pvehooks trust {vmid}",
+    "If the node can do without: pvehooks trust {vmid}. If not, put the card into another slot",
     needs=("iommu", "pci", "holders", "uses"),
 )
 def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start takes along a device of the board, or another function of the same card, that nobody named.
+    """A start takes along devices of the board, or other functions of the same card, that no option of the guest names.
 
     SMBus, SPI and memory controllers, signal processors and the like leave their host driver with the group: sensors and
     firmware updates may stop working until the node restarts.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
+    along: dict[str, list[ClaimedMember]] = {}
     for member in _idle_members(guest, node):
-        claimed, device = member.claimed, member.device
-        if not _works_for_somebody(device, guest, node):
-            message = (
-                f"{member.claim.entry.option} ({claimed.address}) takes {device.label} along from driver {device.driver}:"
-                f" it is in the same IOMMU group {claimed.group}"
-            )
-            yield Finding(device.address, message)
+        if not _is_missed(member.device, guest, node):
+            along.setdefault(member.claimed.group, []).append(member)
+    for group, members in along.items():
+        first, claimed = members[0], members[0].claimed
+        labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
+        labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
+        listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
+        message = f"{first.claim.entry.option} ({claimed.address}) takes along what shares its IOMMU group {group}: {listed}"
+        yield Finding(first.device.address, message, _accepting(first.claim, guest))
+
+
+@RULES.rule(
+    "args-group-not-viable",
+    Severity.BLOCK,
+    "Use hostpciN instead, for which PVE binds the group: qm set {vmid} --hostpciN ADDRESS",
+    needs=("iommu", "pci", "holders", "uses"),
+)
+def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A device in `args` shares its IOMMU group with one that is on a host driver: QEMU does not start ("group N is not viable").
+
+    For `-device vfio-pci` in args PVE binds, reserves and unbinds nothing: all devices of the group have to be bound to vfio-pci, or be
+    without a driver, before the start. The guard binds only the devices that the guest names.
+    Source: the kernel's Documentation/driver-api/vfio.rst; qemu-server, QemuServer.pm (config_to_command).
+    """
+    for member in group_members(guest, node):
+        if member.claim.entry.by_args and _is_idle(member.device, guest, node):
+            message = f"{_shares(member)} on driver {member.device.driver}: {_ARGS}"
+            bind = f"Bind that one, too, if the node can do without it: pvehooks bind {member.device.address} --persist"
+            free = next(number for number in range(16) if f"hostpci{number}" not in guest.options) if len(guest.hostpci) < 16 else 15
+            remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
+            yield Finding(member.device.address, message, remedy)
 
 
 @RULES.rule(
     "acs-override-active",
     Severity.WARNING,
-    "Do not run guests that you do not trust; without it: take pcie_acs_override off the kernel command line",
+    "Run only guests here that you trust, or take pcie_acs_override off the kernel command line",
     needs=("iommu",),
 )
 def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -393,29 +428,26 @@ def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
     in_audit=_refused_by_vfio,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node does not remap interrupts: vfio refuses the guest's devices, or was told to do without, which is not safe.
+    """The node does not remap interrupts: vfio refuses the guest's devices, or its option allows them, which is a hole.
 
-    With allow_unsafe_interrupts=1 it gives them all the same, and the guest can then make a device send the host any interrupt.
+    With allow_unsafe_interrupts=1 vfio gives them all the same, and the guest can then make a device send the host any interrupt.
     Mediated devices are not concerned.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
     """
     iommu = _working(node)
-    if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in guest.hostpci):
+    if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in (*guest.hostpci, *guest.args_pci)):
         return
-    told = "vfio was told to do without (allow_unsafe_interrupts=1)"
+    allowed = "vfio is allowed to do without (allow_unsafe_interrupts=1)"
     if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
-        # A running guest proves that vfio gave it the devices, whatever the module says now.
+        # A guest that runs shows that vfio took its devices.
         if not guest.running:
-            yield Finding(
-                "iommu",
-                f"{node.name} has no interrupt remapping, and vfio refuses devices without it: QEMU would not start",
-                refuser=Refuser.PVE,
-            )
+            message = f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the VM would not start"
+            yield Finding("iommu", message, refuser=Refuser.PVE)
     elif iommu.remaps_interrupts is False:
-        yield Finding("iommu", f"{node.name} has no interrupt remapping, and {told}: the guest can inject interrupts into the host")
+        yield Finding("iommu", f"{node.name} has no interrupt remapping, and {allowed}: the VM can inject interrupts into the host")
     elif iommu.unsafe_allowed:
         message = (
-            f"whether {node.name} has interrupt remapping cannot be told, and {told}: if not, the guest can inject interrupts into the host"
+            f"whether {node.name} has interrupt remapping is unknown, and {allowed}: without it the VM can inject interrupts into the host"
         )
         yield Finding("iommu", message)
 

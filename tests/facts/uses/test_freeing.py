@@ -37,6 +37,15 @@ def test_encryption_in_an_lv_of_a_storage(disks: Disks) -> None:
     assert remedies(disks) == {f"{NEEDED}{freed}"}
 
 
+def test_a_storage_on_encryption_is_disabled_first(disks: Disks) -> None:
+    disks.storage("lvm: files\n\tvgname tank\n\tcontent images\n")
+    disks.mapped("dm-4", "253:4", "safe", "CRYPT-LUKS2-00b4-safe", "sda1")
+    disks.mapped("dm-5", "253:5", "tank-files", uuid(GROUP), "dm-4")
+    disks.mount("dm-5", "/srv")
+    freed = "umount /srv && pvesm set files --disable 1 && vgchange -an tank && cryptsetup close safe"
+    assert remedies(disks) == {f"{NEEDED}{freed}"}
+
+
 def test_what_the_node_needs_is_not_taken_apart(disks: Disks) -> None:
     disks.array("md0", "9:0", "active", "sda1")
     for point in ("/", "/boot/efi", "/var/lib/vz", "/home"):

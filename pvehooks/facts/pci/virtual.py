@@ -1,0 +1,232 @@
+"""What gives physical functions their virtual functions (VFs): settings that do so at boot, DKMS modules, drivers (the kernel's PCI/pci-iov-howto)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.reading import names_in, text_of
+from pvehooks.host import Host
+from pvehooks.values import NamedTuple, Unread
+from pvehooks.values.pci import VfSource, is_pci_address, last_pci_address
+
+_NET = "/sys/class/net"
+_DKMS = "/var/lib/dkms"
+_ALIASES_LIMIT = 1 << 23
+_COUNT = r"(\d{1,4})"
+# A number written to a path of sysfs: by a shell (echo N > PATH), by sysfsutils (PATH = N).
+_ECHO = re.compile(
+    rf"""\b{_COUNT}['"]?\s*>+\s*['"]?(\S*?)/?sriov_numvfs|\b{_COUNT}['"]?\s*\|\s*(?:sudo\s+)?tee\s+['"]?(\S*?)/?sriov_numvfs"""
+)
+_ASSIGNED = re.compile(rf"^\s*(\S*?)/sriov_numvfs\s*=\s*{_COUNT}\s*$", re.MULTILINE)
+_UDEV = re.compile(rf"""ATTR\{{(?:device/)?sriov_numvfs\}}\s*=\s*"{_COUNT}\"""")
+_UDEV_MATCH = re.compile(r"""(?:KERNELS?|NAME|ENV\{INTERFACE\}|ENV\{PCI_SLOT_NAME\})\s*==\s*"([^"]+)\"""")
+_INTERFACE = re.compile(r"/sys/class/net/([^/]+)/|^class/net/([^/]+)/|^([A-Za-z][\w.-]*)$")
+# Units that start before pve-guests.service and pve-ha-lrm.service (pve-manager, pve-ha-manager).
+_BEFORE_GUESTS = frozenset(
+    "pve-guests.service pve-ha-lrm.service pve-ha-crm.service pve-storage.target pve-cluster.service pvedaemon.service pveproxy.service"
+    " pvestatd.service network.target network-online.target network-pre.target networking.service sysinit.target basic.target"
+    " local-fs.target systemd-modules-load.service systemd-udev-settle.service".split()
+)
+_EARLY_TARGETS = frozenset(
+    ("sysinit.target", "basic.target", "local-fs.target", "network.target", "network-pre.target", "network-online.target")
+)
+_UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
+_LINKS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
+_CRON = ("/etc/crontab", "/var/spool/cron/crontabs/root")
+_LATE = "/etc/rc.local"
+
+
+class SupportOnNode:
+    """What makes VFs on this node (values.pci.VfSupport); each part is read when it is first asked for."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @cached_property
+    def sources(self) -> tuple[VfSource, ...]:
+        """The settings, those of pvehooks first."""
+        host = self._host
+        return (*_noted(host), *_sysfsutils(host), *_units(host), *_links(host), *_rules(host), *_interfaces(host), *_scripts(host))
+
+    @cached_property
+    def release(self) -> str:
+        """The running kernel's release."""
+        return text_of(self._host, "/proc/sys/kernel/osrelease")
+
+    @cached_property
+    def unbuilt(self) -> tuple[str, ...]:
+        """The modules in DKMS, by name, that were not built for the running kernel (dkms(8): NAME/VERSION/KERNEL, links kernel-KERNEL-ARCH)."""
+        found = []
+        for name in names_in(self._host, _DKMS):
+            below = f"{_DKMS}/{name}"
+            versions = [
+                each for each in names_in(self._host, below) if not each.startswith("kernel-") and self._host.is_dir(f"{below}/{each}")
+            ]
+            built = any(self._host.is_dir(f"{below}/{version}/{self.release}") for version in versions)
+            if self.release and versions and not built:
+                found.append(name)
+        return tuple(found)
+
+    def module(self, address: str) -> str:
+        """The module that the running kernel would load for the device (modules.alias), '' for none."""
+        alias = text_of(self._host, f"/sys/bus/pci/devices/{address}/modalias")
+        try:
+            lines = self._host.read(f"/lib/modules/{self.release}/modules.alias", _ALIASES_LIMIT).decode("ascii", "replace").splitlines()
+        except OSError:
+            return ""
+        rows = (line.split() for line in lines if line.startswith("alias pci:"))
+        return next((row[2] for row in rows if alias and len(row) == 3 and fnmatchcase(alias, row[1])), "")
+
+    def interface(self, address: str) -> str:
+        """The name of the device's network interface, '' without one."""
+        return next(iter(names_in(self._host, f"/sys/bus/pci/devices/{address}/net")), "")
+
+
+# -- what is written where ----------------------------------------------------------------------------------------------
+
+
+def _noted(host: Host) -> Iterator[VfSource]:
+    for address, note in bindings.all_noted(host).items():
+        if not isinstance(note, Unread) and note.vfs:
+            yield VfSource(f"pvehooks ({bindings.path(address)})", address, note.vfs)
+
+
+def _sysfsutils(host: Host) -> Iterator[VfSource]:
+    """Debian 13's sysfsutils reads /etc/sysfs.d only where there is an /etc/sysfs.conf, which it does not bring along."""
+    names = (f"/etc/sysfs.d/{name}" for name in names_in(host, "/etc/sysfs.d") if name.endswith(".conf"))
+    trouble = ""
+    if not host.exists("/etc/sysfs.conf"):
+        trouble = "sysfsutils applies nothing without /etc/sysfs.conf, which is not there (touch /etc/sysfs.conf)"
+    if not any(
+        host.exists(path)
+        for path in ("/usr/lib/systemd/system/sysfsutils.service", "/lib/systemd/system/sysfsutils.service", "/etc/init.d/sysfsutils")
+    ):
+        trouble = "the package sysfsutils, which applies it, is not installed" if host.is_dir("/usr/lib/systemd") else trouble
+    for path in ("/etc/sysfs.conf", *names):
+        for match in _ASSIGNED.finditer(_without_comments(text_of(host, path))):
+            yield VfSource(path, _address(host, match[1]), int(match[2]), trouble)
+
+
+def _units(host: Host) -> Iterator[VfSource]:
+    """Services of the administrator, and scripts that they run."""
+    for folder in _UNITS:
+        for name in names_in(host, folder):
+            if not name.endswith(".service"):
+                continue
+            text = "\n".join(text_of(host, path) for path in (f"{folder}/{name}", *_drop_ins(host, f"{folder}/{name}.d")))
+            unit = _without_comments(text.replace("\\\n", " "))
+            scripts = re.findall(r"(?:^Exec\w+=|\s)[-@:+!]*(/(?:usr/local|opt|root|etc)/[^\s;'\"]+)", unit, re.MULTILINE)
+            commands = "\n".join((unit, *(_without_comments(text_of(host, path)) for path in scripts)))
+            written = list(_written(host, commands))
+            if not written:
+                continue
+            words = _words(unit)
+            wanted = any(
+                host.exists(f"{folder}/{target}/{name}") for target in names_in(host, folder) if target.endswith((".wants", ".requires"))
+            )
+            early = words.get("Before", frozenset()) & _BEFORE_GUESTS or words.get("WantedBy", frozenset()) & _EARLY_TARGETS
+            for address, count in written:
+                yield VfSource(name, address, count, "" if wanted else f"it is not enabled (systemctl enable {name})", not early)
+
+
+def _drop_ins(host: Host, folder: str) -> list[str]:
+    return [f"{folder}/{name}" for name in names_in(host, folder) if name.endswith(".conf")]
+
+
+def _words(unit: str) -> dict[str, frozenset[str]]:
+    """The words of a unit's assignments by their key."""
+    found: dict[str, frozenset[str]] = {}
+    for line in unit.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            found[key.strip()] = found.get(key.strip(), frozenset()) | frozenset(value.split())
+    return found
+
+
+def _links(host: Host) -> Iterator[VfSource]:
+    """systemd.link(5): applied when the interface appears."""
+    for folder in _LINKS:
+        for name in names_in(host, folder):
+            if not name.endswith(".link"):
+                continue
+            values = {key: " ".join(words) for key, words in _words(_without_comments(text_of(host, f"{folder}/{name}"))).items()}
+            count = values.get("SR-IOVVirtualFunctions", "")
+            if count.isdecimal() and int(count):
+                interface = _interface_of(host, values)
+                yield VfSource(f"{folder}/{name}", _address(host, interface) if interface else "", int(count))
+
+
+def _interface_of(host: Host, values: dict[str, str]) -> str:
+    """The interface that a .link file matches, by its name or MAC; '' where none does."""
+    there = names_in(host, _NET)
+    for key in ("Name", "OriginalName"):
+        if values.get(key) in there:
+            return values[key]
+    mac = (values.get("MACAddress") or values.get("PermanentMACAddress") or "").lower()
+    return next((name for name in there if mac and text_of(host, f"{_NET}/{name}/address") == mac), "")
+
+
+def _rules(host: Host) -> Iterator[VfSource]:
+    for name in names_in(host, "/etc/udev/rules.d"):
+        for line in _without_comments(text_of(host, f"/etc/udev/rules.d/{name}")).replace("\\\n", " ").splitlines():
+            count = _UDEV.search(line) if name.endswith(".rules") else None
+            if count:
+                matched = _UDEV_MATCH.findall(line)
+                yield VfSource(
+                    f"/etc/udev/rules.d/{name}", next(filter(None, (_address(host, each) for each in matched)), ""), int(count[1])
+                )
+
+
+def _interfaces(host: Host) -> Iterator[VfSource]:
+    """Commands of ifupdown2, which networking.service runs before the VMs start."""
+    names = names_in(host, "/etc/network/interfaces.d")
+    for path in ("/etc/network/interfaces", *(f"/etc/network/interfaces.d/{name}" for name in names)):
+        for address, count in _written(host, _without_comments(text_of(host, path))):
+            yield VfSource(path, address, count)
+
+
+def _scripts(host: Host) -> Iterator[VfSource]:
+    """What runs at the end of the boot: rc.local, cron's @reboot."""
+    for address, count in _written(host, _without_comments(text_of(host, _LATE))):
+        yield VfSource(_LATE, address, count, late=True)
+    for path in (*_CRON, *(f"/etc/cron.d/{name}" for name in names_in(host, "/etc/cron.d"))):
+        for line in _without_comments(text_of(host, path)).splitlines():
+            for address, count in _written(host, line) if "@reboot" in line else ():
+                yield VfSource(f"{path} (@reboot)", address, count, late=True)
+
+
+class _Write(NamedTuple):
+    address: str
+    number: int
+
+
+def _written(host: Host, text: str) -> Iterator[_Write]:
+    """The numbers above 0 that commands write to sriov_numvfs, with the PF's address ('' where it cannot be told)."""
+    for line in text.splitlines():
+        for match in _ECHO.finditer(line):
+            count, path = (match[1], match[2]) if match[1] else (match[3], match[4])
+            if int(count):
+                yield _Write(_address(host, path), int(count))
+
+
+def _address(host: Host, path: str) -> str:
+    """The address of the PCI device that a path or the name of an interface stands for, '' where it cannot be told."""
+    address = last_pci_address(path)
+    if address:
+        return address
+    match = _INTERFACE.search(path)
+    name = next(filter(None, match.groups()), "") if match else ""
+    try:
+        found = last_pci_address(host.real(f"{_NET}/{name}/device")) if name else ""
+    except OSError:
+        return ""
+    # A tree may have only the interface's own link, /sys/devices/.../ADDRESS/net/NAME.
+    return found if is_pci_address(found) else ""
+
+
+def _without_comments(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))

@@ -1,0 +1,115 @@
+"""PCI mappings that passed-through devices come from: are they there, do they fit the hardware, have they enough?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pvehooks.derived import remedies
+from pvehooks.derived.passthrough import bus, claims, functions, passes_through
+from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
+
+RULES = RuleSet(concerned=passes_through, order=55)
+
+
+@RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
+def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
+
+    Source: qemu-server, PCI.pm (parse_hostpci); the administrator's manual, "Resource Mapping".
+    """
+    for entry in guest.hostpci:
+        if not entry.mapping:
+            continue
+        if isinstance(node.mappings, Unread):
+            yield not_examined(entry.option, f"whether there is a mapping '{entry.mapping}' is unknown: {node.mappings.why}")
+        elif entry.mapping not in node.mappings:
+            there = ", ".join(sorted(node.mappings)) or "none"
+            yield Finding(entry.option, f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (there: {there})")
+        elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
+            trouble = node.mappings[entry.mapping].trouble
+            message = f"{entry.option}: the PCI mapping '{entry.mapping}' is malformed in /etc/pve/mapping/pci.cfg, {trouble}"
+            yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
+        elif not node.mappings[entry.mapping].entries:
+            nodes = ", ".join(sorted(node.mappings[entry.mapping].nodes)) or "no node"
+            yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
+
+
+@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
+def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A PCI mapping says something else of a device than the hardware does: PVE refuses the start.
+
+    Compared are id, subsystem-id and IOMMU group of each entry for this node, as PVE compares them; each must also be there.
+    One entry that does not fit stops the guest, also if another would have been chosen. Groups and addresses move when
+    hardware is added, or with a firmware or kernel update.
+    Source: pve-guest-common, Mapping/PCI.pm (assert_valid).
+    """
+    if isinstance(node.mappings, Unread):
+        return
+    for entry in guest.hostpci:
+        mapping = node.mappings.get(entry.mapping) if entry.mapping else None
+        if mapping is None:
+            continue
+        for mapped in mapping.entries:
+            for index, path in enumerate(mapped.paths):
+                device = bus(node).get(_first_function(path))
+                if device is None:
+                    continue
+                group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
+                said = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
+                is_so = _as_mapped(device, group[1])
+                for name, value in is_so.items():
+                    if said[name].replace("0x", "") != value:
+                        has = f"has {name} {said[name]}" if said[name] else f"has no {name}"
+                        message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
+                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
+                        yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
+                        break
+
+
+def _first_function(path: str) -> str:
+    """The device that PVE compares for an entry's path: the first function of a slot, with the domain spelt out."""
+    address = path.lower() if "." in path else f"{path.lower()}.0"
+    return address if address.count(":") > 1 else f"0000:{address}"
+
+
+def _as_mapped(device: PciDevice, group: str) -> dict[str, str]:
+    subsystem = "" if device.subsystem is None else "{:04x}:{:04x}".format(*device.subsystem)
+    mediated = str(int(bool(device.mdev_types) or device.vgpus))
+    return {"id": f"{device.vendor:04x}:{device.device:04x}", "iommugroup": group, "mdev": mediated, "subsystem-id": subsystem}
+
+
+@RULES.rule(
+    "mapping-exhausted",
+    Severity.BLOCK,
+    "Add a device to the mapping (Datacenter, Resource Mappings), or take the option from the VM: qm set {vmid} --delete OPTION",
+    needs=("holders", "pci"),
+)
+def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guest takes more devices from a PCI mapping than the mapping has for this node: PVE refuses the start.
+
+    PVE gives each option the first entry that is free. Once the guest's own options have all of them, it ends with "could not find a
+    free device". Mediated devices are not concerned, many of them can be made of one entry.
+    Source: qemu-server, PCI.pm (choose_hostpci_devices).
+    """
+    for claim in claims(guest, node):
+        if claim.exhausted:
+            entry = claim.entry
+            there = 0 if isinstance(entry.choices, Unread) else len(entry.choices)
+            ours = (
+                set()
+                if isinstance(entry.addresses, Unread)
+                else {each.address for name in entry.addresses for each in functions(name, node)}
+            )
+            having = [
+                each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
+            ]
+            message = (
+                f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
+                f" which the VM's own {' and '.join((', '.join(having[:-1]), having[-1])) if len(having) > 1 else having[0]} take: PVE would refuse the start"
+            )
+            remedy = (
+                f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"
+                f" or take the option from the VM: qm set {guest.vmid} --delete {entry.option}"
+            )
+            yield Finding(entry.option, message, remedy)
