@@ -95,7 +95,7 @@ def _idle(guest: Guest, mode: str) -> str:
     return f"{guest.allowance.by} allowed the next start" if guest.config is not None and guest.allowance is not None else ""
 
 
-def tally(findings: Iterable[tuple[Severity, bool, bool]]) -> dict[str, int]:
+def counts_by_severity(findings: Iterable[tuple[Severity, bool, bool]]) -> dict[str, int]:
     """How many findings count, by severity, the most severe first. Each is given as (severity, examined, ignored).
 
     What was not examined does not count, nor what the settings ignore: `status`, systemd's status line and the metrics agree in that.

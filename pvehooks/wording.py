@@ -92,7 +92,7 @@ def start(verdict: StartVerdict, unguarded: str = "") -> str:
     return f"{words} (nothing stops it: {unguarded})" if unguarded else words
 
 
-def tally(found: Mapping[str, int]) -> str:
+def counted_findings(found: Mapping[str, int]) -> str:
     """Numbers of findings by severity: "3 findings (1 block, 2 warnings)"."""
     parts = ", ".join(counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items() if count)
     return f"{counted(sum(found.values()), 'finding')}{f' ({parts})' if parts else ''}"

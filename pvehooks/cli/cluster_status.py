@@ -74,7 +74,7 @@ def _row(standing: Standing, now: float) -> tuple[str, ...]:
     state, summary = standing.state(now), standing.summary
     if not isinstance(summary, Summary):
         return standing.node, state, standing.version or "-", *["-"] * 5
-    guarded = f"{summary.guarded} of {summary.passing}" if summary.passing else "none needed"
+    guarded = f"{summary.guarded} of {summary.passing}" if summary.passing else "-"
     found = _counts(summary.findings)
     return (standing.node, state, summary.version, summary.guard_mode, str(summary.guests), found, guarded, summary.ago(now))
 

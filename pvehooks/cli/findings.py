@@ -16,7 +16,7 @@ _ALIKE = 0.4
 _NARROWEST = 40
 
 
-class Row(NamedTuple):
+class FindingRow(NamedTuple):
     """A finding, or several of one rule that one remedy ends, as it is shown."""
 
     label: str
@@ -32,7 +32,7 @@ class Row(NamedTuple):
         return f"{self.label}: {self.severity}: {what} [{self.rule}]"
 
 
-def rows(label: str, found: Iterable[Judged]) -> Iterator[Row]:
+def rows(label: str, found: Iterable[Judged]) -> Iterator[FindingRow]:
     """The findings of what has that label, most severe first; those that one decision ends are one row."""
     together: dict[tuple[str, str, str, str], list[str]] = {}
     for item in wording.sort(found):
@@ -42,7 +42,7 @@ def rows(label: str, found: Iterable[Judged]) -> Iterator[Row]:
         if item.finding.message not in messages:
             messages.append(item.finding.message)
     for (severity, rule, remedy, ignored), messages in together.items():
-        yield Row(label, severity, rule, _joined(messages), f"{remedy} (ignored: {ignored})" if ignored else remedy)
+        yield FindingRow(label, severity, rule, _joined(messages), f"{remedy} (ignored: {ignored})" if ignored else remedy)
 
 
 def _joined(messages: list[str]) -> str:
@@ -65,7 +65,7 @@ def _alike(words: list[list[str]]) -> int:
     return next((at for at, each in enumerate(zip(*words, strict=False)) if len(set(each)) > 1), min(map(len, words)))
 
 
-def show(found: list[Row], plain: bool = False) -> None:
+def show(found: list[FindingRow], plain: bool = False) -> None:
     """Prints them; `plain` means a line each, and nothing else."""
     if plain:
         for row in found:
@@ -79,7 +79,7 @@ def show(found: list[Row], plain: bool = False) -> None:
                 print(wording.printable(f"    {words} {command}".rstrip()))
 
 
-def _blocks(found: list[Row]) -> None:
+def _blocks(found: list[FindingRow]) -> None:
     """A block for each guest. No command is broken into lines: what is copied can be pasted."""
     from rich.console import Console
     from rich.text import Text

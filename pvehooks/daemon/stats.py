@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks.judge import tally
+from pvehooks.judge import counts_by_severity
 from pvehooks.values import Finding, Severity, StartVerdict, Verdict
 
 
@@ -78,7 +78,7 @@ class Stats:
 
     def findings(self) -> dict[str, int]:
         """How many findings of guests count, by severity."""
-        return tally((each.severity, each.examined, each.ignored) for guest in self.guests.values() for each in guest.findings)
+        return counts_by_severity((each.severity, each.examined, each.ignored) for guest in self.guests.values() for each in guest.findings)
 
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""

@@ -94,7 +94,7 @@ class Report(NamedTuple):
     no_changes: str = ""
 
 
-class Told(NamedTuple):
+class SharedFinding(NamedTuple):
     """A finding that several guests share word for word (none: the node has it); their own numbers are VMID in the remedy."""
 
     guests: tuple[GuestSeen, ...]
@@ -150,13 +150,13 @@ def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
     return sorted(found.items(), key=lambda entry: (_weight(entry[1][0]), catalogue.get(entry[0], len(catalogue))))
 
 
-def merged(listed: Iterable[Said]) -> list[Told]:
+def merged(listed: Iterable[Said]) -> list[SharedFinding]:
     """Findings of one rule, those in the same words put together."""
     found: dict[tuple[str, str, str, str], list[Said]] = {}
     for each in listed:
         finding = each.item.finding
         found.setdefault((finding.message, _for_any(each), each.item.ignored, severity(each.item)), []).append(each)
-    return [_told(key[1], same) for key, same in found.items()]
+    return [_shared(key[1], same) for key, same in found.items()]
 
 
 def _for_any(each: Said) -> str:
@@ -165,10 +165,10 @@ def _for_any(each: Said) -> str:
     return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w.:])", "VMID", remedy) if each.guest else remedy
 
 
-def _told(remedy: str, same: list[Said]) -> Told:
+def _shared(remedy: str, same: list[Said]) -> SharedFinding:
     guests = tuple({each.guest.vmid: each.guest for each in same if each.guest}.values())
     item = same[0].item
-    return Told(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
+    return SharedFinding(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
 
 
 def _weight(each: Said) -> tuple[bool, int]:
@@ -183,6 +183,6 @@ def counts(items: Iterable[Judged]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def tally(found: Mapping[str, int]) -> str:
+def counts_phrase(found: Mapping[str, int]) -> str:
     """Those counts in words: "1 block, 3 warnings"."""
     return ", ".join(wording.counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items())

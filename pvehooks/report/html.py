@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, by_rule, counts, merged, said, severity
+from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, SharedFinding, by_rule, counts, merged, said, severity
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
@@ -99,12 +99,12 @@ def _header(report: Report) -> Markup:
         tag("p", "pvehooks, ", _when(report.time), class_="over"),
         tag("h1", tag("bdi", report.node)),
         tag("p", summary.paragraph(report), class_="lead"),
-        _tally(report),
+        _figures(report),
         tag("nav", tag("ul", (tag("li", tag("a", text, href=href)) for href, text in places)), aria_label="Parts of this report"),
     )
 
 
-def _tally(report: Report) -> Markup:
+def _figures(report: Report) -> Markup:
     would_not = sum(guest.start is StartVerdict.WOULD_NOT for guest in report.guests)
     must_not = sum(guest.start is StartVerdict.MUST_NOT for guest in report.guests)
     found = counts((*report.of_node, *(item for guest in report.guests for item in guest.findings)))
@@ -126,7 +126,7 @@ def _tally(report: Report) -> Markup:
             tag("div", tag("dt", words), tag("dd", str(number), _icon(tone) if tone != "none" else None, class_=tone))
             for number, words, tone in figures
         ),
-        class_="tally",
+        class_="figures",
     )
 
 
@@ -231,7 +231,7 @@ def _guest(guest: GuestSeen) -> Markup:
         "li",
         tag("div", tag("p", tag("bdi", guest.label), class_="name"), tag("p", state, class_="soft small")),
         tag("div", _verdict(guest), " " if guest.guarded is not None else None, _guarded(guest)),
-        tag("ul", lines, class_="tell"),
+        tag("ul", lines, class_="notes"),
         id=f"vm{guest.vmid}",
     )
 
@@ -259,7 +259,7 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     explanation = text.explanation.split("\n\n", 1) if text else [rule]
     about_guests = len({each.guest.vmid for each in listed if each.guest})
     who = counted(about_guests, "guest") if about_guests else report.node
-    lines = [_told(each) for each in merged(listed)]
+    lines = [_shared(each) for each in merged(listed)]
     label = shown.badge if about_guests or name != "block" else "the next boot breaks"
     if any(_unstopped(each) for each in listed):
         label = StartVerdict.MUST_NOT.value
@@ -291,7 +291,7 @@ def _unstopped(each: Said) -> bool:
     return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
 
 
-def _told(each: Told) -> Markup:
+def _shared(each: SharedFinding) -> Markup:
     finding = each.item.finding
     remedy = tag("p", tag("b", "What to do: "), finding.remedy, class_="todo") if finding.remedy else None
     links = [tag("a", tag("bdi", guest.label), href=f"#vm{guest.vmid}") for guest in each.guests]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import GuestSeen, Report, Told, by_rule, counts, merged, severity, tally
+from pvehooks.report.content import GuestSeen, Report, SharedFinding, by_rule, counts, merged, severity, counts_phrase
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.groups import Naming
@@ -157,7 +157,7 @@ def _guest(guest: GuestSeen) -> Sequence[str]:
         verdict += text(f": nothing stops it, {guest.unguarded}")
     guard = "" if guest.guarded is None else "guarded" if guest.guarded else "not guarded"
     verdict = "" if guest.template else verdict
-    return (guest_label(guest.vmid, code(guest.name)), state, verdict, guard, tally(counts(guest.findings)) or "none")
+    return (guest_label(guest.vmid, code(guest.name)), state, verdict, guard, counts_phrase(counts(guest.findings)) or "none")
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _findings(report: Report) -> Iterator[str]:
         yield ""
         if rule in report.rules:
             yield from _explanation(report.rules[rule].explanation)
-        yield from map(_told, merged(listed))
+        yield from map(_shared, merged(listed))
         yield ""
 
 
@@ -185,7 +185,7 @@ def _explanation(explanation: str) -> Iterator[str]:
             yield ""
 
 
-def _told(each: Told) -> str:
+def _shared(each: SharedFinding) -> str:
     finding = each.item.finding
     who = f"{', '.join(guest_label(guest.vmid, code(guest.name)) for guest in each.guests)}: " if each.guests else ""
     remedy = f". What to do: {text(finding.remedy)}" if finding.remedy else ""

@@ -99,8 +99,10 @@ def _cell(member: GroupMember) -> Cell:
     if member.device.bridge:
         return Cell(member, "bridge", "bridge", ("stays with the host",))
     whose = tree.whose(member)
-    if whose == "free":
-        whose = "named" if member.named else "free" if member.device.group else "idle"
+    if member.named and whose in ("free", "host") and not member.use:
+        whose = "named"
+    elif whose == "free":
+        whose = "free" if member.device.group else "idle"
     return Cell(member, whose, _who(member, whose), tuple(details))
 
 

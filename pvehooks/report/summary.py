@@ -33,7 +33,7 @@ def _boot(node: Node) -> Fact:
     if isinstance(loader, Unread):
         return Fact("boot", None, loader.why)
     if not loader.kind:
-        return Fact("boot", None, loader.why or "its boot loader cannot be told")
+        return Fact("boot", None, loader.why or "its boot loader is not known")
     text = f"{loader.name} ({'UEFI' if loader.uefi else 'legacy BIOS'}"
     if not isinstance(node.firmware, Unread) and node.firmware.secure_boot is not None and loader.uefi:
         text += f", Secure Boot {'on' if node.firmware.secure_boot else 'off'}"
@@ -73,7 +73,7 @@ def _interrupts(node: Node) -> Fact:
     if isinstance(iommu, Unread):
         return Fact("interrupts", None)
     if iommu.remaps_interrupts is None:
-        return Fact("interrupts", None, "whether they are remapped cannot be told")
+        return Fact("interrupts", None, "whether they are remapped is not known")
     return Fact("interrupts", "remapped" if iommu.remaps_interrupts else "not remapped")
 
 

@@ -92,5 +92,5 @@ def test_a_guest_on_another_node(cluster: Make) -> None:
     assert "on pve2: hostpci0 would take 0000:02:00.0 (NVMe disk [144d:a808]) from the host, which holds / (ext4 on nvme0n1p1)" in there
     nodes["pve1"].lose(nodes["pve2"])
     there = nodes["pve1"].run("check", "100", "--target", "pve2")
-    assert "pve2 is offline now, nothing starts there; it last spoke 0 min ago" in there
+    assert "pve2 is offline now, nothing starts there; its summary is from 0 min ago" in there
     assert "VM 100 (gpu): would start on pve2 once that is online\n" in there

@@ -67,7 +67,7 @@ class _Audit:
         self.blocked = False
         self.counts: Counter[str] = Counter()
         self.documents: list[dict[str, object]] = []
-        self.rows: list[findings.Row] = []
+        self.rows: list[findings.FindingRow] = []
         self.clean: list[str] = []
         self.of_node: list[Judged] = []
         self.remarked: list[Verdict] = []
@@ -133,7 +133,7 @@ def _show_rest(seen: View, audit: _Audit) -> None:
     print(_summary(seen.node, audit.counts))
     if count := audit.counts["unexamined"]:
         times = "once" if count == 1 else f"{count} times"
-        print(f"what only {seen.node} itself can tell was not examined ({times}): run this on {seen.node}")
+        print(f"what only {seen.node} itself can read was not examined ({times}): run this on {seen.node}")
     if audit.heavy:
         print(f"{wording.counted(len(audit.heavy), 'finding')} of {seen.node} itself; all of it: pvehooks host check")
     for line in guard_state.remarks(audit.remarked, seen.settings):

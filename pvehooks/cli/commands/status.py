@@ -14,7 +14,7 @@ from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
-from pvehooks.judge import tally
+from pvehooks.judge import counts_by_severity
 from pvehooks.values import StartVerdict, Verdict
 
 SUMMARY = "show whether the daemon runs, what it found and what it changed"
@@ -46,7 +46,7 @@ class Met:
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
         self.guests = self.blocked = self.passing = 0
-        self.found = tally(())
+        self.found = counts_by_severity(())
         self.would_not: list[tuple[int, str]] = []
         self.must_not: list[tuple[int, str]] = []
         self.unguarded: list[tuple[int, str]] = []
@@ -60,7 +60,7 @@ class Met:
         guest = verdict.guest
         named = (guest.vmid, guest.label)
         self.guests += 1
-        counted = tally((item.finding.severity, item.finding.examined, bool(item.ignored)) for item in verdict.findings)
+        counted = counts_by_severity((item.finding.severity, item.finding.examined, bool(item.ignored)) for item in verdict.findings)
         for severity, count in counted.items():
             self.found[severity] += count
         self.blocked += verdict.blocked
@@ -103,7 +103,7 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
 def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
-    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.tally(met.found)}"
+    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
     if met.must_not:
         yield "", f"must not start, and nothing stops it: {_labels(met.must_not)}"
     if met.would_not:

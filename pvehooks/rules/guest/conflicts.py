@@ -155,7 +155,7 @@ def _local(guest: Guest, option: str) -> bool:
 def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]:
     """A mapping is marked live-migration-capable, and its device is bound to vfio-pci at the start: QEMU then refuses to run.
 
-    vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE tells
+    vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE makes
     QEMU to insist on it (enable-migration=on).
     Source: qemu-server, PCI.pm (print_hostpci_devices); QEMU, hw/vfio/migration.c (vfio_block_migration).
     """
@@ -179,7 +179,7 @@ def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
 
     With SeaBIOS that does not work: both claim the memory of a VGA, and the card often stays dark. With OVMF the guest has two
-    screens, and may put its desktop on the virtual one. PVE leaves the virtual display out by itself only where the option vga is
+    screens, and may put its desktop on the virtual one. PVE leaves the virtual display out automatically only where the option vga is
     not set at all.
     Source: qemu-server, PCI.pm (print_hostpci_devices); the administrator's manual, "PCI(e) Passthrough" (x-vga).
     """

@@ -245,7 +245,7 @@ def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
 def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
     """A USB id fits several devices of the node: which of them the guest gets is not determined.
 
-    Two devices of one kind have the same id; only the port tells them apart.
+    Two devices of one kind have the same id; only the port distinguishes them.
     Source: the administrator's manual, "USB Passthrough".
     """
     wants = list(_wants(guest, node))

@@ -129,7 +129,7 @@ def _other_image(guest: Guest) -> str:
     undecided=True,
 )
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The devices of the other node are not known here, so it cannot be told whether the guest would start there with its own.
+    """The devices of the other node are not known here, so that it is unknown whether the guest would start there with its own.
 
     Its daemon has published no summary: the package is not there, is older, or `[cluster] publish = no`.
     """
@@ -148,7 +148,7 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
 
 @RULES.rule("target-bridges-unknown", Severity.INFO, "Look there: ip -br link show type bridge", undecided=True)
 def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The bridges of the other node are not known here: whether the guest's network devices find theirs there cannot be told.
+    """The bridges of the other node are not known here: whether the guest's network devices find theirs there is unknown.
 
     Nodes publish their bridges, except those with older versions of the package, and those with hundreds of bridges.
     """

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pvehooks.actions.pci import at_boot
-from pvehooks.actions.pci.bind import bind
-from pvehooks.cli.commands import unbind
+from pvehooks.cli.commands import bind, unbind
 from pvehooks.cli.commands.bind import Wanted
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived.passthrough import bus

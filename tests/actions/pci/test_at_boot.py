@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.pci import at_boot, persist
-from pvehooks.actions.pci.bind import bind
+from pvehooks.cli.commands import bind
 from pvehooks.cli.commands.bind import Wanted
 from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware

@@ -175,7 +175,7 @@ def test_rules_on_a_capture(name: str, tmp_path_factory: pytest.TempPathFactory)
     if name.startswith("intel-off"):
         assert "intel_iommu=off" in found["iommu-inactive"].message
     assert all(
-        described(candidate, node)[0] == "no IOMMU" for candidate in candidates(node) if off and not candidate.uses and not candidate.unread
+        described(candidate, node)[0] == "no IOMMU" for candidate in candidates(node) if off and candidate.member.free
     )
 
 

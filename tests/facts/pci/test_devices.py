@@ -192,6 +192,12 @@ NOTHING: dict[str, Any] = {
     "vgpus": False,
     "framebuffer": "",
     "words": "PCI device",
+    "total_vfs": None,
+    "vf_routing": None,
+    "on_root_bus": False,
+    "upstream": (),
+    "reserved": (),
+    "iommu_bits": None,
 }
 
 
