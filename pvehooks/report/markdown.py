@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import GuestSeen, Report, SharedFinding, by_rule, counts, merged, severity, counts_phrase
+from pvehooks.report.content import GuestSeen, Report, SharedFinding, by_rule, counts, counts_phrase, merged, severity
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.groups import Naming

@@ -54,7 +54,7 @@ def report(name: str) -> Report:
         groups=(),
         guests=guests,
         of_node=(*findings, unread),
-        rules={"rule-a": RuleText("rule-a", "It is so.\n\nBecause.\nSource: a book.", "Mend it", False)},
+        rules={"rule-a": RuleText("rule-a", "It is so.\n\nBecause.\nSource: a book.", "Fix it", False)},
         changes=ReportDiff(1_700_000_000, (DiffLine("guest", "new", name, name), DiffLine("finding", "gone", name, "", True))),
     )
 

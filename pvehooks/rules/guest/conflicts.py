@@ -156,7 +156,7 @@ def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]
     """A mapping is marked live-migration-capable, and its device is bound to vfio-pci at the start: QEMU then refuses to run.
 
     vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE makes
-    QEMU to insist on it (enable-migration=on).
+    QEMU insist on it (enable-migration=on).
     Source: qemu-server, PCI.pm (print_hostpci_devices); QEMU, hw/vfio/migration.c (vfio_block_migration).
     """
     for claim in claims(guest, node):

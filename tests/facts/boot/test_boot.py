@@ -174,9 +174,7 @@ def test_rules_on_a_capture(name: str, tmp_path_factory: pytest.TempPathFactory)
     assert ("group-shared" in found) is not off
     if name.startswith("intel-off"):
         assert "intel_iommu=off" in found["iommu-inactive"].message
-    assert all(
-        described(candidate, node)[0] == "no IOMMU" for candidate in candidates(node) if off and candidate.member.free
-    )
+    assert all(described(candidate, node)[0] == "no IOMMU" for candidate in candidates(node) if off and candidate.member.free)
 
 
 # -- mangled files ----------------------------------------------------------------------------------------------------
