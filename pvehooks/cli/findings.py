@@ -57,7 +57,8 @@ def _joined(messages: list[str]) -> str:
     if not all(parts) or head + tail < _ALIKE * shortest:
         return "; ".join(messages)
     end = words[0][len(words[0]) - tail :]
-    return " ".join((*words[0][:head], f"{', '.join(parts[:-1])} and {parts[-1]}", *end))
+    listed = ", ".join(part.rstrip(":;,") for part in parts[:-1])
+    return " ".join((*words[0][:head], f"{listed} and {parts[-1]}", *end))
 
 
 def _alike(words: list[list[str]]) -> int:
