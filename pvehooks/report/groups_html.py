@@ -27,7 +27,7 @@ _LEGEND = {
     "host": "the host uses it",
     "guest": "a guest has it",
     "named": "a guest names it",
-    "free": "nobody uses it",
+    "free": "not in use",
     "unknown": "not known, or dead",
     "bridge": "a bridge, which stays",
 }

@@ -75,7 +75,7 @@ class _Audit:
 
     @property
     def heavy(self) -> list[Judged]:
-        """What `check` shows of the node itself: what is good to know is for who asks for the node."""
+        """What `check` shows of the node itself; `host check` shows the rest."""
         return [item for item in self.of_node if item.finding.severity in _HEAVY]
 
     def look(self) -> None:

@@ -189,7 +189,7 @@ def _uses(device: PciDevice, node: Node) -> Uses:
     if not asks or isinstance(node.uses, Unread):
         return Uses()
     found = node.uses.of(device)
-    # What weighs comes first: there is room for few.
+    # The uses that block come first: there is room for few.
     return found._replace(found=tuple(sorted(found.found, key=lambda use: use.remark)))
 
 

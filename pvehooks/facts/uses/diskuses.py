@@ -70,7 +70,7 @@ class DiskUses:
         return f"If the node does not need it: {ended}" if ended else ""
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
-        """What could not be read although it may tell of a use."""
+        """What could not be read although it may show a use."""
         yield from self.mounts.unread
         yield from self.given.unread
         yield from self.containers.unread
@@ -188,7 +188,7 @@ class DiskUses:
         return self.exports.of(block.number, block.name, self._names(block)) if self.exports.some else ()
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
-        """Disks that configs name, and for want of other uses those that running guests have open by whatever name."""
+        """Disks that configs name, and without other uses those that running guests have open by whatever name."""
         found: dict[tuple[int, str], Use] = {}
         for block in tree.blocks:
             for given in (each for name in self._names(block) for each in self.given.by_path.get(name, ())):

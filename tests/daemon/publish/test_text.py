@@ -57,7 +57,7 @@ def test_findings_are_counted_alike_everywhere() -> None:
     """By the figures as by the status line and the summary; what is ignored or was not examined does not count."""
     of = a_node()
     told = samples(content(of))
-    counted_findings = {severity: 0 for severity in ("block", "warning", "info")}
+    counted_findings = dict.fromkeys(("block", "warning", "info"), 0)
     for labels, number_of in told["pvehooks_findings"]:
         if labels["about"] == "guest":
             counted_findings[labels["severity"]] += int(number_of)
