@@ -60,8 +60,9 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
+    detach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD_LEAVES and not item.ignored for item in judged)
     start, unguarded = _start(guest, shown, mode or guard.mode)
-    return Verdict(guest, blocked, shown, injection, attach, start, unguarded)
+    return Verdict(guest, blocked, shown, injection, attach, detach, start, unguarded)
 
 
 def _start(guest: Guest, judged: Iterable[Judged], mode: str) -> tuple[StartVerdict, str]:

@@ -51,7 +51,7 @@ def test_the_demo_fails_without_an_rng0(tmp_path: Path) -> None:
 
 
 def test_the_demo_fails_without_the_daemon(tmp_path: Path) -> None:
-    copy = changed_copy(tmp_path, "pvehooks/daemon.py", "import argparse\n", "import no_such_module\n")
+    copy = changed_copy(tmp_path, "pvehooks/daemon/main.py", "import argparse\n", "import no_such_module\n")
     done = demo(copy)
     assert done.returncode == 1, done.stdout
     assert "The demo failed: the daemon did not start" in done.stderr

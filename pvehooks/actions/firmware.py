@@ -1,6 +1,6 @@
 """Giving a guest a firmware image of its own, and taking it back: our words go into its `args` beside the user's own.
 
-The image's sha256 is noted in the guest's record, and the guard looks at it before each start. While our words go in or out the record
+The image's sha256 is noted in the guest's record, and the guard compares it before each start. While our words go in or out the record
 says "writing", so that a writer that is ended half way keeps no guest from starting.
 """
 
@@ -73,7 +73,7 @@ def change(host: Host, guest: Guest, file: ImageFile) -> Change:
 
 
 def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_guard: bool) -> Result:
-    """Gives the guest the image; `value` is our part of its args, `volid` the hookscript that was set along, if one was.
+    """Gives the guest the image; `value` is our part of its args, `volid` the hookscript that was set with it, if one was.
 
     Raises ArgsError where its own args leave no place for ours, and ActionFailed when something was written that is not as it should be.
     """
@@ -81,8 +81,8 @@ def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_
     if with_guard and not attached(guest):
         hook = guardhook.change(host, guest)
         if isinstance(hook, Result):
-            return hook._replace(words=f"the guard, which looks at the image before each start, cannot be attached: {hook.words}")
-        # It goes along when the image is taken back.
+            return hook._replace(words=f"the guard, which compares the image before each start, cannot be attached: {hook.words}")
+        # It is taken out with the image.
         guard = hook._replace(undo="")
     ours = _ours(guest, file)
     result = transaction.apply(host, guest, writer(host, settings), given, guard).verified(ours, guard.options.get(HOOKSCRIPT) or "")
@@ -109,7 +109,7 @@ def take(host: Host, guest: Guest, settings: RngSettings) -> Result:
 def hand_over(host: Host, guest: Guest, option: str) -> Result:
     """Sets Proxmox VE's own option to the guest's image and takes our part out of its args, in one update: qm makes all of it or nothing.
 
-    The guard goes along where the guest had it for the image alone. Raises ActionFailed.
+    The guard is taken out too where the guest had it for the image alone. Raises ActionFailed.
     """
     pinned = guest.firmware
     if pinned is None:
@@ -130,7 +130,7 @@ def _taken(guest: Guest, left: str) -> Change:
 def let_guard_go(host: Host, guest: Guest, settings: RngSettings) -> Result | None:
     """Takes the guard out of a guest that had it for its image alone; None where it keeps it. `guest` is read after the image was taken.
 
-    Nobody removed it: should the guest need it again, it comes by itself.
+    No one removed it: should the guest need it again, it is attached automatically.
     """
     if guest.needs_guard or not attached(guest):
         return None

@@ -27,7 +27,7 @@ def change(host: Host, guest: Guest) -> Change | Result:
         return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
     return Change(
         {OPTION: volid},
-        after={RECORD: Attachment(volid, former, int(host.now()))},
+        after={RECORD: Attachment(volid, former, int(host.now()), kept=not guest.needs_guard)},
         ready=lambda: stubs.make(host, guest.node, volid),
         undo=f"pvehooks detach {guest.vmid}",
     )
@@ -59,7 +59,7 @@ def attach(host: Host, guest: Guest, settings: RngSettings, with_rng0: bool = Fa
 def detach(host: Host, guest: Guest, settings: RngSettings, remember: bool = True) -> Result:
     """Puts the guest's former hookscript back, or takes the guard out where there was none; `volid` is the former one.
 
-    To `remember` is to leave its record: what a person takes out is not attached again by itself. Raises ActionFailed.
+    To `remember` is to keep its record: what an administrator takes out is not attached again automatically. Raises ActionFailed.
     """
     present = str(guest.options.get(OPTION, ""))
     if not is_stub(present):

@@ -10,7 +10,7 @@ from pvehooks.facts.node import cpu
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.settings.sections import RngSettings
-from pvehooks.values import Guest
+from pvehooks.values import AdminsRng, Guest
 
 OPTION = "rng0"
 
@@ -30,12 +30,12 @@ def change(host: Host, guest: Guest, settings: RngSettings) -> Change | Result:
 
 
 def inject(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Gives the guest an rng0, its `value`, or says why not; raises ActionFailed when something was written that is not as it should be."""
+    """Gives the guest an rng0, its `value`, or the reason why not; raises ActionFailed when something was written that is not as it should be."""
     return transaction.apply(host, guest, writer(host, settings), change(host, guest, settings)).verified(settings.value)
 
 
 def confirm(host: Host, guest: Guest) -> None:
-    """Ends a record left at "writing" whose rng0 is in the config: the writer was ended between its deed and the record."""
+    """Completes a record left at "writing" whose rng0 is in the config: the writer was ended between the write and the record."""
     known = guest.recorded_rng
     if known is None or not known.done or known.confirmed:
         return
@@ -44,8 +44,18 @@ def confirm(host: Host, guest: Guest) -> None:
         transaction.record_if_possible(host, guest, {OPTION: record._replace(state="done")})
 
 
+def remember(host: Host, guest: Guest) -> None:
+    """Records an rng0 that an administrator gave a UEFI guest: once they remove it, it is not put back."""
+    config = guest.config
+    if config is None or not guest.uefi or guest.template or guest.recorded_rng is not None:
+        return
+    present = config.main.get(OPTION, config.pending.get(OPTION))
+    if present is not None:
+        transaction.record_if_possible(host, guest, {"admins_rng0": AdminsRng(str(present), int(host.now()))})
+
+
 def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.HELD says why not. Raises ActionFailed."""
+    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.HELD has the reason why not. Raises ActionFailed."""
     why = _not_ours(guest)
     if why:
         return Result(Outcome.HELD, why)
@@ -59,7 +69,7 @@ def _not_ours(guest: Guest) -> str:
     config = guest.config
     if config is None:
         return guest.problems[0][1]
-    if guest.recorded_rng is None:
+    if guest.recorded_rng is None or not guest.recorded_rng.given:
         return "pvehooks gave it no rng0"
     given = guest.recorded_rng.value
     present = config.main.get(OPTION, config.pending.get(OPTION))

@@ -19,14 +19,14 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.records import guests as records
-from pvehooks.values import Attachment, Guest, GuestConfig, Options, Value
+from pvehooks.values import AdminsRng, Attachment, Guest, GuestConfig, Options, Value
 from pvehooks.values.digests import sha1
 from pvehooks.values.images import PinnedFirmware
 
 Values = Mapping[str, str | None]
 """Options and their values; None where an option is not there."""
 
-Part = records.RngRecord | Attachment | PinnedFirmware
+Part = records.RngRecord | AdminsRng | Attachment | PinnedFirmware
 Parts = Mapping[str, Part | None]
 """Parts of a guest's record by their names in records.Record; None where a part is not there."""
 NO_PARTS: Parts = MappingProxyType({})

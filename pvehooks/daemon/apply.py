@@ -12,6 +12,9 @@ from pvehooks.values import Guest, Node
 
 def apply(host: Host, job: Job, settings: RngSettings) -> Result:
     """Gives the guest what the job says; raises ActionFailed when something was written that is not as it should be."""
+    if job.detach:
+        # Without a record of it: the guard comes back with the next device.
+        return guardhook.detach(host, job.guest, settings, remember=False)
     if not job.attach:
         return rng0.inject(host, job.guest, settings)
     result = guardhook.attach(host, job.guest, settings, with_rng0=job.injection.due)
@@ -22,9 +25,10 @@ def apply(host: Host, job: Job, settings: RngSettings) -> Result:
 
 
 def complete_records(host: Host, guest: Guest, recorded: bool) -> None:
-    """Completes what an earlier job left half recorded. Raises PmxcfsAway."""
+    """Completes what an earlier job left half recorded, and records what the guest has of another's making. Raises PmxcfsAway."""
     if recorded:
         rng0.confirm(host, guest)
+    rng0.remember(host, guest)
     guardhook.adopt(host, guest)
 
 

@@ -21,11 +21,12 @@ NOT_DUE = Injection(False, None, "")
 
 
 class Job(NamedTuple):
-    """A change to a guest: it is given an rng0 if `injection` is due, and the guard if `attach`."""
+    """A change to a guest: it is given an rng0 if `injection` is due, and the guard if `attach`; or the guard leaves it, if `detach`."""
 
     guest: Guest
     injection: Injection
     attach: bool = False
+    detach: bool = False
 
 
 class JobResult(NamedTuple):
@@ -54,12 +55,14 @@ class Jobs:
         guest, state = verdict.guest, self._states.of(verdict.guest.vmid)
         inject = verdict.injection.due and state.rng0_refused != guest.digest
         attach = verdict.attach and may_attach and state.attach_refused != guest.digest
-        return Job(guest, verdict.injection if inject else NOT_DUE, attach) if inject or attach else None
+        # The two are never due together; an rng0 comes first, and the review of that asks for the guard's leave again.
+        detach = verdict.detach and not inject and state.attach_refused != guest.digest
+        return Job(guest, verdict.injection if inject else NOT_DUE, attach, detach) if inject or attach or detach else None
 
     def refused(self, job: Job) -> None:
         """The same job is not wanted again until the guest or the settings change."""
         state = self._states.of(job.guest.vmid)
-        if job.attach:
+        if job.attach or job.detach:
             state.attach_refused = job.guest.digest
         if job.injection.due:
             state.rng0_refused = job.guest.digest

@@ -68,7 +68,9 @@ class Outcomes:
             message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
             self._log.event("injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
             self.last_change = f"VM {guest.vmid} given rng0"
-        if result.volid:
+        if job.detach:
+            self._log_detached(job, result)
+        elif result.volid:
             self._log_attached(job, result)
         state = self._states.of(guest.vmid)
         state.settled()
@@ -83,6 +85,12 @@ class Outcomes:
             "attached", message, job.guest, rule="guard-not-attached", device=result.volid, digest=result.digest, backup=result.backup
         )
         self.last_change = f"guard attached to VM {vmid}"
+
+    def _log_detached(self, job: Job, result: Result) -> None:
+        back = f" Its own hookscript {result.volid} is restored." if result.volid else ""
+        message = f"the guard was taken out: it has neither passed-through devices nor a firmware image any more.{back} It comes back with the next device"
+        self._log.event("detached", message, job.guest, rule="guard-not-needed", digest=result.digest, backup=result.backup)
+        self.last_change = f"guard taken out of VM {job.guest.vmid}"
 
     def _not_done(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
@@ -103,6 +111,8 @@ class Outcomes:
         self._jobs.refused(job)
         if job.attach:
             self._log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
+        if job.detach:
+            self._log.event("not-detached", f"the guard was not taken out: {result.words}", job.guest, rule="guard-not-needed")
         if job.injection.due:
             rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
             self._log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
@@ -120,15 +130,19 @@ class Outcomes:
         self._again(vmid, pause)
 
     def _log_waiting(self, job: Job, result: Result) -> None:
-        rule = job.injection.rule or "guard-not-attached"
+        rule = job.injection.rule or ("guard-not-needed" if job.detach else "guard-not-attached")
         if result.outcome is not Outcome.BROKEN:
-            what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach)
+            what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
             have = "have" if " and " in what else "has"
             message = f"{what} {have} to wait: {result.words}. It is tried again by itself"
             self._log.event("waiting", message, job.guest, rule=rule)
         elif job.attach:
             self._log.event(
                 "not-attached", f"the guard was not attached yet: {result.words}. It is tried again later", job.guest, rule=rule
+            )
+        elif job.detach:
+            self._log.event(
+                "not-detached", f"the guard was not taken out yet: {result.words}. It is tried again later", job.guest, rule=rule
             )
         else:
             self._log.event("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job.guest, rule=rule)

@@ -160,7 +160,7 @@ class Review:
             verdict,
             self._settings.now.rng(guest.vmid),
             rng0=job is not None and job.injection.due,
-            guard=job is not None and job.attach,
+            guard=job is not None and (job.attach or job.detach),
             gone=look.why is not Why.AFTER_JOB,
         )
         at_boot = not self._gate.is_open and verdict.attach and ha.starts_at_boot(guest, look.by_ha)

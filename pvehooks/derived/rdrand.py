@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pvehooks.derived.disks import arch_of
 from pvehooks.values import Guest, Node, Unread
 
 # QEMU's named models of these families have rdrand, with all their versions ("-v2", "-noTSX", "-IBRS"); no other named model has.
-# So said QEMU 10.0 of all its 154 models (query-cpu-model-expansion).
+# QEMU 10.0 reports so of all its 154 models (query-cpu-model-expansion).
 _FAMILIES_WITH_RDRAND = (
     "IvyBridge",
     "Haswell",
@@ -28,13 +29,28 @@ _FAMILIES_WITH_RDRAND = (
 )
 # PVE's default when the config names no model (qemu-server, CPUConfig.pm).
 DEFAULT_MODEL = "kvm64"
+_Successor = tuple[str, tuple[str, ...]]
+# The oldest model with RDRAND that keeps what PVE's own models have, and the flags of the node with which QEMU can give it (PVE adds
+# `enforce`: without one of them the guest would not start).
+_AMD: _Successor = ("EPYC", ("svm", "rdrand", "avx2", "sha_ni", "clflushopt", "fsgsbase", "rdseed", "adx", "smap", "xsavec"))
+_INTEL: _Successor = ("IvyBridge", ("vmx", "rdrand", "avx", "f16c", "fsgsbase", "smep", "erms", "x2apic", "xsaveopt", "tsc_deadline_timer"))
+_INTEL_V3: _Successor = ("Haswell-noTSX", (*_INTEL[1], "avx2", "bmi1", "bmi2", "fma", "movbe", "invpcid", "pcid"))
+_SUCCESSORS: dict[str, tuple[_Successor, ...]] = {
+    **dict.fromkeys(("", "kvm64", "qemu64", "x86-64-v2", "x86-64-v2-AES"), (_AMD, _INTEL)),
+    "x86-64-v3": (_AMD, _INTEL_V3),
+}
 
 
 def has_rdrand(guest: Guest, node: Node) -> bool | Unread:
-    """Whether the firmware of the guest will find RDRAND, by its `cpu` option and, for `host`, the node's own CPU."""
-    if guest.options.get("arch", "x86_64") != "x86_64":
+    """Whether the firmware of the guest finds RDRAND, by its `cpu` option and, for `host`, the node's own CPU."""
+    if arch_of(guest, node) != "x86_64":
         return False
-    model, flags = guest.cpu[0] or DEFAULT_MODEL, guest.cpu[1]
+    return _gives(guest.cpu[0], guest.cpu[1], node)
+
+
+def _gives(model: str, flags: tuple[str, ...], node: Node) -> bool | Unread:
+    """Whether a `cputype` with these flags gives RDRAND."""
+    model = model or DEFAULT_MODEL
     if model.startswith("custom-"):
         if isinstance(node.cpu_models, Unread):
             return node.cpu_models
@@ -50,3 +66,22 @@ def has_rdrand(guest: Guest, node: Node) -> bool | Unread:
             return node.cpu_flags
         return "rdrand" in node.cpu_flags
     return model.startswith(_FAMILIES_WITH_RDRAND)
+
+
+def model_with_rdrand(guest: Guest, node: Node) -> str:
+    """The value of a `cpu` option that gives the guest RDRAND on this node and keeps the option's other parts, '' where none can.
+
+    A custom model of the cluster comes first, then a named one, with which a guest can still be moved between CPUs of one vendor.
+    """
+    if isinstance(node.cpu_flags, Unread) or "rdrand" not in node.cpu_flags:
+        return ""
+    custom = {} if isinstance(node.cpu_models, Unread) else node.cpu_models
+    own = next((f"custom-{name}" for name in sorted(custom) if _gives(f"custom-{name}", (), node) is True), "")
+    named = (model for model, needed in _SUCCESSORS.get(guest.cpu[0], ()) if node.cpu_flags.issuperset(needed))
+    return with_model(guest, own or next(named, "host"))
+
+
+def with_model(guest: Guest, model: str) -> str:
+    """The guest's `cpu` option with another model."""
+    rest = [part for part in str(guest.options.get("cpu", "")).split(",") if "=" in part and not part.startswith("cputype=")]
+    return ",".join((model, *rest))

@@ -79,6 +79,21 @@ _OF_THE_DAEMON = (
         about_guest=True,
     ),
     Kind(
+        "detached",
+        NOTICE,
+        "The guard left a guest",
+        "The guest's last passed-through device and firmware image are gone, so the guard had nothing left to examine. A former hookscript is"
+        " restored. The guard comes back with the next device.",
+        about_guest=True,
+    ),
+    Kind(
+        "not-detached",
+        WARNING,
+        "The guard could not be taken out",
+        "The message says what qm or the system answered. The guard stays and refuses nothing. `pvehooks detach VMID` takes it out by hand.",
+        about_guest=True,
+    ),
+    Kind(
         "boot-unguarded",
         ERR,
         "A guest starts at boot without the guard",

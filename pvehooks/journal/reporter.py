@@ -42,7 +42,11 @@ class Reporter:
         self._old.forget(guest.vmid)
         if with_others and _could_be_given(verdict, settings):
             self._old.note(guest, _only_by_name(verdict))
-        held_back = [each for each in findings if ((rng0 or with_others) and _about_entropy(each)) or (guard and each.cure is Cure.GUARD)]
+        held_back = [
+            each
+            for each in findings
+            if ((rng0 or with_others) and _about_entropy(each)) or (guard and each.cure in (Cure.GUARD, Cure.GUARD_LEAVES))
+        ]
         now = [each for each in findings if each not in held_back]
         news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")
         for finding in news.appeared:

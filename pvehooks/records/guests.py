@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pvehooks.errors import PmxcfsAway
 from pvehooks.records import files
-from pvehooks.values import Accepted, Allowance, Attachment, KnownDevice
+from pvehooks.values import Accepted, AdminsRng, Allowance, Attachment, KnownDevice
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
@@ -81,11 +81,12 @@ class Record(NamedTuple):
     allowance: Allowance | None = None
     attachment: Attachment | None = None
     firmware: PinnedFirmware | None = None
+    admins_rng0: AdminsRng | None = None
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left that is worth a file."""
-        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.more)
+        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.admins_rng0 or self.more)
 
     def with_rng0(self, rng0: RngRecord | None) -> Record:
         """The record with that rng0 in it; keys of a newer version stay while its value does."""
@@ -186,6 +187,7 @@ def _parsed(content: bytes) -> Record:
         allowance=_part(document, "allowance", _allowance, troubles),
         attachment=_part(document, "attachment", _attachment, troubles),
         firmware=_part(document, "firmware", _firmware, troubles),
+        admins_rng0=_part(document, "admins_rng0", _admins_rng, troubles),
         more=document,
         broken="; ".join(troubles),
     )
@@ -245,7 +247,12 @@ def _allowance(document: dict[str, object]) -> Allowance:
 
 
 def _attachment(document: dict[str, object]) -> Attachment:
-    return Attachment(_text(document.get("volid"), "volid"), _text(document.get("former"), "former"), _number(document.get("when"), "when"))
+    volid, former = (_text(document.get(key), key) for key in ("volid", "former"))
+    return Attachment(volid, former, _number(document.get("when"), "when"), document.get("kept") is True)
+
+
+def _admins_rng(document: dict[str, object]) -> AdminsRng:
+    return AdminsRng(_text(document.get("value"), "value"), _number(document.get("when"), "when"))
 
 
 def _firmware(document: dict[str, object]) -> PinnedFirmware:
@@ -270,9 +277,12 @@ def _content(record: Record) -> bytes:
     if record.allowance is not None:
         document["allowance"] = record.allowance._asdict()
     if record.attachment is not None:
-        document["attachment"] = record.attachment._asdict()
+        attachment = record.attachment._asdict()
+        document["attachment"] = attachment if attachment.pop("kept") is False else {**attachment, "kept": True}
     if record.firmware is not None:
         document["firmware"] = record.firmware._asdict()
+    if record.admins_rng0 is not None:
+        document["admins_rng0"] = record.admins_rng0._asdict()
     return json.dumps(document, sort_keys=True).encode() + b"\n"
 
 

@@ -7,6 +7,7 @@ from pvehooks.values.base import NamedTuple, Unread
 from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Refuser, Severity, StartVerdict, Verdict
 from pvehooks.values.guests import (
     Accepted,
+    AdminsRng,
     Allowance,
     Attachment,
     BaselineStatus,
@@ -27,6 +28,7 @@ from pvehooks.values.pci import BoundIds, Holder, HostUses, MappingEntry, PciDev
 
 __all__ = [
     "Accepted",
+    "AdminsRng",
     "Allowance",
     "Asked",
     "Attachment",

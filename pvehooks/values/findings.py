@@ -45,6 +45,7 @@ class Cure(enum.Enum):
     BIND = "binding the device to vfio-pci"
     GUARD = "attaching the guard"
     GUARD_HELD = "attaching the guard, which is not done automatically"
+    GUARD_LEAVES = "detaching the guard"
 
 
 class Hold(enum.Enum):
@@ -102,7 +103,8 @@ class Verdict(NamedTuple):
     """The findings of a guest and what follows from them.
 
     `blocked`: a finding that counts has the severity BLOCK; `start` says what that means for the start, and `unguarded`, where it must not
-    start, why nothing stops it ('' otherwise). `attach`: the guard is to be attached.
+    start, why nothing stops it ('' otherwise). `attach`: the guard is to be attached; `detach`: it has nothing left to examine, and is
+    to be detached.
     """
 
     guest: Guest
@@ -110,5 +112,6 @@ class Verdict(NamedTuple):
     findings: tuple[Judged, ...]
     injection: Injection
     attach: bool = False
+    detach: bool = False
     start: StartVerdict = StartVerdict.WOULD
     unguarded: str = ""

@@ -131,11 +131,15 @@ class Allowance(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds)."""
+    """That we attached the guard to a guest: our stub's volume id, the former hookscript's or '', and when (epoch seconds).
+
+    `kept` is whether an administrator attached it to a guest without anything to examine: it does not leave that automatically.
+    """
 
     volid: str
     former: str
     when: int
+    kept: bool = False
 
 
 class Hookscript(NamedTuple):
@@ -147,11 +151,22 @@ class Hookscript(NamedTuple):
 
 
 class RecordedRng(NamedTuple):
-    """What we remember of an rng0 of ours: its property string, whether it was written, and whether the record says so itself."""
+    """What we remember of a guest's rng0: its property string, whether it was written, and whether the record says so itself.
+
+    `given` is False for one that an administrator gave.
+    """
 
     value: str
     done: bool
     confirmed: bool = True
+    given: bool = True
+
+
+class AdminsRng(NamedTuple):
+    """An rng0 that an administrator gave a guest: its property string, and when it was first seen (epoch seconds)."""
+
+    value: str
+    when: int
 
 
 class BaselineStatus(NamedTuple):
@@ -230,7 +245,7 @@ class Guest:
 
     @property
     def recorded_rng(self) -> RecordedRng | None:
-        """What we remember of an rng0 of ours, None for nothing. Raises RecordsUnavailable, as all that we remember."""
+        """What we remember of its rng0, None for nothing. Raises RecordsUnavailable, as all that we remember."""
         return None
 
     @property

@@ -118,6 +118,32 @@ def test_a_running_guest_has_it_at_once(cluster: Make) -> None:
         assert "[PENDING]" not in wait_for_guard(bed, 100)
 
 
+def test_it_leaves_with_the_last_device_and_comes_back(cluster: Make) -> None:
+    """A hookscript that nothing needs would only keep the guest from starting elsewhere."""
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing())
+    wait_for_guard(bed, 100)
+    bed.write(100, bed.read(100).replace(PASSED, ""))
+    (entry,) = bed.said("detached", 100)
+    assert "It comes back with the next device" in entry["MESSAGE"]
+    assert "hookscript" not in bed.read(100)
+    assert not Path("/etc/pve/pvehooks/guests/100.json").exists()
+    bed.write(100, PASSED + bed.read(100))
+    wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(100), "the guard is back")
+
+
+def test_it_stays_while_the_removal_is_pending(cluster: Make) -> None:
+    bed = cluster()
+    with running(100):
+        bed.start()
+        bed.write(100, passing())
+        wait_for_guard(bed, 100)
+        bed.write(100, bed.read(100) + "\n[PENDING]\ndelete: hostpci0\n")
+        bed.settle()
+        assert "hookscript" in bed.read(100)
+
+
 def test_what_an_admin_takes_out_is_not_put_back(cluster: Make) -> None:
     bed = cluster()
     bed.start()

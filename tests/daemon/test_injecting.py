@@ -85,6 +85,22 @@ def test_what_an_admin_removes_is_not_put_back(node: Make) -> None:
     assert bed.sets() == 1
 
 
+def test_what_an_admin_gave_and_removes_is_not_put_back(node: Make) -> None:
+    """Also where the daemon is started again meanwhile, and where the guest was there before the package."""
+    own = "rng0: source=/dev/urandom,max_bytes=512\n"
+    bed = node({"101.conf": uefi("old", own, old=True)})
+    bed.start()
+    bed.write(100, uefi(more=own))
+    wait_until(lambda: all(Path(f"/etc/pve/pvehooks/guests/{vmid}.json").exists() for vmid in (100, 101)), "the rng0 is noted")
+    bed.stop()
+    bed.start()
+    for vmid, without in ((100, uefi()), (101, uefi("old", "cores: 4\n", old=True))):
+        bed.write(vmid, without)
+        bed.journal.wait_for("PVEHOOKS_RULE=rng-removed-by-admin", f"PVEHOOKS_VMID={vmid}")
+        bed.settle()
+    assert bed.sets() == 0
+
+
 @pytest.mark.parametrize(
     ("config", "rule"),
     [

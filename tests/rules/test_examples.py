@@ -216,7 +216,7 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
     """With RDRAND a network-booting guest is information only, and not given an rng0 by itself."""
     models = "cpu-model: mine\n\tflags +rdrand\n\treported-model kvm64\n\ncpu-model: plain\n\treported-model qemu64\n"
     files = {
-        CONFIG: f"bios: ovmf\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{cpu}",
+        CONFIG: f"bios: ovmf\nefidisk0: local-lvm:vm-100-disk-0,efitype=4m\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{cpu}",
         "proc/cpuinfo": f"processor\t: 0\nflags\t\t: fpu {flags}\n",
         "etc/pve/virtual-guest/cpu-models.conf": models,
     }

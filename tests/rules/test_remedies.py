@@ -32,7 +32,7 @@ CHOSEN = {
 # Storages that can snapshot volumes, and that a volume may be moved to.
 _STORAGE = re.compile(r"^(?:lvmthin|zfspool|rbd): (\S+)$", re.MULTILINE)
 _SHARED = re.compile(r"^(?:rbd|nfs|cifs|cephfs): (\S+)$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"(?<![\w./:-])[A-Z]{4,}(?![\w:])|\.\.\.")
+_PLACEHOLDER = re.compile(r"(?<!--cpu )(?<![\w./:-])[A-Z]{4,}(?![\w:])|\.\.\.")
 # Words before a command after which a person has done something first.
 _BY_HAND_FIRST = re.compile(r"\S then(?: \([^)]*\))?:\Z")
 _SECOND = re.compile(r"(?:\A|\), )then:?\Z")

@@ -59,6 +59,7 @@ SILENT = {
     "ha-local-resource": {"ha"},
     "ha-mapping-incomplete": {"ha", "usb_mappings", "directories"},
     "ha-no-live-migration": {"ha", "usb_mappings", "directories"},
+    "ha-rebalance-fails": {"ha", "mappings", "usb_mappings", "directories"},
 }
 NEEDS = [pytest.param(rule, fact, id=f"{rule.id}, {fact}") for rule in RULES for fact in sorted(rule.needs)]
 

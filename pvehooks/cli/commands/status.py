@@ -72,7 +72,7 @@ class Met:
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
             (verdict.injection.due or verdict.injection.held, self.lacking),
-            (guest.recorded_rng and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
+            (guest.recorded_rng and guest.recorded_rng.given and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
         ):
             if what:
                 those.append(named)

@@ -23,17 +23,32 @@ DATACENTER = "/etc/pve/datacenter.cfg"
 _RULES_CODE = "/usr/share/perl5/PVE/HA/Rules.pm"
 _OLD_NAMES = {"enabled": "started"}
 _POLICY = re.compile(r"^ha:.*\bshutdown_policy=([a-z]+)", re.MULTILINE)
+_CRS = re.compile(r"^crs:(.*)$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[,;\s\0]+")
 
 
 class _Affinity(NamedTuple):
-    """A rule that ties resources to nodes, of which some may come first; `name` as a person would look it up."""
+    """A rule that ties resources to nodes, or (`negative`) keeps them away from them; `name` as a person would look it up."""
 
     name: str
     resources: tuple[str, ...]
-    nodes: frozenset[str]
-    first: frozenset[str]
+    priorities: dict[str, int]
     strict: bool
+    negative: bool
+
+    def allowed(self, everywhere: frozenset[str]) -> frozenset[str]:
+        """The nodes that its resources may run on; a rule that is not strict leaves all."""
+        nodes = frozenset(self.priorities)
+        if not self.strict:
+            return everywhere | nodes
+        return everywhere - nodes if self.negative else nodes
+
+    def preferred(self, everywhere: frozenset[str]) -> frozenset[str]:
+        """The nodes that come first; a negative rule has no priorities."""
+        if self.negative:
+            return everywhere - frozenset(self.priorities)
+        highest = max(self.priorities.values(), default=0)
+        return frozenset(node for node, priority in self.priorities.items() if priority == highest)
 
 
 def read(host: Host, node: str) -> Ha | Unread:
@@ -47,16 +62,24 @@ def read(host: Host, node: str) -> Ha | Unread:
         except OSError as error:
             return unread(path, error)
     resources, rules, groups = (_sections(texts[path]) for path in (RESOURCES, RULES, GROUPS))
-    policy = _POLICY.search((texts[DATACENTER] or b"").decode("utf-8", "replace"))
+    datacenter = (texts[DATACENTER] or b"").decode("utf-8", "replace")
+    policy = _POLICY.search(datacenter)
     everywhere = frozenset(members.names(host, node))
     affinities = _in_force([*_by_rules(rules), *_by_groups(groups, resources)])
     found = {vmid: _guest(section, affinities.get(f"vm:{vmid}"), everywhere) for vmid, section in _vms(resources)}
     has_rules = texts[GROUPS] is None or texts[RULES] is not None or host.exists(_RULES_CODE)
-    return Ha(found, has_rules, policy[1] if policy else "conditional")
+    return Ha(found, has_rules, policy[1] if policy else "conditional", everywhere, _rebalances(datacenter))
+
+
+def _rebalances(datacenter: str) -> bool:
+    """Whether automatic rebalancing is on (pve-cluster, DataCenterConfig.pm, `crs`); it is off by default."""
+    crs = _CRS.search(datacenter)
+    options = dict(part.strip().partition("=")[::2] for part in crs[1].split(",")) if crs else {}
+    return propertystring.boolean(options.get("ha-auto-rebalance", "0")) == 1
 
 
 def vmids(host: Host) -> frozenset[int]:
-    """The VMs that high availability cares for, none where that cannot be read."""
+    """The VMs that high availability manages, none where that cannot be read."""
     raw = optional_of(host, RESOURCES)
     return frozenset() if isinstance(raw, Unread) else frozenset(vmid for vmid, _ in _vms(_sections(raw)))
 
@@ -78,9 +101,20 @@ def _sections(raw: bytes | None) -> tuple[Section, ...]:
 def _guest(section: Section, affinity: _Affinity | None, everywhere: frozenset[str]) -> HaGuest:
     state = section.options.get("state", "started")
     state = _OLD_NAMES.get(state, state)
+    rebalanced = propertystring.boolean(section.options.get("auto-rebalance", "1")) != 0
     if affinity is None:
-        return HaGuest(state, everywhere)
-    return HaGuest(state, affinity.nodes if affinity.strict else everywhere | affinity.nodes, affinity.first, affinity.name)
+        return HaGuest(state, everywhere, rebalanced=rebalanced)
+    shared = tuple(each for each in affinity.resources if each != f"vm:{section.name}")
+    return HaGuest(
+        state,
+        affinity.allowed(everywhere),
+        affinity.preferred(everywhere),
+        affinity.name,
+        affinity.negative,
+        tuple(affinity.priorities.items()),
+        shared,
+        rebalanced,
+    )
 
 
 def _by_rules(sections: tuple[Section, ...]) -> list[_Affinity]:
@@ -106,9 +140,8 @@ def _affinity(name: str, resources: tuple[str, ...], section: Section, strict: s
     for word in _list(section.options.get("nodes", "")):
         node, _, priority = word.partition(":")
         priorities[node] = int(priority) if priority.isdecimal() and len(priority) < 10 else 0
-    highest = max(priorities.values(), default=0)
-    first = frozenset(node for node, priority in priorities.items() if priority == highest)
-    return _Affinity(name, resources, frozenset(priorities), first, propertystring.boolean(section.options.get(strict, "0")) == 1)
+    negative = section.options.get("affinity") == "negative"
+    return _Affinity(name, resources, priorities, propertystring.boolean(section.options.get(strict, "0")) == 1, negative)
 
 
 def _list(text: str) -> tuple[str, ...]:

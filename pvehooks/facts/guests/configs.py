@@ -291,10 +291,12 @@ class ConfigGuest(Guest):
     @cached_property
     def recorded_rng(self) -> RecordedRng | None:
         config, record = self.config, self._record
-        if config is None or record is None or record.rng0 is None:
+        if config is None or record is None:
             return None
+        if record.rng0 is None:
+            return RecordedRng(record.admins_rng0.value, done=True, given=False) if record.admins_rng0 else None
         rng0 = record.rng0
-        # A record left at "writing" tells nothing unless the rng0 is there: the writer was ended before or after its deed.
+        # A record left at "writing" means nothing unless the rng0 is there: the writer was ended before or after the write.
         done = rng0.state == "done" or rng0.value in (config.main.get("rng0"), config.pending.get("rng0"))
         return RecordedRng(rng0.value, done, rng0.state == "done")
 

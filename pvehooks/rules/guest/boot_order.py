@@ -1,4 +1,4 @@
-"""The boot order: what the firmware tries, and what it is never told of."""
+"""The boot order: what the firmware tries, and what it never gets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.entropy import NVME_CLASS, passed_through
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-# A template never starts: its clones are looked at instead.
+# A template never starts: its clones are examined instead.
 RULES = RuleSet(concerned=lambda guest: bool(guest.options) and not guest.template, order=130)
-# With these in `args` a guest may boot from what its config does not tell of.
+# With these in `args` a guest may boot from what no other option of its config names.
 _BOOTS_BY_ARGS = re.compile(r"-kernel|bootindex|-boot|-drive|-blockdev|-device|-cdrom|-hd[a-d]")
 _CLOUD_INIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.\w+)?\Z", re.ASCII)
 # So long as a guest is being made (create, restore, clone) or destroyed, its config has no more than this lock (API2/Qemu.pm).
@@ -73,14 +73,14 @@ def _begins_wrong(guest: Guest) -> bool:
     return bool(missing) and next(order, missing[0]) in missing
 
 
-@RULES.rule("nothing-bootable", Severity.WARNING, "Say what to boot from: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
+@RULES.rule("nothing-bootable", Severity.WARNING, "Set the boot order: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
 def nothing_bootable(guest: Guest, node: Node) -> Iterator[Finding]:
     """Nothing in the boot order can be booted from: it is empty, or names what is not there, or an empty CD-ROM drive.
 
     SeaBIOS stops at "No bootable device", because PVE has it try nothing else (strict=on). Without any boot device UEFI goes by
     the entries in its own settings, so there it is mere advice, as for a guest that has no disk yet. Without a `boot` line PVE takes
-    CD-ROM drives, network cards and the disk that the old option `bootdisk` names: no other disk. Guests whose `args` bring along
-    disks or a kernel are not looked at.
+    CD-ROM drives, network cards and the disk that the old option `bootdisk` names: no other disk. Guests whose `args` name
+    disks or a kernel are not examined.
     Source: qemu-server, QemuServer.pm (device_bootorder, config_to_command); the administrator's manual, "Device Boot Order".
     """
     if guest.options.get("lock") in _INCOMPLETE or _lasting(guest) or _passing(guest) or _explained_by_args(guest):
@@ -93,7 +93,7 @@ def nothing_bootable(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding(
         "boot",
         f"nothing to boot from: {_emptiness(guest)}{rest}{own}",
-        remedy=f"Say what to boot from: {_order(guest, there[0])}" if there else "Give it a disk, an ISO or a network card to boot from",
+        remedy=f"Set the boot order: {_order(guest, there[0])}" if there else "Give it a disk, an ISO or a network card to boot from",
         severity=Severity.INFO if guest.uefi or not (there or guest.hostpci) else Severity.UNSET,
     )
 
@@ -128,7 +128,7 @@ def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest boots from the network or a CD-ROM alone, though it has a disk: the system on that is never started.
 
     That is right for guests that always boot from the network, and common by mistake where a disk was imported or attached later.
-    A guest without a `boot` line gets a warning: nobody chose that, and PVE's default takes no disk that the old option
+    A guest without a `boot` line gets a warning: no one chose that, and PVE's default takes no disk that the old option
     `bootdisk` does not name.
     Source: qemu-server, QemuServer.pm (bootorder_from_legacy); the administrator's manual, "Device Boot Order".
     """
@@ -151,7 +151,7 @@ def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through NVMe is the guest's only disk, and is not in the boot order: the guest does not boot from it.
 
     Where a network card or a medium in a CD-ROM drive is in the order, behind nothing that does not exist, the guest may be meant to
-    boot from that: then it is advice. Looked at are PCI devices of class 0108.
+    boot from that: then it is information. The rule looks at PCI devices of class 0108.
     Source: the administrator's manual, "Device Boot Order" and "PCI(e) Passthrough"; qemu-server, PCI.pm (bootindex).
     """
     if not _nvme_is_all(guest):
@@ -176,7 +176,7 @@ def boot_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The boot order names a device that the guest does not have, or that PVE cannot boot from; it is passed over.
 
     Where it comes first, or is the disk that the old option `bootdisk` names, the guest boots from something else than was meant:
-    that is a warning. Further back it does no harm.
+    that is a warning. Further back it changes nothing.
     Source: qemu-server, QemuServer.pm (device_bootorder); the administrator's manual, "Device Boot Order".
     """
     if not guest.boot.missing or not (_lasting(guest) or _passing(guest)):
@@ -190,7 +190,7 @@ def boot_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding(
         "boot",
         f"{_misnamed(guest)}{instead}{aside}",
-        remedy=f"Say what is there: {_order(guest, *left[:1])}",
+        remedy=f"Set the boot order: {_order(guest, *left[:1])}",
         severity=Severity.UNSET if first else Severity.INFO,
     )
 
@@ -218,7 +218,7 @@ def boot_network_first(guest: Guest, node: Node) -> Iterator[Finding]:
 def boot_order_legacy(guest: Guest, node: Node) -> Iterator[Finding]:
     """The boot order is in the old form, letters for kinds of devices and the option `bootdisk`; it works, and PVE calls it deprecated.
 
-    The remedy is the same order in the new form. Nothing is said where another rule has a new order to offer.
+    The remedy is the same order in the new form. The rule finds nothing where another rule offers a new order.
     Source: qemu-server, QemuServer.pm (`boot`, `bootdisk`, bootorder_from_legacy); the administrator's manual, "Device Boot Order".
     """
     boot = guest.boot

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 
-from pvehooks.derived.disks import is_disk
-from pvehooks.derived.rdrand import has_rdrand
+from pvehooks.derived.disks import arch_of, is_disk
+from pvehooks.derived.network_boot import GuestFirmware, Image, NetworkBoot, Source, args_of, firmware_of, ways_left, without_switches
+from pvehooks.derived.rdrand import model_with_rdrand, with_model
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
@@ -16,7 +18,7 @@ STORAGE_CLASS = 0x01
 
 
 def lacks_rng(guest: Guest) -> bool:
-    """A UEFI guest without an RNG device, live or pending (one that `args` brings along counts as one)."""
+    """A UEFI guest without an RNG device, live or pending (one in `args` counts as one)."""
     config = guest.config
     return (
         config is not None
@@ -32,57 +34,142 @@ def boot_networks(guest: Guest) -> tuple[str, ...]:
     return tuple(name for name in guest.boot.devices if name.startswith("net"))
 
 
+def may_lack_network_boot(guest: Guest, node: Node) -> bool:
+    """Whether network boot does not work without more entropy, as far as that is known."""
+    return firmware_of(guest, node).network_boot in (NetworkBoot.NEEDS_ENTROPY, NetworkBoot.UNKNOWN)
+
+
 @RULES.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models"))
 def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest that boots from the network has no source of entropy, so its firmware offers no network boot.
 
-    Since edk2-stable202405 the firmware's network stack requires a random number generator (the mend of CVE-2023-45237):
-    an RNG device, or the RDRAND instruction. Without either there is no network boot entry at all and nothing goes out
-    on the wire; that is measured with Debian's OVMF 2025.02. PVE's default CPU models (kvm64, x86-64-v2, -v3, -v4) give
-    the guest no RDRAND. No `boot` line in the config means that network boot is on.
-    Firmware between May and November 2024 may lack network boot even with the device.
-    Source: the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM Virtual Machines).
+    Since edk2-stable202405 the firmware's network drivers require a random number generator (the fix of CVE-2023-45237): an RNG
+    device, or an instruction of the CPU. Without either there is no network boot entry at all and nothing goes out on the wire.
+    No `boot` line in the config means that network boot is on. What applies depends on the image that Proxmox VE starts the guest
+    with:
+    - An EFI disk with efitype=4m, or SEV: the current OVMF. It needs rng0, or RDRAND. The default CPU models (kvm64, x86-64-v2, -v3,
+    -v4) give the guest no RDRAND; `host`, `max`, named models from IvyBridge and EPYC on, and custom models with +rdrand do.
+    - An EFI disk of the type 2m, or no EFI disk at all: an image built in 2023. It needs no entropy, and the rule finds nothing.
+    - TDX: the image has no network stack, see netboot-unavailable.
+    - ARM: rng0, or RNDR of the CPU (`max`, neoverse-v1, neoverse-n2). On an ARM node KVM gives each guest a random number generator.
+    - An image of the guest's own: not known. Virtio RNG devices alone did not help images of edk2-stable202405, 202408 and 202411.
+    Proxmox released none of these three.
+    Source: qemu-server, OVMF.pm (get_ovmf_files); the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM
+    Virtual Machines). All cases but TDX and KVM's generator were measured with Debian's images.
     """
     if not lacks_rng(guest) or not (networks := boot_networks(guest)):
         return
     names = ", ".join(networks)
-    rdrand = has_rdrand(guest, node)
-    if isinstance(rdrand, Unread):
+    firmware = firmware_of(guest, node)
+    if firmware.image is not Image.OWN and firmware.network_boot is NetworkBoot.UNKNOWN:
         yield not_examined(
-            "rng0", f"network boot ({names}) without rng0, but whether the CPU gives RDRAND is unknown: {rdrand.why}", Cure.RNG0_IF_ASKED
+            "rng0",
+            f"network boot ({names}) without rng0, but whether the CPU gives RDRAND is unknown: {firmware.unread}",
+            Cure.RNG0_IF_ASKED,
         )
-    elif rdrand:
+    elif firmware.entropy and firmware.image is not Image.OVMF_2M and firmware.network_boot is not NetworkBoot.NEVER:
         yield Finding(
             "rng0",
-            f"network boot ({names}) without rng0: works because the CPU model '{guest.cpu[0]}' gives the firmware RDRAND",
-            remedy="None needed; on a node whose CPU lacks RDRAND: pvehooks inject {vmid}",
+            _with_entropy(guest, names, firmware),
+            remedy=f"{_keep(firmware)}: pvehooks inject {guest.vmid}",
             severity=Severity.INFO,
             cure=Cure.RNG0_DESPITE_RDRAND,
         )
-    else:
-        yield Finding(
-            "rng0",
-            f"{_no_network_boot(guest, names)}, and there is neither rng0 nor RDRAND",
-            cure=Cure.RNG0,
-        )
+    elif firmware.network_boot in (NetworkBoot.NEEDS_ENTROPY, NetworkBoot.UNKNOWN):
+        yield Finding("rng0", _no_network_boot(guest, names, firmware), remedy=_give(guest, node, firmware), cure=Cure.RNG0)
 
 
-def _no_network_boot(guest: Guest, names: str) -> str:
+def _with_entropy(guest: Guest, names: str, firmware: GuestFirmware) -> str:
+    """Network boot without rng0 where the CPU makes up for it."""
+    given = _given(guest, firmware)
+    if firmware.image is Image.OWN:
+        return f"network boot ({names}) without rng0: {given}, and {_own(guest)} may find that or not"
+    return f"network boot ({names}) without rng0: works because {given}"
+
+
+def _keep(firmware: GuestFirmware) -> str:
+    """When it needs an rng0 all the same, as the beginning of a remedy."""
+    if Source.TRNG in firmware.sources:
+        return "Before it is emulated (kvm: 0)"
+    return "Before its CPU model is changed, or it moves to a node whose CPU lacks that"
+
+
+def _given(guest: Guest, firmware: GuestFirmware) -> str:
+    if Source.TRNG in firmware.sources:
+        return "KVM gives ARM guests a random number generator"
+    instruction = "RNDR" if Source.RNDR in firmware.sources else "RDRAND"
+    return f"the CPU model '{guest.cpu[0]}' gives the firmware {instruction}"
+
+
+def _own(guest: Guest) -> str:
+    return f"its firmware image {guest.firmware.volid}" if guest.firmware else "the firmware image in its args"
+
+
+def _no_network_boot(guest: Guest, names: str, firmware: GuestFirmware) -> str:
     """What is known of PVE's firmware is not known of an image of the guest's own."""
-    if guest.firmware is not None:
-        return f"maybe no network boot ({names}): its firmware image {guest.firmware.volid} may need a source of entropy for it, as OVMF does since 2024"
-    return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it"
+    if firmware.image is Image.OWN:
+        why = f"{_own(guest)} may need a source of entropy for it, as OVMF does since 2024, and there is neither rng0 nor"
+        return f"maybe no network boot ({names}): {why} RDRAND"
+    instruction = "RNDR" if firmware.image is Image.AAVMF else "RDRAND"
+    return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it, and there is neither rng0 nor {instruction}"
+
+
+def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
+    """An RNG device, or a CPU model that makes it superfluous."""
+    give = f"Give it an RNG device: pvehooks inject {guest.vmid}"
+    if arch_of(guest, node) == "aarch64":
+        return f"{give}. Or a CPU model with RNDR: qm set {guest.vmid} --cpu {with_model(guest, 'max')}"
+    if firmware.image is Image.OWN or not (model := model_with_rdrand(guest, node)):
+        return give
+    where = ", if it is not to move to another CPU" if model.partition(",")[0] == "host" else ""
+    return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}"
+
+
+@RULES.rule("netboot-unavailable", Severity.INFO, "Take the network cards out of the boot order", needs=("cpu_flags", "cpu_models"))
+def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A network card is in the boot order, and the firmware cannot boot from it whatever source of entropy there is.
+
+    The image that Proxmox VE starts a TDX guest with has no network stack. Or switches in `args` take PXE over IPv4 away
+    (`-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=no`; also IPv4Support and VirtioNetSupport). An rng0 changes nothing of
+    that, so none is given automatically. It is a warning where the guest has nothing else to boot from.
+    Source: edk2, OvmfPkg/IntelTdx/IntelTdxX64.dsc and OvmfPkg/RUNTIME_CONFIG.md; qemu-server, OVMF.pm (get_ovmf_files).
+    """
+    networks = boot_networks(guest)
+    if not guest.uefi or not networks:
+        return
+    firmware = firmware_of(guest, node)
+    if firmware.network_boot is not NetworkBoot.NEVER:
+        return
+    names = ", ".join(networks)
+    others = ";".join(name for name in guest.boot.devices if name not in networks)
+    order = f"qm set {guest.vmid} --boot {shlex.quote(f'order={others}')}"
+    severity = Severity.INFO if others else Severity.WARNING
+    without = f"Take network cards out of its boot order: {order}" if others else "Give it a disk or an ISO image to boot from"
+    if firmware.image is Image.TDX:
+        message = f"no network boot ({names}): the firmware of TDX guests has no network stack, and an rng0 cannot help"
+        yield Finding("boot", message, without, severity)
+        return
+    words = args_of(guest)
+    left = without_switches(guest)
+    change = f"Or switch it on again: qm set {guest.vmid} {f'--args {shlex.quote(left)}' if left else '--delete args'}"
+    if left == guest.options["args"]:
+        change = "Or take the switches out of its args"
+    tail = "; what they leave of network boot (IPv6, HTTP) needs a source of entropy" if ways_left(words) and not firmware.entropy else ""
+    message = f"no network boot by PXE over IPv4 ({names}): its args switch it off ({', '.join(firmware.switches)}), and an rng0 cannot help{tail}"
+    yield Finding("args", message, f"{without}. {change}", severity)
 
 
 @RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
 def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI guest that boots from a passed-through NVMe has no RNG device, and may not boot from it.
 
-    Users report that nothing boots from a passed-through NVMe until a VirtIO RNG is added. That is reported, not measured:
-    booting from an emulated NVMe worked with and without one. The device does no harm and the manual recommends it.
-    Looked at are passed-through NVMe controllers (PCI class 0108) that are in the boot order, or that are there while
+    Users report that nothing boots from a passed-through NVMe until a VirtIO RNG is added. It has not been reproduced: booting from an
+    emulated NVMe worked with and without one, and no mechanism is known, since no driver for NVMe, disks or the boot order names the
+    random number generator. What the device may cost: with images up to edk2-stable202511 the firmware can hang in its RNG driver, in
+    about one start of a thousand by another project's tests (edk2, pull request 11987); a CPU model with RDRAND avoids that.
+    The rule looks at passed-through NVMe controllers (PCI class 0108) that are in the boot order, or that are there while
     the guest has no other disk or device to boot from.
-    Source: the administrator's manual, "VirtIO RNG"; reports in Proxmox's forum.
+    Source: the administrator's manual, "VirtIO RNG"; reports of users.
     """
     if not lacks_rng(guest):
         return
@@ -128,17 +215,18 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
 @RULES.rule(
     "rng-missing",
     Severity.INFO,
-    "None needed; if it is to have one all the same: pvehooks inject {vmid}",
+    "If it is to have one all the same: pvehooks inject {vmid}",
     needs=("cpu_flags", "cpu_models", "pci"),
 )
 def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest without an RNG device, which neither boots from the network nor from a passed-through NVMe.
+    """A UEFI guest without an RNG device, which boots as it is.
 
-    It boots as it is. It could not boot from the network if that were switched on later, unless its CPU model gives it RDRAND, and
-    its system may be short of entropy at boot. With `[rng] scope = all` such guests get an rng0 as well.
+    It boots neither from a passed-through NVMe, nor from the network where its firmware needs entropy for that. The finding says
+    what would become of network boot. The guest's system may be short of entropy at boot. With `[rng] scope = all` such guests get an
+    rng0 as well.
     Source: the administrator's manual, "VirtIO RNG".
     """
-    if not lacks_rng(guest) or boot_networks(guest):
+    if not lacks_rng(guest) or any(rng_missing_netboot(guest, node)):
         return
     if any(finding.cure is Cure.RNG0 for finding in rng_missing_nvme(guest, node)):
         return
@@ -147,23 +235,29 @@ def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _if_networked(guest: Guest, node: Node) -> str:
     """What would become of network boot without rng0, as the end of a sentence; '' where that is not known."""
-    rdrand = has_rdrand(guest, node)
-    if isinstance(rdrand, Unread):
+    firmware = firmware_of(guest, node)
+    if firmware.image is Image.OVMF_2M and not firmware.switches:
+        return ", from the network too: the old 2M image of its firmware needs no entropy for that"
+    if firmware.network_boot is NetworkBoot.NEVER:
         return ""
-    if rdrand:
-        return f", and could boot from the network too: its CPU model '{guest.cpu[0]}' gives the firmware RDRAND"
-    return f", but {'may not be able to' if guest.firmware else 'could not'} boot from the network if that were switched on"
+    if firmware.image is Image.OWN:
+        return f", but {_own(guest)} may not be able to boot from the network if that were switched on"
+    if firmware.network_boot is NetworkBoot.WORKS:
+        return f", and could boot from the network too: {_given(guest, firmware)}"
+    if firmware.network_boot is NetworkBoot.UNKNOWN:
+        return ""
+    return ", but could not boot from the network if that were switched on"
 
 
 @RULES.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
 def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The RNG device feeds from /dev/random of the node, which may block and starve the node.
+    """The RNG device feeds from /dev/random of the node, which may block.
 
     /dev/urandom is just as good and never blocks.
     Source: the administrator's manual, "VirtIO RNG": /dev/random is not recommended.
     """
     if guest.rng and guest.rng.get("source") == "/dev/random":
-        yield Finding("rng0", "rng0 reads /dev/random, which can leave the node short of entropy; /dev/urandom is as good")
+        yield Finding("rng0", "rng0 reads /dev/random, which may block; /dev/urandom is as good and never does")
 
 
 @RULES.rule(
@@ -203,16 +297,21 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "rng-pending-removal", Severity.WARNING, "Keep it: qm set {vmid} --revert rng0; or let it go and know that network boot may go with it."
+    "rng-pending-removal",
+    Severity.WARNING,
+    "Keep it: qm set {vmid} --revert rng0",
+    needs=("cpu_flags", "cpu_models"),
 )
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The removal of rng0 waits in [PENDING]: the guest loses its source of entropy at its next start.
+    """The removal of rng0 waits in [PENDING], and with its next start the guest loses network boot.
 
-    Only said of UEFI guests, whose firmware needs it for network boot.
+    The rule looks only at UEFI guests with a network card in the boot order, whose firmware then finds no other source of entropy.
     Source: the administrator's manual, "VirtIO RNG".
     """
     config = guest.config
-    if config and guest.uefi and "rng0" in config.main and "rng0" in config.pending_delete:
-        yield Finding(
-            "rng0", "rng0 will be removed at the next start (its deletion is pending): the UEFI firmware then has no source of entropy"
-        )
+    if config is None or not guest.uefi or "rng0" not in config.main or "rng0" not in config.pending_delete:
+        return
+    if (networks := boot_networks(guest)) and may_lack_network_boot(guest, node) and not firmware_of(guest, node).entropy:
+        may = "may be" if firmware_of(guest, node).image is Image.OWN else "is"
+        message = f"rng0 will be removed at the next start (its deletion is pending): network boot ({', '.join(networks)}) {may} gone then"
+        yield Finding("rng0", message)

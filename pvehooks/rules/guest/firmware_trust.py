@@ -1,4 +1,4 @@
-"""Firmware images and confidential guests, for who looks: what no start depends on."""
+"""Firmware images and confidential guests: what no start depends on."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("bios", f"a guest with {kind} starts with the firmware of {node.name}, and so has to trust it")
 
 
-@RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it looked at from now on: pvehooks firmware set {vmid} VOLID")
+@RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it compared from now on: pvehooks firmware set {vmid} VOLID")
 def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest's args name a firmware image as pvehooks writes it, but it is not noted which one was meant: nothing looks at it.
+    """The guest's args name a firmware image as pvehooks writes it, but no record says which one was meant: nothing compares it.
 
     A clone has the args of its original, and not its record; so has a guest that was restored, or rolled back to a time when it had
     the image. Or setting the image, or taking it back, was broken off half way.

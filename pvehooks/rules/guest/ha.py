@@ -1,4 +1,4 @@
-"""Guests that high availability cares for, and devices that are not on every node."""
+"""Guests that high availability manages, and devices that are not on every node."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
     """High availability may move the guest to a node where its passed-through device is not.
 
     A PCI address is one of this node: on another one the same address may be any device, also one that the host needs. A mapping names a
-    device for each node it knows; on the others the start fails, and the guest stays down. The administrator's manual advises
-    mappings for guests that high availability moves.
+    device for each node it knows; on the others the start fails, and the guest stays down. A stopped guest is moved, too. The
+    administrator's manual advises mappings for guests that high availability moves.
     Source: pve-ha-manager, Rules/NodeAffinity.pm; the administrator's manual, "PCI(e) Passthrough" (Usage in Clusters), "Resource Mapping".
     """
     if isinstance(node.ha, Unread):
@@ -47,13 +47,13 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
         lacking = cared.nodes - nodes
         if not nodes or not lacking:
             continue
-        # Where the guest comes only if nothing better is up, that is for who looks.
+        # Where the guest comes only if no better node is up, the finding is information.
         severity = Severity.INFO if cared.first and not cared.first & lacking else Severity.WARNING
         yield Finding(entry.option, _words(entry, lacking, node), _remedy(guest, cared, at_home, node.ha), severity)
 
 
 def _having(entry: HostPci, node: Node) -> frozenset[str]:
-    """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing says so)."""
+    """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing reports that)."""
     if not entry.mapping:
         return frozenset({node.name})
     mapping = None if isinstance(node.mappings, Unread) else node.mappings.get(entry.mapping)
@@ -69,20 +69,31 @@ def _words(entry: HostPci, lacking: Iterable[str], node: Node) -> str:
 
 
 def _remedy(guest: Guest, cared: HaGuest, at_home: Iterable[str], ha: Ha) -> str:
-    return f"Map the device on each node that has one (Datacenter, Resource Mappings), or keep the guest there: {keep_on(guest, cared, at_home, ha)}"
+    return f"Map the device on each node that has one (Datacenter, Resource Mappings), or keep the guest there{with_others(cared)}: {keep_on(guest, cared, at_home, ha)}"
 
 
 def keep_on(guest: Guest, cared: HaGuest, there: Iterable[str], ha: Ha) -> str:
     """What to type so that high availability keeps the guest on these nodes, or on the one that it is on now where there is none."""
-    nodes = ",".join(sorted(there)) or guest.node
+    kept = sorted(there) or [guest.node]
+    nodes = ",".join(kept)
     kind, _, name = cared.rule.partition(" ")
+    if kind and cared.negative:
+        away = ",".join(sorted({*ha.nodes, *(node for node, _ in cared.priorities)}.difference(kept)))
+        return f"ha-manager rules set node-affinity {name} --nodes {away} --strict 1"
+    given = dict(cared.priorities)
+    ranked = ",".join(f"{node}:{given[node]}" if given.get(node) else node for node in kept)
     if kind == "rule":
-        return f"ha-manager rules set node-affinity {name} --nodes {nodes} --strict 1"
+        return f"ha-manager rules set node-affinity {name} --nodes {ranked} --strict 1"
     if kind == "group":
-        return f"ha-manager groupset {name} --nodes {nodes} --restricted 1"
+        return f"ha-manager groupset {name} --nodes {ranked} --restricted 1"
     if ha.has_rules:
         return f"ha-manager rules add node-affinity vm{guest.vmid} --resources vm:{guest.vmid} --nodes {nodes} --strict 1"
     return f"ha-manager groupadd vm{guest.vmid} --nodes {nodes} --restricted 1, then: ha-manager set vm:{guest.vmid} --group vm{guest.vmid}"
+
+
+def with_others(cared: HaGuest) -> str:
+    """What else a change of its rule or group concerns, '' for nothing."""
+    return f" (and with it {', '.join(cared.shared)}, of the same {cared.rule.partition(' ')[0]})" if cared.shared else ""
 
 
 @RULES.rule(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.rules.guest.ha import keep_on
+from pvehooks.rules.guest.conflicts import migratable
+from pvehooks.rules.guest.ha import keep_on, with_others
 from pvehooks.rules.guest.usb import usb_options
 from pvehooks.rules.guest.virtiofs import shares
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.ha import HaGuest
 
-_LOCAL = ("usb", "virtiofs", "ivshmem", "serial", "parallel")
+_LOCAL = ("hostpci", "usb", "virtiofs", "ivshmem", "serial", "parallel")
 
 
 def _concerned(guest: Guest) -> bool:
@@ -53,7 +54,7 @@ def _mapped(guest: Guest, node: Node) -> Iterator[tuple[str, str, frozenset[str]
     needs=("ha",),
 )
 def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability cares for a guest that is bound to this node: PVE refuses to migrate it.
+    """High availability manages a guest that is bound to this node: PVE refuses to migrate it.
 
     A USB device without a mapping, shared memory, or a serial or parallel port of the node hold a guest back also when it is
     stopped. When the node fails the guest is started on another one, where the same id or port is another device or none: without
@@ -65,9 +66,9 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
     if not options:
         return
     if isinstance(node.ha, Unread):
-        # Of a guest with passed-through devices ha-device-elsewhere says so.
+        # Of a guest with passed-through devices ha-device-elsewhere reports that.
         if not guest.passes_through:
-            yield not_examined(options[0], f"whether high availability cares for it is unknown: {node.ha.why}")
+            yield not_examined(options[0], f"whether high availability manages it is unknown: {node.ha.why}")
     elif _cared_for(guest, node):
         values = ", ".join(f"{option} ({guest.options[option]})" for option in options)
         ports = [str(guest.options[option]) for option in options if option.startswith(("serial", "parallel"))]
@@ -95,7 +96,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     mapped = list(_mapped(guest, node))
     there = cared.nodes.intersection(*(nodes for _, _, nodes in mapped if nodes is not None))
-    keep = f"Map it on the other nodes (Datacenter, Resource Mappings), or keep the guest where it has all: {keep_on(guest, cared, there, node.ha)}"
+    keep = f"Map it on the other nodes (Datacenter, Resource Mappings), or keep the guest where it has all{with_others(cared)}: {keep_on(guest, cared, there, node.ha)}"
     for option, name, nodes in mapped:
         without = sorted(cared.nodes - nodes) if nodes is not None else []
         if without:
@@ -110,7 +111,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("ha", "usb_mappings", "directories"),
 )
 def ha_no_live_migration(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability cares for a guest that cannot be moved while it runs: it has mapped USB devices, or shares directories.
+    """High availability manages a guest that cannot be moved while it runs: it has mapped USB devices, or shares directories.
 
     PVE migrates it when it is stopped, and only to nodes that the mappings have entries for.
     Source: qemu-server, QemuMigrate.pm (prepare); the administrator's manual, "USB Passthrough", "Virtiofs".
@@ -118,3 +119,29 @@ def ha_no_live_migration(guest: Guest, node: Node) -> Iterator[Finding]:
     mapped = [option for option, _, _ in _mapped(guest, node)]
     if mapped and not bound(guest) and _cared_for(guest, node):
         yield Finding(mapped[0], f"PVE refuses to migrate it while it runs, because of {', '.join(mapped)}")
+
+
+@RULES.rule(
+    "ha-rebalance-fails",
+    Severity.WARNING,
+    "Leave it out of automatic rebalancing: ha-manager set vm:{vmid} --auto-rebalance 0",
+    needs=("directories", "ha", "mappings", "usb_mappings"),
+)
+def ha_rebalance_fails(guest: Guest, node: Node) -> Iterator[Finding]:
+    """Automatic rebalancing queues the running guest for a migration that its local devices forbid, and does so again and again.
+
+    The scheduler goes by the load and the rules of high availability, and does not look at devices. Only PCI devices that are mapped
+    as capable of live migration, and guests without local devices, can be moved while they run.
+    Source: pve-ha-manager 5.2 (`auto-rebalance` of a resource, `ha-auto-rebalance` of `crs` in datacenter.cfg); qemu-server,
+    QemuMigrate.pm ("can't migrate VM which uses local devices").
+    """
+    if isinstance(node.ha, Unread) or not node.ha.rebalances:
+        return
+    cared = _cared_for(guest, node)
+    if cared is None or cared.state != "started" or not cared.rebalanced:
+        return
+    tied = [entry.option for entry in guest.hostpci if not migratable(entry, node)] + bound(guest)
+    tied += [option for option, _, _ in _mapped(guest, node)]
+    if tied:
+        message = f"automatic rebalancing may queue it for migration, which fails again and again while it runs with {', '.join(tied)}"
+        yield Finding("ha", message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.attachment import OPTION, attached, why_not
+from pvehooks.derived.attachment import OPTION, attached, superfluous, why_not
 from pvehooks.rules.engine import UNGUARDED, RuleSet
 from pvehooks.values import Cure, Finding, Guest, Node, Severity
 from pvehooks.values.stubs import former_of, is_stub
@@ -34,7 +34,7 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         cure = f"Make {former} executable (chmod +x)" if "not executable" in script.trouble else f"Put {former} there"
         yield Finding(OPTION, words, f"{cure}, or take all of it out of the guest: qm set {{vmid}} --delete hookscript")
     elif is_stub(script.volid):
-        yield Finding(OPTION, words, "Have it made: systemctl restart pvehooks. Or start without the guard: pvehooks detach {vmid}")
+        yield Finding(OPTION, words, "Have it made again: systemctl restart pvehooks. Or start without the guard: pvehooks detach {vmid}")
     else:
         yield Finding(OPTION, words)
 
@@ -43,8 +43,9 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has passed-through PCI devices, or a firmware image that it was given, and starts without the guard.
 
-    Nothing then looks at what a start takes away from the node: Proxmox VE unbinds every device of an IOMMU group, in use or
-    not. And nothing looks whether the image is the one that was set. With `[guard] attach = auto` the daemon attaches the guard by itself, where nothing stands against it.
+    Nothing then examines what a start takes away from the node: Proxmox VE unbinds every device of an IOMMU group, in use or
+    not. And nothing checks that the image is the one that was set. With `[guard] attach = auto` the daemon attaches the guard
+    automatically, unless the finding names an obstacle.
     """
     if not guest.needs_guard or attached(guest) or guest.attachment is not None:
         return
@@ -58,9 +59,25 @@ def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}", metric=UNGUARDED)
 def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guard was attached to the guest, and somebody took it out (or rolled back to a time before it).
+    """The guard was attached to the guest, and an administrator took it out (or rolled back to a time before it).
 
-    What an administrator removes is not put back. A rollback looks the same: attach it again then.
+    What an administrator removes is not put back. A rollback looks the same: attach the guard again after one.
     """
     if guest.needs_guard and not attached(guest) and guest.attachment is not None:
         yield Finding(OPTION, "it starts without the guard: it was attached and taken out again", cure=Cure.GUARD_HELD)
+
+
+@RULES.rule("guard-not-needed", Severity.INFO, "Take it out: pvehooks detach {vmid}")
+def guard_not_needed(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The guard is attached to a guest that has neither passed-through devices nor a firmware image any more.
+
+    It has nothing left to examine, and a node without the hookscript would refuse to start the guest. With `[guard] attach = auto`
+    the daemon takes it out and restores a former hookscript; it comes back with the next device. It stays where an administrator
+    attached it to such a guest by name.
+    """
+    if superfluous(guest):
+        yield Finding(
+            OPTION,
+            "it has the guard, and neither passed-through devices nor a firmware image any more: without the hookscript a node refuses its start",
+            cure=Cure.GUARD_LEAVES,
+        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pvehooks.derived.config_lines import quoted
 from pvehooks.derived.disks import is_disk
 from pvehooks.rules.engine import RuleSet
-from pvehooks.rules.guest.entropy import STORAGE_CLASS, boot_networks, lacks_rng, passed_through
+from pvehooks.rules.guest.entropy import STORAGE_CLASS, boot_networks, lacks_rng, may_lack_network_boot, passed_through
 from pvehooks.values import Finding, Guest, Hold, Node, Severity
 
 RULES = RuleSet(concerned=lacks_rng, order=30)
@@ -15,7 +15,7 @@ ASK = "If you want it: pvehooks inject {vmid}"
 
 
 @RULES.rule(
-    "rng-held-lines-dropped", Severity.WARNING, "Mend the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}"
+    "rng-held-lines-dropped", Severity.WARNING, "Fix the line (pvehooks guest {vmid} shows all of them), then: pvehooks inject {vmid}"
 )
 def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because PVE would lose lines of this config when it rewrites it.
@@ -30,11 +30,13 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@RULES.rule("rng-held-pending", Severity.INFO, "Start the guest or take the changes back (qm pending {vmid}), then: pvehooks inject {vmid}")
+@RULES.rule(
+    "rng-held-pending", Severity.INFO, "Start the guest, or revert the changes (qm pending {vmid} lists them), then: pvehooks inject {vmid}"
+)
 def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because other changes wait in [PENDING] and the guest is stopped.
 
-    On a stopped guest `qm set` applies everything that is pending along with its own change; that is for the
+    On a stopped guest `qm set` applies everything that is pending together with its own change. That is for the
     administrator to decide.
     Source: qemu-server, the API's update_vm.
     """
@@ -45,7 +47,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     if waiting:
         yield Finding(
             "rng0",
-            f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied along",
+            f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied with it",
             hold=Hold.NEVER,
         )
 
@@ -58,7 +60,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
 def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because the guest is a template.
 
-    Templates never start. Their clones are looked at when they are made.
+    Templates never start. Each clone is examined when it is made.
     Source: the administrator's manual, "Virtual Machine Templates".
     """
     if guest.template:
@@ -67,37 +69,39 @@ def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("rng-removed-by-admin", Severity.INFO, ASK)
 def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because it had one of ours and somebody took it out (or rolled back to a time before it).
+    """No rng0 is written because the guest had one, and an administrator removed it (or rolled back to a time before it).
 
-    What an administrator removes is not put back.
+    What an administrator removes is not put back, whether pvehooks or the administrator gave it.
     """
-    if guest.recorded_rng and guest.recorded_rng.done:
-        yield Finding("rng0", "not given an rng0 again: pvehooks gave it one and it was removed", hold=Hold.UNASKED)
+    known = guest.recorded_rng
+    if known and known.done:
+        had = "pvehooks gave it one and it was removed" if known.given else "it had one, and it was removed"
+        yield Finding("rng0", f"not given an rng0 again: {had}", hold=Hold.UNASKED)
 
 
-@RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("pci",))
+@RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("cpu_flags", "cpu_models", "pci"))
 def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because an old guest would boot from the network before its disks again.
 
     The guest was there before pvehooks (or was restored from such a time), and a network card comes before every disk
-    in its boot order (a passed-through storage controller counts as a disk). Its network boot does not work now; with
-    an rng0 it would come back to life, and a server for network installations could overwrite the disks.
+    in its boot order (a passed-through storage controller counts as a disk). Its network boot does not work now. With an rng0 it
+    would work again, and a server for network installations could overwrite the disks.
     """
-    if not guest.baseline_status.old or not (networks := boot_networks(guest)):
+    if not guest.baseline_status.old or not (networks := boot_networks(guest)) or not may_lack_network_boot(guest, node):
         return
     before = guest.boot.devices[: guest.boot.devices.index(networks[0])]
     if any(is_disk(guest, name) or _is_storage(guest, name, node) for name in before):
         return
     yield Finding(
         "rng0",
-        f"not given an rng0 by itself: {networks[0]} comes before every disk in its boot order, network boot would come back"
-        " to life and an installation server on that network could overwrite it",
+        f"not given an rng0 automatically: {networks[0]} comes before every disk in its boot order. Network boot would work again,"
+        " and an installation server on that network could overwrite the disks",
         hold=Hold.UNASKED,
     )
 
 
 def _is_storage(guest: Guest, name: str, node: Node) -> bool:
-    """Whether it is a passed-through storage controller; one that cannot be looked at is taken for none."""
+    """Whether it is a passed-through storage controller; one that cannot be read counts as none."""
     found = [
         passed_through(entry, node, lambda device: device.class_code >> 16 == STORAGE_CLASS)
         for entry in guest.hostpci
@@ -108,9 +112,11 @@ def _is_storage(guest: Guest, name: str, node: Node) -> bool:
 
 @RULES.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")
 def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because the guest was there before pvehooks and nobody has edited it since.
+    """No rng0 is written because the guest was there before pvehooks and has not been edited since.
 
     With `[rng] existing = inject` such guests are treated like all others.
     """
     if guest.baseline_status.untouched:
-        yield Finding("rng0", "not given an rng0 by itself: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING)
+        yield Finding(
+            "rng0", "not given an rng0 automatically: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING
+        )

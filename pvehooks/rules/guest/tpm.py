@@ -10,7 +10,7 @@ from pvehooks.rules.guest.uefi import new_efidisk
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.storages import Storage
 
-# A template never starts, and cannot be snapshotted: its clones are looked at instead.
+# A template never starts, and cannot be snapshotted: its clones are examined instead.
 RULES = RuleSet(
     concerned=lambda guest: not guest.template and ("tpmstate0" in guest.options or guest.options.get("ostype") == "win11"), order=120
 )
@@ -61,7 +61,9 @@ def windows_11_unmet(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@RULES.rule("tpm-version-old", Severity.INFO, "None needed; a new TPM (version=v2.0) has none of the old one's keys")
+@RULES.rule(
+    "tpm-version-old", Severity.INFO, "For a v2.0: qm set {vmid} --delete tpmstate0, then qm set {vmid} --tpmstate0 STORAGE:1,version=v2.0"
+)
 def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
     """The TPM is of version 1.2, which is what PVE gives when no version is named: current systems hardly use it any more.
 
@@ -74,7 +76,7 @@ def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(
             "tpmstate0",
             "the TPM is of the old version 1.2",
-            remedy=f"None needed; for a v2.0 (the keys in the TPM are lost): qm set {guest.vmid} --delete tpmstate0, then {new}",
+            remedy=f"For a v2.0 (the keys in the TPM are lost): qm set {guest.vmid} --delete tpmstate0, then {new}",
         )
 
 
@@ -88,7 +90,7 @@ def tpm_not_snapshotable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest has snapshots, but its TPM state lies where PVE cannot snapshot it: no further snapshot can be taken.
 
     A rollback to a snapshot from before the TPM takes the TPM from the guest, and with it the keys of BitLocker. On storage
-    that keeps files, and on LVM, only qcow2 can be snapshotted (a TPM state there is raw, unless a recent PVE was told
+    that keeps files, and on LVM, only qcow2 can be snapshotted (a TPM state there is raw, unless a recent PVE was set
     otherwise); lvmthin, ZFS, RBD and Btrfs can always.
     Source: pve-storage, volume_has_feature of each plugin; pve-guest-common, AbstractConfig.pm (__snapshot_prepare).
     """

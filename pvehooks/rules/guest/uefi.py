@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.disks import arch_of, disks, format_of, new_volume, volume_of
+from pvehooks.derived.firmware_fit import confidential
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 _CONCERNING = ("efidisk0", "amd-sev", "intel-tdx", "arch")
-# A template never starts, and its EFI disk cannot be mended: its clones are looked at instead.
+# A template never starts, and its EFI disk cannot be changed: its clones are examined instead.
 RULES = RuleSet(
     concerned=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
 )
 # qemu-server, CPUConfig.pm ($cputypes_32bit).
 _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"))
-# Custom models report as this where they do not say (qemu-server, CPUConfig.pm).
+# What custom models report as by default (qemu-server, CPUConfig.pm).
 _CUSTOM_DEFAULT = "kvm64"
 _CODE_2M = 0x1E0000
 
 
-def confidential(guest: Guest) -> str:
-    """The kind of confidential guest it is: "std", "es", "snp" or "tdx", '' for none (get_cvm_type in CPUConfig.pm)."""
-    option = "amd-sev" if guest.options.get("amd-sev") else "intel-tdx"
-    return str(guest.properties(option).get("type", ""))
-
-
 def keeps_settings(guest: Guest) -> bool:
-    """Whether its firmware writes to an EFI disk at all: SEV-SNP and TDX have none; what `args` brings along is another's.
+    """Whether its firmware writes to an EFI disk at all: SEV-SNP and TDX have none, and a firmware in `args` is not PVE's.
 
     An image that we gave it is the code alone: its variables are on the EFI disk, as with PVE's own.
     """
@@ -41,12 +36,12 @@ def _others_args(guest: Guest) -> str:
 
 
 def _brings(args: str) -> bool:
-    """Whether the words bring a firmware along."""
+    """Whether the words name a firmware."""
     return "pflash" in args or "-bios" in args
 
 
 def _family(guest: Guest) -> str:
-    """The type of an EFI disk for its firmware: an image of its own may be of the old one (told by its size). SEV has the new one only."""
+    """The type of an EFI disk for its firmware: an image of its own may be of the old one (its size shows that). SEV has the new one only."""
     old = guest.image is not None and guest.image.size == _CODE_2M
     return "2m" if old and not confidential(guest) else "4m"
 
@@ -75,15 +70,16 @@ def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "efidisk-type-2m",
     Severity.INFO,
-    "None needed; a new EFI disk has Secure Boot, and none of the old one's settings",
+    "For Secure Boot: qm set {vmid} --delete efidisk0, then qm set {vmid} --efidisk0 STORAGE:1,efitype=4m,pre-enrolled-keys=1",
     needs=("cpu_flags",),
 )
 def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk is of the old type 2m (`efitype=2m`, or none given): its firmware has no Secure Boot.
 
     The firmware of this type is not developed any more and comes in a package of its own, pve-edk2-firmware-legacy. For
-    Secure Boot the disk has to be made anew with `efitype=4m,pre-enrolled-keys=1`, which loses the settings and boot entries
-    of the old one; `pre-enrolled-keys` has no effect on the old type. ARM guests have no types, and SEV guests always get
+    Secure Boot the disk has to be replaced by one with `efitype=4m,pre-enrolled-keys=1`, which loses the settings and boot entries
+    of the old one; `pre-enrolled-keys` has no effect on the old type. The firmware of the new type needs a source of entropy for
+    network boot (rng-missing-netboot), the old one does not. ARM guests have no types, and SEV guests always get
     the new one. A guest with a firmware image of its own has what that has.
     Source: the administrator's manual, "BIOS and UEFI"; qemu-server, OVMF.pm (get_ovmf_files).
     """
@@ -94,7 +90,7 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     void = "; pre-enrolled-keys=1 has no effect" if disk.get("pre-enrolled-keys") else ""
     remedy = (
-        f"None needed; for Secure Boot (its UEFI settings are lost): qm set {guest.vmid} --delete efidisk0, "
+        f"For Secure Boot (its UEFI settings are lost): qm set {guest.vmid} --delete efidisk0, "
         f"then qm set {guest.vmid} {new_efidisk(guest, secure_boot=True)}"
     )
     yield Finding("efidisk0", f"the EFI disk is of the old type 2m, without Secure Boot{void}", remedy=remedy)
@@ -107,7 +103,7 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("cpu_flags",),
 )
 def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The EFI disk came with Secure Boot keys, and nothing says that Microsoft's certificates of 2023 are among them.
+    """The EFI disk came with Secure Boot keys, and nothing shows that Microsoft's certificates of 2023 are among them.
 
     Those of 2011 expire in 2026: boot loaders signed with the new ones (Windows' and, by way of shim, common
     distributions') do not start without them, and Secure Boot cannot be updated. PVE marks the disk with `ms-cert=2023k` once all
@@ -139,7 +135,7 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
 def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A SEV-SNP or TDX guest has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
 
-    The guest starts, with the keys and boot entries that its firmware brings along instead of those on the disk.
+    The guest starts, with the keys and boot entries that its firmware contains instead of those on the disk.
     Source: qemu-server, OVMF.pm (print_ovmf_commandline); the administrator's manual, "AMD SEV" and "Intel TDX".
     """
     kind = {"snp": "SEV-SNP", "tdx": "TDX"}.get(confidential(guest), "")
@@ -224,7 +220,7 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware that the guest needs is not installed on this node: PVE refuses the start.
 
     EFI disks of the type 2m, and guests without one, need pve-edk2-firmware-legacy; ARM guests need pve-edk2-firmware-aarch64,
-    which is not installed by default. That of a firmware image in `args` is needed all the same. Confidential guests are not looked at: the names of their images differ from one
+    which is not installed by default. That of a firmware image in `args` is needed all the same. Confidential guests are not examined: the names of their images differ from one
     release to another.
     Source: qemu-server, OVMF.pm ("EFI base image ... not found"), debian/control.
     """

@@ -1,4 +1,4 @@
-"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it? For starts and for who looks."""
+"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORT = 16
 def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
     """What QEMU knows nothing of keeps no guest from starting that the guard is not attached to.
 
-    A rollback to a time before the image takes the guard out along with the args.
+    A rollback to a time before the image takes the guard out with the args.
     """
     # Asked in an audit, never at a start.
     from pvehooks.derived.attachment import attached
@@ -63,7 +63,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
 
     A guest trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
-    be a regular file that belongs to root and that nobody else can write. `[firmware] on_change` tells what becomes of the start.
+    be a regular file that belongs to root and that no one else can write. `[firmware] on_change` decides what becomes of the start.
     Source: the guest's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
     """
     pinned, image = guest.firmware, guest.image
@@ -85,14 +85,14 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "firmware-args-edited",
     Severity.BLOCK,
-    "Set the image anew, or let it go: pvehooks firmware unset {vmid}",
+    "Set the image again, or let it go: pvehooks firmware unset {vmid}",
     in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.
 
-    Somebody edited or deleted the args, or the guest was rolled back or restored to a time before it had the image.
+    The args were edited or deleted, or the guest was rolled back or restored to a time before it had the image.
     PVE's own firmware in place of a guest's may not find its boot entries, and a confidential guest would be measured differently.
     Source: qemu-server, QemuServer.pm (args come last); the guest's record below /etc/pve/pvehooks.
     """
@@ -102,7 +102,7 @@ def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
             _OPTION,
             f"its args do not hold its firmware image {pinned.volid} as they were written (edited, rolled back or restored?):"
             " it would start with another firmware",
-            f"Set it anew: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+            f"Set it again: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
         )
 
 
@@ -117,7 +117,7 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
 
     Below machine version 10.0 QEMU refuses the start, and on a machine of another architecture. Where Proxmox VE hands its firmware to
     QEMU in another way than when the image was set (SEV-SNP and TDX have another one than all others), QEMU may start with Proxmox VE's
-    own, without a word. With an EFI disk of another family (2m, 4m) the firmware does not find its variables.
+    own, and reports nothing. With an EFI disk of another family (2m, 4m) the firmware does not find its variables.
     Source: qemu-server, OVMF.pm (print_ovmf_commandline); QEMU, hw/i386/pc_sysfw.c, hw/block/pflash_cfi01.c.
     """
     pinned, image = guest.firmware, guest.image

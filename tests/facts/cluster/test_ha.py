@@ -32,7 +32,7 @@ def read(directory: Path, **files: Content) -> Ha:
 
 
 def test_a_node_without_it(tmp_path: Path) -> None:
-    assert ha.read(Host(str(tmp_path)), "pve1") == Ha({}, True, "conditional")
+    assert ha.read(Host(str(tmp_path)), "pve1") == Ha({}, True, "conditional", frozenset({"pve1"}))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,8 @@ def test_moved(state: str, moved: bool) -> None:
 )
 def test_rules(rules: str, nodes: set[str], first: set[str], rule: str, tmp_path: Path) -> None:
     found = read(tmp_path, resources="vm: 100\n\nvm: 101\n", rules=rules)
-    assert found.guests[100] == HaGuest("started", frozenset(nodes), frozenset(first), rule)
+    guest = found.guests[100]
+    assert (guest.state, guest.nodes, guest.first, guest.rule, guest.negative) == ("started", nodes, first, rule, False)
     assert found.has_rules
 
 
@@ -82,7 +83,8 @@ def test_rules(rules: str, nodes: set[str], first: set[str], rule: str, tmp_path
 def test_groups(restricted: str, nodes: set[str], tmp_path: Path) -> None:
     groups = f"group: gpus\n\tcomment with cards\n\tnodes pve3,pve2:5\n\tnofailback 1\n{restricted}"
     found = read(tmp_path, resources="vm: 100\n\tgroup gpus\n", groups=groups)
-    assert found.guests == {100: HaGuest("started", frozenset(nodes), frozenset({"pve2"}), "group gpus")}
+    prioritized = (("pve3", 0), ("pve2", 5))
+    assert found.guests == {100: HaGuest("started", frozenset(nodes), frozenset({"pve2"}), "group gpus", priorities=prioritized)}
     assert not found.has_rules
 
 
@@ -115,3 +117,28 @@ def test_without_corosync_the_directories_tell_the_nodes(tmp_path: Path) -> None
 def test_any_bytes(raw: bytes) -> None:
     for section in sectionconfig.parse_ha(raw).sections:
         assert section.type == section.type.lower()
+
+
+@pytest.mark.parametrize(("strict", "nodes"), [("1", {"pve1", "pve2"}), ("0", ALL)])
+def test_a_negative_rule_lists_the_nodes_to_keep_away_from(strict: str, nodes: set[str], tmp_path: Path) -> None:
+    rules = f"node-affinity: a\n\tresources vm:100,vm:101\n\tnodes pve3\n\taffinity negative\n\tstrict {strict}\n"
+    guest = read(tmp_path, resources="vm: 100\n\nvm: 101\n", rules=rules).guests[100]
+    assert (guest.nodes, guest.first, guest.rule) == (nodes, {"pve1", "pve2"}, "rule a")
+    assert (guest.negative, guest.shared) == (True, ("vm:101",))
+
+
+@pytest.mark.parametrize(
+    ("datacenter", "rebalances"),
+    [
+        ("crs: ha=dynamic,ha-auto-rebalance=1\n", True),
+        ("crs: ha-auto-rebalance=yes\nkeyboard: de\n", True),
+        ("crs: ha=static,ha-auto-rebalance=0\n", False),
+        ("crs: ha=static\n", False),
+        ("# crs: ha-auto-rebalance=1\n", False),
+    ],
+)
+def test_automatic_rebalancing(datacenter: str, rebalances: bool, tmp_path: Path) -> None:
+    resources = "vm: 100\n\nvm: 101\n\tauto-rebalance 0\n"
+    found = read(tmp_path, resources=resources, datacenter=datacenter)
+    assert found.rebalances is rebalances
+    assert [found.guests[vmid].rebalanced for vmid in (100, 101)] == [True, False]
