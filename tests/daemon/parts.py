@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.arrivals import Arrivals
+from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.jobs import Job, JobResult, Jobs
@@ -21,7 +22,6 @@ from pvehooks.journal.entries import Entry
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Lines
 from pvehooks.journal.reporter import Reporter
-from pvehooks.records.baseline import Baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
 from tests.beds.tree import make_fake_tree
@@ -81,7 +81,7 @@ class Parts:
         self.reporter = Reporter(self.host, NODE, self.log, lambda rule: catalogue.RULES[rule].explanation)
         self.departures = Departures(self.host, self.states, self.stats, self.reporter)
         self.gate = BootGate(self.states, self.membership, self.log)
-        baseline = Baseline(self.host, NODE)
+        baseline = NodeBaseline(self.host, NODE)
         self.arrivals = Arrivals(NODE, baseline, self.membership, self.settings, self.log)
         self.review = Review(
             self.host,

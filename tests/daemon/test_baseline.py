@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.daemon.baseline import HERE
+from pvehooks.daemon.baseline import HERE, NodeBaseline
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
@@ -150,7 +150,7 @@ def write(host: Clock, vmid: int, text: str, node: str = "pve1") -> None:
 
 def met(host: Clock) -> Baseline:
     """The daemon has begun."""
-    found = Baseline(host, "pve1")
+    found = NodeBaseline(host, "pve1")
     found.update({})
     return found
 
@@ -164,7 +164,7 @@ def is_old(found: Baseline, vmid: int, text: str) -> tuple[bool, bool]:
 
 
 def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
-    found = Baseline(host, "pve1")
+    found = NodeBaseline(host, "pve1")
     assert (found.update({}), found.update({}), found.new) == (1, None, True)
     assert found.look is not None and list(found.look.guests) == [100]
     assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000, "without_package": []}
@@ -248,7 +248,7 @@ def test_what_another_node_notes_later_is_known_here(host: Clock) -> None:
     found = met(host)
     host.time += 6000
     write(host, 200, NEW, "pve2")
-    other = Baseline(host, "pve2")
+    other = NodeBaseline(host, "pve2")
     other.update({})
     assert is_old(found, 200, NEW) == (False, False)
     found.update({})
@@ -270,7 +270,7 @@ def test_arrivals_stay_noted(host: Clock) -> None:
 
 def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
     """The guests are old until it is stored, and the look is made anew: what could not be read may be there by then."""
-    found = Baseline(host, "pve1")
+    found = NodeBaseline(host, "pve1")
     host.read_only = True
     assert found.update({}) is None and is_old(found, 100, OLD) == (True, True)
     host.time += 6000
@@ -284,5 +284,5 @@ def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
 def test_a_full_disk_is_no_trouble(host: Clock) -> None:
     (Path(host.root) / "var/lib").mkdir(parents=True, exist_ok=True)
     (Path(host.root) / "var/lib/pvehooks").write_text("in the way")
-    assert Baseline(host, "pve1").update({}) == 1
+    assert NodeBaseline(host, "pve1").update({}) == 1
     assert met(host).new

@@ -19,7 +19,7 @@ DONE = Result(Outcome.DONE, "")
 
 
 def guest(vmid: int, text: bytes = b"name: web\n") -> Guest:
-    return Guest(vmid, "pve1", guestconfig.parse(text), (), False, None)  # type: ignore[arg-type]
+    return Guest(vmid, "pve1", guestconfig.parse(text), (), running=False)
 
 
 def job(vmid: int, attach: bool = False) -> Job:

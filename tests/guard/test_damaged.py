@@ -51,7 +51,7 @@ def test_a_damaged_module(module: str, content: str, status: int, words: str, tm
 
 
 @pytest.mark.parametrize(
-    "module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests", "rules/engine", "rules/start/groups"]
+    "module", ["guard/main", "guard/supervise", "values/__init__", "facts/guests/configs", "rules/engine", "rules/start/groups"]
 )
 def test_a_damaged_compiled_file(module: str, tmp_path: Path) -> None:
     """As a power loss leaves it while a package is unpacked: the sources are there."""

@@ -22,10 +22,20 @@ UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guar
 OTHER = Finding("net0", "it is bad", "", Severity.WARNING, "a-rule")
 
 
+class BaselineGuest(Guest):
+    """A guest of which only its status is known."""
+
+    def __init__(self, vmid: int, status: BaselineStatus) -> None:
+        super().__init__(vmid, "pve1", None, (), running=False)
+        self._status = status
+
+    @property
+    def baseline_status(self) -> BaselineStatus:
+        return self._status
+
+
 def guest(vmid: int, old: bool = False) -> Guest:
-    it = Guest(vmid, "pve1", None, (), False, None)  # type: ignore[arg-type]
-    it.options, it.uuid, it.baseline_status = {}, None, BaselineStatus(untouched=old, old=old)
-    return it
+    return BaselineGuest(vmid, BaselineStatus(untouched=old, old=old))
 
 
 def verdict(vmid: int, *findings: Finding, old: bool = False, due: bool = False, ignored: str = "") -> Verdict:

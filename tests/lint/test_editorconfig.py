@@ -14,6 +14,8 @@ from tests.lint.source import PROJECT, files, label, python_files, shell_files
 def wrong(path: Path) -> list[str]:
     """What a file has otherwise than its settings say."""
     settings, text = editorconfig.get_properties(str(path)), path.read_bytes()
+    if b"\0" in text:  # no text
+        return []
     checks = {
         "trim_trailing_whitespace": not re.search(rb"[ \t]$", text, re.MULTILINE),
         "insert_final_newline": not text or text.endswith(b"\n"),
