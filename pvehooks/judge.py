@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pvehooks.values import Asked, Cure, Finding, Guest, Hold, Injection, Judged, NamedTuple, Severity, Verdict
+from pvehooks.values import (
+    Asked,
+    Cure,
+    Finding,
+    Guest,
+    Hold,
+    Injection,
+    Judged,
+    NamedTuple,
+    Refuser,
+    Severity,
+    StartVerdict,
+    Verdict,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +43,12 @@ class AtStart(NamedTuple):
     due: tuple[Finding, ...]
 
 
-def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO) -> Verdict:
-    """The verdict on a guest; `asked`: whether a person asked for it to be given what it lacks."""
+def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO, mode: str = "") -> Verdict:
+    """The verdict on a guest.
+
+    `asked`: whether a person asked for it to be given what it lacks. `mode` is the [guard] mode of the node where it is to start, '' for
+    that of the settings.
+    """
     findings = tuple(findings)
     if not findings:
         return Verdict(guest, False, (), Injection(False, None, ""))
@@ -44,7 +61,56 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
     detach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD_LEAVES and not item.ignored for item in judged)
-    return Verdict(guest, blocked, shown, injection, attach, detach)
+    start, unguarded = _start(guest, shown, mode or guard.mode)
+    return Verdict(guest, blocked, shown, injection, attach, detach, start, unguarded)
+
+
+def _start(guest: Guest, judged: Iterable[Judged], mode: str) -> tuple[StartVerdict, str]:
+    """What a start would come to, and why nothing stops it where it must not start.
+
+    A start that does harm takes devices from the host before QEMU fails, so that harm without a guard outweighs any other refusal.
+    """
+    refusers = {item.finding.refuser for item in judged if item.finding.severity is Severity.BLOCK and not item.ignored}
+    if not refusers:
+        return StartVerdict.WOULD, ""
+    harmful = refusers - {Refuser.PVE}
+    idle = _idle(guest, mode) if harmful else ""
+    if harmful and not idle and Refuser.NOTHING in harmful:
+        idle = "the guard does not check this at a start"
+    return (StartVerdict.MUST_NOT, idle) if idle else (StartVerdict.WOULD_NOT, "")
+
+
+def guarded(guest: Guest, mode: str) -> bool:
+    """Whether the guard refuses a harmful start of the guest. Raises RecordsUnavailable."""
+    return not _idle(guest, mode)
+
+
+def _idle(guest: Guest, mode: str) -> str:
+    """Why the guard would not refuse a start of the guest; '' where it would."""
+    from pvehooks.derived.attachment import attached
+
+    if not attached(guest):
+        return "the guard is not attached"
+    if mode != "enforce":
+        return f"[guard] mode = {mode}"
+    return f"{guest.allowance.by} allowed the next start" if guest.config is not None and guest.allowance is not None else ""
+
+
+def counts_by_severity(findings: Iterable[tuple[Severity, bool, bool]]) -> dict[str, int]:
+    """How many findings count, by severity, the most severe first. Each is given as (severity, examined, ignored).
+
+    What was not examined does not count, nor what the settings ignore: `status`, systemd's status line and the metrics agree in that.
+    """
+    found = {severity.value: 0 for severity in (Severity.BLOCK, Severity.WARNING, Severity.INFO)}
+    for severity, examined, ignored in findings:
+        if examined and not ignored:
+            found[severity.value] += 1
+    return found
+
+
+def is_shown(item: Judged) -> bool:
+    """Whether it asks for something to be done, or was not examined; all else is for information, shown on request."""
+    return item.finding.severity is not Severity.INFO or not item.finding.examined
 
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
-from pvehooks.values import Finding, Guest, Judged, Severity, Verdict
+from pvehooks.values import Finding, Guest, Judged, Severity, StartVerdict, Verdict
 
+# The programs that remedies name.
+_PROGRAMS = (
+    "apt cryptsetup echo efibootmgr findmnt ha-manager ifreload ifup iconv ip kill less ls lsusb mdadm mokutil pct proxmox-boot-tool pvecm"
+    " pvehooks pvesh"
+    " pvesm qm rm swapoff systemctl targetcli umount update-grub update-initramfs vgchange"
+)
+_COMMAND = re.compile(
+    rf"(?:(?<=: )|(?<= then ))(?:{'|'.join(_PROGRAMS.split())}) "
+    # A value in quotes may hold anything; a clause ends with a comma, a semicolon or a full stop before a blank.
+    r"(?:'[^']*'|\.\.\.|(?![.,;:]? \(|[.,;:](?: |\Z)| and | or | while )[^'])+"
+)
 ORDER = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2, Severity.UNSET: 3}
 
 
@@ -26,6 +38,23 @@ def _escaped(char: str) -> str:
 def sentence(finding: Finding) -> str:
     """The finding's message and its remedy, without the guest."""
     return f"{finding.message}. {finding.remedy}" if finding.remedy else finding.message
+
+
+def commands(remedy: str) -> list[str]:
+    """The commands in a remedy: each follows a colon or "then", and ends with its clause."""
+    return [each.rstrip() for each in _COMMAND.findall(remedy)]
+
+
+def steps(remedy: str) -> Iterator[tuple[str, str]]:
+    """A remedy in steps, each (words, command): a step ends with a command, or with the remedy ('' for the command)."""
+    end = 0
+    for found in _COMMAND.finditer(remedy):
+        words = remedy[end : found.start()].lstrip(".,; ")
+        yield words.rstrip(), found[0].rstrip()
+        end = found.end()
+    rest = remedy[end:].lstrip(".,;: ")
+    if rest:
+        yield rest, ""
 
 
 def of_guest(guest: Guest, words: str) -> str:
@@ -55,6 +84,18 @@ def as_json(item: Judged) -> dict[str, object]:
 def outcome(verdict: Verdict) -> str:
     """'block' or 'allow'."""
     return "block" if verdict.blocked else "allow"
+
+
+def start(verdict: StartVerdict, unguarded: str = "") -> str:
+    """What a start comes to, with why nothing stops it: "must not start (nothing stops it: [guard] mode = audit)"."""
+    words: str = verdict.value
+    return f"{words} (nothing stops it: {unguarded})" if unguarded else words
+
+
+def counted_findings(found: Mapping[str, int]) -> str:
+    """Numbers of findings by severity: "3 findings (1 block, 2 warnings)"."""
+    parts = ", ".join(counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items() if count)
+    return f"{counted(sum(found.values()), 'finding')}{f' ({parts})' if parts else ''}"
 
 
 def and_more(names: list[str], most: int = 10) -> str:

@@ -13,12 +13,12 @@ from pvehooks.facts.cluster import summaries
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 
-_HEADERS = ("node", "state", "pvehooks", "guard", "guests", "findings", "guarded", "spoke")
+_HEADERS = ("node", "state", "pvehooks", "guard", "guests", "findings", "guarded", "published")
 _ORDER = ("block", "warning", "info", "ignored")
 
 
 def run(seen: View, as_json: bool) -> int:
-    """Prints a line a node, and then what has to be done."""
+    """Prints a line for each node, then what has to be done."""
     try:
         known = summaries.standings(seen.host, seen.node)
     except PmxcfsAway as away:
@@ -55,7 +55,9 @@ def _node(standing: Standing, now: float) -> dict[str, object]:
             "guard_mode": summary.guard_mode,
             "rng_mode": summary.rng_mode,
             "guests": summary.guests,
-            "would_not_start": summary.would_block,
+            "would_not_start": summary.would_block - summary.must_not_count,
+            "must_not_start": summary.must_not_count,
+            "must_not": list(summary.must_not),
             "blocked": list(summary.blocked),
             "findings": dict(summary.findings),
             "node_findings": dict(summary.of_node),
@@ -72,7 +74,7 @@ def _row(standing: Standing, now: float) -> tuple[str, ...]:
     state, summary = standing.state(now), standing.summary
     if not isinstance(summary, Summary):
         return standing.node, state, standing.version or "-", *["-"] * 5
-    guarded = f"{summary.guarded} of {summary.passing}" if summary.passing else "none needed"
+    guarded = f"{summary.guarded} of {summary.passing}" if summary.passing else "-"
     found = _counts(summary.findings)
     return (standing.node, state, summary.version, summary.guard_mode, str(summary.guests), found, guarded, summary.ago(now))
 
@@ -89,29 +91,33 @@ def _remarks(known: tuple[Standing, ...], now: float) -> Iterator[str]:
         if state == "no pvehooks":
             yield f"{name} does not have pvehooks: guests with the guard may not start there. Install it on {name}: apt install pvehooks"
         elif state == "no summary":
-            yield f"{name} tells nothing of itself: its daemon does not run, is older, or [cluster] publish = no. On {name}: pvehooks status"
+            yield f"{name} has published nothing: its daemon does not run, is older, or [cluster] publish = no. On {name}: pvehooks status"
         elif state == "silent":
-            yield f"{name} should have spoken within the last hour. On {name}: systemctl status pvehooks; pvecm status"
+            yield f"{name} has published nothing for two hours: its daemon or the cluster is not well. On {name}: systemctl status pvehooks; pvecm status"
         summary = standing.summary
         if isinstance(summary, Unread):
             yield f"{name}: {summary.why}"
         if not isinstance(summary, Summary):
             continue
-        if summary.would_block:
-            which = _vms(summary.blocked, summary.would_block)
+        if summary.must_not_count:
+            which = _vms(summary.must_not, summary.must_not_count)
+            yield f"{name}: {which} must not start, and nothing stops it. On {name}: pvehooks check"
+        refused = summary.would_block - summary.must_not_count
+        if refused:
+            which = _vms(tuple(vmid for vmid in summary.blocked if vmid not in summary.must_not), refused)
             yield f"{name}: {which} would not start. On {name}: pvehooks check"
         lacking = summary.passing - summary.guarded
         if lacking:
             yield f"{name}: with passed-through devices and without the guard: {_vms(summary.unguarded, lacking)}. On {name}: pvehooks attach --all"
         if summary.guard_mode != "enforce":
-            yield f"{name}: [guard] mode = {summary.guard_mode}: no start is refused there"
+            yield f"{name}: [guard] mode = {summary.guard_mode}: the guard refuses no start there"
     versions = {standing.summary.version for standing in known if isinstance(standing.summary, Summary)}
     if len(versions) > 1:
         yield f"the nodes have different versions of pvehooks ({', '.join(sorted(versions))}): upgrade the older ones"
 
 
 def _vms(named: tuple[int, ...], count: int) -> str:
-    """VMs in words: "VM 100, 101 and 3 more"; a summary names only so many."""
+    """VMs in words: "VM 100, 101 and 3 more"; a summary names 20 at most."""
     shown = ", ".join(map(str, named[:10]))
     more = count - len(named[:10])
     return f"VM {shown}" + (f" and {more} more" if more > 0 else "")

@@ -1,29 +1,118 @@
-"""The findings of guests for people: a table on a terminal, else a line each."""
+"""The findings of guests for people: on a terminal in blocks, else a line each, with what to do on lines of its own."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.cli import terminal
 from pvehooks.values import Judged
 
-Row = tuple[str, str, str, str]
+# Messages that differ in their middle only are shown as one where at least so much of them is the same.
+_ALIKE = 0.4
+_NARROWEST = 40
 
 
-def rows(label: str, found: Iterable[Judged]) -> Iterator[Row]:
-    """The findings of what has that label, most severe first: (label, severity, rule, text)."""
+class FindingRow(NamedTuple):
+    """A finding, or several of one rule that one remedy ends, as it is shown."""
+
+    label: str
+    severity: str
+    rule: str
+    message: str
+    remedy: str
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        what = f"{self.message}. {self.remedy}" if self.remedy else self.message
+        return f"{self.label}: {self.severity}: {what} [{self.rule}]"
+
+
+def rows(label: str, found: Iterable[Judged]) -> Iterator[FindingRow]:
+    """The findings of what has that label, most severe first; those that one decision ends are one row."""
+    together: dict[tuple[str, str, str, str], list[str]] = {}
     for item in wording.sort(found):
         severity = "ignored" if item.ignored else item.finding.severity.value
-        text = wording.sentence(item.finding)
-        yield label, severity, item.finding.rule, f"{text} (ignored: {item.ignored})" if item.ignored else text
+        key = (severity, item.finding.rule, item.finding.remedy, item.ignored)
+        messages = together.setdefault(key, [])
+        if item.finding.message not in messages:
+            messages.append(item.finding.message)
+    for (severity, rule, remedy, ignored), messages in together.items():
+        yield FindingRow(label, severity, rule, _joined(messages), f"{remedy} (ignored: {ignored})" if ignored else remedy)
 
 
-def show(found: list[Row], plain: bool = False) -> None:
-    """Prints them; `plain` means a line each on a terminal, too."""
-    if terminal.on_terminal() and not plain:
-        if found:
-            terminal.table(("guest", "severity", "rule", "what, and what to do"), found)
-        return
-    for label, severity, rule, text in found:
-        print(wording.printable(f"{label}: {severity}: {text} [{rule}]"))
+def _joined(messages: list[str]) -> str:
+    """Several messages as one: what they have in common once, where that is much of them."""
+    if len(messages) == 1:
+        return messages[0]
+    words = [message.split(" ") for message in messages]
+    shortest = min(map(len, words))
+    head = _alike(words)
+    tail = min(_alike([each[::-1] for each in words]), shortest - head)
+    parts = [" ".join(each[head : len(each) - tail]) for each in words]
+    if not all(parts) or head + tail < _ALIKE * shortest:
+        return "; ".join(messages)
+    end = words[0][len(words[0]) - tail :]
+    listed = ", ".join(part.rstrip(":;,") for part in parts[:-1])
+    return " ".join((*words[0][:head], f"{listed} and {parts[-1]}", *end))
+
+
+def _alike(words: list[list[str]]) -> int:
+    """How many words all begin with."""
+    return next((at for at, each in enumerate(zip(*words, strict=False)) if len(set(each)) > 1), min(map(len, words)))
+
+
+def show(found: list[FindingRow], plain: bool = False) -> None:
+    """Prints them; `plain` means a line each, and nothing else."""
+    if plain:
+        for row in found:
+            print(wording.printable(row.line))
+    elif terminal.on_terminal():
+        _blocks(found)
+    else:
+        for row in found:
+            print(wording.printable(f"{row.label}: {row.severity}: {row.message} [{row.rule}]"))
+            for words, command in wording.steps(row.remedy):
+                print(wording.printable(f"    {words} {command}".rstrip()))
+
+
+def _blocks(found: list[FindingRow]) -> None:
+    """A block for each guest. No command is broken into lines: what is copied can be pasted."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    width = max(console.width, _NARROWEST)
+    for label, of_one in groupby(found, lambda row: row.label):
+        console.print(Text(wording.printable(label), style="bold"), soft_wrap=True)
+        for row in of_one:
+            text = f"{row.severity}: {wording.printable(row.message)} [{row.rule}]"
+            head, *rest = textwrap.wrap(text, width - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            first = Text(f"  {head}")
+            first.stylize(terminal.COLOURS.get(row.severity, ""), 2, 2 + len(row.severity))
+            console.print(first, soft_wrap=True)
+            for line in (*rest, *_steps(row.remedy, width)):
+                console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print()
+
+
+def _steps(remedy: str, width: int) -> Iterator[str]:
+    for words, command in wording.steps(remedy):
+        whole = wording.printable(f"    {words} {command}".rstrip())
+        if len(whole) + 2 <= width:
+            yield whole
+            continue
+        yield from textwrap.wrap(
+            wording.printable(words),
+            width - 2,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        if command:
+            yield wording.printable(f"      {command}")

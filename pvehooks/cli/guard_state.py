@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from pvehooks import wording
+from pvehooks import judge, wording
 from pvehooks.derived import attachment
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Verdict
@@ -16,6 +16,11 @@ _MODES = {"audit": "findings that block are logged at a start, and do not refuse
 def allowed(guest: Guest) -> dict[str, object] | None:
     """The override for the guest's next start: who gave it, why and when (epoch seconds); None without one."""
     return dict(guest.allowance._asdict()) if guest.config is not None and guest.allowance is not None else None
+
+
+def guarded(guest: Guest, mode: str) -> bool | None:
+    """Whether the guard refuses a harmful start of the guest; None for one that needs no guard."""
+    return judge.guarded(guest, mode) if guest.config is not None and guest.needs_guard else None
 
 
 def remarks(verdicts: Sequence[Verdict], settings: Settings) -> Iterator[str]:

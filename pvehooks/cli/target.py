@@ -23,7 +23,7 @@ HELP = "check whether the VMs would start on that node of the cluster, by what i
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not, 3: it is unknown of some."""
+    """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not or must not, 3: it is unknown of some."""
     seen = view(options)
     standing = _standing(seen, options.target)
     now = seen.host.now()
@@ -72,7 +72,8 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
     around = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
     guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
-    return judge(guest, catalogue.look_at_target(guest, target), seen.settings)
+    mode = target.summary.guard_mode if target.summary else ""
+    return judge(guest, catalogue.look_at_target(guest, target), seen.settings, mode=mode)
 
 
 def _answer(verdict: Verdict) -> str:
@@ -105,6 +106,8 @@ def _guest(verdict: Verdict) -> dict[str, object]:
         "vmid": verdict.guest.vmid,
         "name": wording.printable(verdict.guest.name),
         "would_start": _answer(verdict),
+        "start": None if _answer(verdict) == "unknown" else verdict.start.value,
+        "nothing_stops_it": verdict.unguarded or None,
         "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
     }
 
@@ -112,26 +115,27 @@ def _guest(verdict: Verdict) -> dict[str, object]:
 def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
     findings.show([row for verdict in verdicts for row in findings.rows(verdict.guest.label, verdict.findings)])
     name = standing.node
-    said = {
-        "yes": f"would start on {name}" + (" once that is online" if standing.online is False else ""),
-        "no": f"would not start on {name}",
-        "unknown": f"whether it would start on {name} is not known",
-    }
+    once_online = " once that is online" if standing.online is False else ""
     for verdict in verdicts:
-        print(wording.printable(f"{verdict.guest.label}: {said[_answer(verdict)]}"))
+        if _answer(verdict) == "unknown":
+            words = f"whether it would start on {name} is not known"
+        else:
+            stops = f", and nothing stops it there: {verdict.unguarded}" if verdict.unguarded else ""
+            words = f"{verdict.start.value} on {name}{once_online if _answer(verdict) == 'yes' else ''}{stops}"
+        print(wording.printable(f"{verdict.guest.label}: {words}"))
     print(wording.printable(_source(standing, now)))
 
 
 def _source(standing: Standing, now: float) -> str:
-    """What all this rests on."""
+    """Where all this is known from, and when it was published."""
     summary = _summary(standing)
     if summary is None:
-        return f"{standing.node} has said nothing of itself: what is known of it is its mappings and storages"
+        return f"{standing.node} has published nothing: only its mappings and storages are known"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.written))
     mode = "" if summary.guard_mode == "enforce" else "; it refuses no start"
     return (
-        f"By what {standing.node} said of itself on {when} ({summary.ago(now)}): pvehooks {summary.version},"
-        f" [guard] mode = {summary.guard_mode}{mode}. Free memory is not among it"
+        f"As {standing.node} published on {when} ({summary.ago(now)}): pvehooks {summary.version},"
+        f" [guard] mode = {summary.guard_mode}{mode}. Its free memory is not known"
     )
 
 

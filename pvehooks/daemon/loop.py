@@ -262,7 +262,7 @@ class Daemon:
 
     def _show_status(self) -> None:
         guests = wording.counted(len(self.observer.guests()), "VM")
-        findings = wording.counted(self.reporter.count(), "finding")
+        findings = wording.counted_findings(self.stats.findings())
         last = f"; last change: {self.outcomes.last_change}" if self.outcomes.last_change else ""
         away = "; pmxcfs does not answer" if self.availability.away else ""
         self._status.show(f"{guests} watched, {findings}{last}{away}")

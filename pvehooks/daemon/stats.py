@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks.values import Finding, Severity, Verdict
+from pvehooks.judge import counts_by_severity
+from pvehooks.values import Finding, Severity, StartVerdict, Verdict
 
 
 class CountedFinding(NamedTuple):
@@ -19,7 +20,10 @@ class CountedFinding(NamedTuple):
 
 
 class GuestStats(NamedTuple):
-    """A guest at its last look: `passes_through` and `guarded` tell whether it needs the guard, and whether it has it."""
+    """A guest at its last review: `passes_through` and `guarded` say whether it needs the guard, and whether it has it.
+
+    `start` is what a start would come to, and `unguarded` why nothing stops one that must not be.
+    """
 
     label: str
     running: bool
@@ -27,10 +31,12 @@ class GuestStats(NamedTuple):
     passes_through: bool
     guarded: bool
     findings: tuple[CountedFinding, ...]
+    start: StartVerdict = StartVerdict.WOULD
+    unguarded: str = ""
 
     @property
     def verdict(self) -> str:
-        """'block', 'warning' or 'ok': the worst that counts."""
+        """'block', 'warning' or 'ok': the most severe that counts."""
         if self.blocked:
             return "block"
         return "warning" if any(each.severity is Severity.WARNING and not each.ignored for each in self.findings) else "ok"
@@ -40,7 +46,7 @@ class Stats:
     """The guests of this node by VMID, the findings about the node itself, and how often something was done since the start.
 
     `watched` is the epoch second of the last look for changes that pmxcfs answered, 0 before the first, `began` that of the start.
-    `changes` moves whenever guests or findings do. `events` counts kinds of journal entries ("injected", "attached", "bug", ...).
+    `changes` grows whenever guests or findings change. `events` counts kinds of journal entries ("injected", "attached", "bug", ...).
     `away`: pmxcfs does not answer. `hookscripts` are those that any guest of the cluster names.
     """
 
@@ -58,7 +64,9 @@ class Stats:
         """A guest was reviewed."""
         guest = verdict.guest
         findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
-        now = GuestStats(guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings)
+        now = GuestStats(
+            guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings, verdict.start, verdict.unguarded
+        )
         self.changes += now != self.guests.get(guest.vmid)
         self.guests[guest.vmid] = now
 
@@ -67,6 +75,10 @@ class Stats:
         now = tuple(_counted(finding, False) for finding in findings)
         self.changes += now != self.node
         self.node = now
+
+    def findings(self) -> dict[str, int]:
+        """How many findings of guests count, by severity."""
+        return counts_by_severity((each.severity, each.examined, each.ignored) for guest in self.guests.values() for each in guest.findings)
 
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""

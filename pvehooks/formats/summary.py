@@ -80,6 +80,7 @@ def _document(summary: Summary) -> dict[str, object]:
         "guard": {"passing": summary.passing, "guarded": summary.guarded, "unguarded": list(summary.unguarded[:_NAMED])},
         "would_block": summary.would_block,
         "blocked": list(summary.blocked[:_NAMED]),
+        "must_not": {"count": summary.must_not_count, "guests": list(summary.must_not[:_NAMED])},
         "findings": dict(summary.findings),
         "of_node": dict(summary.of_node),
         "rules": dict(sorted(worst)),
@@ -197,6 +198,7 @@ def load(content: bytes) -> Summary:
 
 def _summary(document: Mapping[str, object]) -> Summary:
     mode, guard, hardware = _dict(document["mode"]), _dict(document["guard"]), document["hardware"]
+    must_not = _dict(document.get("must_not", {"count": 0, "guests": []}))
     return Summary(
         version=_str(document["version"]),
         written=_int(document["written"]),
@@ -216,6 +218,8 @@ def _summary(document: Mapping[str, object]) -> Summary:
         bridges=tuple(_words(document, "bridges")) if "bridges" in document else None,
         cpus=_int(document["cpus"]) if "cpus" in document else None,
         qemu=_version(document["qemu"]) if "qemu" in document else None,
+        must_not=_ints(must_not["guests"]),
+        must_not_count=_int(must_not["count"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a report says, before it takes a form: guests and node with their findings, the rules behind them, groups, facts, changes."""
+"""The content of a report, in no form yet: guests and node with their findings, the rules behind them, groups, facts, changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
-from pvehooks.values import Iommu, Judged, NamedTuple, Severity, Unread, Verdict
+from pvehooks.values import Iommu, Judged, NamedTuple, Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
 
@@ -14,7 +14,11 @@ UNEXAMINED = "not examined"
 
 
 class GuestSeen(NamedTuple):
-    """A guest with its findings, the most severe first; `outcome` is 'block' or 'allow'. Small, so that thousands of them are no matter."""
+    """A guest with its findings, the most severe first; small, since a report holds thousands of them.
+
+    `outcome` is 'block' or 'allow', `start` what a start would come to, `unguarded` why nothing stops one that must not be. `guarded`:
+    whether the guard refuses harmful starts of it, None where it needs no guard.
+    """
 
     vmid: int
     name: str
@@ -22,6 +26,9 @@ class GuestSeen(NamedTuple):
     template: bool
     outcome: str
     findings: tuple[Judged, ...]
+    start: StartVerdict = StartVerdict.WOULD
+    unguarded: str = ""
+    guarded: bool | None = None
 
     @property
     def label(self) -> str:
@@ -30,7 +37,7 @@ class GuestSeen(NamedTuple):
 
 
 class RuleText(NamedTuple):
-    """What is to be said of a rule: its explanation, its remedy with VMID for a guest's number, whether it is on the node itself."""
+    """A rule in words: its explanation, its remedy with VMID for a guest's number, whether it is on the node itself."""
 
     id: str
     explanation: str
@@ -49,7 +56,7 @@ class Fact(NamedTuple):
 class DiffLine(NamedTuple):
     """Something that differs from the last report: of what kind (node, group, device, guest, finding), and how.
 
-    `how` is 'new', 'gone' or 'changed'; `what` names it; `text` says the rest. `urgent`: a guest would not start because of it.
+    `how` is 'new', 'gone' or 'changed'; `what` names it; `text` says the rest. `urgent`: a guest would not or must not start because of it.
     """
 
     kind: str
@@ -87,8 +94,8 @@ class Report(NamedTuple):
     no_changes: str = ""
 
 
-class Told(NamedTuple):
-    """What is said of several guests in the same words (of none: of the node); their own numbers are VMID in the remedy."""
+class SharedFinding(NamedTuple):
+    """A finding that several guests share word for word (none: the node has it); their own numbers are VMID in the remedy."""
 
     guests: tuple[GuestSeen, ...]
     item: Judged
@@ -101,11 +108,12 @@ class Said(NamedTuple):
     item: Judged
 
 
-def guest_seen(verdict: Verdict) -> GuestSeen:
+def guest_seen(verdict: Verdict, guarded: bool | None = None) -> GuestSeen:
     """What a report keeps of a verdict."""
     guest = verdict.guest
     findings = tuple(wording.sort(verdict.findings))
-    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, wording.outcome(verdict), findings)
+    outcome = wording.outcome(verdict)
+    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, outcome, findings, verdict.start, verdict.unguarded, guarded)
 
 
 def severity(item: Judged) -> str:
@@ -128,7 +136,7 @@ def said(report: Report) -> Iterator[Said]:
 
 
 def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
-    """The findings by rule id, the rules that hurt most first, then in the catalogue's order; a rule's findings likewise.
+    """The findings by rule id, the most severe rules first, then in the catalogue's order; a rule's findings likewise.
 
     What could not be examined is not among them: its rule's explanation would read as if it were so.
     """
@@ -142,13 +150,13 @@ def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
     return sorted(found.items(), key=lambda entry: (_weight(entry[1][0]), catalogue.get(entry[0], len(catalogue))))
 
 
-def merged(listed: Iterable[Said]) -> list[Told]:
+def merged(listed: Iterable[Said]) -> list[SharedFinding]:
     """Findings of one rule, those in the same words put together."""
     found: dict[tuple[str, str, str, str], list[Said]] = {}
     for each in listed:
         finding = each.item.finding
         found.setdefault((finding.message, _for_any(each), each.item.ignored, severity(each.item)), []).append(each)
-    return [_told(key[1], same) for key, same in found.items()]
+    return [_shared(key[1], same) for key, same in found.items()]
 
 
 def _for_any(each: Said) -> str:
@@ -157,10 +165,10 @@ def _for_any(each: Said) -> str:
     return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w.:])", "VMID", remedy) if each.guest else remedy
 
 
-def _told(remedy: str, same: list[Said]) -> Told:
+def _shared(remedy: str, same: list[Said]) -> SharedFinding:
     guests = tuple({each.guest.vmid: each.guest for each in same if each.guest}.values())
     item = same[0].item
-    return Told(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
+    return SharedFinding(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
 
 
 def _weight(each: Said) -> tuple[bool, int]:
@@ -175,6 +183,6 @@ def counts(items: Iterable[Judged]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def tally(found: Mapping[str, int]) -> str:
+def counts_phrase(found: Mapping[str, int]) -> str:
     """Those counts in words: "1 block, 3 warnings"."""
     return ", ".join(wording.counted(count, name) if name == "warning" else f"{count} {name}" for name, count in found.items())

@@ -1,4 +1,4 @@
-"""What changed from one report to the next: both as JSON documents (document.py), the former one perhaps written by anybody."""
+"""What changed from one report to the next: both as JSON documents (document.py); the former one may come from any source."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pvehooks.errors import UsageError
 from pvehooks.report.content import DiffLine, ReportDiff
 from pvehooks.report.document import VERSION
-from pvehooks.values import NamedTuple
+from pvehooks.values import NamedTuple, StartVerdict
 from pvehooks.values.guests import guest_label
 
 # A time that every calendar function takes (the year 6325).
 _LATEST = 1 << 37
+_STARTS = StartVerdict.WOULD.value
 
 
 class _Device(NamedTuple):
@@ -24,7 +25,7 @@ class _Device(NamedTuple):
 
 class _Guest(NamedTuple):
     label: str
-    outcome: str
+    start: str
 
 
 class _Finding(NamedTuple):
@@ -75,12 +76,18 @@ def former(document: object) -> Former:
         if not isinstance(vmid, int):
             raise TypeError(vmid)
         label = guest_label(vmid, name)
-        guests[vmid] = _Guest(label, _text(guest["verdict"]))
+        guests[vmid] = _Guest(label, _start(guest))
         findings.update(_findings(vmid, label, guest["findings"]))
     node = _text(whole["node"])
     findings.update(_findings(0, node, whole["node_findings"]))
     facts = {name: None if text is None else _text(text) for name, text in _object(whole["facts"]).items()}
     return Former(node, time, facts, None if whole["groups"] is None else dict(_devices(whole["groups"])), guests, findings)
+
+
+def _start(guest: Mapping[str, object]) -> str:
+    """What a start would come to; reports of versions before 0.2 say only whether something forbids it."""
+    start = _text(guest.get("start", "would not start" if _text(guest["verdict"]) == "block" else "would start"))
+    return StartVerdict(start).value
 
 
 def _findings(vmid: int, label: str, entries: object) -> Iterator[tuple[tuple[int, str, str], _Finding]]:
@@ -124,7 +131,7 @@ def _text(value: object) -> str:
 
 
 def compare(before: Former, now: Former) -> ReportDiff:
-    """What differs: what keeps guests from starting, then hardware, guests, findings. A finding whose words alone differ is the same."""
+    """What differs: first what keeps guests from starting, then hardware, guests, findings. A finding whose words alone differ is the same."""
     items = (*_facts(before, now), *_hardware(before, now), *_guests(before, now), *_all_findings(before, now))
     return ReportDiff(before.time, tuple(sorted(items, key=lambda change: not change.urgent)))
 
@@ -157,7 +164,7 @@ def _differences(old: _Device, new: _Device) -> Iterator[str]:
     if old.driver != new.driver:
         yield f"now on {_driver(new)}, before on {_driver(old)}"
     if old.users != new.users:
-        yield f"now used by {new.users or 'nobody'}, before by {old.users or 'nobody'}"
+        yield f"now used by {new.users or 'nothing'}, before by {old.users or 'nothing'}"
 
 
 def _group(device: _Device) -> str:
@@ -172,15 +179,15 @@ def _guests(before: Former, now: Former) -> Iterator[DiffLine]:
     for vmid in sorted({*before.guests, *now.guests}):
         old, new = before.guests.get(vmid), now.guests.get(vmid)
         if old is None and new is not None:
-            yield DiffLine("guest", "new", new.label, "would not start" if new.outcome == "block" else "", new.outcome == "block")
+            yield DiffLine("guest", "new", new.label, new.start if new.start != _STARTS else "", new.start != _STARTS)
         elif new is None and old is not None:
             yield DiffLine("guest", "gone", old.label, "not on this node any more")
         elif old is not None and new is not None:
             differ = [f"before: {old.label}"] if old.label != new.label else []
-            if old.outcome != new.outcome:
-                differ.append("would not start any more" if new.outcome == "block" else "would start again")
+            if old.start != new.start:
+                differ.append(f"now {new.start}, before {old.start}")
             if differ:
-                yield DiffLine("guest", "changed", new.label, "; ".join(differ), old.outcome != new.outcome == "block")
+                yield DiffLine("guest", "changed", new.label, "; ".join(differ), old.start != new.start != _STARTS)
 
 
 def _all_findings(before: Former, now: Former) -> Iterator[DiffLine]:

@@ -42,6 +42,9 @@ def _guest(guest: GuestSeen) -> dict[str, object]:
         "running": guest.running,
         "template": guest.template,
         "verdict": guest.outcome,
+        "start": guest.start.value,
+        "nothing_stops_it": guest.unguarded or None,
+        "guarded": guest.guarded,
         "findings": [as_json_finding(item) for item in guest.findings],
     }
 

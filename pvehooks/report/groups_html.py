@@ -27,13 +27,13 @@ _LEGEND = {
     "host": "the host uses it",
     "guest": "a guest has it",
     "named": "a guest names it",
-    "free": "nobody uses it",
+    "free": "not in use",
     "unknown": "not known, or dead",
     "bridge": "a bridge, which stays",
 }
 _ICONS = {"bridge": "none", "named": "guest", "idle": "free"}
 # Of the findings on one group, so many are shown in its box.
-_TOLD = 4
+_EXPLAINED = 4
 
 
 def groups(report: Report) -> Markup:
@@ -132,12 +132,12 @@ def _box(box: Box) -> Markup:
 def _harm(dangers: tuple[Said, ...]) -> Markup | None:
     if not dangers:
         return None
-    rest = len(dangers) - _TOLD
+    rest = len(dangers) - _EXPLAINED
     more = tag("li", f"and {counted(rest, 'more finding')}") if rest > 0 else None
-    return tag("ul", (tag("li", _told(each)) for each in dangers[:_TOLD]), more, class_="harm")
+    return tag("ul", (tag("li", _explained(each)) for each in dangers[:_EXPLAINED]), more, class_="harm")
 
 
-def _told(each: Said) -> Iterator[Markup]:
+def _explained(each: Said) -> Iterator[Markup]:
     finding = each.item.finding
     yield tag("b", tag("bdi", each.guest.label if each.guest else ""))
     yield join(f": {finding.message}. ", f"(ignored: {each.item.ignored}) " if each.item.ignored else None)

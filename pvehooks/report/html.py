@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, Told, by_rule, counts, merged, said, severity
+from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, SharedFinding, by_rule, counts, merged, said, severity
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
-from pvehooks.values import Judged, NamedTuple, Unread
+from pvehooks.values import Judged, NamedTuple, Refuser, StartVerdict, Unread
 from pvehooks.wording import counted
 
 # Of findings of one rule, and of changes, so many are shown at once.
@@ -30,9 +30,9 @@ class _Severity(NamedTuple):
 
 # The most severe first.
 _SEVERITIES = {
-    "block": _Severity("danger", "would not start", "stops a start", "stop a start"),
+    "block": _Severity("danger", "would not start", "forbids a start", "forbid a start"),
     "warning": _Severity("warning", "warning", "warning", "warnings"),
-    "info": _Severity("info", "info", "good to know", "good to know"),
+    "info": _Severity("info", "info", "for information", "for information"),
     "ignored": _Severity("none", "ignored", "ignored", "ignored"),
     UNEXAMINED: _Severity("unknown", UNEXAMINED, UNEXAMINED, UNEXAMINED),
 }
@@ -99,19 +99,22 @@ def _header(report: Report) -> Markup:
         tag("p", "pvehooks, ", _when(report.time), class_="over"),
         tag("h1", tag("bdi", report.node)),
         tag("p", summary.paragraph(report), class_="lead"),
-        _tally(report),
+        _figures(report),
         tag("nav", tag("ul", (tag("li", tag("a", text, href=href)) for href, text in places)), aria_label="Parts of this report"),
     )
 
 
-def _tally(report: Report) -> Markup:
-    blocked = sum(guest.outcome == "block" for guest in report.guests)
+def _figures(report: Report) -> Markup:
+    would_not = sum(guest.start is StartVerdict.WOULD_NOT for guest in report.guests)
+    must_not = sum(guest.start is StartVerdict.MUST_NOT for guest in report.guests)
     found = counts((*report.of_node, *(item for guest in report.guests for item in guest.findings)))
     boxes = picture.boxes(report)
     figures = [
-        (blocked, "guests would not start" if blocked != 1 else "guest would not start", "danger" if blocked else "good"),
+        (must_not, "guests must not start, nothing stops them" if must_not != 1 else "guest must not start, nothing stops it", "danger"),
+        (would_not, "guests would not start" if would_not != 1 else "guest would not start", "danger" if would_not else "good"),
         (found.get("warning", 0), "warnings" if found.get("warning", 0) != 1 else "warning", "warning" if found.get("warning") else "good"),
     ]
+    figures = figures if must_not else figures[1:]
     if not isinstance(report.groups, Unread) and not isinstance(report.iommu, Unread) and report.iommu.active:
         danger = sum(box.level == "danger" for box in boxes)
         free = sum(box.group.free for box in boxes)
@@ -123,7 +126,7 @@ def _tally(report: Report) -> Markup:
             tag("div", tag("dt", words), tag("dd", str(number), _icon(tone) if tone != "none" else None, class_=tone))
             for number, words, tone in figures
         ),
-        class_="tally",
+        class_="figures",
     )
 
 
@@ -188,14 +191,24 @@ def _urgency(guest: GuestSeen) -> tuple[int, int]:
 
 
 def _verdict(guest: GuestSeen) -> Markup:
-    if guest.outcome == "block":
-        return _badge("danger", "would not start")
+    if guest.start is not StartVerdict.WOULD:
+        return _badge("danger", guest.start.value)
     found = counts(guest.findings)
     if "warning" in found:
         return _badge("warning", counted(found["warning"], "warning"))
     if UNEXAMINED in found:
         return _badge("unknown", "not all examined")
     return _badge("good", "would start" if not guest.template else "a template")
+
+
+def _guarded(guest: GuestSeen) -> Markup | None:
+    """The badge of the guard, for a guest that needs it."""
+    if guest.guarded is None:
+        return None
+    if guest.guarded:
+        return _badge("good", "guarded")
+    why = tag("p", f"Nothing stops it: {guest.unguarded}", class_="soft small") if guest.unguarded else None
+    return join(_badge("warning", "not guarded"), why)
 
 
 def _guest(guest: GuestSeen) -> Markup:
@@ -217,8 +230,8 @@ def _guest(guest: GuestSeen) -> Markup:
     return tag(
         "li",
         tag("div", tag("p", tag("bdi", guest.label), class_="name"), tag("p", state, class_="soft small")),
-        tag("div", _verdict(guest)),
-        tag("ul", lines, class_="tell"),
+        tag("div", _verdict(guest), " " if guest.guarded is not None else None, _guarded(guest)),
+        tag("ul", lines, class_="notes"),
         id=f"vm{guest.vmid}",
     )
 
@@ -233,7 +246,7 @@ def _findings(report: Report) -> Markup:
     return tag(
         "section",
         tag("h2", "Findings", id="findings"),
-        tag("p", f"{words}. What hurts most comes first." if words else "Nothing was found.", class_="soft small"),
+        tag("p", f"{words}. The most severe come first." if words else "Nothing was found.", class_="soft small"),
         (_rule(report, rule, listed) for rule, listed in found),
         aria_labelledby="findings",
     )
@@ -246,8 +259,10 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     explanation = text.explanation.split("\n\n", 1) if text else [rule]
     about_guests = len({each.guest.vmid for each in listed if each.guest})
     who = counted(about_guests, "guest") if about_guests else report.node
-    lines = [_told(each) for each in merged(listed)]
+    lines = [_shared(each) for each in merged(listed)]
     label = shown.badge if about_guests or name != "block" else "the next boot breaks"
+    if any(_unstopped(each) for each in listed):
+        label = StartVerdict.MUST_NOT.value
     return tag(
         "details",
         tag(
@@ -270,7 +285,13 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     )
 
 
-def _told(each: Told) -> Markup:
+def _unstopped(each: Said) -> bool:
+    """Whether the finding forbids a start that nothing stops."""
+    must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
+    return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
+
+
+def _shared(each: SharedFinding) -> Markup:
     finding = each.item.finding
     remedy = tag("p", tag("b", "What to do: "), finding.remedy, class_="todo") if finding.remedy else None
     links = [tag("a", tag("bdi", guest.label), href=f"#vm{guest.vmid}") for guest in each.guests]
@@ -302,7 +323,7 @@ def _prose(text: str) -> Iterator[Markup]:
 
 def _ignoring(rule: str, of_node: bool) -> Markup:
     wanted = f"[rules] with {rule} = info" if of_node else f"[guest VMID] with ignore = {rule}: REASON"
-    purpose = "To make less of it: " if of_node else "To ignore it for a guest: "
+    purpose = "To lower its severity: " if of_node else "To ignore it for a guest: "
     return tag("p", purpose, tag("code", wanted), " in /etc/pvehooks/pvehooks.conf", class_="small")
 
 
@@ -314,6 +335,6 @@ def _footer(report: Report) -> Markup:
         tag(
             "p",
             f"Made by pvehooks {report.pvehooks} on {report.node}. This file loads nothing and runs no scripts."
-            " It names guests, devices and addresses: give it to whom you would give those.",
+            " It names guests, devices and addresses: give it only to people who may know them.",
         ),
     )

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import GuestSeen, Report, Told, by_rule, counts, merged, severity, tally
+from pvehooks.report.content import GuestSeen, Report, SharedFinding, by_rule, counts, counts_phrase, merged, severity
 from pvehooks.report.picture import LEVELS, Box, Cell
-from pvehooks.values import Unread
+from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.groups import Naming
 from pvehooks.values.guests import guest_label
 from pvehooks.wording import counted, printable
 
 # What would be markup; & and < as entities, which also processors understand that know no \<. An underscore inside of a word is none.
-_MARKUP = re.compile(r"[\\`*\[\]~$]|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # GitHub's tables end a cell at each bar that has no backslash before it.
 _BAR = re.compile(r"\|")
@@ -32,7 +32,7 @@ def page(report: Report) -> str:
 
 
 def text(words: str) -> str:
-    """Words of whoever, of which nothing is taken for markup or made a link."""
+    """Text from any source, escaped so that nothing in it is markup or becomes a link."""
     shown = "".join(_ENTITIES.get(char, char) for char in printable(words).lstrip(" "))
     for markup in (_MARKUP, _LINK, _BLOCK):
         shown = markup.sub(lambda found: f"\\{found[0]}", shown)
@@ -147,13 +147,17 @@ def _guests(report: Report) -> Iterator[str]:
         yield "There are no VMs."
         yield ""
         return
-    yield from _table(("Guest", "State", "Verdict", "Findings"), map(_guest, report.guests))
+    yield from _table(("Guest", "State", "Verdict", "Guard", "Findings"), map(_guest, report.guests))
 
 
 def _guest(guest: GuestSeen) -> Sequence[str]:
     state = "template" if guest.template else "running" if guest.running else "stopped"
-    verdict = "**would not start**" if guest.outcome == "block" else "would start"
-    return (guest_label(guest.vmid, code(guest.name)), state, verdict, tally(counts(guest.findings)) or "none")
+    verdict = guest.start.value if guest.start is StartVerdict.WOULD else f"**{guest.start.value}**"
+    if guest.unguarded:
+        verdict += text(f": nothing stops it, {guest.unguarded}")
+    guard = "" if guest.guarded is None else "guarded" if guest.guarded else "not guarded"
+    verdict = "" if guest.template else verdict
+    return (guest_label(guest.vmid, code(guest.name)), state, verdict, guard, counts_phrase(counts(guest.findings)) or "none")
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -168,7 +172,7 @@ def _findings(report: Report) -> Iterator[str]:
         yield ""
         if rule in report.rules:
             yield from _explanation(report.rules[rule].explanation)
-        yield from map(_told, merged(listed))
+        yield from map(_shared, merged(listed))
         yield ""
 
 
@@ -181,7 +185,7 @@ def _explanation(explanation: str) -> Iterator[str]:
             yield ""
 
 
-def _told(each: Told) -> str:
+def _shared(each: SharedFinding) -> str:
     finding = each.item.finding
     who = f"{', '.join(guest_label(guest.vmid, code(guest.name)) for guest in each.guests)}: " if each.guests else ""
     remedy = f". What to do: {text(finding.remedy)}" if finding.remedy else ""

@@ -28,7 +28,7 @@ LEVELS = {
 class Cell(NamedTuple):
     """A device in a box: `whose` it is, that in a word, and the rest in words.
 
-    `whose` is host, guest, named (a guest names it, and nobody has it now), free, idle (free, but in no group), unknown or bridge.
+    `whose` is host, guest, named (a guest names it, and none has it now), free, idle (free, but in no group), unknown or bridge.
     """
 
     member: GroupMember
@@ -75,7 +75,7 @@ def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
 
 
 def _harms(cell: Cell, refused: Sequence[Said]) -> bool:
-    """Whether a start would take the device from somebody, or take along what nobody named; otherwise it is the guest that suffers."""
+    """Whether a start would take the device from the host or another guest, or take along one that no option names; otherwise the guest fails."""
     named = {naming.vmid for naming in cell.member.named}
     return any(cell.whose in ("host", "guest") or (each.guest is not None and each.guest.vmid not in named) for each in refused)
 

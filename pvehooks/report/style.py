@@ -46,11 +46,11 @@ bdi{unicode-bidi:isolate}
 _HEAD = """\
 .over{margin:0;color:var(--soft);font-size:.875rem}
 .lead{font-size:1.0625rem;max-width:46rem;margin:.9rem 0 0}
-.tally{display:grid;grid-template-columns:repeat(4,1fr);gap:.75rem;margin:1.6rem 0 0}
-.tally div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem;display:flex;flex-direction:column-reverse;justify-content:flex-end}
-.tally dd{font-size:1.7rem;font-weight:650;line-height:1.2;color:var(--c);display:flex;align-items:center;gap:.4rem}
-.tally dd .i{width:.7em;height:.7em}
-.tally dt{font-size:.875rem;color:var(--soft);line-height:1.35}
+.figures{display:grid;grid-template-columns:repeat(4,1fr);gap:.75rem;margin:1.6rem 0 0}
+.figures div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem;display:flex;flex-direction:column-reverse;justify-content:flex-end}
+.figures dd{font-size:1.7rem;font-weight:650;line-height:1.2;color:var(--c);display:flex;align-items:center;gap:.4rem}
+.figures dd .i{width:.7em;height:.7em}
+.figures dt{font-size:.875rem;color:var(--soft);line-height:1.35}
 nav{margin:1.4rem 0 0;font-size:.9375rem}
 nav ul{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem}
 .changes{margin:.8rem 0 0;border-top:1px solid var(--line)}
@@ -98,8 +98,8 @@ _LISTS = """\
 .guests>li{display:grid;grid-template-columns:minmax(8rem,1.2fr) 11rem 2.4fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
 .guests>li:last-child{border-bottom:0}
 .guests .name{font-weight:600;margin:0}
-.tell li{padding-left:1.4rem;text-indent:-1.4rem;font-size:.9375rem}
-.tell .i,.changes .i{color:var(--c);margin-right:.4rem}
+.notes li{padding-left:1.4rem;text-indent:-1.4rem;font-size:.9375rem}
+.notes .i,.changes .i{color:var(--c);margin-right:.4rem}
 details.rule,details.more{background:var(--card);border:1px solid var(--line);border-radius:.6rem;margin:.7rem 0 0}
 details.rule{border-left:.3rem solid var(--c)}
 summary{cursor:pointer;padding:.7rem 1rem;border-radius:.6rem}
@@ -124,7 +124,7 @@ _PHONE = """\
 .sheet{padding:1.5rem .9rem 2rem}
 h1{font-size:1.7rem}
 h2{margin-top:2.3rem}
-.tally{grid-template-columns:repeat(2,1fr);gap:.5rem}
+.figures{grid-template-columns:repeat(2,1fr);gap:.5rem}
 .changes li{grid-template-columns:1fr}
 .map a{min-height:2.75rem;padding:.2rem .7rem}
 .box{padding:.75rem .75rem}
@@ -140,9 +140,9 @@ html{font-size:9.5pt}
 body{background:#fff}
 .sheet{max-width:none;padding:0}
 nav,.map{display:none}
-.box,.cell,.found>li,.tally,.guests>li,.changes li{break-inside:avoid}
+.box,.cell,.found>li,.figures,.guests>li,.changes li{break-inside:avoid}
 h2,h3,summary{break-after:avoid}
-.tally{grid-template-columns:repeat(4,1fr)}
+.figures{grid-template-columns:repeat(4,1fr)}
 .boxes{display:block;columns:2;column-gap:.9rem}
 .box{margin:0 0 .9rem}
 .box.wide{column-span:all}

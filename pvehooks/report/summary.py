@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pvehooks.report.content import UNEXAMINED, Fact, GuestSeen, Report, said, severity
-from pvehooks.values import Node, Unread
+from pvehooks.values import Node, StartVerdict, Unread
 from pvehooks.wording import and_more, counted
 
 _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
@@ -32,7 +33,7 @@ def _boot(node: Node) -> Fact:
     if isinstance(loader, Unread):
         return Fact("boot", None, loader.why)
     if not loader.kind:
-        return Fact("boot", None, loader.why or "its boot loader cannot be told")
+        return Fact("boot", None, loader.why or "its boot loader is not known")
     text = f"{loader.name} ({'UEFI' if loader.uefi else 'legacy BIOS'}"
     if not isinstance(node.firmware, Unread) and node.firmware.secure_boot is not None and loader.uefi:
         text += f", Secure Boot {'on' if node.firmware.secure_boot else 'off'}"
@@ -72,7 +73,7 @@ def _interrupts(node: Node) -> Fact:
     if isinstance(iommu, Unread):
         return Fact("interrupts", None)
     if iommu.remaps_interrupts is None:
-        return Fact("interrupts", None, "whether they are remapped cannot be told")
+        return Fact("interrupts", None, "whether they are remapped is not known")
     return Fact("interrupts", "remapped" if iommu.remaps_interrupts else "not remapped")
 
 
@@ -100,13 +101,22 @@ def guests(seen: tuple[GuestSeen, ...]) -> str:
     if not seen:
         return "There are no VMs."
     running = sum(guest.running for guest in seen)
-    blocked = sum(guest.outcome == "block" for guest in seen)
-    one = len(seen) == 1
-    text = f"Of {len(seen)} VMs, {running or 'none'} {'run' if running != 1 else 'runs'}" if not one else "There is 1 VM"
-    start = "none would be refused a start" if not blocked else f"{counted(blocked, 'VM')} would not start"
-    if one:
-        return f"{text}, which {'runs' if running else 'is stopped'}; {'its start would be refused' if blocked else 'it would start'}."
-    return f"{text}; {start}."
+    if len(seen) == 1:
+        return f"There is 1 VM, which {'runs' if running else 'is stopped'}; it {_start_of(seen[0])}."
+    text = f"Of {len(seen)} VMs, {running or 'none'} {'run' if running != 1 else 'runs'}"
+    starts = Counter(guest.start for guest in seen)
+    parts = (
+        [f"{counted(starts[StartVerdict.MUST_NOT], 'VM')} must not start, and nothing stops it"] if starts[StartVerdict.MUST_NOT] else []
+    )
+    if starts[StartVerdict.MUST_NOT] > 1:
+        parts = [parts[0].replace("stops it", "stops them")]
+    parts += [f"{counted(starts[StartVerdict.WOULD_NOT], 'VM')} would not start"] if starts[StartVerdict.WOULD_NOT] else []
+    return f"{text}; {'; '.join(parts) or 'all would start'}."
+
+
+def _start_of(guest: GuestSeen) -> str:
+    words: str = guest.start.value
+    return f"{words}, and nothing stops it ({guest.unguarded})" if guest.unguarded else words
 
 
 def unread(report: Report) -> list[str]:

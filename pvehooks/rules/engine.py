@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from pvehooks.errors import NodeError
-from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Severity
+from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Refuser, Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Rule(NamedTuple):
     local: bool = False
     # Whether its finding means that the start cannot be judged.
     undecided: bool = False
+    # Whether Proxmox VE and QEMU start the guest all the same, so that only the guard refuses. Other rules that block state what they refuse.
+    guard_alone: bool = False
     # What an audit makes of a finding that refuses a start.
     in_audit: Callable[[Guest, Finding], Finding] | None = None
 
@@ -67,7 +69,13 @@ class Rule(NamedTuple):
         severity = finding.severity if finding.severity is not Severity.UNSET else self.severity
         remedy = finding.remedy or self.remedy
         remedy = remedy.replace("{vmid}", str(vmid))
-        return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold)
+        refuser = finding.refuser if finding.refuser is not Refuser.UNSET else self._refuser(severity)
+        return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold, refuser)
+
+    def _refuser(self, severity: Severity) -> Refuser:
+        if severity is Severity.BLOCK and not self.guard_alone:
+            return Refuser.PVE
+        return Refuser.GUARD if self.folder == START else Refuser.NOTHING
 
 
 def _always(guest: Guest) -> bool:
@@ -102,6 +110,7 @@ class RuleSet:
         metric: str = "",
         local: bool = False,
         undecided: bool = False,
+        guard_alone: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
     ) -> Callable[[AnyLook], AnyLook]:
         """Makes the decorated function a rule; see Rule."""
@@ -110,7 +119,9 @@ class RuleSet:
             folder = look.__module__.split(".")[-2]
             explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().split("\n"))
             self.rules.append(
-                Rule(id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, in_audit)
+                Rule(
+                    id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, guard_alone, in_audit
+                )
             )
             return look
 
@@ -173,5 +184,5 @@ def asked_at_start() -> frozenset[str]:
 
 def not_examined(subject: str, why: str, cure: Cure = Cure.NONE) -> Finding:
     """The finding of a rule that could not read a fact it needs."""
-    remedy = "None needed, unless it stays so."
+    remedy = "If it stays so, look at the reason"
     return Finding(subject, f"not examined: {why}", remedy, Severity.INFO, examined=False, cure=cure)

@@ -4,7 +4,7 @@ A fact that could not be read is an `Unread` with the reason, never a guess.
 """
 
 from pvehooks.values.base import NamedTuple, Unread
-from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Severity, Verdict
+from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Refuser, Severity, StartVerdict, Verdict
 from pvehooks.values.guests import (
     Accepted,
     AdminsRng,
@@ -61,7 +61,9 @@ __all__ = [
     "PciMapping",
     "Properties",
     "RecordedRng",
+    "Refuser",
     "Severity",
+    "StartVerdict",
     "Unread",
     "Use",
     "Uses",

@@ -9,7 +9,7 @@ from pvehooks.values.guests import Guest
 
 
 class Severity(enum.Enum):
-    """What a finding does: refuse the start, be shown, or be there for who looks. UNSET: as its rule says."""
+    """What a finding does: BLOCK refuses the start, WARNING is shown, INFO is shown on request. UNSET: as its rule says."""
 
     BLOCK = "block"
     WARNING = "warning"
@@ -17,8 +17,25 @@ class Severity(enum.Enum):
     UNSET = ""
 
 
+class Refuser(enum.Enum):
+    """What refuses a start because of a finding. UNSET: as its rule says."""
+
+    PVE = "Proxmox VE or QEMU"
+    GUARD = "the guard"
+    NOTHING = "nothing"
+    UNSET = ""
+
+
+class StartVerdict(enum.Enum):
+    """What a start would come to. MUST_NOT: it would go through, and do harm."""
+
+    WOULD = "would start"
+    WOULD_NOT = "would not start"
+    MUST_NOT = "must not start"
+
+
 class Cure(enum.Enum):
-    """When an rng0 is the cure of a finding."""
+    """What cures a finding, and when: the daemon and the guard apply cures."""
 
     NONE = ""
     RNG0 = "rng0"
@@ -27,12 +44,12 @@ class Cure(enum.Enum):
     RNG0_IF_ASKED = "rng0 when a person asks for it"
     BIND = "binding the device to vfio-pci"
     GUARD = "attaching the guard"
-    GUARD_HELD = "attaching the guard, which is not to be done automatically"
+    GUARD_HELD = "attaching the guard, which is not done automatically"
     GUARD_LEAVES = "detaching the guard"
 
 
 class Hold(enum.Enum):
-    """What keeps us from writing rng0: EXISTING yields to who asks for all guests, UNASKED to who names this one."""
+    """What keeps us from writing rng0: EXISTING yields to a request for all guests, UNASKED to one for this guest."""
 
     NONE = ""
     EXISTING = "not automatically, it was there before us"
@@ -49,10 +66,10 @@ class Asked(enum.Enum):
 
 
 class Finding(NamedTuple):
-    """Something about a guest or the node. A rule fills subject and message; its id, severity and remedy are its own.
+    """Something about a guest or the node. A rule fills subject and message; id, severity, remedy and refuser come from its decorator.
 
     `subject` is the option, device or file it is about. `examined` is False where a needed fact could not be read; where the rule
-    blocks starts, the guard counts that as trouble of its own.
+    blocks starts, the guard counts that as trouble of its own. `refuser` says what refuses the start where the severity is BLOCK.
     """
 
     subject: str
@@ -63,6 +80,7 @@ class Finding(NamedTuple):
     examined: bool = True
     cure: Cure = Cure.NONE
     hold: Hold = Hold.NONE
+    refuser: Refuser = Refuser.UNSET
 
 
 class Judged(NamedTuple):
@@ -82,7 +100,12 @@ class Injection(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The verdict on a guest. `attach`: the guard is to be attached to it; `detach`: the guard has nothing left to examine and leaves."""
+    """The findings of a guest and what follows from them.
+
+    `blocked`: a finding that counts has the severity BLOCK; `start` says what that means for the start, and `unguarded`, where it must not
+    start, why nothing stops it ('' otherwise). `attach`: the guard is to be attached; `detach`: it has nothing left to examine, and is
+    to be detached.
+    """
 
     guest: Guest
     blocked: bool
@@ -90,3 +113,5 @@ class Verdict(NamedTuple):
     injection: Injection
     attach: bool = False
     detach: bool = False
+    start: StartVerdict = StartVerdict.WOULD
+    unguarded: str = ""

@@ -288,7 +288,8 @@ class MappingEntry(NamedTuple):
 class PciMapping(NamedTuple):
     """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and the nodes it has entries for.
 
-    `migratable`: it is marked live-migration-capable; `trouble` is what PVE cannot parse in it, '' for nothing.
+    `migratable`: it is marked live-migration-capable; `trouble` is what PVE cannot parse in it, '' for nothing. `written` are the
+    entries for all nodes as property strings, in the order of the file.
     """
 
     name: str
@@ -297,6 +298,7 @@ class PciMapping(NamedTuple):
     nodes: frozenset[str]
     migratable: bool = False
     trouble: str = ""
+    written: tuple[str, ...] = ()
 
 
 class BoundIds(NamedTuple):

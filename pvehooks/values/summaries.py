@@ -96,7 +96,7 @@ class Summary(NamedTuple):
     guarded: int
     # The VMs with passed-through devices that lack the guard.
     unguarded: tuple[int, ...]
-    # The VMs with a blocking finding, and their number: the list may be cut.
+    # The VMs that would not start or must not start, and how many they are: the list may be cut.
     blocked: tuple[int, ...]
     would_block: int
     # The number of findings by severity, or "ignored": about guests, and about the node.
@@ -112,6 +112,9 @@ class Summary(NamedTuple):
     # The number of its CPUs, and the version of its QEMU; None if the node's version does not publish them.
     cpus: int | None = None
     qemu: tuple[int, int] | None = None
+    # Of `blocked`, the VMs that must not start and that nothing stops, and how many; older versions do not publish them.
+    must_not: tuple[int, ...] = ()
+    must_not_count: int = 0
 
     def age(self, now: float) -> int:
         """Seconds since it was written; 0 if the other node's clock is ahead."""

@@ -9,8 +9,10 @@ from scripts.docs.roff import Page, bold, inline
 # What a verb does apart from its options, and its exit status where it differs from the usual one.
 VERB_NOTES = {
     "check": "Reads the configs of the VMs and changes nothing."
-    " A line for each finding: the VM, the severity, what is wrong, what to type, the id of the rule."
-    " Ends with 1 if a finding blocks the start of one of the VMs.",
+    " For each finding a line with the VM, the severity, what is wrong and the rule's id, and below it what to do, each command at the end of its line."
+    " Findings that one command ends are one line. Below the findings stand the VMs that must not start although nothing stops them (a start would take a"
+    " device that is in use, and the guard is not attached, or does not refuse), then those that would not start (Proxmox VE, QEMU or the guard refuses)."
+    " What is for information only is shown with `--all`. Ends with 1 if one of the VMs would not or must not start.",
     "host": "`check` prints a line for each check: FAIL (the next boot breaks), WARN, INFO or PASS, the subject, and what to type for the boot loader"
     " of this node; then the devices, with the reasons for and against passing them through. The most severe lines come first."
     " On the node, /etc/default/grub is read by a sh that can neither write files nor start programs; below `--root`, only plain assignments are"
@@ -82,8 +84,9 @@ Only `inject`, `undo`, `attach`, `detach` and `firmware` change the config of a 
 Only `host fix`, `host undo`, `bind` and `unbind` change the node's own configuration and the drivers of its devices.
 """
 JSON = {
-    "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow), `allowed` (by `pvehooks allow`) and"
-    " `findings`, and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could be evaluated) and `ignored` (the reason, or null).",
+    "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"
+    " (would start, would not start, must not start), `nothing_stops_it` (why nothing stops a start that must not be, or null), `guarded` (whether the"
+    " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`, and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
     "host groups": "`groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
     " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
     " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"

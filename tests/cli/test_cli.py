@@ -266,7 +266,7 @@ def test_a_guest_given_and_taken_back(tree: Path) -> None:
     assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
     assert "was removed" in pvehooks(tree, "undo", "100")
     assert config.read_text() == before
-    assert "rng-removed-by-admin" in pvehooks(tree, "check", "100")
+    assert "rng-removed-by-admin" in pvehooks(tree, "check", "100", "--all")
     assert "nothing was removed" in pvehooks(tree, "undo", "100", status=1)
     assert "VM 100" not in pvehooks(tree, "inject", "--all", "--dry-run", status=1).replace("VM 100 (web): not given an rng0 again", "")
     assert "was added" in pvehooks(tree, "inject", "100")

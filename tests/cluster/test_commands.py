@@ -164,7 +164,7 @@ def test_a_firmware_image_that_each_node_has_for_itself(tree: Path) -> None:
     make_fake_tree(tree, {f"{CONFIGS}/104.conf": config, "etc/pve/pvehooks/guests/104.json": json.dumps(record)})
     printed = pvehooks(tree, "check", "104", "--target", "pve2", status=3)
     assert "VM 104 (app): info: not examined: whether its firmware image local:efi-firmware/app.fd is on pve2 is unknown" in printed
-    assert "pvehooks firmware import FILE --storage local --name app.fd [target-firmware-missing]" in printed
+    assert "pvehooks firmware import FILE --storage local --name app.fd\n" in printed
     assert "VM 104 (app): whether it would start on pve2 is not known" in printed
 
 
@@ -203,7 +203,7 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     assert checked["guard_mode"] == "audit"
     printed = pvehooks(tree, "status")
     assert "guard       [guard] mode = audit; 1 of 2 guests with passed-through devices have it, without it: VM 101 (disk)" in printed
-    assert "allowed     whatever is found, the next start goes through of VM 101 (disk)" in printed
+    assert "allowed     the guard lets the next start through of VM 101 (disk)" in printed
     state = json.loads(pvehooks(tree, "status", "--json"))
     assert (state["guard_mode"], state["allowed"]) == ("audit", [101])
     assert state["passthrough"] == {"guests": 2, "guarded": 1, "unguarded": [101]}

@@ -92,6 +92,8 @@ summaries = st.builds(
     st.none() | interfaces.map(tuple),
     st.none() | numbers,
     st.none() | st.tuples(numbers, numbers),
+    vmids,
+    numbers,
 )
 
 

@@ -31,7 +31,7 @@ def test_notify(node: Make) -> None:
     bed.wait_for_rng0(100)
     bed.notify.wait_for("STATUS", "1 VM watched, 0 findings; last change: VM 100 given rng0")
     bed.write(101, uefi("x", "onbot: 1\n"))
-    bed.notify.wait_for("STATUS", "2 VMs watched, 3 findings; last change: VM 100 given rng0")
+    bed.notify.wait_for("STATUS", "2 VMs watched, 3 findings (3 warnings); last change: VM 100 given rng0")
     time.sleep(1)
     bed.stop()
     bed.notify.wait_for("STOPPING", "1")

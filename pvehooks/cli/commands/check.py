@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 
 from pvehooks import wording
 from pvehooks.cli import findings, guard_state, guests, target, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.values import Judged, Severity, Verdict
+from pvehooks.judge import is_shown
+from pvehooks.values import Judged, Severity, StartVerdict, Verdict
 
 SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
 EXAMPLE = "pvehooks check 100 101"
@@ -23,13 +25,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("vmid", nargs="*", type=guests.vmid, metavar="VMID", help="only these VMs (default: all of this node)")
     parser.add_argument("--target", metavar="NODE", default="", help=target.HELP)
+    parser.add_argument("--all", action="store_true", help="show also what is for information only, and asks for nothing")
     parser.add_argument("--quiet", action="store_true", help="a line for each finding that blocks or warns, and nothing else: for cron")
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the findings; the status shows whether anything blocks."""
-    if options.quiet and (options.json or options.target):
-        raise UsageError(f"--quiet and {'--json' if options.json else '--target'} exclude each other")
+    if options.quiet and (options.json or options.target or options.all):
+        other = "--json" if options.json else "--target" if options.target else "--all"
+        raise UsageError(f"--quiet and {other} exclude each other")
     if options.target:
         return target.run(options)
     seen = view(options)
@@ -51,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
 class _Audit:
     """What was found, in words: of thousands of guests no more is kept.
 
-    `rows` are of guests, and at last of the node; `clean` are the labels of those without a finding, where guests were named.
+    `rows` are of guests, and at last of the node; `clean` are lines on those without a row, where guests were named; `starts` the labels
+    by what a start comes to, where it is not as it should be.
     """
 
     def __init__(self, seen: View, options: argparse.Namespace) -> None:
@@ -62,14 +67,15 @@ class _Audit:
         self.blocked = False
         self.counts: Counter[str] = Counter()
         self.documents: list[dict[str, object]] = []
-        self.rows: list[findings.Row] = []
+        self.rows: list[findings.FindingRow] = []
         self.clean: list[str] = []
         self.of_node: list[Judged] = []
         self.remarked: list[Verdict] = []
+        self.starts: dict[tuple[StartVerdict, str], list[str]] = {}
 
     @property
     def heavy(self) -> list[Judged]:
-        """What `check` shows of the node itself: what is good to know is for who asks for the node."""
+        """What `check` shows of the node itself; `host check` shows the rest."""
         return [item for item in self.of_node if item.finding.severity in _HEAVY]
 
     def look(self) -> None:
@@ -94,34 +100,50 @@ class _Audit:
         self.blocked |= verdict.blocked
         self.counts["guests"] += 1
         if self._options.json:
-            self.documents.append(_guest(verdict))
+            self.documents.append(_guest(verdict, self._seen.settings.guard(guest.vmid).mode))
             return
         # Of another node nothing can be read but what pmxcfs holds: that is said once.
         unexamined = [item for item in verdict.findings if self._elsewhere and not item.finding.examined]
         self.counts["unexamined"] += len(unexamined)
         shown = [item for item in verdict.findings if item not in unexamined]
         self.counts.update("ignored" if item.ignored else item.finding.severity.value for item in shown)
+        hidden = 0
         if self._options.quiet:
             shown = [item for item in shown if not item.ignored and item.finding.severity in _HEAVY]
+        elif not self._options.all:
+            hidden = sum(not is_shown(item) for item in shown)
+            shown = [item for item in shown if is_shown(item)]
+        self.counts["hidden"] += hidden
         self.rows += findings.rows(guest.label, shown)
         if self._options.vmid and not shown:
-            self.clean.append(guest.label)
+            more = f"; {hidden} for information: pvehooks check {guest.vmid} --all" if hidden else ""
+            self.clean.append(f"{guest.label}: {'nothing to do' if hidden else 'nothing found'}{more}")
+        if verdict.start is not StartVerdict.WOULD:
+            self.starts.setdefault((verdict.start, verdict.unguarded), []).append(guest.label)
         if guest.passes_through or guard_state.allowed(guest):
             self.remarked.append(verdict)
 
 
 def _show_rest(seen: View, audit: _Audit) -> None:
     """What stands below the findings."""
-    for label in audit.clean:
-        print(wording.printable(f"{label}: nothing found"))
+    for line in audit.clean:
+        print(wording.printable(line))
+    for line in _starts(audit):
+        print(wording.printable(line))
     print(_summary(seen.node, audit.counts))
     if count := audit.counts["unexamined"]:
         times = "once" if count == 1 else f"{count} times"
-        print(f"what only {seen.node} itself can tell was not examined ({times}): run this on {seen.node}")
+        print(f"what only {seen.node} itself can read was not examined ({times}): run this on {seen.node}")
     if audit.heavy:
         print(f"{wording.counted(len(audit.heavy), 'finding')} of {seen.node} itself; all of it: pvehooks host check")
     for line in guard_state.remarks(audit.remarked, seen.settings):
         print(wording.printable(line))
+
+
+def _starts(audit: _Audit) -> Iterator[str]:
+    """Which guests must not start, then which would not."""
+    for start, unguarded in sorted(audit.starts, key=lambda key: (key[0] is not StartVerdict.MUST_NOT, key[1])):
+        yield f"{wording.start(start, unguarded)}: {wording.and_more(audit.starts[start, unguarded])}"
 
 
 def _show_interrupted(audit: _Audit, plain: bool) -> None:
@@ -136,7 +158,8 @@ def _show_interrupted(audit: _Audit, plain: bool) -> None:
 def _summary(node: str, counts: Counter[str]) -> str:
     kinds = [(counts[name], name) for name in ("block", "warning", "info", "ignored")]
     parts = [f"{count} {name}{'s' if name == 'warning' and count != 1 else ''}" for count, name in kinds if count]
-    return f"{wording.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}"
+    hidden = f" ({counts['hidden']} not shown, see: pvehooks check --all)" if counts["hidden"] else ""
+    return f"{wording.counted(counts['guests'], 'VM')} on {node}: {', '.join(parts) or 'nothing found'}{hidden}"
 
 
 def _document(seen: View, audit: _Audit) -> dict[str, object]:
@@ -149,11 +172,14 @@ def _document(seen: View, audit: _Audit) -> dict[str, object]:
     }
 
 
-def _guest(verdict: Verdict) -> dict[str, object]:
+def _guest(verdict: Verdict, mode: str) -> dict[str, object]:
     return {
         "vmid": verdict.guest.vmid,
         "name": wording.printable(verdict.guest.name),
         "verdict": wording.outcome(verdict),
+        "start": verdict.start.value,
+        "nothing_stops_it": verdict.unguarded or None,
+        "guarded": guard_state.guarded(verdict.guest, mode),
         "allowed": guard_state.allowed(verdict.guest),
         "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
     }

@@ -10,6 +10,7 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
+from pvehooks.cli import guard_state
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -90,7 +91,7 @@ def _forms(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _place(path: str) -> ReportFile:
-    """Where a file is to be; only a regular file is replaced. One of ours keeps its mode and group, a new one is for its owner only."""
+    """Where a file is written; only a regular file is replaced. A file of this user keeps its mode and group, a new one has mode 0600."""
     if path == STDOUT:
         return ReportFile(path)
     here = Host()
@@ -132,7 +133,10 @@ def _json(report: Report) -> str:
 
 def _gathered(seen: View) -> Report:
     node = seen.facts()
-    guests = tuple(guest_seen(verdict) for verdict in seen.all_verdicts(node))
+    guests = tuple(
+        guest_seen(verdict, guard_state.guarded(verdict.guest, seen.settings.guard(verdict.guest.vmid).mode))
+        for verdict in seen.all_verdicts(node)
+    )
     return Report(
         __version__,
         seen.node,

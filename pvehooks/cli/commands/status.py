@@ -1,4 +1,4 @@
-"""pvehooks status: what the daemon and this node are about."""
+"""pvehooks status: the state of the daemon and of this node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
-from pvehooks.values import Verdict
+from pvehooks.judge import counts_by_severity
+from pvehooks.values import StartVerdict, Verdict
 
 SUMMARY = "show whether the daemon runs, what it found and what it changed"
 EXAMPLE = "pvehooks status"
@@ -54,10 +55,13 @@ def _require_answers(root: str) -> None:
 
 
 class Met:
-    """What is shown of all guests, taken up one by one: none of them is kept. Guests are (VMID, label)."""
+    """What is shown of all guests, added up one by one: none of them is kept. Guests are (VMID, label)."""
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
-        self.guests = self.findings = self.blocked = self.passing = 0
+        self.guests = self.blocked = self.passing = 0
+        self.found = counts_by_severity(())
+        self.would_not: list[tuple[int, str]] = []
+        self.must_not: list[tuple[int, str]] = []
         self.unguarded: list[tuple[int, str]] = []
         self.allowed: list[tuple[int, str]] = []
         self.lacking: list[tuple[int, str]] = []
@@ -69,11 +73,15 @@ class Met:
         guest = verdict.guest
         named = (guest.vmid, guest.label)
         self.guests += 1
-        self.findings += sum(not item.ignored for item in verdict.findings)
+        counted = counts_by_severity((item.finding.severity, item.finding.examined, bool(item.ignored)) for item in verdict.findings)
+        for severity, count in counted.items():
+            self.found[severity] += count
         self.blocked += verdict.blocked
         passing, unguarded = guard_state.coverage([guest])
         self.passing += len(passing)
         for what, those in (
+            (verdict.start is StartVerdict.WOULD_NOT, self.would_not),
+            (verdict.start is StartVerdict.MUST_NOT, self.must_not),
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
             (verdict.injection.due or verdict.injection.held, self.lacking),
@@ -93,7 +101,10 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
         "guard_mode": seen.settings.guard().mode,
         "guests": met.guests,
         "blocked": met.blocked,
-        "findings": met.findings,
+        "would_not_start": _vmids(met.would_not),
+        "must_not_start": _vmids(met.must_not),
+        "findings": sum(met.found.values()),
+        "findings_by_severity": met.found,
         "passthrough": {"guests": met.passing, "guarded": met.passing - len(met.unguarded), "unguarded": _vmids(met.unguarded)},
         "allowed": _vmids(met.allowed),
         "lacking_entropy": _vmids(met.lacking),
@@ -105,10 +116,14 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
 def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
-    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted(met.findings, 'finding')}, {met.blocked} would not start"
+    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
+    if met.must_not:
+        yield "", f"must not start, and nothing stops it: {_labels(met.must_not)}"
+    if met.would_not:
+        yield "", f"would not start: {_labels(met.would_not)}"
     yield "guard", _guard(seen.settings.guard().mode, met)
     if met.allowed:
-        yield "allowed", f"whatever is found, the next start goes through of {_labels(met.allowed)}"
+        yield "allowed", f"the guard lets the next start through of {_labels(met.allowed)}"
     yield "entropy", _entropy(seen.settings.rng().mode, met.lacking)
     yield "given rng0", _labels(met.given) or "none so far"
 

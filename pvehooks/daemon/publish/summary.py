@@ -21,7 +21,7 @@ from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.records import files
 from pvehooks.settings.effective import Settings
-from pvehooks.values import Node, PciDevice, Severity, Unread, Uses
+from pvehooks.values import Node, PciDevice, Severity, StartVerdict, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
 from pvehooks.values.summaries import HEARTBEAT, DescribedDevice, DeviceKind, Hardware, Summary
 
@@ -68,7 +68,7 @@ class Publisher:
             elif now >= self._not_before:
                 self._publish(stats, settings, now)
         except PmxcfsAway as error:
-            return self._failed(f"this node's summary for the others: {error.message}. It is tried again by itself", now + RETRY)
+            return self._failed(f"this node's summary for the others: {error.message}. It is tried again automatically", now + RETRY)
         except Exception as bug:  # noqa: BLE001 - a bug in the summary must not end the care for this node's guests; it is reported
             return self._failed(f"this node's summary for the others could not be made, a bug: {bug!r}", now + HEARTBEAT)
         self._reported = ""
@@ -128,6 +128,7 @@ class Publisher:
         guests = sorted(stats.guests.items())
         passing = [(vmid, guest) for vmid, guest in guests if guest.passes_through]
         findings = [finding for _, guest in guests for finding in guest.findings]
+        must_not = tuple(vmid for vmid, guest in guests if guest.start is StartVerdict.MUST_NOT)
         return Summary(
             version=__version__,
             written=int(self._host.now()),
@@ -147,6 +148,8 @@ class Publisher:
             bridges=self._of_starts.bridges,
             cpus=self._of_starts.cpus,
             qemu=self._of_starts.qemu,
+            must_not=must_not,
+            must_not_count=len(must_not),
         )
 
 
@@ -186,7 +189,7 @@ def _uses(device: PciDevice, node: Node) -> Uses:
     if not asks or isinstance(node.uses, Unread):
         return Uses()
     found = node.uses.of(device)
-    # What weighs comes first: there is room for few.
+    # The uses that block come first: there is room for few.
     return found._replace(found=tuple(sorted(found.found, key=lambda use: use.remark)))
 
 

@@ -17,7 +17,7 @@ from pvehooks.journal.events import KINDS
 from pvehooks.rules import engine
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings.effective import Settings
-from pvehooks.values import Severity
+from pvehooks.values import Severity, StartVerdict
 
 # Where Debian's prometheus-node-exporter looks.
 DIRECTORY = "/var/lib/prometheus/node-exporter"
@@ -28,6 +28,7 @@ WHERE = "/var/lib/pvehooks/metrics-file"
 ERRORS = tuple(sorted(kind.name for kind in KINDS.values() if kind.error))
 # The rules whose finding means that the guard is wanted and missing.
 UNGUARDED = frozenset(rule.id for rule in RULES.values() if rule.metric == engine.UNGUARDED)
+_START = {StartVerdict.WOULD: "would", StartVerdict.WOULD_NOT: "would_not", StartVerdict.MUST_NOT: "must_not"}
 # Seconds between two writes: when something has changed, and when only time has passed.
 _SOON, _LATER = 1.0, 30.0
 
@@ -105,11 +106,11 @@ def _trouble(path: str, error: OSError) -> str:
     words = f"the metrics for Prometheus cannot be written: {path}: {error.strerror}"
     if error.errno == errno.EROFS:
         return (
-            f"{words}. The service may write there once it is started anew (systemctl restart pvehooks)"
+            f"{words}. The service may write there once it is restarted: systemctl restart pvehooks"
             if directory == DIRECTORY
             else f"{words}. Let the service write there: systemctl edit pvehooks, [Service] ReadWritePaths=-{directory}"
         )
-    return f"{words}. It is tried again by itself; [metrics] textfile tells where they go"
+    return f"{words}. It is tried again automatically; [metrics] textfile says where they go"
 
 
 # -- what is measured -------------------------------------------------------------------------------------------------
@@ -133,21 +134,31 @@ def _of_the_daemon(node: str, stats: Stats, interval: int) -> Iterator[Metric]:
 
 def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
     verdicts: dict[tuple[str, ...], int] = {("block",): 0, ("warning",): 0, ("ok",): 0}
+    starts: dict[tuple[str, ...], int] = {(_START[each],): 0 for each in StartVerdict}
+    unstopped: dict[tuple[str, ...], int] = {}
     passing: dict[tuple[str, ...], int] = {("yes",): 0, ("no",): 0}
     blocked: dict[tuple[str, ...], int] = {}
     unguarded: dict[tuple[str, ...], int] = {}
     for vmid, guest in sorted(guests.items()):
         verdicts[guest.verdict,] += 1
+        starts[_START[guest.start],] += 1
+        if guest.start is StartVerdict.MUST_NOT:
+            unstopped[str(vmid), guest.label, guest.unguarded] = 1
         passing["yes" if guest.guarded else "no",] += guest.passes_through
         for finding in (each for each in guest.findings if not each.ignored):
             if finding.severity is Severity.BLOCK:
                 blocked[str(vmid), guest.label, finding.rule] = 1
             if finding.rule in UNGUARDED:
                 unguarded[str(vmid), guest.label] = 1
-    yield _gauge("guests", "VMs of the node: those that would not start (block), about which something warns, ok.", ("verdict",), verdicts)
+    words = "VMs of the node by their most severe finding: block, warning, or ok for none of these."
+    yield _gauge("guests", words, ("verdict",), verdicts)
+    words = "VMs of the node by what a start comes to: would, would_not (something refuses it), must_not (it does harm, and nothing refuses it)."
+    yield _gauge("guests_by_start", words, ("start",), starts)
     yield _gauge("passthrough_guests", "VMs with passed-through PCI devices, with and without the guard.", ("guarded",), passing)
-    words = "A VM that would not start, and a rule that says why. Others have no sample."
+    words = "A VM that would not start or must not start, and a rule that says why. Others have no sample."
     yield _gauge("guest_blocked", words, ("vmid", "guest", "rule"), blocked)
+    words = "A VM that must not start, and why nothing stops it. Others have no sample."
+    yield _gauge("guest_must_not_start", words, ("vmid", "guest", "why"), unstopped)
     words = "A VM that should have the guard, and starts without it. Others have no sample."
     yield _gauge("guest_unguarded", words, ("vmid", "guest"), unguarded)
 
@@ -168,7 +179,7 @@ def _of_findings(stats: Stats) -> Iterator[Metric]:
     yield _gauge("findings", words, ("about", "rule", "severity"), dict(sorted(standing.items())))
     words = "Findings that do not count, because the settings say so."
     yield _gauge("findings_ignored", words, ("rule", "severity"), dict(sorted(ignored.items())))
-    words = "How often a rule could not look, because a fact could not be read."
+    words = "How often a rule could not examine a guest or the node, because a fact could not be read."
     yield _gauge("findings_unexamined", words, ("rule",), dict(sorted(unexamined.items())))
 
 

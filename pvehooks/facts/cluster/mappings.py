@@ -68,7 +68,8 @@ def _mapping(section: Section, node: str) -> PciMapping:
     entries = tuple(_entry(each) for each in section.maps if each.get("node") == node)
     nodes = frozenset(each["node"] for each in section.maps if "node" in each)
     migratable = propertystring.boolean(section.options.get("live-migration-capable", "0")) == 1
-    return PciMapping(section.name, entries, section.options.get("mdev") == "1", nodes, migratable)
+    written = tuple(",".join(f"{name}={value}" for name, value in each.items()) for each in section.maps)
+    return PciMapping(section.name, entries, section.options.get("mdev") == "1", nodes, migratable, written=written)
 
 
 def _entry(parts: Mapping[str, str]) -> MappingEntry:

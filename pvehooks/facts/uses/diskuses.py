@@ -13,7 +13,7 @@ from pvehooks.facts.uses.givendisks import GivenDisk, GivenDisks
 from pvehooks.facts.uses.lvm import VolumeGroups
 from pvehooks.facts.uses.mounts import Mounts
 from pvehooks.facts.uses.processes import OpenFiles
-from pvehooks.facts.uses.targets import Exports
+from pvehooks.facts.uses.targets import Export, Exports
 from pvehooks.facts.uses.zfs import Pools
 from pvehooks.host import Host
 from pvehooks.values import Unread, Use, Uses
@@ -50,20 +50,24 @@ class DiskUses:
     def of(self, tree: BlockTree) -> Uses:
         """What the disks of a device are used for, the strongest first."""
         unread = [*tree.unread]
-        found = [
-            *self._mounted(tree),
-            *self._pools(tree, unread),
-            *self._groups(tree),
-            *self._stacks(tree),
-            *self._boots(tree),
-            *self._osds(tree),
-            *self._exported(tree),
-        ]
+        mounted, pools, groups, stacks = self._mounted(tree), self._pools(tree, unread), self._groups(tree), [*self._stacks(tree)]
+        boots, exported = [*self._boots(tree)], [*self._exported(tree)]
+        # No command frees a pool's member or what the node boots from.
+        freed = "" if pools or boots or not (mounted or groups or stacks or exported) else self._freed(tree)
+        mounted, groups, stacks, exported = ([use._replace(remedy=freed) for use in each] for each in (mounted, groups, stacks, exported))
+        found = [*mounted, *pools, *groups, *stacks, *boots, *self._osds(tree), *exported]
         found += self._guests(tree, with_command_lines=not found)
         found += self._containers(tree)
         if not found:
             found += self._open(tree, unread)
         return Uses(tuple(found), tuple(dict.fromkeys((*unread, *self._unread(tree)))))
+
+    def _freed(self, tree: BlockTree) -> str:
+        """What to type to end all these uses, in order; '' where the node needs one of them."""
+        from pvehooks.facts.uses import freeing
+
+        ended = freeing.commands(self, tree)
+        return f"If the node does not need it: {ended}" if ended else ""
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
         """What could not be read although it may show a use."""
@@ -125,14 +129,16 @@ class DiskUses:
             below = [by_name[name] for name in tree.bases.get(block.name, ())]
             if not below:
                 continue
-            if block.name.startswith("md") and self._array_state(block.name) not in _IDLE_ARRAYS:
-                remedy = f"If the node does not need the array: mdadm --stop /dev/{block.name}"
-                yield _members(below, f"of the active array {block.name}")._replace(remedy=remedy)
+            if self.is_active_array(block, tree):
+                yield _members(below, f"of the active array {block.name}")
             elif block.name.startswith("drbd"):
                 yield Use(f"backs the DRBD device {block.name} ({_some([each.place for each in below])})")
             elif block.maker == "dm-crypt":
-                remedy = f"If the node does not need it: cryptsetup close {block.title}"
-                yield Use(f"is open as the dm-crypt device {block.title} ({_some([each.place for each in below])})", remedy=remedy)
+                yield Use(f"is open as the dm-crypt device {block.title} ({_some([each.place for each in below])})")
+
+    def is_active_array(self, block: Block, tree: BlockTree) -> bool:
+        """Whether it is an array that stands on other devices and serves data."""
+        return block.name.startswith("md") and block.name in tree.bases and self._array_state(block.name) not in _IDLE_ARRAYS
 
     def _array_state(self, name: str) -> str:
         try:
@@ -180,9 +186,13 @@ class DiskUses:
 
     def _exported(self, tree: BlockTree) -> Iterator[Use]:
         """What the kernel serves to other machines: it has the device open, and no process shows it."""
-        for block in tree.blocks if self.exports.some else ():
-            for export in self.exports.of(block.number, block.name, self._names(block)):
-                yield Use(f"is {export.words} ({block.place})", remedy=export.remedy)
+        for block in tree.blocks:
+            for export in self.exports_of(block):
+                yield Use(f"is {export.words} ({block.place})")
+
+    def exports_of(self, block: Block) -> tuple[Export, ...]:
+        """What of the device is served to other machines."""
+        return self.exports.of(block.number, block.name, self._names(block)) if self.exports.some else ()
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
         """Disks that configs name, and, where there is no other use, those that running guests have open by whatever name."""

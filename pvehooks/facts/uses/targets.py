@@ -22,10 +22,10 @@ _ON = ("1", "Y", "y")
 
 
 class Export(NamedTuple):
-    """What a device is, as the end of "is ...", and what ends it."""
+    """What a device is, as the end of "is ...", and the command that ends it."""
 
     words: str
-    remedy: str
+    command: str
 
 
 class Exports:
@@ -64,7 +64,7 @@ class Exports:
                 kind = {"iblock": "block"}.get(group.partition("_")[0], group.partition("_")[0])
                 export = Export(
                     f"exported by the kernel's SCSI target (LIO) as {name}",
-                    f"If it is not needed: targetcli /backstores/{kind} delete {name}",
+                    f"targetcli /backstores/{kind} delete {name}",
                 )
                 yield from ((key, export) for key in self._keys(store))
 
@@ -90,6 +90,6 @@ class Exports:
                 if path.startswith("/dev/") and text_of(self.host, f"{here}/{space}/enable") in _ON:
                     export = Export(
                         f"exported by the kernel's NVMe target (nvmet) as {subsystem}",
-                        f"If it is not needed: echo 0 > {here}/{space}/enable",
+                        f"echo 0 > {here}/{space}/enable",
                     )
                     yield path, export

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from pvehooks.derived.hostpci_text import for_shell
 from pvehooks.derived.once import once
 from pvehooks.derived.prepared import is_prepared
 from pvehooks.rules.engine import RuleSet
@@ -13,7 +14,6 @@ from pvehooks.values.starting import NoBridge
 
 _NET = re.compile(r"net(?:[0-9]|[12][0-9]|3[01])", re.ASCII)
 _BRIDGE = re.compile(r"(?:^|,)bridge=([^,]+)")
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+", re.ASCII)
 _SHOWN = 12
 
 
@@ -40,9 +40,9 @@ RULES = RuleSet(concerned=_is_bridged, order=180)
 def bridge_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The bridge of a network device is not on this node, or is no bridge: Proxmox VE refuses the start, also with link_down=1.
 
-    After a restore, a migration or a change of the network's configuration. A bridge that the configuration has and the node has not was
-    not brought up, or failed; a VNet of SDN is made when its configuration is applied. One that a hookscript, or for guests with the guard
-    a script in /etc/pvehooks/hooks.d, makes before the start is not there while the guest is stopped, so that with these it is a warning.
+    This happens after a restore, a migration or a change of the network's configuration. A bridge that is configured and does not exist was
+    not brought up, or failed; a VNet of SDN exists once its configuration is applied. A hookscript, or for guests with the guard a script in
+    /etc/pvehooks/hooks.d, may make the bridge before the start: with one of these, the finding is a warning.
     Source: pve-common, Network.pm (read_bridge_mtu, tap_plug); pve-network, SDN/Zones.pm (tap_plug); qemu-server, pve-bridge.
     """
     if isinstance(node.bridges, Unread):
@@ -87,6 +87,9 @@ def _words(options: list[str], bridge: str, lacks: NoBridge, node: str) -> str:
 
 
 def _remedy(guest: Guest, options: list[str], bridge: str, lacks: NoBridge, names: Collection[str]) -> str:
+    if not names:
+        make = "Make a bridge: the node's System, Network, Create, Linux Bridge, then Apply Configuration"
+        return f"Bring it up, and see what fails: ifup {bridge}" if lacks.file else make
     other = f"take another: {with_bridge(guest, options, names)}"
     if lacks.instead:
         return f"{other[0].upper()}{other[1:]}. Or make a bridge over it: the node's System, Network"
@@ -101,12 +104,6 @@ def _remedy(guest: Guest, options: list[str], bridge: str, lacks: NoBridge, name
 
 def with_bridge(guest: Guest, options: list[str], names: Collection[str]) -> str:
     """What to type so that the devices are at another bridge, all else as it is."""
-    bridge = next((name for name in names if name.startswith("vmbr")), min(names, default="NAME"))
+    bridge = next((name for name in sorted(names) if name.startswith("vmbr")), min(names))
     values = [(option, re.sub(r"(?<![^,])bridge=[^,]*", f"bridge={bridge}", str(guest.options[option]))) for option in options]
-    return f"qm set {guest.vmid} " + " ".join(
-        f"--{option} {value if _PLAIN.fullmatch(value) else _quoted(value)}" for option, value in values
-    )
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
+    return f"qm set {guest.vmid} " + " ".join(f"--{option} {for_shell(value)}" for option, value in values)

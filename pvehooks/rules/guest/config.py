@@ -13,7 +13,7 @@ FILE = "config"
 
 
 def _problem(id: str) -> Callable[[Guest, Node], Iterator[Finding]]:
-    """The look of a rule about a problem that the reader of the file already saw and put into words."""
+    """The function of a rule on a problem that the reader of the file found and put into words."""
 
     def look(guest: Guest, node: Node) -> Iterator[Finding]:
         for rule, words in guest.problems:
@@ -33,9 +33,9 @@ _reader_rule(
     "config-unreadable",
     Severity.WARNING,
     "See what is wrong with it: ls -l /etc/pve/qemu-server/{vmid}.conf",
-    """The config file cannot be read, so nothing can be said of the guest.
+    """The config file cannot be read, so the guest is not examined.
 
-    Either it vanished while it was read (a deletion, a migration), or the system refused.
+    Either it vanished while it was read (a deletion, a migration), or reading it failed.
     """,
 )
 _reader_rule(
@@ -50,40 +50,40 @@ _reader_rule(
 _reader_rule(
     "config-binary",
     Severity.WARNING,
-    "Restore it: pvehooks backups {vmid}, or from a backup of the guest",
+    "Restore it from one of these: pvehooks backups {vmid}. Or restore the guest from its own backup",
     """The config file holds NUL bytes, as files do after a crash or a broken copy; nothing is written to it.""",
 )
 _reader_rule(
     "config-not-utf8",
     Severity.INFO,
-    "Write it anew in UTF-8: iconv -f ISO-8859-1 -t UTF-8",
+    "Convert a copy to UTF-8 and put it back: iconv -f ISO-8859-1 -t UTF-8",
     """The config file holds bytes that are no UTF-8. PVE keeps them, but shows them garbled.""",
 )
 _reader_rule(
     "config-crlf",
     Severity.INFO,
-    "None needed.",
+    "Change any option, and PVE writes it with Unix line ends",
     """The config file has Windows line ends. PVE reads it, and writes it with Unix line ends at its next change.""",
 )
 _reader_rule(
     "config-empty",
     Severity.INFO,
-    "If the guest is not being made right now, restore it: pvehooks backups {vmid}",
-    """The config file is empty: for PVE a guest with nothing but defaults, more likely the rest of an accident.""",
+    "If the guest is not being created at this moment, restore it from one of these: pvehooks backups {vmid}",
+    """The config file is empty: for PVE a guest with nothing but defaults, more likely damage from a crash or a full disk.""",
 )
 _reader_rule(
     "config-cut-short",
     Severity.WARNING,
     "Compare its end with a backup: pvehooks backups {vmid} --diff",
-    """The config file does not end with a line end. PVE always writes one, so the file may have been cut off.""",
+    """The config file does not end with a newline. PVE always writes one, so the file may have been cut off.""",
 )
 
 
-@RULES.rule("config-lines-dropped", Severity.WARNING, "Mend or remove the line: see pvehooks guest {vmid}")
+@RULES.rule("config-lines-dropped", Severity.WARNING, "Correct or remove the line, all of them are shown by: pvehooks guest {vmid}")
 def config_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE cannot read some lines of the config and will lose them when it next rewrites the file.
 
-    That happens at every change in the web interface or by `qm set`, without a word to the person who made it.
+    That happens at every change in the web interface or by `qm set`, without a message.
     Source: qemu-server, parse_vm_config.
     """
     dropped = guest.config.dropped if guest.config else ()

@@ -1,9 +1,10 @@
-"""Passthrough beside what else is asked of a guest: memory that is given back, snapshots with memory, live migration, a display."""
+"""What passthrough makes impossible: ballooning, snapshots with memory, live migration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import claims, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, HostPci, Node, Options, PciMapping, Severity, Unread
@@ -42,10 +43,10 @@ def _fixed(guest: Guest, node: Node) -> list[str]:
 
 @RULES.rule("balloon-without-effect", Severity.INFO, "Give it a fixed amount: qm set {vmid} --balloon 0")
 def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest is to give memory back when the node runs short, and has passed-through devices: the node never gets it.
+    """Ballooning is on, and the guest has passed-through devices: it loses memory that the node never gets.
 
     A device may write to all of the guest's memory at any time, so all of it is pinned, and QEMU ignores what the balloon
-    returns. The guest does lose it. PVE inflates the balloon at every start, down to the minimum.
+    returns. PVE inflates the balloon at every start, down to the minimum.
     Source: QEMU, hw/virtio/virtio-balloon.c (virtio_balloon_inhibited), hw/vfio; qemu-server, QemuServer.pm (vm_start_nolock).
     """
     least, memory = _number(guest, "balloon", 0), _number(guest, "memory", _DEFAULT_MEMORY)
@@ -57,13 +58,11 @@ def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("balloon", message)
 
 
-@RULES.rule(
-    "ksm-without-effect", Severity.INFO, "None needed. From PVE 9.1 on you can leave it out: qm set {vmid} --allow-ksm 0", needs=("ksm",)
-)
+@RULES.rule("ksm-without-effect", Severity.INFO, "To have KSM skip it (from PVE 9.1 on): qm set {vmid} --allow-ksm 0", needs=("ksm",))
 def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
     """Kernel samepage merging runs, and leaves out guests with passed-through devices: their memory is pinned.
 
-    The kernel spends time on looking through that memory, and merges nothing. Count on all of it being used.
+    The kernel spends time on scanning that memory, and merges nothing. All of it is used.
     Source: the kernel's mm/ksm.c (write_protect_page); the administrator's manual, "Kernel Samepage Merging (KSM)".
     """
     if isinstance(node.ksm, Unread) or not node.ksm.runs or guest.options.get("allow-ksm") == 0:
@@ -75,11 +74,11 @@ def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "ram-snapshot-impossible",
     Severity.WARNING,
-    "Snapshot it without memory (qm snapshot {vmid} NAME), or stopped, and shut it down instead of hibernating it",
+    "Take snapshots without memory: qm snapshot {vmid} NAME --vmstate 0. Shut it down instead of hibernating it",
     needs=("mappings",),
 )
 def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has snapshots with memory, or was to be hibernated, and has passed-through devices now: QEMU refuses to save their state.
+    """The guest has snapshots with memory, or hibernating it was tried, and it has passed-through devices now: QEMU cannot save their state.
 
     A snapshot with memory then fails, and is cleaned up. A try to hibernate leaves the guest locked. Going back to a snapshot
     with memory from before works, and takes the devices out of the guest, as they are not in that snapshot's config.
@@ -89,7 +88,7 @@ def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
     if not fixed or guest.config is None:
         return
     if guest.options.get("lock") == "suspending":
-        message = f"it is locked because it was to be hibernated, which {_listed(fixed)} makes impossible"
+        message = f"it is locked because hibernating it was tried, which {_listed(fixed)} makes impossible"
         yield Finding("lock", message, f"Unlock it: qm unlock {guest.vmid}. Then shut it down instead of hibernating it")
     # Its device was in one of them: then that works with its driver.
     if any("vmstate" in snapshot and _has(snapshot, fixed) for snapshot in guest.config.snapshots.values()):
@@ -150,14 +149,14 @@ def _local(guest: Guest, option: str) -> bool:
 @RULES.rule(
     "mapping-migration-unsupported",
     Severity.BLOCK,
-    "Take the mark off: Datacenter, Resource Mappings, MAPPING, Edit",
+    "Take the mark off: pvesh set /cluster/mapping/pci/MAPPING --live-migration-capable 0",
     needs=("holders", "mappings", "pci"),
 )
 def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]:
     """A mapping is marked live-migration-capable, and its device is bound to vfio-pci at the start: QEMU then refuses to run.
 
-    vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE tells
-    QEMU to insist on it (enable-migration=on).
+    vfio-pci cannot save a device's state. Only a vendor's own driver can (then with `driver=keep`), or a mediated device's. PVE makes
+    QEMU insist on it (enable-migration=on).
     Source: qemu-server, PCI.pm (print_hostpci_devices); QEMU, hw/vfio/migration.c (vfio_block_migration).
     """
     for claim in claims(guest, node):
@@ -165,8 +164,8 @@ def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]
         if not claim.whole or entry.trouble or not migratable(entry, node):
             continue
         remedy = (
-            f"Take the mark off: Datacenter, Resource Mappings, {entry.mapping}, Edit. If its own driver can do it:"
-            f" qm set {guest.vmid} --{entry.option} ...,driver=keep"
+            f"Take the mark off: pvesh set /cluster/mapping/pci/{entry.mapping} --live-migration-capable 0. If its own driver can do it:"
+            f" {remedies.replacing(guest, entry.option, 'driver', 'keep')}"
         )
         message = (
             f"{entry.option}: the mapping '{entry.mapping}' is marked live-migration-capable, and PVE binds {claim.whole[0].label} to"
@@ -180,7 +179,7 @@ def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
 
     With SeaBIOS that does not work: both claim the memory of a VGA, and the card often stays dark. With OVMF the guest has two
-    screens, and may put its desktop on the virtual one. PVE leaves the virtual display out by itself only where the option vga is
+    screens, and may put its desktop on the virtual one. PVE leaves the virtual display out automatically only where the option vga is
     not set at all.
     Source: qemu-server, PCI.pm (print_hostpci_devices); the administrator's manual, "PCI(e) Passthrough" (x-vga).
     """
@@ -188,7 +187,7 @@ def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     if not primary:
         return
     if not guest.uefi and len(primary) > 1:
-        remedy = f"Leave x-vga=1 to one of them: qm set {guest.vmid} --{primary[1]} ..."
+        remedy = f"Leave x-vga=1 to one of them: {remedies.without(guest, primary[1], 'x-vga')}"
         yield Finding(
             primary[1], f"{_listed(primary)} are both to be its primary graphics card, which only one can be", remedy, Severity.WARNING
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.disks import arch_of
 from pvehooks.derived.ostype import machine_version
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -34,14 +35,18 @@ def has_spice(guest: Guest, node: Node) -> bool:
     return any(word in ("-spice", "--spice") for word in str(guest.options.get("args", "")).split())
 
 
+def _spice(guest: Guest) -> str:
+    return f"Give it a SPICE display: {remedies.replacing(guest, 'vga', 'type', 'qxl', 'type')}"
+
+
 @RULES.rule(
     "audio-spice-without-display",
     Severity.BLOCK,
-    "Give it a SPICE display (qm set {vmid} --vga qxl), or sound that nobody hears: qm set {vmid} --audio0 device=DEVICE,driver=none",
+    "Give it a SPICE display: qm set {vmid} --vga qxl. Or have the sound dropped: qm set {vmid} --audio0 device=DEVICE,driver=none",
     needs=("cpu_flags",),
 )
 def audio_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The sound goes to SPICE clients, which is the default, and the display has no SPICE: QEMU does not start.
+    """The sound goes to SPICE clients, which is the default, but the display has no SPICE: QEMU does not start.
 
     QEMU says "Could not init 'spice' audio driver". SPICE comes with the display types qxl and virtio.
     Source: the administrator's manual, "Audio Device"; QEMU, audio/spiceaudio.c.
@@ -50,10 +55,7 @@ def audio_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
     if machine is not None and machine < _WITH_AUDIO:
         return
     if audio and audio.get("driver", "spice") == "spice" and not has_spice(guest, node):
-        remedy = (
-            f"Give it a SPICE display (qm set {guest.vmid} --vga qxl), or sound that nobody hears:"
-            f" qm set {guest.vmid} --audio0 device={audio['device']},driver=none"
-        )
+        remedy = f"{_spice(guest)}. Or have the sound dropped: {remedies.replacing(guest, 'audio0', 'driver', 'none')}"
         message = f"audio0 plays for SPICE clients, and the display ({display(guest) or 'the default'}) has no SPICE: QEMU would not start"
         yield Finding("audio0", message, remedy)
 
@@ -68,7 +70,7 @@ def spice_enhancements_idle(guest: Guest, node: Node) -> Iterator[Finding]:
     on = [name for name in enhancements if enhancements[name] not in (0, "off")]
     if on and not has_spice(guest, node):
         message = f"{', '.join(on)} of SPICE is set, and the display ({display(guest) or 'the default'}) has no SPICE"
-        yield Finding("spice_enhancements", message)
+        yield Finding("spice_enhancements", message, f"{_spice(guest)}. Or take it out: qm set {guest.vmid} --delete spice_enhancements")
 
 
 @RULES.rule("clipboard-without-display", Severity.BLOCK, "Take another display: qm set {vmid} --vga std,clipboard=vnc")
@@ -79,7 +81,8 @@ def clipboard_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     kind = display(guest)
     if guest.properties("vga").get("clipboard") == "vnc" and (kind == "none" or kind.startswith("serial")):
-        yield Finding("vga", f"clipboard=vnc cannot be used with the display {kind}")
+        remedy = f"Take another display: {remedies.replacing(guest, 'vga', 'type', 'std', 'type')}. Or do without: {remedies.without(guest, 'vga', 'clipboard')}"
+        yield Finding("vga", f"clipboard=vnc cannot be used with the display {kind}: PVE refuses to start it", remedy)
 
 
 @RULES.rule("display-serial-missing", Severity.WARNING, "Give it the port: qm set {vmid} --serialN socket")
@@ -100,7 +103,7 @@ def display_serial_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def display_gl_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The display virtio-gl renders on a graphics card of the node, and the node lacks what that takes: PVE refuses the start.
 
-    The libraries are not part of an installation of PVE. There is no render node without a driver for a card, as when the card is
+    The libraries are not part of an installation of PVE. There is no render node without a driver for the card, for example while the card is
     passed through.
     Source: the administrator's manual, "VirGL"; qemu-server, print_vga_device.
     """
@@ -112,8 +115,10 @@ def display_gl_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     packages = [each for each in node.gl_lacks if each != "render node"]
     if packages:
         missing = "packages" if len(packages) > 1 else "package"
-        message = f"virtio-gl cannot be used, {node.name} lacks the {missing} {' and '.join(packages)}"
+        message = f"virtio-gl cannot be used, {node.name} lacks the {missing} {' and '.join(packages)}: PVE refuses to start it"
         yield Finding("vga", message, f"Install: apt install {' '.join(packages)}")
     elif node.gl_lacks:
-        message = f"virtio-gl cannot be used, no graphics card of {node.name} has a render node (/dev/dri/renderD*)"
-        yield Finding("vga", message, f"Take another display: qm set {guest.vmid} --vga virtio")
+        message = (
+            f"virtio-gl cannot be used, no graphics card of {node.name} has a render node (/dev/dri/renderD*): PVE refuses to start it"
+        )
+        yield Finding("vga", message, f"Take another display: {remedies.replacing(guest, 'vga', 'type', 'virtio', 'type')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.sharing import MemoryShare
@@ -45,12 +46,16 @@ def ivshmem_size_odd(guest: Guest, node: Node) -> Iterator[Finding]:
     size = _size(guest)
     if size & (size - 1):
         better = 1 << size.bit_length()
-        name = guest.properties("ivshmem").get("name")
-        remedy = f"Take a power of two: qm set {guest.vmid} --ivshmem size={better}" + (f",name={name}" if name else "")
+        remedy = f"Take a power of two: {remedies.replacing(guest, 'ivshmem', 'size', str(better), 'size')}"
         yield Finding("ivshmem", f"ivshmem has {size} MiB, which is no power of two: QEMU would not start", remedy)
 
 
-@RULES.rule("ivshmem-file-too-small", Severity.BLOCK, "Remove what is left over", needs=("memory_files", "memory_shares"))
+@RULES.rule(
+    "ivshmem-file-too-small",
+    Severity.BLOCK,
+    "If nothing on the node uses it: rm /dev/shm/pve-shm-NAME",
+    needs=("memory_files", "memory_shares"),
+)
 def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
     """The file of the shared memory is there already, and smaller than the guest asks for: QEMU does not start.
 
@@ -68,7 +73,7 @@ def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
     if 0 < there < size * _MIB:
         having = [share.label for share in _others(guest, node) if share.running]
         why = f"{', '.join(having)} runs with it" if having else "no running guest has it"
-        remedy = f"Give both the same size: qm set {guest.vmid} --ivshmem size={there // _MIB},name={name}"
+        remedy = f"Give both the same size: {remedies.replacing(guest, 'ivshmem', 'size', str(there // _MIB), 'size')}"
         message = f"ivshmem asks for {size} MiB, and {FILE}{name} is there with {amount(there)} ({why}): QEMU would not start"
         yield Finding("ivshmem", message, remedy if having else f"If nothing on the node uses it: rm {FILE}{name}")
 
@@ -87,31 +92,31 @@ def amount(size: int) -> str:
 def ivshmem_sizes_differ(guest: Guest, node: Node) -> Iterator[Finding]:
     """Two guests share memory of one name, and want different sizes: which starts first decides whether the other one starts.
 
-    The first one makes the file. Who wants more than that does not start, who wants less sees a part.
+    The first one makes the file. A guest that asks for more than that does not start; one that asks for less sees a part of it.
     Source: QEMU, system/physmem.c (qemu_ram_alloc_from_fd); qemu-server, config_to_command.
     """
-    size = _size(guest)
-    for share in _others(guest, node):
+    size, shares = _size(guest), _others(guest, node)
+    for share in shares:
         if share.size != size:
             which = "it does not start while the other one runs" if share.size < size else "the other one does not start while it runs"
             message = f"ivshmem '{_name(guest)}' has {size} MiB, and {share.size} MiB for {share.label}: {which}"
-            remedy = f"Give both the same size: qm set {guest.vmid} --ivshmem size={max(size, share.size)},name={_name(guest)}"
+            remedy = f"Give both the same size: {remedies.replacing(guest, 'ivshmem', 'size', str(share.size), 'size')}"
+            if len({each.size for each in shares}) > 1:
+                remedy = f"Give all {len(shares) + 1} of them the same size (qm set VMID --ivshmem ...)"
             yield Finding("ivshmem", message, remedy)
 
 
-@RULES.rule("ivshmem-shared", Severity.INFO, "Start all of them again after one was stopped", needs=("memory_shares",))
+@RULES.rule("ivshmem-shared", Severity.INFO, "After one of them was stopped, stop and start all of them", needs=("memory_shares",))
 def ivshmem_shared(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Guests share memory: whichever stops first takes the file away, and what starts after that gets another one.
+    """Guests share memory: the first one that stops removes the file, and a guest that starts after that gets another file.
 
-    Those that still run keep what they have, and share it with none that starts later. Where the sizes differ, ivshmem-sizes-differ
-    is what matters first.
+    Guests that still run keep the old file, and share it with none that starts later. Where the sizes differ, ivshmem-sizes-differ
+    is reported instead.
     Source: the administrator's manual, "Inter-VM shared memory"; qemu-server, vm_stop_cleanup.
     """
     shares = _others(guest, node)
     labels = [share.label for share in shares]
     if labels and all(share.size == _size(guest) for share in shares):
         others = f"{', '.join(labels[:5])} and {len(labels) - 5} more" if len(labels) > 5 else ", ".join(labels)
-        message = (
-            f"memory '{_name(guest)}' is shared with {others}: when one of them stops, the file goes, and what starts later gets another"
-        )
+        message = f"memory '{_name(guest)}' is shared with {others}: when one of them stops, its file is removed, and a VM that starts later gets another"
         yield Finding("ivshmem", message)

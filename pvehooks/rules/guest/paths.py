@@ -1,4 +1,4 @@
-"""What a guest's start opens on its node: volumes, disks and ports given by path, that are not there."""
+"""Volumes, disks and ports that a start opens by path, and that are not on the node."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
     An ISO image that was deleted while a guest's CD drive had it, a disk that was removed by hand, a directory whose disk is not mounted.
     Looked at are directories, mounted network shares, LVM groups that are this node's alone, and imported ZFS pools; a volume of another
-    storage, or of one that is not mounted or does not answer, is not looked for. Cloud-init's drive is made anew at each start. A ZFS volume is
-    not there either while the key of its dataset is not loaded (zfs load-key).
+    storage, or of one that is not mounted or does not answer, is not looked for. Cloud-init's drive is made again at each start. A ZFS volume is
+    missing, too, while the key of its dataset is not loaded (zfs load-key).
     Source: pve-storage, Storage.pm (activate_volumes) and each plugin's activate_volume; qemu-server, QemuServer.pm (vm_start_nolock).
     """
     if isinstance(node.paths, Unread):
@@ -84,7 +84,7 @@ def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         path = str(guest.options.get(option, ""))
         gone = node.paths.port(path) if path.startswith("/") else None
         if gone is not None:
-            socket = f", or make it a socket: qm set {guest.vmid} --{option} socket" if option.startswith("serial") else ""
+            socket = f". Or make it a socket: qm set {guest.vmid} --{option} socket" if option.startswith("serial") else ""
             remedy = f"Plug it in, or take it out of the guest: qm set {guest.vmid} --delete {option}{socket}"
             yield _finding(guest, node.paths, option, _named(option, path, gone), remedy)
 
@@ -102,7 +102,8 @@ def _finding(guest: Guest, paths: Paths, option: str, what: str, remedy: str) ->
 def _volume_remedy(guest: Guest, option: str, storage: str, volume: str) -> str:
     if option not in NO_DRIVES and is_iso(volume):
         return f"Put the image there again, or take it out: {_emptied(guest, option)}"
-    lost = f"If it is lost, restore the guest, or take it out: qm set {guest.vmid} --delete {option}"
+    unlock = f"qm unlock {guest.vmid} && " if option == "vmstate" and guest.options.get("lock") == "suspended" else ""
+    lost = f"If it is lost, restore the guest, or take it out: {unlock}qm set {guest.vmid} --delete {option}"
     return f"See what there is: pvesm list {storage} --vmid {guest.vmid}. {lost}"
 
 
@@ -111,11 +112,12 @@ def _empty_remedy(guest: Guest, options: list[str], folder: str) -> str:
     disks = [option for option in options if option not in discs]
     taken = [f"qm set {guest.vmid} --delete {','.join(disks)}"] if disks else []
     taken += [f"qm set {guest.vmid} " + " ".join(f"--{option} none,media=cdrom" for option in discs)] if discs else []
-    return f"Mount it, after a look: findmnt --target {folder}. If all is lost, restore the guest, or take out what is gone: {'; '.join(taken)}"
+    out = " && ".join(taken)
+    return f"Mount it, after a look: findmnt --target {folder}. If all is lost, restore the guest, or take out what is gone: {out}"
 
 
 def _path_remedy(guest: Guest, option: str, path: str) -> str:
-    by_id = " See which there are: ls -l /dev/disk/by-id." if path.startswith("/dev/") else ""
+    by_id = " These are there: ls -l /dev/disk/by-id." if path.startswith("/dev/") else ""
     if guest.properties(option).get("media") == "cdrom":
         return f"Put it there again, or take it out: {_emptied(guest, option)}"
     return f"Put it there again, or name another.{by_id} Or take it out of the guest: qm set {guest.vmid} --delete {option}"

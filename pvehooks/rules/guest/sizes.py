@@ -1,4 +1,4 @@
-"""Whether the node has what the guest is made for: CPUs, and a QEMU with its machine."""
+"""Whether the node has as many CPUs as the guest, and a QEMU with its machine version."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
 def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
 
-    After a restore or a migration from a node with a newer QEMU. A suspended guest is held to the version that it ran with.
+    This happens after a restore or a migration from a node with a newer QEMU. A suspended guest is held to the version that it ran with.
     Source: qemu-server, QemuServer.pm (config_to_command); Machine.pm (get_vm_machine).
     """
     if isinstance(node.qemu, Unread):

@@ -1,4 +1,4 @@
-"""What a guest's start needs of its node beside devices: the storages of its disks."""
+"""The storages of a guest's disks and images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEPARATORS = re.compile(r"[,;\s\0]+")
 def storage_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A disk, an ISO image or another volume of the guest lies on a storage that is not for this node, is disabled, or not there at all.
 
-    PVE refuses the start, also for the image in a CD drive. That shows at the next boot of the node for guests that start then.
+    PVE refuses the start, also for the image in a CD drive.
     Source: qemu-server, QemuServer.pm (vm_start_nolock, get_current_vm_volumes); pve-storage, Storage.pm (activate_storage).
     """
     unfit = _unavailable(node)
@@ -43,8 +43,8 @@ def storage_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @once
 def _unavailable(node: Node) -> Callable[[str], bool]:
-    """Tells of a storage's name whether the node cannot use it."""
-    # A tree without a storage.cfg says nothing on any.
+    """A function that says whether the node cannot use the storage of a name."""
+    # A tree without a storage.cfg knows no storage.
     if isinstance(node.storages, Unread) or not any(storage.listed for storage in node.storages.values()):
         return lambda name: False
     there = frozenset(name for name, storage in node.storages.items() if storage.serves(node.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pvehooks.derived import remedies
 from pvehooks.derived.ostype import machine_version, named_version, windows_version
 from pvehooks.derived.passthrough import bus, functions, holder_phrase
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -87,18 +88,25 @@ def usb_beyond_limit(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _old(guest: Guest) -> tuple[str, str]:
-    """Why the guest does not get the newer controller, and what would give it one; '' where it does."""
+    """Why the guest does not get the newer controller, and what to type for one; '' where it gets it."""
     ostype = str(guest.options.get("ostype", ""))
     if ostype != "l26" and windows_version(guest) <= _LAST_OLD_WINDOWS:
-        return f"its ostype is {ostype}" if ostype else "it has no ostype", f"if it runs Linux, say so: qm set {guest.vmid} --ostype l26"
+        return f"its ostype is {ostype}" if ostype else "it has no ostype", f"if it runs Linux: qm set {guest.vmid} --ostype l26"
     version = machine_version(guest)
     if version is not None and version < _NEW_CONTROLLER:
         held = "its machine version is" if named_version(guest) else "PVE holds a Windows guest without a machine version to"
-        return f"{held} {version[0]}.{version[1]}", f"take a machine version of 7.1 or newer: qm set {guest.vmid} --machine TYPE"
+        return f"{held} {version[0]}.{version[1]}", f"take a newer machine version: {_newer_machine(guest)}"
     return "", ""
 
 
-@RULES.rule("usb-names-no-device", Severity.BLOCK, "Name one: qm set {vmid} --usbN host=PORT, mapping=NAME or spice")
+def _newer_machine(guest: Guest) -> str:
+    """The command that gives the guest the first machine version with the newer controller."""
+    machine = str(guest.properties("machine").get("type", ""))
+    base = "pc-q35" if "q35" in machine else "virt" if machine.startswith("virt") else "pc-i440fx"
+    return remedies.replacing(guest, "machine", "type", f"{base}-{'.'.join(map(str, _NEW_CONTROLLER))}", "type")
+
+
+@RULES.rule("usb-names-no-device", Severity.BLOCK, "Name a port (host=PORT), a mapping (mapping=NAME), or spice: qm set {vmid} --usbN ...")
 def usb_names_no_device(guest: Guest, node: Node) -> Iterator[Finding]:
     """A usbN names no device, or names one in two ways: PVE refuses the start.
 
@@ -112,14 +120,16 @@ def usb_names_no_device(guest: Guest, node: Node) -> Iterator[Finding]:
         if not properties:
             continue
         if host and "mapping" in properties:
-            why, value = f"it names a device ({host}) and a mapping ({properties['mapping']})", f"mapping={properties['mapping']}"
+            why = f"it names a device ({host}) and a mapping ({properties['mapping']})"
+            remedy = f"Keep the mapping: {remedies.without(guest, option, 'host', '')}"
         elif not host and "mapping" not in properties:
-            why, value = "it names neither a device nor a mapping", "host=PORT"
+            why = "it names neither a device nor a mapping"
+            remedy = f"Name a port: {remedies.replacing(guest, option, 'host', 'PORT', 'host')}. Or take it out: qm set {guest.vmid} --delete {option}"
         elif host.lower() == "spice" and host != "spice":
-            why, value = f"'{host}' has to be written spice", "spice"
+            why, remedy = f"'{host}' has to be written spice", f"Correct it: {remedies.replacing(guest, option, 'host', 'spice', 'host')}"
         else:
             continue
-        yield Finding(option, f"{option} cannot be used: {why}", f"Mend it: qm set {guest.vmid} --{option} {value}")
+        yield Finding(option, f"{option} cannot be used: {why}", remedy)
 
 
 @RULES.rule("usb-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("usb_mappings",))
@@ -155,7 +165,7 @@ def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def usb_mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """What a USB mapping names is not plugged in, or is another device than the mapping says: PVE refuses the start.
 
-    Without a mapping the guest would start, and get the device when it comes. The id is compared letter by letter: sysfs has
+    Without a mapping the guest would start, and get the device when it is plugged in. The id is compared letter by letter: sysfs has
     lower case, and an id with capitals never fits.
     Source: pve-guest-common, Mapping/USB.pm (assert_valid).
     """
@@ -184,14 +194,14 @@ def _mismatch(entry: UsbMapEntry, devices: Mapping[str, UsbDevice]) -> tuple[str
     return _where(UsbWant(entry.id, entry.path)), plug
 
 
-# -- what surprises later ---------------------------------------------------------------------------------------------
+# -- what is noticed after the start ---------------------------------------------------------------------------------------------
 
 
-@RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: it joins the running guest by itself", needs=("usb", "pci", "holders"))
+@RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: the running guest gets it automatically", needs=("usb", "pci", "holders"))
 def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A USB device, or the port, that the guest names is not there: it starts without, and gets the device when it comes.
+    """Nothing is plugged in where the guest names a USB device or port: it starts without, and gets the device when it is plugged in.
 
-    Devices on a USB controller that is passed through are the guest's that has the controller, and the node does not see them.
+    Devices on a USB controller that is passed through belong to the guest that has the controller, and the node does not see them.
     Source: the administrator's manual, "USB Passthrough".
     """
     named = [(option, want) for option in usb_options(guest) if (want := wanted(guest.properties(option), {}))]
@@ -203,7 +213,7 @@ def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     for option, want in named:
         if want.place not in node.usb and not any(each.id.lower() == want.id for each in node.usb.values()):
-            yield Finding(option, f"{option}: {_where(want)}; the guest starts without it, and gets it when it comes{_hidden(node)}")
+            yield Finding(option, f"{option}: {_where(want)}; the VM starts without it, and gets it when it is plugged in{_hidden(node)}")
 
 
 def _hidden(node: Node) -> str:
@@ -217,9 +227,9 @@ def _hidden(node: Node) -> str:
     return f" (it may be plugged into the USB controller {first.label}, which {whose})"
 
 
-@RULES.rule("usb-hub", Severity.WARNING, "Name the device behind it: lsusb -t shows the ports", needs=("usb", "usb_mappings"))
+@RULES.rule("usb-hub", Severity.WARNING, "Name the device behind the hub. The ports: lsusb -t", needs=("usb", "usb_mappings"))
 def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest is given a USB hub: QEMU never passes hubs on, and what is plugged into it stays with the node.
+    """The guest is given a USB hub: QEMU never passes hubs on, and devices plugged into it stay with the node.
 
     Source: QEMU, hw/usb/host-libusb.c (usb_host_auto_check).
     """
@@ -228,30 +238,27 @@ def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
     for option, want in _wants(guest, node):
         devices = [node.usb[want.place]] if want.place in node.usb else [each for each in node.usb.values() if each.id.lower() == want.id]
         if devices and all(device.hub for device in devices):
-            yield Finding(option, f"{option} names a hub, {devices[0].label}: QEMU passes no hubs on, the guest gets nothing")
+            yield Finding(option, f"{option} names a hub, {devices[0].label}: QEMU passes no hubs on, the VM gets nothing")
 
 
 @RULES.rule("usb-id-ambiguous", Severity.WARNING, "Name the port: qm set {vmid} --usbN host=PORT", needs=("usb", "usb_mappings"))
 def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A USB id fits several devices of the node: which of them the guest gets is chance.
+    """A USB id fits several devices of the node: which of them the guest gets is not determined.
 
-    Two devices of one kind have the same id; only the port tells them apart.
+    Two devices of one kind have the same id; only the port distinguishes them.
     Source: the administrator's manual, "USB Passthrough".
     """
     wants = list(_wants(guest, node))
     for option, want in wants:
         devices = [] if want.place else _matching(want, node)
-        # Who names the id as often as there are devices gets them all.
+        # A guest that names the id as often as there are devices gets them all.
         if len(devices) > 1 and sum(other == want for _, other in wants) != len(devices):
             ports = [device.place for device in devices]
             mapping = guest.properties(option).get("mapping")
-            usb3 = ",usb3=1" if guest.properties(option).get("usb3") else ""
-            remedy = f"Name the port: qm set {guest.vmid} --{option} host={ports[0]}{usb3}"
+            remedy = f"Name the port: {remedies.replacing(guest, option, 'host', ports[0], 'host')}"
             if mapping:
                 remedy = f"Give the mapping a port: Datacenter, Resource Mappings, {mapping}, Edit"
-            message = (
-                f"{option}: {len(devices)} devices have the id {want.id} ({devices[0].words}, ports {', '.join(ports)}), the guest gets one"
-            )
+            message = f"{option}: {len(devices)} devices have the id {want.id} ({devices[0].words}, ports {', '.join(ports)}), the VM gets one of them"
             yield Finding(option, message, remedy)
 
 
@@ -264,7 +271,7 @@ def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
 def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]:
     """A USB device is on a controller that is itself passed through, to this guest or to one that starts at boot.
 
-    Who gets the controller gets all that is plugged into it, and the node sees none of it any more.
+    The guest that gets the controller gets all that is plugged into it, and the node sees none of it any more.
     Source: the administrator's manual, "USB Passthrough", "PCI(e) Passthrough"; qemu-server, PCI.pm.
     """
     for option, want in _wants(guest, node):
@@ -277,13 +284,13 @@ def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]
 
 
 def _taker(controller: str, guest: Guest, node: Node) -> str:
-    """Who takes a controller, as the end of a sentence; '' for nobody else."""
+    """Which guest takes a controller, as the end of a sentence; '' for none."""
     for entry in guest.hostpci:
         if not isinstance(entry.addresses, Unread) and any(_is_at(controller, functions(each, node)) for each in entry.addresses):
-            return f"which is {entry.option} of the same guest: the device goes with it, and {node.name} cannot pass it on"
+            return f"which is {entry.option} of the same VM: the device goes with it, and {node.name} cannot pass it on"
     onboot = {} if isinstance(node.onboot, Unread) else node.onboot
     rivals = [holder for holder in onboot.get(controller, ()) if holder.vmid != guest.vmid]
-    return f"which is {rivals[0].how} of {rivals[0].label}: from its start at boot on the device is gone" if rivals else ""
+    return f"which is {rivals[0].how} of {rivals[0].label}: once that starts at boot, the device is gone" if rivals else ""
 
 
 def _is_at(address: str, devices: list[PciDevice]) -> bool:
@@ -297,9 +304,9 @@ def _is_at(address: str, devices: list[PciDevice]) -> bool:
     needs=("usb", "usb_mappings", "usb_claims"),
 )
 def usb_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Another guest has the USB device, or both are given it at boot: PVE does not look, and one of them goes without.
+    """Another guest has the USB device, or both are given it at boot: PVE does not check that, and one of them starts without it.
 
-    The one that comes first has it; the other starts, and gets the device when the first one stops.
+    The first one to start has it; the other one starts, and gets the device when the first one stops.
     Source: QEMU, hw/usb/host-libusb.c (usb_host_auto_check).
     """
     if isinstance(node.usb_claims, Unread):
@@ -312,28 +319,24 @@ def usb_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
         device = devices[0]
         remedy = f"Give it to one of them: qm set {guest.vmid} --delete {option}"
         if device.place in seen:
-            yield Finding(option, f"{option} names {device.label}, and so does {seen[device.place]}: the guest has it once", remedy)
+            yield Finding(option, f"{option} names {device.label}, and so does {seen[device.place]}: the VM has it once", remedy)
         seen.setdefault(device.place, option)
         for rival in _rivals(device, guest, node.usb_claims.get(device.place, ()), _by_id(device, node)):
             if rival.running and not guest.running:
-                message = (
-                    f"{option} names {device.label}, which the running {rival.label} has ({rival.option}): the guest starts without it"
-                )
+                message = f"{option} names {device.label}, which the running {rival.label} has ({rival.option}): the VM starts without it"
             else:
-                message = (
-                    f"{option} names {device.label}, which {rival.label} ({rival.option}) is given at boot, too: one of them goes without"
-                )
+                message = f"{option} names {device.label}, which {rival.label} ({rival.option}) is given at boot, too: one of them starts without it"
             yield Finding(option, message, remedy)
 
 
 def _by_id(device: UsbDevice, node: Node) -> tuple[UsbClaim, ...]:
-    """Who names the device by its id, where it is the only one with that id."""
+    """The claims that name the device by its id, where it is the only one with that id."""
     claims = {} if isinstance(node.usb_claims, Unread) else node.usb_claims
     return claims.get(device.id.lower(), ()) if len(_matching(UsbWant(device.id.lower(), ""), node)) == 1 else ()
 
 
 def _rivals(device: UsbDevice, guest: Guest, *claims: tuple[UsbClaim, ...]) -> list[UsbClaim]:
-    """The other guests that have the device now, or will fight for it at boot."""
+    """The other guests that have the device now, or are given it at boot, too."""
     others = [claim for each in claims for claim in each if claim.vmid != guest.vmid]
     at_boot = bool(guest.options.get("onboot"))
     return [claim for claim in others if (claim.running and not guest.running) or (claim.onboot and at_boot)]
@@ -341,7 +344,7 @@ def _rivals(device: UsbDevice, guest: Guest, *claims: tuple[UsbClaim, ...]) -> l
 
 @RULES.rule("usb-spice-without-display", Severity.WARNING, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
 def usb_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has a USB port for SPICE clients, but no SPICE display: no client can connect, and nothing comes in by that port.
+    """The guest has a USB port for SPICE clients, but no SPICE display: no client can connect, so the port is of no use.
 
     SPICE comes with the display types qxl and virtio.
     Source: the administrator's manual, "USB Passthrough"; qemu-server, config_to_command.
@@ -350,4 +353,4 @@ def usb_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
     if ports and not has_spice(guest, node):
         which = "a port" if len(ports) == 1 else "ports"
         message = f"{', '.join(ports)}: {which} for SPICE clients, and the display ({display(guest) or 'the default'}) has no SPICE: none can connect"
-        yield Finding(ports[0], message)
+        yield Finding(ports[0], message, f"Give it a SPICE display: {remedies.replacing(guest, 'vga', 'type', 'qxl', 'type')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.ostype import windows_version
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
@@ -42,7 +43,7 @@ def _first(guest: Guest) -> str:
 def virtiofsd_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest shares directories by virtiofs, and the node has no virtiofsd: PVE refuses the start.
 
-    The package is only recommended by Proxmox VE, and is not everywhere.
+    Proxmox VE only recommends the package, so that some nodes do not have it.
     Source: the administrator's manual, "Virtiofs"; qemu-server, Virtiofs.pm (start_virtiofsd).
     """
     if isinstance(node.virtiofsd, Unread):
@@ -81,7 +82,7 @@ def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def virtiofs_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The directory that the guest shares is not there on this node: PVE refuses the start.
 
-    Network file systems are not looked at: a server that is away would hold up who asks.
+    Network file systems are not looked at: a server that does not answer would block the look.
     Source: pve-guest-common, Mapping/Dir.pm (assert_valid).
     """
     if isinstance(node.directories, Unread):
@@ -107,11 +108,10 @@ def virtiofs_acl_windows(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if not windows_version(guest):
         return
-    for option, name in shares(guest):
+    for option, _ in shares(guest):
         if guest.properties(option).get("expose-acl"):
-            message = f"{option} has expose-acl, and the guest is Windows ({guest.options.get('ostype')})"
-            value = re.sub(r",?expose-acl=[^,]*", "", str(guest.options[option])).lstrip(",") or name
-            yield Finding(option, message, f"Switch it off: qm set {guest.vmid} --{option} {value}")
+            message = f"{option} has expose-acl, and the VM runs Windows ({guest.options.get('ostype')})"
+            yield Finding(option, message, f"Switch it off: {remedies.without(guest, option, 'expose-acl')}")
 
 
 @RULES.rule("virtiofs-memory-hotplug", Severity.BLOCK, "Switch memory hotplug off: qm set {vmid} --hotplug network,disk,usb")
@@ -153,14 +153,14 @@ def virtiofs_tag_twice(guest: Guest, node: Node) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for option, name in shares(guest):
         if name in seen:
-            message = f"{option} shares '{name}', and so does {seen[name]}: the guest can mount one of them"
+            message = f"{option} shares '{name}', and so does {seen[name]}: the VM can mount one of them"
             yield Finding(option, message, f"Take one out: qm set {guest.vmid} --delete {option}")
         seen.setdefault(name, option)
 
 
 @RULES.rule("virtiofs-memory-state", Severity.INFO, "Take snapshots without RAM: qm snapshot {vmid} NAME --vmstate 0")
 def virtiofs_memory_state(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has snapshots with RAM, and shares directories by virtiofs: PVE refuses further ones, and hibernation.
+    """The guest has snapshots with RAM, and shares directories by virtiofs: PVE refuses more of them, and hibernation.
 
     A directory on the node is not part of the state that would be saved.
     Source: qemu-server, QemuMigrate/Helpers.pm (check_non_migratable_resources); the manual, "Virtiofs" (Known Limitations).

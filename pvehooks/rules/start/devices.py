@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import hostpci_text, unbinding
+from pvehooks.derived import hostpci_text, remedies, unbinding
 from pvehooks.derived.absent_vfs import AbsentVf, absent_vf
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, named, others, passes_through, taken
 from pvehooks.derived.resets import hindrance
@@ -72,7 +72,7 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
     now = _now_at(address, guest, node)
     if entry.mapping:
-        remedy = f"Edit the mapping: Datacenter, Resource Mappings, {entry.mapping}, Edit" + (f" (the device is at {now})" if now else "")
+        remedy = remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
         remedy = f"Name the device where it is now: {hostpci_text.command(guest, entry, {address: now})}"
     else:
@@ -149,7 +149,7 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
     if "has several functions" in trouble:
         slot = trouble.partition(" ")[0]
         return f"Name one of them: {hostpci_text.command(guest, entry, {slot: f'{slot}.0'})}"
-    return f"Write it anew: qm set {guest.vmid} --{entry.option} ..."
+    return f"Write it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {entry.option}"
 
 
 def _machine(guest: Guest) -> str:
@@ -205,6 +205,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one (pvehooks host groups): qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
+    guard_alone=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """Another device is at the guest's PCI address than at its last accepted start.
@@ -248,6 +249,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     Severity.BLOCK,
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the guest is idle and not bound to a vfio driver.

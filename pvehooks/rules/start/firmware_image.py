@@ -57,6 +57,7 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
     local=True,
     in_audit=_refused_by_the_guard_alone,
+    guard_alone=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
@@ -86,6 +87,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Set the image again, or let it go: pvehooks firmware unset {vmid}",
     in_audit=_refused_by_the_guard_alone,
+    guard_alone=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.

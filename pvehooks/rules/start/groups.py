@@ -22,7 +22,7 @@ from pvehooks.derived.passthrough import (
     uses,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Severity, Unread, Use
+from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Refuser, Severity, Unread, Use
 from pvehooks.values.pci import does_work
 
 RULES = RuleSet(concerned=passes_through, order=40)
@@ -73,6 +73,7 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
@@ -93,7 +94,8 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
                 message = f"{claim.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
             elif claim.entry.by_args:
                 message = f"{claim.entry.option}: {device.label} {_all(held)}, and {_ARGS}"
-            yield Finding(device.address, message, _freeing(held, f"Free it, or {hostpci_text.giving_up(guest, claim.entry)}"))
+            refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
+            yield Finding(device.address, message, _freeing(held, hostpci_text.giving_up(guest, claim.entry)), refuser=refuser)
         if device.group_unread:
             yield not_examined(device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}")
         yield from _unknown(device, guest, node)
@@ -103,7 +105,8 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
             end = "the start would fail" if member.device.vfio else "the start would take it from the host"
             end = _ARGS if member.claim.entry.by_args and not member.device.vfio else end
             message = f"{_shares(member)}, which {_all(held)}: {end}"
-            yield Finding(member.device.address, message, _freeing(held, _apart(member.claim, guest)))
+            refuser = Refuser.PVE if member.claim.entry.by_args or member.device.vfio else Refuser.UNSET
+            yield Finding(member.device.address, message, _freeing(held, _lowered(_apart(member.claim, guest))), refuser=refuser)
         yield from _unknown(member.device, guest, node)
 
 
@@ -111,8 +114,11 @@ _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start
 
 
 def _accepting(claim: Claim, guest: Guest) -> str:
-    otherwise = _apart(claim, guest)
-    return f"If the node can do without it: pvehooks trust {guest.vmid}. If not, {otherwise[0].lower()}{otherwise[1:]}"
+    return f"If the node can do without it: pvehooks trust {guest.vmid}. If not, {_lowered(_apart(claim, guest))}"
+
+
+def _lowered(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _shares(member: ClaimedMember) -> str:
@@ -132,8 +138,9 @@ def _all(held: list[Use]) -> str:
 
 
 def _freeing(held: list[Use], otherwise: str) -> str:
-    """What ends the uses that are shown; `otherwise` for those that have no cure of their own."""
-    return ". ".join(dict.fromkeys(use.remedy or otherwise for use in held[:_SHOWN]))
+    """What ends all uses; `otherwise` where one of them has no cure of its own, and for who needs them."""
+    own = list(dict.fromkeys(use.remedy for use in held))
+    return f"{'. '.join(own)}. Or {otherwise}" if all(own) else f"{otherwise[0].upper()}{otherwise[1:]}"
 
 
 def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
@@ -147,6 +154,7 @@ def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Stop the other VM, or give the devices IOMMU groups of their own: another slot, ACS in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container uses another device of the same IOMMU group, which a start would take as well.
@@ -156,10 +164,13 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     for member in group_members(guest, node):
-        using = _users(others(member.device.address, guest, node), blocking_uses(member.device, guest, node))
+        holders = others(member.device.address, guest, node)
+        using = _users(holders, blocking_uses(member.device, guest, node))
         if using:
-            message = f"{_shares(member)}, which {_all(using)}: the start would take it away"
-            yield Finding(member.device.address, message, f"{_stopping(using, ' ({})')}. To run both: {_PLACES[0].lower()}{_PLACES[1:]}")
+            refuser = _refuser(using, holders)
+            message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
+            remedy = f"{_stopping(using)}. To run both: {_PLACES[0].lower()}{_PLACES[1:]}"
+            yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
 def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
@@ -171,16 +182,27 @@ def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
     return list(using.values())
 
 
-def _stopping(using: list[Use], form: str) -> str:
-    """What to do so that the guests that are shown give the device back; `form` is what stands around the commands."""
+def _refuser(using: list[Use], holders: list[Holder]) -> Refuser:
+    """PVE and the kernel refuse a device that another VM has passed through; what uses it otherwise would lose it."""
+    return Refuser.PVE if len(using) == len({holder.vmid for holder in holders}) else Refuser.UNSET
+
+
+def _stopping(using: list[Use]) -> str:
+    """What to do so that the guests that are shown give the device back."""
     shown = using[:_SHOWN]
     if all(use.remedy == _WAIT for use in shown):
         return _WAIT
     words = (f"{'pct' if 'container' in use.sentence or f'CT {use.vmid}' in use.sentence else 'qm'} shutdown {use.vmid}" for use in shown)
-    return f"Stop {'it' if len(shown) == 1 else 'them'} first{form.format('; '.join(words))}"
+    return f"Stop {'it' if len(shown) == 1 else 'them'} first: {' && '.join(words)}"
 
 
-@RULES.rule("device-in-use-by-guest", Severity.BLOCK, "Stop the other VM first: qm shutdown VMID", needs=("holders", "pci", "uses"))
+@RULES.rule(
+    "device-in-use-by-guest",
+    Severity.BLOCK,
+    "Stop the other VM first: qm shutdown VMID",
+    needs=("holders", "pci", "uses"),
+    guard_alone=True,
+)
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running guest or container already uses the device.
 
@@ -198,7 +220,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
             using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
                 message = f"{claim.entry.option} would take {device.label}, which {_all(using)}"
-                yield Finding(device.address, message, _stopping(using, ": {}"))
+                yield Finding(device.address, message, _stopping(using), refuser=_refuser(using, holders))
 
 
 @RULES.rule(
@@ -206,6 +228,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Give the guest a virtual function instead, or free those in use",
     needs=("holders", "pci", "uses"),
+    guard_alone=True,
 )
 def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     """Taking a physical function (PF) would remove its virtual functions (VFs), some of which are in use.
@@ -232,7 +255,15 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
             address, by = users[0]
             more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
             message = f"{claim.entry.option} would take {device.label} and with it remove its VF {address}, which {by}{more}"
-            yield Finding(device.address, message)
+            yield Finding(device.address, message, _idle_vf(claim, device, {used for used, _ in users}, guest, node))
+
+
+def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node: Node) -> str:
+    """How to give the guest a VF that is idle; '' where there is none, or where no command does it."""
+    idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
+    if not idle or claim.entry.mapping or claim.entry.by_args:
+        return ""
+    return f"Give the VM an idle virtual function: {hostpci_text.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
 
 
 @RULES.rule(
@@ -306,6 +337,7 @@ def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
     Severity.BLOCK,
     "If the node can do without it: pvehooks trust {vmid}. If not, put the card into another slot, or switch ACS on in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
+    guard_alone=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take another device along that is on a host driver, idle now, and that no option of the guest names.
@@ -387,11 +419,17 @@ def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
 
 
+def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
+    """An audit shows that the start fails; before a start, the guard leaves the refusal to vfio, which does no harm."""
+    return finding._replace(severity=Severity.BLOCK) if finding.refuser is Refuser.PVE else finding
+
+
 @RULES.rule(
     "interrupts-unsafe",
     Severity.WARNING,
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
     needs=("iommu",),
+    in_audit=_refused_by_vfio,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node does not remap interrupts: vfio refuses the guest's devices, or its option allows them, which is a hole.
@@ -407,7 +445,8 @@ def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
         # A guest that runs shows that vfio took its devices.
         if not guest.running:
-            yield Finding("iommu", f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the VM would not start")
+            message = f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the VM would not start"
+            yield Finding("iommu", message, refuser=Refuser.PVE)
     elif iommu.remaps_interrupts is False:
         yield Finding("iommu", f"{node.name} has no interrupt remapping, and {allowed}: the VM can inject interrupts into the host")
     elif iommu.unsafe_allowed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import bus, claims, functions, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -61,7 +62,8 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
                     if written[name].replace("0x", "") != value:
                         has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
                         message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        yield Finding(entry.option, message, f"Map it anew: Datacenter, Resource Mappings, {entry.mapping}, Edit")
+                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
+                        yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
                         break
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import claims
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
@@ -17,6 +18,8 @@ RULES = RuleSet(concerned=_concerned, order=60)
 _MIB = 1 << 20
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
+# The least that PVE takes (qemu-server, Memory.pm).
+_LEAST_MEMORY = 16
 _LARGE, _SMALL = 1 << 20, 2048
 
 
@@ -38,7 +41,9 @@ def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
     needed = _memory(guest)
     free = node.memory.available // _MIB
     if needed > free:
-        yield Finding("memory", f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free")
+        message = f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free"
+        less = f"Stop other VMs, or give it less: {remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
+        yield Finding("memory", message, less if free >= _LEAST_MEMORY else "Stop other VMs")
 
 
 def _memory(guest: Guest) -> int:

@@ -1,12 +1,13 @@
-"""A guest that is to start on another node: what would stand against it there, by what that node says of itself.
+"""A guest that is to start on another node: what would prevent it there, by what that node publishes.
 
-Nothing here is looked at on a node's own guests; `pvehooks check VMID --target NODE` asks.
+These rules are not asked for a node's own guests; `pvehooks check VMID --target NODE` asks them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks.derived import remedies
 from pvehooks.derived.disks import disks, volume_of
 from pvehooks.derived.passthrough import functions
 from pvehooks.rules.engine import RuleSet, not_examined
@@ -18,19 +19,19 @@ from pvehooks.values.summaries import Target
 RULES = RuleSet(order=10)
 
 
-@RULES.rule("target-silent", Severity.WARNING, "See: pvecm status; and on that node: systemctl status pvehooks")
+@RULES.rule("target-silent", Severity.WARNING, "See: pvecm status. On that node: systemctl status pvehooks")
 def target_silent(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The other node is offline, or has not said anything for long, so that what is known of it may not hold any more.
+    """The other node is offline, or has published nothing for long, so that its summary may be out of date.
 
-    A node that runs pvehooks writes its summary when it changes, and every hour. One that is silent for more than two hours has no running
-    daemon, or a cluster without quorum.
+    A node that runs pvehooks publishes its summary when it changes, and every hour. Where that is missing for more than two hours, its daemon
+    does not run, or the cluster has no quorum.
     """
     summary = target.summary
     if target.standing.online is False:
-        since = f"; it last spoke {summary.ago(target.now)}" if summary else ""
+        since = f"; its summary is from {summary.ago(target.now)}" if summary else ""
         yield Finding("node", f"{target.name} is offline now, nothing starts there{since}")
     elif summary is not None and summary.silent(target.now):
-        yield Finding("node", f"{target.name} last spoke {summary.ago(target.now)}: what follows is as it was then")
+        yield Finding("node", f"the summary of {target.name} is from {summary.ago(target.now)}: what follows is as it was then")
 
 
 @RULES.rule(
@@ -66,7 +67,7 @@ def _on_shared_storage(volid: str, target: Target) -> bool:
 def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]:
     """The guest's hookscript is not on the other node, or cannot be executed there, so Proxmox VE would refuse to start it.
 
-    A node says of each hookscript that a guest of the cluster names whether it has it. On shared storage it is the same everywhere.
+    A node publishes of each hookscript that a guest of the cluster names whether it has it. On shared storage it is the same everywhere.
     Source: pve-guest-common, PVE/GuestHelpers.pm, check_hookscript.
     """
     volid = str(guest.options.get("hookscript", ""))
@@ -91,8 +92,8 @@ def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]
 def target_firmware_missing(guest: Guest, target: Target) -> Iterator[Finding]:
     """The firmware image that the guest was given cannot be used on the other node, or may not be there.
 
-    Images lie on storages that are directories, of which each node has its own unless the storage is shared, and no migration takes them
-    along. Nodes do not say which images they have. Without the image the guard refuses the start, and QEMU would not start either.
+    Images lie on storages that are directories, of which each node has its own unless the storage is shared, and no migration copies
+    them. Nodes do not publish which images they have. Without the image the guard refuses the start, and QEMU would not start either.
     Source: the guest's record below /etc/pve/pvehooks; QEMU's manual, -blockdev and -bios.
     """
     pinned, storages = guest.firmware, target.node.storages
@@ -122,10 +123,13 @@ def _other_image(guest: Guest) -> str:
 
 
 @RULES.rule(
-    "target-devices-unknown", Severity.WARNING, "On that node: systemctl status pvehooks; pvehooks config (publish)", undecided=True
+    "target-devices-unknown",
+    Severity.WARNING,
+    "On that node: systemctl status pvehooks. The setting [cluster] publish, on that node: pvehooks config",
+    undecided=True,
 )
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The devices of the other node are not known here, so it cannot be told whether the guest would start there with its own.
+    """The devices of the other node are not known here, so that it is unknown whether the guest would start there with its own.
 
     Its daemon has published no summary: the package is not there, is older, or `[cluster] publish = no`.
     """
@@ -144,9 +148,9 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
 
 @RULES.rule("target-bridges-unknown", Severity.INFO, "Look there: ip -br link show type bridge", undecided=True)
 def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The bridges of the other node are not known here: whether the guest's network devices find theirs there cannot be told.
+    """The bridges of the other node are not known here: whether the guest's network devices find theirs there is unknown.
 
-    Nodes name their bridges in their summaries, those with older versions of the package, and those with hundreds of bridges, do not.
+    Nodes publish their bridges, except those with older versions of the package, and those with hundreds of bridges.
     """
     if guest.template or not isinstance(target.node.bridges, Unread):
         return
@@ -181,14 +185,15 @@ def target_address_unmapped(guest: Guest, target: Target) -> Iterator[Finding]:
 
 
 def _mapping(guest: Guest, entry: HostPci) -> str:
-    return f"Map it on each node that has one (Datacenter, Resource Mappings), then: qm set {guest.vmid} --{entry.option} mapping=NAME"
+    command = remedies.by_mapping(guest, entry.option, "NAME")
+    return f"Map it on each node that has one (Datacenter, Resource Mappings), then: {command}"
 
 
 @RULES.rule("target-disk-local", Severity.WARNING, "Move it to shared storage: qm disk move {vmid} DISK STORAGE")
 def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
     """A disk of the guest is on storage that each node has for itself: only a migration takes it along.
 
-    High availability, and who moves the config by hand, would have the guest start without its disk: Proxmox VE refuses that.
+    After a move by high availability, or of the config by hand, the disk is missing, and Proxmox VE refuses the start.
     With replication (pvesr) a copy may be there, which is not looked at.
     Source: qemu-server, QemuMigrate.pm (scan_local_volumes); the administrator's manual, "Storage Replication".
     """
@@ -211,7 +216,7 @@ def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
 def target_other_version(guest: Guest, target: Target) -> Iterator[Finding]:
     """The other node has another version of pvehooks, whose guard may judge a start otherwise than this one does.
 
-    What is said here of the guest's start there was judged by the version that runs here.
+    The findings here are those of the version that runs here.
     """
     there = target.summary.version if target.summary else target.standing.version
     if there and there != target.own_version:

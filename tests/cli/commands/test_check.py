@@ -181,8 +181,12 @@ def test_a_short_look_shows_none(tmp_path: Path, terminal: Callable[..., Termina
 def test_quiet_has_a_line_for_what_counts(tmp_path: Path) -> None:
     ignored = {"etc/pvehooks/pvehooks.conf": "[guest 100]\nignore = rng-missing-netboot: never mind\n"}
     tree = make_fake_tree(tmp_path / "tree", {**TREE, **ignored})
-    loud, quiet = pvehooks(tree, "check", status=1), pvehooks(tree, "check", "--quiet", status=1)
-    assert quiet.splitlines() == [line for line in loud.splitlines() if re.match(r"(?:VM \d+[^:]*|pve1): (?:block|warning): ", line)]
+    loud, quiet = pvehooks(tree, "check", "--all", status=1), pvehooks(tree, "check", "--quiet", status=1)
+    heads = [line for line in loud.splitlines() if re.match(r"(?:VM \d+[^:]*|pve1): (?:block|warning): ", line)]
+    assert len(quiet.splitlines()) == len(heads)
+    for line, head in zip(quiet.splitlines(), heads, strict=True):
+        what, rule = head.rsplit(" [", 1)
+        assert line.startswith(what) and line.endswith(f" [{rule}")
     assert ": info: " in loud
     assert ": ignored: " in loud
     assert 0 < len(quiet.splitlines()) < len(loud.splitlines())

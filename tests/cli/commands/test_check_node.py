@@ -49,7 +49,7 @@ def test_a_guest_of_which_nothing_else_is_to_be_reported(tree: Path, capsys: pyt
     assert check(capsys, tree, "301").splitlines() == [
         "VM 301 (web): nothing found",
         "1 VM on pve2: nothing found",
-        "what only pve2 itself can tell was not examined (once): run this on pve2",
+        "what only pve2 itself can read was not examined (once): run this on pve2",
     ]
 
 

@@ -15,7 +15,7 @@ from pvehooks.daemon.stats import Stats
 from pvehooks.journal import events
 from pvehooks.journal.kind import ERR
 from pvehooks.rules import catalogue, engine
-from pvehooks.values import Severity
+from pvehooks.values import Severity, StartVerdict
 from pvehooks.wording import printable
 from tests.daemon.publish.figures import counted, guest, no_starts, number, promtool, samples, stats
 
@@ -42,6 +42,26 @@ def a_node() -> Stats:
 
 def content(of: Stats, **starts: int) -> bytes:
     return text(textfile.metrics("pve1", of, no_starts(**starts), 60))
+
+
+def test_starts_that_nothing_stops() -> None:
+    harm = GPU._replace(blocked=True, start=StartVerdict.MUST_NOT, unguarded="[guard] mode = audit")
+    told = samples(content(stats(v100=WEB._replace(start=StartVerdict.WOULD_NOT), v101=harm, v102=NAS)))
+    counted_starts = [({"start": "would"}, 1), ({"start": "would_not"}, 1), ({"start": "must_not"}, 1)]
+    assert told["pvehooks_guests_by_start"] == counted_starts
+    labels = {"vmid": "101", "guest": "VM 101 (gpu)", "why": "[guard] mode = audit"}
+    assert told["pvehooks_guest_must_not_start"] == [(labels, 1)]
+
+
+def test_findings_are_counted_alike_everywhere() -> None:
+    """By the figures as by the status line and the summary; what is ignored or was not examined does not count."""
+    of = a_node()
+    told = samples(content(of))
+    counted_findings = dict.fromkeys(("block", "warning", "info"), 0)
+    for labels, number_of in told["pvehooks_findings"]:
+        if labels["about"] == "guest":
+            counted_findings[labels["severity"]] += int(number_of)
+    assert of.findings() == counted_findings == {"block": 2, "warning": 1, "info": 1}
 
 
 def test_all_that_is_told_of_a_node() -> None:

@@ -43,8 +43,13 @@ def test_the_entries_for_the_node_in_order(tmp_path: Path) -> None:
             ),
             True,
             frozenset({"pve1", "pve2"}),
+            written=(
+                "node=pve1,path=0000:01:00.0;0000:01:00.1,id=10de:2204,iommugroup=14,subsystem-id=1043:87d0",
+                "node=pve2,path=0000:41:00,id=10de:2204",
+                "node=pve1,path=0000:02:00,id=10de:2204",
+            ),
         ),
-        "nic": PciMapping("nic", (), False, frozenset({"pve2"})),
+        "nic": PciMapping("nic", (), False, frozenset({"pve2"}), written=("node=pve2,path=0000:03:00.0,id=8086:1572",)),
     }
 
 

@@ -314,7 +314,7 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     mounted = "/dev/nvme0n1 /mnt/x" in (root / "proc/mounts").read_text() and (root / "sys/class/block/nvme0n1").exists()
     expected = {"0000:00:03.0": Use("holds / (ext4 on vda)")}
     if mounted:
-        expected[NVME] = Use("holds /mnt/x (ext4 on nvme0n1)")
+        expected[NVME] = Use("holds /mnt/x (ext4 on nvme0n1)", remedy="If the node does not need it: umount /mnt/x")
     assert found == expected
 
 

@@ -76,7 +76,7 @@ def test_a_device_on_vfio_costs_nothing(disks: Disks, monkeypatch: pytest.Monkey
 def test_arrays(disks: Disks, state: str, active: bool) -> None:
     disks.label("sda1", ID_FS_TYPE="linux_raid_member", ID_FS_LABEL="pve1:0")
     disks.array("md127", "9:127", state, "sda1")
-    use = Use("is a member of the active array md127 (sda1)", remedy="If the node does not need the array: mdadm --stop /dev/md127")
+    use = Use("is a member of the active array md127 (sda1)", remedy="If the node does not need it: mdadm --stop /dev/md127")
     assert look(disks, HBA) == Uses((use,) if active else ())
 
 

@@ -1,0 +1,53 @@
+"""Findings as they are shown to people."""
+
+from __future__ import annotations
+
+import pytest
+
+from pvehooks import wording
+from pvehooks.cli import findings
+from pvehooks.values import Finding, Judged, Severity
+
+
+def of(*messages: str, remedy: str = "Do it: pvehooks trust 100") -> list[Judged]:
+    return [Judged(Finding(message[:5], message, remedy, Severity.WARNING, "a-rule"), "") for message in messages]
+
+
+def test_one_decision_is_one_row() -> None:
+    """Three functions of a chipset that one command accepts."""
+    form = "hostpci0 (0000:01:00.0) takes {} along from driver {}: it is in the same IOMMU group 14"
+    rows = list(findings.rows("VM 100", of(*(form.format(*each) for each in (("LPC", "a"), ("SMBus", "b"), ("SPI", "c"))))))
+    (row,) = rows
+    listed = "LPC along from driver a, SMBus along from driver b and SPI along from driver c"
+    assert row.message == f"hostpci0 (0000:01:00.0) takes {listed}: it is in the same IOMMU group 14"
+
+
+def test_what_one_remedy_ends_stands_together() -> None:
+    rows = list(findings.rows("VM 100", [*of("net0 is odd", "scsi0 has no room left"), *of("usb0 is odd", remedy="Other: qm unlock 100")]))
+    assert [(row.message, row.remedy) for row in rows] == [
+        ("net0 is odd; scsi0 has no room left", "Do it: pvehooks trust 100"),
+        ("usb0 is odd", "Other: qm unlock 100"),
+    ]
+
+
+def test_the_same_message_stands_once() -> None:
+    assert [row.message for row in findings.rows("VM 100", of("net0 is odd", "net0 is odd"))] == ["net0 is odd"]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "steps"),
+    [
+        ("Give it an RNG device: pvehooks inject 100", [("Give it an RNG device:", "pvehooks inject 100")]),
+        ("Say so: qm set 100 --boot 'order=scsi0; net0'. Or not", [("Say so:", "qm set 100 --boot 'order=scsi0; net0'"), ("Or not", "")]),
+        ("Upgrade: apt update && apt full-upgrade", [("Upgrade:", "apt update && apt full-upgrade")]),
+        ("Map it: Datacenter, Resource Mappings", [("Map it: Datacenter, Resource Mappings", "")]),
+        ("First: qm unlock 100, then qm shutdown 100", [("First:", "qm unlock 100"), ("then", "qm shutdown 100")]),
+        ("See: pvecm status; and there: systemctl status x", [("See:", "pvecm status"), ("and there:", "systemctl status x")]),
+        ("If so: pvehooks attach 100 (it stays), or do nothing", [("If so:", "pvehooks attach 100"), ("(it stays), or do nothing", "")]),
+        ("Take less: qm set 100 --hostpci0 ...,driver=keep", [("Take less:", "qm set 100 --hostpci0 ...,driver=keep")]),
+        ("", []),
+    ],
+)
+def test_steps_of_a_remedy(remedy: str, steps: list[tuple[str, str]]) -> None:
+    assert list(wording.steps(remedy)) == steps
+    assert wording.commands(remedy) == [command for _, command in steps if command]
