@@ -126,7 +126,7 @@ def test_it_leaves_with_the_last_device_and_comes_back(cluster: Make) -> None:
 
 def test_it_stays_while_the_removal_is_pending(cluster: Make) -> None:
     bed = cluster()
-    with running(100):
+    with running_guest(100):
         bed.start()
         bed.write(100, passing())
         wait_for_guard(bed, 100)

@@ -12,7 +12,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
-from tests.beds.tree import make_fake_tree
+from tests.beds.tree import Content, make_fake_tree
 
 WORKS, NEEDS, NEVER, UNKNOWN = NetworkBoot.WORKS, NetworkBoot.NEEDS_ENTROPY, NetworkBoot.NEVER, NetworkBoot.UNKNOWN
 NOTHING: frozenset[Source] = frozenset()
@@ -60,7 +60,7 @@ MODELS = "cpu-model: random\n\tflags +rdrand\n\treported-model kvm64\n"
 
 
 def read(directory: Path, config: str, cpu: str = OLD) -> tuple[Guest, GuestFirmware]:
-    files = {
+    files: dict[str, Content] = {
         "etc/pve/nodes/pve1/qemu-server/100.conf": f"bios: ovmf\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{config}",
         "etc/pve/virtual-guest/cpu-models.conf": MODELS,
     }
@@ -95,7 +95,7 @@ def test_the_image(config: str, image: Image, tmp_path: Path) -> None:
 
 def test_an_arm_node_has_no_arch_line(tmp_path: Path) -> None:
     firmware = read(tmp_path, EFI, ARM)[1]
-    assert (firmware.image, firmware.sources, firmware.network_boot) == (Image.AAVMF, {Source.TRNG}, WORKS)
+    assert (firmware.image, firmware.sources, firmware.network_boot) == (Image.AAVMF, frozenset({Source.TRNG}), WORKS)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.node.trees import make_tree
 from tests.beds.process import kill_on_failure
-from tests.node.trees import NODE, NODE_OF, make_tree
+from tests.node.trees import make_tree
 
 TIMEOUT = 120.0
 RNG = ("-device", "virtio-rng-pci")

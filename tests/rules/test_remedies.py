@@ -15,7 +15,9 @@ from pvehooks.rules import catalogue
 from pvehooks.settings.load import built_in
 from pvehooks.values import Finding, Severity
 from tests.beds import remedying
+from tests.conftest import GOLDEN
 from tests.rules import test_examples as bed
+from tests.rules.example_tree import tree_of
 
 # What no rule can choose: the words before the command say how to find it.
 CHOSEN = {
@@ -75,7 +77,7 @@ def found_in(host: Host) -> dict[tuple[str, str], Finding]:
 
 @pytest.mark.parametrize("example", bed.examples("failing"), ids=lambda path: path.name[:-6])
 def test_what_a_remedy_has_typed_ends_the_finding(example: Path, tmp_path: Path) -> None:
-    host = bed.tree_of(example, tmp_path / "tree")
+    host = tree_of(example, tmp_path / "tree")
     before = found_in(host)
     typed = [(each, command) for key, each in before.items() if key[0] == bed.rule_of(example) for command in commands(each)]
     for number, (finding, command) in enumerate(typed):
@@ -100,7 +102,7 @@ def _filled(command: str, rule: str, host: Host) -> str:
 
 
 def _ends(example: Path, directory: Path, finding: Finding, before: dict[tuple[str, str], Finding], command: str) -> None:
-    host = bed.tree_of(example, directory / "tree")
+    host = tree_of(example, directory / "tree")
     remedying.Typist(directory / "tree", directory).type(command)
     after = found_in(host)
     key = next(key for key, each in before.items() if each == finding)
@@ -114,14 +116,14 @@ def _ends(example: Path, directory: Path, finding: Finding, before: dict[tuple[s
 
 
 def test_what_is_not_typed_has_a_reason() -> None:
-    reasons = (remedying.UNFIT, remedying.UNFIT_VERBS, CHOSEN, LIVED_WITH)
+    reasons: tuple[dict[str, str], ...] = (remedying.UNFIT, remedying.UNFIT_VERBS, CHOSEN, LIVED_WITH)
     assert all(why for each in reasons for why in each.values())
 
 
 def test_unfit_are_programs_that_remedies_name() -> None:
     """What is not run any more is taken off the list."""
     texts = [rule.remedy for rule in catalogue.RULES.values()]
-    texts += [line for example in (bed.GOLDEN / "rules").glob("*.txt") for line in example.read_text().splitlines()]
+    texts += [line for example in (GOLDEN / "rules").glob("*.txt") for line in example.read_text().splitlines()]
     named = {each.split()[0] for text in texts for command in wording.commands(text) for each in command.split(" && ")}
     unknown = remedying.UNFIT.keys() - named
     assert not unknown, "no remedy has these typed"
