@@ -55,7 +55,7 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     - An image of the guest's own: not known. Virtio RNG devices alone did not help images of edk2-stable202405, 202408 and 202411.
     Proxmox released none of these three.
     Source: qemu-server, OVMF.pm (get_ovmf_files); the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM
-    Virtual Machines). All cases but TDX and KVM's generator were measured with Debian's images.
+    Virtual Machines). OVMF of both types, RDRAND, and AAVMF with RNDR of `max` were measured with Debian's images.
     """
     if not lacks_rng(guest) or not (networks := boot_networks(guest)):
         return
