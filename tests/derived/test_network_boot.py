@@ -38,7 +38,12 @@ EXPECTED = {
 MATRIX = [(image, sources, EXPECTED[image][at]) for image, (at, sources) in product(Image, enumerate(SOURCES))]
 
 
-@pytest.mark.parametrize(("image", "sources", "expected"), MATRIX, ids=str)
+def _id(value: object) -> str:
+    """The same in every process: a set has no order."""
+    return "+".join(sorted(map(str, value))) or "nothing" if isinstance(value, frozenset) else str(value)
+
+
+@pytest.mark.parametrize(("image", "sources", "expected"), MATRIX, ids=_id)
 def test_the_matrix(image: Image, sources: frozenset[Source], expected: NetworkBoot) -> None:
     assert network_boot(image, sources) is expected
 
