@@ -32,7 +32,8 @@ class AbsentVf(NamedTuple):
 
 def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
     """The PF of a VF that is not there, and why it has none; None for an address that is no VF's, as far as can be told."""
-    if "." not in address or address in bus(node):
+    # Of another node it is not known which devices have SR-IOV.
+    if "." not in address or address in bus(node) or isinstance(node.vf_support, Unread):
         return None
     able = _able(address, node)
     if able is not None:

@@ -129,8 +129,8 @@ class PciDevice:
 
     @property
     def on_root_bus(self) -> bool:
-        """Whether no bridge is above it, so that no reset of a bus reaches it."""
-        return False
+        """Whether no bridge is above it, so that no reset of a bus reaches it; bus 0 is one wherever nothing more is known."""
+        return self.address[-7:-5] == "00"
 
     @property
     def upstream(self) -> tuple[str, ...]:

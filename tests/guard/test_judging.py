@@ -11,6 +11,7 @@ from pvehooks.values import Cure, Finding, Severity
 HARM = Finding("0000:01:00.0", "harm", rule="group-in-use-by-host", severity=Severity.BLOCK)
 HINT = Finding("iommu", "hint", rule="interrupts-unsafe", severity=Severity.WARNING)
 IDLE = Finding("0000:01:00.0", "not bound", rule="vfio-not-bound", severity=Severity.BLOCK, cure=Cure.BIND)
+RISKY = Finding("0000:01:00.0", "on amdgpu", rule="vfio-not-bound", severity=Severity.WARNING, cure=Cure.BIND)
 UNREAD = Finding("0000:01:00.0", "not examined: x", rule="group-in-use-by-host", severity=Severity.INFO, examined=False)
 UNREAD_HINT = UNREAD._replace(rule="interrupts-unsafe")
 BLOCKING = {"group-in-use-by-host", "vfio-not-bound"}
@@ -46,3 +47,16 @@ def names(settings: StartSettings, *findings: Finding) -> dict[str, list[str]]:
 )
 def test_one_finding(settings: StartSettings, finding: Finding, expected: dict[str, list[str]]) -> None:
     assert names(settings, finding) == expected
+
+
+@pytest.mark.parametrize(
+    ("unbound", "expected"),
+    [
+        ("bind", {"warning": ["on amdgpu"], "due": ["on amdgpu"]}),
+        ("leave", {"warning": ["on amdgpu"]}),
+        ("block", {"refusing": ["on amdgpu"]}),
+    ],
+)
+def test_a_driver_that_lets_go_badly(unbound: str, expected: dict[str, list[str]]) -> None:
+    """The guard binds the device, and warns of it."""
+    assert names(StartSettings(GuardSettings(unbound=unbound)), RISKY) == expected

@@ -124,3 +124,14 @@ def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> N
     (found,) = (found for found in said if found.rule == "group-in-use-by-host")
     assert not found.examined
     assert "which devices share the IOMMU group of 0000:01:00.0 (graphics card [10de:2204]) is unknown" in found.message
+
+
+def test_a_virtual_function_of_another_node_is_not_explained(tmp_path: Path) -> None:
+    """Whether a device there has SR-IOV is not known here."""
+    files = pci.plant("0000:00:02.0 class=030000 id=8086:3e98 driver=i915 group=1\n")
+    host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:00:02.1\n"})))
+    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    node = hardware.gather(host, "pve1")
+    node.__dict__["vf_support"] = Unread("it is a fact of pve2, ask there")
+    (found,) = (found for found in look_at_start(guest, node) if found.rule == "hostpci-device-missing")
+    assert "SR-IOV" not in found.message and found.message.startswith("hostpci0: there is no PCI device 0000:00:02.1")
