@@ -95,7 +95,11 @@ def _write(host: Host, directory: str, name: str) -> bool:
         if error.errno == errno.EROFS:
             hint = f"Make the directory: mkdir -p {directory} && systemctl restart pvehooks"
             if host.is_dir(directory):
-                hint = f"Let the daemon write there: systemctl edit pvehooks, with [Service] ReadWritePaths={directory}"
+                hint = (
+                    "Let the daemon write there: mkdir -p /etc/systemd/system/pvehooks.service.d &&"
+                    f" printf '[Service]\\nReadWritePaths={directory}\\n' >/etc/systemd/system/pvehooks.service.d/snippets.conf &&"
+                    " systemctl daemon-reload && systemctl restart pvehooks"
+                )
             if directory != _LOCAL and not storages.roots_alone(host, _LOCAL):
                 hint = (
                     f"The storage 'local' would do if nobody but root could write there: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
