@@ -95,7 +95,11 @@ def _write(host: Host, directory: str, name: str) -> bool:
         if error.errno == errno.EROFS:
             hint = f"Create the directory: mkdir -p {directory} && systemctl restart pvehooks"
             if host.is_dir(directory):
-                hint = f"Allow the daemon to write there: systemctl edit pvehooks, with [Service] ReadWritePaths={directory}"
+                hint = (
+                    "Allow the daemon to write there: mkdir -p /etc/systemd/system/pvehooks.service.d &&"
+                    f" printf '[Service]\\nReadWritePaths={directory}\\n' >/etc/systemd/system/pvehooks.service.d/snippets.conf &&"
+                    " systemctl daemon-reload && systemctl restart pvehooks"
+                )
             if directory != _LOCAL and not storages.roots_alone(host, _LOCAL):
                 hint = f"To use the storage 'local', let only root write to it: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
         raise NodeError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

@@ -236,18 +236,18 @@ class Host:
 
         `durable`: new ones survive a power cut.
         """
+        from pvehooks.host import safepaths
+
         place = self.locate(path)
         above = [place]
         while durable and not os.path.isdir(above[-1]):
             above.append(os.path.dirname(above[-1]))
         if self.is_node:
-            from pvehooks.host import safepaths
-
             os.close(safepaths.open_directory(place, make=mode))
         else:
             os.makedirs(place, mode=mode, exist_ok=True)
         for directory in above[1:]:
-            _sync(directory)
+            safepaths.sync(directory)
 
     def _place(self, path: str) -> tuple[int, str]:
         """A descriptor of the directory in which a file is to be written, and the name of the file."""
@@ -340,7 +340,9 @@ class Host:
         except FileNotFoundError:
             return
         if durable:
-            _sync(os.path.dirname(place))
+            from pvehooks.host import safepaths
+
+            safepaths.sync(os.path.dirname(place))
 
     def make_link(self, path: str, text: str) -> None:
         """A symbolic link that says `text`; raises OSError where something is."""
@@ -421,18 +423,6 @@ class Host:
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back."""
         return time.monotonic()
-
-
-def _sync(directory: str) -> None:
-    """Puts the names in a directory on the disk, fsync(2); a file system that cannot do that for directories has no better."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 class Lock:

@@ -122,3 +122,15 @@ def open_lock(path: str, private: bool) -> int:
         # An earlier version made it with 0644.
         os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def sync(directory: str) -> None:
+    """Puts the names in a directory on the disk, fsync(2); a file system that cannot do that for directories has no better."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

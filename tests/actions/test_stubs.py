@@ -167,7 +167,8 @@ def test_why_the_daemon_cannot_write_there(host: Host) -> None:
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", "tank:snippets/pvehooks-guard")
     assert failed.value.hint.startswith(
-        "Allow the daemon to write there: systemctl edit pvehooks, with [Service] ReadWritePaths=/srv/tank/snippets"
+        "Allow the daemon to write there: mkdir -p /etc/systemd/system/pvehooks.service.d &&"
+        " printf '[Service]\\nReadWritePaths=/srv/tank/snippets\\n' >/etc/systemd/system/pvehooks.service.d/snippets.conf &&"
     )
     make_fake_tree(host.root, {f"{SNIPPETS}/": None})
     Path(host.root, SNIPPETS).chmod(0o777)

@@ -59,14 +59,18 @@ class Disk:
         """All that this process does to the root's files meanwhile."""
         real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in ("open", "close", "rename", "unlink", "mkdir")}
 
-        def opened(path: str, flags: int, mode: int = 0o777, **more: Any) -> int:
-            is_new = not os.path.lexists(path)
-            descriptor: int = real["open"](path, flags, mode, **more)
-            if f"{path}/".startswith(f"{self._root}/"):
+        def at(path: str, directory: int | None) -> str:
+            return str(path) if directory is None else f"{self._open[directory][0]}/{path}"
+
+        def opened(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            where = at(path, dir_fd)
+            is_new = not os.path.lexists(where)
+            descriptor: int = real["open"](path, flags, mode, dir_fd=dir_fd)
+            if f"{where}/".startswith(f"{self._root}/"):
                 if is_new:
-                    self._live[path] = self._inode()
-                    self._note(_Step("create", path, self._live[path] or 0))
-                self._open[descriptor] = (path, self._live.get(path) or 0)
+                    self._live[where] = self._inode()
+                    self._note(_Step("create", where, self._live[where] or 0))
+                self._open[descriptor] = (where, self._live.get(where) or 0)
             return descriptor
 
         def closed(descriptor: int) -> None:
@@ -77,20 +81,21 @@ class Disk:
             path, inode = self._open[descriptor]
             self._note(_Step("names", path) if not inode else _Step("content", path, inode, content=Path(path).read_bytes()))
 
-        def renamed(source: str, target: str) -> None:
-            real["rename"](source, target)
-            self._live[target] = self._live.pop(source)
-            self._note(_Step("rename", source, target=target))
+        def renamed(source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+            real["rename"](source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            before, after = at(source, src_dir_fd), at(target, dst_dir_fd)
+            self._live[after] = self._live.pop(before)
+            self._note(_Step("rename", before, target=after))
 
-        def unlinked(path: str) -> None:
-            real["unlink"](path)
-            self._live.pop(path, None)
-            self._note(_Step("unlink", path))
+        def unlinked(path: str, *, dir_fd: int | None = None) -> None:
+            real["unlink"](path, dir_fd=dir_fd)
+            self._live.pop(at(path, dir_fd), None)
+            self._note(_Step("unlink", at(path, dir_fd)))
 
-        def made(path: str, mode: int = 0o777, **more: Any) -> None:
-            real["mkdir"](path, mode, **more)
-            self._live[path] = None
-            self._note(_Step("mkdir", path))
+        def made(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+            real["mkdir"](path, mode, dir_fd=dir_fd)
+            self._live[at(path, dir_fd)] = None
+            self._note(_Step("mkdir", at(path, dir_fd)))
 
         fakes = {"open": opened, "close": closed, "fsync": synced, "rename": renamed, "unlink": unlinked, "mkdir": made}
         with ExitStack() as stack:

@@ -30,6 +30,15 @@ def verdict(of: Guest, due: bool = True, attach: bool = False) -> Verdict:
     return Verdict(of, False, (), DUE if due else NOT_DUE, attach)
 
 
+class Clock:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Bench:
     """A queue whose jobs end when the test lets them; `begun` are the VMIDs in the order of their beginning."""
 
@@ -40,7 +49,7 @@ class Bench:
         self._changed = threading.Condition()
         self._free: set[int] = set()
         self._woken = 0
-        self.jobs = Jobs(self.states, self._work, self._wake)
+        self.jobs = Jobs(self.states, self._work, self._wake, Clock())
 
     def _work(self, job: Job) -> Result:
         vmid = job.guest.vmid
@@ -203,15 +212,6 @@ def test_the_pauses_grow_and_a_reason_is_new_once(bench: Bench) -> None:
 
 
 # -- what concerns all ------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """A clock that tests set."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_known_cause_stops_all_until_it_is_over(bench: Bench) -> None:
