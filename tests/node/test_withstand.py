@@ -18,7 +18,7 @@ for _ in range(60):
     ours, theirs = os.pipe()
     if not os.fork():
         descriptor = os.open("/", os.O_RDONLY)
-        for _ in range(min(most, 20100) - 100):
+        for _ in range(min(most, 20100) - 1000):
             os.dup(descriptor)
         os.write(theirs, b"1")
         signal.pause()
