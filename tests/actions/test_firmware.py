@@ -228,5 +228,5 @@ def test_no_image_without_the_guard_that_looks_at_it(tmp_path: Path) -> None:
     host = tree(tmp_path, f"hookscript: local:iso/x\n{BASE}")
     result = give(host, with_guard=True)
     assert result.outcome is Outcome.HELD
-    assert result.words.startswith("the guard, which looks at the image before each start, cannot be attached: its own hookscript cannot")
+    assert result.words.startswith("the guard, which compares the image before each start, cannot be attached: its own hookscript cannot")
     assert args(host) == ""

@@ -21,19 +21,21 @@ SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
 _LIMIT = 1 << 16
 _TIMEOUT = 2.0
-# The root directory: an empty file system in our own mount namespace, with what a file may ask about, not with what is mounted below.
+# The root directory: an empty file system in our own mount namespace, with what a file may ask about, not with what is mounted below (/etc/pve);
+# programs and libraries with what is mounted below.
 _ROOM = """set -e; export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs -o mode=755,size=64k,nosuid pvehooks /tmp; cd /tmp
-for each in usr etc sys boot; do
-    if [ -d /$each ]; then mkdir $each; mount --bind /$each $each; mount -o remount,bind,ro,nosuid,nodev $each; fi
-done
-for each in bin sbin lib lib32 lib64 libx32; do
-    if [ -L /$each ]; then ln -s "$(readlink /$each)" $each; fi
-done
+room() {
+    if [ -L /$2 ]; then ln -s "$(readlink /$2)" $2
+    elif [ -d /$2 ]; then mkdir $2; mount $1 /$2 $2; mount -o remount,bind,ro,nosuid,nodev $2
+    fi
+}
+for each in etc sys boot; do room --bind $each; done
+for each in usr bin sbin lib lib32 lib64 libx32; do room --rbind $each; done
 mkdir proc dev; mount -t proc -o ro,nosuid,nodev,noexec proc proc
 : >dev/null; mount --bind /dev/null dev/null
 mount -o remount,ro /tmp
-exec chroot . /usr/bin/env -i PATH=/nonexistent LC_ALL=C "$@" """
+exec unshare --root=/tmp --wd=/ /usr/bin/env -i PATH=/nonexistent LC_ALL=C "$@" """
 _WALLS = (
     *("/usr/bin/env", "-i", "PATH=/nonexistent", "LC_ALL=C"),
     *("/usr/bin/unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"),

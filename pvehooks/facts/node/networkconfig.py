@@ -89,7 +89,7 @@ class NetworkConfig:
             self.unread = (*self.unread, f"what {FABRICS} names ({error.strerror})")
             return
         fabric = ""
-        for line in text.splitlines():
+        for line in text.split("\n"):
             header = re.match(r"\w+_node:\s*([^\s_]+)_(\S+)", line)
             if not line[:1].isspace():
                 fabric = header[1] if header and header[2] == self.node else ""

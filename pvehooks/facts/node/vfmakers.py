@@ -59,10 +59,10 @@ def _units(host: Host) -> Iterator[VfMaker]:
 def _others(host: Host) -> Iterator[VfMaker]:
     """rc-local.service and cron are not ordered before guests."""
     text = text_of(host, "/etc/rc.local")
-    if any(_ATTRIBUTE in line for line in text.splitlines() if not line.lstrip().startswith("#")):
+    if any(_ATTRIBUTE in line for line in text.split("\n") if not line.lstrip().startswith("#")):
         yield VfMaker("/etc/rc.local", "", False, _devices(host, text))
     for path in (*_TABS, *(f"/etc/cron.d/{name}" for name in names_in(host, "/etc/cron.d"))):
-        lines = [line for line in text_of(host, path).splitlines() if line.lstrip().startswith("@reboot") and _ATTRIBUTE in line]
+        lines = [line for line in text_of(host, path).split("\n") if line.lstrip().startswith("@reboot") and _ATTRIBUTE in line]
         if lines:
             yield VfMaker(path, "", False, _devices(host, "\n".join(lines)))
 

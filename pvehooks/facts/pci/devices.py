@@ -240,7 +240,7 @@ class SysfsDevice(PciDevice):
     @cached_property
     def reserved(self) -> tuple[tuple[int, int], ...]:
         """Regions of the kind "direct" (ABI/testing/sysfs-kernel-iommu_groups); "direct-relaxable" and "msi" keep nothing from vfio."""
-        rows = (line.split() for line in self._text("iommu_group/reserved_regions").splitlines()) if self.group else ()
+        rows = (line.split() for line in self._text("iommu_group/reserved_regions").split("\n")) if self.group else ()
         return tuple((_number(row[0], 0, 16), _number(row[1], 0, 16)) for row in rows if row[2:] == ["direct"])
 
     @cached_property

@@ -75,7 +75,7 @@ class SupportOnNode:
         """The module that the running kernel would load for the device (modules.alias), '' for none."""
         alias = text_of(self._host, f"/sys/bus/pci/devices/{address}/modalias")
         try:
-            lines = self._host.read(f"/lib/modules/{self.release}/modules.alias", _ALIASES_LIMIT).decode("ascii", "replace").splitlines()
+            lines = self._host.read(f"/lib/modules/{self.release}/modules.alias", _ALIASES_LIMIT).decode("ascii", "replace").split("\n")
         except OSError:
             return ""
         rows = (line.split() for line in lines if line.startswith("alias pci:"))
@@ -140,7 +140,7 @@ def _drop_ins(host: Host, folder: str) -> list[str]:
 def _words(unit: str) -> dict[str, frozenset[str]]:
     """The words of a unit's assignments by their key."""
     found: dict[str, frozenset[str]] = {}
-    for line in unit.splitlines():
+    for line in unit.split("\n"):
         key, equals, value = line.partition("=")
         if equals:
             found[key.strip()] = found.get(key.strip(), frozenset()) | frozenset(value.split())
@@ -172,7 +172,7 @@ def _interface_of(host: Host, values: dict[str, str]) -> str:
 
 def _rules(host: Host) -> Iterator[VfSource]:
     for name in names_in(host, "/etc/udev/rules.d"):
-        for line in _without_comments(text_of(host, f"/etc/udev/rules.d/{name}")).replace("\\\n", " ").splitlines():
+        for line in _without_comments(text_of(host, f"/etc/udev/rules.d/{name}")).replace("\\\n", " ").split("\n"):
             count = _UDEV.search(line) if name.endswith(".rules") else None
             if count:
                 matched = _UDEV_MATCH.findall(line)
@@ -194,7 +194,7 @@ def _scripts(host: Host) -> Iterator[VfSource]:
     for address, count in _written(host, _without_comments(text_of(host, _LATE))):
         yield VfSource(_LATE, address, count, late=True)
     for path in (*_CRON, *(f"/etc/cron.d/{name}" for name in names_in(host, "/etc/cron.d"))):
-        for line in _without_comments(text_of(host, path)).splitlines():
+        for line in _without_comments(text_of(host, path)).split("\n"):
             for address, count in _written(host, line) if "@reboot" in line else ():
                 yield VfSource(f"{path} (@reboot)", address, count, late=True)
 
@@ -206,7 +206,7 @@ class _Write(NamedTuple):
 
 def _written(host: Host, text: str) -> Iterator[_Write]:
     """The numbers above 0 that commands write to sriov_numvfs, with the PF's address ('' where that is unknown)."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         for match in _ECHO.finditer(line):
             count, path = (match[1], match[2]) if match[1] else (match[3], match[4])
             if int(count):
@@ -229,4 +229,4 @@ def _address(host: Host, path: str) -> str:
 
 
 def _without_comments(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(("#", ";")))

@@ -138,7 +138,7 @@ class NetworkUses:
         index = text_of(self.host, f"{self._path(name)}/ifindex")
         if not flags & _UP or not flags & _PROMISCUOUS or not index:
             return False
-        rows = (line.split() for line in text_of(self.host, "/proc/net/packet").splitlines())
+        rows = (line.split() for line in text_of(self.host, "/proc/net/packet").split("\n"))
         return any(len(row) > 4 and row[3] == _EVERYTHING and row[4] == index for row in rows)
 
     def _netconsoles(self) -> frozenset[str]:

@@ -171,10 +171,10 @@ def test_a_file_may_make_no_content_where_all_may_write() -> None:
 
 
 def test_it_sees_no_other_process_and_nothing_of_users() -> None:
-    text = f'{KEY}="$(for each in /proc/[0-9]*; do echo ${{each#/proc/}}; done) $(echo /home/* /var/* /run/* /root/* /etc/pve/*)"\n'
+    text = f'{KEY}="$(for each in /proc/[0-9]*; do echo ${{each#/proc/}}; done) $(echo /opt/* /var/* /run/* /root/* /etc/pve/*)"\n'
     seen = value(by_shell(text)).split()
     assert all(len(each) < 3 for each in seen if each.isdecimal())
-    assert [each for each in seen if not each.isdecimal()] == ["/home/*", "/var/*", "/run/*", "/root/*", "/etc/pve/*"]
+    assert [each for each in seen if not each.isdecimal()] == ["/opt/*", "/var/*", "/run/*", "/root/*", "/etc/pve/*"]
 
 
 def test_it_gets_no_user_namespace() -> None:

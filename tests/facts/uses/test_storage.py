@@ -103,9 +103,9 @@ def test_the_source_of_a_mount_is_believed_only_where_the_kernel_opened_it(kind:
     source = "/dev/nvme0n1:/dev/nvme0n1p1"
     if table == "proc/mounts":
         (disks.root / "proc/1/mountinfo").unlink()
-        disks.write(table, f"{source} /home/u {kind} rw,logdev=/dev/nvme0n1,user_id=1000 0 0\n")
+        disks.write(table, f"{source} /srv/u {kind} rw,logdev=/dev/nvme0n1,user_id=1000 0 0\n")
     else:
-        disks.add(table, f"99 1 0:77 / /home/u rw shared:1 - {kind} {source} rw,logdev=/dev/nvme0n1,user_id=1000\n")
+        disks.add(table, f"99 1 0:77 / /srv/u rw shared:1 - {kind} {source} rw,logdev=/dev/nvme0n1,user_id=1000\n")
     assert sentences(disks) == []
 
 
