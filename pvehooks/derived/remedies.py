@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_FUNCTION = re.compile(r"\.[0-7]\Z", re.ASCII)
+_FUNCTION = r"\.[0-7]\Z"
 # The keys of a mapping's entry that say what the device is (pve-guest-common, PVE/Mapping/PCI.pm).
 _KIND = ("id", "subsystem-id", "iommugroup")
 
@@ -80,7 +80,7 @@ def _long(address: str) -> str:
 
 def _in_form(old: str, new: str) -> str:
     """The new address, as the old one is written: the whole slot where that was named, and without the domain where that was left out."""
-    shown = new if "." in old else _FUNCTION.sub("", new)
+    shown = new if "." in old else re.sub(_FUNCTION, "", new)
     return shown.removeprefix("0000:") if old.count(":") == 1 else shown
 
 

@@ -458,13 +458,16 @@ def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
     without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the guest sees.
     Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
     """
-    if not guest.uefi or guest.cpu[0] not in ("host", "max") or isinstance(node.cpu_address_bits, Unread):
+    if not guest.uefi or guest.cpu[0] not in ("host", "max"):
         return
     known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
     bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
     seen = guest.properties("cpu").get("phys-bits", "host")
+    if bits is None or device is None or claim is None:
+        return
+    # Last, since /proc/cpuinfo is long where there are many processors, and AMD's IOMMUs show no bits.
     shown = node.cpu_address_bits if seen == "host" else int(seen)
-    if bits is None or device is None or claim is None or shown <= bits:
+    if isinstance(shown, Unread) or shown <= bits:
         return
     fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
     end = (
