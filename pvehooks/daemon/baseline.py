@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+from pvehooks import records
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import members
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.records import baseline, files
+from pvehooks.records import baseline
 from pvehooks.records.baseline import Baseline, KnownGuest
 
 # This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.
@@ -80,7 +81,7 @@ class NodeBaseline:
 
     def _here(self) -> Mapping[str, object]:
         try:
-            return files.load_object(self.host.read(HERE, limit=1 << 20)) or {}
+            return records.load_object(self.host.read(HERE, limit=1 << 20)) or {}
         except OSError:
             return {}
 

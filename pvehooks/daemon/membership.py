@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from pvehooks import __version__, wording
+from pvehooks import __version__, records, wording
 from pvehooks.actions import stubs
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import ha, members
 from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
-from pvehooks.records import files
 from pvehooks.values.stubs import is_stub
 
 
@@ -76,7 +75,7 @@ class Membership:
         """Notes in pmxcfs that this node has the package; whether that stands there now."""
         content = json.dumps({"version": __version__}).encode() + b"\n"
         try:
-            files.write(self.host, members.presence_path(self.node), content, limit=1 << 12)
+            records.write(self.host, members.presence_path(self.node), content, limit=1 << 12)
         except PmxcfsAway:
             # Without quorum; the next look tries again.
             return False

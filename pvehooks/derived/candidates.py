@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.derived import resets
+from pvehooks.derived import passthrough
 from pvehooks.derived.groups import member
 from pvehooks.derived.passthrough import bus, holder_phrase_now, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
@@ -122,7 +122,7 @@ def _users(member: GroupMember) -> list[str]:
 def _reset(device: PciDevice, node: Node) -> str:
     """How a device without a method of its own is reset."""
     own = {other.address for other in bus(node).values() if other.slot == device.slot}
-    return "cannot be reset" if resets.hindrance(device, own, node)[0] else "reset: with its whole card"
+    return "cannot be reset" if passthrough.hindrance(device, own, node)[0] else "reset: with its whole card"
 
 
 def _with(others: list[GroupMember]) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pvehooks.formats.checks import split_list
-from pvehooks.formats.propertystring import PropertyError, parse
-from pvehooks.formats.volumes import drive, drives, is_cdrom, is_cloudinit
+from pvehooks.formats.propertystring import PropertyError, drive, drives, is_cdrom, is_cloudinit, parse
 from pvehooks.values import BootOrder, Value
 
 TYPE_CHECKING = False

@@ -3,10 +3,16 @@
 Each entry of FORMATS has a test and the noun for messages: "is not <noun>". Texts are one line, never None.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 
 from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 WHITESPACE = " \t\n\r\f\v"
 """What Perl's \\s matches in a byte string."""
@@ -209,3 +215,64 @@ FORMATS: Mapping[str, Format] = {
     "pve-volume-id-or-qm-path": Format(_is_drive_source, "a volume id, an absolute path, none or cdrom"),
     "urlencoded": Format(whole(r"[-%a-zA-Z0-9_.!~*'()]*"), "URL-encoded text"),
 }
+
+
+# -- properties: the schema of one property of a property string (PVE::JSONSchema in pve-common) ---------------------
+
+
+class Property(NamedTuple):
+    """One property. What is '', None, () or False is not restricted.
+
+    `format` names an entry of FORMATS; `pattern` must match the whole value, and `noun` says in words what it means.
+    A property with `alias` is another name for that property; its own name is then the value of `key_alias`, if given.
+    `default_key` marks the property whose name may be left out; `requires` names one that must be there too.
+    """
+
+    type: Literal["boolean", "integer", "number", "string"]
+    required: bool = False
+    default_key: bool = False
+    enum: tuple[str, ...] = ()
+    pattern: str = ""
+    noun: str = ""
+    format: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None
+    """In bytes."""
+    alias: str = ""
+    key_alias: str = ""
+    requires: str = ""
+
+
+def flag(*, required: bool = False, default_key: bool = False) -> Property:
+    """A boolean."""
+    return Property("boolean", required, default_key)
+
+
+def integer(minimum: float | None = None, maximum: float | None = None, *, required: bool = False, default_key: bool = False) -> Property:
+    """A whole number within limits."""
+    return Property("integer", required, default_key, minimum=minimum, maximum=maximum)
+
+
+def number(minimum: float | None = None, maximum: float | None = None) -> Property:
+    """A decimal number within limits."""
+    return Property("number", minimum=minimum, maximum=maximum)
+
+
+def enum(*values: str, required: bool = False, default_key: bool = False) -> Property:
+    """One of the given texts."""
+    return Property("string", required, default_key, values)
+
+
+def string(
+    *,
+    required: bool = False,
+    default_key: bool = False,
+    pattern: str = "",
+    noun: str = "",
+    form: str = "",
+    max_length: int | None = None,
+    requires: str = "",
+) -> Property:
+    """A text with a pattern or a named format, or any text."""
+    return Property("string", required, default_key, (), pattern, noun, form, max_length=max_length, requires=requires)

@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Container
 
 from pvehooks.formats.checks import WHITESPACE
+from pvehooks.formats.propertystring import drives, is_cloudinit
 from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
-from pvehooks.formats.volumes import drives, is_cloudinit
 from pvehooks.values import Dropped, GuestConfig
 from pvehooks.values.digests import sha1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvehooks.formats.properties import Property, enum, flag, integer, number, string
+from pvehooks.formats.checks import Property, enum, flag, integer, number, string
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False

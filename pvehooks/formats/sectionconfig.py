@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from pvehooks.formats import checks
-from pvehooks.formats.properties import Property, flag, string
+from pvehooks.formats.checks import Property, flag, string
 from pvehooks.formats.propertystring import PropertyError, checker, parse_format, quoted
 from pvehooks.formats.schema import PROPERTY_STRINGS
 from pvehooks.values.base import NamedTuple

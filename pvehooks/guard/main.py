@@ -167,11 +167,11 @@ def _examine(vmid: int, root: str, send: Send) -> int:
     host = Host(root)
     try:
         from pvehooks.errors import PvehooksError
-        from pvehooks.guard import place, settings, start
+        from pvehooks.guard import start
 
         try:
-            copy = settings.read_copy(host, vmid, send)
-            where = place.find(host, vmid, _source())
+            copy = start.read_copy(host, vmid, send)
+            where = start.find_place(host, vmid, _source())
             if where.trouble:
                 log_line(f"VM {vmid}: {where.trouble}")
             return start.examine(host, where, vmid, copy, send)

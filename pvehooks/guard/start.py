@@ -8,19 +8,20 @@ from pvehooks.errors import PvehooksError
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
-from pvehooks.guard import counters, log, settings
+from pvehooks.guard import counters, log
 from pvehooks.guard.log import log_line, with_full_stop
 from pvehooks.rules import engine
+from pvehooks.settings import compiled
+from pvehooks.settings.compiled import StartSettings
 from pvehooks.values import NamedTuple, Severity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pvehooks.guard.place import StartPlace
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
-    from pvehooks.settings.compiled import Copy, StartSettings
+    from pvehooks.settings.compiled import Copy
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2
@@ -31,6 +32,15 @@ _LOCK_SECONDS = 1.0
 
 class Unexamined(Exception):
     """What the start depends on could not be read; the text says what."""
+
+
+class StartPlace(NamedTuple):
+    """The node that starts the guest, the one whose directory has its config, and whether it is the target of a migration."""
+
+    node: str
+    owner: str
+    migrated: bool
+    trouble: str = ""
 
 
 class Start(NamedTuple):
@@ -58,8 +68,8 @@ def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: S
 
     Sends settings, verdict, binding and noting (supervise.MESSAGES).
     """
-    used = settings.read(host, copy, vmid)
-    settings.send_used(used, send)
+    used = read_settings(host, copy, vmid)
+    send_used(used, send)
     if used.guard.mode == "off":
         return STARTS
     guest = _guest(host, place, vmid)
@@ -130,6 +140,63 @@ def _send_found(under_way: Start, refusing: tuple[Finding, ...], send: Send) -> 
 
     for line in _lines(f"{under_way.guest.label} is not started", refusing):
         send("found", printable(line))
+
+
+# -- where, and by which settings --------------------------------------------------------------------------------------
+
+
+def find_place(host: Host, vmid: int, source: str) -> StartPlace:
+    """The place of a start; `source` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
+
+    Raises errors.PvehooksError in a tree that is not of a node.
+    """
+    here = node_facts.node_name(host)
+    if not source:
+        return StartPlace(here, _owner(host, vmid, here), False)
+    # pve-node of PVE's JSONSchema.pm: a label of a host name.
+    if len(source) > 63 or not source.replace("-", "x").isalnum() or not source.isascii() or source[0] == "-" or source[-1] == "-":
+        return StartPlace(
+            here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source[:80]}'): {here} is looked at"
+        )
+    return StartPlace(here, _owner(host, vmid, source, here), True)
+
+
+def _owner(host: Host, vmid: int, *nodes: str) -> str:
+    """The first of these nodes that has the config, else any that does, else the first."""
+    there = (node for node in nodes if host.exists(node_facts.config_path(node, vmid)))
+    return next(there, "") or node_facts.owner(host, vmid) or nodes[0]
+
+
+def read_copy(host: Host, vmid: int, send: Send) -> Copy | None:
+    """The compiled copy. Its deadline is sent before anything below /etc/pve is read: that may hang."""
+    copy = compiled.read(host, vmid)
+    if copy is not None:
+        send_used(copy.settings, send)
+    return copy
+
+
+def send_used(used: StartSettings, send: Send) -> None:
+    """Sends how long the examination may take, and what becomes of the start if it fails."""
+    guard = used.guard
+    send("settings", guard.deadline, "allow" if guard.mode != "enforce" else guard.on_error)
+
+
+def read_settings(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
+    """The settings of the guest. Broken files are logged in one line; then the last good copy holds, or the defaults."""
+    if copy is not None and copy.is_current(host):
+        return copy.settings
+    from pvehooks.errors import SettingsError
+    from pvehooks.settings import load
+
+    try:
+        return load.load(host).at_start(vmid)
+    except SettingsError as error:
+        why = error.problems[0]
+    except ImportError as error:
+        why = f"the settings files cannot be read: {error}"
+    used = "the last good ones hold" if copy is not None else "the built-in ones hold"
+    log_line(f"settings not used, {used}: {why}. See: pvehooks config")
+    return copy.settings if copy is not None else StartSettings()
 
 
 # -- the task log -----------------------------------------------------------------------------------------------------

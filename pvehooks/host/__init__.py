@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pvehooks.host.undisturbed import Undisturbed
+
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
 _MAX_LINKS = 40
 # Where our locks lie: root's alone, unlike /run/lock. Whoever can open a file can hold a lock on it.
@@ -405,7 +407,9 @@ class Host:
 
     def undisturbed(self) -> Undisturbed:
         """For a with statement around what must not be broken off half way; see Undisturbed."""
-        return Undisturbed()
+        from pvehooks.host import undisturbed
+
+        return undisturbed.Undisturbed()
 
     @property
     def pid(self) -> int:
@@ -465,28 +469,3 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-
-
-class Undisturbed:
-    """Signals that would end the program (Ctrl-C, a lost terminal, kill) wait until the with statement ends, and are obeyed then."""
-
-    def __init__(self) -> None:
-        self._caught = 0
-
-    def __enter__(self) -> Undisturbed:
-        import signal
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        self._former = [(number, signal.signal(number, self._note)) for number in numbers]
-        return self
-
-    def _note(self, number: int, _: object) -> None:
-        self._caught = number
-
-    def __exit__(self, *_: object) -> None:
-        import signal
-
-        for number, former in self._former:
-            signal.signal(number, former)
-        if self._caught:
-            os.kill(os.getpid(), self._caught)

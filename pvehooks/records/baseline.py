@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 
+from pvehooks import records
 from pvehooks.errors import PmxcfsAway
-from pvehooks.records import files
 from pvehooks.values import BaselineStatus
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.digests import sha1
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
     from pvehooks.values import GuestConfig
 
-DIRECTORY = f"{files.PVE}/pvehooks/first-look"
+DIRECTORY = f"{records.PVE}/pvehooks/first-look"
 VERSION = 1
 
 # The size limit of a file in pmxcfs.
@@ -102,7 +102,7 @@ def path(node: str) -> str:
 
 def paths(host: Host) -> tuple[str, ...]:
     """The existing files, one per node. Raises PmxcfsAway."""
-    return tuple(f"{DIRECTORY}/{name}" for name in files.names(host, DIRECTORY) if name.endswith(".json"))
+    return tuple(f"{DIRECTORY}/{name}" for name in records.names(host, DIRECTORY) if name.endswith(".json"))
 
 
 def read(host: Host, node: str) -> Baseline | None:
@@ -127,8 +127,8 @@ def joined(own: Baseline, others: Iterable[Baseline]) -> Baseline:
 
 def read_file(host: Host, path: str) -> Baseline | None:
     """A stored baseline; None if there is none, or the file is empty or broken. Raises PmxcfsAway."""
-    content = files.read(host, path, _MAX_BYTES)
-    document = files.load_object(content) if content and len(content) <= _MAX_BYTES else None
+    content = records.read(host, path, _MAX_BYTES)
+    document = records.load_object(content) if content and len(content) <= _MAX_BYTES else None
     if document is None:
         return None
     version, time, node, guests = (document.get(key) for key in ("version", "time", "node", "guests"))
@@ -146,7 +146,7 @@ def write(host: Host, baseline: Baseline) -> Baseline:
     document = {"version": VERSION, "time": baseline.time, "node": baseline.node, "guests": guests}
     content = json.dumps(document, separators=(",", ":"), sort_keys=True).encode() + b"\n"
     try:
-        files.write(host, path(baseline.node), content, _MAX_BYTES)
+        records.write(host, path(baseline.node), content, _MAX_BYTES)
     except PmxcfsAway:
         return baseline._replace(stored=False)
     return baseline._replace(stored=True)
@@ -160,4 +160,4 @@ def _known_guest(value: object, time: int) -> KnownGuest | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < files.MAX_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < records.MAX_NUMBER

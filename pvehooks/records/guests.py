@@ -9,8 +9,8 @@ import json
 import re
 from types import MappingProxyType
 
+from pvehooks import records
 from pvehooks.errors import PmxcfsAway
-from pvehooks.records import files
 from pvehooks.values import Accepted, AdminsRng, Allowance, Attachment, KnownDevice
 from pvehooks.values.base import NamedTuple
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part")
 
-DIRECTORY = f"{files.PVE}/pvehooks/guests"
+DIRECTORY = f"{records.PVE}/pvehooks/guests"
 LOCKS = "/run/pvehooks/locks"
 VERSION = 1
 
@@ -141,7 +141,7 @@ def read(host: Host, vmid: int, identity: Identity) -> Record | None:
     Raises PmxcfsAway.
     """
     try:
-        content = files.read(host, path(vmid), _MAX_BYTES)
+        content = records.read(host, path(vmid), _MAX_BYTES)
         if content is None:
             return None
         record = _parsed(content)
@@ -154,7 +154,7 @@ def read(host: Host, vmid: int, identity: Identity) -> Record | None:
 
 def write(host: Host, vmid: int, record: Record) -> bool:
     """Writes the record if it differs from the file; returns whether it did. Raises PmxcfsAway."""
-    return files.write(host, path(vmid), _content(record), _MAX_BYTES)
+    return records.write(host, path(vmid), _content(record), _MAX_BYTES)
 
 
 def update(host: Host, vmid: int, identity: Identity, change: Callable[[Record], Record], wait: float = _LOCK_WAIT) -> bool:
@@ -179,13 +179,13 @@ def forget(host: Host, vmid: int) -> bool:
     """Removes the guest's record; whether there was one. Raises PmxcfsAway."""
     if vmid not in known_vmids(host):
         return False
-    files.remove(host, path(vmid))
+    records.remove(host, path(vmid))
     return True
 
 
 def known_vmids(host: Host) -> frozenset[int]:
     """The VMIDs that have a record, by one listing of the directory. Raises PmxcfsAway."""
-    return frozenset(int(match[1]) for name in files.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
+    return frozenset(int(match[1]) for name in records.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
 
 
 # -- the file's content -----------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def known_vmids(host: Host) -> frozenset[int]:
 def _parsed(content: bytes) -> Record:
     if len(content) > _MAX_BYTES:
         raise _Broken("is larger than any record")
-    document = files.load_object(content)
+    document = records.load_object(content)
     if document is None:
         raise _Broken("is empty" if not content.strip() else "is no JSON object")
     version = _number(document.pop("version", None), "version")
@@ -336,7 +336,7 @@ def _text(value: object, key: str) -> str:
 
 
 def _number(value: object, key: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < files.MAX_NUMBER:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < records.MAX_NUMBER:
         raise _Broken(f"has no usable '{key}'")
     return value
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
-from pvehooks.formats.checks import FORMATS
-from pvehooks.formats.properties import Property
+from pvehooks.formats.checks import FORMATS, Property
 from pvehooks.formats.schema import OPTIONS, PROPERTY_STRINGS
 from pvehooks.host import Host
 from pvehooks.rules import catalogue

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks import __version__
+from pvehooks import __version__, records
 from pvehooks.daemon.stats import CountedFinding, Stats
 from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.errors import PmxcfsAway
@@ -19,7 +19,6 @@ from pvehooks.facts.cluster import summaries
 from pvehooks.facts.storage import storages
 from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.records import files
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Node, PciDevice, Severity, StartVerdict, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
@@ -92,7 +91,7 @@ class Publisher:
         # As others will read it: what was cut off is no change.
         summary = text.load(content)
         if now >= self._beat_due or _timeless(summary) != (self._last and _timeless(self._last)):
-            files.write(self._host, summaries.path(self._node), content, text.LIMIT + 1)
+            records.write(self._host, summaries.path(self._node), content, text.LIMIT + 1)
             self._last, self._beat_due = summary, now + HEARTBEAT
             self._not_before = now + PAUSE
         self._made_from, self._withdrawn = made_from, False

@@ -14,9 +14,10 @@ from pvehooks.values import Options, Unread
 from pvehooks.values.guests import guest_label
 
 RUN_DIR = "/run/qemu-server"
+# Patterns are compiled when first used: a start beside no other guest uses none.
 # What PVE takes for the beginning of a section, and nothing else: a line "[x y]" ends nothing (qemu-server, parse_vm_config).
-_SECTION = re.compile(rb"^\[[A-Za-z][A-Za-z0-9_:-]*\][ \t\r\f\v]*$", re.MULTILINE)
-_ASKED = re.compile(rb"^(hostpci[0-9]+|usb[0-9]+|machine|name|ostype|template|vga|bios|args):[^\n]*", re.MULTILINE)
+_SECTION = rb"(?m)^\[[A-Za-z][A-Za-z0-9_:-]*\][ \t\r\f\v]*$"
+_ASKED = rb"(?m)^(hostpci[0-9]+|usb[0-9]+|machine|name|ostype|template|vga|bios|args):[^\n]*"
 
 
 def running(host: Host) -> frozenset[int]:
@@ -78,8 +79,10 @@ class RunningGuest:
         """The lines of the live options that are asked for here, the last of each name: a tenant may write a description of a megabyte."""
         if isinstance(self.raw, Unread):
             return ()
-        end = _SECTION.search(self.raw)
-        return tuple({match[1]: match[0] for match in _ASKED.finditer(self.raw, 0, end.start() if end else len(self.raw))}.values())
+        end = re.search(_SECTION, self.raw)
+        return tuple(
+            {match[1]: match[0] for match in re.compile(_ASKED).finditer(self.raw, 0, end.start() if end else len(self.raw))}.values()
+        )
 
     def options(self) -> Options:
         """The live ones of _ASKED (a running guest has not taken its pending ones); none where the config could not be read."""

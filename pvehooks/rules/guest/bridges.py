@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from pvehooks.derived.hostpci_text import for_shell
 from pvehooks.derived.once import once
 from pvehooks.derived.prepared import is_prepared
+from pvehooks.derived.remedies import for_shell
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.starting import NoBridge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import hostpci_text
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import (
     Claim,
     ClaimedMember,
@@ -35,7 +35,7 @@ _PLACES = "Put the card into another slot, or switch ACS on in the firmware setu
 
 
 def _apart(claim: Claim, guest: Guest) -> str:
-    return f"{_PLACES}, or {hostpci_text.giving_up(guest, claim.entry)}"
+    return f"{_PLACES}, or {remedies.giving_up(guest, claim.entry)}"
 
 
 @RULES.rule(
@@ -64,7 +64,7 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     for claim, device in taken(guest, node) if _working(node) is not None else ():
         if not (device.group or device.group_unread or device.bridge):
             message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-            remedy = f"Take igfx_off off the kernel command line if it is there, or {hostpci_text.giving_up(guest, claim.entry)}"
+            remedy = f"Take igfx_off off the kernel command line if it is there, or {remedies.giving_up(guest, claim.entry)}"
             yield Finding(device.address, message, remedy)
 
 
@@ -95,7 +95,7 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
             elif claim.entry.by_args:
                 message = f"{claim.entry.option}: {device.label} {_all(held)}, and {_ARGS}"
             refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
-            yield Finding(device.address, message, _freeing(held, hostpci_text.giving_up(guest, claim.entry)), refuser=refuser)
+            yield Finding(device.address, message, _freeing(held, remedies.giving_up(guest, claim.entry)), refuser=refuser)
         if device.group_unread:
             yield not_examined(device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}")
         yield from _unknown(device, guest, node)
@@ -247,7 +247,7 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
             )
             remedy = ""
             if not (claim.entry.mapping or claim.entry.by_args):
-                remedy = f"Name the function: {hostpci_text.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+                remedy = f"Name the function: {remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
             yield Finding(device.address, message, remedy)
             continue
         users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
@@ -263,7 +263,7 @@ def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node
     idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
     if not idle or claim.entry.mapping or claim.entry.by_args:
         return ""
-    return f"Give the VM an idle virtual function: {hostpci_text.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
+    return f"Give the VM an idle virtual function: {remedies.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
 
 
 @RULES.rule(

@@ -44,10 +44,10 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     hardware is added, or with a firmware or kernel update.
     Source: pve-guest-common, Mapping/PCI.pm (assert_valid).
     """
-    if isinstance(node.mappings, Unread):
-        return
     for entry in guest.hostpci:
-        mapping = node.mappings.get(entry.mapping) if entry.mapping else None
+        # Read only for a guest that names one: /etc/pve may be slow.
+        known = node.mappings if entry.mapping else {}
+        mapping = None if isinstance(known, Unread) else known.get(entry.mapping)
         if mapping is None:
             continue
         for mapped in mapping.entries:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.derived import hostpci_text
+from pvehooks.derived import remedies
 from pvehooks.facts.guests import configs
 from pvehooks.host import Host
 from tests.beds.tree import make_fake_tree
@@ -29,4 +29,4 @@ from tests.beds.tree import make_fake_tree
 def test_command(text: str, changes: dict[str, Any], written: str, tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": f"hostpci0: {text}\n"})))
     guest = configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", None))
-    assert hostpci_text.command(guest, guest.hostpci[0], **changes) == f"qm set 100 --hostpci0 {written}"
+    assert remedies.command(guest, guest.hostpci[0], **changes) == f"qm set 100 --hostpci0 {written}"
