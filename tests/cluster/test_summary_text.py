@@ -32,8 +32,8 @@ addresses = st.builds(
 )
 words = st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True)
 kinds = st.builds(
-    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, flags, reserved, behind: DeviceKind(
-        vendor, device, subsystem, code, driver, driver == "vfio-pci" or (variant and bool(driver)), physfn, reset, mdev, *flags, reserved, behind
+    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, others: DeviceKind(
+        vendor, device, subsystem, code, driver, driver == "vfio-pci" or (variant and bool(driver)), physfn, reset, mdev, *others
     ),
     ids,
     ids,
@@ -44,9 +44,14 @@ kinds = st.builds(
     st.just("") | addresses,
     st.none() | st.lists(words, max_size=3).map(tuple),
     st.dictionaries(words, numbers, max_size=3).map(lambda types: tuple(sorted(types.items()))),
-    st.tuples(st.booleans(), st.just("") | words, st.booleans(), st.booleans()),
-    st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple),
-    st.lists(addresses, max_size=2).map(tuple),
+    st.tuples(
+        st.booleans(),
+        st.just("") | words,
+        st.booleans(),
+        st.booleans(),
+        st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple),
+        st.lists(addresses, max_size=2).map(tuple),
+    ),
 )
 devices = st.dictionaries(addresses, st.builds(DescribedDevice, kinds, st.just("") | st.integers(0, 300).map(str)), max_size=12)
 
