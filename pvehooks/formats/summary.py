@@ -165,6 +165,9 @@ def _kind(kind: DeviceKind) -> dict[str, object]:
         "vgpus": int(kind.vgpus),
         "framebuffer": kind.framebuffer,
         "dead": int(kind.dead),
+        "boot_vga": int(kind.boot_vga),
+        "reserved": " ".join(f"{first:x}-{last:x}" for first, last in kind.reserved),
+        "behind": " ".join(map(_short, kind.behind)),
     }
     return {key: value for key, value in document.items() if value not in ("", {}, 0)}
 
@@ -266,6 +269,9 @@ def _read_kind(row: Mapping[str, object]) -> DeviceKind:
         vgpus=bool(row.get("vgpus")),
         framebuffer=_str(row.get("framebuffer", "")),
         dead=bool(row.get("dead")),
+        boot_vga=bool(row.get("boot_vga")),
+        reserved=tuple(map(_read_region, _words(row, "reserved"))),
+        behind=tuple(map(_long, _words(row, "behind"))),
     )
 
 
@@ -276,6 +282,11 @@ def _long(address: str) -> str:
 def _ids(text: str) -> tuple[int, int] | None:
     first, _, second = text.partition(":")
     return (int(first, 16), int(second, 16)) if text else None
+
+
+def _read_region(word: str) -> tuple[int, int]:
+    first, _, last = word.partition("-")
+    return int(first, 16), int(last, 16)
 
 
 def _read_use(row: object) -> Use:

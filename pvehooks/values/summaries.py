@@ -17,7 +17,8 @@ SILENT_AFTER = 2 * HEARTBEAT + 600
 class DeviceKind(NamedTuple):
     """The common attributes of devices that differ only in address and IOMMU group: virtual functions of a card, twins.
 
-    The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs.
+    The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs, `behind` is `upstream`
+    without bridges. Older versions do not publish the last three.
     """
 
     vendor: int
@@ -32,6 +33,9 @@ class DeviceKind(NamedTuple):
     vgpus: bool
     framebuffer: str
     dead: bool
+    boot_vga: bool = False
+    reserved: tuple[tuple[int, int], ...] = ()
+    behind: tuple[str, ...] = ()
 
     @staticmethod
     def of(device: PciDevice) -> DeviceKind:
@@ -50,6 +54,9 @@ class DeviceKind(NamedTuple):
             vgpus=device.vgpus,
             framebuffer=device.framebuffer,
             dead=device.dead,
+            boot_vga=device.boot_vga,
+            reserved=device.reserved,
+            behind=tuple(address for address in device.upstream if not device.sibling(address).bridge),
         )
 
 

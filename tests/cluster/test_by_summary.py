@@ -42,10 +42,35 @@ def found(host: Host, node: Node) -> set[tuple[str, str, str]]:
 def test_the_same_is_said(example: Path, tmp_path: Path) -> None:
     host = tree_of(example, tmp_path)
     here = hardware.gather(host, "pve1")
+    there = by_summary(host, here)
+    # What makes virtual functions only the node itself knows.
+    here.__dict__["vf_support"] = there.vf_support
+    assert found(host, there) == found(host, here)
+
+
+def by_summary(host: Host, here: Node) -> Node:
+    """The node as another one knows it."""
     known = read_hardware(host, here)
     assert not isinstance(known, Unread)
     summary = text.load(text.dump(SUMMARY._replace(hardware=known)))
-    assert found(host, summaries.node(host, Standing("pve1", True, "1.0", summary))) == found(host, here)
+    return summaries.node(host, Standing("pve1", True, "1.0", summary))
+
+
+VFS = [path for path in EXAMPLES if path.name.startswith("hostpci-device-missing.failing-vf-")]
+
+
+@pytest.mark.parametrize("example", VFS, ids=lambda path: path.name[:-6])
+def test_of_a_missing_virtual_function_no_cause_is_given(example: Path, tmp_path: Path) -> None:
+    """Which devices have SR-IOV, and what makes their virtual functions, no summary holds."""
+    host = tree_of(example, tmp_path)
+    here = hardware.gather(host, "pve1")
+    there, known = (
+        {(subject, message) for rule, subject, message in found(host, node) if rule == "hostpci-device-missing"}
+        for node in (by_summary(host, here), here)
+    )
+    assert there and {subject for subject, _ in known} <= {subject for subject, _ in there}
+    for subject, message in there:
+        assert re.fullmatch(rf"hostpci\d: there is no PCI device {subject} on pve1", message)
 
 
 OF_STARTS = {"bridge-missing", "cpus-too-many", "machine-too-new"}

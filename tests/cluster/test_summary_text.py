@@ -32,8 +32,8 @@ addresses = st.builds(
 )
 words = st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True)
 kinds = st.builds(
-    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, flags: DeviceKind(
-        vendor, device, subsystem, code, driver, driver == "vfio-pci" or (variant and bool(driver)), physfn, reset, mdev, *flags
+    lambda vendor, device, subsystem, code, driver, variant, physfn, reset, mdev, others: DeviceKind(
+        vendor, device, subsystem, code, driver, driver == "vfio-pci" or (variant and bool(driver)), physfn, reset, mdev, *others
     ),
     ids,
     ids,
@@ -44,7 +44,14 @@ kinds = st.builds(
     st.just("") | addresses,
     st.none() | st.lists(words, max_size=3).map(tuple),
     st.dictionaries(words, numbers, max_size=3).map(lambda types: tuple(sorted(types.items()))),
-    st.tuples(st.booleans(), st.just("") | words, st.booleans()),
+    st.tuples(
+        st.booleans(),
+        st.just("") | words,
+        st.booleans(),
+        st.booleans(),
+        st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple),
+        st.lists(addresses, max_size=2).map(tuple),
+    ),
 )
 devices = st.dictionaries(addresses, st.builds(DescribedDevice, kinds, st.just("") | st.integers(0, 300).map(str)), max_size=12)
 
@@ -183,11 +190,27 @@ def paths(document: object, here: tuple[object, ...] = ()) -> list[tuple[object,
     return [here, *(path for key, value in items for path in paths(value, (*here, key)))]
 
 
+def _with_more(known: Hardware) -> Hardware:
+    """With a device that has all that is rarely there."""
+    rare = GPU._replace(boot_vga=True, reserved=((0xBDF83000, 0xBDF84FFF),), behind=("0000:00:0e.0",))
+    return known._replace(devices={**known.devices, "10000:e1:00.0": DescribedDevice(rare, "12")})
+
+
+def test_a_summary_of_an_older_version_has_fewer_attributes() -> None:
+    """What an older version does not publish is as with a device that has none of it."""
+    document = json.loads(text.dump(SUMMARY._replace(hardware=_with_more(many(1)))))
+    for row in document["hardware"]["devices"]:
+        for key in ("boot_vga", "reserved", "behind"):
+            row.pop(key, None)
+    told = text.load(json.dumps(document).encode()).hardware
+    assert isinstance(told, Hardware) and told.devices["10000:e1:00.0"].kind == GPU
+
+
 def test_any_value_of_another_kind_is_refused_in_words() -> None:
     """Whatever stands where something else belongs: a SummaryError or a summary, never another error."""
     full = SUMMARY._replace(
         hookscripts={"local:snippets/a": ""},
-        hardware=many(1)._replace(
+        hardware=_with_more(many(1))._replace(
             bridges=("0000:00:01.0",), unread={"0000:e0:00.0": "no"}, holders={"0000:e0:00.0": (Holder(1, "a", "b"),)}
         ),
     )

@@ -210,6 +210,18 @@ class SummarizedDevice(PciDevice):
         return self._kind is not None and self._kind.dead
 
     @property
+    def boot_vga(self) -> bool:
+        return self._kind is not None and self._kind.boot_vga
+
+    @property
+    def reserved(self) -> tuple[tuple[int, int], ...]:
+        return self._kind.reserved if self._kind else ()
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        return self._kind.behind if self._kind else ()
+
+    @property
     def physfn(self) -> str:
         return self._kind.physfn if self._kind else ""
 
