@@ -8,7 +8,6 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,9 +43,7 @@ class JobResult(NamedTuple):
 class Jobs:
     """The queue, keyed by VMID: runs `work` for jobs in threads that live only as long as there are jobs, and calls `wake` when one ends."""
 
-    def __init__(
-        self, states: States, work: Callable[[Job], Result], wake: Callable[[], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, states: States, work: Callable[[Job], Result], wake: Callable[[], None], clock: Callable[[], float]) -> None:
         self._clock = clock
         # What stops the queue, '' for nothing; whether one job tries it again, when, and how often one has.
         self._stopped = ""

@@ -60,7 +60,7 @@ class Daemon:
         self.departures = departures = Departures(host, states, stats, reporter)
         self.gate = gate = BootGate(states, membership, log)
         self.signals = Signals(host, lambda: self.jobs.busy, self._ask_for_time)
-        self.jobs = jobs = Jobs(states, lambda job: apply(host, job, settings.now.rng(job.guest.vmid)), self.signals.wake)
+        self.jobs = jobs = Jobs(states, lambda job: apply(host, job, settings.now.rng(job.guest.vmid)), self.signals.wake, host.monotonic)
         baseline = NodeBaseline(host, node)
         self.arrivals = Arrivals(node, baseline, membership, settings, log)
         self.review = self._reviewer(baseline)

@@ -45,7 +45,7 @@ class KeptJobs(Jobs):
     """A queue that keeps its jobs; the test says what becomes of them."""
 
     def __init__(self, states: States) -> None:
-        super().__init__(states, lambda job: Result(Outcome.BROKEN, "it is not run"), lambda: None)
+        super().__init__(states, lambda job: Result(Outcome.BROKEN, "it is not run"), lambda: None, lambda: 0.0)
         self.kept: list[Job] = []
         self.first: list[int] = []
         self.ended: list[JobResult] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,7 +41,7 @@ class Bench:
         self._changed = threading.Condition()
         self._free: set[int] = set()
         self._woken = 0
-        self.jobs = Jobs(self.states, self._work, self._wake)
+        self.jobs = Jobs(self.states, self._work, self._wake, time.monotonic)
 
     def _work(self, job: Job) -> Result:
         vmid = job.guest.vmid

@@ -121,7 +121,7 @@ def test_an_entry_of_the_real_daemon_is_explained(tmp_path: Path) -> None:
     assert "Give it an RNG device:\npvehooks inject 100\n" in finding
     assert "\n    [guest 100]\n    ignore = rng-missing-netboot: REASON\n" in finding
     assert "Documentation: man:pvehooks-rules(7)\n" in finding
-    assert "Subject: A guest was given an rng0\n" in injected
+    assert "Subject: A VM was given an rng0\n" in injected
     assert '"pvehooks undo 101" takes it back' in _joined(injected)
     assert "journalctl PVEHOOKS_VMID=101\n" in injected
 

@@ -268,7 +268,7 @@ class ConfigGuest(Guest):
 
     @cached_property
     def _record(self) -> records.Record | None:
-        """The guest's record; raises RecordsUnavailable."""
+        """The guest's record; raises PmxcfsAway."""
         if self.config is None or self.vmid not in self._around.recorded:
             return None
         return records.read(self._host, self.vmid, records.Identity(self.uuid, self.ctime))
