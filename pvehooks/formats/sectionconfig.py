@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """A section by its `name`; `line` is its header's, from 1. `options` are texts as written, a flag without a value is "1".
-
-    `maps` are the `map` lines of a mapping, taken apart: node, path, id, iommugroup, subsystem-id, description.
-    """
+    """A section."""
 
     name: str
     type: str
+    # Of its header, from 1.
     line: int
+    # Texts as written, a flag without a value is "1".
     options: Mapping[str, str]
+    # The `map` lines of a mapping, taken apart: node, path, id, iommugroup, subsystem-id, description.
     maps: tuple[Mapping[str, str], ...]
 
 
