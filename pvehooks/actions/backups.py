@@ -27,7 +27,7 @@ class Backup(NamedTuple):
 
 
 def save(host: Host, vmid: int, raw: bytes) -> Backup:
-    """Saves the bytes; the caller must call settle(). Raises ActionFailed if they cannot be written or do not read back."""
+    """Saves the bytes; the caller must call finish(). Raises ActionFailed if they cannot be written or do not read back."""
     digest = sha1(raw).hex()
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
     fresh = not host.exists(path)
@@ -44,7 +44,7 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     return Backup(vmid, digest, host.now(), path, fresh)
 
 
-def settle(host: Host, backup: Backup, used: bool) -> None:
+def finish(host: Host, backup: Backup, used: bool) -> None:
     """Completes `save`: removes the backup if the config was not changed (not `used`), else the oldest ones beyond KEPT."""
     if used:
         _prune(host, backup.vmid)

@@ -35,7 +35,7 @@ class StartVerdict(enum.Enum):
 
 
 class Cure(enum.Enum):
-    """What cures a finding, and when: the daemon and the guard apply cures."""
+    """What ends a finding, and when the daemon or the guard does that automatically."""
 
     NONE = ""
     RNG0 = "rng0"
