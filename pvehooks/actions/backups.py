@@ -17,12 +17,15 @@ _NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
 
 
 class Backup(NamedTuple):
-    """A saved config: `digest` is the SHA-1 of its bytes, `when` epoch seconds; `fresh`: the file did not exist before."""
+    """A saved config."""
 
     vmid: int
+    # The SHA-1 of its bytes.
     digest: str
+    # Epoch seconds.
     when: float
     path: str
+    # Whether the file did not exist before.
     fresh: bool = False
 
 

@@ -47,9 +47,11 @@ class SectionConfig(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """How one file is read. `header` has the groups type (may be missing: `type` then) and name."""
+    """How one file is read."""
 
+    # Has the groups type and name.
     header: re.Pattern[str]
+    # The type where the header has none.
     type: str
     accepts_name: Callable[[str], bool]
     properties: Mapping[str, Property] | None

@@ -17,7 +17,7 @@ SILENT_AFTER = 2 * HEARTBEAT + 600
 class DeviceKind(NamedTuple):
     """The common attributes of devices that differ only in address and IOMMU group: virtual functions of a card, twins.
 
-    The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs.
+    The fields are as in PciDevice.
     """
 
     vendor: int
@@ -27,7 +27,9 @@ class DeviceKind(NamedTuple):
     driver: str
     vfio: bool
     physfn: str
+    # None where they could not be read.
     reset_methods: tuple[str, ...] | None
+    # As pairs.
     mdev_types: tuple[tuple[str, int], ...]
     vgpus: bool
     framebuffer: str

@@ -37,17 +37,15 @@ class PlanItem(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All changes, commands and findings.
-
-    `harm` are findings with which a restart would break something even then: nothing is done until they are fixed.
-    `left` are findings whose fix is applied only when their rule is named.
-    """
+    """All changes, commands and findings."""
 
     changes: tuple[FileChange, ...]
     commands: tuple[Command, ...]
     restart: bool
     items: tuple[PlanItem, ...]
+    # With one of these a restart would break something even after the fix: nothing is done until they are fixed.
     harm: tuple[Finding, ...]
+    # Their fix is applied only when their rule is named.
     left: tuple[Finding, ...]
 
     @property
