@@ -31,15 +31,17 @@ RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASK
 
 
 class AtStart(NamedTuple):
-    """What becomes of a start: the findings that refuse it, those that are shown, those that are ignored and why.
+    """What becomes of a start."""
 
-    `unexamined` are those of rules that refuse starts, where a needed fact could not be read; `due` those that binding cures.
-    """
-
+    # The findings that refuse it.
     refusing: tuple[Finding, ...]
+    # Those that are shown.
     warning: tuple[Finding, ...]
+    # Those that are ignored, and why.
     ignored: tuple[Judged, ...]
+    # Those of rules that refuse starts, where a needed fact could not be read.
     unexamined: tuple[Finding, ...]
+    # Those that binding cures.
     due: tuple[Finding, ...]
 
 

@@ -17,17 +17,20 @@ _NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
 
 
 class Backup(NamedTuple):
-    """A saved config: `digest` is the SHA-1 of its bytes, `when` epoch seconds; `fresh`: the file did not exist before."""
+    """A saved config."""
 
     vmid: int
+    # The SHA-1 of its bytes.
     digest: str
+    # Epoch seconds.
     when: float
     path: str
+    # Whether the file did not exist before.
     fresh: bool = False
 
 
 def save(host: Host, vmid: int, raw: bytes) -> Backup:
-    """Saves the bytes; the caller must call settle(). Raises ActionFailed if they cannot be written or do not read back."""
+    """Saves the bytes; the caller must call finish(). Raises ActionFailed if they cannot be written or do not read back."""
     digest = sha1(raw).hex()
     path = f"{DIRECTORY}/{vmid}-{digest}.conf"
     fresh = not host.exists(path)
@@ -44,7 +47,7 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     return Backup(vmid, digest, host.now(), path, fresh)
 
 
-def settle(host: Host, backup: Backup, used: bool) -> None:
+def finish(host: Host, backup: Backup, used: bool) -> None:
     """Completes `save`: removes the backup if the config was not changed (not `used`), else the oldest ones beyond KEPT."""
     if used:
         _prune(host, backup.vmid)

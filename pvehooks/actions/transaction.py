@@ -119,7 +119,7 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
     if isinstance(backup, Result):
         return backup
     result = update.write(backup)
-    backups.settle(host, backup, result.outcome in MAY_HAVE_WRITTEN)
+    backups.finish(host, backup, result.outcome in MAY_HAVE_WRITTEN)
     return result
 
 

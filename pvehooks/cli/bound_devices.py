@@ -20,18 +20,21 @@ _VFIO = "vfio-pci"
 
 
 class BoundDeviceRow(NamedTuple):
-    """A device: its driver now, what bound it (phrases), the guests that use it, and what does not match (phrases).
-
-    `id` is the vendor and device id of the device at the address now, `noted` that of the device recorded for boot; '' for none.
-    """
+    """A device that is bound, or is to be bound at boot."""
 
     address: str
     label: str
+    # Its driver now.
     driver: str
+    # The vendor and device id of the device at the address now, '' for none.
     id: str
+    # Those of the device recorded for boot, '' for none.
     noted: str
+    # What bound it, as phrases.
     by: tuple[str, ...]
+    # The guests that use it.
     users: tuple[str, ...]
+    # What does not match, as phrases.
     troubles: tuple[str, ...]
 
 

@@ -20,17 +20,17 @@ _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?
 
 
 class DeviceReport(NamedTuple):
-    """The result for one device: done, nothing to do, refused; `notes` are further sentences.
-
-    `driver` is its driver now, '' for none; `persistent`: something is recorded for boot.
-    """
+    """The result for one device: done, nothing to do, refused."""
 
     address: str
     device: str
     result: str
     words: str
+    # Its driver now, '' for none.
     driver: str
+    # Whether something is recorded for boot.
     persistent: bool
+    # Further sentences.
     notes: tuple[str, ...] = ()
 
 

@@ -23,14 +23,15 @@ Subject = TypeVar("Subject", Guest, Verdict)
 
 
 class GuestReport(NamedTuple):
-    """The result for one VM: `result` is the verb's keyword for JSON, `words` is the same as a phrase for people.
+    """The result for one VM."""
 
-    `details` are further lines for people; `more` are further keys for JSON.
-    """
-
+    # The verb's keyword for JSON.
     result: str
+    # The same as a phrase for people.
     words: str
+    # Further lines for people.
     details: tuple[str, ...] = ()
+    # Further keys for JSON.
     more: Mapping[str, tuple[str, ...]] = _NO_MORE
 
 

@@ -35,17 +35,19 @@ class Arrivals:
         """
         self._came.update(came)
         there = self._baseline.update(elsewhere)
-        self._membership.came = self._membership.came or (self._baseline.new and not self._membership.announced)
+        self._membership.had_no_package = self._membership.had_no_package or (
+            self._baseline.is_first and not self._membership.announcement_tried
+        )
         if there is not None:
-            again = " after a time without pvehooks" if self._baseline.again else ""
+            absence = " after a time without pvehooks" if self._baseline.after_absence else ""
             known = wording.counted(there, "VM")
-            self._log.event("first-look", f"first look at node {self._node}{again}, which has {known} already. {self._of_old()}")
+            self._log.event("first-look", f"first look at node {self._node}{absence}, which has {known} already. {self._of_old()}")
 
-    def settle(self) -> None:
+    def add_to_baseline(self) -> None:
         """Adds those to the baseline that come from a node without the package. Raises PmxcfsAway."""
-        from_lacking = {vmid for vmid, node in self._came.items() if node in self._membership.lacking} | self._baseline.moved
+        from_lacking = {vmid for vmid, node in self._came.items() if node in self._membership.lacking} | self._baseline.moved_vmids
         self._baseline.add(from_lacking)
-        self._baseline.moved = frozenset()
+        self._baseline.moved_vmids = frozenset()
         self._old.update(from_lacking)
         self._came.clear()
 

@@ -24,18 +24,17 @@ _LONG_ABSENCE = 86400
 
 
 class NodeBaseline:
-    """The node's first look, and what is known of guests from elsewhere.
-
-    `look` is what guests are seen against, `new` whether the daemon's start made it, `again` whether there was one before; `moved` the
-    guests that have come from nodes without the package while no daemon ran here.
-    """
+    """The node's first look, and what is known of guests from elsewhere."""
 
     def __init__(self, host: Host, node: str) -> None:
         self.host = host
         self.node = node
-        self.look: Baseline | None = None
-        self.new = self.again = False
-        self.moved: frozenset[int] = frozenset()
+        # What guests are compared with.
+        self.recorded: Baseline | None = None
+        # Whether it was made when the daemon started, and whether there was one before that.
+        self.is_first = self.after_absence = False
+        # The guests that have come from nodes without the package while no daemon ran here.
+        self.moved_vmids: frozenset[int] = frozenset()
         self._own: Baseline | None = None
         self._others: dict[str, tuple[tuple[float, int], Baseline | None]] = {}
         self._unreported = False
@@ -54,16 +53,16 @@ class NodeBaseline:
             if found is not None and self._goes_on(found, here):
                 self._own = found
                 without = here.get("without_package")
-                self.moved = self._mine() & {vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)}
+                self.moved_vmids = self._mine() & {vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)}
             else:
-                self.new = self._unreported = True
-                self.again = found is not None
+                self.is_first = self._unreported = True
+                self.after_absence = found is not None
                 self._own = self._take(found)
         elif not self._own.stored:
             # Configs that could not be read a moment ago may be missing in it.
             self._own = self._take(self._own) if self._unreported else baseline.write(self.host, self._own)
         self._note_here(self._own, elsewhere)
-        self.look = baseline.joined(self._own, self._of_others())
+        self.recorded = baseline.joined(self._own, self._of_others())
         if not (self._unreported and self._own.stored):
             return None
         self._unreported = False
@@ -77,7 +76,7 @@ class NodeBaseline:
         now = int(self.host.now())
         noted = {vmid: KnownGuest(mark, now) for vmid, mark in marks.items()}
         self._own = baseline.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
-        self.look = baseline.joined(self._own, self._of_others())
+        self.recorded = baseline.joined(self._own, self._of_others())
 
     def _here(self) -> Mapping[str, object]:
         try:

@@ -24,11 +24,14 @@ NOT_DUE = Injection(False, None, "")
 
 
 class Job(NamedTuple):
-    """A change to a guest: it is given an rng0 if `injection` is due, and the guard if `attach`; or the guard leaves it, if `detach`."""
+    """A change to a guest."""
 
     guest: Guest
+    # If it is due, the guest is given an rng0.
     injection: Injection
+    # Whether it is given the guard.
     attach: bool = False
+    # Whether the guard leaves it.
     detach: bool = False
 
 

@@ -141,7 +141,7 @@ class Daemon:
         return self._end()
 
     def _await_guests_at_boot(self) -> None:
-        """READY lets the guests start: those that start at boot have the guard by then, as far as that can be."""
+        """READY lets the guests start: those that start at boot have the guard by then; waits at most _BOOT_PATIENCE seconds for that."""
         deadline = self.host.monotonic() + _BOOT_PATIENCE
         if self.availability.quorate and self.gate.waits():
             service.ask_for_time(2 * _BOOT_PATIENCE)
@@ -192,7 +192,7 @@ class Daemon:
     # -- reviewing ----------------------------------------------------------------------------------------------------
 
     def _again(self, vmid: int, pause: float) -> None:
-        self.schedule.after(vmid, max(pause, self.schedule.settle), forced=True)
+        self.schedule.after(vmid, max(pause, self.schedule.settling_seconds), forced=True)
 
     def _review(self, until: float | None = None) -> None:
         """Has the guests reviewed that are due; one for which a job runs waits for its end."""
@@ -245,7 +245,7 @@ class Daemon:
         else:
             self.states.reconsider()
             self.node_check.again()
-            self.schedule.settle = self.settings.now.watch.settle
+            self.schedule.settling_seconds = self.settings.now.watch.settle
             self.schedule.after(EVERYTHING, 0.0, forced=True)
             self.log.event("settings-read", f"settings read: [rng] mode = {self.settings.now.rng().mode}")
         service.notify("READY=1")

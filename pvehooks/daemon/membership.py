@@ -16,19 +16,17 @@ from pvehooks.values.stubs import is_stub
 
 
 class Membership:
-    """What was seen of the cluster at the last look.
-
-    `came`: this node did not have the package before the daemon started, so the administrator alone has accepted what runs now.
-    """
+    """What was seen of the cluster at the last look."""
 
     def __init__(self, host: Host, node: str, log: Log) -> None:
         self.host = host
         self.node = node
         self._log = log
-        self.came = not host.exists(members.presence_path(node))
+        # Whether this node did not have the package before the daemon started: what runs now, the administrator alone has accepted.
+        self.had_no_package = not host.exists(members.presence_path(node))
         self._keeper = stubs.Keeper(host, node)
         self._seen: members.Members | None = None
-        self._announced = False
+        self._announcement_tried = False
         self._reported: dict[str, frozenset[str]] = {}
         # The hookscripts that any guest of the cluster names.
         self.hookscripts: frozenset[str] = frozenset()
@@ -57,19 +55,19 @@ class Membership:
             self._log.event("stubs-made", f"hookscripts of the guard were made or renewed: {wording.and_more(list(kept.made))}")
         self._once("stub-trouble", kept.troubles, lambda trouble: f"a hookscript of the guard could not be made: {trouble}")
         self._log_absent(kept)
-        if self._announced and not self.came:
+        if self._announcement_tried and not self.had_no_package:
             self.announce()
         return self.may_attach and before is not None and not could
 
     @property
-    def announced(self) -> bool:
+    def announcement_tried(self) -> bool:
         """Whether it was noted, or tried to note, that this node has the package."""
-        return self._announced
+        return self._announcement_tried
 
     def arrived(self) -> None:
         """All guests were reviewed: from now on this node is one that has the package, once that can be noted."""
-        if not self._announced or self.came:
-            self.came = not self.announce()
+        if not self._announcement_tried or self.had_no_package:
+            self.had_no_package = not self.announce()
 
     def announce(self) -> bool:
         """Notes in pmxcfs that this node has the package; whether that stands there now."""
@@ -80,7 +78,7 @@ class Membership:
             # Without quorum; the next look tries again.
             return False
         finally:
-            self._announced = True
+            self._announcement_tried = True
         return True
 
     def _log_members(self, before: members.Members | None, now: members.Members) -> None:

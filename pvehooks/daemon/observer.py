@@ -174,7 +174,7 @@ class Observer:
             self._log.event("quorum-back", "the cluster has quorum: what had to wait is done now")
             self._retry_waiting()
             self._jobs.go_on()
-            if self._membership.came:
+            if self._membership.had_no_package:
                 self._schedule.changed(EVERYTHING, forced=True)
         elif changed:
             self._jobs.stop("the cluster has no quorum", trials=False)

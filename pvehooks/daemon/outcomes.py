@@ -105,8 +105,8 @@ class Outcomes:
         if self._jobs.stopped and self._logged:
             self._is_over()
         state = self._states.of(guest.vmid)
-        state.settled()
-        state.mark = bytes.fromhex(result.digest)
+        state.job_finished()
+        state.last_seen = bytes.fromhex(result.digest)
 
     def _log_attached(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid

@@ -102,8 +102,8 @@ class Review:
         Raises PmxcfsAway.
         """
         vmids = tuple(vmids)
-        self._arrivals.settle()
-        around = guest_facts.surroundings(self._host, self._node, self._baseline.look)
+        self._arrivals.add_to_baseline()
+        around = guest_facts.surroundings(self._host, self._node, self._baseline.recorded)
         by_ha = frozenset() if self._gate.is_open else ha.vmids(self._host)
         look = _Look(why, around, by_ha, lambda: hardware.gather(self._host, self._node, self._index))
         try:
@@ -136,20 +136,20 @@ class Review:
         guest = guest_facts.understand(self._host, self._node, vmid, raw, look.around)
         node = look.node()
         apply.complete_records(self._host, guest, vmid in look.around.recorded)
-        if self._membership.came and guest.running and guest.passes_through:
+        if self._membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self._settings.now), look)
 
     def _is_left_out(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
         """Notes what the config is now, unless the guest is left out."""
-        mark = repr(raw).encode() if isinstance(raw, OSError) else sha1(raw)
+        seen = repr(raw).encode() if isinstance(raw, OSError) else sha1(raw)
         state = self._states.of(vmid)
-        same = state.mark == mark
+        same = state.last_seen == seen
         if (why is Why.CHANGED and same) or (why is Why.AFTER_JOB and not same):
             return True
         if not same:
             state.tries = 0
-        state.mark = mark
+        state.last_seen = seen
         return False
 
     def _judged(self, verdict: Verdict, look: _Look) -> None:

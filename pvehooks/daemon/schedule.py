@@ -27,10 +27,10 @@ class Due(NamedTuple):
 
 
 class Schedule:
-    """One entry for each VMID, or EVERYTHING. `clock` and `settle` are in seconds."""
+    """One entry for each VMID, or EVERYTHING. `clock` and `settling_seconds` are in seconds."""
 
-    def __init__(self, clock: Callable[[], float], settle: float) -> None:
-        self.settle = settle
+    def __init__(self, clock: Callable[[], float], settling_seconds: float) -> None:
+        self.settling_seconds = settling_seconds
         self._clock = clock
         self._entries: dict[int, _Entry] = {}
 
@@ -38,7 +38,7 @@ class Schedule:
         """The guest may have changed: it is due when no further change came for the settling time."""
         now = self._clock()
         first, before = (self._entries[vmid].first, self._entries[vmid].forced) if vmid in self._entries else (now, False)
-        due = max(now, min(now + self.settle, first + _PATIENCE * self.settle))
+        due = max(now, min(now + self.settling_seconds, first + _PATIENCE * self.settling_seconds))
         self._entries[vmid] = _Entry(due, first, forced or before)
 
     def after(self, vmid: int, seconds: float, forced: bool = False) -> None:
@@ -61,7 +61,7 @@ class Schedule:
         now = self._clock() if until is None else until
         for vmid in busy:
             if vmid in self._entries and self._entries[vmid].due <= now:
-                self._entries[vmid] = _Entry(now + self.settle, now, self._entries[vmid].forced)
+                self._entries[vmid] = _Entry(now + self.settling_seconds, now, self._entries[vmid].forced)
         guests = {vmid: entry.forced for vmid, entry in self._entries.items() if entry.due <= now}
         for vmid in guests:
             del self._entries[vmid]

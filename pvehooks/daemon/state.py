@@ -8,11 +8,11 @@ from collections.abc import Iterator
 class GuestState:
     """One guest. Digests are the SHA-1 of its config, '' where there is none."""
 
-    __slots__ = ("attach_refused", "held_at_boot", "mark", "rng0_refused", "tries", "waits")
+    __slots__ = ("attach_refused", "held_at_boot", "last_seen", "rng0_refused", "tries", "waits")
 
     def __init__(self) -> None:
-        # The bytes of the digest, or what stood against reading the config.
-        self.mark = b""
+        # The SHA-1 of the config at its last review, as bytes, or the error that kept it from being read.
+        self.last_seen = b""
         # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
         self.rng0_refused = ""
         self.attach_refused = ""
@@ -22,7 +22,7 @@ class GuestState:
         # The guest's label while READY waits for its guard.
         self.held_at_boot = ""
 
-    def settled(self) -> None:
+    def job_finished(self) -> None:
         """No job waits any more."""
         self.tries, self.waits, self.held_at_boot = 0, "", ""
 

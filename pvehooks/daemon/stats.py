@@ -20,18 +20,19 @@ class CountedFinding(NamedTuple):
 
 
 class GuestStats(NamedTuple):
-    """A guest at its last review: `passes_through` and `guarded` say whether it needs the guard, and whether it has it.
-
-    `start` is what a start would come to, and `unguarded` why nothing stops one that must not be.
-    """
+    """A guest at its last review."""
 
     label: str
     running: bool
     blocked: bool
+    # Whether it needs the guard.
     passes_through: bool
+    # Whether it has the guard.
     guarded: bool
     findings: tuple[CountedFinding, ...]
+    # What a start would come to.
     start: StartVerdict = StartVerdict.WOULD
+    # Why nothing stops a start that must not happen, else ''.
     unguarded: str = ""
 
     @property

@@ -136,15 +136,17 @@ def _quiet_pyinotify() -> None:
 
 
 class Seen(NamedTuple):
-    """What the counters say. `touched` and `gone` are VMIDs of this node; `restarted`: all may have changed.
+    """What the counters say since the last look."""
 
-    `came` are those that were on another node at the last look: that node, by VMID.
-    """
-
+    # Guests of this node whose config may have changed, by VMID.
     touched: frozenset[int] = frozenset()
+    # Guests that are not on this node any more, by VMID.
     gone: frozenset[int] = frozenset()
+    # Whether pmxcfs was restarted, so that all may have changed.
     restarted: bool = False
+    # Whether membership or quorum may have changed.
     cluster: bool = False
+    # The guests that were on another node at the last look: that node, by VMID.
     came: Mapping[int, str] = MappingProxyType({})
 
 

@@ -22,11 +22,13 @@ _WITHOUT_VFS = {"i915": "i915-sriov-dkms"}
 
 
 class AbsentVf(NamedTuple):
-    """`why` is a sentence without its end; `remedy` says what to do; where the PF has no SR-IOV, it ends with giving the guest the PF."""
+    """A VF that a guest names and that is not there."""
 
     address: str
     pf: PciDevice
+    # A sentence without its end.
     why: str
+    # What to do; where the PF has no SR-IOV, it ends with giving the guest the PF.
     remedy: str
 
 

@@ -9,17 +9,19 @@ from pvehooks.values import NamedTuple, PciDevice
 
 
 class KernelFault(NamedTuple):
-    """A fault of a range of kernel packages.
+    """A fault of a range of kernel packages."""
 
-    `first` and `last` are the first and last release that have it; `effect` says what happens; `drivers` are those of the devices concerned
-    (none: all), `virtual` whether only VFs are. `source` is where it is described.
-    """
-
+    # The first release that has it.
     first: str
+    # The last release that has it.
     last: str
+    # What happens.
     effect: str
+    # Where it is described.
     source: str
+    # Those of the devices concerned; none: all.
     drivers: frozenset[str] = frozenset()
+    # Whether only VFs are concerned.
     virtual: bool = False
 
     def has(self, release: str) -> bool:

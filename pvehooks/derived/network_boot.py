@@ -75,14 +75,13 @@ def network_boot(image: Image, sources: frozenset[Source]) -> NetworkBoot:
 
 
 class GuestFirmware(NamedTuple):
-    """A guest's firmware and what it finds.
-
-    `switches` are the fw_cfg switches in its args that take PXE over IPv4 away; `unread` is why its CPU is not known, '' if it is.
-    """
+    """A guest's firmware and what it finds."""
 
     image: Image
     sources: frozenset[Source]
+    # The fw_cfg switches in its args that take PXE over IPv4 away.
     switches: tuple[str, ...] = ()
+    # Why its CPU is not known, '' if it is.
     unread: str = ""
 
     @property

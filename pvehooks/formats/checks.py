@@ -221,26 +221,28 @@ FORMATS: Mapping[str, Format] = {
 
 
 class Property(NamedTuple):
-    """One property. What is '', None, () or False is not restricted.
-
-    `format` names an entry of FORMATS; `pattern` must match the whole value, and `noun` says in words what it means.
-    A property with `alias` is another name for that property; its own name is then the value of `key_alias`, if given.
-    `default_key` marks the property whose name may be left out; `requires` names one that must be there too.
-    """
+    """One property. What is '', None, () or False is not restricted."""
 
     type: Literal["boolean", "integer", "number", "string"]
     required: bool = False
+    # Whether its name may be left out.
     default_key: bool = False
     enum: tuple[str, ...] = ()
+    # Must match the whole value.
     pattern: str = ""
+    # What the pattern means, in words.
     noun: str = ""
+    # An entry of checks.FORMATS.
     format: str = ""
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None
     """In bytes."""
+    # The property that this one is another name for.
     alias: str = ""
+    # Of an alias: the property whose value its own name is, if given.
     key_alias: str = ""
+    # A property that must be there too.
     requires: str = ""
 
 

@@ -18,8 +18,9 @@ class PropertyError(ValueError):
 
 
 class _Format(NamedTuple):
-    """A prepared format. `names` resolves aliases; `parts` caches the results of short parts (`firewall=1`)."""
+    """A prepared format."""
 
+    # Resolves aliases.
     names: Mapping[str, str]
     key_aliases: Mapping[str, str]
     booleans: frozenset[str]
@@ -27,13 +28,16 @@ class _Format(NamedTuple):
     default_key: str
     required: tuple[str, ...]
     requires: tuple[tuple[str, str], ...]
+    # The results of short parts (`firewall=1`), cached.
     parts: dict[str, "_Part"]
 
 
 class _Part(NamedTuple):
-    """`name` is '' for a blank part, `key` what was written (the name of an alias)."""
+    """One part of a property string."""
 
+    # '' for a blank part.
     name: str
+    # What was written: the name of an alias.
     key: str
     value: Value
     is_bare: bool

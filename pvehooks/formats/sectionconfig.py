@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Section(NamedTuple):
-    """A section by its `name`; `line` is its header's, from 1. `options` are texts as written, a flag without a value is "1".
-
-    `maps` are the `map` lines of a mapping, taken apart: node, path, id, iommugroup, subsystem-id, description.
-    """
+    """A section."""
 
     name: str
     type: str
+    # Of its header, from 1.
     line: int
+    # Texts as written, a flag without a value is "1".
     options: Mapping[str, str]
+    # The `map` lines of a mapping, taken apart: node, path, id, iommugroup, subsystem-id, description.
     maps: tuple[Mapping[str, str], ...]
 
 
@@ -47,9 +47,11 @@ class SectionConfig(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """How one file is read. `header` has the groups type (may be missing: `type` then) and name."""
+    """How one file is read."""
 
+    # Has the groups type and name.
     header: re.Pattern[str]
+    # The type where the header has none.
     type: str
     accepts_name: Callable[[str], bool]
     properties: Mapping[str, Property] | None

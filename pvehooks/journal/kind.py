@@ -9,14 +9,13 @@ ERR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
 
 
 class Kind(NamedTuple):
-    """A kind of event: its name, priority, and what the journal's catalogue explains of it.
-
-    `error`: it is an error of the daemon or of what it does, and counted as such in the metrics. `about_guest`: each entry is about one guest.
-    """
+    """A kind of event, and what the journal's catalogue explains of it."""
 
     name: str
     priority: int
     title: str
     explanation: str
+    # Whether it is an error of the daemon or of what it does, and counted as such in the metrics.
     error: bool = False
+    # Whether each entry is about one guest.
     about_guest: bool = False

@@ -50,16 +50,18 @@ class Identity(NamedTuple):
 
 
 class RngRecord(NamedTuple):
-    """An rng0 of ours: `value` is its property string, `state` 'writing' before and 'done' after the write.
+    """An rng0 of ours."""
 
-    `digest_before` is the config's SHA-1 before the write, `when` epoch seconds, `more` are keys of a newer version.
-    """
-
+    # Its property string.
     value: str
+    # 'writing' before and 'done' after the write.
     state: str
+    # The config's SHA-1 before the write.
     digest_before: str
+    # Epoch seconds.
     when: int
     node: str
+    # Keys of a newer version.
     more: Mapping[str, object] = _NOTHING
 
 
@@ -67,16 +69,16 @@ _NOTHING_ACCEPTED: Mapping[str, Accepted] = MappingProxyType({})
 
 
 class Record(NamedTuple):
-    """A guest's record. `broken` is a phrase about the parts of the file that could not be used, '' if none; these parts are missing.
-
-    `accepted` is by node: addresses and groups differ between nodes. `more` are keys of a newer version.
-    """
+    """A guest's record."""
 
     identity: Identity
     rng0: RngRecord | None = None
     version: int = VERSION
+    # Keys of a newer version.
     more: Mapping[str, object] = _NOTHING
+    # A phrase about the parts of the file that could not be used, '' if none; these parts are missing.
     broken: str = ""
+    # By node: addresses and groups differ between nodes.
     accepted: Mapping[str, Accepted] = _NOTHING_ACCEPTED
     allowance: Allowance | None = None
     attachment: Attachment | None = None

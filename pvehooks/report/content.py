@@ -14,20 +14,21 @@ UNEXAMINED = "not examined"
 
 
 class GuestSeen(NamedTuple):
-    """A guest with its findings, the most severe first; small, since a report holds thousands of them.
-
-    `outcome` is 'block' or 'allow', `start` what a start would come to, `unguarded` why nothing stops one that must not be. `guarded`:
-    whether the guard refuses harmful starts of it, None where it needs no guard.
-    """
+    """A guest with its findings; small, since a report holds thousands of them."""
 
     vmid: int
     name: str
     running: bool
     template: bool
+    # 'block' or 'allow'.
     outcome: str
+    # The most severe first.
     findings: tuple[Judged, ...]
+    # What a start would come to.
     start: StartVerdict = StartVerdict.WOULD
+    # Why nothing stops one that must not start, else ''.
     unguarded: str = ""
+    # Whether the guard refuses harmful starts of it, None where it needs no guard.
     guarded: bool | None = None
 
     @property
@@ -54,15 +55,17 @@ class Fact(NamedTuple):
 
 
 class DiffLine(NamedTuple):
-    """Something that differs from the last report: of what kind (node, group, device, guest, finding), and how.
+    """Something that differs from the last report."""
 
-    `how` is 'new', 'gone' or 'changed'; `what` names it; `text` says the rest. `urgent`: a guest would not or must not start because of it.
-    """
-
+    # Of what: node, group, device, guest, finding.
     kind: str
+    # 'new', 'gone' or 'changed'.
     how: str
+    # Names it.
     what: str
+    # Says the rest.
     text: str
+    # Whether a guest would not or must not start because of it.
     urgent: bool = False
 
     @property
@@ -79,10 +82,11 @@ class ReportDiff(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All of a report. `time` is epoch seconds; `changes` is None where there is no earlier report, and `no_changes` says why."""
+    """All of a report."""
 
     pvehooks: str
     node: str
+    # Epoch seconds.
     time: int
     facts: tuple[Fact, ...]
     iommu: Iommu | Unread
@@ -90,7 +94,9 @@ class Report(NamedTuple):
     guests: tuple[GuestSeen, ...]
     of_node: tuple[Judged, ...]
     rules: Mapping[str, RuleText]
+    # None where there is no earlier report.
     changes: ReportDiff | None = None
+    # Why there are none.
     no_changes: str = ""
 
 

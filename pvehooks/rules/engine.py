@@ -33,18 +33,18 @@ _LAST = 1000
 
 
 class Rule(NamedTuple):
-    """A rule: what its decorator says of it.
-
-    `remedy` is an imperative sentence; `{vmid}` in it stands for the guest's VMID. `needs` are the fields of Node that the rule reads.
-    `explanation` is the docstring of `look`, `folder` the one that its file lies in.
-    """
+    """A rule: what its decorator says of it."""
 
     id: str
     severity: Severity
+    # An imperative sentence; `{vmid}` in it stands for the guest's VMID.
     remedy: str
+    # The fields of Node that the rule reads.
     needs: frozenset[str]
+    # The docstring of `look`.
     explanation: str
     look: Callable[..., Iterator[Finding]]
+    # The folder that its file lies in.
     folder: str
     # The line of `pvehooks host check` that shows the findings of a rule on the node.
     line: str = ""

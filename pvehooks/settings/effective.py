@@ -40,26 +40,31 @@ class Setting(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table of settings; `section` is written as in a file, `origin` is "built-in" or file and line."""
+    """A line of the table of settings."""
 
+    # As written in a file.
     section: str
     option: str
     value: str
+    # "built-in", or file and line.
     origin: str
 
 
 class Settings(NamedTuple):
-    """The settings in effect. `files` are those that were read, `sources` their digests.
+    """The settings in effect."""
 
-    `common` is by (section, option), `by_guest` the same for what [guest VMID] sections set; `rules` and `ignores` by rule id.
-    """
-
+    # By section and option.
     common: Mapping[tuple[str, str], Setting]
+    # What [guest VMID] sections set: by VMID, then as `common`.
     by_guest: Mapping[int, Mapping[tuple[str, str], Setting]]
+    # By rule id.
     rules: Mapping[str, Setting]
+    # By VMID, then by rule id.
     ignores: Mapping[int, Mapping[str, Setting]]
+    # Those that were read.
     files: tuple[str, ...]
     general_rng: RngSettings
+    # The digests of the files.
     sources: Mapping[str, str]
 
     def rng(self, vmid: int | None = None) -> RngSettings:

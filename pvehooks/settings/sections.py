@@ -6,11 +6,13 @@ from pvehooks.values.base import NamedTuple
 
 
 class RngSettings(NamedTuple):
-    """[rng] for a guest; `max_bytes` per `period` milliseconds."""
+    """[rng] for a guest."""
 
     mode: str
     source: str
+    # Per period.
     max_bytes: int
+    # In milliseconds.
     period: int
     scope: str
     existing: str

@@ -15,14 +15,16 @@ Value = str | int | float | bool
 
 
 class Option(NamedTuple):
-    """An option. `check` is its configobj check (or ours: directory) with the default, `doc` one or two sentences for the manual.
+    """An option.
 
     The names RULE-ID (any rule's id) and VMID in a section stand for what the admin fills in.
     """
 
     section: str
     name: str
+    # Its configobj check (or ours: directory) with the default.
     check: str
+    # One or two sentences for the manual.
     doc: str
     per_guest: bool = False
 

@@ -35,7 +35,7 @@ class StartVerdict(enum.Enum):
 
 
 class Cure(enum.Enum):
-    """What cures a finding, and when: the daemon and the guard apply cures."""
+    """What ends a finding, and when the daemon or the guard does that automatically."""
 
     NONE = ""
     RNG0 = "rng0"
@@ -66,20 +66,21 @@ class Asked(enum.Enum):
 
 
 class Finding(NamedTuple):
-    """Something about a guest or the node. A rule fills subject and message; id, severity, remedy and refuser come from its decorator.
+    """Something about a guest or the node. A rule fills subject and message; id, severity, remedy and refuser come from its decorator."""
 
-    `subject` is the option, device or file it is about. `examined` is False where a needed fact could not be read; where the rule
-    blocks starts, the guard counts that as trouble of its own. `refuser` says what refuses the start where the severity is BLOCK.
-    """
-
+    # The option, device or file that it is about.
     subject: str
     message: str
     remedy: str = ""
     severity: Severity = Severity.UNSET
     rule: str = ""
+    # False where a needed fact could not be read; where the rule blocks starts, the guard counts that as trouble of its own.
     examined: bool = True
+    # What ends the finding.
     cure: Cure = Cure.NONE
+    # What it forbids to do automatically.
     hold: Hold = Hold.NONE
+    # What refuses the start where the severity is BLOCK.
     refuser: Refuser = Refuser.UNSET
 
 
@@ -100,18 +101,18 @@ class Injection(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The findings of a guest and what follows from them.
-
-    `blocked`: a finding that counts has the severity BLOCK; `start` says what that means for the start, and `unguarded`, where it must not
-    start, why nothing stops it ('' otherwise). `attach`: the guard is to be attached; `detach`: it has nothing left to examine, and is
-    to be detached.
-    """
+    """The findings of a guest and what follows from them."""
 
     guest: Guest
+    # Whether a finding that counts has the severity BLOCK.
     blocked: bool
     findings: tuple[Judged, ...]
     injection: Injection
+    # Whether the guard is to be attached.
     attach: bool = False
+    # Whether the guard has nothing left to examine, and is to be detached.
     detach: bool = False
+    # What that means for the start.
     start: StartVerdict = StartVerdict.WOULD
+    # Why nothing stops a start that must not happen, '' otherwise.
     unguarded: str = ""

@@ -22,16 +22,18 @@ class Naming(NamedTuple):
 
 
 class GroupMember(NamedTuple):
-    """A device of a group: the running guests that hold it, the guests that name it, its uses (the strongest first).
-
-    `unread` is what could not be examined, as phrases; `on_host`: a driver of the host is bound to it.
-    """
+    """A device of a group."""
 
     device: PciDevice
+    # Whether a driver of the host is bound to it.
     on_host: bool
+    # The running guests that hold it.
     holders: tuple[Holder, ...] = ()
+    # The guests that name it.
     named: tuple[Naming, ...] = ()
+    # The strongest first.
     uses: tuple[Use, ...] = ()
+    # What could not be examined, as phrases.
     unread: tuple[str, ...] = ()
 
     @property

@@ -19,32 +19,35 @@ Properties = Mapping[str, Value]
 
 
 class Dropped(NamedTuple):
-    """A line that PVE would drop, or change in meaning, when it rewrites the config.
+    """A line that PVE would drop, or change in meaning, when it rewrites the config."""
 
-    `line` counts from 1. `section` is '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a
-    section that PVE does not know. `text` is the line unchanged; `reason` is a phrase for messages.
-    """
-
+    # From 1.
     line: int
+    # '' for the live part, 'PENDING', the name of a snapshot, 'special:NAME', or the name of a section that PVE does not know.
     section: str
+    # The line unchanged.
     text: str
+    # A phrase for messages.
     reason: str
 
 
 class GuestConfig(NamedTuple):
     """What PVE reads from a config: option -> value; booleans are 0 or 1, integers int, all else text.
 
-    Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it. `snapshots` and
-    `special_sections` are by name ("cloudinit", "fleecing"). `pending_delete`: whether the delete is forced, by option. `dropped` are
-    the lines that PVE would drop, sorted by line. `digest` is the SHA-1 of the raw bytes as `qm set --digest` takes it.
+    Bytes that are not UTF-8 are escaped in texts (surrogateescape), in `description` replaced as PVE does it.
     """
 
     main: Options
     pending: Options
+    # Whether the delete is forced, by option.
     pending_delete: Mapping[str, bool]
+    # By name.
     snapshots: Mapping[str, Options]
+    # By name ("cloudinit", "fleecing").
     special_sections: Mapping[str, Options]
+    # The lines that PVE would drop, sorted by line.
     dropped: tuple[Dropped, ...]
+    # The SHA-1 of the raw bytes as `qm set --digest` takes it.
     digest: str
 
     def effective(self) -> Options:
@@ -68,18 +71,17 @@ class BootOrder(NamedTuple):
 
 
 class HostPci(NamedTuple):
-    """A `hostpciN`, as PVE would use it at a start on this node (qemu-server, PCI.pm, parse_hostpci).
-
-    `choices` are the alternatives, in PVE's order: one for `host=`, one for each entry of a mapping for this node; each is the
-    addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot. It is Unread if they are
-    unknown. `mapping` is the mapping's name or ''. `properties` are all properties of the option, parsed. `trouble` is why PVE would
-    refuse the start whatever is on the bus (pcie without q35, host and mapping, a device named twice, ...), '' if nothing.
-    """
+    """A `hostpciN`, as PVE would use it at a start on this node (qemu-server, PCI.pm, parse_hostpci)."""
 
     option: str
+    # The alternatives, in PVE's order: one for `host=`, one for each entry of a mapping for this node; Unread if they are unknown. Each is
+    # the addresses as written, 'dddd:bb:ss.f' in lower case, or 'dddd:bb:ss' for all functions of a slot.
     choices: tuple[tuple[str, ...], ...] | Unread
+    # The mapping's name or ''.
     mapping: str
+    # All of the option, parsed.
     properties: Properties
+    # Why PVE would refuse the start whatever is on the bus (pcie without q35, host and mapping, a device named twice, ...), '' if nothing.
     trouble: str = ""
 
     @property

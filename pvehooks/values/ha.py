@@ -8,21 +8,23 @@ from pvehooks.values.base import NamedTuple
 
 
 class HaGuest(NamedTuple):
-    """A VM that high availability manages.
+    """A VM that high availability manages."""
 
-    `state` is the one asked for: started, stopped, ignored or disabled. `nodes` are those it may run on, `first` those that it is
-    to prefer (empty for all alike). `rule` names the node affinity rule, or the group, that decides this, '' without any; `negative` means
-    that the nodes which that rule lists are those to keep away from, `priorities` are those that it gives to the nodes, `shared` are the
-    other resources that it is for ("vm:101"). `rebalanced` is whether automatic rebalancing may move it.
-    """
-
+    # The one asked for: started, stopped, ignored or disabled.
     state: str
+    # Those that it may run on.
     nodes: frozenset[str]
+    # The nodes that it is to prefer, empty for all alike.
     first: frozenset[str] = frozenset()
+    # The name of the node affinity rule, or of the group, that decides this; '' without any.
     rule: str = ""
+    # Whether the nodes which that rule lists are those to keep away from.
     negative: bool = False
+    # Those that the rule gives to the nodes.
     priorities: tuple[tuple[str, int], ...] = ()
+    # The other resources that the rule is for ("vm:101").
     shared: tuple[str, ...] = ()
+    # Whether automatic rebalancing may move it.
     rebalanced: bool = True
 
     @property
@@ -32,13 +34,15 @@ class HaGuest(NamedTuple):
 
 
 class Ha(NamedTuple):
-    """High availability in the cluster: its VMs, whether its rules are known there (else groups), what a node's shutdown does with them.
+    """High availability in the cluster."""
 
-    `nodes` are all nodes of the cluster, `rebalances` is whether it moves running VMs to balance the load.
-    """
-
+    # By VMID.
     guests: Mapping[int, HaGuest]
+    # Whether its rules are known there, else groups.
     has_rules: bool
+    # What a node's shutdown does with the VMs.
     shutdown_policy: str
+    # All nodes of the cluster.
     nodes: frozenset[str] = frozenset()
+    # Whether it moves running VMs to balance the load.
     rebalances: bool = False

@@ -9,55 +9,64 @@ LIMIT = 64 << 20
 
 
 class PinnedFirmware(NamedTuple):
-    """The image that a guest was given: its volume id ("local:efi-firmware/NAME") and its sha256 (64 lower-case hex digits).
+    """The image that a guest was given."""
 
-    `style` is how QEMU loads it: "pflash" (ordinary guests, SEV, SEV-ES) or "bios" (SEV-SNP, TDX). `args` is our part of the guest's
-    `args`, unchanged; `when` epoch seconds, `node` where it was set. `state` is "writing" while our part is added or removed: args with
-    and without it are then both correct; otherwise it is "done".
-    """
-
+    # "local:efi-firmware/NAME".
     volid: str
+    # 64 hex digits in lower case.
     sha256: str
+    # How QEMU loads it: "pflash" (ordinary guests, SEV, SEV-ES) or "bios" (SEV-SNP, TDX).
     style: str
+    # Our part of the guest's `args`, unchanged.
     args: str
+    # Epoch seconds.
     when: int
+    # Where it was set.
     node: str
+    # "writing" while our part is added or removed (args with and without it are then both correct), else "done".
     state: str = "done"
 
 
 class FirmwareImage(NamedTuple):
-    """The contents of a file (UEFI PI specification, volume 3, "Firmware Volume"; OVMF's GUIDed table at its end).
+    """The contents of a file (UEFI PI specification, volume 3, "Firmware Volume"; OVMF's GUIDed table at its end)."""
 
-    `kind` is "code", "variables", "whole" (the whole flash of a machine: code, usually behind variables) or "" for a file that is no
-    firmware; `why` is then a phrase about what it is. `size` is in bytes. `family` is "2m" or "4m", the kind of EFI disk that
-    it needs, or ''; `arch` "x86_64", "aarch64" or ''. `ovmf`: it has OVMF's table, made for QEMU; `sev_es`, `snp` and
-    `tdx`: that table has the entries that such guests need. `volumes` are phrases for people.
-    """
-
+    # "code", "variables", "whole" (the whole flash of a machine: code, usually behind variables), or "" for a file that is no firmware.
     kind: str
+    # In bytes.
     size: int
+    # The kind of EFI disk that it needs: "2m", "4m" or "".
     family: str = ""
+    # "x86_64", "aarch64" or "".
     arch: str = ""
+    # Whether it has OVMF's table, so that it was made for QEMU.
     ovmf: bool = False
+    # Whether that table has the entries for SEV-ES guests.
     sev_es: bool = False
+    # The same for SEV-SNP.
     snp: bool = False
+    # The same for TDX.
     tdx: bool = False
+    # Phrases for people.
     volumes: tuple[str, ...] = ()
+    # Of a file that is no firmware: a phrase about what it is.
     why: str = ""
 
 
 class ImageFile(NamedTuple):
-    """The file of a volume id on this node: its path ('' if unknown), and `trouble`, what is wrong with it ('' if nothing).
-
-    `missing`: it does not exist; `sha256` is '' and `size` (in bytes) 0 if it was not read. `in_args`: the
-    guest's args still contain our part as it was written. `remedy` is what to type against the trouble, '' if unknown.
-    """
+    """The file of a volume id on this node."""
 
     volid: str
+    # '' if unknown.
     path: str
+    # What is wrong with it, '' if nothing.
     trouble: str = ""
+    # Whether it does not exist.
     missing: bool = False
+    # '' if it was not read.
     sha256: str = ""
+    # Whether the guest's args still contain our part as it was written.
     in_args: bool = True
+    # What to type against the trouble, '' if unknown.
     remedy: str = ""
+    # In bytes, 0 if it was not read.
     size: int = 0

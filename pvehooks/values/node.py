@@ -35,16 +35,17 @@ class HwRng(NamedTuple):
 
 
 class Iommu(NamedTuple):
-    """The IOMMU: `active` if there are groups, else `why` is a phrase with the reason.
+    """The IOMMU."""
 
-    `acs_override` is the kernel's argument pcie_acs_override or ''; `remaps_interrupts` is None if it cannot be determined;
-    `unsafe_allowed` is vfio_iommu_type1's allow_unsafe_interrupts.
-    """
-
+    # Whether there are groups.
     active: bool
+    # Why it is not active: a phrase, '' if it is.
     why: str
+    # The kernel's argument pcie_acs_override, or ''.
     acs_override: str
+    # None if it cannot be determined.
     remaps_interrupts: bool | None
+    # vfio_iommu_type1's allow_unsafe_interrupts.
     unsafe_allowed: bool
 
 

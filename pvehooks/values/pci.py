@@ -198,15 +198,15 @@ class PciDevice:
 
 
 class Use(NamedTuple):
-    """One use of a PCI device: `sentence` continues its name ("holds / (ext4 on nvme0n1p2)").
+    """One use of a PCI device."""
 
-    `vmid` is that of the guest or container that uses it, 0 for the host itself. A `remark` does not block a start: the console's
-    framebuffer, the last keyboard, an unused TPM. `remedy` is what to type if it is better than the rule's remedy.
-    """
-
+    # Continues the name of the device: "holds / (ext4 on nvme0n1p2)".
     sentence: str
+    # Of the guest or container that uses it, 0 for the host itself.
     vmid: int = 0
+    # Whether it does not block a start: the console's framebuffer, the last keyboard, an unused TPM.
     remark: bool = False
+    # What to type if it is better than the rule's remedy.
     remedy: str = ""
 
 
@@ -224,14 +224,13 @@ class HostUses(Protocol):
 
 
 class Holder(NamedTuple):
-    """A guest that has, or at boot will have, a PCI device: `how` is the option, 'args', 'reserved', or 'starting' during its start.
-
-    `mdev`: it has a mediated device of it only.
-    """
+    """A guest that has, or at boot will have, a PCI device."""
 
     vmid: int
     label: str
+    # The option, 'args', 'reserved', or 'starting' during its start.
     how: str
+    # Whether it has a mediated device of it only.
     mdev: bool = False
 
     @property
@@ -247,15 +246,17 @@ class RomFiles(Protocol):
 
 
 class VfSource(NamedTuple):
-    """What gives a PF its VFs at boot: `place` in words, the PF's address, how many.
+    """What gives a PF its VFs at boot."""
 
-    `trouble` is why it has no effect, '' where it has. `late`: nothing orders it before the VMs that start at boot.
-    """
-
+    # In words.
     place: str
+    # Of the PF.
     address: str
+    # How many VFs.
     number: int
+    # Why it has no effect, '' where it has.
     trouble: str = ""
+    # Whether nothing orders it before the VMs that start at boot.
     late: bool = False
 
 
@@ -286,18 +287,20 @@ class MappingEntry(NamedTuple):
 
 
 class PciMapping(NamedTuple):
-    """A mapping of /etc/pve/mapping/pci.cfg: its entries for this node, whether it is for mediated devices, and the nodes it has entries for.
-
-    `migratable`: it is marked live-migration-capable; `trouble` is what PVE cannot parse in it, '' for nothing. `written` are the
-    entries for all nodes as property strings, in the order of the file.
-    """
+    """A mapping of /etc/pve/mapping/pci.cfg."""
 
     name: str
+    # For this node.
     entries: tuple[MappingEntry, ...]
+    # Whether it is for mediated devices.
     mdev: bool
+    # Those that it has entries for.
     nodes: frozenset[str]
+    # Whether it is marked live-migration-capable.
     migratable: bool = False
+    # What PVE cannot parse in it, '' for nothing.
     trouble: str = ""
+    # The entries for all nodes as property strings, in the order of the file.
     written: tuple[str, ...] = ()
 
 

@@ -14,17 +14,18 @@ class SettingLine(NamedTuple):
 
 
 class UnreadFile(NamedTuple):
-    """A file with settings that no program reads.
-
-    `reader` is the program that should, `why` the reason in words, `example` its first setting, `cure` how to have it read, `target` the path
-    where it would be read ('' where its path is right).
-    """
+    """A file with settings that no program reads."""
 
     path: str
+    # The program that should.
     reader: str
+    # The reason in words.
     why: str
+    # Its first setting.
     example: str
+    # How to have it read.
     cure: str
+    # The path where it would be read, '' where its path is right.
     target: str = ""
 
 
@@ -39,13 +40,13 @@ class SettingFiles(NamedTuple):
 
 
 class VfMaker(NamedTuple):
-    """Something of the administrator's that makes virtual functions at boot.
+    """Something of the administrator's that makes virtual functions at boot."""
 
-    `place` is its file, `unit` the unit's name ('' for rc.local and cron), `early` whether it is ordered before guests start, `devices` are
-    the addresses of the PFs (none where it does not name them).
-    """
-
+    # Its file.
     place: str
+    # The unit's name, '' for rc.local and cron.
     unit: str
+    # Whether it is ordered before guests start.
     early: bool
+    # The addresses of the PFs, none where it does not name them.
     devices: tuple[str, ...]

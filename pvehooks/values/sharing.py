@@ -6,22 +6,23 @@ from pvehooks.values.base import NamedTuple, Unread
 
 
 class DirectoryMapping(NamedTuple):
-    """A mapping of /etc/pve/mapping/directory.cfg: its paths for this node, and all nodes it has entries for.
-
-    `trouble` is what is wrong with the first of the paths ('' if nothing): it does not exist, or is no directory. Network file
-    systems are not checked. For another node it is Unread.
-    """
+    """A mapping of /etc/pve/mapping/directory.cfg."""
 
     name: str
+    # For this node.
     paths: tuple[str, ...]
+    # All that it has entries for.
     nodes: frozenset[str]
+    # What is wrong with the first of the paths: it does not exist, or is no directory; '' if nothing. Network file systems are not checked.
+    # Unread for another node.
     trouble: str | Unread
 
 
 class MemoryShare(NamedTuple):
-    """A guest's ivshmem: how many MiB of the file it asks for."""
+    """A guest's ivshmem."""
 
     vmid: int
     label: str
+    # How much of the file it asks for, in MiB.
     size: int
     running: bool

@@ -6,15 +6,15 @@ from pvehooks.values.base import NamedTuple, Protocol
 
 
 class NoBridge(NamedTuple):
-    """A name that is no bridge: `instead` is what has this name ("a network card"), '' for nothing.
+    """A name that is no bridge."""
 
-    `file` is the file that defines an interface of this name, `zone` the SDN zone of the VNet of this name ('' without one), `here`: that
-    zone includes this node.
-    """
-
+    # What has this name ("a network card"), '' for nothing.
     instead: str = ""
+    # The file that defines an interface of this name.
     file: str = ""
+    # The SDN zone of the VNet of this name, '' without one.
     zone: str = ""
+    # Whether that zone includes this node.
     here: bool = True
 
 

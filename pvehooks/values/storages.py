@@ -8,18 +8,19 @@ from pvehooks.values.base import NamedTuple
 
 
 class Storage(NamedTuple):
-    """A storage: `nodes` are those it is restricted to, empty for all; `path` its directory, '' without one; `options` as written.
-
-    `listed` is False for the `local` that PVE adds if the file does not name it.
-    """
+    """A storage."""
 
     name: str
     type: str
+    # Those that it is restricted to, empty for all.
     nodes: frozenset[str]
     disabled: bool
     shared: bool
+    # Its directory, '' without one.
     path: str
+    # As written.
     options: Mapping[str, str]
+    # False for the `local` that PVE adds if the file does not name it.
     listed: bool = True
 
     def serves(self, node: str) -> bool:

@@ -28,7 +28,9 @@ class DeviceKind(NamedTuple):
     driver: str
     vfio: bool
     physfn: str
+    # None where they could not be read.
     reset_methods: tuple[str, ...] | None
+    # As pairs.
     mdev_types: tuple[tuple[str, int], ...]
     vgpus: bool
     framebuffer: str

@@ -17,14 +17,15 @@ _PLACE = re.compile(r"\d+-\d+(?:\.\d+)*", re.ASCII)
 
 
 class UsbDevice(NamedTuple):
-    """A device on the node's USB: `place` is 'bus-port.port' ('' for a root hub), `id` 'vendor:product' in lower case.
+    """A device on the node's USB."""
 
-    `words` is the name that its vendor gave it; `controller` the PCI address of its host controller, '' without one.
-    """
-
+    # 'bus-port.port', '' for a root hub.
     place: str
+    # 'vendor:product' in lower case.
     id: str
+    # The name that its vendor gave it.
     words: str
+    # The PCI address of its host controller, '' without one.
     controller: str
     hub: bool
 

@@ -21,7 +21,7 @@ def test_the_last_twenty_backups_are_kept(host: Host) -> None:
     for number in range(25):
         kept = backups.save(host, 100, f"number: {number}\n".encode())
         os.utime(host.locate(kept.path), (number, number))
-        backups.settle(host, kept, used=True)
+        backups.finish(host, kept, used=True)
     backups.save(host, 101, b"another guest\n")
     contents = [host.read(each.path) for each in backups.of_guest(host, 100)]
     assert len(contents) == backups.KEPT
@@ -30,14 +30,14 @@ def test_the_last_twenty_backups_are_kept(host: Host) -> None:
     assert len(backups.of_guest(host, 101)) == 1
     # Tries at what somebody else changes at the same time push none of them out.
     for number in range(25):
-        backups.settle(host, backups.save(host, 100, f"try: {number}\n".encode()), used=False)
+        backups.finish(host, backups.save(host, 100, f"try: {number}\n".encode()), used=False)
     assert {host.read(each.path) for each in backups.of_guest(host, 100)} == set(contents)
-    backups.settle(host, backups.save(host, 100, contents[0]), used=False)
+    backups.finish(host, backups.save(host, 100, contents[0]), used=False)
     assert len(backups.of_guest(host, 100)) == backups.KEPT
 
 
 def test_backups_that_one_may_not_see(host: Host) -> None:
-    backups.settle(host, backups.save(host, 100, b"memory: 512\n"), used=True)
+    backups.finish(host, backups.save(host, 100, b"memory: 512\n"), used=True)
     os.seteuid(65534)
     try:
         with pytest.raises(PermissionError):

@@ -157,16 +157,16 @@ def met(host: Clock) -> NodeBaseline:
 
 def is_old(found: NodeBaseline, vmid: int, text: str) -> tuple[bool, bool]:
     """Whether the guest is untouched and old."""
-    assert found.look is not None
+    assert found.recorded is not None
     config = guestconfig.parse(text.encode())
     ctime = int(text.partition("ctime=")[2].partition("\n")[0])
-    return found.look.status(vmid, ctime, baseline.fingerprint(config))
+    return found.recorded.status(vmid, ctime, baseline.fingerprint(config))
 
 
 def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
     found = NodeBaseline(host, "pve1")
-    assert (found.update({}), found.update({}), found.new) == (1, None, True)
-    assert found.look is not None and list(found.look.guests) == [100]
+    assert (found.update({}), found.update({}), found.is_first) == (1, None, True)
+    assert found.recorded is not None and list(found.recorded.guests) == [100]
     assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000, "without_package": []}
 
 
@@ -177,7 +177,7 @@ def test_a_restart_and_a_reboot_change_nothing(host: Clock) -> None:
     host.time += 6000
     write(host, 101, NEW)
     found = met(host)
-    assert (found.new, path.read_bytes()) == (False, before)
+    assert (found.is_first, path.read_bytes()) == (False, before)
     assert (is_old(found, 100, OLD), is_old(found, 101, NEW)) == ((True, True), (False, False))
 
 
@@ -202,7 +202,7 @@ def test_a_daemon_that_has_not_run_for_a_day(host: Clock, written: bool) -> None
         write(host, 101, NEW)
     host.time += 2 * DAY
     found = met(host)
-    assert found.new == found.again == written
+    assert found.is_first == found.after_absence == written
     if written:
         assert (is_old(found, 100, OLD), is_old(found, 101, NEW)) == ((True, True), (True, True))
 
@@ -210,10 +210,10 @@ def test_a_daemon_that_has_not_run_for_a_day(host: Clock, written: bool) -> None
 def test_a_clock_that_goes_back_makes_no_guest_new(host: Clock) -> None:
     met(host)
     host.time = 1000.0
-    assert not met(host).new
+    assert not met(host).is_first
     Path(host.root + HERE).unlink()
     found = met(host)
-    assert found.new and is_old(found, 100, OLD) == (True, True)
+    assert found.is_first and is_old(found, 100, OLD) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_another_installation_under_the_same_name(host: Clock, here: str | None)
         path.write_text(here)
     host.time += 6000
     found = met(host)
-    assert found.new and found.again and is_old(found, 101, NEW) == (True, True)
+    assert found.is_first and found.after_absence and is_old(found, 101, NEW) == (True, True)
     elsewhere = baseline.read(host, "pve1")
     assert elsewhere is not None and elsewhere.guests[100].time == 1750000000
 
@@ -265,7 +265,7 @@ def test_arrivals_stay_noted(host: Clock) -> None:
     write(host, 101, NEW)
     found.add([101, 999])
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
-    assert found.look is not None and found.look.guests[101] == KnownGuest(found.look.guests[101].fingerprint, 1750006000)
+    assert found.recorded is not None and found.recorded.guests[101] == KnownGuest(found.recorded.guests[101].fingerprint, 1750006000)
 
 
 def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
@@ -278,11 +278,11 @@ def test_while_pmxcfs_takes_no_writes(host: Clock) -> None:
     host.read_only = False
     assert (found.update({}), found.update({})) == (2, None)
     assert is_old(found, 101, NEW) == (True, True) == is_old(met(host), 101, NEW)
-    assert not met(host).new
+    assert not met(host).is_first
 
 
 def test_a_full_disk_is_no_trouble(host: Clock) -> None:
     (Path(host.root) / "var/lib").mkdir(parents=True, exist_ok=True)
     (Path(host.root) / "var/lib/pvehooks").write_text("in the way")
     assert NodeBaseline(host, "pve1").update({}) == 1
-    assert met(host).new
+    assert met(host).is_first

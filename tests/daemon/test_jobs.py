@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -207,7 +208,7 @@ def test_the_pauses_grow_and_a_reason_is_new_once(bench: Bench) -> None:
     assert bench.jobs.retry(100, "WAITING no quorum") == (PAUSES[-1], True)
     assert bench.jobs.retry(101, "LOCKED VM is locked") == (PAUSES[0], True), "each guest has its own"
     assert bench.states.waiting() == [100, 101]
-    bench.states.of(100).settled()
+    bench.states.of(100).job_finished()
     assert bench.jobs.retry(100, "LOCKED VM is locked") == (PAUSES[0], True)
 
 

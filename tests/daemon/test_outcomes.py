@@ -48,7 +48,7 @@ def test_a_done_job_is_reported_and_its_guest_reviewed(parts: Parts) -> None:
     assert parts.messages() == [
         "VM 100 (web): given rng0 source=/dev/urandom, because: it boots from the network. Take it back: pvehooks undo 100"
     ]
-    assert parts.states.of(100).mark.hex() == DIGEST and parts.states.waiting() == []
+    assert parts.states.of(100).last_seen.hex() == DIGEST and parts.states.waiting() == []
     assert parts.outcomes.last_change == "VM 100 given rng0" and parts.stats.events["injected"] == 1
 
 

@@ -55,7 +55,7 @@ def test_after_a_job_only_what_it_left_is_reviewed(tmp_path: Path, judged: list[
     parts = Parts(tmp_path, {100: uefi()})
     parts.review.look([100])
     parts.write(100, uefi(more=RNG0))
-    parts.states.of(100).mark = sha1(uefi(more=RNG0).encode())
+    parts.states.of(100).last_seen = sha1(uefi(more=RNG0).encode())
     parts.review.look([100], Why.AFTER_JOB)
     assert judged == [100, 100]
     parts.review.look([100])
@@ -84,7 +84,7 @@ def test_what_a_job_has_cured_is_not_reported_as_gone(tmp_path: Path) -> None:
     parts.events()
     fixed = BROKEN.replace("onbot", "onboot")
     parts.write(100, fixed)
-    parts.states.of(100).mark = sha1(fixed.encode())
+    parts.states.of(100).last_seen = sha1(fixed.encode())
     parts.review.look([100], Why.AFTER_JOB)
     parts.review.look([100], Why.FORCED)
     assert parts.events() == []

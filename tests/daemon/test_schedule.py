@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def schedule(clock: Clock) -> Schedule:
-    return Schedule(clock, settle=2.0)
+    return Schedule(clock, settling_seconds=2.0)
 
 
 def test_nothing_is_due(schedule: Schedule) -> None:
@@ -126,6 +126,6 @@ def test_a_guest_that_went_is_forgotten(schedule: Schedule) -> None:
 
 
 def test_new_settings_change_the_settling_time(schedule: Schedule) -> None:
-    schedule.settle = 10.0
+    schedule.settling_seconds = 10.0
     schedule.changed(100)
     assert schedule.next() == 110.0

@@ -25,20 +25,20 @@ def test_who_waits() -> None:
     states.of(100).waits = "LOCKED VM is locked"
     states.of(101)
     assert states.waiting() == [100]
-    states.of(100).settled()
+    states.of(100).job_finished()
     assert states.waiting() == []
 
 
 def test_a_settled_guest_keeps_its_refusals() -> None:
     state = States().of(100)
-    state.mark, state.tries, state.waits, state.held_at_boot, state.attach_refused = b"mark", 2, "LOCKED", "VM 100", "digest"
-    state.settled()
-    assert (state.mark, state.tries, state.waits, state.held_at_boot, state.attach_refused) == (b"mark", 0, "", "", "digest")
+    state.last_seen, state.tries, state.waits, state.held_at_boot, state.attach_refused = b"mark", 2, "LOCKED", "VM 100", "digest"
+    state.job_finished()
+    assert (state.last_seen, state.tries, state.waits, state.held_at_boot, state.attach_refused) == (b"mark", 0, "", "", "digest")
 
 
 def test_new_settings_allow_another_try() -> None:
     states = States()
     state = states.of(100)
-    state.mark, state.rng0_refused, state.attach_refused, state.tries, state.waits = b"mark", "one", "two", 4, "LOCKED"
+    state.last_seen, state.rng0_refused, state.attach_refused, state.tries, state.waits = b"mark", "one", "two", 4, "LOCKED"
     states.reconsider()
-    assert (state.mark, state.rng0_refused, state.attach_refused, state.tries, state.waits) == (b"mark", "", "", 0, "")
+    assert (state.last_seen, state.rng0_refused, state.attach_refused, state.tries, state.waits) == (b"mark", "", "", 0, "")

@@ -44,10 +44,10 @@ AFTER_CHANGES = frozenset({"cmdline-not-in-force", "cmdline-not-refreshed", "ini
 # Only the next boot shows whether the fix was enough.
 KNOWN_AFTER_BOOT = frozenset({"interface-missing", "iommu-inactive", "iommu-translates-host"})
 # With a finding of these a restart breaks something.
-HARM = ("boot-file-broken", "root-argument-missing", "host-driver-blacklisted", "vfio-ids-take-host-device")
+BREAKS_RESTART = ("boot-file-broken", "root-argument-missing", "host-driver-blacklisted", "vfio-ids-take-host-device")
 
 
-def is_only_if_named(finding: Finding, node: Node) -> bool:
+def needs_naming(finding: Finding, node: Node) -> bool:
     """Whether the fix is applied only when its rule is named."""
     if finding.rule == "cmdline-wrong-file":
         lines, loader = node.command_lines, loader_of(node)
@@ -57,6 +57,6 @@ def is_only_if_named(finding: Finding, node: Node) -> bool:
     return finding.rule in ONLY_IF_NAMED
 
 
-def is_harm(finding: Finding) -> bool:
-    """Whether a finding of HARM is one: not what could not be read, nor a file that the boot loader does not read."""
+def breaks_restart(finding: Finding) -> bool:
+    """Whether a restart breaks with this finding of BREAKS_RESTART: not what could not be read, nor a file that the boot loader does not read."""
     return finding.examined and (finding.rule != "boot-file-broken" or finding.severity is Severity.BLOCK)

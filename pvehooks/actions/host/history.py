@@ -32,15 +32,15 @@ class FixState(enum.StrEnum):
 
 
 class FixedFile(NamedTuple):
-    """A file of a fix; `before` and `after` name the copies, '' for a file that does not exist then.
-
-    Mode and owner are those it had; the owner of a new file is -1.
-    """
+    """A file of a fix, with the mode and owner that it had."""
 
     path: str
+    # The name of the copy from before the fix, '' if there was no such file.
     before: str
+    # The same from after the fix.
     after: str
     mode: int
+    # -1 for a new file, like `gid`.
     uid: int
     gid: int
 

@@ -37,17 +37,15 @@ class PlanItem(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All changes, commands and findings.
-
-    `harm` are findings with which a restart would break something even then: nothing is done until they are fixed.
-    `left` are findings whose fix is applied only when their rule is named.
-    """
+    """All changes, commands and findings."""
 
     changes: tuple[FileChange, ...]
     commands: tuple[Command, ...]
     restart: bool
     items: tuple[PlanItem, ...]
+    # With one of these a restart would break something even after the fix: nothing is done until they are fixed.
     harm: tuple[Finding, ...]
+    # Their fix is applied only when their rule is named.
     left: tuple[Finding, ...]
 
     @property
@@ -68,7 +66,7 @@ def plan(host: Host, node: Node, examine: Examine, asked: Collection[str] = ()) 
     for turn in range(_TURNS):
         known = [finding for finding in examine(view) if (finding.rule, finding.subject) not in items and _concerns(finding, asked, turn)]
         if not turn:
-            left = tuple(finding for finding in known if not asked and fixes.is_only_if_named(finding, node))
+            left = tuple(finding for finding in known if not asked and fixes.needs_naming(finding, node))
         before = draft.state.files
         for finding in sorted((finding for finding in known if finding not in left), key=_order):
             items[finding.rule, finding.subject] = _fixed(draft, finding)
@@ -122,7 +120,7 @@ def _commands(draft: Draft) -> tuple[Command, ...]:
 
 def _harm(host: Host, node: Node, changes: tuple[FileChange, ...], new_initramfs: bool) -> tuple[Finding, ...]:
     later = at_next_boot(host, node.name, {each.path: each.after for each in changes}, new_initramfs)
-    return tuple(finding for rule in fixes.HARM for finding in found(rule, later) if fixes.is_harm(finding))
+    return tuple(finding for rule in fixes.BREAKS_RESTART for finding in found(rule, later) if fixes.breaks_restart(finding))
 
 
 def found(rule: str, node: Node) -> list[Finding]:

@@ -52,7 +52,7 @@ def bind(
         for address in addresses:
             _require_not_cancelled(is_cancelled)
             # A new Node each time: it reads each fact only once.
-            device = _still_idle(guest, hardware.gather(host, node), address)
+            device = _require_idle(guest, hardware.gather(host, node), address)
             if not device.vfio:
                 done.append(take(host, device))
         _require_not_cancelled(is_cancelled)
@@ -73,7 +73,8 @@ def take(host: Host, device: PciDevice) -> Bound:
     return _bind(host, device)
 
 
-def _still_idle(guest: Guest, node: Node, address: str) -> PciDevice:
+def _require_idle(guest: Guest, node: Node, address: str) -> PciDevice:
+    """The device; raises Unbound where it is in use now, or that is unknown."""
     device = None if isinstance(node.pci, Unread) else node.pci.get(address)
     if device is None:
         raise Unbound(f"{address} is not on the bus any more")

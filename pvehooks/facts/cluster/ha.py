@@ -28,12 +28,14 @@ _SEPARATORS = re.compile(r"[,;\s\0]+")
 
 
 class _Affinity(NamedTuple):
-    """A rule that ties resources to nodes, or (`negative`) keeps them away from them; `name` as a person would look it up."""
+    """A rule that ties resources to nodes."""
 
+    # As a person would look it up.
     name: str
     resources: tuple[str, ...]
     priorities: dict[str, int]
     strict: bool
+    # Whether it keeps them away from the nodes.
     negative: bool
 
     def allowed(self, everywhere: frozenset[str]) -> frozenset[str]:

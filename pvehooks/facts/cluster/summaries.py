@@ -42,7 +42,7 @@ def read(host: Host, node: str) -> Summary | Unread | None:
 def standings(host: Host, node: str) -> tuple[Standing, ...]:
     """All nodes of the cluster, this one (`node`) among them; where nothing lists them, all that have a directory.
 
-    Raises pmxcfs.PmxcfsAway.
+    Raises PmxcfsAway.
     """
     names = members.names(host, node)
     online = pmxcfs.online(host)

@@ -43,17 +43,16 @@ _RENAME_PAUSES = (0.002, 0.01, 0.05)
 
 
 class Surroundings(NamedTuple):
-    """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them.
-
-    Without `storages` each guest reads them for itself. `options` are those that this node's PVE has and we do not know.
-    """
+    """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them."""
 
     running: frozenset[int]
     recorded: frozenset[int]
     first_look: baseline.Baseline | None
     mappings: Mappings
+    # None: each guest reads them for itself.
     storages: StorageSections | None
     cpu_models: frozenset[str]
+    # Those that this node's PVE has and we do not know.
     options: Container[str] = ()
 
 
@@ -268,7 +267,7 @@ class ConfigGuest(Guest):
 
     @cached_property
     def _record(self) -> records.Record | None:
-        """The guest's record; raises RecordsUnavailable."""
+        """The guest's record; raises PmxcfsAway."""
         if self.config is None or self.vmid not in self._around.recorded:
             return None
         return records.read(self._host, self.vmid, records.Identity(self.uuid, self.ctime))

@@ -21,13 +21,15 @@ _WORDS = (b"usb", b"ivshmem")
 
 
 class IndexEntry(NamedTuple):
-    """What a guest that is no template names: its `usb` options with their properties, and its `memory`: the file's name and MiB."""
+    """What a guest that is no template names."""
 
     vmid: int
     label: str
     running: bool
     onboot: bool
+    # Its usb options with their properties.
     usb: tuple[tuple[str, Properties], ...]
+    # Of its ivshmem: the file's name and MiB.
     memory: tuple[tuple[str, int], ...]
 
 

@@ -22,15 +22,15 @@ _VFIO = "vfio-pci"
 
 
 class BootBinding(NamedTuple):
-    """What is to be done with a device at boot, and by what it is known: given to vfio-pci, or (`vfs` not None) given so many VFs.
-
-    `physfn` is the PF of a VF, which is not there before its PF has VFs; `words` its name in words at that time.
-    """
+    """What is to be done with a device at boot, and by what it is known."""
 
     address: str
     identity: DeviceIdentity
+    # How many VFs it is given; None: it is given to vfio-pci.
     vfs: int | None = None
+    # Of a VF: its PF. The VF is not there before its PF has VFs.
     physfn: str = ""
+    # Its name in words at that time.
     words: str = ""
 
     @property

@@ -16,15 +16,14 @@ _MOST_CAPABILITIES = 64
 
 
 class DeviceIdentity(NamedTuple):
-    """Ids as numbers; `place` is the bridges above it and itself ("pci0000:00/0000:00:01.0/0000:01:00.0"), '' where unknown.
-
-    `serial` is the PCIe Device Serial Number as lspci shows it ("00-1b-21-ff-ff-aa-bb-cc"), '' where there is none or it cannot be read.
-    """
+    """How a device is recognised; ids are numbers."""
 
     vendor: int
     device: int
     subsystem: tuple[int, int] | None
+    # The bridges above it and itself ("pci0000:00/0000:00:01.0/0000:01:00.0"), '' where unknown.
     place: str
+    # The PCIe Device Serial Number as lspci shows it ("00-1b-21-ff-ff-aa-bb-cc"), '' where there is none or it cannot be read.
     serial: str
 
 

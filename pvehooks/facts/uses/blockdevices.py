@@ -41,16 +41,19 @@ def both(host: Host, path: str) -> set[str]:
 
 
 class Block(NamedTuple):
-    """A block device: `name` is the kernel's, `number` 'major:minor' or ''; `maker` who made it ('' for disks and partitions).
+    """A block device."""
 
-    `title` is what its maker calls it, `uuid` device-mapper's; `under` the words of the devices it stands on, nearest first.
-    """
-
+    # The kernel's.
     name: str
+    # 'major:minor' or ''.
     number: str
+    # Who made it, '' for disks and partitions.
     maker: str
+    # What its maker calls it.
     title: str
+    # Device-mapper's.
     uuid: str
+    # The words of the devices that it stands on, nearest first.
     under: tuple[str, ...]
 
     @property

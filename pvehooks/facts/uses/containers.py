@@ -25,15 +25,15 @@ _CGROUP = r"([1-9][0-9]{2,8})(?:-[0-9]+)?"
 
 
 class Container(NamedTuple):
-    """A running container: `nodes` are the paths of device nodes and mounted files below /dev that it was given.
-
-    `allowed` are the numbers that its cgroup lets it open, a wildcard being -1; `nics` the network interfaces that were moved to it.
-    """
+    """A running container."""
 
     vmid: int
     label: str
+    # The paths of device nodes and mounted files below /dev that it was given.
     nodes: tuple[str, ...]
+    # The numbers that its cgroup lets it open, a wildcard being -1.
     allowed: tuple[tuple[int, int], ...]
+    # The network interfaces that were moved to it.
     nics: tuple[str, ...]
 
     def has(self, path: str, number: tuple[int, int] | None) -> bool:

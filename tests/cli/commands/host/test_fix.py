@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from pvehooks.actions.host import fixes
 from pvehooks.actions.host.fixes import FIXES, ONLY_IF_NAMED
 from pvehooks.cli import main
+from pvehooks.rules import catalogue
 from tests.actions.host.bed import restart, snapshot
 from tests.rules import example_tree
 from tests.rules import test_examples as examples
@@ -239,3 +241,8 @@ def test_several_fixes_are_undone_one_by_one(tmp_path: Path, pvehooks: Run) -> N
     for state in reversed(states[:-1]):
         pvehooks(root, "undo")
         assert snapshot(root) == state
+
+
+def test_what_the_fixes_name_are_rules_of_the_node() -> None:
+    named = {*FIXES, *fixes.ONLY_IF_NAMED, *fixes.AFTER_CHANGES, *fixes.KNOWN_AFTER_BOOT, *fixes.BREAKS_RESTART}
+    assert named <= {rule.id for rule in catalogue.RULES.values() if rule.of_node}
