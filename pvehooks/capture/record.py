@@ -40,7 +40,7 @@ class Recording:
     """What a node answered, the last answer to each question; all paths are real ones, with no link on the way.
 
     `errors` are error numbers by "read PATH" or "list PATH"; `attributes` are mode, uid, gid and links; `modified` seconds since the
-    epoch; `numbers` the kind, major and minor of device nodes.
+    epoch; `numbers` the kind, major and minor of device nodes; `acls` are the paths with an access control list.
     """
 
     def __init__(self, time: float) -> None:
@@ -51,6 +51,7 @@ class Recording:
         self.modified: dict[str, float] = {}
         self.sizes: dict[str, int] = {}
         self.numbers: dict[str, tuple[str, int, int]] = {}
+        self.acls: set[str] = set()
         self.commands: dict[tuple[str, ...], Ran] = {}
         self._names: dict[str, set[str]] = {}
 
@@ -198,6 +199,15 @@ class RecordingHost(Host):
         real = self._walk(path, follow=False)
         found = super().attributes(path)
         self.recording.attributes[real] = found
+        return found
+
+    def has_acl(self, path: str) -> bool:
+        real = self._walk(path)
+        found = super().has_acl(path)
+        if found:
+            self.recording.acls.add(real)
+        else:
+            self.recording.acls.discard(real)
         return found
 
     def modified(self, path: str) -> float:

@@ -27,6 +27,8 @@ class Facts:
         self.modified: dict[str, float] = dict(document["modified"])
         self.sizes: dict[str, int] = dict(document["sizes"])
         self.links: dict[str, str] = dict(document.get("links", {}))
+        # An earlier version did not note them.
+        self.acls = frozenset(map(str, document.get("acls", ())))
         self.commands = {tuple(each["argv"]): _ran(each) for each in document["commands"]}
 
 
@@ -47,6 +49,7 @@ def document(recording: Recording, node: str) -> dict[str, Any]:
         "attributes": {path: list(values) for path, values in sorted(recording.attributes.items())},
         "modified": dict(sorted(recording.modified.items())),
         "sizes": dict(sorted(recording.sizes.items())),
+        "acls": sorted(recording.acls),
         "commands": [
             {"argv": list(ran.argv), "done": list(ran.done) if ran.done else None, "trouble": ran.trouble}
             for ran in recording.commands.values()
@@ -97,6 +100,9 @@ class CapturedHost(Host):
         there = super().attributes(path)
         known = self.facts.attributes.get(self._real(path, follow=False))
         return (known[0], known[1], known[2], known[3]) if known else there
+
+    def has_acl(self, path: str) -> bool:
+        return self._real(path) in self.facts.acls
 
     def modified(self, path: str) -> float:
         there = super().modified(path)

@@ -158,6 +158,7 @@ def test_a_captured_host_answers_all_questions() -> None:
         "folders",
         "owner_and_mode",
         "attributes",
+        "has_acl",
         "modified",
         "size",
         "link_text",
