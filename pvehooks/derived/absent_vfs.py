@@ -137,6 +137,13 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
         name = (support.interface(pf.address) if support else "") or "INTERFACE"
         why = f"{state}: its driver {pf.driver} makes none while the interface {name} is down{asked}"
         remedy = f"Set it up, for good by 'auto {name}' in /etc/network/interfaces: ip link set {name} up; then: {make}"
+    elif sources and pf.driver in _WITHOUT_VFS and not isinstance(node.dkms, Unread) and pf.driver not in node.dkms.modules:
+        module = _WITHOUT_VFS[pf.driver]
+        why = (
+            f"{state}; {sources[0].place} asks for {sources[0].number}, but its driver {pf.driver} is the kernel's own, which makes none:"
+            f" {module} is not installed for the running kernel {release}"
+        )
+        remedy = f"Install {module} for it (dkms status) and restart the node; then: {make}"
     else:
         why, remedy = f"{state}{_reason(pf, sources)}", f"Make them, now and at every boot: {make}"
     return AbsentVf(address, pf, why, remedy)

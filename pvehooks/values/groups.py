@@ -60,9 +60,9 @@ class GroupMember(NamedTuple):
 
     @property
     def board(self) -> bool:
-        """Whether it belongs to the board, of no use to a guest."""
+        """Whether it belongs to the board, of no use to a guest; no guest names it."""
         code = self.device.class_code
-        return code >> 8 in _BOARD or (code >> 16 in _BOARD_BASES and code >> 8 != _SD_HOST)
+        return not self.named and (code >> 8 in _BOARD or (code >> 16 in _BOARD_BASES and code >> 8 != _SD_HOST))
 
 
 class Group(NamedTuple):

@@ -10,6 +10,7 @@ from pvehooks.derived.passthrough import (
     ClaimedMember,
     behind_named,
     blocking_uses,
+    bus,
     claims,
     functions,
     group_members,
@@ -34,8 +35,13 @@ _WAIT = "Wait until that VM has started, or failed to, and start this one then"
 _PLACES = "Put the card into another slot, or switch ACS on in the firmware setup"
 
 
-def _apart(claim: Claim, guest: Guest) -> str:
-    return f"{_PLACES}, or {remedies.giving_up(guest, claim.entry)}"
+def _apart(member: ClaimedMember, guest: Guest) -> str:
+    """How the guest does without the other device; functions of one device stay together in every slot."""
+    leaving = remedies.giving_up(guest, member.claim.entry)
+    if member.device.slot == member.claimed.slot:
+        way, _, command = leaving.rpartition(": ")
+        return f"{way[0].upper()}{way[1:]} (no other slot separates functions of one device): {command}"
+    return f"{_PLACES}, or {leaving}"
 
 
 @RULES.rule(
@@ -106,15 +112,23 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
             end = _ARGS if member.claim.entry.by_args and not member.device.vfio else end
             message = f"{_shares(member)}, which {_all(held)}: {end}"
             refuser = Refuser.PVE if member.claim.entry.by_args or member.device.vfio else Refuser.UNSET
-            yield Finding(member.device.address, message, _freeing(held, _lowered(_apart(member.claim, guest))), refuser=refuser)
+            yield Finding(member.device.address, message, _freeing(held, _lowered(_apart(member, guest))), refuser=refuser)
         yield from _unknown(member.device, guest, node)
 
 
 _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start would fail"
 
 
-def _accepting(claim: Claim, guest: Guest) -> str:
-    return f"If the node can do without it: pvehooks trust {guest.vmid}. If not, {_lowered(_apart(claim, guest))}"
+def _accepting(member: ClaimedMember, guest: Guest, node: Node) -> str:
+    otherwise = f"If not, {_lowered(_apart(member, guest))}"
+    entry, slot = member.claim.entry, member.claimed.slot
+    card = [device for device in bus(node).values() if device.slot == slot]
+    # Bus 00 is the board's: what shares a slot there is no card.
+    whole = member.device.slot == slot and not slot.startswith("0000:00:") and {device.group for device in card} == {member.claimed.group}
+    if whole and not (entry.mapping or entry.by_args or any(device.physfn for device in card)):
+        command = remedies.command(guest, entry, {device.address: slot for device in card})
+        return f"Give the VM all functions of the card, if the node can do without them: {command}. {otherwise}"
+    return f"If the node can do without it: pvehooks trust {guest.vmid}. {otherwise}"
 
 
 def _lowered(sentence: str) -> str:
@@ -169,7 +183,8 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
         if using:
             refuser = _refuser(using, holders)
             message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
-            remedy = f"{_stopping(using)}. To run both: {_PLACES[0].lower()}{_PLACES[1:]}"
+            apart = "" if member.device.slot == member.claimed.slot else f". To run both: {_lowered(_PLACES)}"
+            remedy = f"{_stopping(using)}{apart}"
             yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
@@ -351,7 +366,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     for member in _idle_members(guest, node):
         if _is_missed(member.device, guest, node):
             message = f"{_shares(member)} on driver {member.device.driver}, which the VM does not name: the start would take it from the host as well"
-            yield Finding(member.device.address, message, _accepting(member.claim, guest))
+            yield Finding(member.device.address, message, _accepting(member, guest, node))
 
 
 @RULES.rule(
@@ -377,7 +392,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
         listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
         message = f"{first.claim.entry.option} ({claimed.address}) takes along what shares its IOMMU group {group}: {listed}"
-        yield Finding(first.device.address, message, _accepting(first.claim, guest))
+        yield Finding(first.device.address, message, _accepting(first, guest, node))
 
 
 @RULES.rule(

@@ -1,0 +1,131 @@
+"""Options of passed-through devices that QEMU refuses, or that have no effect: ROM, slot, OpRegion, reset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from pvehooks.derived import hostpci_text, remedies
+from pvehooks.derived.passthrough import bus, taken
+from pvehooks.formats import qemuargs
+from pvehooks.rules.engine import RuleSet, no_template
+from pvehooks.rules.guest.display import display
+from pvehooks.values import Finding, Guest, Node, Severity, Unread
+
+RULES = RuleSet(concerned=no_template, order=96)
+_DISPLAY, _INTEL, _AMD = 0x03, 0x8086, 0x1002
+_ON = frozenset(("on", "true", "yes", "1"))
+# Where PVE puts the guest's own display (qemu-server, PCI.pm): the buses by which args can name the place, and the slot.
+_PLACES = {"q35": (("", "pcie.0"), 1), "pc": (("", "pci.0"), 2)}
+_SPECIFIC = "device_specific"
+
+
+@RULES.rule("romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE")
+def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A UEFI guest's device has a ROM file and rombar=0: the guest does not get the ROM.
+
+    Without a ROM BAR QEMU gives the file to the firmware by fw_cfg, from where SeaBIOS takes it and OVMF does not.
+    Source: QEMU, hw/pci/pci.c (pci_add_option_rom); the administrator's manual, "GPU Passthrough".
+    """
+    if not guest.uefi:
+        return
+    for entry in guest.hostpci:
+        if entry.properties.get("romfile") and str(entry.properties.get("rombar", 1)) == "0":
+            message = f"{entry.option}: rombar=0 hides its ROM file {entry.properties['romfile']} from the VM's firmware: the screen may stay dark"
+            yield Finding(entry.option, message, f"Take rombar=0 out: {hostpci_text.command(guest, entry, without=('rombar',))}")
+
+
+def _devices(guest: Guest) -> Iterator[Mapping[str, str]]:
+    """The properties of each -device of its args; its driver is `driver`. JSON objects are left out."""
+    for before, word in pairwise(qemuargs.split(str(guest.options.get("args", ""))) or ()):
+        if before in ("-device", "--device") and not word.startswith("{"):
+            driver, _, rest = word.partition(",")
+            yield {"driver": driver, **dict(part.partition("=")[::2] for part in rest.split(","))}
+
+
+@RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none")
+def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
+    """A device in `args` is to have the slot in which the guest's own display is: QEMU does not start.
+
+    It says "PCI: slot 2 function 0 not available for vfio-pci, in use by VGA". The display is in slot 2 of a guest with the machine
+    type pc, and in slot 1 with q35. Intel's graphics need slot 2 on pc, so the guest can have no display of its own there.
+    Source: qemu-server, PCI.pm (get_pci_addr_map, get_pcie_addr_map), print_vga_device; QEMU, hw/pci/pci.c (do_pci_register_device).
+    """
+    kind = display(guest)
+    by_device = not kind and any(entry.properties.get("x-vga") for entry in guest.hostpci)
+    if kind == "none" or kind.startswith("serial") or by_device or guest.options.get("arch", "x86_64") != "x86_64":
+        return
+    buses, slot = _PLACES["q35" if "q35" in str(guest.properties("machine").get("type", "")) else "pc"]
+    for device in _devices(guest):
+        at = re.fullmatch(r"(?:0x)?0*([0-9a-f]+)(?:\.0(?:x0)?)?", device.get("addr", ""), re.IGNORECASE)
+        if at and int(at[1], 16) == slot and device.get("bus", "") in buses:
+            named = f"{device['driver']} {device['host']}" if "host" in device else device["driver"]
+            message = (
+                f"args puts {named} into PCI slot {slot}, where the VM's own display ({kind or 'the default'}) is: QEMU would not start"
+            )
+            without = f"qm set {guest.vmid} --vga none"
+            if kind:
+                without = remedies.replacing(guest, "vga", "type", "none", "type")
+            yield Finding("args", message, f"Take the VM's own display away: {without}")
+
+
+@RULES.rule(
+    "opregion-missing", Severity.BLOCK, "Take x-igd-opregion=on out of the args, which this shows: qm config {vmid}", needs=("pci",)
+)
+def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """`args` asks for the OpRegion of a device that has none: QEMU does not start ("does not support requested IGD OpRegion feature").
+
+    Only Intel's graphics as a whole have an OpRegion, the table of the monitors on the board. Their virtual functions (VFs) have
+    none, and no outputs for monitors.
+    Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/igd.c.
+    """
+    for given in _devices(guest):
+        if given.get("x-igd-opregion", "").lower() not in _ON:
+            continue
+        written = given.get("host", "")
+        device = bus(node).get(written if written.count(":") > 1 else f"0000:{written}")
+        if device is None or (device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY and not device.physfn):
+            continue
+        why = "is a virtual function" if device.physfn else "is not Intel's graphics"
+        message = f"args has x-igd-opregion=on for {device.label}, which {why} and has no OpRegion: QEMU would not start"
+        remedy = f"Take x-igd-opregion=on out of the args, which this shows: qm config {guest.vmid}"
+        if device.physfn:
+            remedy += f". A monitor shows nothing of a virtual function: for that, give the VM {device.physfn} itself"
+        yield Finding(device.address, message, remedy)
+
+
+@RULES.rule(
+    "vendor-reset-unused",
+    Severity.WARNING,
+    "Choose it: echo device_specific > /sys/bus/pci/devices/ADDRESS/reset_method",
+    needs=("holders", "modules", "pci"),
+)
+def vendor_reset_unused(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The module vendor-reset is loaded at boot, and the guest's card of AMD is not reset by it.
+
+    Since kernel 5.15 the resets of a device are chosen before modules are loaded: device_specific, which the module provides, has to be
+    written to `reset_method`. The module's own udev rule does that at every boot.
+    Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method); vendor-reset, udev/99-vendor-reset.rules.
+    """
+    if isinstance(node.modules, Unread) or all(name != "vendor_reset" for name, _ in node.modules.listed):
+        return
+    for claim, device in taken(guest, node):
+        methods = device.reset_methods
+        if (
+            device.vendor != _AMD
+            or device.class_code >> 16 != _DISPLAY
+            or isinstance(methods, Unread)
+            or {_SPECIFIC, "unknown"} & set(methods)
+        ):
+            continue
+        message = (
+            f"{claim.entry.option}: {device.label} is not reset by the module vendor-reset, but by {', '.join(methods) or 'nothing'}:"
+            " it may not work after the VM's first start"
+        )
+        remedy = (
+            f"Choose it: echo {_SPECIFIC} > /sys/bus/pci/devices/{device.address}/reset_method"
+            " ('Invalid argument': the module does not know the card). For every boot, put the module's udev/99-vendor-reset.rules into"
+            " /etc/udev/rules.d"
+        )
+        yield Finding(device.address, message, remedy)
