@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from pvehooks.derived import hostpci_text, remedies
+from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import bus, taken
 from pvehooks.formats import qemuargs
 from pvehooks.rules.engine import RuleSet, no_template
@@ -33,7 +33,7 @@ def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
     for entry in guest.hostpci:
         if entry.properties.get("romfile") and str(entry.properties.get("rombar", 1)) == "0":
             message = f"{entry.option}: rombar=0 hides its ROM file {entry.properties['romfile']} from the VM's firmware: the screen may stay dark"
-            yield Finding(entry.option, message, f"Take rombar=0 out: {hostpci_text.command(guest, entry, without=('rombar',))}")
+            yield Finding(entry.option, message, f"Take rombar=0 out: {remedies.command(guest, entry, without=('rombar',))}")
 
 
 def _devices(guest: Guest) -> Iterator[Mapping[str, str]]:
