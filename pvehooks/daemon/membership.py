@@ -97,7 +97,7 @@ class Membership:
             how = "has joined the cluster without pvehooks" if node not in before.nodes else "does not have pvehooks any more"
             self._log.event(
                 "node-lacks",
-                f"node {node} {how}: guests with the guard may not start there for want of their hookscript, and the guard is attached"
+                f"node {node} {how}: PVE refuses to start VMs with the guard there unless it has their hookscript, and the guard is attached"
                 f" to no further VM automatically. Install it on {node}: apt install pvehooks",
             )
         if before.lacking and not now.lacking:

@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 
 class ClaimedMember(NamedTuple):
-    """A device that a start takes along: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
+    """A device that a start takes as well: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
 
     claim: Claim
     claimed: PciDevice

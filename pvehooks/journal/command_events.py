@@ -21,7 +21,7 @@ KINDS = (
         "device-bound",
         NOTICE,
         "A device was bound to vfio-pci for a VM",
-        "It was idle and not bound. It stays with vfio-pci after the VM's end; `[guard] unbound` tells whether the guard does this.",
+        "It was idle and not bound. It stays with vfio-pci after the VM's end; `[guard] unbound` sets whether the guard does this.",
     ),
     Kind(
         "device-not-bound",

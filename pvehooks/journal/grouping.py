@@ -161,7 +161,7 @@ class OldGuests:
             which = f" {' '.join(map(str, apart))}" if len(apart) <= _NAMED else ""
             cures.append(f"{_listed({vmid: self._guests[vmid] for vmid in apart})} only by name, for the reason see: pvehooks check{which}")
         message = (
-            f"{wording.counted(len(vmids), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy:"
+            f"{wording.counted(len(vmids), 'UEFI guest')} from before pvehooks may not boot from network or NVMe, because they lack entropy:"
             f" {_listed(self._guests)}. Not changed automatically. {'; '.join(cures)}"
         )
         portions = [vmids[at : at + _MOST_GUESTS] for at in range(0, len(vmids), _MOST_GUESTS)]

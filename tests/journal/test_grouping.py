@@ -149,7 +149,7 @@ def test_ranges_name_each_once(vmids: set[int]) -> None:
 @pytest.mark.parametrize(
     ("old", "by_name", "words"),
     [
-        ((100, 101), (), "2 UEFI guests from before pvehooks may not boot from network or NVMe for want of entropy: VM 100, VM 101."),
+        ((100, 101), (), "2 UEFI guests from before pvehooks may not boot from network or NVMe, because they lack entropy: VM 100, VM 101."),
         ((100,), (100,), "Not changed automatically. VM 100 only by name, for the reason see: pvehooks check 100"),
         (
             (*range(100, 110), 115, 117),

@@ -21,7 +21,7 @@ _KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
 def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
     """A confidential guest starts with the firmware that the node provides, which it therefore has to trust.
 
-    Such a guest is to be safe from its node; its firmware is measured into its attestation, so whoever checks that has to know the
+    Such a guest is to be safe from its node; its firmware is measured into its attestation, so the verifier of that has to know the
     node's image and each upgrade of it. An image of the guest's own stays as it is.
     Source: the administrator's manual, "AMD SEV" and "Intel TDX"; Proxmox's design of firmware images of a guest's own.
     """

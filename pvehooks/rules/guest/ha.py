@@ -41,9 +41,9 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
     cared = _cared_for(guest, node)
     if cared is None:
         return
-    having = [(entry, _having(entry, node)) for entry in guest.hostpci]
-    at_home = cared.nodes.intersection(*(nodes for _, nodes in having if nodes))
-    for entry, nodes in having:
+    found = [(entry, _nodes_with(entry, node)) for entry in guest.hostpci]
+    at_home = cared.nodes.intersection(*(nodes for _, nodes in found if nodes))
+    for entry, nodes in found:
         lacking = cared.nodes - nodes
         if not nodes or not lacking:
             continue
@@ -52,7 +52,7 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(entry.option, _words(entry, lacking, node), _remedy(guest, cared, at_home, node.ha), severity)
 
 
-def _having(entry: HostPci, node: Node) -> frozenset[str]:
+def _nodes_with(entry: HostPci, node: Node) -> frozenset[str]:
     """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing reports that)."""
     if not entry.mapping:
         return frozenset({node.name})

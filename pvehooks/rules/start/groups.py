@@ -296,7 +296,7 @@ def _user_of(address: str, guest: Guest, node: Node) -> str:
 
 
 def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
-    """Members on a host driver that are idle, that no option names, and that were not taken along at the last accepted start.
+    """Members on a host driver that are idle, that no option names, and that the last accepted start did not take.
 
     What hangs off a named device goes with it. For a device in `args` PVE takes none.
     """
@@ -361,7 +361,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("iommu", "pci", "holders", "uses"),
 )
 def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start takes along devices of the board, or other functions of the same card, that no option of the guest names.
+    """A start also takes devices of the board, or other functions of the same card, that no option of the guest names.
 
     SMBus, SPI and memory controllers, signal processors and the like leave their host driver with the group: sensors and
     firmware updates may stop working until the node restarts.
@@ -376,7 +376,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
         listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
-        message = f"{first.claim.entry.option} ({claimed.address}) takes along what shares its IOMMU group {group}: {listed}"
+        message = f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {listed}"
         yield Finding(first.device.address, message, _accepting(first.claim, guest))
 
 

@@ -101,12 +101,12 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
                 if isinstance(entry.addresses, Unread)
                 else {each.address for name in entry.addresses for each in functions(name, node)}
             )
-            having = [
+            takers = [
                 each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
             ]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" which the VM's own {' and '.join((', '.join(having[:-1]), having[-1])) if len(having) > 1 else having[0]} take: PVE would refuse the start"
+                f" which the VM's own {' and '.join((', '.join(takers[:-1]), takers[-1])) if len(takers) > 1 else takers[0]} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"

@@ -49,7 +49,7 @@ def test_on(tmp_path: Path) -> None:
 
 
 ARGUMENT_MISSING = "the running kernel needs intel_iommu=on, which is not on its command line"
-SHOWS_NONE = "the kernel was not told to leave {} off, but shows no IOMMU"
+SHOWS_NONE = "the kernel command line does not switch {} off, but the kernel shows no IOMMU"
 
 
 @pytest.mark.parametrize(
