@@ -90,7 +90,7 @@ class Membership:
                 message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no VM automatically:"
                 self._log.event(
                     "nodes-lacking",
-                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name guests: pvehooks attach VMID",
+                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name VMs: pvehooks attach VMID",
                 )
             return
         for node in sorted({*now.lacking} - {*before.lacking}):
@@ -115,7 +115,7 @@ class Membership:
         self._once(
             "hookscript-absent",
             tuple(absent),
-            lambda each: f"a hookscript is not on {self.node}, high availability could not start its guest here: {each}. Copy it here",
+            lambda each: f"a hookscript is not on {self.node}, high availability could not start its VM here: {each}. Copy it here",
         )
 
     def _once(self, kind: str, found: tuple[str, ...], message: Callable[[str], str]) -> None:

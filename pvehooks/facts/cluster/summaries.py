@@ -63,7 +63,7 @@ class SummarizedNode(hardware.OtherNode):
         self._summary = summary if isinstance(summary, Summary) else None
         # A summary lacks what an older version did not write, and what was too large for it.
         self._missing = Unread(
-            f"the summary of {standing.node} does not have this" if self._summary else f"{standing.node} has published no usable summary"
+            f"the summary of {standing.node} does not contain this" if self._summary else f"{standing.node} has published no usable summary"
         )
         self._hardware: Hardware | Unread
         if isinstance(summary, Summary):
@@ -204,7 +204,7 @@ class SummarizedDevice(PciDevice):
     @property
     def reset_methods(self) -> tuple[str, ...] | Unread:
         if self._kind is None or self._kind.reset_methods is None:
-            return Unread("its summary does not have this")
+            return Unread("its summary does not contain this")
         return self._kind.reset_methods
 
     @property

@@ -58,7 +58,7 @@ def _why(host: Host, arguments: list[tuple[str, str]], groups: list[str] | None)
         return "this kernel was built without IOMMU support"
     off = _switched_off(arguments)
     if off:
-        return f"the kernel command line says {off}"
+        return f"the kernel command line has {off}"
     cpu = _cpu_vendor(host)
     name, wanted = _FAMILIES.get(cpu, ("VT-d or AMD-Vi", {"DMAR", "IVRS"}))
     tables = _tables(host)

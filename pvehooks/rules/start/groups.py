@@ -226,7 +226,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "pf-vfs-in-use",
     Severity.BLOCK,
-    "Give the guest a virtual function instead, or free those in use",
+    "Give the VM a virtual function instead, or free those in use",
     needs=("holders", "pci", "uses"),
     guard_alone=True,
 )
@@ -405,7 +405,7 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "acs-override-active",
     Severity.WARNING,
-    "Run only guests here that you trust, or take pcie_acs_override off the kernel command line",
+    "Run only VMs here that you trust, or take pcie_acs_override off the kernel command line",
     needs=("iommu",),
 )
 def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:

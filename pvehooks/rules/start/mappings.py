@@ -25,7 +25,9 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield not_examined(entry.option, f"whether there is a mapping '{entry.mapping}' is unknown: {node.mappings.why}")
         elif entry.mapping not in node.mappings:
             there = ", ".join(sorted(node.mappings)) or "none"
-            yield Finding(entry.option, f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (there: {there})")
+            yield Finding(
+                entry.option, f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (existing mappings: {there})"
+            )
         elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
             trouble = node.mappings[entry.mapping].trouble
             message = f"{entry.option}: the PCI mapping '{entry.mapping}' is malformed in /etc/pve/mapping/pci.cfg, {trouble}"
