@@ -19,7 +19,7 @@ def change(host: Host, guest: Guest, settings: RngSettings) -> Change | Result:
     """What gives the guest an rng0, or why it would not start with that of the settings."""
     hwrng = cpu.hwrng(host)
     if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
-        return Result(Outcome.HELD, f"[rng] source = /dev/hwrng, but {guest.node} has none: the guest would not start")
+        return Result(Outcome.HELD, f"[rng] source = /dev/hwrng, but {guest.node} has none: the VM would not start")
     record = records.RngRecord(settings.value, "writing", guest.digest, int(host.now()), guest.node)
     return Change(
         {OPTION: settings.value},

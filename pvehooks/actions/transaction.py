@@ -143,7 +143,7 @@ class _Update(NamedTuple):
         if sha1(raw).hex() != guest.digest:
             return Result(Outcome.CHANGED, Outcome.CHANGED.value)
         if running.is_running(host, guest.vmid) is not guest.running:
-            return Result(Outcome.CHANGED, "the guest was started or stopped meanwhile")
+            return Result(Outcome.CHANGED, "the VM was started or stopped meanwhile")
         check = self.writer.precheck(guest)
         if check.outcome is not Outcome.DONE:
             return check

@@ -149,8 +149,8 @@ def compared(capture: Made, directory: str) -> list[str]:
     """The findings in which an unpacked capture differs from its node, a line each."""
     again = collect.at_everything(replay.host_at(directory), capture.node)
     before, now = _counted(capture.seen), _counted(again)
-    lost = [f"{_subject(vmid)}: {rule} ({severity}) is not told by the capture" for vmid, rule, severity in (before - now).elements()]
-    return [*lost, *(f"{_subject(vmid)}: the capture tells {rule} ({severity})" for vmid, rule, severity in (now - before).elements())]
+    lost = [f"{_subject(vmid)}: {rule} ({severity}) is missing in the capture" for vmid, rule, severity in (before - now).elements()]
+    return [*lost, *(f"{_subject(vmid)}: {rule} ({severity}) is only in the capture" for vmid, rule, severity in (now - before).elements())]
 
 
 def _counted(seen: collect.LookResult) -> Counter[tuple[int, str, str]]:

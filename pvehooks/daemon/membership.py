@@ -87,14 +87,14 @@ class Membership:
                 message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no VM automatically:"
                 self._log.event(
                     "nodes-lacking",
-                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name guests: pvehooks attach VMID",
+                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name VMs: pvehooks attach VMID",
                 )
             return
         for node in sorted({*now.lacking} - {*before.lacking}):
             how = "has joined the cluster without pvehooks" if node not in before.nodes else "does not have pvehooks any more"
             self._log.event(
                 "node-lacks",
-                f"node {node} {how}: guests with the guard may not start there for want of their hookscript, and the guard is attached"
+                f"node {node} {how}: PVE refuses to start VMs with the guard there unless it has their hookscript, and the guard is attached"
                 f" to no further VM automatically. Install it on {node}: apt install pvehooks",
             )
         if before.lacking and not now.lacking:
@@ -112,7 +112,7 @@ class Membership:
         self._once(
             "hookscript-absent",
             tuple(absent),
-            lambda each: f"a hookscript is not on {self.node}, high availability could not start its guest here: {each}. Copy it here",
+            lambda each: f"a hookscript is not on {self.node}, high availability could not start its VM here: {each}. Copy it here",
         )
 
     def _once(self, kind: str, found: tuple[str, ...], message: Callable[[str], str]) -> None:

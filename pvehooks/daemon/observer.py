@@ -102,7 +102,7 @@ class Observer:
         for vmid in changes.guests:
             self._schedule.changed(vmid)
         if changes.overflow:
-            self._log.event("watch-overflow", "inotify events were lost; all guests are looked at anew")
+            self._log.event("watch-overflow", "inotify events were lost; all VMs are looked at anew")
         if changes.overflow or changes.mappings:
             self._schedule.changed(EVERYTHING)
         if changes.lost:
@@ -153,7 +153,7 @@ class Observer:
         self.next_look = self._host.monotonic() + min(self._availability.failed(), interval)
 
     def _is_back(self) -> None:
-        self._log.event("pmxcfs-back", "pmxcfs answers again; all guests are looked at anew")
+        self._log.event("pmxcfs-back", "pmxcfs answers again; all VMs are looked at anew")
         self.watch()
         self._read_settings()
         self._schedule.changed(EVERYTHING)

@@ -94,7 +94,7 @@ class Outcomes:
     def _done(self, job: Job, result: Result) -> None:
         guest = job.guest
         if result.value:
-            later = " It takes effect at its next start, the guest is running." if result.later else ""
+            later = " It takes effect at its next start, the VM is running." if result.later else ""
             message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
             self._log.event("injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
             self.last_change = f"VM {guest.vmid} given rng0"

@@ -17,7 +17,7 @@ _STOP_GRACE = 1.8
 
 
 class Signals:
-    """SIGTERM and SIGINT set `stop`, SIGHUP sets `reload`; each wakes whoever polls fileno().
+    """SIGTERM and SIGINT set `stop`, SIGHUP sets `reload`; each wakes a poll of fileno().
 
     `busy` gives how many qm run; `stopping` is called when the daemon is asked to stop. Both must not need the loop.
     """

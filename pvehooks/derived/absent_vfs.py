@@ -33,7 +33,7 @@ class AbsentVf(NamedTuple):
 
 
 def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
-    """The PF of a VF that is not there, and why it has none; None for an address that is no VF's, as far as can be told."""
+    """The PF of a VF that is not there, and why it has none; None for an address that is no VF's, as far as known."""
     # Of another node it is not known which devices have SR-IOV.
     if "." not in address or address in bus(node) or isinstance(node.vf_support, Unread):
         return None
@@ -150,7 +150,7 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
 
 
 def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], release: str, node: Node) -> tuple[str, str]:
-    """Why a PF has no driver, as far as can be told, and how it gets one."""
+    """Why a PF has no driver, as far as known, and how it gets one."""
     words = "it has no driver, and only its driver makes them"
     if unbuilt:
         listed = f"{', '.join(unbuilt)}, which {'is' if len(unbuilt) == 1 else 'are'} not built for the running kernel {release}"
@@ -166,7 +166,7 @@ def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], releas
 
 
 def _on_vfio(pf: PciDevice, guest: Guest, node: Node) -> tuple[str, str]:
-    """Why the PF is on vfio, as far as can be told, and how its driver gets it back."""
+    """Why the PF is on vfio, as far as known, and how its driver gets it back."""
     words = f"it is on {pf.driver}, and only a driver of the host makes them"
     back = f"pvehooks unbind {pf.address} --now --persist"
     holders = () if isinstance(node.holders, Unread) else node.holders.get(pf.address, ())

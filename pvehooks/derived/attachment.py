@@ -44,7 +44,7 @@ def why_not(guest: Guest) -> tuple[str, str]:
     if waiting and not guest.running:
         return (
             f"it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied with it",
-            "Start the guest, or revert the changes (qm pending {vmid} lists them), then: pvehooks attach {vmid}",
+            "Start the VM, or revert the changes (qm pending {vmid} lists them), then: pvehooks attach {vmid}",
         )
     try:
         name_for(str(guest.options.get(OPTION, "")))

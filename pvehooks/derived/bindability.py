@@ -102,4 +102,4 @@ def remarks(device: PciDevice, node: Node) -> Iterator[str]:
         member = devices.get(address)
         if member is not None and address != device.address and not member.bridge and member.slot != device.slot:
             driver = f"on {member.driver}" if member.driver else "without a driver"
-            yield f"its IOMMU group {device.group} also has {member.label}, {driver}: a VM that gets the one takes the other as well"
+            yield f"its IOMMU group {device.group} also has {member.label}, {driver}: a VM that gets the one also takes the other"

@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     """A device of a kind that people pass through, and the others of its group that are no bridges."""
 
     member: GroupMember
-    company: tuple[GroupMember, ...]
+    group_members: tuple[GroupMember, ...]
 
     @property
     def device(self) -> PciDevice:
@@ -70,8 +70,8 @@ def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tup
     mine = candidate.member
     device = mine.device
     parts = [f"group {device.group}" if device.group else "no IOMMU group"]
-    company = sorted(candidate.company, key=lambda other: not _users(other))
-    others = [other for other in company if not other.free or other.device.slot != device.slot]
+    group_members = sorted(candidate.group_members, key=lambda other: not _users(other))
+    others = [other for other in group_members if not other.free or other.device.slot != device.slot]
     if others:
         parts.append(_with(others))
     parts.append("vfio has it" if device.vfio else f"driver {device.driver}" if device.driver else "no driver")
@@ -85,12 +85,12 @@ def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tup
     parts += [*also, *_users(mine), *(use.sentence for use in mine.uses if use.remark)]
     if mine.kept and mine.kept not in parts:
         parts.append(mine.kept)
-    return _verdict(mine, company, others, parts)
+    return _verdict(mine, group_members, others, parts)
 
 
-def _verdict(mine: GroupMember, company: list[GroupMember], others: list[GroupMember], parts: list[str]) -> tuple[str, str]:
+def _verdict(mine: GroupMember, group_members: list[GroupMember], others: list[GroupMember], parts: list[str]) -> tuple[str, str]:
     """The verdict "free" is what GroupMember.free says, of the device and of all that go with it."""
-    every = (mine, *company)
+    every = (mine, *group_members)
     if any(use for each in every for use in each.uses if not use.remark and not use.vmid):
         return "not for passthrough", "; ".join(parts)
     if any(each.holders or each.use for each in every):
@@ -126,7 +126,7 @@ def _reset(device: PciDevice, node: Node) -> str:
 
 
 def _with(others: list[GroupMember]) -> str:
-    """The company in words; the first of it is what has the first of the uses, if there are any."""
+    """The others of the group in words; the first is one in use, if any is."""
     said = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
     which = f", which {said[0]}" if said else ""
     return f"with {others[0].device.address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")

@@ -60,13 +60,13 @@ def unfit(guest: Guest, image: FirmwareImage, qemu: tuple[int, int] | Unread) ->
         bios = str(guest.options.get("bios", "seabios"))
         return Unfit(
             f"it starts with bios: {bios}, and firmware images are for bios: ovmf",
-            f"If it is a UEFI guest: qm set {guest.vmid} --bios ovmf",
+            f"If it is a UEFI VM: qm set {guest.vmid} --bios ovmf",
         )
     if image.kind not in ("code", "whole"):
         return Unfit(f"the image is {image.why or 'without code: it holds variables only'}")
     arch = str(guest.options.get("arch", "x86_64"))
     if image.arch not in ("", arch):
-        return Unfit(f"the image is for {image.arch}, and the guest's machine is {arch}")
+        return Unfit(f"the image is for {image.arch}, and the VM's machine is {arch}")
     if style(guest) == BIOS:
         return _unfit_for_bios(guest, image)
     return _unfit_for_pflash(guest, image, qemu)
@@ -79,10 +79,10 @@ def misfit(guest: Guest, given: str, qemu: tuple[int, int] | Unread, size: int =
     """
     back = f"Take the image from it: pvehooks firmware unset {guest.vmid}"
     if not guest.uefi:
-        return Unfit("it is not set to bios: ovmf now", f"{back}. Or make it a UEFI guest again: qm set {guest.vmid} --bios ovmf")
+        return Unfit("it is not set to bios: ovmf now", f"{back}. Or make it a UEFI VM again: qm set {guest.vmid} --bios ovmf")
     if style(guest) != given:
         kind = {"": "an ordinary one", "std": "one with SEV", "es": "one with SEV-ES", "snp": "one with SEV-SNP", "tdx": "one with TDX"}
-        return Unfit(f"the guest is {kind.get(confidential(guest), 'another one')} now, which gets its firmware in another way", back)
+        return Unfit(f"the VM is {kind.get(confidential(guest), 'another one')} now, which gets its firmware in another way", back)
     if style(guest) == BIOS:
         return None
     old = None if isinstance(qemu, Unread) else _machine_too_old(guest, qemu)
@@ -99,7 +99,7 @@ def _unfit_for_bios(guest: Guest, image: FirmwareImage) -> Unfit | None:
     kind = {"snp": "SEV-SNP", "tdx": "TDX"}[confidential(guest)]
     if image.kind != "whole" or image.size % _ROM_STEP:
         return Unfit(
-            f"a guest with {kind} gets its firmware by -bios, and QEMU takes no code-only image there",
+            f"a VM with {kind} gets its firmware by -bios, and QEMU takes no code-only image there",
             "Import the whole image of the same build",
         )
     if not (image.snp if confidential(guest) == "snp" else image.tdx):

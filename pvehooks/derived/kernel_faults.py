@@ -37,14 +37,14 @@ FAULTS = (
     KernelFault(
         "6.8.12-12-pve",
         "6.8.12-12-pve",
-        "refuses virtual functions to guests: the start fails with 'Permission denied'",
+        "refuses virtual functions to VMs: the start fails with 'Permission denied'",
         "reports on i915-sriov-dkms and Proxmox's forum, 2025",
         virtual=True,
     ),
     KernelFault(
         "6.14.8-1-pve",
         "6.14.8-1-pve",
-        "refuses virtual functions to guests: the start fails with 'Permission denied'",
+        "refuses virtual functions to VMs: the start fails with 'Permission denied'",
         "reports on i915-sriov-dkms and Proxmox's forum, 2025",
         virtual=True,
     ),

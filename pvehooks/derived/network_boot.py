@@ -34,7 +34,7 @@ class Image(enum.Enum):
     OVMF_2M = "OVMF of the old 2M type"
     TDX = "OVMF for TDX, which has no network stack"
     AAVMF = "AAVMF, for ARM"
-    OWN = "an image of the guest's own"
+    OWN = "an image of the VM's own"
 
 
 class Source(enum.Enum):

@@ -13,7 +13,7 @@ View = TypeVar("View")
 
 
 def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:
-    """Has the view that the decorated function works out kept in the value, until that is told to forget what was worked out of it."""
+    """Has the view that the decorated function works out kept in the value, until the value forgets what was worked out of it."""
 
     @wraps(work_out)
     def view(of: Of) -> View:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def gather(host: Host, name: str, index: GuestIndex | None = None) -> Node:
     """The facts that rules may ask of the node; what could not be read is Unread, so all of another node of the cluster.
 
-    With an `index` what guests have in common is told from that, and not from all their configs.
+    With an `index` what guests have in common comes from that, and not from all their configs.
     """
     return OtherNode(host, name) if node_facts.is_another(host, name) else ThisNode(host, name, index)
 

@@ -107,7 +107,7 @@ class Evidence(NamedTuple):
 
     @property
     def override(self) -> str:
-        """Who allowed the next start, and why; '' if nobody did."""
+        """Who allowed the next start, and why; '' if no one did."""
         allowance = self.record.get("allowance")
         return f"{allowance.get('by')} allowed it: {allowance.get('reason')}" if isinstance(allowance, dict) else ""
 

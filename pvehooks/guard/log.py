@@ -11,7 +11,7 @@ MOST_LINES = 20
 _LONGEST = 1000
 # What one write to a pipe that takes something does not block for (pipe(7), PIPE_BUF).
 _PIECE = 4096
-# How long all writes of a process wait for whoever reads them, in seconds; then the rest is dropped, and a start goes on or is refused.
+# How long all writes of a process wait for their reader, in seconds; then the rest is dropped, and a start goes on or is refused.
 _patience: float | None = 2.0
 
 
@@ -33,7 +33,7 @@ def log_line(line: str) -> None:
 
 
 def write(text: bytes) -> None:
-    """Writes to standard output; errors are ignored, since a start must not fail because nobody reads its log."""
+    """Writes to standard output; errors are ignored, since a start must not fail because no process reads its log."""
     try:
         while text and _is_writable():
             text = text[os.write(1, text[:_PIECE]) :]

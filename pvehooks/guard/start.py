@@ -231,7 +231,7 @@ def _lines(head: str, findings: tuple[Finding, ...]) -> Iterator[str]:
 def _log_how_to_override(under_way: Start) -> None:
     vmid = under_way.guest.vmid
     if under_way.backup:
-        log_line(f"The backup of VM {vmid} is refused: it would start the guest, and take its devices like any start.")
+        log_line(f"The backup of VM {vmid} is refused: it would start the VM, and take its devices like any start.")
         log_line(
             f"  Back it up while it runs, or take the devices from it. Once, with all that follows: pvehooks allow {vmid} --once --reason WHY"
         )

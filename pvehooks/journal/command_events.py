@@ -21,7 +21,7 @@ KINDS = (
         "device-bound",
         NOTICE,
         "A device was bound to vfio-pci for a VM",
-        "It was idle and not bound. It stays with vfio-pci after the VM's end; `[guard] unbound` tells whether the guard does this.",
+        "It was idle and not bound. It stays with vfio-pci after the VM's end; `[guard] unbound` sets whether the guard does this.",
     ),
     Kind(
         "device-not-bound",
@@ -57,7 +57,7 @@ KINDS = (
     Kind(
         "host-not-fixed",
         ERR,
-        "A fix of the node was broken off",
+        "A fix of the node was interrupted",
         "The message gives the reason, and what became of the files that `pvehooks host fix` or `pvehooks host undo` was to change.",
     ),
     Kind(
@@ -99,7 +99,7 @@ KINDS = (
     Kind(
         "firmware-not-changed",
         ERR,
-        "A change of a VM's firmware was broken off",
+        "A change of a VM's firmware was interrupted",
         "The VM's args were written and are not as they should be; the message names the backup of the config as it was before.",
     ),
 )

@@ -102,7 +102,7 @@ class Grouping:
             which = "".join(f" {vmid}" for vmid in vmids) if len(vmids) <= _NAMED else ""
             cure = remedies.copy().pop() if len(remedies) == 1 else f"Each in words, with what to type: pvehooks check{which}"
             sentences = ". ".join(text.rstrip(".") for text in (what, cure, f"More: pvehooks explain {rule}") if text)
-            message = f"{_whose(some)}{' will not start' if severity is Severity.BLOCK else ''}: {sentences}"
+            message = f"{_whose(some)}{' would not start' if severity is Severity.BLOCK else ''}: {sentences}"
             entry = entries.of_guests("findings", message, self._node, vmids, rule=rule, findings=_details(some))
             yield entry._replace(priority=entries.PRIORITIES[severity])
 
@@ -159,9 +159,9 @@ class OldGuests:
         cures = ["Give them their rng0: pvehooks inject --all"] if len(apart) < len(vmids) else []
         if apart:
             which = f" {' '.join(map(str, apart))}" if len(apart) <= _NAMED else ""
-            cures.append(f"{_listed({vmid: self._guests[vmid] for vmid in apart})} only by name, for the reason see: pvehooks check{which}")
+            cures.append(f"{_listed({vmid: self._guests[vmid] for vmid in apart})} only by name, see the reason: pvehooks check{which}")
         message = (
-            f"{wording.counted(len(vmids), 'UEFI guest')} from before pvehooks may not boot from network or NVMe for want of entropy:"
+            f"{wording.counted(len(vmids), 'UEFI VM')} from before pvehooks may not boot from network or NVMe, because they lack entropy:"
             f" {_listed(self._guests)}. Not changed automatically. {'; '.join(cures)}"
         )
         portions = [vmids[at : at + _MOST_GUESTS] for at in range(0, len(vmids), _MOST_GUESTS)]

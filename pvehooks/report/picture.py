@@ -75,7 +75,7 @@ def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
 
 
 def _harms(cell: Cell, refused: Sequence[Said]) -> bool:
-    """Whether a start would take the device from the host or another guest, or take along one that no option names; otherwise the guest fails."""
+    """Whether a start would take the device from the host or another guest, or also one that no option names; otherwise the guest fails."""
     named = {naming.vmid for naming in cell.member.named}
     return any(cell.whose in ("host", "guest") or (each.guest is not None and each.guest.vmid not in named) for each in refused)
 

@@ -14,7 +14,7 @@ _AUDIT, _NODE, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(TAR
 RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_TARGET) for rule in rules.rules}
 # Several files ask the same of a guest.
 _QUESTIONS = tuple(dict.fromkeys(rules.concerned for rules in _AUDIT))
-# Facts that a node's summary tells.
+# Facts that a node's summary contains.
 _BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
 
 
@@ -75,7 +75,7 @@ def look_at_target(guest: Guest, target: Target) -> tuple[Finding, ...]:
     own = [rule.complete(finding, guest.vmid) for rules in _TARGET for rule in rules.rules for finding in rule.look(guest, target)]
     asked = [rule for rules in _AUDIT if rules.concerned(guest) for rule in rules.rules if _is_asked(rule, target)]
     there = [
-        rule.complete(_as_told(finding, rule, target), guest.vmid)
+        rule.complete(_for_target(finding, rule, target), guest.vmid)
         for rule in asked
         for finding in rule.look(guest, target.node)
         if finding.examined or rule.severity is Severity.BLOCK
@@ -90,7 +90,7 @@ def _is_asked(rule: Rule, target: Target) -> bool:
     return target.hardware is not None or not rule.needs & _BY_SUMMARY
 
 
-def _as_told(finding: Finding, rule: Rule, target: Target) -> Finding:
+def _for_target(finding: Finding, rule: Rule, target: Target) -> Finding:
     """A finding of a rule for any node, with the node's name; a device that is not in a summary may be one that it had no room for."""
     left_out = target.hardware.left_out if target.hardware else 0
     if rule.id == "hostpci-device-missing" and left_out and finding.examined and not functions(finding.subject, target.node):

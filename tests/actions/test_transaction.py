@@ -199,7 +199,7 @@ def unreadable(host: Host) -> None:
     ("happens", "outcome", "words"),
     [
         (lambda host: write(host, uefi("other")), Outcome.CHANGED, "the config was changed meanwhile"),
-        (start, Outcome.CHANGED, "the guest was started or stopped meanwhile"),
+        (start, Outcome.CHANGED, "the VM was started or stopped meanwhile"),
         (gone, Outcome.GONE, "the config cannot be read: No such file or directory"),
         (unreadable, Outcome.WAITING, "the config cannot be read: Is a directory"),
     ],

@@ -39,7 +39,7 @@ def test_a_node_that_gets_the_package_later_than_others(node: Make) -> None:
     bed.pve.remote_write("pvehooks/first-look/pve2.json", json.dumps(before))
     bed.start()
     (entry,) = bed.said("existing")
-    assert "2 UEFI guests from before pvehooks" in entry["MESSAGE"]
+    assert "2 UEFI VMs from before pvehooks" in entry["MESSAGE"]
     assert "first look at node pve1, which has 2 VMs already." in bed.messages("PVEHOOKS_EVENT=first-look")[0]
     bed.settle()
     assert bed.sets() == 0

@@ -25,7 +25,7 @@ def test_old_guests_are_only_warned_about(node: Make) -> None:
     bed = node({"100.conf": uefi("old", old=True), "101.conf": uefi("older", old=True), "102.conf": "memory: 512\n"})
     bed.start()
     (entry,) = bed.said("existing")
-    assert "2 UEFI guests from before pvehooks" in entry["MESSAGE"]
+    assert "2 UEFI VMs from before pvehooks" in entry["MESSAGE"]
     assert "VM 100 (old), VM 101 (older)" in entry["MESSAGE"]
     assert "pvehooks inject --all" in entry["MESSAGE"]
     bed.settle()

@@ -81,7 +81,7 @@ def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
     ("more", "words"),
     [
         ("lock: backup\n", "VM is locked (backup)"),
-        ("\n[PENDING]\nmemory: 1024\n", "other changes are pending (qm pending 100), which would be applied along"),
+        ("\n[PENDING]\nmemory: 1024\n", "other changes are pending (qm pending 100), which would be applied as well"),
         ("onbot: 1\n", "PVE would lose something of its config: vm 100 - "),
     ],
 )

@@ -19,7 +19,7 @@ NOBODY, WWW_DATA = 65534, 33
 OWN = records.Identity("b3247ab1-1fe6-428e-965b-08a1b64a8746", 1700000000)
 
 
-def as_user(uid: int, deed: Callable[[], object]) -> bool:
+def as_user(uid: int, action: Callable[[], object]) -> bool:
     """Does it as that user, in a process of its own; whether it could."""
     pid = os.fork()
     if not pid:
@@ -27,7 +27,7 @@ def as_user(uid: int, deed: Callable[[], object]) -> bool:
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
-            deed()
+            action()
         except BaseException:  # noqa: BLE001 - the process ends here
             os._exit(1)
         os._exit(0)

@@ -82,7 +82,7 @@ def test_more_than_ten_that_will_not_start_are_one_line() -> None:
     said = end(*found, (300, finding("rule-b", Severity.BLOCK)), (301, finding()))
     assert [entry.priority for entry in said] == [ERR, ERR, WARNING]
     assert kinds(said) == ["finding", "findings", "finding"]
-    assert said[1].message == "11 VMs (100-110) will not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
+    assert said[1].message == "11 VMs (100-110) would not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
 
 
 def test_advice_is_one_line_for_all_rules() -> None:
@@ -149,14 +149,14 @@ def test_ranges_name_each_once(vmids: set[int]) -> None:
 @pytest.mark.parametrize(
     ("old", "by_name", "words"),
     [
-        ((100, 101), (), "2 UEFI guests from before pvehooks may not boot from network or NVMe for want of entropy: VM 100, VM 101."),
-        ((100,), (100,), "Not changed automatically. VM 100 only by name, for the reason see: pvehooks check 100"),
+        ((100, 101), (), "2 UEFI VMs from before pvehooks may not boot from network or NVMe, because they lack entropy: VM 100, VM 101."),
+        ((100,), (100,), "Not changed automatically. VM 100 only by name, see the reason: pvehooks check 100"),
         (
             (*range(100, 110), 115, 117),
             (105,),
-            "for want of entropy: VM 100-109, 115, 117. Not changed automatically. Give them their rng0:",
+            "because they lack entropy: VM 100-109, 115, 117. Not changed automatically. Give them their rng0:",
         ),
-        ((100, 101), (101,), "Give them their rng0: pvehooks inject --all; VM 101 only by name, for the reason see: pvehooks check 101"),
+        ((100, 101), (101,), "Give them their rng0: pvehooks inject --all; VM 101 only by name, see the reason: pvehooks check 101"),
     ],
 )
 def test_guests_from_before_us(old: tuple[int, ...], by_name: tuple[int, ...], words: str) -> None:

@@ -105,14 +105,14 @@ def test_old_guests_that_lack_entropy_are_one_line(desk: Desk) -> None:
     assert desk.lines() == ["VM 100: it is bad"]
     desk.reporter.old_guests()
     (line,) = desk.lines()
-    assert line.startswith("3 UEFI guests from before pvehooks") and "VM 100, VM 101, VM 102" in line
+    assert line.startswith("3 UEFI VMs from before pvehooks") and "VM 100, VM 101, VM 102" in line
     desk.reporter.old_guests()
     assert desk.lines() == []
     desk.reporter.guest(verdict(101, LACKS), desk.settings)
     desk.reporter.forget(102)
     desk.reporter.old_guests()
     first, second = desk.lines()
-    assert first.startswith("1 UEFI guest from before pvehooks") and second == "VM 101: it has no rng0", "it was edited"
+    assert first.startswith("1 UEFI VM from before pvehooks") and second == "VM 101: it has no rng0", "it was edited"
 
 
 def test_findings_about_the_node(desk: Desk) -> None:

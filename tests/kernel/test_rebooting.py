@@ -164,7 +164,7 @@ def test_mistakes_are_found(at_boot: AtBoot) -> None:
     assert set(found) == MISTAKES, shown(lines)
     initramfs, finding = found["initramfs-outdated"], found["iommu-inactive"]
     assert initramfs["subject"] == "/etc/modprobe.d/bed.conf" and "update-initramfs -u -k all" in initramfs["remedy"], shown(initramfs)
-    assert finding["message"].endswith("the kernel command line says intel_iommu=off")
+    assert finding["message"].endswith("the kernel command line has intel_iommu=off")
     assert finding["remedy"] == "Take intel_iommu=off out of GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot"
     (line,) = lines["kernel command line"]
     assert "/etc/default/grub says is in force" in line["message"] and line["message"].endswith("quiet intel_iommu=off")

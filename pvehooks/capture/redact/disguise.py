@@ -1,7 +1,7 @@
 """Names, serial numbers and addresses replaced, the same one by the same one wherever it stands: in files, names, links and command lines.
 
 All words of files that people and their programs write go, but for those that we know (vocabulary); of the kernel's own files those that
-were found to be such words, and what is in places that tell who somebody is (a serial, an address, a pool's name).
+were found to be such words, and what is in places that identify an owner (a serial, an address, a pool's name).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Disguise:
         self._kept.update(words)
 
     def learn(self, name: str) -> None:
-        """A name of somebody's: replaced as a whole wherever it stands, unless PVE, or our own code, has it too."""
+        """A name that a person or a program gave: replaced as a whole wherever it stands, unless PVE, or our own code, has it too."""
         if not name or name in self._names or name in self._kept or vocabulary.is_default(name) or not re.fullmatch(_NAME, name):
             return
         self._pattern = None
@@ -78,7 +78,7 @@ class Disguise:
         return self.labels[name]
 
     def learn_words(self, text: str, keeps: Callable[[str, str], bool] | None = None) -> None:
-        """All words of a text that may not stay. `keeps` tells of a word, and of the text behind it, whether it stays here."""
+        """All words of a text that may not stay. `keeps` gets a word and the text behind it: whether the word stays here."""
         self._replaced(text, True, keeps)
 
     # -- replacing ----------------------------------------------------------------------------------------------------

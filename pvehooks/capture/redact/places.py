@@ -9,7 +9,7 @@ from pvehooks.capture.record import Thing
 from pvehooks.records import baseline
 
 VERBATIM, KNOWN, STRICT, IDENTIFIER = "verbatim", "known", "strict", "identifier"
-"""As it is; what is known to be somebody's is replaced; all words that may not stay are; the whole is somebody's."""
+"""As it is; known names are replaced; all words that may not stay are replaced; the whole identifies an owner."""
 
 Keeps = Callable[[str, str], bool]
 
@@ -27,8 +27,8 @@ _IDENTIFIERS = (
     r"serial|serial_number|wwid|wwn|unique_id|nguid|eui|subsysnqn|hostnqn|hostid|vpd_pg80|vpd_pg83|permaddr|sas_address|port_name"
     r"|node_name|node_guid|sys_image_guid|phys_port_id|phys_switch_id|parent_guid|uniq|backing_file|ifalias|label"
 )
-# Of sysfs: what hardware and drivers say of themselves.
-_TOLD = (
+# Of sysfs: how hardware and drivers describe themselves.
+_DESCRIPTIONS = (
     r"modalias|product|manufacturer|model|vendor|device|class|resource|ecap|cap|reset_method|driver_override|rng_current|rng_available|version"
     r"|revision|uevent|cpulist|board_vendor|board_name|product_name|bios_vendor|bios_version|bios_date|name|description|information|features|state"
 )
@@ -39,7 +39,7 @@ _PLACES: tuple[tuple[str, str, Keeps | None], ...] = (
     (r"/sys/.*/dm/name", STRICT, None),
     # What is plugged in may have a name that its owner gave it; the controllers' own hubs have the kernel's.
     (r"/sys/.*/usb[0-9]+/.*/(?:product|manufacturer)", STRICT, None),
-    (rf"/sys/.*/(?:{_TOLD})", KNOWN, None),
+    (rf"/sys/.*/(?:{_DESCRIPTIONS})", KNOWN, None),
     (r"/proc/(?:cpuinfo|meminfo|iomem|interrupts|version|spl/.*|sys/kernel/osrelease|bus/input/devices)", KNOWN, None),
     (r"/proc/(?:[0-9]+/)?net/(?:fib_trie|unix)", KNOWN, None),
     (r"/(?:proc/cmdline|etc/kernel/cmdline|etc/default/grub.*|etc/modprobe\.d/.*)|.*/grub\.cfg|.*/loader/entries/.*", STRICT, parameters),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-# Nothing below these is taken, whoever reads it; nor what is called like a key.
+# Nothing below these is taken, for no reader; nor what is called like a key.
 _PRIVATE = re.compile(
     r"/etc/pve/(?:.*/)?priv(?:/|$)|/etc/(?:shadow|gshadow|ssh|ssl|ppp|wireguard|ipsec|sudoers)|/root(?:/|$)|/home(?:/|$)"
     r"|/proc/[^/]+/(?:environ|mem|maps|auxv)|/etc/pve/.*\.(?:key|pem|p12|pfx)$|/var/lib/pve-cluster|/var/lib/pve-manager"
@@ -152,7 +152,7 @@ def _boot_menu(raw: bytes) -> bytes:
 
 
 def _mount_table(raw: bytes) -> bytes:
-    """Mounts: of the options only what tells of devices; what others mounted by network stays without who did."""
+    """Mounts: of the options only those about devices; a mount over the network stays, without the user who made it."""
     return b"\n".join(_mount(line) for line in raw.split(b"\n"))
 
 

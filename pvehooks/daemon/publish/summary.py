@@ -183,7 +183,7 @@ def read_hardware(host: Host, node: Node) -> Hardware | Unread:
 
 
 def _uses(device: PciDevice, node: Node) -> Uses:
-    """Whoever uses a device does so through a driver of the host or of vfio, or through its virtual functions."""
+    """A process or kernel subsystem uses a device through a driver of the host or of vfio, or through its virtual functions."""
     asks = (on_host_driver(device) or device.vfio or device.virtfns or device.framebuffer) and not isinstance(node.uses, Unread)
     if not asks or isinstance(node.uses, Unread):
         return Uses()

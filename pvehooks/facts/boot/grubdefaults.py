@@ -1,6 +1,6 @@
 """What /etc/default/grub and /etc/default/grub.d/*.cfg would give, as grub-mkconfig(8) reads them: by sourcing them with sh.
 
-On a node a real sh reads them, and it can do no harm: it is nobody without any capability or way to one, in namespaces of its own
+On a node a real sh reads them, and it can do no harm: its user is "nobody", without any capability or way to one, in namespaces of its own
 (processes, mounts, network, IPC) that end with it, without PATH and environment, in a root directory of its own that is read-only and
 has no /run, /tmp, /var, /home and no other process; it may write no byte to a file, and has one second of CPU and 64 MiB. Who is in another
 root directory gets no user namespace either (user_namespaces(7)). The files' text is handed over, none is opened there. A tree gets no shell, and neither does a node where these walls cannot be had

@@ -13,7 +13,7 @@ FILES = ("/etc/corosync/corosync.conf", OF_CLUSTER)
 _COMMENT = r"(?m)^\s*#.*$"
 _NODE = r"\bnode\s*\{([^{}]*)\}"
 _OPTION = r"(?m)^\s*([a-z0-9_]+)\s*:\s*(\S+)"
-_RING = r"ring(\d+)_addr"
+_LINK = r"ring(\d+)_addr"
 
 
 def _nodes(text: str) -> Iterator[dict[str, str]]:
@@ -41,8 +41,8 @@ def links(host: Host, node: str) -> tuple[tuple[tuple[int, str], ...], tuple[str
             return (), (f"whether it carries a corosync link ({path}: {error.strerror})",)
         for options in _nodes(text):
             if options.get("name") == node:
-                rings = ((match, value) for key, value in options.items() if (match := re.fullmatch(_RING, key)))
-                return tuple(sorted((int(match[1]), _looked_up(host, value)) for match, value in rings)), ()
+                links = ((match, value) for key, value in options.items() if (match := re.fullmatch(_LINK, key)))
+                return tuple(sorted((int(match[1]), _looked_up(host, value)) for match, value in links)), ()
     return (), ()
 
 

@@ -39,7 +39,7 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
 
 
 def _troubles(raw: bytes, problems: Iterable[Problem]) -> Mapping[str, str]:
-    """The first line of each section that PVE does not take over, and why, by the section's name; its header only for want of others."""
+    """The first line of each section that PVE does not take over, and why, by the section's name; its header only where no other line is at fault."""
     lines = raw.decode(errors="surrogateescape").split("\n")
     headers = _headers(lines)
     found: dict[str, str] = {}

@@ -94,7 +94,7 @@ _STOPPED = ("T", "t")
 
 
 def answers(host: Host, seconds: float) -> bool:
-    """Whether pmxcfs answers within so many seconds, be it with an error. The asking is done by a process that nobody has to wait for."""
+    """Whether pmxcfs answers within so many seconds, be it with an error. A process of its own asks, and nothing has to wait for that."""
     try:
         host.spawn(["cat", f"{PVE}/.version"], timeout=seconds)
     except CommandTrouble:

@@ -1,4 +1,4 @@
-"""What the nodes of the cluster say of themselves: nodes/NODE/pvehooks-summary.json, and a node as its summary tells of it."""
+"""How the nodes of the cluster describe themselves: nodes/NODE/pvehooks-summary.json, and a node as its summary describes it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def standings(host: Host, node: str) -> tuple[Standing, ...]:
 
 
 def node(host: Host, standing: Standing) -> Node:
-    """Another node's facts, as far as pmxcfs and its summary tell them; all else is Unread."""
+    """Another node's facts, as far as pmxcfs and its summary have them; all else is Unread."""
     return SummarizedNode(host, standing)
 
 
@@ -61,8 +61,10 @@ class SummarizedNode(hardware.OtherNode):
         super().__init__(host, standing.node)
         summary = standing.summary
         self._summary = summary if isinstance(summary, Summary) else None
-        # Where it has a summary, that is older, or there was too much to tell.
-        self._untold = Unread(f"the summary of {standing.node} does not tell" if self._summary else f"{standing.node} has told nothing")
+        # A summary lacks what an older version did not write, and what was too large for it.
+        self._missing = Unread(
+            f"the summary of {standing.node} does not contain this" if self._summary else f"{standing.node} has published no usable summary"
+        )
         self._hardware: Hardware | Unread
         if isinstance(summary, Summary):
             self._hardware = summary.hardware
@@ -74,18 +76,18 @@ class SummarizedNode(hardware.OtherNode):
     @cached_property
     def bridges(self) -> Bridges | Unread:
         if self._summary is None or self._summary.bridges is None:
-            return self._untold
+            return self._missing
         from pvehooks.facts.node import bridges
 
         return bridges.SummarizedBridges(self._host, self.name, frozenset(self._summary.bridges))
 
     @cached_property
     def cpus(self) -> int | Unread:
-        return self._untold if self._summary is None or self._summary.cpus is None else self._summary.cpus
+        return self._missing if self._summary is None or self._summary.cpus is None else self._summary.cpus
 
     @cached_property
     def qemu(self) -> tuple[int, int] | Unread:
-        return self._untold if self._summary is None or self._summary.qemu is None else self._summary.qemu
+        return self._missing if self._summary is None or self._summary.qemu is None else self._summary.qemu
 
     @cached_property
     def mappings(self) -> Mapping[str, PciMapping] | Unread:
@@ -118,13 +120,13 @@ class SummarizedNode(hardware.OtherNode):
 class _SummarizedUses:
     """The uses of devices as a summary lists them (values.HostUses)."""
 
-    def __init__(self, told: Hardware) -> None:
-        self._told = told
+    def __init__(self, described: Hardware) -> None:
+        self._described = described
 
     def of(self, device: PciDevice) -> Uses:
         """The uses of the device."""
-        why = self._told.unread.get(device.address)
-        return Uses(self._told.uses.get(device.address, ()), (why,) if why else ())
+        why = self._described.unread.get(device.address)
+        return Uses(self._described.uses.get(device.address, ()), (why,) if why else ())
 
 
 class _SummarizedBus:
@@ -202,7 +204,7 @@ class SummarizedDevice(PciDevice):
     @property
     def reset_methods(self) -> tuple[str, ...] | Unread:
         if self._kind is None or self._kind.reset_methods is None:
-            return Unread("its summary does not tell")
+            return Unread("its summary does not contain this")
         return self._kind.reset_methods
 
     @property

@@ -88,7 +88,7 @@ def _ivshmem(options: Options, vmid: int) -> tuple[str, int] | None:
 class GuestIndex:
     """The entries of a node's guests, kept from one look to the next: only configs that changed are read again.
 
-    Whether one changed is told by pmxcfs' counters, in a tree without them by its digest. Of a guest that names nothing only that is kept.
+    pmxcfs' counters show whether one changed, in a tree without them its digest. Of a guest that names nothing only that is kept.
     """
 
     def __init__(self, host: Host, node: str) -> None:

@@ -52,12 +52,12 @@ def _declared(host: Host) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def name(host: Host) -> str:
-    """The name of the option for a firmware image, '' where there is none or it cannot be told: PVE is asked for what `qm set` takes."""
+    """The name of the option for a firmware image, '' where there is none or it is unknown: PVE is asked for what `qm set` takes."""
     if not host.is_node:
         return ""
     try:
-        told = host.run(["qm", "help", "set", "--verbose", "1"], timeout=_TIMEOUT)
+        shown = host.run(["qm", "help", "set", "--verbose", "1"], timeout=_TIMEOUT)
     except CommandTrouble:
         return ""
-    found = _OPTION.search(told.stdout)
+    found = _OPTION.search(shown.stdout)
     return found[1] if found else ""

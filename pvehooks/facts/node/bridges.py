@@ -102,7 +102,7 @@ class NodeBridges:
 
 
 class SummarizedBridges(NodeBridges):
-    """Another node's, as its summary tells them: all of them are known by name, and nothing else. Its scripts are taken to be those of this node."""
+    """Another node's, as its summary lists them: all of them are known by name, and nothing else. Its scripts are taken to be those of this node."""
 
     def _instead(self, name: str) -> str:
         return ""

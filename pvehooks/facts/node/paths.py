@@ -172,7 +172,7 @@ class NodePaths:
     def _logical_volume(self, group: str, volume: str) -> Gone | None:
         """LVM keeps a copy of each group's metadata, and renews it whenever it lists groups (lvm2, tools/reporter.c), as pvestatd has it do.
 
-        The nodes below /dev tell nothing: PVE activates a guest's volumes when it starts.
+        The nodes below /dev show nothing: PVE activates a guest's volumes when it starts.
         """
         if not group or not _LV.fullmatch(volume) or not _LV.fullmatch(group):
             return None

@@ -10,7 +10,7 @@ from pvehooks.values import Iommu, Unread
 _GROUPS = "/sys/kernel/iommu_groups"
 _UNITS = "/sys/class/iommu"
 _TABLES = "/sys/firmware/acpi/tables"
-# By the CPU's vendor_id: what its makers call the IOMMU, and the ACPI table that tells of it.
+# By the CPU's vendor_id: what its makers call the IOMMU, and the ACPI table that describes it.
 _FAMILIES = {"GenuineIntel": ("VT-d", {"DMAR"}), "AuthenticAMD": ("AMD-Vi (IOMMU)", {"IVRS"}), "HygonGenuine": ("AMD-Vi (IOMMU)", {"IVRS"})}
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 # Interrupt remapping in VT-d's extended capability register (Intel's Virtualization Technology for Directed I/O, 11.4.3).
@@ -51,14 +51,14 @@ def _names(host: Host, path: str) -> list[str] | None:
 
 
 def _why(host: Host, arguments: list[tuple[str, str]], groups: list[str] | None) -> str:
-    """Why there is no IOMMU, in words. That a table is there proves nothing: the kernel leaves it when told to do nothing."""
+    """Why there is no IOMMU, in words. That a table is there proves nothing: the kernel keeps it also where its command line switches the IOMMU off."""
     if groups:
         return "the kernel shows IOMMU groups but no IOMMU, as in vfio's unsafe no-IOMMU mode, and Proxmox VE refuses that"
     if groups is None:
         return "this kernel was built without IOMMU support"
     off = _switched_off(arguments)
     if off:
-        return f"the kernel command line says {off}"
+        return f"the kernel command line has {off}"
     cpu = _cpu_vendor(host)
     name, wanted = _FAMILIES.get(cpu, ("VT-d or AMD-Vi", {"DMAR", "IVRS"}))
     tables = _tables(host)
@@ -68,7 +68,7 @@ def _why(host: Host, arguments: list[tuple[str, str]], groups: list[str] | None)
         return "the running kernel needs intel_iommu=on, which is not on its command line"
     table = " or ".join(sorted(wanted & tables if tables else wanted))
     shown = f"the firmware has the {table} table and" if tables else f"whether the firmware has the {table} table is unknown,"
-    return f"{shown} the kernel was not told to leave {name} off, but shows no IOMMU"
+    return f"{shown} the kernel command line does not switch {name} off, but the kernel shows no IOMMU"
 
 
 def _switched_off(arguments: list[tuple[str, str]]) -> str:
@@ -112,7 +112,7 @@ def _remaps_interrupts(host: Host, arguments: list[tuple[str, str]], units: list
 
 
 def _unsafe_allowed(host: Host) -> bool:
-    """What the module says; while it is not loaded, what it will be told."""
+    """The module's parameter; while it is not loaded, the one that it will get."""
     try:
         return host.read_text(_UNSAFE) in ("Y", "1")
     except OSError:

@@ -282,7 +282,7 @@ def mounted(host: Host) -> Mapping[str, str]:
 
 
 def roots_alone(host: Host, directory: str) -> bool:
-    """Whether root owns the directory and all above it, also those that symbolic links lead to, and nobody else may write there.
+    """Whether root owns the directory and all above it, also those that symbolic links lead to, and no other user may write there.
 
     What is not there yet does not count.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
-# An array that was assembled automatically is "read-auto" until somebody writes to it (the kernel's admin-guide/md.rst).
+# An array that was assembled automatically is "read-auto" until the first write to it (the kernel's admin-guide/md.rst).
 _IDLE_ARRAYS = ("", "clear", "inactive", "read-auto")
 # They watch devices and use none.
 _WATCHING = ("multipathd", "smartctl", "systemd-udevd", "udevd", "(udev-worker)", "blkid")

@@ -34,7 +34,7 @@ _SERVED_BY_THE_KERNEL = frozenset(("devtmpfs", "tmpfs", "ext2", "ext3", "ext4", 
 class ProcessOwner(NamedTuple):
     """Whose a process is: its real user, its groups, and the VMID of its container (0 for none).
 
-    The real user, since whoever starts a setuid program remains that; and not the owner of /proc/PID, which is root's for a process that
+    The real user, since the user who starts a setuid program remains that; and not the owner of /proc/PID, which is root's for a process that
     may not be dumped (prctl(2)).
     """
 

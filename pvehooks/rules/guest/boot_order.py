@@ -209,7 +209,7 @@ def boot_network_first(guest: Guest, node: Node) -> Iterator[Finding]:
     if before:
         yield Finding(
             "boot",
-            f"{', '.join(before)} {'comes' if len(before) == 1 else 'come'} before {disk} in the boot order: who answers on the network decides what is booted",
+            f"{', '.join(before)} {'comes' if len(before) == 1 else 'come'} before {disk} in the boot order: a server that answers on the network decides what is booted",
             remedy=f"If that is not wanted: {_order(guest, disk)}",
         )
 

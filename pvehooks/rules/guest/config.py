@@ -50,13 +50,14 @@ _reader_rule(
 _reader_rule(
     "config-binary",
     Severity.WARNING,
-    "Restore it from one of these: pvehooks backups {vmid}. Or restore the guest from its own backup",
+    "Restore it from one of these: pvehooks backups {vmid}. Or restore the VM from its own backup",
     """The config file holds NUL bytes, as files do after a crash or a broken copy; nothing is written to it.""",
 )
 _reader_rule(
     "config-not-utf8",
     Severity.INFO,
-    "Convert a copy to UTF-8 and put it back: iconv -f ISO-8859-1 -t UTF-8",
+    "If it is ISO 8859-1, convert it: iconv -f ISO-8859-1 -t UTF-8 /etc/pve/qemu-server/{vmid}.conf > /root/{vmid}.conf"
+    " && cp /root/{vmid}.conf /etc/pve/qemu-server/{vmid}.conf",
     """The config file holds bytes that are no UTF-8. PVE keeps them, but shows them garbled.""",
 )
 _reader_rule(
@@ -68,8 +69,8 @@ _reader_rule(
 _reader_rule(
     "config-empty",
     Severity.INFO,
-    "If the guest is not being created at this moment, restore it from one of these: pvehooks backups {vmid}",
-    """The config file is empty: for PVE a guest with nothing but defaults, more likely damage from a crash or a full disk.""",
+    "If the VM is not being created at this moment, restore it from one of these: pvehooks backups {vmid}",
+    """The config file is empty: for PVE a VM with nothing but defaults, more likely damage from a crash or a full disk.""",
 )
 _reader_rule(
     "config-cut-short",

@@ -52,7 +52,7 @@ def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
     least, memory = _number(guest, "balloon", 0), _number(guest, "memory", _DEFAULT_MEMORY)
     if 0 < least < memory:
         message = (
-            f"with passed-through devices all of its {memory} MiB are pinned: ballooning down to {least} MiB takes memory from the guest,"
+            f"with passed-through devices all of its {memory} MiB are pinned: ballooning down to {least} MiB takes memory from the VM,"
             f" and {node.name} does not get it"
         )
         yield Finding("balloon", message)
@@ -98,7 +98,7 @@ def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
         old = f"'{names[0]}'" if len(names) == 1 else f"'{names[0]}' and {len(names) - 1} more"
         message = (
             f"snapshots with memory, such as {old}, cannot be made any more, nor can it be hibernated, because of {_listed(fixed)};"
-            f" going back to {'it' if len(names) == 1 else 'them'} takes {_listed(fixed)} out of the guest"
+            f" going back to {'it' if len(names) == 1 else 'them'} takes {_listed(fixed)} out of the VM"
         )
         yield Finding("snapshots", message)
 
@@ -110,7 +110,7 @@ def _has(snapshot: Options, options: list[str]) -> bool:
 @RULES.rule(
     "live-migration-impossible",
     Severity.WARNING,
-    "Take from the guest what cannot move, or shut it down before it is migrated",
+    "Take these out of the VM, or shut it down before it is migrated",
     needs=("mappings",),
 )
 def live_migration_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def live_migration_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
     against = [entry.option for entry in guest.hostpci if entry not in able]
     against += [option for option in guest.options if _local(guest, option)]
     if against:
-        yield Finding(able[0].option, f"{wanted}, and PVE refuses to migrate the running guest because of {_listed(against)}")
+        yield Finding(able[0].option, f"{wanted}, and PVE refuses to migrate the running VM because of {_listed(against)}")
     for entry in able:
         if not _mappings(node)[entry.mapping].nodes - {node.name}:
             remedy = f"Map a device of another node: Datacenter, Resource Mappings, {entry.mapping}"
@@ -174,7 +174,7 @@ def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]
         yield Finding(entry.option, message, remedy)
 
 
-@RULES.rule("display-beside-primary-gpu", Severity.INFO, "Leave the guest the card alone: qm set {vmid} --vga none")
+@RULES.rule("display-beside-primary-gpu", Severity.INFO, "Remove the virtual display: qm set {vmid} --vga none")
 def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
 
@@ -197,5 +197,5 @@ def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     if guest.uefi:
         yield Finding("vga", f"beside its graphics card {primary[0]} it has a virtual display ({display}), on which its desktop may show")
     else:
-        message = f"beside its primary graphics card {primary[0]} it has a virtual display ({display}): both claim a VGA's memory, and the card may stay dark"
+        message = f"beside its primary graphics card {primary[0]} it has a virtual display ({display}): both claim the VGA memory, and the card may stay dark"
         yield Finding("vga", message, severity=Severity.WARNING)

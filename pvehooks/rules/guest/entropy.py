@@ -90,13 +90,13 @@ def _with_entropy(guest: Guest, names: str, firmware: GuestFirmware) -> str:
 def _keep(firmware: GuestFirmware) -> str:
     """When it needs an rng0 all the same, as the beginning of a remedy."""
     if Source.TRNG in firmware.sources:
-        return "Before it is emulated (kvm: 0)"
+        return "Before KVM is switched off for it (kvm: 0)"
     return "Before its CPU model is changed, or it moves to a node whose CPU lacks that"
 
 
 def _given(guest: Guest, firmware: GuestFirmware) -> str:
     if Source.TRNG in firmware.sources:
-        return "KVM gives ARM guests a random number generator"
+        return "KVM gives ARM VMs a random number generator"
     instruction = "RNDR" if Source.RNDR in firmware.sources else "RDRAND"
     return f"the CPU model '{guest.cpu[0]}' gives the firmware {instruction}"
 
@@ -121,7 +121,7 @@ def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
         return f"{give}. Or a CPU model with RNDR: qm set {guest.vmid} --cpu {with_model(guest, 'max')}"
     if firmware.image is Image.OWN or not (model := model_with_rdrand(guest, node)):
         return give
-    where = ", if it is not to move to another CPU" if model.partition(",")[0] == "host" else ""
+    where = ", if the VM never migrates to another CPU" if model.partition(",")[0] == "host" else ""
     return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}"
 
 
@@ -146,7 +146,7 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     severity = Severity.INFO if others else Severity.WARNING
     without = f"Take network cards out of its boot order: {order}" if others else "Give it a disk or an ISO image to boot from"
     if firmware.image is Image.TDX:
-        message = f"no network boot ({names}): the firmware of TDX guests has no network stack, and an rng0 cannot help"
+        message = f"no network boot ({names}): the firmware of TDX VMs has no network stack, and an rng0 cannot help"
         yield Finding("boot", message, without, severity)
         return
     words = args_of(guest)
@@ -230,7 +230,7 @@ def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     if any(finding.cure is Cure.RNG0 for finding in rng_missing_nvme(guest, node)):
         return
-    yield Finding("rng0", f"a UEFI guest without rng0: it boots as it is{_if_networked(guest, node)}", cure=Cure.RNG0_FOR_ALL)
+    yield Finding("rng0", f"a UEFI VM without rng0: it boots as it is{_if_networked(guest, node)}", cure=Cure.RNG0_FOR_ALL)
 
 
 def _if_networked(guest: Guest, node: Node) -> str:
@@ -257,7 +257,9 @@ def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the administrator's manual, "VirtIO RNG": /dev/random is not recommended.
     """
     if guest.rng and guest.rng.get("source") == "/dev/random":
-        yield Finding("rng0", "rng0 reads /dev/random, which may block; /dev/urandom is as good and never does")
+        yield Finding(
+            "rng0", "rng0 reads /dev/random, which may block; /dev/urandom gives random numbers of the same quality and never blocks"
+        )
 
 
 @RULES.rule(
@@ -277,10 +279,10 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.hwrng, Unread):
         yield not_examined("rng0", f"rng0 reads /dev/hwrng, but whether there is one is unknown: {node.hwrng.why}")
     elif not node.hwrng.present:
-        yield Finding("rng0", f"rng0 reads /dev/hwrng, which {node.name} does not have: the guest will not start")
+        yield Finding("rng0", f"rng0 reads /dev/hwrng, which {node.name} does not have: the VM would not start")
     elif node.hwrng.current == "none":
         yield Finding(
-            "rng0", f"rng0 reads /dev/hwrng, but {node.name} has no hardware behind it (rng_current is 'none'): the guest will not start"
+            "rng0", f"rng0 reads /dev/hwrng, but {node.name} has no hardware behind it (rng_current is 'none'): the VM would not start"
         )
 
 
@@ -293,7 +295,7 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     if guest.rng and str(guest.rng.get("max_bytes")) == "0":
         source = guest.rng.get("source", "/dev/urandom")
         remedy = f"Set a limit: qm set {guest.vmid} --rng0 source={source},max_bytes=1024,period=1000"
-        yield Finding("rng0", "rng0 has no limit (max_bytes=0): the guest can draw as much from the node as it likes", remedy=remedy)
+        yield Finding("rng0", "rng0 has no limit (max_bytes=0): the VM can draw as much from the node as it likes", remedy=remedy)
 
 
 @RULES.rule(

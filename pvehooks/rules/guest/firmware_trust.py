@@ -21,13 +21,13 @@ _KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
 def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
     """A confidential guest starts with the firmware that the node provides, which it therefore has to trust.
 
-    Such a guest is to be safe from its node; its firmware is measured into its attestation, so whoever checks that has to know the
+    Such a guest is to be safe from its node; its firmware is measured into its attestation, so the verifier of that has to know the
     node's image and each upgrade of it. An image of the guest's own stays as it is.
     Source: the administrator's manual, "AMD SEV" and "Intel TDX"; Proxmox's design of firmware images of a guest's own.
     """
     kind = _KINDS.get(confidential(guest), "")
     if guest.uefi and kind and guest.firmware is None and not _names_one(guest):
-        yield Finding("bios", f"a guest with {kind} starts with the firmware of {node.name}, and so has to trust it")
+        yield Finding("bios", f"a VM with {kind} starts with the firmware of {node.name}, and so has to trust it")
 
 
 @RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it compared from now on: pvehooks firmware set {vmid} VOLID")
@@ -35,7 +35,7 @@ def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest's args name a firmware image as pvehooks writes it, but no record says which one was meant: nothing compares it.
 
     A clone has the args of its original, and not its record; so has a guest that was restored, or rolled back to a time when it had
-    the image. Or setting the image, or taking it back, was broken off half way.
+    the image. Or setting the image, or removing it, was interrupted half way.
     Source: the guest's record below /etc/pve/pvehooks.
     """
     pinned = guest.firmware
@@ -44,8 +44,8 @@ def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
     elif pinned and pinned.state != "done" and guest.image and not guest.image.in_args:
         yield Finding(
             "args",
-            f"giving it the firmware image {pinned.volid}, or taking that back, was broken off: its args do not hold it",
-            f"Give it: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+            f"a change of its firmware image {pinned.volid} was interrupted: its args do not name the image",
+            f"Set it: pvehooks firmware set {guest.vmid} {pinned.volid}. Or remove it: pvehooks firmware unset {guest.vmid}",
         )
 
 

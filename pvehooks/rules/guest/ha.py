@@ -24,7 +24,7 @@ def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
 @RULES.rule(
     "ha-device-elsewhere",
     Severity.WARNING,
-    "Map the device on each node that has one (Datacenter, Resource Mappings), or keep the guest on the nodes that do",
+    "Map the device on each node that has one (Datacenter, Resource Mappings), or keep the VM on the nodes that do",
     needs=("ha", "mappings"),
 )
 def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -36,14 +36,14 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: pve-ha-manager, Rules/NodeAffinity.pm; the administrator's manual, "PCI(e) Passthrough" (Usage in Clusters), "Resource Mapping".
     """
     if isinstance(node.ha, Unread):
-        yield not_examined("ha", f"whether high availability moves the guest is unknown: {node.ha.why}")
+        yield not_examined("ha", f"whether high availability moves the VM is unknown: {node.ha.why}")
         return
     cared = _cared_for(guest, node)
     if cared is None:
         return
-    having = [(entry, _having(entry, node)) for entry in guest.hostpci]
-    at_home = cared.nodes.intersection(*(nodes for _, nodes in having if nodes))
-    for entry, nodes in having:
+    found = [(entry, _nodes_with(entry, node)) for entry in guest.hostpci]
+    at_home = cared.nodes.intersection(*(nodes for _, nodes in found if nodes))
+    for entry, nodes in found:
         lacking = cared.nodes - nodes
         if not nodes or not lacking:
             continue
@@ -52,7 +52,7 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(entry.option, _words(entry, lacking, node), _remedy(guest, cared, at_home, node.ha), severity)
 
 
-def _having(entry: HostPci, node: Node) -> frozenset[str]:
+def _nodes_with(entry: HostPci, node: Node) -> frozenset[str]:
     """The nodes that have the device, as far as the cluster knows; none where nothing is known of the mapping (mapping-missing reports that)."""
     if not entry.mapping:
         return frozenset({node.name})
@@ -69,7 +69,7 @@ def _words(entry: HostPci, lacking: Iterable[str], node: Node) -> str:
 
 
 def _remedy(guest: Guest, cared: HaGuest, at_home: Iterable[str], ha: Ha) -> str:
-    return f"Map the device on each node that has one (Datacenter, Resource Mappings), or keep the guest there{with_others(cared)}: {keep_on(guest, cared, at_home, ha)}"
+    return f"Map the device on each node that has one (Datacenter, Resource Mappings), or keep the VM there{with_others(cared)}: {keep_on(guest, cared, at_home, ha)}"
 
 
 def keep_on(guest: Guest, cared: HaGuest, there: Iterable[str], ha: Ha) -> str:
@@ -113,5 +113,5 @@ def ha_shutdown_hangs(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     tied = [entry.option for entry in guest.hostpci if not migratable(entry, node)]
     if tied and cared.nodes - {node.name}:
-        message = f"a shutdown of {node.name} waits for the guest to move away (shutdown_policy=migrate), which it cannot while it runs with {', '.join(tied)}"
+        message = f"a shutdown of {node.name} waits for the VM to move away (shutdown_policy=migrate), which it cannot while it runs with {', '.join(tied)}"
         yield Finding("ha", message)

@@ -50,7 +50,7 @@ def _mapped(guest: Guest, node: Node) -> Iterator[tuple[str, str, frozenset[str]
 @RULES.rule(
     "ha-local-resource",
     Severity.WARNING,
-    "Take the guest out of high availability: ha-manager remove vm:{vmid}. Or map its USB devices: Datacenter, Resource Mappings",
+    "Take the VM out of high availability: ha-manager remove vm:{vmid}. Or map its USB devices: Datacenter, Resource Mappings",
     needs=("ha",),
 )
 def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
         ports = [str(guest.options[option]) for option in options if option.startswith(("serial", "parallel"))]
         after = f"does not start on a node without {', '.join(ports)}" if ports else "starts elsewhere without them"
         message = f"high availability cannot migrate it, because of {values}; after a failure of {node.name} it {after}"
-        remedy = f"Take the guest out of high availability: ha-manager remove vm:{guest.vmid}"
+        remedy = f"Take the VM out of high availability: ha-manager remove vm:{guest.vmid}"
         if all(option.startswith("usb") for option in options):
             remedy += f". Or map {', '.join(options)}: Datacenter, Resource Mappings"
         yield Finding(options[0], message, remedy)
@@ -83,7 +83,7 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "ha-mapping-incomplete",
     Severity.WARNING,
-    "Map it on the other nodes (Datacenter, Resource Mappings), or keep the guest on those that have it",
+    "Map it on the other nodes (Datacenter, Resource Mappings), or keep the VM on those that have it",
     needs=("ha", "usb_mappings", "directories"),
 )
 def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     mapped = list(_mapped(guest, node))
     there = cared.nodes.intersection(*(nodes for _, _, nodes in mapped if nodes is not None))
-    keep = f"Map it on the other nodes (Datacenter, Resource Mappings), or keep the guest where it has all{with_others(cared)}: {keep_on(guest, cared, there, node.ha)}"
+    keep = f"Map it on the other nodes (Datacenter, Resource Mappings), or keep the VM where it has all{with_others(cared)}: {keep_on(guest, cared, there, node.ha)}"
     for option, name, nodes in mapped:
         without = sorted(cared.nodes - nodes) if nodes is not None else []
         if without:

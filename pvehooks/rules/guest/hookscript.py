@@ -15,7 +15,7 @@ RULES = RuleSet(concerned=lambda guest: OPTION in guest.options or guest.needs_g
 @RULES.rule(
     "hookscript-missing",
     Severity.BLOCK,
-    "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript",
+    "Put the script there, or take it out of the VM: qm set {vmid} --delete hookscript",
     local=True,
 )
 def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -32,7 +32,7 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     former = former_of(script.volid)
     if former and former in script.trouble:
         cure = f"Make {former} executable (chmod +x)" if "not executable" in script.trouble else f"Put {former} there"
-        yield Finding(OPTION, words, f"{cure}, or take all of it out of the guest: qm set {{vmid}} --delete hookscript")
+        yield Finding(OPTION, words, f"{cure}, or take all of it out of the VM: qm set {{vmid}} --delete hookscript")
     elif is_stub(script.volid):
         yield Finding(OPTION, words, "Have it made again: systemctl restart pvehooks. Or start without the guard: pvehooks detach {vmid}")
     else:
@@ -78,6 +78,6 @@ def guard_not_needed(guest: Guest, node: Node) -> Iterator[Finding]:
     if superfluous(guest):
         yield Finding(
             OPTION,
-            "it has the guard, and neither passed-through devices nor a firmware image any more: without the hookscript a node refuses its start",
+            "it has the guard, and neither passed-through devices nor a firmware image any more: PVE refuses to start it on a node that lacks the hookscript",
             cure=Cure.GUARD_LEAVES,
         )

@@ -31,7 +31,7 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "rng-held-pending", Severity.INFO, "Start the guest, or revert the changes (qm pending {vmid} lists them), then: pvehooks inject {vmid}"
+    "rng-held-pending", Severity.INFO, "Start the VM, or revert the changes (qm pending {vmid} lists them), then: pvehooks inject {vmid}"
 )
 def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because other changes wait in [PENDING] and the guest is stopped.

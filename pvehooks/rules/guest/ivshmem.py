@@ -71,11 +71,11 @@ def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     there = node.memory_files.get(name, 0)
     if 0 < there < size * _MIB:
-        having = [share.label for share in _others(guest, node) if share.running]
-        why = f"{', '.join(having)} runs with it" if having else "no running guest has it"
+        running = [share.label for share in _others(guest, node) if share.running]
+        why = f"{', '.join(running)} runs with it" if running else "no running VM uses it"
         remedy = f"Give both the same size: {remedies.replacing(guest, 'ivshmem', 'size', str(there // _MIB), 'size')}"
         message = f"ivshmem asks for {size} MiB, and {FILE}{name} is there with {amount(there)} ({why}): QEMU would not start"
-        yield Finding("ivshmem", message, remedy if having else f"If nothing on the node uses it: rm {FILE}{name}")
+        yield Finding("ivshmem", message, remedy if running else f"If nothing on the node uses it: rm {FILE}{name}")
 
 
 def amount(size: int) -> str:

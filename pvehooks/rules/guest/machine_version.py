@@ -40,7 +40,7 @@ def _version(machine: str) -> Version | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-@RULES.rule("machine-too-old", Severity.BLOCK, "Hold the VM to a newer machine version: qm set {vmid} --machine TYPE", needs=("qemu",))
+@RULES.rule("machine-too-old", Severity.BLOCK, "Give the VM a newer machine version: qm set {vmid} --machine TYPE", needs=("qemu",))
 def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guest, or a snapshot of it, is held to a machine version that the node's QEMU no longer has: QEMU refuses the start.
 
@@ -55,7 +55,7 @@ def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
     version = _version(machine)
     if version is not None and version < oldest:
         message = f"its machine is {machine}, and the QEMU {has} of {node.name} has none older than {'.'.join(map(str, oldest))}: the VM would not start"
-        yield Finding("machine", message, f"Hold it to a newer one: {_newer(guest, machine, has)}")
+        yield Finding("machine", message, f"Give it a newer machine version: {_newer(guest, machine, has)}")
     old = []
     for name, snapshot in (guest.config.snapshots if guest.config else {}).items():
         version = _version(_named(snapshot))
@@ -63,9 +63,9 @@ def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
             old.append(f"{name} ({_named(snapshot)})")
     if old:
         listed = ", ".join(old[:_SHOWN]) + (f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else "")
-        message = f"snapshots are held to machine versions that the QEMU {has} of {node.name} no longer has: {listed}. After a rollback the VM would not start"
+        message = f"snapshots have machine versions that the QEMU {has} of {node.name} no longer has: {listed}. After a rollback the VM would not start"
         first = _named(guest.config.snapshots[old[0].partition(" ")[0]]) if guest.config else ""
-        yield Finding("snapshots", message, f"Hold the VM to a newer version then: {_newer(guest, first, has)}", Severity.WARNING)
+        yield Finding("snapshots", message, f"Give the VM a newer machine version then: {_newer(guest, first, has)}", Severity.WARNING)
 
 
 def _newer(guest: Guest, machine: str, version: str) -> str:

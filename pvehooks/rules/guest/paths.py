@@ -20,7 +20,7 @@ _PORTS = ("serial0", "serial1", "serial2", "serial3", "parallel0", "parallel1", 
 @RULES.rule(
     "volume-missing",
     Severity.BLOCK,
-    "See what there is: pvesm list STORAGE --vmid {vmid}. Restore the guest, or take the volume out: qm set {vmid} --delete OPTION",
+    "See what there is: pvesm list STORAGE --vmid {vmid}. Restore the VM, or take the volume out: qm set {vmid} --delete OPTION",
     needs=("paths",),
 )
 def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "disk-path-missing",
     Severity.BLOCK,
-    "Plug the disk in, or take it out of the guest: qm set {vmid} --delete OPTION",
+    "Plug the disk in, or take it out of the VM: qm set {vmid} --delete OPTION",
     needs=("paths",),
 )
 def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "port-missing",
     Severity.BLOCK,
-    "Plug it in, or take it out of the guest: qm set {vmid} --delete OPTION",
+    "Plug it in, or take it out of the VM: qm set {vmid} --delete OPTION",
     needs=("paths",),
 )
 def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         gone = node.paths.port(path) if path.startswith("/") else None
         if gone is not None:
             socket = f". Or make it a socket: qm set {guest.vmid} --{option} socket" if option.startswith("serial") else ""
-            remedy = f"Plug it in, or take it out of the guest: qm set {guest.vmid} --delete {option}{socket}"
+            remedy = f"Plug it in, or take it out of the VM: qm set {guest.vmid} --delete {option}{socket}"
             yield _finding(guest, node.paths, option, _named(option, path, gone), remedy)
 
 
@@ -103,7 +103,7 @@ def _volume_remedy(guest: Guest, option: str, storage: str, volume: str) -> str:
     if option not in NO_DRIVES and is_iso(volume):
         return f"Put the image there again, or take it out: {_emptied(guest, option)}"
     unlock = f"qm unlock {guest.vmid} && " if option == "vmstate" and guest.options.get("lock") == "suspended" else ""
-    lost = f"If it is lost, restore the guest, or take it out: {unlock}qm set {guest.vmid} --delete {option}"
+    lost = f"If it is lost, restore the VM, or take it out: {unlock}qm set {guest.vmid} --delete {option}"
     return f"See what there is: pvesm list {storage} --vmid {guest.vmid}. {lost}"
 
 
@@ -113,14 +113,14 @@ def _empty_remedy(guest: Guest, options: list[str], folder: str) -> str:
     taken = [f"qm set {guest.vmid} --delete {','.join(disks)}"] if disks else []
     taken += [f"qm set {guest.vmid} " + " ".join(f"--{option} none,media=cdrom" for option in discs)] if discs else []
     out = " && ".join(taken)
-    return f"Mount it, after a look: findmnt --target {folder}. If all is lost, restore the guest, or take out what is gone: {out}"
+    return f"Mount it, after a look: findmnt --target {folder}. If all is lost, restore the VM, or take out what is gone: {out}"
 
 
 def _path_remedy(guest: Guest, option: str, path: str) -> str:
     by_id = " These are there: ls -l /dev/disk/by-id." if path.startswith("/dev/") else ""
     if guest.properties(option).get("media") == "cdrom":
         return f"Put it there again, or take it out: {_emptied(guest, option)}"
-    return f"Put it there again, or name another.{by_id} Or take it out of the guest: qm set {guest.vmid} --delete {option}"
+    return f"Put it there again, or name another.{by_id} Or take it out of the VM: qm set {guest.vmid} --delete {option}"
 
 
 def _emptied(guest: Guest, option: str) -> str:

@@ -56,7 +56,9 @@ def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     subject = "runningmachine" if suspended else "machine"
     message = f"PVE refuses to {'resume' if suspended else 'start'} it: its machine is {named}, and the QEMU of {node.name} is {has}"
     upgrade = f"Upgrade {node.name}: apt update && apt full-upgrade"
-    yield Finding(subject, message, upgrade if suspended else f"{upgrade}. Or hold the guest to an older one: {_older(guest, named, has)}")
+    yield Finding(
+        subject, message, upgrade if suspended else f"{upgrade}. Or give the VM an older machine version: {_older(guest, named, has)}"
+    )
 
 
 def _running_version(named: str) -> tuple[int, int] | None:

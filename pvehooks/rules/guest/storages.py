@@ -69,7 +69,7 @@ def _remedy(guest: Guest, name: str, drives: list[tuple[str, str]], storage: Sto
     if storage.disabled:
         return f"Enable it: pvesm set {name} --disable 0. Or take the disk out: {take}"
     nodes = ",".join(sorted({*storage.nodes, guest.node}))
-    return f"If {guest.node} has it: pvesm set {name} --nodes {nodes}. Otherwise migrate the guest to a node that does"
+    return f"If {guest.node} has it: pvesm set {name} --nodes {nodes}. Otherwise migrate the VM to a node that does"
 
 
 @once

@@ -56,7 +56,7 @@ def windows_11_unmet(guest: Guest, node: Node) -> Iterator[Finding]:
     steps.append(f"qm set {guest.vmid} {' '.join(wanted)}")
     yield Finding(
         "ostype",
-        f"Windows 11 asks for {asked}, and the guest has {has} (Windows Server does not ask)",
+        f"Windows 11 asks for {asked}, and the VM has {has} (Windows Server does not ask)",
         remedy=f"For Windows 11: {', then '.join(steps)}",
     )
 
@@ -83,7 +83,7 @@ def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "tpm-not-snapshotable",
     Severity.WARNING,
-    "Move it while the guest is shut down: qm disk move {vmid} tpmstate0 STORAGE",
+    "Move it while the VM is shut down: qm disk move {vmid} tpmstate0 STORAGE",
     needs=("storages",),
 )
 def tpm_not_snapshotable(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -111,11 +111,11 @@ def tpm_not_snapshotable(guest: Guest, node: Node) -> Iterator[Finding]:
             return
         where = f"{form} on '{name}' ({storage.type})"
     count = "a snapshot" if len(config.snapshots) == 1 else f"{len(config.snapshots)} snapshots"
-    move = f"Move it while the guest is shut down: qm disk move {guest.vmid} tpmstate0 {_better(node)}"
-    remedy = move if name else "Put it on a storage that can"
+    move = f"Move it while the VM is shut down: qm disk move {guest.vmid} tpmstate0 {_better(node)}"
+    remedy = move if name else "Put it on a storage that can take snapshots"
     yield Finding(
         "tpmstate0",
-        f"the TPM state ({where}) cannot be snapshotted: the guest has {count}, and can get no more",
+        f"the TPM state ({where}) cannot be snapshotted: the VM has {count}, and can get no more",
         remedy=remedy,
     )
 

@@ -131,7 +131,7 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it away: qm set {vmid} --delete efidisk0")
+@RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it out: qm set {vmid} --delete efidisk0")
 def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A SEV-SNP or TDX guest has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
 
@@ -140,7 +140,7 @@ def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]
     """
     kind = {"snp": "SEV-SNP", "tdx": "TDX"}.get(confidential(guest), "")
     if kind and guest.uefi and _has_disk(guest):
-        yield Finding("efidisk0", f"the EFI disk is ignored: a {kind} guest keeps no UEFI settings")
+        yield Finding("efidisk0", f"the EFI disk is ignored: a VM with {kind} keeps no UEFI settings")
 
 
 @RULES.rule(
@@ -160,7 +160,7 @@ def efidisk_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     if _brings(str(guest.options.get("args", ""))):
         yield Finding("efidisk0", "the EFI disk is not used, nor backed up: its own firmware image runs without it, and remembers nothing")
     else:
-        yield Finding("efidisk0", "the EFI disk is not used, nor backed up: the guest boots with SeaBIOS, which finds no UEFI system")
+        yield Finding("efidisk0", "the EFI disk is not used, nor backed up: the VM boots with SeaBIOS, which finds no UEFI system")
 
 
 def _has_disk(guest: Guest) -> bool:
@@ -179,7 +179,7 @@ def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
     storage, path = volume_of(guest, "efidisk0")
     if not storage and "format" not in disk:
         remedy = f"Give its format: qm set {guest.vmid} --efidisk0 {guest.options['efidisk0']},format=raw"
-        yield Finding("efidisk0", f"the format of the EFI disk {path} is not given: the guest will not start", remedy=remedy)
+        yield Finding("efidisk0", f"the format of the EFI disk {path} is not given: the VM would not start", remedy=remedy)
 
 
 @RULES.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf")
@@ -190,7 +190,7 @@ def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     for option in ("amd-sev", "intel-tdx"):
         if guest.properties(option) and not guest.uefi:
-            yield Finding("bios", f"a confidential guest ({option}) needs UEFI, and this one has SeaBIOS: it will not start")
+            yield Finding("bios", f"a confidential VM ({option}) needs UEFI, and this one has SeaBIOS: it would not start")
             return
 
 
@@ -212,7 +212,7 @@ def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
         custom = node.cpu_models.get(model.removeprefix("custom-"))
         model = (custom.reported_model if custom else "") or _CUSTOM_DEFAULT
     if model in _32_BIT:
-        yield Finding("cpu", f"UEFI needs a CPU of 64 bits, and {guest.cpu[0]} has 32: the guest will not start")
+        yield Finding("cpu", f"UEFI needs a CPU of 64 bits, and {guest.cpu[0]} has 32: the VM would not start")
 
 
 @RULES.rule("ovmf-image-missing", Severity.BLOCK, "Install the package that has it", needs=("cpu_flags", "ovmf"))
@@ -237,10 +237,10 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     if missing:
         what = "its UEFI firmware"
         if _brings(str(guest.options.get("args", ""))):
-            what = "PVE's UEFI firmware, without which it starts no such guest, whatever its args bring,"
+            what = "PVE's UEFI firmware, which PVE requires also where the args name another one,"
         yield Finding(
             "bios",
-            f"{what} is not installed on {node.name} ({', '.join(missing)}): the guest will not start",
+            f"{what} is not installed on {node.name} ({', '.join(missing)}): the VM would not start",
             remedy=f"Install it: apt install {package}",
         )
 
@@ -258,4 +258,4 @@ def arm_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
         and not _brings(str(guest.options.get("args", "")))
         and "-kernel" not in str(guest.options.get("args", ""))
     ):
-        yield Finding("bios", "an ARM guest without UEFI has no firmware: nothing boots")
+        yield Finding("bios", "an ARM VM without UEFI has no firmware: nothing boots")

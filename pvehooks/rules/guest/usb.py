@@ -83,7 +83,7 @@ def usb_beyond_limit(guest: Guest, node: Node) -> Iterator[Finding]:
             message = f"{option} cannot be used: {why}, with which there are only usb0 to usb4"
             delete = f"qm set {guest.vmid} --delete {option}"
             moved = free and guest.properties(option)
-            first = f"Move it: {delete} --{free.pop(0)} {guest.options[option]}" if moved else f"Take it from the guest: {delete}"
+            first = f"Move it: {delete} --{free.pop(0)} {guest.options[option]}" if moved else f"Take it from the VM: {delete}"
             yield Finding(option, message, f"{first}. Or {cure}")
 
 
@@ -94,7 +94,7 @@ def _old(guest: Guest) -> tuple[str, str]:
         return f"its ostype is {ostype}" if ostype else "it has no ostype", f"if it runs Linux: qm set {guest.vmid} --ostype l26"
     version = machine_version(guest)
     if version is not None and version < _NEW_CONTROLLER:
-        held = "its machine version is" if named_version(guest) else "PVE holds a Windows guest without a machine version to"
+        held = "its machine version is" if named_version(guest) else "PVE gives a Windows VM without a machine version the version"
         return f"{held} {version[0]}.{version[1]}", f"take a newer machine version: {_newer_machine(guest)}"
     return "", ""
 
@@ -145,7 +145,7 @@ def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     for option, name, mapping in _mapped(guest, node):
         if mapping is None:
             there = ", ".join(sorted(node.usb_mappings)) or "none"
-            yield Finding(option, f"{option} names the USB mapping '{name}', which does not exist (there: {there})")
+            yield Finding(option, f"{option} names the USB mapping '{name}', which does not exist (existing mappings: {there})")
         elif not mapping.entries:
             nodes = ", ".join(sorted(mapping.nodes)) or "no node"
             yield Finding(option, f"{option}: the USB mapping '{name}' is for {nodes}, not for {node.name}")
@@ -197,7 +197,7 @@ def _mismatch(entry: UsbMapEntry, devices: Mapping[str, UsbDevice]) -> tuple[str
 # -- what is noticed after the start ---------------------------------------------------------------------------------------------
 
 
-@RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: the running guest gets it automatically", needs=("usb", "pci", "holders"))
+@RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: the running VM gets it automatically", needs=("usb", "pci", "holders"))
 def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     """Nothing is plugged in where the guest names a USB device or port: it starts without, and gets the device when it is plugged in.
 
@@ -265,7 +265,7 @@ def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "usb-controller-passed-through",
     Severity.WARNING,
-    "Plug the device into another controller, or take it from the guest: qm set {vmid} --delete usbN",
+    "Plug the device into another controller, or take it from the VM: qm set {vmid} --delete usbN",
     needs=("usb", "usb_mappings", "pci", "onboot"),
 )
 def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -279,7 +279,7 @@ def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]
             taker = _taker(controller, guest, node) if controller in bus(node) else ""
             if taker:
                 message = f"{option}: {_matching(want, node)[0].label} is plugged into the USB controller {bus(node)[controller].label}"
-                remedy = f"Plug the device into another controller, or take it from the guest: qm set {guest.vmid} --delete {option}"
+                remedy = f"Plug the device into another controller, or take it from the VM: qm set {guest.vmid} --delete {option}"
                 yield Finding(option, f"{message}, {taker}", remedy)
 
 

@@ -66,7 +66,7 @@ def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         mapping = node.directories.get(name)
         if mapping is None:
             there = ", ".join(sorted(node.directories)) or "none"
-            yield Finding(option, f"{option} shares the directory mapping '{name}', which does not exist (there: {there})")
+            yield Finding(option, f"{option} shares the directory mapping '{name}', which does not exist (existing mappings: {there})")
         elif not mapping.paths:
             nodes = ", ".join(sorted(mapping.nodes)) or "no node"
             yield Finding(option, f"{option}: the directory mapping '{name}' is for {nodes}, not for {node.name}")

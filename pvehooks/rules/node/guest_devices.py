@@ -43,11 +43,9 @@ def boot_module_unwanted(node: Node) -> Iterator[Finding]:
         cards = _only_for_guests(_GRAPHICS.get(name, 0), node)
         if name in denied:
             message = f"{file} loads {name} at boot, and {denied[name]} blacklists it"
-            message += f"; it is the driver of {_listed(cards)}, which guests get" if cards else ""
+            message += f"; it is the driver of {_listed(cards)}, which VMs get" if cards else ""
         elif cards:
-            message = (
-                f"{file} loads {name} at boot, the driver of {_listed(cards)}, which guests get: it takes the card before vfio-pci does"
-            )
+            message = f"{file} loads {name} at boot, the driver of {_listed(cards)}, which VMs get: it takes the card before vfio-pci does"
         else:
             continue
         yield Finding(f"{name} in {file}", message, f"Remove the line {name} from {file}, then: {_REBUILD}")

@@ -52,7 +52,11 @@ def _groups(node: Node) -> str:
 
 
 @RULES.rule(
-    "pcie-link-narrow", Severity.INFO, "Put the card into a slot with more lanes, or reseat it", needs=("links", "pci"), line="PCIe links"
+    "pcie-link-narrow",
+    Severity.INFO,
+    "Put the card into a slot with more lanes or a higher speed, or reseat it",
+    needs=("links", "pci"),
+    line="PCIe links",
 )
 def pcie_link_narrow(node: Node) -> Iterator[Finding]:
     """A PCIe device runs with fewer lanes, or a network card or disk at a lower speed, than it could: throughput suffers.

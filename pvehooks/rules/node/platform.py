@@ -105,7 +105,7 @@ def _host_translation(node: Node) -> str:
 @RULES.rule(
     "interrupt-remapping-off",
     Severity.WARNING,
-    "Enable x2APIC or interrupt remapping in the firmware setup, remove intremap=off from the kernel command line",
+    "Enable x2APIC or interrupt remapping in the firmware setup, and remove intremap=off from the kernel command line if it is there",
     needs=("iommu",),
     line="interrupt remapping",
 )

@@ -72,7 +72,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     instead = f"The node's own firmware instead: pvehooks firmware unset {guest.vmid}"
     if image.trouble:
         cure = image.remedy or "See: dmesg"
-        yield Finding(_OPTION, f"its firmware image {pinned.volid} is not to be trusted: {image.trouble}", f"{cure}. {instead}")
+        yield Finding(_OPTION, f"its firmware image {pinned.volid} must not be used: {image.trouble}", f"{cure}. {instead}")
     elif image.sha256 != pinned.sha256:
         now, given = image.sha256[:_SHORT], pinned.sha256[:_SHORT]
         yield Finding(
@@ -85,7 +85,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "firmware-args-edited",
     Severity.BLOCK,
-    "Set the image again, or let it go: pvehooks firmware unset {vmid}",
+    "Set the image again, or remove it: pvehooks firmware unset {vmid}",
     in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
@@ -102,7 +102,7 @@ def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
             _OPTION,
             f"its args do not hold its firmware image {pinned.volid} as they were written (edited, rolled back or restored?):"
             " it would start with another firmware",
-            f"Set it again: pvehooks firmware set {guest.vmid} {pinned.volid}. Or let it go: pvehooks firmware unset {guest.vmid}",
+            f"Set it again: pvehooks firmware set {guest.vmid} {pinned.volid}. Or remove it: pvehooks firmware unset {guest.vmid}",
         )
 
 
@@ -130,7 +130,7 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
     changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
-        end = ", and QEMU will not start it" if changed.no_start else ""
+        end = ", and QEMU would not start it" if changed.no_start else ""
         yield Finding(_OPTION, f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
 
 

@@ -241,7 +241,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "pf-vfs-in-use",
     Severity.BLOCK,
-    "Give the guest a virtual function instead, or free those in use",
+    "Give the VM a virtual function instead, or free those in use",
     needs=("holders", "pci", "uses"),
     guard_alone=True,
 )
@@ -311,7 +311,7 @@ def _user_of(address: str, guest: Guest, node: Node) -> str:
 
 
 def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
-    """Members on a host driver that are idle, that no option names, and that were not taken along at the last accepted start.
+    """Members on a host driver that are idle, that no option names, and that the last accepted start did not take.
 
     What hangs off a named device goes with it. For a device in `args` PVE takes none.
     """
@@ -376,7 +376,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("iommu", "pci", "holders", "uses"),
 )
 def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start takes along devices of the board, or other functions of the same card, that no option of the guest names.
+    """A start also takes devices of the board, or other functions of the same card, that no option of the guest names.
 
     SMBus, SPI and memory controllers, signal processors and the like leave their host driver with the group: sensors and
     firmware updates may stop working until the node restarts.
@@ -391,7 +391,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
         listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
-        message = f"{first.claim.entry.option} ({claimed.address}) takes along what shares its IOMMU group {group}: {listed}"
+        message = f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {listed}"
         yield Finding(first.device.address, message, _accepting(first, guest, node))
 
 
@@ -420,7 +420,7 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
 @RULES.rule(
     "acs-override-active",
     Severity.WARNING,
-    "Run only guests here that you trust, or take pcie_acs_override off the kernel command line",
+    "Run only VMs here that you trust, or take pcie_acs_override off the kernel command line",
     needs=("iommu",),
 )
 def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             there = ", ".join(sorted(node.mappings)) or "none"
             alike = next((name for name in node.mappings if name.lower() == entry.mapping.lower()), "")
             remedy = f"Write it as it is there: {remedies.command(guest, entry, mapping=alike)}" if alike else ""
-            message = f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (there: {there})"
+            message = f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (existing mappings: {there})"
             yield Finding(entry.option, message, remedy)
         elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
             trouble = node.mappings[entry.mapping].trouble
@@ -104,12 +104,12 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
                 if isinstance(entry.addresses, Unread)
                 else {each.address for name in entry.addresses for each in functions(name, node)}
             )
-            having = [
+            takers = [
                 each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
             ]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" which the VM's own {' and '.join((', '.join(having[:-1]), having[-1])) if len(having) > 1 else having[0]} take: PVE would refuse the start"
+                f" which the VM's own {' and '.join((', '.join(takers[:-1]), takers[-1])) if len(takers) > 1 else takers[0]} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"

@@ -55,7 +55,7 @@ def _memory(guest: Guest) -> int:
 @RULES.rule(
     "hugepages-short",
     Severity.WARNING,
-    "Stop other VMs, or reserve the pages at boot: hugepagesz= hugepages= on the kernel command line",
+    "Stop other VMs, or reserve the pages at boot with hugepagesz= and hugepages= on the kernel command line",
     needs=("memory",),
 )
 def hugepages_short(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -77,7 +77,9 @@ def hugepages_short(guest: Guest, node: Node) -> Iterator[Finding]:
     there = _pages(node.memory, size)
     if pages > there:
         unit = "1 GiB" if size == _LARGE else "2 MiB"
-        yield Finding("hugepages", f"it needs {pages} huge pages of {unit}, and {node.name} can give {there}")
+        argument = "hugepagesz=1G" if size == _LARGE else "hugepagesz=2M"
+        remedy = f"Stop other VMs, or reserve pages for all VMs at boot: {argument} hugepages=NUMBER on the kernel command line"
+        yield Finding("hugepages", f"it needs {pages} huge pages of {unit}, and {node.name} can give {there}", remedy)
 
 
 def _pages(memory: Memory, size: int) -> int:

@@ -48,10 +48,10 @@ def target_lacks_pvehooks(guest: Guest, target: Target) -> Iterator[Finding]:
     volid = str(guest.options.get("hookscript", ""))
     if is_stub(volid) and not _on_shared_storage(volid, target):
         yield Finding(
-            "hookscript", f"{target.name} does not have pvehooks: PVE refuses to start the guest there unless {volid} is left from before"
+            "hookscript", f"{target.name} does not have pvehooks: PVE refuses to start the VM there unless {volid} is left from before"
         )
     elif guest.passes_through:
-        words = f"{target.name} does not have pvehooks: the guest would start there without the guard"
+        words = f"{target.name} does not have pvehooks: the VM would start there without the guard"
         yield Finding("hookscript", words, f"Install it on {target.name}: apt install pvehooks", Severity.WARNING)
 
 
@@ -62,7 +62,7 @@ def _on_shared_storage(volid: str, target: Target) -> bool:
 
 
 @RULES.rule(
-    "target-hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the guest: qm set {vmid} --delete hookscript"
+    "target-hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the VM: qm set {vmid} --delete hookscript"
 )
 def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]:
     """The guest's hookscript is not on the other node, or cannot be executed there, so Proxmox VE would refuse to start it.
@@ -107,7 +107,7 @@ def target_firmware_missing(guest: Guest, target: Target) -> Iterator[Finding]:
     storage = storages.get(name)
     if storage is None or not storage.serves(target.name):
         why = "does not exist" if storage is None else "is disabled" if storage.disabled else f"is not for {target.name}"
-        yield Finding("args", f"{image} cannot be had on {target.name}: the storage '{name}' {why}", _other_image(guest))
+        yield Finding("args", f"{image} is not available on {target.name}: the storage '{name}' {why}", _other_image(guest))
     elif storage.shared:
         wrong = guest.image.trouble or ("" if guest.image.sha256 == pinned.sha256 else "it was changed since it was set")
         if wrong:
@@ -119,13 +119,13 @@ def target_firmware_missing(guest: Guest, target: Target) -> Iterator[Finding]:
 
 
 def _other_image(guest: Guest) -> str:
-    return f"Give it one on a storage of both: pvehooks firmware set {guest.vmid} VOLID. Or: pvehooks firmware unset {guest.vmid}"
+    return f"Give it one on a storage of both: pvehooks firmware set {guest.vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {guest.vmid}"
 
 
 @RULES.rule(
     "target-devices-unknown",
     Severity.WARNING,
-    "On that node: systemctl status pvehooks. The setting [cluster] publish, on that node: pvehooks config",
+    "See whether the daemon runs there: systemctl status pvehooks. See whether [cluster] publish is on there: pvehooks config",
     undecided=True,
 )
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
@@ -141,7 +141,7 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     elif summary is None:
         why = f"{target.name} has published no summary"
     else:
-        why = f"{target.name} could not read them: {summary.hardware.why}" if isinstance(summary.hardware, Unread) else ""
+        why = f"{target.name} could not read its devices: {summary.hardware.why}" if isinstance(summary.hardware, Unread) else ""
     options = ", ".join(entry.option for entry in guest.hostpci)
     yield Finding("hostpci", f"whether it would start on {target.name} with its {options} is unknown: {why}")
 
@@ -208,7 +208,7 @@ def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
             local.setdefault(storage.name, []).append(option)
     for name, options in local.items():
         which = f"{', '.join(options)} {'is' if len(options) == 1 else 'are'} on '{name}'"
-        message = f"{which}, which each node has for itself: the guest starts on {target.name} only if a migration took it along"
+        message = f"{which}, which each node has for itself: the VM starts on {target.name} only after a migration that copies its disks"
         yield Finding(options[0], message, f"Move it to shared storage: qm disk move {guest.vmid} {options[0]} STORAGE")
 
 

@@ -48,7 +48,7 @@ def test_a_twin_stays_where_it_is(host: KernelHost) -> None:
     (report,) = bound(host, NOW, CARD)
     assert driver(host, CARD) == "vfio-pci" and driver(host, TWIN) == "igb"
     assert report.notes == (
-        f"its IOMMU group 4 also has {TWIN} (Ethernet controller [8086:1533]), on igb: a VM that gets the one takes the other as well",
+        f"its IOMMU group 4 also has {TWIN} (Ethernet controller [8086:1533]), on igb: a VM that gets the one also takes the other",
     )
 
 

@@ -41,7 +41,7 @@ def test_a_capture(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert (found.active, found.why == "") == (on, on)
     assert found[2:] == ("", None, False)
     if name.startswith("intel-off"):
-        assert found.why == "the kernel command line says intel_iommu=off"
+        assert found.why == "the kernel command line has intel_iommu=off"
 
 
 def test_on(tmp_path: Path) -> None:
@@ -49,15 +49,15 @@ def test_on(tmp_path: Path) -> None:
 
 
 ARGUMENT_MISSING = "the running kernel needs intel_iommu=on, which is not on its command line"
-SHOWS_NONE = "the kernel was not told to leave {} off, but shows no IOMMU"
+SHOWS_NONE = "the kernel command line does not switch {} off, but the kernel shows no IOMMU"
 
 
 @pytest.mark.parametrize(
     ("cpu", "arguments", "tables", "why"),
     [
-        pytest.param("GenuineIntel", "quiet intel_iommu=off", "DMAR", "the kernel command line says intel_iommu=off", id="switched off"),
-        pytest.param("GenuineIntel", "iommu=off intel_iommu=on", "DMAR", "the kernel command line says iommu=off", id="all switched off"),
-        pytest.param("AuthenticAMD", "amd_iommu=off", "IVRS", "the kernel command line says amd_iommu=off", id="AMD switched off"),
+        pytest.param("GenuineIntel", "quiet intel_iommu=off", "DMAR", "the kernel command line has intel_iommu=off", id="switched off"),
+        pytest.param("GenuineIntel", "iommu=off intel_iommu=on", "DMAR", "the kernel command line has iommu=off", id="all switched off"),
+        pytest.param("AuthenticAMD", "amd_iommu=off", "IVRS", "the kernel command line has amd_iommu=off", id="AMD switched off"),
         pytest.param("GenuineIntel", "iommu=pt", "DMAR", ARGUMENT_MISSING, id="not asked for"),
         pytest.param(
             "GenuineIntel",

@@ -81,7 +81,7 @@ def test_without_an_iommu(tmp_path: Path, golden: Golden) -> None:
     (tree / "proc/cmdline").write_text("BOOT_IMAGE=/boot/vmlinuz intel_iommu=off\n")
     golden("cli/host-groups-no-iommu.txt", pvehooks(tree, "host", "groups"))
     found = json.loads(pvehooks(tree, "host", "groups", "--json"))
-    assert found["iommu"] == {"active": False, "why": "the kernel command line says intel_iommu=off", "acs_override": None}
+    assert found["iommu"] == {"active": False, "why": "the kernel command line has intel_iommu=off", "acs_override": None}
     assert len(found["groups"]) == 1 and found["groups"][0]["group"] is None and len(found["groups"][0]["devices"]) == 13
     assert json.loads(pvehooks(tree, "host", "groups", "--free", "--json"))["groups"] == []
 
