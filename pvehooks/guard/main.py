@@ -117,7 +117,8 @@ class Supervisor:
 
     def on_found(self, line: str) -> None:
         """What refuses the start although not all was looked at."""
-        if len(self._found) < MOST_LINES:
+        # Two more lines say why the look ended, and how to override.
+        if len(self._found) < MOST_LINES - 2:
             self._found.append(line)
 
     def on_trouble(self, cause: str) -> None:

@@ -21,8 +21,7 @@ sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.facts.uses import processes
 from pvehooks.guard import main, start
 main._DEADLINE = 1.0
-former = start.settings.send_used
-start.settings.send_used = lambda used, send: send("settings", 1, "known")
+start.send_used = lambda used, send: send("settings", 1, "known")
 processes.OpenFiles._look = lambda self: time.sleep(60)
 main.run()
 """
@@ -159,6 +158,16 @@ def test_many_findings_are_a_few_lines(tmp_path: Path) -> None:
     assert 5 < ran.out.count("\n") <= 20
     assert "more lines are not shown. See: pvehooks check 100" in ran.out
     assert ran.out.endswith("pvehooks allow 100 --once --reason WHY\n")
+
+
+def test_many_findings_before_the_deadline_are_as_few_lines(tmp_path: Path) -> None:
+    looks = "main._examine = lambda vmid, root, send: [send('found', f'finding {n}') for n in range(40)] and time.sleep(60)"
+    line = ["/usr/bin/python3", "-I", "-c", HANGING.replace("main.run()", f"{looks}\nmain.run()"), "100", "pre-start", "--root"]
+    done = subprocess.run([*line, str(bed.node(tmp_path))], env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "finding 0\n" in done.stdout
+    assert done.stdout.count("\n") <= 20
+    assert done.stdout.endswith("pvehooks allow 100 --once --reason WHY\n")
 
 
 @pytest.mark.parametrize(("hostpci", "status"), [("0000:01:00,pcie=1", 0), (bed.SHARED_WITH_PORT, 1)])

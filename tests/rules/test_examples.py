@@ -6,6 +6,7 @@ The findings of each failing example are golden: tests/golden/rules/.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
@@ -134,12 +135,17 @@ def test_rule_declares_what_it_needs(rule: Rule) -> None:
 
 def _node_facts(look: Callable[..., object]) -> Iterator[str]:
     names = set(fact_names(Node))
-    module = inspect.getmodule(look)
-    for part in ast.walk(ast.parse(inspect.getsource(look).lstrip())):
+    within = list(ast.walk(ast.parse(inspect.getsource(look).lstrip())))
+    known = dict(vars(inspect.getmodule(look)))
+    for part in within:
+        if isinstance(part, ast.ImportFrom):
+            module = importlib.import_module(str(part.module))
+            known |= {alias.asname or alias.name: getattr(module, alias.name, None) for alias in part.names}
+    for part in within:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
             yield part.attr
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-            called = inspect.unwrap(getattr(module, part.func.id, len))
+            called = inspect.unwrap(known.get(part.func.id, len))
             if inspect.isfunction(called) and "node" in inspect.signature(called).parameters:
                 yield from _node_facts(called)
 
