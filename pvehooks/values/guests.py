@@ -219,6 +219,11 @@ class Guest:
         return ()
 
     @property
+    def args_devices(self) -> tuple[Mapping[str, str], ...]:
+        """The properties of each `-device` of its args, as written; the driver is `driver`. JSON objects are left out."""
+        return ()
+
+    @property
     def args_pci(self) -> tuple[HostPci, ...]:
         """The PCI devices that its `args` give to QEMU whole (-device vfio-pci), each under the option "args"."""
         return ()

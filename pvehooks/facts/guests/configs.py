@@ -30,7 +30,7 @@ from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
 
     from pvehooks.facts.storage.storages import StorageSections
     from pvehooks.records import baseline
@@ -187,6 +187,23 @@ class ConfigGuest(Guest):
     @cached_property
     def hostpci(self) -> tuple[HostPci, ...]:
         return hostpci.read(self.options, self._around.mappings)
+
+    @cached_property
+    def args_devices(self) -> tuple[Mapping[str, str], ...]:
+        args = str(self.options.get("args", ""))
+        if "-device" not in args:
+            return ()
+        from itertools import pairwise
+
+        from pvehooks.formats import qemuargs
+
+        words = qemuargs.split(args) or ()
+        given = (word.partition(",") for before, word in pairwise(words) if before in ("-device", "--device"))
+        return tuple(
+            {"driver": driver, **dict(part.partition("=")[::2] for part in rest.split(","))}
+            for driver, _, rest in given
+            if not driver.startswith("{")
+        )
 
     @cached_property
     def args_pci(self) -> tuple[HostPci, ...]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator
 
 from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import bus, taken
-from pvehooks.formats import qemuargs
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.rules.guest.display import display
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
@@ -36,14 +34,6 @@ def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, message, f"Take rombar=0 out: {remedies.command(guest, entry, without=('rombar',))}")
 
 
-def _devices(guest: Guest) -> Iterator[Mapping[str, str]]:
-    """The properties of each -device of its args; its driver is `driver`. JSON objects are left out."""
-    for before, word in pairwise(qemuargs.split(str(guest.options.get("args", ""))) or ()):
-        if before in ("-device", "--device") and not word.startswith("{"):
-            driver, _, rest = word.partition(",")
-            yield {"driver": driver, **dict(part.partition("=")[::2] for part in rest.split(","))}
-
-
 @RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none")
 def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` is to have the slot in which the guest's own display is: QEMU does not start.
@@ -57,7 +47,7 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     if kind == "none" or kind.startswith("serial") or by_device or guest.options.get("arch", "x86_64") != "x86_64":
         return
     buses, slot = _PLACES["q35" if "q35" in str(guest.properties("machine").get("type", "")) else "pc"]
-    for device in _devices(guest):
+    for device in guest.args_devices:
         at = re.fullmatch(r"(?:0x)?0*([0-9a-f]+)(?:\.0(?:x0)?)?", device.get("addr", ""), re.IGNORECASE)
         if at and int(at[1], 16) == slot and device.get("bus", "") in buses:
             named = f"{device['driver']} {device['host']}" if "host" in device else device["driver"]
@@ -80,7 +70,7 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     none, and no outputs for monitors.
     Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/igd.c.
     """
-    for given in _devices(guest):
+    for given in guest.args_devices:
         if given.get("x-igd-opregion", "").lower() not in _ON:
             continue
         written = given.get("host", "")
