@@ -122,6 +122,7 @@ def _facts(recording: Recording, things: dict[str, Thing], node: str, path: Call
     errors = ((key.partition(" "), number) for key, number in recording.errors.items())
     document["errors"] = {f"{access} {path(where)}": number for (access, _, where), number in errors if not secrets.is_private(where)}
     document.update({name: taken_of(document[name]) for name in ("attributes", "modified", "sizes")})
+    document["acls"] = sorted(path(each) for each in recording.acls if each in things)
     for command in document["commands"]:
         command["argv"] = [texts.word(word) for word in command["argv"]]
         command["done"] = [command["done"][0], *map(texts.answer, command["done"][1:])] if command["done"] else None

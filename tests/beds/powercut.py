@@ -29,7 +29,7 @@ class Disk:
     """The root's files as they were at first, and all steps since."""
 
     def __init__(self, root: Path) -> None:
-        self._root = str(root)
+        self._root = os.path.realpath(root)
         self._steps: list[_Step] = []
         self._open: dict[int, tuple[str, int]] = {}
         self._next = 0
@@ -60,7 +60,8 @@ class Disk:
         real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in ("open", "close", "rename", "unlink", "mkdir")}
 
         def at(path: str, directory: int | None) -> str:
-            return str(path) if directory is None else f"{self._open[directory][0]}/{path}"
+            # Also relative to directories that were opened on the way to the root, or before.
+            return str(path) if directory is None else os.path.join(os.readlink(f"/proc/self/fd/{directory}"), path)
 
         def opened(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
             where = at(path, dir_fd)

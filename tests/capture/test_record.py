@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capture import collect
+from pvehooks.capture import collect, replay
 from pvehooks.capture.record import RecordingHost
 from pvehooks.capture.replay import CapturedHost
 from pvehooks.host import Completed, Host
@@ -118,6 +118,17 @@ def test_nothing_is_written(tmp_path: Path) -> None:
             write()
     assert not (tmp_path / "x").exists()
     assert (tmp_path / "etc/file").exists()
+
+
+def test_access_lists_are_in_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only nodes have them: the answers are planted."""
+    root = str(tree(tmp_path))
+    monkeypatch.setattr(Host, "has_acl", lambda _, path: path == "/abs/a/one")
+    host = RecordingHost(root)
+    assert host.has_acl("/abs/a/one") and not host.has_acl("/etc/file")
+    document = replay.document(host.recording, "pve1")
+    again = CapturedHost(root, replay.Facts(document))
+    assert again.has_acl("/abs/a/one") and again.has_acl("/sys/devices/a/one") and not again.has_acl("/etc/file")
 
 
 def test_commands_and_their_answers() -> None:

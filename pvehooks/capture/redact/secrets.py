@@ -39,7 +39,11 @@ _SECRET_FORMS = tuple(
         rb"(?i)(?<![\w.-])(?=[\w.-]*?keys?=)([\w.-]++=[\"']?)([^\s,;\"']+)",
     )
 )
-_ARGS_SECRET = re.compile(rb"(\b(?:data|string|key|file-secret|password-secret|passwordid)=)([^\s,\"']+)")
+# The firmware's own switches are read by the rules (OvmfPkg/RUNTIME_CONFIG.md); all other values may be secrets.
+_ARGS_SECRET = re.compile(
+    rb"(\bname=opt/org\.tianocore/\w+,string=(?i:[01]|true|false|yes|no|[yn]|enabled?|disabled?)(?![^\s\"'])"
+    rb"|\b(?:data|string|key|file-secret|password-secret|passwordid)=)([^\s,\"']*)"
+)
 # By a line of its own, or by an option of PVE's for words of people.
 _COMMENT = re.compile(rb"(?m)^([ \t]*(?=#)|[ \t]+(?:description|comment|notes)[ \t]+)(.*)$")
 # A certificate or key in the middle of text.
