@@ -111,7 +111,7 @@ def test_every_rule_on_the_node_has_a_line() -> None:
 
 def test_explained(capsys: pytest.CaptureFixture[str]) -> None:
     _, text = run(capsys, "explain", "cmdline-wrong-file")
-    assert "To make less of it: [rules] with cmdline-wrong-file = info" in text
+    assert "To lower its severity: [rules] with cmdline-wrong-file = info" in text
     assert "VMID" not in text
 
 
