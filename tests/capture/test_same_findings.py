@@ -107,14 +107,14 @@ def test_capture_is_a_tree(tmp_path: Path) -> None:
     assert (tmp_path / archive.TOP / "etc/pve/pvehooks/new").read_bytes() == b"x"
 
 
-def test_a_difference_is_told(tmp_path: Path) -> None:
-    """Whoever makes a capture is told where it says something else than the node."""
+def test_a_difference_is_reported(tmp_path: Path) -> None:
+    """Making a capture reports where its findings differ from those of the node."""
     made, _ = captured(make.look(str(make_fake_tree(tmp_path / "tree", planted.tree())), planted.NODE), True, tmp_path)
     directory = tmp_path / "plain"
     assert make.compared(made, str(directory)) == []
     (directory / planted.GUESTS / "101.conf").write_text("name: other\n")
     words = make.compared(made, str(directory))
-    assert any(word.startswith("VM 101: group-in-use-by-host (block) is not told") for word in words), words
+    assert any(word.startswith("VM 101: group-in-use-by-host (block) is missing in the capture") for word in words), words
 
 
 def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
