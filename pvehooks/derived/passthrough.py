@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 
 class ClaimedMember(NamedTuple):
-    """A device that a start takes along: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
+    """A device that a start takes with another: `device` is in the IOMMU group of `claimed`, one of the devices of `claim`."""
 
     claim: Claim
     claimed: PciDevice
@@ -181,7 +181,7 @@ def hindrance(device: PciDevice, own: Collection[str], node: Node) -> tuple[str,
     """Why the device cannot be reset when a guest has the devices `own`, as the end of a sentence, and the device that is in the way; '' where it can.
 
     A function that is not alone on its bus has no method "bus", and often no method at all: QEMU then resets the bus when all that
-    is on it is the guest's, or is taken along with its IOMMU group (the kernel's drivers/pci/pci.c, pci_parent_bus_reset;
+    is on it is the guest's, or goes to the guest with its IOMMU group (the kernel's drivers/pci/pci.c, pci_parent_bus_reset;
     drivers/vfio/pci/vfio_pci_core.c, vfio_pci_ioctl_pci_hot_reset).
     """
     methods = device.reset_methods

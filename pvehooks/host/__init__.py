@@ -1,4 +1,4 @@
-"""The only door to the operating system: reading, listing, resolving links, locking, writing, running commands, telling the time.
+"""The only door to the operating system: reading, listing, resolving links, locking, writing, running commands, the time.
 
 With another root than `/` every link is resolved inside the root and no command is ever run.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
 _MAX_LINKS = 40
-# Where our locks lie: root's alone, unlike /run/lock. Whoever can open a file can hold a lock on it.
+# Where our locks lie: root's alone, unlike /run/lock. Who can open a file can hold a lock on it.
 LOCKS = "/run/pvehooks/locks"
 _OURS = "/run/pvehooks/"
 # What FUSE asks its server for at once (fs/fuse: max_pages).
