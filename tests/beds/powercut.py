@@ -29,7 +29,8 @@ class Disk:
     """The root's files as they were at first, and all steps since."""
 
     def __init__(self, root: Path) -> None:
-        self._root = os.path.realpath(root)
+        root = Path(os.path.realpath(root))
+        self._root = str(root)
         self._steps: list[_Step] = []
         self._open: dict[int, tuple[str, int]] = {}
         self._next = 0

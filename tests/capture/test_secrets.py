@@ -86,3 +86,10 @@ def test_no_text_takes_long(piece: bytes) -> None:
                 secrets.reduced(path, b"searchdomain: " + piece * ((1 << 19) // len(piece)) + end)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_switches_of_the_firmware_stay() -> None:
+    path = "/etc/pve/nodes/pve1/qemu-server/100.conf"
+    switch = b"args: -fw_cfg name=opt/org.tianocore/IPv4Support,string="
+    assert secrets.reduced(path, switch + b"no") == switch + b"no"
+    assert secrets.reduced(path, switch + b"n0secret") == switch + b"x0xxxxxx"
