@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from scripts.docs.commands import NO_BREAK, marked
 
@@ -13,6 +14,10 @@ PLACEHOLDERS = ("DIGEST", "DIR", "FILE", "NAME", "NODE", "PRIORITY", "REASON", "
 
 _PLACEHOLDER = re.compile(rf"(?<![A-Z_-])({'|'.join(PLACEHOLDERS)})(?![A-Z_-])")
 _SPECIAL = {NO_BREAK: "\\ ", "\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"}
+
+# Columns of an indented paragraph on a terminal of 80: 78 for the page, less 14. groff warns of a wider word, "can't break line", and
+# lintian reports that.
+_WIDEST_WORD = 64
 
 
 def escaped(text: str) -> str:
@@ -43,12 +48,21 @@ def _plain(text: str) -> str:
 
 
 def prose(text: str) -> list[str]:
-    """A paragraph as lines of roff, a new line for each sentence."""
+    """A paragraph as lines of roff, a new line for each sentence; a command that is wider than the text stands on an unfilled line."""
     lines: list[str] = []
     glued = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", NO_BREAK), marked(" ".join(text.split())))
     for sentence in re.split(r"(?<=[.?!]) (?=[A-Z`/\[])", glued):
-        lines += textwrap.wrap(sentence, 72, break_long_words=False, break_on_hyphens=False)
-    return [f"\\&{line}" if line.startswith(".") else line for line in inline("\n".join(lines)).split("\n")]
+        for long, words in groupby(sentence.split(" "), lambda word: len(word.replace("`", "")) > _WIDEST_WORD):
+            if long:
+                lines += [".nf", *map(_line, words), ".fi"]
+            else:
+                lines += map(_line, textwrap.wrap(" ".join(words), 72, break_long_words=False, break_on_hyphens=False))
+    return lines
+
+
+def _line(text: str) -> str:
+    line = inline(text)
+    return f"\\&{line}" if line.startswith(".") else line
 
 
 class Page:

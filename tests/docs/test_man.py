@@ -115,7 +115,7 @@ def test_rules_are_described(pages: dict[str, Path]) -> None:
     for rule in RULES.values():
         assert f"\n   {rule.id}\n       Severity: {rule.severity.value}.\n" in text
         for sentence in (rule.explanation.partition("\n")[0], rule.remedy.replace("{vmid}", "VMID")):
-            assert sentence.replace("`", "").replace("'", "\N{APOSTROPHE}") in re.sub(r" {2,}", " ", text), rule.id
+            assert sentence.replace("`", "").replace("'", "\N{APOSTROPHE}") in re.sub(r"\s+", " ", text), rule.id
 
 
 def test_settings_are_described(pages: dict[str, Path]) -> None:

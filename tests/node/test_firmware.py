@@ -44,7 +44,7 @@ def daemon_attaches_the_guard(node: Machine) -> None:
     """The image was set while the settings did not want the guard."""
     node.sh(f"pvehooks firmware import {CODE} --storage local --name own.fd")
     node.sh("printf '[guard]\\nattach = off\\n' >/etc/pvehooks/pvehooks.conf")
-    assert "Nothing looks at the image before a start" in node.sh(f"pvehooks firmware set 100 {VOLID}")
+    assert "The image is not checked before a start: [guard] attach = off" in node.sh(f"pvehooks firmware set 100 {VOLID}")
     assert hookscript(node, 100) == ""
     node.sh("printf '' >/etc/pvehooks/pvehooks.conf; systemctl reload pvehooks")
     wait_attached(node, 100, PLAIN)

@@ -184,7 +184,7 @@ def test_what_the_admin_put_beside_it_stays_and_is_reported(node: Machine) -> No
     )
     node.sh("echo mine >/etc/pvehooks/notes")
     output = node.apt("purge", "pvehooks")
-    assert "left: /etc/pvehooks, which holds files that are not the package's" in output
+    assert "left: /etc/pvehooks, which contains files that do not belong to the package." in output
     assert "left: /etc/systemd/system/pvehooks.service.d" in output
     assert node.run("cat", "/etc/pvehooks/notes").out == "mine\n"
 
