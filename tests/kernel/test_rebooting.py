@@ -165,9 +165,9 @@ def test_mistakes_are_found(at_boot: AtBoot) -> None:
     initramfs, finding = found["initramfs-outdated"], found["iommu-inactive"]
     assert initramfs["subject"] == "/etc/modprobe.d/bed.conf" and "update-initramfs -u -k all" in initramfs["remedy"], shown(initramfs)
     assert finding["message"].endswith("the kernel command line has intel_iommu=off")
-    assert finding["remedy"] == "Take intel_iommu=off out of GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot"
+    assert finding["remedy"] == "Remove intel_iommu=off from GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then: update-grub && reboot"
     (line,) = lines["kernel command line"]
-    assert "/etc/default/grub says is in force" in line["message"] and line["message"].endswith("quiet intel_iommu=off")
+    assert line["message"].startswith("in effect, from /etc/default/grub") and line["message"].endswith("quiet intel_iommu=off"), shown(line)
 
 
 def test_iommu_that_is_not_there(plain_machine: Outcome) -> None:

@@ -20,19 +20,22 @@ from pvehooks.values.boot import GRUB_DEFAULTS, Assignment
 SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
 _LIMIT = 1 << 16
-_TIMEOUT = 2.0
+# A busy machine needs more than a second to start the programs that build the walls; what runs within them has its second of CPU.
+_TIMEOUT = 10.0
 # The root directory: an empty file system in our own mount namespace, with what a file may ask about, not with what is mounted below (/etc/pve);
 # programs and libraries with what is mounted below.
 _ROOM = """set -e; export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs -o mode=755,size=64k,nosuid pvehooks /tmp; cd /tmp
-room() {
-    if [ -L /$2 ]; then ln -s "$(readlink /$2)" $2
-    elif [ -d /$2 ]; then mkdir $2; mount $1 /$2 $2; mount -o remount,bind,ro,nosuid,nodev $2
-    fi
-}
-for each in etc sys boot; do room --bind $each; done
-for each in usr bin sbin lib lib32 lib64 libx32; do room --rbind $each; done
-mkdir proc dev; mount -t proc -o ro,nosuid,nodev,noexec proc proc
+links='' places=''
+for each in etc sys boot usr bin sbin lib lib32 lib64 libx32; do
+    if [ -L /$each ]; then links="$links /$each"; elif [ -d /$each ]; then places="$places $each"; fi
+done
+mkdir proc dev $places; [ -z "$links" ] || cp -P $links .
+for each in $places; do
+    case $each in etc | sys | boot) how=--bind ;; *) how=--rbind ;; esac
+    mount $how -o ro,nosuid,nodev /$each $each
+done
+mount -t proc -o ro,nosuid,nodev,noexec proc proc
 : >dev/null; mount --bind /dev/null dev/null
 mount -o remount,ro /tmp
 exec unshare --root=/tmp --wd=/ /usr/bin/env -i PATH=/nonexistent LC_ALL=C "$@" """
