@@ -23,7 +23,7 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.storage import storages
 from pvehooks.host import Host
-from pvehooks.judge import judge, weighed
+from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
@@ -116,7 +116,7 @@ class _Collection:
 
     def _node(self) -> None:
         severities = self.settings.severities if self.settings else {}
-        self.findings += ((0, weighed(finding, severities, "bind")) for finding in catalogue.look_at_node(self.node))
+        self.findings += ((0, with_configured_severity(finding, severities, "bind")) for finding in catalogue.look_at_node(self.node))
 
     def _host_check(self) -> None:
         self.said += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))

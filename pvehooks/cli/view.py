@@ -14,7 +14,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, weighed
+from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
@@ -60,7 +60,7 @@ class View(NamedTuple):
 
     def node_findings(self, node: Node) -> list[Finding]:
         """The findings of the node itself, with the severities from the settings."""
-        return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
+        return [with_configured_severity(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
 
     def guests(self, vmids: list[int]) -> Iterator[Guest]:
         """These guests, each read when it is needed; raises GuestNotHere."""
