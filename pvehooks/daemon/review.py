@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pvehooks.daemon import apply
+from pvehooks.daemon import work
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
@@ -135,7 +135,7 @@ class Review:
             return
         guest = guest_facts.understand(self._host, self._node, vmid, raw, look.around)
         node = look.node()
-        apply.complete_records(self._host, guest, vmid in look.around.recorded)
+        work.complete_records(self._host, guest, vmid in look.around.recorded)
         if self._membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.look(guest, node), self._settings.now), look)
@@ -174,7 +174,7 @@ class Review:
         if guest.accepted is not None:
             return
         try:
-            apply.accept_present(self._host, guest, node)
+            work.accept_present(self._host, guest, node)
         except PmxcfsAway:
             # Without quorum; its return has all guests reviewed.
             return
