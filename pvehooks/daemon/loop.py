@@ -116,7 +116,7 @@ class Daemon:
         """Runs until it is asked to end; returns the exit status."""
         self.signals.catch()
         self.observer.watch()
-        self.observer.look()
+        self.observer.poll()
         self._review(float("inf"))
         self._await_guests_at_boot()
         self.membership.arrived()
@@ -126,15 +126,15 @@ class Daemon:
         service.notify("READY=1")
         self._stall.ready()
         while not self.signals.stop:
-            self.node_check.look()
+            self.node_check.check()
             self._publish()
             self._wait()
             if self.signals.reload:
                 self.signals.reload = False
                 self._read_settings(asked=True)
             self.observer.read_changes()
-            if self.host.monotonic() >= self.observer.next_look:
-                self.observer.look()
+            if self.host.monotonic() >= self.observer.next_poll:
+                self.observer.poll()
             self._review()
             self._collect()
             self._show_status()
@@ -154,7 +154,7 @@ class Daemon:
         self.gate.open(late if self.availability.quorate else "the cluster has no quorum, so no config can be written")
 
     def _wait(self, until: float = float("inf")) -> None:
-        deadline = min(self.observer.next_look, until, self.schedule.next(), self.jobs.next(), self._watchdog.next())
+        deadline = min(self.observer.next_poll, until, self.schedule.next(), self.jobs.next(), self._watchdog.next())
         self._stall.rests()
         self._selector.select(max(0.0, deadline - self.host.monotonic()))
         self._stall.works()
@@ -204,12 +204,12 @@ class Daemon:
         try:
             for why, forced in ((Why.FORCED, True), (Why.CHANGED, False)):
                 if vmids := [vmid for vmid, each in guests.items() if each is forced]:
-                    self.review.look(vmids, why, self._keep_alive)
+                    self.review.review(vmids, why, self._keep_alive)
         except PmxcfsAway:
             # The next look logs it, and its return has all guests reviewed.
             for vmid, forced in guests.items():
                 self.schedule.after(vmid, PAUSES[-1], forced)
-            self.observer.next_look = self.host.monotonic()
+            self.observer.next_poll = self.host.monotonic()
         if everything is not None:
             self.membership.arrived()
             self.reporter.old_guests()
@@ -220,12 +220,12 @@ class Daemon:
         changed, doubtful = self.results.collect()
         if changed:
             try:
-                self.review.look(changed, Why.AFTER_JOB)
+                self.review.review(changed, Why.AFTER_JOB)
             except PmxcfsAway:
                 # The next look logs it, and its return has all guests reviewed.
                 pass
         if doubtful:
-            self.observer.look()
+            self.observer.poll()
             if self.availability.quorate and not self.availability.away:
                 self.results.report_cause()
 

@@ -31,7 +31,7 @@ class NodeCheck:
         """The node is to be looked at anew."""
         self._due = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Looks at the node if that is due."""
         if self._host.monotonic() < self._due:
             return
@@ -40,7 +40,7 @@ class NodeCheck:
         try:
             found = [
                 with_configured_severity(each, severities, "bind")
-                for each in catalogue.look_at_node(hardware.gather(self._host, self._node))
+                for each in catalogue.findings_of_node(hardware.gather(self._host, self._node))
             ]
         except Exception as bug:  # noqa: BLE001 - a bug in our view of the node must not end the care for its guests; it is reported
             self._log.bug(bug, "bug while looking at the node")

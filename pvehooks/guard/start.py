@@ -95,13 +95,13 @@ def _decide(under_way: Start, send: Send) -> int:
     if isinstance(under_way.node, hardware.ThisNode):
         under_way.node.postpone()
     blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
-    verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
+    verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
     overridden = guest.allowance is not None
     refusable = under_way.settings.guard.mode == "enforce" and not overridden
     if isinstance(under_way.node, hardware.ThisNode) and under_way.node.complete():
         if refusable:
             _send_found(under_way, verdict.refusing, send)
-        verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
+        verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
     refused = bool(verdict.refusing) and refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(under_way, verdict, refused=False)

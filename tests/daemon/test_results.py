@@ -23,7 +23,7 @@ DONE = Result(Outcome.DONE, "", "source=/dev/urandom", DIGEST, "/backup")
 def parts(tmp_path: Path) -> Parts:
     """A node whose guests 100 and 101 have a job each."""
     found = Parts(tmp_path, {100: uefi(), 101: uefi("mail")})
-    found.review.look([100, 101])
+    found.review.review([100, 101])
     found.events()
     return found
 

@@ -114,7 +114,7 @@ def examine(host, place, vmid, copy, send):
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
     bind.hardware.gather = lambda *_: node
-    due = [found for found in start.engine.look_at_start(guest, node) if found.rule == "vfio-not-bound"]
+    due = [found for found in start.engine.findings_at_start(guest, node) if found.rule == "vfio-not-bound"]
     return 0 if start._bind(start.Start(kernel, place, None, guest, node), tuple(due), send) else 1
 start.examine = examine
 main.run()
