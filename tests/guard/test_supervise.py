@@ -42,7 +42,7 @@ def test_mistakes_of_ours_decide_nothing(look: str, words: str, tmp_path: Path) 
     [
         ("send('verdict', 0); raise KeyError", 0, "made a mistake"),
         ("send('verdict', 1); raise KeyError", 1, "made a mistake"),
-        ("send('verdict', 0); send('noting'); os.kill(os.getpid(), 9)", 0, "signal 9"),
+        ("send('verdict', 0); send('recording'); os.kill(os.getpid(), 9)", 0, "signal 9"),
         ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
     ],
 )
