@@ -1,4 +1,13 @@
-"""Which PCI devices a start of a guest would take, who else uses them, and whether they can be reset between two starts."""
+"""Which PCI devices a start of a guest would take, who else uses them, and whether they can be reset between two starts.
+
+claim     one hostpciN, or one device in `args`, with the devices that PVE would choose for it
+named     a device that a claim gives to the guest
+whole     the named devices of a claim that go to vfio-pci, each with its IOMMU group; none for a mediated device, a vGPU or driver=keep
+taken     the whole devices of all claims, each once
+member    a device that no claim names, and that a start takes because it is in the IOMMU group of a taken one; bridges are none
+others    the other running guests that hold a device
+use       what the host, a container or a guest does with a device
+"""
 
 from __future__ import annotations
 
