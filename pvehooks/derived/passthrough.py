@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 
-from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
+from pvehooks.values import Guest, Holder, HostPci, Iommu, NamedTuple, Node, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ def passes_through(guest: Guest) -> bool:
 def bus(node: Node) -> Mapping[str, PciDevice]:
     """The node's PCI devices; none where they cannot be read (hostpci-device-missing reports that)."""
     return {} if isinstance(node.pci, Unread) else node.pci
+
+
+def working_iommu(node: Node) -> Iommu | None:
+    """The node's IOMMU; None where it is off or unknown (iommu-off reports that)."""
+    return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu
 
 
 def functions(address: str, node: Node) -> list[PciDevice]:

@@ -21,9 +21,10 @@ from pvehooks.derived.passthrough import (
     passes_through,
     taken,
     uses,
+    working_iommu,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Refuser, Severity, Unread, Use
+from pvehooks.values import Finding, Guest, Holder, Node, PciDevice, Refuser, Severity, Use
 from pvehooks.values.pci import does_work
 
 RULES = RuleSet(concerned=passes_through, order=40)
@@ -45,36 +46,6 @@ def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
 
 
 @RULES.rule(
-    "iommu-off",
-    Severity.BLOCK,
-    "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
-    needs=("iommu", "pci", "holders"),
-)
-def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
-
-    Either VT-d or AMD-Vi is off in the firmware setup, or the kernel's arguments switch it off, or the hardware has none. The
-    ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing. With igfx_off
-    in intel_iommu= only Intel's graphics have none.
-    Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups; qemu-server, PCI.pm (prepare_pci_device).
-    """
-    if isinstance(node.iommu, Unread):
-        yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
-    elif not node.iommu.active:
-        # Only a start that fails pays for it.
-        from pvehooks.derived import iommu_switch
-
-        options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
-        message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
-        yield Finding("iommu", message, iommu_switch.remedy(node))
-    for claim, device in taken(guest, node) if _working(node) is not None else ():
-        if not (device.group or device.group_unread or device.bridge):
-            message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-            remedy = f"Take igfx_off off the kernel command line if it is there, or {remedies.giving_up(guest, claim.entry)}"
-            yield Finding(device.address, message, remedy)
-
-
-@RULES.rule(
     "group-in-use-by-host",
     Severity.BLOCK,
     "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
@@ -90,7 +61,7 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     device nodes. For a device in `args` it unbinds nothing: QEMU finds the group in use, and does not start.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
-    if _working(node) is None:
+    if working_iommu(node) is None:
         return
     for claim, device, member in _taken(guest, node):
         held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
@@ -311,7 +282,7 @@ def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
     The card that shows the node's console, its last keyboard, a TPM. The node runs on without it, but cannot be operated at its own
     screen.
     """
-    if _working(node) is None:
+    if working_iommu(node) is None:
         return
     for claim, device, member in _taken(guest, node):
         if member is not None and claim.entry.by_args:
@@ -434,61 +405,3 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
             free = next(number for number in range(16) if f"hostpci{number}" not in guest.options) if len(guest.hostpci) < 16 else 15
             remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
             yield Finding(member.device.address, message, remedy)
-
-
-@RULES.rule(
-    "acs-override-active",
-    Severity.WARNING,
-    "Run only VMs here that you trust, or take pcie_acs_override off the kernel command line",
-    needs=("iommu",),
-)
-def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The isolation of the guest's devices rests on pcie_acs_override, which splits IOMMU groups that the hardware does not.
-
-    Devices may still reach each other, and so may a guest reach the memory of the host or of another guest through them.
-    Source: the administrator's manual, "PCI(e) Passthrough".
-    """
-    iommu = _working(node)
-    if iommu is not None and iommu.acs_override:
-        yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
-
-
-def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
-    """An audit shows that the start fails; before a start, the guard leaves the refusal to vfio, which does no harm."""
-    return finding._replace(severity=Severity.BLOCK) if finding.refuser is Refuser.PVE else finding
-
-
-@RULES.rule(
-    "interrupts-unsafe",
-    Severity.WARNING,
-    "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
-    needs=("iommu",),
-    in_audit=_refused_by_vfio,
-)
-def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node does not remap interrupts: vfio refuses the guest's devices, or its option allows them, which is a hole.
-
-    With allow_unsafe_interrupts=1 vfio gives them all the same, and the guest can then make a device send the host any interrupt.
-    Mediated devices are not concerned.
-    Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
-    """
-    iommu = _working(node)
-    if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in (*guest.hostpci, *guest.args_pci)):
-        return
-    allowed = "vfio is allowed to do without (allow_unsafe_interrupts=1)"
-    if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
-        # A guest that runs shows that vfio took its devices.
-        if not guest.running:
-            message = f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the VM would not start"
-            yield Finding("iommu", message, refuser=Refuser.PVE)
-    elif iommu.remaps_interrupts is False:
-        yield Finding("iommu", f"{node.name} has no interrupt remapping, and {allowed}: the VM can inject interrupts into the host")
-    elif iommu.unsafe_allowed:
-        message = (
-            f"whether {node.name} has interrupt remapping is unknown, and {allowed}: without it the VM can inject interrupts into the host"
-        )
-        yield Finding("iommu", message)
-
-
-def _working(node: Node) -> Iommu | None:
-    return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu
