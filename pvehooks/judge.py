@@ -57,9 +57,9 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     rng = settings.rng(guest.vmid)
     at_start = settings.at_start(guest.vmid)
     guard = at_start.guard
-    judged = _with_one_remedy([_unless_off(item, rng, guard) for item in _judged(findings, at_start)])
+    judged = _with_one_remedy([_ignored_if_off(item, rng, guard) for item in _with_settings(findings, at_start)])
     injection = _injection(judged, rng, asked)
-    shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _matters(item, judged, rng))
+    shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _hold_matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
     detach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD_LEAVES and not item.ignored for item in judged)
@@ -123,7 +123,7 @@ def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
     return [item._replace(finding=item.finding._replace(remedy=first.remedy)) if item.finding.cure in RNG0 else item for item in judged]
 
 
-def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Finding:
+def with_configured_severity(finding: Finding, severities: Mapping[str, str], unbound: str) -> Finding:
     """The finding with the severity that the settings give it: [rules], and [guard] unbound for what the guard may bind."""
     if finding.cure is Cure.BIND:
         if unbound == "bind" and finding.severity is Severity.WARNING:
@@ -137,13 +137,13 @@ def weighed(finding: Finding, severities: Mapping[str, str], unbound: str) -> Fi
     return finding
 
 
-def _judged(findings: Iterable[Finding], settings: StartSettings) -> Iterator[Judged]:
+def _with_settings(findings: Iterable[Finding], settings: StartSettings) -> Iterator[Judged]:
     """The findings with the severities of the settings, and the reasons of those that are ignored."""
     for finding in findings:
-        yield Judged(weighed(finding, settings.severities, settings.guard.unbound), settings.ignored.get(finding.rule, ""))
+        yield Judged(with_configured_severity(finding, settings.severities, settings.guard.unbound), settings.ignored.get(finding.rule, ""))
 
 
-def _unless_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Judged:
+def _ignored_if_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Judged:
     """The same, ignored where the settings turn off what would cure it."""
     if item.ignored:
         return item
@@ -158,7 +158,7 @@ def _unless_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Judged:
 
 def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> AtStart:
     """What becomes of a start with these findings; `blocking` are the ids of the rules whose own severity refuses it."""
-    judged = tuple(_judged(findings, settings))
+    judged = tuple(_with_settings(findings, settings))
     counted = [item.finding for item in judged if not item.ignored]
 
     def blocks(finding: Finding) -> bool:
@@ -182,7 +182,7 @@ def wants_rng0(finding: Finding, rng: RngSettings) -> bool:
     return finding.cure is Cure.RNG0
 
 
-def _matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
+def _hold_matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
     """Whether a reason to leave the guest as it is counts: only where something would have been done."""
     if item.finding.hold is Hold.EXISTING and rng.existing == "inject":
         return False
@@ -200,13 +200,13 @@ def _injection(judged: Iterable[Judged], rng: RngSettings, asked: Asked) -> Inje
         if all(item.ignored for item in wanted):
             return Injection(False, None, f"ignored: {wanted[0].ignored}")
     for item in judged:
-        if _holds(item, rng, asked):
+        if _forbids(item, rng, asked):
             return Injection(False, item.finding, item.finding.message, item.finding.rule)
     finding = wanted[0].finding
     return Injection(True, None, finding.message, finding.rule)
 
 
-def _holds(item: Judged, rng: RngSettings, asked: Asked) -> bool:
+def _forbids(item: Judged, rng: RngSettings, asked: Asked) -> bool:
     hold = item.finding.hold
     if hold is Hold.NEVER:
         return True

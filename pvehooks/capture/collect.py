@@ -23,7 +23,7 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.storage import storages
 from pvehooks.host import Host
-from pvehooks.judge import judge, weighed
+from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
@@ -109,14 +109,14 @@ class _Collection:
             self.step(f"VM {vmid}", lambda guest=guest: self._ask(guest))  # type: ignore[misc]
 
     def _guest(self, guest: Guest) -> None:
-        found = catalogue.look(guest, self.node)
+        found = catalogue.findings(guest, self.node)
         if self.settings is not None:
             found = tuple(item.finding for item in judge(guest, found, self.settings).findings)
         self.findings += ((guest.vmid, finding) for finding in found)
 
     def _node(self) -> None:
         severities = self.settings.severities if self.settings else {}
-        self.findings += ((0, weighed(finding, severities, "bind")) for finding in catalogue.look_at_node(self.node))
+        self.findings += ((0, with_configured_severity(finding, severities, "bind")) for finding in catalogue.findings_of_node(self.node))
 
     def _host_check(self) -> None:
         self.said += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))

@@ -73,7 +73,7 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
     guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     mode = target.summary.guard_mode if target.summary else ""
-    return judge(guest, catalogue.look_at_target(guest, target), seen.settings, mode=mode)
+    return judge(guest, catalogue.findings_on_target(guest, target), seen.settings, mode=mode)
 
 
 def _answer(verdict: Verdict) -> str:

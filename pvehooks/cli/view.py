@@ -14,7 +14,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
-from pvehooks.judge import judge, weighed
+from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
@@ -60,7 +60,7 @@ class View(NamedTuple):
 
     def node_findings(self, node: Node) -> list[Finding]:
         """The findings of the node itself, with the severities from the settings."""
-        return [weighed(finding, self.settings.severities, "bind") for finding in catalogue.look_at_node(node)]
+        return [with_configured_severity(finding, self.settings.severities, "bind") for finding in catalogue.findings_of_node(node)]
 
     def guests(self, vmids: list[int]) -> Iterator[Guest]:
         """These guests, each read when it is needed; raises GuestNotHere."""
@@ -71,7 +71,7 @@ class View(NamedTuple):
         node, around = self.facts(), self.around
         for vmid in vmids:
             guest = guest_facts.read(self.host, self.node, vmid, around)
-            yield judge(guest, catalogue.look(guest, node), self.settings, asked)
+            yield judge(guest, catalogue.findings(guest, node), self.settings, asked)
 
     def all_verdicts(self, node: Node, step: Callable[[], None] = lambda: None) -> Iterator[Verdict]:
         """The verdicts on all guests of the node. Each config is read once, also for the rules that compare it with other guests.
@@ -85,7 +85,7 @@ class View(NamedTuple):
             step()
         node.guests = tuple(guests)
         for guest in guests:
-            verdict = judge(guest, catalogue.look(guest, node), self.settings)
+            verdict = judge(guest, catalogue.findings(guest, node), self.settings)
             step()
             yield verdict
             guest.forget()

@@ -28,7 +28,7 @@ class Arrivals:
         # Those that came from a node without the package, until they are reviewed.
         self._old: set[int] = set()
 
-    def look(self, came: Mapping[int, str] = _NONE, elsewhere: Mapping[int, str] = _NONE) -> None:
+    def note(self, came: Mapping[int, str] = _NONE, elsewhere: Mapping[int, str] = _NONE) -> None:
         """Brings the baseline up to date, and notes which guests have come from other nodes. Raises PmxcfsAway.
 
         `came` are these, `elsewhere` all that are on other nodes: the node by VMID.

@@ -9,7 +9,6 @@ import selectors
 
 from pvehooks import __version__, wording
 from pvehooks.daemon import service
-from pvehooks.daemon.apply import apply
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.availability import PAUSES, Availability
 from pvehooks.daemon.baseline import NodeBaseline
@@ -19,9 +18,9 @@ from pvehooks.daemon.jobs import Jobs
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.nodecheck import NodeCheck
 from pvehooks.daemon.observer import Observer
-from pvehooks.daemon.outcomes import Outcomes
 from pvehooks.daemon.publish.summary import Publisher
 from pvehooks.daemon.publish.textfile import Textfile
+from pvehooks.daemon.results import ResultCollector
 from pvehooks.daemon.review import Review, Why
 from pvehooks.daemon.schedule import EVERYTHING, Schedule
 from pvehooks.daemon.settings_in_force import SettingsInForce
@@ -29,6 +28,7 @@ from pvehooks.daemon.signals import QM_GRACE, Signals
 from pvehooks.daemon.stall import StallWatch
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
+from pvehooks.daemon.work import work
 from pvehooks.errors import PmxcfsAway, SettingsError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
@@ -60,11 +60,11 @@ class Daemon:
         self.departures = departures = Departures(host, states, stats, reporter)
         self.gate = gate = BootGate(states, membership, log)
         self.signals = Signals(host, lambda: self.jobs.busy, self._ask_for_time)
-        self.jobs = jobs = Jobs(states, lambda job: apply(host, job, settings.now.rng(job.guest.vmid)), self.signals.wake, host.monotonic)
+        self.jobs = jobs = Jobs(states, lambda job: work(host, job, settings.now.rng(job.guest.vmid)), self.signals.wake, host.monotonic)
         baseline = NodeBaseline(host, node)
         self.arrivals = Arrivals(node, baseline, membership, settings, log)
         self.review = self._reviewer(baseline)
-        self.outcomes = Outcomes(host, node, states=states, jobs=jobs, gate=gate, departures=departures, again=self._again, log=log)
+        self.results = ResultCollector(host, node, states=states, jobs=jobs, gate=gate, departures=departures, again=self._again, log=log)
         self.node_check = NodeCheck(host, node, settings, reporter, stats, log)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self.signals.fileno(), selectors.EVENT_READ)
@@ -116,7 +116,7 @@ class Daemon:
         """Runs until it is asked to end; returns the exit status."""
         self.signals.catch()
         self.observer.watch()
-        self.observer.look()
+        self.observer.poll()
         self._review(float("inf"))
         self._await_guests_at_boot()
         self.membership.arrived()
@@ -126,15 +126,15 @@ class Daemon:
         service.notify("READY=1")
         self._stall.ready()
         while not self.signals.stop:
-            self.node_check.look()
+            self.node_check.check()
             self._publish()
             self._wait()
             if self.signals.reload:
                 self.signals.reload = False
                 self._read_settings(asked=True)
             self.observer.read_changes()
-            if self.host.monotonic() >= self.observer.next_look:
-                self.observer.look()
+            if self.host.monotonic() >= self.observer.next_poll:
+                self.observer.poll()
             self._review()
             self._collect()
             self._show_status()
@@ -154,7 +154,7 @@ class Daemon:
         self.gate.open(late if self.availability.quorate else "the cluster has no quorum, so no config can be written")
 
     def _wait(self, until: float = float("inf")) -> None:
-        deadline = min(self.observer.next_look, until, self.schedule.next(), self.jobs.next(), self._watchdog.next())
+        deadline = min(self.observer.next_poll, until, self.schedule.next(), self.jobs.next(), self._watchdog.next())
         self._stall.rests()
         self._selector.select(max(0.0, deadline - self.host.monotonic()))
         self._stall.works()
@@ -204,30 +204,30 @@ class Daemon:
         try:
             for why, forced in ((Why.FORCED, True), (Why.CHANGED, False)):
                 if vmids := [vmid for vmid, each in guests.items() if each is forced]:
-                    self.review.look(vmids, why, self._keep_alive)
+                    self.review.review(vmids, why, self._keep_alive)
         except PmxcfsAway:
             # The next look logs it, and its return has all guests reviewed.
             for vmid, forced in guests.items():
                 self.schedule.after(vmid, PAUSES[-1], forced)
-            self.observer.next_look = self.host.monotonic()
+            self.observer.next_poll = self.host.monotonic()
         if everything is not None:
             self.membership.arrived()
             self.reporter.old_guests()
 
     def _collect(self) -> None:
         """Takes in finished jobs; where one found what concerns all guests, pmxcfs is looked at for the cause at once."""
-        self.outcomes.try_again()
-        changed, doubtful = self.outcomes.collect()
+        self.results.try_again()
+        changed, doubtful = self.results.collect()
         if changed:
             try:
-                self.review.look(changed, Why.AFTER_JOB)
+                self.review.review(changed, Why.AFTER_JOB)
             except PmxcfsAway:
                 # The next look logs it, and its return has all guests reviewed.
                 pass
         if doubtful:
-            self.observer.look()
+            self.observer.poll()
             if self.availability.quorate and not self.availability.away:
-                self.outcomes.report_cause()
+                self.results.report_cause()
 
     # -- settings, and what is shown ----------------------------------------------------------------------------------
 
@@ -263,6 +263,6 @@ class Daemon:
     def _show_status(self) -> None:
         guests = wording.counted(len(self.observer.guests()), "VM")
         findings = wording.counted_findings(self.stats.findings())
-        last = f"; last change: {self.outcomes.last_change}" if self.outcomes.last_change else ""
+        last = f"; last change: {self.results.last_change}" if self.results.last_change else ""
         away = "; pmxcfs does not answer" if self.availability.away else ""
         self._status.show(f"{guests} watched, {findings}{last}{away}")

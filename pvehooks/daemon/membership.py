@@ -41,7 +41,7 @@ class Membership:
         """Whether guests may be given a hookscript automatically: every node can run it then."""
         return self._seen is not None and not self._seen.lacking
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """Keeps the stubs and looks at the members; whether guests may be attached to that could not before.
 
         Raises PmxcfsAway.

@@ -8,7 +8,7 @@ from pvehooks.facts import hardware
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.reporter import Reporter
-from pvehooks.judge import weighed
+from pvehooks.judge import with_configured_severity
 from pvehooks.rules import catalogue
 
 # How it boots changes seldom, and looking at it costs more than at a guest.
@@ -31,14 +31,17 @@ class NodeCheck:
         """The node is to be looked at anew."""
         self._due = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Looks at the node if that is due."""
         if self._host.monotonic() < self._due:
             return
         self._due = self._host.monotonic() + _INTERVAL
         severities = self._settings.now.severities
         try:
-            found = [weighed(each, severities, "bind") for each in catalogue.look_at_node(hardware.gather(self._host, self._node))]
+            found = [
+                with_configured_severity(each, severities, "bind")
+                for each in catalogue.findings_of_node(hardware.gather(self._host, self._node))
+            ]
         except Exception as bug:  # noqa: BLE001 - a bug in our view of the node must not end the care for its guests; it is reported
             self._log.bug(bug, "bug while looking at the node")
             return

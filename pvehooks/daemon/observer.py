@@ -28,7 +28,7 @@ _NO_QUORUM = "the cluster has no quorum: /etc/pve cannot be written, and what is
 
 
 class Observer:
-    """Schedules the guests that may have changed. `next_look` is when the counters are to be read next."""
+    """Schedules the guests that may have changed. `next_poll` is when the counters are to be read next."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Observer:
         read_settings: Callable[[], None],
         log: Log,
     ) -> None:
-        self.next_look = 0.0
+        self.next_poll = 0.0
         self._host = host
         self._node = node
         self._settings = settings
@@ -108,17 +108,17 @@ class Observer:
         if changes.lost:
             self.watch()
         if changes.database_changed or changes.lost:
-            self.next_look = min(self.next_look, self._host.monotonic() + _DATABASE_PAUSE)
+            self.next_poll = min(self.next_poll, self._host.monotonic() + _DATABASE_PAUSE)
             self._availability.database_changed()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         interval = self._settings.now.watch.interval
-        self.next_look = self._host.monotonic() + (interval if self._availability.quorate else min(interval, _QUORUM_PAUSE))
+        self.next_poll = self._host.monotonic() + (interval if self._availability.quorate else min(interval, _QUORUM_PAUSE))
         try:
-            seen = self._counters.look()
-            self._arrivals.look(seen.came, self._counters.elsewhere)
-            attachable = self._membership.look()
+            seen = self._counters.poll()
+            self._arrivals.note(seen.came, self._counters.elsewhere)
+            attachable = self._membership.poll()
             if not self._tidied:
                 self._tidied = True
                 self._departures.tidy(self._counters.guests())
@@ -150,7 +150,7 @@ class Observer:
             known = "it is waited for" if there else f"there is none here (yet), it is looked for every {interval} s"
             self._log.event("pmxcfs-away", f"pmxcfs does not answer ({away}): {known}. See: systemctl status pve-cluster")
             self._jobs.stop(f"pmxcfs does not answer ({away})", trials=False)
-        self.next_look = self._host.monotonic() + min(self._availability.failed(), interval)
+        self.next_poll = self._host.monotonic() + min(self._availability.failed(), interval)
 
     def _is_back(self) -> None:
         self._log.event("pmxcfs-back", "pmxcfs answers again; all VMs are looked at anew")
@@ -178,7 +178,7 @@ class Observer:
                 self._schedule.changed(EVERYTHING, forced=True)
         elif changed:
             self._jobs.stop("the cluster has no quorum", trials=False)
-            self.next_look = min(self.next_look, self._host.monotonic() + _QUORUM_PAUSE)
+            self.next_poll = min(self.next_poll, self._host.monotonic() + _QUORUM_PAUSE)
             if not self._availability.awaits_quorum:
                 self._log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
             else:

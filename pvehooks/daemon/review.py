@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pvehooks.daemon import apply
+from pvehooks.daemon import work
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
@@ -96,8 +96,8 @@ class Review:
         self._log = log
         self._index = index.GuestIndex(host, node)
 
-    def look(self, vmids: Iterable[int], why: Why = Why.CHANGED, keep_alive: Callable[[], bool] = lambda: True) -> None:
-        """Reviews the guests. `keep_alive` is called between two of them, and ends the look by returning False.
+    def review(self, vmids: Iterable[int], why: Why = Why.CHANGED, keep_alive: Callable[[], bool] = lambda: True) -> None:
+        """Reviews the guests. `keep_alive` is called between two of them, and ends the review by returning False.
 
         Raises PmxcfsAway.
         """
@@ -107,13 +107,13 @@ class Review:
         by_ha = frozenset() if self._gate.is_open else ha.vmids(self._host)
         look = _Look(why, around, by_ha, lambda: hardware.gather(self._host, self._node, self._index))
         try:
-            self._look_at_all(vmids, look, keep_alive)
+            self._review_all(vmids, look, keep_alive)
         finally:
             self._reporter.flush()
         if self._arrivals.reviewed(vmids):
             self._reporter.old_guests()
 
-    def _look_at_all(self, vmids: Iterable[int], look: _Look, keep_alive: Callable[[], bool]) -> None:
+    def _review_all(self, vmids: Iterable[int], look: _Look, keep_alive: Callable[[], bool]) -> None:
         for batch in _batches(vmids):
             # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
             contents = [(vmid, guest_facts.fetch(self._host, self._node, vmid)) for vmid in batch]
@@ -121,13 +121,13 @@ class Review:
                 if not keep_alive():
                     return
                 try:
-                    self._look_at(vmid, raw, look)
+                    self._review_one(vmid, raw, look)
                 except PmxcfsAway:
                     raise
                 except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
                     self._log.bug(bug, f"VM {vmid}: bug while looking at it", vmid)
 
-    def _look_at(self, vmid: int, raw: bytes | OSError, look: _Look) -> None:
+    def _review_one(self, vmid: int, raw: bytes | OSError, look: _Look) -> None:
         if isinstance(raw, FileNotFoundError):
             self._departures.forget(vmid)
             return
@@ -135,10 +135,10 @@ class Review:
             return
         guest = guest_facts.understand(self._host, self._node, vmid, raw, look.around)
         node = look.node()
-        apply.complete_records(self._host, guest, vmid in look.around.recorded)
+        work.complete_records(self._host, guest, vmid in look.around.recorded)
         if self._membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
-        self._judged(judge(guest, catalogue.look(guest, node), self._settings.now), look)
+        self._judged(judge(guest, catalogue.findings(guest, node), self._settings.now), look)
 
     def _is_left_out(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
         """Notes what the config is now, unless the guest is left out."""
@@ -174,7 +174,7 @@ class Review:
         if guest.accepted is not None:
             return
         try:
-            apply.accept_present(self._host, guest, node)
+            work.accept_present(self._host, guest, node)
         except PmxcfsAway:
             # Without quorum; its return has all guests reviewed.
             return

@@ -169,7 +169,7 @@ class Counters:
         """The nodes of all other guests by VMID, as last seen; another mapping after each change."""
         return self._elsewhere
 
-    def look(self) -> Seen:
+    def poll(self) -> Seen:
         """Compares with the last look, for *different*, never for *greater*; raises PmxcfsAway."""
         before = self._version
         if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):

@@ -1,11 +1,20 @@
-"""Which PCI devices a start of a guest would take, who else uses them, and whether they can be reset between two starts."""
+"""Which PCI devices a start of a guest would take, who else uses them, and whether they can be reset between two starts.
+
+claim     one hostpciN, or one device in `args`, with the devices that PVE would choose for it
+named     a device that a claim gives to the guest
+whole     the named devices of a claim that go to vfio-pci, each with its IOMMU group; none for a mediated device, a vGPU or driver=keep
+taken     the whole devices of all claims, each once
+member    a device that no claim names, and that a start takes because it is in the IOMMU group of a taken one; bridges are none
+others    the other running guests that hold a device
+use       what the host, a container or a guest does with a device
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 
-from pvehooks.values import Guest, Holder, HostPci, NamedTuple, Node, PciDevice, Unread, Use, Uses
+from pvehooks.values import Guest, Holder, HostPci, Iommu, NamedTuple, Node, PciDevice, Unread, Use, Uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +56,11 @@ def passes_through(guest: Guest) -> bool:
 def bus(node: Node) -> Mapping[str, PciDevice]:
     """The node's PCI devices; none where they cannot be read (hostpci-device-missing reports that)."""
     return {} if isinstance(node.pci, Unread) else node.pci
+
+
+def working_iommu(node: Node) -> Iommu | None:
+    """The node's IOMMU; None where it is off or unknown (iommu-off reports that)."""
+    return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu
 
 
 def functions(address: str, node: Node) -> list[PciDevice]:

@@ -44,7 +44,7 @@ def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int
             evidence = read_evidence(host, vmid, source)
             why = difference(host, evidence) if on_error == "known" else why
             if why and evidence.override:
-                trouble = _use_up_override(host, vmid, *identity(evidence.config)) if evidence.real else ""
+                trouble = _use_up_override(host, vmid, *identity(evidence.config)) if evidence.is_ordinary else ""
                 why, allowed = (
                     (f"{why}; the override for this one start cannot be used up: {trouble}" if trouble else ""),
                     evidence.override,
@@ -97,13 +97,13 @@ def _write_to_journal(host: Host, vmid: int, message: str, verdict: str) -> None
 class Evidence(NamedTuple):
     """What a start is compared by: the live part of the config, its record ({} if none), the node that starts the guest.
 
-    `real` is a start that is neither for a backup nor the target of a migration.
+    `is_ordinary`: whether the start is neither for a backup nor the target of a migration.
     """
 
     config: str
     record: Mapping[str, Any]
     node: str
-    real: bool
+    is_ordinary: bool
 
     @property
     def override(self) -> str:
@@ -124,8 +124,8 @@ def read_evidence(host: Host, vmid: int, source: str) -> Evidence:
     path = next(filter(host.exists, paths), paths[0])
     # At this time PVE has applied what was pending: the live part, before the first section, is what starts.
     config = _SECTION.split(host.read(path).decode("utf-8", "surrogateescape"), maxsplit=1)[0]
-    real = not source and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
-    return Evidence(config, _record(host, vmid, config), node, real)
+    is_ordinary = not source and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
+    return Evidence(config, _record(host, vmid, config), node, is_ordinary)
 
 
 def _record(host: Host, vmid: int, config: str) -> Mapping[str, Any]:

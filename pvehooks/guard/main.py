@@ -106,11 +106,11 @@ class Supervisor:
         return _FINISHING_SECONDS
 
     def on_binding(self) -> float:
-        """Devices may be between two drivers until `noting` comes: no start."""
+        """Devices may be between two drivers until `recording` comes: no start."""
         self._binding, self._verdict = True, 1
         return _BINDING_SECONDS
 
-    def on_noting(self) -> float:
+    def on_recording(self) -> float:
         """The devices are bound, the start goes on."""
         self._binding, self._verdict = False, 0
         return _FINISHING_SECONDS
@@ -121,7 +121,7 @@ class Supervisor:
         if len(self._found) < MOST_LINES - 2:
             self._found.append(line)
 
-    def on_trouble(self, cause: str) -> None:
+    def on_unexamined(self, cause: str) -> None:
         """Why there will be no verdict."""
         self._cause = cause
 
@@ -181,14 +181,14 @@ def _examine(vmid: int, root: str, send: Send) -> int:
 
             cause = printable(str(error.args[0]))
             log_line(f"VM {vmid}: the start could not be examined: {cause}")
-            send("trouble", cause)
+            send("unexamined", cause)
             return start.UNEXAMINED
     except Exception as error:  # noqa: BLE001 - a bug of the guard must not decide about the start
         from pvehooks.guard import journal
 
         cause = f"the guard made a mistake ({type(error).__name__})"
         log_line(f"VM {vmid}: {cause}, please report it: journalctl -t {journal.IDENTIFIER}")
-        send("trouble", cause)
+        send("unexamined", cause)
         journal.bug(host, error, "", vmid)
         return supervise.CRASHED
 

@@ -58,7 +58,7 @@ class Start(NamedTuple):
         return self.guest.options.get("lock") == "backup"
 
     @property
-    def real(self) -> bool:
+    def is_ordinary(self) -> bool:
         """Whether it is neither for a backup nor the target of a migration, which may still end as if it had not been."""
         return not self.backup and not self.place.migrated
 
@@ -66,7 +66,7 @@ class Start(NamedTuple):
 def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
     """Examines the start; returns STARTS or REFUSED. `copy` are the compiled settings. Raises Unexamined or an error of the node.
 
-    Sends settings, verdict, binding and noting (supervise.MESSAGES).
+    Sends settings, verdict, binding and recording (supervise.MESSAGES).
     """
     used = read_settings(host, copy, vmid)
     send_used(used, send)
@@ -95,13 +95,13 @@ def _decide(under_way: Start, send: Send) -> int:
     if isinstance(under_way.node, hardware.ThisNode):
         under_way.node.postpone()
     blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
-    verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
+    verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
     overridden = guest.allowance is not None
     refusable = under_way.settings.guard.mode == "enforce" and not overridden
     if isinstance(under_way.node, hardware.ThisNode) and under_way.node.complete():
         if refusable:
             _send_found(under_way, verdict.refusing, send)
-        verdict = judge.at_start(engine.look_at_start(guest, under_way.node), blocking, under_way.settings)
+        verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
     refused = bool(verdict.refusing) and refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(under_way, verdict, refused=False)
@@ -242,9 +242,9 @@ def _log_how_to_override(under_way: Start) -> None:
 def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding, ...]) -> None:
     """Logs whether the override was needed; if so, also in the journal."""
     guest = under_way.guest
-    kept = "" if under_way.real else " (the override stays for its next start)"
+    kept = "" if under_way.is_ordinary else " (the override stays for its next start)"
     if not despite:
-        if under_way.real:
+        if under_way.is_ordinary:
             log_line(f"{guest.label}: the override of {override.by} for this start ({override.reason}) was not needed, and is used up.")
         return
     words = f"the start goes through because {override.by} allowed it: {override.reason}{kept}"
@@ -264,7 +264,7 @@ def _use_up(under_way: Start, needed: bool) -> bool:
 
     `needed`: without the override the start would be refused, or could not be examined.
     """
-    if not under_way.real:
+    if not under_way.is_ordinary:
         return True
     from pvehooks.actions import accept
 
@@ -283,7 +283,7 @@ def _use_up(under_way: Start, needed: bool) -> bool:
 
 def _to_remember(under_way: Start) -> Accepted | None:
     """What the record will hold of this start, None for nothing; read before binding hides the serial numbers of disks."""
-    if not under_way.real or not under_way.guest.passes_through:
+    if not under_way.is_ordinary or not under_way.guest.passes_through:
         return None
     from pvehooks.actions import accept
 
@@ -328,11 +328,11 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
 def _record(under_way: Start, accepted: Accepted | None, send: Send) -> None:
     """Records an accepted start, and removes the override that it used; a record that cannot be written is logged, and does not refuse."""
     guest = under_way.guest
-    if not under_way.real or (accepted in (None, guest.accepted) and guest.allowance is None):
+    if not under_way.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
         return
     from pvehooks.actions import accept
 
-    send("noting")
+    send("recording")
     try:
         accept.started(under_way.host, guest, accepted, _LOCK_SECONDS)
     except PvehooksError as trouble:

@@ -37,14 +37,14 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "settings": ("deadline", "on_error"),
     # The guard's exit status from now on, whatever happens to the child: 0 lets the guest start, 1 refuses.
     "verdict": ("status",),
-    # Idle devices are being bound to vfio-pci. If the child ends before `noting`, the start is refused.
+    # Idle devices are being bound to vfio-pci. If the child ends before `recording`, the start is refused.
     "binding": (),
     # The start goes on, and is being written to the guest's record.
-    "noting": (),
+    "recording": (),
     # A line about something that refuses the start, found before all was looked at: it refuses the start if no verdict comes.
     "found": ("line",),
     # Why the start could not be examined, for the journal.
-    "trouble": ("cause",),
+    "unexamined": ("cause",),
 }
 # The child's status when the work raises; every other status is the work's own.
 CRASHED = 3

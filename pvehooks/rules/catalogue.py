@@ -41,11 +41,11 @@ def _nothing(node: Node) -> str:
 CHECK_LINES = _check_lines()
 
 
-def look(guest: Guest, node: Node) -> tuple[Finding, ...]:
+def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest, in the order in which they are listed."""
     found = []
     for rule in _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS])):
-        for each in rule.look(guest, node):
+        for each in rule.function(guest, node):
             finding = rule.complete(each, guest.vmid)
             found.append(finding if rule.in_audit is None else rule.in_audit(guest, finding))
     return tuple(found)
@@ -58,26 +58,26 @@ def _rules_for(answers: tuple[bool, ...]) -> tuple[Rule, ...]:
     return tuple(rule for rules in _AUDIT if concerned[rules.concerned] for rule in rules.rules)
 
 
-def look_at_node(node: Node) -> tuple[Finding, ...]:
+def findings_of_node(node: Node) -> tuple[Finding, ...]:
     """What the rules find of the node itself, in the order in which they are listed."""
-    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules for finding in rule.look(node))
+    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules for finding in rule.function(node))
 
 
 # -- on another node --------------------------------------------------------------------------------------------------
 
 
-def look_at_target(guest: Guest, target: Target) -> tuple[Finding, ...]:
+def findings_on_target(guest: Guest, target: Target) -> tuple[Finding, ...]:
     """What the rules find of a guest that is to start on another node; it must have been read as that node would.
 
     The rules of target/ are asked first, then those for any node on which a start depends: those that refuse it, and those of start/. A
     rule that lacks a fact of the other node reports that if it could refuse the start.
     """
-    own = [rule.complete(finding, guest.vmid) for rules in _TARGET for rule in rules.rules for finding in rule.look(guest, target)]
+    own = [rule.complete(finding, guest.vmid) for rules in _TARGET for rule in rules.rules for finding in rule.function(guest, target)]
     asked = [rule for rules in _AUDIT if rules.concerned(guest) for rule in rules.rules if _is_asked(rule, target)]
     there = [
         rule.complete(_for_target(finding, rule, target), guest.vmid)
         for rule in asked
-        for finding in rule.look(guest, target.node)
+        for finding in rule.function(guest, target.node)
         if finding.examined or rule.severity is Severity.BLOCK
     ]
     return (*own, *there)

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    AnyLook = TypeVar("AnyLook", bound=Callable[..., Iterator[Finding]])
+    AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Iterator[Finding]])
     Passed = TypeVar("Passed", bound=Callable[[Node], str])
 
 GUEST, START, NODE, TARGET = FOLDERS = ("guest", "start", "node", "target")
@@ -41,9 +41,9 @@ class Rule(NamedTuple):
     remedy: str
     # The fields of Node that the rule reads.
     needs: frozenset[str]
-    # The docstring of `look`.
+    # The docstring of `function`.
     explanation: str
-    look: Callable[..., Iterator[Finding]]
+    function: Callable[..., Iterator[Finding]]
     # The folder that its file lies in.
     folder: str
     # The line of `pvehooks host check` that shows the findings of a rule on the node.
@@ -112,18 +112,30 @@ class RuleSet:
         undecided: bool = False,
         guard_alone: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
-    ) -> Callable[[AnyLook], AnyLook]:
+    ) -> Callable[[AnyFunction], AnyFunction]:
         """Makes the decorated function a rule; see Rule."""
 
-        def enter(look: AnyLook) -> AnyLook:
-            folder = look.__module__.split(".")[-2]
-            explanation = "\n".join(text.strip() for text in (look.__doc__ or "").strip().split("\n"))
+        def enter(function: AnyFunction) -> AnyFunction:
+            folder = function.__module__.split(".")[-2]
+            explanation = "\n".join(text.strip() for text in (function.__doc__ or "").strip().split("\n"))
             self.rules.append(
                 Rule(
-                    id, severity, remedy, frozenset(needs), explanation, look, folder, line, metric, local, undecided, guard_alone, in_audit
+                    id,
+                    severity,
+                    remedy,
+                    frozenset(needs),
+                    explanation,
+                    function,
+                    folder,
+                    line,
+                    metric,
+                    local,
+                    undecided,
+                    guard_alone,
+                    in_audit,
                 )
             )
-            return look
+            return function
 
         return enter
 
@@ -170,10 +182,10 @@ def modules(folder: str) -> list[str]:
     return sorted({name for name, _, ending in files if ending in ("py", "pyc") and name.isidentifier() and name != "__init__"})
 
 
-def look_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
+def findings_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest that is about to start, in the order in which they are listed."""
     rules = [rule for each in rule_sets(START) if each.concerned(guest) for rule in each.rules]
-    return tuple(rule.complete(finding, guest.vmid) for rule in rules for finding in rule.look(guest, node))
+    return tuple(rule.complete(finding, guest.vmid) for rule in rules for finding in rule.function(guest, node))
 
 
 @cache

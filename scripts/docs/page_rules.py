@@ -42,8 +42,8 @@ def make(date: str) -> str:
 
 def _subject(rule: Rule) -> str:
     """What the rule's file is about."""
-    headline = (sys.modules[rule.look.__module__].__doc__ or "").partition("\n")[0]
-    assert headline, f"{rule.look.__module__} has no docstring: its first line is the title of a section"
+    headline = (sys.modules[rule.function.__module__].__doc__ or "").partition("\n")[0]
+    assert headline, f"{rule.function.__module__} has no docstring: its first line is the title of a section"
     return headline.partition(":")[0].rstrip(".")
 
 

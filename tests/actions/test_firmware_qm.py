@@ -19,7 +19,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests.running import is_running
 from pvehooks.host import Host
-from pvehooks.rules.engine import look_at_start
+from pvehooks.rules.engine import findings_at_start
 from pvehooks.values import Guest
 from tests.beds.journald import Journald
 from tests.beds.namespace import mount
@@ -232,7 +232,7 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
     pvehooks("import", str(CODE), "--storage", "usb", "--name", "app.fd")
     assert "from now on" in pvehooks("set", "100", "usb:efi-firmware/app.fd")
     subprocess.run(["umount", str(place)], check=True)
-    (refusal,) = look_at_start(guest(), hardware.gather(Host(), "pve1"))
+    (refusal,) = findings_at_start(guest(), hardware.gather(Host(), "pve1"))
     assert (refusal.rule, "does not exist" in refusal.message) == ("firmware-missing", True)
 
 
@@ -279,7 +279,7 @@ def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
             bed.config(before)
             record.write_bytes(recorded) if recorded else record.unlink(missing_ok=True)
             killed = killed_before(step, *verb)
-            assert look_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} steps"
+            assert findings_at_start(guest(), hardware.gather(Host(), "pve1")) == (), f"{verb}, {step} steps"
             with contextlib.suppress(AssertionError):  # it may have been done
                 pvehooks(*verb)
             is_given(verb[2] if len(verb) == 3 else "")

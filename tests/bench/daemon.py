@@ -74,8 +74,8 @@ def scan() -> Iterator[Figure]:
 
         def ours() -> None:
             daemon = Daemon(host, "pve1", checked(host, catalogue.RULES), Silence())
-            daemon.arrivals.look()
-            daemon.review.look(node.guest_ids(host, "pve1"))
+            daemon.arrivals.note()
+            daemon.review.review(node.guest_ids(host, "pve1"))
 
         ours()
         pairs = [(_timed(ours), _timed(reference)) for _ in range(7)]

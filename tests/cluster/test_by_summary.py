@@ -34,7 +34,7 @@ IDS = re.compile(r"(bridge) \[[0-9a-f:]{9}\]")
 def found(host: Host, node: Node) -> set[tuple[str, str, str]]:
     """What refuses the start of the example's guest, with the words."""
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    said: tuple[Finding, ...] = catalogue.look(guest, node)
+    said: tuple[Finding, ...] = catalogue.findings(guest, node)
     return {(each.rule, each.subject, IDS.sub(r"\1", each.message)) for each in said if each.rule in RULES}
 
 
@@ -87,7 +87,7 @@ def test_the_same_is_missing(example: Path, tmp_path: Path) -> None:
     known = text.load(text.dump(SUMMARY._replace(**read_of_starts(here)._asdict())))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     there, said = (
-        {(each.rule, each.subject, each.severity) for each in catalogue.look(guest, node) if each.rule in OF_STARTS}
+        {(each.rule, each.subject, each.severity) for each in catalogue.findings(guest, node) if each.rule in OF_STARTS}
         for node in (summaries.node(host, Standing("pve1", True, "1.0", known)), here)
     )
     assert there == said

@@ -12,7 +12,7 @@ from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.jobs import Job, JobResult, Jobs
 from pvehooks.daemon.membership import Membership
-from pvehooks.daemon.outcomes import Outcomes
+from pvehooks.daemon.results import ResultCollector
 from pvehooks.daemon.review import Review
 from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.state import States
@@ -99,7 +99,7 @@ class Parts:
             log=self.log,
         )
         self.scheduled: list[tuple[int, float]] = []
-        self.outcomes = Outcomes(
+        self.results = ResultCollector(
             self.host,
             NODE,
             states=self.states,

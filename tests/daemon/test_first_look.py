@@ -131,7 +131,7 @@ def test_a_look_that_breaks_off_reports_what_it_found(tmp_path: Path) -> None:
         return True
 
     with pytest.raises(PmxcfsAway):
-        review.look([107, 108, 109, 111, 115], keep_alive=keep_alive)
+        review.review([107, 108, 109, 111, 115], keep_alive=keep_alive)
     assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in said.getvalue()
-    review.look([107, 108, 109, 111, 115])
+    review.review([107, 108, 109, 111, 115])
     assert said.getvalue().splitlines()[-1].partition(" VM ")[2].startswith("115: UEFI without an EFI disk")

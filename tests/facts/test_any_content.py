@@ -106,7 +106,7 @@ def look(root: Path) -> list[str]:
     host = Host(str(root))
     node = hardware.gather(host, "pve1")
     guest = guests.read(host, "pve1", 100, guests.starting(host, "pve1", 100))
-    found = [each.message for each in engine.look_at_start(guest, node) if each.severity is Severity.BLOCK]
+    found = [each.message for each in engine.findings_at_start(guest, node) if each.severity is Severity.BLOCK]
     assert not isinstance(node.pci, Unread)
     assert not isinstance(node.uses, Unread)
     for device in node.pci.values():

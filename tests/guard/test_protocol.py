@@ -94,7 +94,7 @@ def test_a_message_sets_the_deadline() -> None:
     """With none left from the message on, the child is killed long before its first deadline."""
 
     def work(send: Send) -> int:
-        send("noting")
+        send("recording")
         return signal.pause() or 0
 
     assert supervise.run(work, 3600, lambda *_: 0.0) is None

@@ -42,7 +42,7 @@ def test_mistakes_of_ours_decide_nothing(look: str, words: str, tmp_path: Path) 
     [
         ("send('verdict', 0); raise KeyError", 0, "made a mistake"),
         ("send('verdict', 1); raise KeyError", 1, "made a mistake"),
-        ("send('verdict', 0); send('noting'); os.kill(os.getpid(), 9)", 0, "signal 9"),
+        ("send('verdict', 0); send('recording'); os.kill(os.getpid(), 9)", 0, "signal 9"),
         ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
     ],
 )
@@ -114,7 +114,7 @@ def examine(host, place, vmid, copy, send):
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
     bind.hardware.gather = lambda *_: node
-    due = [found for found in start.engine.look_at_start(guest, node) if found.rule == "vfio-not-bound"]
+    due = [found for found in start.engine.findings_at_start(guest, node) if found.rule == "vfio-not-bound"]
     return 0 if start._bind(start.Start(kernel, place, None, guest, node), tuple(due), send) else 1
 start.examine = examine
 main.run()

@@ -212,7 +212,7 @@ def test_the_configs_of_pves_own_tests(nodes: list[tuple[Host, Node]]) -> None:
 def look_everywhere(nodes: list[tuple[Host, Node]], config: bytes) -> None:
     for host, node in nodes:
         guest = guests.understand(host, "pve1", 100, config, guests.surroundings(host, "pve1", None))
-        for finding in catalogue.look(guest, node):
+        for finding in catalogue.findings(guest, node):
             said.assert_whole(finding)
             said.assert_typable(finding.remedy)
             said.assert_about(finding.remedy, guest)

@@ -172,7 +172,7 @@ def test_rules_of_a_start_load_no_others(path: Path) -> None:
 
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_a_rule_takes_what_its_folder_gives(rule: engine.Rule) -> None:
-    assert list(inspect.signature(rule.look).parameters) == ARGUMENTS[rule.folder]
+    assert list(inspect.signature(rule.function).parameters) == ARGUMENTS[rule.folder]
 
 
 def test_an_id_is_given_once() -> None:

@@ -48,7 +48,7 @@ def rule_of(example: Path) -> str:
 def findings_in(host: Host) -> tuple[Finding, ...]:
     around = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
-    return (*catalogue.look(guests.read(host, "pve1", 100, around), node), *catalogue.look_at_node(node), *at_target(host))
+    return (*catalogue.findings(guests.read(host, "pve1", 100, around), node), *catalogue.findings_of_node(node), *at_target(host))
 
 
 def at_target(host: Host) -> tuple[Finding, ...]:
@@ -58,7 +58,7 @@ def at_target(host: Host) -> tuple[Finding, ...]:
     (standing,) = (each for each in summaries.standings(host, "pve1") if each.node == host.read_text("/target"))
     around = guests.surroundings(host, standing.node, None)
     guest = guests.understand(host, standing.node, 100, guests.fetch(host, "pve1", 100), around)
-    return catalogue.look_at_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
+    return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
@@ -128,15 +128,15 @@ def test_no_example_without_rule() -> None:
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_rule_declares_what_it_needs(rule: Rule) -> None:
     """`needs` names just the node's facts that the rule and the functions it calls read."""
-    read = sorted(set(_node_facts(rule.look)))
+    read = sorted(set(_node_facts(rule.function)))
     written = f"needs=({', '.join(map(json.dumps, read))}{',' if len(read) == 1 else ''})" if read else "no needs="
-    assert set(read) == rule.needs, f"rule {rule.id} in {rule.look.__module__}: write {written} into its decorator"
+    assert set(read) == rule.needs, f"rule {rule.id} in {rule.function.__module__}: write {written} into its decorator"
 
 
-def _node_facts(look: Callable[..., object]) -> Iterator[str]:
+def _node_facts(function: Callable[..., object]) -> Iterator[str]:
     names = set(fact_names(Node))
-    within = list(ast.walk(ast.parse(inspect.getsource(look).lstrip())))
-    known = dict(vars(inspect.getmodule(look)))
+    within = list(ast.walk(ast.parse(inspect.getsource(function).lstrip())))
+    known = dict(vars(inspect.getmodule(function)))
     for part in within:
         if isinstance(part, ast.ImportFrom):
             module = importlib.import_module(str(part.module))

@@ -10,7 +10,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
-from pvehooks.rules.engine import Rule, look_at_start
+from pvehooks.rules.engine import Rule, findings_at_start
 from pvehooks.rules.guest import display, ha_migration, ivshmem, usb, virtiofs
 from pvehooks.rules.node import shared_memory
 from pvehooks.values import Unread
@@ -70,7 +70,7 @@ def test_not_examined(rule: Rule, fact: str, tmp_path: Path) -> None:
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__[fact] = Unread("no reason at all")
-    found = [finding for finding in rule.look(guest, node) if not finding.examined]
+    found = [finding for finding in rule.function(guest, node) if not finding.examined]
     assert len(found) == (fact not in SILENT.get(rule.id, ()))
     assert all("no reason at all" in finding.message for finding in found)
 
@@ -82,17 +82,17 @@ def test_all_unread(rule: Rule, tmp_path: Path) -> None:
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__.update(dict.fromkeys(rule.needs, Unread("no reason at all")))
-    assert not rule.needs or not [finding for finding in rule.look(guest, node) if finding.examined]
+    assert not rule.needs or not [finding for finding in rule.function(guest, node) if finding.examined]
 
 
 @pytest.mark.parametrize("fact", ["memory_files", "memory_shares"])
 def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": "cores: 1\n", "dev/shm/pve-shm-100": ""})))
     (rule,) = shared_memory.RULES.rules
-    assert [finding.subject for finding in rule.look(hardware.gather(host, "pve1"))] == ["/dev/shm/pve-shm-100"]
+    assert [finding.subject for finding in rule.function(hardware.gather(host, "pve1"))] == ["/dev/shm/pve-shm-100"]
     node = hardware.gather(host, "pve1")
     node.__dict__[fact] = Unread("no reason at all")
-    assert not list(rule.look(node))
+    assert not list(rule.function(node))
 
 
 def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> N
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     (rule,) = (rule for rule in usb.RULES.rules if rule.id == "usb-device-absent")
-    (found,) = rule.look(guest, hardware.gather(host, "pve1"))
+    (found,) = rule.function(guest, hardware.gather(host, "pve1"))
     assert not found.examined
     assert "1050:0407, 1-3.1 are plugged in" in found.message
 
@@ -110,7 +110,7 @@ def test_unknown_high_availability_is_told_of_once(hostpci: str, rules: list[str
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": f"usb0: host=1050:0407\n{hostpci}", "etc/pve/ha/resources.cfg": None})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
-    found = [finding for finding in catalogue.look(guest, node) if finding.rule.startswith("ha-")]
+    found = [finding for finding in catalogue.findings(guest, node) if finding.rule.startswith("ha-")]
     assert [finding.rule for finding in found] == rules
     assert not found[0].examined
 
@@ -120,7 +120,7 @@ def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> N
     files["sys/devices/pci0000:00/0000:01:00.0/iommu_group"] = "14\n"
     host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\n"})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    said = [found for found in look_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
+    said = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
     (found,) = (found for found in said if found.rule == "group-in-use-by-host")
     assert not found.examined
     assert "which devices share the IOMMU group of 0000:01:00.0 (graphics card [10de:2204]) is unknown" in found.message
@@ -133,5 +133,5 @@ def test_a_virtual_function_of_another_node_is_not_explained(tmp_path: Path) -> 
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__["vf_support"] = Unread("it is a fact of pve2, ask there")
-    (found,) = (found for found in look_at_start(guest, node) if found.rule == "hostpci-device-missing")
+    (found,) = (found for found in findings_at_start(guest, node) if found.rule == "hostpci-device-missing")
     assert "SR-IOV" not in found.message and found.message.startswith("hostpci0: there is no PCI device 0000:00:02.1")

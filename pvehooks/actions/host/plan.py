@@ -125,4 +125,4 @@ def _harm(host: Host, node: Node, changes: tuple[FileChange, ...], new_initramfs
 
 def found(rule: str, node: Node) -> list[Finding]:
     """What a rule finds on the node."""
-    return [RULES[rule].complete(finding) for finding in RULES[rule].look(node)]
+    return [RULES[rule].complete(finding) for finding in RULES[rule].function(node)]

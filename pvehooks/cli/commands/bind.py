@@ -6,18 +6,17 @@ import argparse
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pvehooks.actions.pci import at_boot, bind, persist, vfs
-from pvehooks.cli import bound_devices
+from pvehooks.actions.pci import bind, persist, vfs
+from pvehooks.cli import boot_bindings, bound_devices
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import bus
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
+from pvehooks.errors import ActionFailed, UsageError
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.journal import entries, output
 from pvehooks.values import Node, PciDevice
 from pvehooks.wording import counted
 
@@ -56,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         return bound_devices.show(host, hardware.gather(host, name), options)
     if options.boot:
         shared.only_notes_in_trees(host, now=True)
-        return as_at_boot(host, name, options.address)
+        return boot_bindings.apply_all(host, name, options.address)
     wanted = Wanted(options.now or not options.persist, options.persist, options.vfs)
     shared.only_notes_in_trees(host, wanted.now)
     devices = shared.named(options.address, hardware.gather(host, name))
@@ -155,27 +154,3 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
     if not wanted.persist and not (isinstance(note, BootBinding) and note.vfs == count):
         words.append(f"until the next boot; permanently: pvehooks bind {address} --vfs {count} --persist")
     return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words))
-
-
-# -- at boot ----------------------------------------------------------------------------------------------------------
-
-
-def as_at_boot(host: Host, name: str, addresses: list[str]) -> int:
-    """Applies what was recorded, and logs it.
-
-    Without addresses it runs early at boot, before udev has examined the hardware. A present device that could not be bound is
-    tried once more when udev finds it, and logged then.
-    """
-    out = output.choose()
-    failed = False
-    for address in addresses or at_boot.addresses(host):
-        outcome = at_boot.apply(host, name, address, patient=bool(addresses))
-        if outcome is None:
-            continue
-        message = f"{outcome.label} {outcome.words}"
-        failed |= outcome.state is at_boot.BootState.NOT_DONE
-        if outcome.state is at_boot.BootState.DONE:
-            out.write(entries.event("bound-at-boot", message, name, device=address))
-        elif outcome.state is at_boot.BootState.NOT_DONE and (addresses or not outcome.again):
-            out.write(entries.event("not-bound-at-boot", message, name, device=address))
-    return EXIT_BLOCKED if failed and addresses else EXIT_OK

@@ -15,18 +15,18 @@ FILE = "config"
 def _problem(id: str) -> Callable[[Guest, Node], Iterator[Finding]]:
     """The function of a rule on a problem that the reader of the file found and put into words."""
 
-    def look(guest: Guest, node: Node) -> Iterator[Finding]:
+    def problem(guest: Guest, node: Node) -> Iterator[Finding]:
         for rule, words in guest.problems:
             if rule == id:
                 yield Finding(FILE, words)
 
-    return look
+    return problem
 
 
 def _reader_rule(id: str, severity: Severity, remedy: str, explanation: str) -> None:
-    look = _problem(id)
-    look.__doc__ = explanation
-    RULES.rule(id, severity, remedy)(look)
+    function = _problem(id)
+    function.__doc__ = explanation
+    RULES.rule(id, severity, remedy)(function)
 
 
 _reader_rule(

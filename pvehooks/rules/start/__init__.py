@@ -6,6 +6,7 @@ MODULES = (
     "devices",
     "firmware_image",
     "groups",
+    "iommu",
     "mappings",
     "memory",
     "resources",

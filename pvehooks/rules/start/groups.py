@@ -21,9 +21,10 @@ from pvehooks.derived.passthrough import (
     passes_through,
     taken,
     uses,
+    working_iommu,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Finding, Guest, Holder, Iommu, Node, PciDevice, Refuser, Severity, Unread, Use
+from pvehooks.values import Finding, Guest, Holder, Node, PciDevice, Refuser, Severity, Use
 from pvehooks.values.pci import does_work
 
 RULES = RuleSet(concerned=passes_through, order=40)
@@ -35,43 +36,13 @@ _WAIT = "Wait until that VM has started, or failed to, and start this one then"
 _PLACES = "Put the card into another slot, or switch ACS on in the firmware setup"
 
 
-def _apart(member: ClaimedMember, guest: Guest) -> str:
+def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     """How the guest does without the other device; functions of one device stay together in every slot."""
     leaving = remedies.giving_up(guest, member.claim.entry)
     if member.device.slot == member.claimed.slot:
         way, _, command = leaving.rpartition(": ")
         return f"{way[0].upper()}{way[1:]} (no other slot separates functions of one device): {command}"
     return f"{_PLACES}, or {leaving}"
-
-
-@RULES.rule(
-    "iommu-off",
-    Severity.BLOCK,
-    "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
-    needs=("iommu", "pci", "holders"),
-)
-def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
-
-    Either VT-d or AMD-Vi is off in the firmware setup, or the kernel's arguments switch it off, or the hardware has none. The
-    ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing. With igfx_off
-    in intel_iommu= only Intel's graphics have none.
-    Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups; qemu-server, PCI.pm (prepare_pci_device).
-    """
-    if isinstance(node.iommu, Unread):
-        yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
-    elif not node.iommu.active:
-        # Only a start that fails pays for it.
-        from pvehooks.derived import iommu_switch
-
-        options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
-        message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
-        yield Finding("iommu", message, iommu_switch.remedy(node))
-    for claim, device in taken(guest, node) if _working(node) is not None else ():
-        if not (device.group or device.group_unread or device.bridge):
-            message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-            remedy = f"Take igfx_off off the kernel command line if it is there, or {remedies.giving_up(guest, claim.entry)}"
-            yield Finding(device.address, message, remedy)
 
 
 @RULES.rule(
@@ -90,37 +61,53 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     device nodes. For a device in `args` it unbinds nothing: QEMU finds the group in use, and does not start.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
-    if _working(node) is None:
+    if working_iommu(node) is None:
         return
-    for claim, device in taken(guest, node):
+    for claim, device, member in _taken(guest, node):
         held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
-        if held:
-            message = f"{claim.entry.option} would take {device.label} from the host, which {_all(held)}"
-            if device.vfio:
-                message = f"{claim.entry.option}: {device.label} {_all(held)}: the start would reset it under that process, and fail"
-            elif claim.entry.by_args:
-                message = f"{claim.entry.option}: {device.label} {_all(held)}, and {_ARGS}"
+        if held and member is None:
             refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
-            yield Finding(device.address, message, _freeing(held, remedies.giving_up(guest, claim.entry)), refuser=refuser)
-        if device.group_unread:
+            remedy = _remedy_free(held, remedies.giving_up(guest, claim.entry))
+            yield Finding(device.address, _named_in_use(claim, device, held), remedy, refuser=refuser)
+        elif held and member is not None:
+            refuser = Refuser.PVE if claim.entry.by_args or device.vfio else Refuser.UNSET
+            remedy = _remedy_free(held, _lowered(_remedy_own_group(member, guest)))
+            yield Finding(device.address, _member_in_use(member, held), remedy, refuser=refuser)
+        if member is None and device.group_unread:
             yield not_examined(device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}")
-        yield from _unknown(device, guest, node)
+        yield from _unread_use(device, guest, node)
+
+
+def _taken(guest: Guest, node: Node) -> Iterator[tuple[Claim, PciDevice, ClaimedMember | None]]:
+    """The devices that a start takes, with the claim that takes them: those that it names, then, as members, those of their groups."""
+    for claim, device in taken(guest, node):
+        yield claim, device, None
     for member in group_members(guest, node):
-        held = [use for use in blocking_uses(member.device, guest, node) if not use.vmid]
-        if held:
-            end = "the start would fail" if member.device.vfio else "the start would take it from the host"
-            end = _ARGS if member.claim.entry.by_args and not member.device.vfio else end
-            message = f"{_shares(member)}, which {_all(held)}: {end}"
-            refuser = Refuser.PVE if member.claim.entry.by_args or member.device.vfio else Refuser.UNSET
-            yield Finding(member.device.address, message, _freeing(held, _lowered(_apart(member, guest))), refuser=refuser)
-        yield from _unknown(member.device, guest, node)
+        yield member.claim, member.device, member
+
+
+def _named_in_use(claim: Claim, device: PciDevice, held: list[Use]) -> str:
+    if device.vfio:
+        return f"{claim.entry.option}: {device.label} {_list_uses(held)}: the start would reset it under that process, and fail"
+    if claim.entry.by_args:
+        return f"{claim.entry.option}: {device.label} {_list_uses(held)}, and {_ARGS}"
+    return f"{claim.entry.option} would take {device.label} from the host, which {_list_uses(held)}"
+
+
+def _member_in_use(member: ClaimedMember, held: list[Use]) -> str:
+    end = "the start would take it from the host"
+    if member.device.vfio:
+        end = "the start would fail"
+    elif member.claim.entry.by_args:
+        end = _ARGS
+    return f"{_shares(member)}, which {_list_uses(held)}: {end}"
 
 
 _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start would fail"
 
 
 def _accepting(member: ClaimedMember, guest: Guest, node: Node) -> str:
-    otherwise = f"If not, {_lowered(_apart(member, guest))}"
+    otherwise = f"If not, {_lowered(_remedy_own_group(member, guest))}"
     entry, slot = member.claim.entry, member.claimed.slot
     card = [device for device in bus(node).values() if device.slot == slot]
     # Bus 00 is the board's: what shares a slot there is no card.
@@ -141,7 +128,7 @@ def _shares(member: ClaimedMember) -> str:
     return f"{member.claim.entry.option} ({claimed.address}) shares IOMMU group {claimed.group} with {member.device.label}"
 
 
-def _all(held: list[Use]) -> str:
+def _list_uses(held: list[Use]) -> str:
     """What uses a device: the most important uses, and how many more there are. All of them have to end."""
     first, *others_shown = (use.sentence for use in held[:_SHOWN])
     more = len(held) - _SHOWN
@@ -151,13 +138,13 @@ def _all(held: list[Use]) -> str:
     return f"{first}; it also {listed}" if listed else first
 
 
-def _freeing(held: list[Use], otherwise: str) -> str:
+def _remedy_free(held: list[Use], otherwise: str) -> str:
     """What ends all uses; `otherwise` where one of them has no cure of its own, and for who needs them."""
     own = list(dict.fromkeys(use.remedy for use in held))
     return f"{'. '.join(own)}. Or {otherwise}" if all(own) else f"{otherwise[0].upper()}{otherwise[1:]}"
 
 
-def _unknown(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
+def _unread_use(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding]:
     """For a device on a host driver without a known use, of which not all could be read."""
     if on_host_driver(device) and not blocking_uses(device, guest, node) and (unread := uses(device, node).unread):
         yield not_examined(device.address, f"whether {device.label} is in use is unknown: {'; '.join(unread)}")
@@ -179,16 +166,18 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     for member in group_members(guest, node):
         holders = others(member.device.address, guest, node)
-        using = _users(holders, blocking_uses(member.device, guest, node))
+        using = _guests_using(holders, blocking_uses(member.device, guest, node))
         if using:
             refuser = _refuser(using, holders)
-            message = f"{_shares(member)}, which {_all(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
+            message = (
+                f"{_shares(member)}, which {_list_uses(using)}: the start would {'fail' if refuser is Refuser.PVE else 'take it away'}"
+            )
             apart = "" if member.device.slot == member.claimed.slot else f". To run both: {_lowered(_PLACES)}"
-            remedy = f"{_stopping(using)}{apart}"
+            remedy = f"{_remedy_stop(using)}{apart}"
             yield Finding(member.device.address, message, remedy, refuser=refuser)
 
 
-def _users(holders: list[Holder], found: list[Use]) -> list[Use]:
+def _guests_using(holders: list[Holder], found: list[Use]) -> list[Use]:
     """The guests that have a device, each once: those whose option it is, then those that use it otherwise."""
     using = {holder.vmid: Use(holder_phrase(holder), holder.vmid, remedy=_WAIT if holder.state == "starting" else "") for holder in holders}
     for use in found:
@@ -202,7 +191,7 @@ def _refuser(using: list[Use], holders: list[Holder]) -> Refuser:
     return Refuser.PVE if len(using) == len({holder.vmid for holder in holders}) else Refuser.UNSET
 
 
-def _stopping(using: list[Use]) -> str:
+def _remedy_stop(using: list[Use]) -> str:
     """What to do so that the guests that are shown give the device back."""
     shown = using[:_SHOWN]
     if all(use.remedy == _WAIT for use in shown):
@@ -232,10 +221,10 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
                 continue
             seen.add(device.address)
             holders = [each for each in others(device.address, guest, node) if not (each.mdev and claim.entry.mdev)]
-            using = _users(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
+            using = _guests_using(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
-                message = f"{claim.entry.option} would take {device.label}, which {_all(using)}"
-                yield Finding(device.address, message, _stopping(using), refuser=_refuser(using, holders))
+                message = f"{claim.entry.option} would take {device.label}, which {_list_uses(using)}"
+                yield Finding(device.address, message, _remedy_stop(using), refuser=_refuser(using, holders))
 
 
 @RULES.rule(
@@ -265,7 +254,7 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
                 remedy = f"Name the function: {remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
             yield Finding(device.address, message, remedy)
             continue
-        users = [(address, by) for address in device.virtfns if (by := _user_of(address, guest, node))]
+        users = [(address, by) for address in device.virtfns if (by := _vf_user_phrase(address, guest, node))]
         if users:
             address, by = users[0]
             more = f" ({len(users) - 1} more of its VFs {'is' if len(users) == 2 else 'are'} in use)" if len(users) > 1 else ""
@@ -293,16 +282,17 @@ def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
     The card that shows the node's console, its last keyboard, a TPM. The node runs on without it, but cannot be operated at its own
     screen.
     """
-    if _working(node) is None:
+    if working_iommu(node) is None:
         return
-    members = ((member.claim, member.device) for member in group_members(guest, node) if not member.claim.entry.by_args)
-    for claim, device in (*taken(guest, node), *members):
+    for claim, device, member in _taken(guest, node):
+        if member is not None and claim.entry.by_args:
+            continue
         for use in uses(device, node).found if on_host_driver(device) else ():
             if use.remark and use.vmid != guest.vmid:
                 yield Finding(device.address, f"{claim.entry.option} would take {device.label} from the host, which {use.sentence}")
 
 
-def _user_of(address: str, guest: Guest, node: Node) -> str:
+def _vf_user_phrase(address: str, guest: Guest, node: Node) -> str:
     """Which guest or process uses the VF, as the end of a sentence; '' for none."""
     holders = others(address, guest, node)
     if holders:
@@ -415,61 +405,3 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
             free = next(number for number in range(16) if f"hostpci{number}" not in guest.options) if len(guest.hostpci) < 16 else 15
             remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
             yield Finding(member.device.address, message, remedy)
-
-
-@RULES.rule(
-    "acs-override-active",
-    Severity.WARNING,
-    "Run only VMs here that you trust, or take pcie_acs_override off the kernel command line",
-    needs=("iommu",),
-)
-def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The isolation of the guest's devices rests on pcie_acs_override, which splits IOMMU groups that the hardware does not.
-
-    Devices may still reach each other, and so may a guest reach the memory of the host or of another guest through them.
-    Source: the administrator's manual, "PCI(e) Passthrough".
-    """
-    iommu = _working(node)
-    if iommu is not None and iommu.acs_override:
-        yield Finding("iommu", f"its IOMMU groups rest on pcie_acs_override={iommu.acs_override}: the hardware does not isolate them")
-
-
-def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
-    """An audit shows that the start fails; before a start, the guard leaves the refusal to vfio, which does no harm."""
-    return finding._replace(severity=Severity.BLOCK) if finding.refuser is Refuser.PVE else finding
-
-
-@RULES.rule(
-    "interrupts-unsafe",
-    Severity.WARNING,
-    "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
-    needs=("iommu",),
-    in_audit=_refused_by_vfio,
-)
-def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node does not remap interrupts: vfio refuses the guest's devices, or its option allows them, which is a hole.
-
-    With allow_unsafe_interrupts=1 vfio gives them all the same, and the guest can then make a device send the host any interrupt.
-    Mediated devices are not concerned.
-    Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
-    """
-    iommu = _working(node)
-    if iommu is None or iommu.remaps_interrupts or all(entry.mdev for entry in (*guest.hostpci, *guest.args_pci)):
-        return
-    allowed = "vfio is allowed to do without (allow_unsafe_interrupts=1)"
-    if iommu.remaps_interrupts is False and not iommu.unsafe_allowed:
-        # A guest that runs shows that vfio took its devices.
-        if not guest.running:
-            message = f"{node.name} has no interrupt remapping, and vfio refuses devices without it: the VM would not start"
-            yield Finding("iommu", message, refuser=Refuser.PVE)
-    elif iommu.remaps_interrupts is False:
-        yield Finding("iommu", f"{node.name} has no interrupt remapping, and {allowed}: the VM can inject interrupts into the host")
-    elif iommu.unsafe_allowed:
-        message = (
-            f"whether {node.name} has interrupt remapping is unknown, and {allowed}: without it the VM can inject interrupts into the host"
-        )
-        yield Finding("iommu", message)
-
-
-def _working(node: Node) -> Iommu | None:
-    return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu

@@ -36,7 +36,7 @@ def tree(directory: Path, text: str = "plan: quiet\n", **files: Content) -> Host
 
 
 def planned(host: Host, *asked: str) -> Plan:
-    return plan(host, hardware.gather(host, "pve1"), catalogue.look_at_node, asked)
+    return plan(host, hardware.gather(host, "pve1"), catalogue.findings_of_node, asked)
 
 
 def why(host: Host, rule: str = "iommu-inactive") -> str:

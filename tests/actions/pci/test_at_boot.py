@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.pci import at_boot, persist
-from pvehooks.cli.commands import bind
+from pvehooks.cli import boot_bindings
 from pvehooks.cli.commands.bind import Wanted
 from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
@@ -151,7 +151,7 @@ def test_one_purpose_for_boot_only(host: KernelHost) -> None:
 
 def told(host: KernelHost, capsys: pytest.CaptureFixture[str], *addresses: str) -> tuple[int, list[str]]:
     capsys.readouterr()
-    status = bind.as_at_boot(host, "pve1", list(addresses))
+    status = boot_bindings.apply_all(host, "pve1", list(addresses))
     return status, [line.partition(" ")[2].strip() for line in capsys.readouterr().err.splitlines()]
 
 

@@ -134,7 +134,7 @@ def test_two_hundred_devices(tmp_path: Path) -> None:
 def test_a_journal_entry(tmp_path: Path) -> None:
     """About no guest, with the rule's own MESSAGE_ID, and the priority of its severity."""
     node = hardware.gather(Host(str(tree_of(next(path for path in TREES if path.stem == "grub-broken"), tmp_path / "tree"))), "pve1")
-    (finding,) = (finding for finding in catalogue.look_at_node(node) if finding.severity is Severity.BLOCK)
+    (finding,) = (finding for finding in catalogue.findings_of_node(node) if finding.severity is Severity.BLOCK)
     entry = entries.node_finding("pve1", finding)
     assert "PVEHOOKS_VMID" not in entry.fields
     assert entry.fields["PVEHOOKS_NODE"] == "pve1"

@@ -13,7 +13,7 @@ import pytest
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
-from pvehooks.rules.engine import look_at_start
+from pvehooks.rules.engine import findings_at_start
 from tests.beds import uses
 from tests.beds.tree import make_fake_tree
 from tests.facts import captures
@@ -36,7 +36,7 @@ def test_capture_as_a_host(name: str, tmp_path: Path, tmp_path_factory: pytest.T
     around = guests.surroundings(host, "pve1", None)
     node = hardware.gather(host, "pve1")
     for number, address in enumerate(addresses):
-        found = look_at_start(guests.read(host, "pve1", 100 + number, around), node)
+        found = findings_at_start(guests.read(host, "pve1", 100 + number, around), node)
         said = {finding.rule for finding in found if finding.examined}
         left_out = not is_bridge(captured["pci"][address]) and "iommu_group" not in captured["pci"][address]["links"]
         assert ("iommu-off" in said) is (not captured["iommu_groups"] or left_out), address

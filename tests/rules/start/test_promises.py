@@ -12,7 +12,7 @@ from pvehooks import wording
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
-from pvehooks.rules.engine import look_at_start
+from pvehooks.rules.engine import findings_at_start
 from pvehooks.values import Finding, Severity
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
@@ -28,7 +28,7 @@ def blocks(files: dict[str, Content], config: str) -> list[Finding]:
     with tempfile.TemporaryDirectory() as directory:
         host = Host(str(make_fake_tree(directory, {**files, CONFIG: config})))
         guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-        found = look_at_start(guest, hardware.gather(host, "pve1"))
+        found = findings_at_start(guest, hardware.gather(host, "pve1"))
         return [finding for finding in found if finding.severity is Severity.BLOCK or not finding.examined]
 
 

@@ -10,7 +10,7 @@ from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest, Node
 
 
-def apply(host: Host, job: Job, settings: RngSettings) -> Result:
+def work(host: Host, job: Job, settings: RngSettings) -> Result:
     """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
     if job.detach:
         # Without a record of it: the guard comes back with the next device.

@@ -23,7 +23,7 @@ DONE = Result(Outcome.DONE, "", "source=/dev/urandom", DIGEST, "/backup")
 def parts(tmp_path: Path) -> Parts:
     """A node whose guests 100 and 101 have a job each."""
     found = Parts(tmp_path, {100: uefi(), 101: uefi("mail")})
-    found.review.look([100, 101])
+    found.review.review([100, 101])
     found.events()
     return found
 
@@ -35,11 +35,11 @@ def end(parts: Parts, *results: tuple[int, Result | Exception], injection: Injec
         job = Job(guests[vmid], injection, attach)
         failed = isinstance(result, Exception)
         parts.jobs.ended.append(JobResult(job, None if failed else result, result if failed else None))  # type: ignore[arg-type]
-    return parts.outcomes.collect()
+    return parts.results.collect()
 
 
 def test_nothing_ended(parts: Parts) -> None:
-    assert parts.outcomes.collect() == ([], False) and parts.events() == []
+    assert parts.results.collect() == ([], False) and parts.events() == []
 
 
 def test_a_done_job_is_reported_and_its_guest_reviewed(parts: Parts) -> None:
@@ -49,7 +49,7 @@ def test_a_done_job_is_reported_and_its_guest_reviewed(parts: Parts) -> None:
         "VM 100 (web): given rng0 source=/dev/urandom, because: it boots from the network. Take it back: pvehooks undo 100"
     ]
     assert parts.states.of(100).last_seen.hex() == DIGEST and parts.states.waiting() == []
-    assert parts.outcomes.last_change == "VM 100 given rng0" and parts.stats.events["injected"] == 1
+    assert parts.results.last_change == "VM 100 given rng0" and parts.stats.events["injected"] == 1
 
 
 def test_the_guard_has_an_entry_of_its_own(parts: Parts) -> None:
@@ -104,7 +104,7 @@ def test_a_pmxcfs_without_quorum_concerns_all_guests(parts: Parts) -> None:
 def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outcome) -> None:
     stopped = Result(outcome, "no space")
     assert end(parts, (100, stopped), (101, stopped)) == ([], True)
-    parts.outcomes.report_cause()
+    parts.results.report_cause()
     assert end(parts, (100, stopped)) == ([], False)
     assert parts.messages() == ["VMs can be given nothing now, so all that is due waits: no space. It is tried again automatically"]
     assert end(parts, (100, DONE)) == ([100], False)
@@ -114,7 +114,7 @@ def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outc
 
 def test_what_is_wrong_with_the_one_that_tries_says_nothing_of_the_others(parts: Parts) -> None:
     end(parts, (100, Result(Outcome.UNSAVED, "no space")))
-    parts.outcomes.report_cause()
+    parts.results.report_cause()
     for each in (Result(Outcome.LOCKED, "VM is locked (backup)"), ZeroDivisionError("a bug")):
         end(parts, (101, each))
         assert parts.jobs.stopped == "no space" and parts.jobs.next() < float("inf")

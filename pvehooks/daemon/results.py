@@ -21,7 +21,7 @@ from pvehooks.values.stubs import former_of
 _CONCERNS_ALL = frozenset((Outcome.WAITING, Outcome.UNSAVED))
 
 
-class Outcomes:
+class ResultCollector:
     """Collects finished jobs. `again` is called with (VMID, seconds) for guests that are to be reviewed then.
 
     `last_change` describes the last change to a guest, '' when there was none.
