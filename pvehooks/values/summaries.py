@@ -17,8 +17,7 @@ SILENT_AFTER = 2 * HEARTBEAT + 600
 class DeviceKind(NamedTuple):
     """The common attributes of devices that differ only in address and IOMMU group: virtual functions of a card, twins.
 
-    The fields are as in PciDevice; `reset_methods` is None where they could not be read, `mdev_types` are pairs, `behind` is `upstream`
-    without bridges. Older versions do not publish the last three.
+    The fields are as in PciDevice.
     """
 
     vendor: int
@@ -35,8 +34,10 @@ class DeviceKind(NamedTuple):
     vgpus: bool
     framebuffer: str
     dead: bool
+    # Older versions publish neither this nor what follows.
     boot_vga: bool = False
     reserved: tuple[tuple[int, int], ...] = ()
+    # The upstream devices, without bridges.
     behind: tuple[str, ...] = ()
 
     @staticmethod
