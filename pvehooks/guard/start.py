@@ -62,6 +62,11 @@ class Start(NamedTuple):
         """Whether it is neither for a backup nor the target of a migration, which may still end as if it had not been."""
         return not self.backup and not self.place.migrated
 
+    @property
+    def is_refusable(self) -> bool:
+        """Whether a finding can refuse it: [guard] mode = enforce, and no override for this start."""
+        return self.settings.guard.mode == "enforce" and self.guest.allowance is None
+
 
 def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
     """Examines the start; returns STARTS or REFUSED. `copy` are the compiled settings. Raises Unexamined or an error of the node.
@@ -91,46 +96,61 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
 
 
 def _decide(under_way: Start, send: Send) -> int:
-    guest, host = under_way.guest, under_way.host
-    if isinstance(under_way.node, hardware.ThisNode):
-        under_way.node.postpone()
-    blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
-    verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
-    overridden = guest.allowance is not None
-    refusable = under_way.settings.guard.mode == "enforce" and not overridden
-    if isinstance(under_way.node, hardware.ThisNode) and under_way.node.complete():
-        if refusable:
-            _send_found(under_way, verdict.refusing, send)
-        verdict = judge.at_start(engine.findings_at_start(guest, under_way.node), blocking, under_way.settings)
-    refused = bool(verdict.refusing) and refusable
+    verdict = _verdict(under_way, send)
+    overridden = under_way.guest.allowance is not None
+    refused = bool(verdict.refusing) and under_way.is_refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(under_way, verdict, refused=False)
         raise Unexamined(f"{verdict.unexamined[0].message.removeprefix('not examined: ')} [{verdict.unexamined[0].rule}]")
     if overridden and not _use_up(under_way, needed=bool(verdict.refusing or verdict.unexamined)):
-        counters.count(host, counters.REFUSED)
-        send("verdict", REFUSED)
-        return REFUSED
+        status = _refuse(under_way)
+        send("verdict", status)
+        return status
     send("verdict", REFUSED if refused else STARTS)
     _log_verdict(under_way, verdict, refused)
     if verdict.refusing:
         from pvehooks.guard import journal
 
         for found in verdict.refusing:
-            journal.finding(host, guest, found, "block" if refused else "allow")
+            journal.finding(under_way.host, under_way.guest, found, "block" if refused else "allow")
     if refused:
         _log_how_to_override(under_way)
-        counters.count(host, counters.REFUSED)
-        return REFUSED
+        return _refuse(under_way)
+    return _start(under_way, verdict, send)
+
+
+def _verdict(under_way: Start, send: Send) -> judge.AtStart:
+    """What the rules find, weighed by the settings. What takes long to read is read last; what refuses the start already is sent before."""
+    blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
+    node = under_way.node
+    if isinstance(node, hardware.ThisNode):
+        node.postpone()
+    verdict = judge.at_start(engine.findings_at_start(under_way.guest, node), blocking, under_way.settings)
+    if isinstance(node, hardware.ThisNode) and node.complete():
+        if under_way.is_refusable:
+            _send_found(under_way, verdict.refusing, send)
+        verdict = judge.at_start(engine.findings_at_start(under_way.guest, node), blocking, under_way.settings)
+    return verdict
+
+
+def _refuse(under_way: Start) -> int:
+    counters.count(under_way.host, counters.REFUSED)
+    return REFUSED
+
+
+def _start(under_way: Start, verdict: judge.AtStart, send: Send) -> int:
+    """Binds what is due, records the start and counts it; refuses it where binding fails."""
+    guest = under_way.guest
     accepted = _to_remember(under_way)
     bound = not verdict.due or under_way.settings.guard.mode != "enforce" or _bind(under_way, verdict.due, send)
-    if not bound and not overridden:
-        counters.count(host, counters.REFUSED)
-        return REFUSED
+    if not bound and guest.allowance is None:
+        return _refuse(under_way)
     despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
     if guest.allowance is not None:
         _log_override(under_way, guest.allowance, despite)
     _record(under_way, None if despite else accepted, send)
-    counters.count(host, (counters.ALLOWED if overridden else counters.AUDITED) if despite else counters.PASSED)
+    outcome = counters.AUDITED if guest.allowance is None else counters.ALLOWED
+    counters.count(under_way.host, outcome if despite else counters.PASSED)
     return STARTS
 
 
