@@ -7,7 +7,7 @@ import lzma
 import signal
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, cast
 
@@ -160,8 +160,8 @@ def unpacked(path: str) -> Iterator[str]:
         broken(path, f"looking at it takes more than {seconds:.0f} s")
 
     seconds = _MOST_SECONDS
-    former = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    former[signal.SIGPROF] = signal.signal(signal.SIGPROF, give_up)
+    handlers: dict[signal.Signals, Callable[..., object]] = {signal.SIGTERM: _end, signal.SIGHUP: _end, signal.SIGPROF: give_up}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     # Again and again: a rule that is broken off counts as a bug of that rule, and the next one begins.
     signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     host = Host()

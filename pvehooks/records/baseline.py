@@ -155,8 +155,9 @@ def write(host: Host, baseline: Baseline) -> Baseline:
 def _known_guest(value: object, time: int) -> KnownGuest | None:
     """A fingerprint with the baseline's time, or one with its own time."""
     text, when = value if isinstance(value, list) and len(value) == 2 else (value, time)
-    valid = isinstance(text, str) and _FINGERPRINT.fullmatch(text) and _is_number(when)
-    return KnownGuest(text, when) if valid else None
+    if isinstance(text, str) and _FINGERPRINT.fullmatch(text) and _is_number(when):
+        return KnownGuest(text, when)
+    return None
 
 
 def _is_number(value: object) -> bool:

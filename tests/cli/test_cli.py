@@ -18,12 +18,12 @@ from pvehooks.cli import parsers
 from pvehooks.host import Host
 from tests.beds import commandline
 from tests.beds.process import kill_on_failure
-from tests.beds.tree import Link, make_fake_tree
+from tests.beds.tree import Content, Link, make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
 
 Golden = Callable[[str, str], None]
 CONFIGS = "etc/pve/nodes/pve1/qemu-server"
-TREE = {
+TREE: dict[str, Content] = {
     f"{CONFIGS}/100.conf": uefi("web", old=True),
     f"{CONFIGS}/101.conf": uefi("done", RNG0),
     f"{CONFIGS}/102.conf": uefi("hw", "rng0: source=/dev/hwrng\n"),
