@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,10 @@ def test_nobody_keeps_an_override_from_being_used_up(shared: Path) -> None:
         assert records.update(Host(), 100, OWN, lambda record: record.with_rng0(None)) is False
     except PmxcfsAway as error:
         pytest.fail(error.message)
+    finally:
+        # The tests that follow in this process mount pmxcfs there.
+        shutil.rmtree("/etc/pve/nodes")
+        shutil.rmtree(place)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
