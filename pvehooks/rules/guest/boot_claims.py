@@ -13,7 +13,7 @@ RULES = RuleSet(concerned=passes_through, order=90)
 
 @RULES.rule("device-claimed-twice", Severity.WARNING, "Start only one of them at boot: qm set {vmid} --onboot 0", needs=("onboot", "pci"))
 def device_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Two guests that start at boot name the same PCI device: the second one does not start.
+    """Two VMs that start at boot name the same PCI device: the second one does not start.
 
     Source: qemu-server, PCI.pm (reserve_pci_usage).
     """

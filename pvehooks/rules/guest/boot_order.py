@@ -78,8 +78,8 @@ def nothing_bootable(guest: Guest, node: Node) -> Iterator[Finding]:
     """Nothing in the boot order can be booted from: it is empty, or names what is not there, or an empty CD-ROM drive.
 
     SeaBIOS stops at "No bootable device", because PVE has it try nothing else (strict=on). Without any boot device UEFI goes by
-    the entries in its own settings, so there it is mere advice, as for a guest that has no disk yet. Without a `boot` line PVE takes
-    CD-ROM drives, network cards and the disk that the old option `bootdisk` names: no other disk. Guests whose `args` name
+    the entries in its own settings, so there it is mere advice, as for a VM that has no disk yet. Without a `boot` line PVE takes
+    CD-ROM drives, network cards and the disk that the old option `bootdisk` names: no other disk. VMs whose `args` name
     disks or a kernel are not examined.
     Source: qemu-server, QemuServer.pm (device_bootorder, config_to_command); the administrator's manual, "Device Boot Order".
     """
@@ -125,10 +125,10 @@ def _misnamed(guest: Guest) -> str:
 
 @RULES.rule("boot-disk-not-in-order", Severity.INFO, "If it is to boot from its disk: qm set {vmid} --boot 'order=scsi0'")
 def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest boots from the network or a CD-ROM alone, though it has a disk: the system on that is never started.
+    """The VM boots from the network or a CD-ROM alone, though it has a disk: the system on that is never started.
 
-    That is right for guests that always boot from the network, and common by mistake where a disk was imported or attached later.
-    A guest without a `boot` line gets a warning: no one chose that, and PVE's default takes no disk that the old option
+    That is right for VMs that always boot from the network, and common by mistake where a disk was imported or attached later.
+    A VM without a `boot` line gets a warning: no one chose that, and PVE's default takes no disk that the old option
     `bootdisk` does not name.
     Source: qemu-server, QemuServer.pm (bootorder_from_legacy); the administrator's manual, "Device Boot Order".
     """
@@ -148,9 +148,9 @@ def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("boot-nvme-not-in-order", Severity.WARNING, "Put it in the boot order: qm set {vmid} --boot 'order=hostpci0'", needs=("pci",))
 def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A passed-through NVMe is the guest's only disk, and is not in the boot order: the guest does not boot from it.
+    """A passed-through NVMe is the VM's only disk, and is not in the boot order: the VM does not boot from it.
 
-    Where a network card or a medium in a CD-ROM drive is in the order, behind nothing that does not exist, the guest may be meant to
+    Where a network card or a medium in a CD-ROM drive is in the order, behind nothing that does not exist, the VM may be meant to
     boot from that: then it is information. The rule looks at PCI devices of class 0108.
     Source: the administrator's manual, "Device Boot Order" and "PCI(e) Passthrough"; qemu-server, PCI.pm (bootindex).
     """
@@ -173,9 +173,9 @@ def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("boot-device-missing", Severity.WARNING, "Take it out of the boot order: qm set {vmid} --boot 'order=scsi0'", needs=("pci",))
 def boot_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The boot order names a device that the guest does not have, or that PVE cannot boot from; it is passed over.
+    """The boot order names a device that the VM does not have, or that PVE cannot boot from; it is passed over.
 
-    Where it comes first, or is the disk that the old option `bootdisk` names, the guest boots from something else than was meant:
+    Where it comes first, or is the disk that the old option `bootdisk` names, the VM boots from something else than was meant:
     that is a warning. Further back it changes nothing.
     Source: qemu-server, QemuServer.pm (device_bootorder); the administrator's manual, "Device Boot Order".
     """

@@ -41,7 +41,7 @@ def bridge_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The bridge of a network device is not on this node, or is no bridge: Proxmox VE refuses the start, also with link_down=1.
 
     This happens after a restore, a migration or a change of the network's configuration. A bridge that is configured and does not exist was
-    not brought up, or failed; a VNet of SDN exists once its configuration is applied. A hookscript, or for guests with the guard a script in
+    not brought up, or failed; a VNet of SDN exists once its configuration is applied. A hookscript, or for VMs with the guard a script in
     /etc/pvehooks/hooks.d, may make the bridge before the start: with one of these, the finding is a warning.
     Source: pve-common, Network.pm (read_bridge_mtu, tap_plug); pve-network, SDN/Zones.pm (tap_plug); qemu-server, pve-bridge.
     """

@@ -43,9 +43,9 @@ def _fixed(guest: Guest, node: Node) -> list[str]:
 
 @RULES.rule("balloon-without-effect", Severity.INFO, "Give it a fixed amount: qm set {vmid} --balloon 0")
 def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Ballooning is on, and the guest has passed-through devices: it loses memory that the node never gets.
+    """Ballooning is on, and the VM has passed-through devices: it loses memory that the node never gets.
 
-    A device may write to all of the guest's memory at any time, so all of it is pinned, and QEMU ignores what the balloon
+    A device may write to all of the VM's memory at any time, so all of it is pinned, and QEMU ignores what the balloon
     returns. PVE inflates the balloon at every start, down to the minimum.
     Source: QEMU, hw/virtio/virtio-balloon.c (virtio_balloon_inhibited), hw/vfio; qemu-server, QemuServer.pm (vm_start_nolock).
     """
@@ -60,7 +60,7 @@ def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("ksm-without-effect", Severity.INFO, "To have KSM skip it (from PVE 9.1 on): qm set {vmid} --allow-ksm 0", needs=("ksm",))
 def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Kernel samepage merging runs, and leaves out guests with passed-through devices: their memory is pinned.
+    """Kernel samepage merging runs, and leaves out VMs with passed-through devices: their memory is pinned.
 
     The kernel spends time on scanning that memory, and merges nothing. All of it is used.
     Source: the kernel's mm/ksm.c (write_protect_page); the administrator's manual, "Kernel Samepage Merging (KSM)".
@@ -78,10 +78,10 @@ def ksm_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("mappings",),
 )
 def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has snapshots with memory, or hibernating it was tried, and it has passed-through devices now: QEMU cannot save their state.
+    """The VM has snapshots with memory, or hibernating it was tried, and it has passed-through devices now: QEMU cannot save their state.
 
-    A snapshot with memory then fails, and is cleaned up. A try to hibernate leaves the guest locked. Going back to a snapshot
-    with memory from before works, and takes the devices out of the guest, as they are not in that snapshot's config.
+    A snapshot with memory then fails, and is cleaned up. A try to hibernate leaves the VM locked. Going back to a snapshot
+    with memory from before works, and takes the devices out of the VM, as they are not in that snapshot's config.
     Source: QEMU, hw/vfio/migration.c (vfio_block_migration); qemu-server, QemuConfig.pm, QemuServer/RunState.pm (vm_suspend).
     """
     fixed = _fixed(guest, node)
@@ -114,7 +114,7 @@ def _has(snapshot: Options, options: list[str]) -> bool:
     needs=("mappings",),
 )
 def live_migration_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has a device whose mapping is marked live-migration-capable, and something else that PVE never migrates while running.
+    """The VM has a device whose mapping is marked live-migration-capable, and something else that PVE never migrates while running.
 
     Those are devices by address or by a mapping without that mark, USB devices and ports of the host, ivshmem, virtiofs. Or no
     other node has a device in the mapping.
@@ -176,9 +176,9 @@ def mapping_migration_unsupported(guest: Guest, node: Node) -> Iterator[Finding]
 
 @RULES.rule("display-beside-primary-gpu", Severity.INFO, "Remove the virtual display: qm set {vmid} --vga none")
 def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A passed-through graphics card is the guest's primary one (x-vga), and the guest has another display beside it.
+    """A passed-through graphics card is the VM's primary one (x-vga), and the VM has another display beside it.
 
-    With SeaBIOS that does not work: both claim the memory of a VGA, and the card often stays dark. With OVMF the guest has two
+    With SeaBIOS that does not work: both claim the memory of a VGA, and the card often stays dark. With OVMF the VM has two
     screens, and may put its desktop on the virtual one. PVE leaves the virtual display out automatically only where the option vga is
     not set at all.
     Source: qemu-server, PCI.pm (print_hostpci_devices); the administrator's manual, "PCI(e) Passthrough" (x-vga).

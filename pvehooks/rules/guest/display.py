@@ -87,7 +87,7 @@ def clipboard_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("display-serial-missing", Severity.WARNING, "Give it the port: qm set {vmid} --serialN socket")
 def display_serial_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The display is a serial port that the guest does not have, or that is a port of the node: its console shows nothing.
+    """The display is a serial port that the VM does not have, or that is a port of the node: its console shows nothing.
 
     Source: the administrator's manual, "Display"; qemu-server, PVE/CLI/qm.pm (terminal).
     """

@@ -41,18 +41,18 @@ def may_lack_network_boot(guest: Guest, node: Node) -> bool:
 
 @RULES.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models"))
 def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest that boots from the network has no source of entropy, so its firmware offers no network boot.
+    """A UEFI VM that boots from the network has no source of entropy, so its firmware offers no network boot.
 
     Since edk2-stable202405 the firmware's network drivers require a random number generator (the fix of CVE-2023-45237): an RNG
     device, or an instruction of the CPU. Without either there is no network boot entry at all and nothing goes out on the wire.
-    No `boot` line in the config means that network boot is on. What applies depends on the image that Proxmox VE starts the guest
+    No `boot` line in the config means that network boot is on. What applies depends on the image that Proxmox VE starts the VM
     with:
     - An EFI disk with efitype=4m, or SEV: the current OVMF. It needs rng0, or RDRAND. The default CPU models (kvm64, x86-64-v2, -v3,
-    -v4) give the guest no RDRAND; `host`, `max`, named models from IvyBridge and EPYC on, and custom models with +rdrand do.
+    -v4) give the VM no RDRAND; `host`, `max`, named models from IvyBridge and EPYC on, and custom models with +rdrand do.
     - An EFI disk of the type 2m, or no EFI disk at all: an image built in 2023. It needs no entropy, and the rule finds nothing.
     - TDX: the image has no network stack, see netboot-unavailable.
-    - ARM: rng0, or RNDR of the CPU (`max`, neoverse-v1, neoverse-n2). On an ARM node KVM gives each guest a random number generator.
-    - An image of the guest's own: not known. Virtio RNG devices alone did not help images of edk2-stable202405, 202408 and 202411.
+    - ARM: rng0, or RNDR of the CPU (`max`, neoverse-v1, neoverse-n2). On an ARM node KVM gives each VM a random number generator.
+    - An image of the VM's own: not known. Virtio RNG devices alone did not help images of edk2-stable202405, 202408 and 202411.
     Proxmox released none of these three.
     Source: qemu-server, OVMF.pm (get_ovmf_files); the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM
     Virtual Machines). OVMF of both types, RDRAND, and AAVMF with RNDR of `max` were measured with Debian's images.
@@ -129,9 +129,9 @@ def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
 def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A network card is in the boot order, and the firmware cannot boot from it whatever source of entropy there is.
 
-    The image that Proxmox VE starts a TDX guest with has no network stack. Or switches in `args` take PXE over IPv4 away
+    The image that Proxmox VE starts a TDX VM with has no network stack. Or switches in `args` take PXE over IPv4 away
     (`-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=no`; also IPv4Support and VirtioNetSupport). An rng0 changes nothing of
-    that, so none is given automatically. It is a warning where the guest has nothing else to boot from.
+    that, so none is given automatically. It is a warning where the VM has nothing else to boot from.
     Source: edk2, OvmfPkg/IntelTdx/IntelTdxX64.dsc and OvmfPkg/RUNTIME_CONFIG.md; qemu-server, OVMF.pm (get_ovmf_files).
     """
     networks = boot_networks(guest)
@@ -161,14 +161,14 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
 def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest that boots from a passed-through NVMe has no RNG device, and may not boot from it.
+    """A UEFI VM that boots from a passed-through NVMe has no RNG device, and may not boot from it.
 
     Users report that nothing boots from a passed-through NVMe until a VirtIO RNG is added. It has not been reproduced: booting from an
     emulated NVMe worked with and without one, and no mechanism is known, since no driver for NVMe, disks or the boot order names the
     random number generator. What the device may cost: with images up to edk2-stable202511 the firmware can hang in its RNG driver, in
     about one start of a thousand by another project's tests (edk2, pull request 11987); a CPU model with RDRAND avoids that.
     The rule looks at passed-through NVMe controllers (PCI class 0108) that are in the boot order, or that are there while
-    the guest has no other disk or device to boot from.
+    the VM has no other disk or device to boot from.
     Source: the administrator's manual, "VirtIO RNG"; reports of users.
     """
     if not lacks_rng(guest):
@@ -219,10 +219,10 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
     needs=("cpu_flags", "cpu_models", "pci"),
 )
 def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest without an RNG device, which boots as it is.
+    """A UEFI VM without an RNG device, which boots as it is.
 
     It boots neither from a passed-through NVMe, nor from the network where its firmware needs entropy for that. The finding says
-    what would become of network boot. The guest's system may be short of entropy at boot. With `[rng] scope = all` such guests get an
+    what would become of network boot. The VM's system may be short of entropy at boot. With `[rng] scope = all` such VMs get an
     rng0 as well.
     Source: the administrator's manual, "VirtIO RNG".
     """
@@ -288,7 +288,7 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
 def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The RNG device has no limit (max_bytes=0), so the guest can keep the node busy making random numbers.
+    """The RNG device has no limit (max_bytes=0), so the VM can keep the node busy making random numbers.
 
     Source: the administrator's manual, "VirtIO RNG": a limiter is always recommended.
     """
@@ -305,9 +305,9 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("cpu_flags", "cpu_models"),
 )
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The removal of rng0 waits in [PENDING], and with its next start the guest loses network boot.
+    """The removal of rng0 waits in [PENDING], and with its next start the VM loses network boot.
 
-    The rule looks only at UEFI guests with a network card in the boot order, whose firmware then finds no other source of entropy.
+    The rule looks only at UEFI VMs with a network card in the boot order, whose firmware then finds no other source of entropy.
     Source: the administrator's manual, "VirtIO RNG".
     """
     config = guest.config

@@ -19,11 +19,11 @@ _KINDS = {"std": "SEV", "es": "SEV-ES", "snp": "SEV-SNP", "tdx": "TDX"}
 
 @RULES.rule("firmware-host-provided", Severity.INFO, "Give it its own: pvehooks firmware set {vmid} VOLID")
 def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A confidential guest starts with the firmware that the node provides, which it therefore has to trust.
+    """A confidential VM starts with the firmware that the node provides, which it therefore has to trust.
 
-    Such a guest is to be safe from its node; its firmware is measured into its attestation, so the verifier of that has to know the
-    node's image and each upgrade of it. An image of the guest's own stays as it is.
-    Source: the administrator's manual, "AMD SEV" and "Intel TDX"; Proxmox's design of firmware images of a guest's own.
+    Such a VM is to be safe from its node; its firmware is measured into its attestation, so the verifier of that has to know the
+    node's image and each upgrade of it. An image of the VM's own stays as it is.
+    Source: the administrator's manual, "AMD SEV" and "Intel TDX"; Proxmox's design of firmware images of a VM's own.
     """
     kind = _KINDS.get(confidential(guest), "")
     if guest.uefi and kind and guest.firmware is None and not _names_one(guest):
@@ -32,11 +32,11 @@ def firmware_host_provided(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("firmware-not-pinned", Severity.WARNING, "Have it compared from now on: pvehooks firmware set {vmid} VOLID")
 def firmware_not_pinned(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest's args name a firmware image as pvehooks writes it, but no record says which one was meant: nothing compares it.
+    """The VM's args name a firmware image as pvehooks writes it, but no record says which one was meant: nothing compares it.
 
-    A clone has the args of its original, and not its record; so has a guest that was restored, or rolled back to a time when it had
+    A clone has the args of its original, and not its record; so has a VM that was restored, or rolled back to a time when it had
     the image. Or setting the image, or removing it, was interrupted half way.
-    Source: the guest's record below /etc/pve/pvehooks.
+    Source: the VM's record below /etc/pve/pvehooks.
     """
     pinned = guest.firmware
     if pinned is None and _HOLDS_OURS.search(str(guest.options.get("args", ""))):

@@ -28,11 +28,11 @@ def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
     needs=("ha", "mappings"),
 )
 def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability may move the guest to a node where its passed-through device is not.
+    """High availability may move the VM to a node where its passed-through device is not.
 
     A PCI address is one of this node: on another one the same address may be any device, also one that the host needs. A mapping names a
-    device for each node it knows; on the others the start fails, and the guest stays down. A stopped guest is moved, too. The
-    administrator's manual advises mappings for guests that high availability moves.
+    device for each node it knows; on the others the start fails, and the VM stays down. A stopped VM is moved, too. The
+    administrator's manual advises mappings for VMs that high availability moves.
     Source: pve-ha-manager, Rules/NodeAffinity.pm; the administrator's manual, "PCI(e) Passthrough" (Usage in Clusters), "Resource Mapping".
     """
     if isinstance(node.ha, Unread):
@@ -103,9 +103,9 @@ def with_others(cared: HaGuest) -> str:
     needs=("ha", "mappings"),
 )
 def ha_shutdown_hangs(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A shutdown of the node waits until high availability has moved the running guest away, which its passed-through devices forbid.
+    """A shutdown of the node waits until high availability has moved the running VM away, which its passed-through devices forbid.
 
-    That is so with the shutdown policy `migrate`: the node goes down only once all such guests have left it.
+    That is so with the shutdown policy `migrate`: the node goes down only once all such VMs have left it.
     Source: the administrator's manual, "High Availability", "Shutdown Policy"; pve-ha-manager, LRM.pm; qemu-server, QemuMigrate.pm.
     """
     cared = _cared_for(guest, node)

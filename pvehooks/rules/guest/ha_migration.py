@@ -54,10 +54,10 @@ def _mapped(guest: Guest, node: Node) -> Iterator[tuple[str, str, frozenset[str]
     needs=("ha",),
 )
 def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability manages a guest that is bound to this node: PVE refuses to migrate it.
+    """High availability manages a VM that is bound to this node: PVE refuses to migrate it.
 
-    A USB device without a mapping, shared memory, or a serial or parallel port of the node hold a guest back also when it is
-    stopped. When the node fails the guest is started on another one, where the same id or port is another device or none: without
+    A USB device without a mapping, shared memory, or a serial or parallel port of the node hold a VM back also when it is
+    stopped. When the node fails the VM is started on another one, where the same id or port is another device or none: without
     a serial or parallel port that it names PVE refuses the start there.
     Source: qemu-server, QemuMigrate/Helpers.pm (check_local_resources), QemuServer.pm (config_to_command); the administrator's manual,
     "USB Passthrough".
@@ -87,7 +87,7 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("ha", "usb_mappings", "directories"),
 )
 def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability may take the guest to a node where a mapping of it has no entry: the start there is refused.
+    """High availability may take the VM to a node where a mapping of it has no entry: the start there is refused.
 
     Source: qemu-server, USB.pm (parse_usb_device); pve-guest-common, Mapping/Dir.pm (find_on_current_node).
     """
@@ -111,7 +111,7 @@ def ha_mapping_incomplete(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("ha", "usb_mappings", "directories"),
 )
 def ha_no_live_migration(guest: Guest, node: Node) -> Iterator[Finding]:
-    """High availability manages a guest that cannot be moved while it runs: it has mapped USB devices, or shares directories.
+    """High availability manages a VM that cannot be moved while it runs: it has mapped USB devices, or shares directories.
 
     PVE migrates it when it is stopped, and only to nodes that the mappings have entries for.
     Source: qemu-server, QemuMigrate.pm (prepare); the administrator's manual, "USB Passthrough", "Virtiofs".
@@ -128,10 +128,10 @@ def ha_no_live_migration(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("directories", "ha", "mappings", "usb_mappings"),
 )
 def ha_rebalance_fails(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Automatic rebalancing queues the running guest for a migration that its local devices forbid, and does so again and again.
+    """Automatic rebalancing queues the running VM for a migration that its local devices forbid, and does so again and again.
 
     The scheduler goes by the load and the rules of high availability, and does not look at devices. Only PCI devices that are mapped
-    as capable of live migration, and guests without local devices, can be moved while they run.
+    as capable of live migration, and VMs without local devices, can be moved while they run.
     Source: pve-ha-manager 5.2 (`auto-rebalance` of a resource, `ha-auto-rebalance` of `crs` in datacenter.cfg); qemu-server,
     QemuMigrate.pm ("can't migrate VM which uses local devices").
     """

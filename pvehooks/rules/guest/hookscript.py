@@ -19,7 +19,7 @@ RULES = RuleSet(concerned=lambda guest: OPTION in guest.options or guest.needs_g
     local=True,
 )
 def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest's hookscript is not there, or cannot be executed, so Proxmox VE refuses to start the guest.
+    """The VM's hookscript is not there, or cannot be executed, so Proxmox VE refuses to start the VM.
 
     That happens after a restore or a migration to a node that does not have the script, or when the script was removed.
     The guard's own hookscripts are put there by the daemon.
@@ -41,7 +41,7 @@ def hookscript_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("guard-not-attached", Severity.WARNING, "Attach it: pvehooks attach {vmid}", metric=UNGUARDED)
 def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices, or a firmware image that it was given, and starts without the guard.
+    """The VM has passed-through PCI devices, or a firmware image that it was given, and starts without the guard.
 
     Nothing then examines what a start takes away from the node: Proxmox VE unbinds every device of an IOMMU group, in use or
     not. And nothing checks that the image is the one that was set. With `[guard] attach = auto` the daemon attaches the guard
@@ -59,7 +59,7 @@ def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}", metric=UNGUARDED)
 def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guard was attached to the guest, and an administrator took it out (or rolled back to a time before it).
+    """The guard was attached to the VM, and an administrator took it out (or rolled back to a time before it).
 
     What an administrator removes is not put back. A rollback looks the same: attach the guard again after one.
     """
@@ -69,11 +69,11 @@ def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("guard-not-needed", Severity.INFO, "Take it out: pvehooks detach {vmid}")
 def guard_not_needed(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guard is attached to a guest that has neither passed-through devices nor a firmware image any more.
+    """The guard is attached to a VM that has neither passed-through devices nor a firmware image any more.
 
-    It has nothing left to examine, and a node without the hookscript would refuse to start the guest. With `[guard] attach = auto`
+    It has nothing left to examine, and a node without the hookscript would refuse to start the VM. With `[guard] attach = auto`
     the daemon takes it out and restores a former hookscript; it comes back with the next device. It stays where an administrator
-    attached it to such a guest by name.
+    attached it to such a VM by name.
     """
     if superfluous(guest):
         yield Finding(

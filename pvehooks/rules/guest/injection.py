@@ -34,9 +34,9 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     "rng-held-pending", Severity.INFO, "Start the VM, or revert the changes (qm pending {vmid} lists them), then: pvehooks inject {vmid}"
 )
 def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because other changes wait in [PENDING] and the guest is stopped.
+    """No rng0 is written because other changes wait in [PENDING] and the VM is stopped.
 
-    On a stopped guest `qm set` applies everything that is pending together with its own change. That is for the
+    On a stopped VM `qm set` applies everything that is pending together with its own change. That is for the
     administrator to decide.
     Source: qemu-server, the API's update_vm.
     """
@@ -58,7 +58,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
     "Set it yourself, its clones will have it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
 )
 def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because the guest is a template.
+    """No rng0 is written because the VM is a template.
 
     Templates never start. Each clone is examined when it is made.
     Source: the administrator's manual, "Virtual Machine Templates".
@@ -69,7 +69,7 @@ def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("rng-removed-by-admin", Severity.INFO, ASK)
 def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because the guest had one, and an administrator removed it (or rolled back to a time before it).
+    """No rng0 is written because the VM had one, and an administrator removed it (or rolled back to a time before it).
 
     What an administrator removes is not put back, whether pvehooks or the administrator gave it.
     """
@@ -81,9 +81,9 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("cpu_flags", "cpu_models", "pci"))
 def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because an old guest would boot from the network before its disks again.
+    """No rng0 is written because an old VM would boot from the network before its disks again.
 
-    The guest was there before pvehooks (or was restored from such a time), and a network card comes before every disk
+    The VM was there before pvehooks (or was restored from such a time), and a network card comes before every disk
     in its boot order (a passed-through storage controller counts as a disk). Its network boot does not work now. With an rng0 it
     would work again, and a server for network installations could overwrite the disks.
     """
@@ -112,9 +112,9 @@ def _is_storage(guest: Guest, name: str, node: Node) -> bool:
 
 @RULES.rule("rng-held-existing", Severity.INFO, ASK + "; for all of them: pvehooks inject --all")
 def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """No rng0 is written because the guest was there before pvehooks and has not been edited since.
+    """No rng0 is written because the VM was there before pvehooks and has not been edited since.
 
-    With `[rng] existing = inject` such guests are treated like all others.
+    With `[rng] existing = inject` such VMs are treated like all others.
     """
     if guest.baseline_status.untouched:
         yield Finding(

@@ -57,9 +57,9 @@ def ivshmem_size_odd(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("memory_files", "memory_shares"),
 )
 def ivshmem_file_too_small(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The file of the shared memory is there already, and smaller than the guest asks for: QEMU does not start.
+    """The file of the shared memory is there already, and smaller than the VM asks for: QEMU does not start.
 
-    Another guest has it, or it was left over by a start that failed. A larger one is taken as it is, and the guest sees its
+    Another VM has it, or it was left over by a start that failed. A larger one is taken as it is, and the VM sees its
     beginning.
     Source: QEMU, system/physmem.c (qemu_ram_alloc_from_fd); qemu-server, config_to_command.
     """
@@ -90,9 +90,9 @@ def amount(size: int) -> str:
     needs=("memory_shares",),
 )
 def ivshmem_sizes_differ(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Two guests share memory of one name, and want different sizes: which starts first decides whether the other one starts.
+    """Two VMs share memory of one name, and want different sizes: which starts first decides whether the other one starts.
 
-    The first one makes the file. A guest that asks for more than that does not start; one that asks for less sees a part of it.
+    The first one makes the file. A VM that asks for more than that does not start; one that asks for less sees a part of it.
     Source: QEMU, system/physmem.c (qemu_ram_alloc_from_fd); qemu-server, config_to_command.
     """
     size, shares = _size(guest), _others(guest, node)
@@ -108,9 +108,9 @@ def ivshmem_sizes_differ(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("ivshmem-shared", Severity.INFO, "After one of them was stopped, stop and start all of them", needs=("memory_shares",))
 def ivshmem_shared(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Guests share memory: the first one that stops removes the file, and a guest that starts after that gets another file.
+    """VMs share memory: the first one that stops removes the file, and a VM that starts after that gets another file.
 
-    Guests that still run keep the old file, and share it with none that starts later. Where the sizes differ, ivshmem-sizes-differ
+    VMs that still run keep the old file, and share it with none that starts later. Where the sizes differ, ivshmem-sizes-differ
     is reported instead.
     Source: the administrator's manual, "Inter-VM shared memory"; qemu-server, vm_stop_cleanup.
     """

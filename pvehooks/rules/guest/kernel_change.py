@@ -18,7 +18,7 @@ RULES = RuleSet(concerned=passes_through)
     needs=("kernels",),
 )
 def kernel_untried(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The next start is the guest's first one on the running kernel; the last accepted start was on another one.
+    """The next start is the VM's first one on the running kernel; the last accepted start was on another one.
 
     New kernels sometimes break passthrough of single devices. If a start fails that worked before, the kernel is the first thing to suspect,
     and the former one is the quickest cure.

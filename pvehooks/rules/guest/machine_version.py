@@ -42,9 +42,9 @@ def _version(machine: str) -> Version | None:
 
 @RULES.rule("machine-too-old", Severity.BLOCK, "Give the VM a newer machine version: qm set {vmid} --machine TYPE", needs=("qemu",))
 def machine_too_old(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest, or a snapshot of it, is held to a machine version that the node's QEMU no longer has: QEMU refuses the start.
+    """The VM, or a snapshot of it, is held to a machine version that the node's QEMU no longer has: QEMU refuses the start.
 
-    Since 10.1 QEMU drops a machine version six years after its release. A newer version shows the guest partly other hardware: Windows
+    Since 10.1 QEMU drops a machine version six years after its release. A newer version shows the VM partly other hardware: Windows
     may set up its network anew. A snapshot with memory of a dropped version cannot be resumed any more.
     Source: QEMU, include/hw/boards.h, docs/about/deprecated; pve-manager, pve8to9.
     """

@@ -21,7 +21,7 @@ _SPECIFIC = "device_specific"
 
 @RULES.rule("romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE")
 def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest's device has a ROM file and rombar=0: the guest does not get the ROM.
+    """A UEFI VM's device has a ROM file and rombar=0: the VM does not get the ROM.
 
     Without a ROM BAR QEMU gives the file to the firmware by fw_cfg, from where SeaBIOS takes it and OVMF does not.
     Source: QEMU, hw/pci/pci.c (pci_add_option_rom); the administrator's manual, "GPU Passthrough".
@@ -36,10 +36,10 @@ def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none")
 def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A device in `args` is to have the slot in which the guest's own display is: QEMU does not start.
+    """A device in `args` is to have the slot in which the VM's own display is: QEMU does not start.
 
-    It says "PCI: slot 2 function 0 not available for vfio-pci, in use by VGA". The display is in slot 2 of a guest with the machine
-    type pc, and in slot 1 with q35. Intel's graphics need slot 2 on pc, so the guest can have no display of its own there.
+    It says "PCI: slot 2 function 0 not available for vfio-pci, in use by VGA". The display is in slot 2 of a VM with the machine
+    type pc, and in slot 1 with q35. Intel's graphics need slot 2 on pc, so the VM can have no display of its own there.
     Source: qemu-server, PCI.pm (get_pci_addr_map, get_pcie_addr_map), print_vga_device; QEMU, hw/pci/pci.c (do_pci_register_device).
     """
     kind = display(guest)
@@ -92,7 +92,7 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("holders", "modules", "pci"),
 )
 def vendor_reset_unused(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The module vendor-reset is loaded at boot, and the guest's card of AMD is not reset by it.
+    """The module vendor-reset is loaded at boot, and the VM's card of AMD is not reset by it.
 
     Since kernel 5.15 the resets of a device are chosen before modules are loaded: device_specific, which the module provides, has to be
     written to `reset_method`. The module's own udev rule does that at every boot.

@@ -24,9 +24,9 @@ _PORTS = ("serial0", "serial1", "serial2", "serial3", "parallel0", "parallel1", 
     needs=("paths",),
 )
 def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A disk, an ISO image or another volume of the guest is not on its storage, which is there: Proxmox VE refuses the start.
+    """A disk, an ISO image or another volume of the VM is not on its storage, which is there: Proxmox VE refuses the start.
 
-    An ISO image that was deleted while a guest's CD drive had it, a disk that was removed by hand, a directory whose disk is not mounted.
+    An ISO image that was deleted while a VM's CD drive had it, a disk that was removed by hand, a directory whose disk is not mounted.
     Looked at are directories, mounted network shares, LVM groups that are this node's alone, and imported ZFS pools; a volume of another
     storage, or of one that is not mounted or does not answer, is not looked for. Cloud-init's drive is made again at each start. A ZFS volume is
     missing, too, while the key of its dataset is not loaded (zfs load-key).
@@ -54,7 +54,7 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("paths",),
 )
 def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A disk of the node, or a file, that the guest has by its path is not there: the start fails.
+    """A disk of the node, or a file, that the VM has by its path is not there: the start fails.
 
     A disk that was taken out or has failed, a name below /dev that is another one since, a file that was deleted.
     Source: qemu-server, Blockdev.pm (generate_file_blockdev); QEMU's manual, -blockdev.
@@ -74,7 +74,7 @@ def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("paths",),
 )
 def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A serial or parallel port of the node that the guest is to have is not there: Proxmox VE refuses the start ("no such serial device").
+    """A serial or parallel port of the node that the VM is to have is not there: Proxmox VE refuses the start ("no such serial device").
 
     Source: qemu-server, QemuServer.pm (config_to_command).
     """

@@ -19,7 +19,7 @@ def _number(guest: Guest, option: str) -> int:
 
 @RULES.rule("cpus-too-many", Severity.BLOCK, "Give it fewer: qm set {vmid} --sockets 1 --cores NUMBER", needs=("cpus",))
 def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has more CPUs than the node: Proxmox VE refuses the start ("MAX ... vcpus allowed per VM on this node").
+    """The VM has more CPUs than the node: Proxmox VE refuses the start ("MAX ... vcpus allowed per VM on this node").
 
     Sockets times cores count, also where `vcpus` plugs fewer in. More `vcpus` than that are refused too, by QEMU.
     Source: qemu-server, QemuServer.pm (config_to_command); QEMU's manual, -smp.
@@ -40,9 +40,9 @@ def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("machine-too-new", Severity.BLOCK, "Upgrade the node: apt update && apt full-upgrade", needs=("qemu",))
 def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
+    """The VM is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
 
-    This happens after a restore or a migration from a node with a newer QEMU. A suspended guest is held to the version that it ran with.
+    This happens after a restore or a migration from a node with a newer QEMU. A suspended VM is held to the version that it ran with.
     Source: qemu-server, QemuServer.pm (config_to_command); Machine.pm (get_vm_machine).
     """
     if isinstance(node.qemu, Unread):

@@ -22,7 +22,7 @@ _SEPARATORS = re.compile(r"[,;\s\0]+")
     needs=("storages",),
 )
 def storage_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A disk, an ISO image or another volume of the guest lies on a storage that is not for this node, is disabled, or not there at all.
+    """A disk, an ISO image or another volume of the VM lies on a storage that is not for this node, is disabled, or not there at all.
 
     PVE refuses the start, also for the image in a CD drive.
     Source: qemu-server, QemuServer.pm (vm_start_nolock, get_current_vm_volumes); pve-storage, Storage.pm (activate_storage).
@@ -90,9 +90,9 @@ def _refused(node: Node) -> Mapping[tuple[str, str], tuple[str, ...]]:
     needs=("storages",),
 )
 def storage_content_refused(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A disk or an ISO image of the guest lies on a storage that is not meant for such: PVE refuses the start.
+    """A disk or an ISO image of the VM lies on a storage that is not meant for such: PVE refuses the start.
 
-    A storage has a list of what may be on it (content); it was shortened after the guest was made, or the config was written by hand.
+    A storage has a list of what may be on it (content); it was shortened after the VM was made, or the config was written by hand.
     Source: qemu-server, QemuServer.pm (check_volume_storage_type).
     """
     refused = _refused(node)

@@ -31,7 +31,7 @@ def _version(guest: Guest) -> str:
     " qm set {vmid} --efidisk0 STORAGE:1,efitype=4m,pre-enrolled-keys=1",
 )
 def windows_11_unmet(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A guest of `ostype` win11 without UEFI or without a TPM v2.0: Windows 11 is not installed, nor upgraded, like that.
+    """A VM of `ostype` win11 without UEFI or without a TPM v2.0: Windows 11 is not installed, nor upgraded, like that.
 
     Windows Server 2022 and 2025 have the same `ostype` and run without, though BitLocker needs the TPM there too. An installed
     system has to be converted to UEFI first (mbr2gpt). The version of a TPM cannot be changed: a new one has none of the old
@@ -87,9 +87,9 @@ def tpm_version_old(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("storages",),
 )
 def tpm_not_snapshotable(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has snapshots, but its TPM state lies where PVE cannot snapshot it: no further snapshot can be taken.
+    """The VM has snapshots, but its TPM state lies where PVE cannot snapshot it: no further snapshot can be taken.
 
-    A rollback to a snapshot from before the TPM takes the TPM from the guest, and with it the keys of BitLocker. On storage
+    A rollback to a snapshot from before the TPM takes the TPM from the VM, and with it the keys of BitLocker. On storage
     that keeps files, and on LVM, only qcow2 can be snapshotted (a TPM state there is raw, unless a recent PVE was set
     otherwise); lvmthin, ZFS, RBD and Btrfs can always.
     Source: pve-storage, volume_has_feature of each plugin; pve-guest-common, AbstractConfig.pm (__snapshot_prepare).

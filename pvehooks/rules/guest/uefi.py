@@ -55,7 +55,7 @@ def new_efidisk(guest: Guest, *, secure_boot: bool) -> str:
 
 @RULES.rule("efidisk-missing", Severity.WARNING, "Give it an EFI disk while it is shut down: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m")
 def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest without an EFI disk: what its firmware is to remember is lost at every stop.
+    """A UEFI VM without an EFI disk: what its firmware is to remember is lost at every stop.
 
     PVE gives it a temporary disk at each start, of the old type without Secure Boot. The boot entries that an installed
     system makes are gone at the next start, so that many systems are not found any more. With `,pre-enrolled-keys=1` the new
@@ -79,8 +79,8 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     The firmware of this type is not developed any more and comes in a package of its own, pve-edk2-firmware-legacy. For
     Secure Boot the disk has to be replaced by one with `efitype=4m,pre-enrolled-keys=1`, which loses the settings and boot entries
     of the old one; `pre-enrolled-keys` has no effect on the old type. The firmware of the new type needs a source of entropy for
-    network boot (rng-missing-netboot), the old one does not. ARM guests have no types, and SEV guests always get
-    the new one. A guest with a firmware image of its own has what that has.
+    network boot (rng-missing-netboot), the old one does not. ARM VMs have no types, and SEV VMs always get
+    the new one. A VM with a firmware image of its own has what that has.
     Source: the administrator's manual, "BIOS and UEFI"; qemu-server, OVMF.pm (get_ovmf_files).
     """
     if not keeps_settings(guest) or guest.firmware or confidential(guest) or not _has_disk(guest) or arch_of(guest, node) != "x86_64":
@@ -108,10 +108,10 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     Those of 2011 expire in 2026: boot loaders signed with the new ones (Windows' and, by way of shim, common
     distributions') do not start without them, and Secure Boot cannot be updated. PVE marks the disk with `ms-cert=2023k` once all
     three are there (2023 and 2023w stand for a part of them) and warns at every start until then. The mark is not the
-    truth: a Windows that has enrolled them itself does not set it. `qm enroll-efi-keys` works while the guest is shut down;
+    truth: a Windows that has enrolled them itself does not set it. `qm enroll-efi-keys` works while the VM is shut down;
     BitLocker asks for its recovery key afterwards unless it was suspended before, and so do other systems that bind
     their disk's key to the TPM. Not concerned: EFI disks of the type 2m, which have no Secure Boot; SEV-SNP and TDX
-    guests, which have no EFI disk; templates.
+    VMs, which have no EFI disk; templates.
     Source: qemu-server, OVMF.pm (should_enroll_ms_2023_cert), QemuServer.pm (check_efi_vars), Drive.pm (`ms-cert`).
     """
     disk = guest.properties("efidisk0")
@@ -133,9 +133,9 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it out: qm set {vmid} --delete efidisk0")
 def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A SEV-SNP or TDX guest has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
+    """A SEV-SNP or TDX VM has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
 
-    The guest starts, with the keys and boot entries that its firmware contains instead of those on the disk.
+    The VM starts, with the keys and boot entries that its firmware contains instead of those on the disk.
     Source: qemu-server, OVMF.pm (print_ovmf_commandline); the administrator's manual, "AMD SEV" and "Intel TDX".
     """
     kind = {"snp": "SEV-SNP", "tdx": "TDX"}.get(confidential(guest), "")
@@ -150,7 +150,7 @@ def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]
     needs=("cpu_flags",),
 )
 def efidisk_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has an EFI disk and boots with SeaBIOS: the disk is not used, and backups leave it out.
+    """The VM has an EFI disk and boots with SeaBIOS: the disk is not used, and backups leave it out.
 
     A system that was installed with UEFI is not found by SeaBIOS. After a restore the EFI disk is gone.
     Source: qemu-server, QemuConfig.pm (get_backup_volumes), QemuServer.pm (config_to_command).
@@ -184,7 +184,7 @@ def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf")
 def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A confidential guest (AMD SEV, Intel TDX) is to boot with SeaBIOS: PVE refuses the start.
+    """A confidential VM (AMD SEV, Intel TDX) is to boot with SeaBIOS: PVE refuses the start.
 
     Source: qemu-server, CPUConfig.pm (get_amd_sev_object, get_intel_tdx_object).
     """
@@ -198,7 +198,7 @@ def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     "ovmf-on-32-bit-cpu", Severity.BLOCK, "Give it a CPU of 64 bits: qm set {vmid} --cpu x86-64-v2-AES", needs=("cpu_flags", "cpu_models")
 )
 def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A UEFI guest with a CPU model of 32 bits: PVE refuses the start.
+    """A UEFI VM with a CPU model of 32 bits: PVE refuses the start.
 
     Source: qemu-server, QemuServer.pm ("OVMF (UEFI) BIOS is not supported on 32-bit CPU types").
     """
@@ -217,10 +217,10 @@ def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("ovmf-image-missing", Severity.BLOCK, "Install the package that has it", needs=("cpu_flags", "ovmf"))
 def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The firmware that the guest needs is not installed on this node: PVE refuses the start.
+    """The firmware that the VM needs is not installed on this node: PVE refuses the start.
 
-    EFI disks of the type 2m, and guests without one, need pve-edk2-firmware-legacy; ARM guests need pve-edk2-firmware-aarch64,
-    which is not installed by default. That of a firmware image in `args` is needed all the same. Confidential guests are not examined: the names of their images differ from one
+    EFI disks of the type 2m, and VMs without one, need pve-edk2-firmware-legacy; ARM VMs need pve-edk2-firmware-aarch64,
+    which is not installed by default. That of a firmware image in `args` is needed all the same. Confidential VMs are not examined: the names of their images differ from one
     release to another.
     Source: qemu-server, OVMF.pm ("EFI base image ... not found"), debian/control.
     """
@@ -247,7 +247,7 @@ def ovmf_image_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("arm-without-ovmf", Severity.WARNING, "Give it UEFI: qm set {vmid} --bios ovmf", needs=("cpu_flags",))
 def arm_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
-    """An ARM guest without UEFI has no firmware at all: it starts, and does nothing.
+    """An ARM VM without UEFI has no firmware at all: it starts, and does nothing.
 
     SeaBIOS is for x86 alone, and QEMU's machine "virt" brings no firmware.
     Source: qemu-server, QemuServer.pm (config_to_command), OVMF.pm; QEMU's documentation of the "virt" machine.

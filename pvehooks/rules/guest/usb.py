@@ -70,10 +70,10 @@ def _where(want: UsbWant) -> str:
 
 @RULES.rule("usb-beyond-limit", Severity.BLOCK, "Move the device to a free one of usb0 to usb4")
 def usb_beyond_limit(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has a usb5 or higher, which its machine version or its ostype does not allow: PVE refuses the start.
+    """The VM has a usb5 or higher, which its machine version or its ostype does not allow: PVE refuses the start.
 
-    From machine version 7.1 on, guests with ostype l26, or Windows 8 and newer, may have 14; all others have usb0 to usb4. A
-    Windows guest without a machine version is held to 5.1, unless it was made with QEMU 9.1 or newer.
+    From machine version 7.1 on, VMs with ostype l26, or Windows 8 and newer, may have 14; all others have usb0 to usb4. A
+    Windows VM without a machine version is held to 5.1, unless it was made with QEMU 9.1 or newer.
     Source: qemu-server, USB.pm (get_usb_controllers), Machine.pm (get_vm_machine).
     """
     why, cure = _old(guest)
@@ -134,7 +134,7 @@ def usb_names_no_device(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("usb-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("usb_mappings",))
 def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a USB mapping that is not there, or that has no entry for this node, or several: PVE refuses the start.
+    """The VM names a USB mapping that is not there, or that has no entry for this node, or several: PVE refuses the start.
 
     Source: qemu-server, USB.pm (parse_usb_device); the administrator's manual, "Resource Mapping".
     """
@@ -165,7 +165,7 @@ def usb_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def usb_mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """What a USB mapping names is not plugged in, or is another device than the mapping says: PVE refuses the start.
 
-    Without a mapping the guest would start, and get the device when it is plugged in. The id is compared letter by letter: sysfs has
+    Without a mapping the VM would start, and get the device when it is plugged in. The id is compared letter by letter: sysfs has
     lower case, and an id with capitals never fits.
     Source: pve-guest-common, Mapping/USB.pm (assert_valid).
     """
@@ -199,9 +199,9 @@ def _mismatch(entry: UsbMapEntry, devices: Mapping[str, UsbDevice]) -> tuple[str
 
 @RULES.rule("usb-device-absent", Severity.INFO, "Plug it in: the running VM gets it automatically", needs=("usb", "pci", "holders"))
 def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Nothing is plugged in where the guest names a USB device or port: it starts without, and gets the device when it is plugged in.
+    """Nothing is plugged in where the VM names a USB device or port: it starts without, and gets the device when it is plugged in.
 
-    Devices on a USB controller that is passed through belong to the guest that has the controller, and the node does not see them.
+    Devices on a USB controller that is passed through belong to the VM that has the controller, and the node does not see them.
     Source: the administrator's manual, "USB Passthrough".
     """
     named = [(option, want) for option in usb_options(guest) if (want := wanted(guest.properties(option), {}))]
@@ -229,7 +229,7 @@ def _hidden(node: Node) -> str:
 
 @RULES.rule("usb-hub", Severity.WARNING, "Name the device behind the hub. The ports: lsusb -t", needs=("usb", "usb_mappings"))
 def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest is given a USB hub: QEMU never passes hubs on, and devices plugged into it stay with the node.
+    """The VM is given a USB hub: QEMU never passes hubs on, and devices plugged into it stay with the node.
 
     Source: QEMU, hw/usb/host-libusb.c (usb_host_auto_check).
     """
@@ -243,7 +243,7 @@ def usb_hub(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("usb-id-ambiguous", Severity.WARNING, "Name the port: qm set {vmid} --usbN host=PORT", needs=("usb", "usb_mappings"))
 def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A USB id fits several devices of the node: which of them the guest gets is not determined.
+    """A USB id fits several devices of the node: which of them the VM gets is not determined.
 
     Two devices of one kind have the same id; only the port distinguishes them.
     Source: the administrator's manual, "USB Passthrough".
@@ -269,9 +269,9 @@ def usb_id_ambiguous(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("usb", "usb_mappings", "pci", "onboot"),
 )
 def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A USB device is on a controller that is itself passed through, to this guest or to one that starts at boot.
+    """A USB device is on a controller that is itself passed through, to this VM or to one that starts at boot.
 
-    The guest that gets the controller gets all that is plugged into it, and the node sees none of it any more.
+    The VM that gets the controller gets all that is plugged into it, and the node sees none of it any more.
     Source: the administrator's manual, "USB Passthrough", "PCI(e) Passthrough"; qemu-server, PCI.pm.
     """
     for option, want in _wants(guest, node):
@@ -304,7 +304,7 @@ def _is_at(address: str, devices: list[PciDevice]) -> bool:
     needs=("usb", "usb_mappings", "usb_claims"),
 )
 def usb_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Another guest has the USB device, or both are given it at boot: PVE does not check that, and one of them starts without it.
+    """Another VM has the USB device, or both are given it at boot: PVE does not check that, and one of them starts without it.
 
     The first one to start has it; the other one starts, and gets the device when the first one stops.
     Source: QEMU, hw/usb/host-libusb.c (usb_host_auto_check).
@@ -344,7 +344,7 @@ def _rivals(device: UsbDevice, guest: Guest, *claims: tuple[UsbClaim, ...]) -> l
 
 @RULES.rule("usb-spice-without-display", Severity.WARNING, "Give it a SPICE display: qm set {vmid} --vga qxl", needs=("cpu_flags",))
 def usb_spice_without_display(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has a USB port for SPICE clients, but no SPICE display: no client can connect, so the port is of no use.
+    """The VM has a USB port for SPICE clients, but no SPICE display: no client can connect, so the port is of no use.
 
     SPICE comes with the display types qxl and virtio.
     Source: the administrator's manual, "USB Passthrough"; qemu-server, config_to_command.

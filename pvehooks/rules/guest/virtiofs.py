@@ -41,7 +41,7 @@ def _first(guest: Guest) -> str:
 
 @RULES.rule("virtiofsd-missing", Severity.BLOCK, "Install it: apt install virtiofsd", needs=("virtiofsd",))
 def virtiofsd_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest shares directories by virtiofs, and the node has no virtiofsd: PVE refuses the start.
+    """The VM shares directories by virtiofs, and the node has no virtiofsd: PVE refuses the start.
 
     Proxmox VE only recommends the package, so that some nodes do not have it.
     Source: the administrator's manual, "Virtiofs"; qemu-server, Virtiofs.pm (start_virtiofsd).
@@ -55,7 +55,7 @@ def virtiofsd_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("directories",))
 def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest shares a directory mapping that is not there, or that has no path for this node, or several: PVE refuses the start.
+    """The VM shares a directory mapping that is not there, or that has no path for this node, or several: PVE refuses the start.
 
     Source: pve-guest-common, Mapping/Dir.pm (find_on_current_node).
     """
@@ -80,7 +80,7 @@ def virtiofs_mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-path-missing", Severity.BLOCK, "Make the directory, mount it, or map another one", needs=("directories",))
 def virtiofs_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The directory that the guest shares is not there on this node: PVE refuses the start.
+    """The directory that the VM shares is not there on this node: PVE refuses the start.
 
     Network file systems are not looked at: a server that does not answer would block the look.
     Source: pve-guest-common, Mapping/Dir.pm (assert_valid).
@@ -102,7 +102,7 @@ def virtiofs_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-acl-windows", Severity.BLOCK, "Switch it off: qm set {vmid} --virtiofsN NAME,expose-acl=0")
 def virtiofs_acl_windows(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A Windows guest is shown the ACLs of a shared directory, which it does not understand: PVE refuses the start.
+    """A Windows VM is shown the ACLs of a shared directory, which it does not understand: PVE refuses the start.
 
     Source: the administrator's manual, "Virtiofs"; qemu-server, Virtiofs.pm (assert_virtiofs_config).
     """
@@ -116,7 +116,7 @@ def virtiofs_acl_windows(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-memory-hotplug", Severity.BLOCK, "Switch memory hotplug off: qm set {vmid} --hotplug network,disk,usb")
 def virtiofs_memory_hotplug(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest shares directories by virtiofs and has memory hotplug: PVE refuses the start.
+    """The VM shares directories by virtiofs and has memory hotplug: PVE refuses the start.
 
     Source: the administrator's manual, "Virtiofs" (Known Limitations); qemu-server, Memory.pm (config).
     """
@@ -132,7 +132,7 @@ def virtiofs_memory_hotplug(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-tag-too-long", Severity.BLOCK, "Make a mapping with a shorter name: Datacenter, Resource Mappings")
 def virtiofs_tag_too_long(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The name of a shared directory mapping has more than 36 characters: it is the tag in the guest, and QEMU takes no more.
+    """The name of a shared directory mapping has more than 36 characters: it is the tag in the VM, and QEMU takes no more.
 
     Source: QEMU, hw/virtio/vhost-user-fs.c ("tag property must be 36 bytes or less").
     """
@@ -146,7 +146,7 @@ def virtiofs_tag_too_long(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-tag-twice", Severity.WARNING, "Take one out: qm set {vmid} --delete virtiofsN")
 def virtiofs_tag_twice(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest shares one directory mapping twice: both have the same tag, and the guest can mount only one.
+    """The VM shares one directory mapping twice: both have the same tag, and the VM can mount only one.
 
     Source: the kernel's fs/fuse/virtio_fs.c (virtio_fs_add_instance).
     """
@@ -160,7 +160,7 @@ def virtiofs_tag_twice(guest: Guest, node: Node) -> Iterator[Finding]:
 
 @RULES.rule("virtiofs-memory-state", Severity.INFO, "Take snapshots without RAM: qm snapshot {vmid} NAME --vmstate 0")
 def virtiofs_memory_state(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has snapshots with RAM, and shares directories by virtiofs: PVE refuses more of them, and hibernation.
+    """The VM has snapshots with RAM, and shares directories by virtiofs: PVE refuses more of them, and hibernation.
 
     A directory on the node is not part of the state that would be saved.
     Source: qemu-server, QemuMigrate/Helpers.pm (check_non_migratable_resources); the manual, "Virtiofs" (Known Limitations).

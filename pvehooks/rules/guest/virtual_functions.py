@@ -19,9 +19,9 @@ RULES = RuleSet(concerned=lambda guest: passes_through(guest) and bool(guest.opt
     needs=("holders", "pci", "vf_support"),
 )
 def vfs_made_late(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest starts at boot with a virtual function (VF), and nothing makes VFs before the guests start: the start may fail at boot.
+    """The VM starts at boot with a virtual function (VF), and nothing makes VFs before the VMs start: the start may fail at boot.
 
-    A service without an order before pve-guests.service, /etc/rc.local or a job of cron makes them. By hand the guest starts, because
+    A service without an order before pve-guests.service, /etc/rc.local or a job of cron makes them. By hand the VM starts, because
     they are there by then. `pvehooks bind --vfs --persist` makes them before pve-guests.service and pve-ha-lrm.service.
     Source: pve-manager, pve-guests.service; systemd.unit(5), Before=.
     """

@@ -151,7 +151,7 @@ def kernel_outdated(node: Node) -> Iterator[Finding]:
     line="kernel",
 )
 def kernel_breaks_passthrough(node: Node) -> Iterator[Finding]:
-    """The running kernel, or the one that the next boot takes, is known to break passthrough of a device that a guest gets.
+    """The running kernel, or the one that the next boot takes, is known to break passthrough of a device that a VM gets.
 
     The known faults are listed with their ranges of releases in derived/kernel_faults.py of the package.
     Source: the changelogs of Proxmox VE's kernel packages; reports on its forum.

@@ -29,9 +29,9 @@ _GRAPHICS = {
     line="modprobe",
 )
 def boot_module_unwanted(node: Node) -> Iterator[Finding]:
-    """A module is loaded at boot that must not be: it is blacklisted as well, or it drives graphics cards that all are for guests.
+    """A module is loaded at boot that must not be: it is blacklisted as well, or it drives graphics cards that all are for VMs.
 
-    systemd-modules-load skips a blacklisted module. The driver of a card that a guest gets takes the card first, and unbinding a graphics
+    systemd-modules-load skips a blacklisted module. The driver of a card that a VM gets takes the card first, and unbinding a graphics
     driver from a card can hang the start. nvidia also waits for the card when another driver has it, which delays the boot.
     `pvehooks host fix` turns the line into a comment.
     Source: modules-load.d(5); systemd's modules-load.c; the administrator's manual, "PCI(e) Passthrough".
@@ -75,7 +75,7 @@ def _listed(devices: list[PciDevice]) -> str:
     line="modprobe",
 )
 def vf_driver_blacklisted(node: Node) -> Iterator[Finding]:
-    """A guest gets a virtual function, and at the next boot the driver of its physical function is not loaded: there are no virtual functions.
+    """A VM gets a virtual function, and at the next boot the driver of its physical function is not loaded: there are no virtual functions.
 
     The driver of the physical function makes the virtual functions and serves them: it must stay on the host. Only the virtual
     functions go to vfio-pci. Intel's graphics have the same ids for both, so that `ids=` of vfio-pci takes the physical function as well.
@@ -113,10 +113,10 @@ def _removed(what: str, place: str, node: Node) -> str:
     line="virtual functions",
 )
 def vfs_made_too_late(node: Node) -> Iterator[Finding]:
-    """A guest that starts at boot gets a virtual function, and what makes the virtual functions is not ordered before the guests.
+    """A VM that starts at boot gets a virtual function, and what makes the virtual functions is not ordered before the VMs.
 
-    Guests start with pve-guests.service. A unit that is only wanted by multi-user.target, rc.local and cron run beside it: the first start
-    fails, and a start by hand works. `pvehooks bind ADDRESS --vfs N --persist` makes them before any guest starts.
+    VMs start with pve-guests.service. A unit that is only wanted by multi-user.target, rc.local and cron run beside it: the first start
+    fails, and a start by hand works. `pvehooks bind ADDRESS --vfs N --persist` makes them before any VM starts.
     Source: systemd.unit(5), Before=; pve-manager, pve-guests.service.
     """
     if isinstance(node.vf_makers, Unread):

@@ -92,7 +92,7 @@ def interface_missing(node: Node) -> Iterator[Finding]:
     """The network configuration names an interface that does not exist: the bridge or bond works without it, or not at all.
 
     Names come from the slot, and change when a card is added or removed, or with a new kernel or systemd. A card that was passed through
-    to a guest has no name on the host. ip -br link shows the MACs. Where one name is missing and one card is not in the configuration,
+    to a VM has no name on the host. ip -br link shows the MACs. Where one name is missing and one card is not in the configuration,
     `pvehooks host fix interface-missing` gives that card the name. pve-network-interface-pinning generate keeps names from changing.
     Source: the administrator's manual, "Naming Conventions", "Overriding network device names".
     """

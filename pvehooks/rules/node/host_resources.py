@@ -47,7 +47,7 @@ def _number(guest: Guest, option: str, otherwise: int) -> int:
     line="guests' networks",
 )
 def network_queues_single(node: Node) -> Iterator[Finding]:
-    """A virtio NIC of a guest with several vCPUs has a single queue: one vCPU does all the work, which limits the throughput.
+    """A virtio NIC of a VM with several vCPUs has a single queue: one vCPU does all the work, which limits the throughput.
 
     Source: the administrator's manual, "Network Device" (Multiqueue).
     """
@@ -79,7 +79,7 @@ def _queues(node: Node) -> str:
     line="resources",
 )
 def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
-    """A guest is bound to CPUs of one NUMA node, and its passed-through device is attached to another one.
+    """A VM is bound to CPUs of one NUMA node, and its passed-through device is attached to another one.
 
     Source: the administrator's manual, "CPU" (affinity), "NUMA"; the kernel's ABI/testing/sysfs-bus-pci (numa_node).
     """
@@ -129,7 +129,7 @@ def _list(cpus: Iterable[int]) -> str:
     line="resources",
 )
 def hugepages_idle(node: Node) -> Iterator[Finding]:
-    """Huge pages are reserved and no guest of the node asks for them: nothing can use that memory.
+    """Huge pages are reserved and no VM of the node asks for them: nothing can use that memory.
 
     Source: the administrator's manual, "Memory"; the kernel's admin-guide/mm/hugetlbpage.
     """
@@ -150,7 +150,7 @@ def hugepages_idle(node: Node) -> Iterator[Finding]:
     line="resources",
 )
 def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
-    """CPUs are isolated from the scheduler, and no guest is bound to them: nothing runs there.
+    """CPUs are isolated from the scheduler, and no VM is bound to them: nothing runs there.
 
     Source: the kernel's admin-guide/kernel-parameters (isolcpus); the administrator's manual, "CPU" (affinity).
     """
@@ -171,10 +171,10 @@ def isolated_cpus_idle(node: Node) -> Iterator[Finding]:
     line="resources",
 )
 def memory_overcommitted(node: Node) -> Iterator[Finding]:
-    """The memory of guests with passed-through devices, which is pinned as a whole, and the ZFS cache together exceed the node's memory.
+    """The memory of VMs with passed-through devices, which is pinned as a whole, and the ZFS cache together exceed the node's memory.
 
-    The ARC gives memory back, but slowly: a guest that needs all its memory at once may not start, or the kernel kills other processes.
-    Guests that run or start at boot are counted.
+    The ARC gives memory back, but slowly: a VM that needs all its memory at once may not start, or the kernel kills other processes.
+    VMs that run or start at boot are counted.
     Source: the administrator's manual, "Limit ZFS Memory Usage", "PCI(e) Passthrough".
     """
     if isinstance(node.layout, Unread) or not node.layout.memory or not node.layout.arc_limit:
@@ -211,9 +211,9 @@ def _memory(node: Node) -> str:
     line="KSM",
 )
 def ksm_between_owners(node: Node) -> Iterator[Finding]:
-    """Kernel samepage merging is active while guests of different pools run: a guest can learn about another one's memory from write times.
+    """Kernel samepage merging is active while VMs of different pools run: a VM can learn about another one's memory from write times.
 
-    Proxmox's manual recommends to disable it where guests belong to different owners. Pools stand for owners here.
+    Proxmox's manual recommends to disable it where VMs belong to different owners. Pools stand for owners here.
     Source: the administrator's manual, "Kernel Samepage Merging (KSM)".
     """
     if isinstance(node.ksm, Unread) or not node.ksm.runs or not node.ksm.pools:

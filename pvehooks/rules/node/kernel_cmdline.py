@@ -302,7 +302,7 @@ def acs_override_void(node: Node) -> Iterator[Finding]:
     line="ACS",
 )
 def acs_override_in_force(node: Node) -> Iterator[Finding]:
-    """pcie_acs_override splits IOMMU groups that the hardware does not isolate: a guest's device can reach other devices directly.
+    """pcie_acs_override splits IOMMU groups that the hardware does not isolate: a VM's device can reach other devices directly.
 
     Source: pve-kernel, "pci: Enable overrides for missing ACS capabilities"; the administrator's manual, "PCI(e) Passthrough".
     """

@@ -23,7 +23,7 @@ _REBUILD = "update-initramfs -u -k all && reboot"
     line="vfio modules",
 )
 def vfio_modules_missing(node: Node) -> Iterator[Finding]:
-    """The running kernel has no vfio modules on disk: no guest with a passed-through device starts.
+    """The running kernel has no vfio modules on disk: no VM with a passed-through device starts.
 
     Usually the package of the running kernel was removed or replaced since the last restart.
     Source: pve-common, SysFSTools.pm (modprobe vfio-pci).
@@ -50,7 +50,7 @@ def vfio_modules_missing(node: Node) -> Iterator[Finding]:
 def vfio_not_loaded_at_boot(node: Node) -> Iterator[Finding]:
     """vfio-pci has ids to bind at boot, but nothing loads it then: the host's drivers take the devices first.
 
-    Without such ids it needs not be loaded at boot: Proxmox VE loads vfio-pci when a guest starts.
+    Without such ids it needs not be loaded at boot: Proxmox VE loads vfio-pci when a VM starts.
     Source: pve-common, SysFSTools.pm; modules-load.d(5); the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.modules, Unread) or isinstance(node.bound_ids, Unread) or not node.bound_ids:
@@ -141,7 +141,7 @@ def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
 def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     """Several devices have an id that vfio-pci binds at boot: the host can use none of them.
 
-    Devices that guests name are left out. `pvehooks host fix` does not change this: only you know which device the host needs.
+    Devices that VMs name are left out. `pvehooks host fix` does not change this: only you know which device the host needs.
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     if isinstance(node.bound_ids, Unread):

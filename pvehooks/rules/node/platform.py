@@ -22,7 +22,7 @@ _AMD = ("AuthenticAMD", "HygonGenuine")
     line="CPU",
 )
 def kvm_unavailable(node: Node) -> Iterator[Finding]:
-    """The CPU does not offer hardware virtualization, without which no guest starts with KVM.
+    """The CPU does not offer hardware virtualization, without which no VM starts with KVM.
 
     Source: the kernel's /proc/cpuinfo (vmx, svm); the administrator's manual, "System Requirements".
     """
@@ -112,7 +112,7 @@ def _host_translation(node: Node) -> str:
 def interrupt_remapping_off(node: Node) -> Iterator[Finding]:
     """The IOMMU does not remap interrupts, so vfio refuses to pass devices through unless the risk is accepted.
 
-    With allow_unsafe_interrupts=1 it passes them through all the same, and a guest can then inject any interrupt into the host.
+    With allow_unsafe_interrupts=1 it passes them through all the same, and a VM can then inject any interrupt into the host.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c; the administrator's manual, "PCI(e) Passthrough".
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active or node.iommu.remaps_interrupts is not False:

@@ -19,9 +19,9 @@ RULES = RuleSet(order=70)
     line="shared memory",
 )
 def ivshmem_left_over(node: Node) -> Iterator[Finding]:
-    """A file of shared memory exists that no guest of the node names: it occupies memory until the next restart.
+    """A file of shared memory exists that no VM of the node names: it occupies memory until the next restart.
 
-    PVE removes the file when a guest with its name stops, not when the option was renamed, or the guest was deleted or moved.
+    PVE removes the file when a VM with its name stops, not when the option was renamed, or the VM was deleted or moved.
     Source: qemu-server, vm_stop_cleanup; the manual of tmpfs(5).
     """
     if isinstance(node.memory_files, Unread) or not node.memory_files or isinstance(node.memory_shares, Unread):

@@ -25,7 +25,7 @@ _DISPLAY = 0x03
     needs=("dkms", "guests", "holders", "modules", "pci", "vf_support"),
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a PCI device that is not on the node's bus: the start would fail.
+    """The VM names a PCI device that is not on the node's bus: the start would fail.
 
     It was taken out, is switched off or dead, or has another address since other hardware came or went. A virtual function (VF) is
     not there while its physical function (PF) has too few: the PF is without a driver or on vfio-pci, what makes VFs at boot did
@@ -171,7 +171,7 @@ def _machine(guest: Guest) -> str:
     needs=("pci", "holders"),
 )
 def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a PCI bridge, a switch or a root port: it is the wrong address, and the start would fail.
+    """The VM names a PCI bridge, a switch or a root port: it is the wrong address, and the start would fail.
 
     Proxmox VE leaves bridges to the host, and vfio-pci takes none, so QEMU does not get the device.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio); the kernel's drivers/vfio/pci/vfio_pci_core.c.
@@ -213,7 +213,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     guard_alone=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Another device is at the guest's PCI address than at its last accepted start.
+    """Another device is at the VM's PCI address than at its last accepted start.
 
     Addresses move when a card is added or removed, or after a firmware update: the address may name the host's own disk now.
     Vendor, device and class are compared, and the serial number of storage where both are known. Virtual functions are not
@@ -257,7 +257,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     guard_alone=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A device of the guest is idle and not bound to a vfio driver.
+    """A device of the VM is idle and not bound to a vfio driver.
 
     With `[guard] unbound = bind` the guard binds it at the start, it alone and through driver_override, when nothing else
     forbids the start; with `block` the start is refused; with `leave` PVE binds it, and registers its ids with vfio-pci for
@@ -319,7 +319,7 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("pci", "holders"),
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
+    """The VM asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
 
     Source: qemu-server, PCI/Mdev.pm (pci_create_mdev_device, create_nvidia_device).
     """
@@ -355,7 +355,7 @@ def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
 
 @RULES.rule("romfile-missing", Severity.BLOCK, "Put the file there, or take romfile= out of the option", needs=("roms",))
 def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest's device is to get a ROM file that is not in /usr/share/kvm of this node: the start would fail.
+    """The VM's device is to get a ROM file that is not in /usr/share/kvm of this node: the start would fail.
 
     Source: the administrator's manual, "GPU Passthrough"; qemu-server, PCI.pm (print_hostpci_devices).
     """
@@ -381,9 +381,9 @@ _ROM = b"\x55\xaa"
     "romfile-not-a-rom", Severity.WARNING, "Cut off what stands before the bytes 55 AA, or take romfile= out", needs=("rom_files", "roms")
 )
 def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A ROM file does not begin with the bytes 55 AA, as an option ROM does: the guest's firmware finds no ROM in it.
+    """A ROM file does not begin with the bytes 55 AA, as an option ROM does: the VM's firmware finds no ROM in it.
 
-    QEMU gives it to the guest as it is. Files that a flash tool wrote (nvflash) have a header of the maker before the image: what
+    QEMU gives it to the VM as it is. Files that a flash tool wrote (nvflash) have a header of the maker before the image: what
     stands before the 55 AA has to be cut off. With an empty file QEMU does not start.
     Source: the PCI Firmware Specification (expansion ROM header); QEMU, hw/pci/pci.c (pci_add_option_rom).
     """
@@ -420,10 +420,10 @@ def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("holders", "pci"),
 )
 def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A device of the guest cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
+    """A device of the VM cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
 
-    A device that has no reset of its own is reset together with its bus. QEMU does so when all devices of that bus are the guest's, as
-    with the functions of a graphics card. It cannot where the bus has a device of the host or of another guest, nor for a device on a
+    A device that has no reset of its own is reset together with its bus. QEMU does so when all devices of that bus are the VM's, as
+    with the functions of a graphics card. It cannot where the bus has a device of the host or of another VM, nor for a device on a
     root bus, as most of those on the board are.
     Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method), drivers/pci/pci.c (pci_parent_bus_reset).
     """
@@ -451,11 +451,11 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("cpu_address_bits", "holders", "pci"),
 )
 def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The IOMMU translates fewer address bits than the guest sees, and the guest's firmware places memory of devices above them.
+    """The IOMMU translates fewer address bits than the VM sees, and the VM's firmware places memory of devices above them.
 
     Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
     map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
-    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the guest sees.
+    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the VM sees.
     Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
     """
     if not guest.uefi or guest.cpu[0] not in ("host", "max"):
@@ -487,9 +487,9 @@ def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("pci", "holders"),
 )
 def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node's console draws into the memory of a graphics card that the guest gets.
+    """The node's console draws into the memory of a graphics card that the VM gets.
 
-    QEMU then logs "BAR 0: can't reserve" and the guest's screen stays dark.
+    QEMU then logs "BAR 0: can't reserve" and the VM's screen stays dark.
     Source: the kernel's /proc/iomem (BOOTFB, simplefb, efifb); the administrator's manual, "GPU Passthrough".
     """
     for claim, device in taken(guest, node):

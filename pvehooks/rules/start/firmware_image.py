@@ -35,10 +35,10 @@ def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
     local=True,
 )
 def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The firmware image that the guest was given is not on this node, so QEMU would not start.
+    """The firmware image that the VM was given is not on this node, so QEMU would not start.
 
-    That happens when the guest comes to a node where the image was never imported, or when the file was deleted, or its storage.
-    Source: QEMU's manual, -blockdev and -bios; the guest's record below /etc/pve/pvehooks.
+    That happens when the VM comes to a node where the image was never imported, or when the file was deleted, or its storage.
+    Source: QEMU's manual, -blockdev and -bios; the VM's record below /etc/pve/pvehooks.
     """
     pinned, image = guest.firmware, guest.image
     if pinned and image and image.in_args and image.missing:
@@ -60,11 +60,11 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     guard_alone=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The firmware image is not the one that the guest was given: its sha256 differs, or others than root could have changed it.
+    """The firmware image is not the one that the VM was given: its sha256 differs, or others than root could have changed it.
 
-    A guest trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
+    A VM trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
     be a regular file that belongs to root and that no one else can write. `[firmware] on_change` decides what becomes of the start.
-    Source: the guest's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
+    Source: the VM's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
     """
     pinned, image = guest.firmware, guest.image
     if pinned is None or image is None or image.missing or not image.in_args:
@@ -90,11 +90,11 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     guard_alone=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
-    """Our words for QEMU are not in the guest's args as they were written, so it would start with another firmware than it was given.
+    """Our words for QEMU are not in the VM's args as they were written, so it would start with another firmware than it was given.
 
-    The args were edited or deleted, or the guest was rolled back or restored to a time before it had the image.
-    PVE's own firmware in place of a guest's may not find its boot entries, and a confidential guest would be measured differently.
-    Source: qemu-server, QemuServer.pm (args come last); the guest's record below /etc/pve/pvehooks.
+    The args were edited or deleted, or the VM was rolled back or restored to a time before it had the image.
+    PVE's own firmware in place of a VM's may not find its boot entries, and a confidential VM would be measured differently.
+    Source: qemu-server, QemuServer.pm (args come last); the VM's record below /etc/pve/pvehooks.
     """
     pinned, image = guest.firmware, guest.image
     if pinned and image and pinned.state == "done" and not image.in_args:
@@ -113,7 +113,7 @@ def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("cpu_flags", "qemu"),
 )
 def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest was changed since it was given its firmware image, and does not start with it as it is now.
+    """The VM was changed since it was given its firmware image, and does not start with it as it is now.
 
     Below machine version 10.0 QEMU refuses the start, and on a machine of another architecture. Where Proxmox VE hands its firmware to
     QEMU in another way than when the image was set (SEV-SNP and TDX have another one than all others), QEMU may start with Proxmox VE's

@@ -55,7 +55,7 @@ def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
 
-    Proxmox VE unbinds every device of the IOMMU group from its host driver when the guest starts, except bridges, whatever it is.
+    Proxmox VE unbinds every device of the IOMMU group from its host driver when the VM starts, except bridges, whatever it is.
     The kernel lets it: a disk with a mounted file system goes as silently as any other. What counts is
     use, not labels: mounted file systems, swap, imported pools, active volumes and arrays, bridge ports, addresses, open
     device nodes. For a device in `args` it unbinds nothing: QEMU finds the group in use, and does not start.
@@ -158,9 +158,9 @@ def _unread_use(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding
     guard_alone=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A running guest or container uses another device of the same IOMMU group, which a start would take as well.
+    """A running VM or container uses another device of the same IOMMU group, which a start would take as well.
 
-    A group can be given to one guest at a time. Virtual functions usually have groups of their own, and mediated devices do
+    A group can be given to one VM at a time. Virtual functions usually have groups of their own, and mediated devices do
     not take the group.
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
@@ -208,7 +208,7 @@ def _remedy_stop(using: list[Use]) -> str:
     guard_alone=True,
 )
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A running guest or container already uses the device.
+    """A running VM or container already uses the device.
 
     Of the alternatives of a mapping PVE takes the first free one; only when none is free, the start fails. Mediated devices of one
     card do not exclude each other.
@@ -237,7 +237,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
 def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     """Taking a physical function (PF) would remove its virtual functions (VFs), some of which are in use.
 
-    VFs vanish when the driver of their PF goes, from the host and from other guests. An address without a function number
+    VFs vanish when the driver of their PF goes, from the host and from other VMs. An address without a function number
     covers the PF and those VFs that share its slot: PVE takes the PF, its VFs vanish, and the start dies half way.
     Source: the kernel's Documentation/PCI/pci-iov-howto.rst.
     """
@@ -345,11 +345,11 @@ def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
     guard_alone=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start would take another device along that is on a host driver, idle now, and that no option of the guest names.
+    """A start would take another device along that is on a host driver, idle now, and that no option of the VM names.
 
-    It shares the IOMMU group of a device that the guest names and is another physical device: storage, network, display, sound, USB,
-    an accelerator. Nothing is lost at this moment, but the host will miss it later. Members that were there at the guest's last
-    accepted start, or while it ran when pvehooks came, are accepted. So is what hangs off a device that the guest names, as the disks
+    It shares the IOMMU group of a device that the VM names and is another physical device: storage, network, display, sound, USB,
+    an accelerator. Nothing is lost at this moment, but the host will miss it later. Members that were there at the VM's last
+    accepted start, or while it ran when pvehooks came, are accepted. So is what hangs off a device that the VM names, as the disks
     behind a VMD controller do.
     Source: pve-common, SysFSTools.pm (pci_dev_group_bind_to_vfio).
     """
@@ -366,7 +366,7 @@ def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("iommu", "pci", "holders", "uses"),
 )
 def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """A start also takes devices of the board, or other functions of the same card, that no option of the guest names.
+    """A start also takes devices of the board, or other functions of the same card, that no option of the VM names.
 
     SMBus, SPI and memory controllers, signal processors and the like leave their host driver with the group: sensors and
     firmware updates may stop working until the node restarts.
@@ -395,7 +395,7 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` shares its IOMMU group with one that is on a host driver: QEMU does not start ("group N is not viable").
 
     For `-device vfio-pci` in args PVE binds, reserves and unbinds nothing: all devices of the group have to be bound to vfio-pci, or be
-    without a driver, before the start. The guard binds only the devices that the guest names.
+    without a driver, before the start. The guard binds only the devices that the VM names.
     Source: the kernel's Documentation/driver-api/vfio.rst; qemu-server, QemuServer.pm (config_to_command).
     """
     for member in group_members(guest, node):

@@ -20,7 +20,7 @@ RULES = RuleSet(concerned=passes_through, order=35)
     needs=("iommu", "pci", "holders"),
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
+    """The VM has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
 
     Either VT-d or AMD-Vi is off in the firmware setup, or the kernel's arguments switch it off, or the hardware has none. The
     ACPI tables and lines about them in the kernel's log are there with the IOMMU off, too: they prove nothing. With igfx_off
@@ -50,9 +50,9 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     needs=("iommu",),
 )
 def acs_override_active(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The isolation of the guest's devices rests on pcie_acs_override, which splits IOMMU groups that the hardware does not.
+    """The isolation of the VM's devices rests on pcie_acs_override, which splits IOMMU groups that the hardware does not.
 
-    Devices may still reach each other, and so may a guest reach the memory of the host or of another guest through them.
+    Devices may still reach each other, and so may a VM reach the memory of the host or of another VM through them.
     Source: the administrator's manual, "PCI(e) Passthrough".
     """
     iommu = working_iommu(node)
@@ -73,9 +73,9 @@ def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
     in_audit=_refused_by_vfio,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node does not remap interrupts: vfio refuses the guest's devices, or its option allows them, which is a hole.
+    """The node does not remap interrupts: vfio refuses the VM's devices, or its option allows them, which is a hole.
 
-    With allow_unsafe_interrupts=1 vfio gives them all the same, and the guest can then make a device send the host any interrupt.
+    With allow_unsafe_interrupts=1 vfio gives them all the same, and the VM can then make a device send the host any interrupt.
     Mediated devices are not concerned.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
     """

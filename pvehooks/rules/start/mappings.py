@@ -14,7 +14,7 @@ RULES = RuleSet(concerned=passes_through, order=55)
 
 @RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
 def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
+    """The VM names a PCI mapping that is not there, is malformed, or has no entry for this node: PVE refuses the start.
 
     Source: qemu-server, PCI.pm (parse_hostpci); the administrator's manual, "Resource Mapping".
     """
@@ -43,7 +43,7 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
 
     Compared are id, subsystem-id and IOMMU group of each entry for this node, as PVE compares them; each must also be there.
-    One entry that does not fit stops the guest, also if another would have been chosen. Groups and addresses move when
+    One entry that does not fit stops the VM, also if another would have been chosen. Groups and addresses move when
     hardware is added, or with a firmware or kernel update.
     Source: pve-guest-common, Mapping/PCI.pm (assert_valid).
     """
@@ -89,9 +89,9 @@ def _as_mapped(device: PciDevice, group: str) -> dict[str, str]:
     needs=("holders", "pci"),
 )
 def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest takes more devices from a PCI mapping than the mapping has for this node: PVE refuses the start.
+    """The VM takes more devices from a PCI mapping than the mapping has for this node: PVE refuses the start.
 
-    PVE gives each option the first entry that is free. Once the guest's own options have all of them, it ends with "could not find a
+    PVE gives each option the first entry that is free. Once the VM's own options have all of them, it ends with "could not find a
     free device". Mediated devices are not concerned, many of them can be made of one entry.
     Source: qemu-server, PCI.pm (choose_hostpci_devices).
     """

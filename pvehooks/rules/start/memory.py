@@ -27,9 +27,9 @@ _LARGE, _SMALL = 1 << 20, 2048
     "memory-short", Severity.WARNING, "Stop other VMs, or give it less: qm set {vmid} --memory MIB", needs=("holders", "memory", "pci")
 )
 def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node has not enough free memory for the guest, which needs all of it at once.
+    """The node has not enough free memory for the VM, which needs all of it at once.
 
-    With a passed-through device all memory of a guest is pinned at the start; ballooning and KSM give nothing back. What ZFS
+    With a passed-through device all memory of a VM is pinned at the start; ballooning and KSM give nothing back. What ZFS
     has cached (ARC) and can give back is counted as free.
     Source: the administrator's manual, "PCI(e) Passthrough"; the kernel's /proc/meminfo.
     """
@@ -59,7 +59,7 @@ def _memory(guest: Guest) -> int:
     needs=("memory",),
 )
 def hugepages_short(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The node has too few huge pages for the guest, free ones and those that its free memory would give.
+    """The node has too few huge pages for the VM, free ones and those that its free memory would give.
 
     PVE makes the pages at the start, and a node that has run for long often has no room for large ones.
     Source: qemu-server, Memory.pm (hugepages_allocate); the administrator's manual, "Memory".
@@ -88,7 +88,7 @@ def _pages(memory: Memory, size: int) -> int:
 
 @RULES.rule("hugepages-without-numa", Severity.BLOCK, "Switch NUMA on for the VM: qm set {vmid} --numa 1")
 def hugepages_without_numa(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The guest is to have huge pages, and its NUMA is off: PVE refuses the start ("numa needs to be enabled to use hugepages").
+    """The VM is to have huge pages, and its NUMA is off: PVE refuses the start ("numa needs to be enabled to use hugepages").
 
     Source: qemu-server, Memory.pm (config).
     """

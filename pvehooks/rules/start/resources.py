@@ -18,7 +18,7 @@ RULES = RuleSet(concerned=passes_through, order=60)
     needs=("bound_ids", "pci", "holders", "uses"),
 )
 def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
-    """vfio-pci takes all devices of a kind at boot, and the host uses one of them, or has a twin of the guest's.
+    """vfio-pci takes all devices of a kind at boot, and the host uses one of them, or has a twin of the VM's.
 
     `vfio-pci.ids=` and `options vfio-pci ids=` do not distinguish two cards of the same kind: at the next restart the host may
     lose its own, at the latest when the order changes in which drivers are loaded.

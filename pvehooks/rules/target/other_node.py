@@ -38,7 +38,7 @@ def target_silent(guest: Guest, target: Target) -> Iterator[Finding]:
     "target-lacks-pvehooks", Severity.BLOCK, "Install it there: apt install pvehooks. Or take the guard out: pvehooks detach {vmid}"
 )
 def target_lacks_pvehooks(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The other node does not have pvehooks, and the guest has the guard as its hookscript: Proxmox VE would refuse to start it there.
+    """The other node does not have pvehooks, and the VM has the guard as its hookscript: Proxmox VE would refuse to start it there.
 
     The hookscript is put on a node by the package and stays when that is removed; on a node that never had the package it is missing.
     Source: pve-guest-common, PVE/GuestHelpers.pm, check_hookscript.
@@ -65,9 +65,9 @@ def _on_shared_storage(volid: str, target: Target) -> bool:
     "target-hookscript-missing", Severity.BLOCK, "Put the script there, or take it out of the VM: qm set {vmid} --delete hookscript"
 )
 def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The guest's hookscript is not on the other node, or cannot be executed there, so Proxmox VE would refuse to start it.
+    """The VM's hookscript is not on the other node, or cannot be executed there, so Proxmox VE would refuse to start it.
 
-    A node publishes of each hookscript that a guest of the cluster names whether it has it. On shared storage it is the same everywhere.
+    A node publishes of each hookscript that a VM of the cluster names whether it has it. On shared storage it is the same everywhere.
     Source: pve-guest-common, PVE/GuestHelpers.pm, check_hookscript.
     """
     volid = str(guest.options.get("hookscript", ""))
@@ -90,11 +90,11 @@ def target_hookscript_missing(guest: Guest, target: Target) -> Iterator[Finding]
     "target-firmware-missing", Severity.BLOCK, "Import it there (pvehooks firmware import FILE --storage S): no migration takes it along"
 )
 def target_firmware_missing(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The firmware image that the guest was given cannot be used on the other node, or may not be there.
+    """The firmware image that the VM was given cannot be used on the other node, or may not be there.
 
     Images lie on storages that are directories, of which each node has its own unless the storage is shared, and no migration copies
     them. Nodes do not publish which images they have. Without the image the guard refuses the start, and QEMU would not start either.
-    Source: the guest's record below /etc/pve/pvehooks; QEMU's manual, -blockdev and -bios.
+    Source: the VM's record below /etc/pve/pvehooks; QEMU's manual, -blockdev and -bios.
     """
     pinned, storages = guest.firmware, target.node.storages
     if pinned is None or guest.template or guest.image is None or not guest.image.in_args:
@@ -129,7 +129,7 @@ def _other_image(guest: Guest) -> str:
     undecided=True,
 )
 def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The devices of the other node are not known here, so that it is unknown whether the guest would start there with its own.
+    """The devices of the other node are not known here, so that it is unknown whether the VM would start there with its own.
 
     Its daemon has published no summary: the package is not there, is older, or `[cluster] publish = no`.
     """
@@ -148,7 +148,7 @@ def target_devices_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
 
 @RULES.rule("target-bridges-unknown", Severity.INFO, "Look there: ip -br link show type bridge", undecided=True)
 def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The bridges of the other node are not known here: whether the guest's network devices find theirs there is unknown.
+    """The bridges of the other node are not known here: whether the VM's network devices find theirs there is unknown.
 
     Nodes publish their bridges, except those with older versions of the package, and those with hundreds of bridges.
     """
@@ -167,9 +167,9 @@ def target_bridges_unknown(guest: Guest, target: Target) -> Iterator[Finding]:
     needs=("pci",),
 )
 def target_address_unmapped(guest: Guest, target: Target) -> Iterator[Finding]:
-    """The guest names a PCI address, and an address is each node's own: on another node it is another device, or none.
+    """The VM names a PCI address, and an address is each node's own: on another node it is another device, or none.
 
-    Proxmox VE does not migrate such a guest unless forced, and high availability restarts it with whatever is at that address. A mapping
+    Proxmox VE does not migrate such a VM unless forced, and high availability restarts it with whatever is at that address. A mapping
     names the right device on each node, and says what it has to be.
     Source: qemu-server, QemuMigrate.pm (prepare); the administrator's manual, "Resource Mapping".
     """
@@ -191,7 +191,7 @@ def _mapping(guest: Guest, entry: HostPci) -> str:
 
 @RULES.rule("target-disk-local", Severity.WARNING, "Move it to shared storage: qm disk move {vmid} DISK STORAGE")
 def target_disk_local(guest: Guest, target: Target) -> Iterator[Finding]:
-    """A disk of the guest is on storage that each node has for itself: only a migration takes it along.
+    """A disk of the VM is on storage that each node has for itself: only a migration takes it along.
 
     After a move by high availability, or of the config by hand, the disk is missing, and Proxmox VE refuses the start.
     With replication (pvesr) a copy may be there, which is not looked at.
