@@ -445,13 +445,7 @@ class Lock:
     def __enter__(self) -> Lock:
         import fcntl
 
-        from pvehooks.host import safepaths
-
-        if self._of_node:
-            descriptor = safepaths.open_lock(self._path, self._private)
-        else:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open()
         deadline = time.monotonic() + self._timeout
         pause = 0.005
         while True:
@@ -462,10 +456,23 @@ class Lock:
                     os.close(descriptor)
                     raise
             else:
-                self._descriptor = descriptor
-                return self
+                if os.fstat(descriptor).st_nlink:
+                    self._descriptor = descriptor
+                    return self
+                # Its holder removed the file: the lock is now the file that has the name.
+                os.close(descriptor)
+                descriptor = self._open()
+                continue
             time.sleep(pause)
             pause = min(pause * 2, 0.1)
+
+    def _open(self) -> int:
+        from pvehooks.host import safepaths
+
+        if self._of_node:
+            return safepaths.open_lock(self._path, self._private)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
