@@ -133,7 +133,7 @@ def _record(host: Host, vmid: int, config: str) -> Mapping[str, Any]:
     try:
         record: dict[str, Any] = json.loads(host.read(f"/etc/pve/pvehooks/guests/{vmid}.json"))
         pairs = [(record["uuid"], identity(config)[0]), (record["ctime"], identity(config)[1])]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     known = [(str(ours).lower(), str(theirs).lower()) for ours, theirs in pairs if None not in (ours, theirs)]
     same = all(ours == theirs for ours, theirs in known) if known else all(ours is theirs is None for ours, theirs in pairs)

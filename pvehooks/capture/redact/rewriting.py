@@ -214,7 +214,7 @@ def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes
         document = json.loads(raw)
         # Some with the time when they were noted.
         guests = {vmid: value if isinstance(value, list) else [value] for vmid, value in document["guests"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return raw
     for path, thing in before.items():
         vmid = path.rpartition("/")[2].removesuffix(".conf")

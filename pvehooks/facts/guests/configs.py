@@ -89,7 +89,7 @@ def known_cpu_models(host: Host) -> frozenset[str]:
     for path in _QEMU_MODELS:
         try:
             names |= json.loads(host.read(path)).keys()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
     return frozenset(names)
 
