@@ -9,8 +9,7 @@ import json
 from types import MappingProxyType
 
 from pvehooks import __version__
-from pvehooks.values.base import NamedTuple
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import NamedTuple, sha1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
