@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import passes_through, taken, working_iommu
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Refuser, Severity, Unread
@@ -30,16 +30,13 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread):
         yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
     elif not node.iommu.active:
-        # Only a start that fails pays for it.
-        from pvehooks.derived import iommu_switch
-
         options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
         message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
-        yield Finding("iommu", message, iommu_switch.remedy(node))
+        yield Finding("iommu", message, derived.iommu_switch.remedy(node))
     for claim, device in taken(guest, node) if working_iommu(node) is not None else ():
         if not (device.group or device.group_unread or device.bridge):
             message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-            remedy = f"Take igfx_off off the kernel command line if it is there, or {remedies.giving_up(guest, claim.entry)}"
+            remedy = f"Take igfx_off off the kernel command line if it is there, or {derived.remedies.giving_up(guest, claim.entry)}"
             yield Finding(device.address, message, remedy)
 
 
