@@ -282,6 +282,40 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
+    "ids-bind-host-device",
+    Severity.WARNING,
+    "Bind by address instead: pvehooks bind ADDRESS --persist",
+    needs=("bound_ids", "pci", "holders", "uses"),
+)
+def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
+    """vfio-pci takes all devices of a kind at boot, and the host uses one of them, or has a twin of the VM's.
+
+    `vfio-pci.ids=` and `options vfio-pci ids=` do not distinguish two cards of the same kind: at the next restart the host may
+    lose its own, at the latest when the order changes in which drivers are loaded.
+    Source: the kernel's Documentation/driver-api/vfio.rst; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.bound_ids, Unread):
+        yield not_examined("vfio-pci", f"which ids vfio-pci takes at boot is unknown: {node.bound_ids.why}")
+        return
+    own = named(guest, node)
+    for bound in node.bound_ids:
+        for vendor, product in bound.ids:
+            same = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product)]
+            twin_of_ours = any(device.address in own for device in same)
+            for device in same:
+                if device.address in own:
+                    continue
+                held = blocking_uses(device, guest, node)
+                if not held and (not twin_of_ours or device.vfio):
+                    continue
+                why = f"which {held[0].sentence}" if held else "which no option of the VM names"
+                message = f"{bound.place} has vfio-pci take every {vendor:04x}:{product:04x} at boot, also {device.label}, {why}"
+                mine = " ".join(each.address for each in same if each.address in own)
+                bind = f", and bind by address: pvehooks bind {mine} --persist" if mine else ""
+                yield Finding(device.address, message, f"Take the id {vendor:04x}:{product:04x} out of {bound.place}{bind}")
+
+
+@RULES.rule(
     "device-reserved-by-firmware",
     Severity.BLOCK,
     "Put the card into another slot or take another port, or switch the firmware's shared memory off for it, or update the firmware",
@@ -437,42 +471,6 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
             else:
                 remedy = "Restart the node if the device does not work any more after a stop of the VM"
             yield Finding(device.address, message, remedy)
-
-
-@RULES.rule(
-    "iommu-address-width",
-    Severity.WARNING,
-    "Show the VM no more address bits than the IOMMU translates: qm set {vmid} --cpu host,phys-bits=BITS",
-    needs=("cpu_address_bits", "holders", "pci"),
-)
-def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The IOMMU translates fewer address bits than the VM sees, and the VM's firmware places memory of devices above them.
-
-    Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
-    map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
-    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the VM sees.
-    Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
-    """
-    if not guest.uefi or guest.cpu[0] not in ("host", "max"):
-        return
-    known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
-    bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
-    seen = guest.properties("cpu").get("phys-bits", "host")
-    if bits is None or device is None or claim is None:
-        return
-    # Last, since /proc/cpuinfo is long where there are many processors, and AMD's IOMMUs show no bits.
-    shown = node.cpu_address_bits if seen == "host" else int(seen)
-    if isinstance(shown, Unread) or shown <= bits:
-        return
-    fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
-    end = (
-        "QEMU would end when the VM's firmware places its shared memory (ivshmem) above that"
-        if fatal
-        else "devices of the VM may not reach each other"
-    )
-    message = f"{claim.entry.option}: the IOMMU of {device.label} translates {bits} address bits, and the VM sees {shown}: {end}"
-    remedy = f"Show it no more than that: {derived.remedies.replacing(guest, 'cpu', 'phys-bits', str(bits))}"
-    yield Finding(device.address, message, remedy, Severity.WARNING if fatal else Severity.INFO)
 
 
 @RULES.rule(
