@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,10 +145,19 @@ def _node_facts(function: Callable[..., object]) -> Iterator[str]:
     for part in within:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
             yield part.attr
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-            called = inspect.unwrap(known.get(part.func.id, len))
+        if isinstance(part, ast.Call):
+            called = inspect.unwrap(_named(part.func, known))
             if inspect.isfunction(called) and "node" in inspect.signature(called).parameters:
                 yield from _node_facts(called)
+
+
+def _named(expression: ast.expr, known: dict[str, Any]) -> Any:
+    """What a name, or a name in a module, stands for; `len` where that is neither."""
+    if isinstance(expression, ast.Name):
+        return known.get(expression.id, len)
+    if isinstance(expression, ast.Attribute) and inspect.ismodule(holder := _named(expression.value, known)):
+        return getattr(holder, expression.attr)
+    return len
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ _DISPLAY = 0x03
     "hostpci-device-missing",
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
-    needs=("dkms", "guests", "holders", "modules", "pci", "vf_support"),
+    needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "vf_support"),
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM names a PCI device that is not on the node's bus: the start would fail.

@@ -17,7 +17,7 @@ RULES = RuleSet(concerned=passes_through, order=35)
     "iommu-off",
     Severity.BLOCK,
     "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
-    needs=("iommu", "pci", "holders"),
+    needs=("command_lines", "firmware", "holders", "iommu", "kernels", "loader", "pci"),
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
