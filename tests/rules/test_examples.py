@@ -107,7 +107,7 @@ def test_what_a_rule_lacks_is_named(tmp_path: Path) -> None:
     directory, words = tmp_path / "tests/rules/examples", tmp_path / "tests/golden/rules"
     directory.mkdir(parents=True)
     words.mkdir(parents=True)
-    assert "docstring" in lacking(rule._replace(explanation=""), tmp_path)
+    assert "docstring" in lacking(rule._replace(function=lambda guest, node: iter(())), tmp_path)
     assert "remedy" in lacking(rule._replace(remedy=""), tmp_path)
     assert lacking(rule, tmp_path) == "rule new-rule: make tests/rules/examples/new-rule.failing.txtar, a node that shows what it finds"
     (directory / "new-rule.failing.txtar").touch()
