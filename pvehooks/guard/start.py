@@ -71,7 +71,7 @@ class Start(NamedTuple):
 def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
     """Examines the start; returns STARTS or REFUSED. `copy` are the compiled settings. Raises Unexamined or an error of the node.
 
-    Sends settings, verdict, binding and recording (supervise.MESSAGES).
+    Sends settings, verdict, found and binding (supervise.MESSAGES).
     """
     used = read_settings(host, copy, vmid)
     send_used(used, send)
@@ -148,14 +148,14 @@ def _start(under_way: Start, verdict: judge.AtStart, send: Send) -> int:
     despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
     if guest.allowance is not None:
         _log_override(under_way, guest.allowance, despite)
-    _record(under_way, None if despite else accepted, send)
+    _record(under_way, None if despite else accepted)
     outcome = counters.AUDITED if guest.allowance is None else counters.ALLOWED
     counters.count(under_way.host, outcome if despite else counters.PASSED)
     return STARTS
 
 
 def _send_found(under_way: Start, refusing: tuple[Finding, ...], send: Send) -> None:
-    """Sends what refuses the start already, should the rest of the look not come to its end."""
+    """Sends what refuses the start already, should the rest of the examination not come to its end."""
     from pvehooks.wording import printable
 
     for line in _lines(f"{under_way.guest.label} is not started", refusing):
@@ -329,6 +329,7 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
         with supervise.DeferTermination() as is_cancelled:
             done = bind.bind(host, guest, place.node, labels, is_cancelled)
     except bind.Unbound as failed:
+        send("verdict", REFUSED if guest.allowance is None else STARTS)
         head = "is not started" if guest.allowance is None else "would not be started"
         log_line(f"{guest.label} {head}: {with_full_stop(failed.message)} [vfio-not-bound]")
         if failed.hint:
@@ -338,6 +339,7 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
             _log_how_to_override(under_way)
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
         return False
+    send("verdict", STARTS)
     for each in done:
         words = f"{labels[each.address]} was idle and is bound to vfio-pci now" + (f"; it was on {each.former}" if each.former else "")
         log_line(f"{guest.label}: {words}.")
@@ -345,14 +347,13 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
     return True
 
 
-def _record(under_way: Start, accepted: Accepted | None, send: Send) -> None:
+def _record(under_way: Start, accepted: Accepted | None) -> None:
     """Records an accepted start, and removes the override that it used; a record that cannot be written is logged, and does not refuse."""
     guest = under_way.guest
     if not under_way.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
         return
     from pvehooks.actions import accept
 
-    send("recording")
     try:
         accept.started(under_way.host, guest, accepted, _LOCK_SECONDS)
     except PvehooksError as trouble:

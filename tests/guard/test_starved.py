@@ -47,7 +47,7 @@ def test_what_was_found_by_the_deadline_refuses(tmp_path: Path) -> None:
     with_open_disk(root, bed.SHARED_WITH_PORT)
     ran = hanging(root)
     assert ran.status == 1
-    assert "the look took longer than 1 s" in ran.out
+    assert "the examination took longer than 1 s" in ran.out
     assert "VM 100 (gpu) is not started: " in ran.out and "is the uplink of vmbr0" in ran.out
     assert "pvehooks allow 100 --once --reason WHY" in ran.out
     assert "no start of it was accepted before" not in ran.out
