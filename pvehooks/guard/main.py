@@ -193,11 +193,11 @@ def _examine(vmid: int, root: str, send: Send) -> int:
         from pvehooks.guard import start
 
         try:
-            copy = start.read_copy(host, vmid, send)
-            where = start.find_place(host, vmid, _source())
-            if where.trouble:
-                log_line(f"VM {vmid}: {where.trouble}")
-            return start.examine(host, where, vmid, copy, send)
+            compiled_settings = start.read_compiled(host, vmid, send)
+            place = start.find_place(host, vmid, _migration_source())
+            if place.trouble:
+                log_line(f"VM {vmid}: {place.trouble}")
+            return start.examine(host, place, vmid, compiled_settings, send)
         except (start.Unexamined, PvehooksError) as error:
             from pvehooks.wording import printable
 
@@ -221,7 +221,7 @@ def _fall_back(vmid: int, root: str, on_error: str, cause: str) -> int:
     from pvehooks.guard import fallback
     from pvehooks.host import Host
 
-    return fallback.decide(Host(root), vmid, _source(), on_error, cause)
+    return fallback.decide(Host(root), vmid, _migration_source(), on_error, cause)
 
 
 def _write_refused(vmid: int, root: str, message: str) -> int:
@@ -232,7 +232,7 @@ def _write_refused(vmid: int, root: str, message: str) -> int:
     return 1
 
 
-def _source() -> str:
+def _migration_source() -> str:
     """The node that a live migration comes from, or ''."""
     return os.environ.get("PVE_MIGRATED_FROM", "")
 

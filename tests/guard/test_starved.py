@@ -21,7 +21,7 @@ sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.facts.uses import processes
 from pvehooks.guard import main, start
 main._DEADLINE = 1.0
-start.send_used = lambda used, send: send("settings", 1, "known")
+start.send_settings = lambda settings, send: send("settings", 1, "known")
 processes.OpenFiles._look = lambda self: time.sleep(60)
 main.run()
 """
@@ -197,7 +197,7 @@ import sys
 sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.guard import main, start
 from pvehooks.guard.log import log_line
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     send('settings', 1, 'known')
     while True:
         log_line('x' * 4000)

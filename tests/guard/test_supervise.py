@@ -112,7 +112,7 @@ class Node:
         return getattr(self._kernel, name)
     def exists(self, path):
         return False
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     kernel = Node(Path(host.root))
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
