@@ -31,7 +31,7 @@ from pvehooks.journal.reporter import Reporter
 from pvehooks.judge import judge
 from pvehooks.rules import catalogue
 from pvehooks.values import Guest, Node, Verdict
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 
 _BATCH = 100
 

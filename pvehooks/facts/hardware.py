@@ -94,7 +94,7 @@ class ThisNode(Node):
 
     @cached_property
     def uses(self) -> HostUses | Unread:
-        from pvehooks.facts.uses.deviceuses import DeviceUses
+        from pvehooks.facts.uses import DeviceUses
 
         return DeviceUses(self._host, self.name, self._running, self._postponed)
 

@@ -41,8 +41,7 @@ class Rule(NamedTuple):
     remedy: str
     # The fields of Node that the rule reads.
     needs: frozenset[str]
-    # The docstring of `function`.
-    explanation: str
+    # Its docstring is the explanation.
     function: Callable[..., Iterator[Finding]]
     # The folder that its file lies in.
     folder: str
@@ -58,6 +57,11 @@ class Rule(NamedTuple):
     guard_alone: bool = False
     # What an audit makes of a finding that refuses a start.
     in_audit: Callable[[Guest, Finding], Finding] | None = None
+
+    @property
+    def explanation(self) -> str:
+        """What the rule is about and where that is known from; its first line is a sentence."""
+        return "\n".join(text.strip() for text in (self.function.__doc__ or "").strip().split("\n"))
 
     @property
     def of_node(self) -> bool:
@@ -117,14 +121,12 @@ class RuleSet:
 
         def enter(function: AnyFunction) -> AnyFunction:
             folder = function.__module__.split(".")[-2]
-            explanation = "\n".join(text.strip() for text in (function.__doc__ or "").strip().split("\n"))
             self.rules.append(
                 Rule(
                     id,
                     severity,
                     remedy,
                     frozenset(needs),
-                    explanation,
                     function,
                     folder,
                     line,

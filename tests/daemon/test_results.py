@@ -10,7 +10,7 @@ from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import NOT_DUE, PAUSES, Job, JobResult
 from pvehooks.errors import ActionFailed
 from pvehooks.values import Injection
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import Parts
 

@@ -11,7 +11,7 @@ from pvehooks import judge as judging
 from pvehooks.daemon import review
 from pvehooks.daemon.review import Why
 from pvehooks.facts import hardware
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import NODE, Parts
 

@@ -123,7 +123,7 @@ def broken(root: Path, look: str) -> tuple[int, str]:
 import os, signal, sys, time
 sys.path.insert(0, {str(PROJECT)!r})
 from pvehooks.guard import main, start
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     {look}
 start.examine = examine
 main.run()

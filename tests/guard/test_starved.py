@@ -21,7 +21,7 @@ sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.facts.uses import processes
 from pvehooks.guard import main, start
 main._DEADLINE = 1.0
-start.send_used = lambda used, send: send("settings", 1, "known")
+start.send_settings = lambda settings, send: send("settings", 1, "known")
 processes.OpenFiles._look = lambda self: time.sleep(60)
 main.run()
 """
@@ -47,7 +47,7 @@ def test_what_was_found_by_the_deadline_refuses(tmp_path: Path) -> None:
     with_open_disk(root, bed.SHARED_WITH_PORT)
     ran = hanging(root)
     assert ran.status == 1
-    assert "the look took longer than 1 s" in ran.out
+    assert "the examination took longer than 1 s" in ran.out
     assert "VM 100 (gpu) is not started: " in ran.out and "is the uplink of vmbr0" in ran.out
     assert "pvehooks allow 100 --once --reason WHY" in ran.out
     assert "no start of it was accepted before" not in ran.out
@@ -197,7 +197,7 @@ import sys
 sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.guard import main, start
 from pvehooks.guard.log import log_line
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     send('settings', 1, 'known')
     while True:
         log_line('x' * 4000)

@@ -21,9 +21,9 @@ from tests.guard.bed import KNOWN, REFUSED, broken
         ("raise KeyError('x')", "the guard made a mistake (KeyError), please report it: journalctl -t pvehooks-guard"),
         ("raise RecursionError", "the guard made a mistake (RecursionError)"),
         ("sys.exit(0)", ""),
-        ("os.kill(os.getpid(), 9)", "the look was ended by signal 9"),
-        ("os.kill(os.getpid(), 15)", "the look was ended by signal 15"),
-        ("send('settings', 1, 'known'); time.sleep(30)", "the look took longer than 1 s ([guard] deadline) and was given up"),
+        ("os.kill(os.getpid(), 9)", "the examination was ended by signal 9"),
+        ("os.kill(os.getpid(), 15)", "the examination was ended by signal 15"),
+        ("send('settings', 1, 'known'); time.sleep(30)", "the examination took longer than 1 s ([guard] deadline) and was given up"),
         ("signal.signal(15, signal.SIG_IGN); send('settings', 1, 'known'); time.sleep(30)", "took longer than 1 s"),
         ("return 7", ""),
     ],
@@ -42,8 +42,11 @@ def test_mistakes_of_ours_decide_nothing(look: str, words: str, tmp_path: Path) 
     [
         ("send('verdict', 0); raise KeyError", 0, "made a mistake"),
         ("send('verdict', 1); raise KeyError", 1, "made a mistake"),
-        ("send('verdict', 0); send('recording'); os.kill(os.getpid(), 9)", 0, "signal 9"),
-        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
+        ("send('verdict', 0); os.kill(os.getpid(), 9)", 0, "was ended by signal 9 after its verdict, which stands"),
+        ("send('verdict', 0); send('binding'); send('verdict', 0); os.kill(os.getpid(), 9)", 0, "which stands"),
+        ("send('verdict', 0); send('binding'); send('verdict', 1); raise KeyError", 1, "made a mistake"),
+        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "binding its devices to vfio-pci was ended by signal 9"),
+        ("send('verdict', 0); send('binding'); raise KeyError", 1, "binding its devices to vfio-pci failed"),
     ],
 )
 def test_a_verdict_stands_whatever_comes_after(look: str, status: int, words: str, tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ main.run()
     child = int((tmp_path / "looking").read_text())
     limit = time.monotonic() + 30
     while os.path.exists(f"/proc/{child}") and "Z" not in Path(f"/proc/{child}/stat").read_text().split(")")[1][:3]:
-        assert time.monotonic() < limit, "the look goes on without anybody who waits for it"
+        assert time.monotonic() < limit, "the examination goes on without anybody who waits for it"
         time.sleep(0.02)
 
 
@@ -109,7 +112,7 @@ class Node:
         return getattr(self._kernel, name)
     def exists(self, path):
         return False
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     kernel = Node(Path(host.root))
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)

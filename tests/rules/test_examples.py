@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_what_a_rule_lacks_is_named(tmp_path: Path) -> None:
     directory, words = tmp_path / "tests/rules/examples", tmp_path / "tests/golden/rules"
     directory.mkdir(parents=True)
     words.mkdir(parents=True)
-    assert "docstring" in lacking(rule._replace(explanation=""), tmp_path)
+    assert "docstring" in lacking(rule._replace(function=lambda guest, node: iter(())), tmp_path)
     assert "remedy" in lacking(rule._replace(remedy=""), tmp_path)
     assert lacking(rule, tmp_path) == "rule new-rule: make tests/rules/examples/new-rule.failing.txtar, a node that shows what it finds"
     (directory / "new-rule.failing.txtar").touch()
@@ -144,10 +145,19 @@ def _node_facts(function: Callable[..., object]) -> Iterator[str]:
     for part in within:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
             yield part.attr
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-            called = inspect.unwrap(known.get(part.func.id, len))
+        if isinstance(part, ast.Call):
+            called = inspect.unwrap(_named(part.func, known))
             if inspect.isfunction(called) and "node" in inspect.signature(called).parameters:
                 yield from _node_facts(called)
+
+
+def _named(expression: ast.expr, known: dict[str, Any]) -> Any:
+    """What a name, or a name in a module, stands for; `len` where that is neither."""
+    if isinstance(expression, ast.Name):
+        return known.get(expression.id, len)
+    if isinstance(expression, ast.Attribute) and inspect.ismodule(holder := _named(expression.value, known)):
+        return getattr(holder, expression.attr)
+    return len
 
 
 @pytest.mark.parametrize(

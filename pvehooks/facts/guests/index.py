@@ -13,7 +13,7 @@ from pvehooks.facts.reading import unread
 from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from pvehooks.values.sharing import MemoryShare
 from pvehooks.values.usb import UsbClaim, UsbMapping, wanted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks import derived
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
@@ -123,11 +124,8 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
     pinned, image = guest.firmware, guest.image
     if pinned is None or guest.template or image is None or not image.in_args:
         return
-    # Only who has an image pays for it at a start.
-    from pvehooks.derived import firmware_fit
-
     size = image.size if image.sha256 == pinned.sha256 else 0
-    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    changed = derived.firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
         end = ", and QEMU would not start it" if changed.no_start else ""

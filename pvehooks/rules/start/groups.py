@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import (
     Claim,
     ClaimedMember,
@@ -38,7 +38,7 @@ _PLACES = "Put the card into another slot, or switch ACS on in the firmware setu
 
 def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     """How the guest does without the other device; functions of one device stay together in every slot."""
-    leaving = remedies.giving_up(guest, member.claim.entry)
+    leaving = derived.remedies.giving_up(guest, member.claim.entry)
     if member.device.slot == member.claimed.slot:
         way, _, command = leaving.rpartition(": ")
         return f"{way[0].upper()}{way[1:]} (no other slot separates functions of one device): {command}"
@@ -67,7 +67,7 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
         held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
         if held and member is None:
             refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
-            remedy = _remedy_free(held, remedies.giving_up(guest, claim.entry))
+            remedy = _remedy_free(held, derived.remedies.giving_up(guest, claim.entry))
             yield Finding(device.address, _named_in_use(claim, device, held), remedy, refuser=refuser)
         elif held and member is not None:
             refuser = Refuser.PVE if claim.entry.by_args or device.vfio else Refuser.UNSET
@@ -113,7 +113,7 @@ def _accepting(member: ClaimedMember, guest: Guest, node: Node) -> str:
     # Bus 00 is the board's: what shares a slot there is no card.
     whole = member.device.slot == slot and not slot.startswith("0000:00:") and {device.group for device in card} == {member.claimed.group}
     if whole and not (entry.mapping or entry.by_args or any(device.physfn for device in card)):
-        command = remedies.command(guest, entry, {device.address: slot for device in card})
+        command = derived.remedies.command(guest, entry, {device.address: slot for device in card})
         return f"Give the VM all functions of the card, if the node can do without them: {command}. {otherwise}"
     return f"If the node can do without it: pvehooks trust {guest.vmid}. {otherwise}"
 
@@ -251,7 +251,9 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
             )
             remedy = ""
             if not (claim.entry.mapping or claim.entry.by_args):
-                remedy = f"Name the function: {remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+                remedy = (
+                    f"Name the function: {derived.remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+                )
             yield Finding(device.address, message, remedy)
             continue
         users = [(address, by) for address in device.virtfns if (by := _vf_user_phrase(address, guest, node))]
@@ -267,7 +269,9 @@ def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node
     idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
     if not idle or claim.entry.mapping or claim.entry.by_args:
         return ""
-    return f"Give the VM an idle virtual function: {remedies.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
+    return (
+        f"Give the VM an idle virtual function: {derived.remedies.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
+    )
 
 
 @RULES.rule(

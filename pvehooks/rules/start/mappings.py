@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import bus, claims, functions, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -26,7 +26,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         elif entry.mapping not in node.mappings:
             there = ", ".join(sorted(node.mappings)) or "none"
             alike = next((name for name in node.mappings if name.lower() == entry.mapping.lower()), "")
-            remedy = f"Write it as it is there: {remedies.command(guest, entry, mapping=alike)}" if alike else ""
+            remedy = f"Write it as it is there: {derived.remedies.command(guest, entry, mapping=alike)}" if alike else ""
             message = f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (existing mappings: {there})"
             yield Finding(entry.option, message, remedy)
         elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
@@ -65,7 +65,7 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
                     if written[name].replace("0x", "") != value:
                         has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
                         message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
+                        command = derived.remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
                         yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
                         break
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import claims
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
@@ -42,7 +42,7 @@ def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
     free = node.memory.available // _MIB
     if needed > free:
         message = f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free"
-        less = f"Stop other VMs, or give it less: {remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
+        less = f"Stop other VMs, or give it less: {derived.remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
         yield Finding("memory", message, less if free >= _LEAST_MEMORY else "Stop other VMs")
 
 

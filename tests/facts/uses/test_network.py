@@ -8,8 +8,8 @@ import pytest
 
 from pvehooks.facts.guests.running import RunningGuests
 from pvehooks.facts.pci import devices as pci
+from pvehooks.facts.uses import VirtualFunctions
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.deviceuses import VirtualFunctions
 from pvehooks.facts.uses.network import NetworkUses
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Uses
