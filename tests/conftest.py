@@ -10,6 +10,7 @@ out, and one line says so. With CI=true only ../shared/data may be absent.
 from __future__ import annotations
 
 import difflib
+import gc
 import itertools
 import os
 import re
@@ -78,6 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
             mount("proc", "/proc", "proc")
     if worker:
         _keep_files_in_memory(Path(config.option.basetemp).parent)
+    # Ten thousand tests are a million objects that stay: the collector would look at them again and again.
+    gc.disable()
 
 
 def _keep_files_in_memory(directory: Path) -> None:
@@ -174,6 +177,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for marker in _absent():
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(marker)])
         items[:] = [item for item in items if not item.get_closest_marker(marker)]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -45,7 +45,7 @@ def test_ipv4_routes_hold_what_they_held(bits: int) -> None:
     line = "\t".join(
         ["eno1", _swapped(network.network_address), "00000000", "0001", "0", "0", "0", _swapped(network.netmask), "0", "0", "0"]
     )
-    new = Rewriting({}, Disguise(b"key")).routes(f"Iface\n{line}\n".encode()).decode().splitlines()[1].split("\t")
+    new = Rewriting({}, Disguise(b"key")).content("/proc/net/route", f"Iface\n{line}\n".encode()).decode().splitlines()[1].split("\t")
     number, mask = (int.from_bytes(bytes.fromhex(new[column]), "little") for column in (1, 7))
     assert mask == int(network.netmask)
     assert int(ipaddress.IPv4Address(MADE.ipv4("10.162.37.201"))) & mask == number

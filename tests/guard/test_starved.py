@@ -29,7 +29,7 @@ main.run()
 
 def hanging(root: Path) -> bed.Ran:
     """A start while the open files of all processes take longer than the deadline."""
-    line = ["/usr/bin/python3", "-I", "-c", HANGING, "100", "pre-start", "--root", str(root)]
+    line = [*bed.ISOLATED, "-c", HANGING, "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     return bed.Ran(done.returncode, done.stdout)
@@ -162,7 +162,7 @@ def test_many_findings_are_a_few_lines(tmp_path: Path) -> None:
 
 def test_many_findings_before_the_deadline_are_as_few_lines(tmp_path: Path) -> None:
     looks = "main._examine = lambda vmid, root, send: [send('found', f'finding {n}') for n in range(40)] and time.sleep(60)"
-    line = ["/usr/bin/python3", "-I", "-c", HANGING.replace("main.run()", f"{looks}\nmain.run()"), "100", "pre-start", "--root"]
+    line = [*bed.ISOLATED, "-c", HANGING.replace("main.run()", f"{looks}\nmain.run()"), "100", "pre-start", "--root"]
     done = subprocess.run([*line, str(bed.node(tmp_path))], env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "")
     assert "finding 0\n" in done.stdout
@@ -205,7 +205,7 @@ start.examine = examine
 main.run()
 """
     ours, theirs = os.pipe()
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment(), stdout=theirs)) as process:
         began = time.monotonic()
         assert process.wait(60) == 0, "known"

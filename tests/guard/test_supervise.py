@@ -73,7 +73,7 @@ start.examine = examine
 main.run()
 """
     root = bed.node(tmp_path / "tree")
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment())) as process:
         limit = time.monotonic() + 30
         while not (tmp_path / "looking").exists() or not (tmp_path / "looking").read_text():
@@ -130,7 +130,7 @@ def test_asked_to_end_while_it_binds(whom: str, tmp_path: Path) -> None:
     told = tmp_path / "told"
     root = bed.node(tmp_path / "tree", hostpci=bed.IDLE_DISK)
     program = BINDING.format(project=str(bed.PROJECT), told=str(told))
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment(), start_new_session=True)) as process:
         limit = time.monotonic() + 30
         while not told.exists():
