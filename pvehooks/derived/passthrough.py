@@ -121,9 +121,11 @@ def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
         free = (devices for devices in left if not any(others(each.address, guest, node) for each in devices))
         several = len(choices) > 1
         chosen = next(free, next(iter(left), choices[0])) if several else choices[0]
-        used.update(device.address for device in chosen)
         # Many mediated devices can be made of one entry.
-        found.append(Claim(entry, chosen, several and not left and all(choices) and not entry.mdev))
+        exhausted = several and not left and all(choices) and not entry.mdev
+        if not exhausted:
+            used.update(device.address for device in chosen)
+        found.append(Claim(entry, chosen, exhausted))
     return tuple(found)
 
 

@@ -130,12 +130,11 @@ def _shares(member: ClaimedMember) -> str:
 
 def _list_uses(held: list[Use]) -> str:
     """What uses a device: the most important uses, and how many more there are. All of them have to end."""
-    first, *others_shown = (use.sentence for use in held[:_SHOWN])
+    shown = [use.sentence for use in held[:_SHOWN]]
     more = len(held) - _SHOWN
     if more > 0:
-        others_shown.append(f"has {more} more use{'' if more == 1 else 's'}")
-    listed = " and ".join(filter(None, (", ".join(others_shown[:-1]), *others_shown[-1:])))
-    return f"{first}; it also {listed}" if listed else first
+        shown.append(f"has {more} more use{'' if more == 1 else 's'}")
+    return "; it also ".join(filter(None, (*shown[:1], remedies.listed(shown[1:]))))
 
 
 def _remedy_free(held: list[Use], otherwise: str) -> str:
@@ -380,8 +379,9 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         first, claimed = members[0], members[0].claimed
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
-        listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
-        message = f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {listed}"
+        message = (
+            f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {remedies.listed(labels)}"
+        )
         yield Finding(first.device.address, message, _accepting(first, guest, node))
 
 
@@ -402,6 +402,6 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
         if member.claim.entry.by_args and _is_idle(member.device, guest, node):
             message = f"{_shares(member)} on driver {member.device.driver}: {_ARGS}"
             bind = f"Bind that one, too, if the node can do without it: pvehooks bind {member.device.address} --persist"
-            free = next(number for number in range(16) if f"hostpci{number}" not in guest.options) if len(guest.hostpci) < 16 else 15
+            free = next((number for number in range(16) if f"hostpci{number}" not in guest.options), 15)
             remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
             yield Finding(member.device.address, message, remedy)
