@@ -169,6 +169,13 @@ def behind_named(device: PciDevice, guest: Guest, node: Node) -> bool:
     return any(address in own for address in device.upstream)
 
 
+def kernel_change(guest: Guest, node: Node) -> tuple[str, str]:
+    """The kernel of the guest's last accepted start and the running one; ("", "") where they are the same, it runs, or one is unknown."""
+    before = "" if guest.accepted is None or guest.running else guest.accepted.kernel
+    now = node.kernel_release if before else ""
+    return ("", "") if isinstance(now, Unread) or not now or now == before else (before, now)
+
+
 def on_host_driver(device: PciDevice) -> bool:
     """Whether a driver of the host works the device, so that taking it is felt."""
     return device.driver not in _HARMLESS_DRIVERS and not device.vfio

@@ -273,6 +273,12 @@ class ThisNode(Node):
         return cmdline.read(self._host, self.loader)
 
     @cached_property
+    def kernel_release(self) -> str | Unread:
+        from pvehooks.facts.boot import kernels
+
+        return kernels.running(self._host)
+
+    @cached_property
     def kernels(self) -> Kernels | Unread:
         from pvehooks.facts.boot import kernels
 

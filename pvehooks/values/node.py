@@ -259,6 +259,11 @@ class Node:
         return self._unread
 
     @property
+    def kernel_release(self) -> str | Unread:
+        """The release of the running kernel, '' where it is odd."""
+        return self._unread
+
+    @property
     def kernels(self) -> Kernels | Unread:
         """The running kernel and those that are installed."""
         return self._unread

@@ -51,6 +51,7 @@ def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
@@ -155,6 +156,7 @@ def _unread_use(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding
     "Stop the other VM, or give the devices IOMMU groups of their own: another slot, ACS in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running VM or container uses another device of the same IOMMU group, which a start would take as well.
@@ -342,6 +344,7 @@ def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
     "If the node can do without it: pvehooks trust {vmid}. If not, put the card into another slot, or switch ACS on in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take another device along that is on a host driver, idle now, and that no option of the VM names.
@@ -390,6 +393,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Use hostpciN instead, for which PVE binds the group: qm set {vmid} --hostpciN ADDRESS",
     needs=("iommu", "pci", "holders", "uses"),
+    by_kernel=True,
 )
 def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` shares its IOMMU group with one that is on a host driver: QEMU does not start ("group N is not viable").

@@ -38,7 +38,13 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
 
 
-@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
+@RULES.rule(
+    "mapping-mismatch",
+    Severity.BLOCK,
+    "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
+    needs=("mappings", "pci"),
+    by_kernel=True,
+)
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
 
