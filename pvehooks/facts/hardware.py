@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
     from pvehooks.values.pci import RomFiles, VfSupport
-    from pvehooks.values.settingfiles import SettingFiles, VfMaker
+    from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -273,6 +273,12 @@ class ThisNode(Node):
         return cmdline.read(self._host, self.loader)
 
     @cached_property
+    def kernel_release(self) -> str | Unread:
+        from pvehooks.facts.boot import kernels
+
+        return kernels.running(self._host)
+
+    @cached_property
     def kernels(self) -> Kernels | Unread:
         from pvehooks.facts.boot import kernels
 
@@ -289,12 +295,6 @@ class ThisNode(Node):
         from pvehooks.facts.node import settingfiles
 
         return settingfiles.read(self._host)
-
-    @cached_property
-    def vf_makers(self) -> tuple[VfMaker, ...] | Unread:
-        from pvehooks.facts.node import vfmakers
-
-        return vfmakers.read(self._host)
 
     @cached_property
     def dkms(self) -> Dkms | Unread:

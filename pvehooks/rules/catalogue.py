@@ -45,9 +45,7 @@ def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest, in the order in which they are listed."""
     found = []
     for rule in _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS])):
-        for each in rule.function(guest, node):
-            finding = rule.complete(each, guest.vmid)
-            found.append(finding if rule.in_audit is None else rule.in_audit(guest, finding))
+        found += (finding if rule.in_audit is None else rule.in_audit(guest, finding) for finding in rule.found(guest, node))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
-    from pvehooks.values.settingfiles import SettingFiles, VfMaker
+    from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -259,6 +259,11 @@ class Node:
         return self._unread
 
     @property
+    def kernel_release(self) -> str | Unread:
+        """The release of the running kernel, '' where it is odd."""
+        return self._unread
+
+    @property
     def kernels(self) -> Kernels | Unread:
         """The running kernel and those that are installed."""
         return self._unread
@@ -271,11 +276,6 @@ class Node:
     @property
     def setting_files(self) -> SettingFiles | Unread:
         """The files that set up modules, sysctls and sysfs (values/settingfiles.py)."""
-        return self._unread
-
-    @property
-    def vf_makers(self) -> tuple[VfMaker, ...] | Unread:
-        """What the administrator has make virtual functions at boot."""
         return self._unread
 
     @property

@@ -203,6 +203,42 @@ def test_any_config(nodes: list[tuple[Host, Node]], config: str) -> None:
     look_everywhere(nodes, config.encode("utf-8", "surrogatepass"))
 
 
+# Python refuses to convert so many digits (ValueError).
+_DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "memory: N",
+        "memory: current=N",
+        "balloon: N",
+        "cores: N",
+        "vcpus: N",
+        "cpu: host,phys-bits=N",
+        "ivshmem: size=N",
+        "machine: pc-q35-N.N",
+        "meta: creation-qemu=N.1,ctime=N",
+        "ostype: winN",
+        "hugepages: N",
+        "usbN: host=1050:0407",
+        "hostpciN: 01:00",
+        "affinity: 0-N",
+        "args: -device VGA,addr=0xN.N",
+        "net0: virtio,queues=N,bridge=vmbr0",
+        "efidisk0: local-lvm:vm-100-disk-0,size=N",
+        "rng0: source=/dev/urandom,max_bytes=N,period=N",
+        "vga: std,memory=N",
+    ],
+)
+def test_a_number_of_thousands_of_digits(nodes: list[tuple[Host, Node]], line: str) -> None:
+    text = line.replace("N", _DIGITS)
+    config = f"bios: ovmf\nhostpci0: 0000:01:00.0\n{text}\n[before]\n{text}\nsnaptime: {_DIGITS}\nvmstate: local-lvm:vm-100-state-before\n"
+    for host, node in nodes:
+        guest = guests.understand(host, "pve1", 100, config.encode(), guests.surroundings(host, "pve1", None))
+        assert all(finding.message for finding in catalogue.findings(guest, node))
+
+
 @pytest.mark.shared_data
 def test_the_configs_of_pves_own_tests(nodes: list[tuple[Host, Node]]) -> None:
     for path in sorted((SHARED_DATA / "vmconfigs").glob("*.conf")):

@@ -22,6 +22,7 @@ _DISPLAY = 0x03
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "vf_support"),
+    by_kernel=True,
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM names a PCI device that is not on the node's bus: the start would fail.
@@ -187,6 +188,7 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Switch the node off and on again: a restart alone may not wake the device",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
@@ -208,6 +210,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one (pvehooks host groups): qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
     guard_alone=True,
+    by_kernel=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """Another device is at the VM's PCI address than at its last accepted start.
@@ -252,6 +255,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM is idle and not bound to a vfio driver.
@@ -320,6 +324,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Put the card into another slot or take another port, or switch the firmware's shared memory off for it, or update the firmware",
     needs=("holders", "pci"),
+    by_kernel=True,
 )
 def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware reserves memory for the device (RMRR), so the kernel refuses to hand it to vfio, and the start would fail.
@@ -346,6 +351,7 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "List the types: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
@@ -447,6 +453,7 @@ def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Give the VM all functions of the card; if it does not work any more after a stop of the VM, restart the node",
     needs=("holders", "pci"),
+    by_kernel=True,
 )
 def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
@@ -478,6 +485,7 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Make another card the console's in the firmware setup, or add initcall_blacklist=sysfb_init to the kernel command line",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node's console draws into the memory of a graphics card that the VM gets.

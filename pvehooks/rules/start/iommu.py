@@ -18,6 +18,7 @@ RULES = RuleSet(concerned=passes_through, order=35)
     Severity.BLOCK,
     "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
     needs=("command_lines", "firmware", "holders", "iommu", "kernels", "loader", "pci"),
+    by_kernel=True,
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
@@ -68,6 +69,7 @@ def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
     needs=("iommu",),
     in_audit=_refused_by_vfio,
+    by_kernel=True,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node does not remap interrupts: vfio refuses the VM's devices, or its option allows them, which is a hole.

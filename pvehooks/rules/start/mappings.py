@@ -38,7 +38,13 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
 
 
-@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
+@RULES.rule(
+    "mapping-mismatch",
+    Severity.BLOCK,
+    "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
+    needs=("mappings", "pci"),
+    by_kernel=True,
+)
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
 
@@ -95,7 +101,8 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
     free device". Mediated devices are not concerned, many of them can be made of one entry.
     Source: qemu-server, PCI.pm (choose_hostpci_devices).
     """
-    for claim in claims(guest, node):
+    every = claims(guest, node)
+    for at, claim in enumerate(every):
         if claim.exhausted:
             entry = claim.entry
             there = 0 if isinstance(entry.choices, Unread) else len(entry.choices)
@@ -104,12 +111,10 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
                 if isinstance(entry.addresses, Unread)
                 else {each.address for name in entry.addresses for each in functions(name, node)}
             )
-            takers = [
-                each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
-            ]
+            takers = [each.entry.option for each in every[:at] if not each.exhausted and ours & {one.address for one in each.devices}]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" which the VM's own {' and '.join((', '.join(takers[:-1]), takers[-1])) if len(takers) > 1 else takers[0]} take: PVE would refuse the start"
+                f" which the VM's own {remedies.listed(takers)} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"
