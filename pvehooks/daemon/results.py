@@ -8,10 +8,7 @@ from pvehooks.daemon.parts import Parts
 from pvehooks.errors import PvehooksError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.host import Host
-from pvehooks.journal.log import Log
 from pvehooks.values.base import sha1
-from pvehooks.values.digests import sha1
 from pvehooks.values.stubs import former_of
 
 # What stands against a change to any guest.

@@ -135,7 +135,7 @@ def _list_uses(held: list[Use]) -> str:
     more = len(held) - _SHOWN
     if more > 0:
         shown.append(f"has {more} more use{'' if more == 1 else 's'}")
-    return "; it also ".join(filter(None, (*shown[:1], remedies.listed(shown[1:]))))
+    return "; it also ".join(filter(None, (*shown[:1], derived.remedies.listed(shown[1:]))))
 
 
 def _remedy_free(held: list[Use], otherwise: str) -> str:
@@ -387,7 +387,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
         message = (
-            f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {remedies.listed(labels)}"
+            f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {derived.remedies.listed(labels)}"
         )
         yield Finding(first.device.address, message, _accepting(first, guest, node))
 

@@ -114,7 +114,7 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
             takers = [each.entry.option for each in every[:at] if not each.exhausted and ours & {one.address for one in each.devices}]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" which the VM's own {remedies.listed(takers)} take: PVE would refuse the start"
+                f" which the VM's own {derived.remedies.listed(takers)} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"
