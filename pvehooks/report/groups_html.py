@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.report import picture, tree
-from pvehooks.report.content import Report, Said
+from pvehooks.report.content import Report, ReportedFinding
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import Unread
@@ -129,7 +129,7 @@ def _box(box: Box) -> Markup:
     )
 
 
-def _harm(dangers: tuple[Said, ...]) -> Markup | None:
+def _harm(dangers: tuple[ReportedFinding, ...]) -> Markup | None:
     if not dangers:
         return None
     rest = len(dangers) - _EXPLAINED
@@ -137,7 +137,7 @@ def _harm(dangers: tuple[Said, ...]) -> Markup | None:
     return tag("ul", (tag("li", _explained(each)) for each in dangers[:_EXPLAINED]), more, class_="harm")
 
 
-def _explained(each: Said) -> Iterator[Markup]:
+def _explained(each: ReportedFinding) -> Iterator[Markup]:
     finding = each.item.finding
     yield tag("b", tag("bdi", each.guest.label if each.guest else ""))
     yield join(f": {finding.message}. ", f"(ignored: {each.item.ignored}) " if each.item.ignored else None)

@@ -8,7 +8,18 @@ import time
 from collections.abc import Iterator
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, SharedFinding, by_rule, counts, merged, said, severity
+from pvehooks.report.content import (
+    UNEXAMINED,
+    GuestSeen,
+    Report,
+    ReportedFinding,
+    SharedFinding,
+    all_findings,
+    by_rule,
+    counts,
+    merged,
+    severity,
+)
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
@@ -241,7 +252,7 @@ def _guest(guest: GuestSeen) -> Markup:
 
 def _findings(report: Report) -> Markup:
     found = by_rule(report)
-    total = counts(each.item for each in said(report))
+    total = counts(each.item for each in all_findings(report))
     words = ", ".join(f"{count} {_SEVERITIES[name].several if count != 1 else _SEVERITIES[name].one}" for name, count in total.items())
     return tag(
         "section",
@@ -252,7 +263,7 @@ def _findings(report: Report) -> Markup:
     )
 
 
-def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
+def _rule(report: Report, rule: str, listed: list[ReportedFinding]) -> Markup:
     name = severity(listed[0].item)
     shown = _SEVERITIES[name]
     text = report.rules.get(rule)
@@ -285,7 +296,7 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     )
 
 
-def _unstopped(each: Said) -> bool:
+def _unstopped(each: ReportedFinding) -> bool:
     """Whether the finding forbids a start that nothing stops."""
     must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
     return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE

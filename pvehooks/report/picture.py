@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pvehooks.report import tree
-from pvehooks.report.content import GuestSeen, Report, Said
+from pvehooks.report.content import GuestSeen, Report, ReportedFinding
 from pvehooks.values import NamedTuple, Severity, Unread
 from pvehooks.values.groups import Group, GroupMember
 from pvehooks.wording import and_more
@@ -44,7 +44,7 @@ class Box(NamedTuple):
     level: str
     state: str
     cells: tuple[Cell, ...]
-    dangers: tuple[Said, ...]
+    dangers: tuple[ReportedFinding, ...]
 
 
 def boxes(report: Report) -> tuple[Box, ...]:
@@ -55,17 +55,17 @@ def boxes(report: Report) -> tuple[Box, ...]:
     return tuple(_box(group, dangers) for group in report.groups)
 
 
-def _dangers(guests: tuple[GuestSeen, ...]) -> dict[str, list[Said]]:
+def _dangers(guests: tuple[GuestSeen, ...]) -> dict[str, list[ReportedFinding]]:
     """Findings that refuse a start, or would if they were not ignored, by the address that they are about."""
-    found: dict[str, list[Said]] = {}
+    found: dict[str, list[ReportedFinding]] = {}
     for guest in guests:
         for item in guest.findings:
             if item.finding.severity is Severity.BLOCK and item.finding.examined:
-                found.setdefault(item.finding.subject, []).append(Said(guest, item))
+                found.setdefault(item.finding.subject, []).append(ReportedFinding(guest, item))
     return found
 
 
-def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
+def _box(group: Group, dangers: Mapping[str, list[ReportedFinding]]) -> Box:
     cells = tuple(_cell(member) for member in group.members)
     mine = tuple(each for member in group.members for each in dangers.get(member.device.address, ()))
     headline = tree.headline(group)
@@ -74,7 +74,7 @@ def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
     return Box(group, "danger" if harmful else "trouble" if mine else _level(group, cells), state, cells, mine)
 
 
-def _harms(cell: Cell, refused: Sequence[Said]) -> bool:
+def _harms(cell: Cell, refused: Sequence[ReportedFinding]) -> bool:
     """Whether a start would take the device from the host or another guest, or also one that no option names; otherwise the guest fails."""
     named = {naming.vmid for naming in cell.member.named}
     return any(cell.whose in ("host", "guest") or (each.guest is not None and each.guest.vmid not in named) for each in refused)

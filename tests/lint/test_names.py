@@ -80,6 +80,10 @@ NAMES = {
     "bell": "database_changed",
     "told": "Described, messages",
     "tell": "report, show, log",
+    "tells": "reports, shows, logs",
+    "said": "logged, shown, reported, expected",
+    "say": "report, show, log",
+    "says": "reports, shows, logs",
     "deed": "job, change",
     "mend": "fix",
     "company": "group_members",
@@ -91,8 +95,8 @@ NAMES = {
     "nobody": "none",
     "whoever": "user, process",
 }
-# A pattern of words in the vendors' names of pci.ids.
-NAMES_THAT_STAY = {"_COMPANY"}
+# A pattern of words in the vendors' names of pci.ids, and the user of this name.
+NAMES_THAT_STAY = {"_COMPANY", "NOBODY"}
 NOT_PROSE = ("LICENSE", "debian/copyright", "tests/lint/test_names.py", "tests/rules/examples/", "tests/golden/", ".git")
 
 
@@ -153,7 +157,7 @@ def _names(path: Path) -> Iterator[tuple[int, str]]:
 def test_names_are_those_of_the_field() -> None:
     found = [
         f"{label(path)}:{line}: {name} (better: {NAMES[part]})"
-        for path in python_files(PACKAGE)
+        for path in (*python_files(PACKAGE), *python_files(PROJECT / "tests"), *python_files(PROJECT / "scripts"))
         for line, name in _names(path)
         if name not in NAMES_THAT_STAY
         for part in re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")

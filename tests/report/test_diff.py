@@ -60,7 +60,7 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "expected"),
     [
         pytest.param({}, [], id="nothing"),
         pytest.param(
@@ -103,8 +103,8 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
         ),
     ],
 )
-def test_what_differs(now: dict[str, Any], told: list[tuple[str, str, str, bool]]) -> None:
-    assert difference(**now) == told
+def test_what_differs(now: dict[str, Any], expected: list[tuple[str, str, str, bool]]) -> None:
+    assert difference(**now) == expected
 
 
 def test_urgent_things_come_first() -> None:

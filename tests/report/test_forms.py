@@ -59,7 +59,7 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory, golden: G
     golden(f"report/capture-{name}.markdown", timeless(bed.report(tree)))
 
 
-def test_json_says_what_check_and_groups_say(trees: dict[str, Path]) -> None:
+def test_json_holds_what_check_and_groups_show(trees: dict[str, Path]) -> None:
     report = found(trees["danger"])
     assert report["version"] == 1 and report["node"] == "pve1" and report["changes"] is None
     check = json.loads(bed.report(trees["danger"], "--json", status=1, verb="check"))
@@ -91,7 +91,7 @@ def test_the_words_around_code_stay_apart(tmp_path: Path) -> None:
     assert not re.search(r"`[\w-]+`\w", text)
 
 
-def test_danger_is_said_of_the_right_groups(trees: dict[str, Path]) -> None:
+def test_danger_is_shown_of_the_right_groups(trees: dict[str, Path]) -> None:
     page = bed.report(trees["danger"], "--html", "-")
     urgent = dict(re.findall(r'aria-label="Group (\d+), ([^:]*):', page))
     assert {group for group, level in urgent.items() if level == "in danger"} == {"2", "15"}
@@ -113,7 +113,7 @@ def test_what_would_be_taken_along_is_in_danger(tmp_path: Path) -> None:
     assert levels["20"] == "a guest cannot start"
 
 
-def test_what_could_not_be_read_is_said(tmp_path: Path) -> None:
+def test_what_could_not_be_read_is_shown(tmp_path: Path) -> None:
     tree = bed.plant("well", tmp_path / "tree")
     (tree / "proc/net/route").unlink()
     (tree / "proc/net/fib_trie").unlink()
@@ -137,7 +137,7 @@ def test_another_node_of_the_cluster(tmp_path: Path) -> None:
     assert [guest["vmid"] for guest in found(tree, "--node", "pve2")["guests"]] == [300]
 
 
-def test_thousand_guests_in_the_same_words_are_told_at_once(tmp_path: Path) -> None:
+def test_thousand_guests_in_the_same_words_are_one_line(tmp_path: Path) -> None:
     tree = bed.plant("empty", tmp_path / "tree")
     make_fake_tree(tree, {f"{bed.CONFIGS}/{vmid}.conf": f"name: g{vmid}\nbios: ovmf\nhostpci0: 01:00\n" for vmid in range(1000, 2000)})
     page = bed.report(tree, "--html", "-")
