@@ -85,7 +85,7 @@ class _Collection:
     def everything(self) -> LookResult:
         """All steps."""
         self.step("the settings", self._settings)
-        self.step("the guests", self._guests)
+        self.step("the VMs", self._guests)
         self.step("the node's facts", lambda: self._ask(self.node))
         self.step("the node", self._node)
         self.step("the devices", self._devices)

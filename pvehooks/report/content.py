@@ -70,8 +70,9 @@ class DiffLine(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """Of what kind and how: "new guest", "guest gone"."""
-        return f"{self.kind} gone" if self.how == "gone" else f"{self.how} {self.kind}"
+        """Of what kind and how: "new VM", "VM gone"."""
+        kind = "VM" if self.kind == "guest" else self.kind
+        return f"{kind} gone" if self.how == "gone" else f"{self.how} {kind}"
 
 
 class ReportDiff(NamedTuple):

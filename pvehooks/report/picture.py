@@ -13,11 +13,11 @@ from pvehooks.wording import and_more
 # By urgency: what the box is, in a word or two.
 LEVELS = {
     "danger": "in danger",
-    "trouble": "a guest cannot start",
+    "trouble": "a VM cannot start",
     "care": "shared and in use",
     "shared": "shared",
-    "guest": "used by a guest",
-    "named": "meant for a guest",
+    "guest": "used by a VM or container",
+    "named": "meant for a VM",
     "free": "free",
     "host": "used by the host",
     "unknown": "not known",
@@ -109,12 +109,13 @@ def _cell(member: GroupMember) -> Cell:
 def _who(member: GroupMember, whose: str) -> str:
     """Who has it, short enough for a label."""
     if whose == "named":
-        return f"for {_guests(naming.vmid for naming in member.named)}"
+        return f"for {_guests('VM', (naming.vmid for naming in member.named))}"
     if whose == "guest":
-        vmids = [holder.vmid for holder in member.holders] or [use.vmid for use in member.uses if use.vmid and not use.remark]
-        return _guests(vmids)
+        if member.holders:
+            return _guests("VM", (holder.vmid for holder in member.holders))
+        return _guests("VM or container", (use.vmid for use in member.uses if use.vmid and not use.remark))
     return {"host": "host", "free": "free", "idle": "not used", "unknown": "dead" if member.device.dead else "unknown"}[whose]
 
 
-def _guests(vmids: Iterable[int]) -> str:
-    return f"guest {and_more([str(vmid) for vmid in dict.fromkeys(vmids)], 3)}"
+def _guests(what: str, vmids: Iterable[int]) -> str:
+    return f"{what} {and_more([str(vmid) for vmid in dict.fromkeys(vmids)], 3)}"

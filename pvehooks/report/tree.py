@@ -28,12 +28,12 @@ def headline(group: Group) -> str:
 def _availability(group: Group) -> str:
     if group.free:
         return "free"
-    guests = list(dict.fromkeys(holder.label for member in group.devices for holder in member.holders))
+    guests = {holder.vmid: holder.label for member in group.devices for holder in member.holders}
     uses = [member.use for member in group.devices if member.use]
-    guests += [name for use in uses if use.vmid and (name := f"guest {use.vmid}") not in guests]
+    guests = {**{use.vmid: f"VM or container {use.vmid}" for use in uses if use.vmid}, **guests}
     users = ["the host"] if any(not use.vmid for use in uses) else []
     if guests or users:
-        return f"in use by {' and '.join((*users, *guests))}"
+        return f"in use by {' and '.join((*users, *guests.values()))}"
     if any(member.unread for member in group.devices):
         return "its use is unknown"
     return next((f"not free: {member.device.address} {member.kept}" for member in group.devices if member.kept), "not free")

@@ -117,7 +117,7 @@ def test_golden(name: str, arguments: list[str], status: int, tree: Path, golden
     [
         (["100", "--target", "pve9"], 3, "there is no node 'pve9' in the cluster"),
         (["100", "--target", "pve1"], 2, "VM 100 is on pve1 already"),
-        (["--target", "pve1"], 2, "the guests of pve1 are there already"),
+        (["--target", "pve1"], 2, "the VMs of pve1 are there already"),
         (["999", "--target", "pve2"], 3, "there is no VM 999"),
         (["300", "--target", "pve2"], 3, "300 is a container"),
     ],

@@ -111,7 +111,7 @@ def test_a_written_report_is_what_the_next_one_is_compared_with(node: Pmxcfs, tm
     assert mode(STATE) == 0o600
     (node.mountpoint / "nodes/pve1/qemu-server/101.conf").write_text("name: fresh\n")
     for _ in range(2):
-        assert "new guest: VM 101 (fresh)" in bed.report("").replace("**", "")
+        assert "new VM: VM 101 (fresh)" in bed.report("").replace("**", "")
     former = tmp_path / "former.json"
     former.write_text(bed.report("", "--json"))
     before = STATE.read_bytes()

@@ -1,4 +1,4 @@
-"""IOMMU: whether the node has one for the guest's devices, and whether it isolates them."""
+"""IOMMU: whether the node has one for the VM's devices, and whether it isolates them."""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ def test_usb_devices_that_are_none(tmp_path: Path, changed: dict[str, Content]) 
 def test_usb_when_guests_cannot_be_seen(tmp_path: Path) -> None:
     host = tree(tmp_path, {**card("xhci_hcd", class_code="0x0c0330", **KEY), "/run/qemu-server": "a file"})
     (why,) = UsbUses(host, RunningGuests(host, NODE)).of(device(host, GPU)).unread
-    assert why.startswith("which guests have its USB devices")
+    assert why.startswith("which VMs have its USB devices")
 
 
 # -- remarks ----------------------------------------------------------------------------------------------------------

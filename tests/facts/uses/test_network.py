@@ -445,7 +445,7 @@ def test_vfs_when_no_guest_can_be_seen(tmp_path: Path) -> None:
     files = {path: content for path, content in with_vf("igbvf").items() if not path.startswith("/run")}
     host = Host(str(make_fake_tree(tmp_path, {**files, "/run/qemu-server": "a file"})))
     (why,) = VirtualFunctions(RunningGuests(host, NODE), lambda _: Uses()).of(devices(host)[NIC]).unread
-    assert why.startswith("which guests have its virtual functions")
+    assert why.startswith("which VMs have its virtual functions")
 
 
 # -- captures of real kernels -----------------------------------------------------------------------------------------

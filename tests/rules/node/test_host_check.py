@@ -186,5 +186,5 @@ def test_a_tree_without_hardware(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status, text = run(capsys, "host", "check", "--root", str(root))
     verdicts = [line.split()[0] for line in text.splitlines() if line]
     assert status == 0 and "WARN" not in verdicts and "FAIL" not in verdicts
-    assert [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("PASS")] == ["guests' networks"]
+    assert [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("PASS")] == ["networks of VMs"]
     assert "host fix" not in text and "/sys/bus/pci/devices: No such file" in text
