@@ -57,7 +57,7 @@ def _vmids(seen: View, named: list[int], target: str) -> list[int]:
     if named:
         return list(dict.fromkeys(named))
     if target == seen.node:
-        raise UsageError(f"the guests of {target} are there already", hint="Without --target: pvehooks check")
+        raise UsageError(f"the VMs of {target} are there already", hint="Without --target: pvehooks check")
     return seen.guest_ids([])
 
 

@@ -127,8 +127,8 @@ def _reset(device: PciDevice, node: Node) -> str:
 
 def _with(others: list[GroupMember]) -> str:
     """The others of the group in words; the first is one in use, if any is."""
-    said = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
-    which = f", which {said[0]}" if said else ""
+    uses = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
+    which = f", which {uses[0]}" if uses else ""
     return f"with {others[0].device.address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")
 
 

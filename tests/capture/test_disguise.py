@@ -217,7 +217,7 @@ def test_short_serial_numbers_stay_apart() -> None:
     assert [found.identifier(text) for text in ("0000", "00", "7", "")] == ["0000", "00", "7", ""]
 
 
-def test_names_that_somebody_gave_a_usb_device() -> None:
+def test_names_that_a_user_gave_a_usb_device() -> None:
     new = rewritten(
         {
             f"{USB}/1-2/product": "Dongle of Kundenfirma\n",

@@ -112,7 +112,7 @@ def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outc
     assert parts.events() == ["injected 100", "changes-resumed"]
 
 
-def test_what_is_wrong_with_the_one_that_tries_says_nothing_of_the_others(parts: Parts) -> None:
+def test_what_is_wrong_with_the_one_that_tries_is_not_reported_of_the_others(parts: Parts) -> None:
     end(parts, (100, Result(Outcome.UNSAVED, "no space")))
     parts.results.report_cause()
     for each in (Result(Outcome.LOCKED, "VM is locked (backup)"), ZeroDivisionError("a bug")):

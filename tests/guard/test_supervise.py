@@ -98,10 +98,10 @@ from tests.actions.pci.kernel import BUS, Kernel
 from tests.guard import bed
 def slow(host, path, text):
     former(host, path, text)
-    if path.endswith("/driver/unbind") and not told.exists():
-        told.write_text("unbound")
+    if path.endswith("/driver/unbind") and not unbound.exists():
+        unbound.write_text("unbound")
         time.sleep(0.3)
-former, told = Kernel.write_attribute, Path({told!r})
+former, unbound = Kernel.write_attribute, Path({unbound!r})
 Kernel.write_attribute = slow
 class Node:
     """What the program takes for its node, and is a tree."""
@@ -127,13 +127,13 @@ main.run()
 @pytest.mark.parametrize("whom", ["the guard", "its process group"])
 def test_asked_to_end_while_it_binds(whom: str, tmp_path: Path) -> None:
     """PVE asks all processes of a task to end; what was begun is undone."""
-    told = tmp_path / "told"
+    unbound = tmp_path / "unbound"
     root = bed.node(tmp_path / "tree", hostpci=bed.IDLE_DISK)
-    program = BINDING.format(project=str(bed.PROJECT), told=str(told))
+    program = BINDING.format(project=str(bed.PROJECT), unbound=str(unbound))
     line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment(), start_new_session=True)) as process:
         limit = time.monotonic() + 30
-        while not told.exists():
+        while not unbound.exists():
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.02)
         (os.kill if whom == "the guard" else os.killpg)(process.pid, signal.SIGTERM)

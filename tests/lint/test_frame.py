@@ -75,7 +75,7 @@ def test_what_is_left_out_is_reported(tmp_path: Path, marker: str, environment: 
     assert done.returncode == 0
 
 
-def test_the_environment_is_the_same_whoever_starts_them(tmp_path: Path) -> None:
+def test_the_environment_is_always_the_same(tmp_path: Path) -> None:
     lines = "import json, os, pathlib", "def test_it(): pathlib.Path('seen').write_text(json.dumps(dict(os.environ)))"
     (tmp_path / "test_it.py").write_text("\n".join(lines))
     done = run_pytest(tmp_path, USER="root", LOGNAME="root", COLUMNS="170", NOTIFY_SOCKET="@x", LC_ALL="de_DE.UTF-8")

@@ -19,7 +19,7 @@ from pvehooks.values import Node
 from tests.beds import pci, usb, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.conftest import SHARED_DATA
-from tests.rules import said
+from tests.rules import texts_of_findings
 
 CLUSTER: dict[str, Content] = {
     "etc/pve/nodes/pve1/qemu-server/101.conf": "name: other\nonboot: 1\nivshmem: size=64,name=shared\nusb0: host=1050:0407\nhostpci0: 0000:02:00.0\n",
@@ -249,14 +249,14 @@ def look_everywhere(nodes: list[tuple[Host, Node]], config: bytes) -> None:
     for host, node in nodes:
         guest = guests.understand(host, "pve1", 100, config, guests.surroundings(host, "pve1", None))
         for finding in catalogue.findings(guest, node):
-            said.assert_whole(finding)
-            said.assert_typable(finding.remedy)
-            said.assert_about(finding.remedy, guest)
+            texts_of_findings.assert_whole(finding)
+            texts_of_findings.assert_typable(finding.remedy)
+            texts_of_findings.assert_about(finding.remedy, guest)
 
 
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_what_a_rule_has_one_type_exists(rule: Rule) -> None:
-    for command in said.commands(rule.remedy):
-        assert said.verb(command) in said.QM
-        for option, _ in said.settings_of(command):
+    for command in texts_of_findings.commands(rule.remedy):
+        assert texts_of_findings.verb(command) in texts_of_findings.QM
+        for option, _ in texts_of_findings.settings_of(command):
             assert option in ("delete", "revert", "OPTION") or option in OPTIONS or option.removesuffix("N") + "0" in OPTIONS

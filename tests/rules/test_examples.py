@@ -31,7 +31,7 @@ from pvehooks.values.summaries import Target
 from tests.beds.tree import make_fake_tree
 from tests.conftest import GOLDEN
 from tests.lint.source import PROJECT, label
-from tests.rules import said
+from tests.rules import texts_of_findings
 from tests.rules.example_tree import CONFIG, tree_of
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -69,8 +69,8 @@ def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, s
     assert lines, f"{label(example)}: the rule {rule_of(example)} finds nothing in it; let the example show what the rule is about"
     assert all(finding.examined for finding in found)
     for finding in found:
-        said.assert_whole(finding)
-        said.assert_typable(finding.remedy)
+        texts_of_findings.assert_whole(finding)
+        texts_of_findings.assert_typable(finding.remedy)
     golden(f"rules/{example.stem}.txt", "".join(lines))
 
 

@@ -40,7 +40,7 @@ MAPPINGS = {
     "etc/pve/ha/resources.cfg": "vm: 100\n\n",
 }
 RULESS = (usb.RULES, virtiofs.RULES, ivshmem.RULES, display.RULES, ha_migration.RULES)
-RULES = [rule for book in RULESS for rule in book.rules]
+RULES = [rule for rule_set in RULESS for rule in rule_set.rules]
 # What is worth no word of its own where it is unknown: others say it, or it is only advice.
 SILENT = {
     "usb-device-absent": {"pci", "holders"},
@@ -95,7 +95,7 @@ def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> 
     assert not list(rule.function(node))
 
 
-def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> None:
+def test_devices_that_cannot_be_read_are_reported_once(tmp_path: Path) -> None:
     config = "ostype: l26\nusb0: host=1050:0407\nusb1: spice\nusb2: host=1-3.1\n"
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
@@ -106,7 +106,7 @@ def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("hostpci", "rules"), [("", ["ha-local-resource"]), ("hostpci0: 0000:01:00.0\n", ["ha-device-elsewhere"])])
-def test_unknown_high_availability_is_told_of_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
+def test_unknown_high_availability_is_reported_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": f"usb0: host=1050:0407\n{hostpci}", "etc/pve/ha/resources.cfg": None})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
@@ -120,8 +120,8 @@ def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> N
     files["sys/devices/pci0000:00/0000:01:00.0/iommu_group"] = "14\n"
     host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\n"})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    said = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
-    (found,) = (found for found in said if found.rule == "group-in-use-by-host")
+    of_device = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
+    (found,) = (found for found in of_device if found.rule == "group-in-use-by-host")
     assert not found.examined
     assert "which devices share the IOMMU group of 0000:01:00.0 (graphics card [10de:2204]) is unknown" in found.message
 

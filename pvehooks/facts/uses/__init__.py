@@ -142,7 +142,7 @@ class VirtualFunctions:
         held: dict[str, list[RunningGuest]] = {}
         guests = self.running.all()
         if isinstance(guests, Unread):
-            self._unread = (f"which guests have its virtual functions ({guests.why})",)
+            self._unread = (f"which VMs have its virtual functions ({guests.why})",)
             return held
         for guest in guests:
             for address in dict.fromkeys(address for address, _, _ in holders.assigned(self.running.host, guest.cmdline)):

@@ -1,4 +1,4 @@
-"""Entropy of UEFI guests: is there an rng0 where the firmware needs one, and is it a good one?"""
+"""Entropy of UEFI VMs: is there an rng0 where the firmware needs one, and is it a good one?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a guest that lacks an rng0 is left as it is."""
+"""Why a VM that lacks an rng0 is left as it is."""
 
 from __future__ import annotations
 

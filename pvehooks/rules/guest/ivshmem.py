@@ -1,4 +1,4 @@
-"""Memory that guests share with each other and with the node (ivshmem)."""
+"""Memory that VMs share with each other and with the node (ivshmem)."""
 
 from __future__ import annotations
 

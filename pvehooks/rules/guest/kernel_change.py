@@ -1,4 +1,4 @@
-"""Starts on a kernel on which the guest's devices were never passed through."""
+"""Starts on a kernel on which the VM's devices were never passed through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UEFI: the EFI disk that keeps the firmware's settings, its Secure Boot certificates, and guests whose firmware PVE refuses."""
+"""UEFI: the EFI disk that keeps the firmware's settings, its Secure Boot certificates, and VMs whose firmware PVE refuses."""
 
 from __future__ import annotations
 

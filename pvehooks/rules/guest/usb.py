@@ -1,4 +1,4 @@
-"""USB devices of the node that guests are given."""
+"""USB devices of the node that VMs are given."""
 
 from __future__ import annotations
 

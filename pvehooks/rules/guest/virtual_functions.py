@@ -1,4 +1,4 @@
-"""Virtual functions of guests that start at boot: are they made before?"""
+"""Virtual functions of VMs that start at boot: are they made before?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the node's boot does with devices that its guests name."""
+"""What the node's boot does with devices that its VMs name."""
 
 from __future__ import annotations
 

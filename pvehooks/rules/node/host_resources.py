@@ -1,4 +1,4 @@
-"""Whether the node's resources fit what its guests ask for."""
+"""Whether the node's resources fit what its VMs ask for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _some(guests: Iterable[Guest]) -> str:
     Severity.INFO,
     "Give the NIC as many queues as the VM has vCPUs, at most 8: qm set VMID --netN ...,queues=4",
     needs=("guests",),
-    line="guests' networks",
+    line="networks of VMs",
 )
 def network_queues_single(node: Node) -> Iterator[Finding]:
     """A virtio NIC of a VM with several vCPUs has a single queue: one vCPU does all the work, which limits the throughput.
@@ -61,7 +61,7 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
         yield Finding("virtio NICs", message, f"If a VM needs more: {cards_alone[0]}{others}")
 
 
-@RULES.all_well("guests' networks")
+@RULES.all_well("networks of VMs")
 def _queues(node: Node) -> str:
     return "virtio NICs have enough queues" if not isinstance(node.guests, Unread) and node.guests else ""
 

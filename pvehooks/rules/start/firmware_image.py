@@ -1,4 +1,4 @@
-"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it?"""
+"""A firmware image that we gave a VM: is it there, is it the one, and does the VM start with it?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""IOMMU groups: what else a start would take from the host, from containers and from other guests."""
+"""IOMMU groups: what else a start would take from the host, from containers and from other VMs."""
 
 from __future__ import annotations
 

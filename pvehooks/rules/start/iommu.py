@@ -1,4 +1,4 @@
-"""IOMMU: whether the node has one for the guest's devices, whether it isolates them, and how far it translates."""
+"""IOMMU: whether the node has one for the VM's devices, whether it isolates them, and how far it translates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guest's memory at its start: passed-through devices pin all of it, and huge pages have to be there."""
+"""The VM's memory at its start: passed-through devices pin all of it, and huge pages have to be there."""
 
 from __future__ import annotations
 

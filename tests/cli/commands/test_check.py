@@ -158,7 +158,7 @@ def test_no_progress_for_programs(option: str, tmp_path: Path, many: Path, termi
         assert "interrupted" in session.text
 
 
-def test_no_progress_where_nobody_looks(many: Path) -> None:
+def test_no_progress_without_a_terminal(many: Path) -> None:
     command = [sys.executable, "-m", "pvehooks", "check", "--root", str(many)]
     with kill_on_failure(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as process:
         time.sleep(1.0)
