@@ -17,6 +17,13 @@ _ON = frozenset(("on", "true", "yes", "1"))
 # Where PVE puts the guest's own display (qemu-server, PCI.pm): the buses by which args can name the place, and the slot.
 _PLACES = {"q35": (("", "pcie.0"), 1), "pc": (("", "pci.0"), 2)}
 _SPECIFIC = "device_specific"
+# RAID, SAS, Ethernet: the classes (pci.ids) of cards that come with a ROM to boot from.
+_WITH_BOOT_ROM = frozenset({0x0104, 0x0107, 0x0200})
+# By vendor and device: LSI's SAS3008 (9300), Marvell's 88SE9230.
+_ROM_TROUBLE = {
+    (0x1000, 0x0097): "fails or hangs there by users' reports (Firmware Fault Code 2667h)",
+    (0x1B4B, 0x9230): "holds the start up for a minute by users' reports",
+}
 
 
 @RULES.rule("romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE")
@@ -83,6 +90,33 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if device.physfn:
             remedy += f". A monitor shows nothing of a virtual function: for that, give the VM {device.physfn} itself"
         yield Finding(device.address, message, remedy)
+
+
+@RULES.rule("option-rom-in-seabios", Severity.INFO, "Hide its ROM: qm set {vmid} --hostpciN ADDRESS,rombar=0", needs=("holders", "pci"))
+def option_rom_in_seabios(guest: Guest, node: Node) -> Iterator[Finding]:
+    """SeaBIOS runs the option ROM of a passed-through controller or network card at each start, and the VM does not boot from it.
+
+    The ROM looks for disks or a network to boot from, which takes seconds to a minute. Those of some controllers fail or hang: there the
+    finding is a warning, until the VM has started. With rombar=0 SeaBIOS finds no ROM; the system in the VM works without. VFs have none.
+    Source: SeaBIOS, src/optionroms.c; reports of users (firmware fault 2667h of SAS3008: Proxmox's forum; vagrant-libvirt issue 881; Marvell
+    88SE9230: SeaBIOS' mailing list); the administrator's manual, "PCI(e) Passthrough" (rombar).
+    """
+    if guest.uefi:
+        return
+    for claim, device in taken(guest, node):
+        entry = claim.entry
+        given = entry.properties
+        if entry.by_args or given.get("romfile") or str(given.get("rombar", 1)) == "0" or entry.option in guest.boot.devices:
+            continue
+        trouble = _ROM_TROUBLE.get((device.vendor, device.device), "")
+        if device.physfn or not (trouble or device.class_code >> 8 in _WITH_BOOT_ROM):
+            continue
+        remedy = f"Hide its ROM: {remedies.replacing(guest, entry.option, 'rombar', '0')}"
+        what = f"{entry.option}: at each start SeaBIOS runs the boot ROM of {device.label}"
+        if trouble and not guest.running:
+            yield Finding(device.address, f"{what}, which {trouble}; the VM does not boot from it", remedy, Severity.WARNING)
+        else:
+            yield Finding(device.address, f"{what}, if it has one, and the VM does not boot from it: that takes time", remedy)
 
 
 @RULES.rule(
