@@ -151,6 +151,12 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
+_DENIED = (
+    "is signed with the Secure Boot keys of its EFI disk: unless Secure Boot was switched off in its firmware setup, the firmware says"
+    " 'Access Denied'"
+)
+
+
 @RULES.rule(
     "secure-boot-denies-loader",
     Severity.WARNING,
@@ -173,15 +179,11 @@ def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
         image = volume_of(guest, option)[1].rpartition("/")[2]
         system = _unsigned(image) if image.endswith((".iso", ".img")) else ""
         if system:
-            message = (
-                f"boots from {image} ({option}), and Secure Boot is on: the boot loader of {system} is not signed with Microsoft's keys"
-            )
-            yield Finding(option, f"{message}, so that the firmware says 'Access Denied'")
+            yield Finding(option, f"boots from {image} ({option}): {system} has no boot loader that {_DENIED}")
             return
     system = _unsigned(str(guest.options.get("name", "")))
     if system and disks(guest):
-        message = f"Secure Boot is on, and the VM's name says {system}, whose boot loader is not signed with Microsoft's keys"
-        yield Finding("efidisk0", message, severity=Severity.INFO)
+        yield Finding("efidisk0", f"its name says {system}, which has no boot loader that {_DENIED}", severity=Severity.INFO)
 
 
 def _unsigned(name: str) -> str:
