@@ -44,6 +44,21 @@ def verdict(tmp_path: Path, *rules: str, config: str = GUARDED, conf: str = "", 
         pytest.param([HARM], {"config": ""}, StartVerdict.MUST_NOT, UNATTACHED, id="no guard"),
         pytest.param([HARM, FAILS], {"config": ""}, StartVerdict.MUST_NOT, UNATTACHED, id="devices go before QEMU fails"),
         pytest.param([HARM, FAILS], {}, StartVerdict.WOULD_NOT, "", id="both refuse"),
+        *(
+            case
+            for rule in ("firmware-changed", "firmware-args-edited")
+            for case in (
+                pytest.param([rule], {}, StartVerdict.WOULD_NOT, "", id=f"{rule}: the guard refuses"),
+                pytest.param([rule], {"config": ""}, StartVerdict.MUST_NOT, UNATTACHED, id=f"{rule}: QEMU would run it"),
+            )
+        ),
+        pytest.param(
+            ["firmware-changed"],
+            {"conf": "[firmware]\non_change = warning\n", "config": ""},
+            StartVerdict.WOULD,
+            "",
+            id="a changed image is a warning",
+        ),
         pytest.param([HARM], {"conf": "[guard]\nmode = audit\n"}, StartVerdict.MUST_NOT, "[guard] mode = audit", id="audit"),
         pytest.param([HARM], {"conf": "[guard]\nmode = off\n"}, StartVerdict.MUST_NOT, "[guard] mode = off", id="off"),
         pytest.param([HARM], {"conf": "[guard]\nattach = off\n"}, StartVerdict.WOULD_NOT, "", id="attached before attach = off"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
+    from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
     from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
@@ -149,6 +150,12 @@ class ThisNode(Node):
         from pvehooks.facts.pci import virtual
 
         return virtual.SupportOnNode(self._host)
+
+    @cached_property
+    def firmware_networks(self) -> FirmwareNetworks | Unread:
+        from pvehooks.facts.storage import images
+
+        return images.NetworksOfImages(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:

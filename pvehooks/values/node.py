@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
+    from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
     from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
@@ -179,6 +180,11 @@ class Node:
     @property
     def rom_files(self) -> RomFiles | Unread:
         """What is in those files."""
+        return self._unread
+
+    @property
+    def firmware_networks(self) -> FirmwareNetworks | Unread:
+        """What is in firmware images of guests' own."""
         return self._unread
 
     @property

@@ -173,6 +173,10 @@ def test_settings_hold_for_a_target_too(tree: Path) -> None:
     settings.parent.mkdir()
     settings.write_text("[guest 101]\nignore = group-in-use-by-host: it is a spare\n[rules]\ntarget-address-unmapped = info\n")
     printed = pvehooks(tree, "check", "101", "--target", "pve2")
+    assert "hostpci0 names an address of one node" not in printed
+    assert "1 for information not shown, see: pvehooks check 101 --target pve2 --all" in printed
+    printed = pvehooks(tree, "check", "101", "--target", "pve2", "--all")
+    assert "not shown" not in printed
     assert "VM 101 (disk): ignored: on pve2: hostpci0 would take" in printed
     assert "VM 101 (disk): info: hostpci0 names an address of one node" in printed
 

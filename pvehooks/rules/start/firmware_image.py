@@ -13,22 +13,6 @@ _OPTION = "args"
 _SHORT = 16
 
 
-def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
-    """What QEMU knows nothing of keeps no guest from starting that the guard is not attached to.
-
-    A rollback to a time before the image takes the guard out with the args.
-    """
-    # Asked in an audit, never at a start.
-    from pvehooks.derived.attachment import attached
-
-    if attached(guest):
-        return finding
-    return finding._replace(
-        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
-        severity=Severity.WARNING,
-    )
-
-
 @RULES.rule(
     "firmware-missing",
     Severity.BLOCK,
@@ -57,7 +41,6 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
     local=True,
-    in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -87,7 +70,6 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     "firmware-args-edited",
     Severity.BLOCK,
     "Set the image again, or remove it: pvehooks firmware unset {vmid}",
-    in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
