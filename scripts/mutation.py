@@ -176,6 +176,9 @@ class Session:
         self._kills: dict[str, Counter[int]] = defaultdict(Counter)
         self.seconds: dict[int, float] = {}
         self.run_by: dict[str, dict[int, list[int]]] = {}
+        # What is in memory by now is no child's to collect.
+        gc.collect()
+        gc.freeze()
         self._survey(paths)
 
     def _forked(self, work: Callable[[], int]) -> int:
@@ -187,6 +190,7 @@ class Session:
             status = 1
             try:
                 os.setpgid(0, 0)
+                gc.disable()
                 config: Any = self._session.config
                 config._tmp_path_factory._basetemp = directory
                 config.pluginmanager.unregister(name="terminalreporter")
