@@ -88,17 +88,20 @@ def _number(address: str, pf: PciDevice) -> int:
 
 
 def _unable(address: str, node: Node) -> PciDevice | None:
-    """A device without SR-IOV of which people take the address for a VF: Intel's graphics, or a card whose bus has no other slot."""
+    """A device without SR-IOV of which people take the address for a VF: Intel's graphics, or a card whose bus has no other slot.
+
+    None where a device there has SR-IOV: the address is none of its VFs'.
+    """
     first = bus(node).get(f"{address.rpartition('.')[0]}.0")
     if first is not None and first.address == _INTEL_GRAPHICS and first.vendor == _INTEL and first.class_code >> 16 == _DISPLAY:
-        return first
+        return None if first.total_vfs else first
     here, _, slot = address.rpartition(":")
     beside = [device for name, device in bus(node).items() if name.startswith(f"{here}:") and not device.physfn]
     # A PCIe link has one device, in slot 0; on a root bus any slot can be an ordinary device's.
     if (
         slot[:2] == "00"
         or not beside
-        or any(device.bridge or device.on_root_bus or not device.address.startswith(f"{here}:00.") for device in beside)
+        or any(device.bridge or device.on_root_bus or device.total_vfs or not device.address.startswith(f"{here}:00.") for device in beside)
     ):
         return None
     return next((device for device in beside if device.class_code >> 16 in _WITH_VFS), None)

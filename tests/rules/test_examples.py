@@ -62,10 +62,18 @@ def at_target(host: Host) -> tuple[Finding, ...]:
     return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 
+def effects(finding: Finding) -> str:
+    """What follows from a finding beside its words, where anything does."""
+    known = [finding.cure.value and f"cure: {finding.cure.value}", finding.hold.value and f"holds: {finding.hold.value}"]
+    if finding.refuser is not catalogue.RULES[finding.rule].complete(Finding("", "", severity=finding.severity)).refuser:
+        known.append(f"refused by {finding.refuser.value}")
+    return f" ({'; '.join(filter(None, known))})" if any(known) else ""
+
+
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
 def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     found = [finding for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
-    lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}\n" for finding in found]
+    lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}{effects(finding)}\n" for finding in found]
     assert lines, f"{label(example)}: the rule {rule_of(example)} finds nothing in it; let the example show what the rule is about"
     assert all(finding.examined for finding in found)
     for finding in found:
