@@ -234,8 +234,8 @@ class Session:
             return 0
 
         if self._forked(run) != 0:
-            pytest.exit(f"without any mutant a test fails: {pickle.loads(seen.read_bytes()) if seen.exists() else ''}", returncode=1)  # noqa: S301
-        self.seconds, self.run_by = pickle.loads(seen.read_bytes())  # noqa: S301
+            pytest.exit(f"without any mutant a test fails: {pickle.loads(seen.read_bytes()) if seen.exists() else ''}", returncode=1)
+        self.seconds, self.run_by = pickle.loads(seen.read_bytes())
 
     def _chosen(self, mutant: Mutant) -> list[int]:
         """The tests for a mutant: what noticed others of its function first, then the fastest."""
@@ -317,6 +317,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     for area, counts in areas.items():
         alive, total = counts["survived"] + counts["not run"], counts.total()
         failed |= alive > LIMIT * total
-        out(f"{area}: {total} mutants, " + ", ".join(f"{number} {what}" for what, number in sorted(counts.items())) + f": {alive / total:.1%} survive")
+        out(
+            f"{area}: {total} mutants, "
+            + ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+            + f": {alive / total:.1%} survive"
+        )
     session.testsfailed = int(failed)
     return True

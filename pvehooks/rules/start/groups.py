@@ -386,9 +386,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         first, claimed = members[0], members[0].claimed
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
-        message = (
-            f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {derived.remedies.listed(labels)}"
-        )
+        message = f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {derived.remedies.listed(labels)}"
         yield Finding(first.device.address, message, _accepting(first, guest, node))
 
 
