@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pvehooks.actions.pci import bind, persist, vfs
@@ -82,35 +82,57 @@ def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted
 # -- vfio-pci ---------------------------------------------------------------------------------------------------------
 
 
+class _Bound(NamedTuple):
+    """What a request to bind a device came to."""
+
+    # Whether it was bound now, and the driver that had it then.
+    now: bool
+    former: str
+    # Whether the note for the next boots is new.
+    noted: bool
+    # Why it was not bound now although that was requested, '' otherwise.
+    not_now: str
+
+
 def _bind(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> DeviceReport:
-    address = device.address
-    objection = bindability.to_binding(device, node)
     not_now = bindability.to_binding_now(device, node) if wanted.now else None
-    if objection is None and not wanted.persist:
-        objection = not_now
+    objection = bindability.to_binding(device, node) or (None if wanted.persist else not_now)
     if objection:
         return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
     if wanted.persist:
-        _require_no_other(host, address, vfs=False)
-    notes = (*bindability.remarks(device, node), *shared.others_at_boot(host, device, node))
-    words, driver, bound = [], device.driver, False
+        _require_no_other(host, device.address, vfs=False)
+    remarks = (*bindability.remarks(device, node), *shared.others_at_boot(host, device, node))
+    bound = _bound(host, device, wanted, not_now.why if not_now else "")
+    driver = bind.driver(host, device.address) if bound.now else device.driver
+    words = ", ".join(_bound_words(host, device, wanted, bound))
+    return shared.report(host, device, "done" if bound.now or bound.noted else "nothing to do", words, remarks, driver)
+
+
+def _bound(host: Host, device: PciDevice, wanted: Wanted, not_now: str) -> _Bound:
+    """Binds the device and notes it for boot, as far as that is wanted and possible."""
+    now, former = wanted.now and not device.vfio and not not_now, ""
+    if now:
+        former = bind.take(host, device).former
+        persist.remember_former(host, device.address, former)
+    return _Bound(now, former, wanted.persist and persist.note(host, device), not_now)
+
+
+def _bound_words(host: Host, device: PciDevice, wanted: Wanted, bound: _Bound) -> Iterator[str]:
+    """The phrases of the report."""
     if device.vfio:
-        words.append(f"is on {driver} already")
-    elif wanted.now and not not_now:
-        done = bind.take(host, device)
-        persist.remember_former(host, address, done.former)
-        driver, bound = bind.driver(host, address), True
-        words.append("is on vfio-pci now" + (f"; it was on {done.former}" if done.former else ""))
-    noted_now = wanted.persist and persist.note(host, device)
+        yield f"is on {device.driver} already"
+    elif bound.now:
+        yield "is on vfio-pci now" + (f"; it was on {bound.former}" if bound.former else "")
     if wanted.persist:
-        words.append("is given to vfio-pci at every boot" + (" from the next one on" if noted_now else ", as recorded before"))
-        if not_now:
-            words[-1] += f"; it {not_now.why}"
+        since = " from the next one on" if bound.noted else ", as recorded before"
+        more = ""
+        if bound.not_now:
+            more = f"; it {bound.not_now}"
         elif not wanted.now and not device.vfio:
-            words[-1] += f"; to bind it now as well: pvehooks bind {address} --now"
-    if bindings.noted(host, address) is None:
-        words.append(f"until the next boot; permanently: pvehooks bind {address} --persist")
-    return shared.report(host, device, "done" if bound or noted_now else "nothing to do", ", ".join(words), notes, driver)
+            more = f"; to bind it now as well: pvehooks bind {device.address} --now"
+        yield f"is given to vfio-pci at every boot{since}{more}"
+    if bindings.noted(host, device.address) is None:
+        yield f"until the next boot; permanently: pvehooks bind {device.address} --persist"
 
 
 def _require_no_other(host: Host, address: str, vfs: bool) -> None:
