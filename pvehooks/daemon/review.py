@@ -125,9 +125,9 @@ class Review:
         parts.reporter.guest(
             verdict,
             parts.settings.now.rng(guest.vmid),
-            rng0=job is not None and job.injection.due,
-            guard=job is not None and (job.attach or job.detach),
-            gone=context.why is not Why.AFTER_JOB,
+            rng0_follows=job is not None and job.injection.due,
+            guard_follows=job is not None and (job.attach or job.detach),
+            report_gone=context.why is not Why.AFTER_JOB,
         )
         at_boot = not parts.gate.is_open and verdict.attach and ha.starts_at_boot(guest, context.by_ha)
         if at_boot:

@@ -30,11 +30,13 @@ class Reporter:
         self._grouping = Grouping(node, explanation)
         self._old = OldGuests(node)
 
-    def guest(self, verdict: Verdict, settings: RngSettings, *, rng0: bool = False, guard: bool = False, gone: bool = True) -> None:
+    def guest(
+        self, verdict: Verdict, settings: RngSettings, *, rng0_follows: bool = False, guard_follows: bool = False, report_gone: bool = True
+    ) -> None:
         """Takes the findings of a guest; logged at flush().
 
-        A job follows that gives it its `rng0` or the `guard`, so what is about that is held back. Not `gone`: what is gone went by such a job,
-        which has an entry of its own.
+        Findings that the job which follows ends (`rng0_follows`, `guard_follows`) are kept back: it has an entry of its own. So is what is gone
+        after such a job: `report_gone` is False then.
         """
         guest = verdict.guest
         findings = standing(verdict)
@@ -45,13 +47,13 @@ class Reporter:
         held_back = [
             each
             for each in findings
-            if ((rng0 or with_others) and _about_entropy(each)) or (guard and each.cure in (Cure.GUARD, Cure.GUARD_LEAVES))
+            if ((rng0_follows or with_others) and _about_entropy(each)) or (guard_follows and each.cure in (Cure.GUARD, Cure.GUARD_LEAVES))
         ]
         now = [each for each in findings if each not in held_back]
         news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")
         for finding in news.appeared:
             self._grouping.appeared(guest, finding, wording.outcome(verdict))
-        if gone and news.gone:
+        if report_gone and news.gone:
             self._grouping.gone(guest, news.gone)
 
     def of_node(self, findings: Sequence[Finding]) -> None:

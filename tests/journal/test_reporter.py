@@ -76,9 +76,9 @@ def test_reported_once_and_when_gone(desk: Desk) -> None:
 
 
 def test_what_a_job_will_cure_is_held_back(desk: Desk) -> None:
-    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0=True, guard=True)
+    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0_follows=True, guard_follows=True)
     assert desk.lines() == ["VM 100: it is bad"]
-    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0=True)
+    desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings, rng0_follows=True)
     assert desk.lines() == ["VM 100: it has no guard"]
     desk.reporter.guest(verdict(100, LACKS, UNGUARDED, OTHER, due=True), desk.settings)
     assert desk.lines() == ["VM 100: it has no rng0"]
@@ -87,7 +87,7 @@ def test_what_a_job_will_cure_is_held_back(desk: Desk) -> None:
 def test_what_a_job_has_cured_is_not_reported_as_gone(desk: Desk) -> None:
     desk.reporter.guest(verdict(100, LACKS, due=True), desk.settings)
     desk.lines()
-    desk.reporter.guest(verdict(100), desk.settings, gone=False)
+    desk.reporter.guest(verdict(100), desk.settings, report_gone=False)
     desk.reporter.guest(verdict(100), desk.settings)
     assert desk.lines() == []
 
