@@ -191,6 +191,12 @@ class Host:
         located = self.locate(path)
         return os.path.realpath(located) if self.is_node else located[len(self.root) :] or "/"
 
+    def real_output(self, path: str) -> str:
+        """As real(), for a file that is to be written: on a node OSError, EACCES, where a link of another user leads somewhere else."""
+        from pvehooks.host import safepaths
+
+        return safepaths.real_file(self.locate(path)) if self.is_node else self.real(path)
+
     def link_name(self, path: str) -> str:
         """The last component of what a symbolic link names (the way sysfs names drivers, groups and masters)."""
         return os.path.basename(os.readlink(self.locate(path, follow=False)))
