@@ -332,6 +332,12 @@ class Host:
         except OSError:
             return
 
+    def send(self, path: str, message: bytes, patience: float) -> None:
+        """Sends a datagram to a socket; raises OSError, BlockingIOError or TimeoutError if it is not taken within `patience` seconds."""
+        from pvehooks.host import datagram
+
+        datagram.send(self.locate(path), message, patience)
+
     def write_attribute(self, path: str, text: str) -> None:
         """Writes to a file of sysfs, in one piece as the kernel wants it; it must be there. In a tree nothing acts on it."""
         descriptor = os.open(self.locate(path), os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
