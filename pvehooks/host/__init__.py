@@ -191,6 +191,12 @@ class Host:
         located = self.locate(path)
         return os.path.realpath(located) if self.is_node else located[len(self.root) :] or "/"
 
+    def real_output(self, path: str) -> str:
+        """As real(), for a file that is to be written: on a node OSError, EACCES, where a link of another user leads somewhere else."""
+        from pvehooks.host import safepaths
+
+        return safepaths.real_file(self.locate(path)) if self.is_node else self.real(path)
+
     def link_name(self, path: str) -> str:
         """The last component of what a symbolic link names (the way sysfs names drivers, groups and masters)."""
         return os.path.basename(os.readlink(self.locate(path, follow=False)))
@@ -325,6 +331,12 @@ class Host:
             os.unlink(name, dir_fd=directory)
         except OSError:
             return
+
+    def send(self, path: str, message: bytes, patience: float) -> None:
+        """Sends a datagram to a socket; raises OSError, BlockingIOError or TimeoutError if it is not taken within `patience` seconds."""
+        from pvehooks.host import datagram
+
+        datagram.send(self.locate(path), message, patience)
 
     def write_attribute(self, path: str, text: str) -> None:
         """Writes to a file of sysfs, in one piece as the kernel wants it; it must be there. In a tree nothing acts on it."""

@@ -74,6 +74,34 @@ def _step(directory: int, name: str, make: int | None) -> int:
     return os.open(name, _STEP, dir_fd=directory)
 
 
+def real_file(path: str) -> str:
+    """The path of a file that is to be written, with every link on the way and its own resolved. Raises OSError, EACCES for another user's.
+
+    In /tmp the kernel itself refuses such a link (protected_symlinks), but only to who leaves it to the kernel to follow it.
+    """
+    for _ in range(MAX_LINKS):
+        place, _, name = os.path.join(os.getcwd(), path).rpartition("/")
+        try:
+            directory = open_directory(place)
+        except FileNotFoundError:
+            return os.path.normpath(f"{place}/{name}")
+        try:
+            here = os.readlink(f"/proc/self/fd/{directory}")
+            found = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                break
+            if not is_trusted(found.st_uid):
+                raise OSError(errno.EACCES, f"it is a link that belongs to uid {found.st_uid}", path)
+            path = os.path.join(here, os.readlink(name, dir_fd=directory))
+        except FileNotFoundError:
+            break
+        finally:
+            os.close(directory)
+    else:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return os.path.normpath(f"{here}/{name}")
+
+
 def mode_of(directory: int, name: str) -> int | None:
     """The mode of a file of ours in the directory, None where there is none or it is another's; links are not followed."""
     try:

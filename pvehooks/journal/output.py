@@ -7,24 +7,30 @@ import sys
 import time
 from typing import TextIO
 
+from pvehooks.host import Host
 from pvehooks.journal.entries import Entry
 from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
 from pvehooks.wording import printable
 
 IDENTIFIER = "pvehooksd"
-# The native protocol's socket, sd_journal_sendv(3).
+# The native protocol's socket (systemd's JOURNAL_NATIVE_PROTOCOL).
 SOCKET = "/run/systemd/journal/socket"
+# Seconds for a journald that takes nothing: stopped, on a disk that does not answer, or flooded. sd_journal_sendv(3) waits for ever.
+_PATIENCE = 1.0
 _NAMES = {ERR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
 
 
 class Journal:
-    """Structured entries for journald; while its socket is missing, lines on standard error instead."""
+    """Structured entries for journald; while its socket is missing, lines on standard error instead.
+
+    Entries that journald does not take are lost: a start, or the watch over guests, must not wait for the log.
+    """
+
+    # Whether it took nothing the last time: then no further entry waits.
+    _deaf = False
 
     def __init__(self, identifier: str = IDENTIFIER) -> None:
-        from systemd import journal
-
         self._identifier = identifier
-        self._send = journal.sendv
         self._lines = Lines(sys.stderr)
 
     def write(self, entry: Entry) -> None:
@@ -39,7 +45,21 @@ class Journal:
             "SYSLOG_IDENTIFIER": self._identifier,
             **entry.fields,
         }
-        self._send(*(f"{name}={value}" for name, values in fields.items() for value in _escaped(values)))
+        raw = b"".join(_field(name, value) for name, values in fields.items() for value in _escaped(values))
+        try:
+            Host().send(SOCKET, raw, 0 if self._deaf else _PATIENCE)
+        except OSError as error:
+            Journal._deaf = isinstance(error, (BlockingIOError, TimeoutError))
+        else:
+            Journal._deaf = False
+
+
+def _field(name: str, value: str) -> bytes:
+    """A field of the native protocol; one with several lines has its length, 64 bits little endian, instead of the equals sign."""
+    raw = value.encode("utf-8", "backslashreplace")
+    if b"\n" in raw:
+        return b"%b\n%b%b\n" % (name.encode(), len(raw).to_bytes(8, "little"), raw)
+    return b"%b=%b\n" % (name.encode(), raw)
 
 
 def _escaped(values: str | tuple[str, ...]) -> list[str]:

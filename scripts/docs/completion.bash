@@ -76,6 +76,16 @@ _pvehooks_addresses() {
 	done < <(compgen -G "$1/sys/bus/pci/devices/*")
 }
 
+# Proposes the lines that begin as the word being typed and are one word of plain characters. Others than root name files on a storage,
+# and compgen -W would run what stands in $(...) there: _pvehooks_match LINES WORD
+_pvehooks_match() {
+	local each
+	COMPREPLY=()
+	while read -r each; do
+		[[ -z $each || $each == *[!A-Za-z0-9_.:+=/-]* || $each != "$2"* ]] || COMPREPLY+=("$each")
+	done <<<"$1"
+}
+
 # Proposes what is left to be typed of a word with colons. Bash takes "0000:01:00.0" for five words, of which only the last is replaced:
 # _pvehooks_propose_with_colons WORDS
 _pvehooks_propose_with_colons() {
@@ -84,7 +94,7 @@ _pvehooks_propose_with_colons() {
 		i=$((i - 1))
 		typed=${COMP_WORDS[i]}$typed
 	done
-	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$typed")
+	_pvehooks_match "$1" "$typed"
 	[[ $typed != *:* ]] || COMPREPLY=("${COMPREPLY[@]#"${typed%:*}:"}")
 }
 
@@ -115,14 +125,15 @@ _pvehooks_propose() {
 	digest) words=$(_pvehooks_digests "$3" "$5") ;;
 	passing) words=$(_pvehooks_vmids_with '^hostpci|^args:.*pvehooks-firmware' "$3" "$4") ;;
 	guarded) words=$(_pvehooks_vmids_with '^hookscript:.*pvehooks-guard' "$3" "$4") ;;
-	rule) words=$_pvehooks_rules ;;
-	fixable) words=$_pvehooks_fixable ;;
-	verb) words=$_pvehooks_verbs ;;
+	rule) words=${_pvehooks_rules// /$'\n'} ;;
+	fixable) words=${_pvehooks_fixable// /$'\n'} ;;
+	verb) words=${_pvehooks_verbs// /$'\n'} ;;
 	guest-or-file) words=$(_pvehooks_vmids "$3" "$4") ;;
-	action) words=$(_pvehooks_actions "$5") ;;
+	action) words=$(_pvehooks_actions "$5") words=${words// /$'\n'} ;;
+	option) words=$(_pvehooks_options "$5") words=${words// /$'\n'} ;;
 	storage) words=$(_pvehooks_storages "$3") ;;
 	esac
-	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$2")
+	_pvehooks_match "$words" "$2"
 	if [[ $1 == guest-or-file ]]; then
 		compopt -o filenames 2>/dev/null
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$2")
@@ -157,7 +168,7 @@ _pvehooks() {
 		fi
 	done
 	if [[ $word == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_pvehooks_options "$verb")" -- "$word")
+		_pvehooks_propose option "$word" "$root" "$node" "$verb"
 	elif [[ -n $expected ]]; then
 		_pvehooks_propose "$expected" "$word" "$root" "$node" "$vmid"
 	elif [[ -z $verb ]]; then

@@ -164,6 +164,28 @@ def test_addresses_of_devices(tmp_path: Path) -> None:
     assert proposed("bind", "--root", "/nosuch", "") == []
 
 
+HOSTILE = ("$(touch pwned)x", "`touch pwned`x", "a;touch pwned", "a b", "a'b", "x${PWD}", "*", "\x1b[31m")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("firmware", "set", "100"), ("bind",), ("check", "--node"), ("firmware", "import", "--storage"), ("backups", "100", "--diff")],
+    ids=" ".join,
+)
+def test_names_that_others_chose_are_text(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Who controls a share names the files on it, the maker of a tree all: bash neither runs nor proposes what would be more than a word."""
+    storages = "".join(f"\ndir: {name}\n\tpath /mnt/share\n" for name in ("fw", *HOSTILE))
+    files: dict[str, Content] = {"etc/pve/local": Link("nodes/pve1"), "etc/pve/storage.cfg": storages}
+    for name in ("good", *HOSTILE):
+        files[f"mnt/share/efi-firmware/{name}"] = ""
+        files[f"etc/pve/nodes/{name}"] = files[f"sys/bus/pci/devices/{name}"] = None
+        files[f"var/lib/pvehooks/backups/100-{name}.conf"] = ""
+    root = make_fake_tree(tmp_path / "tree", files)
+    found = proposed(words[0], "--root", str(root), *words[1:], "", cwd=tmp_path)
+    assert not (tmp_path / "pwned").exists()
+    assert found and {word.rpartition("/")[2] for word in found} <= {"good", "fw", "local", "pve1"}
+
+
 def test_files_and_directories(tree: Path) -> None:
     assert proposed("guest", "--root", str(tree), "", cwd=tree / "a dir") == ["100", "101", "9000", "file.conf"]
     assert proposed("check", "--root", "a", cwd=tree) == ["a dir"]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.cli.main import main
 from pvehooks.errors import PmxcfsAway
 from pvehooks.host import LOCKS, Host
 from pvehooks.records import guests as records
 from tests.beds.namespace import mount
+from tests.beds.tree import make_fake_tree
 
 NOBODY, WWW_DATA = 65534, 33
 OWN = records.Identity("b3247ab1-1fe6-428e-965b-08a1b64a8746", 1700000000)
@@ -208,6 +210,29 @@ def test_nothing_is_added_to_what_is_not_ours(kind: str, shared: Path, root_only
     assert root_only.read_text() == "root's own"
 
 
+@pytest.mark.parametrize("command", [("report", "--html"), ("report", "--markdown"), ("capture",)], ids=" ".join)
+@pytest.mark.parametrize("link", ["file", "file of a file", "directory"])
+def test_what_is_asked_for_in_tmp_stays_there(command: tuple[str, ...], link: str, shared: Path, root_only: Path, tmp_path: Path) -> None:
+    """The kernel refuses such links in /tmp (protected_symlinks), whoever resolves them beforehand does not notice."""
+    tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": "memory: 512\n"})
+    output = shared / "pve1.out"
+    if link == "directory":
+        assert as_user(NOBODY, lambda: (shared / "d").symlink_to(root_only.parent))
+        output = shared / "d" / root_only.name
+    elif link == "file":
+        assert as_user(NOBODY, lambda: output.symlink_to(root_only))
+    else:
+        assert as_user(NOBODY, lambda: (shared / "second").symlink_to(root_only))
+        output.symlink_to("second")
+    assert main([*command, str(output), "--root", str(tree), "--node", "pve1"]) == 3
+    assert root_only.read_text() == "root's own"
+
+    output = shared / "own"
+    output.symlink_to(tmp_path / "new")
+    assert main([*command, str(output), "--root", str(tree), "--node", "pve1"]) == 0
+    assert (tmp_path / "new").is_file() and output.is_symlink()
+
+
 # -- texts that are no path -------------------------------------------------------------------------------------------
 
 
@@ -222,6 +247,7 @@ def test_what_is_no_path_is_an_error_of_the_system(path: str, tree: bool, tmp_pa
         lambda: host.names(path),
         lambda: host.folders(path),
         lambda: host.real(path),
+        lambda: host.real_output(path),
         lambda: host.link_text(path),
         lambda: host.link_texts(path),
         lambda: host.attributes(path),

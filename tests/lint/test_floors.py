@@ -103,8 +103,8 @@ def test_no_modules_import_each_other() -> None:
 # -- the one door to the operating system -----------------------------------------------------------------------------
 
 DOOR = "host/__init__.py"
-# What the door alone uses: opening what lies where others may write, running commands, holding signals back.
-BEHIND_THE_DOOR = ("host/safepaths.py", "host/running.py", "host/undisturbed.py")
+# What the door alone uses: opening what lies where others may write, running commands, holding signals back, datagrams.
+BEHIND_THE_DOOR = ("host/safepaths.py", "host/running.py", "host/undisturbed.py", "host/datagram.py")
 DOOR_MODULES = {"ctypes", "fcntl", "glob", "io", "mmap", "multiprocessing", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.monotonic_ns", "datetime.now", "datetime.utcnow"}
 # Words about paths and errors that ask the system nothing.
@@ -117,6 +117,7 @@ EXEMPT = {
     "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.geteuid", "os.open"},
     "cli/commands/report.py": {"os.geteuid"},  # whose files keep their modes
     "daemon/service.py": {"os.environ", "os.environ.get"},  # systemd's watchdog
+    "facts/uses/processes.py": {"os.O_PATH", "os.O_RDWR", "os.O_WRONLY"},  # how the kernel says it of others' open files
     # the wake-up pipes of signals, and the end of a process that hangs in FUSE
     "daemon/signals.py": {
         "os.O_CLOEXEC",

@@ -58,6 +58,15 @@ def test_it_holds_what_it_should(builds: Builds) -> None:
     assert not [name for name in inside if "__pycache__" in name or "/tests/" in name]
 
 
+def test_the_environment_does_not_choose_the_code(builds: Builds, tmp_path: Path) -> None:
+    """As they are in the checkout: isolated. What builds packages may change the first line of a program."""
+    dpkg_deb("--extract", builds.deb, tmp_path)
+    for name in ("pvehooks", "pvehooksd"):
+        lines = (tmp_path / "usr/sbin" / name).read_text().splitlines()
+        assert lines == (PROJECT / "sbin" / name).read_text().splitlines()
+        assert lines[0] == "#!/usr/bin/python3 -I"
+
+
 def test_both_ways_of_building_give_the_same(builds: Builds, tmp_path: Path) -> None:
     first, second = (
         {name: about for name, about in contents(one).items() if not OF_THE_CHANGELOG.fullmatch(name)} for one in (builds.deb, builds.stdeb)

@@ -59,7 +59,10 @@ def run(options: argparse.Namespace) -> int:
 def _place(file: str) -> str:
     """The path of the file; raises UsageError for a forbidden one, before anything is read."""
     here = Host()
-    place = here.real(file)
+    try:
+        place = here.real_output(file)
+    except OSError as error:
+        raise NodeError(f"{file}: {error.strerror}") from error
     if place == _PVE or place.startswith(f"{_PVE}/"):
         raise UsageError(f"{file} is below {_PVE}, which every node of the cluster keeps in memory", hint=f"Example: {EXAMPLE}")
     try:

@@ -95,8 +95,9 @@ def _place(path: str) -> ReportFile:
     if path == STDOUT:
         return ReportFile(path)
     here = Host()
-    real = here.real(path)
+    real = path
     try:
+        real = here.real_output(path)
         mode, uid, gid, _ = here.attributes(real)
     except FileNotFoundError:
         return ReportFile(real)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,9 @@ _COMMON = frozenset(
 )
 _FOLDERS = ("pts/", "mqueue/", "hugepages/")
 _DELETED = " (deleted)"
+# Everybody may open these nodes, but usbfs does nothing for who may not write (the kernel's drivers/usb/core/devio.c, usbdev_do_ioctl).
+_USB = "/dev/bus/usb/"
+_OCTAL = re.compile(r"[0-7]{1,12}")
 # How many open files of one owner are looked at, each process counting as some: any user can have millions. Root's are all looked at.
 _BUDGET = 1 << 15
 _PER_PROCESS = 8
@@ -97,6 +101,8 @@ class OpenFiles:
             mode, uid, gid, _ = self.host.attributes(path)
         except OSError:
             return
+        if path.startswith(_USB):
+            mode &= ~0o444
         for owner in sorted(self._beyond):
             mine = mode & 0o600 if owner.uid == uid else mode & 0o060 if gid in owner.gids else mode & 0o006
             if mine or self.host.has_acl(path):
@@ -203,19 +209,29 @@ class OpenFiles:
 
     def _keys(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[str | tuple[int, int]]:
         for target, name in self._device_files(pid, owner, links):
-            number = self.host.device_number(f"/proc/{pid}/fd/{name}") if self.host.is_node else None
-            yield target.removesuffix(_DELETED) if number is None else number
+            if not self.host.is_node:
+                yield target.removesuffix(_DELETED)
+                continue
+            # Without a number it is no device: any user can have a file of that name in a /dev of their own.
+            number = self.host.device_number(f"/proc/{pid}/fd/{name}")
+            if number is not None:
+                yield number
 
     def _device_files(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[tuple[str, str]]:
         """(path, descriptor) of what may be a device node that a process has open, each path once: descriptors are duplicated by the thousand."""
         kinds: Mapping[str, str] | None = None
-        for target, name in {target: name for name, target in links.items() if target.startswith("/dev/")}.items():
-            if target[5:] in _COMMON or target[5:].startswith(_FOLDERS):
+        found: set[str] = set()
+        for name, target in links.items():
+            if target in found or not target.startswith("/dev/") or target[5:] in _COMMON or target[5:].startswith(_FOLDERS):
+                continue
+            mount, flags = self._opened(pid, name)
+            if flags & os.O_PATH or (target.startswith(_USB) and not flags & (os.O_WRONLY | os.O_RDWR)):
                 continue
             if self.host.is_node and not owner.trusted:
                 kinds = self._mounted(pid) if kinds is None else kinds
-                if kinds.get(self._mount_id(pid, name), "") not in _SERVED_BY_THE_KERNEL:
+                if kinds.get(mount, "") not in _SERVED_BY_THE_KERNEL:
                     continue
+            found.add(target)
             yield target, name
 
     def is_block(self, pid: str, number: tuple[int, int] | None) -> bool:
@@ -238,12 +254,15 @@ class OpenFiles:
         rows = (line.partition(" - ") for line in raw.decode("utf-8", "surrogateescape").split("\n"))
         return {before.partition(" ")[0]: after.partition(" ")[0] for before, _, after in rows}
 
-    def _mount_id(self, pid: str, name: str) -> str:
-        """The mount that an open file lies on (proc_pid_fdinfo(5)); asking that asks no file system."""
+    def _opened(self, pid: str, name: str) -> tuple[str, int]:
+        """The mount that an open file lies on, and its flags of open(2) (proc_pid_fdinfo(5)); asking that asks no file system."""
+        fields = {"mnt_id": "", "flags": ""}
         for line in text_of(self.host, f"/proc/{pid}/fdinfo/{name}").split("\n"):
-            if line.startswith("mnt_id:"):
-                return line[7:].strip()
-        return ""
+            key, colon, value = line.partition(":")
+            if colon and key in fields:
+                fields[key] = value.strip()
+        octal = fields["flags"]
+        return fields["mnt_id"], int(octal, 8) if _OCTAL.fullmatch(octal) else os.O_RDWR
 
     def _self_and_parents(self) -> set[str]:
         found: set[str] = set()

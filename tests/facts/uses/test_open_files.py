@@ -20,6 +20,8 @@ from tests.beds.namespace import mount
 from tests.beds.process import kill_on_failure
 
 NOBODY, WWW_DATA = 65534, 33
+# Has no other processes, whose files would count.
+LONER = 64123
 NUMBER = (1, 3)
 _PR_SET_DUMPABLE = 4
 
@@ -148,3 +150,57 @@ def test_files_on_a_fuse_are_not_looked_at(node: Path) -> None:
     finally:
         subprocess.run(["umount", str(place)], check=True)
         place.rmdir()
+
+
+# -- descriptors that open nothing ------------------------------------------------------------------------------------
+
+
+def test_a_name_is_held_by_no_one_who_only_points_at_it(node: Path) -> None:
+    """O_PATH needs no permission on the node (open(2)), so that every user could keep every guest from starting."""
+    with user(LONER, lambda: os.open(node, os.O_PATH)):
+        assert OpenFiles(Host()).pids(str(node)) == ()
+
+    def both() -> None:
+        os.open(node, os.O_PATH)
+        os.open(node, os.O_RDONLY)
+        os.open(node, os.O_PATH)
+
+    with user(0, both) as pid:
+        assert OpenFiles(Host()).pids(str(node)) == (str(pid),)
+
+
+@pytest.fixture
+def stick() -> Iterator[Path]:
+    """The node of a USB device, which everybody may read."""
+    path = Path("/dev/bus/usb/001/099")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mknod(path, 0o600 | 0o020000, os.makedev(*NUMBER))
+    path.chmod(0o664)
+    yield path
+    path.unlink()
+
+
+def test_a_usb_device_is_used_by_who_may_write_it(stick: Path) -> None:
+    with user(LONER, lambda: os.open(stick, os.O_RDONLY)):
+        assert OpenFiles(Host()).pids(str(stick)) == ()
+    with user(LONER, fill):
+        files = OpenFiles(Host())
+        assert (files.pids(str(stick)), files.unread) == ((), "")
+    stick.chmod(0o666)
+    with user(LONER, lambda: os.open(stick, os.O_RDWR)) as pid:
+        assert OpenFiles(Host()).pids(str(stick)) == (str(pid),)
+    with user(LONER, fill):
+        files = OpenFiles(Host())
+        assert (files.pids(str(stick)), bool(files.unread)) == ((), True)
+
+
+def test_a_file_with_the_name_of_a_device_is_none() -> None:
+    """Any user can have one, in a /dev of its own; where the node itself is not there, the name was all that was compared."""
+    path = Path(f"/dev/pvehooks-test-{os.getpid()}-file")
+    path.touch()
+    path.chmod(0o644)
+    try:
+        with user(LONER, lambda: os.open(path, os.O_RDONLY)):
+            assert OpenFiles(Host()).pids(str(path)) == ()
+    finally:
+        path.unlink()
