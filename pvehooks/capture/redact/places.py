@@ -34,7 +34,7 @@ _DESCRIPTIONS = (
 )
 # The first that matches a path.
 _PLACES: tuple[tuple[str, str, Keeps | None], ...] = (
-    (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*", VERBATIM, None),
+    (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*|.*\.fd", VERBATIM, None),
     (rf"/sys/.*/(?:{_IDENTIFIERS})", IDENTIFIER, None),
     (r"/sys/.*/dm/name", STRICT, None),
     # What is plugged in may have a name that its owner gave it; the controllers' own hubs have the kernel's.
