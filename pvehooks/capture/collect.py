@@ -22,6 +22,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.storage import storages
+from pvehooks.formats import firmwaredrivers
 from pvehooks.host import Host
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
@@ -188,7 +189,8 @@ def files_of(recording: Recording) -> Collected:
 
 def _content(path: str, raw: bytes, wanted: frozenset[int], notes: list[str]) -> bytes:
     if _IMAGE.search(path):
-        return b"the firmware image with the sha256 " + hashlib.sha256(raw).hexdigest()[:16].encode() + b"\n" if raw else raw
+        named = b"the firmware image with the sha256 " + hashlib.sha256(raw).hexdigest()[:16].encode() + b"\n"
+        return named + firmwaredrivers.essence(raw) if raw else raw
     if _IDS.fullmatch(path):
         return _only_ids(raw, wanted)
     if len(raw) > LARGEST:

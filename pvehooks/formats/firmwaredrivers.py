@@ -45,6 +45,22 @@ def read(content: bytes) -> FirmwareNetwork | None:
     return _network(content) if _has_drivers(content) else None
 
 
+def essence(content: bytes) -> bytes:
+    """A few bytes of which `read` says the same as of the image, b"" where it says nothing."""
+    found = read(content)
+    if found is None:
+        return b""
+    there = [(_USUAL[0], True), (_MNP, found.there), (_RNG, found.cpu), (_VIRTIO_RNG, found.device)]
+    waits = {_MNP: _WAITS_FOR_RNG} if found.needs_entropy else {}
+    parts = [_file(guid, waits.get(guid, b"")) for guid, is_there in there if is_there]
+    return b"".join(parts) + found.release.encode("utf-16-le")
+
+
+def _file(guid: bytes, content: bytes) -> bytes:
+    """A driver's file: GUID, checksums, type, attributes, size, state, content."""
+    return guid + bytes(2) + bytes((_FILE_DRIVER, 0)) + (_HEADER + len(content)).to_bytes(3, "little") + bytes(1) + content
+
+
 def _sections(content: bytes) -> Iterator[memoryview]:
     """The data of the sections that are compressed by LZMA."""
     at = content.find(_LZMA)

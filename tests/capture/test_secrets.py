@@ -8,6 +8,8 @@ import resource
 import pytest
 
 from pvehooks.capture.redact import secrets
+from pvehooks.formats import firmwaredrivers
+from tests.beds import firmware
 
 WORD = b"pLaNtEd9word"
 
@@ -93,3 +95,22 @@ def test_switches_of_the_firmware_stay() -> None:
     switch = b"args: -fw_cfg name=opt/org.tianocore/IPv4Support,string="
     assert secrets.reduced(path, switch + b"no") == switch + b"no"
     assert secrets.reduced(path, switch + b"n0secret") == switch + b"x0xxxxxx"
+
+
+def test_the_tags_of_volumes_keep_whose_they_are() -> None:
+    """Ceph keeps the secret of an encrypted OSD's keys among the tags."""
+    tags = b'\t\t\ttags = ["ceph.cephx_lockbox_secret=AQBqbGxkAAAA", "ceph.osd_id=7", "ceph.type=db"]\n'
+    text = (
+        b'ceph-db {\n\tlogical_volumes {\n\t\tdb-7 {\n\t\t\tid = "z"\n' + tags + b'\t\t}\n\t\tx {\n\t\t\ttags = ["mine"]\n\t\t}\n\t}\n}\n'
+    )
+    kept = secrets.reduced("/etc/lvm/backup/ceph-db", text)
+    assert b'\t\t\ttags = ["ceph.osd_id=7"]\n' in kept
+    assert b"lockbox" not in kept and b"mine" not in kept
+
+
+def test_of_a_firmware_image_its_drivers_stay() -> None:
+    image = firmware.image()
+    assert firmwaredrivers.read(secrets.reduced("/root/own.fd", image)) == firmwaredrivers.read(image)
+    assert secrets.reduced("/root/keys.fd", b"a secret") == b""
+    assert secrets.reduced("/usr/share/pve-edk2-firmware/OVMF_CODE_4M.fd", image) == image
+    assert secrets.reduced("/var/lib/vz/efi-firmware/app.fd", image) == image

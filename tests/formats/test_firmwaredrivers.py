@@ -47,6 +47,7 @@ def test_an_image_of_the_system() -> None:
 )
 def test_what_is_found(content: bytes, found: FirmwareNetwork | None) -> None:
     assert firmwaredrivers.read(content) == found
+    assert firmwaredrivers.read(firmwaredrivers.essence(content)) == found
 
 
 def test_the_network_is_asked_and_not_another_driver() -> None:

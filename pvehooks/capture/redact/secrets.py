@@ -174,7 +174,9 @@ _UDEV = re.compile(
     rb"(?:S:|I:|E:(?:ID_FS_(?:TYPE|UUID|LABEL|UUID_SUB|USAGE|VERSION|BLOCK_SIZE)|ID_NET_NAME\w*|ID_BUS|ID_TYPE|ID_PATH|DM_[A-Z]*_?NAME)=)"
 )
 # Groups, their volumes and their UUIDs; where the volumes lie is in deeper lines.
-_LVM = re.compile(rb'\s*id = "|.*(?:physical_volumes|logical_volumes) \{|\s*\}|(?:\t\t)?[A-Za-z0-9+_.-]+ \{\s*\Z')
+_LVM = re.compile(
+    rb'\s*id = "|\s*tags = \["ceph\.osd_id=[0-9]+"\]\s*\Z|.*(?:physical_volumes|logical_volumes) \{|\s*\}|(?:\t\t)?[A-Za-z0-9+_.-]+ \{\s*\Z'
+)
 _COROSYNC = re.compile(
     rb"\s*(?:nodelist|node|totem|interface|quorum)\s*\{|\s*\}|\s*(?:name|nodeid|quorum_votes|ring\d+_addr|linknumber|link_mode)\s*:"
 )
@@ -236,6 +238,18 @@ def _boot_entry(raw: bytes) -> bytes:
     return raw[:4] + b" ".join(word for word in (b"systemd-boot", b"shim", b"grub") if word in text).decode().encode("utf-16-le")
 
 
+def _volume_group(raw: bytes) -> bytes:
+    """Of the tags only those that say whose a volume is: Ceph's keep a secret among them."""
+    tagged = re.sub(rb'(\n\s*)tags = \[[^\n]*("ceph\.osd_id=[0-9]+")[^\n]*', rb"\1tags = [\2]", raw)
+    return _lines(tagged, lambda line: _LVM.match(line) is not None)
+
+
+def _firmware(raw: bytes) -> bytes:
+    from pvehooks.formats import firmwaredrivers
+
+    return firmwaredrivers.essence(raw)
+
+
 def _only(pattern: re.Pattern[bytes]) -> Callable[[bytes], bytes]:
     return lambda raw: _lines(raw, lambda line: pattern.match(line) is not None)
 
@@ -267,7 +281,9 @@ _REDUCTIONS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (r"/etc/pve/user\.cfg", _pools),
     (r"/etc/pve/datacenter\.cfg", _only(re.compile(rb"ha:"))),
     (r"/etc/(?:pve|corosync)/corosync\.conf", _only(_COROSYNC)),
-    (r"/etc/lvm/backup/.*", _only(_LVM)),
+    (r"/etc/lvm/backup/.*", _volume_group),
+    # A guest's own, which `args` names; those of the node and of pvehooks are as they are.
+    (r"(?!/usr/share/|.*/efi-firmware/).*\.fd", _firmware),
     (r"/etc/zfs/zpool\.cache", _as_it_is),
     (r"/(?:proc/cmdline|etc/kernel/cmdline)", without_secrets),
     (r".*/grub\.cfg", lambda raw: without_secrets(_boot_menu(raw))),

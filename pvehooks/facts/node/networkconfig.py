@@ -79,7 +79,9 @@ class NetworkConfig:
     def _fabrics(self) -> Iterator[tuple[str, str, str, str]]:
         """The interfaces of SDN fabrics: an unnumbered one has neither an address nor a route while it has no neighbour.
 
-        Sections are named FABRIC_NODE, a line an interface (proxmox-ve-config, sdn/fabric/section_config).
+        Sections PROTOCOL_node are named FABRIC_NODE (the first _ parts them), a line `interfaces` is one interface, a property string with its
+        `name`. Those of WireGuard are no cards.
+        Source: proxmox-ve-rs, proxmox-ve-config/src/sdn/fabric/section_config (mod.rs, node.rs, protocol/*.rs) and tests/fabric/cfg.
         """
         try:
             text = self.host.read_text(FABRICS) if self.node else ""
@@ -90,7 +92,7 @@ class NetworkConfig:
             return
         fabric = ""
         for line in text.split("\n"):
-            header = re.match(r"\w+_node:\s*([^\s_]+)_(\S+)", line)
+            header = re.match(r"(?!wireguard)\w+_node:\s*([^\s_]+)_(\S+)", line)
             if not line[:1].isspace():
                 fabric = header[1] if header and header[2] == self.node else ""
             match = re.match(r"\s+interfaces\s+(?:.*,)?name=([^,\s]+)", line)

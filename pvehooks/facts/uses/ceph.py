@@ -6,14 +6,20 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.blockdevices import both
 from pvehooks.host import Host
 
 _OSDS = "/var/lib/ceph/osd"
 # BlueStore's data, database and write-ahead log (Ceph's documentation, "BlueStore configuration reference").
 _PARTS = ("block", "block.db", "block.wal")
-# The units that activate OSDs at boot, by id and UUID; ceph-volume names the logical volume by the same UUID (its devices/lvm/prepare.py).
+# The units that activate OSDs at boot, by id and UUID (ceph-volume, systemd/systemctl.py). It names the logical volume osd-block-UUID by the
+# same UUID where it makes it of a disk; one that was there keeps its name, and those for the database and the log have UUIDs of their own
+# (objectstore/lvmbluestore.py): all have the tag ceph.osd_id, which LVM's backup of the group shows.
 _WANTED = "/etc/systemd/system/multi-user.target.wants"
+_BACKUPS = "/etc/lvm/backup"
+_OPENED = re.compile(r"\s*([A-Za-z0-9+_.][A-Za-z0-9+_.-]*) \{")
+_TAG = re.compile(r'"ceph\.osd_id=([0-9]{1,9})"')
 _UNIT = re.compile(r"ceph-volume@lvm-([0-9]{1,9})-([0-9a-f]{8}-[0-9a-f-]{27})\.service")
 
 
@@ -51,19 +57,35 @@ class Osds:
         except OSError:
             return {}
 
+    @cached_property
+    def tagged(self) -> Mapping[tuple[str, str], str]:
+        """The ids of OSDs by the group and the name of their logical volumes."""
+        found = {}
+        for group in names_in(self.host, _BACKUPS):
+            text = text_of(self.host, f"{_BACKUPS}/{group}")
+            name = ""
+            for line in text.split("\n") if "ceph.osd_id=" in text else ():
+                opened = _OPENED.match(line)
+                name = opened[1] if opened else name
+                tag = _TAG.search(line) if line.lstrip().startswith("tags = [") else None
+                if tag:
+                    found[group, name] = tag[1]
+        return found
+
     @property
     def some(self) -> bool:
         """Whether the node has any."""
-        return bool(self.devices or self.activated)
+        return bool(self.devices or self.activated or self.tagged)
 
-    def by_volume(self, name: str) -> str:
-        """The id of the OSD whose logical volume has this name, '' for none."""
-        return next((number for uuid, number in self.activated.items() if name.startswith("osd-") and name.endswith(f"-{uuid}")), "")
+    def by_volume(self, group: str, name: str) -> str:
+        """The id of the OSD that the logical volume belongs to, '' for none."""
+        by_name = (number for uuid, number in self.activated.items() if name.startswith("osd-") and name.endswith(f"-{uuid}"))
+        return next(by_name, self.tagged.get((group, name), ""))
 
     def runs(self, number: str) -> bool:
         """Whether a ceph-osd process serves the OSD."""
         if not self._live and self.some:
-            self._live = dict.fromkeys((*self.devices.values(), *self.activated.values()), False)
+            self._live = dict.fromkeys((*self.devices.values(), *self.activated.values(), *self.tagged.values()), False)
             for pid in self._pids():
                 for word in self._words(pid):
                     self._live[word] = True

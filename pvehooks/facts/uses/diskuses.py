@@ -174,7 +174,7 @@ class DiskUses:
             return
         for block in tree.blocks:
             numbers = {self.osds.devices[path] for path in self._names(block) if path in self.osds.devices}
-            numbers.add(self.osds.by_volume(block.volume[1]))
+            numbers.add(self.osds.by_volume(*block.volume))
             for number in sorted(filter(None, numbers)):
                 remedy = (
                     f"If the cluster does not need it: ceph osd out {number}, wait until ceph osd safe-to-destroy osd.{number} succeeds, then:"

@@ -167,6 +167,54 @@ def test_an_osd_that_is_not_activated_yet(disks: Disks) -> None:
     assert found.startswith("is the store of Ceph OSD 7, which is down (LVM ceph--5f-osd--block--")
 
 
+BACKUP = """\
+contents = "Text Format Volume Group"
+ceph-db {
+\tid = "x"
+
+\tphysical_volumes {
+
+\t\tpv0 {
+\t\t\tid = "y"
+\t\t}
+\t}
+
+\tlogical_volumes {
+
+\t\tdb-7 {
+\t\t\tid = "z"
+\t\t\ttags = ["ceph.block_device=/dev/ceph-5f/osd-block-9a", "ceph.osd_fsid=0f4a5f0e", "ceph.osd_id=7", "ceph.type=db"]
+
+\t\t\tsegment1 {
+\t\t\t\ttype = "striped"
+\t\t\t}
+\t\t}
+
+\t\tother {
+\t\t\ttags = ["mine"]
+\t\t}
+\t}
+}
+"""
+
+
+def test_the_database_of_an_osd_that_is_down(disks: Disks) -> None:
+    """Its volume has a name of its own, and no UUID of the OSD's: the tag says whose it is."""
+    disks.mapped("dm-8", "253:8", "ceph--db-db--7", uuid(OTHER_GROUP), "sda1")
+    disks.add("etc/lvm/backup/ceph-db", BACKUP.replace("ceph.osd_id", "ceph.osd"))
+    assert sentences(disks, HBA) == []
+    disks.add("etc/lvm/backup/ceph-db", BACKUP)
+    assert sentences(disks, HBA) == ["is the store of Ceph OSD 7, which is down (LVM ceph--db-db--7 on sda1)"]
+    disks.process(902, "ceph-osd", "/usr/bin/ceph-osd\0-f\0--id\x007\0")
+    assert sentences(disks, HBA) == ["is the store of the running Ceph OSD 7 (LVM ceph--db-db--7 on sda1)"]
+
+
+def test_another_volume_beside_it(disks: Disks) -> None:
+    disks.mapped("dm-8", "253:8", "ceph--db-other", uuid(OTHER_GROUP), "sda1")
+    disks.add("etc/lvm/backup/ceph-db", BACKUP)
+    assert sentences(disks, HBA) == []
+
+
 # -- guests and containers --------------------------------------------------------------------------------------------
 
 

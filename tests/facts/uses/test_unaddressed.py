@@ -36,6 +36,19 @@ CONSOLE = "/sys/kernel/config/netconsole/log"
             id="SDN fabric",
         ),
         pytest.param({"/etc/pve/sdn/fabrics.cfg": FABRICS.replace("eno1", "eno4")}, [], id="another card of the fabric"),
+        pytest.param(
+            {
+                "/etc/pve/sdn/fabrics.cfg": "ospf_fabric: a-b\n        area 0\n\nospf_node: a-b_pve1\n        interfaces name=eno1,ip=192.0.2.9/31\n"
+            },
+            ["is named as an interface of the SDN fabric a-b in /etc/pve/sdn/fabrics.cfg (eno1)"],
+            id="OSPF, blanks in place of tabs",
+        ),
+        pytest.param(
+            {"/etc/pve/sdn/fabrics.cfg": "bgp_node: test_pve1\n\tasn 65001\n\tinterfaces name=eno1,\n\trole internal\n"},
+            ["is named as an interface of the SDN fabric test in /etc/pve/sdn/fabrics.cfg (eno1)"],
+            id="BGP",
+        ),
+        pytest.param({"/etc/pve/sdn/fabrics.cfg": "wireguard_node: wg_pve1\n\tinterfaces name=eno1\n"}, [], id="WireGuard"),
         pytest.param({"/etc/pve/sdn/fabrics.cfg": FABRICS.replace("mesh_pve1", "mesh_pve3")}, [], id="another node of the fabric"),
         pytest.param({**nic(flags=PROMISCUOUS, ifindex="7\n"), "/proc/net/packet": PACKET.format("0003", 7)}, CAPTURED, id="captured from"),
         pytest.param({**nic(ifindex="7\n"), "/proc/net/packet": PACKET.format("0003", 7)}, [], id="lldpd: not promiscuous"),
