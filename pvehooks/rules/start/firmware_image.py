@@ -125,17 +125,11 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     # Only who has an image pays for it at a start.
     from pvehooks.derived import firmware_fit
+    from pvehooks.derived.disks import arch_of
 
     size = image.size if image.sha256 == pinned.sha256 else 0
-    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, arch_of(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
         end = ", and QEMU would not start it" if changed.no_start else ""
         yield Finding(_OPTION, f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
-
-
-def _arch(guest: Guest, node: Node) -> str:
-    """Its machine's architecture: what its config says, else the node's."""
-    if "arch" in guest.options:
-        return str(guest.options["arch"])
-    return "aarch64" if isinstance(node.cpu_flags, frozenset) and "asimd" in node.cpu_flags else "x86_64"
