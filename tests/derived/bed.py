@@ -8,6 +8,7 @@ from pathlib import Path
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs
 from pvehooks.host import Host
+from pvehooks.records import baseline
 from pvehooks.values import Guest, Node
 from tests.beds.tree import Content, make_fake_tree
 
@@ -17,4 +18,4 @@ CONFIGS = "etc/pve/nodes/pve1/qemu-server"
 def guest_on_node(directory: Path, config: str, files: Mapping[str, Content] | None = None) -> tuple[Guest, Node]:
     """VM 100 with this config on pve1, whose other files are these."""
     host = Host(str(make_fake_tree(directory, {f"{CONFIGS}/100.conf": config, **(files or {})})))
-    return configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", None)), hardware.gather(host, "pve1")
+    return configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", baseline.read(host, "pve1"))), hardware.gather(host, "pve1")

@@ -38,11 +38,6 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     seen: set[str] = set()
     absent: dict[str, list[tuple[HostPci, AbsentVf]]] = {}
     for entry in (*guest.hostpci, *guest.args_pci):
-        if isinstance(entry.choices, Unread):
-            if not entry.mapping and not entry.trouble:
-                remedy = f"Write it anew: qm set {guest.vmid} --{entry.option} ADDRESS"
-                yield Finding(entry.option, f"{entry.option} cannot be used: {entry.choices.why}", remedy)
-            continue
         for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
             if functions(address, node) or address in seen:
                 continue

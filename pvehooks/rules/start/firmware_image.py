@@ -107,15 +107,8 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
     if pinned is None or guest.template or image is None or not image.in_args:
         return
     size = image.size if image.sha256 == pinned.sha256 else 0
-    changed = derived.firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    changed = derived.firmware_fit.misfit(guest, pinned.style, node.qemu, size, derived.disks.arch_of(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
         end = ", and QEMU would not start it" if changed.no_start else ""
         yield Finding(_OPTION, f"its firmware image {pinned.volid} does not fit it any more: {changed.why}{end}", changed.remedy, severity)
-
-
-def _arch(guest: Guest, node: Node) -> str:
-    """Its machine's architecture: what its config says, else the node's."""
-    if "arch" in guest.options:
-        return str(guest.options["arch"])
-    return "aarch64" if isinstance(node.cpu_flags, frozenset) and "asimd" in node.cpu_flags else "x86_64"
