@@ -35,9 +35,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background")
     line.add_argument("--root", default="/", metavar="DIR", help="a tree that stands for a node; nothing outside of it is touched")
     line.add_argument("--node", default="", metavar="NAME", help="the node to care for (default: this one)")
-    line.add_argument(
-        "--may-start", action="store_true", help=f"end with {_NOT_NOW} and log why, if pmxcfs hangs or has left a dead mount"
-    )
+    line.add_argument("--may-start", action="store_true", help=f"end with {_NOT_NOW} and log why, if pmxcfs hangs or has left a dead mount")
     line.add_argument("--version", action="version", version=f"pvehooksd {__version__}")
     return line
 

@@ -13,6 +13,7 @@ def main(place: str) -> None:
     options = f"fd={kernel},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct"
     if libc.mount(b"attack", place.encode(), b"autofs", 0, options.encode()):
         raise OSError(ctypes.get_errno(), f"autofs on {place}")
+    print("ready", flush=True)
     time.sleep(3600)
 
 

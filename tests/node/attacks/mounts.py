@@ -40,7 +40,7 @@ def main() -> None:
             signal.pause()
         os.close(theirs)
         assert os.read(ours, 1), "no mounts"
-    print("mounted", flush=True)
+    print("ready", flush=True)
     signal.pause()
 
 

@@ -23,8 +23,9 @@ def main() -> None:
                 each.bind(f"\0{name}")
             os.write(theirs, b"1")
             signal.pause()
-        os.read(ours, 1)
-    print("bound", flush=True)
+        os.close(theirs)
+        assert os.read(ours, 1), "a process has ended"
+    print("ready", flush=True)
     signal.pause()
 
 
