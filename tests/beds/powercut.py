@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-
 _PMXCFS = "etc/pve/"
 
 
@@ -82,17 +81,11 @@ class Disk:
             return descriptor
 
         def closed(descriptor: int) -> None:
-            path, inode = self._open.pop(descriptor, ("", 0))
-            if inode and self._is_pmxcfs(path):
-                self._note_content(path, inode)
+            self._note_close(*self._open.pop(descriptor, ("", 0)))
             real["close"](descriptor)
 
         def synced(descriptor: int) -> None:
-            path, inode = self._open[descriptor]
-            if inode:
-                self._note_content(path, inode)
-            else:
-                self._note(_Step("names", path))
+            self._note_sync(*self._open[descriptor])
 
         def renamed(source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
             real["rename"](source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
@@ -118,6 +111,16 @@ class Disk:
 
     def _note(self, step: _Step) -> None:
         self._steps.append(step)
+
+    def _note_close(self, path: str, inode: int) -> None:
+        if inode and self._is_pmxcfs(path):
+            self._note_content(path, inode)
+
+    def _note_sync(self, path: str, inode: int) -> None:
+        if inode:
+            self._note_content(path, inode)
+        else:
+            self._note(_Step("names", path))
 
     def _note_content(self, path: str, inode: int) -> None:
         self._new_modes[inode] = os.stat(path).st_mode & 0o7777

@@ -60,7 +60,8 @@ def attacked(node: Machine, name: str, program: str, uid: int = 0) -> Iterator[N
         wait_until(lambda: "ready" in node.sh(f"journalctl --unit={unit} --output=cat"), f"{name} is under way", 120, node.state)
         yield
     finally:
-        node.sh(f"systemctl kill --signal=KILL {unit}", check=False)
+        # One that has gone into a container's control group is not the unit's any more.
+        node.sh(f"systemctl kill --signal=KILL {unit}; for all in /sys/fs/cgroup/lxc/*/*/cgroup.kill; do echo 1 >$all; done", check=False)
         wait_until(lambda: node.sh(f"systemctl is-active {unit}", check=False).strip() == "inactive", f"{name} has ended", 60, node.state)
 
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 from pvehooks.actions.host import apply as fixing
 from pvehooks.actions.host import history
@@ -70,8 +71,8 @@ class Mounted:
         return self.root
 
     def __exit__(self, *_: object) -> None:
-        for _, place in self._halves:
-            run("umount", place)
+        for half in self._halves:
+            run("umount", half[1])
 
     def close(self) -> None:
         for device, _ in self._halves:
@@ -121,11 +122,8 @@ def record(fsync: Callable[[int], None]) -> tuple[Path, list[Write]]:
     with under_way as root:
         run("dmsetup", "message", "logged", "0", "mark", "begun")
         changes = tuple(FileChange(path, BEFORE[path], AFTER[path]) for path in BEFORE)
-        real, os.fsync = os.fsync, fsync
-        try:
+        with mock.patch.object(os, "fsync", fsync):
             fixing.apply(Host(str(root)), Plan(changes, (), False, (), (), ()), lambda _: None)
-        finally:
-            os.fsync = real
         run("dmsetup", "message", "logged", "0", "mark", "ended")
     under_way.close()
     run("dmsetup", "remove", "--retry", "logged")
