@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tests.daemon.bed import uefi
 from tests.node import bus
 from tests.node.conftest import MakeNode
 from tests.node.machine import Machine, wait_until
-from tests.node.test_hookscripts import PLAIN, SNIPPETS, guest, hook, wait_attached
+from tests.node.test_hookscripts import PLAIN, SNIPPETS, guest, hook, hookscript, wait_attached
 
 LOCKS = "/run/pvehooks/locks"
 ATTACKS = "/srv/pvehooks/tests/node/attacks"
@@ -55,9 +56,11 @@ def as_user(node: Machine, uid: int, command: str) -> None:
 def attacked(node: Machine, name: str, program: str, uid: int = 0) -> Iterator[None]:
     """Meanwhile the program runs as a service, and has done what it does."""
     unit = f"attack-{name}"
-    node.sh(f"systemd-run --quiet --collect --unit={unit} --uid={uid} --property=TasksMax=infinity python3 {program}")
+    said = f"/run/{unit}"
+    properties = f"--property=TasksMax=infinity --property=StandardOutput=truncate:{said}"
+    node.sh(f"systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
     try:
-        wait_until(lambda: "ready" in node.sh(f"journalctl --unit={unit} --output=cat"), f"{name} is under way", 120, node.state)
+        wait_until(lambda: "ready" in node.sh(f"cat {said}"), f"{name} is under way", 120, node.state)
         yield
     finally:
         # One that has gone into a container's control group is not the unit's any more.
@@ -151,7 +154,7 @@ def test_storages_that_hang_keep_nobody(make_node: MakeNode) -> None:
     ):
         for place in ("automount", "share", "remote"):
             assert node.run("timeout", "2", "ls", f"/mnt/{place}", check=False).status == 124, "it does hang"
-        node.run("sh", "-c", "cat >/etc/pve/storage.cfg.tmp.1 && mv /etc/pve/storage.cfg.tmp.1 /etc/pve/storage.cfg", stdin=STORAGES)
+        set_storages(node, STORAGES)
         for vmid, storage in enumerate(("automounted", "shared", "remote"), 300):
             node.write(vmid, f"{uefi(storage)}hookscript: {storage}:snippets/x\nide2: {storage}:iso/x.iso,media=cdrom\n")
         assert verdicts(node) == before
@@ -164,6 +167,44 @@ def test_storages_that_hang_keep_nobody(make_node: MakeNode) -> None:
         assert node.active() and int(node.show("MainPID")) != pid
         node.write(401, uefi("newer"))
         node.wait_for_rng0(401, 30)
+
+
+DISABLED = "dir: local\n\tpath /var/lib/vz\n\tcontent iso,snippets\n\tdisable\n"
+ELSEWHERE = "dir: local\n\tpath /srv/tank\n\tcontent iso,snippets\n"
+
+
+def set_storages(node: Machine, text: str) -> None:
+    node.run("sh", "-c", "cat >/etc/pve/storage.cfg.tmp.1 && mv /etc/pve/storage.cfg.tmp.1 /etc/pve/storage.cfg", stdin=text)
+
+
+def test_a_disabled_local_holds_the_hookscripts(make_node: MakeNode) -> None:
+    """PVE runs hookscripts from a disabled storage as well; the daemon may write there, and nowhere else."""
+    node = prepared(make_node)
+    set_storages(node, DISABLED + "\n" + ELSEWHERE.replace("local", "tank"))
+    node.sh("mkdir -p /srv/tank/snippets; systemctl restart pvehooks")
+    node.write(100, guest("one", 100))
+    wait_attached(node, 100, PLAIN)
+
+
+def test_hookscripts_elsewhere_after_what_the_message_says(make_node: MakeNode) -> None:
+    """The sandbox keeps the daemon from other places: each message has the command that helps, to be pasted as it stands."""
+    node = prepared(make_node)
+    set_storages(node, ELSEWHERE)
+    node.sh("mkdir -p /srv/tank; systemctl restart pvehooks")
+    node.write(100, guest("one", 100))
+    typed = []
+    for words in ("Create the directory: ", "Allow the daemon to write there: "):
+        message = wait_until(partial(advice, node, words), f"it says: {words}", 40, node.state)
+        typed.append(message.partition(words)[2].partition(". ")[0])
+        assert hookscript(node, 100) == ""
+        node.sh(typed[-1])
+    wait_attached(node, 100, PLAIN)
+    assert node.sh("ls /srv/tank/snippets").split() == [PLAIN], typed
+
+
+def advice(node: Machine, words: str) -> str:
+    """The last message of the journal with these words, '' for none."""
+    return next((line for line in reversed(lines(node, 0)) if words in line), "")
 
 
 # -- pmxcfs that hangs ------------------------------------------------------------------------------------------------
