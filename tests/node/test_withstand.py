@@ -58,7 +58,7 @@ def attacked(node: Machine, name: str, program: str, uid: int = 0) -> Iterator[N
     unit = f"attack-{name}"
     said = f"/run/{unit}"
     properties = f"--property=TasksMax=infinity --property=StandardOutput=truncate:{said}"
-    node.sh(f"systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
+    node.sh(f": >{said}; systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
     try:
         wait_until(lambda: "ready" in node.sh(f"cat {said}"), f"{name} is under way", 120, node.state)
         yield
