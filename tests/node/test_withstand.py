@@ -214,9 +214,7 @@ MOST_LINES = 10
 
 def lines(node: Machine, since: float) -> list[str]:
     """What the package's units and systemd say of them in the journal since then."""
-    shown = node.sh(
-        f"journalctl --sync; journalctl --no-pager --output=cat --since=@{since:.6f} --unit='pvehooks*' + SYSLOG_IDENTIFIER=pvehooksd"
-    )
+    shown = node.sh(f"journalctl --sync; journalctl --quiet --no-pager --output=cat --since=@{since:.6f} --unit='pvehooks*'")
     return shown.splitlines()
 
 

@@ -1,10 +1,10 @@
-"""15,000 processes, which anybody may have who has a service or a session (systemd's TasksMax= is 15 % of all there can be)."""
+"""8,000 processes, which anybody may have who has a service or a session (systemd's TasksMax= is 15 % of all there can be)."""
 
 import gc
 import os
 import signal
 
-PROCESSES = 15_000
+PROCESSES = 8_000
 
 
 def main() -> None:
