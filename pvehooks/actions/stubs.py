@@ -86,8 +86,9 @@ def _write(host: Host, directory: str, name: str) -> bool:
         with host.lock(LOCK, _LOCK_WAIT):
             if _is_good(host, path, content):
                 return False
-            host.make_dir(directory)
-            host.replace(path, content, mode=MODE, keep_mode=False)
+            # PVE does not start a guest whose hookscript is missing, and pmxcfs keeps the config that names it over a power cut.
+            host.make_dir(directory, durable=True)
+            host.replace(path, content, mode=MODE, durable=True, keep_mode=False)
     except BlockingIOError as error:
         raise NodeError(f"{path} cannot be written: another process holds {LOCK}") from error
     except OSError as error:

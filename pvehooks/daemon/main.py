@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pvehooks import __version__
-from pvehooks.daemon import lock, settings_in_force
+from pvehooks.daemon import lock, settings_in_force, startable
 from pvehooks.daemon.availability import StuckError
 from pvehooks.daemon.loop import Daemon
 from pvehooks.daemon.stall import StallWatch
@@ -13,6 +13,9 @@ from pvehooks.errors import PvehooksError, SettingsError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal import entries, output
+
+# EX_TEMPFAIL of sysexits.h: a bug ends with another status.
+_NOT_NOW = 75
 
 
 def _kind(error: PvehooksError) -> str:
@@ -32,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background")
     line.add_argument("--root", default="/", metavar="DIR", help="a tree that stands for a node; nothing outside of it is touched")
     line.add_argument("--node", default="", metavar="NAME", help="the node to care for (default: this one)")
+    line.add_argument("--may-start", action="store_true", help=f"end with {_NOT_NOW} and log why, if pmxcfs hangs or has left a dead mount")
     line.add_argument("--version", action="version", version=f"pvehooksd {__version__}")
     return line
 
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The program."""
     options = parser().parse_args(arguments)
     out = output.choose()
+    if options.may_start:
+        return 0 if startable.may_start(Host(options.root), out) else _NOT_NOW
     try:
         host = Host(options.root)
         stall = StallWatch(host, out)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pvehooks.actions import backups
+from pvehooks.actions import backups, guardhook, rng0, stubs
 from pvehooks.actions.host import apply as fixing
 from pvehooks.actions.host import history
 from pvehooks.actions.pci import persist
+from pvehooks.actions.result import Result
 from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
 from pvehooks.values.base import sha1
+from pvehooks.records import baseline
+from pvehooks.settings import load as settings
+from pvehooks.values import Guest
+from pvehooks.values.digests import sha1
 from tests.actions.host.bed import snapshot
 from tests.actions.host.test_fix import both, root, tree
 from tests.actions.pci.bed import CARD, planted
 from tests.beds.powercut import Disk
+from tests.beds.tree import make_fake_tree
+from tests.daemon.bed import uefi
 
 # Which file systems have written names that nobody has synced: a node may have /var on one of its own.
 EARLY = [(), ("etc",), ("var",), ("etc", "var", "run")]
@@ -115,3 +124,67 @@ def test_what_is_bound_at_boot(early: tuple[str, ...], tmp_path: Path) -> None:
         assert found is None or isinstance(found, bindings.BootBinding), count
     assert bindings.noted(Host(str(disk.cut(noted, tmp_path / "cut", early))), device.address) is not None
     assert bindings.noted(Host(str(disk.cut(len(disk), tmp_path / "cut", early))), device.address) is None
+
+
+# -- a guest's config: pmxcfs keeps what is written there, so what it rests on has to be on the disk before --------------
+
+GUEST = "etc/pve/nodes/pve1/qemu-server/100.conf"
+STUBS = "var/lib/vz/snippets"
+PASSED = "hostpci0: 0000:01:00.0,pcie=1\n"
+Act = Callable[[Host], Result]
+
+
+def guest_of(host: Host) -> Guest:
+    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1")))
+
+
+def inject(host: Host) -> Result:
+    return rng0.inject(host, guest_of(host), settings.load(host).rng(100))
+
+
+def attach(host: Host) -> Result:
+    return guardhook.attach(host, guest_of(host), settings.load(host).rng(100))
+
+
+def attach_with_rng0(host: Host) -> Result:
+    return guardhook.attach(host, guest_of(host), settings.load(host).rng(100), with_rng0=True)
+
+
+def undo(host: Host) -> None:
+    """All that was given, as the verbs do it."""
+    if guest_of(host).options.get("hookscript"):
+        assert guardhook.detach(host, guest_of(host), settings.load(host).rng(100)).done
+    if guest_of(host).options.get("rng0"):
+        assert rng0.undo(host, guest_of(host), settings.load(host).rng(100)).done
+
+
+@pytest.mark.parametrize("act", [inject, attach, attach_with_rng0])
+@pytest.mark.parametrize("early", [(), ("var",)], ids="+".join)
+def test_a_change_of_a_guest(act: Act, early: tuple[str, ...], tmp_path: Path) -> None:
+    """Changed or not: its backup is there, its hookscript can run, it can be undone, and done where it was not."""
+    files = {GUEST: uefi(more=PASSED), "var/lib/vz/snippets": None, "etc/pve/pvehooks/guests": None, "run/pvehooks": None}
+    place = make_fake_tree(tmp_path / "node", files)
+    before = (place / GUEST).read_bytes()
+    disk = Disk(place)
+    with disk.recorded():
+        result = act(Host(str(place)))
+    assert result.done
+    after = (place / GUEST).read_bytes()
+    seen = set()
+    for count in disk.cuts(early):
+        cut = disk.cut(count, tmp_path / "cut", early)
+        left, now = Host(str(cut)), (cut / GUEST).read_bytes()
+        assert now in (before, after), count
+        seen.add(now)
+        if now == before:
+            assert act(left).done, count
+            assert (cut / GUEST).read_bytes() == after, count
+            continue
+        found = backups.find(left, 100, sha1(before).hex())
+        assert found is not None and left.read(found.path) == before, count
+        if result.volid:
+            stub = cut / STUBS / "pvehooks-guard"
+            assert stub.read_bytes() == stubs.text() and stub.stat().st_mode & 0o777 == 0o755, count
+        undo(left)
+        assert (cut / GUEST).read_bytes() == before, count
+    assert seen == {before, after}

@@ -1,7 +1,8 @@
 """A disk that loses its power: records what a program does to a tree, and gives the tree as any cut may leave it.
 
 The model is the weakest that POSIX allows: content is on the disk once its file is synced, a name (made, renamed, removed) once its
-directory is. What is not synced may be on the disk all the same, one file system (a folder below the root) at a time.
+directory is. What is not synced may be on the disk all the same, one file system (a folder below the root) at a time. /etc/pve is pmxcfs:
+there all is on the disk once it is done, content with the file's close.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
+
+_PMXCFS = "etc/pve/"
 
 
 class _Step(NamedTuple):
@@ -46,6 +49,8 @@ class Disk:
             self._modes[str(path)] = (found.st_mode & 0o7777, found.st_uid, found.st_gid)
             self._first[str(path)] = None if path.is_dir() else self._inode(path.read_bytes())
         self._live = dict(self._first)
+        # Of files that are made later, as they are when their content is synced.
+        self._new_modes: dict[int, int] = {}
 
     def _inode(self, content: bytes | None = None) -> int:
         self._next += 1
@@ -76,12 +81,11 @@ class Disk:
             return descriptor
 
         def closed(descriptor: int) -> None:
-            self._open.pop(descriptor, None)
+            self._note_close(*self._open.pop(descriptor, ("", 0)))
             real["close"](descriptor)
 
         def synced(descriptor: int) -> None:
-            path, inode = self._open[descriptor]
-            self._note(_Step("names", path) if not inode else _Step("content", path, inode, content=Path(path).read_bytes()))
+            self._note_sync(*self._open[descriptor])
 
         def renamed(source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
             real["rename"](source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
@@ -107,6 +111,20 @@ class Disk:
 
     def _note(self, step: _Step) -> None:
         self._steps.append(step)
+
+    def _note_close(self, path: str, inode: int) -> None:
+        if inode and self._is_pmxcfs(path):
+            self._note_content(path, inode)
+
+    def _note_sync(self, path: str, inode: int) -> None:
+        if inode:
+            self._note_content(path, inode)
+        else:
+            self._note(_Step("names", path))
+
+    def _note_content(self, path: str, inode: int) -> None:
+        self._new_modes[inode] = os.stat(path).st_mode & 0o7777
+        self._note(_Step("content", path, inode, content=Path(path).read_bytes()))
 
     # -- what a cut leaves --------------------------------------------------------------------------------------------
 
@@ -146,18 +164,24 @@ class Disk:
                 new.mkdir()
             else:
                 new.write_bytes(contents.get(inode, b""))
-            mode, uid, gid = self._modes.get(path, (0o755 if inode is None else 0o600, 0, 0))
+            new_mode = 0o755 if inode is None else self._new_modes.get(inode, 0o600)
+            mode, uid, gid = self._modes.get(path, (new_mode, 0, 0))
             os.chown(new, uid, gid)
             new.chmod(mode)
         for path, text in self._links.items():
             (place / os.path.relpath(path, self._root)).symlink_to(text)
         return place
 
+    def _is_pmxcfs(self, path: str) -> bool:
+        return os.path.relpath(path, self._root).startswith(_PMXCFS)
+
     def _is_on_disk(self, step: _Step, after: list[_Step], early: tuple[str, ...]) -> bool:
         directory = os.path.dirname(step.path)
         below = os.path.relpath(step.path, self._root)
-        return any(below.startswith(f"{folder}/") for folder in early) or any(
-            each.kind == "names" and each.path == directory for each in after
+        return (
+            self._is_pmxcfs(step.path)
+            or any(below.startswith(f"{folder}/") for folder in early)
+            or any(each.kind == "names" and each.path == directory for each in after)
         )
 
     @staticmethod

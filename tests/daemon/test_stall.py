@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,41 @@ def test_status_shows_it(node: Make) -> None:
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3
     assert "pmxcfs hangs" in done.stderr and "systemctl restart pve-cluster" in done.stderr and "daemon is not running" in done.stderr
+
+
+# -- before a start ---------------------------------------------------------------------------------------------------
+
+WAITS = Path("/run/pvehooks/awaits-pmxcfs")
+
+
+def may_start() -> int:
+    command = [sys.executable, "-m", "pvehooks.daemon", "--may-start"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=60, check=False).returncode
+
+
+@pytest.mark.parametrize("trouble", [stopped, hanging])
+def test_it_is_not_started_while_pmxcfs_hangs(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
+    bed = node()
+    with trouble(bed):  # type: ignore[attr-defined]
+        assert may_start() == 75
+    (entry,) = bed.said("pmxcfs-away")
+    assert "pmxcfs hangs: " in entry["MESSAGE"] and "pvehooks starts once it answers. " in entry["MESSAGE"]
+    assert WAITS.exists()
+    WAITS.unlink()
+    assert may_start() == 0 and not WAITS.exists()
+    assert len(bed.said("pmxcfs-away")) == 1
+
+
+def test_it_is_not_started_on_a_dead_mount(node: Make) -> None:
+    bed = node()
+    os.kill(bed.pve.pid, signal.SIGKILL)
+    wait_until(lambda: may_start() == 75, "the mount is dead")
+    assert "pmxcfs has ended" in bed.said("pmxcfs-away")[0]["MESSAGE"]
+    assert "systemctl restart pve-cluster" in bed.said("pmxcfs-away")[0]["MESSAGE"]
+
+
+def test_it_is_started_where_there_is_no_pmxcfs(node: Make) -> None:
+    """On a Debian without Proxmox VE, and until pmxcfs has been started."""
+    bed = node()
+    bed.pve.close()
+    assert may_start() == 0

@@ -6,6 +6,7 @@ keep pmxcfs from being restarted.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 
@@ -102,19 +103,28 @@ def answers(host: Host, seconds: float) -> bool:
     return True
 
 
+def is_dead(host: Host) -> bool:
+    """Whether /etc/pve is the mount of a pmxcfs that has ended; of one that hangs this must not be asked."""
+    try:
+        host.owner_and_mode(PVE)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
 def hanging(host: Host) -> tuple[str, str]:
     """Why a pmxcfs hangs that does not answer, as far as its process shows that, and what to type."""
     found = _process(host)
     if found is None:
-        return "/etc/pve does not answer, and no process of pmxcfs is there", f"Start it again: {_RESTART}"
+        return "/etc/pve does not answer, and no process of pmxcfs is there", f"Start it again: {RESTART}"
     pid, state = found
     if state in _STOPPED:
         return f"its process {pid} is stopped (by SIGSTOP or a debugger)", f"Let it go on: kill -CONT {pid}"
     waits = ", in the kernel: a disk or a file system below /var/lib/pve-cluster may be why" if state == "D" else ""
-    return f"its process {pid} is there, but does not answer{waits}", f"See: journalctl -u pve-cluster -n 50; restart it: {_RESTART}"
+    return f"its process {pid} is there, but does not answer{waits}", f"See: journalctl -u pve-cluster -n 50; restart it: {RESTART}"
 
 
-_RESTART = "systemctl restart pve-cluster"
+RESTART = "systemctl restart pve-cluster"
 
 
 def _process(host: Host) -> tuple[int, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pvehooks.facts.reading import number_in, text_of
 from pvehooks.host import Host
@@ -30,7 +30,12 @@ _BUDGET = 1 << 15
 _PER_PROCESS = 8
 # From here on users are mapped: of containers and other user namespaces (subuid(5)). They share one budget.
 _MAPPED = 1 << 16
-_MOUNTS_LIMIT = 1 << 20
+# The table of a mount namespace counts as well: this many bytes of it take as long as a file. Any user can have thousands of mounts.
+_BYTES_A_FILE = 32
+# How many processes of one owner are asked for their groups once the owner's files are beyond the budget.
+_MOST_LEFT = 1 << 12
+# How many processes that have a node open are looked at again.
+_MOST_AGAIN = 64
 # Where a device node can be looked at without asking anyone: a FUSE that hangs would keep us (the kernel's filesystems/fuse).
 _SERVED_BY_THE_KERNEL = frozenset(("devtmpfs", "tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs"))
 
@@ -74,6 +79,8 @@ class OpenFiles:
         self._holders: dict[str | tuple[int, int], list[str]] | None = None
         # The nodes that were looked at again already.
         self._stay: set[str | tuple[int, int]] = set()
+        # By the names of mount namespace and root directory, which a table shows the mounts of.
+        self._tables: dict[tuple[str, str], Mapping[str, str]] = {}
 
     def pids(self, path: str) -> tuple[str, ...]:
         """The process ids of those that have the node open, udev's own left out."""
@@ -87,11 +94,18 @@ class OpenFiles:
         found = self._staying(key)
         for pause in _LOOKS_AGAIN if found and self.host.is_node and key not in self._stay else ():
             self.host.sleep(pause)
-            self._holders[key] = [pid for pid in found if key in self._nodes(pid)[0]]
+            again = [pid for pid in found[:_MOST_AGAIN] if self._still_has(pid, key)]
+            self._holders[key] = [*again, *found[_MOST_AGAIN:]]
             found = self._staying(key)
         self._stay.add(key)
         self._note_beyond(path)
         return found
+
+    def _still_has(self, pid: str, key: str | tuple[int, int]) -> bool:
+        owner = self._owner(pid)
+        most = 0 if owner.trusted else _BUDGET
+        keys, size = self._nodes(pid, owner, most)
+        return key in keys or 0 < most < size
 
     def _note_beyond(self, path: str) -> None:
         """Notes if a user whose open files were not all looked at may open the node."""
@@ -148,6 +162,7 @@ class OpenFiles:
         holders: dict[str | tuple[int, int], list[str]] = {}
         leave_out = self._self_and_parents()
         spent: dict[tuple[str, int], int] = {}
+        left_out: dict[tuple[str, int], int] = {}
         for pid in self._processes():
             if pid in leave_out:
                 continue
@@ -159,7 +174,8 @@ class OpenFiles:
                 spent[owner.account] = spent.get(owner.account, 0) + size + _PER_PROCESS
                 for key in keys:
                     holders.setdefault(key, []).append(pid)
-            if not owner.trusted and (left <= 0 or size > left):
+            if not owner.trusted and (left <= 0 or size > left) and left_out.get(owner.account, 0) < _MOST_LEFT:
+                left_out[owner.account] = left_out.get(owner.account, 0) + 1
                 self._leave(pid, owner)
         return holders
 
@@ -195,8 +211,11 @@ class OpenFiles:
             self.unread = f"which processes have its device nodes open (/proc: {error.strerror})"
             return []
 
-    def _nodes(self, pid: str, owner: ProcessOwner | None = None, most: int = 0) -> tuple[set[str | tuple[int, int]], int]:
-        """The device nodes that a process has open, and how many files of it were looked at; see Host.link_texts for `most`."""
+    def _nodes(self, pid: str, owner: ProcessOwner, most: int) -> tuple[set[str | tuple[int, int]], int]:
+        """The device nodes that a process has open, and how many files were looked at for that: more than `most`, if not all were.
+
+        0 for `most` is without a limit.
+        """
         directory = f"/proc/{pid}/fd"
         try:
             links = self.host.link_texts(directory, most)
@@ -205,22 +224,22 @@ class OpenFiles:
             return set(), 0
         except OSError:
             return set(), 0
-        return set(self._keys(pid, owner or self._owner(pid), links)), len(links)
+        files, tables = self._device_files(pid, owner, links, most - len(links))
+        return {key for file in files if (key := self._key(pid, file)) is not None}, len(links) + tables
 
-    def _keys(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[str | tuple[int, int]]:
-        for target, name in self._device_files(pid, owner, links):
-            if not self.host.is_node:
-                yield target.removesuffix(_DELETED)
-                continue
-            # Without a number it is no device: any user can have a file of that name in a /dev of their own.
-            number = self.host.device_number(f"/proc/{pid}/fd/{name}")
-            if number is not None:
-                yield number
+    def _key(self, pid: str, file: tuple[str, str]) -> str | tuple[int, int] | None:
+        """What a node is known by. Without a number it is no device: any user can have a file of that name in a /dev of their own."""
+        target, name = file
+        return self.host.device_number(f"/proc/{pid}/fd/{name}") if self.host.is_node else target.removesuffix(_DELETED)
 
-    def _device_files(self, pid: str, owner: ProcessOwner, links: dict[str, str]) -> Iterator[tuple[str, str]]:
-        """(path, descriptor) of what may be a device node that a process has open, each path once: descriptors are duplicated by the thousand."""
+    def _device_files(self, pid: str, owner: ProcessOwner, links: dict[str, str], most: int) -> tuple[list[tuple[str, str]], int]:
+        """(path, descriptor) of what may be a device node that a process has open, and how many files the look at its mounts counts for.
+
+        Each path comes once: descriptors are duplicated by the thousand.
+        """
         kinds: Mapping[str, str] | None = None
-        found: set[str] = set()
+        size = 0
+        found: dict[str, str] = {}
         for name, target in links.items():
             if target in found or not target.startswith("/dev/") or target[5:] in _COMMON or target[5:].startswith(_FOLDERS):
                 continue
@@ -228,11 +247,12 @@ class OpenFiles:
             if flags & os.O_PATH or (target.startswith(_USB) and not flags & (os.O_WRONLY | os.O_RDWR)):
                 continue
             if self.host.is_node and not owner.trusted:
-                kinds = self._mounted(pid) if kinds is None else kinds
+                if kinds is None:
+                    kinds, size = self._mounted(pid, most)
                 if kinds.get(mount, "") not in _SERVED_BY_THE_KERNEL:
                     continue
-            found.add(target)
-            yield target, name
+            found[target] = name
+        return list(found.items()), size
 
     def is_block(self, pid: str, number: tuple[int, int] | None) -> bool:
         """Whether what a process has open under this number is a block device: character devices have the same numbers."""
@@ -242,17 +262,28 @@ class OpenFiles:
             links = self.host.link_texts(f"/proc/{pid}/fd", _BUDGET)
         except OSError:
             return True
-        names = [name for _, name in self._device_files(pid, self._owner(pid), links)]
-        return number in {self.host.device_number(f"/proc/{pid}/fd/{name}", only_block=True) for name in names}
+        files, _ = self._device_files(pid, self._owner(pid), links, _BUDGET)
+        return number in {self.host.device_number(f"/proc/{pid}/fd/{name}", only_block=True) for _, name in files}
 
-    def _mounted(self, pid: str) -> Mapping[str, str]:
-        """The kinds of file systems that a process sees, by the numbers of their mounts (proc_pid_mountinfo(5))."""
+    def _mounted(self, pid: str, most: int) -> tuple[Mapping[str, str], int]:
+        """The kinds of file systems that a process sees, by the numbers of their mounts (proc_pid_mountinfo(5)), and the files it counts for.
+
+        What comes after `most` is not read, and counts as one more.
+        """
+        if most <= 0:
+            return {}, 0
         try:
-            raw = self.host.read(f"/proc/{pid}/mountinfo", limit=_MOUNTS_LIMIT)
+            seen = self.host.link_text(f"/proc/{pid}/ns/mnt"), self.host.link_text(f"/proc/{pid}/root")
+            if seen in self._tables:
+                return self._tables[seen], 0
+            raw = self.host.read(f"/proc/{pid}/mountinfo", limit=most * _BYTES_A_FILE)
         except OSError:
-            return {}
+            return {}, 0
         rows = (line.partition(" - ") for line in raw.decode("utf-8", "surrogateescape").split("\n"))
-        return {before.partition(" ")[0]: after.partition(" ")[0] for before, _, after in rows}
+        table = {before.partition(" ")[0]: after.partition(" ")[0] for before, _, after in rows}
+        if len(raw) <= most * _BYTES_A_FILE:
+            self._tables[seen] = table
+        return table, -(-len(raw) // _BYTES_A_FILE)
 
     def _opened(self, pid: str, name: str) -> tuple[str, int]:
         """The mount that an open file lies on, and its flags of open(2) (proc_pid_fdinfo(5)); asking that asks no file system."""

@@ -204,3 +204,79 @@ def test_a_file_with_the_name_of_a_device_is_none() -> None:
             assert OpenFiles(Host()).pids(str(path)) == ()
     finally:
         path.unlink()
+
+
+# -- mounts, of which any user can have thousands in namespaces of their own -------------------------------------------
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+
+
+def fork(number: int) -> None:
+    """As many processes more, which end with this one; each goes on."""
+    for _ in range(number):
+        if not os.fork():
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+            return
+
+
+def mounting(namespaces: int, processes_each: int) -> Callable[[], None]:
+    """Processes with a file below /dev open, and 200 mounts in each of their namespaces."""
+
+    def do() -> None:
+        for _ in range(namespaces):
+            ready, done = os.pipe()
+            if not os.fork():
+                libc = ctypes.CDLL(None)
+                assert libc.unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0
+                libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+                for _ in range(200):
+                    assert libc.mount(b"none", b"/dev/shm", b"tmpfs", 0, None) == 0
+                fork(processes_each - 1)
+                os.open("/dev/shm", os.O_RDONLY)
+                os.write(done, b"1")
+                signal.pause()
+            os.close(done)
+            for _ in range(processes_each):
+                assert os.read(ready, 1) == b"1"
+
+    return do
+
+
+class Counting(Host):
+    """Counts what is read of the mount tables of a user's processes, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[int] = []
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        raw = super().read(path, limit)
+        if path.endswith("/mountinfo") and f"Uid:\t{NOBODY}\t".encode() in super().read(path.replace("mountinfo", "status")):
+            self.tables.append(len(raw))
+        return raw
+
+
+def test_tables_of_mounts_count_as_files(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_BUDGET", 1000)
+    with user(NOBODY, mounting(5, 1)):
+        host = Counting()
+        OpenFiles(host).pids(str(node))
+        assert 0 < sum(host.tables) <= 1000 * processes._BYTES_A_FILE + 5
+
+
+def test_a_table_is_read_once_for_all_who_see_it(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_BUDGET", 1 << 15)
+    with user(NOBODY, mounting(1, 6)):
+        host = Counting()
+        OpenFiles(host).pids(str(node))
+        assert len(host.tables) == 1
+
+
+def test_not_all_processes_of_a_user_are_asked_for_their_groups(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_MOST_LEFT", 3)
+    with user(NOBODY, lambda: fork(60)):
+        files = OpenFiles(Host())
+        asked: list[str] = []
+        files._leave = lambda pid, owner: asked.append(pid)  # type: ignore[method-assign]
+        files.pids(str(node))
+        assert len(asked) == 3
