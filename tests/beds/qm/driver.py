@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 STAND_IN = Path(__file__).with_name("stand_in")
+PERL = Path(__file__).with_name("perl5")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,19 @@ class Call:
 class Qm:
     """The executable `qm` in a directory of its own, `bin`, to be put in front of PATH.
 
-    qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path
-    `newer_options` are names of options that a later Proxmox VE may have.
+    qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path; environment["PERL5LIB"] = qm.perl5lib
+    `newer_options` are names of options that a later Proxmox VE may have; PVE's Perl modules take `loading` seconds of a CPU to be loaded.
     """
 
-    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 20.0, newer_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        root: str = "",
+        lock_timeout: float = 20.0,
+        newer_options: tuple[str, ...] = (),
+        loading: float = 0.0,
+    ) -> None:
         self.directory = Path(directory)
         self.bin = self.directory / "bin"
         self.bin.mkdir(parents=True)
@@ -69,6 +79,12 @@ class Qm:
         command = f"exec /usr/bin/python3 -IS {cached} {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
         self.executable.write_text(f'#!/bin/sh\n{command} "$@"\n')
         self.executable.chmod(0o755)
+        # The stand-ins for PVE's Perl modules, which call the same executable.
+        self.perl5lib = f"{self.directory}/perl5"
+        shutil.copytree(PERL, self.perl5lib)
+        Path(self.perl5lib, "PVE/Bed.pm").write_text(
+            f"package PVE::Bed;\nour @COMMAND = ('{self.executable}', 'serve');\nour $ROOT = '{root}';\nour $LOADING_SECONDS = {loading};\n1;\n"
+        )
 
     @property
     def path(self) -> str:
@@ -120,8 +136,8 @@ class Qm:
             return []
         # A last line without its end is still being written.
         records = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        ends = {record["pid"]: record for record in records if record["event"] == "end"}
-        found = [_call(record, ends.get(record["pid"])) for record in records if record["event"] == "start"]
+        ends = {(record["pid"], record["call"]): record for record in records if record["event"] == "end"}
+        found = [_call(record, ends.get((record["pid"], record["call"]))) for record in records if record["event"] == "start"]
         return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
 
     def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 20.0) -> list[Call]:
