@@ -18,6 +18,7 @@ from guests import Failed, Guests
 from misbehaviour import Misbehaviour
 from verbs import SetCall, invalid, parse_arguments, show_config, show_help, show_list, show_pending, show_status
 
+
 def _read_settings(bed: str) -> dict[str, Any]:
     try:
         with open(f"{bed}/settings.json", encoding="utf-8") as file:

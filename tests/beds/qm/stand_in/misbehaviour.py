@@ -40,7 +40,7 @@ class Misbehaviour:
     @property
     def is_garbage(self) -> bool:
         """Whether bytes that are no text are to be spoken."""
-        return self._do == "garbage"
+        return bool(self._do == "garbage")
 
     @classmethod
     def take(cls, file: str, verb: str, vmid: str) -> Misbehaviour:
