@@ -73,7 +73,7 @@ def test_a_guest_that_moved_away_is_forgotten(parts: Parts) -> None:
     ("outcome", "rule"), [(Outcome.REFUSED, "some-rule"), (Outcome.LOSSY, "rng-held-lines-dropped")], ids=["value", "lines"]
 )
 def test_a_refused_job_is_reported_once_and_not_tried_again(parts: Parts, outcome: Outcome, rule: str) -> None:
-    parts.gate.hold(parts.jobs.kept[0].guest)
+    parts.gate.wait_for(parts.jobs.kept[0].guest)
     end(parts, (100, Result(outcome, "no")), attach=True)
     entries = parts.output.entries
     assert [(entry.fields["PVEHOOKS_EVENT"], entry.fields["PVEHOOKS_RULE"]) for entry in entries] == [
@@ -81,7 +81,7 @@ def test_a_refused_job_is_reported_once_and_not_tried_again(parts: Parts, outcom
         ("not-injected", rule),
     ]
     state = parts.states.of(100)
-    assert parts.scheduled == [] and state.rng0_refused == state.attach_refused != "" and state.held_at_boot == ""
+    assert parts.scheduled == [] and state.rng0_refused == state.attach_refused != "" and state.awaited_at_boot == ""
 
 
 def test_a_locked_guest_is_tried_again_with_growing_pauses(parts: Parts) -> None:

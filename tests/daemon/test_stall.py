@@ -80,13 +80,13 @@ def test_a_loop_that_stands_for_its_own_reason(tmp_path: object) -> None:
     found = StallWatch(Host(), kept, "pve1", patience=0.01, answer=5.0)
     found._ask = lambda answered: answered.set()  # type: ignore[method-assign]
     found._since = time.monotonic() - 41
-    found._look()
-    found._look()
+    found._find_cause()
+    found._find_cause()
     (entry,) = kept.entries
     assert entry.fields["PVEHOOKS_EVENT"] == "bug" and "test_a_loop_that_stands" in str(entry.fields["PVEHOOKS_TRACEBACK"])
     found.works()
     found._reported_bug = False
-    found._look()
+    found._find_cause()
     assert len(kept.entries) == 1, "it works again"
 
 

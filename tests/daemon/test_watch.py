@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.daemon.jobs import MOST
+from pvehooks.daemon.queue import MOST
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until

@@ -85,7 +85,7 @@ class Publisher:
         if self._last is None:
             self._find(now)
         if now >= self._devices_due:
-            self._look_at_devices()
+            self._read_devices()
             self._devices_due = now + _DEVICES_PAUSE
         content = text.dump(self._summary(stats, settings), self._wanted)
         # As others will read it: what was cut off is no change.
@@ -113,7 +113,7 @@ class Publisher:
             raise PmxcfsAway(f"{summaries.path(self._node)}: cannot be removed ({error.strerror})") from error
         self._withdrawn, self._last, self._made_from, self._beat_due = True, None, None, 0.0
 
-    def _look_at_devices(self) -> None:
+    def _read_devices(self) -> None:
         node = hardware.gather(self._host, self._node)
         self._wanted = frozenset(_mapped(node))
         self._hardware = read_hardware(self._host, node)
