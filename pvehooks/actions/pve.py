@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pvehooks
@@ -55,11 +55,19 @@ class Answer(NamedTuple):
     live: str = ""
 
 
+def _unheard(_: str) -> None:
+    """Default of PveCode.report."""
+
+
 class PveCode:
-    """PVE's code in one process, shared by threads. `trouble` says why it cannot be used now, '' where it can."""
+    """PVE's code in one process, shared by threads. `trouble` says why it cannot be used now, '' where it can.
+
+    `report` is called, in any thread, with a reason that is new.
+    """
 
     def __init__(self, host: Host) -> None:
         self.trouble = ""
+        self.report: Callable[[str], object] = _unheard
         self._host = host
         self._lock = threading.Lock()
         self._program: Program | None = None
@@ -71,8 +79,8 @@ class PveCode:
         self._number = 0
 
     def warm(self) -> None:
-        """Starts it, if it does not run, and waits for nothing: there will be work soon."""
-        if self._lock.acquire(blocking=False):
+        """Starts it, if it does not run, and waits for nothing: there will be work soon. Nothing is started for a tree."""
+        if self._host.is_node and self._lock.acquire(blocking=False):
             try:
                 self._start()
             except Unavailable:
@@ -158,7 +166,11 @@ class PveCode:
         return program
 
     def _unavailable(self, why: str) -> Unavailable:
-        self.trouble = qm.first_words(why) or "no reason was given"
+        before, self.trouble = self.trouble, qm.first_words(why) or "no reason was given"
+        if self.trouble != before:
+            self.report(
+                f"Proxmox VE's code cannot be loaded into one process for all VMs ({self.trouble}): qm is used for each VM, which takes longer"
+            )
         self._retry = self._host.monotonic() + RETRY_SECONDS
         return Unavailable(self.trouble)
 

@@ -109,6 +109,21 @@ _OF_THE_DAEMON = (
         about_guest=True,
     ),
     Kind(
+        "started-unguarded",
+        WARNING,
+        "A VM was started before it had the guard",
+        "The VM was made, or given a device, and started before the guard could be attached: what that start took from the node was not checked."
+        " The message names it. The guard checks the next start.",
+        about_guest=True,
+    ),
+    Kind(
+        "writer-slow",
+        WARNING,
+        "VMs are changed one by one through qm",
+        "Proxmox VE's own code, which changes many VMs in one process, could not be loaded; the message gives the reason. `qm` does the same with a"
+        " process for each VM. The code is tried again at the next change after a minute.",
+    ),
+    Kind(
         "present-accepted",
         NOTICE,
         "What runs already is accepted",

@@ -18,6 +18,8 @@ from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.qm import Qm
 
 PROJECT = Path(__file__).parents[2]
+# Each guest is changed by a qm of its own.
+QM = "[rng]\nwriter = qm\n"
 NETWORK = "/sys/class/net"
 UEFI = """\
 bios: ovmf
@@ -96,6 +98,7 @@ class NodeBed:
         """Starts the daemon; returns when it is READY."""
         began = time.monotonic()
         environment = {**os.environ, **self.notify.environment, "PATH": path or self.qm.path, "PYTHONPATH": str(PROJECT)}
+        environment["PERL5LIB"] = self.qm.perl5lib
         if watchdog:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with self.log.open("ab") as stderr:
