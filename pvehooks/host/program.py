@@ -96,15 +96,25 @@ class Program:
             elif descriptor == self._out:
                 self._receive()
             else:
-                chunk = os.read(self._err, 65536)
-                self._err_is_open = chunk != b""
-                self._errors = (self._errors + chunk)[-_KEPT:]
+                self._receive_errors()
         return line
+
+    def _receive_errors(self) -> None:
+        """Reads what there is on standard error, and keeps the end of it."""
+        # No more than a pipe holds: it may write without an end.
+        for _ in range(16):
+            try:
+                chunk = os.read(self._err, 65536) if self._err_is_open else b""
+            except BlockingIOError:
+                return
+            self._err_is_open = chunk != b""
+            self._errors = (self._errors + chunk)[-_KEPT:]
 
     def _receive(self) -> None:
         chunk = os.read(self._out, 65536)
         self._received += chunk
         if not chunk:
+            self._receive_errors()
             words = " / ".join(self._errors.decode("utf-8", "replace").split("\n")).strip(" /")
             raise CommandTrouble(f"{self._name} ended without an answer" + (f": {words}" if words else ""))
         if len(self._received) > _LONGEST:

@@ -64,9 +64,9 @@ def test_a_request_of_a_megabyte_to_one_who_does_not_read() -> None:
 
 def test_ends_without_an_answer() -> None:
     each = program("read -r _; echo 'no memory' >&2; exit 1")
-    with pytest.raises(CommandTrouble, match="^sh ended without an answer: no memory$"):
+    with pytest.raises(CommandTrouble, match=r"^sh ended without an answer: no memory$"):
         each.ask(b"?\n", SECONDS)
-    with pytest.raises(CommandTrouble, match="^sh has ended$"):
+    with pytest.raises(CommandTrouble, match=r"^sh has ended$"):
         each.ask(b"?\n", SECONDS)
 
 
@@ -118,7 +118,7 @@ def test_obeys_signals_whatever_its_starter_blocks() -> None:
 
 
 def test_what_cannot_be_started() -> None:
-    with pytest.raises(CommandTrouble, match="^/nowhere/x cannot be run: No such file or directory$"):
+    with pytest.raises(CommandTrouble, match=r"^/nowhere/x cannot be run: No such file or directory$"):
         Host().start(["/nowhere/x"])
 
 
