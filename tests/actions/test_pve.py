@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -266,7 +268,7 @@ def test_lines_that_pve_cannot_read(qm: Qm) -> None:
 
 
 def test_which_writer(tmp_path: Path) -> None:
-    settings = type("Settings", (), {})
+    settings: Any = SimpleNamespace()
     for wanted, kind in (("auto", "PveWriter"), ("qm", "QmWriter"), ("file", "FileWriter")):
         settings.writer = wanted
         assert type(writer.writer(Host(), settings)).__name__ == kind

@@ -17,6 +17,13 @@ STAND_IN = Path(__file__).with_name("stand_in")
 PERL = Path(__file__).with_name("perl5")
 
 
+def install_modules(directory: Path, executable: str, root: str = "", loading: float = 0.0) -> None:
+    """Puts the stand-ins for PVE's Perl modules into a directory of Perl's; they call the stand-in for qm."""
+    shutil.copytree(PERL, directory, dirs_exist_ok=True)
+    values = f"our @COMMAND = ('{executable}', 'serve'); our $ROOT = '{root}'; our $LOADING_SECONDS = {loading};"
+    (directory / "PVE/Bed.pm").write_text(f"package PVE::Bed;\n{values}\n1;\n")
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of `qm`. Times are of time.monotonic(); one that runs or was killed has no `ended` and no `status`."""
@@ -81,10 +88,7 @@ class Qm:
         self.executable.chmod(0o755)
         # The stand-ins for PVE's Perl modules, which call the same executable.
         self.perl5lib = f"{self.directory}/perl5"
-        shutil.copytree(PERL, self.perl5lib)
-        Path(self.perl5lib, "PVE/Bed.pm").write_text(
-            f"package PVE::Bed;\nour @COMMAND = ('{self.executable}', 'serve');\nour $ROOT = '{root}';\nour $LOADING_SECONDS = {loading};\n1;\n"
-        )
+        install_modules(Path(self.perl5lib), str(self.executable), root, loading)
 
     @property
     def path(self) -> str:
