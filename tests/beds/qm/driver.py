@@ -60,7 +60,8 @@ class Qm:
     """The executable `qm` in a directory of its own, `bin`, to be put in front of PATH.
 
     qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path; environment["PERL5LIB"] = qm.perl5lib
-    `newer_options` are names of options that a later Proxmox VE may have; PVE's Perl modules take `loading` seconds of a CPU to be loaded.
+    `newer_options` are names of options that a later Proxmox VE may have; PVE's Perl takes `loading` seconds of a CPU to be loaded, by each
+    call of qm, and by each process that uses its modules.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Qm:
         self.log = self.directory / "log.jsonl"
         self.control = self.directory / "misbehaviour.json"
         (self.directory / "settings.json").write_text(
-            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options})
+            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options, "loading": loading})
         )
         self.executable = self.bin / "qm"
         # -I has Python ignore PYTHONPYCACHEPREFIX.

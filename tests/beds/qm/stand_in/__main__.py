@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -31,6 +32,7 @@ def _read_settings(bed: str) -> dict[str, Any]:
         "log": environment("PVEHOOKS_BED_QM_LOG", f"{bed}/log.jsonl"),
         "control": environment("PVEHOOKS_BED_QM_CONTROL", f"{bed}/misbehaviour.json"),
         "newer_options": settings.get("newer_options", []),
+        "loading": float(settings.get("loading", 0.0)),
         "lock_timeout": float(environment("PVEHOOKS_BED_QM_LOCK_TIMEOUT", settings.get("lock_timeout", 10.0))),
     }
 
@@ -70,6 +72,8 @@ def main() -> NoReturn:
     settings = _read_settings(bed)
     log = Log(settings["log"])
     log.start(arguments)
+    while time.process_time() < settings["loading"]:
+        pass
     verb, words = (arguments[0] if arguments else "help"), arguments[1:]
     misbehaviour = Misbehaviour.take(settings["control"], verb, words[0] if words else "")
     status = misbehaviour.before()

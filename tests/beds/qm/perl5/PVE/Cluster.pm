@@ -7,7 +7,6 @@ use warnings;
 use Digest::SHA ();
 use IPC::Open2 ();
 use JSON::PP ();
-use Time::HiRes ();
 
 use PVE::Bed;
 

@@ -4,10 +4,11 @@ package PVE::API2::Qemu;
 use strict;
 use warnings;
 
+use Time::HiRes ();
+
 use PVE::Cluster;
 
-my $began = (times)[0];
-while ((times)[0] - $began < $PVE::Bed::LOADING_SECONDS) { }
+while (Time::HiRes::clock() < $PVE::Bed::LOADING_SECONDS) { }
 
 sub update_vm {
     my ($class, $param) = @_;
