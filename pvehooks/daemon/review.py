@@ -150,9 +150,10 @@ class Review:
         devices = passthrough.bus(node)
         taken = [devices[address].label if address in devices else address for address in passthrough.named(guest, node)]
         taken += [f"{each.device.label}, which shares a group with them" for each in passthrough.group_members(guest, node)]
-        what = f" It took from this node: {'; '.join(taken)}." if taken else ""
+        what = "; ".join(taken or (f"{entry.option}: {guest.options[entry.option]}" for entry in guest.hostpci))
         message = (
-            f"it was started before it had the guard: that start was not checked.{what} The next one is. See: pvehooks check {guest.vmid}"
+            f"it was started before it had the guard: that start was not checked. It took from this node: {what}. The next one is checked."
+            f" See: pvehooks check {guest.vmid}"
         )
         parts.log.event("started-unguarded", message, guest, rule="guard-not-attached")
 
