@@ -17,6 +17,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.cluster import ha
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.guests import index, running
+from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge
 from pvehooks.rules import catalogue
 from pvehooks.values import Guest, Node, Verdict
@@ -56,7 +57,7 @@ class Review:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         # Kept from one review to the next.
-        self._index = index.GuestIndex(parts.host, parts.node)
+        self._index = index.GuestIndex(parts.node)
 
     def review(self, vmids: Iterable[int], why: Why = Why.CHANGED, keep_alive: Callable[[], bool] = lambda: True) -> None:
         """Reviews the guests. `keep_alive` is called between two of them, and ends the review by returning False.
@@ -66,9 +67,10 @@ class Review:
         parts = self._parts
         vmids = tuple(vmids)
         parts.arrivals.add_to_baseline()
-        around = guest_facts.surroundings(parts.host, parts.node, parts.baseline.recorded)
-        by_ha = frozenset() if parts.gate.is_open else ha.vmids(parts.host)
-        context = _Context(why, around, by_ha, lambda: hardware.gather(parts.host, parts.node, self._index))
+        host = read_once(parts.host)
+        around = guest_facts.surroundings(host, parts.node, parts.baseline.recorded)
+        by_ha = frozenset() if parts.gate.is_open else ha.vmids(host)
+        context = _Context(why, around, by_ha, lambda: hardware.gather(host, parts.node, self._index))
         try:
             self._review_all(vmids, context, keep_alive)
         finally:

@@ -219,7 +219,7 @@ class ThisNode(Node):
         from pvehooks.facts.guests import index as guestindex
 
         if self._index is not None:
-            return self._index.entries()
+            return self._index.entries(self._host)
         return self.guests if isinstance(self.guests, Unread) else tuple(guestindex.entries(self.guests))
 
     @cached_property

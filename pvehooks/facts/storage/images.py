@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pvehooks.facts.storage.storages import StorageSections
     from pvehooks.values.storages import Storage
 
 CONTENT = "efi-firmware"
@@ -69,16 +70,17 @@ def path_of(storages: Mapping[str, Storage] | Unread, volid: str) -> str | Unrea
     return directory if isinstance(directory, Unread) else f"{directory}/{file}"
 
 
-def look(host: Host, volid: str, content: bool = True) -> ImageFile:
-    """The image's file, read whole for its sha256 unless `content` is False.
+def look(host: Host, volid: str, content: bool = True, known: StorageSections | None = None) -> ImageFile:
+    """The image's file, read whole for its sha256 unless `content` is False. `known` are the storages, if they were read already.
 
     Who else than root could write it could give the guest another firmware: that is trouble, and so is a link.
     """
-    path = path_of(storage_facts.read(host), volid)
+    known = known or storage_facts.StorageSections(host)
+    path = path_of(known.storages(), volid)
     if isinstance(path, Unread):
         return ImageFile(volid, "", path.why, missing=True)
     file: str = path
-    if storage_facts.local_path(host, path, storage_facts.mounted(host)) is not None:
+    if known.local_path(path) is not None:
         return _look(host, volid, path, content)
     answer = within(_PATIENCE, lambda: _look(host, volid, file, content))
     if isinstance(answer, TimeoutError):

@@ -42,7 +42,7 @@ class Node:
                 return super().read(path, limit)
 
         self.host = Noting(str(self.root))
-        self.index = guestindex.GuestIndex(self.host, "pve1")
+        self.index = guestindex.GuestIndex("pve1")
         self.count()
 
     def count(self) -> None:
@@ -136,10 +136,10 @@ def test_a_config_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
 def test_pmxcfs_that_does_not_answer(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
     (node.root / "etc/pve/.vmlist").unlink()
-    found = node.index.entries()
+    found = node.index.entries(node.host)
     assert isinstance(found, Unread) and ".vmlist" in found.why
     os.rename(node.root / GUESTS, node.root / "elsewhere")
-    assert isinstance(guestindex.GuestIndex(Host(str(tmp_path / "none")), "pve1").entries(), Unread)
+    assert isinstance(guestindex.GuestIndex("pve1").entries(Host(str(tmp_path / "none"))), Unread)
 
 
 def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
     around = guests.starting(node.host, "pve1", 102)
     assert guestindex.entry(guests.read(node.host, "pve1", 102, around)) is None
-    found = node.index.entries()
+    found = node.index.entries(node.host)
     assert not isinstance(found, Unread) and [each.vmid for each in found] == [100, 101]
