@@ -190,7 +190,7 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     bed.settle()
     mount("fusectl", str(CONNECTIONS), "fusectl")
     requests = CONNECTIONS / str(os.stat("/etc/pve").st_dev) / "waiting"
-    assert requests.read_text() == "0\n"
+    wait_until(lambda: requests.read_text() == "0\n", "no request is under way")
     os.kill(bed.pve.pid, signal.SIGSTOP)
     try:
         with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:
