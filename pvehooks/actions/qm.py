@@ -36,17 +36,22 @@ _SITUATIONS = (
 
 def classify(completed: Completed) -> Result:
     """The result of a qm call."""
-    words = _first_words(completed.stderr) or _first_words(completed.stdout)
+    words = first_words(completed.stderr) or first_words(completed.stdout)
     if completed.status == 0:
         return Result(Outcome.DONE, words)
-    for outcome, pattern in _SITUATIONS:
-        if re.search(pattern, completed.stderr):
-            return Result(outcome, words)
+    outcome = situation(completed.stderr)
+    if outcome is not None:
+        return Result(outcome, words)
     how = f"was killed by signal {-completed.status}" if completed.status < 0 else f"ended with status {completed.status}"
     return Result(Outcome.BROKEN, f"qm {how}" + (f": {words}" if words else " without a message"))
 
 
-def _first_words(text: str) -> str:
+def situation(words: str) -> Outcome | None:
+    """What PVE's words say, whichever of its programs prints them; None if they are not known."""
+    return next((outcome for outcome, pattern in _SITUATIONS if re.search(pattern, words)), None)
+
+
+def first_words(text: str) -> str:
     """The lines that matter, on one line, without the usage that qm adds."""
     lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith(("qm ", "trying to acquire"))]
     return " / ".join(lines)[:400]

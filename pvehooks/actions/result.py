@@ -18,10 +18,10 @@ class Outcome(enum.Enum):
     LOCKED = "the VM is locked"
     WAITING = "pmxcfs accepts no writes now"
     GONE = "the VM is not on this node any more"
-    REFUSED = "qm refused the value"
+    REFUSED = "Proxmox VE refused the value"
     LOSSY = "PVE would drop lines when rewriting the config"
     UNSAVED = "its config cannot be backed up"
-    BROKEN = "qm gave no usable answer"
+    BROKEN = "Proxmox VE gave no usable answer"
     NOT_VERIFIED = "the config is not as expected after the change"
 
 
@@ -33,7 +33,7 @@ class Result(NamedTuple):
     """The result of an action on a guest."""
 
     outcome: Outcome
-    # Why it was not done, or qm's output if it was.
+    # Why it was not done, or PVE's output if it was.
     words: str
     # The value that was written or removed.
     value: str = ""

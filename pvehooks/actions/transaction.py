@@ -165,15 +165,14 @@ class _Update(NamedTuple):
         except PmxcfsAway as error:
             return Result(Outcome.WAITING, str(error))
         answer = self.writer.write(guest, self.wanted)
-        if answer.outcome not in MAY_HAVE_WRITTEN:
-            if answer.outcome is not Outcome.GONE:  # the record is another node's by now
+        after, trouble = self._read_back() if self._may_have_written(answer) else (None, "")
+        if answer.outcome is not Outcome.DONE and (after is None or change.expected.keys().isdisjoint(self.wanted)):
+            # After GONE the record is another node's by now.
+            if answer.outcome not in MAY_HAVE_WRITTEN and answer.outcome is not Outcome.GONE:
                 record_if_possible(host, guest, earlier)
             return answer
-        after, trouble = self._read_back()
-        if after is None and answer.outcome is not Outcome.BROKEN and self._is_destroyed():
+        if after is None and self._is_destroyed():
             return Result(Outcome.GONE, "it was destroyed meanwhile")
-        if answer.outcome is Outcome.BROKEN and (after is None or change.expected.keys().isdisjoint(self.wanted)):
-            return answer
         if after is not None:
             record_if_possible(host, guest, change.after)
         if after is None or trouble:
@@ -181,6 +180,17 @@ class _Update(NamedTuple):
             return Result(Outcome.NOT_VERIFIED, f"{guest.label}: {trouble}", backup=backup.path, hint=hint)
         later = any(_text(after.main.get(option)) != value for option, value in change.expected.items())
         return Result(Outcome.DONE, answer.words, digest=after.digest, backup=backup.path, later=later, undo=change.undo)
+
+    def _may_have_written(self, answer: Result) -> bool:
+        """PVE may refuse after it has written, as when a running QEMU does not take it (qemu-server, API2/Qemu.pm, update_vm)."""
+        if answer.outcome in MAY_HAVE_WRITTEN:
+            return True
+        if answer.outcome in (Outcome.CHANGED, Outcome.GONE):
+            return False
+        try:
+            return sha1(guests.read_raw(self.host, self.guest.node, self.guest.vmid)).hex() != self.guest.digest
+        except OSError:
+            return False
 
     def _is_destroyed(self) -> bool:
         """Whether the guest is being destroyed, or was: PVE leaves `lock: destroyed` alone in the config for a moment (qemu-server, destroy_vm)."""

@@ -1,14 +1,14 @@
-"""Writes options into a guest's config: through qm on a node, directly into the file in a tree.
+"""Writes options into a guest's config: through Proxmox VE's own code or qm on a node, directly into the file in a tree.
 
-Both take the guest's lock, compare the digest while holding it, and leave the rest of the config unchanged.
+All take the guest's lock, compare the digest while holding it, and leave the rest of the config unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pvehooks.actions import qm
+from pvehooks.actions import pve, qm
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
@@ -35,10 +35,72 @@ class Writer(Protocol):
 
 
 def writer(host: Host, settings: RngSettings) -> Writer:
-    """The writer for this host: FileWriter for a tree, QmWriter for a node unless the settings say otherwise."""
+    """The writer of one change: FileWriter for a tree, and for a node what the settings say."""
     if not host.is_node or settings.writer == "file":
         return FileWriter(host)
-    return QmWriter(host)
+    if settings.writer == "qm":
+        return QmWriter(host)
+    return PveWriter(host)
+
+
+class PveWriter:
+    """Writes through PVE's own code in one process for all guests; through qm where that cannot be loaded."""
+
+    def __init__(self, host: Host) -> None:
+        self._code = pve.code(host)
+        self._qm = QmWriter(host)
+        # What the first look said of the live part; '' where qm was asked.
+        self._live = ""
+
+    def precheck(self, guest: Guest) -> Result:
+        """Whether PVE reads all of the live part, as for QmWriter."""
+        try:
+            answer = self._code.ask("config", guest.vmid)
+        except pve.Unavailable:
+            return self._qm.precheck(guest)
+        except (pve.Away, pve.Lost) as trouble:
+            return _no_answer(trouble)
+        self._live = answer.live
+        if answer.outcome != "done":
+            return self._result(answer)
+        return _readable(guest, answer.names, [words for words in answer.warnings if words.startswith(f"vm {guest.vmid} - ")])
+
+    def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
+        """On a running guest most options go to [PENDING]; a value that is only pending is reverted there."""
+        if not self._live:
+            return self._qm.write(guest, options)
+        update = _as_update(guest, options)
+        if isinstance(update, Result):
+            return update
+        try:
+            return self._result(self._code.ask("update", guest.vmid, digest=guest.digest, live=self._live, **update._asdict()))
+        except pve.Unavailable as why:
+            return Result(Outcome.BROKEN, str(why))
+        except (pve.Away, pve.Lost) as trouble:
+            return _no_answer(trouble)
+
+    def _result(self, answer: pve.Answer) -> Result:
+        words = qm.first_words(answer.words)
+        outcome = _OUTCOMES.get(answer.outcome) or qm.situation(answer.words)
+        if outcome is Outcome.WAITING:
+            # It would wait for pmxcfs, and have that wait for it.
+            self._code.end()
+        if outcome is Outcome.LOSSY:
+            words = f"{Outcome.LOSSY.value}: {words}"
+        return Result(outcome or Outcome.BROKEN, words) if outcome else Result(Outcome.BROKEN, f"Proxmox VE's code failed: {words}")
+
+
+_OUTCOMES = {
+    "done": Outcome.DONE,
+    "pending": Outcome.DONE,
+    "busy": Outcome.LOCKED,
+    "changed": Outcome.CHANGED,
+    "lossy": Outcome.LOSSY,
+}
+
+
+def _no_answer(trouble: Exception) -> Result:
+    return Result(Outcome.WAITING if isinstance(trouble, pve.Away) else Outcome.BROKEN, str(trouble))
 
 
 class QmWriter(NamedTuple):
@@ -51,27 +113,48 @@ class QmWriter(NamedTuple):
         read = qm.config(self.host, guest.vmid)
         if isinstance(read, Result):
             return read
-        if read.complaints:
-            return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: {read.complaints[0]}")
-        live = set(guest.config.main if guest.config else ()) - {"description", "digest"}
-        lost = sorted(live - set(read.options))
-        if live and len(lost) == len(live):
-            return Result(Outcome.BROKEN, "qm config did not print the config")
-        if lost:
-            return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: qm config does not show '{lost[0]}'")
-        return Result(Outcome.DONE, "")
+        return _readable(guest, read.options, read.complaints)
 
     def write(self, guest: Guest, options: Mapping[str, str | None]) -> Result:
         """On a running guest most options go to [PENDING]; a value that is only pending is reverted there."""
-        words = [word for option, value in options.items() if value is not None for word in (f"--{option}", value)]
-        if not all(map(str.isascii, words)):
-            # It decodes them by the locale, and writes the result undecoded (pve-common, JSONSchema.pm, get_options).
-            return Result(Outcome.REFUSED, "the value has characters beyond ASCII, which qm would replace by others")
-        live = guest.config.main if guest.config else {}
-        for flag, of_live in (("--delete", True), ("--revert", False)):
-            deleted = [option for option, value in options.items() if value is None and (option in live) is of_live]
-            words += [flag, ",".join(deleted)] if deleted else []
+        update = _as_update(guest, options)
+        if isinstance(update, Result):
+            return update
+        words = [word for option, value in update.options.items() for word in (f"--{option}", value)]
+        for flag, names in (("--delete", update.delete), ("--revert", update.revert)):
+            words += [flag, ",".join(names)] if names else []
         return qm.change(self.host, guest.vmid, words, guest.digest)
+
+
+def _readable(guest: Guest, names: Collection[str], complaints: Sequence[str]) -> Result:
+    """Whether PVE, which reads these options and complains of some lines, would keep all when rewriting the config."""
+    if complaints:
+        return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: {complaints[0]}")
+    live = set(guest.config.main if guest.config else ()) - {"description", "digest"}
+    lost = sorted(live.difference(names))
+    if live and len(lost) == len(live):
+        return Result(Outcome.BROKEN, "Proxmox VE read nothing of the config")
+    if lost:
+        return Result(Outcome.LOSSY, f"{Outcome.LOSSY.value}: Proxmox VE does not read '{lost[0]}'")
+    return Result(Outcome.DONE, "")
+
+
+class _PveUpdate(NamedTuple):
+    """An update as PVE wants it: what is set, what is deleted, and what is only pending and is taken back."""
+
+    options: dict[str, str]
+    delete: list[str]
+    revert: list[str]
+
+
+def _as_update(guest: Guest, options: Mapping[str, str | None]) -> _PveUpdate | Result:
+    values = {option: value for option, value in options.items() if value is not None}
+    if not all(map(str.isascii, values.values())):
+        # It decodes them by the locale, and writes the result undecoded (pve-common, JSONSchema.pm, get_options).
+        return Result(Outcome.REFUSED, "the value has characters beyond ASCII, which qm would replace by others")
+    live = guest.config.main if guest.config else {}
+    gone = [option for option, value in options.items() if value is None]
+    return _PveUpdate(values, [option for option in gone if option in live], [option for option in gone if option not in live])
 
 
 class FileWriter(NamedTuple):

@@ -100,6 +100,12 @@ class View(NamedTuple):
         node.guests = tuple(guests)
 
 
+def _report_slow_writer(host: Host) -> None:
+    from pvehooks.actions import pve
+
+    pve.code(host).report = lambda words: print(f"pvehooks: {printable(words)}", file=sys.stderr)
+
+
 def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:
     """The node that --root and --node select. Raises NodeError, SettingsError.
 
@@ -113,6 +119,7 @@ def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = Fals
     node = node_facts.node_name(host, options.node)
     if own:
         node_facts.require_own(host, node)
+        _report_slow_writer(host)
     try:
         settings = checked(host, catalogue.RULES)
     except SettingsError as error:

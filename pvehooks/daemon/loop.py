@@ -158,6 +158,7 @@ class Daemon:
 
     def _collect(self) -> None:
         """Takes in finished jobs; where one found what concerns all guests, pmxcfs is polled for the cause at once."""
+        self.parts.code.collect()
         self._results.try_again()
         changed, doubtful = self._results.collect()
         if changed:

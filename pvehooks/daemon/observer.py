@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import selectors
 
+from pvehooks.daemon import glance
+from pvehooks.daemon.glance import Sight
 from pvehooks.daemon.parts import Parts
 from pvehooks.daemon.reload import reload_settings
 from pvehooks.daemon.schedule import EVERYTHING
 from pvehooks.daemon.watch import Changes, Counters, Watches
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
+from pvehooks.facts.guests import configs as guest_facts
 
 # How soon the counters are read after the database has changed, and how often at most.
 _DATABASE_PAUSE = 0.05
@@ -63,7 +66,7 @@ class Observer:
         parts = self._parts
         changes = self._watches.read() if self._watches is not None else Changes()
         for vmid in changes.guests:
-            parts.schedule.changed(vmid)
+            self._changed(vmid)
         if changes.overflow:
             parts.log.event("watch-overflow", "inotify events were lost; all VMs are looked at anew")
         if changes.overflow or changes.mappings:
@@ -74,6 +77,21 @@ class Observer:
             self.next_poll = min(self.next_poll, parts.host.monotonic() + _DATABASE_PAUSE)
             parts.availability.database_changed()
 
+    def _changed(self, vmid: int) -> None:
+        """Schedules the guest: at once where its next start may depend on it, else once it settles."""
+        parts = self._parts
+        raw = guest_facts.fetch(parts.host, parts.node, vmid)
+        sight = glance.sight(b"" if isinstance(raw, OSError) else raw, parts.states.known(vmid))
+        if sight is not Sight.SETTLES:
+            state = parts.states.of(vmid)
+            state.is_being_made, state.urgent = sight is Sight.MAKING, sight is Sight.URGENT
+            if parts.settings.now.rng().writer == "auto":
+                parts.code.warm()
+        if sight is Sight.URGENT:
+            parts.schedule.now(vmid)
+        else:
+            parts.schedule.changed(vmid)
+
     def poll(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         parts = self._parts
@@ -83,7 +101,8 @@ class Observer:
             seen = self._counters.poll()
             parts.arrivals.note(seen.came, self._counters.elsewhere)
             attachable = parts.membership.poll()
-            if not self._tidied:
+            is_first = not self._tidied
+            if is_first:
                 self._tidied = True
                 parts.departures.tidy(self._counters.guests())
         except PmxcfsAway as away:
@@ -98,7 +117,11 @@ class Observer:
             parts.schedule.forget(vmid)
             parts.departures.gone(vmid)
         for vmid in seen.touched:
-            parts.schedule.changed(vmid)
+            # At the first poll, and after a restart of pmxcfs, those are all.
+            if is_first or seen.restarted:
+                parts.schedule.changed(vmid)
+            else:
+                self._changed(vmid)
         if attachable:
             parts.schedule.changed(EVERYTHING, forced=True)
         if seen.cluster:
@@ -115,6 +138,7 @@ class Observer:
             known = "it is waited for" if there else f"there is none here (yet), it is looked for every {interval} s"
             parts.log.event("pmxcfs-away", f"pmxcfs does not answer ({away}): {known}. See: systemctl status pve-cluster")
             parts.queue.stop(f"pmxcfs does not answer ({away})", trials=False)
+            parts.code.end()
         self.next_poll = parts.host.monotonic() + min(parts.availability.failed(), interval)
 
     def _is_back(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pvehooks.actions import pve
+from pvehooks.actions.pve import PveCode
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
@@ -53,6 +55,8 @@ class Parts(NamedTuple):
     arrivals: Arrivals
     # Guests that leave it.
     departures: Departures
+    # Proxmox VE's own code, which writes what jobs are for.
+    code: PveCode
     # What READY waits for.
     gate: BootGate
     # Which job is wanted for a guest, and when again.
@@ -70,6 +74,8 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
     reporter = Reporter(host, node, log, lambda rule: catalogue.RULES[rule].explanation)
     membership = Membership(host, node, log)
     baseline = NodeBaseline(host, node)
+    code = pve.code(host)
+    code.report = lambda why: log.event("writer-slow", why)
     return Parts(
         host=host,
         node=node,
@@ -84,6 +90,7 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         baseline=baseline,
         arrivals=Arrivals(node, baseline, membership, settings, log),
         departures=Departures(host, states, stats, reporter),
+        code=code,
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),

@@ -9,14 +9,14 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pvehooks.daemon import work
+from pvehooks.daemon import glance, work
 from pvehooks.daemon.parts import Parts
 from pvehooks.derived import attachment, passthrough
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import ha
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.facts.guests import index
+from pvehooks.facts.guests import index, running
 from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge
 from pvehooks.rules import catalogue
@@ -115,6 +115,7 @@ class Review:
         if not same:
             state.tries = 0
         state.last_seen = seen
+        state.devices = frozenset() if isinstance(raw, OSError) else glance.devices(raw)
         return False
 
     def _judged(self, verdict: Verdict, context: _Context) -> None:
@@ -132,8 +133,31 @@ class Review:
         at_boot = not parts.gate.is_open and verdict.attach and ha.starts_at_boot(guest, context.by_ha)
         if at_boot:
             parts.gate.wait_for(guest)
+        state = parts.states.of(guest.vmid)
+        urgent, state.urgent = state.urgent, False
         if job is not None:
-            parts.queue.submit(job, first=at_boot)
+            if job.attach and not parts.membership.had_no_package:
+                self._report_unguarded(guest, context.node())
+            parts.queue.submit(job, first=at_boot or urgent)
+
+    def _report_unguarded(self, guest: Guest, node: Node) -> None:
+        """A start that came before the guard was attached is reported once, with what it took from the node."""
+        parts = self._parts
+        process = running.process(parts.host, guest.vmid) if guest.running else None
+        live = guest.config.main if guest.config else {}
+        state = parts.states.of(guest.vmid)
+        if process is None or state.unguarded == process[0] or not any(entry.option in live for entry in guest.hostpci):
+            return
+        state.unguarded = process[0]
+        devices = passthrough.bus(node)
+        taken = [devices[address].label if address in devices else address for address in passthrough.named(guest, node)]
+        taken += [f"{each.device.label}, which shares a group with them" for each in passthrough.group_members(guest, node)]
+        what = "; ".join(taken or (f"{entry.option}: {guest.options[entry.option]}" for entry in guest.hostpci))
+        message = (
+            f"it was started before it had the guard: that start was not checked. It took from this node: {what}. The next one is checked."
+            f" See: pvehooks check {guest.vmid}"
+        )
+        parts.log.event("started-unguarded", message, guest, rule="guard-not-attached")
 
     def _accept_present(self, guest: Guest, node: Node) -> None:
         """A guest that ran before the package came needs no override at its next start for what it runs with."""

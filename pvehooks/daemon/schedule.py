@@ -41,6 +41,12 @@ class Schedule:
         due = max(now, min(now + self.settling_seconds, first + _PATIENCE * self.settling_seconds))
         self._entries[vmid] = _Entry(due, first, forced or before)
 
+    def now(self, vmid: int) -> None:
+        """The guest is due at once."""
+        now = self._clock()
+        entry = self._entries.get(vmid, _Entry(now, now, forced=False))
+        self._entries[vmid] = entry._replace(due=now)
+
     def after(self, vmid: int, seconds: float, forced: bool = False) -> None:
         """The guest is due in so many seconds, or when it was due already if that is earlier."""
         due = self._clock() + seconds

@@ -8,11 +8,29 @@ from collections.abc import Iterator
 class GuestState:
     """One guest. Digests are the SHA-1 of its config, '' where there is none."""
 
-    __slots__ = ("attach_refused", "awaited_at_boot", "last_seen", "rng0_refused", "tries", "waits")
+    __slots__ = (
+        "attach_refused",
+        "awaited_at_boot",
+        "devices",
+        "is_being_made",
+        "last_seen",
+        "rng0_refused",
+        "tries",
+        "unguarded",
+        "urgent",
+        "waits",
+    )
 
     def __init__(self) -> None:
         # The SHA-1 of the config at its last review, as bytes, or the error that kept it from being read.
         self.last_seen = b""
+        # Its lines of passed-through devices then, and whether Proxmox VE was still making it.
+        self.devices: frozenset[bytes] = frozenset()
+        self.is_being_made = False
+        # Whether its next start may depend on the job that is due: it comes before those of others.
+        self.urgent = False
+        # The process that was reported to have been started without the guard.
+        self.unguarded = 0
         # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
         self.rng0_refused = ""
         self.attach_refused = ""
@@ -39,6 +57,11 @@ class States:
         if state is None:
             state = self._states[vmid] = GuestState()
         return state
+
+    def known(self, vmid: int) -> GuestState | None:
+        """The guest's state, None if it was not reviewed yet."""
+        state = self._states.get(vmid)
+        return state if state is not None and state.last_seen else None
 
     def __iter__(self) -> Iterator[tuple[int, GuestState]]:
         return iter(self._states.items())

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pvehooks.host.program import Program as Program
     from pvehooks.host.undisturbed import Undisturbed
 
 # MAXSYMLINKS of the kernel's include/linux/namei.h.
@@ -416,6 +417,14 @@ class Host:
                 os.kill(pid, 9)
                 raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed")
             time.sleep(0.002)
+
+    def start(self, argv: Sequence[str]) -> Program:
+        """Starts a program that answers lines, with the environment that run() gives; raises CommandTrouble."""
+        from pvehooks.host import program
+
+        if not self.is_node:
+            raise CommandTrouble(f"{argv[0]} is not run for a tree")
+        return program.Program(argv, {**os.environ, "LC_ALL": "C"})
 
     def undisturbed(self) -> Undisturbed:
         """For a with statement around what must not be broken off half way; see Undisturbed."""

@@ -51,14 +51,14 @@ _OF_THE_DAEMON = (
         "changes-wait",
         WARNING,
         "No VM can be changed now",
-        "The cause concerns all VMs, so all changes wait, and no `qm` is started for them. One is tried again automatically, with growing pauses.",
+        "The cause concerns all VMs, so all changes wait. One is tried again automatically, with growing pauses.",
     ),
     Kind("changes-resumed", INFO, "VMs can be changed again", "What had to wait is done now."),
     Kind(
         "not-injected",
         ERR,
         "An rng0 could not be given",
-        "The message has the answer of qm or the system. Nothing was changed. A refused value is not tried again until the VM or the settings change.",
+        "The message has the answer of Proxmox VE or the system. Nothing was changed. A refused value is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
     ),
@@ -81,7 +81,7 @@ _OF_THE_DAEMON = (
         "not-attached",
         ERR,
         "The guard could not be attached",
-        "The message has the answer of qm or the system. Nothing was changed. It is not tried again until the VM or the settings change.",
+        "The message has the answer of Proxmox VE or the system. Nothing was changed. It is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
     ),
@@ -97,7 +97,7 @@ _OF_THE_DAEMON = (
         "not-detached",
         WARNING,
         "The guard could not be taken out",
-        "The message has the answer of qm or the system. The guard stays and refuses nothing. `pvehooks detach VMID` takes it out by hand.",
+        "The message has the answer of Proxmox VE or the system. The guard stays and refuses nothing. `pvehooks detach VMID` takes it out by hand.",
         about_guest=True,
     ),
     Kind(
@@ -107,6 +107,21 @@ _OF_THE_DAEMON = (
         "The guard could not be attached before the VMs are started; the message gives the reason. It is attached as soon as that is possible.",
         error=True,
         about_guest=True,
+    ),
+    Kind(
+        "started-unguarded",
+        WARNING,
+        "A VM was started before it had the guard",
+        "The VM was made, or given a device, and started before the guard could be attached: what that start took from the node was not checked."
+        " The message names it. The guard checks the next start.",
+        about_guest=True,
+    ),
+    Kind(
+        "writer-slow",
+        WARNING,
+        "VMs are changed one by one through qm",
+        "Proxmox VE's own code, which changes many VMs in one process, could not be loaded; the message gives the reason. `qm` does the same with a"
+        " process for each VM. The code is tried again at the next change after a minute.",
     ),
     Kind(
         "present-accepted",

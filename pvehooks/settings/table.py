@@ -128,7 +128,8 @@ OPTIONS: tuple[Option, ...] = (
         "rng",
         "writer",
         "option(auto, qm, file, default=auto)",
-        "How an rng0 is written: by qm set, into the file under PVE's lock, or (auto) by qm on a node and into the file elsewhere.",
+        "How an rng0, or a hookscript, is written: by a qm for each VM, into the file under PVE's lock, or (auto) by Proxmox VE's own code in one "
+        "process for all VMs, by qm where that cannot be loaded, and into the file elsewhere.",
     ),
     Option(
         "guard",

@@ -17,14 +17,14 @@ from scripts.docs.roff import Page, bold
 
 DESCRIPTION = """\
 `pvehooksd` checks the config of every VM of its node when it starts and after every change.
-A UEFI VM that needs an `rng0` and has none gets one through `qm set`; its config is backed up before and read back after.
+A UEFI VM that needs an `rng0` and has none gets one through Proxmox VE's own code, as with `qm set`; its config is backed up before and read back after.
 Other findings are logged in the journal: once when they appear, change or go away. A finding that several VMs have at one time, as at the
 first look, is one line.
 
 VMs that were on the node before pvehooks are not changed until they are edited or `pvehooks inject --all` is run. The same applies to VMs
 that come from a node without it, and, when the package was reinstalled or the daemon has not run for a day, to those created in the meantime. What an administrator removes is not added again.
 
-VMs with passed-through PCI devices, existing ones too, get the guard as their hookscript, also through `qm set`; it runs an existing
+VMs with passed-through PCI devices, existing ones too, get the guard as their hookscript, in the same way; it runs an existing
 hookscript first. At boot, VMs that start automatically wait up to 20 seconds for it. In a cluster it attaches the guard only while
 all nodes have the package: each publishes that in /etc/pve/nodes/NODE/pvehooks.json. It keeps on this node every hookscript of the guard that a VM or
 snapshot anywhere in the cluster names. Everything else is set in pvehooks.conf(5).

@@ -73,6 +73,7 @@ def qm(node: Path, monkeypatch: pytest.MonkeyPatch) -> Qm:
 
 def use(qm: Qm, monkeypatch: pytest.MonkeyPatch) -> Qm:
     monkeypatch.setenv("PATH", qm.path)
+    monkeypatch.setenv("PERL5LIB", qm.perl5lib)
     return qm
 
 

@@ -17,11 +17,10 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
-from pvehooks.values.base import sha1
 from pvehooks.records import baseline
 from pvehooks.settings import load as settings
 from pvehooks.values import Guest
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.actions.host.bed import snapshot
 from tests.actions.host.test_fix import both, root, tree
 from tests.actions.pci.bed import CARD, planted

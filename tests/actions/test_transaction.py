@@ -12,7 +12,7 @@ import pytest
 from pvehooks.actions import backups, transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
-from pvehooks.actions.writer import FileWriter, QmWriter
+from pvehooks.actions.writer import FileWriter, PveWriter, QmWriter, Writer
 from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts.guests import running as running_guests
 from pvehooks.formats import guestconfig
@@ -460,7 +460,7 @@ def test_differences(before: str, after: str, found: list[str]) -> None:
     assert transaction.differences(guestconfig.parse(before.encode()), guestconfig.parse(after.encode()), ("rng0",)) == found
 
 
-# -- through qm -------------------------------------------------------------------------------------------------------
+# -- through qm and PVE's own code -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -472,24 +472,27 @@ def qm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Qm]:
         bed.config(uefi())
         qm = Qm(tmp_path / "qm")
         monkeypatch.setenv("PATH", qm.path)
+        monkeypatch.setenv("PERL5LIB", qm.perl5lib)
         yield qm
         shutil.rmtree("/var/lib/vz/efi-firmware")
 
 
+@pytest.mark.parametrize("writer", [QmWriter, PveWriter])
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-def test_all_kinds_by_one_call_of_qm(qm: Qm, running: bool) -> None:
+def test_all_kinds_by_one_call(qm: Qm, running: bool, writer: Callable[[Host], Writer]) -> None:
     """And taken back by one: what is live is deleted, what is only pending reverted."""
     host = Host()
     with running_guest(100) if running else nullcontext():
         if running:
             wait_until(lambda: running_guests.is_running(host, 100), "its command line is there")
         guest = guest_of(host)
-        result = transaction.apply(host, guest, QmWriter(host), *(kind.of(host, guest) for kind in KINDS))
+        result = transaction.apply(host, guest, writer(host), *(kind.of(host, guest) for kind in KINDS))
         assert (result.outcome, result.later) == (Outcome.DONE, running), result
         assert {kind.option: guest_of(host).options[kind.option] for kind in KINDS} == {kind.option: kind.value for kind in KINDS}
-        back = transaction.apply(host, guest_of(host), QmWriter(host), Change({kind.option: None for kind in KINDS}))
+        back = transaction.apply(host, guest_of(host), writer(host), Change({kind.option: None for kind in KINDS}))
     assert (back.outcome, back.later) == (Outcome.DONE, False), back
     given, taken = qm.calls("set")
     assert {kind.option: given.option(kind.option) for kind in KINDS} == {kind.option: kind.value for kind in KINDS}
     assert (taken.option("delete"), taken.option("revert")) == (("hookscript", "rng0,args") if running else ("rng0,hookscript,args", None))
+    assert len({call.ppid for call in qm.calls()}) == 1
     assert host.read(f"/{CONFIG}").decode() == "".join(sorted(uefi().splitlines(keepends=True)))

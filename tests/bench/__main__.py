@@ -8,11 +8,13 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import audit, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
+from tests.bench import audit, daemon, firmware, guard, host, stub, writing  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
-    "reaction": daemon.reaction,
+    "writing": writing.many,
+    "reaction": writing.reaction,
+    "breath": writing.one_breath,
     "burst": daemon.burst,
     "idle": daemon.idle,
     "guard": guard.start,

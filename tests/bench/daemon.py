@@ -84,23 +84,6 @@ def scan() -> Iterator[Figure]:
     yield Figure(f"start-up scan of {SCANNED} configs", ratio, 1.5, "times", f"{mine:.2f} s; only reading them {theirs:.2f} s")
 
 
-def reaction() -> Iterator[Figure]:
-    """From the last write of a change to the start of `qm set`, the time of `qm config` taken out."""
-    taken = []
-    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory)) as bed:
-        bed.start()
-        for vmid in range(100, 121):
-            bed.write(vmid, uefi(f"n{vmid}"))
-            written = time.monotonic()
-            (change,) = bed.qm.wait_for_calls(1, verb="set", vmid=vmid)
-            (check,) = bed.qm.calls("config", vmid)
-            taken.append(change.started - written - ((check.ended or 0) - check.started))
-    worst = max(taken)
-    yield Figure(
-        "from a change to qm set (median of 21)", statistics.median(taken), 0.5, "s", f"slowest {worst:.2f} s, settling 0.2 s included"
-    )
-
-
 # The daemon, writing down each judgement ("judge VMID DIGEST") and each time it wakes up ("wake").
 _COUNTING = """
 import sys

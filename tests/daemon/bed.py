@@ -18,6 +18,8 @@ from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.qm import Qm
 
 PROJECT = Path(__file__).parents[2]
+# Each guest is changed by a qm of its own.
+QM = "[rng]\nwriter = qm\n"
 NETWORK = "/sys/class/net"
 UEFI = """\
 bios: ovmf
@@ -59,12 +61,12 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -
 
 
 class NodeBed:
-    """A node with its daemon. `files` are below /etc/pve; `settings` is /etc/pvehooks/pvehooks.conf."""
+    """A node with its daemon. `files` are its configs; `settings` is /etc/pvehooks/pvehooks.conf; PVE's Perl takes `loading` seconds to be loaded."""
 
-    def __init__(self, directory: Path, files: Mapping[str, str | bytes] | None = None, settings: str = "") -> None:
+    def __init__(self, directory: Path, files: Mapping[str, str | bytes] | None = None, settings: str = "", loading: float = 0.0) -> None:
         self.directory = directory
         self.pve = Pmxcfs(files={f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}, members=["pve1", "pve2"])
-        self.qm = Qm(directory / "qm", lock_timeout=0.5)
+        self.qm = Qm(directory / "qm", lock_timeout=0.5, loading=loading)
         self.journal = Journald()
         self.notify = NotifySocket()
         self.daemon: subprocess.Popen[bytes] | None = None
@@ -96,6 +98,7 @@ class NodeBed:
         """Starts the daemon; returns when it is READY."""
         began = time.monotonic()
         environment = {**os.environ, **self.notify.environment, "PATH": path or self.qm.path, "PYTHONPATH": str(PROJECT)}
+        environment["PERL5LIB"] = self.qm.perl5lib
         if watchdog:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with self.log.open("ab") as stderr:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.beds.namespace import mount
 from tests.beds.process import running_guest
-from tests.daemon.bed import RNG0, NodeBed, uefi, wait_until
+from tests.daemon.bed import QM, RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
 
@@ -177,7 +177,7 @@ def test_changed_meanwhile(node: Make) -> None:
 @pytest.mark.parametrize("trouble", ["garbage", "killed", "answer", "missing"])
 def test_qm_in_trouble(node: Make, trouble: str) -> None:
     """An error entry, and the guest is tried again."""
-    bed = node()
+    bed = node(settings=QM)
     if trouble == "missing":
         bed.qm.executable.rename(bed.qm.executable.with_name("away"))
     else:
@@ -257,7 +257,7 @@ def test_qm_lies(node: Make) -> None:
 
 
 def test_four_at_once_one_per_guest(node: Make) -> None:
-    bed = node({f"{vmid}.conf": uefi(f"n{vmid}") for vmid in range(100, 112)})
+    bed = node({f"{vmid}.conf": uefi(f"n{vmid}") for vmid in range(100, 112)}, settings=QM)
     bed.qm.misbehave("sleep", times=None, seconds=0.2)
     bed.start()
     for vmid in range(100, 112):

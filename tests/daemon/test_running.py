@@ -15,7 +15,7 @@ import pytest
 from tests.beds.namespace import mount
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
-from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
+from tests.daemon.bed import PROJECT, QM, RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
 # The kernel's filesystems/fuse: a directory a connection, "waiting" is the number of requests not yet answered.
@@ -74,7 +74,7 @@ def test_sigterm_ends_at_once(node: Make) -> None:
 
 def test_sigterm_waits_for_qm(node: Make) -> None:
     """The qm that runs is seen to its end, what waits is not begun."""
-    bed = node()
+    bed = node(settings=QM)
     bed.qm.misbehave("sleep", verb="set", times=None, seconds=3)
     bed.start()
     for vmid in range(100, 106):
@@ -190,7 +190,7 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     bed.settle()
     mount("fusectl", str(CONNECTIONS), "fusectl")
     requests = CONNECTIONS / str(os.stat("/etc/pve").st_dev) / "waiting"
-    assert requests.read_text() == "0\n"
+    wait_until(lambda: requests.read_text() == "0\n", "no request is under way")
     os.kill(bed.pve.pid, signal.SIGSTOP)
     try:
         with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:

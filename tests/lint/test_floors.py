@@ -103,8 +103,8 @@ def test_no_modules_import_each_other() -> None:
 # -- the one door to the operating system -----------------------------------------------------------------------------
 
 DOOR = "host/__init__.py"
-# What the door alone uses: opening what lies where others may write, running commands, holding signals back, datagrams.
-BEHIND_THE_DOOR = ("host/safepaths.py", "host/running.py", "host/undisturbed.py", "host/datagram.py")
+# What the door alone uses: opening what lies where others may write, running commands and programs, holding signals back, datagrams.
+BEHIND_THE_DOOR = ("host/safepaths.py", "host/running.py", "host/program.py", "host/undisturbed.py", "host/datagram.py")
 DOOR_MODULES = {"ctypes", "fcntl", "glob", "io", "mmap", "multiprocessing", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.monotonic_ns", "datetime.now", "datetime.utcnow"}
 # Words about paths and errors that ask the system nothing.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tests.beds.namespace import MNT_DETACH, _libc, mount
 from tests.beds.pmxcfs.wire import ask
+from tests.beds.qm.driver import install_modules
 from tests.node.trees import Cgroup, nspawn
 
 INSIDE = Path(__file__).with_name("inside")
@@ -60,6 +61,7 @@ class Machine:
             (wanted / f"{unit}.service").symlink_to(f"../{unit}.service")
         if proxmox:
             shutil.copy(INSIDE / "qm", self.root / "usr/sbin/qm")
+            install_modules(self.root / "usr/share/perl5", "/usr/sbin/qm")
         else:
             (units / "pve-cluster.service").unlink()
             (units / "pve-guests.service").unlink()

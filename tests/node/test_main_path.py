@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from functools import partial
@@ -83,7 +84,10 @@ def is_given_rng0(node: Machine) -> None:
     node.remote_write("nodes/pve1/qemu-server/101.conf", uefi("remote"))
     node.wait_for_rng0(101)
     assert "rng0" not in node.read(102), "what was there before is left alone"
-    assert [call for call in node.run("cat", "/run/lock/bed-qm/log.jsonl").out.splitlines() if '"set", "100"' in call]
+    calls = [json.loads(line) for line in node.run("cat", "/run/lock/bed-qm/log.jsonl").out.splitlines()]
+    given = [call["argv"][:2] for call in calls if call["event"] == "start" and call["argv"][0] == "set"]
+    assert given == [["set", "100"], ["set", "101"]]
+    assert not node.entries("PVEHOOKS_EVENT=writer-slow"), "PVE's own code wrote both"
 
 
 def is_in_the_journal(node: Machine) -> None:

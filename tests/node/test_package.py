@@ -20,6 +20,7 @@ WANTED = """\
 ./usr/lib/systemd/catalog/pvehooks.catalog
 ./usr/lib/systemd/system/pvehooks.service
 ./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf
+./usr/libexec/pvehooks/pve-writer
 ./usr/sbin/pvehooks
 ./usr/sbin/pvehooksd
 ./usr/share/bash-completion/completions/pvehooks
@@ -85,7 +86,7 @@ def test_both_ways_of_building_give_the_same(builds: Builds, tmp_path: Path) -> 
     assert scripts[0] == scripts[1] and {"postinst", "prerm", "postrm", "conffiles"} <= scripts[0].keys()
     depends = [set(dpkg_deb("--field", package, "Depends").strip().split(", ")) for package in (builds.deb, builds.stdeb)]
     assert depends[0] == depends[1]
-    assert {"python3-pyinotify", "python3-systemd", "python3-configobj", "python3:any"} <= depends[0]
+    assert {"python3-pyinotify", "python3-systemd", "python3-configobj", "python3:any", "perl:any"} <= depends[0]
 
 
 def test_it_is_for_all_architectures_and_of_this_version(builds: Builds) -> None:

@@ -78,6 +78,7 @@ NEEDED = {
     "read-network-cards": "grep -q lo: /proc/net/dev && cat /sys/class/net/lo/operstate",
     "unix-socket": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"\\0probe\")'",
     "qm": "qm config 100",
+    "pve-writer": 'echo \'{"id":1,"do":"config","vmid":100}\' | /usr/libexec/pvehooks/pve-writer | grep -q \'"outcome":"done"\'',
 }
 
 

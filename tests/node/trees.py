@@ -15,9 +15,9 @@ BUILD = (
     "autopkgtest build-essential dbus debhelper dh-python fakeroot gnupg libfuse2 lintian man-db python3-all python3-fusepy "
     "python3-setuptools python3-stdeb reprepro systemd systemd-sysv udev"
 ).split()
-# A node: what every Debian has that boots, wget (which pve-manager depends on), and what the stand-ins run with. Nothing the package
-# itself needs.
-NODE = "bash-completion dbus libfuse2 man-db procps python3 python3-fusepy systemd systemd-sysv udev wget".split()
+# A node: what every Debian has that boots, wget and perl (which pve-manager depends on), and what the stand-ins run with. Nothing else that
+# the package itself needs.
+NODE = "bash-completion dbus libfuse2 man-db perl procps python3 python3-fusepy systemd systemd-sysv udev wget".split()
 # What starts guests with firmware images; Debian 12's QEMU is older than any that can.
 NODE_OF = {"bookworm": ["ovmf"], "trixie": ["ovmf", "qemu-system-x86"]}
 

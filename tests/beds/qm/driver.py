@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,14 @@ from pathlib import Path
 from typing import Any
 
 STAND_IN = Path(__file__).with_name("stand_in")
+PERL = Path(__file__).with_name("perl5")
+
+
+def install_modules(directory: Path, executable: str, root: str = "", loading: float = 0.0) -> None:
+    """Puts the stand-ins for PVE's Perl modules into a directory of Perl's; they call the stand-in for qm."""
+    shutil.copytree(PERL, directory, dirs_exist_ok=True)
+    values = f"our @COMMAND = ('{executable}', 'serve'); our $ROOT = '{root}'; our $LOADING_SECONDS = {loading};"
+    (directory / "PVE/Bed.pm").write_text(f"package PVE::Bed;\n{values}\n1;\n")
 
 
 @dataclass(frozen=True)
@@ -50,18 +59,27 @@ class Call:
 class Qm:
     """The executable `qm` in a directory of its own, `bin`, to be put in front of PATH.
 
-    qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path
-    `newer_options` are names of options that a later Proxmox VE may have.
+    qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path; environment["PERL5LIB"] = qm.perl5lib
+    `newer_options` are names of options that a later Proxmox VE may have; PVE's Perl takes `loading` seconds of a CPU to be loaded, by each
+    call of qm, and by each process that uses its modules.
     """
 
-    def __init__(self, directory: str | Path, *, root: str = "", lock_timeout: float = 20.0, newer_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        root: str = "",
+        lock_timeout: float = 20.0,
+        newer_options: tuple[str, ...] = (),
+        loading: float = 0.0,
+    ) -> None:
         self.directory = Path(directory)
         self.bin = self.directory / "bin"
         self.bin.mkdir(parents=True)
         self.log = self.directory / "log.jsonl"
         self.control = self.directory / "misbehaviour.json"
         (self.directory / "settings.json").write_text(
-            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options})
+            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options, "loading": loading})
         )
         self.executable = self.bin / "qm"
         # -I has Python ignore PYTHONPYCACHEPREFIX.
@@ -69,6 +87,9 @@ class Qm:
         command = f"exec /usr/bin/python3 -IS {cached} {shlex.quote(str(STAND_IN))} {shlex.quote(str(self.directory))}"
         self.executable.write_text(f'#!/bin/sh\n{command} "$@"\n')
         self.executable.chmod(0o755)
+        # The stand-ins for PVE's Perl modules, which call the same executable.
+        self.perl5lib = f"{self.directory}/perl5"
+        install_modules(Path(self.perl5lib), str(self.executable), root, loading)
 
     @property
     def path(self) -> str:
@@ -120,8 +141,8 @@ class Qm:
             return []
         # A last line without its end is still being written.
         records = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        ends = {record["pid"]: record for record in records if record["event"] == "end"}
-        found = [_call(record, ends.get(record["pid"])) for record in records if record["event"] == "start"]
+        ends = {(record["pid"], record["call"]): record for record in records if record["event"] == "end"}
+        found = [_call(record, ends.get((record["pid"], record["call"]))) for record in records if record["event"] == "start"]
         return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
 
     def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 20.0) -> list[Call]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Guest, HugePages, Iommu, Memory, Node, Unread, Use, Uses
+from pvehooks.values import Iommu, Unread, Use, Uses
 from pvehooks.values.boot import (
     Absent,
     Assignment,
@@ -27,10 +27,9 @@ from pvehooks.values.boot import (
 )
 from pvehooks.values.pci import BoundIds, PciDevice
 from pvehooks.values.settingfiles import VfMaker
-from tests.beds import pci
 from tests.beds.tree import Content
 from tests.derived.bed import guest_on_node
-from tests.rules.edges import GPU, NIC, NVME, assert_said, found, other_guest
+from tests.rules.edges import NIC, NVME, assert_said, found, other_guest
 
 UNKNOWN = Unread("no reason at all")
 MIB, GIB = 1 << 20, 1 << 30
@@ -167,7 +166,9 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("argument-ignored", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(running=UNKNOWN, grub=None)}, [], id="nothing is known"),
     ],
 )  # fmt: skip
-def test_edge(rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
+def test_edge(
+    rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
     assert_said(found(tmp_path, rule, config, files, table, **facts), expected)
 
 

@@ -13,11 +13,11 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import formats
+import serve
+from calls import Log
 from guests import Failed, Guests
 from misbehaviour import Misbehaviour
 from verbs import SetCall, invalid, parse_arguments, show_config, show_help, show_list, show_pending, show_status
-
-REMEMBERED_VARIABLES = ("PATH", "LANG", "LANGUAGE", "HOME", "USER", "LOGNAME", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 
 
 def _read_settings(bed: str) -> dict[str, Any]:
@@ -32,43 +32,9 @@ def _read_settings(bed: str) -> dict[str, Any]:
         "log": environment("PVEHOOKS_BED_QM_LOG", f"{bed}/log.jsonl"),
         "control": environment("PVEHOOKS_BED_QM_CONTROL", f"{bed}/misbehaviour.json"),
         "newer_options": settings.get("newer_options", []),
+        "loading": float(settings.get("loading", 0.0)),
         "lock_timeout": float(environment("PVEHOOKS_BED_QM_LOCK_TIMEOUT", settings.get("lock_timeout", 10.0))),
     }
-
-
-class Log:
-    """JSON lines: `start` with all that can be seen of the caller, `end` with the exit status."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-
-    def write(self, **record: Any) -> None:
-        """Append one record in one write: calls run side by side."""
-        line = json.dumps({"pid": os.getpid(), "time": time.monotonic(), **record}) + "\n"
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.write(descriptor, line.encode())
-        os.close(descriptor)
-
-    def start(self, arguments: list[str]) -> None:
-        """Who called, and how."""
-        descriptors = {}
-        for number in os.listdir("/proc/self/fd"):
-            try:
-                descriptors[number] = os.readlink(f"/proc/self/fd/{number}")
-            except OSError:
-                continue  # the one listdir itself used
-        names = sorted(os.environ)
-        kept = {name: os.environ[name] for name in names if name in REMEMBERED_VARIABLES or name.startswith("LC_")}
-        self.write(
-            event="start",
-            argv=arguments,
-            ppid=os.getppid(),
-            cwd=os.getcwd(),
-            stdin=descriptors.pop("0", None),
-            descriptors={number: target for number, target in descriptors.items() if int(number) > 2},
-            environment=kept,
-            environment_names=names,
-        )
 
 
 def _run(verb: str, words: list[str], settings: dict[str, Any], misbehaviour: Misbehaviour) -> None:
@@ -96,14 +62,18 @@ def _run(verb: str, words: list[str], settings: dict[str, Any], misbehaviour: Mi
 
 
 def main() -> NoReturn:
-    """One call."""
+    """One call, or `serve`: calls of the stand-ins for PVE's modules, one a line."""
     bed, arguments = sys.argv[1], sys.argv[2:]
+    if arguments == ["serve"]:
+        serve.serve(bed, _read_settings(bed), _run)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="latin-1")  # configs are bytes: they go out as they came
     settings = _read_settings(bed)
     log = Log(settings["log"])
     log.start(arguments)
+    while time.process_time() < settings["loading"]:
+        pass
     verb, words = (arguments[0] if arguments else "help"), arguments[1:]
     misbehaviour = Misbehaviour.take(settings["control"], verb, words[0] if words else "")
     status = misbehaviour.before()

@@ -37,6 +37,11 @@ class Misbehaviour:
         self._order = order
         self._stdout = -1
 
+    @property
+    def is_garbage(self) -> bool:
+        """Whether bytes that are no text are to be spoken."""
+        return bool(self._do == "garbage")
+
     @classmethod
     def take(cls, file: str, verb: str, vmid: str) -> Misbehaviour:
         """The first order that fits, counted down; calls that run side by side share the file."""

@@ -1,0 +1,45 @@
+"""A first glance at a config that changed: whether its guest's next start may depend on what it is given now. Pure: bytes in, a value out."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from pvehooks.daemon.state import GuestState
+
+_SECTION = re.compile(rb"^\[", re.MULTILINE)
+_LOCK = re.compile(rb"^lock:", re.MULTILINE)
+_PENDING = re.compile(rb"^\[PENDING\]\s*$", re.MULTILINE | re.IGNORECASE)
+_UEFI = re.compile(rb"^bios:\s*ovmf\s*$", re.MULTILINE)
+_DEVICE = re.compile(rb"^hostpci\d+:.*$", re.MULTILINE)
+
+
+class Sight(enum.Enum):
+    """What is seen at once."""
+
+    MAKING = "Proxmox VE makes this guest: there will soon be something to write"
+    URGENT = "it has new devices, or is new and boots with UEFI, and may be started in the same breath"
+    SETTLES = "nothing that cannot wait until its changes settle"
+
+
+def devices(raw: bytes) -> frozenset[bytes]:
+    """The lines of passed-through devices that the next start uses."""
+    return frozenset(_DEVICE.findall(_live(raw))) if b"hostpci" in raw else frozenset()
+
+
+def _live(raw: bytes) -> bytes:
+    return _SECTION.split(raw, 1)[0]
+
+
+def sight(raw: bytes, known: GuestState | None) -> Sight:
+    """What a changed config shows; `known` is what is remembered of the guest, None if it was not reviewed yet."""
+    if not raw:
+        return Sight.SETTLES
+    is_new = known is None or known.is_being_made
+    if _LOCK.search(_live(raw)):
+        return Sight.MAKING if is_new else Sight.SETTLES
+    # Between the two writes of `qm set` a change stands as pending.
+    if _PENDING.search(raw):
+        return Sight.SETTLES
+    new_devices = devices(raw) - (frozenset() if known is None else known.devices)
+    return Sight.URGENT if new_devices or (is_new and _UEFI.search(_live(raw))) else Sight.SETTLES
