@@ -121,6 +121,6 @@ def one_breath() -> Iterator[Figure]:
             config = uefi(f"n{vmid}", PASSED)
             text = subprocess.run(command, input=config, stdout=subprocess.PIPE, text=True, check=True).stdout
             unguarded += not ("hookscript: local:snippets/pvehooks-guard" in text and "rng0: " in text)
-            bed.said("attached", vmid)
+            bed.logged("attached", vmid)
             _end_writer(bed)
     yield Figure(f"of {BREATHS} guests made and started in one breath, started unguarded", float(unguarded), 0, "")

@@ -116,20 +116,20 @@ def test_it_is_not_started_while_pmxcfs_hangs(node: Make, trouble: Callable[[Nod
     bed = node()
     with trouble(bed):  # type: ignore[attr-defined]
         assert may_start() == 75
-    (entry,) = bed.said("pmxcfs-away")
+    (entry,) = bed.logged("pmxcfs-away")
     assert "pmxcfs hangs: " in entry["MESSAGE"] and "pvehooks starts once it answers. " in entry["MESSAGE"]
     assert WAITS.exists()
     WAITS.unlink()
     assert may_start() == 0 and not WAITS.exists()
-    assert len(bed.said("pmxcfs-away")) == 1
+    assert len(bed.logged("pmxcfs-away")) == 1
 
 
 def test_it_is_not_started_on_a_dead_mount(node: Make) -> None:
     bed = node()
     os.kill(bed.pve.pid, signal.SIGKILL)
     wait_until(lambda: may_start() == 75, "the mount is dead")
-    assert "pmxcfs has ended" in bed.said("pmxcfs-away")[0]["MESSAGE"]
-    assert "systemctl restart pve-cluster" in bed.said("pmxcfs-away")[0]["MESSAGE"]
+    assert "pmxcfs has ended" in bed.logged("pmxcfs-away")[0]["MESSAGE"]
+    assert "systemctl restart pve-cluster" in bed.logged("pmxcfs-away")[0]["MESSAGE"]
 
 
 def test_it_is_started_where_there_is_no_pmxcfs(node: Make) -> None:

@@ -92,7 +92,7 @@ def test_a_start_that_came_first_is_reported(node: Make) -> None:
         bed.start()
         bed.write(100, passing())
         wait_for_guard(bed, 100)
-    (entry,) = bed.said("started-unguarded", 100)
+    (entry,) = bed.logged("started-unguarded", 100)
     assert entry["PRIORITY"] == "4"
     assert entry["MESSAGE"].startswith(
         "VM 100 (gpu): it was started before it had the guard: that start was not checked. It took from this node: "
@@ -120,7 +120,7 @@ def test_qm_where_pves_code_cannot_be_loaded(node: Make) -> None:
     bed.start()
     for vmid in range(100, 104):
         bed.wait_for_rng0(vmid)
-    (entry,) = bed.said("writer-slow")
+    (entry,) = bed.logged("writer-slow")
     assert "Can't locate PVE/Cluster.pm" in entry["MESSAGE"]
     assert "qm is used for each VM" in entry["MESSAGE"]
     assert len({call.ppid for call in bed.qm.calls("set")}) == 1
@@ -138,7 +138,7 @@ def test_one_guest_takes_no_other_along(node: Make, trouble: str) -> None:
         bed.write(vmid, uefi(f"n{vmid}"))
     for vmid in range(100, 106):
         bed.wait_for_rng0(vmid)
-    (entry,) = bed.said("not-injected", 102)
+    (entry,) = bed.logged("not-injected", 102)
     assert "It is tried again later" in entry["MESSAGE"]
     assert not bed.journal.entries("PVEHOOKS_EVENT=not-injected", *(f"PVEHOOKS_VMID={vmid}" for vmid in (100, 101, 103, 104, 105)))
 
@@ -162,10 +162,10 @@ def test_pmxcfs_goes_while_it_is_loaded(node: Make) -> None:
     bed.wait_for_rng0(100)
     assert writers(bed)
     bed.pve.stop()
-    bed.said("pmxcfs-away")
+    bed.logged("pmxcfs-away")
     wait_until(lambda: not writers(bed), "it ends", 5)
     bed.pve.restart()
-    bed.said("pmxcfs-back")
+    bed.logged("pmxcfs-back")
     bed.write(101, uefi())
     bed.wait_for_rng0(101)
 

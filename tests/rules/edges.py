@@ -31,10 +31,10 @@ def found(
     return [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
 
 
-def assert_said(said: list[str], expected: list[str]) -> None:
+def assert_findings(found: list[str], expected: list[str]) -> None:
     """Each finding has its phrases, which are joined by ' ... '."""
-    assert len(said) == len(expected), said
-    for text, phrases in zip(said, expected, strict=True):
+    assert len(found) == len(expected), found
+    for text, phrases in zip(found, expected, strict=True):
         for phrase in phrases.split(" ... "):
             assert phrase in text, text
 

@@ -193,10 +193,10 @@ def main() -> None:
             run("modprobe", module)
         for name, fsync in (("as it is", os.fsync), ("without directories", only_files)):
             found = list(cuts(*record(fsync)))
-            out.say(what="power-cut", name=name, cuts=len(found), troubles=[each for each in found if each[1]])
+            out.report(what="power-cut", name=name, cuts=len(found), troubles=[each for each in found if each[1]])
     except Exception:  # noqa: BLE001 - whatever it is, it is told
         out.break_off(traceback.format_exc())
-    out.say(what="end")
+    out.report(what="end")
     out.go_down()
 
 

@@ -13,7 +13,7 @@ from pvehooks.values.sharing import MemoryShare
 from pvehooks.values.starting import NoBridge
 from pvehooks.values.usb import UsbDevice, UsbMapEntry, UsbMapping
 from tests.beds.tree import Content
-from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_said, found
+from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_findings, found
 
 UNKNOWN = Unread("no reason at all")
 MAIL = Holder(101, "VM 101 (mail)", "hostpci0")
@@ -181,4 +181,4 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
     ],
 )  # fmt: skip
 def test_edge(rule: str, config: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
-    assert_said(found(tmp_path, rule, config, files, **facts), expected)
+    assert_findings(found(tmp_path, rule, config, files, **facts), expected)

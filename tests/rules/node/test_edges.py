@@ -26,12 +26,11 @@ from pvehooks.values.boot import (
     Written,
 )
 from pvehooks.values.pci import BoundIds, PciDevice
-from pvehooks.values.settingfiles import VfMaker
 from tests.beds.tree import Content
 from tests.derived.bed import guest_on_node
-from tests.rules.edges import NIC, NVME, assert_said, found, other_guest
+from tests.rules.edges import NIC, NVME, assert_findings, found, other_guest
 
-UNKNOWN = Unread("no reason at all")
+UNKNOWN: Any = Unread("no reason at all")
 MIB, GIB = 1 << 20, 1 << 30
 MODULES = Modules("6.8.12-4-pve", {"vfio_pci": "there"}, (), (), {}, "/boot/initrd.img-6.8.12-4-pve", ())
 LAYOUT = Layout({0: frozenset({0, 1}), 1: frozenset({2, 3})}, frozenset(), 64 * GIB, 0, {})
@@ -101,7 +100,6 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("boot-module-unwanted", "", f"{gpus(1)}0000:09:00.0 class=030000 id=1002:73bf driver=amdgpu group=9\n", {}, {"modules": loaded("nvidia")}, ["nvidia in /etc/modules"], id="a card of another maker stays"),
         pytest.param("boot-module-unwanted", "", f"{gpus(1)}0000:01:00.4 class=030000 id=10de:2684 driver=nvidia group=9 pf=0000:01:00.0\n", {}, {"modules": loaded("nvidia")}, ["nvidia in /etc/modules"], id="a virtual function stays"),
         pytest.param("vf-driver-blacklisted", "hostpci0: 0000:05:02.0\n", PFS, {}, {"modules": loaded(denied=(("i40e", "/etc/modprobe.d/x.conf"),))}, ["i40e 0000:05:00.0"], id="the second physical function"),
-        pytest.param("vfs-made-too-late", "onboot: 1\nhostpci0: 0000:05:02.0\n", PFS, {}, {"vf_makers": (VfMaker("/a", "a.service", True, ()), VfMaker("/b", "b.service", False, ("0000:05:00.0",)))}, ["b.service 0000:05:00.0"], id="behind one that is early, and another device"),
         pytest.param("vfio-modules-missing", "", "", {}, {"modules": UNKNOWN}, ["?modules: ... no reason at all"], id="modules are unknown"),
         pytest.param("vfio-not-loaded-at-boot", "", gpus(1), {}, {"modules": MODULES, "bound_ids": (bound((0x10DE, 0x2684)),), "uses": UsesOf()}, ["vfio_pci: /x has ids"], id="ids without the module"),
         pytest.param("vfio-not-loaded-at-boot", "", gpus(1), {}, {"modules": MODULES, "bound_ids": (bound((0x10DE, 0x2684)),), "uses": UsesOf(slot1="holds /")}, [], id="ids that take a device of the host"),
@@ -169,12 +167,12 @@ def many(count: int, config: str) -> dict[str, Content]:
 def test_edge(
     rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path
 ) -> None:
-    assert_said(found(tmp_path, rule, config, files, table, **facts), expected)
+    assert_findings(found(tmp_path, rule, config, files, table, **facts), expected)
 
 
 INTEL = Firmware("GenuineIntel", True, True, frozenset({"DMAR"}), frozenset({"identity"}), ("dmar0",), 30, "intel-microcode", True)
 ON = Iommu(True, "", "", True, False)
-ALL = {
+ALL: dict[str, dict[str, Any]] = {
     "IOMMU": {"iommu": ON, "firmware": INTEL},
     "IOMMU groups": {"iommu": ON},
     "ACS": {"iommu": ON},
@@ -189,10 +187,9 @@ ALL = {
     "vfio modules": {"modules": MODULES},
     "modprobe": {"modules": MODULES},
     "DKMS": {"dkms": Dkms(("zfs",), True)},
-    "virtual functions": {"vf_makers": (VfMaker("/a", "", True, ()),)},
     "network": {"interfaces": Interfaces((), ())},
     "PCIe links": {"links": {NIC: PcieLink(8, 8, 8, 8)}},
-    "guests' networks": {"guests": (object(),)},
+    "networks of VMs": {"guests": (object(),)},
     "resources": {"layout": LAYOUT, "guests": ()},
     "KSM": {"ksm": Ksm(False, 0, {})},
     "shared memory": {"memory_files": {"100": 1}},
@@ -212,10 +209,9 @@ WORDS = {
     "vfio modules": "the vfio modules of 6.8.12-4-pve are there",
     "modprobe": "the initramfs has the settings of /etc/modprobe.d, and no driver that the host needs is blacklisted",
     "DKMS": "the firmware trusts the key that signed zfs",
-    "virtual functions": "what makes virtual functions at boot does so before the VMs start",
     "network": "every interface of the network configuration exists",
     "PCIe links": "1 links run at full speed and width",
-    "guests' networks": "virtio NICs have enough queues",
+    "networks of VMs": "virtio NICs have enough queues",
     "resources": "memory, huge pages and isolated CPUs fit the VMs",
     "KSM": "KSM is off",
     "shared memory": "each file belongs to a VM",
@@ -267,9 +263,8 @@ def test_all_is_well(subject: str, tmp_path: Path) -> None:
         ("vfio modules", {"modules": MODULES._replace(vfio={"vfio": "built in", "vfio_pci": "there"})}, "the vfio modules of 6.8.12-4-pve are built in, there"),
         ("DKMS", {"dkms": Dkms(("zfs", "nvidia"), True)}, "the firmware trusts the key that signed zfs, nvidia"),
         ("DKMS", {"dkms": Dkms(("zfs",), None)}, ""),
-        ("virtual functions", {"vf_makers": ()}, ""),
         ("PCIe links", {"links": {}}, ""),
-        ("guests' networks", {"guests": ()}, ""),
+        ("networks of VMs", {"guests": ()}, ""),
         ("KSM", {"ksm": Ksm(True, 0, {})}, "KSM does not merge memory of different pools"),
         ("shared memory", {"memory_files": {}}, ""),
     ],
