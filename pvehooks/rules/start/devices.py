@@ -452,42 +452,6 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "iommu-address-width",
-    Severity.WARNING,
-    "Show the VM no more address bits than the IOMMU translates: qm set {vmid} --cpu host,phys-bits=BITS",
-    needs=("cpu_address_bits", "holders", "pci"),
-)
-def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The IOMMU translates fewer address bits than the VM sees, and the VM's firmware places memory of devices above them.
-
-    Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
-    map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
-    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the VM sees.
-    Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
-    """
-    if not guest.uefi or guest.cpu[0] not in ("host", "max"):
-        return
-    known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
-    bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
-    seen = guest.properties("cpu").get("phys-bits", "host")
-    if bits is None or device is None or claim is None:
-        return
-    # Last, since /proc/cpuinfo is long where there are many processors, and AMD's IOMMUs show no bits.
-    shown = node.cpu_address_bits if seen == "host" else int(seen)
-    if isinstance(shown, Unread) or shown <= bits:
-        return
-    fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
-    end = (
-        "QEMU would end when the VM's firmware places its shared memory (ivshmem) above that"
-        if fatal
-        else "devices of the VM may not reach each other"
-    )
-    message = f"{claim.entry.option}: the IOMMU of {device.label} translates {bits} address bits, and the VM sees {shown}: {end}"
-    remedy = f"Show it no more than that: {remedies.replacing(guest, 'cpu', 'phys-bits', str(bits))}"
-    yield Finding(device.address, message, remedy, Severity.WARNING if fatal else Severity.INFO)
-
-
-@RULES.rule(
     "bar-held-by-framebuffer",
     Severity.WARNING,
     "Make another card the console's in the firmware setup, or add initcall_blacklist=sysfb_init to the kernel command line",
