@@ -34,7 +34,9 @@ def node() -> None:
         pinned = {"volid": f"local:efi-firmware/{vmid}.fd", "sha256": hashlib.sha256(content).hexdigest(), "style": "pflash", "args": args}
         record = {"version": 1, "uuid": UUID, "ctime": None, "firmware": {**pinned, "when": 1, "node": "pve1", "state": "done"}}
         files[f"pvehooks/guests/{vmid}.json"] = json.dumps(record)
-        files[f"nodes/pve1/qemu-server/{vmid}.conf"] = f"args: {args}\nbios: ovmf\nmachine: q35\nname: app\nsmbios1: uuid={UUID}\n"
+        files[f"nodes/pve1/qemu-server/{vmid}.conf"] = (
+            f"args: {args}\nbios: ovmf\nefidisk0: local:{vmid}/vm-{vmid}-disk-0.raw,efitype=4m,size=528K\nmachine: q35\nname: app\nsmbios1: uuid={UUID}\n"
+        )
     make_fake_tree(
         "/etc/pve", files if not Path("/etc/pve/local").is_symlink() else {name: text for name, text in files.items() if name != "local"}
     )

@@ -25,6 +25,7 @@ MS_BIND = 0x1000  # linux/mount.h
 TIMES = 41
 CONFIG = """\
 bios: ovmf
+efidisk0: local-lvm:vm-100-disk-9,efitype=4m,pre-enrolled-keys=1,size=4M
 boot: order=scsi0
 cores: 8
 cpu: host

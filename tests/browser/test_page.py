@@ -29,7 +29,7 @@ def crowd(tree: Path) -> None:
     """5,000 guests, half of them with something to be said of, and 120 more groups."""
     kinds = (
         uefi("{}"),
-        "name: {}\nhostpci0: 01:00\nbios: ovmf\n",
+        "name: {}\nhostpci0: 01:00\nbios: ovmf\nefidisk0: local-lvm:vm-1-disk-0,efitype=4m,size=4M\n",
         "name: {}\nboot: order=scsi0\nscsi0: local:1/vm.raw,size=1G\n",
         "name: {}\n",
     )

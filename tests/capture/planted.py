@@ -120,7 +120,7 @@ iscsi: dompfad
 """
 _CLUSTER: dict[str, Content] = {
     f"{GUESTS}/100.conf": _GUEST,
-    f"{GUESTS}/101.conf": "name: backup-server\nbios: ovmf\nmemory: 1024\nhostpci0: 0000:01:00\nsmbios1: serial=MDEyMzQ1Njc4OQ==,base64=1\n",
+    f"{GUESTS}/101.conf": "name: backup-server\nbios: ovmf\nefidisk0: local:101/vm-101-disk-0.raw,efitype=4m,size=528K\nmemory: 1024\nhostpci0: 0000:01:00\nsmbios1: serial=MDEyMzQ1Njc4OQ==,base64=1\n",
     f"etc/pve/nodes/{NODE}/lxc/200.conf": _CONTAINER,
     "etc/pve/nodes/ibiza-host-8/qemu-server/300.conf": "name: kundenserver\n",
     f"etc/pve/nodes/{NODE}/priv/ticket.key": "s3cr3tTicket",

@@ -133,7 +133,8 @@ def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
 def test_guests_that_were_not_edited(plain: bool, tmp_path: Path) -> None:
     """They are known by a sum of their config, which is another one in a capture; one that was edited stays edited."""
-    untouched, edited = "name: acme\ncipassword: secret\nbios: ovmf\n", "name: other\nbios: ovmf\n"
+    uefi = "bios: ovmf\nefidisk0: local-lvm:vm-1-disk-0,efitype=4m,size=4M\n"
+    untouched, edited = f"name: acme\ncipassword: secret\n{uefi}", f"name: other\n{uefi}"
     mark = baseline.fingerprint(guestconfig.parse(untouched.encode()))
     files: dict[str, Content] = {
         f"{GUESTS}/100.conf": untouched,

@@ -137,7 +137,13 @@ def test_another_node_of_the_cluster(tmp_path: Path) -> None:
 
 def test_thousand_guests_in_the_same_words_are_one_line(tmp_path: Path) -> None:
     tree = bed.plant("empty", tmp_path / "tree")
-    make_fake_tree(tree, {f"{bed.CONFIGS}/{vmid}.conf": f"name: g{vmid}\nbios: ovmf\nhostpci0: 01:00\n" for vmid in range(1000, 2000)})
+    make_fake_tree(
+        tree,
+        {
+            f"{bed.CONFIGS}/{vmid}.conf": f"name: g{vmid}\nbios: ovmf\nefidisk0: local-lvm:vm-1-disk-0,efitype=4m\nhostpci0: 01:00\n"
+            for vmid in range(1000, 2000)
+        },
+    )
     page = bed.report(tree, "--html", "-")
     assert page.count("988 more VMs") >= 1 and len(page) < 2_000_000
     program = f"from pvehooks.cli.main import main; main({['report', '--html', '-', '--root', str(tree)]!r})"

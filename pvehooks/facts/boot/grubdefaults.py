@@ -20,6 +20,8 @@ from pvehooks.values.boot import GRUB_DEFAULTS, Assignment
 SNIPPETS = "/etc/default/grub.d"
 WANTED = ("GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_DEFAULT")
 _LIMIT = 1 << 16
+# Longer than any kernel's command line (COMMAND_LINE_SIZE is 2048, and 4096 on some): values that double with each line end here.
+_LONGEST = 1 << 13
 # A busy machine needs more than a second to start the programs that build the walls; what runs within them has its second of CPU.
 _TIMEOUT = 10.0
 # The root directory: an empty file system in our own mount namespace, with what a file may ask about, not with what is mounted below (/etc/pve);
@@ -52,10 +54,11 @@ _SCRIPT = 'exec 3>&1 >/dev/null 2>&1; printf "ready\\n" >&3; for text; do eval "
     f' printf "%s\\0" "${{{name}-}}" >&3;' for name in WANTED
 )
 # grub-mkconfig is a script for sh and ends at the first command that fails.
-_APPENDING = re.compile(r"^\s*(GRUB_\w+)\+=", re.MULTILINE)
+_APPENDING = re.compile(r"^[ \t]*+(GRUB_\w++)\+=", re.MULTILINE)
 # [ CONDITION ] && COMMAND, where it does not matter who asks (-r, -w, -x).
-_CONDITION = re.compile(r"(?!.*\s-[rwx]\s)\s*(?:\[|test)\s[^|;]*&&[^|;]*")
-_QUOTED = r"""'[^']*'|"(?:[^"\\`$]|\\.|\$\w+|\$\{\w+\})*"|\\.|[^\s'"\\`$;&|<>()#*?\[{~]"""
+_CONDITION = re.compile(r"(?!.*\s-[rwx]\s)\s*(?:\[|test)\s(?=[^|;]*+\Z).*&&.*")
+# No part can be read in two ways, or what is no assignment would take time that doubles with each variable in it.
+_QUOTED = r"""'[^']*'|"(?:[^"\\`$]|\\.|\$\w++|\$\{\w++\})*"|\\.|[^\s'"\\`$;&|<>()#*?\[{~]"""
 _PLAIN = re.compile(rf"\s*(?:export\s+)?([A-Za-z_]\w*)=((?:{_QUOTED})*)\s*(?:\s#.*)?", re.ASCII)
 _COMPUTED = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(?:`[^`]*`|\$\([^()]*\)|\"\$\([^()]*\)\"|\"`[^`]*`\")\s*", re.ASCII)
 _PART = re.compile(rf"""{_QUOTED}""")
@@ -206,8 +209,10 @@ def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tup
             unknown.add(computed[1])
             values.pop(computed[1], None)
         elif plain is not None:
-            used = {name for each in _VARIABLE.finditer(plain[2]) for name in each.groups()[1:] if name}
-            if used & unknown:
+            uses = [name for each in _VARIABLE.finditer(plain[2]) for name in each.groups()[1:] if name]
+            if len(plain[2]) + sum(len(values.get(name, "")) for name in uses) > _LONGEST:
+                return f"line {number}: its value is longer than any kernel's command line", number
+            if unknown.intersection(uses):
                 unknown.add(plain[1])
             else:
                 unknown.discard(plain[1])
@@ -219,17 +224,19 @@ def _assign(text: str, values: dict[str, str], unknown: set[str], seen: list[tup
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:
     """Lines by number, with those joined that end in a backslash; sh does not join in comments and single quotes, nor is it done here."""
-    joined, first = "", 0
+    parts: list[str] = []
+    first, joins = 0, True
     for number, line in enumerate(text.split("\n"), 1):
-        joined, first = joined + line, first or number
-        goes_on = (len(joined) - len(joined.rstrip("\\"))) % 2 and not {"#", "'"} & set(joined)
-        if goes_on:
-            joined = joined[:-1]
+        first = first or number
+        joins = joins and "#" not in line and "'" not in line
+        # An odd number of backslashes: what was joined before ends in an even one.
+        if joins and (len(line) - len(line.rstrip("\\"))) % 2:
+            parts.append(line[:-1])
         else:
-            yield first, joined
-            joined, first = "", 0
+            yield first, "".join((*parts, line))
+            parts, first, joins = [], 0, True
     if first:
-        yield first, f"{joined}\\"
+        yield first, "".join((*parts, "\\"))
 
 
 def _value(written: str, values: dict[str, str]) -> str:

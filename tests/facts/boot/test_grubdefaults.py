@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -245,3 +249,78 @@ def test_a_condition_at_the_end(text: str, broken: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if " -r " not in text:
         assert (done.stdout == "went on\n") is (not broken)
+
+
+# -- hostile files ----------------------------------------------------------------------------------------------------
+
+
+class Counted(str):
+    """A text that counts how many of its characters are looked at, and all that is made of it."""
+
+    looked = 0
+
+    def split(self, *arguments: object) -> list[str]:  # type: ignore[override]
+        """As always."""
+        return [Counted(part) for part in str(self).split(*arguments)]  # type: ignore[arg-type]
+
+    def __contains__(self, part: object) -> bool:
+        Counted.looked += len(self)
+        return str(self).__contains__(part)  # type: ignore[operator]
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        Counted.looked += len(self)
+        return iter(str(self))
+
+    def __getitem__(self, key: object) -> str:
+        Counted.looked += len(self)
+        return Counted(str(self)[key])  # type: ignore[index]
+
+    def __add__(self, other: str) -> str:
+        Counted.looked += len(self) + len(other)
+        return Counted(str(self) + str(other))
+
+    def __radd__(self, other: str) -> str:
+        Counted.looked += len(self) + len(other)
+        return Counted(str(other) + str(self))
+
+    def rstrip(self, *arguments: object) -> str:  # type: ignore[override]
+        """As always."""
+        Counted.looked += 1
+        return Counted(str(self).rstrip(*arguments))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line", ["a\\\n", "\\\n", "\\\\\\\n", "'\\\n", "#\\\n", "a\n"])
+def test_lines_are_joined_in_one_pass(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each character is looked at a few times, however many lines are joined."""
+    text = Counted(line * 2000)
+    monkeypatch.setattr(Counted, "looked", 0)
+    assert sum(1 for _ in grubdefaults._logical(text)) in (1, 2000, 2001)
+    assert 0 < Counted.looked <= 6 * len(text)
+
+
+PIECES = (
+    *("$aa", "${aa}", "'a'", '"a"', "\\a", "`a`", "$(a)", " ", "\t", "#", "&&", " -r ", "|", ";", "[ x && ", "test x && "),
+    *("\n", "a\\\n", "\\\n", "A=a\n", 'A="$A$A"\n', "GRUB_A", "export "),
+)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_no_file_takes_long(piece: str) -> None:
+    """Of the largest size that is read: what grows with the square of the length is ended, and so is what fills the memory."""
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        text = piece * ((1 << 16) // len(piece))
+        for start, end in product(("", f'{KEY}="', "A=xx\n"), ("`", "|")):
+            by_hand(start + text + end)
+            grubdefaults._APPENDING.search(start + text + end)
+            grubdefaults._CONDITION.fullmatch((start + text + end).replace("\n", " "))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_value_that_doubles_is_not_understood() -> None:
+    told = by_hand("A=xx\n" + 'A="$A$A"\n' * 16)
+    assert isinstance(told, Unread)
+    assert told.why == "/etc/default/0, line 13: its value is longer than any kernel's command line"
