@@ -270,8 +270,8 @@ def _imported_pools(host: Host) -> dict[str, str]:
 def _pool_phrase(host: Host, name: str, pools: Mapping[str, str]) -> str:
     """How a block device belongs to one of the imported pools, as the end of a sentence; '' if it belongs to none.
 
-    ZFS leaves no trace in sysfs. What udev read from the device's label names its pool; where that cannot be told apart from an imported
-    one, it counts as that. The cache of pools names the devices of those that were imported since the label was read.
+    ZFS leaves no trace in sysfs. What udev read from the device's label names its pool; where that cannot be distinguished from an
+    imported one, it counts as that. The cache of pools names the devices of those that were imported since the label was read.
     """
     try:
         entry = host.read(f"/run/udev/data/b{host.read_text(f'/sys/class/block/{name}/dev')}").decode("utf-8", "replace").split("\n")

@@ -117,17 +117,12 @@ class Host:
         return self._read(path, limit)
 
     def _is_replaced(self, path: str) -> bool:
-        """Whether a file that could not be opened is there; a guest's config also by the names in its directory, since stat(2) opens, too."""
-        if self.exists(path):
-            return True
+        """Whether a file that could not be opened is there; stat(2) may meet the rename, too, but the names in the directory do not."""
         directory, _, name = path.rpartition("/")
-        try:
-            return directory.endswith("/qemu-server") and name in os.listdir(self.locate(directory))
-        except OSError:
-            return False
+        return self.exists(path) or (directory.endswith("/qemu-server") and self.is_dir(directory) and name in self.names(directory))
 
     def _read(self, path: str, limit: int) -> bytes:
-        """As read, once.
+        """As read, in one attempt.
 
         Opened without blocking: a FIFO that a tree holds must not hang us. A read that gives less than asked for was the
         last one, in FUSE as in all file systems; each further one would cost another round trip to pmxcfs. Not so in procfs,
