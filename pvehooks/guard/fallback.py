@@ -30,6 +30,8 @@ _NODES = "/etc/pve/nodes"
 _MAPPING = re.compile(r"(?:^|,)mapping=([^,]+)")
 _MAPPINGS = "/etc/pve/mapping/pci.cfg"
 _DEVICES = "/sys/bus/pci/devices"
+_POOLS = "/proc/spl/kstat/zfs"
+_POOL_CACHE = "/etc/zfs/zpool.cache"
 
 
 def decide(host: Host, vmid: int, source_node: str, on_error: str, cause: str) -> int:
@@ -219,15 +221,22 @@ def _changed_group(host: Host, accepted: Mapping[str, Any]) -> str:
 def in_use(host: Host, addresses: Collection[str]) -> str:
     """What the node uses one of these PCI devices for, for a message; '' for nothing. Raises OSError.
 
-    Looks at mounts, swap, and network cards that are part of something: few files, which other users cannot fill.
+    Looks at mounts, swap, what stands on a block device (LVM, dm-crypt, md), imported ZFS pools, and network cards that are part of
+    something: few files, which other users cannot fill. It does not see what merely has a device open, such as the disk of another guest.
     """
-    numbers, swaps = _mounted_devices(host), _swap_devices(host)
+    numbers, swaps, pools = _mounted_devices(host), _swap_devices(host), _imported_pools(host)
     for name, address in _devices_below(host, "/sys/class/block", addresses):
-        for each in _with_holders(host, name):
+        standing = _with_holders(host, name)
+        for each in standing:
             if _text(host, f"/sys/class/block/{each}/dev") in numbers or each in numbers:
                 return f"{address} holds a mounted file system ({each})"
             if each in swaps:
                 return f"{address} holds swap ({each})"
+        if len(standing) > 1:
+            return f"{address} carries {_holder_phrase(host, standing[1])}"
+        pool = _pool_phrase(host, name, pools) if pools else ""
+        if pool:
+            return f"{address} has the disk {name}, {pool}"
     for name, address in _devices_below(host, "/sys/class/net", addresses):
         above = [entry.removeprefix("upper_") for entry in host.names(f"/sys/class/net/{name}") if entry.startswith("upper_")]
         try:
@@ -236,6 +245,54 @@ def in_use(host: Host, addresses: Collection[str]) -> str:
             pass
         if above:
             return f"{address} is the network card {name}, which is part of {above[0]}"
+    return ""
+
+
+def _holder_phrase(host: Host, holder: str) -> str:
+    """What stands on a block device (the uuid of a device-mapper device says who made it)."""
+    if holder.startswith("md"):
+        return f"the md array {holder}"
+    name = _text(host, f"/sys/class/block/{holder}/dm/name")
+    kinds = {"LVM": "the active LVM volume", "CRYPT": "the open dm-crypt device"}
+    kind = kinds.get(_text(host, f"/sys/class/block/{holder}/dm/uuid").partition("-")[0], "the device")
+    return f"{kind} {name} ({holder})" if name else f"{kind} {holder}"
+
+
+def _imported_pools(host: Host) -> dict[str, str]:
+    """The GUIDs of the imported ZFS pools by name, '' where OpenZFS does not show them (before 2.2). Raises OSError."""
+    try:
+        names = host.names(_POOLS)
+    except FileNotFoundError:
+        return {}
+    return {name: _text(host, f"{_POOLS}/{name}/guid") for name in names if name[0] != "$" and host.is_dir(f"{_POOLS}/{name}")}
+
+
+def _pool_phrase(host: Host, name: str, pools: Mapping[str, str]) -> str:
+    """How a block device belongs to one of the imported pools, as the end of a sentence; '' if it belongs to none.
+
+    ZFS leaves no trace in sysfs. What udev read from the device's label names its pool; where that cannot be distinguished from an
+    imported one, it counts as that. The cache of pools names the devices of those that were imported since the label was read.
+    """
+    try:
+        entry = host.read(f"/run/udev/data/b{host.read_text(f'/sys/class/block/{name}/dev')}").decode("utf-8", "replace").split("\n")
+    except OSError:
+        return "of which is unknown whether an imported ZFS pool has it"
+    known = dict(line[2:].partition("=")[::2] for line in entry if line.startswith("E:"))
+    guid, label = known.get("ID_FS_UUID", ""), known.get("ID_FS_LABEL", "")
+    if known.get("ID_FS_TYPE") == "zfs_member":
+        for pool, its_guid in pools.items():
+            if guid == its_guid or (not (guid and its_guid) and label in ("", pool)):
+                return (
+                    f"which the imported ZFS pool {pool} has" if guid == its_guid else f"which the imported ZFS pool {pool} seems to have"
+                )
+    try:
+        cache = host.read(_POOL_CACHE, limit=16 << 20)
+    except FileNotFoundError:
+        return ""
+    paths = [f"/dev/{name}", *(f"/dev/{line[2:]}" for line in entry if line.startswith("S:"))]
+    # An XDR nvlist: the length, then the text filled up with zeroes.
+    if any(len(path).to_bytes(4, "big") + path.encode() + bytes(-len(path) % 4) in cache for path in paths):
+        return "which the cache of imported ZFS pools names"
     return ""
 
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2
-# Of findings; the others are for how to override, and for what could not be examined.
-_MOST_LINES = log.MOST_LINES - 5
+# Of findings; the others are for settings that are not used, for devices that were bound or how to override, and for the record.
+_MOST_LINES = log.MOST_LINES - 8
+# Of devices that were bound.
+_MOST_BOUND = 3
 _LOCK_SECONDS = 1.0
 
 
@@ -346,10 +348,15 @@ def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
         return False
     send("verdict", STARTS)
-    for each in done:
+    for number, each in enumerate(done):
         words = f"{labels[each.address]} was idle and is bound to vfio-pci now" + (f"; it was on {each.former}" if each.former else "")
-        log_line(f"{guest.label}: {words}.")
+        if number < _MOST_BOUND:
+            log_line(f"{guest.label}: {words}.")
         journal.event(host, "device-bound", f"{guest.label}: {words}", place.node, guest.vmid, device=each.address)
+    if len(done) > _MOST_BOUND:
+        log_line(
+            f"{guest.label}: {len(done) - _MOST_BOUND} more of its devices were idle and are bound now. See: journalctl -t {journal.IDENTIFIER}"
+        )
     return True
 
 

@@ -24,6 +24,8 @@ _MAX_LINKS = 40
 # Where our locks lie: root's alone, unlike /run/lock. A process that can open a file can hold a lock on it.
 LOCKS = "/run/pvehooks/locks"
 _OURS = "/run/pvehooks/"
+# In seconds.
+_RENAME_PAUSES = (0.0, 0.002, 0.01, 0.05)
 # What FUSE asks its server for at once (fs/fuse: max_pages).
 _CHUNK = 1 << 17
 
@@ -102,6 +104,26 @@ class Host:
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The file's bytes, at most `limit` + 1 of them (which shows that a file is longer); nothing is kept open.
+
+        PVE replaces what it writes below /etc/pve by renaming another file onto it, and an open that meets the rename finds no file there
+        (libfuse looks paths up anew): what is there all the same is tried again.
+        """
+        for pause in _RENAME_PAUSES if path.startswith("/etc/pve/") else ():
+            try:
+                return self._read(path, limit)
+            except FileNotFoundError:
+                if not self._is_replaced(path):
+                    raise
+                self.sleep(pause)
+        return self._read(path, limit)
+
+    def _is_replaced(self, path: str) -> bool:
+        """Whether a file that could not be opened is there; stat(2) may meet the rename, too, but the names in the directory do not."""
+        directory, _, name = path.rpartition("/")
+        return self.exists(path) or (directory.endswith("/qemu-server") and self.is_dir(directory) and name in self.names(directory))
+
+    def _read(self, path: str, limit: int) -> bytes:
+        """As read, in one attempt.
 
         Opened without blocking: a FIFO that a tree holds must not hang us. A read that gives less than asked for was the
         last one, in FUSE as in all file systems; each further one would cost another round trip to pmxcfs. Not so in procfs,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.guard import log
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.guard import bed
@@ -80,6 +81,29 @@ def test_what_was_found_counts_however_the_look_ends(look: str, tmp_path: Path) 
 # -- the last accepted start, and what its devices are used for now ---------------------------------------------------
 
 
+def standing(holder: str, uuid: str = "", name: str = "") -> dict[str, Content]:
+    """Something that stands on the disk's partition, with nothing mounted."""
+    of_dm: dict[str, Content] = {f"sys/class/block/{holder}/dm/uuid": f"{uuid}\n", f"sys/class/block/{holder}/dm/name": f"{name}\n"}
+    return {f"sys/class/block/nvme0n1p1/holders/{holder}": Link(f"../../{holder}"), **(of_dm if uuid else {})}
+
+
+def in_pool(guid: str, label: str, on_disk: str) -> dict[str, Content]:
+    """An imported pool rpool with its GUID ('' where OpenZFS does not show it), and the label that udev read from the partition."""
+    read = f"E:ID_FS_TYPE=zfs_member\nE:ID_FS_UUID={on_disk}\nE:ID_FS_LABEL={label}\n"
+    return {
+        "proc/spl/kstat/zfs/rpool/io": "",
+        **({"proc/spl/kstat/zfs/rpool/guid": f"{guid}\n"} if guid else {}),
+        "proc/spl/kstat/zfs/arcstats": "",
+        "run/udev/data/b259:0": "E:ID_PART_TABLE_TYPE=gpt\n",
+        "run/udev/data/b259:1": f"S:disk/by-id/nvme-A-part1\n{read}",
+    }
+
+
+def cache_of(path: str) -> bytes:
+    """A cache of pools that names a device."""
+    return b"\0\0\0\1" + len(path).to_bytes(4, "big") + path.encode() + bytes(-len(path) % 4) + b"\0\0\0\2"
+
+
 @pytest.mark.parametrize(
     ("hostpci", "files", "words"),
     [
@@ -95,6 +119,18 @@ def test_what_was_found_counts_however_the_look_ends(look: str, tmp_path: Path) 
             "holds a mounted file system (dm-0)",
         ),
         (bed.IDLE_DISK, {"sys/fs/btrfs/1-2/devices/nvme0n1p1": ""}, "holds a mounted file system (nvme0n1p1)"),
+        (bed.IDLE_DISK, standing("dm-0", "LVM-abc", "pve-vm--101--disk--0"), "carries the active LVM volume pve-vm--101--disk--0 (dm-0)"),
+        (bed.IDLE_DISK, standing("dm-3", "CRYPT-LUKS2-1", "secret"), "carries the open dm-crypt device secret (dm-3)"),
+        (bed.IDLE_DISK, standing("dm-4", "mpath-3600", "mpatha"), "carries the device mpatha (dm-4)"),
+        (bed.IDLE_DISK, standing("md127"), "carries the md array md127"),
+        (bed.IDLE_DISK, in_pool("77", "rpool", "77"), "has the disk nvme0n1p1, which the imported ZFS pool rpool has"),
+        (bed.IDLE_DISK, in_pool("", "rpool", "77"), "has the disk nvme0n1p1, which the imported ZFS pool rpool seems to have"),
+        (bed.IDLE_DISK, in_pool("77", "", ""), "which the imported ZFS pool rpool seems to have"),
+        (
+            bed.IDLE_DISK,
+            {**in_pool("77", "guests", "78"), "etc/zfs/zpool.cache": cache_of("/dev/disk/by-id/nvme-A-part1")},
+            "which the cache of imported ZFS pools names",
+        ),
         ("0000:03:00.1", {"sys/class/net/eno1/master": Link("../vmbr0")}, "is the network card eno1, which is part of vmbr0"),
         ("0000:03:00.1", {"sys/class/net/eno1/upper_eno1.5": Link("../eno1.5")}, "is the network card eno1, which is part of eno1.5"),
     ],
@@ -112,6 +148,34 @@ def test_a_known_start_whose_devices_are_in_use_now(hostpci: str, files: dict[st
     make_fake_tree(root, files)
     status, out = broken(root, "raise KeyError")
     assert status == 1 and words in out
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(in_pool("77", "rpool", "78"), id="a pool of the same name and another GUID"),
+        pytest.param(in_pool("", "guests", "78"), id="a pool of another name"),
+        pytest.param({"proc/spl/kstat/zfs/arcstats": ""}, id="ZFS without pools"),
+        pytest.param({"proc/spl/kstat/zfs/$import/guid": "1\n"}, id="zpool import, which looks for pools"),
+        pytest.param({**in_pool("77", "guests", "78"), "etc/zfs/zpool.cache": cache_of("/dev/disk/by-id/nvme-B-part1")}, id="another disk"),
+    ],
+)
+def test_a_known_start_whose_disk_has_a_pool_of_the_guest(files: dict[str, Content], tmp_path: Path) -> None:
+    root = bed.node(tmp_path, hostpci=bed.IDLE_DISK)
+    bed.pvehooks(root, "trust", "100")
+    make_fake_tree(root, files)
+    assert broken(root, "raise KeyError")[1].endswith(KNOWN)
+
+
+def test_a_disk_of_which_udev_knows_nothing_beside_an_imported_pool(tmp_path: Path) -> None:
+    root = bed.node(tmp_path, hostpci=bed.IDLE_DISK)
+    bed.pvehooks(root, "trust", "100")
+    make_fake_tree(root, {"proc/spl/kstat/zfs/rpool/guid": "77\n"})
+    assert broken(root, "raise KeyError")[1].endswith(KNOWN)
+    for entry in (root / "run/udev/data").glob("b*"):
+        entry.unlink()
+    status, out = broken(root, "raise KeyError")
+    assert status == 1 and "has the disk nvme0n1, of which is unknown whether an imported ZFS pool has it" in out
 
 
 # -- who holds the lock, and who does not read ------------------------------------------------------------------------
@@ -157,7 +221,7 @@ def test_many_findings_are_a_few_lines(tmp_path: Path) -> None:
     bed.settings(root, "[guard]\ndeadline = 60\n")
     ran = bed.start(root)
     assert ran.status == 1
-    assert 5 < ran.out.count("\n") <= 20
+    assert 5 < ran.out.count("\n") <= log.MOST_LINES
     assert "more lines are not shown. See: pvehooks check 100" in ran.out
     assert ran.out.endswith("pvehooks allow 100 --once --reason WHY\n")
 
@@ -168,7 +232,7 @@ def test_many_findings_before_the_deadline_are_as_few_lines(tmp_path: Path) -> N
     done = subprocess.run([*line, str(bed.node(tmp_path))], env=bed.environment(), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "")
     assert "finding 0\n" in done.stdout
-    assert done.stdout.count("\n") <= 20
+    assert done.stdout.count("\n") <= log.MOST_LINES
     assert done.stdout.endswith("pvehooks allow 100 --once --reason WHY\n")
 
 

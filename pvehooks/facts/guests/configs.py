@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 # pmxcfs' limit of a file.
 CONFIG_LIMIT = 1 << 20
 _QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
-_RENAME_PAUSES = (0.002, 0.01, 0.05)
 
 
 class Surroundings(NamedTuple):
@@ -102,19 +101,8 @@ def parse(host: Host, raw: bytes) -> GuestConfig:
 
 
 def read_raw(host: Host, node: str, vmid: int) -> bytes:
-    """The bytes of a config (one byte over the limit when it is larger); raises OSError.
-
-    An open that meets the rename of another process finds no file in pmxcfs (libfuse looks paths up anew): it is tried again.
-    """
-    path = node_facts.config_path(node, vmid)
-    for pause in _RENAME_PAUSES:
-        try:
-            return host.read(path, limit=CONFIG_LIMIT)
-        except FileNotFoundError:
-            if not host.exists(path):
-                raise
-            host.sleep(pause)
-    return host.read(path, limit=CONFIG_LIMIT)
+    """The bytes of a config (one byte over the limit when it is larger); raises OSError."""
+    return host.read(node_facts.config_path(node, vmid), limit=CONFIG_LIMIT)
 
 
 def fetch(host: Host, node: str, vmid: int) -> bytes | OSError:
