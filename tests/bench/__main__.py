@@ -8,13 +8,14 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import audit, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
+from tests.bench import audit, cluster, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
     "reaction": daemon.reaction,
     "burst": daemon.burst,
     "idle": daemon.idle,
+    "cluster": cluster.storm,
     "guard": guard.start,
     "firmware": firmware.start,
     "stub": stub.stub,

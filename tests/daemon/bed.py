@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,22 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -
 
 
 class NodeBed:
-    """A node with its daemon. `files` are below /etc/pve; `settings` is /etc/pvehooks/pvehooks.conf."""
+    """A node with its daemon. `files` are configs of its guests; `settings` is /etc/pvehooks/pvehooks.conf.
 
-    def __init__(self, directory: Path, files: Mapping[str, str | bytes] | None = None, settings: str = "") -> None:
+    `others` are other files below /etc/pve, as those of the other `nodes`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, str | bytes] | None = None,
+        settings: str = "",
+        others: Mapping[str, str | bytes] | None = None,
+        nodes: Sequence[str] = ("pve2",),
+    ) -> None:
         self.directory = directory
-        self.pve = Pmxcfs(files={f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}, members=["pve1", "pve2"])
+        configs = {f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}
+        self.pve = Pmxcfs(files={**configs, **(others or {})}, members=["pve1", *nodes])
         self.qm = Qm(directory / "qm", lock_timeout=0.5)
         self.journal = Journald()
         self.notify = NotifySocket()
