@@ -17,7 +17,7 @@ from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts.guests import running as running_guests
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.values import Guest
+from pvehooks.values import Allowance, Guest
 from tests.actions.kinds import (
     CONFIG,
     GUARD,
@@ -145,6 +145,7 @@ def test_already(host: Host, kind: Kind, live: bool) -> None:
     start(host)
     result = transaction.apply(host, guest_of(host), FileWriter(host), change)
     assert (result.outcome, result.done, result.digest, result.backup) == (Outcome.ALREADY, True, guest_of(host).digest, "")
+    assert isinstance(change, Result) or result.undo == change.undo
     assert untouched(host, kind, before)
 
 
@@ -262,6 +263,15 @@ def test_no_record_no_write(host: Host, kind: Kind) -> None:
         return
     assert (result.outcome, "/etc/pve/pvehooks/guests/100.json" in result.words) == (Outcome.WAITING, True)
     assert (text(host), backups.of_guest(host, 100)) == (uefi(), [])
+
+
+def test_whether_the_record_was_written_is_said(host: Host) -> None:
+    guest, part_of_it = guest_of(host), {"allowance": Allowance("x", "eve", 1)}
+    assert transaction.record_if_possible(host, guest, part_of_it)
+    Path(host.root, "etc/pve/pvehooks/guests/100.json").unlink()
+    Path(host.root, "etc/pve/pvehooks/guests").rmdir()
+    Path(host.root, "etc/pve/pvehooks/guests").write_text("a file where a directory should be\n")
+    assert not transaction.record_if_possible(host, guest, part_of_it)
 
 
 @every_kind

@@ -32,6 +32,16 @@ IDS = "options vfio-pci ids=10de:2684,10de:22ba"
         ("options vfio-pci ids=0000:01:00.0", ""),
         ("options vfio-pci ids=01:00.0", ""),
         ("options vfio-pci", ""),
+        ("options vfio-pci.ids", ""),
+        ("options =1 a=1", ""),
+        ("options 1-x.y a=1", ""),
+        ("options vfio-pci ids=10de:2684 , 10de:22ba", IDS),
+        ("options vfio-pci disable_vga=1 pci_ids=10de:2684,10de:22ba", "options vfio-pci disable_vga=1 ids=10de:2684,10de:22ba"),
+        ("options vfio-pci pci_ids=10de:2684 disable_vga=1", "options vfio-pci ids=10de:2684 disable_vga=1"),
+        ("options vfio-pci disable_vga=1 ids=10de:2684;10de:22ba", "options vfio-pci disable_vga=1 ids=10de:2684,10de:22ba"),
+        ("options vfio-pci ids=10de:2684;10de:22ba disable_vga=1", "options vfio-pci ids=10de:2684,10de:22ba disable_vga=1"),
+        ("options vfio-pci ids=10de:2684,x", ""),
+        ("options vfio-pci ids=x.y", ""),
         ("blacklist", ""),
         ("blacklist=nouveau", "blacklist nouveau"),
         ("Blacklist nouveau", "blacklist nouveau"),
@@ -172,3 +182,19 @@ def test_a_kernel_without_the_fault() -> None:
     assert without_faults(installed, faults_of("7.0.14-2-pve")) == "7.0.12-1-pve"
     assert without_faults(installed[:3], faults_of("7.0.14-2-pve")) == ""
     assert all(fault.source and fault.effect for fault in FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("options vfio-pci ids=10de:2684, 10de:22ba", "a blank ends the value, and the kernel ignores 10de:22ba"),
+        ("options vfio-pci ids=10de:2684, 10de:22ba disable_vga=1", "a blank ends the value, and the kernel ignores 10de:22ba"),
+        ("options vfio-pci ids= 10de:2684", "a blank ends the value, and the kernel ignores 10de:2684"),
+        ("options vfio-pci ids=01:00.0", "'01:00.0' is an address, and vfio-pci takes ids such as 10de:2684"),
+        ("options vfio-pci ids=a.b", "'a.b' is no id such as 10de:2684, and vfio-pci ignores it"),
+        ("options vfio-pci ids=10de:2684:1043:87d0", ""),
+    ],
+)
+def test_why_modprobe_or_the_kernel_ignores_it(line: str, why: str) -> None:
+    found = of_modprobe(line)
+    assert (found.why if found else "") == why

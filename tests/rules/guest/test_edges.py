@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pvehooks.values import Holder, Unread
+from pvehooks.values.boot import Ksm
 from pvehooks.values.ha import Ha, HaGuest
-from pvehooks.values.sharing import MemoryShare
+from pvehooks.values.sharing import DirectoryMapping, MemoryShare
 from pvehooks.values.starting import NoBridge
 from pvehooks.values.usb import UsbDevice, UsbMapEntry, UsbMapping
 from tests.beds.tree import Content
@@ -62,6 +63,7 @@ def twelve(more: int = 0) -> BridgesOf:
 
 
 NET = "net0: virtio=BC:24:11:2C:69:EC,bridge=gone\n"
+REBALANCED = Ha({100: HaGuest("started", frozenset({"pve1", "pve2"}))}, True, "migrate", frozenset({"pve1", "pve2"}), True)
 CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
 
 
@@ -120,6 +122,8 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: {GPU}\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind a graphics card"),
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: {NVME},mdev=a\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind a vGPU"),
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: 0000:09:00.0\nhostpci1: {NVME}\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind one that is not there, and an NVMe that is not booted"),
+        pytest.param("netboot-unavailable", f"{NETBOOT}args: -fw_cfg 'name=opt/org.tianocore/IPv4Support,string=no'\n", {}, NO_FLAGS, ["Or take the switches out of its args"], id="a switch in quotes"),
+        pytest.param("netboot-unavailable", f"{NETBOOT}args: -fw_cfg name=opt/org.tianocore/IPv4Support,string=no\n", {}, NO_FLAGS, ["Or switch it on again: qm set 100 --delete args"], id="a switch"),
         # -- high availability
         pytest.param(
             "ha-device-elsewhere",
@@ -129,6 +133,12 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
             ["hostpci1: ... ha-manager groupadd vm100 --nodes pve1 --restricted 1, then: ha-manager set vm:100 --group vm100"],
             id="an address behind a mapping of all nodes",
         ),
+        pytest.param("ha-rebalance-fails", "hostpci0: mapping=able\n", ABLE, {"ha": REBALANCED}, [], id="a device that can be moved"),
+        pytest.param("ha-rebalance-fails", f"hostpci0: mapping=able\nhostpci1: {NIC}\n", ABLE, {"ha": REBALANCED}, ["while it runs with hostpci1"], id="and one that cannot"),
+        pytest.param("ksm-without-effect", f"hostpci0: {GPU},mdev=a\n", {}, {"ksm": Ksm(True, 1, {})}, [], id="a mediated device is not pinned"),
+        pytest.param("ksm-without-effect", f"hostpci0: {GPU},mdev=a\nhostpci1: {NIC}\n", {}, {"ksm": Ksm(True, 1, {})}, ["memory: "], id="another one is"),
+        pytest.param("virtiofsd-missing", "virtiofs0: share\n", {}, {"virtiofsd": False}, ["virtiofs0: "], id="a directory without its program"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: gone\nvirtiofs1: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "does not exist")}}, ["virtiofs1: "], id="behind a mapping that is not there"),
         # -- shared memory
         pytest.param("ivshmem-size-odd", "ivshmem: size=1\n", {}, {}, [], id="one"),
         pytest.param("ivshmem-size-odd", "ivshmem: size=3\n", {}, {}, ["size=4"], id="three"),
@@ -146,6 +156,7 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("machine-too-old", "cores: 1\n\n[old]\nmachine: pc-q35-4.1\n\n[new]\nmachine: pc-q35-4.2\n", {}, {"qemu": (10, 1)}, ["snapshots have machine versions ... no longer has: old (pc-q35-4.1). After"], id="a snapshot"),
         pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(3)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1). After"], id="three snapshots"),
         pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(4)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1) and 1 more. After"], id="four snapshots"),
+        pytest.param("machine-too-old", "machine: viommu=intel\n", {}, {"qemu": (10, 1)}, [], id="no machine, and parts of one"),
         # -- options of passthrough
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nargs: -device vfio-pci,host=03:00.0,addr=2\n", {}, {}, [], id="a card in place of the display"),
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nvga: std\nargs: -device vfio-pci,host=03:00.0,addr=0x02.0\n", {}, {}, ["--vga none"], id="a card beside the display"),

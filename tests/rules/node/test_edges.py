@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Guest, HugePages, Iommu, Memory, Node, Unread, Use, Uses
+from pvehooks.values import Iommu, Unread, Use, Uses
 from pvehooks.values.boot import (
     Absent,
     Assignment,
@@ -58,6 +58,25 @@ class UsesOf:
 
     def of(self, device: PciDevice) -> Uses:
         return self._known.get(device.address, Uses())
+
+
+FAR_TABLE = f"{NIC} class=020000 id=8086:1572 driver=i40e group=16\n{GPU} class=030000 id=10de:2684 driver=nouveau group=14\n"
+FAR: dict[str, Content] = {
+    f"sys/devices/pci0000:00/{NIC}/numa_node": "0\n",
+    f"sys/devices/pci0000:00/{GPU}/numa_node": "0\n",
+    "etc/pve/mapping/pci.cfg": f"two\n\tmap node=pve1,path={GPU},id=10de:2684\n\tmap node=pve1,path={NIC},id=8086:1572\n",
+}
+INTEL = Firmware("GenuineIntel", True, True, frozenset({"DMAR"}), frozenset({"identity"}), ("dmar0",), 30, "intel-microcode", True)
+OVERWRITTEN = Planned(
+    "/etc/default/grub",
+    ("c=3",),
+    assignments=(
+        Assignment("/a", 1, "A", "c=3 quiet"),
+        Assignment("/a", 2, "A", "b=2"),
+        Assignment("/a", 3, "A", "b=2 d=4"),
+        Assignment("/z", 9, "A", "c=3"),
+    ),
+)
 
 
 def gpus(count: int) -> str:
@@ -112,6 +131,8 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("vfio-ids-take-twin", "", GPUS, {}, {"uses": UsesOf(), "bound_ids": (bound((0x10DE, 0x2684)),)}, ["vfio-pci binds them all: 0000:01:00.0, 0000:02:00.0, 0000:03:00.0, 0000:04:00.0. Bind"], id="five devices"),
         pytest.param("host-driver-blacklisted", "", nics(1), {}, {"uses": UsesOf(slot1="has vmbr0"), "modules": loaded(denied=(("i40e", "/x"),))}, ["i40e 0000:01:00.0"], id="the driver of a device of the host"),
         pytest.param("host-driver-blacklisted", "", gpus(1), {}, {"uses": UsesOf(slot1="has vmbr0"), "modules": loaded(denied=(("vfio_pci", "/x"),))}, [], id="on vfio"),
+        pytest.param("dkms-key-untrusted", "", "", {}, {"dkms": Dkms(("zfs",), None), "firmware": INTEL}, ["?DKMS: ... the firmware's list of keys cannot be read"], id="keys are unknown"),
+        pytest.param("dkms-key-untrusted", "", "", {}, {"dkms": Dkms(("zfs",), None), "firmware": INTEL._replace(secure_boot=False)}, [], id="no Secure Boot"),
         # -- devices
         pytest.param("group-shared", "", f"0000:01:00.0 class=0c0500 id=8086:7aa3 group=1\n0000:01:00.1 class=040300 group=2\n{nics(5)[len(nics(1)):]}", {}, {}, ["IOMMU group 7 is shared: 0000:02:00.0 ... 0000:04:00.0 ... and 1 more can only"], id="four devices"),
         pytest.param("group-shared", "", nics(3), {}, {}, ["0000:03:00.0 (Ethernet controller [8086:1572]) can only be passed"], id="three devices"),
@@ -132,6 +153,9 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("network-queues-single", f"{FOUR}net1: virtio=BC:24:11:2C:69:ED,bridge=vmbr0\n", "", {}, {}, [", and the same for 1 more"], id="two cards"),
         pytest.param("network-queues-single", "sockets: 4\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n", "", {}, {}, [",queues=4"], id="one core a socket"),
         pytest.param("device-on-other-numa-node", f"affinity: 0-1\nhostpci0: {NIC}\n", "", {}, {"layout": nodes(frozenset({0, 1, 2, 3}))}, [], id="one NUMA node"),
+        pytest.param("device-on-other-numa-node", f"affinity: 2-3\nhostpci0: mapping=gone\nhostpci1: mapping=two\nhostpci2: {NIC}\n", FAR_TABLE, FAR, {"layout": LAYOUT}, [f"VM 100 hostpci2: ... of NUMA node 0 ... --affinity 0-1"], id="behind mappings"),
+        pytest.param("device-on-other-numa-node", f"affinity: 1-2\nhostpci2: {NIC}\n", FAR_TABLE, FAR, {"layout": LAYOUT}, [], id="one CPU of its node"),
+        pytest.param("device-on-other-numa-node", "affinity: 2\n", FAR_TABLE, {**FAR, **other_guest(101, f"hostpci0: {NIC}\n"), **other_guest(102, f"affinity: 2\nhostpci0: {NIC}\n")}, {"layout": LAYOUT}, ["VM 102 hostpci0: "], id="behind VMs without a device, or without an affinity"),
         pytest.param("hugepages-idle", "cores: 1\n", "", {}, {"layout": LAYOUT._replace(reserved={1024: 1})}, ["1 MiB are reserved ... --hugepages 1"], id="a MiB"),
         pytest.param("hugepages-idle", "cores: 1\n", "", {}, {"layout": LAYOUT._replace(reserved={1: 1023})}, [], id="less than a MiB"),
         pytest.param("hugepages-idle", "cores: 1\n", "", {}, {"layout": LAYOUT._replace(reserved={2048: 512, 1 << 20: 0})}, ["1.0 GiB are reserved ... --hugepages 2"], id="a GiB"),
@@ -147,6 +171,7 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("memory-overcommitted", f"onboot: 1\nmemory: 9999999999\nhostpci0: {NIC}\n", "", {}, {"layout": LAYOUT._replace(memory=4 * GIB, arc_limit=2 * GIB)}, [], id="more memory than can be"),
         pytest.param("ksm-between-owners", "name: a\n", "", other_guest(101, "name: b\n"), {"ksm": Ksm(True, 1, {100: "x", 101: "y"})}, [], id="VMs of two pools that do not run"),
         # -- the kernel command line
+        pytest.param("boot-file-broken", "", "", {}, {"loader": SYSTEMD, "command_lines": LINES._replace(grub=None, kernel=Planned("/etc/kernel/cmdline", ("root=/x",), "/x: a quote is open"))}, ["Close or remove the quote: nano /x, then"], id="another file than GRUB's"),
         pytest.param("boot-file-broken", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=Planned("/etc/default/grub.d/x.cfg", UNKNOWN, "/etc/default/grub.d/x.cfg: line 3: unexpected"))}, ["nano /etc/default/grub.d/x.cfg, then: update-grub"], id="a file that GRUB's file reads"),
         pytest.param("boot-file-broken", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=Planned("/etc/default/grub", UNKNOWN, "/etc/default/grub: line 3: unexpected"))}, ["nano /etc/default/grub && sh -n /etc/default/grub"], id="GRUB's file"),
         pytest.param("boot-file-broken", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=Planned("/etc/default/grub", ("quiet",), "a quote is open"))}, ["/etc/default/grub: a quote is open: the node may not boot. Close or remove the quote: nano /etc/default/grub, then"], id="a quote"),
@@ -162,18 +187,24 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("cmdline-not-in-force", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=Planned("/etc/default/grub", ("a=1",)), written=())}, ["the arguments of /etc/default/grub: it is without a=1 ... Type: update-grub && reboot"], id="the file, without a menu"),
         pytest.param("acs-override-void", "", "", {}, {"loader": GRUB, "kernels": KERNELS._replace(running="6.1.0-18-amd64"), "command_lines": LINES}, [], id="no override"),
         pytest.param("acs-override-void", "", "", {}, {"loader": GRUB, "kernels": KERNELS._replace(running="6.1.0-18-amd64"), "command_lines": LINES._replace(running=("quiet", "pcie_acs_override=downstream"))}, ["pcie_acs_override has no effect with the kernel 6.1.0-18-amd64"], id="an override, and a kernel of Debian"),
+        pytest.param("argument-ignored", "", gpus(1), {}, {"loader": GRUB, "uses": UsesOf(slot1="shows the console"), "command_lines": LINES._replace(grub=Planned("/etc/default/grub", ("vfio-pci-ids=10de:2684",)))}, ["Remove 'vfio-pci-ids=10de:2684' from GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub: corrected, it would take 0000:01:00.0 (graphics card [10de:2684]), which shows the console, from the host, then"], id="corrected, it would do harm"),
         pytest.param("argument-ignored", "", "", {}, {"loader": UNKNOWN, "command_lines": LINES._replace(running=("intel_iommu=On",))}, ["Replace 'intel_iommu=On' in the kernel command line with 'intel_iommu=on'"], id="the boot loader is unknown"),
         pytest.param("argument-ignored", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(running=("intel_iommu=On",), grub=None)}, ["in the kernel command line with 'intel_iommu=on', then: update-grub && reboot"], id="no file of its own"),
         pytest.param("argument-ignored", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(running=UNKNOWN, grub=None)}, [], id="nothing is known"),
+        pytest.param("iommu-inactive", "", "", {}, {"iommu": UNKNOWN}, ["?IOMMU: ... no reason at all"], id="the IOMMU is unknown"),
+        pytest.param("advice-void", "", "", {}, {"command_lines": UNKNOWN, "iommu": UNKNOWN, "modules": loaded("loop", "vfio_virqfd"), "kernels": KERNELS._replace(running="6.2.0-1-pve")}, ["/etc/modules loads vfio_virqfd"], id="the first kernel without vfio_virqfd"),
+        pytest.param("advice-void", "", "", {}, {"command_lines": UNKNOWN, "iommu": UNKNOWN, "modules": loaded("vfio_virqfd"), "kernels": KERNELS._replace(running="6.1.10-1-pve")}, [], id="the last kernel with it"),
+        pytest.param("grub-variable-overwritten", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=OVERWRITTEN._replace(words=UNKNOWN))}, [], id="what GRUB makes of it is unknown"),
+        pytest.param("grub-variable-overwritten", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=OVERWRITTEN)}, ["/a: b=2 in line 2 of /a has no effect: line 9 of /z assigns A again ... A=\"c=3 b=2\"", "/a: d=4 in line 3 of /a"], id="behind one that has an effect, and twice"),
     ],
 )  # fmt: skip
 def test_edge(rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
     assert_said(found(tmp_path, rule, config, files, table, **facts), expected)
 
 
-INTEL = Firmware("GenuineIntel", True, True, frozenset({"DMAR"}), frozenset({"identity"}), ("dmar0",), 30, "intel-microcode", True)
 ON = Iommu(True, "", "", True, False)
-ALL = {
+ALL: dict[str, dict[str, Any]] = {
+    "CPU": {"firmware": INTEL, "cpu_flags": frozenset({"vmx"})},
     "IOMMU": {"iommu": ON, "firmware": INTEL},
     "IOMMU groups": {"iommu": ON},
     "ACS": {"iommu": ON},
@@ -197,6 +228,7 @@ ALL = {
     "shared memory": {"memory_files": {"100": 1}},
 }
 WORDS = {
+    "CPU": "Intel, VT-x",
     "IOMMU": "on (Intel, 30 groups)",
     "IOMMU groups": "every useful device has an IOMMU group of its own",
     "ACS": "not overridden",
@@ -238,6 +270,11 @@ def test_all_is_well(subject: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subject", "facts", "words"),
     [
+        ("CPU", {"firmware": INTEL._replace(cpu="AuthenticAMD"), "cpu_flags": frozenset({"svm"})}, "AMD, SVM"),
+        ("CPU", {"firmware": INTEL._replace(cpu="HygonGenuine"), "cpu_flags": frozenset({"svm"})}, "Hygon, SVM"),
+        ("CPU", {"firmware": INTEL._replace(cpu="CentaurHauls")}, "CentaurHauls, VT-x"),
+        ("CPU", {"firmware": INTEL._replace(cpu="")}, ""),
+        ("CPU", {"cpu_flags": frozenset({"aes"})}, ""),
         ("IOMMU", {"firmware": INTEL._replace(units=("ivhd0",))}, "on (AMD, 30 groups)"),
         ("IOMMU", {"firmware": INTEL._replace(units=())}, "on (30 groups)"),
         ("IOMMU", {"iommu": ON._replace(active=False)}, ""),
@@ -278,4 +315,4 @@ def test_what_a_line_says(subject: str, facts: dict[str, Any], words: str, tmp_p
 
 
 def test_every_line_is_among_them() -> None:
-    assert {line.subject for line in catalogue.CHECK_LINES} - {*ALL} == {"CPU"}
+    assert {line.subject for line in catalogue.CHECK_LINES} == {*ALL}

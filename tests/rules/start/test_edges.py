@@ -64,6 +64,7 @@ def bits(first: int, second: int) -> dict[str, Content]:
 
 
 HOST_CPU = "bios: ovmf\ncpu: host\n"
+RUNNING: dict[str, Content] = {"run/qemu-server/100.pid": "4711\n", "proc/4711/cmdline": "/usr/bin/kvm\0-id\x00100\0"}
 WAS = ("10de:2684", "030000", "")
 GONE = ("10de:1111", "030000", "")
 
@@ -98,6 +99,13 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("device-changed", f"hostpci0: 0000:02:00.0\nhostpci1: {GPU}\n", VGPUS, accepted(a01_00_0=GONE), {}, [f"{GPU}: hostpci1: ... (that was a device [10de:1111])"], id="behind one that was not there"),
         pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=("10de:2684", "030200", "")), {}, ["(its class was 030200 and is 030000)"], id="another class"),
         pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS), {}, [], id="the same"),
+        pytest.param("device-changed", "args: -device vfio-pci,host=01:00.0\n", CARD, accepted(a01_00_0=GONE), {}, ["args: ... If not, write the right address into the args: qm config 100"], id="in args"),
+        pytest.param("group-in-use-by-host", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console"))}, [f"{GPU}: args: ... shows the console, and PVE unbinds nothing for args"], id="in args, and the host's"),
+        pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(15)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="the last free number"),
+        pytest.param("args-group-not-viable", "hostpci0: 0000:09:00.0\nhostpci2: 0000:09:00.1\nargs: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci1 in place of args"], id="the first free number"),
+        pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(16)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="no free number"),
+        pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, RUNNING, {"iommu": ON._replace(remaps_interrupts=False)}, [], id="it runs without remapping"),
+        pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(remaps_interrupts=False)}, ["the VM would not start"], id="no remapping"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
