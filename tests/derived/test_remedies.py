@@ -24,6 +24,8 @@ from tests.derived.bed import guest_on_node
         ("01:00,romfile=a.bin", {"addresses": {"0000:01:00.0": "0000:02:00.0"}}, "02:00,romfile=a.bin"),
         ("0000:01:00.0;0000:01:00.1", {"addresses": {"0000:01:00.1": "0000:03:00.0"}}, "'0000:01:00.0;0000:03:00.0'"),
         ("01:00.0", {"addresses": {"0000:01:00.0": "10000:e1:00.0"}}, "10000:e1:00.0"),
+        ("01:00.0", {"addresses": {"0000:01:00.00": "0000:02:00.0"}}, "01:00.0"),
+        ("0000:01:00", {"addresses": {"0000:01:00.0": "0000:02:00.0"}}, "0000:02:00"),
         ("01:00,pcie=1", {"addresses": {"0000:01:00.0": "ADDRESS"}}, "ADDRESS,pcie=1"),
         ("mapping=gpu,mdev=nvidia-63,pcie=1", {"without": ("mdev",)}, "mapping=gpu,pcie=1"),
         ("01:00.0,rombar=0", {"without": ("rombar",)}, "01:00.0"),
@@ -77,6 +79,14 @@ def test_an_entry_is_moved(tmp_path: Path) -> None:
     assert not isinstance(node.pci, Unread)
     moved = "node=pve1,path=0000:01:00.0,id=10de:2684,iommugroup=14,subsystem-id=1043:87d0"
     assert remedies.mapping_at(mapping, node, "0000:09:00.0", node.pci["0000:01:00.0"]) == setting(*ENTRIES[:2], moved, *ENTRIES[3:])
+
+
+def test_the_same_address_of_another_node_stays(tmp_path: Path) -> None:
+    mapping, node = mapped(tmp_path)
+    assert not isinstance(node.pci, Unread)
+    moved = "node=pve1,path=0000:01:00.1,id=10de:22ba,iommugroup=14,description=a"
+    text = remedies.mapping_at(mapping._replace(written=ENTRIES[:2]), node, "0000:01:00.0", node.pci["0000:01:00.1"])
+    assert text == setting(moved, ENTRIES[1])
 
 
 def test_an_entry_is_taken_out(tmp_path: Path) -> None:

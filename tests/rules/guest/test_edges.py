@@ -139,6 +139,9 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("ksm-without-effect", f"hostpci0: {GPU},mdev=a\nhostpci1: {NIC}\n", {}, {"ksm": Ksm(True, 1, {})}, ["memory: "], id="another one is"),
         pytest.param("virtiofsd-missing", "virtiofs0: share\n", {}, {"virtiofsd": False}, ["virtiofs0: "], id="a directory without its program"),
         pytest.param("virtiofs-path-missing", "virtiofs0: gone\nvirtiofs1: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "does not exist")}}, ["virtiofs1: "], id="behind a mapping that is not there"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), UNKNOWN)}}, ["?virtiofs0: ... no reason at all"], id="a directory of which nothing is known"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: several\nvirtiofs1: share\n", {}, {"directories": {"several": DirectoryMapping("several", ("/a", "/b"), frozenset({"pve1"}), ""), "share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "is a file")}}, ["virtiofs1: ... Map another"], id="behind a mapping of several"),
+        pytest.param("virtiofsd-missing", "virtiofs0: \nvirtiofs1: share\n", {}, {"virtiofsd": False}, ["virtiofs1: "], id="behind an empty option"),
         # -- shared memory
         pytest.param("ivshmem-size-odd", "ivshmem: size=1\n", {}, {}, [], id="one"),
         pytest.param("ivshmem-size-odd", "ivshmem: size=3\n", {}, {}, ["size=4"], id="three"),
@@ -181,6 +184,7 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("usb-beyond-limit", "ostype: win7\nmachine: pc-i440fx-7.1\nusb5: host=1-1\n", {}, {}, ["usb5: "], id="the last Windows with the old controller"),
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb5: host=1-1\n", {}, {}, [], id="the first with the new one"),
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb4: host=1-1\n", {}, {}, [], id="the last of the old ones"),
+        pytest.param("usb-names-no-device", "usb0: \nusb1: usb3=1\n", {}, {}, ["usb1: "], id="behind an empty option of USB"),
         pytest.param("usb-names-no-device", "usb0: host=1-1\nusb1: usb3=1\n", {}, {}, ["usb1: "], id="behind one that is right"),
         pytest.param("usb-mapping-missing", "usb0: host=1-1\n", {}, {"usb_mappings": UNKNOWN}, [], id="no mapping, and they are unknown"),
         pytest.param("usb-mapping-missing", "usb0: mapping=gone\n", {}, {"usb_mappings": UNKNOWN}, ["?usb: ... no reason at all"], id="mappings are unknown"),
