@@ -1,6 +1,6 @@
 """Mutants of functions: pytest -p scripts.mutation --mutate PATH TESTS. Each is one small change, which at least one test should notice.
 
-The tests are collected once. A first run of all of them tells which lines each runs. Each mutant then gets a forked process, in which
+The tests are collected once. A first run of all of them shows which lines each runs. Each mutant then gets a forked process, in which
 the mutated code takes the place of the function's own, and the tests that run its lines are run until one fails. Strings are left out (golden
 files hold the messages), as are assertions, and what runs once, at import.
 """
@@ -37,6 +37,8 @@ LIMIT = 0.05
 # What tests of one mutant may take together, in seconds as measured; the fastest go first.
 _ENOUGH = 20.0
 _MEMORY = 4 << 30
+# The status of a process whose mutant cannot take the place of a function that is in memory.
+_NOT_MADE = 3
 _SWAPPED = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Is: ast.IsNot,
     ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add,
@@ -141,7 +143,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
                     module = compile(tree, str(path), "exec", dont_inherit=True)
                 finally:
                     put(node)
-                line, end = node.lineno, node.end_lineno or node.lineno  # type: ignore[attr-defined]
+                line, end = node.lineno, node.end_lineno or node.lineno
                 change = " ".join(f"{ast.unparse(node)} -> {ast.unparse(new)}".split())
                 yield Mutant(label, line, name, change, range(line, end + 1), module)
 
@@ -234,8 +236,8 @@ class Session:
             return 0
 
         if self._forked(run) != 0:
-            pytest.exit(f"without any mutant a test fails: {pickle.loads(seen.read_bytes()) if seen.exists() else ''}", returncode=1)  # noqa: S301
-        self.seconds, self.run_by = pickle.loads(seen.read_bytes())  # noqa: S301
+            pytest.exit(f"without any mutant a test fails: {pickle.loads(seen.read_bytes()) if seen.exists() else ''}", returncode=1)
+        self.seconds, self.run_by = pickle.loads(seen.read_bytes())
 
     def _chosen(self, mutant: Mutant) -> list[int]:
         """The tests for a mutant: what noticed others of its function first, then the fastest."""
@@ -256,7 +258,7 @@ class Session:
         return RULES[example[1]].function.__module__ == path.removesuffix(".py").replace("/", ".")
 
     def result(self, mutant: Mutant) -> str:
-        """What became of a mutant: killed, timeout, survived, or not run."""
+        """What became of a mutant: killed, timeout, survived, not run, or not made."""
         chosen = self._chosen(mutant)
         if not chosen:
             return "not run"
@@ -268,6 +270,8 @@ class Session:
             for function in self._live[str(PROJECT / mutant.path)]:
                 new = codes.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
                 if new is not None and new != function.__code__:
+                    if new.co_freevars != function.__code__.co_freevars:
+                        return _NOT_MADE
                     function.__code__ = new
             for test, following in itertools.pairwise((*chosen, None)):
                 assert test is not None
@@ -278,6 +282,8 @@ class Session:
             return 0
 
         status = self._forked(run)
+        if status == _NOT_MADE:
+            return "not made"
         if status != 0:
             self._kills[f"{mutant.path}:{mutant.function}"][int(killer.read_text())] += 1
         return "survived" if status == 0 else "timeout" if status == -signal.SIGALRM else "killed"
@@ -315,8 +321,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
                 out(f"{what}: {mutant.path}:{mutant.line}: {mutant.function}: {mutant.change}")
     failed = False
     for area, counts in areas.items():
-        alive, total = counts["survived"] + counts["not run"], counts.total()
+        alive, total = counts["survived"] + counts["not run"] + counts["not made"], counts.total()
         failed |= alive > LIMIT * total
-        out(f"{area}: {total} mutants, " + ", ".join(f"{number} {what}" for what, number in sorted(counts.items())) + f": {alive / total:.1%} survive")
+        out(
+            f"{area}: {total} mutants, "
+            + ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
+            + f": {alive / total:.1%} survive"
+        )
     session.testsfailed = int(failed)
     return True

@@ -243,7 +243,9 @@ def test_blocked(found: list[Finding], conf: str, blocked: bool, tmp_path: Path)
 
 
 def test_who_is_guarded(tmp_path: Path) -> None:
-    for number, (config, mode, guarded) in enumerate([(GUARDED, "enforce", True), (GUARDED, "audit", False), ("cores: 1\n", "enforce", False)]):
+    for number, (config, mode, guarded) in enumerate(
+        [(GUARDED, "enforce", True), (GUARDED, "audit", False), ("cores: 1\n", "enforce", False)]
+    ):
         assert judge.guarded(judged(tmp_path / str(number), [], config=config).guest, mode) is guarded
 
 

@@ -18,7 +18,9 @@ from tests.derived.bed import CONFIGS, guest_on_node
 NETWORK = "0000:05:00.0 class=020000 id=8086:10fb driver=ixgbe group=40\n0000:05:00.1 class=020000 id=8086:10fb driver=ixgbe group=41\n"
 IXGBE = {"0000:05:00.0": (63, 128, 2), "0000:05:00.1": (63, 128, 2)}
 # Without numbers of its own (kernels before 4.14 show none).
-BROADCOM = "0000:5e:00.0 class=020000 id=14e4:16d7 driver=bnxt_en group=45\n0000:5e:00.1 class=020000 id=14e4:16d7 driver=bnxt_en group=46\n"
+BROADCOM = (
+    "0000:5e:00.0 class=020000 id=14e4:16d7 driver=bnxt_en group=45\n0000:5e:00.1 class=020000 id=14e4:16d7 driver=bnxt_en group=46\n"
+)
 NO_SR_IOV = "it shows no SR-IOV"
 
 
@@ -45,7 +47,9 @@ def sriov(address: str, total: int, offset: int | None, stride: int | None) -> d
     return files if offset is None else {**files, f"{here}/sriov_offset": f"{offset}\n", f"{here}/sriov_stride": f"{stride}\n"}
 
 
-def absent(tmp_path: Path, address: str, table: str, able: dict[str, Any], config: str = "", others: str = "", **facts: Any) -> tuple[str, str, str]:
+def absent(
+    tmp_path: Path, address: str, table: str, able: dict[str, Any], config: str = "", others: str = "", **facts: Any
+) -> tuple[str, str, str]:
     """(address of the PF, why, remedy), three empty words where the address is no VF's."""
     files = pci.plant(table)
     for each, numbers in able.items():
@@ -116,7 +120,10 @@ def test_one_of_its_slot_comes_before_one_of_its_bus(tmp_path: Path) -> None:
         pytest.param("0000:05:10.0", "0000:05:00.0 class=120000 driver=x\n", "0000:05:00.0", id="an accelerator"),
         pytest.param("0000:05:10.0", "0000:05:00.0 class=0c0330 driver=xhci_hcd\n", "", id="a kind that has none"),
         pytest.param(
-            "0000:05:10.0", "0000:05:00.0 class=0c0330 driver=x\n0000:05:00.1 class=020000 driver=igc\n", "0000:05:00.1", id="the second of a card"
+            "0000:05:10.0",
+            "0000:05:00.0 class=0c0330 driver=x\n0000:05:00.1 class=020000 driver=igc\n",
+            "0000:05:00.1",
+            id="the second of a card",
         ),
         pytest.param("0000:05:00.1", "0000:05:00.0 class=020000 driver=igc\n", "", id="an ordinary function"),
         pytest.param("0000:06:10.0", "0000:05:00.0 class=020000 driver=igc\n", "", id="an empty bus"),

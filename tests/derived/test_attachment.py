@@ -26,7 +26,12 @@ class Hooks:
 
 @pytest.mark.parametrize(
     ("config", "is_attached"),
-    [("", False), (GUARD, True), ("hookscript: local:snippets/mine.sh\n", False), ("hookscript: local:snippets/pvehooks-guard-local+mine.sh\n", True)],
+    [
+        ("", False),
+        (GUARD, True),
+        ("hookscript: local:snippets/mine.sh\n", False),
+        ("hookscript: local:snippets/pvehooks-guard-local+mine.sh\n", True),
+    ],
 )
 def test_attached(config: str, is_attached: bool, tmp_path: Path) -> None:
     assert attached(guest_on_node(tmp_path, config)[0]) is is_attached

@@ -38,7 +38,9 @@ class UsesOf:
         return self._known.get(device.address, Uses())
 
 
-def node_with(tmp_path: Path, uses: dict[str, Uses] | None = None, table: str = TABLE, files: dict[str, Content] | None = None, **facts: Any) -> Node:
+def node_with(
+    tmp_path: Path, uses: dict[str, Uses] | None = None, table: str = TABLE, files: dict[str, Content] | None = None, **facts: Any
+) -> Node:
     _, node = guest_on_node(tmp_path, "", {**pci.plant(table), **(files or {})})
     node.__dict__.update({"uses": UsesOf(uses or {}), "holders": {}, **facts})
     return node

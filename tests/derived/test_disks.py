@@ -33,7 +33,14 @@ def test_a_new_volume(config: str, like: str, volume: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("kind", "form", "can"),
-    [("zfspool", "raw", True), ("iscsi", "raw", False), ("dir", "qcow2", True), ("dir", "raw", False), ("btrfs", "raw", True), ("linstor", "raw", None)],
+    [
+        ("zfspool", "raw", True),
+        ("iscsi", "raw", False),
+        ("dir", "qcow2", True),
+        ("dir", "raw", False),
+        ("btrfs", "raw", True),
+        ("linstor", "raw", None),
+    ],
 )
 def test_can_snapshot(kind: str, form: str, can: bool | None) -> None:
     assert can_snapshot(Storage("x", kind, frozenset(), False, False, "", {}), form) is can

@@ -128,7 +128,9 @@ def test_unfit(config: str, image: FirmwareImage, qemu: tuple[int, int] | Unread
         (DISK_4M, "pflash", QEMU_10, 4 * MIB, "aarch64", "its machine is ARM now, and the image is for x86", True),
     ],
 )  # fmt: skip
-def test_misfit(config: str, given: str, qemu: tuple[int, int] | Unread, size: int, arch: str, why: str, no_start: bool, tmp_path: Path) -> None:
+def test_misfit(
+    config: str, given: str, qemu: tuple[int, int] | Unread, size: int, arch: str, why: str, no_start: bool, tmp_path: Path
+) -> None:
     found = fit.misfit(guest(config, tmp_path), given, qemu, size, arch)
     assert ((found.why, found.no_start) if found else ("", False)) == (why, no_start)
 

@@ -93,7 +93,9 @@ def test_nobody_names_anything_where_the_vms_are_unknown(tmp_path: Path) -> None
 
 
 def test_what_a_config_names(tmp_path: Path) -> None:
-    guest, node = guest_on_node(tmp_path, "hostpci0: 0000:01:00;0000:09:00.0\nhostpci1: 0000:01:00.1\nhostpci2: mapping=gone\n", pci.plant(TABLE))
+    guest, node = guest_on_node(
+        tmp_path, "hostpci0: 0000:01:00;0000:09:00.0\nhostpci1: 0000:01:00.1\nhostpci2: mapping=gone\n", pci.plant(TABLE)
+    )
     found = named(guest, node)
     assert found.there == {GPU: ("hostpci0",), SOUND: ("hostpci0", "hostpci1")}
     assert found.absent == (("hostpci0", "0000:09:00.0"),)
@@ -130,7 +132,10 @@ def test_virtual_functions_of_a_device_without_a_driver_may_be_in_use(tmp_path: 
 
 def test_guests_by_the_devices_that_they_name(tmp_path: Path) -> None:
     node = node_with(
-        tmp_path, f"template: 1\nhostpci0: {GPU}\n", "hostpci0: 0000:01:00\nhostpci1: 0000:01:00.1\nhostpci2: mapping=gone\n", f"hostpci0: {SOUND}\n"
+        tmp_path,
+        f"template: 1\nhostpci0: {GPU}\n",
+        "hostpci0: 0000:01:00\nhostpci1: 0000:01:00.1\nhostpci2: mapping=gone\n",
+        f"hostpci0: {SOUND}\n",
     )
     found = {address: [guest.vmid for guest in guests] for address, guests in named_by_guests(node).items()}
     assert found == {GPU: [102], SOUND: [102, 103]}

@@ -23,7 +23,9 @@ GRUB = Loader("grub", False, True, "x")
 
 
 def node_with(tmp_path: Path, *running: str, **facts: Any) -> Node:
-    _, node = guest_on_node(tmp_path, "", {"proc/cmdline": " ".join(running) + "\n", "sys/kernel/iommu_groups": None, "sys/class/iommu": None})
+    _, node = guest_on_node(
+        tmp_path, "", {"proc/cmdline": " ".join(running) + "\n", "sys/kernel/iommu_groups": None, "sys/class/iommu": None}
+    )
     assert isinstance(node.iommu, Iommu) and isinstance(node.command_lines, CommandLines)
     node.__dict__.update(
         {"firmware": INTEL, "kernels": NEW, "loader": GRUB, "iommu": node.iommu._replace(active=False, why="it is off"), **facts}
@@ -139,7 +141,11 @@ def test_a_long_line_is_cut(length: int, cut: bool) -> None:
 
 @pytest.mark.parametrize(
     ("value", "volume"),
-    [("local:100/disk.qcow2", ("local", "100/disk.qcow2")), ("/dev/disk/by-path/pci-0000:01", ("", "/dev/disk/by-path/pci-0000:01")), ("none", ("", "none"))],
+    [
+        ("local:100/disk.qcow2", ("local", "100/disk.qcow2")),
+        ("/dev/disk/by-path/pci-0000:01", ("", "/dev/disk/by-path/pci-0000:01")),
+        ("none", ("", "none")),
+    ],
 )
 def test_volume_of(value: str, volume: tuple[str, str], tmp_path: Path) -> None:
     assert volume_of(guest_on_node(tmp_path, f"scsi0: {value}\n")[0], "scsi0") == volume

@@ -162,7 +162,8 @@ def test_how_a_vm_has_it(how: str, words: str, now: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("driver", "felt"), [("nouveau", True), ("vfio-pci", False), ("mlx5-vfio-pci", False), ("pci-stub", False), ("pcieport", False), ("", False)]
+    ("driver", "felt"),
+    [("nouveau", True), ("vfio-pci", False), ("mlx5-vfio-pci", False), ("pci-stub", False), ("pcieport", False), ("", False)],
 )
 def test_a_driver_of_the_host(driver: str, felt: bool, tmp_path: Path) -> None:
     _, node = around(tmp_path, "", f"{GPU} class=030000{f' driver={driver}' if driver else ''} group=1\n")

@@ -11,7 +11,9 @@ from pvehooks.values import Unread
 from tests.derived.bed import guest_on_node
 
 MODELS = "etc/pve/virtual-guest/cpu-models.conf"
-MINE = {MODELS: "cpu-model: mine\n\tflags +rdrand;-aes\n\treported-model kvm64\n\ncpu-model: plain\n\treported-model IvyBridge\n\ncpu-model: own\n\tflags +aes\n\ncpu-model: less\n\tflags +rdrand;-rdrand\n\treported-model host\n"}
+MINE = {
+    MODELS: "cpu-model: mine\n\tflags +rdrand;-aes\n\treported-model kvm64\n\ncpu-model: plain\n\treported-model IvyBridge\n\ncpu-model: own\n\tflags +aes\n\ncpu-model: less\n\tflags +rdrand;-rdrand\n\treported-model host\n"
+}
 AMD = "svm rdrand avx2 sha_ni clflushopt fsgsbase rdseed adx smap xsavec"
 INTEL = "vmx rdrand avx f16c fsgsbase smep erms x2apic xsaveopt tsc_deadline_timer"
 HASWELL = f"{INTEL} avx2 bmi1 bmi2 fma movbe invpcid pcid"

@@ -37,7 +37,9 @@ def test_command(text: str, changes: dict[str, Any], written: str, tmp_path: Pat
     assert remedies.command(guest, guest.hostpci[0], **changes) == f"qm set 100 --hostpci0 {written}"
 
 
-TABLE = "0000:01:00.0 class=030000 id=10de:2684 subsystem=1043:87d0 driver=vfio-pci group=14\n0000:01:00.1 class=040300 id=10de:22ba group=14\n"
+TABLE = (
+    "0000:01:00.0 class=030000 id=10de:2684 subsystem=1043:87d0 driver=vfio-pci group=14\n0000:01:00.1 class=040300 id=10de:22ba group=14\n"
+)
 ENTRIES = (
     "node=pve1,path=0000:01:00.0,id=10de:1111,subsystem-id=1043:0000,iommugroup=9,description=a",
     "node=pve2,path=0000:01:00.0,id=10de:1111,iommugroup=9",

@@ -21,7 +21,9 @@ TABLE = """\
 GPU, NVME, NIC, AMD, NVME2 = (f"0000:0{number}:00.0" for number in range(1, 6))
 
 
-def found(directory: Path, rule: str, config: str, files: Mapping[str, Content] | None = None, table: str = TABLE, **facts: Any) -> list[str]:
+def found(
+    directory: Path, rule: str, config: str, files: Mapping[str, Content] | None = None, table: str = TABLE, **facts: Any
+) -> list[str]:
     """What the rule says of VM 100 or of pve1: "subject: message. remedy"; "?" stands before what was not examined."""
     guest, node = guest_on_node(directory, config, {**pci.plant(table), **(files or {})})
     node.__dict__.update(facts)

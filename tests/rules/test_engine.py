@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pvehooks.errors import NodeError
 from pvehooks.rules import catalogue, engine, start
-from pvehooks.values import Cure, Finding, Hold, Refuser, Severity
+from pvehooks.values import Cure, Finding, Guest, Hold, Node, Refuser, Severity
 from tests.derived.bed import guest_on_node
+
+
+def nothing(guest: Guest, node: Node) -> Iterator[Finding]:
+    """It finds nothing."""
+    return iter(())
 
 
 def test_a_damaged_package_is_named() -> None:
@@ -31,8 +37,9 @@ def test_a_set_without_a_question_is_asked_of_every_guest(tmp_path: Path) -> Non
 
 def test_a_rule_completes_a_finding() -> None:
     rules = engine.RuleSet()
-    rules.rule("new", Severity.WARNING, "Type it for {vmid}", needs=("pci",), line="new")(test_a_rule_completes_a_finding)
+    rules.rule("new", Severity.WARNING, "Type it for {vmid}", needs=("pci",), line="new")(nothing)
     (rule,) = rules.rules
+    assert (rule.function, rule.explanation, rule.folder) == (nothing, "It finds nothing.", "rules")
     assert (rule.id, rule.severity, rule.needs, rule.line, rule.of_node) == ("new", Severity.WARNING, {"pci"}, "new", False)
     assert rule.complete(Finding("x", "y"), 7) == Finding("x", "y", "Type it for 7", Severity.WARNING, "new", refuser=Refuser.NOTHING)
     given = Finding("x", "y", "z {vmid}", Severity.BLOCK, "", False, Cure.RNG0, Hold.NEVER, Refuser.GUARD)
@@ -50,7 +57,7 @@ def test_a_rule_completes_a_finding() -> None:
 def test_a_line_of_which_nobody_says_that_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = engine.RuleSet()
     for id, line in (("a", "new"), ("b", "other"), ("c", "new")):
-        rules.rule(id, Severity.WARNING, "z", line=line)(test_a_rule_completes_a_finding)
+        rules.rule(id, Severity.WARNING, "z", line=line)(nothing)
     rules.all_well("other")(lambda node: "well")
     monkeypatch.setattr(catalogue, "_NODE", (rules,))
     _, node = guest_on_node(tmp_path, "")

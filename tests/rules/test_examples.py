@@ -72,7 +72,9 @@ def effects(finding: Finding) -> str:
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
 def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     found = [finding for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
-    lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}{effects(finding)}\n" for finding in found]
+    lines = [
+        f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}{effects(finding)}\n" for finding in found
+    ]
     assert lines, f"{label(example)}: the rule {rule_of(example)} finds nothing in it; let the example show what the rule is about"
     assert all(finding.examined for finding in found)
     for finding in found:

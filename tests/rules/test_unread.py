@@ -150,7 +150,9 @@ def rule_findings(rule: Rule, host: Host, unread: str = "") -> list[Finding]:
     return list(rule.function(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1"))), node))
 
 
-EXAMPLES = [path for path in examples("failing") if catalogue.RULES[rule_of(path)].folder != TARGET and catalogue.RULES[rule_of(path)].needs]
+EXAMPLES = [
+    path for path in examples("failing") if catalogue.RULES[rule_of(path)].folder != TARGET and catalogue.RULES[rule_of(path)].needs
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name[:-6])

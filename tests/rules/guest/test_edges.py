@@ -55,7 +55,10 @@ class BridgesOf:
 
 
 def shares(count: int, size: int = 32) -> dict[str, Any]:
-    return {"memory_shares": {"100": tuple(MemoryShare(101 + each, f"VM {101 + each}", size, False) for each in range(count))}, "memory_files": {}}
+    return {
+        "memory_shares": {"100": tuple(MemoryShare(101 + each, f"VM {101 + each}", size, False) for each in range(count))},
+        "memory_files": {},
+    }
 
 
 def twelve(more: int = 0) -> BridgesOf:

@@ -19,7 +19,9 @@ from tests.rules.edges import GPU, NIC, assert_said, found
 UNKNOWN = Unread("no reason at all")
 ON = Iommu(True, "", "", True, False)
 VGPUS = "0000:01:00.0 class=030000 id=10de:2684 driver=nvidia group=14 mdev=nvidia-1:1,nvidia-2:0\n0000:02:00.0 class=030000 id=10de:2684 driver=nvidia group=15\n"
-CARD = "0000:01:00.0 class=030000 id=10de:2684 driver=nouveau group=14\n0000:01:00.1 class=040300 id=10de:22ba driver=snd_hda_intel group=14\n"
+CARD = (
+    "0000:01:00.0 class=030000 id=10de:2684 driver=nouveau group=14\n0000:01:00.1 class=040300 id=10de:22ba driver=snd_hda_intel group=14\n"
+)
 
 
 class Roms:
@@ -38,7 +40,10 @@ def roms(**known: bytes | Unread) -> dict[str, Any]:
 
 def accepted(**devices: tuple[str, str, str]) -> dict[str, Content]:
     """A record of what was at these addresses ("a01_00_0") at the last accepted start: (id, class, serial)."""
-    known = {f"0000:{name[1:].replace('_', ':', 1).replace('_', '.')}": dict(zip(("id", "class", "serial"), was, strict=True)) for name, was in devices.items()}
+    known = {
+        f"0000:{name[1:].replace('_', ':', 1).replace('_', '.')}": dict(zip(("id", "class", "serial"), was, strict=True))
+        for name, was in devices.items()
+    }
     start = {"hostpci": {}, "devices": known, "members": sorted(known)}
     return {"etc/pve/pvehooks/guests/100.json": json.dumps({"version": 1, "uuid": None, "ctime": None, "accepted": {"pve1": start}})}
 
@@ -136,7 +141,9 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("iommu-address-width", f"bios: ovmf\ncpu: host,phys-bits=40\nhostpci0: {GPU}\n", CARD, bits(39, 39), {"cpu_address_bits": 46}, ["the VM sees 40"], id="a width of its own"),
     ],
 )  # fmt: skip
-def test_edge(rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
+def test_edge(
+    rule: str, config: str, table: str, files: dict[str, Content], facts: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
     assert_said(found(tmp_path, rule, config, files, table, **facts), expected)
 
 
@@ -184,7 +191,9 @@ def test_firmware(
 
 
 def test_a_vm_without_the_guard_is_not_kept_from_starting(tmp_path: Path) -> None:
-    for number, (config, severity, said) in enumerate((("hookscript: local:snippets/pvehooks-guard\n", Severity.BLOCK, False), ("", Severity.WARNING, True))):
+    for number, (config, severity, said) in enumerate(
+        (("hookscript: local:snippets/pvehooks-guard\n", Severity.BLOCK, False), ("", Severity.WARNING, True))
+    ):
         guest, node = guest_on_node(tmp_path / str(number), config + DISK)
         guest.__dict__.update({"firmware": PINNED, "image": IMAGE._replace(in_args=False)})
         (found,) = (each for each in catalogue.findings(guest, node) if each.rule == "firmware-args-edited")

@@ -14,7 +14,7 @@ from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.storages import Storage
 from pvehooks.values.summaries import Standing, Target
 from tests.beds import pci
-from tests.cluster.test_summary_text import SUMMARY
+from tests.cluster.test_summary_text import HARDWARE, SUMMARY
 from tests.derived.bed import guest_on_node
 from tests.rules.edges import NIC, TABLE, assert_said
 
@@ -91,7 +91,9 @@ def publishes(**known: Any) -> Standing:
         pytest.param("target-disk-local", "scsi0: local:100/a.raw\ntemplate: 1\n", OK, {}, {}, [], id="of a template"),
     ],
 )  # fmt: skip
-def test_edge(rule: str, config: str, standing: Standing, facts: dict[str, Any], given: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
+def test_edge(
+    rule: str, config: str, standing: Standing, facts: dict[str, Any], given: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
     findings = catalogue.findings_on_target(*on_target(tmp_path, config, standing, facts, given))
     said = [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
     assert_said(said, expected)
@@ -109,23 +111,31 @@ def on_target(directory: Path, config: str, standing: Standing, facts: dict[str,
     (3, "0000:09:00.0", "not examined: the summary of pve2 leaves out 3 of its devices, perhaps 0000:09:00.0"),
 ])  # fmt: skip
 def test_a_device_that_a_summary_may_have_left_out(left_out: int, address: str, said: str, tmp_path: Path) -> None:
-    standing = publishes(hardware=SUMMARY.hardware._replace(left_out=left_out))
+    standing = publishes(hardware=HARDWARE._replace(left_out=left_out))
     found = catalogue.findings_on_target(*on_target(tmp_path, f"hostpci0: {address}\n", standing, {}, {}))
     assert [each.message for each in found if each.rule == "hostpci-device-missing"] == [said]
 
 
 def test_which_rules_are_asked(tmp_path: Path) -> None:
     """Of those for any node the ones that refuse a start, and those of a start; what hangs on devices only where these are known."""
-    config = f"hostpci0: 0000:09:00.0\ncores: 99\nnet0: virtio=BC:24:11:2C:69:EC,bridge=gone\nboot: order=net0\nhookscript: local:snippets/gone\nscsi0: gone:1\n"
+    config = "hostpci0: 0000:09:00.0\ncores: 99\nnet0: virtio=BC:24:11:2C:69:EC,bridge=gone\nboot: order=net0\nhookscript: local:snippets/gone\nscsi0: gone:1\n"
     for standing, known in ((OK, True), (Standing("pve2", True, "0.1.0", None), False)):
-        found = catalogue.findings_on_target(*on_target(tmp_path / standing.state(NOW), config, standing, {"cpus": 4, "iommu": UNKNOWN}, {}))
+        found = catalogue.findings_on_target(
+            *on_target(tmp_path / standing.state(NOW), config, standing, {"cpus": 4, "iommu": UNKNOWN}, {})
+        )
         rules = [each.rule for each in found]
         assert ("hostpci-device-missing" in rules) is known
         assert "cpus-too-many" in rules and "boot-network-first" not in rules and "hookscript-missing" not in rules
         assert all(each.message.startswith("on pve2: ") for each in found if each.rule == "cpus-too-many")
         # A rule that refuses nothing is silent about what it does not know.
-        assert not [each.rule for each in found if not each.examined and catalogue.RULES[each.rule].severity.value != "block" and not each.rule.startswith("target-")]
+        assert not [
+            each.rule
+            for each in found
+            if not each.examined and catalogue.RULES[each.rule].severity.value != "block" and not each.rule.startswith("target-")
+        ]
 
 
 def test_a_finding_that_was_not_examined_stays_so() -> None:
-    assert not_examined("x", "y") == Finding("x", "not examined: y", "If it stays so, look at the reason", not_examined("x", "y").severity, examined=False)
+    assert not_examined("x", "y") == Finding(
+        "x", "not examined: y", "If it stays so, look at the reason", not_examined("x", "y").severity, examined=False
+    )
