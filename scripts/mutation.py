@@ -55,13 +55,15 @@ class Mutant(NamedTuple):
     line: int
     function: str
     change: str
+    # Among the equal ones of its function, from 1 on.
+    number: int
     lines: range
     module: types.CodeType
 
     @property
     def key(self) -> str:
         """How it is called in the list of those that change nothing; the line's number is no part of it."""
-        return f"{self.path}: {self.function}: {self.change}"
+        return f"{self.path}: {self.function}: {self.change}" + (f" [{self.number}]" if self.number > 1 else "")
 
 
 # -- the mutants ------------------------------------------------------------------------------------------------------
@@ -135,6 +137,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     """All mutants of a file."""
     label = str(path.relative_to(PROJECT))
     tree = ast.parse(path.read_bytes(), filename=str(path))
+    equal: Counter[tuple[str, str]] = Counter()
     for name, function in _functions(tree):
         for field, node, put in _within(function):
             for new in _mutated(node, field):
@@ -145,7 +148,8 @@ def mutants(path: Path) -> Iterator[Mutant]:
                     put(node)
                 line, end = node.lineno, node.end_lineno or node.lineno
                 change = " ".join(f"{ast.unparse(node)} -> {ast.unparse(new)}".split())
-                yield Mutant(label, line, name, change, range(line, end + 1), module)
+                equal[name, change] += 1
+                yield Mutant(label, line, name, change, equal[name, change], range(line, end + 1), module)
 
 
 def _codes(code: types.CodeType) -> Codes:
@@ -318,7 +322,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             what = "equivalent" if mutant.key in known else tests.result(mutant)
             areas[area][what] += 1
             if what not in ("killed", "equivalent"):
-                out(f"{what}: {mutant.path}:{mutant.line}: {mutant.function}: {mutant.change}")
+                out(f"{what} (line {mutant.line}): {mutant.key}")
     failed = False
     for area, counts in areas.items():
         alive, total = counts["survived"] + counts["not run"] + counts["not made"], counts.total()

@@ -195,6 +195,7 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("argument-ignored", "", "", {}, known(loader=UNKNOWN, command_lines=LINES._replace(running=("intel_iommu=On",))), ["Replace 'intel_iommu=On' in the kernel command line with 'intel_iommu=on'"], id="the boot loader is unknown"),
         pytest.param("argument-ignored", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(running=("intel_iommu=On",), grub=None)}, ["in the kernel command line with 'intel_iommu=on', then: update-grub && reboot"], id="no file of its own"),
         pytest.param("argument-ignored", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(running=UNKNOWN, grub=None)}, [], id="nothing is known"),
+        pytest.param("boot-loader-unknown", "", "", {}, {"loader": UNKNOWN}, ["?boot loader: ... no reason at all"], id="the boot loader cannot be read"),
         pytest.param("iommu-inactive", "", "", {}, {"iommu": UNKNOWN}, ["?IOMMU: ... no reason at all"], id="the IOMMU is unknown"),
         pytest.param("advice-void", "", "", {}, known(command_lines=UNKNOWN, iommu=UNKNOWN, modules=loaded("loop", "vfio_virqfd"), kernels=KERNELS._replace(running="6.2.0-1-pve")), ["/etc/modules loads vfio_virqfd"], id="the first kernel without vfio_virqfd"),
         pytest.param("advice-void", "", "", {}, known(command_lines=UNKNOWN, iommu=UNKNOWN, modules=loaded("vfio_virqfd"), kernels=KERNELS._replace(running="6.1.10-1-pve")), [], id="the last kernel with it"),
