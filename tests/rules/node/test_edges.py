@@ -66,6 +66,7 @@ FAR: dict[str, Content] = {
     "etc/pve/mapping/pci.cfg": f"two\n\tmap node=pve1,path={GPU},id=10de:2684\n\tmap node=pve1,path={NIC},id=8086:1572\n",
 }
 INTEL = Firmware("GenuineIntel", True, True, frozenset({"DMAR"}), frozenset({"identity"}), ("dmar0",), 30, "intel-microcode", True)
+ON = Iommu(True, "", "", True, False)
 OVERWRITTEN = Planned(
     "/etc/default/grub",
     ("c=3",),
@@ -139,6 +140,8 @@ def many(count: int, config: str) -> dict[str, Content]:
         # -- devices
         pytest.param("group-shared", "", f"0000:01:00.0 class=0c0500 id=8086:7aa3 group=1\n0000:01:00.1 class=040300 group=2\n{nics(5)[len(nics(1)):]}", {}, {}, ["IOMMU group 7 is shared: 0000:02:00.0 ... 0000:04:00.0 ... and 1 more can only"], id="four devices"),
         pytest.param("group-shared", "", nics(3), {}, {}, ["0000:03:00.0 (Ethernet controller [8086:1572]) can only be passed"], id="three devices"),
+        pytest.param("group-shared", "", nics(3), {}, {"iommu": ON._replace(active=False)}, [], id="the IOMMU is off"),
+        pytest.param("group-shared", "", nics(3), {}, {"iommu": UNKNOWN}, [], id="the IOMMU cannot be read"),
         pytest.param("pcie-link-narrow", "", nics(3), {}, links(slot2=PcieLink(8, 8, 8, 8), slot3=PcieLink(8, 8, 4, 8)), ["0000:03:00.0: "], id="fewer lanes, behind one without a link"),
         pytest.param("pcie-link-narrow", "", nics(1), {}, links(slot1=PcieLink(2.5, 8, 8, 8)), ["runs with 2.5 GT/s x8 and could run with 8 GT/s x8"], id="a lower speed"),
         pytest.param("pcie-link-narrow", "", gpus(1), {}, links(slot1=PcieLink(2.5, 8, 8, 8)), [], id="an idle graphics card"),
@@ -209,7 +212,6 @@ def test_edge(
     assert_said(found(tmp_path, rule, config, files, table, **facts), expected)
 
 
-ON = Iommu(True, "", "", True, False)
 ALL: dict[str, dict[str, Any]] = {
     "CPU": {"firmware": INTEL, "cpu_flags": frozenset({"vmx"})},
     "IOMMU": {"iommu": ON, "firmware": INTEL},
