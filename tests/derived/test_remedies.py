@@ -26,6 +26,8 @@ from tests.derived.bed import guest_on_node
         ("01:00.0", {"addresses": {"0000:01:00.0": "10000:e1:00.0"}}, "10000:e1:00.0"),
         ("01:00.0", {"addresses": {"0000:01:00.00": "0000:02:00.0"}}, "01:00.0"),
         ("0000:01:00", {"addresses": {"0000:01:00.0": "0000:02:00.0"}}, "0000:02:00"),
+        ("0000:01:00", {"addresses": {"0000:02:00.0": "0000:03:00.0"}}, "0000:01:00"),
+        ("01:00.0", {"addresses": {"0000:05:00.0": "0000:06:00.0", "0000:01:00.0": "0000:02:00.0"}}, "02:00.0"),
         ("01:00,pcie=1", {"addresses": {"0000:01:00.0": "ADDRESS"}}, "ADDRESS,pcie=1"),
         ("mapping=gpu,mdev=nvidia-63,pcie=1", {"without": ("mdev",)}, "mapping=gpu,pcie=1"),
         ("01:00.0,rombar=0", {"without": ("rombar",)}, "01:00.0"),
@@ -89,6 +91,12 @@ def test_the_same_address_of_another_node_stays(tmp_path: Path) -> None:
     moved = "node=pve1,path=0000:01:00.1,id=10de:22ba,iommugroup=14,description=a"
     text = remedies.mapping_at(mapping._replace(written=ENTRIES[:2]), node, "0000:01:00.0", node.pci["0000:01:00.1"])
     assert text == setting(moved, ENTRIES[1])
+
+
+def test_an_entry_without_a_domain(tmp_path: Path) -> None:
+    mapping, node = mapped(tmp_path)
+    short = mapping._replace(written=("node=pve1,path=01:00.0", "node=pve1,path=02:00.0"))
+    assert remedies.mapping_without(short, node, "0000:01:00.0") == setting("node=pve1,path=02:00.0")
 
 
 def test_an_entry_is_taken_out(tmp_path: Path) -> None:
