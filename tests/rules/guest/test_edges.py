@@ -10,10 +10,13 @@ import pytest
 from pvehooks.values import Holder, Unread
 from pvehooks.values.boot import Ksm
 from pvehooks.values.ha import Ha, HaGuest
+from pvehooks.values.pci import VfSource
 from pvehooks.values.sharing import DirectoryMapping, MemoryShare
 from pvehooks.values.starting import NoBridge
-from pvehooks.values.usb import UsbDevice, UsbMapEntry, UsbMapping
+from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping
+from tests.beds import pci
 from tests.beds.tree import Content
+from tests.derived.bed import Support
 from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_said, found
 
 UNKNOWN = Unread("no reason at all")
@@ -67,6 +70,11 @@ def twelve(more: int = 0) -> BridgesOf:
 
 NET = "net0: virtio=BC:24:11:2C:69:EC,bridge=gone\n"
 REBALANCED = Ha({100: HaGuest("started", frozenset({"pve1", "pve2"}))}, True, "migrate", frozenset({"pve1", "pve2"}), True)
+STATE = "vmstate: local-lvm:vm-100-state\n"
+PFS = pci.plant(
+    "0000:03:00.0 class=020000 driver=i40e group=16\n0000:03:02.0 class=020000 driver=iavf group=17 pf=0000:03:00.0\n"
+    "0000:05:00.0 class=020000 driver=i40e group=18\n0000:05:02.0 class=020000 driver=iavf group=19 pf=0000:05:00.0\n"
+)
 CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
 
 
@@ -145,6 +153,9 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("virtiofs-path-missing", "virtiofs0: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), UNKNOWN)}}, ["?virtiofs0: ... no reason at all"], id="a directory of which nothing is known"),
         pytest.param("virtiofs-path-missing", "virtiofs0: several\nvirtiofs1: share\n", {}, {"directories": {"several": DirectoryMapping("several", ("/a", "/b"), frozenset({"pve1"}), ""), "share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "is a file")}}, ["virtiofs1: ... Map another"], id="behind a mapping of several"),
         pytest.param("virtiofsd-missing", "virtiofs0: \nvirtiofs1: share\n", {}, {"virtiofsd": False}, ["virtiofs1: "], id="behind an empty option"),
+        pytest.param("vfs-made-late", f"onboot: 1\nhostpci0: {GPU};0000:03:02.0;0000:05:02.0\n", PFS, {"vf_support": Support(VfSource("a.service", "0000:03:00.0", 2), VfSource("/etc/rc.local", "0000:05:00.0", 2, late=True))}, ["0000:05:02.0: ... pvehooks bind 0000:05:00.0 --vfs 2 --persist"], id="behind another card, and VFs that are made in time"),
+        pytest.param("virtiofs-memory-state", f"virtiofs0: share\n\n[zebra]\nsnaptime: 1\n{STATE}\n[apple]\nsnaptime: 2\n{STATE}", {}, {}, ["(as apple)"], id="the newest snapshot"),
+        pytest.param("virtiofs-memory-state", f"virtiofs0: share\n\n[old]\n{STATE}\n[new]\nsnaptime: 1\n{STATE}", {}, {}, ["(as new)"], id="a snapshot without a time"),
         # -- shared memory
         pytest.param("ivshmem-size-odd", "ivshmem: size=1\n", {}, {}, [], id="one"),
         pytest.param("ivshmem-size-odd", "ivshmem: size=3\n", {}, {}, ["size=4"], id="three"),
@@ -189,6 +200,7 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb5: host=1-1\n", {}, {}, [], id="the first with the new one"),
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb4: host=1-1\n", {}, {}, [], id="the last of the old ones"),
         pytest.param("usb-device-absent", "usb0: host=1050:0407\nusb1: host=1-3\n", {}, {"usb": UNKNOWN}, ["?usb0: not examined: whether 1050:0407, 1-3 are plugged in"], id="two devices, and nothing is known"),
+        pytest.param("usb-claimed-twice", "usb0: host=1-9\nusb1: host=1-1\n", {}, {**USB, "usb_claims": {"1-1": (UsbClaim(101, "VM 101 (mail)", "usb0", True, False),)}}, ["usb1: usb1 names YubiKey"], id="behind one that is not there"),
         pytest.param("usb-id-ambiguous", "usb0: host=1050:0407\nusb1: host=1050:0407\n", {}, USB, [], id="one device twice"),
         pytest.param("usb-id-ambiguous", "usb0: host=1050:0407\n", {}, {"usb": {"1-1": KEY, "1-3": KEY._replace(place="1-3")}}, ["2 devices have the id 1050:0407 ... ports 1-1, 1-3"], id="two devices of an id"),
         pytest.param("usb-names-no-device", "usb0: \nusb1: usb3=1\n", {}, {}, ["usb1: "], id="behind an empty option of USB"),
