@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
+.PHONY: help demo fuzz coverage mutate test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,12 @@ test-report: ## render HTML reports in Chromium, as on a phone, with dark colour
 
 fuzz: ## feed any content to what reads files of others, MINUTES=60
 	@sh scripts/fuzz $(or $(MINUTES),60)
+
+coverage: ## name each branch of the code that decides (rules, derived, judge, transaction) that no test runs (ARGS="TEST..." for other tests)
+	@sh scripts/coverage $(ARGS)
+
+mutate: ## change that code in some thousand ways, and name the changes that no test notices (ARGS="pvehooks/rules/start" for a part)
+	@sh scripts/mutate $(ARGS)
 
 lint: ## run only ruff, mypy, shellcheck and the tests of the architecture
 	@sh scripts/test -q tests/lint

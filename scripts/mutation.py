@@ -1,6 +1,6 @@
 """Mutants of functions: pytest -p scripts.mutation --mutate PATH TESTS. Each is one small change, which at least one test should notice.
 
-The tests are collected once. A first run of all of them tells which lines each runs. Each mutant then gets a forked process, in which
+The tests are collected once. A first run of all of them shows which lines each runs. Each mutant then gets a forked process, in which
 the mutated code takes the place of the function's own, and the tests that run its lines are run until one fails. Strings are left out (golden
 files hold the messages), as are assertions, and what runs once, at import.
 """
@@ -37,6 +37,8 @@ LIMIT = 0.05
 # What tests of one mutant may take together, in seconds as measured; the fastest go first.
 _ENOUGH = 20.0
 _MEMORY = 4 << 30
+# The status of a process whose mutant cannot take the place of a function that is in memory.
+_NOT_MADE = 3
 _SWAPPED = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Is: ast.IsNot,
     ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add,
@@ -53,13 +55,15 @@ class Mutant(NamedTuple):
     line: int
     function: str
     change: str
+    # Among the equal ones of its function, from 1 on.
+    number: int
     lines: range
     module: types.CodeType
 
     @property
     def key(self) -> str:
         """How it is called in the list of those that change nothing; the line's number is no part of it."""
-        return f"{self.path}: {self.function}: {self.change}"
+        return f"{self.path}: {self.function}: {self.change}" + (f" [{self.number}]" if self.number > 1 else "")
 
 
 # -- the mutants ------------------------------------------------------------------------------------------------------
@@ -133,6 +137,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     """All mutants of a file."""
     label = str(path.relative_to(PROJECT))
     tree = ast.parse(path.read_bytes(), filename=str(path))
+    equal: Counter[tuple[str, str]] = Counter()
     for name, function in _functions(tree):
         for field, node, put in _within(function):
             for new in _mutated(node, field):
@@ -141,9 +146,10 @@ def mutants(path: Path) -> Iterator[Mutant]:
                     module = compile(tree, str(path), "exec", dont_inherit=True)
                 finally:
                     put(node)
-                line, end = node.lineno, node.end_lineno or node.lineno  # type: ignore[attr-defined]
+                line, end = node.lineno, node.end_lineno or node.lineno
                 change = " ".join(f"{ast.unparse(node)} -> {ast.unparse(new)}".split())
-                yield Mutant(label, line, name, change, range(line, end + 1), module)
+                equal[name, change] += 1
+                yield Mutant(label, line, name, change, equal[name, change], range(line, end + 1), module)
 
 
 def _codes(code: types.CodeType) -> Codes:
@@ -256,7 +262,7 @@ class Session:
         return RULES[example[1]].function.__module__ == path.removesuffix(".py").replace("/", ".")
 
     def result(self, mutant: Mutant) -> str:
-        """What became of a mutant: killed, timeout, survived, or not run."""
+        """What became of a mutant: killed, timeout, survived, not run, or not made."""
         chosen = self._chosen(mutant)
         if not chosen:
             return "not run"
@@ -268,6 +274,8 @@ class Session:
             for function in self._live[str(PROJECT / mutant.path)]:
                 new = codes.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
                 if new is not None and new != function.__code__:
+                    if new.co_freevars != function.__code__.co_freevars:
+                        return _NOT_MADE
                     function.__code__ = new
             for test, following in itertools.pairwise((*chosen, None)):
                 assert test is not None
@@ -278,6 +286,8 @@ class Session:
             return 0
 
         status = self._forked(run)
+        if status == _NOT_MADE:
+            return "not made"
         if status != 0:
             self._kills[f"{mutant.path}:{mutant.function}"][int(killer.read_text())] += 1
         return "survived" if status == 0 else "timeout" if status == -signal.SIGALRM else "killed"
@@ -312,10 +322,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             what = "equivalent" if mutant.key in known else tests.result(mutant)
             areas[area][what] += 1
             if what not in ("killed", "equivalent"):
-                out(f"{what}: {mutant.path}:{mutant.line}: {mutant.function}: {mutant.change}")
+                out(f"{what} (line {mutant.line}): {mutant.key}")
     failed = False
     for area, counts in areas.items():
-        alive, total = counts["survived"] + counts["not run"], counts.total()
+        alive, total = counts["survived"] + counts["not run"] + counts["not made"], counts.total()
         failed |= alive > LIMIT * total
         out(
             f"{area}: {total} mutants, "

@@ -10,6 +10,7 @@ from pvehooks.facts.guests import configs
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.values import Guest, Node
+from pvehooks.values.pci import VfSource
 from tests.beds.tree import Content, make_fake_tree
 
 CONFIGS = "etc/pve/nodes/pve1/qemu-server"
@@ -19,3 +20,20 @@ def guest_on_node(directory: Path, config: str, files: Mapping[str, Content] | N
     """VM 100 with this config on pve1, whose other files are these."""
     host = Host(str(make_fake_tree(directory, {f"{CONFIGS}/100.conf": config, **(files or {})})))
     return configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", baseline.read(host, "pve1"))), hardware.gather(host, "pve1")
+
+
+class Support:
+    """What is known of VFs on a node."""
+
+    def __init__(self, *sources: VfSource, unbuilt: tuple[str, ...] = (), module: str = "", interface: str = "") -> None:
+        self.sources = sources
+        self.unbuilt = unbuilt
+        self.release = "6.14.11-1-pve"
+        self._module = module
+        self._interface = interface
+
+    def module(self, address: str) -> str:
+        return self._module
+
+    def interface(self, address: str) -> str:
+        return self._interface

@@ -13,7 +13,7 @@ from pvehooks.values.boot import Dkms, Modules
 from pvehooks.values.pci import VfSource
 from tests.beds import pci
 from tests.beds.tree import Content
-from tests.derived.bed import CONFIGS, guest_on_node
+from tests.derived.bed import CONFIGS, Support, guest_on_node
 
 NETWORK = "0000:05:00.0 class=020000 id=8086:10fb driver=ixgbe group=40\n0000:05:00.1 class=020000 id=8086:10fb driver=ixgbe group=41\n"
 IXGBE = {"0000:05:00.0": (63, 128, 2), "0000:05:00.1": (63, 128, 2)}
@@ -22,23 +22,6 @@ BROADCOM = (
     "0000:5e:00.0 class=020000 id=14e4:16d7 driver=bnxt_en group=45\n0000:5e:00.1 class=020000 id=14e4:16d7 driver=bnxt_en group=46\n"
 )
 NO_SR_IOV = "it shows no SR-IOV"
-
-
-class Support:
-    """What is known of VFs on a node."""
-
-    def __init__(self, *sources: VfSource, unbuilt: tuple[str, ...] = (), module: str = "", interface: str = "") -> None:
-        self.sources = sources
-        self.unbuilt = unbuilt
-        self.release = "6.14.11-1-pve"
-        self._module = module
-        self._interface = interface
-
-    def module(self, address: str) -> str:
-        return self._module
-
-    def interface(self, address: str) -> str:
-        return self._interface
 
 
 def sriov(address: str, total: int, offset: int | None, stride: int | None) -> dict[str, Content]:

@@ -40,6 +40,20 @@ IDS = "options vfio-pci ids=10de:2684,10de:22ba"
         ("options vfio-pci ids=0000:01:00.0", ""),
         ("options vfio-pci ids=01:00.0", ""),
         ("options vfio-pci", ""),
+        ("options vfio-pci.ids", ""),
+        ("options", ""),
+        ("blacklist=nouveau=x", "blacklist nouveau=x"),
+        ("vfio-pci disable_vga=1 quiet", "options vfio-pci disable_vga=1 quiet"),
+        ("options vfio-pci ids=x10de:2684", "options vfio-pci ids=10de:2684"),
+        ("options =1 a=1", ""),
+        ("options 1-x.y a=1", ""),
+        ("options vfio-pci ids=10de:2684 , 10de:22ba", IDS),
+        ("options vfio-pci disable_vga=1 pci_ids=10de:2684,10de:22ba", "options vfio-pci disable_vga=1 ids=10de:2684,10de:22ba"),
+        ("options vfio-pci pci_ids=10de:2684 disable_vga=1", "options vfio-pci ids=10de:2684 disable_vga=1"),
+        ("options vfio-pci disable_vga=1 ids=10de:2684;10de:22ba", "options vfio-pci disable_vga=1 ids=10de:2684,10de:22ba"),
+        ("options vfio-pci ids=10de:2684;10de:22ba disable_vga=1", "options vfio-pci ids=10de:2684,10de:22ba disable_vga=1"),
+        ("options vfio-pci ids=10de:2684,x", ""),
+        ("options vfio-pci ids=x.y", ""),
         ("blacklist", ""),
         ("blacklist=nouveau", "blacklist nouveau"),
         ("Blacklist nouveau", "blacklist nouveau"),
@@ -198,3 +212,38 @@ def test_a_kernel_without_the_fault() -> None:
     assert without_faults(installed, faults_of("7.0.14-2-pve")) == "7.0.12-1-pve"
     assert without_faults(installed[:3], faults_of("7.0.14-2-pve")) == ""
     assert all(fault.source and fault.effect for fault in FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("options vfio-pci ids=10de:2684, 10de:22ba", "a blank ends the value, and the kernel ignores 10de:22ba"),
+        ("options vfio-pci ids=10de:2684, 10de:22ba disable_vga=1", "a blank ends the value, and the kernel ignores 10de:22ba"),
+        ("options vfio-pci ids= 10de:2684", "a blank ends the value, and the kernel ignores 10de:2684"),
+        ("options vfio-pci ids=01:00.0", "'01:00.0' is an address, and vfio-pci takes ids such as 10de:2684"),
+        ("options snd_hda_intel index=0, a", "a blank ends the value, and the kernel ignores a"),
+        ("softdep nouveau", ""),
+        ("blacklist nouveau nvidia", "modprobe reads one name per line and ignores nvidia"),
+        ("blacklist nouveau,nvidia", "modprobe reads 'nouveau,nvidia' as one name"),
+        ("options vfio-pci ids=a.b", "'a.b' is no id such as 10de:2684, and vfio-pci ignores it"),
+        ("options vfio-pci ids=10de:2684:1043:87d0", ""),
+    ],
+)
+def test_why_modprobe_or_the_kernel_ignores_it(line: str, why: str) -> None:
+    found = of_modprobe(line)
+    assert (found.why if found else "") == why
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("options vfio-pci ids=10de:2684", "such a line belongs in a file of /etc/modprobe.d that ends in .conf"),
+        ("blacklist nouveau", "such a line belongs in a file of /etc/modprobe.d that ends in .conf"),
+        ("vfio-pci ids=10de:2684", "parameters belong in a file of /etc/modprobe.d: options vfio-pci ids=10de:2684"),
+        ("vfio vfio-pci", "reads the whole line as the name of a module and finds none"),
+        ("nouveau options", "reads the whole line as the name of a module and finds none"),
+    ],
+)
+def test_why_systemd_finds_no_module(line: str, end: str) -> None:
+    found = of_modules_load(line)
+    assert found is not None and found.why.endswith(end)

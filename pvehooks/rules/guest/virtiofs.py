@@ -30,13 +30,11 @@ RULES = RuleSet(concerned=_concerned, order=210)
 def shares(guest: Guest) -> Iterator[tuple[str, str]]:
     """The options virtiofsN with the name of the mapping that each shares."""
     for option in _options(guest):
-        dirid = guest.properties(option).get("dirid")
-        if dirid:
-            yield option, str(dirid)
+        yield option, str(guest.properties(option).get("dirid", ""))
 
 
 def _first(guest: Guest) -> str:
-    return next((option for option, _ in shares(guest)), "virtiofs0")
+    return next(iter(_options(guest)), "virtiofs0")
 
 
 @RULES.rule("virtiofsd-missing", Severity.BLOCK, "Install it: apt install virtiofsd", needs=("virtiofsd",))

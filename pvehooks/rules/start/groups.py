@@ -408,6 +408,6 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
         if member.claim.entry.by_args and _is_idle(member.device, guest, node):
             message = f"{_shares(member)} on driver {member.device.driver}: {_ARGS}"
             bind = f"Bind that one, too, if the node can do without it: pvehooks bind {member.device.address} --persist"
-            free = next((number for number in range(16) if f"hostpci{number}" not in guest.options), 15)
+            free = next((number for number in range(15) if f"hostpci{number}" not in guest.options), 15)
             remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
             yield Finding(member.device.address, message, remedy)

@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from pvehooks.values import Holder, Unread
+from pvehooks.values.boot import Ksm
 from pvehooks.values.ha import Ha, HaGuest
-from pvehooks.values.sharing import MemoryShare
+from pvehooks.values.pci import VfSource
+from pvehooks.values.sharing import DirectoryMapping, MemoryShare
 from pvehooks.values.starting import NoBridge
-from pvehooks.values.usb import UsbDevice, UsbMapEntry, UsbMapping
+from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping
+from tests.beds import pci
 from tests.beds.tree import Content
+from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_findings, found
+from tests.derived.bed import Support
 from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_findings, found
 
 UNKNOWN = Unread("no reason at all")
@@ -65,6 +70,12 @@ def twelve(more: int = 0) -> BridgesOf:
 
 
 NET = "net0: virtio=BC:24:11:2C:69:EC,bridge=gone\n"
+REBALANCED = Ha({100: HaGuest("started", frozenset({"pve1", "pve2"}))}, True, "migrate", frozenset({"pve1", "pve2"}), True)
+STATE = "vmstate: local-lvm:vm-100-state\n"
+PFS = pci.plant(
+    "0000:03:00.0 class=020000 driver=i40e group=16\n0000:03:02.0 class=020000 driver=iavf group=17 pf=0000:03:00.0\n"
+    "0000:05:00.0 class=020000 driver=i40e group=18\n0000:05:02.0 class=020000 driver=iavf group=19 pf=0000:05:00.0\n"
+)
 CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
 
 
@@ -80,14 +91,14 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
             id="devices that count at boot",
         ),
         pytest.param("nothing-bootable", f"hostpci0: {GPU},mdev=a\nhostpci1: {NVME}\n", {}, {}, [], id="an NVMe behind a vGPU"),
-        pytest.param("bridge-missing", NET, {}, {"bridges": twelve()}, ["pve1 has vmbr00, "], id="twelve bridges"),
+        pytest.param("bridge-missing", NET, {}, {"bridges": twelve()}, ["pve1 has vmbr00, ... , vmbr10, vmbr11. "], id="twelve bridges"),
         pytest.param("bridge-missing", NET, {}, {"bridges": twelve(1)}, ["vmbr11 and 1 more. "], id="thirteen bridges"),
         pytest.param("bridge-missing", NET, {}, {"bridges": BridgesOf("aux", "vmbr1", "vmbr0")}, ["Take another: qm set 100 --net0 virtio=BC:24:11:2C:69:EC,bridge=vmbr0. Or make it"], id="PVE's bridges are offered first"),
         pytest.param("bridge-missing", NET, {}, {"bridges": BridgesOf("xen", "aux")}, ["bridge=aux. Or make it"], id="others are offered"),
         pytest.param("bridge-missing", NET, {}, {"bridges": BridgesOf("vmbr0", instead="a bond")}, ["is no bridge on pve1 but a bond ... Take another: qm set 100 --net0 virtio=BC:24:11:2C:69:EC,bridge=vmbr0. Or make a bridge over it"], id="a bond, and bridges"),
         pytest.param("config-lines-dropped", "a\nb\nc\n", {}, {}, ["a: ", "b: ", "c: "], id="three lines"),
         pytest.param("config-lines-dropped", "a\nb\nc\nd\n", {}, {}, ["a: ", "b: ", "c: ", "config: PVE will lose 1 more lines"], id="four lines"),
-        pytest.param("config-lines-dropped", f"{'x' * 41}: 1\n", {}, {}, [f"{'x' * 40}: PVE"], id="a long name"),
+        pytest.param("config-lines-dropped", f"y{'x' * 40}: 1\n", {}, {}, [f"y{'x' * 39}: PVE"], id="a long name"),
         pytest.param("balloon-without-effect", f"hostpci0: {GPU}\nmemory: 999999999\nballoon: 1\n", {}, {}, ["down to 1 MiB"], id="a little memory of much"),
         pytest.param("balloon-without-effect", f"hostpci0: {GPU}\nmemory: 9999999999\nballoon: 512\n", {}, {}, [], id="more memory than can be"),
         pytest.param("balloon-without-effect", f"hostpci0: {GPU}\nmemory: 2048\n", {}, {}, [], id="no balloon given"),
@@ -123,6 +134,8 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: {GPU}\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind a graphics card"),
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: {NVME},mdev=a\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind a vGPU"),
         pytest.param("rng-held-netboot-first", f"{FIRST}order=hostpci0;net0\nhostpci0: 0000:09:00.0\nhostpci1: {NVME}\n", OLD, NO_FLAGS, ["net0 comes before"], id="behind one that is not there, and an NVMe that is not booted"),
+        pytest.param("netboot-unavailable", f"{NETBOOT}args: -fw_cfg 'name=opt/org.tianocore/IPv4Support,string=no'\n", {}, NO_FLAGS, ["Or take the switches out of its args"], id="a switch in quotes"),
+        pytest.param("netboot-unavailable", f"{NETBOOT}args: -fw_cfg name=opt/org.tianocore/IPv4Support,string=no\n", {}, NO_FLAGS, ["Or switch it on again: qm set 100 --delete args"], id="a switch"),
         # -- high availability
         pytest.param(
             "ha-device-elsewhere",
@@ -132,6 +145,18 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
             ["hostpci1: ... ha-manager groupadd vm100 --nodes pve1 --restricted 1, then: ha-manager set vm:100 --group vm100"],
             id="an address behind a mapping of all nodes",
         ),
+        pytest.param("ha-rebalance-fails", "hostpci0: mapping=able\n", ABLE, {"ha": REBALANCED}, [], id="a device that can be moved"),
+        pytest.param("ha-rebalance-fails", f"hostpci0: mapping=able\nhostpci1: {NIC}\n", ABLE, {"ha": REBALANCED}, ["while it runs with hostpci1"], id="and one that cannot"),
+        pytest.param("ksm-without-effect", f"hostpci0: {GPU},mdev=a\n", {}, {"ksm": Ksm(True, 1, {})}, [], id="a mediated device is not pinned"),
+        pytest.param("ksm-without-effect", f"hostpci0: {GPU},mdev=a\nhostpci1: {NIC}\n", {}, {"ksm": Ksm(True, 1, {})}, ["memory: "], id="another one is"),
+        pytest.param("virtiofsd-missing", "virtiofs0: share\n", {}, {"virtiofsd": False}, ["virtiofs0: "], id="a directory without its program"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: gone\nvirtiofs1: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "does not exist")}}, ["virtiofs1: "], id="behind a mapping that is not there"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: share\n", {}, {"directories": {"share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), UNKNOWN)}}, ["?virtiofs0: ... no reason at all"], id="a directory of which nothing is known"),
+        pytest.param("virtiofs-path-missing", "virtiofs0: several\nvirtiofs1: share\n", {}, {"directories": {"several": DirectoryMapping("several", ("/a", "/b"), frozenset({"pve1"}), ""), "share": DirectoryMapping("share", ("/srv",), frozenset({"pve1"}), "is a file")}}, ["virtiofs1: ... Map another"], id="behind a mapping of several"),
+        pytest.param("virtiofsd-missing", "virtiofs0: \nvirtiofs1: share\n", {}, {"virtiofsd": False}, ["virtiofs1: "], id="behind an empty option"),
+        pytest.param("vfs-made-late", f"onboot: 1\nhostpci0: {GPU};0000:03:02.0;0000:05:02.0\n", PFS, {"vf_support": Support(VfSource("a.service", "0000:03:00.0", 2), VfSource("/etc/rc.local", "0000:05:00.0", 2, late=True))}, ["0000:05:02.0: ... pvehooks bind 0000:05:00.0 --vfs 2 --persist"], id="behind another card, and VFs that are made in time"),
+        pytest.param("virtiofs-memory-state", f"virtiofs0: share\n\n[zebra]\nsnaptime: 1\n{STATE}\n[apple]\nsnaptime: 2\n{STATE}", {}, {}, ["(as apple)"], id="the newest snapshot"),
+        pytest.param("virtiofs-memory-state", f"virtiofs0: share\n\n[old]\n{STATE}\n[new]\nsnaptime: 1\n{STATE}", {}, {}, ["(as new)"], id="a snapshot without a time"),
         # -- shared memory
         pytest.param("ivshmem-size-odd", "ivshmem: size=1\n", {}, {}, [], id="one"),
         pytest.param("ivshmem-size-odd", "ivshmem: size=3\n", {}, {}, ["size=4"], id="three"),
@@ -149,6 +174,7 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("machine-too-old", "cores: 1\n\n[old]\nmachine: pc-q35-4.1\n\n[new]\nmachine: pc-q35-4.2\n", {}, {"qemu": (10, 1)}, ["snapshots have machine versions ... no longer has: old (pc-q35-4.1). After"], id="a snapshot"),
         pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(3)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1). After"], id="three snapshots"),
         pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(4)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1) and 1 more. After"], id="four snapshots"),
+        pytest.param("machine-too-old", "machine: viommu=intel\n", {}, {"qemu": (10, 1)}, [], id="no machine, and parts of one"),
         # -- options of passthrough
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nargs: -device vfio-pci,host=03:00.0,addr=2\n", {}, {}, [], id="a card in place of the display"),
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nvga: std\nargs: -device vfio-pci,host=03:00.0,addr=0x02.0\n", {}, {}, ["--vga none"], id="a card beside the display"),
@@ -161,6 +187,7 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("cpus-too-many", "sockets: 2\n", {}, {"cpus": 2}, [], id="one core each"),
         pytest.param("cpus-too-many", "cores: 2\n", {}, {"cpus": 2}, [], id="one socket"),
         pytest.param("cpus-too-many", "cores: 1\nvcpus: 1\n", {}, {"cpus": 2}, [], id="all are plugged"),
+        pytest.param("cpus-too-many", "sockets: 2\ncores: 2\n", {}, {"cpus": 2}, ["cores: PVE refuses to start it: 2 sockets with 2 cores are 4 CPUs"], id="two of each"),
         pytest.param("cpus-too-many", "cores: 4\n", {}, {"cpus": 2}, ["--sockets 1 --cores 2"], id="too many cores"),
         pytest.param("cpus-too-many", "cores: 4\nvcpus: 2\n", {}, {"cpus": 2}, ["Give it no more than that: qm set 100 --sockets 1 --cores 2"], id="few are plugged"),
         pytest.param("storage-content-refused", "scsi0: any:vm-100-disk-0\nscsi1: iso:100/a.raw\nscsi2: iso:100/b.raw\n", STORAGES, {}, ["scsi1: "], id="two disks on a storage for images of discs"),
@@ -173,6 +200,11 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("usb-beyond-limit", "ostype: win7\nmachine: pc-i440fx-7.1\nusb5: host=1-1\n", {}, {}, ["usb5: "], id="the last Windows with the old controller"),
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb5: host=1-1\n", {}, {}, [], id="the first with the new one"),
         pytest.param("usb-beyond-limit", "ostype: win8\nmachine: pc-i440fx-7.1\nusb4: host=1-1\n", {}, {}, [], id="the last of the old ones"),
+        pytest.param("usb-device-absent", "usb0: host=1050:0407\nusb1: host=1-3\n", {}, {"usb": UNKNOWN}, ["?usb0: not examined: whether 1050:0407, 1-3 are plugged in"], id="two devices, and nothing is known"),
+        pytest.param("usb-claimed-twice", "usb0: host=1-9\nusb1: host=1-1\n", {}, {**USB, "usb_claims": {"1-1": (UsbClaim(101, "VM 101 (mail)", "usb0", True, False),)}}, ["usb1: usb1 names YubiKey"], id="behind one that is not there"),
+        pytest.param("usb-id-ambiguous", "usb0: host=1050:0407\nusb1: host=1050:0407\n", {}, USB, [], id="one device twice"),
+        pytest.param("usb-id-ambiguous", "usb0: host=1050:0407\n", {}, {"usb": {"1-1": KEY, "1-3": KEY._replace(place="1-3")}}, ["2 devices have the id 1050:0407 ... ports 1-1, 1-3"], id="two devices of an id"),
+        pytest.param("usb-names-no-device", "usb0: \nusb1: usb3=1\n", {}, {}, ["usb1: "], id="behind an empty option of USB"),
         pytest.param("usb-names-no-device", "usb0: host=1-1\nusb1: usb3=1\n", {}, {}, ["usb1: "], id="behind one that is right"),
         pytest.param("usb-mapping-missing", "usb0: host=1-1\n", {}, {"usb_mappings": UNKNOWN}, [], id="no mapping, and they are unknown"),
         pytest.param("usb-mapping-missing", "usb0: mapping=gone\n", {}, {"usb_mappings": UNKNOWN}, ["?usb: ... no reason at all"], id="mappings are unknown"),

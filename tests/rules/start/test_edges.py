@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Iommu, Severity, Unread, Use, Uses
+from pvehooks.values import Iommu, Refuser, Severity, Unread, Use, Uses
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.pci import PciDevice
+from tests.beds import pci
 from tests.beds.tree import Content
 from tests.derived.bed import guest_on_node
 from tests.rules.edges import GPU, NIC, assert_findings, found
@@ -69,6 +70,7 @@ def bits(first: int, second: int) -> dict[str, Content]:
 
 
 HOST_CPU = "bios: ovmf\ncpu: host\n"
+RUNNING: dict[str, Content] = {"run/qemu-server/100.pid": "4711\n", "proc/4711/cmdline": "/usr/bin/kvm\0-id\x00100\0"}
 WAS = ("10de:2684", "030000", "")
 GONE = ("10de:1111", "030000", "")
 
@@ -102,7 +104,17 @@ GONE = ("10de:1111", "030000", "")
         # -- changed devices
         pytest.param("device-changed", f"hostpci0: 0000:02:00.0\nhostpci1: {GPU}\n", VGPUS, accepted(a01_00_0=GONE), {}, [f"{GPU}: hostpci1: ... (that was a device [10de:1111])"], id="behind one that was not there"),
         pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=("10de:2684", "030200", "")), {}, ["(its class was 030200 and is 030000)"], id="another class"),
+        pytest.param("device-changed", "hostpci0: 0000:01:00\n", CARD, accepted(a01_00_1=GONE), {}, ["0000:01:00.1: ... (that was a device [10de:1111])"], id="the second function, behind one that was not there"),
+        pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, {**accepted(a01_00_0=WAS), f"sys/devices/pci0000:00/{GPU}/class": "?\n"}, {}, [], id="its class cannot be read"),
+        pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, {**accepted(a01_00_0=GONE), f"sys/devices/pci0000:00/{GPU}/vendor": "?\n"}, {}, [], id="its maker cannot be read"),
         pytest.param("device-changed", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS), {}, [], id="the same"),
+        pytest.param("device-changed", "args: -device vfio-pci,host=01:00.0\n", CARD, accepted(a01_00_0=GONE), {}, ["args: ... If not, write the right address into the args: qm config 100"], id="in args"),
+        pytest.param("group-in-use-by-host", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console"))}, [f"{GPU}: args: ... shows the console, and PVE unbinds nothing for args"], id="in args, and the host's"),
+        pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(15)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="the last free number"),
+        pytest.param("args-group-not-viable", "hostpci0: 0000:09:00.0\nhostpci2: 0000:09:00.1\nargs: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci1 in place of args"], id="the first free number"),
+        pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(16)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="no free number"),
+        pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, RUNNING, {"iommu": ON._replace(remaps_interrupts=False)}, [], id="it runs without remapping"),
+        pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(remaps_interrupts=False)}, ["the VM would not start"], id="no remapping"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
@@ -168,6 +180,7 @@ DISK = "bios: ovmf\nefidisk0: local:vm-100-disk-0,efitype=4m\n"
         pytest.param("firmware-unfit", DISK, PINNED, IMAGE._replace(size=64 << 20), X86, [f"{UNFIT_X86}, and QEMU would not start it. "], id="an ARM image on x86"),
         pytest.param("firmware-unfit", f"{DISK}arch: aarch64\n", PINNED, IMAGE, X86, [f"{UNFIT_ARM}, and QEMU would not start it. "], id="an x86 image on ARM"),
         pytest.param("firmware-unfit", DISK, PINNED, IMAGE, ARM, [UNFIT_ARM], id="an x86 image on a node of ARM"),
+        pytest.param("firmware-unfit", f"{DISK}arch: aarch64\n", PINNED, IMAGE._replace(sha256="cd" * 32), X86, [], id="another image on ARM has its own rule"),
         pytest.param("firmware-unfit", f"{DISK}arch: x86_64\n", PINNED, IMAGE, ARM, [], id="x86 on a node of ARM"),
         pytest.param("firmware-unfit", DISK, PINNED, IMAGE._replace(size=64 << 20, sha256="cd" * 32), X86, [], id="another image has its own rule"),
     ],
@@ -188,3 +201,26 @@ def test_firmware_that_was_edited_out_refuses_with_and_without_the_guard(config:
     guest.__dict__.update({"firmware": PINNED, "image": IMAGE._replace(in_args=False)})
     (found,) = (each for each in catalogue.findings(guest, node) if each.rule == "firmware-args-edited")
     assert found.severity is Severity.BLOCK
+
+
+BY_ADDRESS, BY_ARGS = f"hostpci0: {GPU}\n", "args: -device vfio-pci,host=01:00.0\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "used", "driver", "refuser"),
+    [
+        pytest.param(BY_ADDRESS, GPU, "nouveau", Refuser.GUARD, id="it is taken from the host"),
+        pytest.param(BY_ADDRESS, GPU, "vfio-pci", Refuser.GUARD, id="a process has it by vfio"),
+        pytest.param(BY_ARGS, GPU, "nouveau", Refuser.PVE, id="in args, and nothing unbinds it"),
+        pytest.param(BY_ARGS, GPU, "vfio-pci", Refuser.GUARD, id="in args, and a process has it by vfio"),
+        pytest.param(BY_ADDRESS, "0000:01:00.1", "snd_hda_intel", Refuser.GUARD, id="a member is taken from the host"),
+        pytest.param(BY_ADDRESS, "0000:01:00.1", "vfio-pci", Refuser.PVE, id="a process has a member by vfio"),
+        pytest.param(BY_ARGS, "0000:01:00.1", "snd_hda_intel", Refuser.PVE, id="of args, and nothing unbinds a member"),
+    ],
+)
+def test_who_refuses_what_the_host_uses(config: str, used: str, driver: str, refuser: Refuser, tmp_path: Path) -> None:
+    table = "".join(line.replace(line.split()[3], f"driver={driver}") if used in line else line for line in CARD.splitlines(keepends=True))
+    guest, node = guest_on_node(tmp_path, config, pci.plant(table))
+    node.__dict__["uses"] = UsesOf(used, Use("is in use"))
+    (found,) = (each for each in catalogue.findings(guest, node) if each.rule == "group-in-use-by-host")
+    assert (found.subject, found.refuser) == (used, refuser)
