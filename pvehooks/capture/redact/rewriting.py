@@ -187,7 +187,7 @@ _MARK = "\ufdd0"
 _NUMBER = re.compile(rb"[0-9A-F]{8}")
 _Rewrite = Callable[[Rewriting, bytes], bytes]
 _SPECIAL: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
-    (re.compile(pattern), rewrite)
+    (re.compile(pattern, re.DOTALL), rewrite)
     for pattern, rewrite in (
         (r"/sys/.*/config", Rewriting.configuration),
         (r"/sys/.*/vpd_pg80", Rewriting.product_data),
