@@ -289,7 +289,7 @@ def _use_up(under_way: Start, needed: bool) -> bool:
     from pvehooks.actions import accept
 
     try:
-        accept.started(under_way.host, under_way.guest, None, _LOCK_SECONDS)
+        accept.use_up(under_way.host, under_way.guest, _LOCK_SECONDS)
     except PvehooksError as trouble:
         if needed and under_way.settings.guard.mode == "enforce":
             label = under_way.guest.label
