@@ -66,7 +66,10 @@ def test_purge_puts_everything_back(qm: Qm) -> None:
 
 
 def test_purge_takes_what_an_interrupted_write_left(qm: Qm) -> None:
-    for path in (SNIPPETS / "pvehooks-guard.tmp.99", *(Path("/etc/pve/local") / f"{name}.json.tmp.7" for name in ("pvehooks", "pvehooks-summary"))):
+    for path in (
+        SNIPPETS / "pvehooks-guard.tmp.99",
+        *(Path("/etc/pve/local") / f"{name}.json.tmp.7" for name in ("pvehooks", "pvehooks-summary")),
+    ):
         path.touch()
     assert uninstall(qm) == (0, "", "")
     assert not list(Path("/etc/pve/local/").glob("pvehooks*")) and not list(SNIPPETS.glob("*.tmp.*"))
