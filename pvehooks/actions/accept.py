@@ -103,6 +103,11 @@ def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) ->
     return records.update(host, guest.vmid, identity(guest), change, wait)
 
 
+def use_up(host: Host, guest: Guest, wait: float) -> bool:
+    """Removes the override for one start; raises PmxcfsAway, and NodeError if it is gone."""
+    return records.update(host, guest.vmid, identity(guest), records.Record.with_override_used_up, wait)
+
+
 def allow(host: Host, guest: Guest, allowance: Allowance | None) -> bool:
     """Records an override for the guest's next start, None removes it; raises PmxcfsAway."""
     return records.update(host, guest.vmid, identity(guest), lambda record: record._replace(allowance=allowance))

@@ -185,9 +185,9 @@ class FileWriter(NamedTuple):
         except FileNotFoundError:
             return Result(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
         except PermissionError as error:
-            return Result(Outcome.WAITING, f"{path}: {error.strerror}")
+            return Result(Outcome.WAITING, f"{error.filename or path}: {error.strerror}")
         except OSError as error:
-            return Result(Outcome.BROKEN, f"{path}: {error.strerror}")
+            return Result(Outcome.BROKEN, f"{error.filename or path}: {error.strerror}")
         return Result(Outcome.DONE, "")
 
 

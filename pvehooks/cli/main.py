@@ -15,6 +15,7 @@ _AS_ROOT = "Run it as root."
 
 def main(arguments: list[str] | None = None) -> int:
     """The program; returns the exit status."""
+    _open_what_is_closed()
     try:
         return _run(parsers.parse(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as end:
@@ -57,6 +58,13 @@ def _is_for_root(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, PermissionError):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _open_what_is_closed() -> None:
+    """Makes standard streams that the caller closed /dev/null: the files that are opened next would have their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _drop_output() -> None:

@@ -30,9 +30,13 @@ class Worker:
         if not job.attach:
             return rng0.inject(host, guest, settings)
         result = guardhook.attach(host, guest, settings, with_rng0=job.injection.due)
-        if job.injection.due and result.outcome in (Outcome.HELD, Outcome.REFUSED):
-            # What stands against the rng0 must not keep the guard off; the next review reports it.
-            return guardhook.attach(host, guest, settings)
+        if not job.injection.due or result.outcome not in (Outcome.HELD, Outcome.REFUSED, Outcome.BROKEN):
+            return result
+        # What stands against one of the two must not keep the other off; the next review reports it.
+        result = guardhook.attach(host, guest, settings)
+        if result.outcome in (Outcome.HELD, Outcome.BROKEN):
+            given = rng0.inject(host, guest, settings)
+            return given if given.done else result
         return result
 
 

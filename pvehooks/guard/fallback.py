@@ -69,7 +69,7 @@ def _use_up_override(host: Host, vmid: int, uuid: str | None, ctime: int | None)
     try:
         from pvehooks.records import guests as records
 
-        records.update(host, vmid, records.Identity(uuid, ctime), lambda record: record._replace(allowance=None), _LOCK_SECONDS)
+        records.update(host, vmid, records.Identity(uuid, ctime), records.Record.with_override_used_up, _LOCK_SECONDS)
     except Exception as error:  # noqa: BLE001 - something has failed before, that is why this code runs
         return str(error)
     return ""

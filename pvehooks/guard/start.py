@@ -297,7 +297,7 @@ def _use_up_override(start: Start, needed: bool) -> bool:
     from pvehooks.actions import accept
 
     try:
-        accept.started(start.host, start.guest, None, _LOCK_SECONDS)
+        accept.use_up(start.host, start.guest, _LOCK_SECONDS)
     except PvehooksError as trouble:
         if needed and start.settings.guard.mode == "enforce":
             label = start.guest.label

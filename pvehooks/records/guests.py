@@ -10,7 +10,7 @@ import re
 from types import MappingProxyType
 
 from pvehooks import records
-from pvehooks.errors import PmxcfsAway
+from pvehooks.errors import NodeError, PmxcfsAway
 from pvehooks.values import Accepted, AdminsRng, Allowance, Attachment, KnownDevice
 from pvehooks.values.base import NamedTuple
 
@@ -95,6 +95,12 @@ class Record(NamedTuple):
         if rng0 is not None and self.rng0 is not None and self.rng0.value == rng0.value:
             rng0 = rng0._replace(more={**self.rng0.more, **rng0.more})
         return self._replace(rng0=rng0)
+
+    def with_override_used_up(self) -> Record:
+        """The record without its override; raises NodeError if it has none any more."""
+        if self.allowance is None:
+            raise NodeError("it was used up by another start, or cancelled, at the same time")
+        return self._replace(allowance=None)
 
     def with_accepted(self, node: str, accepted: Accepted | None) -> Record:
         """The record with the accepted start of that node, or without it (None)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -42,6 +44,17 @@ def test_changed_under_the_lock(host: Host) -> None:
     Path(host.root, CONFIG).write_text(uefi("other"))
     assert writer.FileWriter(host).write(guest, {"rng0": VALUE}).outcome is Outcome.CHANGED
     assert text(host) == uefi("other")
+
+
+def test_trouble_with_the_lock_is_not_said_of_the_config(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who made /run/lock/qemu-server before PVE did keeps all changes off: the admin has to know where."""
+    place = "/var/lock/qemu-server"
+
+    def lock(self: Host, path: str, timeout: float) -> NoReturn:
+        raise OSError(errno.EACCES, "others than root can write to this directory", place)
+
+    monkeypatch.setattr(Host, "lock", lock)
+    assert write(host).words == f"{place}: others than root can write to this directory"
 
 
 def test_locked_by_another_process(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

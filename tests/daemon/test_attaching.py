@@ -74,6 +74,20 @@ def test_by_itself_in_one_change_with_the_rng0(cluster: Make) -> None:
     assert not bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_EVENT=finding")
 
 
+def test_a_guard_that_cannot_come_keeps_no_rng0_off(cluster: Make) -> None:
+    """No storage is safe for its hookscript."""
+    SNIPPETS.parent.chmod(0o777)
+    try:
+        bed = cluster()
+        bed.start()
+        bed.write(100, uefi("gpu", PASSED))
+        bed.said("not-attached", 100)
+        assert bed.said("injected", 100)
+        assert RNG0 in bed.read(100) and "pvehooks-guard" not in bed.read(100)
+    finally:
+        SNIPPETS.parent.chmod(0o755)
+
+
 def test_a_former_hookscript_is_chained(cluster: Make) -> None:
     (SNIPPETS / "hook.pl").write_text("#!/bin/sh\n")
     (SNIPPETS / "hook.pl").chmod(0o755)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,16 @@ def test_an_override_that_cannot_be_used_up_lets_nothing_through(examined: bool,
             assert status == 1 and "the override for this one start cannot be used up" in out, out
     assert bed.start(root).status == 0
     assert bed.start(root).status == 1
+
+
+@pytest.mark.parametrize("examined", [True, False])
+def test_an_override_lets_one_of_many_starts_through(examined: bool, tmp_path: Path) -> None:
+    """All of them have read it before the first one removes it."""
+    root = bed.node(tmp_path, hostpci=bed.SHARED_WITH_PORT)
+    bed.pvehooks(root, "allow", "100", "--once", "--reason", "it must come up")
+    with ThreadPoolExecutor(12) as pool:
+        ran = list(pool.map(lambda _: bed.start(root) if examined else broken(root, "raise KeyError"), range(12)))
+    assert sorted(status for status, _ in ran) == [0] + 11 * [1], "".join(out for _, out in ran)
 
 
 def test_an_override_that_is_not_needed_refuses_nothing(tmp_path: Path) -> None:

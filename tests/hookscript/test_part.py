@@ -101,6 +101,13 @@ def test_a_guard_that_is_killed(installed: Path) -> None:
     assert "pvehooks detach 100" in ran.err
 
 
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_bytes_that_are_no_characters_hide_nothing(installed: Path, locale: str) -> None:
+    config("")
+    Path("/etc/pve/local/qemu-server/100.conf").write_bytes(b"args: -name \xff\xe9 -device vfio-pci,host=01:00.0\n")
+    assert call(installed, "100", "pre-start", LC_ALL=locale).out == "guard 100 pre-start\n"
+
+
 # -- incoming migrations ----------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,29 @@ def test_purge_puts_everything_back(qm: Qm) -> None:
     assert all(call_.option("digest") for call_ in qm.calls("set"))
     assert sorted(path.name for path in SNIPPETS.iterdir()) == ["hook.pl", "pvehooks-guard-mine"]
     assert uninstall(qm) == (0, "", "")
+
+
+def test_purge_takes_what_an_interrupted_write_left(qm: Qm) -> None:
+    for path in (
+        SNIPPETS / "pvehooks-guard.tmp.99",
+        *(Path("/etc/pve/local") / f"{name}.json.tmp.7" for name in ("pvehooks", "pvehooks-summary")),
+    ):
+        path.touch()
+    assert uninstall(qm) == (0, "", "")
+    assert not list(Path("/etc/pve/local/").glob("pvehooks*")) and not list(SNIPPETS.glob("*.tmp.*"))
+
+
+def test_purge_is_not_held_by_what_another_puts_on_a_share(qm: Qm, tmp_path: Path) -> None:
+    """A FIFO is not opened; names do nothing to the terminal."""
+    share = tmp_path / "share"
+    (share / "snippets").mkdir(parents=True)
+    Path("/etc/pve/storage.cfg").write_text(f"nfs: share\n\tpath {share}\n\tserver s\n\texport /e\n")
+    os.mkfifo(share / "snippets/pvehooks-guard-fifo")
+    name = "pvehooks-guard-\x1b[31m\\033c"
+    (share / "snippets" / name).write_text("#!/bin/sh\n# The hookscript of pvehooks\n")
+    attached(100, more=f"\n[before]\nhookscript: share:snippets/{name}\nsnaptime: 1\n")
+    ran = uninstall(qm)
+    assert ran.status == 0 and f"left: {share}/snippets/pvehooks-guard-?[31m\\033c, which" in ran.out
 
 
 def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:

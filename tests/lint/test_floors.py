@@ -113,8 +113,8 @@ EXEMPT = {
     "actions/backups.py": {"os.stat"},  # the time of a backup
     "cli/audit.py": {"os.environ", "os.environ.get", "os.geteuid"},  # who asks
     "cli/commands/guest.py": {"os.path.abspath"},  # its argument may be any file
-    # standard output after a broken pipe; whether it is root who met a file that cannot be opened
-    "cli/main.py": {"os.O_WRONLY", "os.devnull", "os.dup2", "os.geteuid", "os.open"},
+    # standard output after a broken pipe, or closed by the caller; whether it is root who met a file that cannot be opened
+    "cli/main.py": {"os.O_RDWR", "os.O_WRONLY", "os.devnull", "os.dup2", "os.fdopen", "os.geteuid", "os.open"},
     "cli/commands/report.py": {"os.geteuid"},  # whose files keep their modes
     "daemon/service.py": {"os.environ", "os.environ.get"},  # systemd's watchdog
     "facts/uses/processes.py": {"os.O_PATH", "os.O_RDWR", "os.O_WRONLY"},  # how the kernel says it of others' open files

@@ -56,10 +56,11 @@ _PLACES: tuple[tuple[str, Treatment, Stays | None], ...] = (
     (r"/run/udev/data/.*", Treatment.ALL_WORDS, _properties),
     (r".*", Treatment.ALL_WORDS, None),
 )
-_COMPILED = tuple((re.compile(pattern), treatment, stays) for pattern, treatment, stays in _PLACES)
+# Every user can make a file whose name has several lines, in /dev/shm.
+_COMPILED = tuple((re.compile(pattern, re.DOTALL), treatment, stays) for pattern, treatment, stays in _PLACES)
 # Names of files that the kernel, udev and packages give.
 _KERNELS = re.compile(
-    r"/(?:sys|proc|usr|lib|boot)(?:/.*)?|/run(?:/(?:udev|qemu-server|lvm|pvehooks|modprobe\.d|modules-load\.d)(?!/pvs_online/).*)?"
+    r"(?s)/(?:sys|proc|usr|lib|boot)(?:/.*)?|/run(?:/(?:udev|qemu-server|lvm|pvehooks|modprobe\.d|modules-load\.d)(?!/pvs_online/).*)?"
     r"|/dev(?!/(?:disk/by-|mapper/|shm/|mapper$))(?:/[^/]*|/(?:vfio|dri|snd|input|infiniband)/.*)?"
     r"|/etc(?:/(?:modprobe|modules-load|default|kernel|driverctl\.d)(?:[./].*)?)?"
 )
@@ -78,7 +79,7 @@ def is_kernels(path: str) -> bool:
 # -- who is named where -----------------------------------------------------------------------------------------------
 
 _BY_PATH = re.compile(
-    r"/etc/pve/nodes/([^/]+)|/proc/spl/kstat/zfs/([^/]+)/|/etc/lvm/backup/([^/]+)|/mnt/pve/([^/]+)|/sys/(?:devices/.*|class)/net/([^/.]+)"
+    r"(?s)/etc/pve/nodes/([^/]+)|/proc/spl/kstat/zfs/([^/]+)/|/etc/lvm/backup/([^/]+)|/mnt/pve/([^/]+)|/sys/(?:devices/.*|class)/net/([^/.]+)"
     r"|/dev/shm/pve-shm-(.+)|/etc/pve/virtual-guest/.*|/etc/pve/pvehooks/first-look/([^/]+)\.json"
 )
 BASELINE = rf"{re.escape(baseline.DIRECTORY)}/[^/]+\.json"

@@ -35,7 +35,7 @@ def _rewrites(pattern: str) -> Callable[[_Method], _Method]:
     """Makes a method of Rewriting the one for files at such paths."""
 
     def enter(method: _Method) -> _Method:
-        _METHODS.append((re.compile(pattern), method))
+        _METHODS.append((re.compile(pattern, re.DOTALL), method))
         return method
 
     return enter

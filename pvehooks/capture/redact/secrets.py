@@ -11,7 +11,7 @@ from itertools import pairwise
 
 # Nothing below these is taken, for no reader; nor what is called like a key.
 _PRIVATE = re.compile(
-    r"/etc/pve/(?:.*/)?priv(?:/|$)|/etc/(?:shadow|gshadow|ssh|ssl|ppp|wireguard|ipsec|sudoers)|/root(?:/|$)|/home(?:/|$)"
+    r"(?s)/etc/pve/(?:.*/)?priv(?:/|$)|/etc/(?:shadow|gshadow|ssh|ssl|ppp|wireguard|ipsec|sudoers)|/root(?:/|$)|/home(?:/|$)"
     r"|/proc/[^/]+/(?:environ|mem|maps|auxv)|/etc/pve/.*\.(?:key|pem|p12|pfx)$|/var/lib/pve-cluster|/var/lib/pve-manager"
     r"|.*\.(?:key|p12|pfx|kdbx)$|.*/(?:authkey|id_[a-z0-9]+|authorized_keys|keyring|[^/]*\.keyring)[^/]*$"
 )
@@ -20,7 +20,7 @@ _SECRET_OPTION = rb"cipassword|sshkeys|ciuser-password"
 # a text of one word takes no longer than any other.
 _SECRET_WORD = re.compile(
     rb"(?i)(?<![\w-])(?=[\w-]*?(?:passw(?:or)?d|passphrase|secret|token|credential|psk|encryption-key|private-?key|api-?key|wireless-key"
-    rb"|master-pubkey|fingerprint|keyring))([\w-]++[\"']?)([ \t]*[=:][ \t]*|[ \t]+)([\"']?)([^\s,;\"']+)"
+    rb"|master-pubkey|fingerprint|keyring))([\w-]++[\"']?)([ \t]*[=:][ \t]*|[ \t]+)([\"']?)(\{[^\n]*\}|[^\s,;\"']+)"
 )
 # Forms of a secret without such a word. What comes first is kept, what follows is masked up to the last group's end.
 _SECRET_FORMS = tuple(
@@ -303,7 +303,7 @@ _REDUCTIONS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (r"/(?:sys|proc|usr|lib|boot|dev)/.*", _as_it_is),
     (r".*", without_comments),
 )
-_COMPILED = tuple((re.compile(pattern), reduce) for pattern, reduce in _REDUCTIONS)
+_COMPILED = tuple((re.compile(pattern, re.DOTALL), reduce) for pattern, reduce in _REDUCTIONS)
 
 
 def reduced(path: str, raw: bytes) -> bytes:

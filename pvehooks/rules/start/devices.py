@@ -234,10 +234,10 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 def _change(device: PciDevice, was: KnownDevice) -> str:
-    """What has changed, in words; '' for nothing, or where it cannot be read."""
-    if -1 not in (device.vendor, device.device) and (device.vendor, device.device) != (was.vendor, was.device):
+    """What has changed, in words; '' for nothing, or where it cannot be read, or could not when the start was accepted."""
+    if -1 not in (device.vendor, device.device, was.vendor, was.device) and (device.vendor, device.device) != (was.vendor, was.device):
         return f"that was a device [{was.vendor:04x}:{was.device:04x}]"
-    if device.class_code != -1 and device.class_code != was.class_code:
+    if -1 not in (device.class_code, was.class_code) and device.class_code != was.class_code:
         return f"its class was {was.class_code:06x} and is {device.class_code:06x}"
     if _other_disks(device.serial, was.serial):
         return f"its serial number was {was.serial} and is {device.serial}"

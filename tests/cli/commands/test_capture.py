@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.capture.redact import secrets
 from pvehooks.cli.main import main
 from tests.beds.tree import make_fake_tree
 from tests.capture import planted
@@ -112,6 +113,18 @@ def test_link_to_pve(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.symlink("/etc/pve", tree.parent / "link")
     assert main(["capture", str(tree.parent / "link/a.tar.xz"), "--root", str(tree), "--node", NODE]) == 2
     assert "is below /etc/pve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--plain",)])
+def test_names_of_several_lines(options: tuple[str, ...], tree: Path) -> None:
+    """Everybody may make such a file in /dev/shm; without a place in the table for it there was no capture."""
+    name = "pve-shm-others\nname\x1b"
+    (tree / "dev/shm").mkdir(parents=True, exist_ok=True)
+    (tree / "dev/shm" / name).write_text("x")
+    config = next((tree / "etc/pve/nodes").glob("*/qemu-server/100.conf"))
+    config.write_text(f"ivshmem: size=1,name=others\n{config.read_text()}")
+    made(tree, *options)
+    assert secrets.is_private("/etc/pve/a\nb/priv/x") and secrets.is_private("/srv/a\nb/x.key")
 
 
 def test_usage(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
