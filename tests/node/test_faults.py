@@ -171,7 +171,10 @@ def is_whole(node: Machine, wanted: set[int], reference: str) -> None:
             f"import json, pathlib; print(json.dumps({{p.name: p.read_text() for p in pathlib.Path('{GUESTS}').iterdir()}}))",
         ).out
     )
-    expected = {f"{vmid}.conf": reference.replace("vm-100", f"vm-{vmid}").replace("08a1b64a0100", f"08a1b64a{vmid:04d}") for vmid in wanted}
+    expected = {
+        f"{vmid}.conf": reference.replace("name: vm-100\n", f"name: vm-{vmid}\n").replace("08a1b64a0100", f"08a1b64a{vmid:04d}")
+        for vmid in wanted
+    }
     assert found == expected
     wait_until(
         lambda: node.sh(f'cd {RECORDS} && grep -l \'"state": "done"\' *').split() == sorted(f"{vmid}.json" for vmid in wanted),
