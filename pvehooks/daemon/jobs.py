@@ -58,6 +58,8 @@ class Jobs:
         self._wake = wake
         self._waiting: deque[Job] = deque()
         self._running: set[int] = set()
+        # The guests whose jobs had begun when the queue was stopped.
+        self._older: set[int] = set()
         self._finished: queue.SimpleQueue[JobResult] = queue.SimpleQueue()
 
     # -- what is due --------------------------------------------------------------------------------------------------
@@ -128,6 +130,8 @@ class Jobs:
         With `trials` one job tries now and then whether the cause is over; without, go_on() is called then.
         """
         is_new = not self._stopped
+        if is_new:
+            self._older = set(self._running)
         if is_new or not trials:
             self._stopped, self._by_trials, self._next_trial = cause, trials, float("inf")
         self.rearm()
@@ -144,6 +148,10 @@ class Jobs:
         was, self._stopped, self._next_trial, self._trials = self._stopped, "", float("inf"), 0
         self._start()
         return was != ""
+
+    def is_trial(self, vmid: int) -> bool:
+        """Whether the guest's job, which has ended, began after the queue was stopped; of others success does not show that the cause is over."""
+        return self._stopped != "" and vmid not in self._older
 
     def next(self) -> float:
         """When a job is to try whether the cause is over, on the clock; infinity where none is."""
@@ -190,6 +198,7 @@ class Jobs:
 
     def _begin(self, job: Job) -> None:
         self._running.add(job.guest.vmid)
+        self._older.discard(job.guest.vmid)
         threading.Thread(target=self._run, args=(job,), name=f"vm-{job.guest.vmid}", daemon=True).start()
 
     def _run(self, job: Job) -> None:

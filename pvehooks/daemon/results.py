@@ -102,7 +102,7 @@ class ResultCollector:
             self._log_detached(job, result)
         elif result.volid:
             self._log_attached(job, result)
-        if self._jobs.stopped and self._logged:
+        if self._logged and self._jobs.is_trial(guest.vmid):
             self._is_over()
         state = self._states.of(guest.vmid)
         state.job_finished()
