@@ -58,27 +58,27 @@ def order(command: str) -> str:
 
 CLUSTER = "systemctl kill --kill-who=main --signal="
 FAULTS = {
-    "quorum-lost": Fault(order('"quorum", False'), order('"quorum", True'), HOUR, "quorum-lost", "quorum-back"),
-    "disk-full": Fault(
-        "head -c 1M /dev/zero >/var/lib/pvehooks/filled 2>/dev/null || :",
-        "rm /var/lib/pvehooks/filled",
-        HOUR,
-        "changes-wait",
-        "changes-resumed",
-    ),
     "hanging": Fault(order('"hang", None'), order('"resume"'), 20, "pmxcfs-away", "pmxcfs-back"),
     "process-stopped": Fault(f"{CLUSTER}STOP pve-cluster", f"{CLUSTER}CONT pve-cluster", 20, "pmxcfs-away", "pmxcfs-back"),
     "service-stopped": Fault("systemctl stop pve-cluster", "systemctl start pve-cluster", 5),
     "restarted": Fault("systemctl restart pve-cluster", "", 0),
     "killed": Fault(f"{CLUSTER}KILL pve-cluster; sleep 1; until test -e /etc/pve/.version; do sleep 0.1; done", "", 0),
+    "quorum-lost": Fault(order('"quorum", False'), order('"quorum", True'), HOUR, "quorum-lost", "quorum-back"),
+    "disk-full": Fault(
+        "head -c 16M /dev/zero >/var/lib/pvehooks/filled 2>/dev/null || :",
+        "rm /var/lib/pvehooks/filled",
+        HOUR,
+        "changes-wait",
+        "changes-resumed",
+    ),
 }
 
 
 @pytest.fixture
 def node(make_node: MakeNode) -> Machine:
-    """With the daemon of scaled pauses, and little space for backups."""
+    """With the daemon of scaled pauses, and a small disk for backups."""
     node = prepared(make_node, members=("pve1", "pve2"))
-    node.sh("systemctl stop pvehooks; cp -a /var/lib/pvehooks /srv/state; mount -t tmpfs -o size=600k,mode=700 tmpfs /var/lib/pvehooks")
+    node.sh("systemctl stop pvehooks; cp -a /var/lib/pvehooks /srv/state; mount -t tmpfs -o size=8m,mode=700 tmpfs /var/lib/pvehooks")
     node.sh("cp -a /srv/state/. /var/lib/pvehooks; mkdir -p /run/systemd/system/pvehooks.service.d")
     node.run("sh", "-c", "cat >/run/systemd/system/pvehooks.service.d/fast.conf", stdin=FAST)
     node.sh("systemctl daemon-reload; systemctl start pvehooks")
