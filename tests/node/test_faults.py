@@ -15,6 +15,7 @@ from tests.node.machine import GUESTS, Machine, wait_until
 from tests.node.test_withstand import MOST_LINES, lines, now, prepared
 
 RECORDS = "/etc/pve/pvehooks/guests"
+CONF = "/etc/pvehooks/pvehooks.conf"
 QM_LOG = "/run/lock/bed-qm/log.jsonl"
 MANY = 50
 # Each change takes a while, so that the fault comes between two of them.
@@ -81,7 +82,7 @@ def node(make_node: MakeNode) -> Machine:
     node.sh("systemctl stop pvehooks; cp -a /var/lib/pvehooks /srv/state; mount -t tmpfs -o size=8m,mode=700 tmpfs /var/lib/pvehooks")
     node.sh("cp -a /srv/state/. /var/lib/pvehooks; mkdir -p /run/systemd/system/pvehooks.service.d")
     node.run("sh", "-c", "cat >/run/systemd/system/pvehooks.service.d/fast.conf", stdin=FAST)
-    node.sh("systemctl daemon-reload; systemctl start pvehooks")
+    node.sh(f"printf '[watch]\\ninterval = 5\\n' >{CONF}; systemctl daemon-reload; systemctl start pvehooks")
     return node
 
 
