@@ -144,17 +144,27 @@ class _Update(NamedTuple):
             return Result(Outcome.CHANGED, Outcome.CHANGED.value)
         if running.is_running(host, guest.vmid) is not guest.running:
             return Result(Outcome.CHANGED, "the VM was started or stopped meanwhile")
-        check = self.writer.precheck(guest)
+        # First, since it fails for all guests alike, and costs no process of PVE's.
+        try:
+            backup = backups.save(host, guest.vmid, raw)
+        except ActionFailed as error:
+            return Result(Outcome.UNSAVED, f"{error.message}. {error.hint}".rstrip(" ."))
+        stop = self._checked()
+        if stop is not None:
+            backups.finish(host, backup, used=False)
+            return stop
+        return backup
+
+    def _checked(self) -> Result | None:
+        """Makes what the change needs; why the change would damage the config or cannot be made, None if it can."""
+        check = self.writer.precheck(self.guest)
         if check.outcome is not Outcome.DONE:
             return check
         try:
             self.change.ready()
         except NodeError as error:
             return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
-        try:
-            return backups.save(host, guest.vmid, raw)
-        except ActionFailed as error:
-            return Result(Outcome.UNSAVED, f"{error.message}. {error.hint}".rstrip(" ."))
+        return None
 
     def write(self, backup: backups.Backup) -> Result:
         """Writes, reads back and records; if it ends halfway, the record is in its state before the write."""

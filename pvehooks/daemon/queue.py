@@ -40,6 +40,8 @@ class JobQueue:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[int, Job] = OrderedDict()
         self._running: set[int] = set()
+        # The guests whose jobs had begun when the queue was stopped.
+        self._older: set[int] = set()
         self._threads = 0
         self._finished: SimpleQueue[JobResult] = SimpleQueue()
 
@@ -95,6 +97,8 @@ class JobQueue:
         """
         with self._lock:
             is_new = not self._stopped
+            if is_new:
+                self._older = set(self._running)
             if is_new or not trials:
                 self._stopped, self._by_trials, self._next_trial = cause, trials, _NEVER
         self.rearm()
@@ -112,6 +116,10 @@ class JobQueue:
             was, self._stopped, self._next_trial, self._trials = self._stopped, "", _NEVER, 0
             self._start()
         return was != ""
+
+    def is_trial(self, vmid: int) -> bool:
+        """Whether the guest's job, which has ended, began after the queue was stopped; of others success does not show that the cause is over."""
+        return self._stopped != "" and vmid not in self._older
 
     def next(self) -> float:
         """When a job is to try whether the cause is over, on the clock; infinity where none is."""
@@ -151,6 +159,7 @@ class JobQueue:
         if vmid is None:
             return None
         self._running.add(vmid)
+        self._older.discard(vmid)
         return self._waiting.pop(vmid)
 
     def _run(self, job: Job) -> None:

@@ -77,7 +77,7 @@ class ResultCollector:
             self._log_detached(job, result)
         elif result.volid:
             self._log_attached(job, result)
-        if self._parts.queue.stopped and self._logged:
+        if self._logged and self._parts.queue.is_trial(guest.vmid):
             self._is_over()
         state = self._parts.states.of(guest.vmid)
         state.job_finished()

@@ -230,3 +230,19 @@ def test_nothing_is_left_to_try_it_with(bench: Bench) -> None:
     bench.queue.stop("no space", trials=True)
     clock.now = PAUSES[0]
     assert not bench.queue.try_one()
+
+
+def test_only_a_job_that_began_since_shows_that_the_cause_is_over(bench: Bench) -> None:
+    """One that ran already may have made its backup before the disk was full."""
+    bench.queue.submit(job(100))
+    bench.wait_for_begun(1)
+    bench.queue.stop("no space", trials=True)
+    bench.queue.submit(job(101))
+    bench.finish(100)
+    assert not bench.queue.is_trial(100)
+    bench.clock.now = PAUSES[0]
+    assert bench.queue.try_one() and bench.wait_for_begun(2) == [100, 101]
+    bench.finish(101)
+    assert bench.queue.is_trial(101)
+    bench.queue.go_on()
+    assert not bench.queue.is_trial(101), "nothing is stopped"

@@ -15,6 +15,7 @@ from tests.node.machine import GUESTS, Machine, wait_until
 from tests.node.test_withstand import MOST_LINES, lines, now, prepared
 
 RECORDS = "/etc/pve/pvehooks/guests"
+CONF = "/etc/pvehooks/pvehooks.conf"
 QM_LOG = "/run/lock/bed-qm/log.jsonl"
 MANY = 50
 # Each change takes a while, so that the fault comes between two of them.
@@ -58,30 +59,30 @@ def order(command: str) -> str:
 
 CLUSTER = "systemctl kill --kill-who=main --signal="
 FAULTS = {
-    "quorum-lost": Fault(order('"quorum", False'), order('"quorum", True'), HOUR, "quorum-lost", "quorum-back"),
-    "disk-full": Fault(
-        "head -c 1M /dev/zero >/var/lib/pvehooks/filled 2>/dev/null || :",
-        "rm /var/lib/pvehooks/filled",
-        HOUR,
-        "changes-wait",
-        "changes-resumed",
-    ),
     "hanging": Fault(order('"hang", None'), order('"resume"'), 20, "pmxcfs-away", "pmxcfs-back"),
     "process-stopped": Fault(f"{CLUSTER}STOP pve-cluster", f"{CLUSTER}CONT pve-cluster", 20, "pmxcfs-away", "pmxcfs-back"),
     "service-stopped": Fault("systemctl stop pve-cluster", "systemctl start pve-cluster", 5),
     "restarted": Fault("systemctl restart pve-cluster", "", 0),
     "killed": Fault(f"{CLUSTER}KILL pve-cluster; sleep 1; until test -e /etc/pve/.version; do sleep 0.1; done", "", 0),
+    "quorum-lost": Fault(order('"quorum", False'), order('"quorum", True'), HOUR, "quorum-lost", "quorum-back"),
+    "disk-full": Fault(
+        "head -c 16M /dev/zero >/var/lib/pvehooks/filled 2>/dev/null || :",
+        "rm /var/lib/pvehooks/filled",
+        HOUR,
+        "changes-wait",
+        "changes-resumed",
+    ),
 }
 
 
 @pytest.fixture
 def node(make_node: MakeNode) -> Machine:
-    """With the daemon of scaled pauses, and little space for backups."""
+    """With the daemon of scaled pauses, and a small disk for backups."""
     node = prepared(make_node, members=("pve1", "pve2"))
-    node.sh("systemctl stop pvehooks; cp -a /var/lib/pvehooks /srv/state; mount -t tmpfs -o size=600k,mode=700 tmpfs /var/lib/pvehooks")
+    node.sh("systemctl stop pvehooks; cp -a /var/lib/pvehooks /srv/state; mount -t tmpfs -o size=8m,mode=700 tmpfs /var/lib/pvehooks")
     node.sh("cp -a /srv/state/. /var/lib/pvehooks; mkdir -p /run/systemd/system/pvehooks.service.d")
     node.run("sh", "-c", "cat >/run/systemd/system/pvehooks.service.d/fast.conf", stdin=FAST)
-    node.sh("systemctl daemon-reload; systemctl start pvehooks")
+    node.sh(f"printf '[watch]\\ninterval = 5\\n' >{CONF}; systemctl daemon-reload; systemctl start pvehooks")
     return node
 
 
@@ -171,7 +172,10 @@ def is_whole(node: Machine, wanted: set[int], reference: str) -> None:
             f"import json, pathlib; print(json.dumps({{p.name: p.read_text() for p in pathlib.Path('{GUESTS}').iterdir()}}))",
         ).out
     )
-    expected = {f"{vmid}.conf": reference.replace("vm-100", f"vm-{vmid}").replace("08a1b64a0100", f"08a1b64a{vmid:04d}") for vmid in wanted}
+    expected = {
+        f"{vmid}.conf": reference.replace("name: vm-100\n", f"name: vm-{vmid}\n").replace("08a1b64a0100", f"08a1b64a{vmid:04d}")
+        for vmid in wanted
+    }
     assert found == expected
     wait_until(
         lambda: node.sh(f'cd {RECORDS} && grep -l \'"state": "done"\' *').split() == sorted(f"{vmid}.json" for vmid in wanted),
