@@ -8,7 +8,7 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import audit, daemon, firmware, guard, host, stub, writing  # noqa: E402 - the beds' mounts come first
+from tests.bench import audit, cluster, daemon, firmware, guard, host, stub, writing  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
@@ -17,6 +17,7 @@ MEASURES = {
     "breath": writing.one_breath,
     "burst": daemon.burst,
     "idle": daemon.idle,
+    "cluster": cluster.storm,
     "guard": guard.start,
     "firmware": firmware.start,
     "stub": stub.stub,

@@ -42,7 +42,7 @@ class Silence(Lines):
         """Nothing."""
 
 
-def _guests(count: int) -> dict[str, str | bytes]:
+def guests(count: int) -> dict[str, str | bytes]:
     """Configs of every kind: UEFI with and without rng0, SeaBIOS, one in forty with passthrough, with a snapshot."""
     more = ("rng0: source=/dev/urandom\n", "", "", "\n[before]\nmemory: 1024\nsnaptime: 1700000000\n")
     passed = "hostpci0: 0000:01:00.0,pcie=1\n"
@@ -62,7 +62,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 def scan() -> Iterator[Figure]:
     """The start-up scan against a loop that only reads the same files."""
-    files = {f"nodes/pve1/qemu-server/{name}": text for name, text in _guests(SCANNED).items()}
+    files = {f"nodes/pve1/qemu-server/{name}": text for name, text in guests(SCANNED).items()}
     with Pmxcfs(files=files):
         host = Host()
         paths = [node.config_path("pve1", vmid) for vmid in node.guest_ids(host, "pve1")]
@@ -140,13 +140,13 @@ def idle() -> Iterator[Figure]:
     imports = "import pyinotify, systemd.daemon, systemd.journal, configobj, json, subprocess, argparse, os"
     try_imports = f"{imports}; print(open('/proc/self/status').read())"
     reference = _resident(subprocess.run([sys.executable, "-c", try_imports], capture_output=True, text=True, check=True).stdout)
-    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), _guests(WATCHED), settings="[watch]\ninterval = 10\n") as bed:
+    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), guests(WATCHED), settings="[watch]\ninterval = 10\n") as bed:
         log = Path(directory) / "log"
         with _counted(bed, log, WATCHDOG_USEC="10000000") as daemon:
             time.sleep(1)
-            before, woken = _cpu(daemon.pid), _counts(log, "wake").total()
+            before, woken = cpu_seconds(daemon.pid), _counts(log, "wake").total()
             time.sleep(IDLE_SECONDS)
-            spent, wakes = _cpu(daemon.pid) - before, _counts(log, "wake").total() - woken
+            spent, wakes = cpu_seconds(daemon.pid) - before, _counts(log, "wake").total() - woken
             resident = _resident(Path(f"/proc/{daemon.pid}/status").read_text())
     # Every 10 s the timer, every 5 s the watchdog; one more of each for where the window begins.
     expected = IDLE_SECONDS / 10 + IDLE_SECONDS / 5 + 2
@@ -164,6 +164,6 @@ def _resident(status: str) -> float:
     return float(found[1])
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Seconds of processor time, from the scheduler (nanoseconds, proc(5) schedstat)."""
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9

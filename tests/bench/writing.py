@@ -27,7 +27,7 @@ def many() -> Iterator[Figure]:
     """Many guests that lack an rng0, against as many pairs of `qm config` and `qm set`, one after the other; some of those stand for all."""
     configs: dict[str, str | bytes] = {f"{vmid}.conf": uefi(f"n{vmid}", old=True) for vmid in range(100, 100 + MANY)}
     settings = "[rng]\nexisting = inject\n"
-    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), configs, settings, LOADING) as bed:
+    with tempfile.TemporaryDirectory() as directory, NodeBed(Path(directory), configs, settings, loading=LOADING) as bed:
         began = time.monotonic()
         bed.start()
         wait_until(lambda: len(bed.journal.entries("PVEHOOKS_EVENT=injected")) == MANY, "all have it", 600)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,23 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -
 
 
 class NodeBed:
-    """A node with its daemon. `files` are its configs; `settings` is /etc/pvehooks/pvehooks.conf; PVE's Perl takes `loading` seconds to be loaded."""
+    """A node with its daemon. `files` are configs of its guests; `settings` is /etc/pvehooks/pvehooks.conf.
 
-    def __init__(self, directory: Path, files: Mapping[str, str | bytes] | None = None, settings: str = "", loading: float = 0.0) -> None:
+    `others` are other files below /etc/pve, as those of the other `nodes`. PVE's Perl takes `loading` seconds to be loaded.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, str | bytes] | None = None,
+        settings: str = "",
+        others: Mapping[str, str | bytes] | None = None,
+        nodes: Sequence[str] = ("pve2",),
+        loading: float = 0.0,
+    ) -> None:
         self.directory = directory
-        self.pve = Pmxcfs(files={f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}, members=["pve1", "pve2"])
+        configs = {f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}
+        self.pve = Pmxcfs(files={**configs, **(others or {})}, members=["pve1", *nodes])
         self.qm = Qm(directory / "qm", lock_timeout=0.5, loading=loading)
         self.journal = Journald()
         self.notify = NotifySocket()

@@ -168,6 +168,16 @@ class ConfigGuest(Guest):
     def options(self) -> Options:
         return self.config.effective() if self.config else {}
 
+    # Asked by most rules.
+
+    @cached_property
+    def template(self) -> bool:
+        return super().template
+
+    @cached_property
+    def uefi(self) -> bool:
+        return super().uefi
+
     @cached_property
     def _parsed(self) -> dict[str, Properties]:
         return {}
