@@ -104,6 +104,12 @@ class PveCode:
             self._end()
             self._lock.release()
 
+    def close(self) -> None:
+        """Ends it, and what it has started, unless it works at a request: nothing of it is left for systemd to kill."""
+        if self._lock.acquire(blocking=False):
+            self._drop()
+            self._lock.release()
+
     def collect(self) -> None:
         """Collects it once it has ended."""
         if self._lock.acquire(blocking=False):

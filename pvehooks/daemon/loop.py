@@ -123,6 +123,7 @@ class Daemon:
             self._signals.drain()
             self._watchdog.ping()
             self._collect()
+        parts.code.close()
         busy = parts.queue.busy
         parts.log.event("stopped", f"pvehooks ends, as it was asked to{f'; {busy} qm still at work' if busy else ''}")
         self._observer.close()

@@ -106,8 +106,8 @@ class Observer:
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
         if self._watches is not None:
             self._watches.unmute_database()
+        is_first = not self._tidied
         try:
-            is_first = not self._tidied
             with self._pace:
                 seen = self._counters.poll()
             attachable = self._read_cluster(seen)

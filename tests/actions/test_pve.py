@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
 from tests.beds.qm import Qm
-from tests.daemon.bed import RNG0, uefi, wait_until
+from tests.daemon.bed import PROJECT, RNG0, uefi, wait_until
 from tests.hookscript import bed
 
 READY = 'print(\'{"ready": 1, "words": ""}\')'
@@ -166,6 +167,11 @@ def test_one_that_is_about_to_end_is_not_asked(make: Make, tmp_path: Path, monke
     assert code.ask("config", 100) != first
     assert starts(tmp_path) == 2
     wait_until(lambda: code.collect() or not code._leaving, "the other one is collected")
+
+
+def test_it_is_not_asked_when_it_may_be_ending() -> None:
+    idle = re.search(r"IDLE => (\d+);", (PROJECT / "libexec/pve-writer").read_text())
+    assert idle and int(idle[1]) > pve.FRESH_SECONDS + 1
 
 
 def test_warm(make: Make, tmp_path: Path) -> None:

@@ -311,7 +311,12 @@ def test_holds_nothing_below_etc_pve(writer: Writer) -> None:
     assert not [path for path in held if "/etc/pve" in path]
 
 
-def test_is_clean_perl() -> None:
-    checked = subprocess.run(["perl", "-wc", str(PROJECT / "libexec/pve-writer")], capture_output=True, text=True, check=False)
-    assert checked.stderr.strip().endswith("syntax OK")
-    assert len(checked.stderr.splitlines()) == 1
+PERL = [PROJECT / "libexec/pve-writer", *sorted((PROJECT / "tests/beds/qm/perl5").rglob("*.pm"))]
+
+
+@pytest.mark.parametrize("path", PERL, ids=lambda path: path.name)
+def test_is_clean_perl(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    assert "\nuse strict;\nuse warnings;\n" in text
+    command = ["perl", f"-I{Qm(tmp_path / 'qm').perl5lib}", "-wc", str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stderr == f"{path} syntax OK\n"

@@ -8,8 +8,16 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import audit, daemon, firmware, guard, host, stub, writing  # noqa: E402 - the beds' mounts come first
-from tests.bench import audit, cluster, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
+from tests.bench import (  # noqa: E402 - the beds' mounts come first
+    audit,
+    cluster,
+    daemon,
+    firmware,
+    guard,
+    host,
+    stub,
+    writing,
+)
 
 MEASURES = {
     "scan": daemon.scan,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.beds.namespace import MNT_DETACH, _libc, mount
+from tests.beds.qm.driver import install_modules
 from tests.kernel import initrd
 from tests.kernel.cases import REBOOTING
 from tests.kernel.inside.losses import PROBE
@@ -143,6 +144,7 @@ def _furnish(root: Path) -> None:
     for name in ("beds", "kernel"):
         shutil.copytree(PROJECT / "tests" / name, root / "srv/bed/tests" / name, ignore=ignore)
     shutil.copy(INSIDE / "qm", root / "usr/sbin/qm")
+    install_modules(root / "usr/share/perl5", "/usr/sbin/qm")
     shutil.copytree(INSIDE / "units", root / UNITS, dirs_exist_ok=True)
     wanted = root / UNITS / "multi-user.target.wants"
     wanted.mkdir()

@@ -16,7 +16,6 @@ from pvehooks.values.starting import NoBridge
 from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping
 from tests.beds import pci
 from tests.beds.tree import Content
-from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_findings, found
 from tests.derived.bed import Support
 from tests.rules.edges import AMD, GPU, NIC, NVME, NVME2, assert_findings, found
 

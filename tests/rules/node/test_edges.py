@@ -28,7 +28,7 @@ from pvehooks.values.boot import (
 from pvehooks.values.pci import BoundIds, PciDevice
 from tests.beds.tree import Content
 from tests.derived.bed import guest_on_node
-from tests.rules.edges import NIC, NVME, assert_findings, found, other_guest
+from tests.rules.edges import GPU, NIC, NVME, assert_findings, found, other_guest
 
 UNKNOWN: Any = Unread("no reason at all")
 MIB, GIB = 1 << 20, 1 << 30
