@@ -87,7 +87,7 @@ def storm() -> Iterator[Figure]:
 
 def _ring(bed: NodeBed, began: float) -> list[tuple[int, str, float]]:
     """Makes the changes; VMID, digest and time of those of this node's guests."""
-    from pvehooks.values.digests import sha1
+    from pvehooks.values.base import sha1
 
     changed: list[tuple[int, str, float]] = []
     edits = 0

@@ -81,8 +81,8 @@ def test_a_guard_that_cannot_come_keeps_no_rng0_off(cluster: Make) -> None:
         bed = cluster()
         bed.start()
         bed.write(100, uefi("gpu", PASSED))
-        bed.said("not-attached", 100)
-        assert bed.said("injected", 100)
+        bed.logged("not-attached", 100)
+        assert bed.logged("injected", 100)
         assert RNG0 in bed.read(100) and "pvehooks-guard" not in bed.read(100)
     finally:
         SNIPPETS.parent.chmod(0o755)

@@ -16,7 +16,7 @@ from pvehooks.values.summaries import Standing, Target
 from tests.beds import pci
 from tests.cluster.test_summary_text import HARDWARE, SUMMARY
 from tests.derived.bed import guest_on_node
-from tests.rules.edges import NIC, TABLE, assert_said
+from tests.rules.edges import NIC, TABLE, assert_findings
 
 UNKNOWN = Unread("no reason at all")
 NOW = SUMMARY.written + 60
@@ -96,7 +96,7 @@ def test_edge(
 ) -> None:
     findings = catalogue.findings_on_target(*on_target(tmp_path, config, standing, facts, given))
     said = [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
-    assert_said(said, expected)
+    assert_findings(said, expected)
 
 
 def on_target(directory: Path, config: str, standing: Standing, facts: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Target]:
