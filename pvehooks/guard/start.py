@@ -51,6 +51,8 @@ class Start(NamedTuple):
     settings: StartSettings
     guest: Guest
     node: Node
+    # What an administrator allowed for this start, None once another start has used it up.
+    override: Allowance | None = None
 
     @property
     def backup(self) -> bool:
@@ -65,7 +67,7 @@ class Start(NamedTuple):
     @property
     def is_refusable(self) -> bool:
         """Whether a finding can refuse it: [guard] mode = enforce, and no override for this start."""
-        return self.settings.guard.mode == "enforce" and self.guest.allowance is None
+        return self.settings.guard.mode == "enforce" and self.override is None
 
 
 def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
@@ -84,7 +86,7 @@ def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: S
         from pvehooks.actions.pci import bind
 
         bind.finish_begun(host)
-    return _decide(Start(host, place, used, guest, hardware.gather(host, place.node)), send)
+    return _decide(Start(host, place, used, guest, hardware.gather(host, place.node), guest.allowance), send)
 
 
 def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
@@ -97,15 +99,18 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
 
 def _decide(under_way: Start, send: Send) -> int:
     verdict = _verdict(under_way, send)
-    overridden = under_way.guest.allowance is not None
+    overridden = under_way.override is not None
     refused = bool(verdict.refusing) and under_way.is_refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(under_way, verdict, refused=False)
         raise Unexamined(f"{verdict.unexamined[0].message.removeprefix('not examined: ')} [{verdict.unexamined[0].rule}]")
-    if overridden and not _use_up(under_way, needed=bool(verdict.refusing or verdict.unexamined)):
-        status = _refuse(under_way)
-        send("verdict", status)
-        return status
+    if overridden:
+        used_up = _use_up(under_way, needed=bool(verdict.refusing or verdict.unexamined))
+        if used_up is None:
+            status = _refuse(under_way)
+            send("verdict", status)
+            return status
+        under_way = used_up
     send("verdict", REFUSED if refused else STARTS)
     _log_verdict(under_way, verdict, refused)
     if verdict.refusing:
@@ -140,16 +145,15 @@ def _refuse(under_way: Start) -> int:
 
 def _start(under_way: Start, verdict: judge.AtStart, send: Send) -> int:
     """Binds what is due, records the start and counts it; refuses it where binding fails."""
-    guest = under_way.guest
     accepted = _to_remember(under_way)
     bound = not verdict.due or under_way.settings.guard.mode != "enforce" or _bind(under_way, verdict.due, send)
-    if not bound and guest.allowance is None:
+    if not bound and under_way.override is None:
         return _refuse(under_way)
     despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
-    if guest.allowance is not None:
-        _log_override(under_way, guest.allowance, despite)
+    if under_way.override is not None:
+        _log_override(under_way, under_way.override, despite)
     _record(under_way, None if despite else accepted, send)
-    outcome = counters.AUDITED if guest.allowance is None else counters.ALLOWED
+    outcome = counters.AUDITED if under_way.override is None else counters.ALLOWED
     counters.count(under_way.host, outcome if despite else counters.PASSED)
     return STARTS
 
@@ -279,13 +283,14 @@ def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding,
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
-def _use_up(under_way: Start, needed: bool) -> bool:
-    """Removes the override from the record before the start goes on, so that it lets no second start through; whether the start can go on.
+def _use_up(under_way: Start, needed: bool) -> Start | None:
+    """Removes the override from the record before the start goes on, so that it lets no second start through; None if the start cannot go on.
 
-    `needed`: without the override the start would be refused, or could not be examined.
+    `needed`: without the override the start would be refused, or could not be examined. Where it is not, and cannot be removed, the start
+    goes on without it: a device that cannot be bound then refuses it.
     """
     if not under_way.is_ordinary:
-        return True
+        return under_way
     from pvehooks.actions import accept
 
     try:
@@ -297,8 +302,9 @@ def _use_up(under_way: Start, needed: bool) -> bool:
             log_line(
                 f"  {with_full_stop(trouble.hint or 'Start it again')} To start it without the guard: pvehooks detach {under_way.guest.vmid}"
             )
-            return False
-    return True
+            return None
+        return under_way._replace(override=None)
+    return under_way
 
 
 def _to_remember(under_way: Start) -> Accepted | None:
@@ -329,11 +335,11 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
         with supervise.DeferTermination() as is_cancelled:
             done = bind.bind(host, guest, place.node, labels, is_cancelled)
     except bind.Unbound as failed:
-        head = "is not started" if guest.allowance is None else "would not be started"
+        head = "is not started" if under_way.override is None else "would not be started"
         log_line(f"{guest.label} {head}: {with_full_stop(failed.message)} [vfio-not-bound]")
         if failed.hint:
             log_line(f"  {failed.hint}")
-        if guest.allowance is None:
+        if under_way.override is None:
             log_line("  To have PVE bind it as without the guard: [guard] unbound = leave")
             _log_how_to_override(under_way)
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
@@ -348,7 +354,7 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
 def _record(under_way: Start, accepted: Accepted | None, send: Send) -> None:
     """Records an accepted start, and removes the override that it used; a record that cannot be written is logged, and does not refuse."""
     guest = under_way.guest
-    if not under_way.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
+    if not under_way.is_ordinary or (accepted in (None, guest.accepted) and under_way.override is None):
         return
     from pvehooks.actions import accept
 
