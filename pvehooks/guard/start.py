@@ -53,6 +53,8 @@ class Start(NamedTuple):
     settings: StartSettings
     guest: Guest
     node: Node
+    # What an administrator allowed for this start, None once another start has used it up.
+    override: Allowance | None = None
 
     @property
     def backup(self) -> bool:
@@ -67,7 +69,7 @@ class Start(NamedTuple):
     @property
     def is_refusable(self) -> bool:
         """Whether a finding can refuse it: [guard] mode = enforce, and no override for this start."""
-        return self.settings.guard.mode == "enforce" and self.guest.allowance is None
+        return self.settings.guard.mode == "enforce" and self.override is None
 
 
 def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: CompiledSettings | None, send: Send) -> int:
@@ -86,7 +88,7 @@ def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: Compile
         from pvehooks.actions.pci import bind
 
         bind.finish_begun(host)
-    return _decide(Start(host, place, settings, guest, hardware.gather(host, place.node)), send)
+    return _decide(Start(host, place, settings, guest, hardware.gather(host, place.node), guest.allowance), send)
 
 
 def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
@@ -99,15 +101,18 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
 
 def _decide(start: Start, send: Send) -> int:
     verdict = _judge(start, send)
-    overridden = start.guest.allowance is not None
+    overridden = start.override is not None
     refused = bool(verdict.refusing) and start.is_refusable
     if verdict.unexamined and not refused and not overridden:
         _log_verdict(start, verdict, refused=False)
         raise Unexamined(f"{verdict.unexamined[0].message.removeprefix('not examined: ')} [{verdict.unexamined[0].rule}]")
-    if overridden and not _use_up_override(start, needed=bool(verdict.refusing or verdict.unexamined)):
-        status = _refuse(start)
-        send("verdict", status)
-        return status
+    if overridden:
+        used_up = _use_up_override(start, needed=bool(verdict.refusing or verdict.unexamined))
+        if used_up is None:
+            status = _refuse(start)
+            send("verdict", status)
+            return status
+        start = used_up
     send("verdict", REFUSED if refused else STARTS)
     _log_verdict(start, verdict, refused)
     if verdict.refusing:
@@ -142,16 +147,15 @@ def _refuse(start: Start) -> int:
 
 def _let_start(start: Start, verdict: judge.AtStart, send: Send) -> int:
     """Binds what is due, records the start and counts it; refuses it where binding fails."""
-    guest = start.guest
     accepted = _accepted_now(start)
     bound = not verdict.due or start.settings.guard.mode != "enforce" or _bind(start, verdict.due, send)
-    if not bound and guest.allowance is None:
+    if not bound and start.override is None:
         return _refuse(start)
     objections = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
-    if guest.allowance is not None:
-        _log_override(start, guest.allowance, objections)
+    if start.override is not None:
+        _log_override(start, start.override, objections)
     _record_start(start, None if objections else accepted)
-    outcome = counters.AUDITED if guest.allowance is None else counters.ALLOWED
+    outcome = counters.AUDITED if start.override is None else counters.ALLOWED
     counters.count(start.host, outcome if objections else counters.PASSED)
     return STARTS
 
@@ -287,13 +291,14 @@ def _log_override(start: Start, override: Allowance, objections: tuple[Finding, 
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
-def _use_up_override(start: Start, needed: bool) -> bool:
-    """Removes the override from the record before the start goes on, so that it lets no second start through; whether the start can go on.
+def _use_up_override(start: Start, needed: bool) -> Start | None:
+    """Removes the override from the record before the start goes on, so that it lets no second start through; None if the start cannot go on.
 
-    `needed`: without the override the start would be refused, or could not be examined.
+    `needed`: without the override the start would be refused, or could not be examined. Where it is not, and cannot be removed, the start
+    goes on without it: a device that cannot be bound then refuses it.
     """
     if not start.is_ordinary:
-        return True
+        return start
     from pvehooks.actions import accept
 
     try:
@@ -305,8 +310,9 @@ def _use_up_override(start: Start, needed: bool) -> bool:
             log_line(
                 f"  {with_full_stop(trouble.hint or 'Start it again')} To start it without the guard: pvehooks detach {start.guest.vmid}"
             )
-            return False
-    return True
+            return None
+        return start._replace(override=None)
+    return start
 
 
 def _accepted_now(start: Start) -> Accepted | None:
@@ -337,12 +343,11 @@ def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:
         with supervise.DeferTermination() as is_cancelled:
             done = bind.bind(host, guest, place.node, labels, is_cancelled)
     except bind.Unbound as failed:
-        send("verdict", REFUSED if guest.allowance is None else STARTS)
-        head = "is not started" if guest.allowance is None else "would not be started"
+        head = "is not started" if start.override is None else "would not be started"
         log_line(f"{guest.label} {head}: {with_full_stop(failed.message)} [vfio-not-bound]")
         if failed.hint:
             log_line(f"  {failed.hint}")
-        if guest.allowance is None:
+        if start.override is None:
             log_line("  To have PVE bind it as without the guard: [guard] unbound = leave")
             _log_how_to_override(start)
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
@@ -363,7 +368,7 @@ def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:
 def _record_start(start: Start, accepted: Accepted | None) -> None:
     """Records an accepted start, and removes the override that it used; a record that cannot be written is logged, and does not refuse."""
     guest = start.guest
-    if not start.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
+    if not start.is_ordinary or (accepted in (None, guest.accepted) and start.override is None):
         return
     from pvehooks.actions import accept
 

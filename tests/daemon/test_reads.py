@@ -52,6 +52,9 @@ def review_all(host: Host) -> Kept:
 def test_each_file_of_the_node_is_read_once(example: Path, tmp_path: Path) -> None:
     root = tree_of(example, tmp_path).root
     config = Path(root, CONFIG)
+    if not config.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text("name: web\n")
     if config.is_file():
         for vmid in GUESTS[1:]:
             config.with_name(f"{vmid}.conf").write_bytes(config.read_bytes())

@@ -205,6 +205,16 @@ def test_an_override_lets_one_of_many_starts_through(examined: bool, tmp_path: P
     assert sorted(status for status, _ in ran) == [0] + 11 * [1], "".join(out for _, out in ran)
 
 
+def test_an_override_that_is_not_needed_is_that_of_one_start(tmp_path: Path) -> None:
+    """The others go on without it, so that a device that cannot be bound refuses them."""
+    root = bed.node(tmp_path)
+    bed.pvehooks(root, "allow", "100", "--once", "--reason", "it must come up")
+    with ThreadPoolExecutor(12) as pool:
+        ran = list(pool.map(lambda _: bed.start(root), range(12)))
+    assert [status for status, _ in ran] == 12 * [0]
+    assert sum("was not needed, and is used up" in out for _, out in ran) == 1
+
+
 def test_an_override_that_is_not_needed_refuses_nothing(tmp_path: Path) -> None:
     root = bed.node(tmp_path)
     bed.pvehooks(root, "allow", "100", "--once", "--reason", "it must come up")
