@@ -62,7 +62,7 @@ FREE_FIRST = "Free it first: pvehooks takes nothing from the host that is in use
         pytest.param(ON_VFIO, {"holders": Unread("x")}, "", "", id="it is, and perhaps a VM's"),
         pytest.param("0000:00:01.0", {}, "is a bridge, and bridges stay with the node", "Name the devices behind it: pvehooks host groups", id="a bridge"),
         pytest.param(GPU, {"iommu": Unread("no groups")}, "cannot be judged: no groups", AS_ROOT, id="the IOMMU is unknown"),
-        pytest.param(GPU, {"holders": Unread("x")}, "may be held by a guest: x", AS_ROOT, id="perhaps a VM's"),
+        pytest.param(GPU, {"holders": Unread("x")}, "may be held by a VM: x", AS_ROOT, id="perhaps a VM's"),
         pytest.param(GPU, {"holders": {GPU: (RUNNING,)}}, "is hostpci0 of VM 101 (mail), which is running", "Stop it first: qm shutdown 101", id="a VM's"),
         pytest.param(
             GPU, {"holders": {GPU: (STARTING,)}}, "is reserved for VM 102 (web), which is starting", "Wait until VM 102 has started, or failed to", id="a VM's soon"
@@ -118,7 +118,7 @@ def test_to_binding_now(address: str, iommu: Any, objection: Objection | None, t
     ("address", "holders", "objection"),
     [
         (ON_VFIO, {}, None),
-        (ON_VFIO, Unread("x"), Objection("may be held by a guest: x", AS_ROOT)),
+        (ON_VFIO, Unread("x"), Objection("may be held by a VM: x", AS_ROOT)),
         (ON_VFIO, {ON_VFIO: (RUNNING,)}, Objection("is hostpci0 of VM 101 (mail), which is running", "Stop it first: qm shutdown 101")),
         (ON_VFIO, {GPU: (RUNNING,)}, None),
         (
