@@ -1,4 +1,4 @@
-"""In one review of all guests no file of the node is read twice, whoever asks, and none once for each guest."""
+"""In one review of all guests no file of the node is read twice, whatever asks, and none once for each guest."""
 
 from __future__ import annotations
 
