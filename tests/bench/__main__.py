@@ -23,6 +23,7 @@ MEASURES = {
     "stub": stub.stub,
     "host": host.check,
     "audit": audit.audit,
+    "report": audit.report,
 }
 
 

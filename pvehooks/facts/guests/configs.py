@@ -45,7 +45,7 @@ _RENAME_PAUSES = (0.002, 0.01, 0.05)
 class Surroundings(NamedTuple):
     """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them."""
 
-    running: frozenset[int]
+    running: Container[int]
     recorded: frozenset[int]
     first_look: baseline.Baseline | None
     mappings: Mappings
@@ -62,7 +62,7 @@ def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) ->
     from pvehooks.facts.storage.storages import StorageSections
 
     return Surroundings(
-        running.running(host),
+        running.RunningVmids(host),
         frozenset(records.known_vmids(host)),
         first_look,
         Mappings(host, node),
