@@ -60,7 +60,7 @@ class View(NamedTuple):
             ) from error
 
     def once(self) -> View:
-        """The same for one look at all guests: each file is read once, whoever asks. Not for a verb that changes something."""
+        """The same for one look at all guests: each file is read once, whatever asks. Not for a verb that changes something."""
         return self._replace(host=read_once(self.host, configs=True))
 
     def facts(self) -> Node:

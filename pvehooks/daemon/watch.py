@@ -89,7 +89,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
         return True
 
     def mute_database(self) -> None:
-        """The database's changes are not reported until unmute_database(): in a large cluster there are many, and one is enough to be told."""
+        """The database's changes are not reported until unmute_database(): in a large cluster there are many, and one is enough."""
         for wd in [wd for wd, role in self._roles.items() if role == "database"]:
             self._manager.rm_watch(wd)
             del self._roles[wd]

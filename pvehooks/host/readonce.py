@@ -1,4 +1,4 @@
-"""A host whose files are read once, whoever asks: for facts that belong together."""
+"""A host whose files are read once, whatever asks: for facts that belong together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONFIG = re.compile(r"/etc/pve/nodes/[^/]+/(?:qemu-server|lxc)/\d", re.ASCII)
 # What reads once what a host of that kind reads.
 _CLASSES: dict[type[Host], type[Host]] = {}
 # Bytes of a file that are kept at most.
-_LARGEST = 1 << 20
+_LARGEST = 1 << 16
 
 
 class _Content(NamedTuple):

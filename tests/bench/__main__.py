@@ -32,6 +32,7 @@ MEASURES = {
     "stub": stub.stub,
     "host": host.check,
     "audit": audit.audit,
+    "report": audit.report,
 }
 
 

@@ -44,7 +44,7 @@ _QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-mod
 class Surroundings(NamedTuple):
     """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them."""
 
-    running: frozenset[int]
+    running: Container[int]
     recorded: frozenset[int]
     first_look: baseline.Baseline | None
     mappings: Mappings
@@ -61,7 +61,7 @@ def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) ->
     from pvehooks.facts.storage.storages import StorageSections
 
     return Surroundings(
-        running.running(host),
+        running.RunningVmids(host),
         frozenset(records.known_vmids(host)),
         first_look,
         Mappings(host, node),

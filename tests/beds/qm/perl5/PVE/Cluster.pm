@@ -11,16 +11,13 @@ use JSON::PP ();
 use PVE::Bed;
 
 my $json = JSON::PP->new->ascii;
-my ($from, $to);
+# The stand-in for qm is started once, and while the rest is loaded: PVE's own code needs no other process.
+IPC::Open2::open2(my $from, my $to, @PVE::Bed::COMMAND);
+$to->autoflush(1);
 
-# A call of the stand-in for qm, which is started once: { stdout, stderr, pending, died }.
+# A call of it: { stdout, stderr, pending, died }.
 sub call {
     my ($request) = @_;
-    if (!$to) {
-        local $SIG{__WARN__} = 'DEFAULT';
-        IPC::Open2::open2($from, $to, @PVE::Bed::COMMAND);
-        $to->autoflush(1);
-    }
     $request->{argv} = [map { "$_" } @{ $request->{argv} }];
     print {$to} $json->encode($request) . "\n";
     my $line = <$from>;
