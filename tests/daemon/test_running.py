@@ -189,7 +189,7 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     wait_until(bed.pve.path("nodes/pve1/pvehooks-summary.json").exists, "the summary")
     bed.settle()
     mount("fusectl", str(CONNECTIONS), "fusectl")
-    requests = CONNECTIONS / str(os.stat("/etc/pve").st_dev) / "waiting"
+    requests = CONNECTIONS / str(os.minor(os.stat("/etc/pve").st_dev)) / "waiting"
     assert requests.read_text() == "0\n"
     os.kill(bed.pve.pid, signal.SIGSTOP)
     try:
