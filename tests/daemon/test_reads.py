@@ -22,7 +22,9 @@ from tests.rules.example_tree import CONFIG, tree_of
 EXAMPLES = sorted((Path(__file__).parents[1] / "rules/examples").glob("*.failing*.txtar"))
 GUESTS = (100, 101, 102)
 # What belongs to one guest (its firmware image is read for its digest and for its drivers), and what is asked before each write to pmxcfs.
-OF_GUEST = re.compile(r".*/efi-firmware/|/etc/pve/nodes/[^/]+/(qemu-server|lxc)/\d|/etc/pve/pvehooks/guests/\d|/proc/\d|/run/pvehooks|/etc/pve/nodes$")
+OF_GUEST = re.compile(
+    r".*/efi-firmware/|/etc/pve/nodes/[^/]+/(qemu-server|lxc)/\d|/etc/pve/pvehooks/guests/\d|/proc/\d|/run/pvehooks|/etc/pve/nodes$"
+)
 
 
 @contextmanager
