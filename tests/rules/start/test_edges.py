@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Iommu, Refuser, Severity, Unread, Use, Uses
+from pvehooks.values import Holder, Iommu, Refuser, Severity, Unread, Use, Uses
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.pci import PciDevice
 from tests.beds import pci
@@ -71,6 +71,7 @@ def bits(first: int, second: int) -> dict[str, Content]:
 
 HOST_CPU = "bios: ovmf\ncpu: host\n"
 RUNNING: dict[str, Content] = {"run/qemu-server/100.pid": "4711\n", "proc/4711/cmdline": "/usr/bin/kvm\0-id\x00100\0"}
+MAIL = Holder(101, "VM 101 (mail)", "hostpci0")
 WAS = ("10de:2684", "030000", "")
 GONE = ("10de:1111", "030000", "")
 
@@ -115,6 +116,15 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(16)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="no free number"),
         pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, RUNNING, {"iommu": ON._replace(remaps_interrupts=False)}, [], id="it runs without remapping"),
         pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(remaps_interrupts=False)}, ["the VM would not start"], id="no remapping"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": Unread("nobody looked")}, ["?0000:01:00.0: ... nobody looked", "?0000:01:00.1: ... nobody looked"], id="uses are unknown"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, *(Use(f"holds /{each}") for each in range(3)))}, ["which holds /0; it also holds /1 and holds /2. "], id="as many uses as are shown"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, *(Use(f"holds /{each}") for each in range(4)))}, ["and has 1 more use"], id="one use more"),
+        pytest.param("group-takes-plumbing", "hostpci0: mapping=gpu\n", CARD, {"etc/pve/mapping/pci.cfg": f"gpu\n\tmap node=pve1,path={GPU},id=10de:2684\n"}, {"uses": UsesOf("")}, ["If the node can do without it: pvehooks trust 100. If not, "], id="of a mapping"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf("")}, ["Give the VM all functions of the card, if the node can do without them: qm set 100 --hostpci0 0000:01:00. If not, "], id="of an address"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU}\nhostpci1: 0000:01:00\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL,), "0000:01:00.1": (MAIL,)}}, [f"{GPU}: hostpci0", "0000:01:00.1: hostpci1"], id="each device once"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL._replace(mdev=True),)}}, [f"{GPU}: hostpci0"], id="whole, and another VM has a part of it"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU},mdev=a\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL,)}}, [f"{GPU}: hostpci0"], id="a part, and another VM has it whole"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU},mdev=a\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL._replace(mdev=True),)}}, [], id="both have a part"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
