@@ -17,7 +17,7 @@ from pvehooks.errors import ActionFailed, NodeError
 from pvehooks.facts.guests import running as running_guests
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
-from pvehooks.values import Allowance, Guest
+from pvehooks.values import Attachment, Guest
 from tests.actions.kinds import (
     CONFIG,
     GUARD,
@@ -258,7 +258,7 @@ def test_no_record_no_write(host: Host, kind: Kind) -> None:
     """Where the record says beforehand what is to come. The guard's is told from the config at the next look."""
     guest, change = guest_of(host), change_of(kind, host)
     make_fake_tree(host.root, {"etc/pve/pvehooks": "a file where a directory should be\n"})
-    assert not transaction.record_if_possible(host, guest, {"allowance": Allowance("x", "eve", 1)})
+    assert not transaction.record_if_possible(host, guest, {"attachment": Attachment(STUB, "", 1)})
     result = transaction.apply(host, guest, FileWriter(host), change)
     if kind is GUARD:
         assert result.outcome is Outcome.DONE
