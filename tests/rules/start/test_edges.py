@@ -75,6 +75,9 @@ PFS = "".join(
     f"0000:0{slot}:00.0 class=020000 driver=i40e group={slot}\n0000:0{slot}:00.2 class=020000 driver=iavf group={slot}2 pf=0000:0{slot}:00.0\n"
     for slot in (3, 5)
 )
+MANY = "0000:03:00.0 class=020000 driver=i40e group=3\n" + "".join(
+    f"0000:03:00.{each} class=020000 driver=iavf group=3{each} pf=0000:03:00.0\n" for each in (2, 3, 4)
+)
 MAIL = Holder(101, "VM 101 (mail)", "hostpci0")
 WAS = ("10de:2684", "030000", "")
 GONE = ("10de:1111", "030000", "")
@@ -131,6 +134,11 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("device-in-use-by-guest", f"hostpci0: {GPU},mdev=a\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL._replace(mdev=True),)}}, [], id="both have a part"),
         pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00\nhostpci1: 0000:05:00\n", PFS, {}, {"uses": UsesOf("")}, ["0000:03:00.0: ... Name the function: qm set 100 --hostpci0 0000:03:00.2", "0000:05:00.0: ... --hostpci1 0000:05:00.2"], id="two slots with their own VFs"),
         pytest.param("pf-vfs-in-use", "hostpci0: mapping=pf\n", PFS, {"etc/pve/mapping/pci.cfg": "pf\n\tmap node=pve1,path=0000:03:00,id=8086:1533\n"}, {"uses": UsesOf("")}, ["covers 0000:03:00.0 ... and its own VF 0000:03:00.2 ... Give the VM a virtual function instead, or free those in use"], id="a slot of a mapping with its own VF"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {"0000:03:00.2": (MAIL,)}}, ["which is hostpci0 of VM 101 (mail). Give the VM an idle virtual function: qm set 100 --hostpci0 0000:03:00.3"], id="one VF in use"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {"0000:03:00.2": (MAIL,), "0000:03:00.3": (MAIL,)}}, ["(1 more of its VFs is in use)"], id="two VFs in use"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {f"0000:03:00.{each}": (MAIL,) for each in (2, 3, 4)}}, ["(2 more of its VFs are in use)"], id="three VFs in use"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, ["hostpci0 would take"], id="the console's card"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True)), "iommu": ON._replace(active=False)}, [], id="the console's card, without an IOMMU"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
