@@ -139,6 +139,9 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {f"0000:03:00.{each}": (MAIL,) for each in (2, 3, 4)}}, ["(2 more of its VFs are in use)"], id="three VFs in use"),
         pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, ["hostpci0 would take"], id="the console's card"),
         pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True)), "iommu": ON._replace(active=False)}, [], id="the console's card, without an IOMMU"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, ["0000:01:00.1: hostpci0 would take"], id="a member"),
+        pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, [], id="a member of args, which nothing unbinds"),
+        pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, [f"{GPU}: args would take"], id="the console's card in args"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
