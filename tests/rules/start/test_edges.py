@@ -75,6 +75,7 @@ PFS = "".join(
     f"0000:0{slot}:00.0 class=020000 driver=i40e group={slot}\n0000:0{slot}:00.2 class=020000 driver=iavf group={slot}2 pf=0000:0{slot}:00.0\n"
     for slot in (3, 5)
 )
+WIDE = f"{CARD}" + "".join(f"0000:01:00.{each} class=040300 id=10de:22ba driver=snd_hda_intel group=14\n" for each in (2, 3, 4))
 MANY = "0000:03:00.0 class=020000 driver=i40e group=3\n" + "".join(
     f"0000:03:00.{each} class=020000 driver=iavf group=3{each} pf=0000:03:00.0\n" for each in (2, 3, 4)
 )
@@ -142,6 +143,13 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, ["0000:01:00.1: hostpci0 would take"], id="a member"),
         pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, [], id="a member of args, which nothing unbinds"),
         pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, [f"{GPU}: args would take"], id="the console's card in args"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf("0000:03:00.2", Use("has eth0"))}, ["remove its VF 0000:03:00.2, which has eth0"], id="the host uses a VF"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("holds /"))}, [], id="a use has its own rule"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS, a01_00_1=("10de:22ba", "040300", "")), {"uses": UsesOf("")}, [], id="accepted before"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS, a01_00_1=GONE), {"uses": UsesOf("")}, ["0000:01:00.1: "], id="another one was accepted"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE, {}, {"uses": UsesOf("")}, ["0000:01:00.3 ... and 1 more"], id="four more functions"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE[: WIDE.rindex("0000:01:00.4")], {}, {"uses": UsesOf("")}, ["and 0000:01:00.3"], id="three more functions"),
+        pytest.param("iommu-off", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": UNKNOWN}, ["?iommu: ... no reason at all"], id="the IOMMU is unknown"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
