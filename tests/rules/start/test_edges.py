@@ -76,6 +76,13 @@ PFS = "".join(
     for slot in (3, 5)
 )
 WIDE = f"{CARD}" + "".join(f"0000:01:00.{each} class=040300 id=10de:22ba driver=snd_hda_intel group=14\n" for each in (2, 3, 4))
+
+
+def mapping(*entries: str, mdev: str = "0") -> dict[str, Content]:
+    lines = "".join(f"\tmap node=pve1,{entry}\n" for entry in entries)
+    return {"etc/pve/mapping/pci.cfg": f"gpu\n\tmdev {mdev}\n{lines}"}
+
+
 MANY = "0000:03:00.0 class=020000 driver=i40e group=3\n" + "".join(
     f"0000:03:00.{each} class=020000 driver=iavf group=3{each} pf=0000:03:00.0\n" for each in (2, 3, 4)
 )
@@ -150,6 +157,10 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE, {}, {"uses": UsesOf("")}, ["0000:01:00.3 ... and 1 more"], id="four more functions"),
         pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE[: WIDE.rindex("0000:01:00.4")], {}, {"uses": UsesOf("")}, ["and 0000:01:00.3"], id="three more functions"),
         pytest.param("iommu-off", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": UNKNOWN}, ["?iommu: ... no reason at all"], id="the IOMMU is unknown"),
+        pytest.param("mapping-missing", f"hostpci0: {GPU}\nhostpci1: mapping=gone\n", CARD, {}, {}, ["hostpci1: "], id="behind an address"),
+        pytest.param("mapping-missing", "hostpci0: mapping=gone\n", CARD, {}, {"mappings": UNKNOWN}, ["?hostpci0: ... no reason at all"], id="mappings are unknown"),
+        pytest.param("mapping-mismatch", "hostpci0: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:2684,iommugroup=14", mdev="1"), {}, ["pvesh set /cluster/mapping/pci/gpu --mdev 0"], id="marked for mediated devices"),
+        pytest.param("mapping-mismatch", "hostpci0: mapping=gone\nhostpci1: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:1111,iommugroup=9"), {}, ["hostpci1: ... has id 10de:1111 for 0000:01:00.0"], id="behind one that is not there, and its first mistake alone"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
