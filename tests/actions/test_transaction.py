@@ -258,7 +258,7 @@ def test_no_record_no_write(host: Host, kind: Kind) -> None:
     """Where the record says beforehand what is to come. The guard's is told from the config at the next look."""
     guest, change = guest_of(host), change_of(kind, host)
     make_fake_tree(host.root, {"etc/pve/pvehooks": "a file where a directory should be\n"})
-    assert not transaction.record_if_possible(host, guest, {"attachment": Attachment("local:snippets/x", "", 1)})
+    assert not transaction.record_if_possible(host, guest, {"attachment": Attachment(STUB, "", 1)})
     result = transaction.apply(host, guest, FileWriter(host), change)
     if kind is GUARD:
         assert result.outcome is Outcome.DONE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Iommu, Refuser, Severity, Unread, Use, Uses
+from pvehooks.values import Holder, Iommu, Refuser, Severity, Unread, Use, Uses
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.pci import PciDevice
 from tests.beds import pci
@@ -71,6 +71,22 @@ def bits(first: int, second: int) -> dict[str, Content]:
 
 HOST_CPU = "bios: ovmf\ncpu: host\n"
 RUNNING: dict[str, Content] = {"run/qemu-server/100.pid": "4711\n", "proc/4711/cmdline": "/usr/bin/kvm\0-id\x00100\0"}
+PFS = "".join(
+    f"0000:0{slot}:00.0 class=020000 driver=i40e group={slot}\n0000:0{slot}:00.2 class=020000 driver=iavf group={slot}2 pf=0000:0{slot}:00.0\n"
+    for slot in (3, 5)
+)
+WIDE = f"{CARD}" + "".join(f"0000:01:00.{each} class=040300 id=10de:22ba driver=snd_hda_intel group=14\n" for each in (2, 3, 4))
+
+
+def mapping(*entries: str, mdev: str = "0") -> dict[str, Content]:
+    lines = "".join(f"\tmap node=pve1,{entry}\n" for entry in entries)
+    return {"etc/pve/mapping/pci.cfg": f"gpu\n\tmdev {mdev}\n{lines}"}
+
+
+MANY = "0000:03:00.0 class=020000 driver=i40e group=3\n" + "".join(
+    f"0000:03:00.{each} class=020000 driver=iavf group=3{each} pf=0000:03:00.0\n" for each in (2, 3, 4)
+)
+MAIL = Holder(101, "VM 101 (mail)", "hostpci0")
 WAS = ("10de:2684", "030000", "")
 GONE = ("10de:1111", "030000", "")
 
@@ -115,6 +131,36 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("args-group-not-viable", "".join(f"hostpci{number}: 0000:09:00.{number % 8}\n" for number in range(16)) + "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("")}, ["by hostpci15 in place of args"], id="no free number"),
         pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, RUNNING, {"iommu": ON._replace(remaps_interrupts=False)}, [], id="it runs without remapping"),
         pytest.param("interrupts-unsafe", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(remaps_interrupts=False)}, ["the VM would not start"], id="no remapping"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": Unread("nobody looked")}, ["?0000:01:00.0: ... nobody looked", "?0000:01:00.1: ... nobody looked"], id="uses are unknown"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, *(Use(f"holds /{each}") for each in range(3)))}, ["which holds /0; it also holds /1 and holds /2. "], id="as many uses as are shown"),
+        pytest.param("group-in-use-by-host", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, *(Use(f"holds /{each}") for each in range(4)))}, ["and has 1 more use"], id="one use more"),
+        pytest.param("group-takes-plumbing", "hostpci0: mapping=gpu\n", CARD, {"etc/pve/mapping/pci.cfg": f"gpu\n\tmap node=pve1,path={GPU},id=10de:2684\n"}, {"uses": UsesOf("")}, ["If the node can do without it: pvehooks trust 100. If not, "], id="of a mapping"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf("")}, ["Give the VM all functions of the card, if the node can do without them: qm set 100 --hostpci0 0000:01:00. If not, "], id="of an address"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU}\nhostpci1: 0000:01:00\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL,), "0000:01:00.1": (MAIL,)}}, [f"{GPU}: hostpci0", "0000:01:00.1: hostpci1"], id="each device once"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL._replace(mdev=True),)}}, [f"{GPU}: hostpci0"], id="whole, and another VM has a part of it"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU},mdev=a\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL,)}}, [f"{GPU}: hostpci0"], id="a part, and another VM has it whole"),
+        pytest.param("device-in-use-by-guest", f"hostpci0: {GPU},mdev=a\n", CARD, {}, {"uses": UsesOf(""), "holders": {GPU: (MAIL._replace(mdev=True),)}}, [], id="both have a part"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00\nhostpci1: 0000:05:00\n", PFS, {}, {"uses": UsesOf("")}, ["0000:03:00.0: ... Name the function: qm set 100 --hostpci0 0000:03:00.2", "0000:05:00.0: ... --hostpci1 0000:05:00.2"], id="two slots with their own VFs"),
+        pytest.param("pf-vfs-in-use", "hostpci0: mapping=pf\n", PFS, {"etc/pve/mapping/pci.cfg": "pf\n\tmap node=pve1,path=0000:03:00,id=8086:1533\n"}, {"uses": UsesOf("")}, ["covers 0000:03:00.0 ... and its own VF 0000:03:00.2 ... Give the VM a virtual function instead, or free those in use"], id="a slot of a mapping with its own VF"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {"0000:03:00.2": (MAIL,)}}, ["which is hostpci0 of VM 101 (mail). Give the VM an idle virtual function: qm set 100 --hostpci0 0000:03:00.3"], id="one VF in use"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {"0000:03:00.2": (MAIL,), "0000:03:00.3": (MAIL,)}}, ["(1 more of its VFs is in use)"], id="two VFs in use"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf(""), "holders": {f"0000:03:00.{each}": (MAIL,) for each in (2, 3, 4)}}, ["(2 more of its VFs are in use)"], id="three VFs in use"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, ["hostpci0 would take"], id="the console's card"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True)), "iommu": ON._replace(active=False)}, [], id="the console's card, without an IOMMU"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, ["0000:01:00.1: hostpci0 would take"], id="a member"),
+        pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("is the last one", remark=True))}, [], id="a member of args, which nothing unbinds"),
+        pytest.param("device-would-be-missed", "args: -device vfio-pci,host=01:00.0\n", CARD, {}, {"uses": UsesOf(GPU, Use("shows the console", remark=True))}, [f"{GPU}: args would take"], id="the console's card in args"),
+        pytest.param("pf-vfs-in-use", "hostpci0: 0000:03:00.0\n", MANY, {}, {"uses": UsesOf("0000:03:00.2", Use("has eth0"))}, ["remove its VF 0000:03:00.2, which has eth0"], id="the host uses a VF"),
+        pytest.param("device-would-be-missed", f"hostpci0: {GPU}\n", CARD, {}, {"uses": UsesOf(GPU, Use("holds /"))}, [], id="a use has its own rule"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS, a01_00_1=("10de:22ba", "040300", "")), {"uses": UsesOf("")}, [], id="accepted before"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", CARD, accepted(a01_00_0=WAS, a01_00_1=GONE), {"uses": UsesOf("")}, ["0000:01:00.1: "], id="another one was accepted"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE, {}, {"uses": UsesOf("")}, ["0000:01:00.3 ... and 1 more"], id="four more functions"),
+        pytest.param("group-takes-plumbing", f"hostpci0: {GPU}\n", WIDE[: WIDE.rindex("0000:01:00.4")], {}, {"uses": UsesOf("")}, ["and 0000:01:00.3"], id="three more functions"),
+        pytest.param("iommu-off", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": UNKNOWN}, ["?iommu: ... no reason at all"], id="the IOMMU is unknown"),
+        pytest.param("mapping-missing", f"hostpci0: {GPU}\nhostpci1: mapping=gone\n", CARD, {}, {}, ["hostpci1: "], id="behind an address"),
+        pytest.param("mapping-missing", "hostpci0: mapping=gone\n", CARD, {}, {"mappings": UNKNOWN}, ["?hostpci0: ... no reason at all"], id="mappings are unknown"),
+        pytest.param("mapping-mismatch", "hostpci0: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:2684,iommugroup=14", mdev="1"), {}, ["pvesh set /cluster/mapping/pci/gpu --mdev 0"], id="marked for mediated devices"),
+        pytest.param("mapping-mismatch", "hostpci0: mapping=gone\nhostpci1: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:1111,iommugroup=9"), {}, ["hostpci1: ... has id 10de:1111 for 0000:01:00.0"], id="behind one that is not there, and its first mistake alone"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
