@@ -123,19 +123,19 @@ class PveCode:
         self._number += 1
         request = {"id": self._number, "do": do, "vmid": vmid, **more}
         try:
-            said = _parse(program.ask(json.dumps(request).encode() + b"\n", REQUEST_SECONDS))
-            if said.get("id") != self._number:
+            answer = _parse(program.ask(json.dumps(request).encode() + b"\n", REQUEST_SECONDS))
+            if answer.get("id") != self._number:
                 raise CommandTrouble("pve-writer answered something else")
         except CommandTrouble as trouble:
             self._drop()
             raise Lost(str(trouble)) from trouble
         self._last_use = self._host.monotonic()
         return Answer(
-            str(said.get("outcome", "")),
-            _text(said.get("words")),
-            tuple(_text(each) for each in _list(said.get("warnings"))),
-            tuple(_text(each) for each in _list(said.get("names"))),
-            str(said.get("live", "")),
+            str(answer.get("outcome", "")),
+            _text(answer.get("words")),
+            tuple(_text(each) for each in _list(answer.get("warnings"))),
+            tuple(_text(each) for each in _list(answer.get("names"))),
+            str(answer.get("live", "")),
         )
 
     def _start(self) -> Program:
@@ -158,13 +158,13 @@ class PveCode:
         if self._is_loaded:
             return program
         try:
-            said = _parse(program.read_line(LOADING_SECONDS))
+            answer = _parse(program.read_line(LOADING_SECONDS))
         except CommandTrouble as trouble:
             self._drop()
             raise self._unavailable(str(trouble)) from trouble
-        if said.get("ready") != 1:
+        if answer.get("ready") != 1:
             self._drop()
-            words = _text(said.get("words"))
+            words = _text(answer.get("words"))
             if qm.situation(words) is Outcome.WAITING:
                 raise Away(qm.first_words(words))
             raise self._unavailable(words)
@@ -206,12 +206,12 @@ def _path(host: Host) -> str:
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(line)
-    except ValueError as error:
+        answer = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise CommandTrouble("pve-writer answered what is no JSON") from error
-    if not isinstance(said, dict):
+    if not isinstance(answer, dict):
         raise CommandTrouble("pve-writer answered what is no object")
-    return said
+    return answer
 
 
 def _list(value: object) -> Sequence[object]:

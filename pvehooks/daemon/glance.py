@@ -17,9 +17,12 @@ _DEVICE = re.compile(rb"^hostpci\d+:.*$", re.MULTILINE)
 class Sight(enum.Enum):
     """What is seen at once."""
 
-    MAKING = "Proxmox VE makes this guest: there will soon be something to write"
-    URGENT = "it has new devices, or is new and boots with UEFI, and may be started in the same breath"
-    SETTLES = "nothing that cannot wait until its changes settle"
+    # Proxmox VE makes this guest: there will soon be something to write.
+    MAKING = enum.auto()
+    # It has new devices, or is new and boots with UEFI, and may be started in the same breath.
+    URGENT = enum.auto()
+    # Nothing that cannot wait until its changes settle.
+    SETTLES = enum.auto()
 
 
 def devices(raw: bytes) -> frozenset[bytes]:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pvehooks.host.program import Program as Program
     from pvehooks.host.undisturbed import Undisturbed
 
-# MAXSYMLINKS of the kernel's include/linux/namei.h.
-_MAX_LINKS = 40
 # Where our locks lie: root's alone, unlike /run/lock. A process that can open a file can hold a lock on it.
 LOCKS = "/run/pvehooks/locks"
 _OURS = "/run/pvehooks/"
@@ -74,31 +72,9 @@ class Host:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
         if self.is_node:
             return path
-        done: list[str] = []
-        todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part == "..":
-                if done:
-                    done.pop()
-                continue
-            candidate = "/".join((self.root, *done, part))
-            if todo or follow:
-                try:
-                    target = os.readlink(candidate)
-                except OSError:
-                    done.append(part)
-                    continue
-                links += 1
-                if links > _MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                if target.startswith("/"):
-                    done.clear()
-                todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
-            else:
-                done.append(part)
-        return "/".join((self.root, *done))
+        from pvehooks.host import safepaths
+
+        return safepaths.inside(self.root, path, follow)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

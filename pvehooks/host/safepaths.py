@@ -162,3 +162,32 @@ def sync(directory: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def inside(root: str, path: str, follow: bool) -> str:
+    """The real path of `path` below the root, every link on the way resolved inside the root; raises ELOOP as the kernel would."""
+    done: list[str] = []
+    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            if done:
+                done.pop()
+            continue
+        candidate = "/".join((root, *done, part))
+        if todo or follow:
+            try:
+                target = os.readlink(candidate)
+            except OSError:
+                done.append(part)
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                done.clear()
+            todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
+        else:
+            done.append(part)
+    return "/".join((root, *done))

@@ -117,16 +117,16 @@ def test_no_answer(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     ],
 )
 def test_it_cannot_be_loaded(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, why: str) -> None:
-    """It is said once, and not tried again for a while."""
+    """It is shown once, and not tried again for a while."""
     monkeypatch.setattr(pve, "LOADING_SECONDS", 1.0)
     code = make(first=first)
-    said: list[str] = []
-    code.report = said.append
+    shown: list[str] = []
+    code.report = shown.append
     for _ in range(3):
         with pytest.raises(Unavailable):
             code.ask("config", 100)
-    assert (code.trouble, starts(tmp_path), len(said)) == (why, 1, 1)
-    assert said[0].startswith(f"Proxmox VE's code cannot be loaded into one process for all VMs ({why}): qm is used")
+    assert (code.trouble, starts(tmp_path), len(shown)) == (why, 1, 1)
+    assert shown[0].startswith(f"Proxmox VE's code cannot be loaded into one process for all VMs ({why}): qm is used")
     monkeypatch.setattr(code, "_retry", 0.0)
     make()
     assert code.ask("config", 100).outcome == "done"

@@ -46,7 +46,7 @@ def test_changed_under_the_lock(host: Host) -> None:
     assert text(host) == uefi("other")
 
 
-def test_trouble_with_the_lock_is_not_said_of_the_config(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_with_the_lock_names_the_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who made /run/lock/qemu-server before PVE did keeps all changes off: the admin has to know where."""
     place = "/var/lock/qemu-server"
 

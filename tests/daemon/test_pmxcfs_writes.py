@@ -21,7 +21,7 @@ from tests.daemon.parts import GUESTS, NODE, Kept
 
 GIVEN = range(100, 300)
 # Those that have one already, and those that need none.
-HAVING, OTHERS = range(300, 310), range(310, 400)
+HOLDING, OTHERS = range(300, 310), range(310, 400)
 
 
 class Writes(Host):
@@ -48,7 +48,7 @@ class Daemon:
     """The daemon's steps on a node with these guests; jobs run."""
 
     def __init__(self, directory: Path) -> None:
-        files = {f"{GUESTS}/{vmid}.conf": uefi(f"n{vmid}", RNG0 if vmid in HAVING else "") for vmid in (*GIVEN, *HAVING)}
+        files = {f"{GUESTS}/{vmid}.conf": uefi(f"n{vmid}", RNG0 if vmid in HOLDING else "") for vmid in (*GIVEN, *HOLDING)}
         files |= {f"{GUESTS}/{vmid}.conf": f"name: n{vmid}\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n" for vmid in OTHERS}
         root = make_fake_tree(directory, {GUESTS: None, "sys/class/net/vmbr0/bridge": None, **files})
         self.host = Writes(str(root))
@@ -83,7 +83,7 @@ def test_what_injections_write(tmp_path: Path) -> None:
         "nodes/pve1/qemu-server/VMID.conf": len(GIVEN),
         # Before the config, so that an rng0 of ours is known as such whatever happens; and after, so that one that an administrator takes
         # out is not given again. A guest that has one of the administrator's: once, for the same reason.
-        "pvehooks/guests/VMID.json": 2 * len(GIVEN) + len(HAVING),
+        "pvehooks/guests/VMID.json": 2 * len(GIVEN) + len(HOLDING),
         # The guests that were there before the package: once.
         "pvehooks/first-look/pve1.json": 1,
         # That this node has the package: once.

@@ -50,7 +50,7 @@ def used(*uses: Use, unread: tuple[str, ...] = ()) -> Uses:
     return Uses(uses, unread)
 
 
-def said(node: Node, address: str, also: tuple[str, ...] = ()) -> tuple[str, str]:
+def shown(node: Node, address: str, also: tuple[str, ...] = ()) -> tuple[str, str]:
     (found,) = (each for each in candidates(node) if each.device.address == address)
     return described(found, node, also)
 
@@ -112,26 +112,26 @@ def test_which_they_are(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_described(address: str, uses: dict[str, Uses], facts: dict[str, Any], verdict: str, words: str, tmp_path: Path) -> None:
-    assert said(node_with(tmp_path, uses, **facts), address) == (verdict, words)
+    assert shown(node_with(tmp_path, uses, **facts), address) == (verdict, words)
 
 
 def test_more_that_is_known_stands_before_its_uses(tmp_path: Path) -> None:
     node = node_with(tmp_path, {GPU: used(Use("holds /"))})
-    assert said(node, GPU, ("up to 7 VFs",))[1] == "group 14; driver nouveau; reset: flr, bus; up to 7 VFs; holds /"
+    assert shown(node, GPU, ("up to 7 VFs",))[1] == "group 14; driver nouveau; reset: flr, bus; up to 7 VFs; holds /"
 
 
 def test_reset_methods_are_unknown(tmp_path: Path) -> None:
     node = node_with(tmp_path)
     assert not isinstance(node.pci, Unread)
     node.pci[GPU].__dict__["reset_methods"] = Unread("x")
-    assert said(node, GPU)[1] == "group 14; driver nouveau"
+    assert shown(node, GPU)[1] == "group 14; driver nouveau"
 
 
 def test_the_console_is_in_its_memory(tmp_path: Path) -> None:
     node = node_with(tmp_path)
     assert not isinstance(node.pci, Unread)
     node.pci[GPU].__dict__["framebuffer"] = "efifb"
-    assert said(node, GPU)[1] == "group 14; driver nouveau; reset: flr, bus; efifb is in its memory"
+    assert shown(node, GPU)[1] == "group 14; driver nouveau; reset: flr, bus; efifb is in its memory"
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_the_console_is_in_its_memory(tmp_path: Path) -> None:
 )
 def test_one_that_is_kept(more: str, verdict: str, words: str, tmp_path: Path) -> None:
     table = f"0000:03:00.0 class=020000 driver=i40e group=16 {more}\n0000:03:02.0 class=020000 driver=iavf group=17 pf=0000:03:00.0\n"
-    found = said(node_with(tmp_path, table=table), "0000:03:00.0")
+    found = shown(node_with(tmp_path, table=table), "0000:03:00.0")
     assert (found[0], found[1].rpartition("; ")[2]) == (verdict, words)
 
 
 def test_memory_that_the_firmware_reserves(tmp_path: Path) -> None:
     files: dict[str, Content] = {"sys/kernel/iommu_groups/14/reserved_regions": "0x00000000bdf83000 0x00000000bdf84fff direct\n"}
-    verdict, words = said(node_with(tmp_path, files=files), GPU)
+    verdict, words = shown(node_with(tmp_path, files=files), GPU)
     assert verdict == "not for passthrough"
     assert words.endswith("; has memory reserved by the firmware (RMRR), the kernel refuses it to vfio")
 
@@ -157,10 +157,10 @@ def test_memory_that_the_firmware_reserves(tmp_path: Path) -> None:
 def test_what_claims_it_at_boot(tmp_path: Path) -> None:
     files: dict[str, Content] = {"etc/modprobe.d/vfio.conf": "options vfio-pci ids=10de:2684\n"}
     node = node_with(tmp_path, files=files)
-    assert "; vfio-pci claims its ids at boot (/etc/modprobe.d/vfio.conf)" in said(node, GPU)[1]
-    assert "claims" not in said(node, SOUND)[1]
+    assert "; vfio-pci claims its ids at boot (/etc/modprobe.d/vfio.conf)" in shown(node, GPU)[1]
+    assert "claims" not in shown(node, SOUND)[1]
     node.__dict__["bound_ids"] = Unread("x")
-    assert "claims" not in said(node, GPU)[1]
+    assert "claims" not in shown(node, GPU)[1]
 
 
 def test_uses_of_the_host_that_weigh(tmp_path: Path) -> None:

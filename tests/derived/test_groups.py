@@ -86,7 +86,7 @@ def test_who_names_what(tmp_path: Path) -> None:
     }
 
 
-def test_nobody_names_anything_where_the_vms_are_unknown(tmp_path: Path) -> None:
+def test_no_one_names_anything_where_the_vms_are_unknown(tmp_path: Path) -> None:
     node = node_with(tmp_path, f"hostpci0: {GPU}\n", guests=Unread("x"))
     assert [each.named for group in groups(node) for each in group.members] == [()] * 6
     assert named_by_guests(node) == {}

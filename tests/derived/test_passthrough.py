@@ -120,7 +120,7 @@ def test_each_member_is_taken_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("iommu", ["unread", "off"])
-def test_without_an_iommu_nobody_goes_along(iommu: str, tmp_path: Path) -> None:
+def test_without_an_iommu_no_device_goes_along(iommu: str, tmp_path: Path) -> None:
     guest, node = around(tmp_path, f"hostpci0: {GPU}\n")
     assert not isinstance(node.iommu, Unread)
     assert passthrough.working_iommu(node) == node.iommu

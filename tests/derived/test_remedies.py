@@ -69,7 +69,7 @@ def setting(*entries: str) -> str:
     return "pvesh set /cluster/mapping/pci/gpu " + " ".join(f"--map {remedies.for_shell(entry)}" for entry in entries)
 
 
-def test_a_mapping_is_made_to_say_what_is_there(tmp_path: Path) -> None:
+def test_a_mapping_is_set_to_what_is_there(tmp_path: Path) -> None:
     """Of the devices of this node that are there; all else stays as it is."""
     mapping, node = mapped(tmp_path)
     assert remedies.mapping_as_is(mapping, node) == setting(*AS_IS)

@@ -16,7 +16,7 @@ WORDS = f"{COMMAND_LINE} quiet bed.machine={KIND} systemd.unit=bed-power-cut.ser
 
 
 @pytest.fixture(scope="module")
-def told(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def reported(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What came of all cuts, by how pvehooks wrote."""
     directory: Path = tmp_path_factory.mktemp(KIND)
     outcome = boot(images, directory, Setup(KIND, False, command_line=WORDS))
@@ -24,11 +24,11 @@ def told(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {each["name"]: each for each in outcome.all("power-cut")}
 
 
-def test_each_cut_leaves_a_fix_that_can_be_undone(told: dict[str, dict[str, Any]]) -> None:
-    found = told["as it is"]
+def test_each_cut_leaves_a_fix_that_can_be_undone(reported: dict[str, dict[str, Any]]) -> None:
+    found = reported["as it is"]
     assert found["cuts"] > 15 and found["troubles"] == [], found
 
 
-def test_without_the_directories_it_would_not(told: dict[str, dict[str, Any]]) -> None:
+def test_without_the_directories_it_would_not(reported: dict[str, dict[str, Any]]) -> None:
     """The cuts are such that a missing fsync(2) of a directory shows."""
-    assert told["without directories"]["troubles"]
+    assert reported["without directories"]["troubles"]

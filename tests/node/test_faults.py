@@ -138,26 +138,26 @@ def changes_are_under_way(node: Machine, before: int) -> None:
 
 
 def lasts(node: Machine, name: str, fault: Fault, since: float) -> None:
-    """It is said once, and nothing is tried meanwhile."""
+    """It is found_words once, and nothing is tried meanwhile."""
     if fault.begins:
-        wait_until(lambda: said(node, fault.begins, since), f"{name} is said", 60, node.state)
+        wait_until(lambda: found_words(node, fault.begins, since), f"{name} is found_words", 60, node.state)
     if fault.seconds == HOUR:
         wait_until(lambda: no_qm(node), "qm has ended", 30, node.state)
     before = processes(node)
     time.sleep(fault.seconds)
     if fault.begins:
         assert processes(node) == before, f"{name}: no qm is started for what has to wait"
-        assert len(said(node, fault.begins, since)) == 1 and not said(node, fault.ends, since), name
+        assert len(found_words(node, fault.begins, since)) == 1 and not found_words(node, fault.ends, since), name
 
 
 def is_over(node: Machine, fault: Fault, since: float, wanted: set[int]) -> None:
     wait_until(lambda: given(node) == wanted, "all are given their rng0", 120, node.state)
     if fault.ends:
-        wait_until(lambda: said(node, fault.ends, since), "it is said that it is over", 30, node.state)
-        assert len(said(node, fault.ends, since)) == 1
+        wait_until(lambda: found_words(node, fault.ends, since), "it is found_words that it is over", 30, node.state)
+        assert len(found_words(node, fault.ends, since)) == 1
 
 
-def said(node: Machine, event: str, since: float) -> list[str]:
+def found_words(node: Machine, event: str, since: float) -> list[str]:
     entries = node.entries(f"PVEHOOKS_EVENT={event}")
     return [str(entry["MESSAGE"]) for entry in entries if int(entry["__REALTIME_TIMESTAMP"]) > since * 1e6]
 

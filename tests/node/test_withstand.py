@@ -56,11 +56,11 @@ def as_user(node: Machine, uid: int, command: str) -> None:
 def attacked(node: Machine, name: str, program: str, uid: int = 0) -> Iterator[None]:
     """Meanwhile the program runs as a service, and has done what it does."""
     unit = f"attack-{name}"
-    said = f"/run/{unit}"
-    properties = f"--property=TasksMax=infinity --property=StandardOutput=truncate:{said}"
-    node.sh(f": >{said}; systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
+    found_words = f"/run/{unit}"
+    properties = f"--property=TasksMax=infinity --property=StandardOutput=truncate:{found_words}"
+    node.sh(f": >{found_words}; systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
     try:
-        wait_until(lambda: "ready" in node.sh(f"cat {said}"), f"{name} is under way", 120, node.state)
+        wait_until(lambda: "ready" in node.sh(f"cat {found_words}"), f"{name} is under way", 120, node.state)
         yield
     finally:
         # One that has gone into a container's control group is not the unit's any more.
@@ -104,7 +104,7 @@ def test_a_user_without_rights_reaches_nothing(make_node: MakeNode) -> None:
     node.wait_active(40)
 
 
-def test_nobody_without_rights_changes_a_verdict(make_node: MakeNode) -> None:
+def test_no_one_without_rights_changes_a_verdict(make_node: MakeNode) -> None:
     """Starts that were accepted before, and one that never was: within the deadline, and in the same words."""
     node = prepared(make_node)
     bus.furnish(node)
@@ -142,7 +142,7 @@ nfs: remote
 LOOKS = ("status", "check", "host check", "report --json")
 
 
-def test_storages_that_hang_keep_nobody(make_node: MakeNode) -> None:
+def test_storages_that_hang_keep_no_start(make_node: MakeNode) -> None:
     """An automount whose server is away, and network storages that answer no more: what is not local is never asked."""
     node = prepared(make_node)
     bus.furnish(node)
@@ -186,7 +186,7 @@ def test_a_disabled_local_holds_the_hookscripts(make_node: MakeNode) -> None:
     wait_attached(node, 100, PLAIN)
 
 
-def test_hookscripts_elsewhere_after_what_the_message_says(make_node: MakeNode) -> None:
+def test_hookscripts_elsewhere_after_the_command_of_the_message(make_node: MakeNode) -> None:
     """The sandbox keeps the daemon from other places: each message has the command that helps, to be pasted as it stands."""
     node = prepared(make_node)
     set_storages(node, ELSEWHERE)
@@ -254,8 +254,8 @@ def test_a_stopped_pmxcfs_is_waited_for_quietly(make_node: MakeNode) -> None:
     node.wait_active(30)
     node.write(101, uefi("later"))
     node.wait_for_rng0(101, 30)
-    said = lines(node, since)
-    assert len(said) <= 2 * MOST_LINES and len([line for line in said if "hangs" in line]) == 2, said
+    found_words = lines(node, since)
+    assert len(found_words) <= 2 * MOST_LINES and len([line for line in found_words if "hangs" in line]) == 2, found_words
 
 
 def test_a_stop_ends_the_waiting(make_node: MakeNode) -> None:
@@ -275,8 +275,8 @@ def test_a_dead_mount_is_waited_for_quietly(make_node: MakeNode) -> None:
     since = now(node)
     node.sh("systemctl restart pvehooks", check=False)
     time.sleep(30)
-    said = lines(node, since)
-    assert len(said) <= MOST_LINES and len([line for line in said if "pmxcfs has ended" in line]) == 1, said
+    found_words = lines(node, since)
+    assert len(found_words) <= MOST_LINES and len([line for line in found_words if "pmxcfs has ended" in line]) == 1, found_words
     node.sh("systemctl unmask --runtime pve-cluster; systemctl start pve-cluster")
     node.wait_active(30)
     node.write(100, uefi())

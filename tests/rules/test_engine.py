@@ -123,7 +123,7 @@ def test_a_rule_completes_a_finding() -> None:
         assert rule._replace(folder=folder, guard_alone=guard_alone).complete(Finding("x", "y", severity=severity)).refuser is refuser
 
 
-def test_a_line_of_which_nobody_says_that_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_without_words_for_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = engine.RuleSet()
     for id, line in (("a", "new"), ("b", "other"), ("c", "new")):
         rules.rule(id, Severity.WARNING, "z", line=line)(nothing)

@@ -236,7 +236,7 @@ def test_any_text(text: str) -> None:
         ("[ -e /nosuch ] && A=2 || A=3\n", ""),
         ("[ -e /nosuch ] && A=2; A=3\n", ""),
         ("if [ -e /nosuch ]; then A=2; fi\n", ""),
-        # Another user may be told otherwise.
+        # Another user may be reported otherwise.
         ("[ -r /root/x ] && A=2\n", ""),
     ],
 )
@@ -321,6 +321,6 @@ def test_no_file_takes_long(piece: str) -> None:
 
 
 def test_a_value_that_doubles_is_not_understood() -> None:
-    told = by_hand("A=xx\n" + 'A="$A$A"\n' * 16)
-    assert isinstance(told, Unread)
-    assert told.why == "/etc/default/0, line 13: its value is longer than any kernel's command line"
+    reported = by_hand("A=xx\n" + 'A="$A$A"\n' * 16)
+    assert isinstance(reported, Unread)
+    assert reported.why == "/etc/default/0, line 13: its value is longer than any kernel's command line"

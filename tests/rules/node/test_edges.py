@@ -316,7 +316,7 @@ def test_all_is_well(subject: str, tmp_path: Path) -> None:
         ("shared memory", {"memory_files": {}}, ""),
     ],
 )  # fmt: skip
-def test_what_a_line_says(subject: str, facts: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_the_words_of_a_line(subject: str, facts: dict[str, Any], words: str, tmp_path: Path) -> None:
     assert line_of(subject, tmp_path, **{**ALL[subject], **facts}) == words
 
 

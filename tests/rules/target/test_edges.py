@@ -95,8 +95,8 @@ def test_edge(
     rule: str, config: str, standing: Standing, facts: dict[str, Any], given: dict[str, Any], expected: list[str], tmp_path: Path
 ) -> None:
     findings = catalogue.findings_on_target(*on_target(tmp_path, config, standing, facts, given))
-    said = [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
-    assert_findings(said, expected)
+    shown = [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
+    assert_findings(shown, expected)
 
 
 def on_target(directory: Path, config: str, standing: Standing, facts: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Target]:
@@ -106,14 +106,14 @@ def on_target(directory: Path, config: str, standing: Standing, facts: dict[str,
     return guest, Target(node, standing, "pve1", NOW, "0.1.0")
 
 
-@pytest.mark.parametrize(("left_out", "address", "said"), [
+@pytest.mark.parametrize(("left_out", "address", "shown"), [
     (0, "0000:09:00.0", "on pve2: hostpci0: there is no PCI device 0000:09:00.0 on pve1"),
     (3, "0000:09:00.0", "not examined: the summary of pve2 leaves out 3 of its devices, perhaps 0000:09:00.0"),
 ])  # fmt: skip
-def test_a_device_that_a_summary_may_have_left_out(left_out: int, address: str, said: str, tmp_path: Path) -> None:
+def test_a_device_that_a_summary_may_have_left_out(left_out: int, address: str, shown: str, tmp_path: Path) -> None:
     standing = publishes(hardware=HARDWARE._replace(left_out=left_out))
     found = catalogue.findings_on_target(*on_target(tmp_path, f"hostpci0: {address}\n", standing, {}, {}))
-    assert [each.message for each in found if each.rule == "hostpci-device-missing"] == [said]
+    assert [each.message for each in found if each.rule == "hostpci-device-missing"] == [shown]
 
 
 def test_which_rules_are_asked(tmp_path: Path) -> None:
