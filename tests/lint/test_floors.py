@@ -21,7 +21,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"actions": "what is changed", "report": "what is shown: HTML, Markdown, JSON"},
     {"capture": "a node in a file, without its secrets"},
     {"judge": "findings and settings become a verdict"},
-    {"rules": "facts become findings"},
+    {"rules": "facts become findings", "causes": "logs become causes of failed starts"},
     {"derived": "views of facts that rules and others share"},
     {"facts": "files of the node become values"},
     {"records": "what is remembered", "settings": "what the administrator wants"},
@@ -33,6 +33,7 @@ FLOORS: tuple[dict[str, str], ...] = (
 # These ask neither the system nor the settings.
 ONLY_VALUES = {
     "rules": {"derived", "values", "errors"},
+    "causes": {"values", "errors"},
     "derived": {"values", "errors"},
     "report": {"values", "errors", "wording"},
 }

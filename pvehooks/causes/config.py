@@ -1,0 +1,140 @@
+"""Failed starts: the VM's config and its args."""
+
+from __future__ import annotations
+
+from re import Match
+
+from pvehooks.causes.registry import CauseSet, Rank
+
+CAUSES = CauseSet()
+_QEMU = "QEMU, system/qdev-monitor.c"
+
+
+@CAUSES.cause(
+    "id-taken",
+    r"Duplicate (?:device )?ID '(?P<id>[^']+)'|(?:device|netdev|drive) '(?P<other>[^']+)' already exists",
+    "Give what is in args another id: qm config {vmid}",
+    _QEMU,
+)
+def id_taken(found: Match[str]) -> str:
+    """Two devices of the VM have one id: something in args uses a name that Proxmox VE gives, or args name it twice."""
+    return f"two devices of the VM have the id {found['id'] or found['other']}"
+
+
+@CAUSES.cause(
+    "slot-taken",
+    r"PCI: slot (?P<slot>\d+) function (?P<function>\d+) (?:already occupied by|not available for)|PCI: no slot/function available|slot \d+ is not available|no (?:free|more) slots",
+    "Put what is in args at another addr=: qm config {vmid}; qm showcmd {vmid} --pretty",
+    "QEMU, hw/pci/pci.c",
+    rules=("args-slot-taken",),
+)
+def slot_taken(found: Match[str]) -> str:
+    """Two devices of the VM are to have one place on its PCI bus: an addr= in args is one that Proxmox VE uses, or the bus is full."""
+    where = f"place {int(found['slot']):#x}" if found["slot"] else "a place"
+    return f"{where} on the VM's PCI bus is taken"
+
+
+@CAUSES.cause(
+    "argument-not-known",
+    r"kvm: (?P<option>-\S+) ?[^:]*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
+    r"|kvm: (?P<other>-\S+): invalid option",
+    "Put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
+    "QEMU, qapi/qmp-dispatch.c, qom/object.c",
+    rank=Rank.PLACE,
+)
+def argument_not_known(found: Match[str]) -> str:
+    """QEMU does not know an option, device or property. It stands in args, or this QEMU is of another version than qemu-server expects."""
+    return f"QEMU does not take {found['option'] or found['other']}: {found['why'] or 'invalid option'}"
+
+
+@CAUSES.cause(
+    "config-option-refused",
+    r"(?:400 )?Parameter verification failed|unable to parse (?:value of|option|drive options|usb device|pci id|network options|volume ID) ?'?(?P<what>[^']*)'?",
+    "See what PVE reads: qm config {vmid}; pvehooks check {vmid}",
+    "qemu-server, PVE/QemuServer.pm",
+    rank=Rank.PLACE,
+    rules=("config-lines-dropped",),
+)
+def config_option_refused(found: Match[str]) -> str:
+    """A value in the VM's config has a form that Proxmox VE does not take: edited by hand, or from a newer version."""
+    return f"the VM's config has a value that PVE does not take{': ' + found['what'] if found['what'] else ''}"
+
+
+@CAUSES.cause(
+    "config-not-there",
+    r"Configuration file '(?P<file>[^']+)' does not exist|no such VM \('?(?P<vmid>\d+)'?\)",
+    "See where it is: pvesh get /cluster/resources --type vm",
+    "qemu-server, PVE/QemuConfig.pm",
+)
+def config_not_there(found: Match[str]) -> str:
+    """The VM is not on this node: it was removed, or migrated meanwhile."""
+    return "the VM's config is not on this node"
+
+
+@CAUSES.cause(
+    "vm-locked",
+    r"VM is locked \((?P<lock>[\w-]+)\)",
+    "Wait for the task that does it; where none runs any more: qm unlock {vmid}",
+    "pve-guest-common, PVE/AbstractConfig.pm",
+)
+def vm_locked(found: Match[str]) -> str:
+    """A backup, snapshot, clone or migration marks the config while it works. One that was broken off leaves the mark."""
+    return f"the VM is locked: {found['lock']}"
+
+
+@CAUSES.cause(
+    "lock-not-had",
+    r"can't lock file '(?P<file>[^']*lock-\d+\.conf)' - (?P<why>.+)|trying to acquire lock\.\.\.$",
+    "See which task is at work: pvesh get /nodes/$(hostname)/tasks --source active",
+    "pve-common, PVE/Tools.pm (lock_file)",
+    rank=Rank.PLACE,
+)
+def lock_not_had(found: Match[str]) -> str:
+    """Another task of the same VM was at work for longer than the ten seconds that Proxmox VE waits."""
+    return "another task held the VM's lock"
+
+
+@CAUSES.cause(
+    "already-running",
+    r"VM (?P<vmid>\d+) already running",
+    "Nothing is to be done; see: qm status {vmid}",
+    "qemu-server, PVE/QemuServer.pm (vm_start)",
+)
+def already_running(found: Match[str]) -> str:
+    """The VM runs already."""
+    return "the VM runs already"
+
+
+@CAUSES.cause(
+    "guard-refused",
+    r"pvehooks: VM (?P<vmid>\d+) (?:\([^)]*\) )?is not started: (?P<why>.+)",
+    "See all of it with its remedies: pvehooks check {vmid}; to start it once all the same: pvehooks allow {vmid} --once",
+    "pvehooks, the guard",
+)
+def guard_refused(found: Match[str]) -> str:
+    """The guard examined the start and refused it, because Proxmox VE would have taken devices from the host, or could not have started the VM."""
+    return f"the guard of pvehooks refused the start: {found['why']}"
+
+
+@CAUSES.cause(
+    "hookscript-not-usable",
+    r"hookscript error for \d+ on (?P<phase>[\w-]+): script '(?P<script>[^']+)' (?P<why>does not exist|is not executable)|hookscript.*(?P<other>does not exist|not executable)",
+    "Take it off, or put it there: qm set {vmid} --delete hookscript; see: pvehooks check {vmid}",
+    "pve-guest-common, PVE/GuestHelpers.pm",
+    rules=("hookscript-missing",),
+)
+def hookscript_not_usable(found: Match[str]) -> str:
+    """The VM's hookscript is not on this node, or not executable; Proxmox VE then starts the VM never. After a restore, clone or migration."""
+    return f"the hookscript {found['script'] or ''} {found['why'] or found['other']}".replace("  ", " ")
+
+
+@CAUSES.cause(
+    "hookscript-failed",
+    r"hookscript error for \d+ on (?P<phase>pre-start|post-start): (?P<why>.+)",
+    "What it printed before says why; without it: qm set {vmid} --delete hookscript",
+    "pve-guest-common, PVE/GuestHelpers.pm",
+    rank=Rank.PLACE,
+)
+def hookscript_failed(found: Match[str]) -> str:
+    """The VM's hookscript ended with an error before the start, so Proxmox VE did not start it."""
+    return f"the hookscript failed at {found['phase']}: {found['why']}"
