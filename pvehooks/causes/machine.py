@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from re import Match
 
-from pvehooks.causes.registry import TASK, KERNEL, CauseSet, Rank
+from pvehooks.causes.registry import KERNEL, TASK, CauseSet, Rank
 
 CAUSES = CauseSet()
 _SERVER = "qemu-server, PVE/QemuServer.pm"

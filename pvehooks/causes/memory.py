@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from re import Match
 
-from pvehooks.causes.registry import KERNEL, TASK, CauseSet, Rank
+from pvehooks.causes.registry import KERNEL, TASK, CauseSet
 
 CAUSES = CauseSet()
 _MEMORY = "qemu-server, PVE/QemuServer/Memory.pm"
