@@ -117,7 +117,7 @@ def mapping_changed(found: Match[str]) -> str:
 @CAUSES.cause(
     "no-free-device-of-mapping",
     r"could not find a free device for '(?P<slot>hostpci\d+)'",
-    "See who has them: pvehooks devices; stop one of these VMs, or add a device of this node to the mapping",
+    "See who has them: pvehooks host groups; stop one of these VMs, or add a device of this node to the mapping",
     _PCI,
 )
 def no_free_device(found: Match[str]) -> str:

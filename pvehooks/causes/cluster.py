@@ -27,7 +27,7 @@ def no_quorum(found: Match[str]) -> str:
     "pve-cluster, PVE/IPCC.xs",
 )
 def pmxcfs_away(found: Match[str]) -> str:
-    """The file system /etc/pve (pmxcfs) does not answer."""
+    """All configs lie in /etc/pve, which pmxcfs serves. Its process has ended, or does not answer."""
     return "pmxcfs does not answer"
 
 

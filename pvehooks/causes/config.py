@@ -36,7 +36,7 @@ def slot_taken(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "argument-not-known",
-    r"kvm: (?P<option>-\S+) ?[^:]*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
+    r"kvm: (?P<option>-\S+) ?.*?: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
     r"|kvm: (?P<other>-\S+): invalid option",
     "Put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
     "QEMU, qapi/qmp-dispatch.c, qom/object.c",
@@ -101,7 +101,7 @@ def lock_not_had(found: Match[str]) -> str:
     "qemu-server, PVE/QemuServer.pm (vm_start)",
 )
 def already_running(found: Match[str]) -> str:
-    """The VM runs already."""
+    """A start was asked for while the VM ran: by a second click, by high availability, or by a script."""
     return "the VM runs already"
 
 

@@ -73,12 +73,12 @@ def storage_not_known(found: Match[str]) -> str:
 @CAUSES.cause(
     "storage-not-on-node",
     r"storage '(?P<storage>[^']+)' is not available on node '(?P<node>[^']+)'",
-    "Start the VM on a node that has it; or add this node to the storage's nodes: pvesm set {storage} --nodes NODE,...",
+    "Start the VM on a node that has it; or add this node to the storage's nodes: pvesm set {storage} --nodes NODE,NODE",
     _STORAGE,
     rules=("storage-unavailable",),
 )
 def storage_not_on_node(found: Match[str]) -> str:
-    """storage.cfg limits the storage to other nodes: after a migration, or since a node was renamed."""
+    """The file storage.cfg limits the storage to other nodes. VMs meet this after a migration, or since a node was renamed."""
     return f"the storage {found['storage']} is not for the node {found['node']}"
 
 
@@ -120,7 +120,7 @@ def image_locked(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "disk-file-not-there",
-    r"Could not open '(?P<path>/[^']+)': No such (?:file or directory|device or address)|stat for '(?P<other>[^']+)' failed - No such file",
+    r"Could not open '(?P<path>/(?!dev/(?:tty|parport|serial/|usb/))[^']+)': No such (?:file or directory|device or address)|stat for '(?P<other>[^']+)' failed - No such file",
     "See which option names it: qm config {vmid}; names that stay: ls -l /dev/disk/by-id",
     "QEMU, block/file-posix.c; qemu-server, PVE/QemuServer/Blockdev.pm",
     rules=("disk-path-missing", "port-missing"),
@@ -174,7 +174,7 @@ def no_space_left(found: Match[str]) -> str:
     "QEMU, block/qcow2.c",
 )
 def image_format(found: Match[str]) -> str:
-    """A disk image is not what the config says, or is damaged."""
+    """A disk image is not of the format that the config says, or its own tables are damaged, so QEMU does not write to it."""
     return "a disk image is damaged, or of another format than the config says"
 
 
@@ -187,7 +187,7 @@ def image_format(found: Match[str]) -> str:
     rank=Rank.PLACE,
 )
 def disk_read_error(found: Match[str]) -> str:
-    """A disk of the node reported errors while the VM started."""
+    """A disk of the node reported errors while the VM started; if the VM's volumes are on it, that is why."""
     return f"{found['device'] or found['nvme'] or found['other']} reports input/output errors"
 
 

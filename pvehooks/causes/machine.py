@@ -105,7 +105,7 @@ def qemu_too_old(found: Match[str]) -> str:
     _SERVER,
 )
 def qemu_binary_too_old(found: Match[str]) -> str:
-    """qemu-server was updated, and pve-qemu-kvm was not."""
+    """The package qemu-server was updated, and pve-qemu-kvm was not: an upgrade was broken off, or a package is held back."""
     return "pve-qemu-kvm is too old for the installed qemu-server"
 
 

@@ -113,7 +113,7 @@ def usb_not_there(found: Match[str]) -> str:
     rules=("usb-beyond-limit",),
 )
 def usb_beyond_machine(found: Match[str]) -> str:
-    """USB devices beyond usb4 need a newer machine type and guest."""
+    """A VM has up to five USB devices. More of them need a machine version of 7.1 and a guest that is new enough."""
     return f"{found['slot'] or 'a USB device'} is beyond what the VM's machine type has"
 
 
@@ -162,5 +162,5 @@ def port_not_there(found: Match[str]) -> str:
     rules=("clipboard-without-display", "display-serial-missing"),
 )
 def display_type_unsuitable(found: Match[str]) -> str:
-    """The VM's display does not fit its other options."""
+    """The display of the VM is of a type that one of its other options cannot work with."""
     return "the VM's display type does not fit its other options"
