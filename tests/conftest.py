@@ -10,6 +10,7 @@ out, and one line says so. With CI=true only ../shared/data may be absent.
 from __future__ import annotations
 
 import difflib
+import gc
 import itertools
 import os
 import re
@@ -35,21 +36,24 @@ _ENVIRONMENT = {"COLUMNS": "80", "LINES": "24"}
 # The files that take long, the longest first: a process that begins one of them last would keep all waiting for it.
 _LONG = (
     "tests/daemon/test_injecting.py",
-    "tests/lint/test_tools.py",
-    "tests/daemon/test_attaching.py",
-    "tests/test_beds_pmxcfs.py",
+    "tests/daemon/test_stall.py",
+    "tests/docs/test_contributing.py",
     "tests/daemon/test_running.py",
-    "tests/daemon/test_watch.py",
-    "tests/cluster/test_cluster.py",
     "tests/capture/test_same_findings.py",
-    "tests/test_beds_pmxcfs_events.py",
+    "tests/daemon/test_attaching.py",
+    "tests/daemon/test_watch.py",
+    "tests/docs/test_drift.py",
+    "tests/guard/test_starved.py",
     "tests/cli/commands/host/test_fix_node.py",
-    "tests/cli/commands/test_check.py",
-    "tests/lint/test_frame.py",
-    "tests/formats/test_any_bytes.py",
+    "tests/rules/test_remedies.py",
+    "tests/facts/boot/test_grubdefaults.py",
+    "tests/capture/test_secrets.py",
     "tests/docs/test_catalog.py",
-    "tests/daemon/publish/test_daemon.py",
+    "tests/cli/commands/host/test_fix.py",
+    "tests/daemon/test_baseline.py",
+    "tests/test_beds_pmxcfs.py",
     "tests/rules/test_examples.py",
+    "tests/lint/test_tools.py",
 )
 
 
@@ -78,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
             mount("proc", "/proc", "proc")
     if worker:
         _keep_files_in_memory(Path(config.option.basetemp).parent)
+    # Ten thousand tests are a million objects that stay: the collector would look at them again and again.
+    gc.disable()
 
 
 def _keep_files_in_memory(directory: Path) -> None:
@@ -174,6 +180,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for marker in _absent():
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(marker)])
         items[:] = [item for item in items if not item.get_closest_marker(marker)]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

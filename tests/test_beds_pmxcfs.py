@@ -116,7 +116,7 @@ def test_extending_a_filled_file_is_fine(pve: Pmxcfs) -> None:
     assert pve.config(100).read_bytes() == CONFIG.encode().ljust(30, b"\0")
 
 
-def test_replacing_a_file_somebody_holds_open_leaves_a_hidden_one(pve: Pmxcfs) -> None:
+def test_replacing_an_open_file_leaves_a_hidden_one(pve: Pmxcfs) -> None:
     with pve.config(100).open() as held:
         pve.local_write(GUEST, "memory: 1024\n")
         names = os.listdir(pve.path("qemu-server"))

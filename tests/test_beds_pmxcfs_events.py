@@ -71,7 +71,7 @@ def test_own_changes(pve: Pmxcfs, change: Callable[[Pmxcfs], Any], events: list[
         pytest.param(lambda pve: pve.remote_mkdir("nodes/pve1/qemu-server/sub"), id="mkdir"),
     ],
 )
-def test_changes_by_another_node_ring_the_doorbell_only(pve: Pmxcfs, change: Callable[[Pmxcfs], Any]) -> None:
+def test_changes_by_another_node_touch_the_database_only(pve: Pmxcfs, change: Callable[[Pmxcfs], Any]) -> None:
     with recorded(pve.path("nodes/pve1/qemu-server"), pve.path()) as tree, recorded(pve.db_dir) as doorbell:
         change(pve)
         assert {("IN_MODIFY", "config.db-wal")} <= set(doorbell.seen())
@@ -100,7 +100,7 @@ def test_a_watch_on_a_config_dies_when_it_is_replaced(pve: Pmxcfs) -> None:
         assert recorder.seen() == []
 
 
-def test_the_doorbell_is_silent_when_nothing_changes(pve: Pmxcfs) -> None:
+def test_the_database_is_still_when_nothing_changes(pve: Pmxcfs) -> None:
     with recorded(pve.db_dir) as doorbell:
         pve.config(100).read_text()
         pve.path(".version").read_text()

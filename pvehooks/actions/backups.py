@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 
 DIRECTORY = "/var/lib/pvehooks/backups"
 KEPT = 20

@@ -21,7 +21,7 @@ from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import AdminsRng, Attachment, Guest, GuestConfig, Options, Value
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from pvehooks.values.images import PinnedFirmware
 
 Values = Mapping[str, str | None]

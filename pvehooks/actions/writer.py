@@ -16,7 +16,7 @@ from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 
 # How long PVE itself waits for a guest's lock.
 LOCK_TIMEOUT = 10.0

@@ -58,7 +58,7 @@ class LookResult(NamedTuple):
 
     findings: tuple[tuple[int, Finding], ...]
     troubles: tuple[str, ...]
-    said: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
 
 class _Collection:
@@ -70,7 +70,7 @@ class _Collection:
         self.node = hardware.gather(host, node)
         self.findings: list[tuple[int, Finding]] = []
         self.troubles: list[str] = []
-        self.said: list[str] = []
+        self.passed: list[str] = []
         self.settings: Settings | None = None
 
     def step(self, what: str, look: Callable[[], object]) -> None:
@@ -85,7 +85,7 @@ class _Collection:
     def everything(self) -> LookResult:
         """All steps."""
         self.step("the settings", self._settings)
-        self.step("the guests", self._guests)
+        self.step("the VMs", self._guests)
         self.step("the node's facts", lambda: self._ask(self.node))
         self.step("the node", self._node)
         self.step("the devices", self._devices)
@@ -96,7 +96,7 @@ class _Collection:
         self.step("the cluster", self._cluster)
         for path in FURTHER:
             self._further(path)
-        return LookResult(tuple(self.findings), tuple(self.troubles), tuple(self.said))
+        return LookResult(tuple(self.findings), tuple(self.troubles), tuple(self.passed))
 
     def _settings(self) -> None:
         self.settings = checked(self.host, catalogue.RULES)
@@ -119,8 +119,8 @@ class _Collection:
         self.findings += ((0, with_configured_severity(finding, severities, "bind")) for finding in catalogue.findings_of_node(self.node))
 
     def _host_check(self) -> None:
-        self.said += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))
-        self.said += (" ".join((each.device.label, *described(each, self.node))) for each in candidates(self.node))
+        self.passed += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))
+        self.passed += (" ".join((each.device.label, *described(each, self.node))) for each in candidates(self.node))
 
     def _devices(self) -> None:
         pci, uses = self.node.pci, self.node.uses

@@ -190,6 +190,6 @@ def host_at(root: str, sealed: str = "") -> Host:
         if content["version"] != VERSION:
             broken(sealed or root, f"it is of version {content['version']}")
         facts = Facts(content)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         broken(sealed or root, f"{FACTS[1:]} is damaged ({type(error).__name__})")
     return CapturedHost(root, facts, sealed)

@@ -17,32 +17,40 @@ _NARROWEST = 40
 
 
 class FindingRow(NamedTuple):
-    """A finding, or several of one rule that one remedy ends, as it is shown."""
+    """A finding, or several that one remedy ends, as it is shown."""
 
     label: str
     severity: str
-    rule: str
+    rules: tuple[str, ...]
     message: str
     remedy: str
+
+    @property
+    def head(self) -> str:
+        """The severity, the message and the rules."""
+        return f"{self.severity}: {self.message} {' '.join(f'[{rule}]' for rule in self.rules)}"
 
     @property
     def line(self) -> str:
         """All of it in one line."""
         what = f"{self.message}. {self.remedy}" if self.remedy else self.message
-        return f"{self.label}: {self.severity}: {what} [{self.rule}]"
+        return f"{self.label}: {self._replace(message=what).head}"
 
 
 def rows(label: str, found: Iterable[Judged]) -> Iterator[FindingRow]:
     """The findings of what has that label, most severe first; those that one decision ends are one row."""
-    together: dict[tuple[str, str, str, str], list[str]] = {}
+    together: dict[tuple[str, str, str, str], dict[str, list[str]]] = {}
     for item in wording.sort(found):
         severity = "ignored" if item.ignored else item.finding.severity.value
-        key = (severity, item.finding.rule, item.finding.remedy, item.ignored)
-        messages = together.setdefault(key, [])
+        remedy = item.finding.remedy
+        # One command is one decision, whichever rules ask for it; words may mean something else each time.
+        decision = "" if wording.commands(remedy) else item.finding.rule
+        messages = together.setdefault((severity, decision, remedy, item.ignored), {}).setdefault(item.finding.rule, [])
         if item.finding.message not in messages:
             messages.append(item.finding.message)
-    for (severity, rule, remedy, ignored), messages in together.items():
-        yield FindingRow(label, severity, rule, _joined(messages), f"{remedy} (ignored: {ignored})" if ignored else remedy)
+    for (severity, _, remedy, ignored), by_rule in together.items():
+        message = "; ".join(map(_joined, by_rule.values()))
+        yield FindingRow(label, severity, tuple(by_rule), message, f"{remedy} (ignored: {ignored})" if ignored else remedy)
 
 
 def _joined(messages: list[str]) -> str:
@@ -75,7 +83,7 @@ def show(found: list[FindingRow], plain: bool = False) -> None:
         _blocks(found)
     else:
         for row in found:
-            print(wording.printable(f"{row.label}: {row.severity}: {row.message} [{row.rule}]"))
+            print(wording.printable(f"{row.label}: {row.head}"))
             for words, command in wording.steps(row.remedy):
                 print(wording.printable(f"    {words} {command}".rstrip()))
 
@@ -90,8 +98,9 @@ def _blocks(found: list[FindingRow]) -> None:
     for label, of_one in groupby(found, lambda row: row.label):
         console.print(Text(wording.printable(label), style="bold"), soft_wrap=True)
         for row in of_one:
-            text = f"{row.severity}: {wording.printable(row.message)} [{row.rule}]"
-            head, *rest = textwrap.wrap(text, width - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            head, *rest = textwrap.wrap(
+                wording.printable(row.head), width - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
             first = Text(f"  {head}")
             first.stylize(terminal.COLOURS.get(row.severity, ""), 2, 2 + len(row.severity))
             console.print(first, soft_wrap=True)

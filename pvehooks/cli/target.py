@@ -13,10 +13,10 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeErro
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.judge import judge
+from pvehooks.judge import is_shown, judge
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
-from pvehooks.values import Verdict
+from pvehooks.values import Finding, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
 HELP = "check whether the VMs would start on that node of the cluster, by what it publishes"
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_document(seen.node, standing, now, verdicts), indent=2))
     else:
-        _show(standing, now, verdicts)
+        _show(standing, now, verdicts, options.all)
     if "no" in answers:
         return EXIT_BLOCKED
     return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
@@ -57,7 +57,7 @@ def _vmids(seen: View, named: list[int], target: str) -> list[int]:
     if named:
         return list(dict.fromkeys(named))
     if target == seen.node:
-        raise UsageError(f"the guests of {target} are there already", hint="Without --target: pvehooks check")
+        raise UsageError(f"the VMs of {target} are there already", hint="Without --target: pvehooks check")
     return seen.guest_ids([])
 
 
@@ -81,8 +81,12 @@ def _answer(verdict: Verdict) -> str:
     if verdict.blocked:
         return "no"
     counted = [item.finding for item in verdict.findings if not item.ignored]
-    unexamined = any(not finding.examined or catalogue.RULES[finding.rule].undecided for finding in counted)
-    return "unknown" if unexamined or verdict.guest.config is None else "yes"
+    return "unknown" if any(map(_undecides, counted)) or verdict.guest.config is None else "yes"
+
+
+def _undecides(finding: Finding) -> bool:
+    """Whether the finding means that the start cannot be judged."""
+    return not finding.examined or catalogue.RULES[finding.rule].undecided
 
 
 def _document(node: str, standing: Standing, now: float, verdicts: list[Verdict]) -> dict[str, object]:
@@ -112,8 +116,10 @@ def _guest(verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
-    findings.show([row for verdict in verdicts for row in findings.rows(verdict.guest.label, verdict.findings)])
+def _show(standing: Standing, now: float, verdicts: list[Verdict], everything: bool) -> None:
+    shown = [[item for item in verdict.findings if everything or is_shown(item) or _undecides(item.finding)] for verdict in verdicts]
+    of_all = zip(verdicts, shown, strict=True)
+    findings.show([row for verdict, items in of_all for row in findings.rows(verdict.guest.label, items)])
     name = standing.node
     once_online = " once that is online" if standing.online is False else ""
     for verdict in verdicts:
@@ -123,6 +129,10 @@ def _show(standing: Standing, now: float, verdicts: list[Verdict]) -> None:
             stops = f", and nothing stops it there: {verdict.unguarded}" if verdict.unguarded else ""
             words = f"{verdict.start.value} on {name}{once_online if _answer(verdict) == 'yes' else ''}{stops}"
         print(wording.printable(f"{verdict.guest.label}: {words}"))
+    hidden = sum(len(verdict.findings) for verdict in verdicts) - sum(map(len, shown))
+    if hidden:
+        which = "".join(f" {verdict.guest.vmid}" for verdict in verdicts) if len(verdicts) == 1 else ""
+        print(f"{hidden} for information not shown, see: pvehooks check{which} --target {name} --all")
     print(wording.printable(_source(standing, now)))
 
 

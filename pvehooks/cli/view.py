@@ -14,6 +14,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.host import Host
+from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
@@ -33,7 +34,7 @@ class View(NamedTuple):
     @property
     def around(self) -> guest_facts.Surroundings:
         """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
-        return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
+        return guest_facts.surroundings(read_once(self.host), self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
@@ -56,7 +57,7 @@ class View(NamedTuple):
 
     def facts(self) -> Node:
         """The node as rules see it."""
-        return hardware.gather(self.host, self.node)
+        return hardware.gather(read_once(self.host), self.node)
 
     def node_findings(self, node: Node) -> list[Finding]:
         """The findings of the node itself, with the severities from the settings."""

@@ -29,15 +29,15 @@ class Availability:
         self._began = clock()
         self._had_quorum = False
         self._clock = clock
-        self._looks = 0
+        self._asked = 0
         self._changed_at: float | None = None
 
     def failed(self) -> float:
         """pmxcfs did not answer; the seconds until it is asked again. Raises StuckError."""
         if not self.away:
-            self.away, self._looks, self._changed_at = True, 0, None
-        pause = PAUSES[min(self._looks, len(PAUSES) - 1)]
-        self._looks += 1
+            self.away, self._asked, self._changed_at = True, 0, None
+        pause = PAUSES[min(self._asked, len(PAUSES) - 1)]
+        self._asked += 1
         if self._changed_at is not None and self._clock() - self._changed_at > _STUCK_AFTER:
             raise StuckError("/etc/pve stays dead for this process while pmxcfs works", hint="It ends so that systemd starts it afresh.")
         return pause
@@ -50,7 +50,7 @@ class Availability:
     def database_changed(self) -> None:
         """pmxcfs' database was written: if pmxcfs is away, it comes back soon, or works for others only."""
         if self.away:
-            self._looks = 0
+            self._asked = 0
             self._changed_at = self._changed_at or self._clock()
 
     def quorum(self, quorate: bool) -> bool:

@@ -88,7 +88,7 @@ class NodeBaseline:
         return frozenset(node_facts.guest_ids_or_none(self.host, self.node))
 
     def _goes_on(self, found: Baseline, here: Mapping[str, object]) -> bool:
-        """Whether it is this installation's look, and the daemon was not away for long while guests were made or edited."""
+        """Whether it is of this installation, and the daemon was not away for long while guests were made or edited."""
         seen = here.get("seen")
         if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
             return False
@@ -129,7 +129,7 @@ class NodeBaseline:
         return marks
 
     def _note_here(self, own: Baseline, elsewhere: Mapping[int, str]) -> None:
-        """That this look is this installation's, that the daemon runs, and who could come from a node without the package meanwhile.
+        """Notes that this baseline is of this installation, that the daemon runs, and who could come from a node without the package meanwhile.
 
         A write to the node's own disk, once an hour and when others' guests change.
         """
@@ -152,7 +152,7 @@ class NodeBaseline:
             return
 
     def _of_others(self) -> list[Baseline]:
-        """The looks of the other nodes, read anew where a file has changed."""
+        """The baselines of the other nodes, read anew where a file has changed."""
         mine = baseline.path(self.node)
         found = {}
         for path in baseline.paths(self.host):
@@ -167,4 +167,4 @@ class NodeBaseline:
             known = self._others.get(path)
             found[path] = known if known and known[0] == mark else (mark, baseline.read_file(self.host, path))
         self._others = found
-        return [look for _, look in found.values() if look is not None]
+        return [each for _, each in found.values() if each is not None]

@@ -9,7 +9,7 @@ from pvehooks.values import Guest
 
 
 class BootGate:
-    """Holds guests until they have the guard, or cannot get it; once open, it stays so."""
+    """Closed while a guest that starts at boot may still get the guard; once open, it stays so."""
 
     def __init__(self, states: States, membership: Membership, log: Log) -> None:
         self.is_open = False
@@ -17,25 +17,25 @@ class BootGate:
         self._membership = membership
         self._log = log
 
-    def hold(self, guest: Guest) -> None:
+    def wait_for(self, guest: Guest) -> None:
         """The guest starts at boot and is to have the guard by then."""
-        self._states.of(guest.vmid).held_at_boot = guest.label
+        self._states.of(guest.vmid).awaited_at_boot = guest.label
 
-    def release(self, vmid: int) -> None:
+    def give_up(self, vmid: int) -> None:
         """The gate waits for this guest no longer."""
-        self._states.of(vmid).held_at_boot = ""
+        self._states.of(vmid).awaited_at_boot = ""
 
     def waits(self) -> bool:
-        """Whether guests are held, and the guard may come."""
-        return not self.is_open and self._membership.may_attach and any(state.held_at_boot for _, state in self._states)
+        """Whether it waits for a guest, and the guard may come."""
+        return not self.is_open and self._membership.may_attach and any(state.awaited_at_boot for _, state in self._states)
 
     def open(self, why: str) -> None:
         """The guests may start now; logs which of them do so without the guard, and why."""
         self.is_open = True
         for vmid, state in sorted(self._states, key=lambda each: each[0]):
-            if not state.held_at_boot:
+            if not state.awaited_at_boot:
                 continue
-            label, reason = state.held_at_boot, state.waits.partition(" ")[2] or why
+            label, reason = state.awaited_at_boot, state.waits.partition(" ")[2] or why
             if not self._membership.may_attach:
                 reason = f"pvehooks is not on {', '.join(self._membership.lacking)}"
             self._log.event(
@@ -44,4 +44,4 @@ class BootGate:
                 vmid=vmid,
                 rule="guard-not-attached",
             )
-            state.held_at_boot = ""
+            state.awaited_at_boot = ""

@@ -1,24 +1,17 @@
-"""The work queue: which job a verdict asks for, one at a time per guest, a few in all, and when one that failed is tried again.
+"""Jobs: what a guest is to be given, which job a verdict asks for, and what becomes of one that was refused, failed or has to wait.
 
-A cause that concerns all guests stops the queue as a whole; one job at a time tries then whether it is over, if that can be seen no other way.
+How jobs are run is the queue's part. All that is remembered here lies in the guests' states.
 """
 
 from __future__ import annotations
 
-import queue
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple
 
 from pvehooks.actions.result import Result
 from pvehooks.daemon.state import States
-from pvehooks.errors import PvehooksError
 from pvehooks.values import Guest, Injection, Verdict
 
-MOST = 4
-# Seconds until a guest whose job had to wait is tried again.
+# Seconds until what had to wait is tried again.
 PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 NOT_DUE = Injection(False, None, "")
 
@@ -42,25 +35,17 @@ class JobResult(NamedTuple):
     result: Result | None
     error: Exception | None
 
+    @property
+    def done(self) -> bool:
+        """Whether the guest has what the job was for."""
+        return self.result is not None and self.result.done
 
-class Jobs:
-    """The queue, keyed by VMID: runs `work` for jobs in threads that live only as long as there are jobs, and calls `wake` when one ends."""
 
-    def __init__(self, states: States, work: Callable[[Job], Result], wake: Callable[[], None], clock: Callable[[], float]) -> None:
-        self._clock = clock
-        # What stops the queue, '' for nothing; whether one job tries it again, when, and how often one has.
-        self._stopped = ""
-        self._by_trials = False
-        self._next_trial = float("inf")
-        self._trials = 0
+class JobPolicy:
+    """Decides which job is wanted for a guest, and when again."""
+
+    def __init__(self, states: States) -> None:
         self._states = states
-        self._work = work
-        self._wake = wake
-        self._waiting: deque[Job] = deque()
-        self._running: set[int] = set()
-        self._finished: queue.SimpleQueue[JobResult] = queue.SimpleQueue()
-
-    # -- what is due --------------------------------------------------------------------------------------------------
 
     def wanted(self, verdict: Verdict, may_attach: bool) -> Job | None:
         """The job that the verdict asks for, without what was refused for the same config."""
@@ -91,114 +76,3 @@ class Jobs:
         state.tries += 1
         before, state.waits = state.waits, reason
         return pause, reason != before
-
-    # -- the queue ----------------------------------------------------------------------------------------------------
-
-    @property
-    def busy(self) -> int:
-        """How many jobs run."""
-        return len(self._running)
-
-    def running(self) -> frozenset[int]:
-        """The guests for which a job runs."""
-        return frozenset(self._running)
-
-    def submit(self, job: Job, first: bool = False) -> None:
-        """Takes a job, `first` before all others; it replaces one that waits for the same guest."""
-        self._waiting = deque(other for other in self._waiting if other.guest.vmid != job.guest.vmid)
-        if first:
-            self._waiting.appendleft(job)
-        else:
-            self._waiting.append(job)
-        self._start()
-
-    @property
-    def stopped(self) -> str:
-        """The cause that stops all jobs, '' for none."""
-        return self._stopped
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs have not begun."""
-        return len(self._waiting)
-
-    def stop(self, cause: str, trials: bool) -> bool:
-        """No job begins from now on; returns whether none was stopped before.
-
-        With `trials` one job tries now and then whether the cause is over; without, go_on() is called then.
-        """
-        is_new = not self._stopped
-        if is_new or not trials:
-            self._stopped, self._by_trials, self._next_trial = cause, trials, float("inf")
-        self.rearm()
-        return is_new
-
-    def rearm(self) -> None:
-        """Has the next trial come, with growing pauses, once the last one's job has ended."""
-        if self._stopped and self._by_trials and self._next_trial == float("inf"):
-            self._next_trial = self._clock() + PAUSES[min(self._trials, len(PAUSES) - 1)]
-            self._trials += 1
-
-    def go_on(self) -> bool:
-        """Nothing concerns all guests any more; returns whether something did."""
-        was, self._stopped, self._next_trial, self._trials = self._stopped, "", float("inf"), 0
-        self._start()
-        return was != ""
-
-    def next(self) -> float:
-        """When a job is to try whether the cause is over, on the clock; infinity where none is."""
-        return self._next_trial
-
-    def try_one(self) -> bool:
-        """Begins one job, if that is due; returns False where none is left to try it with."""
-        if self._clock() < self._next_trial:
-            return True
-        if self._running:
-            self._next_trial = self._clock() + PAUSES[0]
-            return True
-        if not self._waiting:
-            return False
-        self._next_trial = float("inf")
-        self._begin(self._waiting.popleft())
-        return True
-
-    def drop_waiting(self) -> None:
-        """Drops the jobs that have not begun."""
-        self._waiting.clear()
-
-    def collect_finished(self) -> list[JobResult]:
-        """The jobs that ended since the last call; starts those that waited for them."""
-        found = []
-        while not self._finished.empty():
-            end = self._finished.get()
-            self._running.discard(end.job.guest.vmid)
-            found.append(end)
-        self._start()
-        return found
-
-    def _start(self) -> None:
-        if self._stopped:
-            return
-        held = []
-        while self._waiting and len(self._running) < MOST:
-            job = self._waiting.popleft()
-            if job.guest.vmid in self._running:
-                held.append(job)
-                continue
-            self._begin(job)
-        self._waiting.extendleft(reversed(held))
-
-    def _begin(self, job: Job) -> None:
-        self._running.add(job.guest.vmid)
-        threading.Thread(target=self._run, args=(job,), name=f"vm-{job.guest.vmid}", daemon=True).start()
-
-    def _run(self, job: Job) -> None:
-        # What this thread starts inherits its mask: a qm that ignores SIGTERM could not be stopped.
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        try:
-            self._finished.put(JobResult(job, self._work(job), None))
-        except PvehooksError as error:
-            self._finished.put(JobResult(job, None, error))
-        except Exception as bug:  # noqa: BLE001 - a bug in one guest's job must not end the care for all others; it is reported
-            self._finished.put(JobResult(job, None, bug))
-        self._wake()

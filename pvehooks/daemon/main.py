@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The daemon's command line."""
     line = argparse.ArgumentParser(
         prog="pvehooksd",
-        description="Watches the VM configs of a Proxmox VE node and gives UEFI guests the rng0 they lack.",
+        description="Watches the VM configs of a Proxmox VE node and gives UEFI VMs the rng0 they lack.",
         epilog="Example: pvehooksd --foreground --root /tmp/tree --node pve1",
     )
     line.add_argument("--foreground", action="store_true", help="accepted for clarity: it never goes into the background")

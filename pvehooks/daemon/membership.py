@@ -16,7 +16,7 @@ from pvehooks.values.stubs import is_stub
 
 
 class Membership:
-    """What was seen of the cluster at the last look."""
+    """What the last poll found of the cluster."""
 
     def __init__(self, host: Host, node: str, log: Log) -> None:
         self.host = host
@@ -42,7 +42,7 @@ class Membership:
         return self._seen is not None and not self._seen.lacking
 
     def poll(self) -> bool:
-        """Keeps the stubs and looks at the members; whether guests may be attached to that could not before.
+        """Keeps the stubs and reads the members; whether guests may be attached to that could not before.
 
         Raises PmxcfsAway.
         """
@@ -75,7 +75,7 @@ class Membership:
         try:
             records.write(self.host, members.presence_path(self.node), content, limit=1 << 12)
         except PmxcfsAway:
-            # Without quorum; the next look tries again.
+            # Without quorum; the next poll tries again.
             return False
         finally:
             self._announcement_tried = True
@@ -116,7 +116,7 @@ class Membership:
         )
 
     def _once(self, kind: str, found: tuple[str, ...], message: Callable[[str], str]) -> None:
-        """Logs what was not there at the last look."""
+        """Logs what the last poll did not find."""
         before = self._reported.get(kind, frozenset())
         self._reported[kind] = frozenset(found)
         for each in found:

@@ -1,49 +1,38 @@
-"""The node itself is looked at when the daemon starts, when settings change, and once an hour."""
+"""The node itself is checked when the daemon starts, when settings change, and once an hour."""
 
 from __future__ import annotations
 
-from pvehooks.daemon.settings_in_force import SettingsInForce
-from pvehooks.daemon.stats import Stats
+from pvehooks.daemon.parts import Parts
 from pvehooks.facts import hardware
-from pvehooks.host import Host
-from pvehooks.journal.log import Log
-from pvehooks.journal.reporter import Reporter
+from pvehooks.host.readonce import read_once
 from pvehooks.judge import with_configured_severity
 from pvehooks.rules import catalogue
+from pvehooks.settings.effective import Settings
 
-# How it boots changes seldom, and looking at it costs more than at a guest.
+# How it boots changes seldom, and checking it costs more than a guest.
 _INTERVAL = 3600.0
 
 
 class NodeCheck:
     """Reports what is wrong with the node itself."""
 
-    def __init__(self, host: Host, node: str, settings: SettingsInForce, reporter: Reporter, stats: Stats, log: Log) -> None:
-        self._host = host
-        self._node = node
-        self._settings = settings
-        self._reporter = reporter
-        self._stats = stats
-        self._log = log
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._due = 0.0
-
-    def again(self) -> None:
-        """The node is to be looked at anew."""
-        self._due = 0.0
+        self._settings: Settings | None = None
 
     def check(self) -> None:
-        """Looks at the node if that is due."""
-        if self._host.monotonic() < self._due:
+        """Checks the node if that is due: it was long ago, or was with other settings."""
+        parts, now = self._parts, self._parts.host.monotonic()
+        if now < self._due and self._settings is parts.settings.now:
             return
-        self._due = self._host.monotonic() + _INTERVAL
-        severities = self._settings.now.severities
+        self._due, self._settings = now + _INTERVAL, parts.settings.now
+        severities = parts.settings.now.severities
         try:
-            found = [
-                with_configured_severity(each, severities, "bind")
-                for each in catalogue.findings_of_node(hardware.gather(self._host, self._node))
-            ]
+            node = hardware.gather(read_once(parts.host), parts.node)
+            found = [with_configured_severity(each, severities, "bind") for each in catalogue.findings_of_node(node)]
         except Exception as bug:  # noqa: BLE001 - a bug in our view of the node must not end the care for its guests; it is reported
-            self._log.bug(bug, "bug while looking at the node")
+            parts.log.bug(bug, "bug while looking at the node")
             return
-        self._stats.note_node(found)
-        self._reporter.of_node(found)
+        parts.stats.note_node(found)
+        parts.reporter.of_node(found)

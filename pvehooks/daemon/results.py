@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.daemon.bootgate import BootGate
-from pvehooks.daemon.departures import Departures
-from pvehooks.daemon.jobs import PAUSES, Job, JobResult, Jobs
-from pvehooks.daemon.state import States
+from pvehooks.daemon.jobs import PAUSES, Job, JobResult
+from pvehooks.daemon.parts import Parts
 from pvehooks.errors import PvehooksError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.host import Host
-from pvehooks.journal.log import Log
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from pvehooks.values.stubs import former_of
 
 # What stands against a change to any guest.
@@ -22,32 +16,11 @@ _CONCERNS_ALL = frozenset((Outcome.WAITING, Outcome.UNSAVED))
 
 
 class ResultCollector:
-    """Collects finished jobs. `again` is called with (VMID, seconds) for guests that are to be reviewed then.
+    """Collects finished jobs. `last_change` describes the last change to a guest, '' when there was none."""
 
-    `last_change` describes the last change to a guest, '' when there was none.
-    """
-
-    def __init__(
-        self,
-        host: Host,
-        node: str,
-        *,
-        states: States,
-        jobs: Jobs,
-        gate: BootGate,
-        departures: Departures,
-        again: Callable[[int, float], None],
-        log: Log,
-    ) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.last_change = ""
-        self._host = host
-        self._node = node
-        self._states = states
-        self._jobs = jobs
-        self._gate = gate
-        self._departures = departures
-        self._again = again
-        self._log = log
+        self._parts = parts
         self._doubtful = False
         # Whether the cause that stops all jobs was logged.
         self._logged = False
@@ -55,12 +28,12 @@ class ResultCollector:
     def collect(self) -> tuple[list[int], bool]:
         """The guests that were changed, to be reviewed anew; whether something new stops all jobs.
 
-        Then pmxcfs is to be looked at: where it is away or without quorum, that is the cause, else report_cause() logs it.
+        Then pmxcfs is to be polled: where it is away or without quorum, that is the cause, else report_cause() logs it.
         """
         changed = []
         self._doubtful = False
-        self._logged = self._logged and self._jobs.stopped != ""
-        for end in self._jobs.collect_finished():
+        self._logged = self._logged and self._parts.queue.stopped != ""
+        for end in self._parts.queue.collect_finished():
             if end.result is None:
                 self._failed(end)
             elif end.result.done:
@@ -68,27 +41,27 @@ class ResultCollector:
                 changed.append(end.job.guest.vmid)
             else:
                 self._not_done(end.job, end.result)
-        if not self._jobs.busy:
-            self._jobs.rearm()
+        if not self._parts.queue.busy:
+            self._parts.queue.rearm()
         return changed, self._doubtful
 
     def report_cause(self) -> None:
         """Logs the cause that stops all jobs, once, where the observer has logged none."""
-        if self._jobs.stopped:
+        if self._parts.queue.stopped:
             self._logged = True
-            self._log.event(
+            self._parts.log.event(
                 "changes-wait",
-                f"VMs can be given nothing now, so all that is due waits: {self._jobs.stopped}. It is tried again automatically",
+                f"VMs can be given nothing now, so all that is due waits: {self._parts.queue.stopped}. It is tried again automatically",
             )
 
     def try_again(self) -> None:
         """Has one job try whether the cause is over, if that is due."""
-        if not self._jobs.try_one():
+        if not self._parts.queue.try_one():
             self._is_over()
 
     def _is_over(self) -> None:
-        if self._jobs.go_on() and self._logged:
-            self._log.event("changes-resumed", "VMs can be given what they lack again: what had to wait is done now")
+        if self._parts.queue.go_on() and self._logged:
+            self._parts.log.event("changes-resumed", "VMs can be given what they lack again: what had to wait is done now")
         self._logged = False
 
     def _done(self, job: Job, result: Result) -> None:
@@ -96,15 +69,17 @@ class ResultCollector:
         if result.value:
             later = " It takes effect at its next start, the VM is running." if result.later else ""
             message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
-            self._log.event("injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup)
+            self._parts.log.event(
+                "injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup
+            )
             self.last_change = f"VM {guest.vmid} given rng0"
         if job.detach:
             self._log_detached(job, result)
         elif result.volid:
             self._log_attached(job, result)
-        if self._jobs.stopped and self._logged:
+        if self._parts.queue.stopped and self._logged:
             self._is_over()
-        state = self._states.of(guest.vmid)
+        state = self._parts.states.of(guest.vmid)
         state.job_finished()
         state.last_seen = bytes.fromhex(result.digest)
 
@@ -113,7 +88,7 @@ class ResultCollector:
         former = former_of(result.volid)
         before = f" Its own hookscript {former} is run by it first, in every phase." if former else ""
         message = f"the guard was attached, it has passed-through devices.{before} Take it out: pvehooks detach {vmid}"
-        self._log.event(
+        self._parts.log.event(
             "attached", message, job.guest, rule="guard-not-attached", device=result.volid, digest=result.digest, backup=result.backup
         )
         self.last_change = f"guard attached to VM {vmid}"
@@ -121,48 +96,48 @@ class ResultCollector:
     def _log_detached(self, job: Job, result: Result) -> None:
         back = f" Its own hookscript {result.volid} is restored." if result.volid else ""
         message = f"the guard was taken out: it has neither passed-through devices nor a firmware image any more.{back} It comes back with the next device"
-        self._log.event("detached", message, job.guest, rule="guard-not-needed", digest=result.digest, backup=result.backup)
+        self._parts.log.event("detached", message, job.guest, rule="guard-not-needed", digest=result.digest, backup=result.backup)
         self.last_change = f"guard taken out of VM {job.guest.vmid}"
 
     def _not_done(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
         if result.outcome is Outcome.CHANGED:
-            self._again(vmid, 0.0)
+            self._parts.schedule.again(vmid, 0.0)
         elif result.outcome is Outcome.GONE:
-            if self._host.exists(node_facts.config_path(self._node, vmid)):
-                self._again(vmid, PAUSES[0])
+            if self._parts.host.exists(node_facts.config_path(self._parts.node, vmid)):
+                self._parts.schedule.again(vmid, PAUSES[0])
             else:
-                self._departures.forget(vmid)
+                self._parts.departures.forget(vmid)
         elif result.outcome in (Outcome.HELD, Outcome.REFUSED, Outcome.LOSSY):
             self._refused(job, result)
         else:
             self._wait(job, result)
 
     def _refused(self, job: Job, result: Result) -> None:
-        self._gate.release(job.guest.vmid)
-        self._jobs.refused(job)
+        self._parts.gate.give_up(job.guest.vmid)
+        self._parts.jobs.refused(job)
         if job.attach:
-            self._log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
+            self._parts.log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
         if job.detach:
-            self._log.event("not-detached", f"the guard was not taken out: {result.words}", job.guest, rule="guard-not-needed")
+            self._parts.log.event("not-detached", f"the guard was not taken out: {result.words}", job.guest, rule="guard-not-needed")
         if job.injection.due:
             rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
-            self._log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
+            self._parts.log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
 
     def _wait(self, job: Job, result: Result) -> None:
         """Tries again later, with growing pauses; logged once per reason."""
         vmid = job.guest.vmid
         if result.outcome is Outcome.LOCKED:
             # PVE does not start it now either.
-            self._gate.release(vmid)
-        pause, new_reason = self._jobs.retry(vmid, f"{result.outcome.name} {result.words}")
+            self._parts.gate.give_up(vmid)
+        pause, new_reason = self._parts.jobs.retry(vmid, f"{result.outcome.name} {result.words}")
         if result.outcome in _CONCERNS_ALL:
-            self._doubtful = self._jobs.stop(result.words, trials=True) or self._doubtful
-            self._jobs.submit(job)
+            self._doubtful = self._parts.queue.stop(result.words, trials=True) or self._doubtful
+            self._parts.queue.submit(job)
             return
         if new_reason:
             self._log_waiting(job, result)
-        self._again(vmid, pause)
+        self._parts.schedule.again(vmid, pause)
 
     def _log_waiting(self, job: Job, result: Result) -> None:
         rule = job.injection.rule or ("guard-not-needed" if job.detach else "guard-not-attached")
@@ -170,25 +145,25 @@ class ResultCollector:
             what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
             have = "have" if " and " in what else "has"
             message = f"{what} {have} to wait: {result.words}. It is tried again automatically"
-            self._log.event("waiting", message, job.guest, rule=rule)
+            self._parts.log.event("waiting", message, job.guest, rule=rule)
         elif job.attach:
-            self._log.event(
+            self._parts.log.event(
                 "not-attached", f"the guard was not attached yet: {result.words}. It is tried again later", job.guest, rule=rule
             )
         elif job.detach:
-            self._log.event(
+            self._parts.log.event(
                 "not-detached", f"the guard was not taken out yet: {result.words}. It is tried again later", job.guest, rule=rule
             )
         else:
-            self._log.event("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job.guest, rule=rule)
+            self._parts.log.event("not-injected", f"not given an rng0 yet: {result.words}. It is tried again later", job.guest, rule=rule)
 
     def _failed(self, end: JobResult) -> None:
         guest = end.job.guest
-        self._gate.release(guest.vmid)
-        raw = guest_facts.fetch(self._host, self._node, guest.vmid)
-        self._jobs.failed(guest.vmid, guest.digest if isinstance(raw, OSError) else sha1(raw).hex())
+        self._parts.gate.give_up(guest.vmid)
+        raw = guest_facts.fetch(self._parts.host, self._parts.node, guest.vmid)
+        self._parts.jobs.failed(guest.vmid, guest.digest if isinstance(raw, OSError) else sha1(raw).hex())
         if isinstance(end.error, PvehooksError):
             message = f"{end.error.message}. {end.error.hint}"
-            self._log.event("not-verified", message, vmid=guest.vmid, rule=end.job.injection.rule)
+            self._parts.log.event("not-verified", message, vmid=guest.vmid, rule=end.job.injection.rule)
         elif end.error is not None:
-            self._log.bug(end.error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)
+            self._parts.log.bug(end.error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)

@@ -48,6 +48,10 @@ class Schedule:
             due, forced = min(due, self._entries[vmid].due), forced or self._entries[vmid].forced
         self._entries[vmid] = _Entry(due, due, forced)
 
+    def again(self, vmid: int, pause: float) -> None:
+        """The guest is to be reviewed again after the pause, and once it has settled, even if its config is as it was."""
+        self.after(vmid, max(pause, self.settling_seconds), forced=True)
+
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""
         self._entries.pop(vmid, None)

@@ -9,7 +9,7 @@ from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings
 from pvehooks.settings.effective import Settings
 
-# A SIGHUP that comes within so many seconds of a look that read the files, with the same files, was sent for that edit.
+# A SIGHUP that comes within so many seconds of a poll that read the files, with the same files, was sent for that edit.
 _SAME_EDIT = 10.0
 
 
@@ -20,15 +20,15 @@ class SettingsInForce:
         self.now = loaded
         self._host = host
         self._mark = settings.mark(host)
-        self._read_by_look = float("-inf")
+        self._read_by_poll = float("-inf")
 
     def due(self, asked: bool) -> bool:
         """Whether the files are to be read: they have changed, or the administrator `asked` for it."""
         now, mark = self._host.monotonic(), settings.mark(self._host)
-        if mark == self._mark and (not asked or now < self._read_by_look + _SAME_EDIT):
+        if mark == self._mark and (not asked or now < self._read_by_poll + _SAME_EDIT):
             return False
         self._mark = mark
-        self._read_by_look = float("-inf") if asked else now
+        self._read_by_poll = float("-inf") if asked else now
         return True
 
     def read(self) -> None:

@@ -17,16 +17,11 @@ _STOP_GRACE = 1.8
 
 
 class Signals:
-    """SIGTERM and SIGINT set `stop`, SIGHUP sets `reload`; each wakes a poll of fileno().
+    """SIGTERM and SIGINT set `stop`, SIGHUP sets `reload`; each wakes a poll of fileno()."""
 
-    `busy` gives how many qm run; `stopping` is called when the daemon is asked to stop. Both must not need the loop.
-    """
-
-    def __init__(self, host: Host, busy: Callable[[], int], stopping: Callable[[], None]) -> None:
+    def __init__(self, host: Host) -> None:
         self.stop = self.reload = False
         self._host = host
-        self._busy = busy
-        self._stopping = stopping
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -44,19 +39,22 @@ class Signals:
             while os.read(self._read, 4096):
                 pass
 
-    def catch(self) -> None:
-        """From now on signals come here."""
+    def catch(self, busy: Callable[[], int], stopping: Callable[[], None]) -> None:
+        """From now on signals come here.
+
+        `busy` gives how many jobs run; `stopping` is called when the daemon is asked to stop. Both are called in another thread than the loop's.
+        """
         received, sent = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(sent, False)
         signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
-        threading.Thread(target=self._pass_on, args=(received,), name="signals", daemon=True).start()
+        threading.Thread(target=self._pass_on, args=(received, busy, stopping), name="signals", daemon=True).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         signal.signal(signal.SIGHUP, self._asked_to_reload)
         # The kernel gives a signal to the main thread if it takes any, also while that hangs in FUSE and never sees it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
-    def _pass_on(self, received: int) -> None:
+    def _pass_on(self, received: int, busy: Callable[[], int], stopping: Callable[[], None]) -> None:
         """Wakes the loop for a signal; a loop that hangs in pmxcfs cannot end, so the process is ended for it.
 
         systemd would wait for us with the restart of pmxcfs that ends the hanging.
@@ -64,11 +62,11 @@ class Signals:
         while numbers := os.read(received, 64):
             self.wake()
             if {signal.SIGTERM, signal.SIGINT} & set(numbers):
-                self._stopping()
+                stopping()
                 began = self._host.monotonic()
                 self._host.sleep(_STOP_GRACE)
-                worked = self._busy()
-                while self._busy() and self._host.monotonic() - began < QM_GRACE + 1:
+                worked = busy()
+                while busy() and self._host.monotonic() - began < QM_GRACE + 1:
                     self._host.sleep(0.1)
                 if worked:
                     # The loop has collected what ended, and logs it.

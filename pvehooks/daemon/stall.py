@@ -71,12 +71,12 @@ class StallWatch:
             self._works.wait()
             while not self._rests.wait(_TICK):
                 if self._stands() >= self._patience:
-                    self._look()
+                    self._find_cause()
 
     def _stands(self) -> float:
         return self._host.monotonic() - self._since
 
-    def _look(self) -> None:
+    def _find_cause(self) -> None:
         """The loop stands still: because pmxcfs hangs, or for a reason of its own."""
         answered = threading.Event()
         threading.Thread(target=self._ask, args=(answered,), name="probe", daemon=True).start()

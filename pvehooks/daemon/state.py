@@ -8,7 +8,7 @@ from collections.abc import Iterator
 class GuestState:
     """One guest. Digests are the SHA-1 of its config, '' where there is none."""
 
-    __slots__ = ("attach_refused", "held_at_boot", "last_seen", "rng0_refused", "tries", "waits")
+    __slots__ = ("attach_refused", "awaited_at_boot", "last_seen", "rng0_refused", "tries", "waits")
 
     def __init__(self) -> None:
         # The SHA-1 of the config at its last review, as bytes, or the error that kept it from being read.
@@ -20,11 +20,11 @@ class GuestState:
         self.tries = 0
         self.waits = ""
         # The guest's label while READY waits for its guard.
-        self.held_at_boot = ""
+        self.awaited_at_boot = ""
 
     def job_finished(self) -> None:
         """No job waits any more."""
-        self.tries, self.waits, self.held_at_boot = 0, "", ""
+        self.tries, self.waits, self.awaited_at_boot = 0, "", ""
 
 
 class States:

@@ -46,7 +46,7 @@ class GuestStats(NamedTuple):
 class Stats:
     """The guests of this node by VMID, the findings about the node itself, and how often something was done since the start.
 
-    `watched` is the epoch second of the last look for changes that pmxcfs answered, 0 before the first, `began` that of the start.
+    `watched` is the epoch second of the last poll that pmxcfs answered, 0 before the first, `began` that of the start.
     `changes` grows whenever guests or findings change. `events` counts kinds of journal entries ("injected", "attached", "bug", ...).
     `away`: pmxcfs does not answer. `hookscripts` are those that any guest of the cluster names.
     """

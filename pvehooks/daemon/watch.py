@@ -136,7 +136,7 @@ def _quiet_pyinotify() -> None:
 
 
 class Seen(NamedTuple):
-    """What the counters say since the last look."""
+    """What the counters say since the last poll."""
 
     # Guests of this node whose config may have changed, by VMID.
     touched: frozenset[int] = frozenset()
@@ -146,7 +146,7 @@ class Seen(NamedTuple):
     restarted: bool = False
     # Whether membership or quorum may have changed.
     cluster: bool = False
-    # The guests that were on another node at the last look: that node, by VMID.
+    # The guests that were on another node at the last poll: that node, by VMID.
     came: Mapping[int, str] = MappingProxyType({})
 
 
@@ -170,7 +170,7 @@ class Counters:
         return self._elsewhere
 
     def poll(self) -> Seen:
-        """Compares with the last look, for *different*, never for *greater*; raises PmxcfsAway."""
+        """Compares with the last poll, for *different*, never for *greater*; raises PmxcfsAway."""
         before = self._version
         if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):
             return self._compare(self._files(), Seen())

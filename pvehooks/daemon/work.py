@@ -5,23 +5,35 @@ from __future__ import annotations
 from pvehooks.actions import accept, guardhook, rng0
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import Job
+from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.host import Host
-from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest, Node
 
 
-def work(host: Host, job: Job, settings: RngSettings) -> Result:
-    """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
-    if job.detach:
-        # Without a record of it: the guard comes back with the next device.
-        return guardhook.detach(host, job.guest, settings, remember=False)
-    if not job.attach:
-        return rng0.inject(host, job.guest, settings)
-    result = guardhook.attach(host, job.guest, settings, with_rng0=job.injection.due)
-    if job.injection.due and result.outcome in (Outcome.HELD, Outcome.REFUSED):
-        # What stands against the rng0 must not keep the guard off; the next review reports it.
-        return guardhook.attach(host, job.guest, settings)
-    return result
+class Worker:
+    """Works on jobs. There is one for as long as the daemon runs: what its jobs share is made once, and kept here.
+
+    work() is called by several threads at the same time, each with a job of another guest, and a thread comes with the next job as soon as
+    one is done. So a writer process that serves one request after another is never without one, and needs no batches to be put together.
+    """
+
+    def __init__(self, host: Host, settings: SettingsInForce) -> None:
+        self._host = host
+        self._settings = settings
+
+    def work(self, job: Job) -> Result:
+        """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
+        host, guest, settings = self._host, job.guest, self._settings.now.rng(job.guest.vmid)
+        if job.detach:
+            # Without a record of it: the guard comes back with the next device.
+            return guardhook.detach(host, guest, settings, remember=False)
+        if not job.attach:
+            return rng0.inject(host, guest, settings)
+        result = guardhook.attach(host, guest, settings, with_rng0=job.injection.due)
+        if job.injection.due and result.outcome in (Outcome.HELD, Outcome.REFUSED):
+            # What stands against the rng0 must not keep the guard off; the next review reports it.
+            return guardhook.attach(host, guest, settings)
+        return result
 
 
 def complete_records(host: Host, guest: Guest, recorded: bool) -> None:

@@ -88,17 +88,20 @@ def _number(address: str, pf: PciDevice) -> int:
 
 
 def _unable(address: str, node: Node) -> PciDevice | None:
-    """A device without SR-IOV of which people take the address for a VF: Intel's graphics, or a card whose bus has no other slot."""
+    """A device without SR-IOV of which people take the address for a VF: Intel's graphics, or a card whose bus has no other slot.
+
+    None where a device there has SR-IOV: the address is none of its VFs'.
+    """
     first = bus(node).get(f"{address.rpartition('.')[0]}.0")
     if first is not None and first.address == _INTEL_GRAPHICS and first.vendor == _INTEL and first.class_code >> 16 == _DISPLAY:
-        return first
+        return None if first.total_vfs else first
     here, _, slot = address.rpartition(":")
     beside = [device for name, device in bus(node).items() if name.startswith(f"{here}:") and not device.physfn]
     # A PCIe link has one device, in slot 0; on a root bus any slot can be an ordinary device's.
     if (
         slot[:2] == "00"
         or not beside
-        or any(device.bridge or device.on_root_bus or not device.address.startswith(f"{here}:00.") for device in beside)
+        or any(device.bridge or device.on_root_bus or device.total_vfs or not device.address.startswith(f"{here}:00.") for device in beside)
     ):
         return None
     return next((device for device in beside if device.class_code >> 16 in _WITH_VFS), None)
@@ -133,14 +136,14 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
     elif there:
         why, remedy = f"{state}, too few for this one", f"Stop the VMs that have its virtual functions, then: {make}"
     elif pf.driver == _UP_FIRST:
-        asked = f"; {sources[0].place} asks for {sources[0].number}" if sources else ""
+        asked = f"; {_asks(sources[0])}" if sources else ""
         name = (support.interface(pf.address) if support else "") or "INTERFACE"
         why = f"{state}: its driver {pf.driver} makes none while the interface {name} is down{asked}"
         remedy = f"Set it up, for good by 'auto {name}' in /etc/network/interfaces: ip link set {name} up; then: {make}"
     elif sources and pf.driver in _WITHOUT_VFS and not isinstance(node.dkms, Unread) and pf.driver not in node.dkms.modules:
         module = _WITHOUT_VFS[pf.driver]
         why = (
-            f"{state}; {sources[0].place} asks for {sources[0].number}, but its driver {pf.driver} is the kernel's own, which makes none:"
+            f"{state}; {_asks(sources[0])}, but its driver {pf.driver} is the kernel's own, which makes none:"
             f" {module} is not installed for the running kernel {release}"
         )
         remedy = f"Install {module} for it (dkms status) and restart the node; then: {make}"
@@ -180,14 +183,18 @@ def _on_vfio(pf: PciDevice, guest: Guest, node: Node) -> tuple[str, str]:
     return words, f"Give it back to its driver: {back}"
 
 
+def _asks(source: VfSource) -> str:
+    return f"{source.place} asks for {source.number or 'some'}"
+
+
 def _reason(pf: PciDevice, sources: list[VfSource]) -> str:
     """What was to make them and did not, as the end of a sentence."""
     broken = next((source for source in sources if source.trouble), None)
     if broken:
-        return f"; {broken.place} asks for {broken.number}, but {broken.trouble}"
+        return f"; {_asks(broken)}, but {broken.trouble}"
     if sources:
         late = ", which runs after the VMs that start at boot" if sources[0].late else ""
-        return f"; {sources[0].place} asks for {sources[0].number}{late}: it failed, or something took them away again"
+        return f"; {_asks(sources[0])}{late}: it failed, or something took them away again"
     if pf.driver in _WITHOUT_VFS:
         return f"; no setting makes them at boot, and its driver {pf.driver} makes none unless {_WITHOUT_VFS[pf.driver]} is installed"
     return "; no setting makes them at boot"
@@ -220,8 +227,12 @@ def _named(guest: Guest) -> Iterator[str]:
 
 
 def late_sources(pf: str, node: Node) -> tuple[VfSource, ...]:
-    """What makes the VFs of a PF at boot when all that does so comes after the VMs that start at boot; () otherwise."""
+    """What makes the VFs of a PF at boot when all that does so comes after the VMs that start at boot; () otherwise.
+
+    Where nothing names the PF, what does not name its device as it is counts.
+    """
     if isinstance(node.vf_support, Unread):
         return ()
-    mine = tuple(source for source in node.vf_support.sources if source.address == pf and not source.trouble)
-    return mine if mine and all(source.late for source in mine) else ()
+    working = [source for source in node.vf_support.sources if not source.trouble]
+    mine = tuple(source for source in working if source.address == pf) or tuple(source for source in working if not source.address)
+    return mine if all(source.late for source in mine) else ()

@@ -74,18 +74,16 @@ class ArgumentMistake(NamedTuple):
 def mistakes(words: tuple[str, ...]) -> Iterator[ArgumentMistake]:
     """The mistakes among the arguments of a command line, in their order."""
     for at, word in enumerate(words):
-        before = words[at - 1] if at else ""
-        after = words[at + 1] if at + 1 < len(words) else ""
-        found = _mistake(word, before, after)
+        found = _mistake(word, words[at + 1] if at + 1 < len(words) else "")
         if found is not None:
             yield found
 
 
-def _mistake(word: str, before: str, after: str) -> ArgumentMistake | None:
+def _mistake(word: str, after: str) -> ArgumentMistake | None:
     name, equals, value = word.partition("=")
     if plain(word) != word:
         right = plain(word).strip("\"'")
-        again = _mistake(right, before, after) if right else None
+        again = _mistake(right, after) if right else None
         return ArgumentMistake(
             word, "it has typographic quotes, dashes or blanks, and the kernel ignores it", again.right if again else right
         )
@@ -95,10 +93,7 @@ def _mistake(word: str, before: str, after: str) -> ArgumentMistake | None:
         return ArgumentMistake(word, "the kernel command line has no comments", "")
     known = _SPELT.get(name_of(word))
     if known is not None:
-        return _value_mistake(word, known, equals, value, after)
-    if before and _is_ids(before) and before.endswith(",") and ids_mistake(word) is None:
-        # Described with the argument before it.
-        return None
+        return _value_mistake(word, known, value, after)
     if word.lower() != word and name_of(word.lower()) in _SPELT:
         return ArgumentMistake(word, "the kernel distinguishes upper and lower case and ignores it", word.lower())
     joined = _JOINED.get(re.sub(r"[^a-z0-9]", "", word.lower()))
@@ -130,15 +125,11 @@ def _near(name: str) -> str:
     return known if ratio >= _NEAR else ""
 
 
-def _is_ids(word: str) -> bool:
-    return name_of(word) == "vfio_pci.ids"
-
-
-def _value_mistake(word: str, known: str, equals: str, value: str, after: str) -> ArgumentMistake | None:
+def _value_mistake(word: str, known: str, value: str, after: str) -> ArgumentMistake | None:
     """What is wrong with the value of an argument that the kernel has."""
     name = word.partition("=")[0]
     if known in _VALUES:
-        if not equals or not value:
+        if not value:
             right = f"{name}={after}" if after in _VALUES[known] else ""
             written = f"{word} {after}" if right else word
             return (
@@ -161,9 +152,10 @@ def _value_mistake(word: str, known: str, equals: str, value: str, after: str) -
             right = word.replace(wrong, stripped) if stripped in _VALUES[known] else ""
             return ArgumentMistake(word, f"{name} has no value '{wrong}', and the kernel ignores that value", right)
     if known == "vfio-pci.ids":
-        if equals and value.endswith(",") and after and ids_mistake(after) is None:
-            return ArgumentMistake(f"{word} {after}", f"a blank ends the value, and the kernel ignores {after}", f"{word}{after}")
-        if (not equals or not value) and after and ids_mistake(after) is None:
+        if value and after and ids_mistake(after) is None:
+            right = f"{word.rstrip(',')},{after}"
+            return ArgumentMistake(f"{word} {after}", f"a blank ends the value, and the kernel ignores {after}", right)
+        if after and ids_mistake(after) is None:
             return ArgumentMistake(
                 f"{word} {after}", f"the value follows {name} after =, without blanks; the kernel ignores it like this", f"{name}={after}"
             )

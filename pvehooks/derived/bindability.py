@@ -46,7 +46,7 @@ def to_binding_now(device: PciDevice, node: Node) -> Objection | None:
 def to_release(device: PciDevice, node: Node) -> Objection | None:
     """The objection to taking the device from vfio-pci: the kernel blocks the writer until the device's guest ends."""
     if isinstance(node.holders, Unread):
-        return Objection(f"may be held by a guest: {node.holders.why}", _ONLY_ROOT)
+        return Objection(f"may be held by a VM: {node.holders.why}", _ONLY_ROOT)
     for address in device.members:
         holders = node.holders.get(address, ())
         if holders:
@@ -79,7 +79,7 @@ def _ending(holder: Holder) -> str:
 
 def _used(device: PciDevice, node: Node) -> Objection | None:
     if isinstance(node.holders, Unread):
-        return Objection(f"may be held by a guest: {node.holders.why}", _ONLY_ROOT)
+        return Objection(f"may be held by a VM: {node.holders.why}", _ONLY_ROOT)
     holders = node.holders.get(device.address, ())
     if holders:
         return Objection(holder_phrase_now(holders[0]), _ending(holders[0]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pvehooks.derived import passthrough
-from pvehooks.derived.groups import member
+from pvehooks.derived.groups import member, named_by_any
 from pvehooks.derived.passthrough import bus, holder_phrase_now, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
-from pvehooks.values.groups import GroupMember
+from pvehooks.values.groups import GroupMember, is_card
 from pvehooks.values.pci import does_work
 
 # What a node does not boot without, in the words of facts/uses/diskuses.py.
@@ -44,7 +44,7 @@ def _root_pools(node: Node) -> set[str]:
 
 def working(device: PciDevice) -> bool:
     """Whether a device is of a kind that people pass through."""
-    return not device.bridge and does_work(device.class_code)
+    return not device.bridge and (does_work(device.class_code) or is_card(device))
 
 
 def host_uses(device: PciDevice, node: Node) -> tuple[Use, ...]:
@@ -53,10 +53,11 @@ def host_uses(device: PciDevice, node: Node) -> tuple[Use, ...]:
 
 
 def candidates(node: Node) -> Iterator[Candidate]:
-    """The devices that do work, those of VFs left out."""
+    """The devices that do work, and those of any class that a guest or a mapping names; VFs and bridges are left out."""
     devices = bus(node)
+    named = named_by_any(node)
     for device in devices.values():
-        if device.physfn or not working(device):
+        if device.physfn or device.bridge or not (working(device) or device.address in named):
             continue
         others = (devices[address] for address in device.members if address != device.address and address in devices)
         yield Candidate(member(device, node), tuple(member(other, node) for other in others if not other.bridge))
@@ -127,8 +128,8 @@ def _reset(device: PciDevice, node: Node) -> str:
 
 def _with(others: list[GroupMember]) -> str:
     """The others of the group in words; the first is one in use, if any is."""
-    said = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
-    which = f", which {said[0]}" if said else ""
+    uses = _users(others[0]) or ([others[0].kept] if others[0].kept else [])
+    which = f", which {uses[0]}" if uses else ""
     return f"with {others[0].device.address}{which}" + (f" and with {len(others) - 1} more" if len(others) > 1 else "")
 
 

@@ -189,6 +189,16 @@ def _wrong_family(guest: Guest, image: FirmwareImage) -> Unfit | None:
     )
 
 
+def image_in(args: tuple[str, ...]) -> str:
+    """The path of the image that a user's own words give the guest as its firmware; '' where none of them is a whole path."""
+    option, _, value = own_firmware(args)[0].partition(" ")
+    if option.lstrip("-") in ("bios", "pflash"):
+        return value if value.startswith("/") else ""
+    parts = dict(part.partition("=")[::2] for part in value.split(","))
+    path = parts.get("file.filename", "") or parts.get("filename", "") or parts.get("file", "")
+    return path if path.startswith("/") else ""
+
+
 def own_firmware(args: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """What in a user's own words for QEMU gives it a firmware already ('' if nothing does), and the words without that."""
     for at, word in enumerate(args):

@@ -55,6 +55,14 @@ def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
     return found
 
 
+def named_by_any(node: Node) -> frozenset[str]:
+    """The addresses of the devices that guests name, and those that the mappings have for this node."""
+    mappings = {} if isinstance(node.mappings, Unread) else node.mappings
+    paths = [path for mapping in mappings.values() for entry in mapping.entries for path in entry.paths]
+    mapped = (device for path in paths for device in functions(path if path.count(":") == 2 else f"0000:{path}", node))
+    return frozenset((*_naming(node), *(device.address for device in mapped)))
+
+
 def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> GroupMember:
     return member(device, node)._replace(named=naming.get(device.address, ()))
 

@@ -1,7 +1,8 @@
 """Whether a guest's firmware offers network boot: the image that the guest really gets, and the sources of entropy that it finds.
 
 Since edk2-stable202405 every network driver of the firmware depends on EFI_RNG_PROTOCOL (CVE-2023-45237; NetworkPkg, DxeNetLib). RngDxe gives
-it from RDRAND on x86 and from RNDR or KVM's TRNG on ARM, VirtioRngDxe from an RNG device. PVE's 2M images were built in 2023, before that.
+it from RDRAND on x86 and from RNDR or KVM's TRNG on ARM, VirtioRngDxe from an RNG device. PVE's 2M images were built in 2023, before that. What
+an image of the guest's own has is read from its drivers.
 Source: qemu-server, OVMF.pm (get_ovmf_files); tests/kernel/test_netboot.py boots the images.
 """
 
@@ -12,9 +13,10 @@ import re
 import shlex
 
 from pvehooks.derived.disks import arch_of
-from pvehooks.derived.firmware_fit import confidential, own_firmware
+from pvehooks.derived.firmware_fit import confidential, image_in, own_firmware
 from pvehooks.derived.rdrand import has_rdrand
 from pvehooks.values import Guest, NamedTuple, Node, Unread
+from pvehooks.values.images import FirmwareNetwork
 
 _SWITCHES = "name=opt/org.tianocore/"
 _WRITTEN = re.compile(r"(?:^|\s+)--?fw_cfg\s+name=opt/org\.tianocore/(?:IPv[46](?:PXE)?|VirtioNet)Support,string=\w+(?=\s|$)")
@@ -23,6 +25,8 @@ _FALSE = ("0", "false", "no", "n", "disable", "disabled")
 _IPV4 = ("IPv4Support", "IPv4PXESupport")
 _IPV6 = ("IPv6Support", "IPv6PXESupport")
 _VIRTIO = "VirtioNetSupport"
+# Releases whose firmware looks for a virtio RNG device too late for its network (edk2, the fix of 2024-11-27 for OvmfPkg).
+_DEVICE_TOO_LATE = ("2024.05", "2024.08", "2024.11")
 # QEMU's ARM models with FEAT_RNG where it emulates them (target/arm/tcg/cpu64.c).
 _ARM_MODELS_WITH_RNDR = ("max", "neoverse-v1", "neoverse-n2")
 
@@ -57,21 +61,33 @@ class NetworkBoot(enum.Enum):
     UNKNOWN = "unknown"
 
 
-_OF_X86 = frozenset((Source.RNG0, Source.RNG_IN_ARGS, Source.RDRAND))
-_OF_ARM = frozenset((Source.RNG0, Source.RNG_IN_ARGS, Source.RNDR, Source.TRNG))
+_DEVICES = frozenset((Source.RNG0, Source.RNG_IN_ARGS))
+_CPUS = frozenset((Source.RDRAND, Source.RNDR, Source.TRNG))
+_OF_X86 = _DEVICES | {Source.RDRAND}
+_OF_ARM = _DEVICES | {Source.RNDR, Source.TRNG}
 
 
-def network_boot(image: Image, sources: frozenset[Source]) -> NetworkBoot:
-    """What becomes of network boot with an image and the sources of entropy that it finds."""
+def network_boot(image: Image, sources: frozenset[Source], own: FirmwareNetwork | None = None) -> NetworkBoot:
+    """What becomes of network boot with an image and the sources of entropy that it finds; `own` is what an image of its own has."""
     if image is Image.TDX:
         return NetworkBoot.NEVER
     if image is Image.OVMF_2M:
         return NetworkBoot.WORKS
     if image is Image.OWN:
-        return NetworkBoot.UNKNOWN
+        return NetworkBoot.UNKNOWN if own is None else _of_own(own, sources)
     if sources & (_OF_ARM if image is Image.AAVMF else _OF_X86):
         return NetworkBoot.WORKS
     return NetworkBoot.UNKNOWN if Source.UNKNOWN_CPU in sources else NetworkBoot.NEEDS_ENTROPY
+
+
+def _of_own(own: FirmwareNetwork, sources: frozenset[Source]) -> NetworkBoot:
+    if not own.there:
+        return NetworkBoot.NEVER
+    if not own.needs_entropy or (own.cpu and sources & _CPUS):
+        return NetworkBoot.WORKS
+    if sources & _DEVICES and own.device and own.release not in _DEVICE_TOO_LATE:
+        return NetworkBoot.WORKS if own.release else NetworkBoot.UNKNOWN
+    return NetworkBoot.UNKNOWN if own.cpu and Source.UNKNOWN_CPU in sources else NetworkBoot.NEEDS_ENTROPY
 
 
 class GuestFirmware(NamedTuple):
@@ -83,11 +99,33 @@ class GuestFirmware(NamedTuple):
     switches: tuple[str, ...] = ()
     # Why its CPU is not known, '' if it is.
     unread: str = ""
+    # What its own image has, None where that cannot be read, or it has none of its own.
+    own: FirmwareNetwork | None = None
 
     @property
     def network_boot(self) -> NetworkBoot:
         """What becomes of network boot at the guest's next start."""
-        return NetworkBoot.NEVER if self.switches else network_boot(self.image, self.sources)
+        return NetworkBoot.NEVER if self.switches else network_boot(self.image, self.sources, self.own)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its network needs no entropy."""
+        return self.image is Image.OVMF_2M or (self.own is not None and self.own.there and not self.own.needs_entropy)
+
+    @property
+    def guessed(self) -> bool:
+        """Whether it is an image of its own of which nothing is known."""
+        return self.image is Image.OWN and self.own is None
+
+    @property
+    def device_helps(self) -> bool:
+        """Whether an RNG device gives its network entropy, as far as known."""
+        return self.own is None or (self.own.device and self.own.release not in _DEVICE_TOO_LATE)
+
+    @property
+    def cpu_helps(self) -> bool:
+        """The same of the CPU's random numbers."""
+        return self.own is None or self.own.cpu
 
     @property
     def entropy(self) -> bool:
@@ -107,7 +145,15 @@ def firmware_of(guest: Guest, node: Node) -> GuestFirmware:
     unread = cpu.why if isinstance(cpu, Unread) else ""
     if unread:
         sources.add(Source.UNKNOWN_CPU)
-    return GuestFirmware(_image(guest, node, words), frozenset(sources), switches(guest, words), unread)
+    return GuestFirmware(_image(guest, node, words), frozenset(sources), switches(guest, words), unread, _own(guest, node, words))
+
+
+def _own(guest: Guest, node: Node, words: tuple[str, ...]) -> FirmwareNetwork | None:
+    image = guest.firmware.volid if guest.firmware else image_in(words)
+    if not image or isinstance(node.firmware_networks, Unread):
+        return None
+    found = node.firmware_networks.of(image)
+    return None if isinstance(found, Unread) else found
 
 
 def args_of(guest: Guest) -> tuple[str, ...]:

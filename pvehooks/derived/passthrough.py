@@ -121,9 +121,11 @@ def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
         free = (devices for devices in left if not any(others(each.address, guest, node) for each in devices))
         several = len(choices) > 1
         chosen = next(free, next(iter(left), choices[0])) if several else choices[0]
-        used.update(device.address for device in chosen)
         # Many mediated devices can be made of one entry.
-        found.append(Claim(entry, chosen, several and not left and all(choices) and not entry.mdev))
+        exhausted = several and not left and all(choices) and not entry.mdev
+        if not exhausted:
+            used.update(device.address for device in chosen)
+        found.append(Claim(entry, chosen, exhausted))
     return tuple(found)
 
 
@@ -165,6 +167,13 @@ def behind_named(device: PciDevice, guest: Guest, node: Node) -> bool:
     """Whether the device hangs off one that the guest itself gets, as the disks behind a VMD controller do."""
     own = named(guest, node)
     return any(address in own for address in device.upstream)
+
+
+def kernel_change(guest: Guest, node: Node) -> tuple[str, str]:
+    """The kernel of the guest's last accepted start and the running one; ("", "") where they are the same, it runs, or one is unknown."""
+    before = "" if guest.accepted is None or guest.running else guest.accepted.kernel
+    now = node.kernel_release if before else ""
+    return ("", "") if isinstance(now, Unread) or not now or now == before else (before, now)
 
 
 def on_host_driver(device: PciDevice) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from pvehooks.values import Guest, HostPci, NamedTuple, Node, PciDevice, PciMapping, Unread
 
@@ -116,6 +116,11 @@ def _moved(written: str, addresses: Mapping[str, str]) -> str:
             continue
         return moved.removeprefix("0000:") if written.count(":") == 1 else moved
     return written
+
+
+def listed(words: Sequence[str]) -> str:
+    """A few things for a sentence: "a", "a and b", "a, b and c"; '' for none."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def giving_up(guest: Guest, entry: HostPci) -> str:

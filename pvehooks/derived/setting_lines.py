@@ -44,6 +44,9 @@ def of_modprobe(text: str) -> Mistake | None:
     """The first mistake in a line of a file of modprobe.d, None where it has an effect as a whole."""
     if plain(text) != text:
         right = plain(text).strip()
+        if not right or right.startswith("#"):
+            # A byte order mark before nothing, or before a comment.
+            return None
         again = of_modprobe(right)
         return Mistake("it has typographic quotes, dashes or blanks, which are letters to modprobe", again.right if again else right)
     if text.endswith("\r"):
@@ -104,6 +107,8 @@ def _blacklist(words: list[str]) -> Mistake | None:
     right = "\n".join(f"blacklist {name}" for name in bare)
     if len(words) == 1:
         return Mistake("modprobe ignores it, because it names no module", "")
+    if not names:
+        return Mistake(f"no module is named '{words[1]}'", "")
     if len(names) > 1:
         first = f"modprobe reads one name per line and ignores {', '.join(names[1:])}"
         return Mistake(first if words[1] == names[0] else f"modprobe reads '{words[1]}' as one name", right)
@@ -172,7 +177,7 @@ def of_modules_load(text: str) -> Mistake | None:
     if _NAME.fullmatch(name):
         return Mistake("systemd-modules-load finds no module with this name", name)
     why = "systemd-modules-load reads the whole line as the name of a module and finds none"
-    words = plain(written).split()
+    words = plain(written).split() or [""]
     if words[0] in COMMANDS:
         return Mistake(f"{why}; such a line belongs in a file of /etc/modprobe.d that ends in .conf", "")
     if words[0] == "modprobe" and len(words) == 2:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from pvehooks.values import Guest
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.ha import Ha
+    from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
-    from pvehooks.values.settingfiles import SettingFiles, VfMaker
+    from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -94,7 +95,7 @@ class ThisNode(Node):
 
     @cached_property
     def uses(self) -> HostUses | Unread:
-        from pvehooks.facts.uses.deviceuses import DeviceUses
+        from pvehooks.facts.uses import DeviceUses
 
         return DeviceUses(self._host, self.name, self._running, self._postponed)
 
@@ -149,6 +150,12 @@ class ThisNode(Node):
         from pvehooks.facts.pci import virtual
 
         return virtual.SupportOnNode(self._host)
+
+    @cached_property
+    def firmware_networks(self) -> FirmwareNetworks | Unread:
+        from pvehooks.facts.storage import images
+
+        return images.NetworksOfImages(self._host)
 
     @cached_property
     def ovmf(self) -> frozenset[str] | Unread:
@@ -219,7 +226,7 @@ class ThisNode(Node):
         from pvehooks.facts.guests import index as guestindex
 
         if self._index is not None:
-            return self._index.entries()
+            return self._index.entries(self._host)
         return self.guests if isinstance(self.guests, Unread) else tuple(guestindex.entries(self.guests))
 
     @cached_property
@@ -273,6 +280,12 @@ class ThisNode(Node):
         return cmdline.read(self._host, self.loader)
 
     @cached_property
+    def kernel_release(self) -> str | Unread:
+        from pvehooks.facts.boot import kernels
+
+        return kernels.running(self._host)
+
+    @cached_property
     def kernels(self) -> Kernels | Unread:
         from pvehooks.facts.boot import kernels
 
@@ -289,12 +302,6 @@ class ThisNode(Node):
         from pvehooks.facts.node import settingfiles
 
         return settingfiles.read(self._host)
-
-    @cached_property
-    def vf_makers(self) -> tuple[VfMaker, ...] | Unread:
-        from pvehooks.facts.node import vfmakers
-
-        return vfmakers.read(self._host)
 
     @cached_property
     def dkms(self) -> Dkms | Unread:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WHITESPACE = " \t\n\r\f\v"
 """What Perl's \\s matches in a byte string."""
+_AS_BLANKS = dict.fromkeys(map(ord, ",;" + WHITESPACE), " ")
 
 LARGEST_INTEGER = 2**64 - 1
 """Perl keeps larger ones as floating point."""
@@ -48,7 +49,7 @@ def split_list(text: str) -> list[str]:
     if "\0" in text:
         items = text.split("\0")
     elif text.isascii():
-        items = re.split(r"[,;\s]+", text.lstrip(",;" + WHITESPACE), flags=re.ASCII)
+        return [item for item in text.translate(_AS_BLANKS).split(" ") if item]
     else:
         raw = re.split(rb"[,;\s\x85\xa0]+", text.encode(errors="surrogateescape").lstrip(b",; \t\n\r\f\v\x85\xa0"))
         items = [item.decode(errors="surrogateescape") for item in raw]
@@ -60,16 +61,18 @@ def split_list(text: str) -> list[str]:
 _OCTET = "(?:25[0-5]|(?:2[0-4]|1[0-9]|[1-9])?[0-9])"
 
 is_ipv4 = whole(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
-is_volume_id = whole(r"(?i:[a-z][a-z0-9\-_.]*[a-z0-9]):.+")
 is_number = whole(r"[+-]?(?:\d+\.\d+|\d+\.|\.\d+|\d+)(?:[eE][+-]?\d+)?")
 _is_hex_group = whole("[0-9a-fA-F]{1,4}")
 _is_cpu_range = whole(r"\s*\d+(?:-\d+)?\s*")
 _is_two_digits = whole(r"\d{1,2}")
 _is_startup_part = whole(r"(?:order=)?\d+|(?:up|down)=\d+")
+_MACHINE_VERSION = r"-\d+(?:\.\d+)+(?:\+pve\d+)?(?:\.pxe)?"
+_is_other_machine = whole(rf"pc(?:-i440fx)?{_MACHINE_VERSION}|pc-q35{_MACHINE_VERSION}|virt(?:-\d+(?:\.\d+)+)?(?:\+pve\d+)?")
 # How many of each there can be.
 _BOOT_DEVICES = {"ide": 4, "sata": 6, "scsi": 31, "virtio": 16, "net": 32, "usb": 14, "hostpci": 16}
 _DIGITS = "0123456789"
 _LOWER_HEX = frozenset("0123456789abcdef")
+_HEX = _LOWER_HEX | frozenset("ABCDEF")
 
 
 # The formats that every start of a guest needs are checked without patterns: the hookscript would compile them each time, which is slow.
@@ -82,6 +85,40 @@ def is_integer(text: str) -> bool:
 def is_dns_name(text: str) -> bool:
     """Labels of letters, digits and hyphens inside, with dots between them."""
     return text.isascii() and all(label.replace("-", "x").isalnum() and label[0] != "-" and label[-1] != "-" for label in text.split("."))
+
+
+def _is_storage_id(text: str) -> bool:
+    """A letter first, then letters, digits, hyphens, dots and underscores, and none of these three last; at least two characters."""
+    name = text.replace("-", "x").replace("_", "x").replace(".", "x")
+    return len(text) > 1 and text.isascii() and name.isalnum() and text[0].isalpha() and text[-1].isalnum()
+
+
+def is_volume_id(text: str) -> bool:
+    """`STORAGE:VOLUME`."""
+    storage, _, volume = text.partition(":")
+    return bool(volume) and "\n" not in volume and _is_storage_id(storage)
+
+
+def _is_disk_size(text: str) -> bool:
+    """A number with or without decimals, and K, M, G, T, KiB, MiB, GiB, TiB or nothing."""
+    number = text.removesuffix("iB").rstrip("KMGT")
+    before, dot, decimals = number.partition(".")
+    unit = text[len(number) :]
+    return unit in ("", "K", "M", "G", "T", "KiB", "MiB", "GiB", "TiB") and all(map(_is_digits, (before, decimals) if dot else (before,)))
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _is_unicast_mac(text: str) -> bool:
+    """Six bytes in hex, of which the first is even."""
+    parts = text.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and _HEX.issuperset(part) for part in parts) and int(parts[0], 16) % 2 == 0
+
+
+def _is_machine(text: str) -> bool:
+    return text in ("pc", "q35") or _is_other_machine(text)
 
 
 def is_pci_address(text: str) -> bool:
@@ -190,11 +227,11 @@ def _each(accepts: Callable[[str], bool]) -> Callable[[str], bool]:
 
 FORMATS: Mapping[str, Format] = {
     "address-list": Format(_each(_is_address), "a list of IP addresses or host names"),
-    "disk-size": Format(whole(r"\d+(?:\.\d+)?(?:[KMGT](?:iB)?)?"), "a disk size"),
+    "disk-size": Format(_is_disk_size, "a disk size"),
     "dns-name": Format(is_dns_name, "a DNS name"),
     "ipv4": Format(is_ipv4, "an IPv4 address"),
     "ipv6": Format(is_ipv6, "an IPv6 address"),
-    "mac-addr": Format(whole("(?i:[a-f0-9][02468ace](?::[a-f0-9]{2}){5})"), "a unicast MAC address"),
+    "mac-addr": Format(_is_unicast_mac, "a unicast MAC address"),
     "pci-addresses": Format(lambda text: all(map(is_pci_address, text.split(";"))), "a list of PCI addresses"),
     "pve-bridge-id": Format(whole(r"[-_.\w]+"), "the name of a bridge"),
     "pve-configid": Format(whole("(?i:[a-z][a-z0-9_-]+)"), "an ID (a letter, then letters, digits, - or _)"),
@@ -206,8 +243,9 @@ FORMATS: Mapping[str, Format] = {
     "pve-phys-bits": Format(_is_phys_bits, "'host' or a number from 8 to 64"),
     "pve-qm-bootdev-list": Format(_each(_is_boot_device), "a list of bootable devices"),
     "pve-qm-bootdisk": Format(_is_boot_disk, "the name of a disk"),
+    "pve-qemu-machine": Format(_is_machine, "a machine type"),
     "pve-startup-order": Format(is_startup, "a start-up order"),
-    "pve-storage-id": Format(whole(r"(?i:[a-z][a-z0-9\-_.]*[a-z0-9])"), "the name of a storage"),
+    "pve-storage-id": Format(_is_storage_id, "the name of a storage"),
     "pve-storage-path-in-property-string": Format(whole(r"/[^;,=()]+(?:.|\n)*"), "an absolute path"),
     "pve-tag-list": Format(_each(whole(r"(?i:[a-z0-9_][a-z0-9_\-+.]*)")), "a list of tags"),
     "pve-volume-id": Format(is_volume_id, "a volume id (STORAGE:VOLUME)"),

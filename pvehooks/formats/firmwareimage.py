@@ -30,7 +30,7 @@ _TDX = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2")
 # Files that are mistaken for firmware, by their first bytes.
 _OTHERS: Mapping[bytes, str] = {
     b"QFI\xfb": "a qcow2 image; make it raw: qemu-img convert -O raw FILE NEW",
-    b"IGVM": "an IGVM file, which Proxmox VE does not start guests with",
+    b"IGVM": "an IGVM file, which Proxmox VE does not start VMs with",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
     b"\xfd7zXZ": "compressed with xz; unpack it first",
     b"(\xb5/\xfd": "compressed with zstd; unpack it first",

@@ -12,7 +12,7 @@ from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.propertystring import drives, is_cloudinit
 from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 
 __all__ = ["Dropped", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
 

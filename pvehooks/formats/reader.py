@@ -132,7 +132,7 @@ def section_name(line: str) -> str | None:
 def option_name(line: str) -> str:
     """The text before the colon of a line that can set an option, '' for another line."""
     name, colon, _ = line.partition(":")
-    return name if colon and _is_option_name(name) else ""
+    return name if colon and (name in CHECKS or _is_option_name(name)) else ""
 
 
 class ConfigSection:

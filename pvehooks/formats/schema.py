@@ -213,14 +213,8 @@ _CPU: Properties = {
     "level": integer(0, 2**32 - 1),
 }
 
-_VERSION = r"-\d+(?:\.\d+)+(?:\+pve\d+)?(?:\.pxe)?"
 _MACHINE: Properties = {
-    "type": string(
-        default_key=True,
-        pattern=rf"pc|pc(?:-i440fx)?{_VERSION}|q35|pc-q35{_VERSION}|virt(?:-\d+(?:\.\d+)+)?(?:\+pve\d+)?",
-        noun="a machine type",
-        max_length=40,
-    ),
+    "type": string(default_key=True, form="pve-qemu-machine", max_length=40),
     "viommu": enum("intel", "virtio"),
     "aw-bits": number(32, 64),
     "enable-s3": flag(),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
+from pvehooks.values.pci import does_work
 from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Summary
 
 FORMAT = 1
@@ -18,9 +19,6 @@ _REASON = 240
 _HOOKSCRIPTS = 3000
 _BRIDGES = 2500
 _USES = 4
-# Base classes, and classes (pci.ids), of devices that are often passed through: a summary leaves them out last.
-_WORKING_BASES = frozenset({0x01, 0x02, 0x03, 0x04, 0x0D, 0x12})
-_WORKING = frozenset({0x0C03, 0x0805})
 _UNKNOWN_RESET = "?"
 _MAX_NUMBER = 1 << 53
 
@@ -106,7 +104,8 @@ def _by_weight(hardware: Hardware, wanted: frozenset[str]) -> list[list[str]]:
         kinds = [hardware.devices[address].kind for address in addresses]
         if any(address in wanted or address.rpartition(".")[0] in wanted for address in addresses):
             return 0, addresses[0]
-        if not any(kind.class_code >> 16 in _WORKING_BASES or kind.class_code >> 8 in _WORKING for kind in kinds):
+        # Those that are often passed through are left out last.
+        if not any(does_work(kind.class_code) for kind in kinds):
             return 3, addresses[0]
         return (2 if all(kind.physfn for kind in kinds) else 1), addresses[0]
 

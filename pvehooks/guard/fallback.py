@@ -32,17 +32,17 @@ _MAPPINGS = "/etc/pve/mapping/pci.cfg"
 _DEVICES = "/sys/bus/pci/devices"
 
 
-def decide(host: Host, vmid: int, source: str, on_error: str, cause: str) -> int:
+def decide(host: Host, vmid: int, source_node: str, on_error: str, cause: str) -> int:
     """Returns the exit status for the start; logs it, and writes it to the journal with its cause.
 
-    `on_error` is known, allow or block; an override for this start lifts a refusal. `source` is PVE_MIGRATED_FROM.
+    `on_error` is known, allow or block; an override for this start lifts a refusal. `source_node` is PVE_MIGRATED_FROM.
     """
     why = "[guard] on_error = block" if on_error == "block" else ""
     allowed = _BY_SETTINGS if on_error == "allow" else _IS_KNOWN
     if on_error != "allow":
         try:
-            evidence = read_evidence(host, vmid, source)
-            why = difference(host, evidence) if on_error == "known" else why
+            evidence = read_evidence(host, vmid, source_node)
+            why = difference_from_accepted(host, evidence) if on_error == "known" else why
             if why and evidence.override:
                 trouble = _use_up_override(host, vmid, *identity(evidence.config)) if evidence.is_ordinary else ""
                 why, allowed = (
@@ -112,19 +112,19 @@ class Evidence(NamedTuple):
         return f"{allowance.get('by')} allowed it: {allowance.get('reason')}" if isinstance(allowance, dict) else ""
 
 
-def read_evidence(host: Host, vmid: int, source: str) -> Evidence:
-    """`source` is the node that a live migration comes from, or ''. Raises OSError for a config that cannot be read."""
+def read_evidence(host: Host, vmid: int, source_node: str) -> Evidence:
+    """`source_node` is the node that a live migration comes from, or ''. Raises OSError for a config that cannot be read."""
     nodes = host.names(_NODES)
     try:
         node = host.link_name("/etc/pve/local")
     except OSError:
         node = nodes[0] if nodes else ""
-    owners = [name for name in (source, node, *nodes) if name in nodes]
+    owners = [name for name in (source_node, node, *nodes) if name in nodes]
     paths = [f"{_NODES}/{name}/qemu-server/{vmid}.conf" for name in owners or [node]]
     path = next(filter(host.exists, paths), paths[0])
     # At this time PVE has applied what was pending: the live part, before the first section, is what starts.
     config = _SECTION.split(host.read(path).decode("utf-8", "surrogateescape"), maxsplit=1)[0]
-    is_ordinary = not source and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
+    is_ordinary = not source_node and not re.search(r"^lock:\s*backup\s*$", config, re.MULTILINE)
     return Evidence(config, _record(host, vmid, config), node, is_ordinary)
 
 
@@ -133,7 +133,7 @@ def _record(host: Host, vmid: int, config: str) -> Mapping[str, Any]:
     try:
         record: dict[str, Any] = json.loads(host.read(f"/etc/pve/pvehooks/guests/{vmid}.json"))
         pairs = [(record["uuid"], identity(config)[0]), (record["ctime"], identity(config)[1])]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     known = [(str(ours).lower(), str(theirs).lower()) for ours, theirs in pairs if None not in (ours, theirs)]
     same = all(ours == theirs for ours, theirs in known) if known else all(ours is theirs is None for ours, theirs in pairs)
@@ -146,7 +146,7 @@ def identity(config: str) -> tuple[str | None, int | None]:
     return (uuid[1] if uuid else None, int(ctime[1]) if ctime else None)
 
 
-def difference(host: Host, evidence: Evidence) -> str:
+def difference_from_accepted(host: Host, evidence: Evidence) -> str:
     """What differs from the last accepted start, for a message; '' for nothing. Raises OSError for mappings that cannot be read.
 
     Compares the hostpci lines, the devices, and the members of the groups that are taken with them.
@@ -221,14 +221,14 @@ def in_use(host: Host, addresses: Collection[str]) -> str:
 
     Looks at mounts, swap, and network cards that are part of something: few files, which other users cannot fill.
     """
-    numbers, swaps = _mounted(host), _swaps(host)
-    for name, address in _below(host, "/sys/class/block", addresses):
-        for each in _standing_on(host, name):
+    numbers, swaps = _mounted_devices(host), _swap_devices(host)
+    for name, address in _devices_below(host, "/sys/class/block", addresses):
+        for each in _with_holders(host, name):
             if _text(host, f"/sys/class/block/{each}/dev") in numbers or each in numbers:
                 return f"{address} holds a mounted file system ({each})"
             if each in swaps:
                 return f"{address} holds swap ({each})"
-    for name, address in _below(host, "/sys/class/net", addresses):
+    for name, address in _devices_below(host, "/sys/class/net", addresses):
         above = [entry.removeprefix("upper_") for entry in host.names(f"/sys/class/net/{name}") if entry.startswith("upper_")]
         try:
             above.append(host.link_name(f"/sys/class/net/{name}/master"))
@@ -246,7 +246,7 @@ def _text(host: Host, path: str) -> str:
         return ""
 
 
-def _below(host: Host, folder: str, addresses: Collection[str]) -> list[tuple[str, str]]:
+def _devices_below(host: Host, folder: str, addresses: Collection[str]) -> list[tuple[str, str]]:
     """(name, PCI address) of the block devices or network interfaces that lie below one of the devices in sysfs."""
     try:
         links = host.link_texts(folder)
@@ -255,7 +255,7 @@ def _below(host: Host, folder: str, addresses: Collection[str]) -> list[tuple[st
     return sorted((name, part) for name, target in links.items() for part in target.split("/") if part in addresses)
 
 
-def _standing_on(host: Host, name: str) -> list[str]:
+def _with_holders(host: Host, name: str) -> list[str]:
     """A block device and all that stands on it: holders of holders (the kernel's ABI/stable/sysfs-block)."""
     found = [name]
     for each in found:
@@ -266,7 +266,7 @@ def _standing_on(host: Host, name: str) -> list[str]:
     return found
 
 
-def _mounted(host: Host) -> set[str]:
+def _mounted_devices(host: Host) -> set[str]:
     """The numbers ("8:1") of the devices that are mounted, and the names of those of a mounted btrfs, which has no number of a device."""
     found: set[str] = set()
     for table in ("/proc/1/mountinfo", "/proc/self/mountinfo"):
@@ -286,7 +286,7 @@ def _mounted(host: Host) -> set[str]:
     return found
 
 
-def _swaps(host: Host) -> set[str]:
+def _swap_devices(host: Host) -> set[str]:
     """The kernel's names of the block devices that the node swaps to."""
     try:
         lines = host.read("/proc/swaps").decode("utf-8", "replace").split("\n")[1:]

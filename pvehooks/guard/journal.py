@@ -20,7 +20,7 @@ def event(host: Host, kind: str, message: str, node: str, vmid: int, **fields: s
 
         # PVE names a node by its host name.
         name = node or os.uname().nodename.partition(".")[0]
-        _send(host, entries.event(kind, message, name, None, vmid, **fields))
+        _write(host, entries.event(kind, message, name, None, vmid, **fields))
 
 
 def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
@@ -28,7 +28,7 @@ def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
     if host.is_node:
         from pvehooks.journal import entries
 
-        _send(host, entries.finding(guest, found, verdict))
+        _write(host, entries.finding(guest, found, verdict))
 
 
 def bug(host: Host, error: BaseException, node: str, vmid: int) -> None:
@@ -39,7 +39,7 @@ def bug(host: Host, error: BaseException, node: str, vmid: int) -> None:
     event(host, "guard-bug", f"VM {vmid}: the guard made a mistake at a start: {error!r}", node, vmid, traceback=text)
 
 
-def _send(host: Host, entry: Entry) -> None:
+def _write(host: Host, entry: Entry) -> None:
     try:
         from pvehooks.journal import output
 

@@ -12,13 +12,13 @@ _LONGEST = 1000
 # What one write to a pipe that takes something does not block for (pipe(7), PIPE_BUF).
 _PIECE = 4096
 # How long all writes of a process wait for their reader, in seconds; then the rest is dropped, and a start goes on or is refused.
-_patience: float | None = 2.0
+_seconds_left: float | None = 2.0
 
 
 def wait_for_reader() -> None:
     """Has this process wait for its reader without a limit: it is the process that supervises this one."""
-    global _patience  # noqa: PLW0603 - there is one standard output
-    _patience = None
+    global _seconds_left  # noqa: PLW0603 - there is one standard output
+    _seconds_left = None
 
 
 def log_line(line: str) -> None:
@@ -42,15 +42,15 @@ def write(text: bytes) -> None:
 
 
 def _is_writable() -> bool:
-    """Whether a write would not block; waits for that, all in all for _patience."""
-    global _patience  # noqa: PLW0603 - as above
-    if _patience is None:
+    """Whether a write would not block; waits for that, all in all for _seconds_left."""
+    global _seconds_left  # noqa: PLW0603 - as above
+    if _seconds_left is None:
         return True
     poll = select.poll()
     poll.register(1, select.POLLOUT)
     began = time.monotonic()
-    is_ready = bool(poll.poll(_patience * 1000))
-    _patience = max(0.0, _patience - (time.monotonic() - began))
+    is_ready = bool(poll.poll(_seconds_left * 1000))
+    _seconds_left = max(0.0, _seconds_left - (time.monotonic() - began))
     return is_ready
 
 

@@ -27,6 +27,8 @@ USAGE = "usage: guard VMID PHASE [--root DIR]"
 _DEADLINE = 10.0
 # For output and the record after the verdict; for binding; for the fallback.
 _FINISHING_SECONDS, _BINDING_SECONDS, _FALLBACK_SECONDS = 5.0, 60.0, 3.0
+# How far the examination has come.
+EXAMINING, BINDING, DECIDED = "examining", "binding", "decided"
 
 
 def main(arguments: list[str], rerun: Callable[[], None] = lambda: None) -> int:
@@ -53,7 +55,7 @@ def main(arguments: list[str], rerun: Callable[[], None] = lambda: None) -> int:
 
 
 class Supervisor:
-    """Waits for the examination of one start, and decides without it: by its verdict if it sent one, else by `on_error`.
+    """Waits for the examination of one start, and decides in its place when it dies or is late: see WHEN_LOST.
 
     Handles each message of supervise.MESSAGES with a method on_KIND.
     """
@@ -64,8 +66,8 @@ class Supervisor:
         self._rerun = rerun
         self._deadline = _DEADLINE
         self._on_error = "known"
-        self._verdict: int | None = None
-        self._binding = False
+        self._progress = EXAMINING
+        self._verdict = 1
         self._cause = "a mistake of the guard"
         self._found: list[str] = []
 
@@ -74,18 +76,7 @@ class Supervisor:
         ended = supervise.run(lambda send: _examine(self._vmid, self._root, send), self._deadline, self.on_message)
         if ended in (0, 1):
             return ended
-        if ended is None and self._binding:
-            log_line(f"VM {self._vmid} is not started: binding its devices to vfio-pci hangs, and so would the start. See: dmesg")
-        elif ended is None and self._verdict is None:
-            self._cause = f"the look took longer than {self._deadline:.0f} s ([guard] deadline) and was given up"
-            log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
-        elif ended is not None and ended < 0:
-            self._cause = f"the look was ended by signal {-ended}"
-            log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
-        if self._verdict is None:
-            return self._refuse_for_found() if self._found else self._without_verdict()
-        self._count("refused" if self._verdict else "passed")
-        return self._verdict
+        return WHEN_LOST[self._progress](self, ended)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -102,22 +93,17 @@ class Supervisor:
 
     def on_verdict(self, status: str) -> float:
         """The exit status that stands from now on."""
-        self._verdict = int(status)
+        self._progress, self._verdict = DECIDED, int(status)
         return _FINISHING_SECONDS
 
     def on_binding(self) -> float:
-        """Devices may be between two drivers until `recording` comes: no start."""
-        self._binding, self._verdict = True, 1
+        """Devices may be between two drivers until the next verdict."""
+        self._progress = BINDING
         return _BINDING_SECONDS
-
-    def on_recording(self) -> float:
-        """The devices are bound, the start goes on."""
-        self._binding, self._verdict = False, 0
-        return _FINISHING_SECONDS
 
     def on_found(self, line: str) -> None:
         """What refuses the start although not all was looked at."""
-        # Two more lines say why the look ended, and how to override.
+        # Two more lines say why the examination ended, and how to override.
         if len(self._found) < MOST_LINES - 2:
             self._found.append(line)
 
@@ -125,14 +111,42 @@ class Supervisor:
         """Why there will be no verdict."""
         self._cause = cause
 
-    # -- without a verdict --------------------------------------------------------------------------------------------
+    # -- when the examination is lost: `ended` is the child's status, minus its signal, or None if it was late --------
+
+    def when_examining(self, ended: int | None) -> int:
+        """Refuses the start for what was found by then; else decides by [guard] on_error."""
+        if ended is None:
+            self._cause = f"the examination took longer than {self._deadline:.0f} s ([guard] deadline) and was given up"
+        elif ended < 0:
+            self._cause = f"the examination was ended by signal {-ended}"
+        if ended is None or ended < 0:
+            # Else the child has printed why.
+            log_line(f"VM {self._vmid}: the start could not be examined: {self._cause}.")
+        return self._refuse_for_found() if self._found else self._without_verdict()
+
+    def when_binding(self, ended: int | None) -> int:
+        """Refuses the start: devices may be between two drivers."""
+        if ended is None:
+            end = "hangs, and so would the start"
+        else:
+            end = f"was ended by signal {-ended}" if ended < 0 else "failed"
+        log_line(f"VM {self._vmid} is not started: binding its devices to vfio-pci {end}. See: dmesg")
+        self._count("refused")
+        return 1
+
+    def when_decided(self, ended: int | None) -> int:
+        """The verdict stands; some of its lines, or the record, may be missing."""
+        if ended is not None and ended < 0:
+            log_line(f"VM {self._vmid}: the guard was ended by signal {-ended} after its verdict, which stands.")
+        self._count("refused" if self._verdict else "passed")
+        return self._verdict
 
     def _refuse_for_found(self) -> int:
         """Refuses the start for what was found before the examination ended: the rest of it could only have added to that."""
         for line in self._found:
             log_line(line)
         log_line(f"  To start it once nevertheless, with all that follows: pvehooks allow {self._vmid} --once --reason WHY")
-        message = f"{'; '.join(line for line in self._found if not line.startswith(' '))}. The look was not finished: {self._cause}"
+        message = f"{'; '.join(line for line in self._found if not line.startswith(' '))}. The examination was not finished: {self._cause}"
         supervise.run(lambda _: _write_refused(self._vmid, self._root, message), _FALLBACK_SECONDS, lambda *_: None)
         self._count("refused")
         return 1
@@ -159,6 +173,14 @@ class Supervisor:
             return
 
 
+# What becomes of a start whose examination dies, or is late, by how far it had come.
+WHEN_LOST: dict[str, Callable[[Supervisor, int | None], int]] = {
+    EXAMINING: Supervisor.when_examining,
+    BINDING: Supervisor.when_binding,
+    DECIDED: Supervisor.when_decided,
+}
+
+
 # -- in the child -----------------------------------------------------------------------------------------------------
 
 
@@ -171,11 +193,11 @@ def _examine(vmid: int, root: str, send: Send) -> int:
         from pvehooks.guard import start
 
         try:
-            copy = start.read_copy(host, vmid, send)
-            where = start.find_place(host, vmid, _source())
-            if where.trouble:
-                log_line(f"VM {vmid}: {where.trouble}")
-            return start.examine(host, where, vmid, copy, send)
+            compiled_settings = start.read_compiled(host, vmid, send)
+            place = start.find_place(host, vmid, _migration_source())
+            if place.trouble:
+                log_line(f"VM {vmid}: {place.trouble}")
+            return start.examine(host, place, vmid, compiled_settings, send)
         except (start.Unexamined, PvehooksError) as error:
             from pvehooks.wording import printable
 
@@ -199,7 +221,7 @@ def _fall_back(vmid: int, root: str, on_error: str, cause: str) -> int:
     from pvehooks.guard import fallback
     from pvehooks.host import Host
 
-    return fallback.decide(Host(root), vmid, _source(), on_error, cause)
+    return fallback.decide(Host(root), vmid, _migration_source(), on_error, cause)
 
 
 def _write_refused(vmid: int, root: str, message: str) -> int:
@@ -210,7 +232,7 @@ def _write_refused(vmid: int, root: str, message: str) -> int:
     return 1
 
 
-def _source() -> str:
+def _migration_source() -> str:
     """The node that a live migration comes from, or ''."""
     return os.environ.get("PVE_MIGRATED_FROM", "")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
-    from pvehooks.settings.compiled import Copy
+    from pvehooks.settings.compiled import CompiledSettings
     from pvehooks.values import Accepted, Allowance, Finding, Guest, Node
 
 STARTS, REFUSED, UNEXAMINED = 0, 1, 2
@@ -68,14 +68,14 @@ class Start(NamedTuple):
         return self.settings.guard.mode == "enforce" and self.guest.allowance is None
 
 
-def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: Send) -> int:
-    """Examines the start; returns STARTS or REFUSED. `copy` are the compiled settings. Raises Unexamined or an error of the node.
+def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: CompiledSettings | None, send: Send) -> int:
+    """Examines the start; returns STARTS or REFUSED. Raises Unexamined or an error of the node.
 
-    Sends settings, verdict, binding and recording (supervise.MESSAGES).
+    Sends settings, verdict, found and binding (supervise.MESSAGES).
     """
-    used = read_settings(host, copy, vmid)
-    send_used(used, send)
-    if used.guard.mode == "off":
+    settings = read_settings(host, compiled_settings, vmid)
+    send_settings(settings, send)
+    if settings.guard.mode == "off":
         return STARTS
     guest = _guest(host, place, vmid)
     if not guest.needs_guard:
@@ -84,7 +84,7 @@ def examine(host: Host, place: StartPlace, vmid: int, copy: Copy | None, send: S
         from pvehooks.actions.pci import bind
 
         bind.finish_begun(host)
-    return _decide(Start(host, place, used, guest, hardware.gather(host, place.node)), send)
+    return _decide(Start(host, place, settings, guest, hardware.gather(host, place.node)), send)
 
 
 def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
@@ -95,90 +95,96 @@ def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
     return guest
 
 
-def _decide(under_way: Start, send: Send) -> int:
-    verdict = _verdict(under_way, send)
-    overridden = under_way.guest.allowance is not None
-    refused = bool(verdict.refusing) and under_way.is_refusable
+def _decide(start: Start, send: Send) -> int:
+    verdict = _judge(start, send)
+    overridden = start.guest.allowance is not None
+    refused = bool(verdict.refusing) and start.is_refusable
     if verdict.unexamined and not refused and not overridden:
-        _log_verdict(under_way, verdict, refused=False)
+        _log_verdict(start, verdict, refused=False)
         raise Unexamined(f"{verdict.unexamined[0].message.removeprefix('not examined: ')} [{verdict.unexamined[0].rule}]")
-    if overridden and not _use_up(under_way, needed=bool(verdict.refusing or verdict.unexamined)):
-        status = _refuse(under_way)
+    if overridden and not _use_up_override(start, needed=bool(verdict.refusing or verdict.unexamined)):
+        status = _refuse(start)
         send("verdict", status)
         return status
     send("verdict", REFUSED if refused else STARTS)
-    _log_verdict(under_way, verdict, refused)
+    _log_verdict(start, verdict, refused)
     if verdict.refusing:
         from pvehooks.guard import journal
 
         for found in verdict.refusing:
-            journal.finding(under_way.host, under_way.guest, found, "block" if refused else "allow")
+            journal.finding(start.host, start.guest, found, "block" if refused else "allow")
     if refused:
-        _log_how_to_override(under_way)
-        return _refuse(under_way)
-    return _start(under_way, verdict, send)
+        _log_how_to_override(start)
+        return _refuse(start)
+    return _let_start(start, verdict, send)
 
 
-def _verdict(under_way: Start, send: Send) -> judge.AtStart:
+def _judge(start: Start, send: Send) -> judge.AtStart:
     """What the rules find, weighed by the settings. What takes long to read is read last; what refuses the start already is sent before."""
     blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
-    node = under_way.node
+    node = start.node
     if isinstance(node, hardware.ThisNode):
         node.postpone()
-    verdict = judge.at_start(engine.findings_at_start(under_way.guest, node), blocking, under_way.settings)
+    verdict = judge.at_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
     if isinstance(node, hardware.ThisNode) and node.complete():
-        if under_way.is_refusable:
-            _send_found(under_way, verdict.refusing, send)
-        verdict = judge.at_start(engine.findings_at_start(under_way.guest, node), blocking, under_way.settings)
+        if start.is_refusable:
+            _send_found(start, verdict.refusing, send)
+        verdict = judge.at_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
     return verdict
 
 
-def _refuse(under_way: Start) -> int:
-    counters.count(under_way.host, counters.REFUSED)
+def _refuse(start: Start) -> int:
+    counters.count(start.host, counters.REFUSED)
     return REFUSED
 
 
-def _start(under_way: Start, verdict: judge.AtStart, send: Send) -> int:
+def _let_start(start: Start, verdict: judge.AtStart, send: Send) -> int:
     """Binds what is due, records the start and counts it; refuses it where binding fails."""
-    guest = under_way.guest
-    accepted = _to_remember(under_way)
-    bound = not verdict.due or under_way.settings.guard.mode != "enforce" or _bind(under_way, verdict.due, send)
+    guest = start.guest
+    accepted = _accepted_now(start)
+    bound = not verdict.due or start.settings.guard.mode != "enforce" or _bind(start, verdict.due, send)
     if not bound and guest.allowance is None:
-        return _refuse(under_way)
-    despite = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
+        return _refuse(start)
+    objections = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
     if guest.allowance is not None:
-        _log_override(under_way, guest.allowance, despite)
-    _record(under_way, None if despite else accepted, send)
+        _log_override(start, guest.allowance, objections)
+    _record_start(start, None if objections else accepted)
     outcome = counters.AUDITED if guest.allowance is None else counters.ALLOWED
-    counters.count(under_way.host, outcome if despite else counters.PASSED)
+    counters.count(start.host, outcome if objections else counters.PASSED)
     return STARTS
 
 
-def _send_found(under_way: Start, refusing: tuple[Finding, ...], send: Send) -> None:
-    """Sends what refuses the start already, should the rest of the look not come to its end."""
+def _send_found(start: Start, refusing: tuple[Finding, ...], send: Send) -> None:
+    """Sends what refuses the start already, should the rest of the examination not come to its end."""
     from pvehooks.wording import printable
 
-    for line in _lines(f"{under_way.guest.label} is not started", refusing):
+    for line in _finding_lines(f"{start.guest.label} is not started", refusing):
         send("found", printable(line))
 
 
 # -- where, and by which settings --------------------------------------------------------------------------------------
 
 
-def find_place(host: Host, vmid: int, source: str) -> StartPlace:
-    """The place of a start; `source` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
+def find_place(host: Host, vmid: int, source_node: str) -> StartPlace:
+    """The place of a start; `source_node` is PVE_MIGRATED_FROM, the node that a live migration comes from, or ''.
 
     Raises errors.PvehooksError in a tree that is not of a node.
     """
     here = node_facts.node_name(host)
-    if not source:
+    if not source_node:
         return StartPlace(here, _owner(host, vmid, here), False)
     # pve-node of PVE's JSONSchema.pm: a label of a host name.
-    if len(source) > 63 or not source.replace("-", "x").isalnum() or not source.isascii() or source[0] == "-" or source[-1] == "-":
+    if (
+        len(source_node) > 63
+        or not source_node.replace("-", "x").isalnum()
+        or not source_node.isascii()
+        or source_node[0] == "-"
+        or source_node[-1] == "-"
+    ):
         return StartPlace(
-            here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source[:80]}'): {here} is looked at"
+            here, _owner(host, vmid, here), False, f"PVE_MIGRATED_FROM is no node's name ('{source_node[:80]}'): {here} is looked at"
         )
-    return StartPlace(here, _owner(host, vmid, source, here), True)
+    return StartPlace(here, _owner(host, vmid, source_node, here), True)
 
 
 def _owner(host: Host, vmid: int, *nodes: str) -> str:
@@ -187,24 +193,24 @@ def _owner(host: Host, vmid: int, *nodes: str) -> str:
     return next(there, "") or node_facts.owner(host, vmid) or nodes[0]
 
 
-def read_copy(host: Host, vmid: int, send: Send) -> Copy | None:
-    """The compiled copy. Its deadline is sent before anything below /etc/pve is read: that may hang."""
-    copy = compiled.read(host, vmid)
-    if copy is not None:
-        send_used(copy.settings, send)
-    return copy
+def read_compiled(host: Host, vmid: int, send: Send) -> CompiledSettings | None:
+    """The settings as the daemon compiled them. Their deadline is sent before anything below /etc/pve is read: that may hang."""
+    compiled_settings = compiled.read(host, vmid)
+    if compiled_settings is not None:
+        send_settings(compiled_settings.settings, send)
+    return compiled_settings
 
 
-def send_used(used: StartSettings, send: Send) -> None:
+def send_settings(settings: StartSettings, send: Send) -> None:
     """Sends how long the examination may take, and what becomes of the start if it fails."""
-    guard = used.guard
+    guard = settings.guard
     send("settings", guard.deadline, "allow" if guard.mode != "enforce" else guard.on_error)
 
 
-def read_settings(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
+def read_settings(host: Host, compiled_settings: CompiledSettings | None, vmid: int) -> StartSettings:
     """The settings of the guest. Broken files are logged in one line; then the last good copy holds, or the defaults."""
-    if copy is not None and copy.is_current(host):
-        return copy.settings
+    if compiled_settings is not None and compiled_settings.is_current(host):
+        return compiled_settings.settings
     from pvehooks.errors import SettingsError
     from pvehooks.settings import load
 
@@ -214,33 +220,33 @@ def read_settings(host: Host, copy: Copy | None, vmid: int) -> StartSettings:
         why = error.problems[0]
     except ImportError as error:
         why = f"the settings files cannot be read: {error}"
-    used = "the last good ones hold" if copy is not None else "the built-in ones hold"
-    log_line(f"settings not used, {used}: {why}. See: pvehooks config")
-    return copy.settings if copy is not None else StartSettings()
+    instead = "the built-in ones hold" if compiled_settings is None else "the last good ones hold"
+    log_line(f"settings not used, {instead}: {why}. See: pvehooks config")
+    return StartSettings() if compiled_settings is None else compiled_settings.settings
 
 
 # -- the task log -----------------------------------------------------------------------------------------------------
 
 
-def _log_verdict(under_way: Start, verdict: judge.AtStart, refused: bool) -> None:
+def _log_verdict(start: Start, verdict: judge.AtStart, refused: bool) -> None:
     """Logs what refuses, what warns, what is ignored; an ignored finding of severity info gets no line."""
-    label, purpose = under_way.guest.label, " for its backup" if under_way.backup else ""
+    label, purpose = start.guest.label, " for its backup" if start.backup else ""
     if refused:
         head = f"{label} is not started{purpose}"
-    elif under_way.settings.guard.mode == "audit":
+    elif start.settings.guard.mode == "audit":
         head = f"{label} would not be started{purpose} ([guard] mode = audit)"
     else:
         head = f"{label} would not be started{purpose}"
-    lines = [*_lines(head, verdict.refusing), *_lines(f"{label}: warning", verdict.warning)]
+    lines = [*_finding_lines(head, verdict.refusing), *_finding_lines(f"{label}: warning", verdict.warning)]
     for item in (item for item in verdict.ignored if item.finding.severity is not Severity.INFO):
         lines += [f"{label}: ignored ({item.ignored}): {with_full_stop(item.finding.message)} [{item.finding.rule}]"]
     for line in lines[:_MOST_LINES]:
         log_line(line)
     if len(lines) > _MOST_LINES:
-        log_line(f"  {len(lines) - _MOST_LINES} more lines are not shown. See: pvehooks check {under_way.guest.vmid}")
+        log_line(f"  {len(lines) - _MOST_LINES} more lines are not shown. See: pvehooks check {start.guest.vmid}")
 
 
-def _lines(head: str, findings: tuple[Finding, ...]) -> Iterator[str]:
+def _finding_lines(head: str, findings: tuple[Finding, ...]) -> Iterator[str]:
     """A line for each; a remedy that several in a row share comes once, after the last of them."""
     for at, found in enumerate(findings):
         yield f"{head}: {with_full_stop(found.message)} [{found.rule}]"
@@ -248,9 +254,9 @@ def _lines(head: str, findings: tuple[Finding, ...]) -> Iterator[str]:
             yield f"  {found.remedy}"
 
 
-def _log_how_to_override(under_way: Start) -> None:
-    vmid = under_way.guest.vmid
-    if under_way.backup:
+def _log_how_to_override(start: Start) -> None:
+    vmid = start.guest.vmid
+    if start.backup:
         log_line(f"The backup of VM {vmid} is refused: it would start the VM, and take its devices like any start.")
         log_line(
             f"  Back it up while it runs, or take the devices from it. Once, with all that follows: pvehooks allow {vmid} --once --reason WHY"
@@ -259,61 +265,61 @@ def _log_how_to_override(under_way: Start) -> None:
         log_line(f"  To start it once nevertheless, with all that follows: pvehooks allow {vmid} --once --reason WHY")
 
 
-def _log_override(under_way: Start, override: Allowance, despite: tuple[Finding, ...]) -> None:
+def _log_override(start: Start, override: Allowance, objections: tuple[Finding, ...]) -> None:
     """Logs whether the override was needed; if so, also in the journal."""
-    guest = under_way.guest
-    kept = "" if under_way.is_ordinary else " (the override stays for its next start)"
-    if not despite:
-        if under_way.is_ordinary:
+    guest = start.guest
+    kept = "" if start.is_ordinary else " (the override stays for its next start)"
+    if not objections:
+        if start.is_ordinary:
             log_line(f"{guest.label}: the override of {override.by} for this start ({override.reason}) was not needed, and is used up.")
         return
     words = f"the start goes through because {override.by} allowed it: {override.reason}{kept}"
     log_line(f"{guest.label}: {with_full_stop(words)}")
-    message = f"{guest.label}: {words}. It would have been refused: {'; '.join(found.message for found in despite)}"
+    message = f"{guest.label}: {words}. It would have been refused: {'; '.join(found.message for found in objections)}"
     from pvehooks.guard import journal
 
     fields = {"by": override.by, "reason": override.reason, "verdict": "allow"}
-    journal.event(under_way.host, "start-allowed", message, under_way.place.node, guest.vmid, **fields)
+    journal.event(start.host, "start-allowed", message, start.place.node, guest.vmid, **fields)
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
 
 
-def _use_up(under_way: Start, needed: bool) -> bool:
+def _use_up_override(start: Start, needed: bool) -> bool:
     """Removes the override from the record before the start goes on, so that it lets no second start through; whether the start can go on.
 
     `needed`: without the override the start would be refused, or could not be examined.
     """
-    if not under_way.is_ordinary:
+    if not start.is_ordinary:
         return True
     from pvehooks.actions import accept
 
     try:
-        accept.started(under_way.host, under_way.guest, None, _LOCK_SECONDS)
+        accept.started(start.host, start.guest, None, _LOCK_SECONDS)
     except PvehooksError as trouble:
-        if needed and under_way.settings.guard.mode == "enforce":
-            label = under_way.guest.label
+        if needed and start.settings.guard.mode == "enforce":
+            label = start.guest.label
             log_line(f"{label} is not started: the override for this one start cannot be used up: {with_full_stop(trouble.message)}")
             log_line(
-                f"  {with_full_stop(trouble.hint or 'Start it again')} To start it without the guard: pvehooks detach {under_way.guest.vmid}"
+                f"  {with_full_stop(trouble.hint or 'Start it again')} To start it without the guard: pvehooks detach {start.guest.vmid}"
             )
             return False
     return True
 
 
-def _to_remember(under_way: Start) -> Accepted | None:
+def _accepted_now(start: Start) -> Accepted | None:
     """What the record will hold of this start, None for nothing; read before binding hides the serial numbers of disks."""
-    if not under_way.is_ordinary or not under_way.guest.passes_through:
+    if not start.is_ordinary or not start.guest.passes_through:
         return None
     from pvehooks.actions import accept
 
-    new = accept.remembering(accept.present(under_way.guest, under_way.node), under_way.guest.accepted)
-    return accept.on_kernel(under_way.host, new)
+    new = accept.remembering(accept.present(start.guest, start.node), start.guest.accepted)
+    return accept.on_kernel(start.host, new)
 
 
-def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
+def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:
     """Binds the idle devices; returns whether the start can go on."""
-    host, place, guest = under_way.host, under_way.place, under_way.guest
+    host, place, guest = start.host, start.place, start.guest
     if not host.is_node:
         log_line(
             f"{guest.label}: the guard would bind {', '.join(found.subject for found in due)} to vfio-pci (nothing is done in a tree)."
@@ -323,21 +329,23 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
     from pvehooks.guard import journal, supervise
 
     send("binding")
-    devices = passthrough.bus(under_way.node)
+    devices = passthrough.bus(start.node)
     labels = {found.subject: devices[found.subject].label for found in due}
     try:
         with supervise.DeferTermination() as is_cancelled:
             done = bind.bind(host, guest, place.node, labels, is_cancelled)
     except bind.Unbound as failed:
+        send("verdict", REFUSED if guest.allowance is None else STARTS)
         head = "is not started" if guest.allowance is None else "would not be started"
         log_line(f"{guest.label} {head}: {with_full_stop(failed.message)} [vfio-not-bound]")
         if failed.hint:
             log_line(f"  {failed.hint}")
         if guest.allowance is None:
             log_line("  To have PVE bind it as without the guard: [guard] unbound = leave")
-            _log_how_to_override(under_way)
+            _log_how_to_override(start)
         journal.event(host, "device-not-bound", f"{guest.label}: {failed.message}", place.node, guest.vmid, rule="vfio-not-bound")
         return False
+    send("verdict", STARTS)
     for each in done:
         words = f"{labels[each.address]} was idle and is bound to vfio-pci now" + (f"; it was on {each.former}" if each.former else "")
         log_line(f"{guest.label}: {words}.")
@@ -345,15 +353,14 @@ def _bind(under_way: Start, due: tuple[Finding, ...], send: Send) -> bool:
     return True
 
 
-def _record(under_way: Start, accepted: Accepted | None, send: Send) -> None:
+def _record_start(start: Start, accepted: Accepted | None) -> None:
     """Records an accepted start, and removes the override that it used; a record that cannot be written is logged, and does not refuse."""
-    guest = under_way.guest
-    if not under_way.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
+    guest = start.guest
+    if not start.is_ordinary or (accepted in (None, guest.accepted) and guest.allowance is None):
         return
     from pvehooks.actions import accept
 
-    send("recording")
     try:
-        accept.started(under_way.host, guest, accepted, _LOCK_SECONDS)
+        accept.started(start.host, guest, accepted, _LOCK_SECONDS)
     except PvehooksError as trouble:
         log_line(f"{guest.label}: what it starts with could not be noted: {trouble.message}")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # The protocol between the child that examines a start and its parent: the kinds of messages with the names of their fields.
 #
 # The child sends with send(KIND, *fields). The parent handles each with the method on_KIND(*fields) of main.Supervisor, which gets every
-# field as text and returns how many seconds the child has from now on, or None to leave the deadline as it is.
+# field as text and returns how many seconds the child has from now on, or None to leave the deadline as it is. What the end of the child
+# means after which message: main.WHEN_LOST.
 # On the pipe a message is a line: a NUL byte, the kind, the fields, separated by blanks; only the last field may contain blanks.
 # All other lines of the child go to PVE's task log as they are.
 MESSAGES: dict[str, tuple[str, ...]] = {
@@ -37,14 +38,15 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "settings": ("deadline", "on_error"),
     # The guard's exit status from now on, whatever happens to the child: 0 lets the guest start, 1 refuses.
     "verdict": ("status",),
-    # Idle devices are being bound to vfio-pci. If the child ends before `recording`, the start is refused.
+    # Idle devices are being bound to vfio-pci, and are between two drivers until the next verdict.
     "binding": (),
-    # The start goes on, and is being written to the guest's record.
-    "recording": (),
     # A line about something that refuses the start, found before all was looked at: it refuses the start if no verdict comes.
     "found": ("line",),
     # Why the start could not be examined, for the journal.
     "unexamined": ("cause",),
+    # The child has nothing left to do, and this is its status. Sent and handled in this file: the parent goes on before the kernel has taken
+    # the child's memory apart.
+    "ended": ("status",),
 }
 # The child's status when the work raises; every other status is the work's own.
 CRASHED = 3
@@ -70,13 +72,13 @@ def run(work: Callable[[Send], int], seconds: float, on_message: OnMessage) -> i
     for number in _SIGNALS:
         signal.signal(number, lambda *_: _terminate(pid))
     try:
-        in_time = _receive(ours, seconds, on_message)
+        status = _receive(ours, seconds, on_message)
+    except TimeoutError:
+        _kill(pid)
+        return None
     finally:
         os.close(ours)
-    if in_time:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    _kill(pid)
-    return None
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if status is None else status
 
 
 def _work(work: Callable[[Send], int], pipe: int) -> int:
@@ -91,7 +93,9 @@ def _work(work: Callable[[Send], int], pipe: int) -> int:
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 2)
-        return work(_send)
+        status = work(_send)
+        _send("ended", status)
+        return status
     except BaseException:  # noqa: BLE001 - whatever it is, the process ends here
         return CRASHED
 
@@ -103,8 +107,11 @@ def _send(kind: str, /, *fields: object) -> None:
     log.write(_MESSAGE + " ".join((kind, *map(str, fields))).encode() + b"\n")
 
 
-def _receive(pipe: int, seconds: float, on_message: OnMessage) -> bool:
-    """Receives what the child prints and sends until it ends; whether it ended before its deadline."""
+def _receive(pipe: int, seconds: float, on_message: OnMessage) -> int | None:
+    """Receives what the child prints and sends; returns the status that it sends last, None if it ends without that.
+
+    Raises TimeoutError at its deadline.
+    """
     poll = select.poll()
     poll.register(pipe, select.POLLIN)
     deadline = time.monotonic() + seconds
@@ -115,16 +122,23 @@ def _receive(pipe: int, seconds: float, on_message: OnMessage) -> bool:
         if not chunk:
             if received and not received.startswith(_MESSAGE):
                 log.write(received + b"\n")
-            return chunk is not None
+            if chunk is None:
+                raise TimeoutError
+            return None
         *lines, received = (received + chunk).split(b"\n")
         for line in lines:
             if not line.startswith(_MESSAGE):
                 log.write(line + b"\n")
-            elif (more := on_message(*_parsed(line[1:].decode()))) is not None:
+                continue
+            kind, fields = _parse(line[1:].decode())
+            if kind == "ended":
+                return int(fields[0])
+            more = on_message(kind, fields)
+            if more is not None:
                 deadline = time.monotonic() + more
 
 
-def _parsed(line: str) -> tuple[str, list[str]]:
+def _parse(line: str) -> tuple[str, list[str]]:
     """The kind of a message and its fields."""
     kind, _, rest = line.partition(" ")
     number = len(MESSAGES[kind])

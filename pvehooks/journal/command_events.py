@@ -15,7 +15,7 @@ KINDS = (
         "start-unexamined",
         ERR,
         "A start could not be examined",
-        "A file could not be read, or the look took too long; the message names it, and what became of the start ([guard] on_error).",
+        "A file could not be read, or the examination took too long; the message names it, and what became of the start ([guard] on_error).",
     ),
     Kind(
         "device-bound",

@@ -10,7 +10,7 @@ from pvehooks import wording
 from pvehooks.journal.events import KINDS
 from pvehooks.journal.kind import ERR, INFO, WARNING
 from pvehooks.values import Finding, Guest, Severity
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 
 PRIORITIES = {Severity.BLOCK: ERR, Severity.WARNING: WARNING, Severity.INFO: INFO, Severity.UNSET: INFO}
 # Made once with `systemd-id128 new` for this project: all MESSAGE_IDs are UUIDs (version 5) of names in it.

@@ -36,7 +36,7 @@ class Reported:
             content = json.loads(stored or b"{}")
             for vmid, rows in content.items():
                 self._sums[int(vmid)] = {(str(rule), str(subject)): int(checksum) for rule, subject, checksum in rows}
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
             self._sums.clear()
 
     @classmethod

@@ -12,8 +12,7 @@ import re
 from pvehooks import records
 from pvehooks.errors import PmxcfsAway
 from pvehooks.values import BaselineStatus
-from pvehooks.values.base import NamedTuple
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import NamedTuple, sha1
 from pvehooks.values.stubs import former_of, is_stub
 
 TYPE_CHECKING = False

@@ -70,8 +70,9 @@ class DiffLine(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """Of what kind and how: "new guest", "guest gone"."""
-        return f"{self.kind} gone" if self.how == "gone" else f"{self.how} {self.kind}"
+        """Of what kind and how: "new VM", "VM gone"."""
+        kind = "VM" if self.kind == "guest" else self.kind
+        return f"{kind} gone" if self.how == "gone" else f"{self.how} {kind}"
 
 
 class ReportDiff(NamedTuple):
@@ -107,7 +108,7 @@ class SharedFinding(NamedTuple):
     item: Judged
 
 
-class Said(NamedTuple):
+class ReportedFinding(NamedTuple):
     """A finding with whom it is about: a guest, or the node itself (`guest` is None)."""
 
     guest: GuestSeen | None
@@ -132,22 +133,22 @@ def severity(item: Judged) -> str:
     return own or Severity.INFO.value
 
 
-def said(report: Report) -> Iterator[Said]:
+def all_findings(report: Report) -> Iterator[ReportedFinding]:
     """All findings: those of the node itself, then those of its guests."""
     for item in report.of_node:
-        yield Said(None, item)
+        yield ReportedFinding(None, item)
     for guest in report.guests:
         for item in guest.findings:
-            yield Said(guest, item)
+            yield ReportedFinding(guest, item)
 
 
-def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
+def by_rule(report: Report) -> list[tuple[str, list[ReportedFinding]]]:
     """The findings by rule id, the most severe rules first, then in the catalogue's order; a rule's findings likewise.
 
     What could not be examined is not among them: its rule's explanation would read as if it were so.
     """
-    found: dict[str, list[Said]] = {}
-    for each in said(report):
+    found: dict[str, list[ReportedFinding]] = {}
+    for each in all_findings(report):
         if severity(each.item) != UNEXAMINED:
             found.setdefault(each.item.finding.rule, []).append(each)
     catalogue = {id: number for number, id in enumerate(report.rules)}
@@ -156,28 +157,28 @@ def by_rule(report: Report) -> list[tuple[str, list[Said]]]:
     return sorted(found.items(), key=lambda entry: (_weight(entry[1][0]), catalogue.get(entry[0], len(catalogue))))
 
 
-def merged(listed: Iterable[Said]) -> list[SharedFinding]:
+def merged(listed: Iterable[ReportedFinding]) -> list[SharedFinding]:
     """Findings of one rule, those in the same words put together."""
-    found: dict[tuple[str, str, str, str], list[Said]] = {}
+    found: dict[tuple[str, str, str, str], list[ReportedFinding]] = {}
     for each in listed:
         finding = each.item.finding
         found.setdefault((finding.message, _for_any(each), each.item.ignored, severity(each.item)), []).append(each)
     return [_shared(key[1], same) for key, same in found.items()]
 
 
-def _for_any(each: Said) -> str:
+def _for_any(each: ReportedFinding) -> str:
     """The remedy with VMID for the guest's own number."""
     remedy = each.item.finding.remedy
     return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w.:])", "VMID", remedy) if each.guest else remedy
 
 
-def _shared(remedy: str, same: list[Said]) -> SharedFinding:
+def _shared(remedy: str, same: list[ReportedFinding]) -> SharedFinding:
     guests = tuple({each.guest.vmid: each.guest for each in same if each.guest}.values())
     item = same[0].item
     return SharedFinding(guests, item if len(guests) < 2 else item._replace(finding=item.finding._replace(remedy=remedy)))
 
 
-def _weight(each: Said) -> tuple[bool, int]:
+def _weight(each: ReportedFinding) -> tuple[bool, int]:
     return bool(each.item.ignored), wording.ORDER[each.item.finding.severity]
 
 

@@ -101,10 +101,11 @@ def _devices(groups: object) -> Iterator[tuple[str, _Device]]:
     for group in map(_object, _list(groups)):
         name = "" if group["group"] is None else _text(group["group"])
         for device in map(_object, _list(group["devices"])):
-            users = [f"guest {guest['vmid']}" for guest in map(_object, _list(device["guests"])) if guest["holds"]]
+            holders = [guest["vmid"] for guest in map(_object, _list(device["guests"])) if guest["holds"]]
+            users = [f"VM {vmid}" for vmid in holders]
             uses = [use for use in map(_object, _list(device["uses"])) if not use["remark"]]
             users += ["the host"] if any(not use["vmid"] for use in uses) else []
-            users += [f"guest {use['vmid']}" for use in uses if use["vmid"]]
+            users += [f"VM or container {use['vmid']}" for use in uses if use["vmid"] and use["vmid"] not in holders]
             driver = "" if device["driver"] is None else _text(device["driver"])
             yield _text(device["address"]), _Device(_text(device["words"]), name, driver, " and ".join(dict.fromkeys(users)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.report import picture, tree
-from pvehooks.report.content import Report, Said
+from pvehooks.report.content import Report, ReportedFinding
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import Unread
@@ -25,8 +25,8 @@ _URGENT = ("danger", "trouble", "care")
 _ORDER = tuple(LEVELS)
 _LEGEND = {
     "host": "the host uses it",
-    "guest": "a guest has it",
-    "named": "a guest names it",
+    "guest": "a VM or container has it",
+    "named": "a VM names it",
     "free": "not in use",
     "unknown": "not known, or dead",
     "bridge": "a bridge, which stays",
@@ -65,7 +65,7 @@ def _introduction(report: Report, off: bool) -> str:
         unknown = "Whether there is an IOMMU is not known" if isinstance(report.iommu, Unread) else "The IOMMU is off"
         return f"{unknown}{why}. Nothing can be passed through without one."
     return (
-        "Devices of one group can only be passed through together: a guest that gets one of them takes all of them from the host, except bridges. "
+        "Devices of one group can only be passed through together: a VM that gets one of them takes all of them from the host, except bridges. "
         + ("" if isinstance(report.groups, Unread) else f"{tree.summary(report.groups, report.node)}.")
     )
 
@@ -90,7 +90,7 @@ def _legend(boxes: tuple[Box, ...]) -> Markup:
 
 def _tile(box: Box) -> Markup:
     """A group on the map: its number and a square for each device."""
-    held = ", ".join(f"{count} {whose}" for whose, count in _counts(box).items())
+    held = ", ".join(f"{count} {'in use' if whose == 'guest' else whose}" for whose, count in _counts(box).items())
     tone = _TONES.get(box.level, "none") if box.level in (*_URGENT, "idle") else None
     return tag(
         "a",
@@ -129,7 +129,7 @@ def _box(box: Box) -> Markup:
     )
 
 
-def _harm(dangers: tuple[Said, ...]) -> Markup | None:
+def _harm(dangers: tuple[ReportedFinding, ...]) -> Markup | None:
     if not dangers:
         return None
     rest = len(dangers) - _EXPLAINED
@@ -137,7 +137,7 @@ def _harm(dangers: tuple[Said, ...]) -> Markup | None:
     return tag("ul", (tag("li", _explained(each)) for each in dangers[:_EXPLAINED]), more, class_="harm")
 
 
-def _explained(each: Said) -> Iterator[Markup]:
+def _explained(each: ReportedFinding) -> Iterator[Markup]:
     finding = each.item.finding
     yield tag("b", tag("bdi", each.guest.label if each.guest else ""))
     yield join(f": {finding.message}. ", f"(ignored: {each.item.ignored}) " if each.item.ignored else None)

@@ -8,7 +8,18 @@ import time
 from collections.abc import Iterator
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import UNEXAMINED, GuestSeen, Report, Said, SharedFinding, by_rule, counts, merged, said, severity
+from pvehooks.report.content import (
+    UNEXAMINED,
+    GuestSeen,
+    Report,
+    ReportedFinding,
+    SharedFinding,
+    all_findings,
+    by_rule,
+    counts,
+    merged,
+    severity,
+)
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.style import SHAPES, STYLE
@@ -64,7 +75,7 @@ def _head(report: Report) -> Markup:
         tag("meta", name="format-detection", content="telephone=no"),
         # Where the file is served by a web server, browsers would ask that for an icon.
         tag("link", rel="icon", href="data:,"),
-        tag("title", f"{report.node}: passthrough and guests"),
+        tag("title", f"{report.node}: passthrough and VMs"),
         tag("style", Markup(STYLE)),
     )
 
@@ -91,7 +102,7 @@ def _when(seconds: int) -> Markup:
 
 
 def _header(report: Report) -> Markup:
-    places = [("#groups", "IOMMU groups"), ("#guests", "Guests"), ("#findings", "Findings")]
+    places = [("#groups", "IOMMU groups"), ("#guests", "VMs"), ("#findings", "Findings")]
     if report.changes is not None and report.changes.items:
         places.insert(0, ("#changes", "What changed"))
     return tag(
@@ -110,8 +121,8 @@ def _figures(report: Report) -> Markup:
     found = counts((*report.of_node, *(item for guest in report.guests for item in guest.findings)))
     boxes = picture.boxes(report)
     figures = [
-        (must_not, "guests must not start, nothing stops them" if must_not != 1 else "guest must not start, nothing stops it", "danger"),
-        (would_not, "guests would not start" if would_not != 1 else "guest would not start", "danger" if would_not else "good"),
+        (must_not, "VMs must not start, nothing stops them" if must_not != 1 else "VM must not start, nothing stops it", "danger"),
+        (would_not, "VMs would not start" if would_not != 1 else "VM would not start", "danger" if would_not else "good"),
         (found.get("warning", 0), "warnings" if found.get("warning", 0) != 1 else "warning", "warning" if found.get("warning") else "good"),
     ]
     figures = figures if must_not else figures[1:]
@@ -177,7 +188,7 @@ def _guests(report: Report) -> Markup:
         rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not listed)
     return tag(
         "section",
-        tag("h2", "Guests", id="guests"),
+        tag("h2", "VMs", id="guests"),
         tag("p", "There are no VMs.", class_="soft") if not report.guests else None,
         tag("ul", map(_guest, listed), class_="guests") if listed else None,
         rest,
@@ -241,7 +252,7 @@ def _guest(guest: GuestSeen) -> Markup:
 
 def _findings(report: Report) -> Markup:
     found = by_rule(report)
-    total = counts(each.item for each in said(report))
+    total = counts(each.item for each in all_findings(report))
     words = ", ".join(f"{count} {_SEVERITIES[name].several if count != 1 else _SEVERITIES[name].one}" for name, count in total.items())
     return tag(
         "section",
@@ -252,13 +263,13 @@ def _findings(report: Report) -> Markup:
     )
 
 
-def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
+def _rule(report: Report, rule: str, listed: list[ReportedFinding]) -> Markup:
     name = severity(listed[0].item)
     shown = _SEVERITIES[name]
     text = report.rules.get(rule)
     explanation = text.explanation.split("\n\n", 1) if text else [rule]
     about_guests = len({each.guest.vmid for each in listed if each.guest})
-    who = counted(about_guests, "guest") if about_guests else report.node
+    who = counted(about_guests, "VM") if about_guests else report.node
     lines = [_shared(each) for each in merged(listed)]
     label = shown.badge if about_guests or name != "block" else "the next boot breaks"
     if any(_unstopped(each) for each in listed):
@@ -285,7 +296,7 @@ def _rule(report: Report, rule: str, listed: list[Said]) -> Markup:
     )
 
 
-def _unstopped(each: Said) -> bool:
+def _unstopped(each: ReportedFinding) -> bool:
     """Whether the finding forbids a start that nothing stops."""
     must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
     return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
@@ -296,7 +307,7 @@ def _shared(each: SharedFinding) -> Markup:
     remedy = tag("p", tag("b", "What to do: "), finding.remedy, class_="todo") if finding.remedy else None
     links = [tag("a", tag("bdi", guest.label), href=f"#vm{guest.vmid}") for guest in each.guests]
     who = [join(", " if number else None, link) for number, link in enumerate(links)]
-    rest = _more(tag("p", who[_SHOWN:]), len(who) - _SHOWN, "guest")
+    rest = _more(tag("p", who[_SHOWN:]), len(who) - _SHOWN, "VM")
     first = join(tag("b", who[:_SHOWN], " and more" if rest else None, ": ") if who else None, finding.message)
     return tag("li", tag("p", first), remedy, _ignored(each.item), rest)
 
@@ -323,7 +334,7 @@ def _prose(text: str) -> Iterator[Markup]:
 
 def _ignoring(rule: str, of_node: bool) -> Markup:
     wanted = f"[rules] with {rule} = info" if of_node else f"[guest VMID] with ignore = {rule}: REASON"
-    purpose = "To lower its severity: " if of_node else "To ignore it for a guest: "
+    purpose = "To lower its severity: " if of_node else "To ignore it for one VM: "
     return tag("p", purpose, tag("code", wanted), " in /etc/pvehooks/pvehooks.conf", class_="small")
 
 
@@ -335,6 +346,6 @@ def _footer(report: Report) -> Markup:
         tag(
             "p",
             f"Made by pvehooks {report.pvehooks} on {report.node}. This file loads nothing and runs no scripts."
-            " It names guests, devices and addresses: give it only to people who may know them.",
+            " It names VMs, devices and addresses: give it only to people who may know them.",
         ),
     )

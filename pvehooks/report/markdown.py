@@ -58,7 +58,7 @@ def _when(seconds: int) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield f"# {text(report.node)}: passthrough and guests"
+    yield f"# {text(report.node)}: passthrough and VMs"
     yield ""
     yield f"Made by pvehooks {report.pvehooks}, {_when(report.time)}."
     yield ""
@@ -103,7 +103,7 @@ def _groups(report: Report) -> Iterator[str]:
     )
     bridges = sum(cell.whose == "bridge" for box in boxes for cell in box.cells)
     if bridges:
-        yield f"Left out: {counted(bridges, 'bridge')}, which a guest never gets."
+        yield f"Left out: {counted(bridges, 'bridge')}, which a VM never gets."
         yield ""
 
 
@@ -127,7 +127,7 @@ def _passed(report: Report) -> Iterator[str]:
         state = "running" if naming.running else "stopped"
         guest = guest_label(naming.vmid, code(names.get(naming.vmid, "")))
         rows.append((guest, state, code(naming.option), code(device.address), text(device.words), box.group.name or "none"))
-    yield from _table(("Guest", "State", "Option", "Address", "Device", "Group"), rows)
+    yield from _table(("VM", "State", "Option", "Address", "Device", "Group"), rows)
 
 
 def _named(report: Report) -> Iterator[tuple[Naming, Cell, Box]]:
@@ -141,13 +141,13 @@ def _named(report: Report) -> Iterator[tuple[Naming, Cell, Box]]:
 
 
 def _guests(report: Report) -> Iterator[str]:
-    yield "## Guests"
+    yield "## VMs"
     yield ""
     if not report.guests:
         yield "There are no VMs."
         yield ""
         return
-    yield from _table(("Guest", "State", "Verdict", "Guard", "Findings"), map(_guest, report.guests))
+    yield from _table(("VM", "State", "Verdict", "Guard", "Findings"), map(_guest, report.guests))
 
 
 def _guest(guest: GuestSeen) -> Sequence[str]:

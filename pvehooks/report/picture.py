@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pvehooks.report import tree
-from pvehooks.report.content import GuestSeen, Report, Said
+from pvehooks.report.content import GuestSeen, Report, ReportedFinding
 from pvehooks.values import NamedTuple, Severity, Unread
 from pvehooks.values.groups import Group, GroupMember
 from pvehooks.wording import and_more
@@ -13,11 +13,11 @@ from pvehooks.wording import and_more
 # By urgency: what the box is, in a word or two.
 LEVELS = {
     "danger": "in danger",
-    "trouble": "a guest cannot start",
+    "trouble": "a VM cannot start",
     "care": "shared and in use",
     "shared": "shared",
-    "guest": "used by a guest",
-    "named": "meant for a guest",
+    "guest": "used by a VM or container",
+    "named": "meant for a VM",
     "free": "free",
     "host": "used by the host",
     "unknown": "not known",
@@ -44,7 +44,7 @@ class Box(NamedTuple):
     level: str
     state: str
     cells: tuple[Cell, ...]
-    dangers: tuple[Said, ...]
+    dangers: tuple[ReportedFinding, ...]
 
 
 def boxes(report: Report) -> tuple[Box, ...]:
@@ -55,17 +55,17 @@ def boxes(report: Report) -> tuple[Box, ...]:
     return tuple(_box(group, dangers) for group in report.groups)
 
 
-def _dangers(guests: tuple[GuestSeen, ...]) -> dict[str, list[Said]]:
+def _dangers(guests: tuple[GuestSeen, ...]) -> dict[str, list[ReportedFinding]]:
     """Findings that refuse a start, or would if they were not ignored, by the address that they are about."""
-    found: dict[str, list[Said]] = {}
+    found: dict[str, list[ReportedFinding]] = {}
     for guest in guests:
         for item in guest.findings:
             if item.finding.severity is Severity.BLOCK and item.finding.examined:
-                found.setdefault(item.finding.subject, []).append(Said(guest, item))
+                found.setdefault(item.finding.subject, []).append(ReportedFinding(guest, item))
     return found
 
 
-def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
+def _box(group: Group, dangers: Mapping[str, list[ReportedFinding]]) -> Box:
     cells = tuple(_cell(member) for member in group.members)
     mine = tuple(each for member in group.members for each in dangers.get(member.device.address, ()))
     headline = tree.headline(group)
@@ -74,7 +74,7 @@ def _box(group: Group, dangers: Mapping[str, list[Said]]) -> Box:
     return Box(group, "danger" if harmful else "trouble" if mine else _level(group, cells), state, cells, mine)
 
 
-def _harms(cell: Cell, refused: Sequence[Said]) -> bool:
+def _harms(cell: Cell, refused: Sequence[ReportedFinding]) -> bool:
     """Whether a start would take the device from the host or another guest, or also one that no option names; otherwise the guest fails."""
     named = {naming.vmid for naming in cell.member.named}
     return any(cell.whose in ("host", "guest") or (each.guest is not None and each.guest.vmid not in named) for each in refused)
@@ -109,12 +109,13 @@ def _cell(member: GroupMember) -> Cell:
 def _who(member: GroupMember, whose: str) -> str:
     """Who has it, short enough for a label."""
     if whose == "named":
-        return f"for {_guests(naming.vmid for naming in member.named)}"
+        return f"for {_guests('VM', (naming.vmid for naming in member.named))}"
     if whose == "guest":
-        vmids = [holder.vmid for holder in member.holders] or [use.vmid for use in member.uses if use.vmid and not use.remark]
-        return _guests(vmids)
+        if member.holders:
+            return _guests("VM", (holder.vmid for holder in member.holders))
+        return _guests("VM or container", (use.vmid for use in member.uses if use.vmid and not use.remark))
     return {"host": "host", "free": "free", "idle": "not used", "unknown": "dead" if member.device.dead else "unknown"}[whose]
 
 
-def _guests(vmids: Iterable[int]) -> str:
-    return f"guest {and_more([str(vmid) for vmid in dict.fromkeys(vmids)], 3)}"
+def _guests(what: str, vmids: Iterable[int]) -> str:
+    return f"{what} {and_more([str(vmid) for vmid in dict.fromkeys(vmids)], 3)}"

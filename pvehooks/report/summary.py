@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from pvehooks.report.content import UNEXAMINED, Fact, GuestSeen, Report, said, severity
+from pvehooks.report.content import UNEXAMINED, Fact, GuestSeen, Report, all_findings, severity
 from pvehooks.values import Node, StartVerdict, Unread
 from pvehooks.wording import and_more, counted
 
@@ -137,7 +137,7 @@ def unread(report: Report) -> list[str]:
 def _findings(report: Report) -> Iterator[str]:
     """What rules could not examine, guests of whom the same is said together."""
     whose: dict[str, list[str]] = {}
-    for each in said(report):
+    for each in all_findings(report):
         if severity(each.item) == UNEXAMINED:
             labels = whose.setdefault(each.item.finding.message.removeprefix("not examined: "), [])
             labels += [each.guest.label] if each.guest else []

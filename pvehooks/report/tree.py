@@ -28,12 +28,12 @@ def headline(group: Group) -> str:
 def _availability(group: Group) -> str:
     if group.free:
         return "free"
-    guests = list(dict.fromkeys(holder.label for member in group.devices for holder in member.holders))
+    guests = {holder.vmid: holder.label for member in group.devices for holder in member.holders}
     uses = [member.use for member in group.devices if member.use]
-    guests += [name for use in uses if use.vmid and (name := f"guest {use.vmid}") not in guests]
+    guests = {**{use.vmid: f"VM or container {use.vmid}" for use in uses if use.vmid}, **guests}
     users = ["the host"] if any(not use.vmid for use in uses) else []
     if guests or users:
-        return f"in use by {' and '.join((*users, *guests))}"
+        return f"in use by {' and '.join((*users, *guests.values()))}"
     if any(member.unread for member in group.devices):
         return "its use is unknown"
     return next((f"not free: {member.device.address} {member.kept}" for member in group.devices if member.kept), "not free")
@@ -72,18 +72,18 @@ def details(member: GroupMember) -> Iterator[str]:
 def _users(member: GroupMember) -> list[str]:
     """Who uses the device or names it, as a list that is never empty."""
     reserved = ("reserved", "starting")
-    said = [f"{'reserved for' if each.how in reserved else f'{each.how} of'} {each.label}, {each.state}" for each in member.holders]
-    if not said and member.use:
-        said = [f"in use: {member.use.sentence}"]
-    if not said and member.kept:
-        said = ["dead, its config space reads all ones" if member.device.dead else f"not free: {member.kept}"]
-    if not said and member.unread:
-        said = ["whether it is in use is unknown"]
+    uses = [f"{'reserved for' if each.how in reserved else f'{each.how} of'} {each.label}, {each.state}" for each in member.holders]
+    if not uses and member.use:
+        uses = [f"in use: {member.use.sentence}"]
+    if not uses and member.kept:
+        uses = ["dead, its config space reads all ones" if member.device.dead else f"not free: {member.kept}"]
+    if not uses and member.unread:
+        uses = ["whether it is in use is unknown"]
     held = {holder.vmid for holder in member.holders}
     for naming in member.named:
         if naming.vmid not in held:
-            said.append(f"{naming.option} of {naming.label}, {'from its next start on' if naming.running else 'stopped'}")
-    return said or ["idle" if member.on_host or not member.device.driver else "unused"]
+            uses.append(f"{naming.option} of {naming.label}, {'from its next start on' if naming.running else 'stopped'}")
+    return uses or ["idle" if member.on_host or not member.device.driver else "unused"]
 
 
 def summary(groups: Iterable[Group], node: str) -> str:

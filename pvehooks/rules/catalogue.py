@@ -43,11 +43,9 @@ CHECK_LINES = _check_lines()
 
 def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest, in the order in which they are listed."""
-    found = []
+    found: list[Finding] = []
     for rule in _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS])):
-        for each in rule.function(guest, node):
-            finding = rule.complete(each, guest.vmid)
-            found.append(finding if rule.in_audit is None else rule.in_audit(guest, finding))
+        found += (finding if rule.in_audit is None else rule.in_audit(guest, finding) for finding in rule.found(guest, node))
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
+from pvehooks.derived.passthrough import kernel_change
 from pvehooks.errors import NodeError
 from pvehooks.values import Cure, Finding, Guest, NamedTuple, Node, Refuser, Severity
 
@@ -41,8 +42,7 @@ class Rule(NamedTuple):
     remedy: str
     # The fields of Node that the rule reads.
     needs: frozenset[str]
-    # The docstring of `function`.
-    explanation: str
+    # Its docstring is the explanation.
     function: Callable[..., Iterator[Finding]]
     # The folder that its file lies in.
     folder: str
@@ -56,8 +56,15 @@ class Rule(NamedTuple):
     undecided: bool = False
     # Whether Proxmox VE and QEMU start the guest all the same, so that only the guard refuses. Other rules that block state what they refuse.
     guard_alone: bool = False
+    # Whether another kernel may be the cause: drivers, bindings, the IOMMU and its groups, resets.
+    by_kernel: bool = False
     # What an audit makes of a finding that refuses a start.
     in_audit: Callable[[Guest, Finding], Finding] | None = None
+
+    @property
+    def explanation(self) -> str:
+        """What the rule is about and where that is known from; its first line is a sentence."""
+        return "\n".join(text.strip() for text in (self.function.__doc__ or "").strip().split("\n"))
 
     @property
     def of_node(self) -> bool:
@@ -71,6 +78,17 @@ class Rule(NamedTuple):
         remedy = remedy.replace("{vmid}", str(vmid))
         refuser = finding.refuser if finding.refuser is not Refuser.UNSET else self._refuser(severity)
         return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold, refuser)
+
+    def found(self, guest: Guest, node: Node) -> Iterator[Finding]:
+        """What it finds of a guest on a node, complete; with what changed since the guest's last accepted start, where that may be the cause."""
+        for finding in self.function(guest, node):
+            whole = self.complete(finding, guest.vmid)
+            if self.by_kernel and whole.examined and whole.severity is not Severity.INFO:
+                before, now = kernel_change(guest, node)
+                if before:
+                    words = f"{whole.message}. The last accepted start of VM {guest.vmid} was on kernel {before}; now {now} runs"
+                    whole = whole._replace(message=words)
+            yield whole
 
     def _refuser(self, severity: Severity) -> Refuser:
         if severity is Severity.BLOCK and not self.guard_alone:
@@ -111,20 +129,19 @@ class RuleSet:
         local: bool = False,
         undecided: bool = False,
         guard_alone: bool = False,
+        by_kernel: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
     ) -> Callable[[AnyFunction], AnyFunction]:
         """Makes the decorated function a rule; see Rule."""
 
         def enter(function: AnyFunction) -> AnyFunction:
             folder = function.__module__.split(".")[-2]
-            explanation = "\n".join(text.strip() for text in (function.__doc__ or "").strip().split("\n"))
             self.rules.append(
                 Rule(
                     id,
                     severity,
                     remedy,
                     frozenset(needs),
-                    explanation,
                     function,
                     folder,
                     line,
@@ -132,6 +149,7 @@ class RuleSet:
                     local,
                     undecided,
                     guard_alone,
+                    by_kernel,
                     in_audit,
                 )
             )
@@ -185,7 +203,7 @@ def modules(folder: str) -> list[str]:
 def findings_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest that is about to start, in the order in which they are listed."""
     rules = [rule for each in rule_sets(START) if each.concerned(guest) for rule in each.rules]
-    return tuple(rule.complete(finding, guest.vmid) for rule in rules for finding in rule.function(guest, node))
+    return tuple(finding for rule in rules for finding in rule.found(guest, node))
 
 
 @cache

@@ -9,8 +9,7 @@ import json
 from types import MappingProxyType
 
 from pvehooks import __version__
-from pvehooks.values.base import NamedTuple
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import NamedTuple, sha1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _sources(host: Host) -> dict[str, str]:
     return digests
 
 
-class Copy(NamedTuple):
+class CompiledSettings(NamedTuple):
     """The compiled settings of a guest, and the digests of the settings files that they were made from."""
 
     settings: StartSettings
@@ -97,7 +96,7 @@ class Copy(NamedTuple):
             return False
 
 
-def read(host: Host, vmid: int) -> Copy | None:
+def read(host: Host, vmid: int) -> CompiledSettings | None:
     """The compiled settings of the guest; None if there are none of this version. Raises nothing."""
     try:
         document = json.loads(host.read(PATH, limit=_MAX_BYTES))
@@ -105,7 +104,7 @@ def read(host: Host, vmid: int) -> Copy | None:
             return None
         guest = document["guests"].get(str(vmid)) or {"guard": document["guard"], "ignore": {}}
         settings = StartSettings(GuardSettings(**guest["guard"]), _texts(document["rules"]), _texts(guest["ignore"]))
-        return Copy(settings, _texts(document["sources"])) if isinstance(settings.guard.deadline, int) else None
+        return CompiledSettings(settings, _texts(document["sources"])) if isinstance(settings.guard.deadline, int) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

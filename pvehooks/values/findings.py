@@ -40,7 +40,7 @@ class Cure(enum.Enum):
     NONE = ""
     RNG0 = "rng0"
     RNG0_DESPITE_RDRAND = "rng0 although the CPU has RDRAND"
-    RNG0_FOR_ALL = "rng0 for every UEFI guest"
+    RNG0_FOR_ALL = "rng0 for every UEFI VM"
     RNG0_IF_ASKED = "rng0 when a person asks for it"
     BIND = "binding the device to vfio-pci"
     GUARD = "attaching the guard"
@@ -53,7 +53,7 @@ class Hold(enum.Enum):
 
     NONE = ""
     EXISTING = "not automatically, it was there before us"
-    UNASKED = "not unless asked for this guest"
+    UNASKED = "not unless asked for this VM"
     NEVER = "never"
 
 

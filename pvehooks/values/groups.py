@@ -10,6 +10,12 @@ from pvehooks.values.pci import Holder, PciDevice, Use
 _BOARD_BASES = frozenset({0x05, 0x06, 0x08, 0x11})
 _BOARD = frozenset({0x0780, 0x0C05, 0x0C80})
 _SD_HOST = 0x0805
+_OTHER_PERIPHERAL = 0x0880
+
+
+def is_card(device: PciDevice) -> bool:
+    """Whether a system peripheral of no other class is a card: the board's are on the root bus; a Coral TPU has such a class as well."""
+    return device.class_code >> 8 == _OTHER_PERIPHERAL and not device.on_root_bus
 
 
 class Naming(NamedTuple):
@@ -62,7 +68,8 @@ class GroupMember(NamedTuple):
     def board(self) -> bool:
         """Whether it belongs to the board, of no use to a guest; no guest names it."""
         code = self.device.class_code
-        return not self.named and (code >> 8 in _BOARD or (code >> 16 in _BOARD_BASES and code >> 8 != _SD_HOST))
+        on_board = code >> 8 in _BOARD or (code >> 16 in _BOARD_BASES and code >> 8 != _SD_HOST and not is_card(self.device))
+        return on_board and not self.named
 
 
 class Group(NamedTuple):

@@ -218,6 +218,11 @@ class Guest:
         """The passed-through PCI devices, in PVE's order."""
         return ()
 
+    def number(self, option: str, otherwise: int) -> int:
+        """An option that is a number, or says it as current=N (qemu-server, Memory.pm); `otherwise` where there is none of at most 9 digits."""
+        text = str(self.options.get(option, otherwise)).removeprefix("current=")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
+
     @property
     def args_devices(self) -> tuple[Mapping[str, str], ...]:
         """The properties of each `-device` of its args, as written; the driver is `driver`. JSON objects are left out."""

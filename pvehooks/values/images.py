@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, Protocol, Unread
 
 # In bytes: no flash that QEMU gives a guest is larger (an ARM guest's has 64 MiB).
 LIMIT = 64 << 20
@@ -50,6 +50,27 @@ class FirmwareImage(NamedTuple):
     volumes: tuple[str, ...] = ()
     # Of a file that is no firmware: a phrase about what it is.
     why: str = ""
+
+
+class FirmwareNetwork(NamedTuple):
+    """The network stack within a firmware image, and what gives it random numbers."""
+
+    # Whether it has one.
+    there: bool
+    # Whether its drivers wait for random numbers (since edk2-stable202405).
+    needs_entropy: bool
+    # Whether it has the driver for random numbers of the CPU.
+    cpu: bool
+    # The same for a virtio RNG device.
+    device: bool
+    # edk2's release ("2025.02"), '' where the image names none.
+    release: str = ""
+
+
+class FirmwareNetworks(Protocol):
+    """The network stacks of firmware images; each image is read when it is asked for, by volume id or path."""
+
+    def of(self, image: str) -> FirmwareNetwork | Unread: ...
 
 
 class ImageFile(NamedTuple):

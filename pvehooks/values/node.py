@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
+    from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
-    from pvehooks.values.settingfiles import SettingFiles, VfMaker
+    from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
     from pvehooks.values.storages import Storage
@@ -182,6 +183,11 @@ class Node:
         return self._unread
 
     @property
+    def firmware_networks(self) -> FirmwareNetworks | Unread:
+        """What is in firmware images of guests' own."""
+        return self._unread
+
+    @property
     def ovmf(self) -> frozenset[str] | Unread:
         """The file names of the UEFI firmware that PVE installs."""
         return self._unread
@@ -259,6 +265,11 @@ class Node:
         return self._unread
 
     @property
+    def kernel_release(self) -> str | Unread:
+        """The release of the running kernel, '' where it is odd."""
+        return self._unread
+
+    @property
     def kernels(self) -> Kernels | Unread:
         """The running kernel and those that are installed."""
         return self._unread
@@ -271,11 +282,6 @@ class Node:
     @property
     def setting_files(self) -> SettingFiles | Unread:
         """The files that set up modules, sysctls and sysfs (values/settingfiles.py)."""
-        return self._unread
-
-    @property
-    def vf_makers(self) -> tuple[VfMaker, ...] | Unread:
-        """What the administrator has make virtual functions at boot."""
         return self._unread
 
     @property

@@ -250,9 +250,9 @@ class VfSource(NamedTuple):
 
     # In words.
     place: str
-    # Of the PF.
+    # Of the PF, '' where the place does not name it as it is.
     address: str
-    # How many VFs.
+    # How many VFs, 0 where the place does not say it as a number.
     number: int
     # Why it has no effect, '' where it has.
     trouble: str = ""

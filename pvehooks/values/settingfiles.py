@@ -37,16 +37,3 @@ class SettingFiles(NamedTuple):
     modprobe: tuple[SettingLine, ...]
     # modules-load.d(5) and /etc/modules.
     modules: tuple[SettingLine, ...]
-
-
-class VfMaker(NamedTuple):
-    """Something of the administrator's that makes virtual functions at boot."""
-
-    # Its file.
-    place: str
-    # The unit's name, '' for rc.local and cron.
-    unit: str
-    # Whether it is ordered before guests start.
-    early: bool
-    # The addresses of the PFs, none where it does not name them.
-    devices: tuple[str, ...]

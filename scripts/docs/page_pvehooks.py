@@ -92,9 +92,9 @@ JSON = {
     " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
     " (`active`, `why`, `acs_override`) and `absent`, what the VM names but is not on the bus.",
     "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
-    " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a guest"
+    " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a VM"
     " with `running` and `template` and without `allowed`; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
-    " (node, device, guest, finding), `how` (new, gone, changed), `what` and `text`.",
+    " (`node`, `device`, `guest`, `finding`), `how` (new, gone, changed), `what` and `text`.",
 }
 EXAMPLES = {
     "What is wrong with the VMs of this node:": "pvehooks check",

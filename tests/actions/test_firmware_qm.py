@@ -268,7 +268,7 @@ def killed_before(step: int, *arguments: str) -> bool:
 
 
 @pytest.mark.usefixtures("node")
-def test_whoever_is_killed_keeps_no_guest_from_starting() -> None:
+def test_a_killed_process_keeps_no_guest_from_starting() -> None:
     """Between each two steps of setting, replacing and removing; the next try completes what was begun."""
     Path("/etc/pvehooks/pvehooks.conf").write_text("[rng]\nwriter = file\n")
     record = Path("/etc/pve/pvehooks/guests/100.json")

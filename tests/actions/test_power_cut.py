@@ -14,7 +14,7 @@ from pvehooks.derived.passthrough import bus
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.actions.host.bed import snapshot
 from tests.actions.host.test_fix import both, root, tree
 from tests.actions.pci.bed import CARD, planted

@@ -74,7 +74,7 @@ def scan() -> Iterator[Figure]:
 
         def ours() -> None:
             daemon = Daemon(host, "pve1", checked(host, catalogue.RULES), Silence())
-            daemon.arrivals.note()
+            daemon.parts.arrivals.note()
             daemon.review.review(node.guest_ids(host, "pve1"))
 
         ours()

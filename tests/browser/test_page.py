@@ -94,7 +94,7 @@ def test_the_danger_is_reported_in_words(pages: dict[str, Path], chromium: Brows
     """The map tells in the names of its links what its colours and forms tell."""
     chromium.show(pages["danger"])
     names = [name for role, name in chromium.accessible() if role == "link"]
-    assert "Group 2, in danger: 2 named, 1 host" in names and "Group 19, used by a guest: 1 guest" in names
+    assert "Group 2, in danger: 2 named, 1 host" in names and "Group 19, used by a VM or container: 1 in use" in names
 
 
 def test_what_is_closed_opens_by_key(pages: dict[str, Path], chromium: Browser) -> None:

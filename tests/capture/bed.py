@@ -31,9 +31,9 @@ def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
     return Captured(made, collect.at_everything(host_at(str(tree)), made.node))
 
 
-def told(seen: collect.LookResult) -> list[tuple[str, ...]]:
+def findings_of(seen: collect.LookResult) -> list[tuple[str, ...]]:
     """The findings as texts."""
-    return sorted([*((str(vmid), *_texts(finding)) for vmid, finding in seen.findings), *(("host check", text) for text in seen.said)])
+    return sorted([*((str(vmid), *_texts(finding)) for vmid, finding in seen.findings), *(("host check", text) for text in seen.passed)])
 
 
 def _texts(finding: Finding) -> tuple[str, ...]:
@@ -58,9 +58,9 @@ def assert_same(root: Path | str, node: str, directory: Path, plain: bool = True
     """A plain capture tells the same as the node, word for word, a disguised one the same but for names; the disguised one."""
     look = make.look(str(root), node)
     if plain:
-        assert in_words(told(captured(look, True, directory).again)) == in_words(told(look.seen))
+        assert in_words(findings_of(captured(look, True, directory).again)) == in_words(findings_of(look.seen))
     made, again = captured(look, False, directory)
-    expected = [tuple(renamed(made, text) for text in finding) for finding in told(look.seen)]
-    assert in_words(told(again)) == in_words(expected)
+    expected = [tuple(renamed(made, text) for text in finding) for finding in findings_of(look.seen)]
+    assert in_words(findings_of(again)) == in_words(expected)
     assert len(again.troubles) == len(look.seen.troubles), again.troubles
     return made

@@ -45,7 +45,7 @@ def test_ipv4_routes_hold_what_they_held(bits: int) -> None:
     line = "\t".join(
         ["eno1", _swapped(network.network_address), "00000000", "0001", "0", "0", "0", _swapped(network.netmask), "0", "0", "0"]
     )
-    new = Rewriting({}, Disguise(b"key")).routes(f"Iface\n{line}\n".encode()).decode().splitlines()[1].split("\t")
+    new = Rewriting({}, Disguise(b"key")).content("/proc/net/route", f"Iface\n{line}\n".encode()).decode().splitlines()[1].split("\t")
     number, mask = (int.from_bytes(bytes.fromhex(new[column]), "little") for column in (1, 7))
     assert mask == int(network.netmask)
     assert int(ipaddress.IPv4Address(MADE.ipv4("10.162.37.201"))) & mask == number
@@ -217,7 +217,7 @@ def test_short_serial_numbers_stay_apart() -> None:
     assert [found.identifier(text) for text in ("0000", "00", "7", "")] == ["0000", "00", "7", ""]
 
 
-def test_names_that_somebody_gave_a_usb_device() -> None:
+def test_names_that_a_user_gave_a_usb_device() -> None:
     new = rewritten(
         {
             f"{USB}/1-2/product": "Dongle of Kundenfirma\n",

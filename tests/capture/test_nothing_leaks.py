@@ -137,7 +137,7 @@ def test_masked_descriptions_are_as_intact_as_they_were(raw: bytes) -> None:
 
 
 @given(st.text(max_size=60))
-def test_masked_descriptions_say_nothing(text: str) -> None:
+def test_masked_descriptions_are_not_read(text: str) -> None:
     """Text as PVE writes it, encoded or not."""
     for raw in (text.encode("utf-8", "replace"), b"".join(b"%%%02X" % byte for byte in text.encode("utf-8", "replace"))):
         shown = reader.decode(secrets.masked_text(raw).decode("utf-8", "surrogateescape")).text

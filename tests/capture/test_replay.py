@@ -49,8 +49,8 @@ def host_of(node: RecordingHost, plain: bool, directory: Path) -> CapturedHost:
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
 def test_answers_of_commands(plain: bool, tmp_path: Path) -> None:
     node = Node(str(make_fake_tree(tmp_path / "tree", {GRUB: TEXT, "etc/pve/nodes/pve1/x": ""})))
-    told = grubdefaults.read(node)
-    assert isinstance(told, dict) and told["GRUB_CMDLINE_LINUX_DEFAULT"] == "quiet host=acmecorp password=xyz"
+    values_read = grubdefaults.read(node)
+    assert isinstance(values_read, dict) and values_read["GRUB_CMDLINE_LINUX_DEFAULT"] == "quiet host=acmecorp password=xyz"
     again = grubdefaults.read(host_of(node, plain, tmp_path))
     assert isinstance(again, dict)
     if plain:
@@ -64,9 +64,9 @@ def test_answers_of_commands(plain: bool, tmp_path: Path) -> None:
 
 def test_trouble_with_commands(tmp_path: Path) -> None:
     node = Node(str(make_fake_tree(tmp_path / "tree", {GRUB: TEXT})), "env did not end within 2 s and was killed")
-    told = grubdefaults.read(node)
-    assert grubdefaults.read(host_of(node, False, tmp_path)) == told
-    assert "did not end" in str(told)
+    values_read = grubdefaults.read(node)
+    assert grubdefaults.read(host_of(node, False, tmp_path)) == values_read
+    assert "did not end" in str(values_read)
 
 
 def test_errors(tmp_path: Path) -> None:

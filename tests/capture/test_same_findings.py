@@ -19,7 +19,7 @@ from pvehooks.records import baseline
 from tests.beds import pci, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.capture import planted
-from tests.capture.bed import KEY, assert_same, captured, told
+from tests.capture.bed import KEY, assert_same, captured, findings_of
 from tests.conftest import SHARED_DATA
 from tests.facts import captures
 from tests.rules.example_tree import tree_of
@@ -102,7 +102,7 @@ def test_capture_is_a_tree(tmp_path: Path) -> None:
     subprocess.run(["tar", "-xf", str(file), "-C", str(tmp_path)], check=True)
     host = host_at(str(tmp_path / archive.TOP))
     assert isinstance(host, CapturedHost)
-    assert told(collect.at_everything(host, planted.NODE)) == told(captured(look, True, tmp_path).again)
+    assert findings_of(collect.at_everything(host, planted.NODE)) == findings_of(captured(look, True, tmp_path).again)
     host.replace("/etc/pve/pvehooks/new", b"x")
     assert (tmp_path / archive.TOP / "etc/pve/pvehooks/new").read_bytes() == b"x"
 
@@ -129,7 +129,7 @@ def test_facts_that_no_tree_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "disguised"])
-def test_guests_that_nobody_has_edited(plain: bool, tmp_path: Path) -> None:
+def test_guests_that_were_not_edited(plain: bool, tmp_path: Path) -> None:
     """They are known by a sum of their config, which is another one in a capture; one that was edited stays edited."""
     untouched, edited = "name: acme\ncipassword: secret\nbios: ovmf\n", "name: other\nbios: ovmf\n"
     mark = baseline.fingerprint(guestconfig.parse(untouched.encode()))

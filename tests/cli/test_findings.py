@@ -30,6 +30,28 @@ def test_what_one_remedy_ends_stands_together() -> None:
     ]
 
 
+def test_one_command_is_one_row_whichever_rules_ask_for_it() -> None:
+    give = "Give it an RNG device: pvehooks inject 100"
+    asked = [
+        Judged(Finding("rng0", "no network boot (net0)", give, Severity.WARNING, "rng-missing-netboot"), ""),
+        Judged(Finding("usb0", "usb0 is odd", "Plug it in", Severity.WARNING, "usb-odd"), ""),
+        Judged(Finding("hostpci0", "boots from an NVMe without rng0", give, Severity.WARNING, "rng-missing-nvme"), ""),
+        Judged(Finding("usb1", "usb1 is absent", "Plug it in", Severity.WARNING, "usb-absent"), ""),
+        Judged(Finding("rng0", "a UEFI VM without rng0", give, Severity.INFO, "rng-missing"), ""),
+    ]
+    rows = list(findings.rows("VM 100", asked))
+    assert [(row.rules, row.message) for row in rows] == [
+        (("rng-missing-netboot", "rng-missing-nvme"), "no network boot (net0); boots from an NVMe without rng0"),
+        (("usb-odd",), "usb0 is odd"),
+        (("usb-absent",), "usb1 is absent"),
+        (("rng-missing",), "a UEFI VM without rng0"),
+    ]
+    assert rows[0].line == (
+        "VM 100: warning: no network boot (net0); boots from an NVMe without rng0. Give it an RNG device: pvehooks inject 100"
+        " [rng-missing-netboot] [rng-missing-nvme]"
+    )
+
+
 def test_the_same_message_stands_once() -> None:
     assert [row.message for row in findings.rows("VM 100", of("net0 is odd", "net0 is odd"))] == ["net0 is odd"]
 

@@ -83,7 +83,7 @@ class ClusterNode:
             self.kill()
         self.pve.close()
 
-    def said(self, words: str, count: int = 1) -> None:
+    def logged(self, words: str, count: int = 1) -> None:
         """Waits till the daemon has said that so often."""
         wait_until(lambda: self.log.read_text().count(words) >= count, f"{words!r} of {self.name} in: {self.log.read_text()}")
 

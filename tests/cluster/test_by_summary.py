@@ -34,17 +34,18 @@ IDS = re.compile(r"(bridge) \[[0-9a-f:]{9}\]")
 def found(host: Host, node: Node) -> set[tuple[str, str, str]]:
     """What refuses the start of the example's guest, with the words."""
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    said: tuple[Finding, ...] = catalogue.findings(guest, node)
-    return {(each.rule, each.subject, IDS.sub(r"\1", each.message)) for each in said if each.rule in RULES}
+    found: tuple[Finding, ...] = catalogue.findings(guest, node)
+    return {(each.rule, each.subject, IDS.sub(r"\1", each.message)) for each in found if each.rule in RULES}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name[:-6])
-def test_the_same_is_said(example: Path, tmp_path: Path) -> None:
+def test_the_same_is_found(example: Path, tmp_path: Path) -> None:
     host = tree_of(example, tmp_path)
     here = hardware.gather(host, "pve1")
     there = by_summary(host, here)
-    # What makes virtual functions only the node itself knows.
+    # What makes virtual functions, and its kernel, only the node itself knows.
     here.__dict__["vf_support"] = there.vf_support
+    here.__dict__["kernel_release"] = there.kernel_release
     assert found(host, there) == found(host, here)
 
 
@@ -86,8 +87,8 @@ def test_the_same_is_missing(example: Path, tmp_path: Path) -> None:
     here = hardware.gather(host, "pve1")
     known = text.load(text.dump(SUMMARY._replace(**read_of_starts(here)._asdict())))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    there, said = (
+    there, found = (
         {(each.rule, each.subject, each.severity) for each in catalogue.findings(guest, node) if each.rule in OF_STARTS}
         for node in (summaries.node(host, Standing("pve1", True, "1.0", known)), here)
     )
-    assert there == said
+    assert there == found

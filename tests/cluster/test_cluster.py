@@ -34,9 +34,9 @@ def test_one_is_killed_falls_silent_and_returns(cluster: Make) -> None:
     assert nodes["pve2"].states() == {"pve1": "ok", "pve2": "ok", "pve3": "offline"}
     nodes["pve3"].pve.start()
     assert nodes["pve2"].states()["pve3"] == "ok", "nobody knows yet that its daemon is gone"
-    said = json.loads(nodes["pve2"].summary("pve3").read_text())
-    long_ago = said["written"] - 3 * 3600
-    nodes["pve2"].pve.local_write("nodes/pve3/pvehooks-summary.json", json.dumps({**said, "written": long_ago}))
+    logged = json.loads(nodes["pve2"].summary("pve3").read_text())
+    long_ago = logged["written"] - 3 * 3600
+    nodes["pve2"].pve.local_write("nodes/pve3/pvehooks-summary.json", json.dumps({**logged, "written": long_ago}))
     assert nodes["pve1"].states()["pve3"] == "silent"
     assert "pve3 has published nothing for two hours" in nodes["pve1"].run("status", "--cluster")
 
@@ -44,13 +44,13 @@ def test_one_is_killed_falls_silent_and_returns(cluster: Make) -> None:
     wait_until(lambda: nodes["pve1"].states()["pve3"] == "ok", "pve3 speaks again")
 
 
-def test_a_node_says_nothing_without_quorum_and_all_once_it_is_back(cluster: Make) -> None:
+def test_a_node_publishes_nothing_without_quorum_and_all_once_it_is_back(cluster: Make) -> None:
     nodes = cluster(files=FILES)
     nodes["pve3"].pve.set_quorum(False)
     for node in nodes.nodes.values():
         node.start()
     nodes.wait_for_summaries("pve1", "pve2")
-    nodes["pve3"].said("has no quorum")
+    nodes["pve3"].logged("has no quorum")
     # Its own view is that of the moment in which it lost quorum.
     assert not nodes["pve3"].summary("pve1").exists() and not nodes["pve1"].summary("pve3").exists()
     assert nodes["pve1"].states()["pve3"] == "no pvehooks"
@@ -68,7 +68,7 @@ def test_settings_of_the_cluster_reach_all_nodes(cluster: Make) -> None:
     nodes.start()
     nodes["pve2"].pve.local_write("pvehooks/pvehooks.conf", f"{QUICK}[rng]\nmode = warn\n[guard]\nmode = audit\n[cluster]\npublish = no\n")
     for name in NAMES:
-        nodes[name].said("settings read: [rng] mode = " + ("off" if name == "pve3" else "warn"))
+        nodes[name].logged("settings read: [rng] mode = " + ("off" if name == "pve3" else "warn"))
         settings = json.loads(nodes[name].run("config", "--json"))
         assert settings["guard"]["mode"] == {"value": "audit", "origin": "/etc/pve/pvehooks/pvehooks.conf, line 6"}
     # What was published is taken back by each.
@@ -78,7 +78,7 @@ def test_settings_of_the_cluster_reach_all_nodes(cluster: Make) -> None:
 
     nodes["pve1"].pve.local_write("pvehooks/pvehooks.conf", f"{QUICK}[gard]\nmode = audit\n")
     for name in NAMES:
-        nodes[name].said("/etc/pve/pvehooks/pvehooks.conf, line 3: unknown section [gard]; did you mean [guard]?")
+        nodes[name].logged("/etc/pve/pvehooks/pvehooks.conf, line 3: unknown section [gard]; did you mean [guard]?")
 
 
 def test_a_guest_on_another_node(cluster: Make) -> None:

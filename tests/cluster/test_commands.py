@@ -71,11 +71,11 @@ TREE = {
 def tree(tmp_path: Path) -> Path:
     """pve2 is well, pve3 has no package, pve4 is offline, pve5 says nothing of itself."""
     tree = make_fake_tree(tmp_path / "tree", TREE)
-    speak(
+    publish(
         tree, "pve1", passing=2, guarded=1, unguarded=(101,), guests=4, blocked=(101,), would_block=1, findings={"block": 1, "warning": 2}
     )
-    speak(tree, "pve2", hookscripts={"local:snippets/pvehooks-guard": ""})
-    speak(tree, "pve4", written=1_700_000_000, guard_mode="audit", version="0.9", bridges=None)
+    publish(tree, "pve2", hookscripts={"local:snippets/pvehooks-guard": ""})
+    publish(tree, "pve4", written=1_700_000_000, guard_mode="audit", version="0.9", bridges=None)
     return tree
 
 
@@ -86,10 +86,10 @@ def known(tree: Path) -> Hardware:
     return found
 
 
-def speak(tree: Path, node: str, **said: object) -> None:
+def publish(tree: Path, node: str, **fields: object) -> None:
     """The node says that of itself, with this tree's hardware."""
     summary = Summary(__version__, WRITTEN, "enforce", "inject", 0, 0, 0, (), (), 0, {}, {}, {}, {}, known(tree), ("vmbr0",))
-    Path(tree, summaries.path(node)[1:]).write_bytes(text.dump(summary._replace(**said)))
+    Path(tree, summaries.path(node)[1:]).write_bytes(text.dump(summary._replace(**fields)))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_golden(name: str, arguments: list[str], status: int, tree: Path, golden
     [
         (["100", "--target", "pve9"], 3, "there is no node 'pve9' in the cluster"),
         (["100", "--target", "pve1"], 2, "VM 100 is on pve1 already"),
-        (["--target", "pve1"], 2, "the guests of pve1 are there already"),
+        (["--target", "pve1"], 2, "the VMs of pve1 are there already"),
         (["999", "--target", "pve2"], 3, "there is no VM 999"),
         (["300", "--target", "pve2"], 3, "300 is a container"),
     ],
@@ -132,7 +132,7 @@ def test_from_a_third_node(tree: Path) -> None:
 
 def test_another_guest_holds_the_device_there(tree: Path) -> None:
     held = known(tree)._replace(holders={"0000:01:00.0": (Holder(200, "VM 200 (other)", "hostpci0"),)})
-    speak(tree, "pve2", hardware=held, hookscripts={"local:snippets/pvehooks-guard": ""})
+    publish(tree, "pve2", hardware=held, hookscripts={"local:snippets/pvehooks-guard": ""})
     printed = pvehooks(tree, "check", "100", "--target", "pve2", status=1)
     assert "on pve2: hostpci0 would take 0000:01:00.0 (graphics card [10de:2204]), which is hostpci0 of VM 200 (other)" in printed
 
@@ -140,10 +140,10 @@ def test_another_guest_holds_the_device_there(tree: Path) -> None:
 def test_a_device_that_a_summary_had_no_room_for(tree: Path) -> None:
     """That it is not told is no proof that it is not there."""
     few = known(tree)._replace(devices={}, uses={}, left_out=2)
-    speak(tree, "pve2", hardware=few, hookscripts={"local:snippets/pvehooks-guard": ""})
+    publish(tree, "pve2", hardware=few, hookscripts={"local:snippets/pvehooks-guard": ""})
     printed = pvehooks(tree, "check", "100", "--target", "pve2", status=3)
     assert "not examined: the summary of pve2 leaves out 2 of its devices, perhaps 0000:01:00.0" in printed
-    speak(tree, "pve2", hardware=few._replace(left_out=0), hookscripts={"local:snippets/pvehooks-guard": ""})
+    publish(tree, "pve2", hardware=few._replace(left_out=0), hookscripts={"local:snippets/pvehooks-guard": ""})
     assert "on pve2: hostpci0: there is no PCI device 0000:01:00.0" in pvehooks(tree, "check", "100", "--target", "pve2", status=1)
 
 
@@ -173,6 +173,10 @@ def test_settings_hold_for_a_target_too(tree: Path) -> None:
     settings.parent.mkdir()
     settings.write_text("[guest 101]\nignore = group-in-use-by-host: it is a spare\n[rules]\ntarget-address-unmapped = info\n")
     printed = pvehooks(tree, "check", "101", "--target", "pve2")
+    assert "hostpci0 names an address of one node" not in printed
+    assert "1 for information not shown, see: pvehooks check 101 --target pve2 --all" in printed
+    printed = pvehooks(tree, "check", "101", "--target", "pve2", "--all")
+    assert "not shown" not in printed
     assert "VM 101 (disk): ignored: on pve2: hostpci0 would take" in printed
     assert "VM 101 (disk): info: hostpci0 names an address of one node" in printed
 

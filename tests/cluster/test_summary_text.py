@@ -126,8 +126,8 @@ def many(count: int) -> Hardware:
 def test_three_hundred_idle_devices_fit() -> None:
     content = text.dump(SUMMARY._replace(hardware=many(300)._replace(uses={})))
     assert len(content) < 8000
-    told = text.load(content).hardware
-    assert isinstance(told, Hardware) and (len(told.devices), told.left_out) == (312, 0)
+    loaded = text.load(content).hardware
+    assert isinstance(loaded, Hardware) and (len(loaded.devices), loaded.left_out) == (312, 0)
 
 
 def test_what_does_not_fit_is_left_out_and_counted() -> None:
@@ -135,11 +135,11 @@ def test_what_does_not_fit_is_left_out_and_counted() -> None:
     wanted = max(address for address in known.devices if known.devices[address].kind == VF)
     content = text.dump(SUMMARY._replace(hardware=known), frozenset({wanted}))
     assert 12_000 < len(content) <= text.LIMIT
-    told = text.load(content).hardware
-    assert isinstance(told, Hardware)
-    assert told.left_out > 100 and told.left_out + len(told.devices) == 412
-    kept = [each.kind for each in told.devices.values()]
-    assert wanted in told.devices, "what a mapping names is told first"
+    loaded = text.load(content).hardware
+    assert isinstance(loaded, Hardware)
+    assert loaded.left_out > 100 and loaded.left_out + len(loaded.devices) == 412
+    kept = [each.kind for each in loaded.devices.values()]
+    assert wanted in loaded.devices, "what a mapping names is told first"
     assert sum(kind.class_code == 0x030000 for kind in kept) == 8, "cards before their VFs"
     assert not any(kind == SMBUS for kind in kept), "the board's own devices go first"
 
@@ -156,12 +156,12 @@ def test_everything_long_at_once() -> None:
     )
     content = text.dump(long)
     assert len(content) <= text.LIMIT
-    told = text.load(content).hardware
-    assert isinstance(told, Hardware) and len(told.devices) > 50
+    loaded = text.load(content).hardware
+    assert isinstance(loaded, Hardware) and len(loaded.devices) > 50
     assert text.load(content).bridges == long.bridges
 
 
-def test_of_too_many_bridges_none_is_told() -> None:
+def test_of_too_many_bridges_none_is_published() -> None:
     """Those that were cut off would be taken for missing."""
     assert text.load(text.dump(SUMMARY._replace(bridges=tuple(f"vnet{number:04}" for number in range(400)), cpus=4))).bridges is None
 
@@ -202,8 +202,8 @@ def test_a_summary_of_an_older_version_has_fewer_attributes() -> None:
     for row in document["hardware"]["devices"]:
         for key in ("boot_vga", "reserved", "behind"):
             row.pop(key, None)
-    told = text.load(json.dumps(document).encode()).hardware
-    assert isinstance(told, Hardware) and told.devices["10000:e1:00.0"].kind == GPU
+    loaded = text.load(json.dumps(document).encode()).hardware
+    assert isinstance(loaded, Hardware) and loaded.devices["10000:e1:00.0"].kind == GPU
 
 
 def test_any_value_of_another_kind_is_refused_in_words() -> None:

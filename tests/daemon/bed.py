@@ -138,10 +138,10 @@ class NodeBed:
     def wait_for_rng0(self, vmid: int, timeout: float = 20.0) -> str:
         """The config once the rng0 is in it and the daemon has said so."""
         wait_until(lambda: "rng0:" in self.read(vmid), f"rng0 in {vmid}; {self.log.read_text()}", timeout)
-        self.said("injected", vmid)
+        self.logged("injected", vmid)
         return self.read(vmid)
 
-    def said(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 20.0) -> list[dict[str, Any]]:
+    def logged(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 20.0) -> list[dict[str, Any]]:
         """The journal entries of a kind, once there are so many."""
         matches = [f"PVEHOOKS_EVENT={event}", *([f"PVEHOOKS_VMID={vmid}"] if vmid else [])]
         return self.journal.wait_for(*matches, count=count, timeout=timeout)
@@ -154,5 +154,5 @@ class NodeBed:
         """Waits till the daemon has looked at a change that comes after all made so far."""
         marker = 999000 + int(time.monotonic() * 1000) % 900
         self.write(marker, f"name: marker\nonbot: {marker}\n")
-        self.said("finding", marker)
+        self.logged("finding", marker)
         self.pve.config(marker).unlink()

@@ -6,22 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.daemon.arrivals import Arrivals
-from pvehooks.daemon.baseline import NodeBaseline
-from pvehooks.daemon.bootgate import BootGate
-from pvehooks.daemon.departures import Departures
-from pvehooks.daemon.jobs import Job, JobResult, Jobs
-from pvehooks.daemon.membership import Membership
+from pvehooks.daemon.jobs import Job, JobResult
+from pvehooks.daemon.parts import make_parts
+from pvehooks.daemon.queue import JobQueue
 from pvehooks.daemon.results import ResultCollector
 from pvehooks.daemon.review import Review
-from pvehooks.daemon.settings_in_force import SettingsInForce
-from pvehooks.daemon.state import States
-from pvehooks.daemon.stats import Stats
+from pvehooks.daemon.schedule import Schedule
 from pvehooks.host import Host
 from pvehooks.journal.entries import Entry
-from pvehooks.journal.log import Log
 from pvehooks.journal.output import Lines
-from pvehooks.journal.reporter import Reporter
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
 from tests.beds.tree import make_fake_tree
@@ -41,11 +34,11 @@ class Kept(Lines):
         self.entries.append(entry)
 
 
-class KeptJobs(Jobs):
+class KeptJobs(JobQueue):
     """A queue that keeps its jobs; the test says what becomes of them."""
 
-    def __init__(self, states: States) -> None:
-        super().__init__(states, lambda job: Result(Outcome.BROKEN, "it is not run"), lambda: None, lambda: 0.0)
+    def __init__(self) -> None:
+        super().__init__(lambda job: Result(Outcome.BROKEN, "it is not run"), lambda: None, lambda: 0.0)
         self.kept: list[Job] = []
         self.first: list[int] = []
         self.ended: list[JobResult] = []
@@ -62,6 +55,18 @@ class KeptJobs(Jobs):
         return ended
 
 
+class KeptSchedule(Schedule):
+    """A schedule that keeps what is to be reviewed again: VMID and seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0.0, 0.2)
+        self.kept: list[tuple[int, float]] = []
+
+    def again(self, vmid: int, pause: float) -> None:
+        """Keeps it."""
+        self.kept.append((vmid, pause))
+
+
 class Parts:
     """A node with these guests (VMID to config), and the parts of the daemon that look at it and act."""
 
@@ -72,43 +77,14 @@ class Parts:
         )
         self.host = Host(str(root))
         self.output = Kept()
-        self.log = Log(NODE, self.output)
-        self.states = States()
-        self.stats = Stats(self.log.counts)
-        self.jobs = KeptJobs(self.states)
-        self.settings = SettingsInForce(self.host, checked(self.host, catalogue.RULES))
-        self.membership = Membership(self.host, NODE, self.log)
-        self.reporter = Reporter(self.host, NODE, self.log, lambda rule: catalogue.RULES[rule].explanation)
-        self.departures = Departures(self.host, self.states, self.stats, self.reporter)
-        self.gate = BootGate(self.states, self.membership, self.log)
-        baseline = NodeBaseline(self.host, NODE)
-        self.arrivals = Arrivals(NODE, baseline, self.membership, self.settings, self.log)
-        self.review = Review(
-            self.host,
-            NODE,
-            self.settings,
-            states=self.states,
-            jobs=self.jobs,
-            gate=self.gate,
-            baseline=baseline,
-            arrivals=self.arrivals,
-            membership=self.membership,
-            departures=self.departures,
-            reporter=self.reporter,
-            stats=self.stats,
-            log=self.log,
-        )
-        self.scheduled: list[tuple[int, float]] = []
-        self.results = ResultCollector(
-            self.host,
-            NODE,
-            states=self.states,
-            jobs=self.jobs,
-            gate=self.gate,
-            departures=self.departures,
-            again=lambda vmid, seconds: self.scheduled.append((vmid, seconds)),
-            log=self.log,
-        )
+        self.jobs, schedule = KeptJobs(), KeptSchedule()
+        made = make_parts(self.host, NODE, checked(self.host, catalogue.RULES), self.output, lambda: None)
+        parts = made._replace(queue=self.jobs, schedule=schedule)
+        self.policy, self.states, self.stats = parts.jobs, parts.states, parts.stats
+        self.membership, self.gate, self.departures, self.reporter = parts.membership, parts.gate, parts.departures, parts.reporter
+        self.scheduled = schedule.kept
+        self.review = Review(parts)
+        self.results = ResultCollector(parts)
 
     def write(self, vmid: int, text: str) -> None:
         """Somebody edits the guest."""

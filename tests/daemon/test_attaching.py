@@ -55,7 +55,7 @@ def cluster(node: Make) -> Make:
 def wait_for_guard(bed: NodeBed, vmid: int, timeout: float = 10.0) -> str:
     """The config once the guard is in it and the daemon has said so."""
     wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(vmid), f"guard in {vmid}; {bed.log.read_text()}", timeout)
-    bed.said("attached", vmid)
+    bed.logged("attached", vmid)
     return bed.read(vmid)
 
 
@@ -68,7 +68,7 @@ def test_by_itself_in_one_change_with_the_rng0(cluster: Make) -> None:
     assert bed.sets() == 1
     (call,) = bed.qm.calls("set", 100)
     assert (call.option("hookscript"), bool(call.option("rng0")), len(call.option("digest") or "")) == (STUB, True, 40)
-    assert bed.said("injected", 100)
+    assert bed.logged("injected", 100)
     record = json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())
     assert (record["attachment"]["volid"], record["attachment"]["former"], record["rng0"]["state"]) == (STUB, "", "done")
     assert not bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_EVENT=finding")
@@ -81,7 +81,7 @@ def test_a_former_hookscript_is_chained(cluster: Make) -> None:
     bed.start()
     bed.write(100, passing(more="hookscript: local:snippets/hook.pl\n"))
     assert "hookscript: local:snippets/pvehooks-guard-local+hook.pl\n" in wait_for_guard(bed, 100)
-    (entry,) = bed.said("attached", 100)
+    (entry,) = bed.logged("attached", 100)
     assert "Its own hookscript local:snippets/hook.pl is run by it first" in entry["MESSAGE"]
     assert (SNIPPETS / "pvehooks-guard-local+hook.pl").stat().st_mode & 0o777 == 0o755
 
@@ -116,7 +116,7 @@ def test_it_leaves_with_the_last_device_and_comes_back(cluster: Make) -> None:
     bed.write(100, passing())
     wait_for_guard(bed, 100)
     bed.write(100, bed.read(100).replace(PASSED, ""))
-    (entry,) = bed.said("detached", 100)
+    (entry,) = bed.logged("detached", 100)
     assert "It comes back with the next device" in entry["MESSAGE"]
     assert "hookscript" not in bed.read(100)
     assert not Path("/etc/pve/pvehooks/guests/100.json").exists()
@@ -162,7 +162,7 @@ def test_a_clone_is_a_guest_of_its_own(cluster: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ("[guard]\nattach = warn\n", True),
         ("[guard]\nattach = off\n", False),
@@ -171,12 +171,12 @@ def test_a_clone_is_a_guest_of_its_own(cluster: Make) -> None:
         ("[guest 100]\n[[guard]]\nattach = off\n", False),
     ],
 )
-def test_settings(cluster: Make, settings: str, said: bool) -> None:
+def test_settings(cluster: Make, settings: str, expected: bool) -> None:
     bed = cluster(settings=settings)
     bed.start()
     bed.write(100, passing())
     bed.settle()
-    assert bool(bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")) is said
+    assert bool(bed.journal.entries("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")) is expected
     assert bed.sets() == 0
 
 
@@ -196,7 +196,7 @@ def test_a_locked_guest_waits(cluster: Make) -> None:
     bed = cluster()
     bed.start()
     bed.write(100, passing(more="lock: clone\n"))
-    (entry,) = bed.said("waiting", 100)
+    (entry,) = bed.logged("waiting", 100)
     assert "the guard has to wait: VM is locked (clone)" in entry["MESSAGE"]
     bed.write(100, passing())
     wait_for_guard(bed, 100)
@@ -222,7 +222,7 @@ def test_hookscripts_that_high_availability_would_miss(cluster: Make) -> None:
     bed.pve.remote_write("nodes/pve2/qemu-server/200.conf", "hookscript: local:snippets/their.pl\n")
     bed.pve.remote_write("nodes/pve2/qemu-server/201.conf", "hookscript: local:snippets/not-ha.pl\n")
     bed.start()
-    (entry,) = bed.said("hookscript-absent")
+    (entry,) = bed.logged("hookscript-absent")
     assert "local:snippets/their.pl (VM 200 on pve2). Copy it here" in entry["MESSAGE"]
 
 
@@ -232,21 +232,21 @@ def test_hookscripts_that_high_availability_would_miss(cluster: Make) -> None:
 def test_not_before_every_node_has_the_package(node: Make) -> None:
     bed = node({"100.conf": passing()})
     bed.start()
-    (entry,) = bed.said("nodes-lacking")
+    (entry,) = bed.logged("nodes-lacking")
     assert "missing on pve2" in entry["MESSAGE"]
     assert json.loads(Path("/etc/pve/nodes/pve1/pvehooks.json").read_text())["version"]
     bed.journal.wait_for("PVEHOOKS_RULE=guard-not-attached", "PVEHOOKS_VMID=100")
     assert bed.sets() == 0
     have_package(bed)
     wait_for_guard(bed, 100)
-    bed.said("nodes-complete")
+    bed.logged("nodes-complete")
 
 
 def test_a_node_that_loses_the_package(cluster: Make) -> None:
     bed = cluster(settings="[watch]\ninterval = 5\n")
     bed.start()
     bed.pve.local_write("nodes/pve2/pvehooks.json", "")
-    (entry,) = bed.said("node-lacks")
+    (entry,) = bed.logged("node-lacks")
     assert entry["PRIORITY"] == "3"
     assert "node pve2 does not have pvehooks any more" in entry["MESSAGE"]
     bed.write(100, passing())
@@ -262,7 +262,7 @@ def test_a_node_that_joins_without_it(cluster: Make) -> None:
         for n, name in enumerate(["pve1", "pve2", "pve3"], 1)
     )
     bed.pve.local_write("corosync.conf", f"nodelist {{\n{conf}}}\n")
-    (entry,) = bed.said("node-lacks")
+    (entry,) = bed.logged("node-lacks")
     assert "node pve3 has joined the cluster without pvehooks" in entry["MESSAGE"]
 
 
@@ -289,7 +289,7 @@ def test_guests_that_start_at_boot_have_it_before_ready(cluster: Make) -> None:
 IMPATIENT = "import sys; from pvehooks.daemon import loop, main; loop._BOOT_PATIENCE = 2.0; sys.exit(main.main())"
 
 
-def test_what_could_not_be_done_before_the_boot_is_said(cluster: Make) -> None:
+def test_what_could_not_be_done_before_the_boot_is_logged(cluster: Make) -> None:
     """Waited for no longer than 20 s, here 2 s."""
     bed = cluster({"100.conf": passing("boot", "onboot: 1\n")})
     bed.qm.misbehave("garbage", verb="set", vmid=100, times=None, status=1)
@@ -298,7 +298,7 @@ def test_what_could_not_be_done_before_the_boot_is_said(cluster: Make) -> None:
     bed.daemon = subprocess.Popen([sys.executable, "-c", IMPATIENT, "--node", "pve1"], env=environment, cwd="/")
     bed.notify.wait_for("READY", "1", after=began)
     assert time.monotonic() - began > 2
-    (entry,) = bed.said("boot-unguarded", 100)
+    (entry,) = bed.logged("boot-unguarded", 100)
     assert entry["PRIORITY"] == "3"
     assert "VM 100 (boot): starts at boot without the guard, so nothing looks what it takes from the host: " in entry["MESSAGE"]
 
@@ -316,7 +316,7 @@ def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
     began = time.monotonic()
     bed.start()
     assert time.monotonic() - began < 18
-    (entry,) = bed.said("boot-unguarded", 100)
+    (entry,) = bed.logged("boot-unguarded", 100)
     assert "no quorum" in entry["MESSAGE"]
     bed.pve.set_quorum(True)
     wait_for_guard(bed, 100, timeout=20)
@@ -328,7 +328,7 @@ def test_what_runs_when_the_package_comes_is_accepted(cluster: Make) -> None:
     bed = cluster({"100.conf": passing(), "101.conf": passing("other")})
     with running_guest(100):
         bed.start()
-        bed.said("present-accepted", 100)
+        bed.logged("present-accepted", 100)
         assert not bed.journal.entries("PVEHOOKS_EVENT=present-accepted", "PVEHOOKS_VMID=101")
         wait_for_guard(bed, 100)
         assert json.loads(Path("/etc/pve/pvehooks/guests/100.json").read_text())["accepted"]["pve1"]["hostpci"] == {

@@ -38,7 +38,7 @@ def test_a_node_that_gets_the_package_later_than_others(node: Make) -> None:
     before = {"version": 1, "time": int(time.time()) - 30 * DAY, "node": "pve2", "guests": {}}
     bed.pve.remote_write("pvehooks/first-look/pve2.json", json.dumps(before))
     bed.start()
-    (entry,) = bed.said("existing")
+    (entry,) = bed.logged("existing")
     assert "2 UEFI VMs from before pvehooks" in entry["MESSAGE"]
     assert "first look at node pve1, which has 2 VMs already." in bed.messages("PVEHOOKS_EVENT=first-look")[0]
     bed.settle()
@@ -64,7 +64,7 @@ def test_guests_made_while_the_daemon_is_down(node: Make) -> None:
     bed.write(100, given.replace(RNG0, ""))
     bed.write(101, made("meanwhile", 0))
     bed.start()
-    (entry,) = bed.said("existing")
+    (entry,) = bed.logged("existing")
     assert "VM 100 (during-upgrade), VM 101 (meanwhile)" in entry["MESSAGE"]
     assert (
         "first look at node pve1 after a time without pvehooks, which has 2 VMs already." in bed.messages("PVEHOOKS_EVENT=first-look")[-1]
@@ -88,8 +88,8 @@ def test_a_guest_that_comes_from_another_node(node: Make, has_package: bool) -> 
         for vmid in (100, 101):
             bed.wait_for_rng0(vmid)
         return
-    bed.said("existing", 100)
-    entry = bed.said("existing", 101)[-1]
+    bed.logged("existing", 100)
+    entry = bed.logged("existing", 101)[-1]
     assert "VM 100 (elsewhere)" in entry["MESSAGE"] and "VM 101 (elsewhere) only by name" in entry["MESSAGE"]
     bed.stop()
     bed.start()
@@ -110,7 +110,7 @@ def test_a_guest_that_comes_while_no_daemon_runs(node: Make) -> None:
     bed.pve.remote_rename("nodes/pve2/qemu-server/100.conf", "nodes/pve1/qemu-server/100.conf")
     bed.write(101, made("new", 1))
     bed.start()
-    bed.said("existing", 100)
+    bed.logged("existing", 100)
     bed.wait_for_rng0(101)
     assert "rng0" not in bed.read(100)
 

@@ -85,11 +85,11 @@ def findings(bed: NodeBed) -> list[str]:
         for entry in entries
         if "PVEHOOKS_VMID" in entry and "PVEHOOKS_FINDINGS" not in entry
     ]
-    said = [*alone, *(re.sub(r"^VM (\d+).*\[(.*)\]$", r"\1 \2", line) for line in together)]
-    return sorted(each for each in said if not each.startswith("999"))
+    logged = [*alone, *(re.sub(r"^VM (\d+).*\[(.*)\]$", r"\1 \2", line) for line in together)]
+    return sorted(each for each in logged if not each.startswith("999"))
 
 
-def test_every_finding_counts_as_said(node: Make) -> None:
+def test_every_finding_counts_as_reported(node: Make) -> None:
     """None is said again, neither by the next daemon nor at the next look; the next one is said by itself."""
     bed = node(guests())
     bed.start()
@@ -99,7 +99,7 @@ def test_every_finding_counts_as_said(node: Make) -> None:
     bed.stop()
     bed.start()
     bed.write(103, guests()["103.conf"] + "onbot: 1\n")
-    (entry,) = bed.said("finding", 103)
+    (entry,) = bed.logged("finding", 103)
     assert entry["MESSAGE"].startswith("VM 103 (legacy103): PVE will lose a line at the next change")
     assert findings(bed) == sorted([*whole, "103 config-lines-dropped"])
 
@@ -113,7 +113,7 @@ def test_many_gone_at_once_are_one_line(node: Make) -> None:
                 int(name.removesuffix(".conf")),
                 text.replace("vga: none,clipboard=vnc\n", "").replace("bootdisk: scsi0", "boot: order=scsi0"),
             )
-    messages = [entry["MESSAGE"] for entry in bed.said("findings-gone")]
+    messages = [entry["MESSAGE"] for entry in bed.logged("findings-gone")]
     assert messages == ["9 VMs (100-105, 120-122): no longer: boot-order-legacy (6 VMs), clipboard-without-display (3 VMs)"]
     assert not bed.journal.entries("PVEHOOKS_EVENT=mended")
 
@@ -121,8 +121,8 @@ def test_many_gone_at_once_are_one_line(node: Make) -> None:
 def test_a_look_that_breaks_off_reports_what_it_found(tmp_path: Path) -> None:
     """pmxcfs goes away in its midst: what was seen by then counts as said, so it is said."""
     host = Host(str(make_fake_tree(tmp_path, {f"etc/pve/nodes/pve1/qemu-server/{name}": text for name, text in guests().items()})))
-    said = io.StringIO()
-    review = Daemon(host, "pve1", checked(host, catalogue.RULES), Lines(said)).review
+    logged = io.StringIO()
+    review = Daemon(host, "pve1", checked(host, catalogue.RULES), Lines(logged)).review
     left = iter(range(4))
 
     def keep_alive() -> bool:
@@ -132,6 +132,6 @@ def test_a_look_that_breaks_off_reports_what_it_found(tmp_path: Path) -> None:
 
     with pytest.raises(PmxcfsAway):
         review.review([107, 108, 109, 111, 115], keep_alive=keep_alive)
-    assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in said.getvalue()
+    assert "VM 107, VM 108, VM 109, VM 111: UEFI without an EFI disk" in logged.getvalue()
     review.review([107, 108, 109, 111, 115])
-    assert said.getvalue().splitlines()[-1].partition(" VM ")[2].startswith("115: UEFI without an EFI disk")
+    assert logged.getvalue().splitlines()[-1].partition(" VM ")[2].startswith("115: UEFI without an EFI disk")

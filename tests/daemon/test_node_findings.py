@@ -24,7 +24,7 @@ def interfaces() -> Iterator[Path]:
     INTERFACES.unlink() if before is None else INTERFACES.write_bytes(before)
 
 
-def test_said_once(interfaces: Path, tmp_path: Path) -> None:
+def test_reported_once(interfaces: Path, tmp_path: Path) -> None:
     with NodeBed(tmp_path) as bed:
         bed.start()
         (entry,) = bed.journal.wait_for(RULE)
@@ -33,10 +33,10 @@ def test_said_once(interfaces: Path, tmp_path: Path) -> None:
         assert entry["PRIORITY"] == "4" and "PVEHOOKS_VMID" not in entry
         bed.conf.write_text("[watch]\ninterval = 30\n")
         bed.signal(signal.SIGHUP)
-        bed.said("settings-read")
+        bed.logged("settings-read")
         bed.stop()
         bed.start()
-        bed.said("started", count=2)
+        bed.logged("started", count=2)
         assert len(bed.messages(RULE)) == 1
         interfaces.write_text("auto lo\niface lo inet loopback\n")
         bed.conf.write_text("[watch]\ninterval = 40\n")

@@ -10,7 +10,7 @@ from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import NOT_DUE, PAUSES, Job, JobResult
 from pvehooks.errors import ActionFailed
 from pvehooks.values import Injection
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import Parts
 
@@ -73,7 +73,7 @@ def test_a_guest_that_moved_away_is_forgotten(parts: Parts) -> None:
     ("outcome", "rule"), [(Outcome.REFUSED, "some-rule"), (Outcome.LOSSY, "rng-held-lines-dropped")], ids=["value", "lines"]
 )
 def test_a_refused_job_is_reported_once_and_not_tried_again(parts: Parts, outcome: Outcome, rule: str) -> None:
-    parts.gate.hold(parts.jobs.kept[0].guest)
+    parts.gate.wait_for(parts.jobs.kept[0].guest)
     end(parts, (100, Result(outcome, "no")), attach=True)
     entries = parts.output.entries
     assert [(entry.fields["PVEHOOKS_EVENT"], entry.fields["PVEHOOKS_RULE"]) for entry in entries] == [
@@ -81,7 +81,7 @@ def test_a_refused_job_is_reported_once_and_not_tried_again(parts: Parts, outcom
         ("not-injected", rule),
     ]
     state = parts.states.of(100)
-    assert parts.scheduled == [] and state.rng0_refused == state.attach_refused != "" and state.held_at_boot == ""
+    assert parts.scheduled == [] and state.rng0_refused == state.attach_refused != "" and state.awaited_at_boot == ""
 
 
 def test_a_locked_guest_is_tried_again_with_growing_pauses(parts: Parts) -> None:
@@ -112,7 +112,7 @@ def test_a_cause_that_is_not_pmxcfs_is_reported_once(parts: Parts, outcome: Outc
     assert parts.events() == ["injected 100", "changes-resumed"]
 
 
-def test_what_is_wrong_with_the_one_that_tries_says_nothing_of_the_others(parts: Parts) -> None:
+def test_what_is_wrong_with_the_one_that_tries_is_not_reported_of_the_others(parts: Parts) -> None:
     end(parts, (100, Result(Outcome.UNSAVED, "no space")))
     parts.results.report_cause()
     for each in (Result(Outcome.LOCKED, "VM is locked (backup)"), ZeroDivisionError("a bug")):

@@ -11,7 +11,7 @@ from pvehooks import judge as judging
 from pvehooks.daemon import review
 from pvehooks.daemon.review import Why
 from pvehooks.facts import hardware
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import NODE, Parts
 
@@ -101,7 +101,7 @@ def test_a_refused_one_is_reported_instead_of_queued(tmp_path: Path) -> None:
     parts = Parts(tmp_path, {100: uefi()})
     parts.review.review([100])
     (job,) = parts.jobs.kept
-    parts.jobs.refused(job)
+    parts.policy.refused(job)
     parts.wanted()
     parts.review.review([100], Why.FORCED)
     assert parts.wanted() == [] and parts.events() == ["finding 100"]

@@ -45,14 +45,14 @@ def test_sighup_with_good_and_broken_settings(node: Make) -> None:
     bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot")
     bed.conf.write_text("[rng]\nmod = inject\n")
     bed.signal(signal.SIGHUP)
-    (entry,) = bed.said("settings-broken")
+    (entry,) = bed.logged("settings-broken")
     assert "/etc/pvehooks/pvehooks.conf, line 2" in entry["MESSAGE"]
     assert "did you mean 'mode'?" in entry["MESSAGE"]
     bed.settle()
     assert bed.sets() == 0, "the old settings stay in force"
     bed.conf.write_text("[rng]\nmode = inject\nmax_bytes = 512\n")
     bed.signal(signal.SIGHUP)
-    bed.said("settings-read")
+    bed.logged("settings-read")
     bed.notify.wait_for("RELOADING", "1")
     assert "max_bytes=512" in wait_until(lambda: "rng0" in bed.read(100) and bed.read(100), "rng0")
 
@@ -62,14 +62,14 @@ def test_an_edited_settings_file_is_noticed(node: Make) -> None:
     bed = node(settings="[rng]\nmode = warn\n")
     bed.start()
     bed.pve.remote_write("pvehooks/pvehooks.conf", "[rng]\nscope = all\n")
-    bed.said("settings-read")
+    bed.logged("settings-read")
 
 
 def test_sigterm_ends_at_once(node: Make) -> None:
     bed = node({"100.conf": uefi("old", old=True)})
     bed.start()
     assert bed.stop() < 10, "not what it waits for where qm runs"
-    assert bed.said("stopped")
+    assert bed.logged("stopped")
 
 
 def test_sigterm_waits_for_qm(node: Make) -> None:
@@ -83,7 +83,7 @@ def test_sigterm_waits_for_qm(node: Make) -> None:
     took = bed.stop()
     assert 1 < took < 18
     assert bed.sets() == 4
-    assert len(bed.said("injected", count=4)) == 4
+    assert len(bed.logged("injected", count=4)) == 4
 
 
 def test_sigterm_waits_twenty_seconds_at_most(node: Make) -> None:
@@ -108,7 +108,7 @@ def test_one_instance(node: Make) -> None:
     assert "another pvehooksd runs here already" in " ".join(bed.messages())
 
 
-def test_said_once(node: Make) -> None:
+def test_reported_once(node: Make) -> None:
     """A finding is said when it appears, when it changes, when it is gone; neither at each look nor at each start."""
     bed = node(settings="[rng]\nmode = warn\n")
     bed.start()
@@ -123,7 +123,7 @@ def test_said_once(node: Make) -> None:
     bed.write(100, uefi(more="net1: virtio=BC:24:11:2C:69:ED,bridge=vmbr0\n").replace("scsi0;net0", "scsi0;net0;net1"))
     bed.journal.wait_for("PVEHOOKS_RULE=rng-missing-netboot", count=2)
     bed.write(100, uefi().replace("ovmf", "seabios"))
-    (entry,) = bed.said("mended", 100)
+    (entry,) = bed.logged("mended", 100)
     assert entry["MESSAGE"] == "VM 100 (web): no longer: rng-missing-netboot (rng0)"
 
 

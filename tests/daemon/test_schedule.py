@@ -104,7 +104,7 @@ def test_a_busy_guest_is_put_off(schedule: Schedule, clock: Clock) -> None:
     assert schedule.take() == Due({100: True})
 
 
-def test_everything_is_told_apart(schedule: Schedule, clock: Clock) -> None:
+def test_everything_is_distinguished(schedule: Schedule, clock: Clock) -> None:
     schedule.after(EVERYTHING, 0.0, forced=True)
     schedule.after(100, 0.0)
     assert schedule.take() == Due({100: False}, everything=True)

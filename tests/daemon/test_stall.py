@@ -48,13 +48,13 @@ def test_a_running_daemon_waits_for_it(node: Make, trouble: Callable[[NodeBed], 
     with trouble(bed):  # type: ignore[attr-defined]
         with open(WAL, "ab") as database:
             database.write(b"\0")
-        (entry,) = bed.said("pmxcfs-away")
+        (entry,) = bed.logged("pmxcfs-away")
         pings = len(bed.notify.values("WATCHDOG"))
         wait_until(lambda: len(bed.notify.values("WATCHDOG")) > pings + 8, "the watchdog is kept quiet")
         assert bed.notify.values("STATUS")[-1] == "pmxcfs hangs, and is waited for"
-        assert len(bed.said("pmxcfs-away")) == 1 and bed.daemon.poll() is None
+        assert len(bed.logged("pmxcfs-away")) == 1 and bed.daemon.poll() is None
     assert "pmxcfs hangs" in entry["MESSAGE"] and "systemctl restart pve-cluster" in entry["MESSAGE"]
-    bed.said("pmxcfs-back")
+    bed.logged("pmxcfs-back")
     bed.write(100, uefi(name="edited"))
     bed.settle()
     assert "hangs" not in bed.notify.values("STATUS")[-1]
@@ -68,9 +68,9 @@ def test_a_start_is_ready_although_it_hangs(node: Make, trouble: Callable[[NodeB
     with trouble(bed):  # type: ignore[attr-defined]
         bed.start(ready=False)
         bed.notify.wait_for("READY", "1", timeout=20)
-        bed.said("pmxcfs-away")
+        bed.logged("pmxcfs-away")
         assert bed.messages("PVEHOOKS_EVENT=started") == []
-    bed.said("started")
+    bed.logged("started")
     bed.wait_for_rng0(100)
 
 
@@ -80,17 +80,17 @@ def test_a_loop_that_stands_for_its_own_reason(tmp_path: object) -> None:
     found = StallWatch(Host(), kept, "pve1", patience=0.01, answer=5.0)
     found._ask = lambda answered: answered.set()  # type: ignore[method-assign]
     found._since = time.monotonic() - 41
-    found._look()
-    found._look()
+    found._find_cause()
+    found._find_cause()
     (entry,) = kept.entries
     assert entry.fields["PVEHOOKS_EVENT"] == "bug" and "test_a_loop_that_stands" in str(entry.fields["PVEHOOKS_TRACEBACK"])
     found.works()
     found._reported_bug = False
-    found._look()
+    found._find_cause()
     assert len(kept.entries) == 1, "it works again"
 
 
-def test_status_says_so(node: Make) -> None:
+def test_status_shows_it(node: Make) -> None:
     """Within seconds, from a process that does not hang itself."""
     bed = node()
     command = [sys.executable, "-m", "pvehooks", "status"]

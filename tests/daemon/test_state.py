@@ -31,9 +31,9 @@ def test_who_waits() -> None:
 
 def test_a_settled_guest_keeps_its_refusals() -> None:
     state = States().of(100)
-    state.last_seen, state.tries, state.waits, state.held_at_boot, state.attach_refused = b"mark", 2, "LOCKED", "VM 100", "digest"
+    state.last_seen, state.tries, state.waits, state.awaited_at_boot, state.attach_refused = b"mark", 2, "LOCKED", "VM 100", "digest"
     state.job_finished()
-    assert (state.last_seen, state.tries, state.waits, state.held_at_boot, state.attach_refused) == (b"mark", 0, "", "", "digest")
+    assert (state.last_seen, state.tries, state.waits, state.awaited_at_boot, state.attach_refused) == (b"mark", 0, "", "", "digest")
 
 
 def test_new_settings_allow_another_try() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.daemon.jobs import MOST
+from pvehooks.daemon.queue import MOST
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
@@ -29,7 +29,7 @@ def test_a_new_guest_gets_its_rng0(node: Make) -> None:
     (call,) = bed.qm.calls("set", 100)
     assert call.option("rng0") == "source=/dev/urandom,max_bytes=1024,period=1000"
     assert len(call.option("digest") or "") == 40
-    (entry,) = bed.said("injected", 100)
+    (entry,) = bed.logged("injected", 100)
     assert entry["SYSLOG_IDENTIFIER"] == "pvehooksd"
     assert entry["PRIORITY"] == "5"
     assert entry["PVEHOOKS_NODE"] == "pve1"
@@ -93,14 +93,14 @@ def test_pmxcfs_goes_and_comes_back(node: Make, fault: str) -> None:
     else:
         bed.pve.kill()
     if fault != "restart":
-        bed.said("pmxcfs-away", timeout=20)
+        bed.logged("pmxcfs-away", timeout=20)
     bed.pve.restart()
     bed.write(101, uefi("after"))
     bed.wait_for_rng0(101)
     bed.pve.remote_write("nodes/pve1/qemu-server/102.conf", uefi("remote"))
     bed.wait_for_rng0(102)
     if fault != "restart":
-        bed.said("pmxcfs-back")
+        bed.logged("pmxcfs-back")
 
 
 def test_nothing_of_pmxcfs_is_held_open(node: Make) -> None:
@@ -127,7 +127,7 @@ def test_quorum(node: Make) -> None:
     bed = node({f"{vmid}.conf": uefi(f"vm{vmid}") for vmid in range(100, 110)})
     bed.pve.set_quorum(False)
     bed.start()
-    bed.said("quorum-awaited")
+    bed.logged("quorum-awaited")
     assert bed.qm.calls() == [] and "rng0" not in bed.read(100)
     assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("quorum-lost", "waiting", "changes-wait", "not-published")] == [
         [],
@@ -138,20 +138,20 @@ def test_quorum(node: Make) -> None:
     bed.pve.set_quorum(True)
     for vmid in range(100, 110):
         bed.wait_for_rng0(vmid, timeout=15)
-    bed.said("quorum-back")
+    bed.logged("quorum-back")
     bed.settle()
     for vmid in range(110, 130):
         bed.qm.misbehave("sleep", verb="set", vmid=vmid, seconds=1)
         bed.write(vmid, uefi(f"vm{vmid}"))
     wait_until(lambda: len(bed.qm.calls("set")) > 10, "those of 110 and more have begun")
     bed.pve.set_quorum(False)
-    bed.said("quorum-lost")
+    bed.logged("quorum-lost")
     assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("waiting", "changes-wait", "not-published")] == [[], [], []]
     bed.pve.set_quorum(True)
     for vmid in range(110, 130):
         bed.wait_for_rng0(vmid, timeout=30)
     assert len(bed.qm.calls("set")) <= 30 + 2 * MOST, "no qm was started for what waited"
-    assert len(bed.said("quorum-back", count=2)) == 2
+    assert len(bed.logged("quorum-back", count=2)) == 2
 
 
 def run_on_tree(tree: Path, *before: str, **options: str) -> subprocess.Popen[str]:
@@ -226,10 +226,10 @@ def test_without_pmxcfs(node: Make) -> None:
     bed = node()
     bed.pve.stop()
     bed.start()
-    (entry,) = bed.said("pmxcfs-away")
+    (entry,) = bed.logged("pmxcfs-away")
     assert "does not answer" in entry["MESSAGE"]
     bed.pve.restart()
-    bed.said("pmxcfs-back", timeout=20)
+    bed.logged("pmxcfs-back", timeout=20)
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
 
@@ -249,5 +249,5 @@ def test_stuck_on_a_dead_mount(node: Make) -> None:
                 database.write(b"\0")
             time.sleep(0.2)
         assert daemon.returncode == 3
-    (entry,) = bed.said("pmxcfs-stuck")
+    (entry,) = bed.logged("pmxcfs-stuck")
     assert entry["PRIORITY"] == "3"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pvehooks.derived.candidates import candidates, described
 from pvehooks.derived.groups import groups
 from pvehooks.facts import hardware
@@ -65,3 +67,49 @@ def test_a_function_that_is_reset_with_its_card(tmp_path: Path) -> None:
     words = {candidate.device.address: described(candidate, node)[1] for candidate in candidates(node)}
     assert "reset: with its whole card" in words["0000:01:00.1"]
     assert "cannot be reset" in words["0000:00:17.0"]
+
+
+PERIPHERALS = """\
+0000:00:1f.4 class=0c0500 id=8086:7aa3 driver=i801_smbus group=9
+0000:00:14.2 class=050000 id=8086:7aa7 group=9
+0000:00:15.0 class=088000 id=8086:7acc group=10
+0000:01:00.0 class=088000 id=1ac1:089a driver=vfio-pci group=14
+0000:02:00.0 class=0b4000 id=8086:4940 driver=vfio-pci group=15
+0000:03:00.0 class=118000 id=11fe:0001 driver=vfio-pci group=16
+0000:04:00.0 class=130000 id=1022:145a driver=vfio-pci group=17
+0000:05:00.0 class=120000 id=1e60:2864 driver=vfio-pci group=18
+0000:06:00.0 class=058000 id=10ee:903f driver=vfio-pci group=19
+0000:07:00.0 class=ff0000 id=10ec:5229 driver=vfio-pci group=20
+0000:08:00.0 class=060400 id=8086:7ab0 driver=pcieport group=21 bridge=1
+"""
+
+
+def listed(directory: Path, config: str = "", mapping: str = "") -> dict[str, str]:
+    files: dict[str, Content] = {
+        **pci.plant(PERIPHERALS),
+        "proc/net/route": "",
+        "proc/net/fib_trie": "",
+        "etc/pve/nodes/pve1/qemu-server/102.conf": config,
+        "etc/pve/mapping/pci.cfg": mapping,
+        "etc/pve/corosync.conf": "",
+    }
+    node = hardware.gather(Host(str(make_fake_tree(directory, files))), "pve1")
+    return {candidate.device.address: described(candidate, node)[0] for candidate in candidates(node)}
+
+
+def test_accelerators_are_cards_of_any_class(tmp_path: Path) -> None:
+    """A Coral TPU says of itself that it is a system peripheral; the board's are on the root bus."""
+    assert listed(tmp_path) == {"0000:01:00.0": "free", "0000:05:00.0": "free"}
+
+
+@pytest.mark.parametrize("address", ["0000:00:15.0", "0000:02:00.0", "0000:03:00.0", "0000:04:00.0", "0000:06:00.0", "0000:07:00.0"])
+def test_what_is_named_is_listed_whatever_its_class(address: str, tmp_path: Path) -> None:
+    by_guest = listed(tmp_path / "guest", f"hostpci0: {address[5:]}\n")
+    by_slot = listed(tmp_path / "slot", f"hostpci0: {address[:-2]}\n")
+    mapped = listed(tmp_path / "mapping", mapping=f"card\n\tmap node=pve1,path={address},id=8086:4940\n\tmap node=pve2,path=0000:00:1f.4\n")
+    assert set(by_guest) == set(by_slot) == set(mapped) == {"0000:01:00.0", "0000:05:00.0", address}
+    assert set(listed(tmp_path / "template", f"hostpci0: {address}\ntemplate: 1\n")) == {"0000:01:00.0", "0000:05:00.0"}
+
+
+def test_a_bridge_is_no_candidate(tmp_path: Path) -> None:
+    assert "0000:08:00.0" not in listed(tmp_path, "hostpci0: 08:00.0\n")

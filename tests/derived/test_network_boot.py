@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -12,6 +14,8 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
+from pvehooks.values.images import FirmwareNetwork
+from tests.beds import firmware as bed
 from tests.beds.tree import Content, make_fake_tree
 
 WORKS, NEEDS, NEVER, UNKNOWN = NetworkBoot.WORKS, NetworkBoot.NEEDS_ENTROPY, NetworkBoot.NEVER, NetworkBoot.UNKNOWN
@@ -48,6 +52,29 @@ def test_the_matrix(image: Image, sources: frozenset[Source], expected: NetworkB
     assert network_boot(image, sources) is expected
 
 
+OWN_NEW = FirmwareNetwork(there=True, needs_entropy=True, cpu=True, device=True, release="2025.02")
+# By what an image of the guest's own has, in the order of SOURCES.
+EXPECTED_OWN = {
+    OWN_NEW: (NEEDS, WORKS, WORKS, WORKS, WORKS, WORKS, UNKNOWN, WORKS),
+    OWN_NEW._replace(release=""): (NEEDS, UNKNOWN, UNKNOWN, WORKS, WORKS, WORKS, UNKNOWN, UNKNOWN),
+    OWN_NEW._replace(release="2024.08"): (NEEDS, NEEDS, NEEDS, WORKS, WORKS, WORKS, UNKNOWN, UNKNOWN),
+    OWN_NEW._replace(release="2024.05", cpu=False): (NEEDS,) * 8,
+    OWN_NEW._replace(device=False): (NEEDS, NEEDS, NEEDS, WORKS, WORKS, WORKS, UNKNOWN, UNKNOWN),
+    OWN_NEW._replace(cpu=False): (NEEDS, WORKS, WORKS, NEEDS, NEEDS, NEEDS, NEEDS, WORKS),
+    OWN_NEW._replace(needs_entropy=False): (WORKS,) * 8,
+    OWN_NEW._replace(there=False, needs_entropy=False): (NEVER,) * 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "sources", "expected"),
+    [(own, sources, EXPECTED_OWN[own][at]) for own, (at, sources) in product(EXPECTED_OWN, enumerate(SOURCES))],
+    ids=_id,
+)
+def test_the_matrix_of_own_images(own: FirmwareNetwork, sources: frozenset[Source], expected: NetworkBoot) -> None:
+    assert network_boot(Image.OWN, sources, own) is expected
+
+
 @pytest.mark.parametrize("image", Image)
 def test_one_more_source_never_takes_network_boot_away(image: Image) -> None:
     for sources, more in product(SOURCES, Source):
@@ -64,8 +91,9 @@ EFI = "efidisk0: local-lvm:vm-100-disk-0,efitype=4m\n"
 MODELS = "cpu-model: random\n\tflags +rdrand\n\treported-model kvm64\n"
 
 
-def read(directory: Path, config: str, cpu: str = OLD) -> tuple[Guest, GuestFirmware]:
-    files: dict[str, Content] = {
+def read(directory: Path, config: str, cpu: str = OLD, files: Mapping[str, Content] = MappingProxyType({})) -> tuple[Guest, GuestFirmware]:
+    files = {
+        **files,
         "etc/pve/nodes/pve1/qemu-server/100.conf": f"bios: ovmf\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n{config}",
         "etc/pve/virtual-guest/cpu-models.conf": MODELS,
     }
@@ -96,6 +124,28 @@ def read(directory: Path, config: str, cpu: str = OLD) -> tuple[Guest, GuestFirm
 )
 def test_the_image(config: str, image: Image, tmp_path: Path) -> None:
     assert read(tmp_path, config)[1].image is image
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("-bios /root/own.fd", True),
+        ("-pflash /root/own.fd", True),
+        ("-drive if=pflash,unit=0,format=raw,readonly=on,file=/root/own.fd", True),
+        ("-blockdev driver=raw,node-name=pvehooks-firmware,file.driver=file,file.filename=/root/own.fd", True),
+        ("-bios own.fd", False),
+        ("-bios /root/gone.fd", False),
+        ("-bios /root/other.fd", False),
+        ("-machine pflash0=mine", False),
+        ("-L /root", False),
+        ("-bios", False),
+    ],
+)
+def test_an_image_in_args_is_read(words: str, known: bool, tmp_path: Path) -> None:
+    images: dict[str, Content] = {"root/own.fd": bed.image(), "root/other.fd": "no firmware"}
+    firmware = read(tmp_path, f"args: {words}\n", files=images)[1]
+    assert (firmware.image, firmware.own) == (Image.OWN, OWN_NEW if known else None)
+    assert firmware.network_boot is (NEEDS if known else UNKNOWN)
 
 
 def test_an_arm_node_has_no_arch_line(tmp_path: Path) -> None:

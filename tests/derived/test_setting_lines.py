@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pvehooks.derived.argument_mistakes import mistakes
 from pvehooks.derived.kernel_faults import FAULTS, faults_of, without_faults
 from pvehooks.derived.setting_lines import of_modprobe, of_modules_load
 from pvehooks.facts.boot.cmdline import words
 
+# What lines are put together from.
+PARTS = (
+    *("\ufeff", "\u200b", "\u00a0", "\u201c", "\u2013", "#", ",", "=", ":", ".", "-", "_", '"', "'", " ", "\t", "\r"),
+    *("options", "option", "ions", "blacklist", "softdep", "alias", "pre:", "pre", "vfio-pci", "vfio_pci.ids", "ids", "ids="),
+    *("10de:2684", "0000:01:00.0", "a.b=c", "intel_iommu", "on", "iommu", "pt", "GRUB_X"),
+)
 IDS = "options vfio-pci ids=10de:2684,10de:22ba"
 
 
@@ -134,6 +142,24 @@ def test_what_the_kernel_ignores(line: str, written: str, right: str) -> None:
     assert (found.written, found.right) == (written, right)
     assert found.why
     assert list(mistakes(words(right))) == []
+
+
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=6).map("".join))
+@example("\ufeff")
+@example("\u200b")
+@example("blacklist ,")
+def test_any_line(line: str) -> None:
+    """A line that is not blank and no comment, as the readers of the files give it."""
+    if line.strip() and not line.lstrip().startswith(("#", ";")):
+        for read in (of_modprobe, of_modules_load):
+            found = read(line)
+            assert found is None or found.why
+    assert all(found.written for found in mistakes(words(line)))
+
+
+@pytest.mark.parametrize("line", ["\ufeff", "\ufeff# a comment", "\u200b"])
+def test_a_mark_of_an_editor_is_no_line(line: str) -> None:
+    assert of_modprobe(line) is None
 
 
 def test_what_the_kernel_and_others_know() -> None:

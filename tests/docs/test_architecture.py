@@ -130,7 +130,7 @@ def test_a_step_exists(step: Step) -> None:
 
 
 @pytest.mark.parametrize(("above", "step"), CALLS, ids=[f"{above} - {step}" for above, step in CALLS])
-def test_a_step_is_called_where_it_says(above: Step, step: Step) -> None:
+def test_a_step_is_called_where_the_list_has_it(above: Step, step: Step) -> None:
     assert refers(above, step), f"{label(PAGE)}: {above.file} does not refer to {step}"
 
 

@@ -37,6 +37,8 @@ BUS = """\
 """
 REFUSED = "pvehooks: VM 100 is not started: it could not be examined, and "
 KNOWN = "pvehooks: VM 100 starts unexamined: its devices and their IOMMU groups are those of its last accepted start.\n"
+# As libexec/guard is run. -I has Python ignore PYTHONPYCACHEPREFIX.
+ISOLATED = ("/usr/bin/python3", "-I", *(("-X", f"pycache_prefix={sys.pycache_prefix}") if sys.pycache_prefix else ()))
 IDLE_DISK, SHARED_WITH_PORT, NOT_CLEAN = "0000:02:00.0", "0000:03:00.1", "0000:05:00.0"
 
 
@@ -123,12 +125,12 @@ def broken(root: Path, look: str) -> tuple[int, str]:
 import os, signal, sys, time
 sys.path.insert(0, {str(PROJECT)!r})
 from pvehooks.guard import main, start
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     {look}
 start.examine = examine
 main.run()
 """
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    line = [*ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout

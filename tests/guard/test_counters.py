@@ -60,7 +60,7 @@ def test_unexamined(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), 9)", "unexamined-refused"),
         ("send('settings', 1, 'allow'); time.sleep(30)", "unexamined"),
         ("send('verdict', 1); raise KeyError", "refused"),
-        ("send('verdict', 0); send('recording'); os.kill(os.getpid(), 9)", "passed"),
+        ("send('verdict', 0); send('binding'); send('verdict', 0); os.kill(os.getpid(), 9)", "passed"),
         ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", "refused"),
     ],
 )

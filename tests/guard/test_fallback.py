@@ -17,7 +17,7 @@ def unreadable(path: Path) -> None:
     path.mkdir()
 
 
-def test_what_could_not_be_examined_is_said(tmp_path: Path) -> None:
+def test_what_could_not_be_examined_is_shown(tmp_path: Path) -> None:
     root = bed.node(tmp_path)
     assert bed.start(root) == (0, "")
     iommu_unreadable(root)

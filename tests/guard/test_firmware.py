@@ -87,7 +87,7 @@ EFI_4M = "efidisk0: local:100/vm-100-disk-0.raw,efitype=4m\n"
 
 
 @pytest.mark.parametrize(
-    ("more", "size", "status", "said"),
+    ("more", "size", "status", "expected"),
     [
         pytest.param("", 5, 0, "", id="of no known size"),
         pytest.param(EFI_4M, CODE_4M, 0, "", id="4m"),
@@ -100,10 +100,10 @@ EFI_4M = "efidisk0: local:100/vm-100-disk-0.raw,efitype=4m\n"
         pytest.param(f"amd-sev: type=snp\n{EFI_4M}", CODE_4M, 0, "gets its firmware in another way", id="confidential now"),
     ],
 )
-def test_a_guest_that_was_changed_since(more: str, size: int, status: int, said: str, tmp_path: Path) -> None:
+def test_a_guest_that_was_changed_since(more: str, size: int, status: int, expected: str, tmp_path: Path) -> None:
     """QEMU refuses the flash of another machine; with the variables of another family it starts, and finds no firmware settings."""
     ran = bed.start(node(tmp_path, more=more, image=bytes(size)))
-    assert (ran.status, said in ran.out if said else ran.out) == (status, True if said else "")
+    assert (ran.status, expected in ran.out if expected else ran.out) == (status, True if expected else "")
     assert "would not be started" not in ran.out
 
 
@@ -119,15 +119,15 @@ def test_a_machine_that_is_too_old(machine: str, status: int, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"), [("audit", "would not be started ([guard] mode = audit): its firmware image"), ("off", "")], ids=["audit", "off"]
+    ("mode", "expected"), [("audit", "would not be started ([guard] mode = audit): its firmware image"), ("off", "")], ids=["audit", "off"]
 )
-def test_modes(mode: str, said: str, tmp_path: Path) -> None:
+def test_modes(mode: str, expected: str, tmp_path: Path) -> None:
     root = node(tmp_path)
     change(root)
     bed.settings(root, f"[guard]\nmode = {mode}\n")
     ran = bed.start(root)
     assert ran.status == 0
-    assert said in ran.out if said else ran.out == ""
+    assert expected in ran.out if expected else ran.out == ""
 
 
 def test_a_rollback_to_a_time_before_it(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_traceback_is_for_the_journal_only(pve: Pmxcfs) -> None:
         assert "in examine" in entry["PVEHOOKS_TRACEBACK"] and "secret place" in entry["PVEHOOKS_TRACEBACK"]
 
 
-def test_an_allowed_start_is_told_loudly(pve: Pmxcfs) -> None:
+def test_an_allowed_start_is_logged_as_a_warning(pve: Pmxcfs) -> None:
     bed.pvehooks(Path("/"), "allow", "100", "--once", "--reason", "the card comes later", "--node", "pve1")
     with Journald() as journal:
         assert bed.guard("100", "pre-start").status == 0

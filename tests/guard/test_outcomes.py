@@ -13,7 +13,7 @@ from tests.guard import bed
 Golden = Callable[[str, str], None]
 
 
-def test_a_start_with_nothing_to_say(tmp_path: Path) -> None:
+def test_a_start_without_a_line(tmp_path: Path) -> None:
     root = bed.node(tmp_path)
     assert bed.start(root) == (0, "")
     accepted = bed.record(root)["accepted"]["pve1"]

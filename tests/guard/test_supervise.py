@@ -21,9 +21,9 @@ from tests.guard.bed import KNOWN, REFUSED, broken
         ("raise KeyError('x')", "the guard made a mistake (KeyError), please report it: journalctl -t pvehooks-guard"),
         ("raise RecursionError", "the guard made a mistake (RecursionError)"),
         ("sys.exit(0)", ""),
-        ("os.kill(os.getpid(), 9)", "the look was ended by signal 9"),
-        ("os.kill(os.getpid(), 15)", "the look was ended by signal 15"),
-        ("send('settings', 1, 'known'); time.sleep(30)", "the look took longer than 1 s ([guard] deadline) and was given up"),
+        ("os.kill(os.getpid(), 9)", "the examination was ended by signal 9"),
+        ("os.kill(os.getpid(), 15)", "the examination was ended by signal 15"),
+        ("send('settings', 1, 'known'); time.sleep(30)", "the examination took longer than 1 s ([guard] deadline) and was given up"),
         ("signal.signal(15, signal.SIG_IGN); send('settings', 1, 'known'); time.sleep(30)", "took longer than 1 s"),
         ("return 7", ""),
     ],
@@ -42,8 +42,11 @@ def test_mistakes_of_ours_decide_nothing(look: str, words: str, tmp_path: Path) 
     [
         ("send('verdict', 0); raise KeyError", 0, "made a mistake"),
         ("send('verdict', 1); raise KeyError", 1, "made a mistake"),
-        ("send('verdict', 0); send('recording'); os.kill(os.getpid(), 9)", 0, "signal 9"),
-        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "signal 9"),
+        ("send('verdict', 0); os.kill(os.getpid(), 9)", 0, "was ended by signal 9 after its verdict, which stands"),
+        ("send('verdict', 0); send('binding'); send('verdict', 0); os.kill(os.getpid(), 9)", 0, "which stands"),
+        ("send('verdict', 0); send('binding'); send('verdict', 1); raise KeyError", 1, "made a mistake"),
+        ("send('verdict', 0); send('binding'); os.kill(os.getpid(), 9)", 1, "binding its devices to vfio-pci was ended by signal 9"),
+        ("send('verdict', 0); send('binding'); raise KeyError", 1, "binding its devices to vfio-pci failed"),
     ],
 )
 def test_a_verdict_stands_whatever_comes_after(look: str, status: int, words: str, tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ start.examine = examine
 main.run()
 """
     root = bed.node(tmp_path / "tree")
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment())) as process:
         limit = time.monotonic() + 30
         while not (tmp_path / "looking").exists() or not (tmp_path / "looking").read_text():
@@ -81,7 +84,7 @@ main.run()
     child = int((tmp_path / "looking").read_text())
     limit = time.monotonic() + 30
     while os.path.exists(f"/proc/{child}") and "Z" not in Path(f"/proc/{child}/stat").read_text().split(")")[1][:3]:
-        assert time.monotonic() < limit, "the look goes on without anybody who waits for it"
+        assert time.monotonic() < limit, "the examination goes on without anybody who waits for it"
         time.sleep(0.02)
 
 
@@ -95,10 +98,10 @@ from tests.actions.pci.kernel import BUS, Kernel
 from tests.guard import bed
 def slow(host, path, text):
     former(host, path, text)
-    if path.endswith("/driver/unbind") and not told.exists():
-        told.write_text("unbound")
+    if path.endswith("/driver/unbind") and not unbound.exists():
+        unbound.write_text("unbound")
         time.sleep(0.3)
-former, told = Kernel.write_attribute, Path({told!r})
+former, unbound = Kernel.write_attribute, Path({unbound!r})
 Kernel.write_attribute = slow
 class Node:
     """What the program takes for its node, and is a tree."""
@@ -109,7 +112,7 @@ class Node:
         return getattr(self._kernel, name)
     def exists(self, path):
         return False
-def examine(host, place, vmid, copy, send):
+def examine(host, place, vmid, compiled_settings, send):
     kernel = Node(Path(host.root))
     guest = start._guest(host, place, vmid)
     node = start.hardware.gather(host, place.node)
@@ -124,13 +127,13 @@ main.run()
 @pytest.mark.parametrize("whom", ["the guard", "its process group"])
 def test_asked_to_end_while_it_binds(whom: str, tmp_path: Path) -> None:
     """PVE asks all processes of a task to end; what was begun is undone."""
-    told = tmp_path / "told"
+    unbound = tmp_path / "unbound"
     root = bed.node(tmp_path / "tree", hostpci=bed.IDLE_DISK)
-    program = BINDING.format(project=str(bed.PROJECT), told=str(told))
-    line = ["/usr/bin/python3", "-I", "-c", program, "100", "pre-start", "--root", str(root)]
+    program = BINDING.format(project=str(bed.PROJECT), unbound=str(unbound))
+    line = [*bed.ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
     with kill_on_failure(subprocess.Popen(line, env=bed.environment(), start_new_session=True)) as process:
         limit = time.monotonic() + 30
-        while not told.exists():
+        while not unbound.exists():
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.02)
         (os.kill if whom == "the guard" else os.killpg)(process.pid, signal.SIGTERM)

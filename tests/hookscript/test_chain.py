@@ -41,14 +41,16 @@ def test_called_as_pve_calls_it(phase: str, status: int) -> None:
     assert [line for line in chained.err.splitlines() if not line.startswith("pvehooks is not installed")] == ["to stderr"]
 
 
-def test_only_a_guest_without_its_guard_is_told_of(package: bool) -> None:
+def test_only_a_guest_without_its_guard_is_reported(package: bool) -> None:
     script(SNIPPETS / "hook.pl", witness())
     attach(CHAINED)
     attach()
     for name in (CHAINED, "pvehooks-guard"):
         for phase in PHASES:
-            told = "pvehooks is not installed on this node: VM 100 starts without its guard\n" in call(SNIPPETS / name, "100", phase).err
-            assert told is (phase == "pre-start" and not package)
+            reported = (
+                "pvehooks is not installed on this node: VM 100 starts without its guard\n" in call(SNIPPETS / name, "100", phase).err
+            )
+            assert reported is (phase == "pre-start" and not package)
 
 
 @pytest.mark.parametrize("phase", PHASES)

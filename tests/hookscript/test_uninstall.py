@@ -85,7 +85,7 @@ def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
         ("onbot: 1\n", "PVE would lose something of its config: vm 100 - "),
     ],
 )
-def test_purge_says_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
+def test_purge_reports_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
     attached(100, more=more)
     before = text(100)
     out = uninstall(qm).out
@@ -94,7 +94,7 @@ def test_purge_says_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
     assert text(100) == before
 
 
-def test_purge_tells_of_firmware_images(qm: Qm) -> None:
+def test_purge_reports_firmware_images(qm: Qm) -> None:
     assert "efi-firmware" not in uninstall(qm).out
     images = SNIPPETS.parent / "efi-firmware"
     images.mkdir()

@@ -112,7 +112,7 @@ def test_what_is_no_file_of_ours_is_no_lock(kind: str) -> None:
     assert not Path("/run/made-by-root").exists()
 
 
-def test_nobody_keeps_an_override_from_being_used_up(shared: Path) -> None:
+def test_no_process_keeps_an_override_from_being_used_up(shared: Path) -> None:
     """What worked while the locks lay in /run/lock: another user made the directory, and held the lock."""
     Path("/run/lock").chmod(0o1777)
     place = Path("/run/lock/pvehooks")

@@ -36,11 +36,11 @@ def end(*found: tuple[int, Finding], gone: tuple[tuple[int, str], ...] = ()) -> 
     return grouping.flush()
 
 
-def kinds(said: list[Entry]) -> list[str]:
-    return [str(entry.fields["PVEHOOKS_EVENT"]) for entry in said]
+def kinds(logged: list[Entry]) -> list[str]:
+    return [str(entry.fields["PVEHOOKS_EVENT"]) for entry in logged]
 
 
-def test_two_guests_are_said_one_by_one_and_three_together() -> None:
+def test_two_guests_are_logged_one_by_one_and_three_together() -> None:
     two = [(vmid, finding(message=f"{vmid} is bad", remedy=f"Fix it: qm set {vmid} --net0 x")) for vmid in (101, 100)]
     assert [entry.message for entry in end(*two)] == [
         "VM 100: 100 is bad. Fix it: qm set 100 --net0 x",
@@ -59,7 +59,7 @@ def test_three_devices_of_one_guest_are_not_many() -> None:
     assert kinds(end(*found)) == ["finding"] * 3
 
 
-def test_where_all_have_the_same_words_these_are_said() -> None:
+def test_where_all_have_the_same_words_these_are_logged() -> None:
     (entry,) = end(*((vmid, finding(remedy=f"Type: a {vmid}" if vmid < 105 else "Type: b")) for vmid in range(100, 107)))
     assert entry.message == "7 VMs (100-106): it is bad. Each in words, with what to type: pvehooks check. More: pvehooks explain rule-a"
     (entry,) = end(*((vmid, finding(message=f"bad {vmid}")) for vmid in range(100, 103)))
@@ -70,19 +70,19 @@ def test_what_refuses_a_start_stays_alone_and_comes_first() -> None:
     found = [
         (vmid, finding("rule-b", severity)) for vmid in range(100, 110) for severity in (Severity.INFO, Severity.WARNING, Severity.BLOCK)
     ]
-    said = end(*found)
-    assert kinds(said) == ["finding"] * 10 + ["findings", "advice"]
-    assert [entry.priority for entry in said] == [ERR] * 10 + [WARNING, INFO]
-    assert [entry.fields["PVEHOOKS_VMID"] for entry in said[:10]] == [str(vmid) for vmid in range(100, 110)]
+    logged = end(*found)
+    assert kinds(logged) == ["finding"] * 10 + ["findings", "advice"]
+    assert [entry.priority for entry in logged] == [ERR] * 10 + [WARNING, INFO]
+    assert [entry.fields["PVEHOOKS_VMID"] for entry in logged[:10]] == [str(vmid) for vmid in range(100, 110)]
 
 
 def test_more_than_ten_that_will_not_start_are_one_line() -> None:
     """Their bridge or storage is gone."""
     found = [(vmid, finding(severity=Severity.BLOCK, remedy=f"Type: {vmid}")) for vmid in range(100, 111)]
-    said = end(*found, (300, finding("rule-b", Severity.BLOCK)), (301, finding()))
-    assert [entry.priority for entry in said] == [ERR, ERR, WARNING]
-    assert kinds(said) == ["finding", "findings", "finding"]
-    assert said[1].message == "11 VMs (100-110) would not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
+    logged = end(*found, (300, finding("rule-b", Severity.BLOCK)), (301, finding()))
+    assert [entry.priority for entry in logged] == [ERR, ERR, WARNING]
+    assert kinds(logged) == ["finding", "findings", "finding"]
+    assert logged[1].message == "11 VMs (100-110) would not start: it is bad. Type: VMID. More: pvehooks explain rule-a"
 
 
 def test_advice_is_one_line_for_all_rules() -> None:
@@ -121,17 +121,17 @@ FOUND = st.tuples(
 def test_nothing_is_lost(found: list[tuple[int, Finding]]) -> None:
     """Each finding is in one entry, which its guest and its rule lead to."""
     wanted = Counter((str(vmid), each.rule) for vmid, each in found)
-    said: Counter[tuple[str, str]] = Counter()
+    logged: Counter[tuple[str, str]] = Counter()
     for entry in end(*found):
         vmids, rules = entry.fields["PVEHOOKS_VMID"], entry.fields["PVEHOOKS_RULE"]
         if isinstance(vmids, str):
-            said[vmids, str(rules)] += 1
+            logged[vmids, str(rules)] += 1
             continue
         for line in str(entry.fields["PVEHOOKS_FINDINGS"]).split("\n"):
             vmid, rule = line.removeprefix("VM ").partition(":")[0], line.rpartition("[")[2].removesuffix("]")
             assert vmid in vmids and rule in ((rules,) if isinstance(rules, str) else rules)
-            said[vmid, rule] += 1
-    assert said == wanted
+            logged[vmid, rule] += 1
+    assert logged == wanted
 
 
 @given(st.sets(st.integers(100, 160), min_size=1))
@@ -175,11 +175,11 @@ def test_guests_from_before_us(old: tuple[int, ...], by_name: tuple[int, ...], w
 
 def test_thousands_of_guests_in_a_real_journal() -> None:
     """journald takes all of it: an entry is found by each guest, and holds what is to be said of it."""
-    said = end(*((vmid, finding(message=f"bad: {vmid} {'x' * 200}\x1b")) for vmid in range(1000, 2234)))
-    assert [len(entry.fields["PVEHOOKS_VMID"]) for entry in said] == [500, 500, 234]
-    assert said[0].message.startswith("500 VMs (1000-1499): ")
+    logged = end(*((vmid, finding(message=f"bad: {vmid} {'x' * 200}\x1b")) for vmid in range(1000, 2234)))
+    assert [len(entry.fields["PVEHOOKS_VMID"]) for entry in logged] == [500, 500, 234]
+    assert logged[0].message.startswith("500 VMs (1000-1499): ")
     with Journald() as journald:
-        for entry in said:
+        for entry in logged:
             output.Journal().write(entry)
         (found,) = journald.wait_for("PVEHOOKS_VMID=2233", "PVEHOOKS_RULE=rule-a")
         assert len(journald.entries("PVEHOOKS_EVENT=findings")) == 3

@@ -24,8 +24,8 @@ def needed_modules(files: Path, version: str) -> list[Path]:
     found: list[Path] = []
     for name in MODULES:
         command = ["modprobe", "--show-depends", "--ignore-install", "--dirname", str(files), "--set-version", version, name]
-        said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        paths = [Path(line.split()[1]) for line in said.splitlines() if line.startswith("insmod ")]
+        listing = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        paths = [Path(line.split()[1]) for line in listing.splitlines() if line.startswith("insmod ")]
         found += [path for path in paths if path not in found]
     assert found, "the root disk needs no module?"
     return found

@@ -21,12 +21,12 @@ class Outcome:
     def __init__(self, directory: Path, ended: bool) -> None:
         self.console = (directory / "console").read_text(errors="replace") if (directory / "console").exists() else ""
         lines = (directory / "out").read_text(errors="replace").splitlines()
-        self.said: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
+        self.objects: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("}")]
         self.ended = ended
 
     def all(self, what: str) -> list[dict[str, Any]]:
         """The objects of a kind."""
-        return [each for each in self.said if each["what"] == what]
+        return [each for each in self.objects if each["what"] == what]
 
     @property
     def journal(self) -> str:

@@ -79,7 +79,7 @@ def start(firmware: Images, cpu: str, words: tuple[str, ...], directory: Path) -
     # QEMU's own network, cut off from this machine's.
     command += ["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,romfile="]
     command += ["-object", f"filter-dump,id=wire,netdev=net0,file={capture}", *words]
-    said = ""
+    text = ""
     complaints = directory / "qemu"
     with (
         complaints.open("wb") as stderr,
@@ -87,14 +87,14 @@ def start(firmware: Images, cpu: str, words: tuple[str, ...], directory: Path) -
     ):
         end = time.monotonic() + TIMEOUT
         try:
-            while not any(words in said for words in (_PXE, *_NOTHING)) and process.poll() is None and time.monotonic() < end:
+            while not any(words in text for words in (_PXE, *_NOTHING)) and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.1)
-                said = console.read_text(errors="replace") if console.exists() else ""
+                text = console.read_text(errors="replace") if console.exists() else ""
             assert process.poll() is None, f"QEMU ended: {complaints.read_text()}"
-            if _PXE in said:
+            if _PXE in text:
                 # The first packet follows the words.
                 while capture.stat().st_size <= _EMPTY_CAPTURE and process.poll() is None and time.monotonic() < end:
                     time.sleep(0.1)
         finally:
             process.kill()
-    return Seen(_PXE in said, capture.exists() and capture.stat().st_size > _EMPTY_CAPTURE, said[-2000:])
+    return Seen(_PXE in text, capture.exists() and capture.stat().st_size > _EMPTY_CAPTURE, text[-2000:])

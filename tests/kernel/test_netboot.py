@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.derived.network_boot import NetworkBoot, firmware_of
+from pvehooks.derived.network_boot import Image, NetworkBoot, firmware_of, network_boot
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
+from pvehooks.formats import firmwaredrivers
 from pvehooks.host import Host
 from tests.beds.tree import make_fake_tree
 from tests.kernel import netboot
@@ -57,13 +58,20 @@ def test_network_boot(
 ) -> None:
     host = Host(str(make_fake_tree(tmp_path / "tree", _tree(config))))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    assert firmware_of(guest, hardware.gather(host, "pve1")).network_boot is expected
+    found = firmware_of(guest, hardware.gather(host, "pve1"))
+    assert found.network_boot is expected
+    own = firmwaredrivers.read(firmware[name].code.read_bytes())
+    # The same image as one of the guest's own.
+    assert found.switches or (own is not None and network_boot(Image.OWN, found.sources, own) is expected)
     seen = netboot.start(firmware[name], cpu, tuple(words), tmp_path)
     assert (seen.pxe, seen.packets) == ((True, True) if expected is WORKS else (False, False)), seen.console
 
 
 def test_old_firmware_of_the_4m_type_needed_none(firmware: dict[str, Images], tmp_path: Path) -> None:
-    """It is the release that decides, and not the type: why an image of a guest's own is `unknown`."""
+    """It is the release that decides, and not the type: why an image of a guest's own is read."""
+    own = firmwaredrivers.read(firmware["4m of 2022"].code.read_bytes())
+    assert own is not None
+    assert network_boot(Image.OWN, frozenset(), own) is WORKS
     assert netboot.start(firmware["4m of 2022"], "qemu64", (), tmp_path).pxe
 
 

@@ -18,8 +18,8 @@ VFIO, UNSET = "vfio-pci", "(null)"
 
 def states(outcome: Outcome) -> dict[str, dict[str, str]]:
     """The devices when guests would be started, by name."""
-    (said,) = outcome.all("states")
-    found: dict[str, dict[str, str]] = said["states"]
+    (entry,) = outcome.all("states")
+    found: dict[str, dict[str, str]] = entry["states"]
     return found
 
 
@@ -28,7 +28,7 @@ def drivers(devices: dict[str, dict[str, str]]) -> dict[str, str]:
     return {name: device["driver"] for name, device in devices.items()}
 
 
-def said(outcome: Outcome, address: str, what: str = "journal") -> list[tuple[str, str]]:
+def logged(outcome: Outcome, address: str, what: str = "journal") -> list[tuple[str, str]]:
     """What the journal has of a device, each with its kind of event."""
     (found,) = outcome.all(what)
     return [(entry["event"], entry["message"]) for entry in found["entries"] if entry["device"] == address]
@@ -91,9 +91,9 @@ def test_nothing_is_left_that_would_catch_another_device(at_boot: AtBoot) -> Non
         pytest.param("vf0", "is on vfio-pci now", id="a virtual function"),
     ],
 )
-def test_journal_tells_of_each_once(name: str, words: str, at_boot: AtBoot) -> None:
+def test_journal_has_each_once(name: str, words: str, at_boot: AtBoot) -> None:
     address = states(at_boot(1))[name]["address"]
-    ((event, message),) = said(at_boot(1), address)
+    ((event, message),) = logged(at_boot(1), address)
     assert event == "bound-at-boot" and message.startswith(address) and message.endswith(words), message
 
 
@@ -103,7 +103,7 @@ def test_device_that_comes_back_is_bound_again(at_boot: AtBoot) -> None:
     assert rescan["gone"] and drivers(rescan["states"]) == drivers(before), shown(rescan)
     assert {device["override"] for device in rescan["states"].values()} == {UNSET}, shown(rescan)
     address = before["named"]["address"]
-    again = said(at_boot(1), address, "rescan")
+    again = logged(at_boot(1), address, "rescan")
     assert [event for event, _ in again] == ["bound-at-boot"] * 2, again
 
 
@@ -124,7 +124,7 @@ def test_another_device_at_the_address_is_left_alone(name: str, formerly: str, d
     device = states(at_boot(2))[name]
     assert device["address"] == states(at_boot(1))[formerly]["address"], "otherwise this shows nothing"
     assert device["driver"] == driver, shown(device)
-    ((event, message),) = said(at_boot(2), device["address"])
+    ((event, message),) = logged(at_boot(2), device["address"])
     assert event == "not-bound-at-boot" and why in message, message
     assert f"pvehooks bind {device['address']} --persist" in message and f"pvehooks unbind {device['address']} --persist" in message
 
@@ -189,8 +189,8 @@ def test_edited_and_not_refreshed(at_boot: AtBoot) -> None:
 def test_one_finding_is_fixed(at_boot: AtBoot) -> None:
     """With a real update-grub; what a person had forgotten to refresh comes into force with it."""
     fixed = host(at_boot(0), "fix", "iommu-inactive", "--apply")
-    assert fixed["status"] == 0, fixed["said"]
-    assert '+GRUB_CMDLINE_LINUX_DEFAULT="quiet consoleblank=0"\n' in fixed["said"] and "running: update-grub\n" in fixed["said"]
+    assert fixed["status"] == 0, fixed["output"]
+    assert '+GRUB_CMDLINE_LINUX_DEFAULT="quiet consoleblank=0"\n' in fixed["output"] and "running: update-grub\n" in fixed["output"]
     before, after = files(at_boot(0), "edited")["files"], files(at_boot(0), "first fix")["files"]
     assert {path for path in {*before, *after} if before.get(path) != after.get(path)} == {"/etc/default/grub"}
 
@@ -198,14 +198,14 @@ def test_one_finding_is_fixed(at_boot: AtBoot) -> None:
 def test_plan_shows_what_is_done_then(at_boot: AtBoot) -> None:
     """All that is left, with a real update-initramfs; the plan itself changes nothing."""
     planned, fixed = host(at_boot(0), "fix", "--plan"), host(at_boot(0), "fix", "--apply")
-    assert planned["status"] == fixed["status"] == 0, planned["said"] + fixed["said"]
-    assert planned["said"].partition("then: ")[0] in fixed["said"]
-    assert "then: update-initramfs -u -k all\nthen: update-grub\n" in planned["said"]
-    assert fixed["said"].index("running: update-initramfs") < fixed["said"].index("running: update-grub")
+    assert planned["status"] == fixed["status"] == 0, planned["output"] + fixed["output"]
+    assert planned["output"].partition("then: ")[0] in fixed["output"]
+    assert "then: update-initramfs -u -k all\nthen: update-grub\n" in planned["output"]
+    assert fixed["output"].index("running: update-initramfs") < fixed["output"].index("running: update-grub")
     assert files(at_boot(0), "plan")["files"] == files(at_boot(0), "first fix")["files"]
     before, after = files(at_boot(0), "first fix")["files"], files(at_boot(0), "second fix")["files"]
     changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
-    assert changed == {"/etc/default/grub", "/etc/modules", "/etc/modules-load.d/pvehooks.conf"}, fixed["said"]
+    assert changed == {"/etc/default/grub", "/etc/modules", "/etc/modules-load.d/pvehooks.conf"}, fixed["output"]
     for arguments in files(at_boot(0), "second fix")["menu"]:
         assert "intel_iommu=off" not in arguments
     assert any("consoleblank=0 intel_iommu=on iommu=pt" in arguments for arguments in files(at_boot(0), "second fix")["menu"])
@@ -234,7 +234,7 @@ def test_rebooted(at_boot: AtBoot) -> None:
 def test_undone(at_boot: AtBoot) -> None:
     """Every byte is as before the second fix, and so is the menu."""
     undone = host(at_boot(1), "undo")
-    assert undone["status"] == 0 and "running: update-initramfs -u -k all\nrunning: update-grub\n" in undone["said"], undone["said"]
+    assert undone["status"] == 0 and "running: update-initramfs -u -k all\nrunning: update-grub\n" in undone["output"], undone["output"]
     assert files(at_boot(1), "undone")["files"] == files(at_boot(0), "first fix")["files"]
     menu = files(at_boot(1), "undone")["menu"]
     assert menu and not any("iommu" in arguments for arguments in menu), shown(menu)
@@ -256,7 +256,7 @@ def test_all_undone(at_boot: AtBoot) -> None:
     assert undone["files"] == files(at_boot(0), "edited")["files"]
     assert any("consoleblank=0 intel_iommu=off" in arguments for arguments in undone["menu"]), shown(undone["menu"])
     first, second = [each for each in at_boot(2).all("host") if each["words"] == ["undo"]]
-    assert (first["status"], second["status"]) == (0, 0) and "there is no fix to undo" in second["said"], second["said"]
+    assert (first["status"], second["status"]) == (0, 0) and "there is no fix to undo" in second["output"], second["output"]
 
 
 def test_journal_has_what_a_person_did(at_boot: AtBoot) -> None:

@@ -26,8 +26,8 @@ def test_machines_did_their_job(machine: Outcome, plain_machine: Outcome) -> Non
 
 
 def test_devices_are_as_the_cases_need_them(machine: Outcome) -> None:
-    (said,) = machine.all("set-up")
-    signatures, groups = said["signatures"], said["groups"]
+    (set_up,) = machine.all("set-up")
+    signatures, groups = set_up["signatures"], set_up["groups"]
     assert (
         signatures["guest-lvm"] == signatures["host-lvm"] == signatures["vm-lvm"] == "LVM2_member"
         and signatures["guest-zfs"] == "zfs_member"
@@ -68,12 +68,12 @@ def test_hookscript_itself_takes_nothing_away(case: Case, outcomes: Outcomes) ->
 @EACH
 def test_refusal_names_guest_device_and_what_to_do(case: Case, outcomes: Outcomes) -> None:
     start = outcomes(case.machine).start(case.name)
-    said = start["output"]
-    assert "Traceback" not in said, said
+    output = start["output"]
+    assert "Traceback" not in output, output
     if not case.harm:
-        assert case.hostpci or not said, "a guest without devices is not talked about"
+        assert case.hostpci or not output, "a guest without devices is not talked about"
         return
     address = start["hostpci"][0].split(",")[0]
     device = address.removeprefix("0000:") if case.machine == IOMMU else "no IOMMU"
-    assert str(case.vmid) in said and device in said, shown(start)
-    assert "pvehooks allow" in said or "dmesg" in said, "what to type"
+    assert str(case.vmid) in output and device in output, shown(start)
+    assert "pvehooks allow" in output or "dmesg" in output, "what to type"

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 from tests.lint.source import PACKAGE, label, python_files, tree
 
 # Top to bottom: a file or folder directly below pvehooks/, and what it is. It may import itself and what stands on a lower floor.
@@ -74,19 +72,18 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield getattr(node, "lineno", 0), name
 
 
-@pytest.mark.parametrize("path", FILES, ids=label)
-def test_imports_run_downwards(path: Path) -> None:
-    here = unit(path)
-    if here == "":
-        assert list(imports(path)) == [], "pvehooks/__init__.py is imported by all: it imports nothing"
-        return
-    assert here in FLOOR, f"{here} has no floor yet: give it a line in FLOORS"
+def test_imports_run_downwards() -> None:
     wrong = []
-    for line, name in imports(path):
-        there = unit(MODULES[name])
-        allowed = there in ONLY_VALUES[here] if here in ONLY_VALUES else FLOOR.get(there, -1) > FLOOR[here]
-        if there not in ("", here) and not allowed:
-            wrong.append(f"{label(path)}:{line}: {here} must not import {name}")
+    for path in FILES:
+        here = unit(path)
+        if here not in FLOOR:
+            wrong += [f"{label(path)}:{line}: it is imported by all, and imports nothing" for line, _ in imports(path)]
+            continue
+        for line, name in imports(path):
+            there = unit(MODULES[name])
+            allowed = there in ONLY_VALUES[here] if here in ONLY_VALUES else FLOOR.get(there, -1) > FLOOR[here]
+            if there not in ("", here) and not allowed:
+                wrong.append(f"{label(path)}:{line}: {here} must not import {name}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -185,12 +182,17 @@ def names(path: Path) -> Iterator[str]:
             yield "open"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if not label(path).endswith((DOOR, *BEHIND_THE_DOOR))], ids=label)
-def test_only_the_host_speaks_with_the_system(path: Path) -> None:
-    used = set(names(path)) - HARMLESS
-    exempt = EXEMPT.get(str(path.relative_to(PACKAGE)), set())
-    assert used - exempt == set(), f"goes through {DOOR}, or is listed in EXEMPT with its reason"
-    assert exempt - used == set(), "is not needed any more: take it out of EXEMPT"
+def test_only_the_host_speaks_with_the_system() -> None:
+    wrong = []
+    for path in FILES:
+        if label(path).endswith((DOOR, *BEHIND_THE_DOOR)):
+            continue
+        used = set(names(path)) - HARMLESS
+        exempt = EXEMPT.get(str(path.relative_to(PACKAGE)), set())
+        wrong += [f"{label(path)}: {name} goes through {DOOR}, or is listed in EXEMPT with its reason" for name in sorted(used - exempt)]
+        wrong += [f"{label(path)}: {name} is not used any more: take it out of EXEMPT" for name in sorted(exempt - used)]
+    assert not wrong, "\n".join(wrong)
+    assert not set(EXEMPT) - {str(path.relative_to(PACKAGE)) for path in FILES}
 
 
 def test_only_the_door_uses_what_is_behind_it() -> None:
@@ -209,8 +211,14 @@ IN_SHARED_PLACES = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=label)
-def test_nothing_of_ours_lies_where_everybody_may_write(path: Path) -> None:
-    texts = [node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    found = {place for place in SHARED_PLACES for text in texts if text == place or text.startswith(f"{place}/")}
-    assert found - IN_SHARED_PLACES.get(str(path.relative_to(PACKAGE)), set()) == set()
+def test_nothing_of_ours_lies_where_everybody_may_write() -> None:
+    found = {
+        f"{label(path)}: {place}"
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for place in SHARED_PLACES
+        if node.value == place or node.value.startswith(f"{place}/")
+    }
+    allowed = {f"pvehooks/{name}: {place}" for name, places in IN_SHARED_PLACES.items() for place in places}
+    assert found - allowed == set()

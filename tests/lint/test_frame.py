@@ -75,7 +75,7 @@ def test_what_is_left_out_is_reported(tmp_path: Path, marker: str, environment: 
     assert done.returncode == 0
 
 
-def test_the_environment_is_the_same_whoever_starts_them(tmp_path: Path) -> None:
+def test_the_environment_is_always_the_same(tmp_path: Path) -> None:
     lines = "import json, os, pathlib", "def test_it(): pathlib.Path('seen').write_text(json.dumps(dict(os.environ)))"
     (tmp_path / "test_it.py").write_text("\n".join(lines))
     done = run_pytest(tmp_path, USER="root", LOGNAME="root", COLUMNS="170", NOTIFY_SOCKET="@x", LC_ALL="de_DE.UTF-8")
@@ -130,11 +130,11 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(text.partition(".PHONY: ")[2].splitlines()[0].split()) == sorted(targets)
 
 
-@pytest.mark.parametrize("path", python_files(PROJECT / "tests"), ids=label)
-def test_no_test_waits_for_its_child_after_a_failure(path: Path) -> None:
+def test_no_test_waits_for_its_child_after_a_failure() -> None:
     """`with Popen(...)` alone waits for the child, however long that sleeps: tests.beds.process kills it first."""
-    if path == PROJECT / "tests/beds/process.py":
-        return
-    items = (item for node in ast.walk(tree(path)) if isinstance(node, ast.With) for item in node.items)
-    calls = [item.context_expr for item in items if isinstance(item.context_expr, ast.Call)]
-    assert [call.lineno for call in calls if ast.unparse(call.func).endswith("Popen")] == [], "with kill_on_failure(subprocess.Popen(...))"
+    found = []
+    for path in python_files(PROJECT / "tests"):
+        items = (item for node in ast.walk(tree(path)) if isinstance(node, ast.With) for item in node.items)
+        calls = [item.context_expr for item in items if isinstance(item.context_expr, ast.Call)]
+        found += [f"{label(path)}:{call.lineno}" for call in calls if ast.unparse(call.func).endswith("Popen")]
+    assert [place for place in found if not place.startswith("tests/beds/process.py:")] == [], "with kill_on_failure(subprocess.Popen(...))"

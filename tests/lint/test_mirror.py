@@ -14,6 +14,7 @@ OTHERS = {
     "browser": "reports in a browser",
     "cluster": "several nodes at once",
     "docs": "the documents",
+    "fuzz": "readers of what others write",
     "golden": "what programs print",
     "hookscript": "libexec/: stub, hookscript, uninstall",
     "kernel": "starts on an emulated machine",

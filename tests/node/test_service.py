@@ -93,7 +93,7 @@ def probe(node: Machine, name: str, unit: str) -> dict[str, bool]:
     return {name: status == "0" for name, status in answers.items()}
 
 
-def what_they_said(node: Machine) -> str:
+def probe_logs(node: Machine) -> str:
     return node.sh("head -n 3 /run/lock/probe*", check=False)
 
 
@@ -123,11 +123,11 @@ def test_the_sandbox_is_on(node: Machine) -> None:
     capable, changes = re.subn(r"^CapabilityBoundingSet=\n", "", sandbox, flags=re.MULTILINE)
     assert changes == 1
     outside = probe(node, "probe-outside", "[Service]\nType=oneshot\nExecStart=/usr/local/sbin/probe\n")
-    assert outside == dict.fromkeys(outside, True), f"each probe works without the sandbox\n{what_they_said(node)}"
+    assert outside == dict.fromkeys(outside, True), f"each probe works without the sandbox\n{probe_logs(node)}"
     expected = {**dict.fromkeys(PROBES, False), **dict.fromkeys(NEEDED, True)}
-    assert probe(node, "probe-inside", sandbox) == expected, what_they_said(node)
+    assert probe(node, "probe-inside", sandbox) == expected, probe_logs(node)
     # What has more than one guard is also refused to a process that has every capability.
-    assert probe(node, "probe-capable", capable) == {**expected, **dict.fromkeys(BY_CAPABILITIES_ALONE, True)}, what_they_said(node)
+    assert probe(node, "probe-capable", capable) == {**expected, **dict.fromkeys(BY_CAPABILITIES_ALONE, True)}, probe_logs(node)
 
 
 def test_the_running_daemon_is_in_it(node: Machine) -> None:

@@ -28,7 +28,9 @@ def make_tree(suite: str, purpose: str, packages: Iterable[str], later: Iterable
     command = ["sh", str(PROJECT / "scripts/system-tree"), suite, purpose, *(names.get(name, name) for name in packages), "--later", *later]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, f"no {purpose} system of {suite}: {done.stderr}"
-    return Path(done.stdout.strip())
+    tree = Path(done.stdout.strip())
+    subprocess.run(["sh", str(PROJECT / "scripts/remove-old-trees"), str(tree)], check=True)
+    return tree
 
 
 class Cgroup:

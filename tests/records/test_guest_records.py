@@ -91,9 +91,9 @@ def test_another_guests_record_is_none(host: Host, uuid: str | None, ctime: int 
 
 
 def test_a_guest_of_which_nothing_is_known_has_a_record_too(host: Host) -> None:
-    nobody = records.Identity(None, None)
-    set_rng0(host, 100, nobody, DONE)
-    assert records.read(host, 100, nobody) == records.Record(nobody, DONE)
+    unidentified = records.Identity(None, None)
+    set_rng0(host, 100, unidentified, DONE)
+    assert records.read(host, 100, unidentified) == records.Record(unidentified, DONE)
     assert records.read(host, 100, WEB) is None
 
 
@@ -112,14 +112,14 @@ def test_unknown_keys_of_a_newer_version_are_kept(host: Host) -> None:
     assert json.loads(file(host).read_bytes()) == newer
 
 
-def test_taking_out_the_last_thing_removes_the_record(host: Host) -> None:
+def test_removing_the_last_thing_removes_the_record(host: Host) -> None:
     assert not set_rng0(host, 100, WEB, None)
     assert set_rng0(host, 100, WEB, DONE)
     assert set_rng0(host, 100, WEB, None)
     assert not file(host).exists()
 
 
-def test_taking_out_leaves_another_guests_record_alone(host: Host) -> None:
+def test_removing_leaves_another_guests_record_alone(host: Host) -> None:
     set_rng0(host, 100, WEB, DONE)
     assert not set_rng0(host, 100, records.Identity("other", 5), None)
     assert records.read(host, 100, WEB) is not None
@@ -166,7 +166,7 @@ def test_a_broken_record_counts_as_none_and_shows_so(host: Host, content: str, w
     assert records.read(host, 100, WEB) == records.Record(WEB, DONE)
 
 
-def test_taking_out_of_a_broken_record_removes_it(host: Host) -> None:
+def test_removing_from_a_broken_record_removes_it(host: Host) -> None:
     file(host).write_text("{")
     assert set_rng0(host, 100, WEB, None)
     assert not file(host).exists()
@@ -383,7 +383,7 @@ def test_what_was_accepted_is_of_one_node(host: Host) -> None:
     assert record is not None and record.accepted == {"pve1": ACCEPTED, "pve2": other}
 
 
-def test_taking_out_what_is_not_there_writes_nothing(host: Host) -> None:
+def test_removing_what_is_not_there_writes_nothing(host: Host) -> None:
     assert not records.update(host, 100, WEB, lambda record: record.with_accepted("pve1", None)._replace(allowance=None))
     assert not file(host).parent.exists() or not file(host).exists()
 

@@ -60,7 +60,7 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "expected"),
     [
         pytest.param({}, [], id="nothing"),
         pytest.param(
@@ -80,14 +80,14 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
         ),
         pytest.param(
             {"groups": device(guests=[HOLDER], uses=[HOST_USE])},
-            [("changed device", CARD, "now used by guest 100 and the host, before by nothing", False)],
+            [("changed device", CARD, "now used by VM 100 and the host, before by nothing", False)],
             id="used",
         ),
         pytest.param({"groups": device(guests=[{**HOLDER, "holds": False}], uses=[{**HOST_USE, "remark": True}])}, [], id="not used"),
-        pytest.param({"guests": []}, [("guest gone", LABEL, "not on this node any more", False)], id="guest gone"),
-        pytest.param({"guests": guest(name="")}, [("changed guest", "VM 100", "before: VM 100 (web)", False)], id="renamed"),
+        pytest.param({"guests": []}, [("VM gone", LABEL, "not on this node any more", False)], id="guest gone"),
+        pytest.param({"guests": guest(name="")}, [("changed VM", "VM 100", "before: VM 100 (web)", False)], id="renamed"),
         pytest.param(
-            {"guests": guest(verdict="block")}, [("changed guest", LABEL, "now would not start, before would start", True)], id="blocked"
+            {"guests": guest(verdict="block")}, [("changed VM", LABEL, "now would not start, before would start", True)], id="blocked"
         ),
         pytest.param({"guests": guest(findings=[])}, [("finding gone", LABEL, "warning: it is so [rule-a]", False)], id="finding gone"),
         pytest.param({"guests": guest(findings=[{**FINDING, "message": "it is so, 7 times"}])}, [], id="other words"),
@@ -103,18 +103,18 @@ LABEL, CARD = "VM 100 (web)", "0000:01:00.0 (card)"
         ),
     ],
 )
-def test_what_differs(now: dict[str, Any], told: list[tuple[str, str, str, bool]]) -> None:
-    assert difference(**now) == told
+def test_what_differs(now: dict[str, Any], expected: list[tuple[str, str, str, bool]]) -> None:
+    assert difference(**now) == expected
 
 
 def test_urgent_things_come_first() -> None:
     new = {**GUEST, "vmid": 101, "name": "", "verdict": "block", "findings": [{**FINDING, "severity": "block"}]}
     found = difference(facts={"kernel": "7"}, guests=[new])
     assert [each[:2] for each in found] == [
-        ("new guest", "VM 101"),
+        ("new VM", "VM 101"),
         ("new finding", "VM 101"),
         ("changed node", "kernel"),
-        ("guest gone", LABEL),
+        ("VM gone", LABEL),
     ]
 
 
@@ -161,7 +161,7 @@ def test_since_a_report(tmp_path: Path) -> None:
     assert "Nothing changed since the last report" in bed.report(tree, "--html", "-", "--since", str(former))
     make_fake_tree(tree, {f"{bed.CONFIGS}/110.conf": "name: fresh\nhostpci0: 02:00\n"})
     text = bed.report(tree, "--since", str(former))
-    assert "- **new guest**: VM 110 (fresh): must not start" in text
+    assert "- **new VM**: VM 110 (fresh): must not start" in text
     assert '<span class="soft small"><svg class="i"' in bed.report(tree, "--html", "-", "--since", str(former))
 
 

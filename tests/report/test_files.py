@@ -30,8 +30,8 @@ def mode(path: Path) -> int:
 
 def test_a_new_file_is_for_its_owner_only(tree: Path, tmp_path: Path) -> None:
     page, text = tmp_path / "a.html", tmp_path / "a.md"
-    said = bed.report(tree, "--html", str(page), "--markdown", str(text), "--json")
-    assert json.loads(said)["version"] == 1, "the files beside it say nothing"
+    shown = bed.report(tree, "--html", str(page), "--markdown", str(text), "--json")
+    assert json.loads(shown)["version"] == 1, "the files beside it say nothing"
     assert page.read_text().startswith("<!DOCTYPE html>") and text.read_text().startswith("# pve1: ")
     assert (mode(page), mode(text)) == (0o600, 0o600)
     assert sorted(tmp_path.iterdir()) == [page, text], "nothing else is left"
@@ -49,7 +49,7 @@ def test_a_file_of_ours_keeps_mode_and_group(tree: Path, tmp_path: Path) -> None
     assert (mode(page), page.stat().st_gid) == (0o664, 33)
 
 
-def test_a_file_of_somebody_else_is_not_filled_for_him(tree: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_not_filled(tree: Path, tmp_path: Path) -> None:
     page = tmp_path / "a.html"
     page.write_text("old")
     page.chmod(0o666)
@@ -111,7 +111,7 @@ def test_a_written_report_is_what_the_next_one_is_compared_with(node: Pmxcfs, tm
     assert mode(STATE) == 0o600
     (node.mountpoint / "nodes/pve1/qemu-server/101.conf").write_text("name: fresh\n")
     for _ in range(2):
-        assert "new guest: VM 101 (fresh)" in bed.report("").replace("**", "")
+        assert "new VM: VM 101 (fresh)" in bed.report("").replace("**", "")
     former = tmp_path / "former.json"
     former.write_text(bed.report("", "--json"))
     before = STATE.read_bytes()
@@ -129,11 +129,11 @@ def test_another_node_has_no_hardware_here(node: Pmxcfs, tmp_path: Path) -> None
     assert found["groups"] is None and found["changes"] is None and [each["vmid"] for each in found["guests"]] == [200]
 
 
-def test_that_it_cannot_be_kept_is_said(node: Pmxcfs, tmp_path: Path) -> None:
+def test_that_it_cannot_be_kept_is_reported(node: Pmxcfs, tmp_path: Path) -> None:
     STATE.mkdir()
     try:
-        said = bed.report("", "--html", str(tmp_path / "a.html"))
-        assert "pvehooks: this report is not kept for the next one's comparison" in said
+        shown = bed.report("", "--html", str(tmp_path / "a.html"))
+        assert "pvehooks: this report is not kept for the next one's comparison" in shown
         assert "The last report cannot be read" in (tmp_path / "a.html").read_text()
     finally:
         STATE.rmdir()

@@ -59,7 +59,7 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory, golden: G
     golden(f"report/capture-{name}.markdown", timeless(bed.report(tree)))
 
 
-def test_json_says_what_check_and_groups_say(trees: dict[str, Path]) -> None:
+def test_json_holds_what_check_and_groups_show(trees: dict[str, Path]) -> None:
     report = found(trees["danger"])
     assert report["version"] == 1 and report["node"] == "pve1" and report["changes"] is None
     check = json.loads(bed.report(trees["danger"], "--json", status=1, verb="check"))
@@ -91,15 +91,13 @@ def test_the_words_around_code_stay_apart(tmp_path: Path) -> None:
     assert not re.search(r"`[\w-]+`\w", text)
 
 
-def test_danger_is_said_of_the_right_groups(trees: dict[str, Path]) -> None:
+def test_danger_is_shown_of_the_right_groups(trees: dict[str, Path]) -> None:
     page = bed.report(trees["danger"], "--html", "-")
     urgent = dict(re.findall(r'aria-label="Group (\d+), ([^:]*):', page))
     assert {group for group, level in urgent.items() if level == "in danger"} == {"2", "15"}
-    assert urgent["17"] == "a guest cannot start" and urgent["21"] == "shared" and urgent["19"] == "used by a guest"
+    assert urgent["17"] == "a VM cannot start" and urgent["21"] == "shared" and urgent["19"] == "used by a VM or container"
     calm = dict(re.findall(r'aria-label="Group (\d+), ([^:]*):', bed.report(trees["well"], "--html", "-")))
-    assert (
-        "in danger" not in calm.values() and calm["2"] == "meant for a guest" and calm["15"] == "used by the host" and calm["9"] == "free"
-    )
+    assert "in danger" not in calm.values() and calm["2"] == "meant for a VM" and calm["15"] == "used by the host" and calm["9"] == "free"
 
 
 def test_what_would_be_taken_along_is_in_danger(tmp_path: Path) -> None:
@@ -110,10 +108,10 @@ def test_what_would_be_taken_along_is_in_danger(tmp_path: Path) -> None:
     (tree / bed.CONFIGS / "107.conf").write_text("hostpci0: 07:00.0\n")
     (tree / "etc/pvehooks/pvehooks.conf").write_text("[guard]\nunbound = block\n")
     levels = dict(re.findall(r'aria-label="Group (\d+), ([^:]*):', bed.report(tree, "--html", "-")))
-    assert levels["20"] == "a guest cannot start"
+    assert levels["20"] == "a VM cannot start"
 
 
-def test_what_could_not_be_read_is_said(tmp_path: Path) -> None:
+def test_what_could_not_be_read_is_shown(tmp_path: Path) -> None:
     tree = bed.plant("well", tmp_path / "tree")
     (tree / "proc/net/route").unlink()
     (tree / "proc/net/fib_trie").unlink()
@@ -137,11 +135,11 @@ def test_another_node_of_the_cluster(tmp_path: Path) -> None:
     assert [guest["vmid"] for guest in found(tree, "--node", "pve2")["guests"]] == [300]
 
 
-def test_thousand_guests_in_the_same_words_are_told_at_once(tmp_path: Path) -> None:
+def test_thousand_guests_in_the_same_words_are_one_line(tmp_path: Path) -> None:
     tree = bed.plant("empty", tmp_path / "tree")
     make_fake_tree(tree, {f"{bed.CONFIGS}/{vmid}.conf": f"name: g{vmid}\nbios: ovmf\nhostpci0: 01:00\n" for vmid in range(1000, 2000)})
     page = bed.report(tree, "--html", "-")
-    assert page.count("988 more guests") >= 1 and len(page) < 2_000_000
+    assert page.count("988 more VMs") >= 1 and len(page) < 2_000_000
     program = f"from pvehooks.cli.main import main; main({['report', '--html', '-', '--root', str(tree)]!r})"
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20,) * 2); {program}"
     done = subprocess.run(["/usr/bin/python3", "-c", limited], cwd=PROJECT, capture_output=True, check=False)

@@ -19,7 +19,7 @@ from pvehooks.values import Node
 from tests.beds import pci, usb, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.conftest import SHARED_DATA
-from tests.rules import said
+from tests.rules import texts_of_findings
 
 CLUSTER: dict[str, Content] = {
     "etc/pve/nodes/pve1/qemu-server/101.conf": "name: other\nonboot: 1\nivshmem: size=64,name=shared\nusb0: host=1050:0407\nhostpci0: 0000:02:00.0\n",
@@ -203,6 +203,42 @@ def test_any_config(nodes: list[tuple[Host, Node]], config: str) -> None:
     look_everywhere(nodes, config.encode("utf-8", "surrogatepass"))
 
 
+# Python refuses to convert so many digits (ValueError).
+_DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "memory: N",
+        "memory: current=N",
+        "balloon: N",
+        "cores: N",
+        "vcpus: N",
+        "cpu: host,phys-bits=N",
+        "ivshmem: size=N",
+        "machine: pc-q35-N.N",
+        "meta: creation-qemu=N.1,ctime=N",
+        "ostype: winN",
+        "hugepages: N",
+        "usbN: host=1050:0407",
+        "hostpciN: 01:00",
+        "affinity: 0-N",
+        "args: -device VGA,addr=0xN.N",
+        "net0: virtio,queues=N,bridge=vmbr0",
+        "efidisk0: local-lvm:vm-100-disk-0,size=N",
+        "rng0: source=/dev/urandom,max_bytes=N,period=N",
+        "vga: std,memory=N",
+    ],
+)
+def test_a_number_of_thousands_of_digits(nodes: list[tuple[Host, Node]], line: str) -> None:
+    text = line.replace("N", _DIGITS)
+    config = f"bios: ovmf\nhostpci0: 0000:01:00.0\n{text}\n[before]\n{text}\nsnaptime: {_DIGITS}\nvmstate: local-lvm:vm-100-state-before\n"
+    for host, node in nodes:
+        guest = guests.understand(host, "pve1", 100, config.encode(), guests.surroundings(host, "pve1", None))
+        assert all(finding.message for finding in catalogue.findings(guest, node))
+
+
 @pytest.mark.shared_data
 def test_the_configs_of_pves_own_tests(nodes: list[tuple[Host, Node]]) -> None:
     for path in sorted((SHARED_DATA / "vmconfigs").glob("*.conf")):
@@ -213,14 +249,14 @@ def look_everywhere(nodes: list[tuple[Host, Node]], config: bytes) -> None:
     for host, node in nodes:
         guest = guests.understand(host, "pve1", 100, config, guests.surroundings(host, "pve1", None))
         for finding in catalogue.findings(guest, node):
-            said.assert_whole(finding)
-            said.assert_typable(finding.remedy)
-            said.assert_about(finding.remedy, guest)
+            texts_of_findings.assert_whole(finding)
+            texts_of_findings.assert_typable(finding.remedy)
+            texts_of_findings.assert_about(finding.remedy, guest)
 
 
 @pytest.mark.parametrize("rule", catalogue.RULES.values(), ids=lambda rule: rule.id)
 def test_what_a_rule_has_one_type_exists(rule: Rule) -> None:
-    for command in said.commands(rule.remedy):
-        assert said.verb(command) in said.QM
-        for option, _ in said.settings_of(command):
+    for command in texts_of_findings.commands(rule.remedy):
+        assert texts_of_findings.verb(command) in texts_of_findings.QM
+        for option, _ in texts_of_findings.settings_of(command):
             assert option in ("delete", "revert", "OPTION") or option in OPTIONS or option.removesuffix("N") + "0" in OPTIONS

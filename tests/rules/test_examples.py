@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ from pvehooks.values.summaries import Target
 from tests.beds.tree import make_fake_tree
 from tests.conftest import GOLDEN
 from tests.lint.source import PROJECT, label
-from tests.rules import said
+from tests.rules import texts_of_findings
 from tests.rules.example_tree import CONFIG, tree_of
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -61,15 +62,23 @@ def at_target(host: Host) -> tuple[Finding, ...]:
     return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 
+def effects(finding: Finding) -> str:
+    """What follows from a finding beside its words, where anything does."""
+    known = [finding.cure.value and f"cure: {finding.cure.value}", finding.hold.value and f"holds: {finding.hold.value}"]
+    if finding.refuser is not catalogue.RULES[finding.rule].complete(Finding("", "", severity=finding.severity)).refuser:
+        known.append(f"refused by {finding.refuser.value}")
+    return f" ({'; '.join(filter(None, known))})" if any(known) else ""
+
+
 @pytest.mark.parametrize("example", examples("failing"), ids=lambda path: path.name[:-6])
 def test_failing_example(example: Path, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     found = [finding for finding in findings_in(tree_of(example, tmp_path)) if finding.rule == rule_of(example)]
-    lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}\n" for finding in found]
+    lines = [f"{finding.severity.value}: {finding.subject}: {words.printable(words.sentence(finding))}{effects(finding)}\n" for finding in found]
     assert lines, f"{label(example)}: the rule {rule_of(example)} finds nothing in it; let the example show what the rule is about"
     assert all(finding.examined for finding in found)
     for finding in found:
-        said.assert_whole(finding)
-        said.assert_typable(finding.remedy)
+        texts_of_findings.assert_whole(finding)
+        texts_of_findings.assert_typable(finding.remedy)
     golden(f"rules/{example.stem}.txt", "".join(lines))
 
 
@@ -106,7 +115,7 @@ def test_what_a_rule_lacks_is_named(tmp_path: Path) -> None:
     directory, words = tmp_path / "tests/rules/examples", tmp_path / "tests/golden/rules"
     directory.mkdir(parents=True)
     words.mkdir(parents=True)
-    assert "docstring" in lacking(rule._replace(explanation=""), tmp_path)
+    assert "docstring" in lacking(rule._replace(function=lambda guest, node: iter(())), tmp_path)
     assert "remedy" in lacking(rule._replace(remedy=""), tmp_path)
     assert lacking(rule, tmp_path) == "rule new-rule: make tests/rules/examples/new-rule.failing.txtar, a node that shows what it finds"
     (directory / "new-rule.failing.txtar").touch()
@@ -144,10 +153,19 @@ def _node_facts(function: Callable[..., object]) -> Iterator[str]:
     for part in within:
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "node" and part.attr in names:
             yield part.attr
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-            called = inspect.unwrap(known.get(part.func.id, len))
+        if isinstance(part, ast.Call):
+            called = inspect.unwrap(_named(part.func, known))
             if inspect.isfunction(called) and "node" in inspect.signature(called).parameters:
                 yield from _node_facts(called)
+
+
+def _named(expression: ast.expr, known: dict[str, Any]) -> Any:
+    """What a name, or a name in a module, stands for; `len` where that is neither."""
+    if isinstance(expression, ast.Name):
+        return known.get(expression.id, len)
+    if isinstance(expression, ast.Attribute) and inspect.ismodule(holder := _named(expression.value, known)):
+        return getattr(holder, expression.attr)
+    return len
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ import pytest
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
+from pvehooks.records import baseline
 from pvehooks.rules import catalogue
-from pvehooks.rules.engine import Rule, findings_at_start
+from pvehooks.rules.engine import TARGET, Rule, findings_at_start
 from pvehooks.rules.guest import display, ha_migration, ivshmem, usb, virtiofs
 from pvehooks.rules.node import shared_memory
-from pvehooks.values import Unread
+from pvehooks.values import Finding, Unread
 from tests.beds import pci
 from tests.beds.tree import make_fake_tree
+from tests.rules.example_tree import tree_of
+from tests.rules.test_examples import examples, rule_of
 
 CONFIG = """\
 name: web
@@ -40,7 +43,7 @@ MAPPINGS = {
     "etc/pve/ha/resources.cfg": "vm: 100\n\n",
 }
 RULESS = (usb.RULES, virtiofs.RULES, ivshmem.RULES, display.RULES, ha_migration.RULES)
-RULES = [rule for book in RULESS for rule in book.rules]
+RULES = [rule for rule_set in RULESS for rule in rule_set.rules]
 # What is worth no word of its own where it is unknown: others say it, or it is only advice.
 SILENT = {
     "usb-device-absent": {"pci", "holders"},
@@ -95,7 +98,7 @@ def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> 
     assert not list(rule.function(node))
 
 
-def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> None:
+def test_devices_that_cannot_be_read_are_reported_once(tmp_path: Path) -> None:
     config = "ostype: l26\nusb0: host=1050:0407\nusb1: spice\nusb2: host=1-3.1\n"
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
@@ -106,7 +109,7 @@ def test_devices_that_cannot_be_looked_for_are_told_of_once(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("hostpci", "rules"), [("", ["ha-local-resource"]), ("hostpci0: 0000:01:00.0\n", ["ha-device-elsewhere"])])
-def test_unknown_high_availability_is_told_of_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
+def test_unknown_high_availability_is_reported_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": f"usb0: host=1050:0407\n{hostpci}", "etc/pve/ha/resources.cfg": None})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
     node = hardware.gather(host, "pve1")
@@ -120,8 +123,8 @@ def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> N
     files["sys/devices/pci0000:00/0000:01:00.0/iommu_group"] = "14\n"
     host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\n"})))
     guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
-    said = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
-    (found,) = (found for found in said if found.rule == "group-in-use-by-host")
+    of_device = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
+    (found,) = (found for found in of_device if found.rule == "group-in-use-by-host")
     assert not found.examined
     assert "which devices share the IOMMU group of 0000:01:00.0 (graphics card [10de:2204]) is unknown" in found.message
 
@@ -135,3 +138,27 @@ def test_a_virtual_function_of_another_node_is_not_explained(tmp_path: Path) -> 
     node.__dict__["vf_support"] = Unread("it is a fact of pve2, ask there")
     (found,) = (found for found in findings_at_start(guest, node) if found.rule == "hostpci-device-missing")
     assert "SR-IOV" not in found.message and found.message.startswith("hostpci0: there is no PCI device 0000:00:02.1")
+
+
+def rule_findings(rule: Rule, host: Host, unread: str = "") -> list[Finding]:
+    """What the rule finds of VM 100 or of the node, where one fact cannot be read."""
+    node = hardware.gather(host, "pve1")
+    if unread:
+        node.__dict__[unread] = Unread("no reason at all")
+    if rule.of_node:
+        return list(rule.function(node))
+    return list(rule.function(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1"))), node))
+
+
+EXAMPLES = [path for path in examples("failing") if catalogue.RULES[rule_of(path)].folder != TARGET and catalogue.RULES[rule_of(path)].needs]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name[:-6])
+def test_without_a_fact_nothing_more_is_claimed(example: Path, tmp_path: Path) -> None:
+    """Whichever fact cannot be read: the rule says so, or is silent, or says of the same things what it knows without."""
+    rule, host = catalogue.RULES[rule_of(example)], tree_of(example, tmp_path)
+    known = "".join(f"{finding.subject} {finding.message}\n" for finding in rule_findings(rule, host))
+    for fact in sorted(rule.needs):
+        found = rule_findings(rule, host, fact)
+        assert all("no reason at all" in finding.message for finding in found if not finding.examined), fact
+        assert [finding.subject for finding in found if finding.examined and finding.subject not in known] == [], fact

@@ -115,8 +115,8 @@ def _run(host: Host, commands: tuple[Command, ...], on_command: OnCommand, again
         except CommandTrouble as trouble:
             raise ActionFailed(f"{trouble}", hint) from trouble
         if done.status != 0:
-            said = "\n".join((done.stderr or done.stdout).strip().split("\n")[-_LINES_SHOWN:])
-            raise ActionFailed(f"{words} ended with {done.status}\n{said}".rstrip(), hint)
+            output = "\n".join((done.stderr or done.stdout).strip().split("\n")[-_LINES_SHOWN:])
+            raise ActionFailed(f"{words} ended with {done.status}\n{output}".rstrip(), hint)
     return commands, ()
 
 

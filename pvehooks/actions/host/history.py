@@ -181,7 +181,7 @@ def _read(host: Host, name: str) -> FixRecord | None:
             for row, file in zip(rows, files, strict=True)
         ):
             raise ValueError("a copy is not as it was written")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ActionFailed(f"{path} cannot be used: {error}", hint) from error
     except OSError as error:
         raise ActionFailed(f"{error.filename or path}: {error.strerror}", hint) from error

@@ -70,6 +70,6 @@ def _read(host: Host, address: str) -> BegunBind | None:
     try:
         content = json.loads(host.read(f"{DIRECTORY}/{address}", limit=_LIMIT))
         begun = BegunBind(address, content["former"], content["override"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return begun if isinstance(begun.former, str) and isinstance(begun.override, str) else None

@@ -34,6 +34,8 @@ _FAT = re.compile(r"[0-9A-F]{4}-[0-9A-F]{4}")
 # As a word it may stand for anything.
 _SHORT = re.compile(r"[0-9]{2,5}")
 _TRIES = 200
+Stays = Callable[[str, str], bool]
+"""Whether a word stays in a file all words of which are replaced: called with the word and the text behind it."""
 
 
 class Disguise:
@@ -77,20 +79,20 @@ class Disguise:
             self.labels[name] = self._names.get(name) or (self._another(name) if plain else self._replaced(name, True, None))
         return self.labels[name]
 
-    def learn_words(self, text: str, keeps: Callable[[str, str], bool] | None = None) -> None:
-        """All words of a text that may not stay. `keeps` gets a word and the text behind it: whether the word stays here."""
-        self._replaced(text, True, keeps)
+    def learn_words(self, text: str, stays: Stays | None = None) -> None:
+        """All words of a text that may not stay."""
+        self._replaced(text, True, stays)
 
     # -- replacing ----------------------------------------------------------------------------------------------------
 
-    def text(self, text: str, strict: bool = False, keeps: Callable[[str, str], bool] | None = None) -> str:
+    def text(self, text: str, strict: bool = False, stays: Stays | None = None) -> str:
         """The text with what is known replaced; `strict`: with every word replaced that may not stay."""
-        return self._replaced(text, strict, keeps)
+        return self._replaced(text, strict, stays)
 
-    def content(self, raw: bytes, strict: bool = False, keeps: Callable[[str, str], bool] | None = None) -> bytes:
+    def content(self, raw: bytes, strict: bool = False, stays: Stays | None = None) -> bytes:
         """The same for bytes; what is no UTF-8 stays."""
         text = raw.decode("utf-8", "surrogateescape")
-        return self._replaced(text, strict, keeps).encode("utf-8", "surrogateescape")
+        return self._replaced(text, strict, stays).encode("utf-8", "surrogateescape")
 
     def name(self, name: str) -> str:
         """What stands for a name that was learnt, else the name itself."""
@@ -108,7 +110,7 @@ class Disguise:
                 self._words[word] = self._word(word)
         return self._replaced(text, True, None)
 
-    def _replaced(self, text: str, strict: bool, keeps: Callable[[str, str], bool] | None) -> str:
+    def _replaced(self, text: str, strict: bool, stays: Stays | None) -> str:
         if self._pattern is None:
             names = "|".join(map(re.escape, sorted(self._names, key=len, reverse=True)))
             # sysfs' links between interfaces are upper_NAME and lower_NAME.
@@ -119,7 +121,7 @@ class Disguise:
             kind, found = match.lastgroup, match[0]
             if kind == "word":
                 behind = text[match.end() : match.end() + 1]
-                return self._put_word(found, strict and not (keeps and keeps(found, behind)))
+                return self._put_word(found, strict and not (stays and stays(found, behind)))
             if kind == "name":
                 return self._names[found]
             form = self._form(found, str(kind))

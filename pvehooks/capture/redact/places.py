@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from pvehooks.capture.record import Thing
+from pvehooks.capture.redact.disguise import Stays
 from pvehooks.records import baseline
 
-VERBATIM, KNOWN, STRICT, IDENTIFIER = "verbatim", "known", "strict", "identifier"
-"""As it is; known names are replaced; all words that may not stay are replaced; the whole identifies an owner."""
 
-Keeps = Callable[[str, str], bool]
+class Treatment(enum.Enum):
+    """How the content of a file is disguised."""
+
+    VERBATIM = "kept as it is"
+    KNOWN_NAMES = "names found anywhere in the capture are replaced"
+    ALL_WORDS = "all words are replaced except those known to be public"
+    IDENTIFIER = "replaced as a whole, because it identifies an owner"
 
 
 def parameters(word: str, behind: str) -> bool:
@@ -33,20 +39,24 @@ _DESCRIPTIONS = (
     r"|revision|uevent|cpulist|board_vendor|board_name|product_name|bios_vendor|bios_version|bios_date|name|description|information|features|state"
 )
 # The first that matches a path.
-_PLACES: tuple[tuple[str, str, Keeps | None], ...] = (
-    (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*", VERBATIM, None),
-    (rf"/sys/.*/(?:{_IDENTIFIERS})", IDENTIFIER, None),
-    (r"/sys/.*/dm/name", STRICT, None),
+_PLACES: tuple[tuple[str, Treatment, Stays | None], ...] = (
+    (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*", Treatment.VERBATIM, None),
+    (rf"/sys/.*/(?:{_IDENTIFIERS})", Treatment.IDENTIFIER, None),
+    (r"/sys/.*/dm/name", Treatment.ALL_WORDS, None),
     # What is plugged in may have a name that its owner gave it; the controllers' own hubs have the kernel's.
-    (r"/sys/.*/usb[0-9]+/.*/(?:product|manufacturer)", STRICT, None),
-    (rf"/sys/.*/(?:{_DESCRIPTIONS})", KNOWN, None),
-    (r"/proc/(?:cpuinfo|meminfo|iomem|interrupts|version|spl/.*|sys/kernel/osrelease|bus/input/devices)", KNOWN, None),
-    (r"/proc/(?:[0-9]+/)?net/(?:fib_trie|unix)", KNOWN, None),
-    (r"/(?:proc/cmdline|etc/kernel/cmdline|etc/default/grub.*|etc/modprobe\.d/.*)|.*/grub\.cfg|.*/loader/entries/.*", STRICT, parameters),
-    (r"/run/udev/data/.*", STRICT, _properties),
-    (r".*", STRICT, None),
+    (r"/sys/.*/usb[0-9]+/.*/(?:product|manufacturer)", Treatment.ALL_WORDS, None),
+    (rf"/sys/.*/(?:{_DESCRIPTIONS})", Treatment.KNOWN_NAMES, None),
+    (r"/proc/(?:cpuinfo|meminfo|iomem|interrupts|version|spl/.*|sys/kernel/osrelease|bus/input/devices)", Treatment.KNOWN_NAMES, None),
+    (r"/proc/(?:[0-9]+/)?net/(?:fib_trie|unix)", Treatment.KNOWN_NAMES, None),
+    (
+        r"/(?:proc/cmdline|etc/kernel/cmdline|etc/default/grub.*|etc/modprobe\.d/.*)|.*/grub\.cfg|.*/loader/entries/.*",
+        Treatment.ALL_WORDS,
+        parameters,
+    ),
+    (r"/run/udev/data/.*", Treatment.ALL_WORDS, _properties),
+    (r".*", Treatment.ALL_WORDS, None),
 )
-_COMPILED = tuple((re.compile(pattern), how, keeps) for pattern, how, keeps in _PLACES)
+_COMPILED = tuple((re.compile(pattern), treatment, stays) for pattern, treatment, stays in _PLACES)
 # Names of files that the kernel, udev and packages give.
 _KERNELS = re.compile(
     r"/(?:sys|proc|usr|lib|boot)(?:/.*)?|/run(?:/(?:udev|qemu-server|lvm|pvehooks|modprobe\.d|modules-load\.d)(?!/pvs_online/).*)?"
@@ -55,9 +65,9 @@ _KERNELS = re.compile(
 )
 
 
-def manner(path: str) -> tuple[str, Keeps | None]:
-    """How the content of the file is disguised, and what of it stays all the same."""
-    return next((how, keeps) for pattern, how, keeps in _COMPILED if pattern.fullmatch(path))
+def treatment(path: str) -> tuple[Treatment, Stays | None]:
+    """How the content of the file is disguised, and which words of it stay although all are replaced, if any."""
+    return next((how, stays) for pattern, how, stays in _COMPILED if pattern.fullmatch(path))
 
 
 def is_kernels(path: str) -> bool:

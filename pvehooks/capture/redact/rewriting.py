@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact import places
 from pvehooks.capture.redact.disguise import Disguise
+from pvehooks.capture.redact.places import Treatment
 from pvehooks.facts.pci import identity
 from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
@@ -21,6 +22,27 @@ _RECORDS = "/etc/pve/pvehooks/"
 _RECORDED = re.compile(r'("serial": ?")([^"\\]+)')
 _EFI = "/sys/firmware/efi/efivars"
 _MOK = "/var/lib/dkms/mok.pub"
+# Behind what was replaced already, so that it is not replaced once more: no character, so that no text contains it.
+_MARK = "\ufdd0"
+_NUMBER = re.compile(rb"[0-9A-F]{8}")
+
+_Method = Callable[["Rewriting", bytes], bytes]
+# What rewrites files that are not plain text; the first pattern that matches the whole path counts.
+_METHODS: list[tuple[re.Pattern[str], _Method]] = []
+
+
+def _rewrites(pattern: str) -> Callable[[_Method], _Method]:
+    """Makes a method of Rewriting the one for files at such paths."""
+
+    def enter(method: _Method) -> _Method:
+        _METHODS.append((re.compile(pattern), method))
+        return method
+
+    return enter
+
+
+def _method(path: str) -> _Method | None:
+    return next((method for pattern, method in _METHODS if pattern.fullmatch(path)), None)
 
 
 class Rewriting:
@@ -38,17 +60,17 @@ class Rewriting:
             self.disguise.learn(name)
         for label in places.labels(self.things):
             self.disguise.learn_label(label)
-        texts = [(path, thing) for path, thing in self.things.items() if thing.content and not self._special(path)]
+        texts = [(path, thing) for path, thing in self.things.items() if thing.content and _method(path) is None]
         for path, thing in texts:
-            if places.manner(path)[0] == places.IDENTIFIER:
+            if places.treatment(path)[0] is Treatment.IDENTIFIER:
                 self.disguise.identifier(_text(thing.content))
             elif places.is_guest(path):
                 for _, serial in _SERIAL.findall(_text(thing.content)):
                     self.disguise.identifier(serial)
         for path, thing in texts:
-            how, keeps = places.manner(path)
-            if how == places.STRICT:
-                self.disguise.learn_words(_text(thing.content), keeps)
+            treatment, stays = places.treatment(path)
+            if treatment is Treatment.ALL_WORDS:
+                self.disguise.learn_words(_text(thing.content), stays)
         for path in self.things:
             if not places.is_kernels(path):
                 self.disguise.learn_words(path)
@@ -74,26 +96,25 @@ class Rewriting:
 
     def content(self, path: str, raw: bytes) -> bytes:
         """The content that stands for this one."""
-        special = self._special(path)
-        if special is not None:
-            return special(raw)
-        how, keeps = places.manner(path)
-        if how == places.VERBATIM:
+        method = _method(path)
+        if method is not None:
+            return method(self, raw)
+        treatment, stays = places.treatment(path)
+        if treatment is Treatment.VERBATIM:
             return raw
-        if how == places.IDENTIFIER:
+        if treatment is Treatment.IDENTIFIER:
             return self.disguise.identifier(_text(raw)).encode("utf-8", "surrogateescape")
         if places.is_guest(path):
             raw = places.LABEL.sub(self._label, _SERIAL.sub(self._short, _text(raw))).encode("utf-8", "surrogateescape")
             return b"\n".join(self._guest_line(line) for line in raw.split(b"\n"))
         if path.startswith(_RECORDS):
             raw = _RECORDED.sub(self._short, _text(raw)).encode("utf-8", "surrogateescape")
-        return self.disguise.content(raw, how == places.STRICT, keeps)
+        return self.disguise.content(raw, treatment is Treatment.ALL_WORDS, stays)
 
     def _short(self, match: re.Match[str]) -> str:
         return match[1] + self.disguise.short_ones(match[2])
 
     def _label(self, match: re.Match[str]) -> str:
-        # Behind a mark, so that it is not replaced once more.
         return f"{match[1]}:{match[2]}{_MARK}{self.disguise.learn_label(match[3])}"
 
     def _guest_line(self, line: bytes) -> bytes:
@@ -103,13 +124,8 @@ class Rewriting:
 
     # -- files of other forms than text -------------------------------------------------------------------------------
 
-    def _special(self, path: str) -> Callable[[bytes], bytes] | None:
-        for pattern, rewrite in _SPECIAL:
-            if pattern.fullmatch(path):
-                return lambda raw: rewrite(self, raw)
-        return None
-
-    def configuration(self, raw: bytes) -> bytes:
+    @_rewrites(r"/sys/.*/config")
+    def _disguise_config_space(self, raw: bytes) -> bytes:
         """PCI configuration space: the serial number of the card."""
         at = identity.serial_at(raw)
         if not at:
@@ -117,33 +133,40 @@ class Rewriting:
         number = raw[at : at + 8][::-1].hex("-")
         return raw[:at] + bytes.fromhex(self.disguise.made.mac(number).replace("-", ""))[::-1] + raw[at + 8 :]
 
-    def product_data(self, raw: bytes) -> bytes:
+    @_rewrites(r"/sys/.*/vpd_pg80")
+    def _disguise_scsi_serial(self, raw: bytes) -> bytes:
         """A page of SCSI's vital product data: four bytes, and a serial number."""
         return raw[:4] + self.disguise.identifier(raw[4:].decode("latin-1")).encode("latin-1")
 
-    def nothing(self, raw: bytes) -> bytes:
-        """A file of which only the presence counts."""
+    @_rewrites(r"/sys/.*/vpd(?:_pg[0-9a-f]+)?")
+    def _zero(self, raw: bytes) -> bytes:
+        """The serial numbers of a disk or a card: only that the file exists is of use."""
         return bytes(len(raw))
 
-    def variable(self, raw: bytes) -> bytes:
+    @_rewrites(rf"{_EFI}/LoaderInfo-.*")
+    def _disguise_efi_text(self, raw: bytes) -> bytes:
         """An EFI variable in UTF-16."""
         text = raw[4:].decode("utf-16-le", "replace")
         return raw[:4] + self.disguise.text(text, strict=True).encode("utf-16-le", "replace")
 
-    def as_it_is(self, raw: bytes) -> bytes:
-        """Nothing of anybody's is in it."""
-        return raw
-
-    def key_list(self, raw: bytes) -> bytes:
+    @_rewrites(rf"{_EFI}/MokList.*")
+    def _reduce_to_dkms_key(self, raw: bytes) -> bytes:
         """The keys that the firmware trusts: DKMS's, if it is one of them."""
         key = self.things.get(_MOK, Thing("file")).content
-        return raw[:4] + (self.certificate(key) if key and key in raw else b"")
+        return raw[:4] + (self._replace_certificate(key) if key and key in raw else b"")
 
-    def certificate(self, raw: bytes) -> bytes:
+    @_rewrites(rf"{_EFI}/.*")
+    def _keep(self, raw: bytes) -> bytes:
+        """What else the firmware keeps holds nothing private."""
+        return raw
+
+    @_rewrites(re.escape(_MOK))
+    def _replace_certificate(self, raw: bytes) -> bytes:
         """A key's certificate, which names the node."""
         return self.disguise.made.numbers("certificate", hashlib.sha256(raw).hexdigest(), len(raw))
 
-    def pool_cache(self, raw: bytes) -> bytes:
+    @_rewrites(r"/etc/zfs/zpool\.cache")
+    def _disguise_pool_cache(self, raw: bytes) -> bytes:
         """ZFS' cache of pools: the devices, and the GUIDs that udev knows, in the form of an XDR nvlist's strings and numbers."""
         paths = (match[0].decode("utf-8", "surrogateescape") for match in re.finditer(rb"/dev/[\x21-\x7e]+", raw))
         named = [self.path(path).encode("utf-8", "surrogateescape") for path in dict.fromkeys(paths)]
@@ -153,7 +176,8 @@ class Rewriting:
         numbers = (guid for guid in sorted(guids) if int(guid) < 1 << 64 and int(guid).to_bytes(8, "big") in raw)
         return found + b"".join((int(self.disguise.content(guid, strict=True)) % (1 << 64)).to_bytes(8, "big") for guid in numbers)
 
-    def routes(self, raw: bytes) -> bytes:
+    @_rewrites(r"/proc/(?:[^/]+/)?net/route")
+    def _disguise_routes(self, raw: bytes) -> bytes:
         """/proc/net/route: addresses as numbers of the machine, in the second (a network's) and third column, its mask in the eighth."""
         lines = [line.split(b"\t") for line in raw.split(b"\n")]
         for fields in lines[1:]:
@@ -170,38 +194,19 @@ class Rewriting:
         new = self.disguise.made.ipv4(address, bits)
         return bytes(int(part) for part in new.split("."))[::-1].hex().upper().encode()
 
-    def addresses(self, raw: bytes) -> bytes:
+    @_rewrites(r"/proc/(?:[^/]+/)?net/(?:if_inet6|ipv6_route)")
+    def _disguise_ipv6(self, raw: bytes) -> bytes:
         """/proc/net/if_inet6 and ipv6_route: addresses are 32 digits."""
         text = re.sub(rb"\b[0-9a-f]{32}\b", lambda match: self.disguise.made.groups(match[0].decode()).encode(), raw)
         return b"\n".join(
             b" ".join([*fields[:-1], self.disguise.content(fields[-1])]) for fields in (line.split(b" ") for line in text.split(b"\n"))
         )
 
-    def baseline(self, raw: bytes) -> bytes:
+    @_rewrites(places.BASELINE)
+    def _refresh_baseline(self, raw: bytes) -> bytes:
         """The fingerprints of the guests: where one is that of the config, it is that of the rewritten config."""
         new = refreshed(raw, self.things, self.content)
         return re.sub(rb'("node":")([^"]*)', lambda match: match[1] + self.disguise.content(match[2], strict=True), new)
-
-
-_MARK = "\ufdd0"
-_NUMBER = re.compile(rb"[0-9A-F]{8}")
-_Rewrite = Callable[[Rewriting, bytes], bytes]
-_SPECIAL: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
-    (re.compile(pattern), rewrite)
-    for pattern, rewrite in (
-        (r"/sys/.*/config", Rewriting.configuration),
-        (r"/sys/.*/vpd_pg80", Rewriting.product_data),
-        (r"/sys/.*/vpd(?:_pg[0-9a-f]+)?", Rewriting.nothing),
-        (rf"{_EFI}/LoaderInfo-.*", Rewriting.variable),
-        (rf"{_EFI}/MokList.*", Rewriting.key_list),
-        (rf"{_EFI}/.*", Rewriting.as_it_is),
-        (re.escape(_MOK), Rewriting.certificate),
-        (r"/etc/zfs/zpool\.cache", Rewriting.pool_cache),
-        (r"/proc/(?:[^/]+/)?net/route", Rewriting.routes),
-        (r"/proc/(?:[^/]+/)?net/(?:if_inet6|ipv6_route)", Rewriting.addresses),
-        (places.BASELINE, Rewriting.baseline),
-    )
-)
 
 
 def _text(raw: bytes | None) -> str:
@@ -214,7 +219,7 @@ def refreshed(raw: bytes, before: Mapping[str, Thing], now: Callable[[str, bytes
         document = json.loads(raw)
         # Some with the time when they were noted.
         guests = {vmid: value if isinstance(value, list) else [value] for vmid, value in document["guests"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return raw
     for path, thing in before.items():
         vmid = path.rpartition("/")[2].removesuffix(".conf")

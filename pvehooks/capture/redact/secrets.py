@@ -222,7 +222,7 @@ def _device(word: bytes) -> bytes:
 
         try:
             content = json.loads(word)
-        except ValueError:
+        except (ValueError, RecursionError):
             return b"{}"
         known = content.items() if isinstance(content, dict) else ()
         return json.dumps({key: value for key, value in known if _QEMU_PARTS.match(f"{key}=".encode())}).encode()

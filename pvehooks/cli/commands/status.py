@@ -142,14 +142,14 @@ def _daemon(host: Host) -> str:
 
 def _guard(mode: str, met: Met) -> str:
     if not met.passing:
-        return f"[guard] mode = {mode}; no guest has passed-through devices"
+        return f"[guard] mode = {mode}; no VM has passed-through devices"
     have = f"{met.passing - len(met.unguarded)} of {wording.counted(met.passing, 'guest')} with passed-through devices have it"
     lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
     return f"[guard] mode = {mode}; {have}{lacking}"
 
 
 def _entropy(mode: str, lacking: list[tuple[int, str]]) -> str:
-    count = f"without an rng0 that they need: {_labels(lacking)}" if lacking else "no guest lacks an rng0"
+    count = f"without an rng0 that they need: {_labels(lacking)}" if lacking else "no VM lacks an rng0"
     return f"[rng] mode = {mode}; {count}"
 
 

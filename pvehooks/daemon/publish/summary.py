@@ -19,6 +19,7 @@ from pvehooks.facts.cluster import summaries
 from pvehooks.facts.storage import storages
 from pvehooks.formats import summary as text
 from pvehooks.host import Host
+from pvehooks.host.readonce import read_once
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Node, PciDevice, Severity, StartVerdict, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
@@ -85,7 +86,7 @@ class Publisher:
         if self._last is None:
             self._find(now)
         if now >= self._devices_due:
-            self._look_at_devices()
+            self._read_devices()
             self._devices_due = now + _DEVICES_PAUSE
         content = text.dump(self._summary(stats, settings), self._wanted)
         # As others will read it: what was cut off is no change.
@@ -113,8 +114,8 @@ class Publisher:
             raise PmxcfsAway(f"{summaries.path(self._node)}: cannot be removed ({error.strerror})") from error
         self._withdrawn, self._last, self._made_from, self._beat_due = True, None, None, 0.0
 
-    def _look_at_devices(self) -> None:
-        node = hardware.gather(self._host, self._node)
+    def _read_devices(self) -> None:
+        node = hardware.gather(read_once(self._host), self._node)
         self._wanted = frozenset(_mapped(node))
         self._hardware = read_hardware(self._host, node)
         self._of_starts = read_of_starts(node)

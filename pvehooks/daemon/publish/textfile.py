@@ -175,11 +175,11 @@ def _of_findings(stats: Stats) -> Iterator[Metric]:
         elif finding.rule not in engine.asked_at_start():
             # Those of a start the guard examines; the service's sandbox keeps their facts from us.
             unexamined[finding.rule,] += 1
-    words = "Findings that count, about guests and about the node itself. A rule without one has no sample."
+    words = "Findings that count, about VMs and about the node itself. A rule without one has no sample."
     yield _gauge("findings", words, ("about", "rule", "severity"), dict(sorted(standing.items())))
     words = "Findings that do not count, because the settings say so."
     yield _gauge("findings_ignored", words, ("rule", "severity"), dict(sorted(ignored.items())))
-    words = "How often a rule could not examine a guest or the node, because a fact could not be read."
+    words = "How often a rule could not examine a VM or the node, because a fact could not be read."
     yield _gauge("findings_unexamined", words, ("rule",), dict(sorted(unexamined.items())))
 
 

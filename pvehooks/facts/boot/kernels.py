@@ -25,22 +25,29 @@ _RELEASE = re.compile(r"[A-Za-z0-9_.+~-]{1,64}")
 _CONFIG_LIMIT = 1 << 20
 
 
-def read(host: Host) -> Kernels | Unread:
-    """The kernels as /boot has them."""
+def running(host: Host) -> str | Unread:
+    """The release of the running kernel."""
     try:
-        running = _release(host.read_text("/proc/sys/kernel/osrelease"))
+        return _release(host.read_text("/proc/sys/kernel/osrelease"))
     except OSError as error:
         return unread("/proc/sys/kernel/osrelease", error)
+
+
+def read(host: Host) -> Kernels | Unread:
+    """The kernels as /boot has them."""
+    release = running(host)
+    if isinstance(release, Unread):
+        return release
     names = names_in(host, "/boot")
     installed = [
         name.removeprefix("vmlinuz-") for name in names if name.startswith("vmlinuz-") and not name.endswith((".old", ".dpkg-tmp"))
     ]
     return Kernels(
-        running,
+        release,
         tuple(sorted(installed, key=order, reverse=True)),
         _first_line(host, PIN),
         _first_line(host, NEXT_BOOT_PIN),
-        _built_with(host, running),
+        _built_with(host, release),
     )
 
 

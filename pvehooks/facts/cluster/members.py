@@ -49,7 +49,7 @@ def version_of(host: Host, node: str) -> str:
     """Which version of the package the node says that it has, '' for none."""
     try:
         content = json.loads(host.read(presence_path(node), limit=1 << 12))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     version = content.get("version") if isinstance(content, dict) else None
     return (version or "unknown") if isinstance(version, str) else ""

@@ -46,7 +46,7 @@ def is_another(host: Host, name: str) -> bool:
 def require_own(host: Host, name: str) -> None:
     """Raises NodeError where a guest of another node would be changed, or cared for, from here."""
     if host.is_node and is_another(host, name):
-        raise NodeError(f"{name} is another node: its guests are changed there", hint=f"Run this on {name}.")
+        raise NodeError(f"{name} is another node: its VMs are changed there", hint=f"Run this on {name}.")
 
 
 def _local_link(host: Host) -> str:

@@ -36,7 +36,7 @@ def _json(host: Host, name: str) -> Mapping[str, object]:
         content = json.loads(host.read_made(f"{PVE}/{name}", limit=8 << 20))
     except OSError as error:
         raise PmxcfsAway(f"{PVE}/{name}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PmxcfsAway(f"{PVE}/{name} is no JSON ({error})") from error
     if not isinstance(content, dict):
         raise PmxcfsAway(f"{PVE}/{name} is not what pmxcfs writes")

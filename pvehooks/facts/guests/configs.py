@@ -89,7 +89,7 @@ def known_cpu_models(host: Host) -> frozenset[str]:
     for path in _QEMU_MODELS:
         try:
             names |= json.loads(host.read(path)).keys()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
     return frozenset(names)
 
@@ -280,7 +280,7 @@ class ConfigGuest(Guest):
         from pvehooks.formats import qemuargs
 
         held = qemuargs.without(str(self.options.get("args", "")), pinned.args) is not None
-        return images.look(self._host, pinned.volid)._replace(in_args=held)
+        return images.look(self._host, pinned.volid, known=self._around.storages)._replace(in_args=held)
 
     @cached_property
     def _record(self) -> records.Record | None:

@@ -13,7 +13,7 @@ from pvehooks.facts.reading import unread
 from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Guest, NamedTuple, Options, Properties, Unread
-from pvehooks.values.digests import sha1
+from pvehooks.values.base import sha1
 from pvehooks.values.sharing import MemoryShare
 from pvehooks.values.usb import UsbClaim, UsbMapping, wanted
 
@@ -91,32 +91,31 @@ class GuestIndex:
     pmxcfs' counters show whether one changed, in a tree without them its digest. Of a guest that names nothing only that is kept.
     """
 
-    def __init__(self, host: Host, node: str) -> None:
-        self._host = host
+    def __init__(self, node: str) -> None:
         self._node = node
         self._started = -1
         self._marks: dict[int, int | bytes] = {}
         self._entries: dict[int, IndexEntry] = {}
 
-    def entries(self) -> tuple[IndexEntry, ...] | Unread:
+    def entries(self, host: Host) -> tuple[IndexEntry, ...] | Unread:
         """The entries as they are now, by VMID; who runs is asked of each that names something."""
         try:
-            self._refresh()
+            self._refresh(host)
         except PmxcfsAway as away:
             return Unread(str(away))
         except OSError as error:
             return unread(node_facts.guest_dir(self._node), error)
-        return tuple(self._entries[vmid]._replace(running=running.is_running(self._host, vmid)) for vmid in sorted(self._entries))
+        return tuple(self._entries[vmid]._replace(running=running.is_running(host, vmid)) for vmid in sorted(self._entries))
 
-    def _refresh(self) -> None:
-        counted = self._counters()
-        here = node_facts.guest_ids(self._host, self._node) if counted is None else counted
+    def _refresh(self, host: Host) -> None:
+        counted = self._counters(host)
+        here = node_facts.guest_ids(host, self._node) if counted is None else counted
         for vmid in self._marks.keys() - here:
             self._forget(vmid)
         for vmid in here:
             if counted is not None and self._marks.get(vmid) == counted[vmid]:
                 continue
-            raw = guests.fetch(self._host, self._node, vmid)
+            raw = guests.fetch(host, self._node, vmid)
             if isinstance(raw, OSError):
                 self._forget(vmid)
                 continue
@@ -127,20 +126,20 @@ class GuestIndex:
             self._marks[vmid] = mark
             if any(word in raw for word in _WORDS):
                 # Nothing of what is around a guest is asked for.
-                around = guests.starting(self._host, self._node, vmid)
-                if named := entry(guests.understand(self._host, self._node, vmid, raw, around)):
+                around = guests.starting(host, self._node, vmid)
+                if named := entry(guests.understand(host, self._node, vmid, raw, around)):
                     self._entries[vmid] = named
 
-    def _counters(self) -> dict[int, int] | None:
+    def _counters(self, host: Host) -> dict[int, int] | None:
         """The counters of this node's guests, None in a tree without them; those of another start of pmxcfs say nothing."""
-        if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):
+        if not host.is_node and not host.exists(f"{pmxcfs.PVE}/.version"):
             return None
-        started = pmxcfs.version(self._host).start
+        started = pmxcfs.version(host).start
         if started != self._started:
             self._marks.clear()
             self._entries.clear()
             self._started = started
-        return {vmid: each.version for vmid, each in pmxcfs.guests(self._host).items() if each.node == self._node}
+        return {vmid: each.version for vmid, each in pmxcfs.guests(host).items() if each.node == self._node}
 
     def _forget(self, vmid: int) -> None:
         self._marks.pop(vmid, None)

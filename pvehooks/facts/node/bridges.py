@@ -6,6 +6,7 @@ Source: pve-common, Network.pm (read_bridge_mtu, tap_plug); pve-network, SDN/Zon
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import text_of, unread
@@ -56,6 +57,10 @@ class NodeBridges:
 
     def names(self) -> tuple[str, ...]:
         """Those that a guest may be given."""
+        return self._names
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
         return tuple(sorted(name for name in self._there if self._is_free(name) and not self._instead(name)))
 
     def _is_free(self, name: str) -> bool:
@@ -70,7 +75,11 @@ class NodeBridges:
         return NoBridge("", self._file(name), zone, here)
 
     def _file(self, name: str) -> str:
-        return NetworkConfig(self._host).file_of(name)
+        return self._config.file_of(name)
+
+    @cached_property
+    def _config(self) -> NetworkConfig:
+        return NetworkConfig(self._host)
 
     def _instead(self, name: str) -> str:
         """What an interface is that is surely no bridge."""

@@ -151,7 +151,7 @@ def _parts(word: str) -> Mapping[str, str]:
 
         try:
             content = json.loads(word)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return {key: value for key, value in content.items() if isinstance(value, str)} if isinstance(content, dict) else {}
     return {key: value for key, _, value in (part.partition("=") for part in word.split(","))}

@@ -17,19 +17,20 @@ _NET = "/sys/class/net"
 _DKMS = "/var/lib/dkms"
 _ALIASES_LIMIT = 1 << 23
 _COUNT = r"(\d{1,4})"
-# A number written to a path of sysfs: by a shell (echo N > PATH), by sysfsutils (PATH = N).
-_ECHO = re.compile(
-    rf"""\b{_COUNT}['"]?\s*>+\s*['"]?(\S*?)/?sriov_numvfs|\b{_COUNT}['"]?\s*\|\s*(?:sudo\s+)?tee\s+['"]?(\S*?)/?sriov_numvfs"""
-)
+# A number written to a path of sysfs: by a shell (echo N > PATH, or with tee), by sysfsutils (PATH = N).
+_WRITTEN = re.compile(r"""(?:>|\|\s*(?:sudo\s+)?tee\s(?:\s*-\w+)*)\s*['"]?([^\s>|]*?)/?sriov_numvfs""")
+_NUMBER_BEFORE = re.compile(rf"""(?<!\S)['"]?{_COUNT}['"]?\s*>*\Z""")
+# What a shell fills in: which device is meant does not stand there.
+_FILLED_IN = re.compile(r"[$*?`%\[]")
 _ASSIGNED = re.compile(rf"^\s*(\S*?)/sriov_numvfs\s*=\s*{_COUNT}\s*$", re.MULTILINE)
 _UDEV = re.compile(rf"""ATTR\{{(?:device/)?sriov_numvfs\}}\s*=\s*"{_COUNT}\"""")
 _UDEV_MATCH = re.compile(r"""(?:KERNELS?|NAME|ENV\{INTERFACE\}|ENV\{PCI_SLOT_NAME\})\s*==\s*"([^"]+)\"""")
 _INTERFACE = re.compile(r"/sys/class/net/([^/]+)/|^class/net/([^/]+)/|^([A-Za-z][\w.-]*)$")
-# Units that start before pve-guests.service and pve-ha-lrm.service (pve-manager, pve-ha-manager).
+# Units that start before pve-guests.service and pve-ha-lrm.service, or are one of them (pve-manager, pve-ha-manager).
 _BEFORE_GUESTS = frozenset(
     "pve-guests.service pve-ha-lrm.service pve-ha-crm.service pve-storage.target pve-cluster.service pvedaemon.service pveproxy.service"
-    " pvestatd.service network.target network-online.target network-pre.target networking.service sysinit.target basic.target"
-    " local-fs.target systemd-modules-load.service systemd-udev-settle.service".split()
+    " pvestatd.service spiceproxy.service pve-firewall.service lxc.service network.target network-online.target network-pre.target"
+    " networking.service sysinit.target basic.target local-fs.target systemd-modules-load.service systemd-udev-settle.service".split()
 )
 _EARLY_TARGETS = frozenset(
     ("sysinit.target", "basic.target", "local-fs.target", "network.target", "network-pre.target", "network-online.target")
@@ -113,24 +114,39 @@ def _sysfsutils(host: Host) -> Iterator[VfSource]:
 
 def _units(host: Host) -> Iterator[VfSource]:
     """Services of the administrator, and scripts that they run."""
+    wanted = frozenset(
+        name
+        for folder in _UNITS
+        for target in names_in(host, folder)
+        if target.endswith((".wants", ".requires"))
+        for name in names_in(host, f"{folder}/{target}")
+    )
     for folder in _UNITS:
-        for name in names_in(host, folder):
-            if not name.endswith(".service"):
-                continue
-            text = "\n".join(text_of(host, path) for path in (f"{folder}/{name}", *_drop_ins(host, f"{folder}/{name}.d")))
-            unit = _without_comments(text.replace("\\\n", " "))
-            scripts = re.findall(r"(?:^Exec\w+=|\s)[-@:+!]*(/(?:usr/local|opt|root|etc)/[^\s;'\"]+)", unit, re.MULTILINE)
-            commands = "\n".join((unit, *(_without_comments(text_of(host, path)) for path in scripts)))
-            written = list(_written(host, commands))
-            if not written:
-                continue
-            words = _words(unit)
-            wanted = any(
-                host.exists(f"{folder}/{target}/{name}") for target in names_in(host, folder) if target.endswith((".wants", ".requires"))
-            )
-            early = words.get("Before", frozenset()) & _BEFORE_GUESTS or words.get("WantedBy", frozenset()) & _EARLY_TARGETS
-            for address, count in written:
-                yield VfSource(name, address, count, "" if wanted else f"it is not enabled (systemctl enable {name})", not early)
+        for file in names_in(host, folder):
+            if file.endswith(".service"):
+                yield from _unit(host, f"{folder}/{file}", file, wanted)
+
+
+def _unit(host: Host, path: str, file: str, wanted: frozenset[str]) -> Iterator[VfSource]:
+    text = "\n".join(text_of(host, each) for each in (path, *_drop_ins(host, f"{path}.d")))
+    unit = _without_comments(text.replace("\\\n", " "))
+    scripts = re.findall(r"(?:^Exec\w+=|\s)[-@:+!]*(/(?:usr/local|opt|root|etc)/[^\s;'\"]+)", unit, re.MULTILINE)
+    commands = "\n".join((unit, *(_without_comments(text_of(host, each)) for each in scripts)))
+    if "sriov_numvfs" not in commands:
+        return
+    words = _words(unit)
+    targets = words.get("WantedBy", frozenset()) | words.get("RequiredBy", frozenset())
+    early = words.get("Before", frozenset()) & _BEFORE_GUESTS or targets & _EARLY_TARGETS
+    template, at, _ = file.partition("@.")
+    # systemd.unit(5): "name@value.service" is made of "name@.service", with the value for %i.
+    for name in sorted(each for each in wanted if each.startswith(f"{template}@")) if at else [file]:
+        instance = name.removeprefix(f"{template}@").removesuffix(".service")
+        filled = re.sub("%[iI]", lambda _, value=instance: value, commands) if at else commands  # type: ignore[misc]
+        # A timer of the same name starts it later.
+        timed = f"{name.removesuffix('.service')}.timer" in wanted
+        trouble = "" if name in wanted or timed else f"it is not enabled (systemctl enable {name})"
+        for address, count in _written(host, filled):
+            yield VfSource(name, address, count, trouble, late=not early or (timed and name not in wanted))
 
 
 def _drop_ins(host: Host, folder: str) -> list[str]:
@@ -205,12 +221,18 @@ class _Write(NamedTuple):
 
 
 def _written(host: Host, text: str) -> Iterator[_Write]:
-    """The numbers above 0 that commands write to sriov_numvfs, with the PF's address ('' where that is unknown)."""
+    """What commands write to sriov_numvfs: the PF's address ('' where it is filled in) and the number (0 where that is).
+
+    A write of 0 takes VFs away, and one to an interface that is not there makes none.
+    """
     for line in text.split("\n"):
-        for match in _ECHO.finditer(line):
-            count, path = (match[1], match[2]) if match[1] else (match[3], match[4])
-            if int(count):
-                yield _Write(_address(host, path), int(count))
+        for match in _WRITTEN.finditer(line):
+            before = _NUMBER_BEFORE.search(line[: match.start()])
+            path, number = match[1], int(before[1]) if before else 0
+            address = _address(host, path)
+            known = address or not path or _FILLED_IN.search(path)
+            if known and (number or not before):
+                yield _Write(address, number)
 
 
 def _address(host: Host, path: str) -> str:

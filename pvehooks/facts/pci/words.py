@@ -35,15 +35,19 @@ _CLASSES = {
     0x06FF: ("bridge", ("bridge", "fabric")),
     0x07FF: ("communication controller", ("serial", "uart", "communication", "mei", "modem", "console")),
     0x08FF: ("system device", ("iommu", "sd host", "system", "dma", "timer")),
+    0x09FF: ("input device", ("input", "keyboard", "mouse", "gameport")),
     0x0BFF: ("processor", ("processor", "crypto")),
     0x0C03: ("USB controller", ("usb", "thunderbolt", "hci")),
     0x0C05: ("SMBus", ("smbus",)),
     0x0CFF: ("serial bus controller", ("spi", "i2c", "firewire", "1394", "infiniband", "bus")),
     0x0DFF: ("wireless controller", ("wireless", "bluetooth", "wi-fi")),
+    0x0EFF: ("intelligent controller", ("i2o", "intelligent")),
+    0x0FFF: ("satellite controller", ("satellite", "dvb")),
     0x10FF: ("encryption controller", ("crypt", "security", "psp", "ccp", "trusted")),
     0x11FF: ("signal processing controller", ("signal", "thermal", "monitor", "telemetry", "performance", "sensor")),
     0x12FF: ("accelerator", ("accelerator", "tpu", "npu", "gpu")),
     0x13FF: ("system device", ("function", "reserved", "dummy")),
+    0x40FF: ("co-processor", ("processor",)),
 }
 
 

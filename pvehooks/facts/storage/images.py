@@ -8,16 +8,17 @@ from __future__ import annotations
 import re
 import stat
 
-from pvehooks.facts.reading import within
+from pvehooks.facts.reading import content_of, within
 from pvehooks.facts.storage import storages as storage_facts
 from pvehooks.host import Host
 from pvehooks.values import Unread
-from pvehooks.values.images import LIMIT, ImageFile
+from pvehooks.values.images import LIMIT, FirmwareNetwork, ImageFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pvehooks.facts.storage.storages import StorageSections
     from pvehooks.values.storages import Storage
 
 CONTENT = "efi-firmware"
@@ -69,16 +70,17 @@ def path_of(storages: Mapping[str, Storage] | Unread, volid: str) -> str | Unrea
     return directory if isinstance(directory, Unread) else f"{directory}/{file}"
 
 
-def look(host: Host, volid: str, content: bool = True) -> ImageFile:
-    """The image's file, read whole for its sha256 unless `content` is False.
+def look(host: Host, volid: str, content: bool = True, known: StorageSections | None = None) -> ImageFile:
+    """The image's file, read whole for its sha256 unless `content` is False. `known` are the storages, if they were read already.
 
     Who else than root could write it could give the guest another firmware: that is trouble, and so is a link.
     """
-    path = path_of(storage_facts.read(host), volid)
+    known = known or storage_facts.StorageSections(host)
+    path = path_of(known.storages(), volid)
     if isinstance(path, Unread):
         return ImageFile(volid, "", path.why, missing=True)
     file: str = path
-    if storage_facts.local_path(host, path, storage_facts.mounted(host)) is not None:
+    if known.local_path(path) is not None:
         return _look(host, volid, path, content)
     answer = within(_PATIENCE, lambda: _look(host, volid, file, content))
     if isinstance(answer, TimeoutError):
@@ -100,6 +102,39 @@ def _look(host: Host, volid: str, path: str, content: bool) -> ImageFile:
     if len(raw) > LIMIT:
         return ImageFile(volid, path, f"{path} is larger than any firmware ({LIMIT >> 20} MiB)")
     return ImageFile(volid, path, sha256=sha256(raw), size=len(raw))
+
+
+class NetworksOfImages:
+    """The network stacks of images (values.images.FirmwareNetworks). Unpacking one takes a tenth of a second: each is read once."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._found: dict[str, FirmwareNetwork | Unread] = {}
+
+    def of(self, image: str) -> FirmwareNetwork | Unread:
+        """What is in the image: STORAGE:efi-firmware/NAME, or a path on this node."""
+        if image not in self._found:
+            self._found[image] = self._of(image)
+        return self._found[image]
+
+    def _of(self, image: str) -> FirmwareNetwork | Unread:
+        path = image if image.startswith("/") else path_of(storage_facts.read(self._host), image)
+        if isinstance(path, Unread):
+            return path
+        file: str = path
+        if storage_facts.local_path(self._host, path, storage_facts.mounted(self._host)) is not None:
+            return self._read(file)
+        answer = within(_PATIENCE, lambda: self._read(file))
+        return Unread(f"{path} cannot be read: its file system has not answered") if isinstance(answer, TimeoutError) else answer
+
+    def _read(self, path: str) -> FirmwareNetwork | Unread:
+        from pvehooks.formats import firmwaredrivers
+
+        raw = content_of(self._host, path, LIMIT)
+        if isinstance(raw, Unread):
+            return raw
+        found = firmwaredrivers.read(raw) if len(raw) <= LIMIT else None
+        return found or Unread(f"{path} has no drivers that can be read")
 
 
 def sha256(content: bytes) -> str:

@@ -68,8 +68,7 @@ _MAX_LINKS = 40
 
 def read(host: Host) -> Mapping[str, Storage] | Unread:
     """The storages by name, disabled ones among them; `local` is always there."""
-    found = StorageSections(host).read()
-    return found if isinstance(found, Unread) else {name: _storage(section) for name, section in found.items()}
+    return StorageSections(host).storages()
 
 
 def _storage(section: Section) -> Storage:
@@ -94,6 +93,11 @@ class StorageSections:
         if self._found is None:
             self._found = _read(self._host)
         return self._found
+
+    def storages(self) -> Mapping[str, Storage] | Unread:
+        """The same as values."""
+        found = self.read()
+        return found if isinstance(found, Unread) else {name: _storage(section) for name, section in found.items()}
 
     def path_of(self, volid: str) -> str | Unread:
         """The path of a snippet (STORAGE:snippets/NAME); Unread for all other volumes."""
@@ -130,9 +134,13 @@ class StorageSections:
         if isinstance(path, Unread):
             unknown = isinstance(storages, Unread) or (section is not None and section.type not in _WITH_SNIPPETS + _WITHOUT_SNIPPETS)
             return Hookscript(volid, "", "" if unknown else path.why)
-        if (section is not None and _is_network(section)) or local_path(self._host, path, self._mounts) is None:
+        if (section is not None and _is_network(section)) or self.local_path(path) is None:
             return Hookscript(volid, path, "")
         return Hookscript(volid, path, _file_trouble(self._host, path))
+
+    def local_path(self, path: str) -> str | None:
+        """The path with its links resolved, None where that leads to what this node does not serve itself; see local_path()."""
+        return local_path(self._host, path, self._mounts)
 
     @cached_property
     def _mounts(self) -> Mapping[str, str]:

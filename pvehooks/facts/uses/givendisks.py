@@ -60,7 +60,7 @@ class GivenDisks:
     def _all(self) -> Iterator[tuple[str, GivenDisk]]:
         running = self.running.all()
         if isinstance(running, Unread):
-            self.unread += (f"what running guests have ({running.why})",)
+            self.unread += (f"what running VMs have ({running.why})",)
             running = ()
         raws = {guest.vmid: guest.raw for guest in running}
         for vmid in node_facts.guest_ids_or_none(self.host, self.node):

@@ -64,7 +64,7 @@ class UsbUses:
     def _look(self) -> list[GivenUsbDevice]:
         guests = self.running.all()
         if isinstance(guests, Unread):
-            self._unread = (f"which guests have its USB devices ({guests.why})",)
+            self._unread = (f"which VMs have its USB devices ({guests.why})",)
             return []
         found: list[GivenUsbDevice] = []
         for guest in guests:

@@ -43,7 +43,7 @@ class VfioNodes:
             return Uses()
         guests = self.running.all()
         if isinstance(guests, Unread):
-            return Uses((), (f"which guests run ({guests.why})",))
+            return Uses((), (f"which VMs run ({guests.why})",))
         by_pid = {str(guest.pid): guest for guest in guests}
         found: dict[str, Use] = {}
         for path in self._paths(device):

@@ -1,4 +1,4 @@
-"""Passthrough and the rest of the node: guests that want the same device at boot."""
+"""Passthrough and the rest of the node: VMs that want the same device at boot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Network devices of a guest, and the bridges that they are to be attached to."""
+"""Network devices of a VM, and the bridges that they are to be attached to."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _reader_rule(
     "config-unreadable",
     Severity.WARNING,
     "See what is wrong with it: ls -l /etc/pve/qemu-server/{vmid}.conf",
-    """The config file cannot be read, so the guest is not examined.
+    """The config file cannot be read, so the VM is not examined.
 
     Either it vanished while it was read (a deletion, a migration), or reading it failed.
     """,

@@ -14,17 +14,6 @@ RULES = RuleSet(concerned=passes_through, order=140)
 _DEFAULT_MEMORY = 512
 
 
-def _listed(words: list[str]) -> str:
-    """A few things for a sentence: "a", "a and b", "a, b and c"."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
-
-
-def _number(guest: Guest, option: str, otherwise: int) -> int:
-    """An option that is a number; a text (memory) may say it as current=N (qemu-server, Memory.pm)."""
-    text = str(guest.options.get(option, otherwise)).removeprefix("current=")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
-
-
 def _mappings(node: Node) -> Mapping[str, PciMapping]:
     """The PCI mappings; none where they cannot be read (mapping-missing says so)."""
     return {} if isinstance(node.mappings, Unread) else node.mappings
@@ -49,7 +38,7 @@ def balloon_without_effect(guest: Guest, node: Node) -> Iterator[Finding]:
     returns. PVE inflates the balloon at every start, down to the minimum.
     Source: QEMU, hw/virtio/virtio-balloon.c (virtio_balloon_inhibited), hw/vfio; qemu-server, QemuServer.pm (vm_start_nolock).
     """
-    least, memory = _number(guest, "balloon", 0), _number(guest, "memory", _DEFAULT_MEMORY)
+    least, memory = guest.number("balloon", 0), guest.number("memory", _DEFAULT_MEMORY)
     if 0 < least < memory:
         message = (
             f"with passed-through devices all of its {memory} MiB are pinned: ballooning down to {least} MiB takes memory from the VM,"
@@ -88,7 +77,7 @@ def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
     if not fixed or guest.config is None:
         return
     if guest.options.get("lock") == "suspending":
-        message = f"it is locked because hibernating it was tried, which {_listed(fixed)} makes impossible"
+        message = f"it is locked because hibernating it was tried, which {remedies.listed(fixed)} makes impossible"
         yield Finding("lock", message, f"Unlock it: qm unlock {guest.vmid}. Then shut it down instead of hibernating it")
     # Its device was in one of them: then that works with its driver.
     if any("vmstate" in snapshot and _has(snapshot, fixed) for snapshot in guest.config.snapshots.values()):
@@ -97,8 +86,8 @@ def ram_snapshot_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
     if names:
         old = f"'{names[0]}'" if len(names) == 1 else f"'{names[0]}' and {len(names) - 1} more"
         message = (
-            f"snapshots with memory, such as {old}, cannot be made any more, nor can it be hibernated, because of {_listed(fixed)};"
-            f" going back to {'it' if len(names) == 1 else 'them'} takes {_listed(fixed)} out of the VM"
+            f"snapshots with memory, such as {old}, cannot be made any more, nor can it be hibernated, because of {remedies.listed(fixed)};"
+            f" going back to {'it' if len(names) == 1 else 'them'} takes {remedies.listed(fixed)} out of the VM"
         )
         yield Finding("snapshots", message)
 
@@ -127,7 +116,7 @@ def live_migration_impossible(guest: Guest, node: Node) -> Iterator[Finding]:
     against = [entry.option for entry in guest.hostpci if entry not in able]
     against += [option for option in guest.options if _local(guest, option)]
     if against:
-        yield Finding(able[0].option, f"{wanted}, and PVE refuses to migrate the running VM because of {_listed(against)}")
+        yield Finding(able[0].option, f"{wanted}, and PVE refuses to migrate the running VM because of {remedies.listed(against)}")
     for entry in able:
         if not _mappings(node)[entry.mapping].nodes - {node.name}:
             remedy = f"Map a device of another node: Datacenter, Resource Mappings, {entry.mapping}"
@@ -189,7 +178,10 @@ def display_beside_primary_gpu(guest: Guest, node: Node) -> Iterator[Finding]:
     if not guest.uefi and len(primary) > 1:
         remedy = f"Leave x-vga=1 to one of them: {remedies.without(guest, primary[1], 'x-vga')}"
         yield Finding(
-            primary[1], f"{_listed(primary)} are both to be its primary graphics card, which only one can be", remedy, Severity.WARNING
+            primary[1],
+            f"{remedies.listed(primary)} are both to be its primary graphics card, which only one can be",
+            remedy,
+            Severity.WARNING,
         )
     display = str(guest.properties("vga").get("type", "std")) if "vga" in guest.options else "none"
     if display == "none" or display.startswith("serial"):

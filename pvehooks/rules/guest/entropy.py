@@ -1,4 +1,4 @@
-"""Entropy of UEFI guests: is there an rng0 where the firmware needs one, and is it a good one?"""
+"""Entropy of UEFI VMs: is there an rng0 where the firmware needs one, and is it a good one?"""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def may_lack_network_boot(guest: Guest, node: Node) -> bool:
     return firmware_of(guest, node).network_boot in (NetworkBoot.NEEDS_ENTROPY, NetworkBoot.UNKNOWN)
 
 
-@RULES.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models"))
+@RULES.rule("rng-missing-netboot", Severity.WARNING, GIVE, needs=("cpu_flags", "cpu_models", "firmware_networks"))
 def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI VM that boots from the network has no source of entropy, so its firmware offers no network boot.
 
@@ -52,8 +52,8 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     - An EFI disk of the type 2m, or no EFI disk at all: an image built in 2023. It needs no entropy, and the rule finds nothing.
     - TDX: the image has no network stack, see netboot-unavailable.
     - ARM: rng0, or RNDR of the CPU (`max`, neoverse-v1, neoverse-n2). On an ARM node KVM gives each VM a random number generator.
-    - An image of the VM's own: not known. Virtio RNG devices alone did not help images of edk2-stable202405, 202408 and 202411.
-    Proxmox released none of these three.
+    - An image of the VM's own: what its drivers wait for is read from it. Where that cannot be read, it is unknown. Virtio RNG devices
+    did not help images of edk2-stable202405, 202408 and 202411. Proxmox released none of these three.
     Source: qemu-server, OVMF.pm (get_ovmf_files); the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM
     Virtual Machines). OVMF of both types, RDRAND, and AAVMF with RNDR of `max` were measured with Debian's images.
     """
@@ -61,13 +61,16 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     names = ", ".join(networks)
     firmware = firmware_of(guest, node)
-    if firmware.image is not Image.OWN and firmware.network_boot is NetworkBoot.UNKNOWN:
+    boot = firmware.network_boot
+    if boot is NetworkBoot.NEVER or firmware.plain:
+        return
+    if boot is NetworkBoot.UNKNOWN and not firmware.guessed:
         yield not_examined(
             "rng0",
             f"network boot ({names}) without rng0, but whether the CPU gives RDRAND is unknown: {firmware.unread}",
             Cure.RNG0_IF_ASKED,
         )
-    elif firmware.entropy and firmware.image is not Image.OVMF_2M and firmware.network_boot is not NetworkBoot.NEVER:
+    elif firmware.entropy and boot is not NetworkBoot.NEEDS_ENTROPY:
         yield Finding(
             "rng0",
             _with_entropy(guest, names, firmware),
@@ -75,14 +78,15 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
             severity=Severity.INFO,
             cure=Cure.RNG0_DESPITE_RDRAND,
         )
-    elif firmware.network_boot in (NetworkBoot.NEEDS_ENTROPY, NetworkBoot.UNKNOWN):
-        yield Finding("rng0", _no_network_boot(guest, names, firmware), remedy=_give(guest, node, firmware), cure=Cure.RNG0)
+    else:
+        cure = Cure.RNG0 if firmware.device_helps else Cure.NONE
+        yield Finding("rng0", _no_network_boot(guest, node, names, firmware), remedy=_give(guest, node, firmware), cure=cure)
 
 
 def _with_entropy(guest: Guest, names: str, firmware: GuestFirmware) -> str:
     """Network boot without rng0 where the CPU makes up for it."""
     given = _given(guest, firmware)
-    if firmware.image is Image.OWN:
+    if firmware.guessed:
         return f"network boot ({names}) without rng0: {given}, and {_own(guest)} may find that or not"
     return f"network boot ({names}) without rng0: works because {given}"
 
@@ -105,27 +109,40 @@ def _own(guest: Guest) -> str:
     return f"its firmware image {guest.firmware.volid}" if guest.firmware else "the firmware image in its args"
 
 
-def _no_network_boot(guest: Guest, names: str, firmware: GuestFirmware) -> str:
-    """What is known of PVE's firmware is not known of an image of the guest's own."""
-    if firmware.image is Image.OWN:
+def _no_network_boot(guest: Guest, node: Node, names: str, firmware: GuestFirmware) -> str:
+    if firmware.guessed:
         why = f"{_own(guest)} may need a source of entropy for it, as OVMF does since 2024, and there is neither rng0 nor"
         return f"maybe no network boot ({names}): {why} RDRAND"
-    instruction = "RNDR" if firmware.image is Image.AAVMF else "RDRAND"
-    return f"no network boot ({names}): the UEFI firmware needs a source of entropy for it, and there is neither rng0 nor {instruction}"
+    instruction = "RNDR" if arch_of(guest, node) == "aarch64" else "RDRAND"
+    release = f" (edk2 {firmware.own.release})" if firmware.own and firmware.own.release else ""
+    whose = "the UEFI firmware" if firmware.own is None else f"{_own(guest)}{release}"
+    lacks = {
+        (True, True): f"needs a source of entropy for it, and there is neither rng0 nor {instruction}",
+        (True, False): "needs an rng0 for it, and there is none",
+        (False, True): f"needs {instruction} for it, which the CPU does not have, and an rng0 does not help",
+        (False, False): "needs a source of entropy for it, and has no driver for one",
+    }
+    return f"no network boot ({names}): {whose} {lacks[firmware.device_helps, firmware.cpu_helps]}"
 
 
 def _give(guest: Guest, node: Node, firmware: GuestFirmware) -> str:
     """An RNG device, or a CPU model that makes it superfluous."""
-    give = f"Give it an RNG device: pvehooks inject {guest.vmid}"
-    if arch_of(guest, node) == "aarch64":
-        return f"{give}. Or a CPU model with RNDR: qm set {guest.vmid} --cpu {with_model(guest, 'max')}"
-    if firmware.image is Image.OWN or not (model := model_with_rdrand(guest, node)):
-        return give
-    where = ", if the VM never migrates to another CPU" if model.partition(",")[0] == "host" else ""
-    return f"{give}. Or a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}"
+    ways = [f"an RNG device: pvehooks inject {guest.vmid}"] if firmware.device_helps else []
+    if firmware.cpu_helps and not firmware.guessed:
+        if arch_of(guest, node) == "aarch64":
+            ways.append(f"a CPU model with RNDR: qm set {guest.vmid} --cpu {with_model(guest, 'max')}")
+        elif model := model_with_rdrand(guest, node):
+            where = ", if the VM never migrates to another CPU" if model.partition(",")[0] == "host" else ""
+            ways.append(f"a CPU model with RDRAND{where}: qm set {guest.vmid} --cpu {shlex.quote(model)}")
+    return f"Give it {'. Or '.join(ways)}" if ways else "Give it a newer firmware image (pvehooks firmware import, pvehooks firmware set)"
 
 
-@RULES.rule("netboot-unavailable", Severity.INFO, "Take the network cards out of the boot order", needs=("cpu_flags", "cpu_models"))
+@RULES.rule(
+    "netboot-unavailable",
+    Severity.INFO,
+    "Take the network cards out of the boot order",
+    needs=("cpu_flags", "cpu_models", "firmware_networks"),
+)
 def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A network card is in the boot order, and the firmware cannot boot from it whatever source of entropy there is.
 
@@ -145,8 +162,9 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     order = f"qm set {guest.vmid} --boot {shlex.quote(f'order={others}')}"
     severity = Severity.INFO if others else Severity.WARNING
     without = f"Take network cards out of its boot order: {order}" if others else "Give it a disk or an ISO image to boot from"
-    if firmware.image is Image.TDX:
-        message = f"no network boot ({names}): the firmware of TDX VMs has no network stack, and an rng0 cannot help"
+    if firmware.image is Image.TDX or (firmware.own is not None and not firmware.own.there):
+        whose = "the firmware of TDX VMs" if firmware.own is None else _own(guest)
+        message = f"no network boot ({names}): {whose} has no network stack, and an rng0 cannot help"
         yield Finding("boot", message, without, severity)
         return
     words = args_of(guest)
@@ -216,7 +234,7 @@ def passed_through(entry: HostPci, node: Node, wanted: Callable[[PciDevice], boo
     "rng-missing",
     Severity.INFO,
     "If it is to have one all the same: pvehooks inject {vmid}",
-    needs=("cpu_flags", "cpu_models", "pci"),
+    needs=("cpu_flags", "cpu_models", "firmware_networks", "pci"),
 )
 def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI VM without an RNG device, which boots as it is.
@@ -236,11 +254,12 @@ def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
 def _if_networked(guest: Guest, node: Node) -> str:
     """What would become of network boot without rng0, as the end of a sentence; '' where that is not known."""
     firmware = firmware_of(guest, node)
-    if firmware.image is Image.OVMF_2M and not firmware.switches:
-        return ", from the network too: the old 2M image of its firmware needs no entropy for that"
+    if firmware.plain and not firmware.switches:
+        whose = "the old 2M image of its firmware" if firmware.own is None else _own(guest)
+        return f", from the network too: {whose} needs no entropy for that"
     if firmware.network_boot is NetworkBoot.NEVER:
         return ""
-    if firmware.image is Image.OWN:
+    if firmware.guessed:
         return f", but {_own(guest)} may not be able to boot from the network if that were switched on"
     if firmware.network_boot is NetworkBoot.WORKS:
         return f", and could boot from the network too: {_given(guest, firmware)}"
@@ -302,7 +321,7 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     "rng-pending-removal",
     Severity.WARNING,
     "Keep it: qm set {vmid} --revert rng0",
-    needs=("cpu_flags", "cpu_models"),
+    needs=("cpu_flags", "cpu_models", "firmware_networks"),
 )
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
     """The removal of rng0 waits in [PENDING], and with its next start the VM loses network boot.
@@ -314,6 +333,6 @@ def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
     if config is None or not guest.uefi or "rng0" not in config.main or "rng0" not in config.pending_delete:
         return
     if (networks := boot_networks(guest)) and may_lack_network_boot(guest, node) and not firmware_of(guest, node).entropy:
-        may = "may be" if firmware_of(guest, node).image is Image.OWN else "is"
+        may = "may be" if firmware_of(guest, node).guessed else "is"
         message = f"rng0 will be removed at the next start (its deletion is pending): network boot ({', '.join(networks)}) {may} gone then"
         yield Finding("rng0", message)

@@ -1,4 +1,4 @@
-"""Firmware images and confidential guests: what no start depends on."""
+"""Firmware images and confidential VMs: what no start depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guests that high availability manages, and devices that are not on every node."""
+"""VMs that high availability manages, and devices that are not on every node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A guest's hookscript: can it be run, and is the guard among what it runs?"""
+"""A VM's hookscript: can it be run, and is the guard among what it runs?"""
 
 from __future__ import annotations
 

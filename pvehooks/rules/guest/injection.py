@@ -1,4 +1,4 @@
-"""Why a guest that lacks an rng0 is left as it is."""
+"""Why a VM that lacks an rng0 is left as it is."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("rng0", f"not given an rng0 again: {had}", hold=Hold.UNASKED)
 
 
-@RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("cpu_flags", "cpu_models", "pci"))
+@RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("cpu_flags", "cpu_models", "firmware_networks", "pci"))
 def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
     """No rng0 is written because an old VM would boot from the network before its disks again.
 

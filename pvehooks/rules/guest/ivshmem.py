@@ -1,4 +1,4 @@
-"""Memory that guests share with each other and with the node (ivshmem)."""
+"""Memory that VMs share with each other and with the node (ivshmem)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def _name(guest: Guest) -> str:
 
 def _size(guest: Guest) -> int:
     """In MiB, 0 where the option is malformed."""
-    return int(guest.properties("ivshmem").get("size", 0))
+    size = str(guest.properties("ivshmem").get("size", 0))
+    # Python refuses to convert thousands of digits.
+    return int(size) if len(size) < 10 else 0
 
 
 def _others(guest: Guest, node: Node) -> list[MemoryShare]:

@@ -1,10 +1,10 @@
-"""Starts on a kernel on which the guest's devices were never passed through."""
+"""Starts on a kernel on which the VM's devices were never passed through."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import passes_through
+from pvehooks.derived.passthrough import kernel_change, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
@@ -15,7 +15,7 @@ RULES = RuleSet(concerned=passes_through)
     "kernel-untried",
     Severity.INFO,
     "If the start fails, boot the former kernel: proxmox-boot-tool kernel pin RELEASE",
-    needs=("kernels",),
+    needs=("kernel_release", "kernels"),
 )
 def kernel_untried(guest: Guest, node: Node) -> Iterator[Finding]:
     """The next start is the VM's first one on the running kernel; the last accepted start was on another one.
@@ -24,10 +24,8 @@ def kernel_untried(guest: Guest, node: Node) -> Iterator[Finding]:
     and the former one is the quickest cure.
     Source: the administrator's manual, "Override the Kernel-Version for next Boot".
     """
-    if isinstance(node.kernels, Unread) or guest.accepted is None or not guest.accepted.kernel or guest.running:
-        return
-    before, now = guest.accepted.kernel, node.kernels.running
-    if now and before != now:
+    before, now = kernel_change(guest, node)
+    if before and not isinstance(node.kernels, Unread):
         message = f"the last accepted start was on kernel {before}, the next one is the first on {now}"
         if before in node.kernels.installed:
             remedy = f"If it fails, boot the former kernel: proxmox-boot-tool kernel pin {before} && reboot"

@@ -9,14 +9,22 @@ from pvehooks.derived import remedies
 from pvehooks.derived.passthrough import bus, taken
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.rules.guest.display import display
-from pvehooks.values import Finding, Guest, Node, Severity, Unread
+from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 
 RULES = RuleSet(concerned=no_template, order=96)
 _DISPLAY, _INTEL, _AMD = 0x03, 0x8086, 0x1002
+_VGA = 0x0300
 _ON = frozenset(("on", "true", "yes", "1"))
 # Where PVE puts the guest's own display (qemu-server, PCI.pm): the buses by which args can name the place, and the slot.
 _PLACES = {"q35": (("", "pcie.0"), 1), "pc": (("", "pci.0"), 2)}
 _SPECIFIC = "device_specific"
+# RAID, SAS, Ethernet: the classes (pci.ids) of cards that come with a ROM to boot from.
+_WITH_BOOT_ROM = frozenset({0x0104, 0x0107, 0x0200})
+# By vendor and device: LSI's SAS3008 (9300), Marvell's 88SE9230.
+_ROM_TROUBLE = {
+    (0x1000, 0x0097): "fails or hangs there by users' reports (Firmware Fault Code 2667h)",
+    (0x1B4B, 0x9230): "holds the start up for a minute by users' reports",
+}
 
 
 @RULES.rule("romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE")
@@ -41,6 +49,9 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     It says "PCI: slot 2 function 0 not available for vfio-pci, in use by VGA". The display is in slot 2 of a VM with the machine
     type pc, and in slot 1 with q35. Intel's graphics need slot 2 on pc, so the VM can have no display of its own there.
     Source: qemu-server, PCI.pm (get_pci_addr_map, get_pcie_addr_map), print_vga_device; QEMU, hw/pci/pci.c (do_pci_register_device).
+    Tried with QEMU 7.2 and 10.0: `-machine pc -device VGA,id=vga,bus=pci.0,addr=0x2 -device e1000,id=net,addr=0x02`, and on q35
+    `-device VGA,id=vga,bus=pcie.0,addr=0x1 -device virtio-rng-pci,bus=pcie.0,addr=1.0`, both end with status 1: "PCI: slot 2 function 0
+    not available for e1000, in use by VGA,id=vga" and "PCI: slot 1 function 0 not available for virtio-rng-pci, in use by VGA,id=vga".
     """
     kind = display(guest)
     by_device = not kind and any(entry.properties.get("x-vga") for entry in guest.hostpci)
@@ -61,14 +72,21 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "opregion-missing", Severity.BLOCK, "Take x-igd-opregion=on out of the args, which this shows: qm config {vmid}", needs=("pci",)
+    "opregion-missing",
+    Severity.BLOCK,
+    "Take x-igd-opregion=on out of the args, which this shows: qm config {vmid}",
+    needs=("pci", "qemu"),
 )
 def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
-    """`args` asks for the OpRegion of a device that has none: QEMU does not start ("does not support requested IGD OpRegion feature").
+    """`args` asks for the OpRegion of a device that has none: QEMU before 10.1 does not start, later ones ignore it.
 
     Only Intel's graphics as a whole have an OpRegion, the table of the monitors on the board. Their virtual functions (VFs) have
-    none, and no outputs for monitors.
-    Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/igd.c.
+    none, and no outputs for monitors. Up to 9.2 QEMU ends with "does not support requested IGD OpRegion feature: No such device" for any
+    device; 10.0 ends with "Device does not supports IGD OpRegion feature" for Intel's graphics, and does not look at others; since 10.1
+    graphics without an OpRegion are like any card. Where it is ignored, the finding is for information.
+    Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/pci.c (vfio_realize) up to 9.2, hw/vfio/igd.c
+    (vfio_pci_igd_config_quirk) since 10.0, whose messages are in Debian's binaries 7.2 and 10.0; reports of users (intel/gvt-linux
+    issues 19 and 214).
     """
     for given in guest.args_devices:
         if given.get("x-igd-opregion", "").lower() not in _ON:
@@ -78,11 +96,49 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if device is None or (device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY and not device.physfn):
             continue
         why = "is a virtual function" if device.physfn else "is not Intel's graphics"
-        message = f"args has x-igd-opregion=on for {device.label}, which {why} and has no OpRegion: QEMU would not start"
+        end, severity = _without_opregion(device, node)
+        message = f"args has x-igd-opregion=on for {device.label}, which {why} and has no OpRegion: {end}"
         remedy = f"Take x-igd-opregion=on out of the args, which this shows: qm config {guest.vmid}"
         if device.physfn:
             remedy += f". A monitor shows nothing of a virtual function: for that, give the VM {device.physfn} itself"
-        yield Finding(device.address, message, remedy)
+        yield Finding(device.address, message, remedy, severity)
+
+
+def _without_opregion(device: PciDevice, node: Node) -> tuple[str, Severity]:
+    """What the node's QEMU makes of it, as the end of a sentence."""
+    if isinstance(node.qemu, Unread):
+        return "QEMU before 10.1 would not start", Severity.WARNING
+    looked_at = device.vendor == _INTEL and device.class_code >> 8 == _VGA
+    if node.qemu < (10, 0) or (node.qemu < (10, 1) and looked_at):
+        return "QEMU would not start", Severity.BLOCK
+    return f"QEMU {node.qemu[0]}.{node.qemu[1]} ignores it", Severity.INFO
+
+
+@RULES.rule("option-rom-in-seabios", Severity.INFO, "Hide its ROM: qm set {vmid} --hostpciN ADDRESS,rombar=0", needs=("holders", "pci"))
+def option_rom_in_seabios(guest: Guest, node: Node) -> Iterator[Finding]:
+    """SeaBIOS runs the option ROM of a passed-through controller or network card at each start, and the VM does not boot from it.
+
+    The ROM looks for disks or a network to boot from, which takes seconds to a minute. Those of some controllers fail or hang: there the
+    finding is a warning, until the VM has started. With rombar=0 SeaBIOS finds no ROM; the system in the VM works without. VFs have none.
+    Source: SeaBIOS, src/optionroms.c; reports of users (firmware fault 2667h of SAS3008: Proxmox's forum; vagrant-libvirt issue 881; Marvell
+    88SE9230: SeaBIOS' mailing list); the administrator's manual, "PCI(e) Passthrough" (rombar).
+    """
+    if guest.uefi:
+        return
+    for claim, device in taken(guest, node):
+        entry = claim.entry
+        given = entry.properties
+        if entry.by_args or given.get("romfile") or str(given.get("rombar", 1)) == "0" or entry.option in guest.boot.devices:
+            continue
+        trouble = _ROM_TROUBLE.get((device.vendor, device.device), "")
+        if device.physfn or not (trouble or device.class_code >> 8 in _WITH_BOOT_ROM):
+            continue
+        remedy = f"Hide its ROM: {remedies.replacing(guest, entry.option, 'rombar', '0')}"
+        what = f"{entry.option}: at each start SeaBIOS runs the boot ROM of {device.label}"
+        if trouble and not guest.running:
+            yield Finding(device.address, f"{what}, which {trouble}; the VM does not boot from it", remedy, Severity.WARNING)
+        else:
+            yield Finding(device.address, f"{what}, if it has one, and the VM does not boot from it: that takes time", remedy)
 
 
 @RULES.rule(

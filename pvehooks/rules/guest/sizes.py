@@ -1,4 +1,4 @@
-"""Whether the node has as many CPUs as the guest, and a QEMU with its machine version."""
+"""Whether the node has as many CPUs as the VM, and a QEMU with its machine version."""
 
 from __future__ import annotations
 

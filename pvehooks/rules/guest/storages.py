@@ -1,4 +1,4 @@
-"""The storages of a guest's disks and images."""
+"""The storages of a VM's disks and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The TPM of a guest: its version, what Windows 11 asks for, and snapshots."""
+"""The TPM of a VM: its version, what Windows 11 asks for, and snapshots."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""UEFI: the EFI disk that keeps the firmware's settings, its Secure Boot certificates, and guests whose firmware PVE refuses."""
+"""UEFI: the EFI disk that keeps the firmware's settings, its Secure Boot certificates, and VMs whose firmware PVE refuses."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pvehooks.derived.disks import arch_of, disks, format_of, new_volume, volume_of
@@ -19,6 +20,25 @@ _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlo
 # What custom models report as by default (qemu-server, CPUConfig.pm).
 _CUSTOM_DEFAULT = "kvm64"
 _CODE_2M = 0x1E0000
+# Systems whose images have no boot loader with Microsoft's signature.
+_UNSIGNED = tuple(
+    (re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.IGNORECASE), system)
+    for names, system in (
+        ("haos|hassos|home-?assistant", "Home Assistant OS"),
+        ("openwrt|immortalwrt|istoreos", "OpenWrt"),
+        ("arch(?:linux)?|endeavouros|manjaro|cachyos", "Arch Linux"),
+        ("nixos", "NixOS"),
+        ("freebsd|ghostbsd|hardenedbsd", "FreeBSD"),
+        ("opnsense", "OPNsense"),
+        ("pfsense", "pfSense"),
+        ("openbsd", "OpenBSD"),
+        ("netbsd", "NetBSD"),
+        ("talos|metal-amd64", "Talos Linux"),
+        ("umbrel(?:os)?", "umbrelOS"),
+        ("k3os", "k3OS"),
+        ("haiku", "Haiku"),
+    )
+)
 
 
 def keeps_settings(guest: Guest) -> bool:
@@ -129,6 +149,48 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
         f" ({f'ms-cert={cert}' if some else 'no ms-cert=2023k'}); those of 2011 expire in 2026",
         remedy=f"{first}, then (since PVE 9.1): qm enroll-efi-keys {guest.vmid}",
     )
+
+
+_DENIED = (
+    "is signed with the Secure Boot keys of its EFI disk: unless Secure Boot was switched off in its firmware setup, the firmware says"
+    " 'Access Denied'"
+)
+
+
+@RULES.rule(
+    "secure-boot-denies-loader",
+    Severity.WARNING,
+    "Switch Secure Boot off in the VM's firmware setup: press Esc while the VM starts, Device Manager, Secure Boot Configuration",
+)
+def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The VM's EFI disk came with Secure Boot keys, and it boots a system whose boot loader is not signed with one of them.
+
+    The firmware then says "Access Denied" and tries the next entry, often the network. Proxmox VE's wizard enrolls Microsoft's keys by
+    default. A system is known by the name of the ISO image that the VM boots from; by the VM's name the finding is for information. Whether
+    Secure Boot was switched off in the firmware setup is not known. Option ROMs of passed-through devices are not concerned: OVMF runs
+    them unchecked (PcdOptionRomImageVerificationPolicy is 0), but for SEV.
+    Source: edk2, OvmfPkg/OvmfPkgX64.dsc; reports of users of these systems (rancher/k3os issue 792, ChrisTitusTech/ArchTitus issue 302,
+    linkease/doc.linkease.com issue 413, siderolabs/talos issue 11010, getumbrel/umbrel issue 1885).
+    """
+    disk = guest.properties("efidisk0")
+    if not keeps_settings(guest) or disk.get("pre-enrolled-keys") not in (1, "1") or disk.get("efitype") != "4m" or guest.running:
+        return
+    for option in guest.boot.devices:
+        image = volume_of(guest, option)[1].rpartition("/")[2]
+        system = _unsigned(image) if image.endswith((".iso", ".img")) else ""
+        if system:
+            yield Finding(option, f"boots from {image} ({option}): {system} has no boot loader that {_DENIED}")
+            return
+    system = _unsigned(str(guest.options.get("name", "")))
+    if system and disks(guest):
+        yield Finding("efidisk0", f"its name says {system}, which has no boot loader that {_DENIED}", severity=Severity.INFO)
+
+
+def _unsigned(name: str) -> str:
+    """The system that a name stands for, if its boot loader is not signed with Microsoft's keys; '' for all others."""
+    if "secureboot" in name.lower():
+        return ""
+    return next((system for pattern, system in _UNSIGNED if pattern.search(name)), "")
 
 
 @RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it out: qm set {vmid} --delete efidisk0")

@@ -1,4 +1,4 @@
-"""USB devices of the node that guests are given."""
+"""USB devices of the node that VMs are given."""
 
 from __future__ import annotations
 
@@ -275,10 +275,10 @@ def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]
     Source: the administrator's manual, "USB Passthrough", "PCI(e) Passthrough"; qemu-server, PCI.pm.
     """
     for option, want in _wants(guest, node):
-        for controller in {device.controller: None for device in _matching(want, node)}:
+        for controller, device in {device.controller: device for device in _matching(want, node)}.items():
             taker = _taker(controller, guest, node) if controller in bus(node) else ""
             if taker:
-                message = f"{option}: {_matching(want, node)[0].label} is plugged into the USB controller {bus(node)[controller].label}"
+                message = f"{option}: {device.label} is plugged into the USB controller {bus(node)[controller].label}"
                 remedy = f"Plug the device into another controller, or take it from the VM: qm set {guest.vmid} --delete {option}"
                 yield Finding(option, f"{message}, {taker}", remedy)
 

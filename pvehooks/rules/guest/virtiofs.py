@@ -1,4 +1,4 @@
-"""Directories of the node that guests share by virtiofs."""
+"""Directories of the node that VMs share by virtiofs."""
 
 from __future__ import annotations
 

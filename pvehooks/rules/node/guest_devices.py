@@ -1,4 +1,4 @@
-"""What the node's boot does with devices that its guests name."""
+"""What the node's boot does with devices that its VMs name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
 from pvehooks.derived.passthrough import bus
 from pvehooks.rules.engine import RuleSet
-from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
+from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
 
 RULES = RuleSet(order=45)
 _DISPLAY = 0x03
@@ -103,52 +103,3 @@ def vf_driver_blacklisted(node: Node) -> Iterator[Finding]:
 
 def _removed(what: str, place: str, node: Node) -> str:
     return f"Remove {what} from {place}, then: {_REBUILD}" if place.startswith("/") else remove(what, node)
-
-
-@RULES.rule(
-    "vfs-made-too-late",
-    Severity.WARNING,
-    "Have pvehooks make them: pvehooks bind ADDRESS --vfs N --persist",
-    needs=("guests", "pci", "vf_makers"),
-    line="virtual functions",
-)
-def vfs_made_too_late(node: Node) -> Iterator[Finding]:
-    """A VM that starts at boot gets a virtual function, and what makes the virtual functions is not ordered before the VMs.
-
-    VMs start with pve-guests.service. A unit that is only wanted by multi-user.target, rc.local and cron run beside it: the first start
-    fails, and a start by hand works. `pvehooks bind ADDRESS --vfs N --persist` makes them before any VM starts.
-    Source: systemd.unit(5), Before=; pve-manager, pve-guests.service.
-    """
-    if isinstance(node.vf_makers, Unread):
-        return
-    wanted = named_by_guests(node)
-    for maker in node.vf_makers:
-        for device in bus(node).values():
-            if maker.early or (maker.devices and device.address not in maker.devices):
-                continue
-            guests = _at_boot(guest for address in device.virtfns for guest in wanted.get(address, ()))
-            if guests:
-                what = maker.unit or maker.place
-                message = (
-                    f"{what} makes the virtual functions of {device.label} and is not ordered before pve-guests.service;"
-                    f" {guests[0].label} starts at boot with one of them and may find none"
-                )
-                yield Finding(f"{what} {device.address}", message, _ordered(maker.unit, maker.place, device))
-
-
-def _at_boot(guests: Iterator[Guest]) -> list[Guest]:
-    return [guest for guest in dict.fromkeys(guests) if str(guest.options.get("onboot", "")) == "1"]
-
-
-def _ordered(unit: str, place: str, device: PciDevice) -> str:
-    """How to have the VFs there in time."""
-    own = f"pvehooks bind {device.address} --vfs {len(device.virtfns)} --persist"
-    if not unit:
-        return f"Type: {own}; then remove the line about sriov_numvfs from {place}"
-    return f"Type: {own} && systemctl disable {unit}; or add Before=pve-guests.service to [Unit]: systemctl edit {unit}"
-
-
-@RULES.all_well("virtual functions")
-def _virtual_functions(node: Node) -> str:
-    made = not isinstance(node.vf_makers, Unread) and node.vf_makers
-    return "what makes virtual functions at boot does so before the VMs start" if made else ""

@@ -1,4 +1,4 @@
-"""Whether the node's resources fit what its guests ask for."""
+"""Whether the node's resources fit what its VMs ask for."""
 
 from __future__ import annotations
 
@@ -34,17 +34,12 @@ def _some(guests: Iterable[Guest]) -> str:
     return f"{', '.join(labels[:5])} and {len(labels) - 5} more" if len(labels) > 5 else ", ".join(labels)
 
 
-def _number(guest: Guest, option: str, otherwise: int) -> int:
-    text = str(guest.options.get(option, otherwise)).removeprefix("current=")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else otherwise
-
-
 @RULES.rule(
     "network-queues-single",
     Severity.INFO,
     "Give the NIC as many queues as the VM has vCPUs, at most 8: qm set VMID --netN ...,queues=4",
     needs=("guests",),
-    line="guests' networks",
+    line="networks of VMs",
 )
 def network_queues_single(node: Node) -> Iterator[Finding]:
     """A virtio NIC of a VM with several vCPUs has a single queue: one vCPU does all the work, which limits the throughput.
@@ -53,7 +48,7 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
     """
     found, cards_alone = [], []
     for guest in _guests(node):
-        cpus = _number(guest, "vcpus", _number(guest, "sockets", 1) * _number(guest, "cores", 1))
+        cpus = guest.number("vcpus", guest.number("sockets", 1) * guest.number("cores", 1))
         cards = [(option, str(value)) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal()]
         alone = [(option, card) for option, card in cards if card.startswith(_VIRTIO) and "queues=" not in card]
         if cpus >= _SEVERAL and alone:
@@ -66,7 +61,7 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
         yield Finding("virtio NICs", message, f"If a VM needs more: {cards_alone[0]}{others}")
 
 
-@RULES.all_well("guests' networks")
+@RULES.all_well("networks of VMs")
 def _queues(node: Node) -> str:
     return "virtio NICs have enough queues" if not isinstance(node.guests, Unread) and node.guests else ""
 
@@ -180,7 +175,7 @@ def memory_overcommitted(node: Node) -> Iterator[Finding]:
     if isinstance(node.layout, Unread) or not node.layout.memory or not node.layout.arc_limit:
         return
     pinned = [guest for guest in _guests(node) if passes_through(guest) and (guest.running or guest.options.get("onboot"))]
-    needed = sum(_number(guest, "memory", _DEFAULT_MEMORY) * _MIB for guest in pinned)
+    needed = sum(guest.number("memory", _DEFAULT_MEMORY) * _MIB for guest in pinned)
     if needed and needed + node.layout.arc_limit > node.layout.memory:
         message = (
             f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS can cache {_size(node.layout.arc_limit)}: together more than the"

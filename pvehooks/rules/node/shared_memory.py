@@ -1,4 +1,4 @@
-"""Memory that guests share with each other and with the node (ivshmem): files of it that are left over."""
+"""Memory that VMs share with each other and with the node (ivshmem): files of it that are left over."""
 
 from __future__ import annotations
 

@@ -9,5 +9,4 @@ MODULES = (
     "iommu",
     "mappings",
     "memory",
-    "resources",
 )

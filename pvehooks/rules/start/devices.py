@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, hindrance, named, others, passes_through, taken
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.derived.absent_vfs import AbsentVf
 
-# What only a finding needs is imported where it is made: each start of a guest pays for what stands above.
 RULES = RuleSet(concerned=passes_through, order=50)
 _DISPLAY = 0x03
 
@@ -22,7 +21,8 @@ _DISPLAY = 0x03
     "hostpci-device-missing",
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
-    needs=("dkms", "guests", "holders", "modules", "pci", "vf_support"),
+    needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "vf_support"),
+    by_kernel=True,
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM names a PCI device that is not on the node's bus: the start would fail.
@@ -47,9 +47,7 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             if functions(address, node) or address in seen:
                 continue
             seen.add(address)
-            from pvehooks.derived.absent_vfs import absent_vf
-
-            found = absent_vf(address, guest, node)
+            found = derived.absent_vfs.absent_vf(address, guest, node)
             if found is None:
                 yield _missing(entry, address, guest, node)
             else:
@@ -69,7 +67,7 @@ def _missing_vfs(absent: list[tuple[HostPci, AbsentVf]], guest: Guest) -> Findin
     message = f"{options}: the virtual {several.format(addresses)}{by} not there: {first.why}"
     remedy = first.remedy
     if not (first.pf.total_vfs or entry.mapping or entry.by_args):
-        remedy += f": {remedies.command(guest, entry, {first.address: first.pf.address})}"
+        remedy += f": {derived.remedies.command(guest, entry, {first.address: first.pf.address})}"
     return Finding(first.address, message, remedy)
 
 
@@ -77,11 +75,11 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
     now = _now_at(address, guest, node)
     if entry.mapping:
-        remedy = remedies.mapping_of_absent(entry, address, now, node)
+        remedy = derived.remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
-        remedy = f"Name the device where it is now: {remedies.command(guest, entry, {address: now})}"
+        remedy = f"Name the device where it is now: {derived.remedies.command(guest, entry, {address: now})}"
     else:
-        remedy = f"Put the device in again, or {remedies.giving_up(guest, entry)}"
+        remedy = f"Put the device in again, or {derived.remedies.giving_up(guest, entry)}"
     return Finding(address, f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}", remedy)
 
 
@@ -137,23 +135,23 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
     """How to write the option so that PVE takes it."""
     without = next((name for end, name in _LEFT_OUT.items() if trouble.endswith(end)), "")
     if without:
-        return f"Leave it out: {remedies.command(guest, entry, without=(without,))}"
+        return f"Leave it out: {derived.remedies.command(guest, entry, without=(without,))}"
     if trouble.startswith("pcie=1 needs"):
-        leaving = remedies.command(guest, entry, without=("pcie",))
+        leaving = derived.remedies.command(guest, entry, without=("pcie",))
         if any(each.properties.get("legacy-igd") for each in guest.hostpci):
             return f"Take pcie=1 out, legacy-igd allows no q35: {leaving}"
         return f"Give the VM that machine: {_machine(guest)}, or take pcie=1 out: {leaving}"
     if trouble.endswith("needs 'vga: none'"):
         return f"Take the VM's own display away: qm set {guest.vmid} --vga none"
     if trouble.startswith(("legacy-igd=1 excludes", "legacy-igd=1 works", "only one device")):
-        return f"Take legacy-igd=1 out: {remedies.command(guest, entry, without=('legacy-igd',))}"
+        return f"Take legacy-igd=1 out: {derived.remedies.command(guest, entry, without=('legacy-igd',))}"
     if trouble.endswith("already") and len(entry.addresses) == 1:
         return f"Take it from the VM once: qm set {guest.vmid} --delete {entry.option}"
     if "exclude each other" in trouble:
-        return f"Keep the mapping: {remedies.command(guest, entry, without=('host',))}"
+        return f"Keep the mapping: {derived.remedies.command(guest, entry, without=('host',))}"
     if "has several functions" in trouble:
         slot = trouble.partition(" ")[0]
-        return f"Name one of them: {remedies.command(guest, entry, {slot: f'{slot}.0'})}"
+        return f"Name one of them: {derived.remedies.command(guest, entry, {slot: f'{slot}.0'})}"
     return f"Write it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {entry.option}"
 
 
@@ -181,7 +179,7 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
         if bridge is not None:
             option = claim.entry.option
             message = f"{option}: {bridge.label} is a bridge, and bridges stay with the node: the start would fail"
-            remedy = f"Name the device behind it (pvehooks host groups), or {remedies.giving_up(guest, claim.entry)}"
+            remedy = f"Name the device behind it (pvehooks host groups), or {derived.remedies.giving_up(guest, claim.entry)}"
             yield Finding(bridge.address, message, remedy)
 
 
@@ -190,6 +188,7 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Switch the node off and on again: a restart alone may not wake the device",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
@@ -211,6 +210,7 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one (pvehooks host groups): qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
     guard_alone=True,
+    by_kernel=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """Another device is at the VM's PCI address than at its last accepted start.
@@ -232,7 +232,7 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                 if claim.entry.by_args:
                     remedy = f"{known_as}write the right address into the args: qm config {guest.vmid}"
                 else:
-                    named_now = remedies.command(guest, claim.entry, {device.address: right or "ADDRESS"})
+                    named_now = derived.remedies.command(guest, claim.entry, {device.address: right or "ADDRESS"})
                     remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {named_now}"
                 message = f"{claim.entry.option}: {device.label} is not the device of the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
@@ -255,6 +255,7 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM is idle and not bound to a vfio driver.
@@ -271,11 +272,9 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     for claim, device in taken(guest, node):
         if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or others(device.address, guest, node):
             continue
-        from pvehooks.derived import unbinding
-
         now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
         message = f"{claim.entry.option}: {device.label} {now}"
-        risk = unbinding.risk(device)
+        risk = derived.unbinding.risk(device)
         if risk:
             remedy = f"Bind it before that driver sees it: pvehooks bind {device.address} --persist, and restart the node"
             yield Finding(
@@ -287,10 +286,45 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
+    "ids-bind-host-device",
+    Severity.WARNING,
+    "Bind by address instead: pvehooks bind ADDRESS --persist",
+    needs=("bound_ids", "pci", "holders", "uses"),
+)
+def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
+    """vfio-pci takes all devices of a kind at boot, and the host uses one of them, or has a twin of the VM's.
+
+    `vfio-pci.ids=` and `options vfio-pci ids=` do not distinguish two cards of the same kind: at the next restart the host may
+    lose its own, at the latest when the order changes in which drivers are loaded.
+    Source: the kernel's Documentation/driver-api/vfio.rst; the administrator's manual, "PCI(e) Passthrough".
+    """
+    if isinstance(node.bound_ids, Unread):
+        yield not_examined("vfio-pci", f"which ids vfio-pci takes at boot is unknown: {node.bound_ids.why}")
+        return
+    own = named(guest, node)
+    for bound in node.bound_ids:
+        for vendor, product in bound.ids:
+            same = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product)]
+            twin_of_ours = any(device.address in own for device in same)
+            for device in same:
+                if device.address in own:
+                    continue
+                held = blocking_uses(device, guest, node)
+                if not held and (not twin_of_ours or device.vfio):
+                    continue
+                why = f"which {held[0].sentence}" if held else "which no option of the VM names"
+                message = f"{bound.place} has vfio-pci take every {vendor:04x}:{product:04x} at boot, also {device.label}, {why}"
+                mine = " ".join(each.address for each in same if each.address in own)
+                bind = f", and bind by address: pvehooks bind {mine} --persist" if mine else ""
+                yield Finding(device.address, message, f"Take the id {vendor:04x}:{product:04x} out of {bound.place}{bind}")
+
+
+@RULES.rule(
     "device-reserved-by-firmware",
     Severity.BLOCK,
     "Put the card into another slot or take another port, or switch the firmware's shared memory off for it, or update the firmware",
     needs=("holders", "pci"),
+    by_kernel=True,
 )
 def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware reserves memory for the device (RMRR), so the kernel refuses to hand it to vfio, and the start would fail.
@@ -317,6 +351,7 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "List the types: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
@@ -333,7 +368,7 @@ def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(
                 device.address,
                 f"{claim.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
-                f"Install the driver that makes them, or give the VM the whole device: {remedies.command(guest, claim.entry, without=('mdev',))}",
+                f"Install the driver that makes them, or give the VM the whole device: {derived.remedies.command(guest, claim.entry, without=('mdev',))}",
             )
         elif device.mdev_types and wanted not in device.mdev_types:
             there = ", ".join(sorted(device.mdev_types))
@@ -363,7 +398,7 @@ def romfile_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if isinstance(node.roms, Unread):
             yield not_examined(entry.option, f"whether the ROM file {name} is there is unknown: {node.roms.why}")
         elif name not in node.roms:
-            remedy = f"Put the file there, or go without it: {remedies.command(guest, entry, without=('romfile',))}"
+            remedy = f"Put the file there, or go without it: {derived.remedies.command(guest, entry, without=('romfile',))}"
             yield Finding(entry.option, f"{entry.option}: the ROM file /usr/share/kvm/{name} is not there: the start would fail", remedy)
 
 
@@ -395,7 +430,7 @@ def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
             yield not_examined(entry.option, f"what is in the ROM file {name} is unknown: {content.why}")
             continue
         path, at = f"/usr/share/kvm/{name}", content.find(_ROM)
-        leaving_out = f"go without it: {remedies.command(guest, entry, without=('romfile',))}"
+        leaving_out = f"go without it: {derived.remedies.command(guest, entry, without=('romfile',))}"
         if not content:
             message = f"{entry.option}: the ROM file {path} is empty: the start would fail"
             yield Finding(entry.option, message, f"Put the card's ROM there, or {leaving_out}", Severity.BLOCK)
@@ -418,6 +453,7 @@ def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Give the VM all functions of the card; if it does not work any more after a stop of the VM, restart the node",
     needs=("holders", "pci"),
+    by_kernel=True,
 )
 def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
@@ -435,7 +471,7 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
             if neighbour is not None and neighbour.slot == device.slot and not neighbour.bridge:
                 remedy = "Give the VM all functions of the card, or put the card into another slot"
                 if not (claim.entry.mapping or claim.entry.by_args):
-                    whole = remedies.command(guest, claim.entry, {device.address: device.slot})
+                    whole = derived.remedies.command(guest, claim.entry, {device.address: device.slot})
                     remedy = f"Give the VM all functions of the card, if the node can do without them: {whole}"
             elif neighbour is not None:
                 remedy = "Put the card into another slot, or restart the node if it does not work any more after a stop of the VM"
@@ -445,46 +481,11 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "iommu-address-width",
-    Severity.WARNING,
-    "Show the VM no more address bits than the IOMMU translates: qm set {vmid} --cpu host,phys-bits=BITS",
-    needs=("cpu_address_bits", "holders", "pci"),
-)
-def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
-    """The IOMMU translates fewer address bits than the VM sees, and the VM's firmware places memory of devices above them.
-
-    Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
-    map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
-    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the VM sees.
-    Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
-    """
-    if not guest.uefi or guest.cpu[0] not in ("host", "max"):
-        return
-    known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
-    bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
-    seen = guest.properties("cpu").get("phys-bits", "host")
-    if bits is None or device is None or claim is None:
-        return
-    # Last, since /proc/cpuinfo is long where there are many processors, and AMD's IOMMUs show no bits.
-    shown = node.cpu_address_bits if seen == "host" else int(seen)
-    if isinstance(shown, Unread) or shown <= bits:
-        return
-    fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
-    end = (
-        "QEMU would end when the VM's firmware places its shared memory (ivshmem) above that"
-        if fatal
-        else "devices of the VM may not reach each other"
-    )
-    message = f"{claim.entry.option}: the IOMMU of {device.label} translates {bits} address bits, and the VM sees {shown}: {end}"
-    remedy = f"Show it no more than that: {remedies.replacing(guest, 'cpu', 'phys-bits', str(bits))}"
-    yield Finding(device.address, message, remedy, Severity.WARNING if fatal else Severity.INFO)
-
-
-@RULES.rule(
     "bar-held-by-framebuffer",
     Severity.WARNING,
     "Make another card the console's in the firmware setup, or add initcall_blacklist=sysfb_init to the kernel command line",
     needs=("pci", "holders"),
+    by_kernel=True,
 )
 def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node's console draws into the memory of a graphics card that the VM gets.

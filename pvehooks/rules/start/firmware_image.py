@@ -1,31 +1,16 @@
-"""A firmware image that we gave a guest: is it there, is it the one, and does the guest start with it?"""
+"""A firmware image that we gave a VM: is it there, is it the one, and does the VM start with it?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pvehooks import derived
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
 RULES = RuleSet(concerned=lambda guest: guest.firmware is not None, order=70)
 _OPTION = "args"
 _SHORT = 16
-
-
-def _refused_by_the_guard_alone(guest: Guest, finding: Finding) -> Finding:
-    """What QEMU knows nothing of keeps no guest from starting that the guard is not attached to.
-
-    A rollback to a time before the image takes the guard out with the args.
-    """
-    # Asked in an audit, never at a start.
-    from pvehooks.derived.attachment import attached
-
-    if attached(guest):
-        return finding
-    return finding._replace(
-        message=f"{finding.message}, and nothing refuses that: the guard is not attached",
-        severity=Severity.WARNING,
-    )
 
 
 @RULES.rule(
@@ -56,7 +41,6 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
     local=True,
-    in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -86,7 +70,6 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     "firmware-args-edited",
     Severity.BLOCK,
     "Set the image again, or remove it: pvehooks firmware unset {vmid}",
-    in_audit=_refused_by_the_guard_alone,
     guard_alone=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -123,11 +106,8 @@ def firmware_unfit(guest: Guest, node: Node) -> Iterator[Finding]:
     pinned, image = guest.firmware, guest.image
     if pinned is None or guest.template or image is None or not image.in_args:
         return
-    # Only who has an image pays for it at a start.
-    from pvehooks.derived import firmware_fit
-
     size = image.size if image.sha256 == pinned.sha256 else 0
-    changed = firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
+    changed = derived.firmware_fit.misfit(guest, pinned.style, node.qemu, size, _arch(guest, node))
     if changed is not None:
         severity = Severity.BLOCK if changed.no_start else Severity.UNSET
         end = ", and QEMU would not start it" if changed.no_start else ""

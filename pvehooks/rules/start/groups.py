@@ -1,10 +1,10 @@
-"""IOMMU groups: what else a start would take from the host, from containers and from other guests."""
+"""IOMMU groups: what else a start would take from the host, from containers and from other VMs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import (
     Claim,
     ClaimedMember,
@@ -38,7 +38,7 @@ _PLACES = "Put the card into another slot, or switch ACS on in the firmware setu
 
 def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     """How the guest does without the other device; functions of one device stay together in every slot."""
-    leaving = remedies.giving_up(guest, member.claim.entry)
+    leaving = derived.remedies.giving_up(guest, member.claim.entry)
     if member.device.slot == member.claimed.slot:
         way, _, command = leaving.rpartition(": ")
         return f"{way[0].upper()}{way[1:]} (no other slot separates functions of one device): {command}"
@@ -51,6 +51,7 @@ def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
@@ -67,7 +68,7 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
         held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
         if held and member is None:
             refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
-            remedy = _remedy_free(held, remedies.giving_up(guest, claim.entry))
+            remedy = _remedy_free(held, derived.remedies.giving_up(guest, claim.entry))
             yield Finding(device.address, _named_in_use(claim, device, held), remedy, refuser=refuser)
         elif held and member is not None:
             refuser = Refuser.PVE if claim.entry.by_args or device.vfio else Refuser.UNSET
@@ -113,7 +114,7 @@ def _accepting(member: ClaimedMember, guest: Guest, node: Node) -> str:
     # Bus 00 is the board's: what shares a slot there is no card.
     whole = member.device.slot == slot and not slot.startswith("0000:00:") and {device.group for device in card} == {member.claimed.group}
     if whole and not (entry.mapping or entry.by_args or any(device.physfn for device in card)):
-        command = remedies.command(guest, entry, {device.address: slot for device in card})
+        command = derived.remedies.command(guest, entry, {device.address: slot for device in card})
         return f"Give the VM all functions of the card, if the node can do without them: {command}. {otherwise}"
     return f"If the node can do without it: pvehooks trust {guest.vmid}. {otherwise}"
 
@@ -130,12 +131,11 @@ def _shares(member: ClaimedMember) -> str:
 
 def _list_uses(held: list[Use]) -> str:
     """What uses a device: the most important uses, and how many more there are. All of them have to end."""
-    first, *others_shown = (use.sentence for use in held[:_SHOWN])
+    shown = [use.sentence for use in held[:_SHOWN]]
     more = len(held) - _SHOWN
     if more > 0:
-        others_shown.append(f"has {more} more use{'' if more == 1 else 's'}")
-    listed = " and ".join(filter(None, (", ".join(others_shown[:-1]), *others_shown[-1:])))
-    return f"{first}; it also {listed}" if listed else first
+        shown.append(f"has {more} more use{'' if more == 1 else 's'}")
+    return "; it also ".join(filter(None, (*shown[:1], derived.remedies.listed(shown[1:]))))
 
 
 def _remedy_free(held: list[Use], otherwise: str) -> str:
@@ -156,6 +156,7 @@ def _unread_use(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding
     "Stop the other VM, or give the devices IOMMU groups of their own: another slot, ACS in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running VM or container uses another device of the same IOMMU group, which a start would take as well.
@@ -251,7 +252,9 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
             )
             remedy = ""
             if not (claim.entry.mapping or claim.entry.by_args):
-                remedy = f"Name the function: {remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+                remedy = (
+                    f"Name the function: {derived.remedies.command(guest, claim.entry, {device.slot: lost[0], device.address: lost[0]})}"
+                )
             yield Finding(device.address, message, remedy)
             continue
         users = [(address, by) for address in device.virtfns if (by := _vf_user_phrase(address, guest, node))]
@@ -267,7 +270,9 @@ def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node
     idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
     if not idle or claim.entry.mapping or claim.entry.by_args:
         return ""
-    return f"Give the VM an idle virtual function: {remedies.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
+    return (
+        f"Give the VM an idle virtual function: {derived.remedies.command(guest, claim.entry, {device.slot: idle, device.address: idle})}"
+    )
 
 
 @RULES.rule(
@@ -343,6 +348,7 @@ def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
     "If the node can do without it: pvehooks trust {vmid}. If not, put the card into another slot, or switch ACS on in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
     guard_alone=True,
+    by_kernel=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take another device along that is on a host driver, idle now, and that no option of the VM names.
@@ -380,8 +386,9 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
         first, claimed = members[0], members[0].claimed
         labels = [f"{member.device.label} from driver {member.device.driver}" for member in members[:_SHOWN]]
         labels += [f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
-        listed = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
-        message = f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {listed}"
+        message = (
+            f"{first.claim.entry.option} ({claimed.address}) also takes what shares its IOMMU group {group}: {derived.remedies.listed(labels)}"
+        )
         yield Finding(first.device.address, message, _accepting(first, guest, node))
 
 
@@ -390,6 +397,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Use hostpciN instead, for which PVE binds the group: qm set {vmid} --hostpciN ADDRESS",
     needs=("iommu", "pci", "holders", "uses"),
+    by_kernel=True,
 )
 def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` shares its IOMMU group with one that is on a host driver: QEMU does not start ("group N is not viable").
@@ -402,6 +410,6 @@ def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
         if member.claim.entry.by_args and _is_idle(member.device, guest, node):
             message = f"{_shares(member)} on driver {member.device.driver}: {_ARGS}"
             bind = f"Bind that one, too, if the node can do without it: pvehooks bind {member.device.address} --persist"
-            free = next(number for number in range(16) if f"hostpci{number}" not in guest.options) if len(guest.hostpci) < 16 else 15
+            free = next((number for number in range(16) if f"hostpci{number}" not in guest.options), 15)
             remedy = f"{bind}; or name {member.claimed.address} by hostpci{free} in place of args: PVE then takes the whole group"
             yield Finding(member.device.address, message, remedy)

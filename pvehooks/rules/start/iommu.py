@@ -1,10 +1,10 @@
-"""IOMMU: whether the node has one for the guest's devices, and whether it isolates them."""
+"""IOMMU: whether the node has one for the VM's devices, whether it isolates them, and how far it translates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import passes_through, taken, working_iommu
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Refuser, Severity, Unread
@@ -17,7 +17,8 @@ RULES = RuleSet(concerned=passes_through, order=35)
     "iommu-off",
     Severity.BLOCK,
     "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
-    needs=("iommu", "pci", "holders"),
+    needs=("command_lines", "firmware", "holders", "iommu", "kernels", "loader", "pci"),
+    by_kernel=True,
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
@@ -30,16 +31,13 @@ def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread):
         yield not_examined("iommu", f"whether the node has an IOMMU is unknown: {node.iommu.why}")
     elif not node.iommu.active:
-        # Only a start that fails pays for it.
-        from pvehooks.derived import iommu_switch
-
         options = ", ".join(dict.fromkeys(entry.option for entry in (*guest.hostpci, *guest.args_pci)))
         message = f"{options} cannot be passed through, {node.name} has no IOMMU groups: {node.iommu.why}"
-        yield Finding("iommu", message, iommu_switch.remedy(node))
+        yield Finding("iommu", message, derived.iommu_switch.remedy(node))
     for claim, device in taken(guest, node) if working_iommu(node) is not None else ():
         if not (device.group or device.group_unread or device.bridge):
             message = f"{claim.entry.option}: {device.label} is in no IOMMU group, the IOMMU leaves it out: the start would fail"
-            remedy = f"Take igfx_off off the kernel command line if it is there, or {remedies.giving_up(guest, claim.entry)}"
+            remedy = f"Take igfx_off off the kernel command line if it is there, or {derived.remedies.giving_up(guest, claim.entry)}"
             yield Finding(device.address, message, remedy)
 
 
@@ -71,6 +69,7 @@ def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
     needs=("iommu",),
     in_audit=_refused_by_vfio,
+    by_kernel=True,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node does not remap interrupts: vfio refuses the VM's devices, or its option allows them, which is a hole.
@@ -95,3 +94,39 @@ def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
             f"whether {node.name} has interrupt remapping is unknown, and {allowed}: without it the VM can inject interrupts into the host"
         )
         yield Finding("iommu", message)
+
+
+@RULES.rule(
+    "iommu-address-width",
+    Severity.WARNING,
+    "Show the VM no more address bits than the IOMMU translates: qm set {vmid} --cpu host,phys-bits=BITS",
+    needs=("cpu_address_bits", "holders", "pci"),
+)
+def iommu_address_width(guest: Guest, node: Node) -> Iterator[Finding]:
+    """The IOMMU translates fewer address bits than the VM sees, and the VM's firmware places memory of devices above them.
+
+    Intel's client chips have IOMMUs of 39 bits and CPUs of 39 to 46. OVMF takes the CPU's bits and puts 64-bit BARs high. QEMU cannot
+    map what lies there: with shared memory (ivshmem, as Looking Glass has it) it ends with "VFIO_MAP_DMA failed: Invalid argument",
+    without it devices cannot reach each other's memory, which few need. The option phys-bits of `cpu` limits what the VM sees.
+    Source: Intel's Virtualization Technology for Directed I/O, 11.4.2 (MGAW); QEMU, hw/vfio/common.c; edk2, PlatformInitLib/MemDetect.c.
+    """
+    if not guest.uefi or guest.cpu[0] not in ("host", "max"):
+        return
+    known = [(device.iommu_bits, device, claim) for claim, device in taken(guest, node) if device.iommu_bits]
+    bits, device, claim = min(known, key=lambda each: each[0], default=(None, None, None))
+    seen = guest.properties("cpu").get("phys-bits", "host")
+    if bits is None or device is None or claim is None:
+        return
+    # Last, since /proc/cpuinfo is long where there are many processors, and AMD's IOMMUs show no bits.
+    shown = node.cpu_address_bits if seen == "host" else int(seen)
+    if isinstance(shown, Unread) or shown <= bits:
+        return
+    fatal = "ivshmem" in guest.options or "ivshmem" in str(guest.options.get("args", ""))
+    end = (
+        "QEMU would end when the VM's firmware places its shared memory (ivshmem) above that"
+        if fatal
+        else "devices of the VM may not reach each other"
+    )
+    message = f"{claim.entry.option}: the IOMMU of {device.label} translates {bits} address bits, and the VM sees {shown}: {end}"
+    remedy = f"Show it no more than that: {derived.remedies.replacing(guest, 'cpu', 'phys-bits', str(bits))}"
+    yield Finding(device.address, message, remedy, Severity.WARNING if fatal else Severity.INFO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import bus, claims, functions, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -26,7 +26,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         elif entry.mapping not in node.mappings:
             there = ", ".join(sorted(node.mappings)) or "none"
             alike = next((name for name in node.mappings if name.lower() == entry.mapping.lower()), "")
-            remedy = f"Write it as it is there: {remedies.command(guest, entry, mapping=alike)}" if alike else ""
+            remedy = f"Write it as it is there: {derived.remedies.command(guest, entry, mapping=alike)}" if alike else ""
             message = f"{entry.option} names the PCI mapping '{entry.mapping}', which does not exist (existing mappings: {there})"
             yield Finding(entry.option, message, remedy)
         elif not node.mappings[entry.mapping].entries and node.mappings[entry.mapping].trouble:
@@ -38,7 +38,13 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, f"{entry.option}: the PCI mapping '{entry.mapping}' is for {nodes}, not for {node.name}")
 
 
-@RULES.rule("mapping-mismatch", Severity.BLOCK, "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit", needs=("mappings", "pci"))
+@RULES.rule(
+    "mapping-mismatch",
+    Severity.BLOCK,
+    "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
+    needs=("mappings", "pci"),
+    by_kernel=True,
+)
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
 
@@ -65,7 +71,7 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
                     if written[name].replace("0x", "") != value:
                         has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
                         message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        command = remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
+                        command = derived.remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
                         yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
                         break
 
@@ -95,7 +101,8 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
     free device". Mediated devices are not concerned, many of them can be made of one entry.
     Source: qemu-server, PCI.pm (choose_hostpci_devices).
     """
-    for claim in claims(guest, node):
+    every = claims(guest, node)
+    for at, claim in enumerate(every):
         if claim.exhausted:
             entry = claim.entry
             there = 0 if isinstance(entry.choices, Unread) else len(entry.choices)
@@ -104,12 +111,10 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
                 if isinstance(entry.addresses, Unread)
                 else {each.address for name in entry.addresses for each in functions(name, node)}
             )
-            takers = [
-                each.entry.option for each in claims(guest, node) if not each.exhausted and ours & {one.address for one in each.devices}
-            ]
+            takers = [each.entry.option for each in every[:at] if not each.exhausted and ours & {one.address for one in each.devices}]
             message = (
                 f"{entry.option}: no device is left for it: the mapping '{entry.mapping}' has {there} for {node.name},"
-                f" which the VM's own {' and '.join((', '.join(takers[:-1]), takers[-1])) if len(takers) > 1 else takers[0]} take: PVE would refuse the start"
+                f" which the VM's own {derived.remedies.listed(takers)} take: PVE would refuse the start"
             )
             remedy = (
                 f"Add a device to the mapping (Datacenter, Resource Mappings, {entry.mapping}, Edit),"

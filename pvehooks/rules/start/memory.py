@@ -1,10 +1,10 @@
-"""The guest's memory at its start: passed-through devices pin all of it, and huge pages have to be there."""
+"""The VM's memory at its start: passed-through devices pin all of it, and huge pages have to be there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived import remedies
+from pvehooks import derived
 from pvehooks.derived.passthrough import claims
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
@@ -38,18 +38,12 @@ def memory_short(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.memory, Unread):
         yield not_examined("memory", f"how much memory is free is unknown: {node.memory.why}")
         return
-    needed = _memory(guest)
+    needed = guest.number("memory", _DEFAULT_MEMORY)
     free = node.memory.available // _MIB
     if needed > free:
         message = f"it needs {needed} MiB at once, because devices are passed through, and {node.name} has {free} MiB free"
-        less = f"Stop other VMs, or give it less: {remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
+        less = f"Stop other VMs, or give it less: {derived.remedies.replacing(guest, 'memory', 'current', str(free), 'current')}"
         yield Finding("memory", message, less if free >= _LEAST_MEMORY else "Stop other VMs")
-
-
-def _memory(guest: Guest) -> int:
-    """The guest's memory in MiB: a number, or current=N (qemu-server, Memory.pm)."""
-    text = str(guest.options.get("memory", _DEFAULT_MEMORY)).removeprefix("current=")
-    return int(text) if text.isdecimal() else _DEFAULT_MEMORY
 
 
 @RULES.rule(
@@ -70,7 +64,7 @@ def hugepages_short(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.memory, Unread):
         yield not_examined("hugepages", f"how many huge pages are free is unknown: {node.memory.why}")
         return
-    needed = _memory(guest)
+    needed = guest.number("memory", _DEFAULT_MEMORY)
     sizes = {"2": _SMALL, "1024": _LARGE}
     size = sizes.get(wanted, _LARGE if needed % 1024 == 0 and any(pages.size == _LARGE for pages in node.memory.hugepages) else _SMALL)
     pages = -(-needed * 1024 // size)

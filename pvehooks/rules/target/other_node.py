@@ -1,4 +1,4 @@
-"""A guest that is to start on another node: what would prevent it there, by what that node publishes.
+"""A VM that is to start on another node: what would prevent it there, by what that node publishes.
 
 These rules are not asked for a node's own guests; `pvehooks check VMID --target NODE` asks them.
 """

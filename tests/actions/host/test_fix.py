@@ -173,7 +173,7 @@ def test_pins_that_stay(files: dict[str, Content], expected: str, tmp_path: Path
     assert fix(host, "kernel-pin-missing").files == () and snapshot(root(host)) == before
 
 
-def test_a_name_that_somebody_gave_already(tmp_path: Path) -> None:
+def test_a_name_that_is_given_already(tmp_path: Path) -> None:
     card = "0000:03:00.0 class=020000 id=8086:1533 driver=igb group=16 net=enp5s0\n"
     device: dict[str, Content] = {"sys/devices/pci0000:00/0000:03:00.0/net/enp5s0/device": Link("../../../0000:03:00.0")}
     bridge: dict[str, Content] = {"etc/network/interfaces": "iface vmbr0 inet static\n\tbridge-ports enp4s0\n"}
@@ -313,13 +313,13 @@ def test_a_clock_that_went_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert snapshot(root(host)) == between
 
 
-def test_still_there_is_said(tmp_path: Path) -> None:
+def test_still_there_is_reported(tmp_path: Path) -> None:
     """A fresh look decides, not what was meant."""
     host = tree(tmp_path)
     (root(host) / "etc/modules").write_text("vfio_virqfd\n")
     made = planned(host, "advice-void")
-    (told,) = results(host, "pve1", made, fixing.Done("", (), (), ()))
-    assert told.result == FixResult.STILL_THERE
+    (outcome,) = results(host, "pve1", made, fixing.Done("", (), (), ()))
+    assert outcome.result == FixResult.STILL_THERE
     fixing.apply(host, made, lambda _: None)
     assert [each.result for each in results(host, "pve1", made, fixing.Done("", (), (), ()))] == [FixResult.GONE]
 

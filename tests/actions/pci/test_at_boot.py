@@ -78,7 +78,7 @@ def serial_number(last: int) -> bytes:
     return (bytes(0x100) + first).ljust(0x140, b"\0") + second.ljust(0x1000 - 0x140, b"\0")
 
 
-def test_twins_are_told_apart_by_their_serial_number(host: KernelHost) -> None:
+def test_twins_are_distinguished_by_their_serial_number(host: KernelHost) -> None:
     config = Path(host.root, pci.ROOT, CARD, "config")
     config.write_bytes(serial_number(1))
     bound(host, PERSIST, CARD)
@@ -90,7 +90,7 @@ def test_twins_are_told_apart_by_their_serial_number(host: KernelHost) -> None:
     assert applied(host, CARD)[0] == "done", "unknown is not different"
 
 
-def test_twins_are_told_apart_by_their_place(host: KernelHost) -> None:
+def test_twins_are_distinguished_by_their_place(host: KernelHost) -> None:
     """The address is the same, but behind another root port: a card was added, and the buses were numbered anew."""
     bound(host, PERSIST, CARD)
     link = Path(host.root, pci.BUS, CARD)
@@ -149,25 +149,25 @@ def test_one_purpose_for_boot_only(host: KernelHost) -> None:
 # -- the journal ---------------------------------------------------------------------------------------------------------
 
 
-def told(host: KernelHost, capsys: pytest.CaptureFixture[str], *addresses: str) -> tuple[int, list[str]]:
+def bind_at_boot(host: KernelHost, capsys: pytest.CaptureFixture[str], *addresses: str) -> tuple[int, list[str]]:
     capsys.readouterr()
     status = boot_bindings.apply_all(host, "pve1", list(addresses))
     return status, [line.partition(" ")[2].strip() for line in capsys.readouterr().err.splitlines()]
 
 
-def test_what_is_told_at_boot(host: KernelHost, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_logged_at_boot(host: KernelHost, capsys: pytest.CaptureFixture[str]) -> None:
     """Early, what was done and what is not there; what udev looks at once more is told by that look, so that nothing is told twice."""
     bound(host, PERSIST, GPU, CARD, TWIN)
     bound(host, Wanted(False, True, 2), PF)
     Path(host.root, pci.ROOT, PF, "driver").unlink()
     another(host, device="0x10d3")
     Path(host.root, pci.BUS, TWIN).unlink()
-    status, lines = told(host, capsys)
+    status, lines = bind_at_boot(host, capsys)
     assert status == 0 and lines == [
         f"notice:  {GPU} (graphics card [10de:2204]) is on vfio-pci now; it was on nouveau",
         f"error:   {TWIN} (Ethernet controller [8086:1533]) is not on the bus, so it is not given to vfio-pci",
     ]
-    status, (line,) = told(host, capsys, CARD)
+    status, (line,) = bind_at_boot(host, capsys, CARD)
     assert status == 1 and line.startswith(f"error:   {CARD} (Ethernet controller [8086:10d3]) is left as it is, it is not the device")
-    assert told(host, capsys, GPU) == (0, [])
-    assert told(host, capsys, DISK) == (0, [])
+    assert bind_at_boot(host, capsys, GPU) == (0, [])
+    assert bind_at_boot(host, capsys, DISK) == (0, [])

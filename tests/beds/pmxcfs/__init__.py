@@ -4,6 +4,19 @@ Kept to pve-cluster 9.1.6 in what a program can see: names, modes, refusals, cou
 is the doorbell, and what stops, kills, restarts and the loss of quorum look like.
 """
 
-from .driver import Pmxcfs
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .driver import Pmxcfs
 
 __all__ = ["Pmxcfs"]
+
+
+def __getattr__(name: str) -> "Any":
+    """The driver is imported by tests only: the file system is started some hundred times, and has no use for it."""
+    if name == "Pmxcfs":
+        from .driver import Pmxcfs
+
+        return Pmxcfs
+    raise AttributeError(name)

@@ -44,7 +44,7 @@ class Node:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
             getattr(store, operation)(*arguments)
         for peer in list(self._peers):
-            self._tell(peer, operation, *arguments)
+            self._replicate(peer, operation, *arguments)
 
     def apply(self, operation: str, *arguments: Any) -> None:
         """A change made by another node. Without quorum it does not arrive (pve-cluster: dcdb.c, dcdb_deliver)."""
@@ -52,7 +52,7 @@ class Node:
             if self.quorate:
                 getattr(store, operation)(*arguments)
 
-    def _tell(self, peer: str, operation: str, *arguments: Any) -> None:
+    def _replicate(self, peer: str, operation: str, *arguments: Any) -> None:
         try:
             ask(self._peers[peer], "apply", operation, *map(encode, arguments))
         except ControlError:

@@ -112,29 +112,29 @@ def without_digest(text: str) -> str:
 def test_from_import_to_remove(tree: Path, golden: Golden) -> None:
     printed = []
 
-    def say(*arguments: str, status: int = 0) -> None:
+    def run_logged(*arguments: str, status: int = 0) -> None:
         printed.append(f"$ pvehooks {' '.join(arguments)}\n{pvehooks(tree, *arguments, status=status)}")
 
     before = config(tree, 100)
-    say("firmware", "list")
-    say("firmware", "import", "/root/code.fd", "--storage", "local", "--name", "app.fd")
-    say("firmware", "import", "/root/code.fd", "--storage", "local", "--name", "app.fd")
-    say("firmware", "import", "/root/small.fd", "--storage", "local", "--name", "app.fd", status=1)
-    say("firmware", "set", "100", VOLID)
-    say("firmware", "list")
-    say("firmware", "verify")
-    say("firmware", "remove", VOLID, status=1)
+    run_logged("firmware", "list")
+    run_logged("firmware", "import", "/root/code.fd", "--storage", "local", "--name", "app.fd")
+    run_logged("firmware", "import", "/root/code.fd", "--storage", "local", "--name", "app.fd")
+    run_logged("firmware", "import", "/root/small.fd", "--storage", "local", "--name", "app.fd", status=1)
+    run_logged("firmware", "set", "100", VOLID)
+    run_logged("firmware", "list")
+    run_logged("firmware", "verify")
+    run_logged("firmware", "remove", VOLID, status=1)
     image = tree / "var/lib/vz/efi-firmware/app.fd"
     assert image.stat().st_mode & 0o7777 == 0o444
     image.write_bytes(image.read_bytes()[:-1] + b"\x91")
     printed.append("(a byte of the image is changed)\n")
     changed = pvehooks(tree, "firmware", "verify", status=1)
     assert "not the image that VM 100 (app) was given: its sha256 is" in changed
-    say("firmware", "unset", "100")
+    run_logged("firmware", "unset", "100")
     assert config(tree, 100) == before
-    say("firmware", "unset", "100", status=1)
-    say("firmware", "remove", VOLID)
-    say("firmware", "remove", VOLID, status=1)
+    run_logged("firmware", "unset", "100", status=1)
+    run_logged("firmware", "remove", VOLID)
+    run_logged("firmware", "remove", VOLID, status=1)
     golden("cli/firmware.txt", without_digest("".join(printed)))
 
 

@@ -24,13 +24,13 @@ def figure(name: str, **labels: str) -> float:
     return number(FILE.read_bytes(), f"pvehooks_{name}", **labels)
 
 
-def says(value: float, name: str, labels: dict[str, str]) -> bool:
+def has_sample(value: float, name: str, labels: dict[str, str]) -> bool:
     return FILE.exists() and (labels, value) in samples(FILE.read_bytes()).get(f"pvehooks_{name}", [])
 
 
 def becomes(value: float, name: str, **labels: str) -> None:
     """Waits until the file says so; a turn of the daemon follows each change, a write the second after the last one."""
-    wait_until(lambda: says(value, name, labels), f"{name} {labels} is {value}")
+    wait_until(lambda: has_sample(value, name, labels), f"{name} {labels} is {value}")
 
 
 def test_the_file_follows_the_guests(node: Make) -> None:
@@ -66,12 +66,12 @@ def test_quorum_and_errors(node: Make) -> None:
     bed.start(watchdog=0.2)
     for quorate in (True, False, True):
         bed.pve.set_quorum(quorate)
-        with open("/var/lib/pve-cluster/config.db-wal", "ab") as bell:
-            bell.write(b"\0")
+        with open("/var/lib/pve-cluster/config.db-wal", "ab") as wal:
+            wal.write(b"\0")
         becomes(quorate, "quorate")
     bed.conf.write_text("[rng]\nmod = warn\n")
     bed.signal(signal.SIGHUP)
-    bed.said("settings-broken")
+    bed.logged("settings-broken")
     becomes(1, "errors_total", event="settings-broken")
 
 
@@ -100,12 +100,12 @@ def test_it_can_be_switched_off_and_moved(node: Make, settings: str) -> None:
     wait_until(lambda: not file.exists(), "no file any more")
 
 
-def test_what_stands_against_it_is_said_once(node: Make) -> None:
+def test_what_stands_against_it_is_logged_once(node: Make) -> None:
     bed = node(settings="[metrics]\ntextfile = /srv/absent\n[watch]\ninterval = 5\n")
     bed.start(watchdog=0.2)
-    (entry,) = bed.said("not-published")
+    (entry,) = bed.logged("not-published")
     assert "/srv/absent/pvehooks.prom: No such file or directory" in entry["MESSAGE"]
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
     bed.stop()
-    assert len(bed.said("not-published")) == 1, "and the care for guests goes on"
+    assert len(bed.logged("not-published")) == 1, "and the care for guests goes on"

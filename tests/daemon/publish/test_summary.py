@@ -68,33 +68,33 @@ def ask(publisher: Publisher, host: Clocked, found: Stats, at: float) -> str:
     return publisher.publish(found, settings.checked(host, catalogue.RULES))
 
 
-def told(host: Host, node: str = "pve1") -> Summary:
+def read_summary(host: Host, node: str = "pve1") -> Summary:
     found = summaries.read(host, node)
     assert isinstance(found, Summary)
     return found
 
 
-def test_what_it_says(host: Clocked) -> None:
+def test_what_it_logs(host: Clocked) -> None:
     found = stats(GUEST)
     found.guests[101] = GUEST._replace(guarded=True, blocked=False, findings=(BLOCKED._replace(ignored=True),))
     found.guests[102] = GUEST._replace(passes_through=False, blocked=False, findings=(BLOCKED._replace(examined=False),))
     found.node = (CountedFinding("iommu-off", Severity.WARNING, ignored=False, examined=True),)
     found.hookscripts = frozenset({"local:snippets/pvehooks-guard-local+hook.pl"})
     assert ask(Publisher(host, "pve1"), host, found, 0) == ""
-    said = told(host)
-    assert (said.guests, said.passing, said.guarded, said.unguarded) == (3, 2, 1, (100,))
-    assert (said.blocked, said.would_block) == ((100,), 1)
-    assert said.findings == {"block": 1, "ignored": 1}
-    assert said.of_node == {"warning": 1}
-    assert said.rules == {"group-in-use-by-host": 1, "iommu-off": 1}
-    gone = {volid: "does not exist" in trouble for volid, trouble in said.hookscripts.items()}
+    summary_of_node = read_summary(host)
+    assert (summary_of_node.guests, summary_of_node.passing, summary_of_node.guarded, summary_of_node.unguarded) == (3, 2, 1, (100,))
+    assert (summary_of_node.blocked, summary_of_node.would_block) == ((100,), 1)
+    assert summary_of_node.findings == {"block": 1, "ignored": 1}
+    assert summary_of_node.of_node == {"warning": 1}
+    assert summary_of_node.rules == {"group-in-use-by-host": 1, "iommu-off": 1}
+    gone = {volid: "does not exist" in trouble for volid, trouble in summary_of_node.hookscripts.items()}
     assert gone == {
         "local:snippets/pvehooks-guard": True,
         "local:snippets/pvehooks-guard-local+hook.pl": True,
         "local:snippets/hook.pl": True,
     }
-    assert isinstance(said.hardware, Hardware)
-    assert [use.sentence for use in said.hardware.uses["0000:02:00.0"]] == ["holds / (ext4 on nvme0n1p1)"]
+    assert isinstance(summary_of_node.hardware, Hardware)
+    assert [use.sentence for use in summary_of_node.hardware.uses["0000:02:00.0"]] == ["holds / (ext4 on nvme0n1p1)"]
 
 
 def test_at_most_once_a_minute(host: Clocked) -> None:
@@ -105,10 +105,10 @@ def test_at_most_once_a_minute(host: Clocked) -> None:
         ask(publisher, host, found, second)
     assert host.writes == 10
     ask(publisher, host, found, 600)
-    assert told(host).guests == 600
+    assert read_summary(host).guests == 600
 
 
-def test_only_when_it_says_something_else(host: Clocked) -> None:
+def test_only_when_its_content_changes(host: Clocked) -> None:
     publisher, found = Publisher(host, "pve1"), stats(GUEST)
     for minute in range(60):
         # Looks that find what they found before.
@@ -117,10 +117,10 @@ def test_only_when_it_says_something_else(host: Clocked) -> None:
     assert host.writes == 1
     ask(publisher, host, found, HEARTBEAT + 1)
     assert host.writes == 2, "once an hour, so that silence can be told"
-    assert told(host).age(host.now()) == 0
+    assert read_summary(host).age(host.now()) == 0
 
 
-def test_a_restart_is_nothing_to_tell(host: Clocked) -> None:
+def test_a_restart_is_not_logged(host: Clocked) -> None:
     ask(Publisher(host, "pve1"), host, stats(GUEST), 0)
     again = Publisher(host, "pve1")
     ask(again, host, stats(GUEST), 1800)
@@ -139,7 +139,7 @@ def test_devices_are_looked_at_with_a_change_and_not_too_often(host: Clocked) ->
     for second in (100, 601):
         found.changes += 1
         ask(publisher, host, found, second)
-        known = told(host).hardware
+        known = read_summary(host).hardware
         assert isinstance(known, Hardware)
         drivers.append(known.devices["0000:01:00.0"].kind.driver)
     assert drivers == ["vfio-pci", ""]
@@ -155,10 +155,10 @@ def test_it_is_taken_back(host: Clocked) -> None:
     assert summaries.read(host, "pve1") is None
     conf.write_text("")
     ask(publisher, host, stats(), 61)
-    assert told(host).guests == 0
+    assert read_summary(host).guests == 0
 
 
-def test_a_bug_is_said_once_and_no_more(host: Clocked) -> None:
+def test_a_bug_is_logged_once(host: Clocked) -> None:
     publisher, broken = Publisher(host, "pve1"), stats()
     broken.guests = {100: None}  # type: ignore[dict-item]
     assert "a bug: AttributeError" in ask(publisher, host, broken, 0)
@@ -182,13 +182,15 @@ def pair(tmp_path: Path) -> Iterator[tuple[tuple[Clocked, Pmxcfs], tuple[Clocked
         yield (hosts[0], first), (hosts[1], second)
 
 
-def test_without_quorum_it_waits_and_says_so_once(pair: tuple[tuple[Clocked, Pmxcfs], tuple[Clocked, Pmxcfs]]) -> None:
+def test_without_quorum_it_waits_and_logs_that_once(pair: tuple[tuple[Clocked, Pmxcfs], tuple[Clocked, Pmxcfs]]) -> None:
     (host, pve), (other, _) = pair
     publisher = Publisher(host, "pve1")
     pve.set_quorum(False)
     # Lost so lately that the daemon has not noticed.
-    said = ask(publisher, host, stats(), 0)
-    assert said.startswith("this node's summary for the others: /etc/pve/nodes/pve1/pvehooks-summary.json: no quorum, or not root")
+    summary_of_node = ask(publisher, host, stats(), 0)
+    assert summary_of_node.startswith(
+        "this node's summary for the others: /etc/pve/nodes/pve1/pvehooks-summary.json: no quorum, or not root"
+    )
     assert [ask(publisher, host, stats(), second) for second in (5, 11, 22, 33)] == [""] * 4
     known = stats()
     known.quorate = False
@@ -198,7 +200,7 @@ def test_without_quorum_it_waits_and_says_so_once(pair: tuple[tuple[Clocked, Pmx
     assert host.tries == tries
     pve.set_quorum(True)
     assert ask(publisher, host, stats(), 55) == ""
-    assert told(other).version == told(host).version
+    assert read_summary(other).version == read_summary(host).version
 
 
 def test_two_nodes_write_at_the_same_moment(pair: tuple[tuple[Clocked, Pmxcfs], tuple[Clocked, Pmxcfs]]) -> None:
@@ -222,7 +224,7 @@ def test_two_nodes_write_at_the_same_moment(pair: tuple[tuple[Clocked, Pmxcfs], 
         thread.join(30)
     for host in hosts.values():
         assert host.writes == 20
-        assert [told(host, name).guests for name in hosts] == [20, 20]
+        assert [read_summary(host, name).guests for name in hosts] == [20, 20]
         assert not [name for node in hosts for name in host.names(f"/etc/pve/nodes/{node}") if ".tmp." in name]
 
 
@@ -237,7 +239,7 @@ def test_a_summary_that_cannot_be_used(host: Clocked, content: bytes, words: str
     assert not isinstance(found, Summary) and found is not None and words in found.why
     # The node's own is simply written anew.
     ask(Publisher(host, "pve1"), host, stats(), 0)
-    assert told(host).guests == 0
+    assert read_summary(host).guests == 0
 
 
 def test_a_summary_that_cannot_be_read(host: Clocked) -> None:

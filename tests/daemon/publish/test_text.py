@@ -46,56 +46,56 @@ def content(of: Stats, **starts: int) -> bytes:
 
 def test_starts_that_nothing_stops() -> None:
     harm = GPU._replace(blocked=True, start=StartVerdict.MUST_NOT, unguarded="[guard] mode = audit")
-    told = samples(content(stats(v100=WEB._replace(start=StartVerdict.WOULD_NOT), v101=harm, v102=NAS)))
+    exposed = samples(content(stats(v100=WEB._replace(start=StartVerdict.WOULD_NOT), v101=harm, v102=NAS)))
     counted_starts = [({"start": "would"}, 1), ({"start": "would_not"}, 1), ({"start": "must_not"}, 1)]
-    assert told["pvehooks_guests_by_start"] == counted_starts
+    assert exposed["pvehooks_guests_by_start"] == counted_starts
     labels = {"vmid": "101", "guest": "VM 101 (gpu)", "why": "[guard] mode = audit"}
-    assert told["pvehooks_guest_must_not_start"] == [(labels, 1)]
+    assert exposed["pvehooks_guest_must_not_start"] == [(labels, 1)]
 
 
 def test_findings_are_counted_alike_everywhere() -> None:
     """By the figures as by the status line and the summary; what is ignored or was not examined does not count."""
     of = a_node()
-    told = samples(content(of))
+    exposed = samples(content(of))
     counted_findings = dict.fromkeys(("block", "warning", "info"), 0)
-    for labels, number_of in told["pvehooks_findings"]:
+    for labels, number_of in exposed["pvehooks_findings"]:
         if labels["about"] == "guest":
             counted_findings[labels["severity"]] += int(number_of)
     assert of.findings() == counted_findings == {"block": 2, "warning": 1, "info": 1}
 
 
-def test_all_that_is_told_of_a_node() -> None:
-    told = samples(content(a_node(), refused=4))
-    assert told["pvehooks_info"] == [({"node": "pve1", "version": __version__}, 1)]
-    assert told["pvehooks_guests"] == [({"verdict": "block"}, 1), ({"verdict": "warning"}, 1), ({"verdict": "ok"}, 1)]
-    assert told["pvehooks_passthrough_guests"] == [({"guarded": "yes"}, 1), ({"guarded": "no"}, 1)]
-    assert told["pvehooks_guest_blocked"] == [({"vmid": "100", "guest": "VM 100 (web)", "rule": "hostpci-device-missing"}, 1)]
-    assert told["pvehooks_guest_unguarded"] == [({"vmid": "101", "guest": "VM 101 (gpu)"}, 1)]
-    assert told["pvehooks_findings"] == [
+def test_all_that_is_published_of_a_node() -> None:
+    exposed = samples(content(a_node(), refused=4))
+    assert exposed["pvehooks_info"] == [({"node": "pve1", "version": __version__}, 1)]
+    assert exposed["pvehooks_guests"] == [({"verdict": "block"}, 1), ({"verdict": "warning"}, 1), ({"verdict": "ok"}, 1)]
+    assert exposed["pvehooks_passthrough_guests"] == [({"guarded": "yes"}, 1), ({"guarded": "no"}, 1)]
+    assert exposed["pvehooks_guest_blocked"] == [({"vmid": "100", "guest": "VM 100 (web)", "rule": "hostpci-device-missing"}, 1)]
+    assert exposed["pvehooks_guest_unguarded"] == [({"vmid": "101", "guest": "VM 101 (gpu)"}, 1)]
+    assert exposed["pvehooks_findings"] == [
         ({"about": "guest", "rule": "config-crlf", "severity": "info"}, 1),
         ({"about": "guest", "rule": "guard-not-attached", "severity": "warning"}, 1),
         ({"about": "guest", "rule": "hostpci-device-missing", "severity": "block"}, 2),
         ({"about": "node", "rule": "iommu-off", "severity": "block"}, 1),
     ]
-    assert told["pvehooks_findings_ignored"] == [({"rule": "hostpci-device-missing", "severity": "block"}, 1)]
-    assert told["pvehooks_findings_unexamined"] == [({"rule": "ksm-no-effect"}, 1)], "what a start's rules need the guard reads"
-    assert (told["pvehooks_injections_total"], told["pvehooks_attachments_total"]) == ([({}, 3)], [({}, 2)])
-    assert [labels["event"] for labels, value in told["pvehooks_errors_total"] if value] == ["bug"]
-    assert [labels["outcome"] for labels, value in told["pvehooks_guard_starts_total"] if value == 4] == ["refused"]
-    assert told["pvehooks_start_timestamp_seconds"] == [({}, 1_700_000_000)]
-    assert told["pvehooks_last_look_timestamp_seconds"] == [({}, 1_700_000_060)]
-    assert told["pvehooks_watch_interval_seconds"] == [({}, 60)]
-    assert (told["pvehooks_pmxcfs_up"], told["pvehooks_quorate"]) == ([({}, 1)], [({}, 1)])
+    assert exposed["pvehooks_findings_ignored"] == [({"rule": "hostpci-device-missing", "severity": "block"}, 1)]
+    assert exposed["pvehooks_findings_unexamined"] == [({"rule": "ksm-no-effect"}, 1)], "what a start's rules need the guard reads"
+    assert (exposed["pvehooks_injections_total"], exposed["pvehooks_attachments_total"]) == ([({}, 3)], [({}, 2)])
+    assert [labels["event"] for labels, value in exposed["pvehooks_errors_total"] if value] == ["bug"]
+    assert [labels["outcome"] for labels, value in exposed["pvehooks_guard_starts_total"] if value == 4] == ["refused"]
+    assert exposed["pvehooks_start_timestamp_seconds"] == [({}, 1_700_000_000)]
+    assert exposed["pvehooks_last_look_timestamp_seconds"] == [({}, 1_700_000_060)]
+    assert exposed["pvehooks_watch_interval_seconds"] == [({}, 60)]
+    assert (exposed["pvehooks_pmxcfs_up"], exposed["pvehooks_quorate"]) == ([({}, 1)], [({}, 1)])
 
 
 def test_before_the_first_look() -> None:
     """Counters begin at 0, so that the first of each is an increase; a look that never was has no time."""
     made = Stats()
     made.away, made.quorate = True, False
-    told = content(made)
-    assert "pvehooks_last_look_timestamp_seconds" not in samples(told)
-    assert (number(told, "pvehooks_pmxcfs_up"), number(told, "pvehooks_quorate")) == (0, 0)
-    counters = {name: values for name, values in samples(told).items() if name.endswith("_total")}
+    exposed = content(made)
+    assert "pvehooks_last_look_timestamp_seconds" not in samples(exposed)
+    assert (number(exposed, "pvehooks_pmxcfs_up"), number(exposed, "pvehooks_quorate")) == (0, 0)
+    counters = {name: values for name, values in samples(exposed).items() if name.endswith("_total")}
     assert {name: len(values) for name, values in counters.items()} == {
         "pvehooks_injections_total": 1,
         "pvehooks_attachments_total": 1,
@@ -127,14 +127,14 @@ def test_the_rules_about_the_guard_are_rules() -> None:
 
 @given(st.text(st.characters() | st.sampled_from('\\"\n\r{}, #\udc80')))
 def test_any_text_is_a_label(name: str) -> None:
-    told = content(stats(v100=guest(name, MISSING)))
-    assert told.count(b"\n") == content(stats(v100=guest("x", MISSING))).count(b"\n")
-    ((labels, _),) = samples(told)["pvehooks_guest_blocked"]
+    exposed = content(stats(v100=guest(name, MISSING)))
+    assert exposed.count(b"\n") == content(stats(v100=guest("x", MISSING))).count(b"\n")
+    ((labels, _),) = samples(exposed)["pvehooks_guest_blocked"]
     assert labels["guest"] == printable(name)
 
 
 @pytest.mark.promtool
-def test_promtool_has_nothing_to_say() -> None:
+def test_promtool_finds_nothing() -> None:
     """It knows the conventions for names, units and HELP."""
     made = a_node()
     made.guests[103] = guest('VM 103 ("\\ \n\udc80 \N{SNOWMAN})', MISSING)

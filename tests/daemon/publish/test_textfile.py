@@ -107,7 +107,7 @@ def test_a_burst_is_written_once_a_second(tmp_path: Path) -> None:
     assert bed.after(1, watched=False) == "" and bed.written(), "what came last is not lost"
 
 
-def test_the_stats_say_when_they_have_changed(tmp_path: Path) -> None:
+def test_the_stats_show_when_they_have_changed(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": uefi()})))
     verdict = Verdict(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)), False, (), Injection(False, None, ""))
     finding = Finding("scsi0", "it is odd", "", Severity.WARNING, "odd-thing")
@@ -209,7 +209,7 @@ def test_what_is_not_ours_is_not_removed(tmp_path: Path) -> None:
 # -- what stands against it -------------------------------------------------------------------------------------------
 
 
-def test_trouble_is_said_once_and_again_after_a_good_time(tmp_path: Path) -> None:
+def test_trouble_is_logged_once_and_again_after_a_good_time(tmp_path: Path) -> None:
     bed = Bed(tmp_path, "[metrics]\ntextfile = /srv/metrics\n")
     (trouble, *more) = [bed.after(seconds) for seconds in (0, 60, 60, 2)]
     assert trouble.startswith("the metrics for Prometheus cannot be written: /srv/metrics/pvehooks.prom: No such file or directory. ")
@@ -238,7 +238,7 @@ def test_the_sandbox_stands_against_it(directory: str, cure: str, tmp_path: Path
     assert f"pvehooks.prom: {os.strerror(errno.EROFS)}. " in words and cure in words
 
 
-def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_removed_is_reported(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     bed.file.mkdir()
     (tmp_path / "var/lib/pvehooks").mkdir()

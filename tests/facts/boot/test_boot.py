@@ -123,7 +123,7 @@ def test_entries_on_a_mounted_esp(mounted: str, tmp_path: Path) -> None:
     assert [written.words for written in lines.written] == [("root=ZFS=a", "6.8.12-10-pve"), ("root=ZFS=a", "6.8.4-2-pve")]
 
 
-def test_a_menu_of_another_boot_loader_tells_nothing(tmp_path: Path) -> None:
+def test_a_menu_of_another_boot_loader_is_not_read(tmp_path: Path) -> None:
     """Where proxmox-boot-tool keeps GRUB's ESPs, /boot/grub/grub.cfg may be of long ago."""
     lines = lines_of({**boot.plant("loader: grub-esp"), "boot/grub/grub.cfg": GRUB_CFG}, tmp_path)
     assert lines.written == Unread("its ESP is not mounted")

@@ -20,10 +20,10 @@ from tests.conftest import PROJECT
 
 NODE = Host("/")
 KEY = "GRUB_CMDLINE_LINUX_DEFAULT"
-Told = dict[str, str] | Unread | str | None
+ValuesRead = dict[str, str] | Unread | str | None
 
 
-def by_shell(*texts: str) -> Told:
+def by_shell(*texts: str) -> ValuesRead:
     """The variables, why not, or what is broken."""
     try:
         return grubdefaults.by_shell(NODE, [(f"/etc/default/{number}", text) for number, text in enumerate(texts)])
@@ -31,16 +31,16 @@ def by_shell(*texts: str) -> Told:
         return str(broken)
 
 
-def by_hand(*texts: str) -> Told:
+def by_hand(*texts: str) -> ValuesRead:
     try:
         return grubdefaults.by_hand([(f"/etc/default/{number}", text) for number, text in enumerate(texts)])
     except grubdefaults.Broken as broken:
         return str(broken)
 
 
-def value(told: Told) -> str:
-    assert isinstance(told, dict), told
-    return told[KEY]
+def value(values_read: ValuesRead) -> str:
+    assert isinstance(values_read, dict), values_read
+    return values_read[KEY]
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_both_agree(texts: list[str], expected: str) -> None:
 )
 def test_a_tree_gets_no_guess(text: str, tmp_path: Path) -> None:
     """What only a shell knows is not examined, and the line is named."""
-    told = by_hand(text)
-    assert isinstance(told, Unread)
-    assert "/etc/default/0, " in told.why
+    values_read = by_hand(text)
+    assert isinstance(values_read, Unread)
+    assert "/etc/default/0, " in values_read.why
     tree = Host(str(make_fake_tree(tmp_path, {"etc/default/grub": text})))
     assert isinstance(grubdefaults.read(tree), Unread)
 
@@ -94,10 +94,10 @@ def test_the_shell_understands_more() -> None:
 
 @pytest.mark.parametrize(("text", "words"), [(f'{KEY}="quiet\nA=b\n', "Unterminated quoted string"), ("if true\n", "Syntax error")])
 def test_broken_files_are_named(text: str, words: str) -> None:
-    told = by_shell(f"{KEY}=good\n", text)
-    assert isinstance(told, str)
-    assert told.startswith("/etc/default/1: line ")
-    assert words in told
+    values_read = by_shell(f"{KEY}=good\n", text)
+    assert isinstance(values_read, str)
+    assert values_read.startswith("/etc/default/1: line ")
+    assert words in values_read
 
 
 def test_an_open_quote_is_seen_by_hand() -> None:
@@ -110,7 +110,7 @@ def test_an_open_quote_is_seen_by_hand() -> None:
     assert by_hand(f"# don't\n{KEY}=a\n") == {name: "a" if name == KEY else "" for name in grubdefaults.WANTED}
 
 
-def test_appending_is_told(tmp_path: Path) -> None:
+def test_appending_is_read(tmp_path: Path) -> None:
     """dash, which runs grub-mkconfig, takes it for a command."""
     tree = Host(str(make_fake_tree(tmp_path, {"etc/default/grub": f'{KEY}="a"\n', "etc/default/grub.d/b.cfg": f'\n{KEY}+=" b"\n'})))
     with pytest.raises(grubdefaults.Broken, match=r"grub.d/b.cfg, line 2: sh has no"):
@@ -125,8 +125,8 @@ def test_a_node_asks_the_shell() -> None:
             "/etc/default",
             {"grub": f'{KEY}="quiet"\n', "grub.d/50-pt.cfg": f'[ -z "" ] && {KEY}="${KEY} iommu=pt"\n', "grub.d/x.dpkg-old": "'"},
         )
-        told = grubdefaults.read(NODE)
-        assert value(told) == "quiet iommu=pt"
+        values_read = grubdefaults.read(NODE)
+        assert value(values_read) == "quiet iommu=pt"
     finally:
         subprocess.run(["umount", "/etc/default"], check=True)
 
@@ -185,17 +185,17 @@ def test_it_gets_no_user_namespace() -> None:
 
 def test_an_end_that_is_no_mistake_is_not_examined() -> None:
     """A file that cannot do within the walls what root may do: sh ends, and the syntax is right."""
-    told = by_shell(": > /etc/made-by-grub\n")
-    assert isinstance(told, Unread)
-    assert "does not come to its end" in told.why
+    values_read = by_shell(": > /etc/made-by-grub\n")
+    assert isinstance(values_read, Unread)
+    assert "does not come to its end" in values_read.why
     assert not Path("/etc/made-by-grub").exists()
 
 
 @pytest.mark.parametrize("text", ["while :; do :; done\n", "/bin/sleep 60\n"])
 def test_a_file_that_hangs_is_ended(text: str) -> None:
     before = time.monotonic()
-    told = by_shell(text)
-    assert not isinstance(told, dict)
+    values_read = by_shell(text)
+    assert not isinstance(values_read, dict)
     assert time.monotonic() - before < 30
 
 
@@ -238,8 +238,8 @@ def test_any_text(text: str) -> None:
 )
 def test_a_condition_at_the_end(text: str, broken: str) -> None:
     """grub-mkconfig sources the files with set -e: sh ends there, as this one does."""
-    told = by_shell(text)
-    assert (told if isinstance(told, str) else "")[: len(broken) or None] == broken
+    values_read = by_shell(text)
+    assert (values_read if isinstance(values_read, str) else "")[: len(broken) or None] == broken
     script = 'set -e; if test -f "$1"; then . "$1"; fi; echo went on'
     command = ["sh", "-c", f"f=$(mktemp); printf '%s' \"$2\" > $f; set -- $f; {script}", "sh", "", text]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -106,7 +106,7 @@ def test_what_cannot_be_read_is_no_guess(name: str, tmp_path: Path) -> None:
     assert path.rpartition("/")[2] in found.why
 
 
-def test_without_corosync_the_directories_tell_the_nodes(tmp_path: Path) -> None:
+def test_without_corosync_the_directories_are_the_nodes(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path, {"etc/pve/nodes/pve1": None, "etc/pve/nodes/pve4": None, RESOURCES: "vm: 100\n"})
     found = ha.read(Host(str(tree)), "pve1")
     assert isinstance(found, Ha)

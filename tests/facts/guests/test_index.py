@@ -42,7 +42,7 @@ class Node:
                 return super().read(path, limit)
 
         self.host = Noting(str(self.root))
-        self.index = guestindex.GuestIndex(self.host, "pve1")
+        self.index = guestindex.GuestIndex("pve1")
         self.count()
 
     def count(self) -> None:
@@ -67,40 +67,40 @@ class Node:
                 self.counters[vmid] = self.counters.get(vmid, 0) + 1
         self.count()
 
-    def told(self) -> tuple[object, object]:
+    def read_shared(self) -> tuple[object, object]:
         """What the index tells, which has to be what all configs tell."""
         self.read.clear()
         node = hardware.gather(self.host, "pve1", self.index)
-        said = (node.usb_claims, node.memory_shares)
+        found = (node.usb_claims, node.memory_shares)
         read = sorted(self.read)
         plain = hardware.gather(self.host, "pve1")
-        assert said == (plain.usb_claims, plain.memory_shares)
+        assert found == (plain.usb_claims, plain.memory_shares)
         self.read = read
-        return said
+        return found
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
-    node.told()
+    node.read_shared()
     assert node.read == [100, 101, 102, 103]
-    before = node.told()
+    before = node.read_shared()
     assert node.read == []
     node.write(102, "name: usb\nonboot: 1\nusb3: host=1-2\n")
-    assert node.told() != before
+    assert node.read_shared() != before
     assert node.read == [102]
     node.write(100, None)
     node.write(104, "ivshmem: size=32,name=one\n")
-    node.told()
+    node.read_shared()
     assert node.read == [104]
 
 
-def test_counters_of_another_start_of_pmxcfs_say_nothing(tmp_path: Path) -> None:
+def test_counters_of_another_start_of_pmxcfs_mean_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
-    node.told()
+    node.read_shared()
     (node.root / GUESTS / "101.conf").write_text("ivshmem: size=16,name=two\n")
     node.started = 2
     node.count()
-    node.told()
+    node.read_shared()
     assert node.read == [100, 101, 102, 103]
 
 
@@ -108,17 +108,17 @@ def test_counters_of_another_start_of_pmxcfs_say_nothing(tmp_path: Path) -> None
 def test_a_guest_that_starts(counters: bool, tmp_path: Path) -> None:
     """Its config stays as it is; what it shares it has now."""
     node = Node(tmp_path, counters)
-    before = node.told()
+    before = node.read_shared()
     make_fake_tree(node.root, {"run/qemu-server/101.pid": "4711\n", "proc/4711/cmdline": "kvm\0-id\x00101\0"})
-    assert node.told() != before
+    assert node.read_shared() != before
 
 
 def test_a_tree_without_counters(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=False)
-    node.told()
+    node.read_shared()
     node.write(102, "onboot: 1\nusb3: host=1-2\n")
     node.write(101, None)
-    claims, shares = node.told()
+    claims, shares = node.read_shared()
     assert (list(map(str, claims)), shares) == (["1-2"], {})  # type: ignore[call-overload]
 
 
@@ -127,19 +127,19 @@ def test_a_config_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
     path = node.root / GUESTS / "101.conf"
     path.unlink()
     path.mkdir()
-    node.told()
+    node.read_shared()
     path.rmdir()
     path.write_text(CONFIGS[101])
-    assert node.told()[1]
+    assert node.read_shared()[1]
 
 
 def test_pmxcfs_that_does_not_answer(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
     (node.root / "etc/pve/.vmlist").unlink()
-    found = node.index.entries()
+    found = node.index.entries(node.host)
     assert isinstance(found, Unread) and ".vmlist" in found.why
     os.rename(node.root / GUESTS, node.root / "elsewhere")
-    assert isinstance(guestindex.GuestIndex(Host(str(tmp_path / "none")), "pve1").entries(), Unread)
+    assert isinstance(guestindex.GuestIndex("pve1").entries(Host(str(tmp_path / "none"))), Unread)
 
 
 def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:
     node = Node(tmp_path, counters=True)
     around = guests.starting(node.host, "pve1", 102)
     assert guestindex.entry(guests.read(node.host, "pve1", 102, around)) is None
-    found = node.index.entries()
+    found = node.index.entries(node.host)
     assert not isinstance(found, Unread) and [each.vmid for each in found] == [100, 101]

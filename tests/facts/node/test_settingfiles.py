@@ -1,4 +1,4 @@
-"""Files of settings that no program reads, and those that are read; what makes virtual functions at boot."""
+"""Files of settings that no program reads, and those that are read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.facts.node import settingfiles, vfmakers
+from pvehooks.facts.node import settingfiles
 from pvehooks.host import Host
 from pvehooks.values import Unread
-from pvehooks.values.settingfiles import SettingFiles, SettingLine, VfMaker
+from pvehooks.values.settingfiles import SettingFiles, SettingLine
 from tests.beds.tree import Content, Link, make_fake_tree
 
 SET = "options kvm ignore_msrs=1\n"
-NIC = "sys/devices/pci0000:00/0000:05:00.0"
-WRITE = "echo 2 > /sys/class/net/eno1/device/sriov_numvfs"
 
 
 def read(directory: Path, files: dict[str, Content]) -> SettingFiles:
@@ -84,54 +82,3 @@ def test_lines_have_the_numbers_that_an_editor_shows(tmp_path: Path) -> None:
 def test_without_etc_nothing_is_known(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"proc/cmdline": ""})))
     assert isinstance(settingfiles.read(host), Unread)
-    assert isinstance(vfmakers.read(host), Unread)
-
-
-# -- what makes virtual functions -------------------------------------------------------------------------------------
-
-
-def unit(text: str, name: str = "vfs.service", **files: Content) -> dict[str, Content]:
-    place = "etc/systemd/system"
-    return {f"{place}/{name}": text, f"{place}/multi-user.target.wants/{name}": Link(f"../{name}"), **files}
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        pytest.param(unit(f"[Service]\nExecStart=/bin/sh -c '{WRITE}'\n"), [("vfs.service", False, True)], id="a unit"),
-        pytest.param(
-            unit(f"[Unit]\nBefore=pve-guests.service\n[Service]\nExecStart={WRITE}\n"), [("vfs.service", True, True)], id="in time"
-        ),
-        pytest.param(
-            unit(f"[Service]\nExecStart={WRITE}\n[Install]\nWantedBy=sysinit.target\n"), [("vfs.service", True, True)], id="early"
-        ),
-        pytest.param(
-            unit(f"[Service]\nExecStart={WRITE}\n", **{"etc/systemd/system/vfs.service.d/o.conf": "[Unit]\nBefore=pve-guests.service\n"}),
-            [("vfs.service", True, True)],
-            id="in time by a drop-in",
-        ),
-        pytest.param(
-            unit("[Service]\nExecStart=/usr/local/sbin/vfs\n", **{"usr/local/sbin/vfs": "echo 2 > $1/sriov_numvfs\n"}),
-            [("vfs.service", False, False)],
-            id="by a script",
-        ),
-        pytest.param(
-            unit("[Service]\nExecStart=/usr/local/sbin/backup\n", "backup.service", **{"usr/local/sbin/backup": "cat sriov_numvfs\n"}),
-            [],
-            id="a script that is not looked at",
-        ),
-        pytest.param({"etc/systemd/system/vfs.service": f"[Service]\nExecStart={WRITE}\n"}, [], id="not enabled"),
-        pytest.param(unit(f"[Service]\nExecStart={WRITE}\n", "pvehooks-vfs.service"), [], id="of pvehooks itself"),
-        pytest.param({"etc/rc.local": f"{WRITE}\n"}, [("", False, True)], id="rc.local"),
-        pytest.param({"etc/rc.local": f"#{WRITE}\n"}, [], id="rc.local, a comment"),
-        pytest.param({"var/spool/cron/crontabs/root": f"@reboot {WRITE}\n"}, [("", False, True)], id="cron"),
-        pytest.param({"etc/crontab": f"5 4 * * * root {WRITE}\n"}, [], id="cron, not at boot"),
-    ],
-)
-def test_what_makes_virtual_functions(files: dict[str, Content], expected: list[tuple[str, bool, bool]], tmp_path: Path) -> None:
-    """Unit, in time, and whether the device is known."""
-    card: dict[str, Content] = {f"{NIC}/net/eno1/address": "", "sys/class/net/eno1": Link("../../devices/pci0000:00/0000:05:00.0/net/eno1")}
-    found = vfmakers.read(Host(str(make_fake_tree(tmp_path, {"etc/hostname": "", **card, **files}))))
-    assert not isinstance(found, Unread)
-    assert [(each.unit, each.early, each.devices == ("0000:05:00.0",)) for each in found] == expected
-    assert all(isinstance(each, VfMaker) for each in found)

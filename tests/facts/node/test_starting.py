@@ -166,7 +166,7 @@ class _Hanging(Host):
         return super().is_dir(path)
 
 
-def test_a_server_that_is_away_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "_PATIENCE", 0.05)
     files: dict[str, Content] = {
         "etc/pve/storage.cfg": STORAGES,
@@ -191,8 +191,8 @@ def test_no_path_is_made_of_what_is_no_disk(volume: str, tmp_path: Path) -> None
     assert looked(tree(tmp_path, files)).volume("big", volume) is None
 
 
-@pytest.mark.parametrize(("mode", "said"), [(0o755, "does not exist"), (0, "None")])
-def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "wanted"), [(0o755, "does not exist"), (0, "None")])
+def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, wanted: str, tmp_path: Path) -> None:
     """The daemon has no capabilities, and root's files on a share belong to nobody."""
     host = tree(tmp_path / "tree", {"etc/pve/storage.cfg": STORAGES, "mnt/big/images/100/other.raw": ""})
     os.chmod(host.locate("/mnt/big/images/100"), mode)
@@ -204,7 +204,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, said: str, 
     )
     project = Path(paths.__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code, host.root], check=True, capture_output=True, text=True, cwd=project)
-    assert said in done.stdout
+    assert wanted in done.stdout
 
 
 def test_ports_of_this_machine() -> None:

@@ -38,7 +38,7 @@ def last(target: str | None) -> str:
     return (target or "").rsplit("/", 1)[-1]
 
 
-def told(captured: dict[str, Any], address: str) -> dict[str, Any]:
+def captured_facts(captured: dict[str, Any], address: str) -> dict[str, Any]:
     """What a capture says of a device, taken from its JSON."""
     entry = captured["pci"][address]
     attrs, links = entry["attrs"], entry["links"]
@@ -77,14 +77,14 @@ def test_a_capture(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     found = pci.devices(Host(str(captures.materialise(name, tmp_path_factory))))
     assert not isinstance(found, Unread)
     assert sorted(found) == sorted(captured["pci"])
-    read = {address: {key: getattr(found[address], key) for key in told(captured, address)} for address in found}
-    assert read == {address: told(captured, address) for address in captured["pci"]}
+    read = {address: {key: getattr(found[address], key) for key in captured_facts(captured, address)} for address in found}
+    assert read == {address: captured_facts(captured, address) for address in captured["pci"]}
 
 
 @pytest.mark.shared_data
 def test_the_captures_hold_what_they_are_for() -> None:
     """Otherwise the test above would compare nothing with nothing."""
-    every = [told(captured, address) for captured in map(captures.load, captures.NAMES) for address in captured["pci"]]
+    every = [captured_facts(captured, address) for captured in map(captures.load, captures.NAMES) for address in captured["pci"]]
     assert len(captures.NAMES) == 27
     for key in ("vfio", "bridge", "override", "physfn", "virtfns", "serial", "boot_vga", "group", "reset_methods"):
         assert {bool(each[key]) for each in every} == {True, False}, key

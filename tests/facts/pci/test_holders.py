@@ -169,7 +169,7 @@ def test_of_several_reservations_the_last_counts(tmp_path: Path) -> None:
     assert held(tree(tmp_path, process(101), {RESERVED: lines})) == {}
 
 
-def test_the_process_tells_more_than_the_reservation(tmp_path: Path) -> None:
+def test_the_process_has_more_than_the_reservation(tmp_path: Path) -> None:
     host = tree(tmp_path, process(101, "vfio-pci,host=0000:01:00.0,id=hostpci0"), {RESERVED: "0000:01:00.0 101 pid:1101\n"})
     assert held(host) == {"0000:01:00.0": (Holder(101, "VM 101", "hostpci0"),)}
 

@@ -94,6 +94,58 @@ def support(directory: Path, files: dict[str, Content]) -> SupportOnNode:
             VfSource("/var/spool/cron/crontabs/root (@reboot)", PF, 4, late=True),
             id="cron",
         ),
+        pytest.param(
+            {UNIT: f"[Service]\nExecStart=/bin/sh -c '{WRITE}'\n[Install]\nWantedBy=sysinit.target\n", **WANTED},
+            VfSource("vfs.service", PF, 4),
+            id="service of an early target",
+        ),
+        pytest.param(
+            {
+                "usr/local/lib/systemd/system/vfs.service": f"[Service]\nExecStart=/bin/sh -c '{WRITE}'\n",
+                "etc/systemd/system/multi-user.target.wants/vfs.service": Link("/usr/local/lib/systemd/system/vfs.service"),
+            },
+            VfSource("vfs.service", PF, 4, late=True),
+            id="service that is enabled in another folder",
+        ),
+        pytest.param(
+            {
+                UNIT: f"[Service]\nExecStart=/bin/sh -c '{WRITE}'\n",
+                "etc/systemd/system/timers.target.wants/vfs.timer": Link("../vfs.timer"),
+            },
+            VfSource("vfs.service", PF, 4, late=True),
+            id="service of a timer",
+        ),
+        pytest.param(
+            {
+                "etc/systemd/system/vfs@.service": "[Service]\nExecStart=/bin/sh -c 'echo 4 > /sys/class/net/%i/device/sriov_numvfs'\n",
+                "etc/systemd/system/multi-user.target.wants/vfs@enp5s0f0np0.service": Link("../vfs@.service"),
+            },
+            VfSource("vfs@enp5s0f0np0.service", PF, 4, late=True),
+            id="service of a template",
+        ),
+        pytest.param(
+            {UNIT: "[Service]\nExecStart=/usr/local/sbin/vfs\n", "usr/local/sbin/vfs": "echo 2 > $1/sriov_numvfs\n", **WANTED},
+            VfSource("vfs.service", "", 2, late=True),
+            id="device filled in",
+        ),
+        pytest.param(
+            {"etc/rc.local": f'echo "$NUMBER" > /sys/bus/pci/devices/{PF}/sriov_numvfs\n'},
+            VfSource("/etc/rc.local", PF, 0, late=True),
+            id="number filled in",
+        ),
+        pytest.param(
+            {"etc/rc.local": "cd /sys/class/net/enp5s0f0np0/device && echo '4' | sudo tee -a sriov_numvfs\n"},
+            VfSource("/etc/rc.local", "", 4, late=True),
+            id="in a directory",
+        ),
+        pytest.param({"etc/rc.local": "echo 4 > /sys/class/net/gone0/device/sriov_numvfs\n"}, None, id="interface that is not there"),
+        pytest.param({"etc/rc.local": f"cat /sys/bus/pci/devices/{PF}/sriov_numvfs\n"}, None, id="reads"),
+        pytest.param({"etc/crontab": f"5 4 * * * root {WRITE}\n"}, None, id="cron, not at boot"),
+        pytest.param(
+            {UNIT: "[Service]\nExecStart=/usr/local/sbin/backup\n", "usr/local/sbin/backup": "cat sriov_numvfs > list\n", **WANTED},
+            None,
+            id="another script",
+        ),
         pytest.param({"etc/rc.local": f"echo 0 > /sys/bus/pci/devices/{PF}/sriov_numvfs\n"}, None, id="takes them away"),
         pytest.param({"etc/rc.local": f"# {WRITE}\n", UNIT: "[Service]\nExecStart=/bin/true\n"}, None, id="nothing"),
     ],

@@ -86,7 +86,7 @@ def device_nodes(host: Host) -> DeviceNodes:
     return DeviceNodes(host, RunningGuests(host, NODE), Containers(host, NODE), OpenFiles(host))
 
 
-def told(reader: HostUses, host: Host, address: str = GPU) -> list[tuple[str, int]]:
+def found_uses(reader: HostUses, host: Host, address: str = GPU) -> list[tuple[str, int]]:
     uses = reader.of(device(host, address))
     assert uses.unread == ()
     return [(use.sentence, use.vmid) for use in uses.found]
@@ -158,13 +158,13 @@ NVIDIA = {f"/proc/driver/nvidia/gpus/{GPU}/information": "Model: \t NVIDIA T4\nD
 )
 def test_open_by_a_process(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
     host = tree(tmp_path, files)
-    assert told(device_nodes(host), host) == [(sentence, 0) for sentence in sentences]
+    assert found_uses(device_nodes(host), host) == [(sentence, 0) for sentence in sentences]
 
 
 def test_open_by_a_guest(tmp_path: Path) -> None:
     """A display with the node's GPU (virtio-gl)."""
     host = tree(tmp_path, {**render(), **kvm(), **opened("/dev/dri/renderD128", "kvm", 4711)})
-    assert told(device_nodes(host), host) == [("is in use by the running VM 101 (web) through /dev/dri/renderD128", 101)]
+    assert found_uses(device_nodes(host), host) == [("is in use by the running VM 101 (web) through /dev/dri/renderD128", 101)]
 
 
 def test_open_by_many(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_open_by_many(tmp_path: Path) -> None:
     for pid in range(10, 15):
         files.update(opened("/dev/dri/renderD128", pid=pid))
     host = tree(tmp_path, files)
-    ((sentence, _),) = told(device_nodes(host), host)
+    ((sentence, _),) = found_uses(device_nodes(host), host)
     assert sentence == "is in use through /dev/dri/renderD128 by ffmpeg (pid 10), ffmpeg (pid 11), ffmpeg (pid 12) and 2 more"
 
 
@@ -195,7 +195,7 @@ def test_watchdog(tmp_path: Path, place: str, files: dict[str, str], sentences: 
     for name, content in files.items():
         planted.update(opened(name, content) if name.startswith("/dev") else {f"{BUS}/{GPU}/{place}/{name}": content})
     host = tree(tmp_path, planted)
-    assert told(device_nodes(host), host) == [(sentence, 0) for sentence in sentences]
+    assert found_uses(device_nodes(host), host) == [(sentence, 0) for sentence in sentences]
 
 
 # -- the real thing ---------------------------------------------------------------------------------------------------
@@ -292,17 +292,17 @@ GIVEN = [("is given to the running CT 105 (jellyfin) through /dev/dri/renderD128
 )
 def test_given_to_a_container(tmp_path: Path, text: str, given: bool) -> None:
     host = tree(tmp_path, {**render(), **container(text), "/dev/dri/by-path/pci-0000:01:00.0-render": Link("../renderD128")})
-    assert told(device_nodes(host), host) == (GIVEN if given else [])
+    assert found_uses(device_nodes(host), host) == (GIVEN if given else [])
 
 
 def test_a_container_by_its_socket(tmp_path: Path) -> None:
     host = tree(tmp_path, {**render(), **container_by_socket("dev0: /dev/dri/renderD128")})
-    assert told(device_nodes(host), host) == GIVEN
+    assert found_uses(device_nodes(host), host) == GIVEN
 
 
 def test_containers_that_do_not_run(tmp_path: Path) -> None:
     host = tree(tmp_path, {**render(), **container("dev0: /dev/dri/renderD128", running=1055)})
-    assert told(device_nodes(host), host) == []
+    assert found_uses(device_nodes(host), host) == []
 
 
 @pytest.mark.parametrize(
@@ -322,20 +322,20 @@ def test_where_a_running_container_has_its_cgroup(cgroup: str, runs: bool, tmp_p
     """Only directories that root makes count: users and containers have cgroups of their own further down."""
     files = {**container("dev0: /dev/dri/renderD128", running=999), f"/sys/fs/cgroup/{cgroup}/cgroup.procs": ""}
     host = tree(tmp_path, {**render(), **files})
-    assert told(device_nodes(host), host) == (GIVEN if runs else [])
+    assert found_uses(device_nodes(host), host) == (GIVEN if runs else [])
 
 
 def test_an_empty_cgroup_is_left_over(tmp_path: Path) -> None:
     files = {**container("dev0: /dev/dri/renderD128"), "/sys/fs/cgroup/lxc/105/cgroup.events": "populated 0\nfrozen 0\n"}
     host = tree(tmp_path, {**render(), **files})
-    assert told(device_nodes(host), host) == []
+    assert found_uses(device_nodes(host), host) == []
 
 
 def test_a_socket_of_another_user_makes_no_container_run(tmp_path: Path) -> None:
     """Any user can bind the abstract socket @/var/lib/lxc/105/command; that must refuse no start."""
     files = {**container("dev0: /dev/dri/renderD128", running=200), **container_by_socket("dev0: /dev/dri/renderD128")}
     host = tree(tmp_path, {**render(), **files})
-    assert told(device_nodes(host), host) == []
+    assert found_uses(device_nodes(host), host) == []
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_socket_of_another_user_makes_no_container_run(tmp_path: Path) -> None
 def test_garbage_in_one_containers_config_harms_no_other(text: str, tmp_path: Path) -> None:
     files = {**container("dev0: /dev/dri/renderD128"), f"/etc/pve/nodes/{NODE}/lxc/106.conf": f"{text}\n"}
     host = tree(tmp_path, {**render(), **files, "/sys/fs/cgroup/lxc/106/cgroup.procs": ""})
-    assert told(device_nodes(host), host) == GIVEN
+    assert found_uses(device_nodes(host), host) == GIVEN
 
 
 @pytest.mark.parametrize("path", [f"/etc/pve/nodes/{NODE}/lxc", f"/etc/pve/nodes/{NODE}/lxc/105.conf", "/proc/net/unix"])
@@ -384,7 +384,7 @@ def test_usb_devices_of_guests(tmp_path: Path, words: str, config: str, uses: bo
         "/etc/pve/mapping/usb.cfg": MAPPING,
     }
     host = tree(tmp_path, files)
-    assert told(UsbUses(host, RunningGuests(host, NODE)), host) == (USED if uses else [])
+    assert found_uses(UsbUses(host, RunningGuests(host, NODE)), host) == (USED if uses else [])
 
 
 @pytest.mark.parametrize(
@@ -398,13 +398,13 @@ def test_usb_devices_of_guests(tmp_path: Path, words: str, config: str, uses: bo
 def test_usb_devices_that_are_none(tmp_path: Path, changed: dict[str, Content]) -> None:
     files = {**card("xhci_hcd", class_code="0x0c0330", **KEY), **kvm(config="name: web\nusb0: host=1050:0407\n"), **changed}
     host = tree(tmp_path, files)
-    assert told(UsbUses(host, RunningGuests(host, NODE)), host) == []
+    assert found_uses(UsbUses(host, RunningGuests(host, NODE)), host) == []
 
 
 def test_usb_when_guests_cannot_be_seen(tmp_path: Path) -> None:
     host = tree(tmp_path, {**card("xhci_hcd", class_code="0x0c0330", **KEY), "/run/qemu-server": "a file"})
     (why,) = UsbUses(host, RunningGuests(host, NODE)).of(device(host, GPU)).unread
-    assert why.startswith("which guests have its USB devices")
+    assert why.startswith("which VMs have its USB devices")
 
 
 # -- remarks ----------------------------------------------------------------------------------------------------------

@@ -167,10 +167,10 @@ STACKS: list[tuple[Callable[[Disks], None], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "told"), STACKS, ids=lambda value: getattr(value, "__name__", ""))
-def test_storage(disks: Disks, plant: Callable[[Disks], None], told: list[str]) -> None:
+@pytest.mark.parametrize(("plant", "expected"), STACKS, ids=lambda value: getattr(value, "__name__", ""))
+def test_storage(disks: Disks, plant: Callable[[Disks], None], expected: list[str]) -> None:
     plant(disks)
-    assert sentences(disks) == told
+    assert sentences(disks) == expected
 
 
 def test_a_path_of_a_multipath_disk(disks: Disks) -> None:
@@ -225,7 +225,7 @@ def test_a_disk_behind_a_volume_management_device(disks: Disks) -> None:
 # -- network ----------------------------------------------------------------------------------------------------------
 
 
-def told(directory: Path, files: dict[str, Content], address: str = NIC) -> list[str]:
+def sentences_in(directory: Path, files: dict[str, Content], address: str = NIC) -> list[str]:
     """What all readers together say."""
     node = hardware.gather(Host(str(make_fake_tree(directory, {"etc/pve/nodes/pve1/qemu-server": None, **files}))), "pve1")
     assert not isinstance(node.pci, Unread)
@@ -327,7 +327,7 @@ WITH_VF: dict[str, Content] = {
     ],
 )
 def test_network(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
-    assert told(tmp_path, files) == sentences
+    assert sentences_in(tmp_path, files) == sentences
 
 
 def test_a_table_of_routes_that_is_too_long_is_not_taken_for_all(tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ ENABLE = "sys/devices/pci0000:00/0000:01:00.0/enable"
     ],
 )
 def test_held_by_vfio(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
-    assert told(tmp_path, {**HELD, **files}, "0000:01:00.0") == sentences
+    assert sentences_in(tmp_path, {**HELD, **files}, "0000:01:00.0") == sentences
 
 
 # -- CXL memory -------------------------------------------------------------------------------------------------------
@@ -416,4 +416,4 @@ REGION: dict[str, Content] = {
     ],
 )
 def test_cxl_memory(tmp_path: Path, files: dict[str, Content], sentences: list[str]) -> None:
-    assert told(tmp_path, {**EXPANDER, **files}, "0000:35:00.0") == sentences
+    assert sentences_in(tmp_path, {**EXPANDER, **files}, "0000:35:00.0") == sentences

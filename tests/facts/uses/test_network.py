@@ -8,8 +8,8 @@ import pytest
 
 from pvehooks.facts.guests.running import RunningGuests
 from pvehooks.facts.pci import devices as pci
+from pvehooks.facts.uses import VirtualFunctions
 from pvehooks.facts.uses.containers import Containers
-from pvehooks.facts.uses.deviceuses import VirtualFunctions
 from pvehooks.facts.uses.network import NetworkUses
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread, Uses
@@ -108,7 +108,7 @@ DEFAULT_VMBR0 = "carries the default route (vmbr0)"
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         pytest.param(net(NETWORK.format("eno1")), ["has the address 192.0.2.10/24 (eno1)"], id="IPv4 address"),
         pytest.param(net("", INET6.format("eno1")), ["has the address fd00:0:0:1::5/64 (eno1)"], id="IPv6 address"),
@@ -136,12 +136,12 @@ DEFAULT_VMBR0 = "carries the default route (vmbr0)"
         pytest.param(net("*\t0000090A\t00000000\t0200\t0\t0\t0\t0000FFFF\t0\t0\t0\neno1\tnonsense\n\n"), [], id="rejected, and no route"),
     ],
 )
-def test_addresses_and_routes(tmp_path: Path, files: dict[str, Content], told: list[str]) -> None:
-    assert sentences(tmp_path, {**nic(), **files}) == told
+def test_addresses_and_routes(tmp_path: Path, files: dict[str, Content], expected: list[str]) -> None:
+    assert sentences(tmp_path, {**nic(), **files}) == expected
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         pytest.param(
             {
@@ -199,8 +199,8 @@ def test_addresses_and_routes(tmp_path: Path, files: dict[str, Content], told: l
         ),
     ],
 )
-def test_what_stands_on_it(tmp_path: Path, files: dict[str, Content], told: list[str]) -> None:
-    assert sentences(tmp_path, files) == told
+def test_what_stands_on_it(tmp_path: Path, files: dict[str, Content], expected: list[str]) -> None:
+    assert sentences(tmp_path, files) == expected
 
 
 COROSYNC = """\
@@ -246,7 +246,7 @@ FILE = "/etc/network/interfaces"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         pytest.param("iface eno1 inet manual\n", [], id="manual"),
         pytest.param("auto eno1\niface eno1 inet manual\n  mtu 9000\n", [], id="brought up, manual"),
@@ -279,8 +279,8 @@ FILE = "/etc/network/interfaces"
         pytest.param("\taddress 10.0.0.1\niface\nauto\nsource\nbridge-ports eno1\n\x00\xff\n", [], id="nonsense"),
     ],
 )
-def test_named_in_the_file(tmp_path: Path, text: str, told: list[str]) -> None:
-    assert sentences(tmp_path, {**nic(), **net(), FILE: text}) == told
+def test_named_in_the_file(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert sentences(tmp_path, {**nic(), **net(), FILE: text}) == expected
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_sourced_files(tmp_path: Path, line: str, path: str, read: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("database", "told"),
+    ("database", "expected"),
     [
         pytest.param(
             "E:ID_NET_NAME_ONBOARD=eno1\nE:ID_NET_NAME_PATH=enp3s0\n", [f"is named as a port of vmbr1 in {FILE} (enp3s0)"], id="its own"
@@ -309,10 +309,10 @@ def test_sourced_files(tmp_path: Path, line: str, path: str, read: bool) -> None
         pytest.param("E:ID_NET_NAME_PATH=enp4s0\nE:ID_PATH=enp3s0\n", [], id="another's"),
     ],
 )
-def test_alternative_names(tmp_path: Path, database: str, told: list[str]) -> None:
+def test_alternative_names(tmp_path: Path, database: str, expected: list[str]) -> None:
     """PVE 9 takes them in the file; sysfs has none, udev's database what they are made from."""
     files = {**nic(ifindex="4\n"), **net(), FILE: "iface vmbr1 inet manual\n bridge-ports enp3s0\n", "/run/udev/data/n4": database}
-    assert sentences(tmp_path, files) == told
+    assert sentences(tmp_path, files) == expected
 
 
 # -- where the NIC is -------------------------------------------------------------------------------------------------
@@ -424,7 +424,7 @@ HELD = f"vfio-pci,host={VF},id=hostpci0,bus=pci.0"
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         pytest.param(with_vf("vfio-pci", HELD), [(f"has VFs in use: {VF} by VM 101 (web)", 101)], id="held by a guest"),
         pytest.param(with_vf("vfio-pci", HELD, "4712\n"), [], id="held by one that does not run"),
@@ -437,15 +437,15 @@ HELD = f"vfio-pci,host={VF},id=hostpci0,bus=pci.0"
         ),
     ],
 )
-def test_vfs_of_a_physical_function(tmp_path: Path, files: dict[str, Content], told: list[tuple[str, int]]) -> None:
-    assert virtual(tmp_path, files) == told
+def test_vfs_of_a_physical_function(tmp_path: Path, files: dict[str, Content], expected: list[tuple[str, int]]) -> None:
+    assert virtual(tmp_path, files) == expected
 
 
 def test_vfs_when_no_guest_can_be_seen(tmp_path: Path) -> None:
     files = {path: content for path, content in with_vf("igbvf").items() if not path.startswith("/run")}
     host = Host(str(make_fake_tree(tmp_path, {**files, "/run/qemu-server": "a file"})))
     (why,) = VirtualFunctions(RunningGuests(host, NODE), lambda _: Uses()).of(devices(host)[NIC]).unread
-    assert why.startswith("which guests have its virtual functions")
+    assert why.startswith("which VMs have its virtual functions")
 
 
 # -- captures of real kernels -----------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_a_daemon_that_may_not_read_the_first_process_reads_its_own_table(disks:
     assert sentences(disks) == ["holds / (ext4 on nvme0n1p2)"]
 
 
-def test_an_unreadable_mount_table_is_said(disks: Disks) -> None:
+def test_an_unreadable_mount_table_is_reported(disks: Disks) -> None:
     (disks.root / "proc/1/mountinfo").unlink()
     assert look(disks) == Uses((), ("what is mounted (/proc/mounts: No such file or directory)",))
 
@@ -109,7 +109,7 @@ def test_the_source_of_a_mount_is_believed_only_where_the_kernel_opened_it(kind:
     assert sentences(disks) == []
 
 
-def test_more_mounts_than_are_read_are_said(disks: Disks) -> None:
+def test_more_mounts_than_are_read_are_reported(disks: Disks) -> None:
     disks.write("proc/1/mountinfo", "36 1 0:5 / /x rw - tmpfs tmpfs rw\n" * 500_000)
     assert look(disks).unread == ("what is mounted (/proc/1/mountinfo is longer than 16 MiB)",)
 
@@ -174,7 +174,7 @@ def test_member_of_an_imported_pool(disks: Disks) -> None:
     assert sentences(disks) == ["is a member of the imported ZFS pool rpool (nvme0n1p3)"]
 
 
-def test_several_members_are_said_once(disks: Disks) -> None:
+def test_several_members_are_reported_once(disks: Disks) -> None:
     disks.pool("tank", GUID)
     for name in ("sda1", "sdb1"):
         zfs(disks, name, GUID, "tank")
@@ -241,11 +241,11 @@ def test_pv_of_a_group_that_a_storage_names(disks: Disks) -> None:
     pv(disks)
     assert sentences(disks) == []
     disks.backup("pve", GROUP, OTHER_PV, PV)
-    said = "is a PV of the volume group pve, which storage local-lvm uses (nvme0n1p3)"
-    assert sentences(disks) == [said]
+    sentence = "is a PV of the volume group pve, which storage local-lvm uses (nvme0n1p3)"
+    assert sentences(disks) == [sentence]
     (disks.root / "etc/lvm/backup/pve").unlink()
     disks.online("nvme0n1p3", PV, "pve")
-    assert sentences(disks) == [said]
+    assert sentences(disks) == [sentence]
 
 
 def test_pv_with_an_active_lv_of_such_a_group(disks: Disks) -> None:

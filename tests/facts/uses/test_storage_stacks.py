@@ -177,7 +177,7 @@ def test_a_disk_given_to_another_guest(disks: Disks) -> None:
     assert sentences(disks, NVME) == []
 
 
-def test_udev_tells_what_a_link_names_where_the_link_cannot_be_seen(disks: Disks) -> None:
+def test_udev_has_what_a_link_names_where_the_link_cannot_be_seen(disks: Disks) -> None:
     """The daemon has a /dev of its own."""
     disks.add(f"run/udev/data/b{disks.numbers['sdb1']}", "S:disk/by-id/ata-WD_1234-part1\n")
     disks.vm(101, "virtio2: discard=on,file=/dev/disk/by-id/ata-WD_1234-part1\n")
@@ -259,7 +259,7 @@ def test_open_files_are_looked_at_last(disks: Disks) -> None:
     assert sentences(disks, HBA) == ["holds /srv (ext4 on sda1)"]
 
 
-def test_processes_that_cannot_be_looked_at_are_said(disks: Disks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_be_examined_are_reported(disks: Disks, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: Host, path: str, *_: object) -> dict[str, str]:
         if path.endswith("/fd"):
             raise PermissionError(13, "Permission denied")

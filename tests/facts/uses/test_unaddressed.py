@@ -28,7 +28,7 @@ CONSOLE = "/sys/kernel/config/netconsole/log"
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         pytest.param(
             {"/etc/pve/sdn/fabrics.cfg": FABRICS},
@@ -52,5 +52,5 @@ CONSOLE = "/sys/kernel/config/netconsole/log"
         pytest.param({f"{CONSOLE}/enabled": "0\n", f"{CONSOLE}/dev_name": "eno1\n"}, [], id="netconsole switched off"),
     ],
 )
-def test_uses_without_an_address(tmp_path: Path, files: dict[str, Content], told: list[str]) -> None:
-    assert sentences(tmp_path, {**nic(), **net(), **files}) == told
+def test_uses_without_an_address(tmp_path: Path, files: dict[str, Content], expected: list[str]) -> None:
+    assert sentences(tmp_path, {**nic(), **net(), **files}) == expected

@@ -17,7 +17,7 @@ class Out:
         self._handle = os.open(PORT, os.O_WRONLY)
         self._trigger = os.open("/proc/sysrq-trigger", os.O_WRONLY)
 
-    def say(self, **what: Any) -> None:
+    def report(self, **what: Any) -> None:
         """Writes a line."""
         text = json.dumps(what).encode() + b"\n"
         while text:
@@ -25,7 +25,7 @@ class Out:
 
     def break_off(self, why: str) -> None:
         """Tells why it cannot go on, and takes the machine down."""
-        self.say(what="broken", why=why)
+        self.report(what="broken", why=why)
         self.go_down()
 
     def go_down(self) -> None:

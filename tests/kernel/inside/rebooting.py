@@ -34,7 +34,7 @@ def do_next(out: Out) -> None:
     BOOTS.write_text(f"{number + 1}\n")
     began = time.monotonic()
     (_mistake_and_fix, _look_and_rescan, _look)[number](out)
-    out.say(what="end", seconds=round(time.monotonic() - began, 1))
+    out.report(what="end", seconds=round(time.monotonic() - began, 1))
     # As a shutdown leaves it, without its seconds.
     os.sync()
     Path("/proc/sysrq-trigger").write_text("u")
@@ -53,10 +53,10 @@ def run(*command: str) -> tuple[int, str]:
 def must(out: Out, *command: str) -> None:
     """Runs a command that has to do what it is there for, and tells how long that took."""
     began = time.monotonic()
-    status, said = run(*command)
-    out.say(what="run", command=" ".join(command), seconds=round(time.monotonic() - began, 1), said=said[-2000:])
+    status, output = run(*command)
+    out.report(what="run", command=" ".join(command), seconds=round(time.monotonic() - began, 1), output=output[-2000:])
     if status != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {status}: {said}")
+        raise RuntimeError(f"{' '.join(command)} ended with {status}: {output}")
 
 
 def host_check() -> dict[str, Any]:
@@ -123,29 +123,29 @@ def _mistake_and_fix(out: Out) -> None:
     MODPROBE.write_text(IDS)
     with MODULES.open("a") as modules:
         modules.write("vfio_virqfd\n")
-    out.say(what="host-check", when="before", **host_check())
+    out.report(what="host-check", when="before", **host_check())
     must(out, "grub-install", disk)
     must(out, "update-grub")
     _note(out)
     KERNEL.write_text(f"root=UUID={uuid} intel_iommu=on iommu=pt\n")
     GRUB.write_text(GRUB.read_text().replace("intel_iommu=off", "consoleblank=0 intel_iommu=off"))
-    out.say(what="host-check", when="edited", **host_check())
-    out.say(what="files", when="edited", files=files())
+    out.report(what="host-check", when="edited", **host_check())
+    out.report(what="files", when="edited", files=files())
     _host(out, "fix", "iommu-inactive", "--apply")
-    out.say(what="files", when="first fix", files=files())
+    out.report(what="files", when="first fix", files=files())
     _host(out, "fix", "--plan")
-    out.say(what="files", when="plan", files=files())
+    out.report(what="files", when="plan", files=files())
     _host(out, "fix", "--apply")
-    out.say(what="files", when="second fix", files=files(), menu=menu())
-    out.say(what="host-check", when="fixed", **host_check())
-    out.say(what="by-hand", entries=by_hand())
+    out.report(what="files", when="second fix", files=files(), menu=menu())
+    out.report(what="host-check", when="fixed", **host_check())
+    out.report(what="by-hand", entries=by_hand())
 
 
 def _host(out: Out, *words: str) -> None:
     """What `pvehooks host` says and how it ends."""
     began = time.monotonic()
-    status, said = run("pvehooks", "host", *words)
-    out.say(what="host", words=list(words), status=status, said=said, seconds=round(time.monotonic() - began, 1))
+    status, output = run("pvehooks", "host", *words)
+    out.report(what="host", words=list(words), status=status, output=output, seconds=round(time.monotonic() - began, 1))
 
 
 def menu() -> list[str]:
@@ -161,16 +161,16 @@ def _note(out: Out) -> None:
         must(out, "pvehooks", "bind", pci.address(name, where), "--persist")
     must(out, "pvehooks", "bind", pci.address("pf", where), "--vfs", "2", "--now", "--persist")
     must(out, "pvehooks", "bind", pci.address("vf0", where), "--persist")
-    out.say(what="states", states=states(BOUGHT))
+    out.report(what="states", states=states(BOUGHT))
 
 
-def _tell(out: Out, ports: tuple[Port, ...]) -> None:
+def _report_states(out: Out, ports: tuple[Port, ...]) -> None:
     """Right away, as a guest's start would find it; then once more when nothing is under way any longer, if anything was."""
-    out.say(what="states", states=states(ports), jobs=_jobs())
+    out.report(what="states", states=states(ports), jobs=_jobs())
     deadline = time.monotonic() + PATIENCE
     while _jobs() and time.monotonic() < deadline:
         time.sleep(0.5)
-    out.say(what="journal", lines=[entry["message"] for entry in at_boot()], entries=at_boot())
+    out.report(what="journal", lines=[entry["message"] for entry in at_boot()], entries=at_boot())
 
 
 def _jobs() -> list[str]:
@@ -181,29 +181,29 @@ def _jobs() -> list[str]:
 
 def _look_and_rescan(out: Out) -> None:
     """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back, and so do the mistakes."""
-    _tell(out, BOUGHT)
-    out.say(what="host-check", when="rebooted", **host_check())
+    _report_states(out, BOUGHT)
+    out.report(what="host-check", when="rebooted", **host_check())
     where = places(BOUGHT)
     named = pci.address("named", where)
-    out.say(what="ids", known=[name for name in ("named", "usb", "pf") if pci.forget_id(pci.address(name, where))])
+    out.report(what="ids", known=[name for name in ("named", "usb", "pf") if pci.forget_id(pci.address(name, where))])
     pci.write(f"{pci.DEVICES}/{named}/remove", "1")
     gone = not os.path.exists(f"{pci.DEVICES}/{named}")
     pci.write("/sys/bus/pci/rescan", "1")
     deadline = time.monotonic() + PATIENCE
     while (_jobs() or pci.driver(named) != "vfio-pci") and time.monotonic() < deadline:
         time.sleep(0.2)
-    out.say(what="rescan", gone=gone, states=states(BOUGHT), entries=at_boot())
+    out.report(what="rescan", gone=gone, states=states(BOUGHT), entries=at_boot())
     copied = run("lsinitramfs", *map(str, Path("/boot").glob("initrd.img-*")))[1].split()
-    out.say(what="initramfs", has=[name for name in copied if name.endswith(("modprobe.d/bed.conf", "vfio-pci.ko.xz"))])
+    out.report(what="initramfs", has=[name for name in copied if name.endswith(("modprobe.d/bed.conf", "vfio-pci.ko.xz"))])
     _host(out, "undo")
-    out.say(what="files", when="undone", files=files(), menu=menu())
-    out.say(what="by-hand", entries=by_hand())
+    out.report(what="files", when="undone", files=files(), menu=menu())
+    out.report(what="by-hand", entries=by_hand())
 
 
 def _look(out: Out) -> None:
     """The third boot: other devices are at the addresses, and the mistakes are back; the first fix is undone, too."""
-    _tell(out, REBUILT)
-    out.say(what="host-check", when="undone", **host_check())
+    _report_states(out, REBUILT)
+    out.report(what="host-check", when="undone", **host_check())
     _host(out, "undo")
-    out.say(what="files", when="all undone", files=files(), menu=menu())
+    out.report(what="files", when="all undone", files=files(), menu=menu())
     _host(out, "undo")

@@ -25,9 +25,9 @@ def start(vmid: int, disks: list[str], devices: list[str]) -> subprocess.Popen[s
         command, executable=sys.executable, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
     )
     assert process.stdout is not None
-    said = process.stdout.readline()
-    if said != "holds\n":
-        raise RuntimeError(f"guest {vmid} could not be started: {said}")
+    line = process.stdout.readline()
+    if line != "holds\n":
+        raise RuntimeError(f"guest {vmid} could not be started: {line}")
     os.makedirs(RUN, exist_ok=True)
     with open(f"{RUN}/{vmid}.pid", "w", encoding="ascii") as file:
         file.write(f"{process.pid}\n")

@@ -105,7 +105,7 @@ def main() -> None:
         disks = ("vm-lvm", "host-lvm", "guest-lvm", "guest-zfs", "mounted", "root")
         signatures = {name: signature(name) for name in disks} if machine == cases.IOMMU else {}
         groups = {name: pci.group(pci.address(name)) for name in PLACES if machine == cases.IOMMU}
-        out.say(what="set-up", signatures=signatures, groups=groups, root=PROBE in os.listdir("/"))
+        out.report(what="set-up", signatures=signatures, groups=groups, root=PROBE in os.listdir("/"))
     except Exception:  # noqa: BLE001 - whatever it is, it is told
         out.break_off(traceback.format_exc())
     out.close()

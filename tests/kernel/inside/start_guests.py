@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel import cases
-from tests.kernel.inside import capturing, pci, rebooting, running, starting
+from tests.kernel.inside import captures, pci, rebooting, running, starting
 from tests.kernel.inside.losses import Possessions
 from tests.kernel.inside.port import Out
 from tests.kernel.inside.rebooting import host_check
@@ -105,12 +105,12 @@ class Journal:
     def new(self) -> list[str]:
         """Lines of it."""
         command = ["journalctl", "--boot", "--output=short-monotonic", "--no-hostname", "--show-cursor", "--no-pager", *self._cursor]
-        said = subprocess.run(
+        lines = subprocess.run(
             [*command, *MATCHES], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         ).stdout.splitlines()
-        if said and said[-1].startswith("-- cursor: "):
-            self._cursor = ["--after-cursor", said.pop().removeprefix("-- cursor: ")]
-        return said
+        if lines and lines[-1].startswith("-- cursor: "):
+            self._cursor = ["--after-cursor", lines.pop().removeprefix("-- cursor: ")]
+        return lines
 
 
 def prepare(vmid: int, name: str) -> None:
@@ -131,16 +131,16 @@ def main() -> None:
             rebooting.do_next(out)
         names = {case.vmid: case.name for case in cases.of(machine)}
         if machine == cases.NO_IOMMU:
-            out.say(what="host-check", **host_check())
+            out.report(what="host-check", **host_check())
         if machine == cases.IOMMU:
             running.start(cases.DISK_HOLDER, ["/dev/vmdata/vm-120-disk-0"], [])
-            out.say(what="capture", **capturing.captures())
+            out.report(what="capture", **captures.captures())
         journal = Journal()
         for vmid, options in onboot():
             prepare(vmid, names[vmid])
-            out.say(what="journal", lines=journal.new())
-            out.say(what="start", name=names[vmid], vmid=vmid, **start(names[vmid], vmid, options))
-        out.say(what="end")
+            out.report(what="journal", lines=journal.new())
+            out.report(what="start", name=names[vmid], vmid=vmid, **start(names[vmid], vmid, options))
+        out.report(what="end")
     except Exception:  # noqa: BLE001 - whatever it is, it is told
         out.break_off(traceback.format_exc())
     out.go_down()

@@ -38,7 +38,7 @@ def guest_in(directory: str | Path, config: str, files: dict[str, Content] | Non
     return guest, [rule.complete(finding, 100) for rule in asked for finding in rule.function(guest, node)]
 
 
-def said(directory: Path, config: str, files: dict[str, Content] | None = None) -> dict[str, str]:
+def found_in(directory: Path, config: str, files: dict[str, Content] | None = None) -> dict[str, str]:
     """Severity by rule; no rule says anything twice of one guest."""
     found = guest_in(directory, config, files)[1]
     assert len({finding.rule for finding in found}) == len(found)
@@ -69,7 +69,7 @@ def said(directory: Path, config: str, files: dict[str, Content] | None = None) 
     ],
 )
 def test_spellings_of_the_efi_disk(efidisk: str, rules: set[str], tmp_path: Path) -> None:
-    assert set(said(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: {efidisk}\n")) == rules
+    assert set(found_in(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: {efidisk}\n")) == rules
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_spellings_of_the_efi_disk(efidisk: str, rules: set[str], tmp_path: Path
         pytest.param("amd-sev: SNP", {"efidisk-type-2m"}, id="a line that PVE drops"),
     ],
 )
-def test_confidential_guests_are_told_one_thing(option: str, rules: set[str], tmp_path: Path) -> None:
+def test_confidential_guests_have_one_finding(option: str, rules: set[str], tmp_path: Path) -> None:
     """Whether the EFI disk is old does not matter where it is ignored, or where PVE takes another firmware."""
-    assert set(said(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,pre-enrolled-keys=1\n{option}\n")) == rules
+    assert set(found_in(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,pre-enrolled-keys=1\n{option}\n")) == rules
 
 
 def test_confidential_guest_with_seabios(tmp_path: Path) -> None:
     config = f"boot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,efitype=4m\namd-sev: snp\n"
-    assert said(tmp_path, config) == {"confidential-without-ovmf": "block"}
+    assert found_in(tmp_path, config) == {"confidential-without-ovmf": "block"}
 
 
 @pytest.mark.parametrize(
@@ -105,26 +105,26 @@ def test_confidential_guest_with_seabios(tmp_path: Path) -> None:
 )
 def test_the_next_start_counts(pending: str, rules: set[str], tmp_path: Path) -> None:
     config = f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,efitype=4m\n\n[PENDING]\n{pending}\n"
-    assert set(said(tmp_path, config)) == rules
+    assert set(found_in(tmp_path, config)) == rules
 
 
-def test_what_snapshots_say_does_not_count(tmp_path: Path) -> None:
+def test_what_snapshots_hold_does_not_count(tmp_path: Path) -> None:
     """A snapshot's own options are what once was."""
     old = "\n[old]\nbios: ovmf\nboot: cdn\nostype: win11\nsnaptime: 1700000000\n"
-    assert said(tmp_path, f"boot: order=scsi0\n{DISK}\n{old}") == {}
+    assert found_in(tmp_path, f"boot: order=scsi0\n{DISK}\n{old}") == {}
 
 
 @pytest.mark.parametrize("model", ["486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"])
 def test_models_of_32_bits(model: str, tmp_path: Path) -> None:
     config = f"boot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,efitype=4m\ncpu: {model}"
-    assert said(tmp_path / "uefi", f"bios: ovmf\n{config}\n") == {"ovmf-on-32-bit-cpu": "block"}
-    assert said(tmp_path / "arm", f"bios: ovmf\narch: aarch64\n{config}\n") == {}
-    assert "ovmf-on-32-bit-cpu" not in said(tmp_path / "bios", f"{config}\n")
+    assert found_in(tmp_path / "uefi", f"bios: ovmf\n{config}\n") == {"ovmf-on-32-bit-cpu": "block"}
+    assert found_in(tmp_path / "arm", f"bios: ovmf\narch: aarch64\n{config}\n") == {}
+    assert "ovmf-on-32-bit-cpu" not in found_in(tmp_path / "bios", f"{config}\n")
 
 
 @pytest.mark.parametrize("model", ["", "cpu: kvm64\n", "cpu: host\n", "cpu: qemu64\n", "cpu: cputype=x86-64-v3\n", "cpu: core2duo\n"])
 def test_models_of_64_bits(model: str, tmp_path: Path) -> None:
-    assert said(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,efitype=4m\n{model}") == {}
+    assert found_in(tmp_path, f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,efitype=4m\n{model}") == {}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_models_of_64_bits(model: str, tmp_path: Path) -> None:
 def test_firmware_that_is_not_installed(there: str, efidisk: str, missing: bool, tmp_path: Path) -> None:
     files: dict[str, Content] = {f"usr/share/pve-edk2-firmware/{name}": "" for name in there.split()}
     config = f"bios: ovmf\nboot: order=scsi0\n{DISK}\nefidisk0: local:vm-1,{efidisk}\n"
-    assert ("ovmf-image-missing" in said(tmp_path, config, files)) is missing
+    assert ("ovmf-image-missing" in found_in(tmp_path, config, files)) is missing
 
 
 @pytest.mark.parametrize(("size", "family"), [(0x1E0000, "2m"), (0x37C000, "4m"), (5, "4m")])
@@ -170,7 +170,7 @@ def test_a_new_efi_disk_is_one_for_the_image(size: int, family: str, tmp_path: P
     ],
 )
 def test_windows_and_tpm(options: str, rules: set[str], tmp_path: Path) -> None:
-    assert set(said(tmp_path, f"boot: order=scsi0\n{DISK}\n{options}\n")) == rules
+    assert set(found_in(tmp_path, f"boot: order=scsi0\n{DISK}\n{options}\n")) == rules
 
 
 def storage(kind: str, **options: str) -> Storage:
@@ -218,14 +218,14 @@ def test_what_can_be_snapshotted(kind: str, form: str, can: bool | None) -> None
 )
 def test_snapshots_and_tpm(tpm_state: str, rules: set[str], tmp_path: Path) -> None:
     config = f"boot: order=scsi0\n{DISK}\ntpmstate0: {tpm_state},version=v2.0\n"
-    assert set(said(tmp_path / "with", f"{config}\n[s1]\nsnaptime: 1700000000\n")) == rules
-    assert said(tmp_path / "without", f"{config}\n[PENDING]\ntags: x\n") == {}
+    assert set(found_in(tmp_path / "with", f"{config}\n[s1]\nsnaptime: 1700000000\n")) == rules
+    assert found_in(tmp_path / "without", f"{config}\n[PENDING]\ntags: x\n") == {}
 
 
 def test_storages_that_cannot_be_read(tmp_path: Path) -> None:
     files: dict[str, Content] = {"etc/pve/storage.cfg": None}
     config = f"boot: order=scsi0\n{DISK}\ntpmstate0: local:100/vm-100-disk-1.raw,version=v2.0\n\n[s1]\nsnaptime: 1700000000\n"
-    assert said(tmp_path, config, files) == {"tpm-not-snapshotable": "not examined"}
+    assert found_in(tmp_path, config, files) == {"tpm-not-snapshotable": "not examined"}
 
 
 def test_another_storage_is_offered_only_where_it_serves(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_another_storage_is_offered_only_where_it_serves(tmp_path: Path) -> None
     ],
 )
 def test_boot_orders(config: str, rules: dict[str, str], tmp_path: Path) -> None:
-    assert said(tmp_path, f"{config}\n" if config else "") == rules
+    assert found_in(tmp_path, f"{config}\n" if config else "") == rules
 
 
 @pytest.mark.parametrize(
@@ -280,13 +280,13 @@ def test_boot_orders(config: str, rules: dict[str, str], tmp_path: Path) -> None
     ],
 )
 def test_passed_through_nvme(config: str, rules: dict[str, str], tmp_path: Path) -> None:
-    assert said(tmp_path, f"{NIC}\nhostpci0: 01:00.0\n{config}", {f"{NVME}/class": "0x010802\n"}) == rules
+    assert found_in(tmp_path, f"{NIC}\nhostpci0: 01:00.0\n{config}", {f"{NVME}/class": "0x010802\n"}) == rules
 
 
 @pytest.mark.parametrize(("order", "rules"), [("net0", {}), ("ide2", {"boot-nvme-not-in-order": "not examined"})])
 def test_nvme_not_examined(order: str, rules: dict[str, str], tmp_path: Path) -> None:
     config = f"{NIC}\nide2: none,media=cdrom\nhostpci0: 01:00.0\nboot: order={order}\n"
-    assert said(tmp_path, config, {"sys/bus/pci/devices": None}) == rules
+    assert found_in(tmp_path, config, {"sys/bus/pci/devices": None}) == rules
 
 
 NAMES = st.sampled_from(["scsi0", "scsi1", "virtio0", "ide2", "sata1", "net0", "net1", "usb0", "hostpci0"])

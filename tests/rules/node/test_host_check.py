@@ -55,8 +55,8 @@ def test_golden(archive: Path, tmp_path: Path, golden: Callable[[str, str], None
     status, text = run(capsys, "host", "check", "--root", str(root))
     golden(f"host/{archive.stem}.txt", text)
     assert status == (1 if archive.stem in FAILING else 0)
-    _, told = run(capsys, "host", "check", "--json", "--root", str(root))
-    checks = json.loads(told)["checks"]
+    _, shown = run(capsys, "host", "check", "--json", "--root", str(root))
+    checks = json.loads(shown)["checks"]
     assert [check["rule"] for check in checks if check["verdict"] == "fail"] == FAILING.get(archive.stem, [])
     if archive.stem in ALL_WELL:
         assert {check["verdict"] for check in checks} == {"pass"}
@@ -77,7 +77,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert "\x1b[3" not in on_a_terminal(root, "host", "check", NO_COLOR="1")
 
 
-def test_check_tells_of_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_shows_the_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Severe findings are in `pvehooks check`; all of them in its JSON; none of them where guests are named."""
     root = tree_of(next(path for path in TREES if path.stem == "grub-forgotten"), tmp_path / "tree")
     _, text = run(capsys, "check", "--root", str(root))
@@ -186,5 +186,5 @@ def test_a_tree_without_hardware(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status, text = run(capsys, "host", "check", "--root", str(root))
     verdicts = [line.split()[0] for line in text.splitlines() if line]
     assert status == 0 and "WARN" not in verdicts and "FAIL" not in verdicts
-    assert [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("PASS")] == ["guests' networks"]
+    assert [line.split("  ")[1].strip() for line in text.splitlines() if line.startswith("PASS")] == ["networks of VMs"]
     assert "host fix" not in text and "/sys/bus/pci/devices: No such file" in text

@@ -37,13 +37,13 @@ def test_capture_as_a_host(name: str, tmp_path: Path, tmp_path_factory: pytest.T
     node = hardware.gather(host, "pve1")
     for number, address in enumerate(addresses):
         found = findings_at_start(guests.read(host, "pve1", 100 + number, around), node)
-        said = {finding.rule for finding in found if finding.examined}
+        shown = {finding.rule for finding in found if finding.examined}
         left_out = not is_bridge(captured["pci"][address]) and "iommu_group" not in captured["pci"][address]["links"]
-        assert ("iommu-off" in said) is (not captured["iommu_groups"] or left_out), address
-        assert ("group-in-use-by-host" in said) is takes_a_mount(captured, address), (address, found)
-        assert "hostpci-device-missing" not in said
-        if "group-in-use-by-host" not in said and captured["iommu_groups"]:
-            assert ("vfio-not-bound" in said) is not_bound(captured["pci"][address]), (address, found)
+        assert ("iommu-off" in shown) is (not captured["iommu_groups"] or left_out), address
+        assert ("group-in-use-by-host" in shown) is takes_a_mount(captured, address), (address, found)
+        assert "hostpci-device-missing" not in shown
+        if "group-in-use-by-host" not in shown and captured["iommu_groups"]:
+            assert ("vfio-not-bound" in shown) is not_bound(captured["pci"][address]), (address, found)
 
 
 def takes_a_mount(captured: dict[str, Any], address: str) -> bool:

@@ -80,7 +80,7 @@ class SetCall:
         options = dict(arguments)
         self._digest = options.pop("digest", "")
         options.pop("background_delay", None)
-        self._said = " ".join(f"-{key} {options[key]}" for key in sorted(options))
+        self._update = " ".join(f"-{key} {options[key]}" for key in sorted(options))
         self._skiplock = options.pop("skiplock", "0") == "1"
         self._force = "!" if options.pop("force", "0") == "1" else ""
         self._delete = ["ide2" if key == "cdrom" else key for key in _words(options.pop("delete", ""))]
@@ -159,7 +159,7 @@ class SetCall:
                     changes[key] = config.main[key]
                 elif key in config.pending:
                     deletes.append(key)
-            print(f"update VM {self._vmid}: {self._said}", flush=True)
+            print(f"update VM {self._vmid}: {self._update}", flush=True)
             self._mark_deletes(deletes)
             self._mark_changes(changes)
             self._settle({*changes, *deletes})

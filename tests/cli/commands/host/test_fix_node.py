@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,15 +36,17 @@ STAND_INS = {
 LIBRARIES = f"lib/{os.uname().machine}-linux-gnu"
 # Seen by the one process only, and never writable.
 ENTER = f"""
-root=$1 project=$2
-shift 2
+root=$1 project=$2 bytecode=$3
+shift 3
 mount --bind "$root" "$root" || exit 99
 # /tmp may be mounted nodev, as in containers and on Debian 13.
 mount --bind /dev/null "$root/dev/null" || exit 99
 for name in usr/bin usr/lib lib64 {LIBRARIES}; do mount --bind -o ro "/$name" "$root/$name" || exit 99; done
-mount --bind -o ro "$project" "$root/project" || exit 99
+mkdir -p "$root$project" "$root$bytecode" || exit 99
+mount --bind -o ro "$project" "$root$project" || exit 99
+[ -z "$bytecode" ] || mount --bind "$bytecode" "$root$bytecode" || exit 99
 [ ! -e /run/systemd/journal/socket ] || mount --bind /run/systemd/journal "$root/run/systemd/journal" || exit 99
-exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin PYTHONPATH=/project /usr/bin/python3 -B -m pvehooks "$@"
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin PYTHONPATH="$project" PYTHONPYCACHEPREFIX="$bytecode" /usr/bin/python3 -m pvehooks "$@"
 """
 
 
@@ -55,7 +58,7 @@ class Node:
 
     def command(self, *arguments: str) -> list[str]:
         verb = ["host"] if arguments[0] in ("check", "fix", "undo") else []
-        return ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), str(PROJECT), *verb, *arguments]
+        return ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(self.root), str(PROJECT), sys.pycache_prefix or "", *verb, *arguments]
 
     def run(self, *arguments: str, status: int = 0) -> str:
         done = subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60, check=False)
@@ -79,7 +82,7 @@ def node(tmp_path: Path) -> Make:
     """Makes a node of what tests/beds/boot.py plants, and more files."""
 
     def make(text: str, files: dict[str, Content]) -> Node:
-        more: dict[str, Content] = {"bin": Link("usr/bin"), "tmp": None, "dev": None, "usr/sbin": None, "project": None}
+        more: dict[str, Content] = {"bin": Link("usr/bin"), "tmp": None, "dev": None, "usr/sbin": None}
         more["run/systemd/journal"] = None
         more |= dict.fromkeys(("usr/bin", "usr/lib", "lib64", LIBRARIES))
         root = make_fake_tree(tmp_path / "node", {**boot.plant(text), **pci.plant(BUS), **more, **files})

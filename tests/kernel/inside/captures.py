@@ -23,7 +23,7 @@ def captures() -> dict[str, Any]:
 
     def findings(seen: collect.LookResult) -> list[list[str]]:
         found = [[str(vmid), each.rule, each.severity.value, each.subject, each.message, each.remedy] for vmid, each in seen.findings]
-        return [*found, *(["host check", "", "", text] for text in seen.said)]
+        return [*found, *(["host check", "", "", text] for text in seen.passed)]
 
     look = make.look("/", "pve1")
     found: dict[str, Any] = {"node": findings(look.seen), "troubles": [*look.seen.troubles], "named": {}}
@@ -34,7 +34,7 @@ def captures() -> dict[str, Any]:
             found[file] = findings(collect.at_everything(replay.host_at(directory), made.node))
         raw = lzma.decompress(Path(file).read_bytes())
         found["named"][file] = [name for name in NAMES if name.encode() in raw]
-    status, said = run("pvehooks", "check", "--json", "--root", PLAIN)
-    found["check"] = {"status": status, "said": said}
+    status, output = run("pvehooks", "check", "--json", "--root", PLAIN)
+    found["check"] = {"status": status, "output": output}
     found["left"] = [path.name for path in Path("/tmp").glob("pvehooks-*")]
     return {**found, "seconds": round(time.monotonic() - began, 1)}

@@ -25,11 +25,11 @@ _END = re.compile(r"[.,;:](?= )|[.,;:]\Z")
 
 def assert_whole(finding: Finding) -> None:
     """Neither message nor remedy is empty, or holds what was to be filled in, or how Python shows a value."""
-    said = f"{finding.rule}: {words.sentence(finding)}"
-    assert finding.subject, said
-    assert finding.message.strip(), said
-    assert finding.remedy.strip(), said
-    assert not re.search(r"\{\w*\}|\bNone\b(?! needed)|\bUnread\b|frozenset|\(\)|  ", f"{finding.message}|{finding.remedy}"), said
+    shown = f"{finding.rule}: {words.sentence(finding)}"
+    assert finding.subject, shown
+    assert finding.message.strip(), shown
+    assert finding.remedy.strip(), shown
+    assert not re.search(r"\{\w*\}|\bNone\b(?! needed)|\bUnread\b|frozenset|\(\)|  ", f"{finding.message}|{finding.remedy}"), shown
 
 
 def assert_typable(remedy: str) -> None:

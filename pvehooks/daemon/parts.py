@@ -1,0 +1,90 @@
+"""The parts of the daemon that its steps share, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pvehooks.daemon.arrivals import Arrivals
+from pvehooks.daemon.availability import Availability
+from pvehooks.daemon.baseline import NodeBaseline
+from pvehooks.daemon.bootgate import BootGate
+from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.jobs import JobPolicy
+from pvehooks.daemon.membership import Membership
+from pvehooks.daemon.queue import JobQueue
+from pvehooks.daemon.schedule import Schedule
+from pvehooks.daemon.settings_in_force import SettingsInForce
+from pvehooks.daemon.state import States
+from pvehooks.daemon.stats import Stats
+from pvehooks.daemon.work import Worker
+from pvehooks.host import Host
+from pvehooks.journal.log import Log
+from pvehooks.journal.output import Journal, Lines
+from pvehooks.journal.reporter import Reporter
+from pvehooks.rules import catalogue
+from pvehooks.settings.effective import Settings
+
+
+class Parts(NamedTuple):
+    """Observing, reviewing, collecting results and checking the node are given all parts, and take what they need."""
+
+    host: Host
+    # The name of this node.
+    node: str
+    # What the journal gets.
+    log: Log
+    settings: SettingsInForce
+    # Whether pmxcfs answers and takes writes.
+    availability: Availability
+    # When which guest is to be reviewed.
+    schedule: Schedule
+    # What is remembered of each guest between two reviews.
+    states: States
+    # The results of reviews in numbers.
+    stats: Stats
+    # Reports the findings that are new.
+    reporter: Reporter
+    # This node as a member of the cluster: whether the guard may be attached automatically.
+    membership: Membership
+    # Which guests are older than the package.
+    baseline: NodeBaseline
+    # Guests that come to this node.
+    arrivals: Arrivals
+    # Guests that leave it.
+    departures: Departures
+    # What READY waits for.
+    gate: BootGate
+    # Which job is wanted for a guest, and when again.
+    jobs: JobPolicy
+    # The jobs that wait and run.
+    queue: JobQueue
+
+
+def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines, wake: Callable[[], None]) -> Parts:
+    """The parts of a daemon that has just begun; `wake` is called in any thread when there is a job to collect."""
+    log = Log(node, output)
+    settings = SettingsInForce(host, loaded)
+    states = States()
+    stats = Stats(log.counts)
+    reporter = Reporter(host, node, log, lambda rule: catalogue.RULES[rule].explanation)
+    membership = Membership(host, node, log)
+    baseline = NodeBaseline(host, node)
+    return Parts(
+        host=host,
+        node=node,
+        log=log,
+        settings=settings,
+        availability=Availability(host.monotonic),
+        schedule=Schedule(host.monotonic, loaded.watch.settle),
+        states=states,
+        stats=stats,
+        reporter=reporter,
+        membership=membership,
+        baseline=baseline,
+        arrivals=Arrivals(node, baseline, membership, settings, log),
+        departures=Departures(host, states, stats, reporter),
+        gate=BootGate(states, membership, log),
+        jobs=JobPolicy(states),
+        queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),
+    )

@@ -1,0 +1,61 @@
+"""In one review of all guests no file of the node is read twice, whoever asks, and none once for each guest."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pvehooks.daemon.parts import make_parts
+from pvehooks.daemon.review import Review
+from pvehooks.host import Host
+from pvehooks.settings.load import built_in
+from tests.daemon.parts import NODE, Kept
+from tests.rules.example_tree import CONFIG, tree_of
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "rules/examples").glob("*.failing*.txtar"))
+GUESTS = (100, 101, 102)
+# What belongs to one guest, and what is asked before each write to pmxcfs.
+OF_GUEST = re.compile(r"/etc/pve/nodes/[^/]+/(qemu-server|lxc)/\d|/etc/pve/pvehooks/guests/\d|/proc/\d|/run/pvehooks|/etc/pve/nodes$")
+
+
+@contextmanager
+def counted() -> Iterator[Counter[tuple[str, str]]]:
+    """How often the system was asked what about a path: every reader of Host locates it first."""
+    found: Counter[tuple[str, str]] = Counter()
+    locate = Host.locate
+
+    def noting(host: Host, path: str, follow: bool = True) -> str:
+        found[sys._getframe(1).f_code.co_name, path] += 1
+        return locate(host, path, follow)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Host, "locate", noting)
+        yield found
+
+
+def review_all(host: Host) -> Kept:
+    """All guests are reviewed, as when the daemon starts."""
+    output = Kept()
+    parts = make_parts(host, NODE, built_in(), output, lambda: None)
+    parts.queue.stop("nothing is to be changed", trials=False)
+    Review(parts).review(GUESTS)
+    return output
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name[:-6])
+def test_each_file_of_the_node_is_read_once(example: Path, tmp_path: Path) -> None:
+    root = tree_of(example, tmp_path).root
+    config = Path(root, CONFIG)
+    if config.is_file():
+        for vmid in GUESTS[1:]:
+            config.with_name(f"{vmid}.conf").write_bytes(config.read_bytes())
+    with counted() as found:
+        output = review_all(Host(root))
+    assert {asked: count for asked, count in found.items() if count > 1 and not OF_GUEST.match(asked[1])} == {}
+    assert [entry.message for entry in output.entries if entry.fields["PVEHOOKS_EVENT"] == "bug"] == []
