@@ -123,3 +123,26 @@ def cannot_snapshot(found: Match[str]) -> str:
 def qemu_ended(found: Match[str]) -> str:
     """QEMU ended before it was up. What it printed before that, if anything, says why."""
     return f"QEMU ended with code {found['code'] or found['other']}"
+
+
+@CAUSES.cause(
+    "node-shutting-down",
+    r"TransactionIsDestructive",
+    "Let the shutdown or restart come to its end; see what waits: systemctl list-jobs",
+    "systemd, src/core/transaction.c",
+)
+def node_shutting_down(found: Match[str]) -> str:
+    """systemd has a job to stop what the VM needs, as while the node shuts down or restarts, and does not begin what contradicts it."""
+    return "systemd is stopping what the VM needs: the node shuts down, or a stop job hangs"
+
+
+@CAUSES.cause(
+    "scope-not-made",
+    r"org\.freedesktop\.(?:systemd1|DBus\.Error)\.\w+|systemd job failed",
+    "See systemd's state and whether /run is full: systemctl is-system-running; df -h /run; journalctl -u {vmid}.scope -n 20",
+    "pve-common, PVE/Systemd.pm (enter_systemd_scope)",
+    rank=Rank.PLACE,
+)
+def scope_not_made(found: Match[str]) -> str:
+    """Each VM runs in a scope of systemd's. systemd, or the bus that it is asked by, refused to make it: often as /run is full."""
+    return "systemd did not make the VM's scope"

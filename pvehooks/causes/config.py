@@ -36,15 +36,16 @@ def slot_taken(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "argument-not-known",
-    r"kvm: (?P<option>-\S+) ?.*?: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
-    r"|kvm: (?P<other>-\S+): invalid option",
+    r"kvm: (?P<option>-\w+) .*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
+    r"|kvm: (?P<other>-\S+): invalid option|can't apply global (?P<global>\S+): (?P<reason>.+)",
     "Put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
     "QEMU, qapi/qmp-dispatch.c, qom/object.c",
     rank=Rank.PLACE,
 )
 def argument_not_known(found: Match[str]) -> str:
     """QEMU does not know an option, device or property. It stands in args, or this QEMU is of another version than qemu-server expects."""
-    return f"QEMU does not take {found['option'] or found['other']}: {found['why'] or 'invalid option'}"
+    option = found["option"] or found["other"] or f"-global {found['global']}"
+    return f"QEMU does not take {option}: {found['why'] or found['reason'] or 'invalid option'}"
 
 
 @CAUSES.cause(
@@ -84,7 +85,7 @@ def vm_locked(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "lock-not-had",
-    r"can't lock file '(?P<file>[^']*lock-\d+\.conf)' - (?P<why>.+)|trying to acquire lock\.\.\.$",
+    r"can't lock file '(?P<file>[^']*lock-\d+\.conf)' - (?P<why>.+)",
     "See which task is at work: pvesh get /nodes/$(hostname)/tasks --source active",
     "pve-common, PVE/Tools.pm (lock_file)",
     rank=Rank.PLACE,
@@ -138,3 +139,25 @@ def hookscript_not_usable(found: Match[str]) -> str:
 def hookscript_failed(found: Match[str]) -> str:
     """The VM's hookscript ended with an error before the start, so Proxmox VE did not start it."""
     return f"the hookscript failed at {found['phase']}: {found['why']}"
+
+
+@CAUSES.cause(
+    "bus-not-there",
+    r"Bus '(?P<bus>[^']+)' not found",
+    "Give the device another bus (a disk or CD drive: scsi), or put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
+    _QEMU,
+)
+def bus_not_there(found: Match[str]) -> str:
+    """A device of the VM is to sit on a bus that its machine type does not have: an IDE drive of a VM for ARM, or a bus that args name."""
+    return f"the VM's machine has no bus {found['bus']}"
+
+
+@CAUSES.cause(
+    "bus-unit-taken",
+    r"Can't create IDE unit (?P<unit>\d+), bus supports only \d+ units|IDE unit (?P<other>\d+) is in use|lun already used by '(?P<lun>[^']+)'",
+    "Put the drive at another number: on q35 ide0 and ide2 exist, ide1 and ide3 do not; or make it a scsi or sata one: qm config {vmid}",
+    "QEMU, hw/ide/ide-dev.c, hw/scsi/scsi-bus.c",
+)
+def bus_unit_taken(found: Match[str]) -> str:
+    """Two drives of the VM are to have one place, or one sits at a place that its machine type does not have: each IDE bus of q35 takes one drive."""
+    return "a drive of the VM has no place of its own on its bus"

@@ -13,7 +13,8 @@ _POWER = "Shut the node down and take its power away for a minute: a restart alo
 @CAUSES.cause(
     "device-dead",
     r"(?:vfio-pci )?(?P<address>[0-9a-f]{4}:[0-9a-f:.]+): .*(?:[Uu]nable to change power state from (?P<state>\w+) to D0, device inaccessible"
-    r"|[Uu]nknown (?:PCI )?header type '?7f)|!!! Unknown header type 7f",
+    r"|[Uu]nknown (?:PCI )?header type '?7f)|!!! Unknown header type 7f"
+    r"|pci_irq_handler: Assertion",
     _POWER,
     "the kernel's drivers/pci/pci.c; pciutils",
     logs=(KERNEL, TASK),
@@ -21,7 +22,8 @@ _POWER = "Shut the node down and take its power away for a minute: a restart alo
 )
 def device_dead(found: Match[str]) -> str:
     """The device answers with ones to everything: it hangs, has lost its power, or did not come back from a reset. Many graphics cards do this
-    after the first VM that used them has stopped; bound to vfio-pci from boot on, and never driven by the host, some of them survive."""
+    after the first VM that used them has stopped; bound to vfio-pci from boot on, and never driven by the host, some of them survive. QEMU ends with
+    an assertion on the interrupt pin, as it reads ones for it."""
     return f"{found['address'] or 'a device'} does not answer any more"
 
 
@@ -192,3 +194,26 @@ def dmar_fault(found: Match[str]) -> str:
 def driver_in_use(found: Match[str]) -> str:
     """The graphics driver waits for its last user before it gives the card away, and the start waits with it, or fails."""
     return "the host's graphics driver did not give the card away"
+
+
+@CAUSES.cause(
+    "vgpu-refused",
+    r"vfio (?P<mdev>[0-9a-f]{8}-[0-9a-f-]{27}): (?:error getting device from group \d+|failed to read device config space|error opening .+): (?P<why>.+)",
+    "See what the vGPU manager said: journalctl -u nvidia-vgpu-mgr -n 50; see whether the host driver works: nvidia-smi vgpu",
+    "QEMU, hw/vfio/pci.c; NVIDIA's vGPU manager",
+)
+def vgpu_refused(found: Match[str]) -> str:
+    """The vGPU exists, and the card's manager program on the host did not start it: the profile is not for this card, its memory is taken by other vGPUs or
+    not given back yet, or host driver, manager and kernel do not fit together."""
+    return f"the vGPU {found['mdev']} was not started: {found['why']}"
+
+
+@CAUSES.cause(
+    "interrupt-not-shared",
+    r"VFIO_DEVICE_SET_IRQS failure: Device or resource busy|Failed to set up TRIGGER eventfd signaling for interrupt INTX",
+    "See which devices have the line: grep -H . /sys/bus/pci/devices/*/irq; put the card into another slot, or unbind what shares the line from its host driver",
+    "QEMU, hw/vfio/device.c; the kernel's drivers/vfio/pci/vfio_pci_intrs.c",
+)
+def interrupt_not_shared(found: Match[str]) -> str:
+    """The device cannot mask its legacy interrupt (INTx), so vfio needs the line for it alone, and another device of the host or of a VM has it."""
+    return "the device's interrupt line is used by another device"

@@ -39,6 +39,7 @@ def zfs_volume_not_there(found: Match[str]) -> str:
     r"can't activate LV '(?P<lv>[^']+)'|activating LV '(?P<other>[^']+)' failed|Volume group \"(?P<group>[^\"]+)\" not found",
     "See why: lvs -a; vgs; pvs",
     "pve-storage, PVE/Storage/LVMPlugin.pm",
+    rank=Rank.PLACE,
     rules=("storage-unavailable",),
 )
 def lvm_not_active(found: Match[str]) -> str:
@@ -85,7 +86,7 @@ def storage_not_on_node(found: Match[str]) -> str:
 @CAUSES.cause(
     "storage-offline",
     r"storage '(?P<storage>[^']+)' is not online|unable to activate storage '(?P<other>[^']+)'|connection check for storage '(?P<third>[^']+)' failed"
-    r"|mount error: .+|mount\.(?:nfs|cifs).*: .+",
+    r"|mount error: .+|mount\.(?:nfs|cifs).*: .+|iSCSI: Failed to connect to LUN|no such volume group '(?P<group>[^']+)'",
     "See it: pvesm status; is the server reached, is the disk mounted?",
     f"{_STORAGE}; PVE/Storage/Plugin.pm",
     rules=("storage-unavailable",),
@@ -193,7 +194,7 @@ def disk_read_error(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "tpm-not-started",
-    r"failed to start swtpm|swtpm(?:_setup)?['\s].*(?:failed|error|exit code)|[Cc]ould not (?:open|lock) .*tpmstate|failed to create TPM",
+    r"failed to start swtpm|command 'swtpm(?:_setup)? .*' failed|swtpm exit with status|tpm-emulator: ",
     "See swtpm's own log: less /var/log/swtpm/*; is the volume of tpmstate0 there: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer.pm (start_swtpm)",
     rules=("volume-missing",),
@@ -237,3 +238,51 @@ def snapshot_state_not_loaded(found: Match[str]) -> str:
     """The VM was suspended to disk or has a snapshot with memory, and this QEMU or this hardware cannot take that state: another machine
     version, other devices, another processor."""
     return f"the saved memory of the VM does not fit: {found['why'] or 'see the log'}"
+
+
+@CAUSES.cause(
+    "thin-pool-parts-active",
+    r"Activation of logical volume (?P<pool>\S+) is prohibited while logical volume (?P<part>\S+) is active",
+    "Make the part inactive, then the pool active: lvchange -an {part}; lvchange -ay {pool}",
+    "lvm2, lib/activate/activate.c",
+)
+def thin_pool_parts_active(found: Match[str]) -> str:
+    """The pool's data or metadata volume is active by itself, mostly since a boot in which the check of the pool took too long or was broken off. LVM does
+    not activate the pool over it. Nothing is damaged by that alone."""
+    return f"{found['part']} is active by itself, so LVM cannot activate the pool {found['pool']}"
+
+
+@CAUSES.cause(
+    "volume-group-twice",
+    r"Use --select vg_uuid=<uuid> in place of the VG name|Multiple VGs found with the same name",
+    "See both: vgs -o vg_name,vg_uuid,pv_name; rename the one that is not the node's own: vgrename UUID NEWNAME",
+    "lvm2, tools/toollib.c",
+)
+def volume_group_twice(found: Match[str]) -> str:
+    """Two disks of the node have volume groups of one name, as when the disk of another Proxmox VE node (its group is named pve too) was put in. LVM does not
+    choose between them."""
+    return "two LVM volume groups have the same name"
+
+
+@CAUSES.cause(
+    "disk-size-unaligned",
+    r"(?:drive=drive-(?P<disk>\w+).*)?Image size is not a multiple of request alignment",
+    "Make the disk larger, to a whole number of MiB: qm disk resize {vmid} DISK SIZE",
+    "QEMU, block/io.c",
+)
+def disk_size_unaligned(found: Match[str]) -> str:
+    """The image's size is no multiple of what its storage reads and writes at once, often 4 KiB. Images that were downloaded and imported have such sizes;
+    QEMU cannot make them longer while it opens them."""
+    return f"the size of the disk {found['disk'] or 'image'} is not a multiple of its storage's block size"
+
+
+@CAUSES.cause(
+    "storage-plugin-missing",
+    r"(?P<storage>\S+): unknown iscsi provider|unsupported type '(?P<type>[^']+)'.*storage\.cfg|Error loading storage plugin \"(?P<plugin>[^\"]+)\"",
+    "Install the plugin's package on this node, in a release for this Proxmox VE; then restart what loads it: systemctl restart pvedaemon pveproxy pvestatd pve-ha-lrm",
+    "pve-storage, PVE/Storage/ZFSPlugin.pm, PVE/Storage.pm",
+)
+def storage_plugin_missing(found: Match[str]) -> str:
+    """The storage needs a plugin that is not part of Proxmox VE. It is not installed on this node, was replaced by an update of Proxmox VE, or the service that
+    starts the VM (high availability has its own) runs since before it was installed."""
+    return f"the plugin for the storage {found['storage'] or found['type'] or found['plugin']} is not loaded"

@@ -49,20 +49,32 @@ def cpu_model_unknown(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "cpu-features-missing",
-    r"[Hh]ost doesn't support requested features?(?:: (?P<what>.+))?",
-    "Choose a CPU type that this node can serve: qm set {vmid} --cpu x86-64-v2-AES; or host",
+    r"Host doesn't support requested features",
+    "Choose a CPU type that this node can serve: qm set {vmid} --cpu x86-64-v2-AES; an older processor: qm set {vmid} --cpu x86-64-v2; on this node alone: qm set {vmid} --cpu host",
     "QEMU, target/i386/cpu.c",
-    rank=Rank.PLACE,
 )
 def cpu_features_missing(found: Match[str]) -> str:
-    """The CPU type has features that this node's processor does not have, or that its microcode has turned off. With `enforce` QEMU does not
-    start, else it warns for each."""
-    return f"the processor lacks what the VM's CPU type has: {found['what'] or 'see the log'}"
+    """The CPU type has features that this node's processor does not have, or that its microcode has turned off. The warnings before it name them;
+    alone, without `enforce`, such a warning stops nothing."""
+    return "the processor lacks features that the VM's CPU type has"
+
+
+@CAUSES.cause(
+    "cpu-feature-warned",
+    r"warning: host doesn't support requested feature: (?P<what>.+)",
+    "Choose a CPU type that this node can serve: qm set {vmid} --cpu x86-64-v2-AES",
+    "QEMU, target/i386/cpu.c",
+    rank=Rank.GENERAL,
+)
+def cpu_feature_warned(found: Match[str]) -> str:
+    """The VM's CPU type, or args, name a feature that this node's processor does not have. The VM starts without it; a start fails for it only where
+    QEMU says so on a line of its own."""
+    return f"the processor does not have {found['what']}"
 
 
 @CAUSES.cause(
     "cpu-register-refused",
-    r"failed to set MSR (?P<register>0x[0-9a-f]+)",
+    r"failed to set MSR (?P<register>0x[0-9a-f]+)|Failed to put registers after (?:init|reset|migration): (?P<why>.+)",
     "Update kernel and microcode; or choose another CPU type: qm set {vmid} --cpu x86-64-v2-AES",
     "QEMU, target/i386/kvm/kvm.c",
     logs=(TASK, KERNEL),
@@ -162,9 +174,10 @@ def viommu_settings(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "qemu-crashed",
-    r"kvm\[\d+\]: segfault|traps: kvm\[\d+\]|QEMU exited with code (?:13[0-9]|-\d+)|kvm: .*Assertion .* failed",
+    r"kvm\[\d+\]: segfault|traps: kvm\[\d+\]|QEMU exited with code 13\d|Assertion [`'].+' failed",
     "Report it with the log, or try the former QEMU: apt policy pve-qemu-kvm",
     "the kernel's arch/x86/mm/fault.c; QEMU",
+    rank=Rank.PLACE,
     logs=(TASK, KERNEL),
 )
 def qemu_crashed(found: Match[str]) -> str:
@@ -182,3 +195,14 @@ def qemu_crashed(found: Match[str]) -> str:
 def tsc_or_clock(found: Match[str]) -> str:
     """The saved or migrated VM ran with another clock rate than this processor can give it."""
     return "this processor cannot give the VM the clock that it ran with"
+
+
+@CAUSES.cause(
+    "boot-file-not-usable",
+    r"(?:invalid kernel header|[Cc]ould not (?:open|load|read) (?:kernel|initrd)(?: file)? '?(?P<file>[^':]*)'?)",
+    "Name a Linux kernel for this architecture, or take -kernel and -initrd out of args: qm config {vmid}",
+    "QEMU, hw/i386/x86-common.c, system/vl.c",
+)
+def boot_file_not_usable(found: Match[str]) -> str:
+    """args have QEMU boot a kernel of the node's (-kernel, -initrd), and the file is not there, or is no kernel in the form that QEMU loads."""
+    return f"QEMU cannot boot the kernel that args name{': ' + found['file'] if found['file'] else ''}"

@@ -71,7 +71,7 @@ def mtu_too_large(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "address-in-use",
-    r"Failed to (?:bind socket|listen)(?: to [^:]+)?: Address already in use|Failed to find an available port: Address already in use|bind\(\S*\): Address already in use",
+    r"Failed to (?:bind socket|listen)(?: to [^:]+)?: Address already in use|listen: Address already in use|Failed to find an available port: Address already in use|bind\(\S*\): Address already in use",
     "See who has it: ss -ltnp; a fixed port in args must be free",
     "QEMU, util/qemu-sockets.c",
 )
@@ -164,3 +164,15 @@ def port_not_there(found: Match[str]) -> str:
 def display_type_unsuitable(found: Match[str]) -> str:
     """The display of the VM is of a type that one of its other options cannot work with."""
     return "the VM's display type does not fit its other options"
+
+
+@CAUSES.cause(
+    "bridge-without-port",
+    r"no physical interface on bridge '(?P<bridge>[^']+)'",
+    "Make the bridge VLAN aware and give it a port (bridge-ports in /etc/network/interfaces): ifreload -a; or take the VM's tag away: qm config {vmid}",
+    _NETWORK,
+)
+def bridge_without_port(found: Match[str]) -> str:
+    """A network card of the VM has a VLAN tag. On a bridge that is not VLAN aware Proxmox VE makes a VLAN interface on the bridge's port for that, and this
+    bridge has none: it is an internal one, or its port was renamed or given to a VM."""
+    return f"the bridge {found['bridge']} has no port, and a network card of the VM has a VLAN tag"
