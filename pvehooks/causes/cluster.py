@@ -104,7 +104,7 @@ def local_devices(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "cannot-snapshot-with-vfio",
-    r"(?P<device>\S*vfio\S*|[0-9a-f:.]+): .*(?:VFIO migration is not supported|State blocked by non-migratable device)|[Mm]igration is disabled.*vfio|non-migratable device '(?P<other>[^']+)'",
+    r"VFIO migration is not supported|non-migratable device:? '?(?P<device>[^']+)",
     "Take the snapshot without memory, or with the VM stopped",
     "QEMU, hw/vfio/migration.c",
 )
@@ -115,7 +115,7 @@ def cannot_snapshot(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "qemu-ended",
-    r"QEMU exited with code (?P<code>\d+)|start failed: command '.*kvm .*' failed: exit code (?P<other>\d+)",
+    r"QEMU exited with code (?P<code>\d+)|start failed: command '/usr/bin/kvm .*' failed: exit code (?P<other>\d+)",
     "Start it by hand to see all that QEMU prints: qm start {vmid}; qm showcmd {vmid} --pretty",
     "qemu-server, PVE/QemuServer.pm",
     rank=Rank.GENERAL,

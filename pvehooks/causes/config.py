@@ -37,14 +37,14 @@ def slot_taken(found: Match[str]) -> str:
 @CAUSES.cause(
     "argument-not-known",
     r"kvm: (?P<option>-\w+) .*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
-    r"|kvm: (?P<other>-\S+): invalid option|can't apply global (?P<global>\S+): (?P<reason>.+)",
+    r"|kvm: (?P<other>-\S+): invalid option|kvm: (?P<word>[^-\s:][^\s:]*): Could not open '(?P=word)'|can't apply global (?P<global>\S+): (?P<reason>.+)",
     "Put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
     "QEMU, qapi/qmp-dispatch.c, qom/object.c",
     rank=Rank.PLACE,
 )
 def argument_not_known(found: Match[str]) -> str:
     """QEMU does not know an option, device or property. It stands in args, or this QEMU is of another version than qemu-server expects."""
-    option = found["option"] or found["other"] or f"-global {found['global']}"
+    option = found["option"] or found["other"] or found["word"] or f"-global {found['global']}"
     return f"QEMU does not take {option}: {found['why'] or found['reason'] or 'invalid option'}"
 
 
@@ -161,3 +161,26 @@ def bus_not_there(found: Match[str]) -> str:
 def bus_unit_taken(found: Match[str]) -> str:
     """Two drives of the VM are to have one place, or one sits at a place that its machine type does not have: each IDE bus of q35 takes one drive."""
     return "a drive of the VM has no place of its own on its bus"
+
+
+@CAUSES.cause(
+    "is-a-template",
+    r"you can't start a vm if it's a template",
+    "Start a clone of it: qm clone {vmid} NEWID --name NAME; qm start NEWID",
+    "qemu-server, PVE/QemuServer.pm (vm_start)",
+)
+def is_a_template(found: Match[str]) -> str:
+    """Templates are never started: their disks are read-only, and linked clones rest on them."""
+    return "the VM is a template"
+
+
+@CAUSES.cause(
+    "rng-source-missing",
+    r"cannot create VirtIO RNG device: source file '(?P<file>[^']+)' doesn't exist|passed-through RNG device: '(?P<device>/dev/hwrng)' exists, but",
+    "Take the kernel's own source, which is always there: qm set {vmid} --rng0 source=/dev/urandom",
+    "qemu-server, PVE/QemuServer/RNG.pm",
+    rules=("rng-source-hwrng-absent",),
+)
+def rng_source_missing(found: Match[str]) -> str:
+    """The VM's rng0 takes its numbers from /dev/hwrng, and this node has no such hardware, or none that works."""
+    return f"the source of the VM's rng0 is not there: {found['file'] or found['device']}"

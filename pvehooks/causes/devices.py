@@ -44,7 +44,7 @@ def not_ready_after_reset(found: Match[str]) -> str:
     r"[Cc]annot reset device (?P<address>[0-9a-f:.]+), (?P<why>no available reset mechanism|depends on group \d+ which is not owned)",
     "See what shares its bus: pvehooks host groups; give the VM all functions of the slot",
     "QEMU, hw/vfio/pci.c",
-    rank=Rank.PLACE,
+    rank=Rank.GENERAL,
     rules=("reset-unavailable",),
 )
 def reset_not_possible(found: Match[str]) -> str:
@@ -171,7 +171,7 @@ def device_error(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "dmar-fault",
-    r"(?:DMAR|AMD-Vi): .*(?:\[DMA (?:Read|Write).*\] Request device \[(?P<device>[0-9a-f:.]+)\]|IO_PAGE_FAULT.*device=(?P<other>[0-9a-f:.]+))",
+    r"(?:DMAR|AMD-Vi): .*(?:\[DMA (?:Read|Write)[^\]]*\] Request device \[(?P<device>[0-9a-f:.]+)\]|IO_PAGE_FAULT device=(?P<other>[0-9a-f:.]+))",
     "If the device works in the VM, nothing; else see what shares its group: pvehooks host groups",
     "the kernel's Documentation/arch/x86/iommu.rst",
     logs=(KERNEL,),
@@ -184,15 +184,15 @@ def dmar_fault(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "driver-in-use",
-    r"(?:NVRM: .*non-zero usage count|nvidia .*: .*in use|amdgpu .*: amdgpu: finishing device.*)",
+    r"NVRM: .*non-zero usage count",
     "End what uses the card (a display manager, nvidia-persistenced, a container); have it bound from the next boot on: pvehooks bind ADDRESS --persist",
-    "NVIDIA's driver; the kernel's drivers/gpu/drm/amd",
+    "NVIDIA's driver",
     logs=(KERNEL,),
     rank=Rank.PLACE,
     rules=("vfio-not-bound",),
 )
 def driver_in_use(found: Match[str]) -> str:
-    """The graphics driver waits for its last user before it gives the card away, and the start waits with it, or fails."""
+    """NVIDIA's driver waits for its last user before it gives the card away, and the start waits with it, or fails."""
     return "the host's graphics driver did not give the card away"
 
 
@@ -217,3 +217,16 @@ def vgpu_refused(found: Match[str]) -> str:
 def interrupt_not_shared(found: Match[str]) -> str:
     """The device cannot mask its legacy interrupt (INTx), so vfio needs the line for it alone, and another device of the host or of a VM has it."""
     return "the device's interrupt line is used by another device"
+
+
+@CAUSES.cause(
+    "kernel-fault",
+    r"BUG: (?:kernel NULL pointer dereference|unable to handle page fault)|(?:Oops|general protection fault)[:,]",
+    "Restart the node; have the card bound from the next boot on: pvehooks bind ADDRESS --persist; boot another kernel: proxmox-boot-tool kernel pin VERSION",
+    "the kernel's arch/x86/mm/fault.c, kernel/panic.c",
+    logs=(KERNEL,),
+)
+def kernel_fault(found: Match[str]) -> str:
+    """The kernel itself failed while the VM was started, often in a graphics driver that is made to give its card away. What waits for that driver hangs until
+    the node is restarted."""
+    return "the kernel failed while the VM was started"

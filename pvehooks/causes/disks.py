@@ -194,7 +194,7 @@ def disk_read_error(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "tpm-not-started",
-    r"failed to start swtpm|command 'swtpm(?:_setup)? .*' failed|swtpm exit with status|tpm-emulator: ",
+    r"failed to start swtpm|command 'swtpm(?:_setup)? .*' failed|swtpm exit with status|tpm-emulator: TPM result for CMD_INIT",
     "See swtpm's own log: less /var/log/swtpm/*; is the volume of tpmstate0 there: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer.pm (start_swtpm)",
     rules=("volume-missing",),
@@ -218,7 +218,7 @@ def cloudinit_not_made(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "virtiofs-not-started",
-    r"virtiofsd is not installed|directory mapping invalid: (?P<why>.+)|virtiofsd.*(?:failed|error|exited)|Please disable ACLs for virtiofs",
+    r"virtiofsd is not installed|directory mapping invalid: (?P<why>.+)|could not fork to start virtiofsd|Please disable ACLs for virtiofs",
     "See: pvehooks check {vmid}; install it where it is missing: apt install virtiofsd",
     "qemu-server, PVE/QemuServer/Virtiofs.pm",
     rules=("virtiofsd-missing", "virtiofs-mapping-missing", "virtiofs-path-missing"),
@@ -242,7 +242,7 @@ def snapshot_state_not_loaded(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "thin-pool-parts-active",
-    r"Activation of logical volume (?P<pool>\S+) is prohibited while logical volume (?P<part>\S+) is active",
+    r"Activation of logical volume (?P<pool>[\w/.+-]+) is prohibited while logical volume (?P<part>[\w/.+-]+) is active",
     "Make the part inactive, then the pool active: lvchange -an {part}; lvchange -ay {pool}",
     "lvm2, lib/activate/activate.c",
 )
@@ -266,7 +266,7 @@ def volume_group_twice(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "disk-size-unaligned",
-    r"(?:drive=drive-(?P<disk>\w+).*)?Image size is not a multiple of request alignment",
+    r"(?:drive=drive-(?P<disk>\w+),[^:]*: Cannot get 'write' permission without 'resize': )?Image size is not a multiple of request alignment",
     "Make the disk larger, to a whole number of MiB: qm disk resize {vmid} DISK SIZE",
     "QEMU, block/io.c",
 )
@@ -278,7 +278,7 @@ def disk_size_unaligned(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "storage-plugin-missing",
-    r"(?P<storage>\S+): unknown iscsi provider|unsupported type '(?P<type>[^']+)'.*storage\.cfg|Error loading storage plugin \"(?P<plugin>[^\"]+)\"",
+    r"\b(?P<storage>[\w-]{1,40}): unknown iscsi provider|\(skip section '[^']+'\): unsupported type '(?P<type>[^']+)'|Error loading storage plugin \"(?P<plugin>[^\"]+)\"",
     "Install the plugin's package on this node, in a release for this Proxmox VE; then restart what loads it: systemctl restart pvedaemon pveproxy pvestatd pve-ha-lrm",
     "pve-storage, PVE/Storage/ZFSPlugin.pm, PVE/Storage.pm",
 )
@@ -286,3 +286,28 @@ def storage_plugin_missing(found: Match[str]) -> str:
     """The storage needs a plugin that is not part of Proxmox VE. It is not installed on this node, was replaced by an update of Proxmox VE, or the service that
     starts the VM (high availability has its own) runs since before it was installed."""
     return f"the plugin for the storage {found['storage'] or found['type'] or found['plugin']} is not loaded"
+
+
+@CAUSES.cause(
+    "direct-io-missing",
+    r"file ?system (?:may|does) not support O_DIRECT",
+    "Choose a cache that does not need it: qm config {vmid}; qm set {vmid} --DISK VOLUME,cache=writeback",
+    "QEMU, block/file-posix.c",
+)
+def direct_io_missing(found: Match[str]) -> str:
+    """Without `cache=` Proxmox VE opens disks past the node's page cache (O_DIRECT), which the file system of this storage does not offer: tmpfs, some FUSE and
+    network file systems, ZFS before 2.3."""
+    return "the file system of a disk does not support direct I/O"
+
+
+@CAUSES.cause(
+    "volume-unsuitable",
+    r"content type '(?P<type>[^']+)' is not available on storage '(?P<storage>[^']+)'|unable to use volume (?P<volume>\S+) - content type|storage '(?P<other>[^']+)' does not support content-type '(?P<kind>[^']+)'"
+    r"|drive '(?P<drive>[^']+)' - volume .* option different from storage format|is configured for snapshots as a volume chain - this",
+    "See what the config and the storage say: qm config {vmid}; pvesm status; grep -A9 STORAGE /etc/pve/storage.cfg",
+    "qemu-server, PVE/QemuServer.pm, PVE/QemuServer/Drive.pm; pve-storage, PVE/Storage.pm",
+)
+def volume_unsuitable(found: Match[str]) -> str:
+    """The storage does not allow this kind of volume, or the VM's config says another format than the volume has: storage.cfg or the config was edited, or the VM
+    has too old a machine version for snapshots as a volume chain."""
+    return "a disk of the VM does not fit what its storage or machine version allows"

@@ -123,19 +123,19 @@ def qemu_binary_too_old(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "firmware-image-missing",
-    r"EFI (?:base|vars) image '(?P<file>[^']+)' not found|[Cc]ould not (?:load PC BIOS|open firmware(?: file)?) '(?P<other>[^']+)'|could not load (?:PC )?BIOS '(?P<third>[^']+)'",
+    r"EFI (?:base|vars) image '(?P<file>[^']+)' not found|[Cc]ould not load (?:PC )?(?:BIOS|bios) '(?P<other>[^']+)'",
     "Reinstall the firmware: apt install --reinstall pve-edk2-firmware pve-qemu-kvm; a file of your own: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer/OVMF.pm; QEMU, hw/i386/x86-common.c",
     rules=("ovmf-image-missing", "firmware-missing"),
 )
 def firmware_image_missing(found: Match[str]) -> str:
     """The firmware that the VM is to start with is not on this node."""
-    return f"the firmware {found['file'] or found['other'] or found['third']} is not there"
+    return f"the firmware {found['file'] or found['other']} is not there"
 
 
 @CAUSES.cause(
     "efi-disk-size",
-    r"device requires (?P<wanted>\d+) bytes, block backend provides (?P<given>\d+) bytes|block backend .*pflash.*size|system firmware block device .* has invalid size",
+    r"requires (?P<wanted>\d+) bytes, (?:[\w-]+ )?block backend provides (?P<given>\d+) bytes|system firmware block device .* has invalid size",
     "Make the EFI disk anew (its boot entries are lost): qm set {vmid} --delete efidisk0; then: qm set {vmid} --efidisk0 STORAGE:1,efitype=4m,pre-enrolled-keys=1",
     "QEMU, hw/block/pflash_cfi01.c",
 )
@@ -163,12 +163,13 @@ def confidential_computing(found: Match[str]) -> str:
 @CAUSES.cause(
     "viommu-settings",
     r"to use Intel vIOMMU please set the machine type to q35|Intel vIOMMU supports only 39 or 48|cannot set aw-bits if no vIOMMU"
-    r"|vIOMMU.*(?:kernel_irqchip|split)|intel-iommu.*requires kernel-irqchip=split",
+    r"|group \d+ used in multiple address spaces|Interrupt Remapping cannot work with kernel-irqchip=on",
     "Choose q35 with one of the two: qm set {vmid} --machine q35,viommu=intel (or virtio)",
     "qemu-server, PVE/QemuServer/Machine.pm; QEMU, hw/i386/intel_iommu.c",
 )
 def viommu_settings(found: Match[str]) -> str:
-    """The virtual IOMMU needs the machine type q35, and takes few address widths."""
+    """The virtual IOMMU needs the machine type q35, takes few address widths, and gives each PCI function of the VM an address space of its own: two functions
+    of one IOMMU group of the node (a card and its audio) cannot be separate ones there."""
     return "the VM's virtual IOMMU does not fit its machine type"
 
 
@@ -187,7 +188,7 @@ def qemu_crashed(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "tsc-or-clock",
-    r"TSC scaling not supported|TSC frequency mismatch",
+    r"TSC scaling (?:not supported|unavailable)|TSC frequency mismatch",
     "Start the VM anew without its saved state: qm set {vmid} --delete vmstate; or take tsc settings out of args",
     "QEMU, target/i386/kvm/kvm.c",
     rank=Rank.PLACE,

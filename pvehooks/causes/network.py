@@ -82,7 +82,7 @@ def address_in_use(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "socket-left-over",
-    r"Failed to (?:bind|connect|create).*(?P<path>/(?:var/)?run/qemu-server/\S+?)'?: (?P<why>.+)",
+    r"Failed to (?:bind|connect|create)[^/]*(?P<path>/(?:var/)?run/qemu-server/[\w.-]+)'?: (?P<why>.+)",
     "See whether a QEMU of this VM still runs: qm list; pgrep -af 'id {vmid}'",
     "QEMU, util/qemu-sockets.c",
     rank=Rank.PLACE,
@@ -94,7 +94,7 @@ def socket_left_over(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "usb-not-there",
-    r"(?:failed to (?:find|open) host usb device|no host device found|usb device .* not found|libusb: error.*) ?(?P<what>\S*)|no usb id or path given",
+    r"(?:failed to (?:find|open) host usb device|no host device found|usb device [\w:.-]+ not found|libusb: error)|no usb id or path given",
     "See what is plugged in: lsusb; what the VM names: qm config {vmid}",
     "QEMU, hw/usb/host-libusb.c",
     rank=Rank.PLACE,
@@ -144,14 +144,14 @@ def audio_not_available(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "port-not-there",
-    r"(?:could not|Could not) open (?:serial device |parallel device )?'?(?P<port>/dev/(?:tty\w+|parport\d+|serial/\S+?|usb/\S+?))'?: (?P<why>.+)",
+    r"no such (?P<kind>serial|parallel) device|(?:could not|Could not) open (?:serial device |parallel device )?'?(?P<port>/dev/(?:tty\w+|parport\d+|serial/[\w/.:-]+|usb/[\w/.:-]+))'?: (?P<why>.+)",
     "Plug it in or take it out: qm set {vmid} --delete serial0",
     "QEMU, chardev/char-serial.c",
     rules=("port-missing",),
 )
 def port_not_there(found: Match[str]) -> str:
     """A serial or parallel port of the VM is a device of the host that is not there, or in use."""
-    return f"the port {found['port']} cannot be opened: {found['why']}"
+    return f"the port {found['port']} cannot be opened: {found['why']}" if found["port"] else f"a {found['kind']} port of the VM is not there"
 
 
 @CAUSES.cause(
@@ -176,3 +176,25 @@ def bridge_without_port(found: Match[str]) -> str:
     """A network card of the VM has a VLAN tag. On a bridge that is not VLAN aware Proxmox VE makes a VLAN interface on the bridge's port for that, and this
     bridge has none: it is an internal one, or its port was renamed or given to a VM."""
     return f"the bridge {found['bridge']} has no port, and a network card of the VM has a VLAN tag"
+
+
+@CAUSES.cause(
+    "ipv6-off",
+    r"failed to open /proc/sys/net/ipv6/conf/(?P<port>\S+)/disable_ipv6 for writing",
+    "Take ipv6.disable=1 from the kernel's command line (ipv6.disable_ipv6=1 does no harm), then restart the node",
+    _NETWORK,
+)
+def ipv6_off(found: Match[str]) -> str:
+    """Proxmox VE turns link-local addresses off on each interface that it makes for a VM. The kernel has no such setting while IPv6 as a whole is off."""
+    return f"the kernel's IPv6 is off, so the interface {found['port']} cannot be set up"
+
+
+@CAUSES.cause(
+    "address-not-here",
+    r"(?:-(?P<option>vnc|spice|serial|monitor|qmp|chardev|netdev) (?P<where>[\w.:-]+)[:,].*)?Cannot assign requested address",
+    "Put an address of this node there: qm config {vmid}; ip -br address",
+    "QEMU, util/qemu-sockets.c",
+)
+def address_not_here(found: Match[str]) -> str:
+    """args have QEMU listen on an address that this node does not have: after a migration, a restore on another node, or since the node's address changed."""
+    return f"an address that args name is not one of this node{': ' + found['where'] if found['where'] else ''}"

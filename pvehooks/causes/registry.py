@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pvehooks.values.base import NamedTuple
-from pvehooks.values.tasks import FailedStart, LogLine
+from pvehooks.values.tasks import FailedStart, LogLine, Task
 
 TASK, KERNEL = "task", "kernel"
 
@@ -100,16 +100,21 @@ def diagnose(failure: FailedStart) -> tuple[Diagnosis, ...]:
     found: dict[str, tuple[int, Diagnosis]] = {}
     for place, line in enumerate(failure.lines):
         for cause in causes().values():
-            match = cause.pattern.search(line.text) if line.source in cause.logs else None
+            match = cause.pattern.search(line.text) if (TASK if line.source == "index" else line.source) in cause.logs else None
             if match is not None:
                 found[cause.id] = (place, Diagnosis(cause, cause.message(match), _remedy(cause, match, failure.vmid), line))
     ranked = sorted(found.values(), key=lambda each: (-each[1].cause.rank, -_weight(each[1]), each[0]))
     return tuple(diagnosis for _, diagnosis in ranked)
 
 
+def sentence(found: tuple[Diagnosis, ...], task: Task) -> str:
+    """The best explanation in words, with its id; the task's own words where there is none."""
+    return f"{found[0].message} [{found[0].cause.id}]" if found else f"the cause is not known, it ended with: {task.status}"
+
+
 def _weight(diagnosis: Diagnosis) -> int:
     """Of two that say why, the one in the task's own log was met by this start; the kernel may have logged about another device."""
-    return 1 if diagnosis.evidence.source == TASK else 0
+    return 0 if diagnosis.evidence.source == KERNEL else 1
 
 
 def _remedy(cause: Cause, match: re.Match[str], vmid: int) -> str:

@@ -10,6 +10,7 @@ from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.failures import FailedStarts
 from pvehooks.daemon.jobs import JobPolicy
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.queue import JobQueue
@@ -53,6 +54,8 @@ class Parts(NamedTuple):
     arrivals: Arrivals
     # Guests that leave it.
     departures: Departures
+    # Starts that failed.
+    failures: FailedStarts
     # What READY waits for.
     gate: BootGate
     # Which job is wanted for a guest, and when again.
@@ -84,6 +87,7 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         baseline=baseline,
         arrivals=Arrivals(node, baseline, membership, settings, log),
         departures=Departures(host, states, stats, reporter),
+        failures=FailedStarts(host, node, log),
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),

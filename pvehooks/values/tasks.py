@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
 
 class LogLine(NamedTuple):
-    """A line of a log: which one (`task`, `kernel`), its number from 1, its text."""
+    """A line of a log: which one (`task`, `kernel`; `index` has what is left of a log that is gone), its number from 1 (0 where it is not known), its text."""
 
     source: str
     number: int

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from pvehooks import wording
-from pvehooks.causes.registry import Diagnosis, Rank, diagnose
+from pvehooks.causes.registry import Diagnosis, Rank, diagnose, sentence
 from pvehooks.cli import terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, PvehooksError, UsageError
@@ -26,6 +26,7 @@ EXAMPLE = "pvehooks why 100"
 _MOST_OTHERS = 3
 _LAST_LINES = 5
 _WIDEST = 100
+_SOURCES = {"task": "task log", "index": "task index", "kernel": "kernel"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +147,7 @@ class Explained:
     @property
     def sentence(self) -> str:
         """The cause in words."""
-        return f"{self.best.message} [{self.best.cause.id}]" if self.best else f"the cause is not known; it ended with: {self.task.status}"
+        return sentence(self.found, self.task)
 
     def confirmed(self) -> list[tuple[str, str, str]]:
         """What the rules find now that can be the same: (rule, message, remedy)."""
@@ -166,8 +167,8 @@ class Explained:
         yield ""
         best = self.best
         if best is None:
-            yield "Cause: not known; the last lines of the task's log:"
-            for line in [line for line in self.failure.lines if line.source == "task"][-_LAST_LINES:]:
+            yield "Cause: not known. The last lines of the task's log:"
+            for line in [line for line in self.failure.lines if line.source != "kernel"][-_LAST_LINES:]:
                 yield f"    {line.text}"
             yield from self._rest()
             return
@@ -194,7 +195,7 @@ class Explained:
     @staticmethod
     def _evidence(diagnosis: Diagnosis) -> Iterator[str]:
         line = diagnosis.evidence
-        where = f"task log, line {line.number}" if line.source == "task" else "kernel"
+        where = f"task log, line {line.number}" if line.number and line.source == "task" else _SOURCES[line.source]
         yield f"    {line.text.strip()}  ({where})"
 
     def _rest(self) -> Iterator[str]:
