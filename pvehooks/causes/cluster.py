@@ -116,7 +116,7 @@ def cannot_snapshot(found: Match[str]) -> str:
 @CAUSES.cause(
     "qemu-ended",
     r"QEMU exited with code (?P<code>\d+)|start failed: command '/usr/bin/kvm .*' failed: exit code (?P<other>\d+)",
-    "Start it by hand to see all that QEMU prints: qm start {vmid}; qm showcmd {vmid} --pretty",
+    "Start it by hand to see all that QEMU prints: qm start {vmid}; see its command line: qm showcmd {vmid} --pretty",
     "qemu-server, PVE/QemuServer.pm",
     rank=Rank.GENERAL,
 )
@@ -139,7 +139,7 @@ def node_shutting_down(found: Match[str]) -> str:
 @CAUSES.cause(
     "scope-not-made",
     r"org\.freedesktop\.(?:systemd1|DBus\.Error)\.\w+|systemd job failed",
-    "See systemd's state and whether /run is full: systemctl is-system-running; df -h /run; journalctl -u {vmid}.scope -n 20",
+    "See systemd's state and whether /run is full: systemctl is-system-running; is /run full: df -h /run; what it logged: journalctl -u {vmid}.scope -n 20",
     "pve-common, PVE/Systemd.pm (enter_systemd_scope)",
     rank=Rank.PLACE,
 )

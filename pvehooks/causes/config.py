@@ -24,7 +24,7 @@ def id_taken(found: Match[str]) -> str:
 @CAUSES.cause(
     "slot-taken",
     r"PCI: slot (?P<slot>\d+) function (?P<function>\d+) (?:already occupied by|not available for)|PCI: no slot/function available|slot \d+ is not available|no (?:free|more) slots",
-    "Put what is in args at another addr=: qm config {vmid}; qm showcmd {vmid} --pretty",
+    "Put what is in args at another addr=: qm config {vmid}; what QEMU is given: qm showcmd {vmid} --pretty",
     "QEMU, hw/pci/pci.c",
     rules=("args-slot-taken",),
 )
@@ -38,7 +38,7 @@ def slot_taken(found: Match[str]) -> str:
     "argument-not-known",
     r"kvm: (?P<option>-\w+) .*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
     r"|kvm: (?P<other>-\S+): invalid option|kvm: (?P<word>[^-\s:][^\s:]*): Could not open '(?P=word)'|can't apply global (?P<global>\S+): (?P<reason>.+)",
-    "Put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
+    "Put args right: qm config {vmid}; what QEMU is given: qm showcmd {vmid} --pretty",
     "QEMU, qapi/qmp-dispatch.c, qom/object.c",
     rank=Rank.PLACE,
 )
@@ -51,7 +51,7 @@ def argument_not_known(found: Match[str]) -> str:
 @CAUSES.cause(
     "config-option-refused",
     r"(?:400 )?Parameter verification failed|unable to parse (?:value of|option|drive options|usb device|pci id|network options|volume ID) ?'?(?P<what>[^']*)'?",
-    "See what PVE reads: qm config {vmid}; pvehooks check {vmid}",
+    "See what PVE reads: qm config {vmid}; what pvehooks makes of it: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer.pm",
     rank=Rank.PLACE,
     rules=("config-lines-dropped",),
@@ -144,7 +144,7 @@ def hookscript_failed(found: Match[str]) -> str:
 @CAUSES.cause(
     "bus-not-there",
     r"Bus '(?P<bus>[^']+)' not found",
-    "Give the device another bus (a disk or CD drive: scsi), or put args right: qm config {vmid}; qm showcmd {vmid} --pretty",
+    "Give the device another bus (a disk or CD drive: scsi), or put args right: qm config {vmid}; what QEMU is given: qm showcmd {vmid} --pretty",
     _QEMU,
 )
 def bus_not_there(found: Match[str]) -> str:
@@ -166,7 +166,7 @@ def bus_unit_taken(found: Match[str]) -> str:
 @CAUSES.cause(
     "is-a-template",
     r"you can't start a vm if it's a template",
-    "Start a clone of it: qm clone {vmid} NEWID --name NAME; qm start NEWID",
+    "Start a clone of it: qm clone {vmid} NEWID --name NAME; then: qm start NEWID",
     "qemu-server, PVE/QemuServer.pm (vm_start)",
 )
 def is_a_template(found: Match[str]) -> str:

@@ -94,7 +94,7 @@ def vf_token(found: Match[str]) -> str:
 @CAUSES.cause(
     "bar-reserved",
     r"(?:vfio-pci )?(?P<address>[0-9a-f]{4}:[0-9a-f:.]+): (?P<bar>BAR \d+)(?: \[[^\]]*\])?: can't reserve",
-    "Keep the console off the card from the next boot on: pvehooks explain bar-held-by-framebuffer; pvehooks bind {address} --persist",
+    "Keep the console off the card from the next boot on: pvehooks explain bar-held-by-framebuffer; then: pvehooks bind {address} --persist",
     "the kernel's drivers/pci/pci.c; drivers/video/aperture.c",
     logs=(KERNEL,),
     rules=("bar-held-by-framebuffer",),

@@ -25,7 +25,7 @@ def volume_not_there(found: Match[str]) -> str:
 @CAUSES.cause(
     "zfs-volume-not-there",
     r"cannot open '(?P<dataset>[^']+)': dataset does not exist|timeout: no zvol device link for '(?P<zvol>[^']+)'|could not activate storage '(?P<storage>[^']+)', zfs error",
-    "See the pools: zpool status; zfs list -t volume; import one that is missing: zpool import",
+    "See the pools: zpool status; the volumes: zfs list -t volume; import a pool that is missing: zpool import",
     "pve-storage, PVE/Storage/ZFSPoolPlugin.pm; zfs",
     rules=("volume-missing", "storage-unavailable"),
 )
@@ -62,7 +62,7 @@ def thin_pool_broken(found: Match[str]) -> str:
 @CAUSES.cause(
     "storage-not-known",
     r"storage '(?P<storage>[^']+)' (?:does not exist|is disabled)",
-    "Move the disk or make the storage available: pvesm status; pvesm set {storage} --disable 0",
+    "Move the disk or make the storage available: pvesm status; one that is disabled: pvesm set {storage} --disable 0",
     _STORAGE,
     rules=("storage-unavailable",),
 )
@@ -100,7 +100,7 @@ def storage_offline(found: Match[str]) -> str:
 @CAUSES.cause(
     "ceph-not-reached",
     r"(?:rbd|rados|librados|librbd).*(?:error connecting|couldn't connect to (?:the )?cluster|timed out|authenticate timed out)|error connecting to (?:the )?(?:monitor|cluster)|rbd error: .+",
-    "See the cluster: ceph -s; ceph health detail",
+    "See the cluster: ceph -s; why: ceph health detail",
     "ceph, librados; pve-storage, PVE/Storage/RBDPlugin.pm",
 )
 def ceph_not_reached(found: Match[str]) -> str:
@@ -135,7 +135,7 @@ def disk_file_not_there(found: Match[str]) -> str:
 @CAUSES.cause(
     "file-not-permitted",
     r"Could not open '(?P<path>[^']+)': (?P<why>Permission denied|Read-only file system)|Block node is read-only",
-    "See rights and mount options: findmnt -T PATH; namei -l PATH",
+    "See rights and mount options: findmnt -T PATH; and: namei -l PATH",
     "QEMU, block/file-posix.c",
 )
 def file_not_permitted(found: Match[str]) -> str:
@@ -147,7 +147,7 @@ def file_not_permitted(found: Match[str]) -> str:
 @CAUSES.cause(
     "disk-busy",
     r"Could not open '(?P<path>[^']+)': Device or resource busy",
-    "See what uses it: lsblk {path}; fuser -v {path}; unmount it on the host first",
+    "See what uses it: lsblk {path}; which process: fuser -v {path}; then unmount it on the host",
     "QEMU, block/file-posix.c",
     rules=("group-in-use-by-host",),
 )
@@ -182,7 +182,7 @@ def image_format(found: Match[str]) -> str:
 @CAUSES.cause(
     "disk-read-error",
     r"(?:I/O error, dev (?P<device>\w+)|(?P<nvme>nvme\d+): (?:I/O|controller is down|.*timeout))|blk_update_request: I/O error, dev (?P<other>\w+)",
-    "See the disk: smartctl -a /dev/DISK; journalctl -k -n 100",
+    "See the disk: smartctl -a /dev/DISK; and the kernel's log: journalctl -k -n 100",
     "the kernel's block/blk-core.c",
     logs=(KERNEL,),
     rank=Rank.PLACE,
@@ -291,7 +291,7 @@ def storage_plugin_missing(found: Match[str]) -> str:
 @CAUSES.cause(
     "direct-io-missing",
     r"file ?system (?:may|does) not support O_DIRECT",
-    "Choose a cache that does not need it: qm config {vmid}; qm set {vmid} --DISK VOLUME,cache=writeback",
+    "Choose a cache that does not need it: qm config {vmid}; set it: qm set {vmid} --DISK VOLUME,cache=writeback",
     "QEMU, block/file-posix.c",
 )
 def direct_io_missing(found: Match[str]) -> str:
@@ -304,7 +304,7 @@ def direct_io_missing(found: Match[str]) -> str:
     "volume-unsuitable",
     r"content type '(?P<type>[^']+)' is not available on storage '(?P<storage>[^']+)'|unable to use volume (?P<volume>\S+) - content type|storage '(?P<other>[^']+)' does not support content-type '(?P<kind>[^']+)'"
     r"|drive '(?P<drive>[^']+)' - volume .* option different from storage format|is configured for snapshots as a volume chain - this",
-    "See what the config and the storage say: qm config {vmid}; pvesm status; grep -A9 STORAGE /etc/pve/storage.cfg",
+    "See what the config and the storage say: qm config {vmid}; the storages: pvesm status; their settings: grep -A9 STORAGE /etc/pve/storage.cfg",
     "qemu-server, PVE/QemuServer.pm, PVE/QemuServer/Drive.pm; pve-storage, PVE/Storage.pm",
 )
 def volume_unsuitable(found: Match[str]) -> str:

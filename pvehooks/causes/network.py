@@ -83,7 +83,7 @@ def address_in_use(found: Match[str]) -> str:
 @CAUSES.cause(
     "socket-left-over",
     r"Failed to (?:bind|connect|create)[^/]*(?P<path>/(?:var/)?run/qemu-server/[\w.-]+)'?: (?P<why>.+)",
-    "See whether a QEMU of this VM still runs: qm list; pgrep -af 'id {vmid}'",
+    "See whether a QEMU of this VM still runs: qm list; its processes: pgrep -af 'id {vmid}'",
     "QEMU, util/qemu-sockets.c",
     rank=Rank.PLACE,
 )
@@ -192,7 +192,7 @@ def ipv6_off(found: Match[str]) -> str:
 @CAUSES.cause(
     "address-not-here",
     r"(?:-(?P<option>vnc|spice|serial|monitor|qmp|chardev|netdev) (?P<where>[\w.:-]+)[:,].*)?Cannot assign requested address",
-    "Put an address of this node there: qm config {vmid}; ip -br address",
+    "Put an address of this node there: qm config {vmid}; the node's: ip -br address",
     "QEMU, util/qemu-sockets.c",
 )
 def address_not_here(found: Match[str]) -> str:

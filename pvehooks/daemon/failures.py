@@ -50,7 +50,7 @@ class FailedStarts:
         ended = task_facts.ended(self._host)
         if isinstance(ended, Unread):
             return
-        starts = [task for task in ended if task.type in task_facts.STARTS and task.id.isdecimal()]
+        starts = [task for task in ended if task_facts.is_start(task)]
         before, self._seen = self._seen, frozenset(task.upid for task in starts)
         if before is None:
             return

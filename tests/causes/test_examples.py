@@ -12,6 +12,7 @@ from re import _parser  # type: ignore[attr-defined]
 
 import pytest
 
+from pvehooks import wording
 from pvehooks.causes.registry import Rank, causes, diagnose
 from pvehooks.rules import catalogue
 from pvehooks.values.tasks import FailedStart, LogLine, Task
@@ -73,6 +74,13 @@ def test_words(cause: str) -> None:
     assert known.source
     assert known.remedy[0].isupper()
     assert not known.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("cause", causes())
+def test_each_command_of_a_remedy_is_one(cause: str) -> None:
+    """A command follows a colon: what does not is shown as words, and nobody can paste it."""
+    for words, _ in wording.steps(causes()[cause].remedy):
+        assert not re.match(r"(?:qm|pvesm|pvesh|pvehooks|lvs|zfs|df|fuser|journalctl|systemctl|ip|grep|namei|pgrep|ceph|apt) ", words), words
 
 
 def test_a_word_of_a_log_is_one_word_of_a_command() -> None:

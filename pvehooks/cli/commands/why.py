@@ -26,6 +26,7 @@ EXAMPLE = "pvehooks why 100"
 _MOST_OTHERS = 3
 _LAST_LINES = 5
 _WIDEST = 100
+_LONGEST = 400
 _SOURCES = {"task": "task log", "index": "task index", "kernel": "kernel"}
 
 
@@ -63,6 +64,8 @@ def _task(asked: str, tasks: tuple[Task, ...]) -> Task:
         found = next((task for task in tasks if task.upid == asked), None)
         if found is None:
             raise UsageError(f"this node has no ended task {asked}")
+        if not task_facts.is_start(found):
+            raise UsageError(f"{asked} is no start of a VM")
         return found
     vmid = node_facts.vmid_of(f"{asked}.conf")
     if vmid is None:
@@ -168,13 +171,15 @@ class Explained:
         best = self.best
         if best is None:
             yield "Cause: not known. The last lines of the task's log:"
-            for line in [line for line in self.failure.lines if line.source != "kernel"][-_LAST_LINES:]:
-                yield f"    {line.text}"
+            yield from self._last_lines()
             yield from self._rest()
             return
         yield f"Cause: {best.message} [{best.cause.id}]"
         yield from self._evidence(best)
         yield best.cause.explanation
+        if best.cause.rank is not Rank.ROOT:
+            yield "The last lines of the task's log:"
+            yield from self._last_lines()
         yield ""
         confirmed = self.confirmed()
         for rule, message, remedy in confirmed:
@@ -192,11 +197,15 @@ class Explained:
                 yield from self._evidence(each)
         yield from self._rest()
 
+    def _last_lines(self) -> Iterator[str]:
+        for line in [line for line in self.failure.lines if line.source != "kernel"][-_LAST_LINES:]:
+            yield f"    {_short(line.text)}"
+
     @staticmethod
     def _evidence(diagnosis: Diagnosis) -> Iterator[str]:
         line = diagnosis.evidence
         where = f"task log, line {line.number}" if line.number and line.source == "task" else _SOURCES[line.source]
-        yield f"    {line.text.strip()}  ({where})"
+        yield f"    {_short(line.text)}  ({where})"
 
     def _rest(self) -> Iterator[str]:
         yield ""
@@ -228,6 +237,12 @@ class Explained:
             "rules": [rule for rule, _, _ in self.confirmed()],
             "not_read": [printable(why) for why in self.failure.unread],
         }
+
+
+def _short(text: str) -> str:
+    """A line of a log that a person can take in."""
+    text = text.strip()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
 
 
 def _remedy(remedy: str) -> Iterator[str]:

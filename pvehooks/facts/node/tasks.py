@@ -74,9 +74,14 @@ def is_upid(text: str) -> bool:
     return _WHOLE_UPID.fullmatch(text) is not None
 
 
+def is_start(task: Task) -> bool:
+    """Whether it started a VM, or was to."""
+    return task.type in STARTS and task.id.isdecimal()
+
+
 def last_start(tasks: tuple[Task, ...], vmid: int = 0) -> Task | None:
     """The last start of the VM, of any VM without one, that ended by itself; None where there is none."""
-    starts = (task for task in reversed(tasks) if task.type in STARTS and task.id.isdecimal() and not task.interrupted)
+    starts = (task for task in reversed(tasks) if is_start(task) and not task.interrupted)
     return next((task for task in starts if not vmid or int(task.id) == vmid), None)
 
 
@@ -100,7 +105,7 @@ def failed_start(host: Host, task: Task, with_kernel: bool = True) -> FailedStar
     if not lines and task.status:
         # What is left of a task whose log is gone.
         lines.append(LogLine("index", 0, f"TASK ERROR: {task.status}"))
-    return FailedStart(task, int(task.id) if task.id.isdecimal() else 0, tuple(lines), tuple(troubles))
+    return FailedStart(task, int(task.id) if is_start(task) else 0, tuple(lines), tuple(troubles))
 
 
 def log_path(task: Task) -> str:
@@ -139,7 +144,7 @@ def starts_that_failed(tasks: tuple[Task, ...]) -> Iterator[Task]:
     """The last start of each VM where that failed, the latest first."""
     seen: set[str] = set()
     for task in reversed(tasks):
-        if task.type in STARTS and not task.interrupted and task.id not in seen:
+        if is_start(task) and not task.interrupted and task.id not in seen:
             seen.add(task.id)
             if task.failed:
                 yield task
