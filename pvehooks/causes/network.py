@@ -151,7 +151,9 @@ def audio_not_available(found: Match[str]) -> str:
 )
 def port_not_there(found: Match[str]) -> str:
     """A serial or parallel port of the VM is a device of the host that is not there, or in use."""
-    return f"the port {found['port']} cannot be opened: {found['why']}" if found["port"] else f"a {found['kind']} port of the VM is not there"
+    return (
+        f"the port {found['port']} cannot be opened: {found['why']}" if found["port"] else f"a {found['kind']} port of the VM is not there"
+    )
 
 
 @CAUSES.cause(

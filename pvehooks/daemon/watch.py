@@ -31,8 +31,7 @@ _LOST = pyinotify.IN_UNMOUNT | pyinotify.IN_IGNORED | pyinotify.IN_DELETE_SELF |
 
 
 class Changes(NamedTuple):
-    """What inotify reported: VMIDs written here; whether the database, mappings or the index of tasks changed; whether events or watches were
-    lost."""
+    """What inotify reported: VMIDs written here; whether database, mappings or index of tasks changed; whether events or watches were lost."""
 
     guests: frozenset[int] = frozenset()
     database_changed: bool = False

@@ -80,7 +80,9 @@ def test_words(cause: str) -> None:
 def test_each_command_of_a_remedy_is_one(cause: str) -> None:
     """A command follows a colon: what does not is shown as words, and nobody can paste it."""
     for words, _ in wording.steps(causes()[cause].remedy):
-        assert not re.match(r"(?:qm|pvesm|pvesh|pvehooks|lvs|zfs|df|fuser|journalctl|systemctl|ip|grep|namei|pgrep|ceph|apt) ", words), words
+        assert not re.match(r"(?:qm|pvesm|pvesh|pvehooks|lvs|zfs|df|fuser|journalctl|systemctl|ip|grep|namei|pgrep|ceph|apt) ", words), (
+            words
+        )
 
 
 def test_a_word_of_a_log_is_one_word_of_a_command() -> None:
@@ -135,7 +137,9 @@ def test_a_hostile_line_takes_no_more_than_its_length_squared(cause: str) -> Non
     parsed = _parser.parse(causes()[cause].pattern.pattern)
     assert list(repeats(parsed)) == []
     first = parsed[0]
-    assert not (first[0] in (_parser.MAX_REPEAT, _parser.MIN_REPEAT) and first[1][1] is _parser.MAXREPEAT), "begins with a repeat without an end"
+    assert not (first[0] in (_parser.MAX_REPEAT, _parser.MIN_REPEAT) and first[1][1] is _parser.MAXREPEAT), (
+        "begins with a repeat without an end"
+    )
     assert wide(parsed) <= 1, "two repeats that take anything, one after the other"
 
 

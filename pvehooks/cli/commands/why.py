@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-import time
 from collections.abc import Iterator
 
 from pvehooks import wording
 from pvehooks.causes.registry import Diagnosis, Rank, diagnose, sentence
 from pvehooks.cli import terminal
+from pvehooks.cli.last_starts import label_of, when
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, PvehooksError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import tasks as task_facts
 from pvehooks.judge import is_shown
-from pvehooks.values import Severity, Unread, Verdict
-from pvehooks.values.guests import guest_label
+from pvehooks.values import Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.tasks import FailedStart, Task
 from pvehooks.wording import printable
 
@@ -83,7 +82,7 @@ def _worked(seen: View, task: Task, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**_task_as_json(task), "cause": None, "diagnoses": []}, indent=2))
     else:
-        print(f"{_label(seen, task)}: its last start worked ({_when(task.ended)}{_by(task)})")
+        print(f"{label_of(seen, int(task.id))}: its last start worked ({when(task.ended)}{_by(task)})")
     return EXIT_OK
 
 
@@ -96,19 +95,8 @@ def _all(seen: View, failed: tuple[Task, ...], as_json: bool) -> int:
         print("No VM's last start failed, as far as this node's task log goes back.")
     else:
         for each in explained:
-            print(printable(f"{each.label}: {_when(each.task.ended)}: {each.sentence}. More: pvehooks why {each.task.id}"))
+            print(printable(f"{each.label}: {when(each.task.ended)}: {each.sentence}. More: pvehooks why {each.task.id}"))
     return EXIT_BLOCKED if failed else EXIT_OK
-
-
-def _label(seen: View, task: Task) -> str:
-    try:
-        return seen.guest(int(task.id)).label
-    except (PvehooksError, ValueError):
-        return guest_label(int(task.id), "") if task.id.isdecimal() else task.id
-
-
-def _when(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _by(task: Task) -> str:
@@ -131,7 +119,7 @@ class Explained:
 
     def __init__(self, seen: View, task: Task) -> None:
         self.task = task
-        self.label = _label(seen, task)
+        self.label = label_of(seen, int(task.id))
         self.failure: FailedStart = task_facts.failed_start(seen.host, task)
         self.found: tuple[Diagnosis, ...] = diagnose(self.failure)
         self.verdict: Verdict | None = None
@@ -166,7 +154,7 @@ class Explained:
     def lines(self) -> Iterator[str]:
         """All of it for people; '' ends a paragraph."""
         seconds = max(0, self.task.ended - self.task.started)
-        yield f"{self.label}: its start failed on {_when(self.task.ended)}, after {seconds} s{_by(self.task)}."
+        yield f"{self.label}: its start failed on {when(self.task.ended)}, after {seconds} s{_by(self.task)}."
         yield ""
         best = self.best
         if best is None:
@@ -212,7 +200,10 @@ class Explained:
         for why in self.failure.unread:
             yield f"Not read: {why}"
         if self.verdict is not None:
-            yield f"A start now: {wording.start(self.verdict.start, self.verdict.unguarded)} (pvehooks check {self.failure.vmid})"
+            if self.verdict.start is StartVerdict.WOULD:
+                yield f"Of what pvehooks examines nothing would stop a start now (pvehooks check {self.failure.vmid})."
+            else:
+                yield f"A start now: {wording.start(self.verdict.start, self.verdict.unguarded)} (pvehooks check {self.failure.vmid})"
         yield "The whole log:"
         yield f"      pvesh get /nodes/$(hostname)/tasks/{self.task.upid}/log"
 

@@ -67,7 +67,7 @@ def test_words_are_wrapped_and_what_is_copied_is_not(tree: Path) -> None:
     TaskLog(tree).failed(100, NO_BRIDGE)
     lines = why(tree, "100", columns=60).output.split("\n")
     assert [line for line in lines if len(line) > 60 and not line.startswith("    ")] == []
-    assert any(line.startswith("    bridge ") or line.startswith("      pvesh ") and len(line) > 60 for line in lines)
+    assert any(line.startswith("    bridge ") or (line.startswith("      pvesh ") and len(line) > 60) for line in lines)
 
 
 def test_all_vms_whose_last_start_failed(tree: Path, golden: Callable[[str, str], None]) -> None:
@@ -154,3 +154,35 @@ def test_in_another_language(tree: Path) -> None:
     log = "kvm: -drive file=/x: Could not open '/x': Datei oder Verzeichnis nicht gefunden\nTASK ERROR: start failed: QEMU exited with code 1\n"
     TaskLog(tree).failed(100, log)
     assert "Datei oder Verzeichnis nicht gefunden" in why(tree, "100").output
+
+
+def test_the_last_failure_stands_where_people_look(tree: Path) -> None:
+    """In check, status and the report, a line each; not for a VM that is not here any more, and not once a start has worked."""
+    tasks = TaskLog(tree)
+    tasks.failed(100, NO_BRIDGE, STARTED)
+    tasks.failed(300, NO_BRIDGE, STARTED)
+    line = (
+        "VM 100 (web): its last start failed on 2024-11-30 20:53:22: the bridge vmbr9 does not exist on this node [bridge-not-there]."
+        " More: pvehooks why 100"
+    )
+    for words in (["check"], ["check", "100"], ["status"], ["report", "--markdown", "-"]):
+        output = pvehooks(*words, "--root", str(tree)).output
+        assert line in " ".join(output.replace("\\", "").split()), output
+        assert "300" not in output
+    assert line not in pvehooks("check", "101", "--root", str(tree)).output
+    for words in (["check", "--json"], ["status", "--json"]):
+        (found,) = json.loads(pvehooks(*words, "--root", str(tree)).output)["failed_starts"]
+        assert (found["vmid"], found["cause"]) == (100, "bridge-not-there")
+    tasks.failed(100, "TASK OK\n", STARTED + 60)
+    for words in (["check"], ["status"], ["report", "--markdown", "-"]):
+        assert "failed on" not in pvehooks(*words, "--root", str(tree)).output
+
+
+def test_of_many_failures_a_few_are_shown(tree: Path) -> None:
+    tasks = TaskLog(tree)
+    for vmid in range(100, 110):
+        (tree / f"{CONFIGS}/{vmid}.conf").write_text("memory: 512\n")
+        tasks.failed(vmid, NO_BRIDGE, STARTED + vmid)
+    output = pvehooks("check", "--root", str(tree)).output
+    assert output.count("its last start failed") == 5
+    assert "5 VMs more whose last start failed: pvehooks why" in output
