@@ -86,7 +86,7 @@ def device_not_opened(found: Match[str]) -> str:
     logs=(KERNEL, TASK),
 )
 def vf_token(found: Match[str]) -> str:
-    """The physical function of this virtual function is bound to vfio-pci itself. Whoever has the PF could read along, so both users
+    """The physical function of this virtual function is bound to vfio-pci itself. A program that has the PF could read along, so both users
     have to share a secret, which Proxmox VE does not set."""
     return "the virtual function's PF is bound to vfio-pci, too"
 

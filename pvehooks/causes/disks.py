@@ -247,9 +247,9 @@ def snapshot_state_not_loaded(found: Match[str]) -> str:
     "lvm2, lib/activate/activate.c",
 )
 def thin_pool_parts_active(found: Match[str]) -> str:
-    """The pool's data or metadata volume is active by itself, mostly since a boot in which the check of the pool took too long or was broken off. LVM does
+    """The pool's data or metadata volume is active alone, mostly since a boot in which the check of the pool took too long or was broken off. LVM does
     not activate the pool over it. Nothing is damaged by that alone."""
-    return f"{found['part']} is active by itself, so LVM cannot activate the pool {found['pool']}"
+    return f"{found['part']} is active alone, so LVM cannot activate the pool {found['pool']}"
 
 
 @CAUSES.cause(

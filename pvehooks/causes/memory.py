@@ -12,7 +12,7 @@ _MEMORY = "qemu-server, PVE/QemuServer/Memory.pm"
 
 @CAUSES.cause(
     "memory-not-available",
-    r"cannot set up guest memory '[^']*': Cannot allocate memory|Failed to allocate memory|unable to (?:map|allocate) backing store for guest RAM: Cannot allocate memory",
+    r"cannot set up \w+ memory '[^']*': Cannot allocate memory|Failed to allocate memory|unable to (?:map|allocate) backing store for \w+ RAM: Cannot allocate memory",
     "Give the VM less memory: qm set {vmid} --memory MIB; or stop another VM; see what is free: free -m",
     "QEMU, util/oslib-posix.c",
     rules=("memory-short", "memory-overcommitted"),
@@ -25,7 +25,7 @@ def memory_not_available(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "hugepages-not-allocated",
-    r"hugepage allocation failed|unable to map backing store for guest RAM: .*|your system doesn't support hugepages(?: of (?P<size>\d+) MB)?",
+    r"hugepage allocation failed|unable to map backing store for \w+ RAM: .*|your system doesn't support hugepages(?: of (?P<size>\d+) MB)?",
     "Reserve them at boot, before memory is fragmented: pvehooks explain hugepages-short; or take hugepages out: qm set {vmid} --delete hugepages",
     _MEMORY,
     rules=("hugepages-short",),

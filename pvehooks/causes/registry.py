@@ -6,12 +6,12 @@ Each file in this folder but this one has its causes in CAUSES; nothing else nam
 from __future__ import annotations
 
 import enum
+import os
 import re
 import shlex
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 
 from pvehooks.values.base import NamedTuple
 from pvehooks.values.tasks import FailedStart, LogLine, Task
@@ -90,7 +90,8 @@ class CauseSet:
 @cache
 def causes() -> dict[str, Cause]:
     """All causes by id, in the order of their files."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", Path(__file__).stem))
+    files = [name.partition(".") for name in os.listdir(os.path.dirname(__file__))]
+    names = sorted({name for name, _, ending in files if ending in ("py", "pyc") and name not in ("__init__", "registry")})
     found = [each for name in names for each in import_module(f"pvehooks.causes.{name}").CAUSES.causes]
     return {each.id: each for each in found}
 

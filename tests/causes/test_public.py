@@ -22,7 +22,7 @@ def text(path: Path) -> tuple[dict[str, str], str]:
     return dict(line.split(": ", 1) for line in head.split("\n")), log
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TEXTS, ids=[path.stem for path in TEXTS])
 def test_the_cause_is_the_one_that_the_thread_ended_with(path: Path) -> None:
     head, log = text(path)
     found = [each.cause.id for each in diagnose(failure(log)) if each.cause.rank is not Rank.GENERAL]

@@ -9,21 +9,21 @@ from tests.node.machine import Machine, wait_until
 
 TASKS = "/var/log/pve/tasks"
 # As PVE writes them (pve-common, PVE/UPID.pm, PVE/RESTEnvironment.pm): the log is www-data's, `index` is appended to, `active` replaced.
-WRITE = """
+WRITE = f"""
 set -eu
 umask 022
 upid="UPID:pve1:0000A1B2:00C0FFEE:$(printf %08X "$1"):qmstart:100:root@pam:"
-folder={tasks}/$(printf %X $(($1 % 16)))
+folder={TASKS}/$(printf %X $(($1 % 16)))
 mkdir -p "$folder"
 cat >"$folder/$upid"
 chmod 640 "$folder/$upid"
 chown www-data "$folder/$upid"
 status=$(tail -n 1 "$folder/$upid")
 case $status in "TASK OK") status=OK;; *) status=${{status#TASK ERROR: }};; esac
-printf '%s %08X %s\\n' "$upid" $(($1 + 1)) "$status" >>{tasks}/index
-printf '%s 1 %08X %s\\n' "$upid" $(($1 + 1)) "$status" >{tasks}/active.tmp
-mv {tasks}/active.tmp {tasks}/active
-""".format(tasks=TASKS)
+printf '%s %08X %s\\n' "$upid" $(($1 + 1)) "$status" >>{TASKS}/index
+printf '%s 1 %08X %s\\n' "$upid" $(($1 + 1)) "$status" >{TASKS}/active.tmp
+mv {TASKS}/active.tmp {TASKS}/active
+"""
 NO_BRIDGE = """\
 bridge 'vmbr9' does not exist
 kvm: -netdev type=tap,id=net0,ifname=tap100i0: network script /usr/libexec/qemu-server/pve-bridge failed with status 512

@@ -80,7 +80,7 @@ def is_start(task: Task) -> bool:
 
 
 def last_start(tasks: tuple[Task, ...], vmid: int = 0) -> Task | None:
-    """The last start of the VM, of any VM without one, that ended by itself; None where there is none."""
+    """The last start of the VM, of any VM without one, that was not interrupted; None where there is none."""
     starts = (task for task in reversed(tasks) if is_start(task) and not task.interrupted)
     return next((task for task in starts if not vmid or int(task.id) == vmid), None)
 

@@ -114,7 +114,7 @@ def test_rotated_while_read(log: TaskLog, host: Host, monkeypatch: pytest.Monkey
     assert [task.id for task in ended(host)] == ["100"]
 
 
-def test_an_index_that_nobody_rotates(log: TaskLog, host: Host) -> None:
+def test_an_index_that_is_not_rotated(log: TaskLog, host: Host) -> None:
     log.failed(100, FAILED)
     with (log.directory / "index").open("wb") as file:
         file.write(f"{upid(300, STARTED, 'aptupdate')} 674B7B42 {'x' * 500}\n".encode() * 5000)
@@ -135,7 +135,7 @@ def test_of_a_long_log_the_end_is_read(log: TaskLog, host: Host) -> None:
     failure = tasks.failed_start(host, task)
     assert len(failure.lines) <= 500
     assert {line.number for line in failure.lines} == {0}
-    assert [each.evidence.text for each in diagnose(failure)][0] == "bridge 'vmbr9' does not exist"
+    assert next(each.evidence.text for each in diagnose(failure)) == "bridge 'vmbr9' does not exist"
 
 
 def test_a_long_line_keeps_both_ends(log: TaskLog, host: Host) -> None:
