@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pvehooks
@@ -121,17 +121,18 @@ class Keeper:
         self._host = host
         self._node = node
         self._version: pmxcfs.Version | None = None
-        # VMID -> (its node and counter, the hookscripts that its config and snapshots name)
-        self._named: dict[int, tuple[object, frozenset[str]]] = {}
-        self._nodes: dict[int, str] = {}
+        # The counters of all guests of the cluster, by VMID; a migration moves one as well.
+        self._counters: dict[int, int] = {}
+        # Of those that name any: the node, and the hookscripts that config and snapshots name.
+        self._named: dict[int, tuple[str, frozenset[str]]] = {}
 
     def look(self) -> Kept:
         """Writes missing and outdated stubs; raises PmxcfsAway."""
         self._read_configs()
         named: dict[str, list[tuple[int, str]]] = {}
-        for vmid, (_, volids) in sorted(self._named.items()):
+        for vmid, (node, volids) in sorted(self._named.items()):
             for volid in volids:
-                named.setdefault(volid, []).append((vmid, self._nodes[vmid]))
+                named.setdefault(volid, []).append((vmid, node))
         made, troubles = [], []
         for volid in self._wanted(named):
             try:
@@ -158,35 +159,35 @@ class Keeper:
 
     def _read_configs(self) -> None:
         if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.vmlist"):
-            listed = dict(_listed(self._host))
+            listed = {
+                vmid: (node, 0) for node in node_facts.node_names(self._host) for vmid in node_facts.guest_ids_or_none(self._host, node)
+            }
         else:
             version = pmxcfs.version(self._host)
             if version == self._version:
                 return
             if self._version is not None and version.start != self._version.start:
                 # A restarted pmxcfs starts its counters again.
-                self._named.clear()
-            listed = pmxcfs.guests(self._host)
+                self._counters.clear()
+            listed = {vmid: (node, version) for vmid, node, version in pmxcfs.listed_in(pmxcfs.vmlist(self._host))}
             self._version = version
-        for vmid in self._named.keys() - listed.keys():
-            del self._named[vmid]
-        for vmid, entry in listed.items():
-            self._nodes[vmid] = entry.node
-            if entry.version and self._named.get(vmid, (None,))[0] == entry:
+        for vmid in (self._counters.keys() | self._named.keys()) - listed.keys():
+            self._counters.pop(vmid, None)
+            self._named.pop(vmid, None)
+        for vmid, (node, counter) in listed.items():
+            if counter and self._counters.get(vmid) == counter:
                 continue
-            raw = guest_facts.fetch(self._host, entry.node, vmid)
+            raw = guest_facts.fetch(self._host, node, vmid)
             if isinstance(raw, OSError):
                 # It is read at the next check; until then its last known hookscripts count.
-                self._named[vmid] = (None, self._named.get(vmid, (None, frozenset()))[1])
+                self._counters[vmid] = 0
                 self._version = None
+                continue
+            self._counters[vmid] = counter
+            if volids := hookscripts_in(raw):
+                self._named[vmid] = node, volids
             else:
-                self._named[vmid] = (entry, hookscripts_in(raw))
-
-
-def _listed(host: Host) -> Iterator[tuple[int, pmxcfs.ListedGuest]]:
-    for node in node_facts.node_names(host):
-        for vmid in node_facts.guest_ids_or_none(host, node):
-            yield vmid, pmxcfs.ListedGuest(node, 0)
+                self._named.pop(vmid, None)
 
 
 def hookscripts_in(raw: bytes) -> frozenset[str]:

@@ -6,12 +6,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from pvehooks.wording import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rich.console import Console
 
 COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
 
@@ -71,44 +68,63 @@ class _Line:
         self._what = what
         self._clock = clock
         self._done = 0
+        self._is_drawn = False
+        # Loaded before the time counts: that takes longer than many a check.
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
         self._due = clock() + _DELAY
-        self._console: Console | None = None
 
     def step(self) -> None:
-        """Counts one more step."""
+        """Counts one more step; the line is drawn again after a pause."""
         self._done += 1
         if self._clock() >= self._due:
             self._draw()
             self._due = self._clock() + _PAUSE
 
     def _draw(self) -> None:
-        if self._console is None:
-            from rich.console import Console
-
-            self._console = Console(stderr=True, highlight=False)
         self.erase()
         if not self._console.is_dumb_terminal:
+            self._is_drawn = True
             done = min(self._done, self._total)
             self._console.print(f"{self._what}: {100 * done // self._total} %", end="", no_wrap=True, overflow="crop")
             self._console.file.flush()
 
     def erase(self) -> None:
-        """Erases the line."""
-        if self._console is not None:
+        """Erases the line, if it is there."""
+        if self._is_drawn:
+            self._is_drawn = False
             from rich.control import Control
             from rich.segment import ControlType
 
             self._console.control(Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN))
 
 
+class Progress(Protocol):
+    """How far a long check is."""
+
+    def step(self) -> None: ...
+    def erase(self) -> None: ...
+
+
+class _Unseen:
+    """A progress that is not shown."""
+
+    def step(self) -> None:
+        """Nothing."""
+
+    def erase(self) -> None:
+        """Nothing."""
+
+
 @contextmanager
-def progress(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Callable[[], None]]:
-    """Yields a function to call after each of `total` steps; shown only on a terminal, only if `wanted`, and only if it takes long."""
+def progress(total: int, what: str, clock: Callable[[], float], wanted: bool = True) -> Iterator[Progress]:
+    """A progress of `total` steps; shown only on a terminal, only if `wanted`, and only if it takes long. It is erased before anything is printed."""
     if not wanted or not total or not sys.stderr.isatty():
-        yield lambda: None
+        yield _Unseen()
         return
     line = _Line(total, what, clock)
     try:
-        yield line.step
+        yield line
     finally:
         line.erase()

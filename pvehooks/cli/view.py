@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from pvehooks.cli import root
@@ -13,6 +14,7 @@ from pvehooks.errors import NodeError, SettingsError
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.guests.index import GuestIndex
 from pvehooks.host import Host
 from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge, with_configured_severity
@@ -22,6 +24,8 @@ from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import built_in, checked, compile_to
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
 from pvehooks.wording import printable
+
+_BATCH = 100
 
 
 class View(NamedTuple):
@@ -34,7 +38,7 @@ class View(NamedTuple):
     @property
     def around(self) -> guest_facts.Surroundings:
         """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
-        return guest_facts.surroundings(read_once(self.host), self.node, baseline.read(self.host, self.node))
+        return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
@@ -55,9 +59,13 @@ class View(NamedTuple):
                 hint="Is this a Proxmox VE node, and does pmxcfs run? See: systemctl status pve-cluster",
             ) from error
 
+    def once(self) -> View:
+        """The same for one look at all guests: each file is read once, whatever asks. Not for a verb that changes something."""
+        return self._replace(host=read_once(self.host, configs=True))
+
     def facts(self) -> Node:
         """The node as rules see it."""
-        return hardware.gather(read_once(self.host), self.node)
+        return hardware.gather(self.host, self.node, GuestIndex(self.node))
 
     def node_findings(self, node: Node) -> list[Finding]:
         """The findings of the node itself, with the severities from the settings."""
@@ -75,21 +83,21 @@ class View(NamedTuple):
             yield judge(guest, catalogue.findings(guest, node), self.settings, asked)
 
     def all_verdicts(self, node: Node, step: Callable[[], None] = lambda: None) -> Iterator[Verdict]:
-        """The verdicts on all guests of the node. Each config is read once, also for the rules that compare it with other guests.
+        """The verdicts on all guests of the node, each as soon as it is judged; at last the node has all guests. Raises NodeError.
 
-        `step` is called twice for each guest: after it is read, and after it is judged. Raises NodeError.
+        `step` is called after each guest.
         """
         around = self.around
-        guests = []
-        for vmid in self.guest_ids([]):
-            guests.append(guest_facts.read(self.host, self.node, vmid, around))
-            step()
+        guests: list[Guest] = []
+        waiting = iter(self.guest_ids([]))
+        # Going to and fro between the parser and the rules costs both their caches.
+        while batch := [guest_facts.read(self.host, self.node, vmid, around) for vmid in islice(waiting, _BATCH)]:
+            guests += batch
+            for guest in batch:
+                yield judge(guest, catalogue.findings(guest, node), self.settings)
+                guest.forget()
+                step()
         node.guests = tuple(guests)
-        for guest in guests:
-            verdict = judge(guest, catalogue.findings(guest, node), self.settings)
-            step()
-            yield verdict
-            guest.forget()
 
 
 def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:

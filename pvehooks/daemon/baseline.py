@@ -136,7 +136,7 @@ class NodeBaseline:
         now = self.host.now()
         if elsewhere is not self._elsewhere:
             self._elsewhere = elsewhere
-            nodes = {name for name in elsewhere.values() if not members.has_package(self.host, name)}
+            nodes = {name for name in set(elsewhere.values()) if not members.has_package(self.host, name)}
             without = sorted(vmid for vmid, name in elsewhere.items() if name in nodes)
             self._noted_at = 0.0 if without != self._without else self._noted_at
             self._without = without

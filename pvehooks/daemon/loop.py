@@ -47,6 +47,9 @@ class Daemon:
         self._watchdog = service.Watchdog(host.monotonic)
         self._textfile = Textfile(host, node)
         self._summary = Publisher(host, node)
+        # What systemd's status line was made from, and the line.
+        self._shown: object = None
+        self._status = ""
         self.parts.stats.began = int(host.now())
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -60,7 +63,7 @@ class Daemon:
         self._await_guests_at_boot()
         self.parts.membership.arrived()
         self.parts.reporter.old_guests()
-        guests = wording.counted(len(self._observer.guests()), "VM")
+        guests = wording.counted(self._observer.count(), "VM")
         self.parts.log.event("started", f"pvehooks {__version__} watches {guests} on {self.parts.node}")
         service.notify("READY=1")
         self._stall.ready()
@@ -181,8 +184,15 @@ class Daemon:
             parts.log.event("not-published", trouble)
 
     def _show_status(self) -> None:
-        guests = wording.counted(len(self._observer.guests()), "VM")
+        """Called after each turn: what has not changed is not added up anew."""
+        state = (self._observer.count(), self.parts.stats.changes, self._results.last_change, self.parts.availability.away)
+        if state != self._shown:
+            self._shown, self._status = state, self._described()
+        self._stall.status.show(self._status)
+
+    def _described(self) -> str:
+        guests = wording.counted(self._observer.count(), "VM")
         findings = wording.counted_findings(self.parts.stats.findings())
         last = f"; last change: {self._results.last_change}" if self._results.last_change else ""
         away = "; pmxcfs does not answer" if self.parts.availability.away else ""
-        self._stall.status.show(f"{guests} watched, {findings}{last}{away}")
+        return f"{guests} watched, {findings}{last}{away}"

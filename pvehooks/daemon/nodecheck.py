@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pvehooks.daemon.parts import Parts
 from pvehooks.facts import hardware
-from pvehooks.host.readonce import read_once
 from pvehooks.judge import with_configured_severity
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
@@ -29,7 +28,7 @@ class NodeCheck:
         self._due, self._settings = now + _INTERVAL, parts.settings.now
         severities = parts.settings.now.severities
         try:
-            node = hardware.gather(read_once(parts.host), parts.node)
+            node = hardware.gather(parts.host, parts.node)
             found = [with_configured_severity(each, severities, "bind") for each in catalogue.findings_of_node(node)]
         except Exception as bug:  # noqa: BLE001 - a bug in our view of the node must not end the care for its guests; it is reported
             parts.log.bug(bug, "bug while looking at the node")

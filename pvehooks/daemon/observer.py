@@ -6,13 +6,16 @@ import selectors
 
 from pvehooks.daemon.parts import Parts
 from pvehooks.daemon.reload import reload_settings
-from pvehooks.daemon.schedule import EVERYTHING
-from pvehooks.daemon.watch import Changes, Counters, Watches
+from pvehooks.daemon.schedule import EVERYTHING, Pace
+from pvehooks.daemon.watch import Changes, Counters, Seen, Watches
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 
-# How soon the counters are read after the database has changed, and how often at most.
+# How soon the counters are read after the database has changed.
 _DATABASE_PAUSE = 0.05
+# In a large cluster the database changes all the time. The shares of the time that reading the counters, and reading what the other nodes
+# have, may take then, and the seconds until it is done again in any case.
+_COUNTERS, _CLUSTER = (0.02, 0.5), (0.02, 10.0)
 # How often the counters are read while there is no quorum: its return writes no database.
 _QUORUM_PAUSE = 2.0
 _NO_QUORUM = "the cluster has no quorum: /etc/pve cannot be written, and what is due waits"
@@ -29,10 +32,12 @@ class Observer:
         self._watches: Watches | None = None
         self._watch_troubles: set[str] = set()
         self._tidied = False
+        self._pace = Pace(parts.host.monotonic, *_COUNTERS)
+        self._cluster_pace = Pace(parts.host.monotonic, *_CLUSTER)
 
-    def guests(self) -> frozenset[int]:
-        """The VMIDs of this node as last seen."""
-        return self._counters.guests()
+    def count(self) -> int:
+        """How many guests this node has, as last seen."""
+        return self._counters.count()
 
     def close(self) -> None:
         """Gives back the inotify instance."""
@@ -73,7 +78,9 @@ class Observer:
         if changes.lost:
             self.watch()
         if changes.database_changed or changes.lost:
-            self.next_poll = min(self.next_poll, parts.host.monotonic() + _DATABASE_PAUSE)
+            self.next_poll = min(self.next_poll, max(parts.host.monotonic() + _DATABASE_PAUSE, self._pace.due))
+            if self._watches is not None:
+                self._watches.mute_database()
             parts.availability.database_changed()
 
     def poll(self) -> None:
@@ -82,13 +89,12 @@ class Observer:
         parts.failures.look()
         interval = parts.settings.now.watch.interval
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
+        if self._watches is not None:
+            self._watches.unmute_database()
         try:
-            seen = self._counters.poll()
-            parts.arrivals.note(seen.came, self._counters.elsewhere)
-            attachable = parts.membership.poll()
-            if not self._tidied:
-                self._tidied = True
-                parts.departures.tidy(self._counters.guests())
+            with self._pace:
+                seen = self._counters.poll()
+            attachable = self._read_cluster(seen)
         except PmxcfsAway as away:
             self._is_away(away)
             return
@@ -109,6 +115,20 @@ class Observer:
         if parts.availability.quorum_is_overdue():
             parts.log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
         parts.stats.watched = int(parts.host.now())
+
+    def _read_cluster(self, seen: Seen) -> bool:
+        """Reads what the other nodes have, or has that done later; whether guests may be attached to that could not before. Raises PmxcfsAway."""
+        parts, now = self._parts, self._parts.host.monotonic()
+        if now < self._cluster_pace.due and not (seen.came or seen.cluster or seen.restarted):
+            self.next_poll = min(self.next_poll, self._cluster_pace.due)
+            return False
+        with self._cluster_pace:
+            parts.arrivals.note(seen.came, self._counters.elsewhere)
+            attachable = parts.membership.poll()
+            if not self._tidied:
+                self._tidied = True
+                parts.departures.tidy(self._counters.guests())
+        return attachable
 
     def _is_away(self, away: Exception) -> None:
         parts = self._parts

@@ -11,6 +11,27 @@ EVERYTHING = -1
 _PATIENCE = 5
 
 
+class Pace:
+    """When work that is asked for again and again may be done next: so that it takes `share` of the time, and `most` seconds later at the latest.
+
+    It stands in a with statement around the work.
+    """
+
+    def __init__(self, clock: Callable[[], float], share: float, most: float) -> None:
+        self.due = 0.0
+        self._clock = clock
+        self._share = share
+        self._most = most
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = self._clock()
+
+    def __exit__(self, *_: object) -> None:
+        now = self._clock()
+        self.due = now + min(self._most, (now - self._began) / self._share)
+
+
 class _Entry(NamedTuple):
     """When it is due, when it changed first, and whether the review is to happen even if the config is as it was."""
 

@@ -56,6 +56,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
         self._next: str | None = None
         self.troubles: list[str] = []
         self._roles: dict[int, str] = {}
+        self._muted = False
         self._watch_guests()
         self._watch("database", DATABASE, _DATABASE_FILES)
         self._watch("mappings", MAPPINGS, _FILES | _SELF)
@@ -69,7 +70,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
     @property
     def watches_database(self) -> bool:
         """Whether the directory of pmxcfs' database is watched."""
-        return "database" in self._roles.values()
+        return self._muted or "database" in self._roles.values()
 
     def fileno(self) -> int:
         """The inotify descriptor, to be polled for reading."""
@@ -90,6 +91,18 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
             return False
         self._roles.update(dict.fromkeys(added.values(), role))
         return True
+
+    def mute_database(self) -> None:
+        """The database's changes are not reported until unmute_database(): in a large cluster there are many, and one is enough."""
+        for wd in [wd for wd, role in self._roles.items() if role == "database"]:
+            self._manager.rm_watch(wd)
+            del self._roles[wd]
+            self._muted = True
+
+    def unmute_database(self) -> None:
+        """They are reported again; what has changed until now is to be read after this."""
+        if self._muted:
+            self._muted = not self._watch("database", DATABASE, _DATABASE_FILES)
 
     def _watch_guests(self) -> None:
         """The node's directory; while it does not exist, its nearest parent that does, for the name that is missing."""
@@ -163,15 +176,24 @@ class Counters:
         self._node = node
         self._version: pmxcfs.Version | None = None
         self._marks: dict[int, object] = {}
-        self._elsewhere: dict[int, str] = {}
+        # .vmlist as last read, and its lines about guests of this node.
+        self._listed = b""
+        self._own: tuple[bytes, ...] = ()
+        self._elsewhere: dict[int, str] | None = {}
 
     def guests(self) -> frozenset[int]:
         """The VMIDs of this node as last seen."""
         return frozenset(self._marks)
 
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._marks)
+
     @property
     def elsewhere(self) -> Mapping[int, str]:
-        """The nodes of all other guests by VMID, as last seen; another mapping after each change."""
+        """The nodes of all other guests by VMID, as last seen; another mapping after each change. Raises PmxcfsAway."""
+        if self._elsewhere is None:
+            self._elsewhere = {vmid: node for vmid, node, _ in pmxcfs.listed_in(self._listed) if node != self._node}
         return self._elsewhere
 
     def poll(self) -> Seen:
@@ -184,12 +206,18 @@ class Counters:
         if before is not None and not seen.restarted and now.guests == before.guests:
             self._version = now
             return seen
-        listed = pmxcfs.guests(self._host)
-        self._version = now
-        here = {vmid for vmid, entry in listed.items() if entry.node == self._node}
-        seen = seen._replace(came={vmid: self._elsewhere[vmid] for vmid in here & self._elsewhere.keys()})
-        self._elsewhere = {vmid: entry.node for vmid, entry in listed.items() if vmid not in here}
-        return self._compare({vmid: entry.version for vmid, entry in listed.items() if entry.node == self._node}, seen)
+        raw = pmxcfs.vmlist(self._host)
+        own = pmxcfs.lines_of(raw, self._node)
+        if own and own == self._own and not seen.restarted:
+            # Only guests of other nodes have changed: in a large cluster that is nearly always so.
+            self._version, self._listed, self._elsewhere = now, raw, None
+            return seen
+        marks = {vmid: version for vmid, node, version in pmxcfs.listed_in(raw) if node == self._node}
+        if before is not None and (new := marks.keys() - self._marks.keys()):
+            elsewhere = self.elsewhere
+            seen = seen._replace(came={vmid: elsewhere[vmid] for vmid in new & elsewhere.keys()})
+        self._version, self._listed, self._own, self._elsewhere = now, raw, own, None
+        return self._compare(marks, seen)
 
     def _compare(self, marks: dict[int, object] | dict[int, int], seen: Seen) -> Seen:
         before, self._marks = self._marks, dict(marks)

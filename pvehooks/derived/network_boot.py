@@ -158,8 +158,9 @@ def _own(guest: Guest, node: Node, words: tuple[str, ...]) -> FirmwareNetwork | 
 
 def args_of(guest: Guest) -> tuple[str, ...]:
     """The words of its args as QEMU gets them; none where the quotes do not add up, since PVE then gives it none."""
+    args = str(guest.options.get("args", ""))
     try:
-        return tuple(shlex.split(str(guest.options.get("args", ""))))
+        return tuple(shlex.split(args)) if args else ()
     except ValueError:
         return ()
 

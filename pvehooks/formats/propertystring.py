@@ -30,6 +30,8 @@ class _Format(NamedTuple):
     requires: tuple[tuple[str, str], ...]
     # The results of short parts (`firewall=1`), cached.
     parts: dict[str, "_Part"]
+    # Those of the last whole texts: a config is checked and then asked.
+    texts: dict[str, dict[str, Value]]
 
 
 class _Part(NamedTuple):
@@ -45,6 +47,8 @@ class _Part(NamedTuple):
 
 _PARTS_KEPT = 512
 _PART_LENGTH = 22
+_TEXTS_KEPT = 16
+_TEXT_LENGTH = 200
 _BOOLEANS = {"1": 1, "on": 1, "yes": 1, "true": 1, "0": 0, "off": 0, "no": 0, "false": 0}
 _formats: dict[str, _Format] = {}
 
@@ -82,6 +86,8 @@ def parse_format(name: str, text: str) -> dict[str, Value]:
     form = _formats.get(name)
     if form is None:
         form = _formats[name] = _compile(PROPERTY_STRINGS[name])
+    elif text in form.texts:
+        return dict(form.texts[text])
     values: dict[str, Value] = {}
     default_seen = False
     for written in text.split(","):
@@ -103,6 +109,10 @@ def parse_format(name: str, text: str) -> dict[str, Value]:
             values[alias] = given
         values[key] = value
     _check_whole(name, form, values)
+    if len(text) <= _TEXT_LENGTH:
+        if len(form.texts) >= _TEXTS_KEPT:
+            form.texts.clear()
+        form.texts[text] = dict(values)
     return values
 
 
@@ -159,6 +169,7 @@ def _compile(properties: Mapping[str, Property]) -> _Format:
         next((key for key, declared in real.items() if declared.default_key), ""),
         tuple(key for key, declared in real.items() if declared.required),
         tuple((key, declared.requires) for key, declared in real.items() if declared.requires),
+        {},
         {},
     )
 

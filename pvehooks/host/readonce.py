@@ -1,7 +1,8 @@
-"""A host whose files are read once, whoever asks: for facts that belong together."""
+"""A host whose files are read once, whatever asks: for facts that belong together."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -10,35 +11,35 @@ from typing import Any, NamedTuple, TypeVar, cast
 from pvehooks.host import Host
 
 _Question = TypeVar("_Question", bound=Callable[..., Any])
-# Of these a node may have thousands: processes, and configs of guests.
-_MANY = re.compile(r"/proc/\d|/etc/pve/nodes/[^/]+/(?:qemu-server|lxc)/\d", re.ASCII)
+# Of processes a node may have thousands, as of guests.
+_PROCESS = re.compile(r"/proc/\d", re.ASCII)
+_CONFIG = re.compile(r"/etc/pve/nodes/[^/]+/(?:qemu-server|lxc)/\d", re.ASCII)
+# What reads once what a host of that kind reads.
+_CLASSES: dict[type[Host], type[Host]] = {}
 # Bytes of a file that are kept at most.
-_KEPT = 1 << 20
+_LARGEST = 1 << 16
 
 
 class _Content(NamedTuple):
     content: bytes
+    # With which it was read.
     limit: int
-
-    @property
-    def is_whole(self) -> bool:
-        return len(self.content) <= self.limit
 
 
 def _once(ask: _Question) -> _Question:
-    """The question to the host, with its first answer for a path kept; an error is an answer, too."""
+    """The question to a host, with its first answer for a path kept; an error is an answer, too."""
+    name = ask.__name__
 
     @wraps(ask)
     def answer(host: ReadOnce, path: str, *more: object, **named: object) -> object:
-        if _MANY.match(path):
-            return ask(host, path, *more, **named)
-        key = (ask, path, more, *named.items())
-        if key not in host.answers:
+        key = (name, path, more, *named.items())
+        known = host.answers.get(key)
+        if known is None:
             try:
-                host.answers[key] = ask(host, path, *more, **named)
+                known = getattr(super(ReadOnce, host), name)(path, *more, **named)
             except OSError as error:
-                host.answers[key] = error
-        known = host.answers[key]
+                known = error
+            host.keep(path, key, known)
         if isinstance(known, OSError):
             raise OSError(known.errno, known.strerror, known.filename)
         return known
@@ -47,11 +48,10 @@ def _once(ask: _Question) -> _Question:
 
 
 class ReadOnce(Host):
-    """The node, or a tree, as it is when each question is first asked. Made anew for each round of questions."""
+    """What a host, that of a node, a tree or a capture, says when each question is first asked; see read_once()."""
 
-    def __init__(self, root: str = "/") -> None:
-        super().__init__(root)
-        self.answers: dict[object, object] = {}
+    answers: dict[object, object]
+    keeps_configs: bool
 
     names = _once(Host.names)
     folders = _once(Host.folders)
@@ -70,18 +70,28 @@ class ReadOnce(Host):
         known = self.answers.get(path)
         if isinstance(known, OSError):
             raise OSError(known.errno, known.strerror, known.filename)
-        if isinstance(known, _Content) and (limit <= known.limit or known.is_whole):
+        if isinstance(known, _Content) and (limit <= known.limit or len(known.content) <= known.limit):
             return known.content[: limit + 1]
         try:
             content = super().read(path, limit)
         except OSError as error:
-            self.answers[path] = error
+            self.keep(path, path, error)
             raise
-        if len(content) <= _KEPT and not _MANY.match(path):
-            self.answers[path] = _Content(content, limit)
+        if len(content) <= _LARGEST:
+            self.keep(path, path, _Content(content, limit))
         return content
 
+    def keep(self, path: str, key: object, answer: object) -> None:
+        """Keeps the answer, unless there are too many of the kind."""
+        if not _PROCESS.match(path) and (self.keeps_configs or not _CONFIG.match(path)):
+            self.answers[key] = answer
 
-def read_once(host: Host) -> Host:
-    """The host for a round of questions. One that answers not from the files themselves, as that of a capture does, stays as it is."""
-    return ReadOnce(host.root) if type(host) is Host else host
+
+def read_once(host: Host, configs: bool = False) -> Host:
+    """The host for one round of questions. With `configs` those of guests are kept as well, which takes a kilobyte for each."""
+    view = copy.copy(host)
+    kind = type(host)
+    view.__class__ = _CLASSES.setdefault(kind, type(ReadOnce.__name__, (ReadOnce, kind), {}))
+    assert isinstance(view, ReadOnce)
+    view.answers, view.keeps_configs = {}, configs
+    return view

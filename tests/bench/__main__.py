@@ -8,18 +8,20 @@ from tests.beds.namespace import enter_private_namespace
 
 enter_private_namespace()
 
-from tests.bench import audit, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
+from tests.bench import audit, cluster, daemon, firmware, guard, host, stub  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
     "reaction": daemon.reaction,
     "burst": daemon.burst,
     "idle": daemon.idle,
+    "cluster": cluster.storm,
     "guard": guard.start,
     "firmware": firmware.start,
     "stub": stub.stub,
     "host": host.check,
     "audit": audit.audit,
+    "report": audit.report,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -18,12 +19,15 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from tests.beds import boot, pci
+from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
+from tests.bench.daemon import cpu_seconds
 from tests.bench.figures import Figure
 
 PROJECT = Path(__file__).parents[2]
 GUESTS = 5000
 TIMES = 5
+REPORTED, DEVICES = 1000, 200
 _STORAGES = """\
 dir: local
 	path /var/lib/vz
@@ -94,12 +98,12 @@ def config(number: int) -> str:
     return text
 
 
-def tree(directory: str, count: int) -> Path:
+def tree(directory: str, count: int, bus: str = _BUS) -> Path:
     """A node with so many guests, that has what they need."""
     volumes = "".join(f"\t\tvm-{number}-disk-0 {{\n\t\t}}\n" for number in range(100, 100 + count))
     files: dict[str, Content] = {
         **boot.plant(""),
-        **pci.plant(_BUS),
+        **pci.plant(bus),
         "etc/pve/local": Link("nodes/pve1"),
         "etc/pve/storage.cfg": _STORAGES,
         "etc/lvm/backup/pve": f"pve {{\n\tlogical_volumes {{\n{volumes}\t}}\n}}\n",
@@ -138,6 +142,42 @@ def audit() -> Iterator[Figure]:
         words = f"{mine:.2f} s CPU; only reading and parsing them {theirs:.2f} s"
         yield Figure(f"check of {GUESTS} guests with all rules", ratio, 4, "times", words)
         yield Figure(f"check of {GUESTS} guests: memory beside that of 50", _most_memory(many) - _most_memory(few), 25, "MB")
+        first, empty = (statistics.median(_first_line(command) for _ in range(TIMES)) for command in (_check(many), _check(few)))
+        yield Figure(f"check of {GUESTS} guests: until its first line", first, 0.5, "s CPU", f"of 50 guests {empty:.2f} s")
+
+
+def report() -> Iterator[Figure]:
+    """The report as HTML, with many devices."""
+    with tempfile.TemporaryDirectory() as directory:
+        buses = (f"0000:{bus:02x}:00.{function}" for bus in range(0x10, 0x10 + DEVICES // 2) for function in (0, 1))
+        others = "".join(f"{address} class=020000 id=8086:1572 driver=i40e group={int(address[5:7], 16)}\n" for address in buses)
+        root = tree(f"{directory}/node", REPORTED, _BUS + others)
+        file = Path(directory, "report.html")
+        command = [sys.executable, "-m", "pvehooks", "report", "--html", str(file), "--root", str(root)]
+        taken = statistics.median(_cpu_of_command(command) for _ in range(TIMES))
+        words = f"only starting: {_cpu_of_command([sys.executable, '-m', 'pvehooks', '--version']):.2f} s"
+        yield Figure(f"report of {REPORTED} guests, {DEVICES} devices", taken, 2, "s CPU", words)
+        yield Figure("its file", file.stat().st_size / 1e6, 1, "MB")
+
+
+def _check(root: Path) -> list[str]:
+    return [sys.executable, "-m", "pvehooks", "check", "--root", str(root)]
+
+
+def _first_line(command: list[str]) -> float:
+    with kill_on_failure(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        taken = cpu_seconds(process.pid)
+        process.kill()
+        process.communicate()
+    return taken
+
+
+def _cpu_of_command(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _cpu_of(work: Callable[[], object]) -> float:

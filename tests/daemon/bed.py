@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,33 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -
         time.sleep(0.02)
 
 
-class NodeBed:
-    """A node with its daemon. `files` are below /etc/pve; `settings` is /etc/pvehooks/pvehooks.conf."""
+@contextmanager
+def network() -> Iterator[None]:
+    """A node has the bridge that its guests name, whatever the machine has."""
+    mount("tmpfs", NETWORK, "tmpfs")
+    for name in ("lo", "vmbr0/bridge"):
+        Path(NETWORK, name).mkdir(parents=True)
+    yield
+    subprocess.run(["umount", "--lazy", NETWORK], check=True)
 
-    def __init__(self, directory: Path, files: Mapping[str, str | bytes] | None = None, settings: str = "") -> None:
+
+class NodeBed:
+    """A node with its daemon. `files` are configs of its guests; `settings` is /etc/pvehooks/pvehooks.conf.
+
+    `others` are other files below /etc/pve, as those of the other `nodes`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, str | bytes] | None = None,
+        settings: str = "",
+        others: Mapping[str, str | bytes] | None = None,
+        nodes: Sequence[str] = ("pve2",),
+    ) -> None:
         self.directory = directory
-        self.pve = Pmxcfs(files={f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}, members=["pve1", "pve2"])
+        configs = {f"nodes/pve1/qemu-server/{name}": text for name, text in (files or {}).items()}
+        self.pve = Pmxcfs(files={**configs, **(others or {})}, members=["pve1", *nodes])
         self.qm = Qm(directory / "qm", lock_timeout=0.5)
         self.journal = Journald()
         self.notify = NotifySocket()
@@ -75,10 +97,8 @@ class NodeBed:
     def __enter__(self) -> NodeBed:
         for leftover in ("/run/pvehooks", "/var/lib/pvehooks", "/run/lock/pvehooks", "/run/qemu-server"):
             subprocess.run(["find", leftover, "-mindepth", "1", "-delete"], check=False, stderr=subprocess.DEVNULL)
-        # Every such node has the bridge that its guests name, whatever the machine has.
-        mount("tmpfs", NETWORK, "tmpfs")
-        for name in ("lo", "vmbr0/bridge"):
-            Path(NETWORK, name).mkdir(parents=True)
+        self._network = network()
+        self._network.__enter__()
         self.pve.start()
         self.journal.start()
         return self
@@ -90,7 +110,7 @@ class NodeBed:
         self.notify.close()
         self.journal.stop()
         self.pve.close()
-        subprocess.run(["umount", "--lazy", NETWORK], check=True)
+        self._network.__exit__(None, None, None)
 
     def start(self, ready: bool = True, watchdog: float = 0.0, path: str = "", arguments: tuple[str, ...] = ()) -> None:
         """Starts the daemon; returns when it is READY."""

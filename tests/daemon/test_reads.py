@@ -1,11 +1,11 @@
-"""In one review of all guests no file of the node is read twice, whoever asks, and none once for each guest."""
+"""In one review of all guests no file of the node is read twice, whatever asks, and none once for each guest."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pvehooks.daemon.parts import make_parts
 from pvehooks.daemon.review import Review
 from pvehooks.host import Host
 from pvehooks.settings.load import built_in
+from tests.beds.tree import make_fake_tree
 from tests.daemon.parts import NODE, Kept
 from tests.rules.example_tree import CONFIG, tree_of
 
@@ -39,12 +40,12 @@ def counted() -> Iterator[Counter[tuple[str, str]]]:
         yield found
 
 
-def review_all(host: Host) -> Kept:
-    """All guests are reviewed, as when the daemon starts."""
+def review_all(host: Host, vmids: Sequence[int] = GUESTS) -> Kept:
+    """The guests are reviewed, as when the daemon starts."""
     output = Kept()
     parts = make_parts(host, NODE, built_in(), output, lambda: None)
     parts.queue.stop("nothing is to be changed", trials=False)
-    Review(parts).review(GUESTS)
+    Review(parts).review(vmids)
     return output
 
 
@@ -59,3 +60,14 @@ def test_each_file_of_the_node_is_read_once(example: Path, tmp_path: Path) -> No
         output = review_all(Host(root))
     assert {asked: count for asked, count in found.items() if count > 1 and not OF_GUEST.match(asked[1])} == {}
     assert [entry.message for entry in output.entries if entry.fields["PVEHOOKS_EVENT"] == "bug"] == []
+
+
+def test_a_review_of_one_guest_asks_for_no_other_process(tmp_path: Path) -> None:
+    """However many run."""
+    files: dict[str, str] = {f"etc/pve/nodes/{NODE}/qemu-server/{vmid}.conf": "name: web\n" for vmid in GUESTS}
+    for vmid in GUESTS:
+        files |= {f"run/qemu-server/{vmid}.pid": f"{vmid}\n", f"proc/{vmid}/cmdline": f"kvm\0-id\0{vmid}\0"}
+    host = Host(str(make_fake_tree(tmp_path, files)))
+    with counted() as found:
+        review_all(host, GUESTS[:1])
+    assert [path for _, path in found if path.startswith("/proc/1")] == ["/proc/100/cmdline"]

@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_first_answer_stays(root: Path) -> None:
-    host = ReadOnce(str(root))
+    host = read_once(Host(str(root)))
     assert host.read_text("/etc/file") == "0123456789" and host.names("/etc") == ["file", "pve"]
     (root / "etc/file").unlink()
     assert host.read_text("/etc/file") == "0123456789" and host.names("/etc") == ["file", "pve"]
@@ -27,7 +27,7 @@ def test_the_first_answer_stays(root: Path) -> None:
 
 
 def test_an_error_is_an_answer(root: Path) -> None:
-    host = ReadOnce(str(root))
+    host = read_once(Host(str(root)))
     for _ in range(2):
         with pytest.raises(FileNotFoundError) as raised:
             host.read("/etc/other")
@@ -38,26 +38,33 @@ def test_an_error_is_an_answer(root: Path) -> None:
 
 
 def test_only_what_was_left_out_is_read_again(root: Path) -> None:
-    host = ReadOnce(str(root))
+    host = read_once(Host(str(root)))
     assert host.read("/etc/file", limit=2) == b"012"
     assert host.read("/etc/file", limit=20) == b"0123456789"
     (root / "etc/file").write_text("other")
     assert host.read("/etc/file", limit=40) == b"0123456789" and host.read("/etc/file", limit=3) == b"0123"
 
 
-@pytest.mark.parametrize("path", [CONFIG, "proc/100/comm"])
-def test_what_there_is_many_of_is_not_kept(root: Path, path: str) -> None:
-    host = ReadOnce(str(root))
-    host.read(f"/{path}")
-    assert host.exists(f"/{path}")
+@pytest.mark.parametrize(("path", "kept"), [(CONFIG, True), ("proc/100/comm", False)])
+def test_what_there_is_many_of_is_kept_only_on_request(root: Path, path: str, kept: bool) -> None:
+    host, keeping = read_once(Host(str(root))), read_once(Host(str(root)), configs=True)
+    before = host.read(f"/{path}"), keeping.read(f"/{path}")
     (root / path).write_text("other")
-    assert host.read_text(f"/{path}") == "other" and host.answers == {}
+    assert host.read(f"/{path}") == b"other"
+    assert (keeping.read(f"/{path}") == before[1]) is kept
 
 
-def test_a_host_with_answers_of_its_own_stays_as_it_is(root: Path) -> None:
+def test_any_host_is_read_once(root: Path) -> None:
     class Other(Host):
         """As that of a capture."""
 
-    other = Other(str(root))
-    assert read_once(other) is other
-    assert isinstance(read_once(Host(str(root))), ReadOnce)
+        read_paths: tuple[str, ...] = ()
+
+        def read(self, path: str, limit: int = 1 << 20) -> bytes:
+            self.read_paths += (path,)
+            return b"other"
+
+    other = read_once(Other(str(root)))
+    assert isinstance(other, ReadOnce) and isinstance(other, Other)
+    assert [other.read("/etc/file"), other.read_text("/etc/file")] == [b"other", "other"]
+    assert other.read_paths == ("/etc/file",) and other.names("/etc") == ["file", "pve"]

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pvehooks import wording
 from pvehooks.cli import findings, guard_state, guests, last_starts, target, terminal
@@ -36,27 +36,25 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--quiet and {other} exclude each other")
     if options.target:
         return target.run(options)
-    seen = view(options)
+    seen = view(options).once()
     audit = _Audit(seen, options)
     try:
         audit.look()
     except KeyboardInterrupt:
-        _show_interrupted(audit, options.quiet)
+        _show_interrupted(audit)
         return EXIT_INTERRUPTED
     if options.json:
         print(json.dumps(_document(seen, audit), indent=2))
-    else:
-        findings.show(audit.rows, options.quiet)
-        if not options.quiet:
-            _show_rest(seen, audit)
+    elif not options.quiet:
+        _show_rest(seen, audit)
     return EXIT_BLOCKED if audit.blocked else EXIT_OK
 
 
 class _Audit:
-    """What was found, in words: of thousands of guests no more is kept.
+    """Shows what is found of each guest as soon as it is judged, and at last of the node; of thousands of guests no more is kept than counts.
 
-    `rows` are of guests, and at last of the node; `clean` are lines on those without a row, where guests were named; `starts` the labels
-    by what a start comes to, where it is not as it should be.
+    `clean` are lines on guests without a finding, where they were named; `starts` the labels by what a start comes to, where it is not as
+    it should be.
     """
 
     def __init__(self, seen: View, options: argparse.Namespace) -> None:
@@ -67,7 +65,7 @@ class _Audit:
         self.blocked = False
         self.counts: Counter[str] = Counter()
         self.documents: list[dict[str, object]] = []
-        self.rows: list[findings.FindingRow] = []
+        self.shown = 0
         self.clean: list[str] = []
         self.of_node: list[Judged] = []
         self.remarked: list[Verdict] = []
@@ -94,13 +92,24 @@ class _Audit:
             return
         node = seen.facts()
         wanted = not (self._options.json or self._options.quiet)
-        with terminal.progress(2 * len(ids), f"looking at {len(ids)} VMs", seen.host.monotonic, wanted) as step:
-            for verdict in seen.all_verdicts(node, step):
-                self._add(verdict)
+        with terminal.progress(len(ids), f"looking at {len(ids)} VMs", seen.host.monotonic, wanted) as progress:
+            for verdict in seen.all_verdicts(node, progress.step):
+                self._add(verdict, progress)
             self.of_node = wording.sort(Judged(finding, "") for finding in seen.node_findings(node))
-        self.rows += findings.rows(seen.node, self.heavy)
+        self._show(seen.node, self.heavy)
 
-    def _add(self, verdict: Verdict) -> None:
+    def _show(self, label: str, found: Iterable[Judged], progress: terminal.Progress | None = None) -> None:
+        """Prints the findings at once: a reader of the output need not wait for the rest."""
+        rows = [] if self._options.json else list(findings.rows(label, found))
+        if not rows:
+            return
+        if progress is not None:
+            progress.erase()
+        findings.show(rows, self._options.quiet)
+        sys.stdout.flush()
+        self.shown += len(rows)
+
+    def _add(self, verdict: Verdict, progress: terminal.Progress | None = None) -> None:
         guest = verdict.guest
         self.blocked |= verdict.blocked
         self.counts["guests"] += 1
@@ -119,7 +128,7 @@ class _Audit:
             hidden = sum(not is_shown(item) for item in shown)
             shown = [item for item in shown if is_shown(item)]
         self.counts["hidden"] += hidden
-        self.rows += findings.rows(guest.label, shown)
+        self._show(guest.label, shown, progress)
         if self._options.vmid and not shown:
             more = f"; {hidden} for information: pvehooks check {guest.vmid} --all" if hidden else ""
             self.clean.append(f"{guest.label}: {'nothing to do' if hidden else 'nothing found'}{more}")
@@ -153,12 +162,10 @@ def _starts(audit: _Audit) -> Iterator[str]:
         yield f"{wording.start(start, unguarded)}: {wording.and_more(audit.starts[start, unguarded])}"
 
 
-def _show_interrupted(audit: _Audit, plain: bool) -> None:
-    """What was found before Ctrl-C; half a JSON document is none."""
-    findings.show(audit.rows, plain)
-    sys.stdout.flush()
+def _show_interrupted(audit: _Audit) -> None:
+    """How much was looked at before Ctrl-C; half a JSON document is none."""
     done = audit.counts["guests"]
-    above = "; the findings above are of those" if audit.rows else ""
+    above = "; the findings above are of those" if audit.shown else ""
     print(f"pvehooks: interrupted, {done} of {wording.counted(audit.total, 'VM')} looked at{above}", file=sys.stderr)
 
 

@@ -132,6 +132,7 @@ def _json(report: Report) -> str:
 
 
 def _gathered(seen: View) -> Report:
+    seen = seen.once()
     node = seen.facts()
     guests = tuple(
         guest_seen(verdict, guard_state.guarded(verdict.guest, seen.settings.guard(verdict.guest.vmid).mode))

@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     seen = view(options)
     if options.cluster:
         return cluster_status.run(seen, options.json)
-    met = Met(seen.all_verdicts(seen.facts()))
+    once = seen.once()
+    met = Met(once.all_verdicts(once.facts()))
     look_at = seen.around.first_look
     if options.json:
         print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))

@@ -19,7 +19,6 @@ from pvehooks.facts.cluster import summaries
 from pvehooks.facts.storage import storages
 from pvehooks.formats import summary as text
 from pvehooks.host import Host
-from pvehooks.host.readonce import read_once
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Node, PciDevice, Severity, StartVerdict, Unread, Uses
 from pvehooks.values.stubs import NAME, former_of
@@ -115,7 +114,7 @@ class Publisher:
         self._withdrawn, self._last, self._made_from, self._beat_due = True, None, None, 0.0
 
     def _read_devices(self) -> None:
-        node = hardware.gather(read_once(self._host), self._node)
+        node = hardware.gather(self._host, self._node)
         self._wanted = frozenset(_mapped(node))
         self._hardware = read_hardware(self._host, node)
         self._of_starts = read_of_starts(node)

@@ -45,7 +45,7 @@ _RENAME_PAUSES = (0.002, 0.01, 0.05)
 class Surroundings(NamedTuple):
     """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them."""
 
-    running: frozenset[int]
+    running: Container[int]
     recorded: frozenset[int]
     first_look: baseline.Baseline | None
     mappings: Mappings
@@ -62,7 +62,7 @@ def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) ->
     from pvehooks.facts.storage.storages import StorageSections
 
     return Surroundings(
-        running.running(host),
+        running.RunningVmids(host),
         frozenset(records.known_vmids(host)),
         first_look,
         Mappings(host, node),
@@ -167,6 +167,16 @@ class ConfigGuest(Guest):
     @cached_property
     def options(self) -> Options:
         return self.config.effective() if self.config else {}
+
+    # Asked by most rules.
+
+    @cached_property
+    def template(self) -> bool:
+        return super().template
+
+    @cached_property
+    def uefi(self) -> bool:
+        return super().uefi
 
     @cached_property
     def _parsed(self) -> dict[str, Properties]:

@@ -20,9 +20,18 @@ _SECTION = rb"(?m)^\[[A-Za-z][A-Za-z0-9_:-]*\][ \t\r\f\v]*$"
 _ASKED = rb"(?m)^(hostpci[0-9]+|usb[0-9]+|machine|name|ostype|template|vga|bios|args):[^\n]*"
 
 
-def running(host: Host) -> frozenset[int]:
-    """The VMIDs whose pid file names a live QEMU of that VM (as qemu-server's vm_running_locally looks)."""
-    return frozenset(vmid for vmid in _with_pid_file(names_in(host, RUN_DIR)) if is_running(host, vmid))
+class RunningVmids:
+    """The VMIDs whose pid file names a live QEMU of that VM (as qemu-server's vm_running_locally looks); looked at when one is asked for."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __contains__(self, vmid: object) -> bool:
+        return vmid in self._there and isinstance(vmid, int) and is_running(self._host, vmid)
+
+    @cached_property
+    def _there(self) -> frozenset[int]:
+        return frozenset(_with_pid_file(names_in(self._host, RUN_DIR)))
 
 
 def _with_pid_file(names: list[str]) -> list[int]:

@@ -14,10 +14,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pvehooks.cli import main, parsers, root
+from pvehooks.cli import findings, main, parsers, root
 from pvehooks.cli.view import view
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
@@ -235,17 +236,36 @@ def test_all_guests_are_read_once(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path / "tree", {**TREE, **usb})
     seen = view(parsers.parser("check").parse_args(["--root", str(tree)]))
     host = Counting(str(tree))
-    seen = seen._replace(host=host)
+    seen = seen._replace(host=host).once()
     node = seen.facts()
     steps: list[int] = []
     alone = [_words(verdict) for verdict in seen.verdicts(seen.guest_ids([]))]
+    seen = seen._replace(host=host).once()
     host.reads.clear()
     together = [_words(verdict) for verdict in seen.all_verdicts(node, lambda: steps.append(1))]
     seen.node_findings(node)
     assert together == alone
     configs = [path for path in host.reads if path.startswith(node_facts.guest_dir("pve1"))]
     assert sorted(configs) == sorted(set(configs))
-    assert len(steps) == 2 * len(together)
+    assert len(steps) == len(together)
+
+
+def test_what_is_found_is_shown_before_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Counting(str(make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/{vmid}.conf": FAULTY for vmid in range(100, 400)})))
+    monkeypatch.setattr(root, "host", lambda options: host)
+    seen: list[int] = []
+    show = findings.show
+
+    def noting(*given: Any) -> None:
+        show(*given)
+        seen.append(sum(path.startswith(node_facts.guest_dir("pve1")) for path in host.reads))
+
+    monkeypatch.setattr(findings, "show", noting)
+    main.main(["check", "--root", host.root])
+    assert seen[0] < 200 and len(seen) >= 300
+    assert capsys.readouterr().out.startswith("VM 100 (web): ")
 
 
 def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
