@@ -74,14 +74,16 @@ def cpu_feature_warned(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "cpu-register-refused",
-    r"failed to set MSR (?P<register>0x[0-9a-f]+)|Failed to put registers after (?:init|reset|migration): (?P<why>.+)",
+    r"failed to set MSR (?P<register>0x[0-9a-f]+)|Failed to put registers after (?:init|reset|migration): (?P<why>.+)|kvm_arch_init_vcpu failed \(\d+\): (?P<other>.+)",
     "Update kernel and microcode; or choose another CPU type: qm set {vmid} --cpu x86-64-v2-AES",
-    "QEMU, target/i386/kvm/kvm.c",
+    "QEMU, target/i386/kvm/kvm.c, accel/kvm/kvm-all.c",
     logs=(TASK, KERNEL),
 )
 def cpu_register_refused(found: Match[str]) -> str:
-    """QEMU set a processor register that this kernel, or this processor's microcode, does not let it set."""
-    return f"KVM refused to set the processor register {found['register']}"
+    """QEMU made a virtual CPU and set its registers, which this kernel, this processor's microcode, or an outer hypervisor does not let it do."""
+    if found["register"]:
+        return f"KVM refused to set the processor register {found['register']}"
+    return f"KVM refused to set up a virtual CPU: {found['why'] or found['other']}"
 
 
 @CAUSES.cause(

@@ -25,7 +25,11 @@ def text(path: Path) -> tuple[dict[str, str], str]:
 @pytest.mark.parametrize("path", TEXTS, ids=[path.stem for path in TEXTS])
 def test_the_cause_is_the_one_that_the_thread_ended_with(path: Path) -> None:
     head, log = text(path)
-    found = [each.cause.id for each in diagnose(failure(log)) if each.cause.rank is not Rank.GENERAL]
+    diagnoses = diagnose(failure(log))
+    for each in diagnoses:
+        assert "None" not in each.message
+        assert each.message.isprintable()
+    found = [each.cause.id for each in diagnoses if each.cause.rank is not Rank.GENERAL]
     assert (found or ["unknown"])[0] == head["cause"], head["ended"]
 
 
