@@ -9,9 +9,9 @@ from pvehooks.values import Finding, Guest, Judged, Severity, StartVerdict, Verd
 
 # The programs that remedies name.
 _PROGRAMS = (
-    "apt cryptsetup echo efibootmgr findmnt ha-manager ifreload ifup iconv ip kill less ls lsusb mdadm mokutil pct proxmox-boot-tool pvecm"
-    " pvehooks pvesh"
-    " pvesm qm rm swapoff systemctl targetcli umount update-grub update-initramfs vgchange"
+    "apt ceph cryptsetup df dmesg echo efibootmgr findmnt free fuser ha-manager ifreload ifup iconv ip journalctl kill less ls lsblk lspci lsusb"
+    " lvconvert lvs mdadm modprobe mokutil pct pgrep proxmox-boot-tool pvecm pvehooks pvesh pvesm qemu-img qemu-system-x86_64 qm rm smartctl"
+    " sriov-manage ss swapoff sysctl systemctl systemd-cgtop targetcli umount update-grub update-initramfs vgchange zfs zpool"
 )
 _COMMAND = re.compile(
     rf"(?:(?<=: )|(?<= then ))(?:{'|'.join(_PROGRAMS.split())}) "

@@ -147,6 +147,16 @@ class RecordingHost(Host):
         self._note_content(real, content, len(content) > limit)
         return content
 
+    def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
+        real = self._walk(path)
+        try:
+            begin, content = super().read_end(path, limit)
+        except OSError as error:
+            self._failed("read", real, error)
+            raise
+        self._note_content(real, content, begin > 0)
+        return begin, content
+
     def read_made(self, path: str, limit: int = 1 << 20) -> bytes:
         real = self._walk(path)
         try:

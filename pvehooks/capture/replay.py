@@ -79,6 +79,10 @@ class CapturedHost(Host):
         self._check("read", path)
         return super().read(path, limit)
 
+    def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
+        self._check("read", path)
+        return super().read_end(path, limit)
+
     def read_made(self, path: str, limit: int = 1 << 20) -> bytes:
         self._check("read", path)
         return super().read_made(path, limit)

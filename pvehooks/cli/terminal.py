@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bo
 def on_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def width() -> int:
+    """The columns of the terminal; 80 in a pipe."""
+    return shutil.get_terminal_size().columns if on_terminal() else 80
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -76,6 +76,8 @@ class Observer:
             parts.log.event("watch-overflow", "inotify events were lost; all VMs are looked at anew")
         if changes.overflow or changes.mappings:
             parts.schedule.changed(EVERYTHING)
+        if changes.tasks or changes.overflow or changes.lost:
+            parts.failures.look()
         if changes.lost:
             self.watch()
         if changes.database_changed or changes.lost:
@@ -102,6 +104,7 @@ class Observer:
     def poll(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         parts = self._parts
+        parts.failures.look()
         interval = parts.settings.now.watch.interval
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
         if self._watches is not None:

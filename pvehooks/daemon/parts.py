@@ -12,6 +12,7 @@ from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.failures import FailedStarts
 from pvehooks.daemon.jobs import JobPolicy
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.queue import JobQueue
@@ -57,6 +58,8 @@ class Parts(NamedTuple):
     departures: Departures
     # Proxmox VE's own code, which writes what jobs are for.
     code: PveCode
+    # Starts that failed.
+    failures: FailedStarts
     # What READY waits for.
     gate: BootGate
     # Which job is wanted for a guest, and when again.
@@ -91,6 +94,7 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         arrivals=Arrivals(node, baseline, membership, settings, log),
         departures=Departures(host, states, stats, reporter),
         code=code,
+        failures=FailedStarts(host, node, log),
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),

@@ -1,6 +1,6 @@
 """Noticing changes: pyinotify and pmxcfs' counters -> "these guests may have changed".
 
-Two directories are watched: the node's own config directory (changes made here) and that of pmxcfs' database, which is written for
+Watched are the node's own config directory (changes made here), Proxmox VE's index of tasks, and the directory of pmxcfs' database, which is written for
 every change in the cluster, also for those of other nodes, of which /etc/pve itself gives no event. Then .version is read, and .vmlist
 when its counter moved.
 """
@@ -18,10 +18,12 @@ import pyinotify
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import pmxcfs
+from pvehooks.facts.node import tasks
 from pvehooks.host import Host
 
 DATABASE = "/var/lib/pve-cluster"
 MAPPINGS = "/etc/pve/mapping"
+TASKS = tasks.DIRECTORY
 _FILES = pyinotify.IN_MOVED_TO | pyinotify.IN_MOVED_FROM | pyinotify.IN_CLOSE_WRITE | pyinotify.IN_DELETE
 _SELF = pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF | pyinotify.IN_ONLYDIR
 _DATABASE_FILES = pyinotify.IN_MODIFY | pyinotify.IN_CREATE | pyinotify.IN_MOVED_TO
@@ -29,11 +31,12 @@ _LOST = pyinotify.IN_UNMOUNT | pyinotify.IN_IGNORED | pyinotify.IN_DELETE_SELF |
 
 
 class Changes(NamedTuple):
-    """What inotify reported: VMIDs written here; whether the database or mappings changed; whether events or watches were lost."""
+    """What inotify reported: VMIDs written here; whether database, mappings or index of tasks changed; whether events or watches were lost."""
 
     guests: frozenset[int] = frozenset()
     database_changed: bool = False
     mappings: bool = False
+    tasks: bool = False
     overflow: bool = False
     lost: bool = False
 
@@ -57,6 +60,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
         self._watch_guests()
         self._watch("database", DATABASE, _DATABASE_FILES)
         self._watch("mappings", MAPPINGS, _FILES | _SELF)
+        self._watch("tasks", TASKS, _FILES)
 
     @property
     def watches_guests(self) -> bool:
@@ -136,6 +140,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
             guests=frozenset(vmid for vmid in vmids if vmid is not None),
             database_changed=any(name.startswith("config.db") for name in names.get("database", ())),
             mappings="mappings" in names,
+            tasks="index" in names.get("tasks", ()),
             overflow=overflow,
             lost=self._lost or self._next in names.get("parent", ()),
         )

@@ -120,6 +120,18 @@ class Host:
         finally:
             os.close(descriptor)
 
+    def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
+        """The file's last `limit` bytes at most, and at which byte of it they begin."""
+        descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            begin = max(0, os.fstat(descriptor).st_size - limit)
+            content = b""
+            while len(content) < limit and (chunk := os.pread(descriptor, min(limit - len(content), _CHUNK), begin + len(content))):
+                content += chunk
+            return begin, content
+        finally:
+            os.close(descriptor)
+
     def read_made(self, path: str, limit: int = 1 << 20) -> bytes:
         """A file that its file system makes up when its attributes are asked for, as pmxcfs does with .version.
 

@@ -186,6 +186,15 @@ _OF_THE_DAEMON = (
         "A finding about the node is gone",
         "What was found before is not the case any more. See: pvehooks host check",
     ),
+    Kind(
+        "start-failed",
+        ERR,
+        "A VM's start failed",
+        "Proxmox VE's task ended with an error; the message has the cause that its log shows, PVEHOOKS_CAUSE the cause's id, PVEHOOKS_UPID the task."
+        " `pvehooks why VMID` shows the line in the log, what to do, and what else it could be.",
+        about_guest=True,
+    ),
+    Kind("start-works-again", INFO, "A VM was started after a failure", "The start that failed before works now.", about_guest=True),
     Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
     Kind(
         "settings-broken",

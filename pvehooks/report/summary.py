@@ -93,6 +93,8 @@ def paragraph(report: Report) -> str:
         interrupts = f", interrupts are {known['interrupts']}" if "interrupts" in known and known["IOMMU"].startswith("on") else ""
         sentences.append(f"The IOMMU is {known['IOMMU']}{interrupts}.")
     sentences.append(guests(report.guests))
+    if "failed starts" in known:
+        sentences.append(f"{known['failed starts']}.")
     return " ".join(sentences)
 
 

@@ -23,6 +23,7 @@ KINDS = {
     "RULE": "rule",
     "VMID": "guest",
     "VMID|FILE": "guest-or-file",
+    "VMID|UPID": "guest",
     "VOLID": "image",
     "ADDRESS": "address",
     "FILE": "file",

@@ -60,6 +60,11 @@ VERB_NOTES = {
     " A digest may be shortened. To restore one, see BACKUPS below.",
     "rules": "The severity shown is the rule's own, before `[rules]` in the settings.",
     "explain": "Also shows the source of the explanation, and how to ignore the rule for one VM.",
+    "why": "Reads Proxmox VE's task log of the start, and what the kernel logged at that time, and compares their lines with known causes. It shows"
+    " the cause with its line, what to do, what the rules find of the VM now, and what else it could be; where no cause is known, the last lines."
+    " Without a VM: a line for each VM whose last start failed. Starts that an administrator interrupted do not count.\n\nThe task log of a node"
+    " holds about the last 2,000 tasks. Of a long log the end is read. What a VM, a device or a hookscript wrote there is shown with its control"
+    " characters escaped. Ends with 1 if the start failed.",
     "report": "Reads all VMs and all hardware, and changes neither. The HTML file needs no network and no scripts; it suits phones, paper and"
     " dark screens. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
     " replaced as a whole.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
@@ -86,11 +91,14 @@ Only `host fix`, `host undo`, `bind` and `unbind` change the node's own configur
 JSON = {
     "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"
     " (would start, would not start, must not start), `nothing_stops_it` (why nothing stops a start that must not be, or null), `guarded` (whether the"
-    " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`, and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
+    " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`; `failed_starts`, each with `vmid`, `upid`, `ended` (seconds since 1970) and `cause` (null if unknown); and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
     "host groups": "`groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
     " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
     " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
     " (`active`, `why`, `acs_override`) and `absent`, what the VM names but is not on the bus.",
+    "why": "`version` (1), `upid`, `vmid`, `started` and `ended` (seconds since 1970), `status`, `cause` (null if unknown, or if the start worked),"
+    " `diagnoses`, the best first, each with `cause`, `rank` (root, place, general), `message`, `explanation`, `remedy`, `log` (task, kernel, index),"
+    " `line` and `text`; `rules`, what the rules find now, and `not_read`. Without a VM: `failed`, a list of these.",
     "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
     " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a VM"
     " with `running` and `template` and without `allowed`; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
@@ -101,6 +109,7 @@ EXAMPLES = {
     "Whether the node is ready for passthrough, and what could be passed through now:": "pvehooks host check\npvehooks host groups --free",
     "Files for someone who helps you:": "pvehooks report --html /root/pve1.html\npvehooks capture pve1.tar.xz",
     "Only what blocks a start, for a script:": """pvehooks check --json | jq '.guests[] | select(.verdict == "block") | .vmid'""",
+    "Why the last start of a VM failed:": "pvehooks why 100",
     "Why something is reported:": "pvehooks explain rng-missing-netboot",
     "See what would be done, do it, revert it:": "pvehooks inject 100 --dry-run\npvehooks inject 100\npvehooks undo 100",
     "All VMs that existed before pvehooks:": "pvehooks inject --all",

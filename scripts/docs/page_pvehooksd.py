@@ -66,6 +66,8 @@ FIELDS = {
     "PVEHOOKS_FILES": "In `host-fixed` and `host-fix-undone`: the files that were changed, separated by spaces.",
     "PVEHOOKS_COMMANDS": "In `host-fixed` and `host-fix-undone`: the commands that were run, one line each.",
     "PVEHOOKS_BY": "In `start-allowed`: who allowed it. In `binding-changed`, `host-` and `firmware-` entries: who ran the command.",
+    "PVEHOOKS_CAUSE": "In `start-failed`: the id of the cause, as `pvehooks why` shows it; it is absent where the cause is not known.",
+    "PVEHOOKS_UPID": "In `start-failed` and `start-works-again`: Proxmox VE's task.",
     "PVEHOOKS_REASON": "In `start-allowed`: why.",
     "PVEHOOKS_TRACEBACK": "In `bug` and `guard-bug`: where it happened.",
 }

@@ -164,6 +164,7 @@ def test_a_captured_host_answers_all_questions() -> None:
     """What a tree answers otherwise than a node is answered from the capture's facts."""
     others = {
         "read",
+        "read_end",
         "read_made",
         "names",
         "folders",

@@ -19,7 +19,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"actions": "what is changed", "report": "what is shown: HTML, Markdown, JSON"},
     {"capture": "a node in a file, without its secrets"},
     {"judge": "findings and settings become a verdict"},
-    {"rules": "facts become findings"},
+    {"rules": "facts become findings", "causes": "logs become causes of failed starts"},
     {"derived": "views of facts that rules and others share"},
     {"facts": "files of the node become values"},
     {"records": "what is remembered", "settings": "what the administrator wants"},
@@ -31,6 +31,7 @@ FLOORS: tuple[dict[str, str], ...] = (
 # These ask neither the system nor the settings.
 ONLY_VALUES = {
     "rules": {"derived", "values", "errors"},
+    "causes": {"values", "errors"},
     "derived": {"values", "errors"},
     "report": {"values", "errors", "wording"},
 }
@@ -111,6 +112,8 @@ CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.mono
 HARMLESS = {"os.path.basename", "os.path.dirname", "os.path.join", "os.strerror", "os.fsdecode", "os.fsencode"}
 EXEMPT = {
     "actions/backups.py": {"os.stat"},  # the time of a backup
+    "causes/registry.py": {"os.listdir"},  # its own folder: which causes there are
+    "cli/terminal.py": {"shutil"},  # how wide a terminal is
     "cli/audit.py": {"os.environ", "os.environ.get", "os.geteuid"},  # who asks
     "cli/commands/guest.py": {"os.path.abspath"},  # its argument may be any file
     # standard output after a broken pipe, or closed by the caller; whether it is root who met a file that cannot be opened

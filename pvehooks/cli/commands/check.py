@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pvehooks import wording
-from pvehooks.cli import findings, guard_state, guests, target, terminal
+from pvehooks.cli import findings, guard_state, guests, last_starts, target, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
@@ -70,6 +70,11 @@ class _Audit:
         self.of_node: list[Judged] = []
         self.remarked: list[Verdict] = []
         self.starts: dict[tuple[StartVerdict, str], list[str]] = {}
+
+    @property
+    def named(self) -> list[int]:
+        """The VMIDs that were asked for, none where all are meant."""
+        return list(self._options.vmid)
 
     @property
     def heavy(self) -> list[Judged]:
@@ -139,6 +144,8 @@ def _show_rest(seen: View, audit: _Audit) -> None:
         print(wording.printable(line))
     for line in _starts(audit):
         print(wording.printable(line))
+    for line in last_starts.lines(seen, audit.named):
+        print(wording.printable(line))
     print(_summary(seen.node, audit.counts))
     if count := audit.counts["unexamined"]:
         times = "once" if count == 1 else f"{count} times"
@@ -175,6 +182,7 @@ def _document(seen: View, audit: _Audit) -> dict[str, object]:
         "node": seen.node,
         "guard_mode": seen.settings.guard().mode,
         "guests": audit.documents,
+        "failed_starts": [each.as_json() for each in last_starts.failed(seen, audit.named)],
         "node_findings": [wording.as_json(item) for item in audit.of_node],
     }
 

@@ -10,7 +10,7 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import guard_state
+from pvehooks.cli import guard_state, last_starts
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -19,7 +19,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, html, markdown, summary
-from pvehooks.report.content import Report, RuleText, guest_seen
+from pvehooks.report.content import Fact, Report, RuleText, guest_seen
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
@@ -143,13 +143,18 @@ def _gathered(seen: View) -> Report:
         __version__,
         seen.node,
         int(seen.host.now()),
-        summary.facts(node),
+        (*summary.facts(node), *_failed_starts(seen)),
         node.iommu,
         _groups(node),
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
     )
+
+
+def _failed_starts(seen: View) -> tuple[Fact, ...]:
+    lines = last_starts.lines(seen)
+    return (Fact("failed starts", ". ".join(lines)),) if lines else ()
 
 
 def _groups(node: Node) -> tuple[Group, ...] | Unread:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, wording
-from pvehooks.cli import cluster_status, guard_state, terminal
+from pvehooks.cli import cluster_status, guard_state, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
@@ -110,6 +110,7 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
         "allowed": _vmids(met.allowed),
         "lacking_entropy": _vmids(met.lacking),
         "given_rng0": _vmids(met.given),
+        "failed_starts": [each.as_json() for each in last_starts.failed(seen)],
         "first_look": first_look,
     }
 
@@ -125,6 +126,8 @@ def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
     yield "guard", _guard(seen.settings.guard().mode, met)
     if met.allowed:
         yield "allowed", f"the guard lets the next start through of {_labels(met.allowed)}"
+    for number, line in enumerate(last_starts.lines(seen)):
+        yield "" if number else "failed starts", line
     yield "entropy", _entropy(seen.settings.rng().mode, met.lacking)
     yield "given rng0", _labels(met.given) or "none so far"
 
