@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pvehooks.rules import catalogue
-from pvehooks.values import Holder, Iommu, Refuser, Severity, Unread, Use, Uses
+from pvehooks.values import Holder, HugePages, Iommu, Memory, Refuser, Severity, Unread, Use, Uses
 from pvehooks.values.images import ImageFile, PinnedFirmware
 from pvehooks.values.pci import PciDevice
 from tests.beds import pci
@@ -161,6 +161,23 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("mapping-missing", "hostpci0: mapping=gone\n", CARD, {}, {"mappings": UNKNOWN}, ["?hostpci0: ... no reason at all"], id="mappings are unknown"),
         pytest.param("mapping-mismatch", "hostpci0: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:2684,iommugroup=14", mdev="1"), {}, ["pvesh set /cluster/mapping/pci/gpu --mdev 0"], id="marked for mediated devices"),
         pytest.param("mapping-mismatch", "hostpci0: mapping=gone\nhostpci1: mapping=gpu\n", CARD, mapping("path=0000:01:00.0,id=10de:1111,iommugroup=9"), {}, ["hostpci1: ... has id 10de:1111 for 0000:01:00.0"], id="behind one that is not there, and its first mistake alone"),
+        # -- memory
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, {}, {"memory": Memory(2048 << 20, ())}, [], id="just enough memory"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, {}, {"memory": Memory(2047 << 20, ())}, ["or give it less: qm set 100 --memory 2047"], id="just too little memory"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, {}, {"memory": Memory(16 << 20, ())}, ["--memory 16"], id="the least that a VM may have"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, {}, {"memory": Memory(15 << 20, ())}, ["15 MiB free. Stop other VMs"], id="less than a VM may have"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, {}, {"memory": UNKNOWN}, ["?memory: ... no reason at all"], id="memory is unknown"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU}\n", CARD, RUNNING, {"memory": Memory(1 << 20, ())}, [], id="it runs, and has its memory"),
+        pytest.param("memory-short", f"memory: 2048\nhugepages: 2\nnuma: 1\nhostpci0: {GPU}\n", CARD, {}, {"memory": Memory(1 << 20, ())}, [], id="it has huge pages"),
+        pytest.param("memory-short", f"memory: 2048\nhostpci0: {GPU},mdev=a\n", CARD, {}, {"memory": Memory(1 << 20, ())}, [], id="nothing is pinned"),
+        pytest.param("hugepages-short", "memory: 2048\nhugepages: any\nnuma: 1\n", CARD, {}, {"memory": Memory(1 << 40, (HugePages(0, 1 << 20, 1, 0),))}, ["2 huge pages of 1 GiB, and pve1 can give 1"], id="any, and there are large ones"),
+        pytest.param("hugepages-short", "memory: 2048\nhugepages: any\nnuma: 1\n", CARD, {}, {"memory": Memory(1 << 40, (HugePages(0, 1 << 20, 1, 0), HugePages(1, 1 << 20, 0, 1)))}, [], id="one is there, one can be made"),
+        pytest.param("hugepages-short", "memory: 2050\nhugepages: any\nnuma: 1\n", CARD, {}, {"memory": Memory(1 << 40, (HugePages(0, 1 << 20, 9, 0), HugePages(0, 2048, 1024, 0)))}, ["1025 huge pages of 2 MiB, and pve1 can give 1024"], id="any, and large ones do not fit"),
+        pytest.param("hugepages-short", "memory: 2048\nhugepages: any\nnuma: 1\n", CARD, {}, {"memory": Memory(1 << 40, (HugePages(0, 2048, 1023, 0),))}, ["1024 huge pages of 2 MiB, and pve1 can give 1023"], id="any, and there are only small ones"),
+        pytest.param("hugepages-short", "memory: 2048\nhugepages: 2\nnuma: 1\n", CARD, {}, {"memory": UNKNOWN}, ["?hugepages: ... no reason at all"], id="huge pages are unknown"),
+        pytest.param("hugepages-short", "memory: 2048\nhugepages: 2\nnuma: 1\n", CARD, RUNNING, {"memory": Memory(1 << 20, ())}, [], id="it runs, and has its huge pages"),
+        pytest.param("hugepages-short", "memory: 2048\n", CARD, {}, {"memory": Memory(1 << 20, ())}, [], id="it wants none"),
+        pytest.param("ids-bind-host-device", f"hostpci0: {GPU}\n", CARD, {}, {"bound_ids": UNKNOWN}, ["?vfio-pci: ... no reason at all"], id="ids are unknown"),
         # -- binding
         pytest.param("vfio-not-bound", f"hostpci0: 0000:01:00.1\nhostpci1: {GPU}\n", CARD, {}, {"uses": UsesOf("0000:01:00.1", Use("plays music"))}, [f"{GPU}: "], id="behind one that is used"),
         pytest.param("vfio-not-bound", f"hostpci0: {GPU}\n", CARD, {}, {"iommu": ON._replace(active=False), "uses": UsesOf("")}, [], id="no IOMMU"),
