@@ -75,7 +75,12 @@ def test_errors(tmp_path: Path) -> None:
     node.names("/sys/link-dir")
     node.recording.errors = {"read /sys/a/file": errno.EIO, "list /sys/link-dir": errno.ENOTCONN}
     host = host_of(node, False, tmp_path)
-    for read, number in ((host.read, errno.EIO), (host.read_made, errno.EIO), (lambda path: host.read_end(path, 1), errno.EIO), (host.read_text, errno.EIO)):
+    for read, number in (
+        (host.read, errno.EIO),
+        (host.read_made, errno.EIO),
+        (lambda path: host.read_end(path, 1), errno.EIO),
+        (host.read_text, errno.EIO),
+    ):
         with pytest.raises(OSError) as caught:
             read("/sys/a/file")
         assert caught.value.errno == number

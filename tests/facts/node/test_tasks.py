@@ -38,9 +38,7 @@ def ended(host: Host) -> tuple[Task, ...]:
 def test_a_task_as_pve_writes_it(log: TaskLog, host: Host) -> None:
     log.failed(100, FAILED)
     (task,) = ended(host)
-    assert task == Task(
-        upid(100), "pve1", "qmstart", "100", "root@pam", STARTED, STARTED + 2, "start failed: QEMU exited with code 1"
-    )
+    assert task == Task(upid(100), "pve1", "qmstart", "100", "root@pam", STARTED, STARTED + 2, "start failed: QEMU exited with code 1")
     assert task.failed
     assert not task.interrupted
 
