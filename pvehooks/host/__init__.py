@@ -5,7 +5,6 @@ With another root than `/` every link is resolved inside the root and no command
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -40,12 +39,11 @@ class CommandTrouble(Exception):
     """A command could not be run to its end: missing, or over its time limit."""
 
 
-def _is_encodable(path: str) -> bool:
-    try:
-        os.fsencode(path)
-    except ValueError:
-        return False
-    return True
+def _part(descriptor: int, begin: int, most: int) -> bytes:
+    content = b""
+    while len(content) < most and (chunk := os.pread(descriptor, min(most - len(content), _CHUNK), begin + len(content))):
+        content += chunk
+    return content
 
 
 class Host:
@@ -68,9 +66,7 @@ class Host:
         With follow=False the last component is not resolved. Raises ELOOP as the kernel would, and EINVAL for what is no path: Python
         has a ValueError for that, and paths come from configs.
         """
-        if "\0" in path or not (path.isascii() or _is_encodable(path)):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-        if self.is_node:
+        if self.is_node and path.isascii() and "\0" not in path:
             return path
         from pvehooks.host import safepaths
 
@@ -125,10 +121,7 @@ class Host:
         descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             begin = max(0, os.fstat(descriptor).st_size - limit)
-            content = b""
-            while len(content) < limit and (chunk := os.pread(descriptor, min(limit - len(content), _CHUNK), begin + len(content))):
-                content += chunk
-            return begin, content
+            return begin, _part(descriptor, begin, limit)
         finally:
             os.close(descriptor)
 
@@ -142,10 +135,7 @@ class Host:
         try:
             os.read(descriptor, 1)
             os.fstat(descriptor)
-            content = b""
-            while len(content) <= limit and (chunk := os.pread(descriptor, _CHUNK, len(content))):
-                content += chunk
-            return content
+            return _part(descriptor, 0, limit + 1)
         finally:
             os.close(descriptor)
 

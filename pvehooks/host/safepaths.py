@@ -165,7 +165,15 @@ def sync(directory: str) -> None:
 
 
 def inside(root: str, path: str, follow: bool) -> str:
-    """The real path of `path` below the root, every link on the way resolved inside the root; raises ELOOP as the kernel would."""
+    """The real path of `path` below the root, every link on the way resolved inside the root. Raises ELOOP as the kernel would, and EINVAL."""
+    try:
+        os.fsencode(path)
+    except ValueError:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path) from None
+    if "\0" in path:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    if root == "/":
+        return path
     done: list[str] = []
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     links = 0

@@ -486,8 +486,7 @@ def test_all_kinds_by_one_call(qm: Qm, running: bool, writer: Callable[[Host], W
     """And taken back by one: what is live is deleted, what is only pending reverted."""
     host = Host()
     with running_guest(100) if running else nullcontext():
-        if running:
-            wait_until(lambda: running_guests.is_running(host, 100), "its command line is there")
+        wait_until(lambda: not running or running_guests.is_running(host, 100), "its command line is there")
         guest = guest_of(host)
         result = transaction.apply(host, guest, writer(host), *(kind.of(host, guest) for kind in KINDS))
         assert (result.outcome, result.later) == (Outcome.DONE, running), result

@@ -86,7 +86,7 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     graphics without an OpRegion are like any card. Where it is ignored, the finding is for information.
     Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/pci.c (vfio_realize) up to 9.2, hw/vfio/igd.c
     (vfio_pci_igd_config_quirk) since 10.0, whose messages are in Debian's binaries 7.2 and 10.0; reports of users (intel/gvt-linux
-    #19 and #214).
+    report 19 and report 214).
     """
     for given in guest.args_devices:
         if given.get("x-igd-opregion", "").lower() not in _ON:
@@ -120,7 +120,7 @@ def option_rom_in_seabios(guest: Guest, node: Node) -> Iterator[Finding]:
 
     The ROM looks for disks or a network to boot from, which takes seconds to a minute. Those of some controllers fail or hang: there the
     finding is a warning, until the VM has started. With rombar=0 SeaBIOS finds no ROM; the system in the VM works without. VFs have none.
-    Source: SeaBIOS, src/optionroms.c; reports of users (firmware fault 2667h of SAS3008: Proxmox's forum; vagrant-libvirt #881; Marvell
+    Source: SeaBIOS, src/optionroms.c; reports of users (firmware fault 2667h of SAS3008: Proxmox's forum; vagrant-libvirt report 881; Marvell
     88SE9230: SeaBIOS' mailing list); the administrator's manual, "PCI(e) Passthrough" (rombar).
     """
     if guest.uefi:

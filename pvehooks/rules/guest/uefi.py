@@ -169,8 +169,8 @@ def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
     default. A system is known by the name of the ISO image that the VM boots from; by the VM's name the finding is for information. Whether
     Secure Boot was switched off in the firmware setup is not known. Option ROMs of passed-through devices are not concerned: OVMF runs
     them unchecked (PcdOptionRomImageVerificationPolicy is 0), but for SEV.
-    Source: edk2, OvmfPkg/OvmfPkgX64.dsc; reports of users of these systems (rancher/k3os #792, ChrisTitusTech/ArchTitus #302,
-    linkease/doc.linkease.com #413, siderolabs/talos #11010, getumbrel/umbrel #1885).
+    Source: edk2, OvmfPkg/OvmfPkgX64.dsc; reports of users of these systems (rancher/k3os report 792, ChrisTitusTech/ArchTitus report 302,
+    linkease/doc.linkease.com report 413, siderolabs/talos report 11010, getumbrel/umbrel report 1885).
     """
     disk = guest.properties("efidisk0")
     if not keeps_settings(guest) or disk.get("pre-enrolled-keys") not in (1, "1") or disk.get("efitype") != "4m" or guest.running:
