@@ -26,6 +26,7 @@ UNFIT = {
     "ifup": "changes the network of a running kernel",
     "iconv": "converts what is typed into it",
     "ip": "shows something, and changes nothing",
+    "journalctl": "shows something, and changes nothing",
     "kill": "stops processes",
     "less": "shows something, and changes nothing",
     "ls": "shows something, and changes nothing",

@@ -16,7 +16,9 @@ from pvehooks.host import Completed, Host
 from tests.beds.tree import Link, make_fake_tree
 
 # They ask others of Host, or nothing that a tree would have to answer.
-NO_QUESTIONS = set("read_text locate now monotonic sleep pid undisturbed make_private_dir remove_tree make_link real_output send".split())
+NO_QUESTIONS = set(
+    "read_text locate now monotonic sleep pid undisturbed make_private_dir remove_tree make_link real_output send start".split()
+)
 
 
 def tree(tmp_path: Path) -> Path:

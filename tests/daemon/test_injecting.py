@@ -297,7 +297,7 @@ def test_killed_at_random_moments(node: Make) -> None:
         sets = bed.sets() + chance.randrange(12)
         bed.start(ready=False)
         wait_until(lambda sets=sets: bed.sets() >= sets or not lacking(), "progress", timeout=60)
-        time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 0.1))
         bed.signal(signal.SIGKILL)
         assert bed.daemon is not None
         bed.daemon.wait()

@@ -199,7 +199,7 @@ def test_a_directory_that_may_not_be_entered_is_not_known(mode: int, wanted: str
     for above in (tmp_path, *list(tmp_path.parents)[:-2]):
         os.chmod(above, 0o755)
     code = (
-        "import os, sys; from pvehooks.host import Host; from pvehooks.facts.node import paths; from pvehooks.facts.storage import storages as storage_facts; os.setuid(65534)\n"
+        "import os, sys; from pvehooks.host import Host, safepaths; from pvehooks.facts.node import paths; from pvehooks.facts.storage import storages as storage_facts; os.setuid(65534)\n"
         f"host = Host(sys.argv[1]); print(paths.NodePaths(host, 'pve1', storage_facts.read(host)).volume('big', {VOLUME!r}))"
     )
     project = Path(paths.__file__).parents[3]

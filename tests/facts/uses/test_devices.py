@@ -216,7 +216,7 @@ def folder() -> Iterator[Path]:
 def holder(folder: Path) -> Iterator[int]:
     """A process that has the node `theirs` open."""
     for name in ("ours", "theirs"):
-        os.mknod(folder / name, 0o600 | 0o020000, os.makedev(1, 3))
+        os.mknod(folder / name, 0o600 | 0o020000, os.makedev(1, 5))
     with (folder / "theirs").open("rb") as node, kill_on_failure(subprocess.Popen(["sleep", "600"], stdin=node)) as process:
         yield process.pid
         process.kill()
@@ -232,9 +232,9 @@ def test_open_files_of_this_machine(folder: Path, holder: int) -> None:
 
 def test_a_passing_look_is_no_use(folder: Path) -> None:
     """Scans of a disk (zpool import, sgdisk) hold it for a moment; what is looked at again is gone by then."""
-    os.mknod(folder / "scanned", 0o600 | 0o020000, os.makedev(1, 3))
+    os.mknod(folder / "scanned", 0o600 | 0o020000, os.makedev(1, 5))
     with (folder / "scanned").open("rb") as node, kill_on_failure(subprocess.Popen(["sleep", "0.4"], stdin=node)) as process:
-        assert str(process.pid) in OpenFiles(Host())._look().get((1, 3), [])
+        assert str(process.pid) in OpenFiles(Host())._look().get((1, 5), [])
         assert OpenFiles(Host()).of(str(folder / "scanned")) == ()
 
 

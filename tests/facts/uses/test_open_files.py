@@ -22,7 +22,8 @@ from tests.beds.process import kill_on_failure
 NOBODY, WWW_DATA = 65534, 33
 # Has no other processes, whose files would count.
 LONER = 64123
-NUMBER = (1, 3)
+# /dev/full; what other tests have open at the same time is /dev/null or /dev/zero.
+NUMBER = (1, 7)
 _PR_SET_DUMPABLE = 4
 
 
@@ -43,8 +44,8 @@ def node() -> Iterator[Path]:
 
 
 @contextmanager
-def user(uid: int, then: Callable[[], object], dumpable: bool = True) -> Iterator[int]:
-    """A process of a user that has done that, and waits."""
+def user(uid: int, then: Callable[[], object], dumpable: bool = True, processes: int = 1) -> Iterator[int]:
+    """A process of a user that has done that, and waits; so have as many `processes` as it has become."""
     ready, done = os.pipe()
     pid = os.fork()
     if not pid:
@@ -60,7 +61,8 @@ def user(uid: int, then: Callable[[], object], dumpable: bool = True) -> Iterato
             os._exit(1)
     os.close(done)
     try:
-        assert os.read(ready, 1) == b"1"
+        for _ in range(processes):
+            assert os.read(ready, 1) == b"1"
         yield pid
     finally:
         os.close(ready)
@@ -274,7 +276,7 @@ def test_a_table_is_read_once_for_all_who_see_it(node: Path, monkeypatch: pytest
 
 def test_not_all_processes_of_a_user_are_asked_for_their_groups(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_MOST_LEFT", 3)
-    with user(NOBODY, lambda: fork(60)):
+    with user(NOBODY, lambda: fork(60), processes=61):
         files = OpenFiles(Host())
         asked: list[str] = []
         files._leave = lambda pid, owner: asked.append(pid)  # type: ignore[method-assign]
