@@ -50,7 +50,7 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
 def finish(host: Host, backup: Backup, used: bool) -> None:
     """Completes `save`: removes the backup if the config was not changed (not `used`), else the oldest ones beyond KEPT."""
     if used:
-        _prune(host, backup.vmid)
+        _prune(host, backup)
     elif backup.fresh:
         with contextlib.suppress(OSError):
             host.remove(backup.path)
@@ -82,6 +82,8 @@ def find(host: Host, vmid: int, digest: str) -> Backup | None:
     return next((backup for backup in of_guest(host, vmid) if backup.digest.startswith(digest)), None)
 
 
-def _prune(host: Host, vmid: int) -> None:
-    for old in of_guest(host, vmid)[KEPT:]:
+def _prune(host: Host, newest: Backup) -> None:
+    # The clock may have gone back since the others were made.
+    others = [each for each in of_guest(host, newest.vmid) if each.path != newest.path]
+    for old in others[KEPT - 1 :]:
         host.remove(old.path)

@@ -28,11 +28,22 @@ def test_the_last_twenty_backups_are_kept(host: Host) -> None:
     assert b"number: 24\n" in contents
     assert b"number: 4\n" not in contents
     assert len(backups.of_guest(host, 101)) == 1
-    # Tries at what somebody else changes at the same time push none of them out.
+    # Tries at what another process changes at the same time push none of them out.
     for number in range(25):
         backups.finish(host, backups.save(host, 100, f"try: {number}\n".encode()), used=False)
     assert {host.read(each.path) for each in backups.of_guest(host, 100)} == set(contents)
     backups.finish(host, backups.save(host, 100, contents[0]), used=False)
+    assert len(backups.of_guest(host, 100)) == backups.KEPT
+
+
+def test_the_last_backup_is_kept_when_the_clock_has_gone_back(host: Host) -> None:
+    for number in range(backups.KEPT + 5):
+        made = backups.save(host, 100, f"number: {number}\n".encode())
+        backups.finish(host, made, used=True)
+        os.utime(host.locate(made.path), (4_000_000_000 + number, 4_000_000_000 + number))
+    last = backups.save(host, 100, b"the last one\n")
+    backups.finish(host, last, used=True)
+    assert host.read(last.path) == b"the last one\n"
     assert len(backups.of_guest(host, 100)) == backups.KEPT
 
 
