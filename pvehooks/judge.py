@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pvehooks.settings.effective import Settings
     from pvehooks.settings.sections import RngSettings
 
-_GUARD = (Cure.GUARD, Cure.GUARD_HELD)
+_GUARD = (Cure.ATTACH_GUARD, Cure.ATTACH_GUARD_IF_ASKED)
 _WILL_BIND = "The guard binds it when the VM starts ([guard] unbound = bind)"
 RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASKED)
 
 
-class AtStart(NamedTuple):
+class StartJudgement(NamedTuple):
     """What becomes of a start."""
 
     # The findings that refuse it.
@@ -42,7 +42,7 @@ class AtStart(NamedTuple):
     # Those of rules that refuse starts, where a needed fact could not be read.
     unexamined: tuple[Finding, ...]
     # Those that binding cures.
-    due: tuple[Finding, ...]
+    to_bind: tuple[Finding, ...]
 
 
 def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: Asked = Asked.NO, mode: str = "") -> Verdict:
@@ -55,20 +55,20 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     if not findings:
         return Verdict(guest, False, (), Injection(False, None, ""))
     rng = settings.rng(guest.vmid)
-    at_start = settings.at_start(guest.vmid)
-    guard = at_start.guard
-    judged = _with_one_remedy([_ignored_if_off(item, rng, guard) for item in _with_settings(findings, at_start)])
+    start_settings = settings.start_settings(guest.vmid)
+    guard = start_settings.guard
+    judged = _with_one_remedy([_ignored_if_off(item, rng, guard) for item in _with_settings(findings, start_settings)])
     injection = _injection(judged, rng, asked)
-    shown = tuple(item for item in judged if item.finding.hold is Hold.NONE or _hold_matters(item, judged, rng))
-    blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in shown)
-    attach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD and not item.ignored for item in judged)
-    detach = guard.attach == "auto" and any(item.finding.cure is Cure.GUARD_LEAVES and not item.ignored for item in judged)
-    start, unguarded = _start(guest, shown, mode or guard.mode)
-    return Verdict(guest, blocked, shown, injection, attach, detach, start, unguarded)
+    relevant = tuple(item for item in judged if item.finding.hold is Hold.NONE or _hold_matters(item, judged, rng))
+    blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in relevant)
+    attach = guard.attach == "auto" and any(item.finding.cure is Cure.ATTACH_GUARD and not item.ignored for item in judged)
+    detach = guard.attach == "auto" and any(item.finding.cure is Cure.DETACH_GUARD and not item.ignored for item in judged)
+    start, unguarded = _start(guest, relevant, mode or guard.mode)
+    return Verdict(guest, blocked, relevant, injection, attach, detach, start, unguarded)
 
 
 def _start(guest: Guest, judged: Iterable[Judged], mode: str) -> tuple[StartVerdict, str]:
-    """What a start would come to, and why nothing stops it where it must not start.
+    """What a start would come to; for MUST_NOT also why the guard does not prevent it.
 
     A start that does harm takes devices from the host before QEMU fails, so that harm without a guard outweighs any other refusal.
     """
@@ -76,18 +76,18 @@ def _start(guest: Guest, judged: Iterable[Judged], mode: str) -> tuple[StartVerd
     if not refusers:
         return StartVerdict.WOULD, ""
     harmful = refusers - {Refuser.PVE}
-    idle = _idle(guest, mode) if harmful else ""
-    if harmful and not idle and Refuser.NOTHING in harmful:
-        idle = "the guard does not check this at a start"
-    return (StartVerdict.MUST_NOT, idle) if idle else (StartVerdict.WOULD_NOT, "")
+    why = _why_not_refused(guest, mode) if harmful else ""
+    if harmful and not why and Refuser.NOTHING in harmful:
+        why = "the guard does not check this at a start"
+    return (StartVerdict.MUST_NOT, why) if why else (StartVerdict.WOULD_NOT, "")
 
 
 def guarded(guest: Guest, mode: str) -> bool:
     """Whether the guard refuses a harmful start of the guest. Raises RecordsUnavailable."""
-    return not _idle(guest, mode)
+    return not _why_not_refused(guest, mode)
 
 
-def _idle(guest: Guest, mode: str) -> str:
+def _why_not_refused(guest: Guest, mode: str) -> str:
     """Why the guard would not refuse a start of the guest; '' where it would."""
     from pvehooks.derived.attachment import attached
 
@@ -110,7 +110,7 @@ def counts_by_severity(findings: Iterable[tuple[Severity, bool, bool]]) -> dict[
     return found
 
 
-def is_shown(item: Judged) -> bool:
+def needs_action(item: Judged) -> bool:
     """Whether it asks for something to be done, or was not examined; all else is for information, shown on request."""
     return item.finding.severity is not Severity.INFO or not item.finding.examined
 
@@ -144,7 +144,7 @@ def _with_settings(findings: Iterable[Finding], settings: StartSettings) -> Iter
 
 
 def _ignored_if_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Judged:
-    """The same, ignored where the settings turn off what would cure it."""
+    """The finding, ignored where the settings turn off what would cure it."""
     if item.ignored:
         return item
     finding = item.finding
@@ -156,7 +156,7 @@ def _ignored_if_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Jud
     return item._replace(ignored=reason)
 
 
-def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> AtStart:
+def judge_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> StartJudgement:
     """What becomes of a start with these findings; `blocking` are the ids of the rules whose own severity refuses it."""
     judged = tuple(_with_settings(findings, settings))
     counted = [item.finding for item in judged if not item.ignored]
@@ -164,12 +164,12 @@ def at_start(findings: Iterable[Finding], blocking: Collection[str], settings: S
     def blocks(finding: Finding) -> bool:
         return settings.severities.get(finding.rule, "block" if finding.rule in blocking else "") == "block"
 
-    return AtStart(
+    return StartJudgement(
         refusing=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.BLOCK),
         warning=tuple(finding for finding in counted if finding.examined and finding.severity is Severity.WARNING),
         unexamined=tuple(finding for finding in counted if not finding.examined and blocks(finding)),
         ignored=tuple(item for item in judged if item.ignored),
-        due=tuple(finding for finding in counted if finding.cure is Cure.BIND and settings.guard.unbound == "bind"),
+        to_bind=tuple(finding for finding in counted if finding.cure is Cure.BIND and settings.guard.unbound == "bind"),
     )
 
 

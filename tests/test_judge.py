@@ -101,10 +101,10 @@ def test_who_refuses_is_known_of_each_rule() -> None:
     for rule in catalogue.RULES.values():
         refuser = rule.complete(Finding("x", "y")).refuser
         if rule.severity is Severity.BLOCK:
-            assert refuser is (Refuser.GUARD if rule.guard_alone else Refuser.PVE), rule.id
+            assert refuser is (Refuser.GUARD if rule.only_guard_refuses else Refuser.PVE), rule.id
         else:
             assert refuser is (Refuser.GUARD if rule.folder == START else Refuser.NOTHING), rule.id
-        assert not rule.guard_alone or rule.folder == START, f"{rule.id}: the guard asks no rule of {rule.folder}/"
+        assert not rule.only_guard_refuses or rule.folder == START, f"{rule.id}: the guard asks no rule of {rule.folder}/"
         assert rule.folder != GUEST or refuser is not Refuser.GUARD
 
 
@@ -201,9 +201,9 @@ def test_what_is_shown(found: list[Finding], conf: str, shown: list[Finding], tm
     assert [item.finding for item in judged(tmp_path, found, conf).findings] == shown
 
 
-GUARD = Finding("hookscript", "the guard is not attached", "attach it", Severity.WARNING, "guard-not-attached", cure=Cure.GUARD)
-HELD_GUARD = GUARD._replace(cure=Cure.GUARD_HELD)
-LEAVES = GUARD._replace(cure=Cure.GUARD_LEAVES)
+GUARD = Finding("hookscript", "the guard is not attached", "attach it", Severity.WARNING, "guard-not-attached", cure=Cure.ATTACH_GUARD)
+HELD_GUARD = GUARD._replace(cure=Cure.ATTACH_GUARD_IF_ASKED)
+LEAVES = GUARD._replace(cure=Cure.DETACH_GUARD)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_who_is_guarded(tmp_path: Path) -> None:
     ("severity", "examined", "shown"), [("block", True, True), ("warning", True, True), ("info", True, False), ("info", False, True)]
 )
 def test_what_asks_for_something_is_shown(severity: str, examined: bool, shown: bool) -> None:
-    assert judge.is_shown(Judged(OTHER._replace(severity=Severity(severity), examined=examined), "")) is shown
+    assert judge.needs_action(Judged(OTHER._replace(severity=Severity(severity), examined=examined), "")) is shown
 
 
 def test_what_the_guard_binds_is_information() -> None:

@@ -21,7 +21,7 @@ class Acceptance(NamedTuple):
     words: tuple[str, ...]
 
 
-def present(guest: Guest, node: Node) -> Accepted:
+def would_start_with(guest: Guest, node: Node) -> Accepted:
     """What the guest would start with now: its hostpci lines, its devices, and the other members of their groups except bridges."""
     own = passthrough.named(guest, node)
     members = {each.device.address: each.device for each in passthrough.group_members(guest, node)}
@@ -64,7 +64,7 @@ def on_kernel(host: Host, accepted: Accepted) -> Accepted:
 def change(guest: Guest, node: Node) -> Acceptance:
     """What accepting the present devices would record, and what is new in it."""
     old = guest.accepted
-    new = remembering(present(guest, node), old)
+    new = remembering(would_start_with(guest, node), old)
     if new == old:
         return Acceptance(new, ())
     words = []
@@ -79,11 +79,11 @@ def change(guest: Guest, node: Node) -> Acceptance:
 
 
 def _label(address: str, node: Node) -> str:
-    device = passthrough.bus(node).get(address)
+    device = passthrough.pci_devices(node).get(address)
     return device.label if device else address
 
 
-def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
+def record_accepted(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
     """Writes what was accepted to the guest's record, None removes it; returns whether the record changed.
 
     Raises PmxcfsAway.
@@ -91,7 +91,7 @@ def note(host: Host, guest: Guest, accepted: Accepted | None) -> bool:
     return records.update(host, guest.vmid, identity(guest), lambda record: record.with_accepted(guest.node, accepted))
 
 
-def started(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
+def record_real_start(host: Host, guest: Guest, accepted: Accepted | None, wait: float) -> bool:
     """Records a real start: what was accepted (None leaves that unchanged), and that the override is used up.
 
     Raises PmxcfsAway.

@@ -88,7 +88,7 @@ def give(host: Host, guest: Guest, settings: RngSettings, file: ImageFile, with_
     result = transaction.apply(host, guest, writer(host, settings), given, guard).verified(ours, guard.options.get(HOOKSCRIPT) or "")
     if result.outcome is not Outcome.ALREADY:
         return result
-    transaction.record(host, guest, given.after)
+    transaction.write_record(host, guest, given.after)
     return result._replace(value=ours)
 
 
@@ -100,8 +100,8 @@ def take(host: Host, guest: Guest, settings: RngSettings) -> Result:
     left = own_args(guest)
     if left == guest.options.get(OPTION, ""):
         if guest.firmware is None:
-            return Result(Outcome.HELD, "pvehooks gave it no firmware image")
-        transaction.record(host, guest, {RECORD: None})
+            return Result(Outcome.DECLINED, "pvehooks gave it no firmware image")
+        transaction.write_record(host, guest, {RECORD: None})
         return Result(Outcome.ALREADY, "its args were edited and hold nothing of ours any more: they stay as they are", left)
     return transaction.apply(host, guest, writer(host, settings), _taken(guest, left)).verified(left)
 
@@ -113,7 +113,7 @@ def hand_over(host: Host, guest: Guest, option: str) -> Result:
     """
     pinned = guest.firmware
     if pinned is None:
-        return Result(Outcome.HELD, "pvehooks gave it no firmware image")
+        return Result(Outcome.DECLINED, "pvehooks gave it no firmware image")
     left = own_args(guest)
     # This version cannot read the option back.
     moved = Change({option: pinned.volid}, effect={})

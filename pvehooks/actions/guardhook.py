@@ -22,13 +22,13 @@ def change(host: Host, guest: Guest) -> Change | Result:
     try:
         volid = stubs.volid_for(host, guest.node, former)
     except UnfitName as unfit:
-        return Result(Outcome.HELD, f"its own hookscript cannot be run before it: {unfit}")
+        return Result(Outcome.DECLINED, f"its own hookscript cannot be run before it: {unfit}")
     except NodeError as error:
         return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
     return Change(
         {OPTION: volid},
         after={RECORD: Attachment(volid, former, int(host.now()), kept=not guest.needs_guard)},
-        ready=lambda: stubs.make(host, guest.node, volid),
+        make_files=lambda: stubs.make(host, guest.node, volid),
         undo=f"pvehooks detach {guest.vmid}",
     )
 
@@ -64,7 +64,7 @@ def detach(host: Host, guest: Guest, settings: RngSettings, remember: bool = Tru
     present = str(guest.options.get(OPTION, ""))
     if not is_stub(present):
         words = f"its hookscript is {present}, which is none of the guard's" if present else "it does not have the guard"
-        return Result(Outcome.HELD, words if guest.config else guest.problems[0][1])
+        return Result(Outcome.DECLINED, words if guest.config else guest.problems[0][1])
     gone = removal(guest)
     former = former_of(present)
     if remember:
@@ -83,4 +83,4 @@ def adopt(host: Host, guest: Guest) -> None:
         return
     present = str(guest.config.main.get(OPTION, ""))
     if is_stub(present):
-        transaction.record_if_possible(host, guest, {RECORD: Attachment(present, former_of(present), int(host.now()))})
+        transaction.write_record_if_possible(host, guest, {RECORD: Attachment(present, former_of(present), int(host.now()))})

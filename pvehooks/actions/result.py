@@ -13,7 +13,7 @@ class Outcome(enum.Enum):
 
     DONE = "done"
     ALREADY = "the config already has this value"
-    HELD = "pvehooks does not change this config"
+    DECLINED = "pvehooks does not change this config"
     CHANGED = "the config was changed meanwhile"
     LOCKED = "the VM is locked"
     WAITING = "pmxcfs accepts no writes now"
@@ -33,7 +33,7 @@ class Result(NamedTuple):
     """The result of an action on a guest."""
 
     outcome: Outcome
-    # Why it was not done, or PVE's output if it was.
+    # Why it was not done; PVE's output if it was.
     words: str
     # The value that was written or removed.
     value: str = ""

@@ -19,7 +19,7 @@ def change(host: Host, guest: Guest, settings: RngSettings) -> Change | Result:
     """What gives the guest an rng0, or why it would not start with that of the settings."""
     hwrng = cpu.hwrng(host)
     if settings.source == "/dev/hwrng" and (not hwrng.present or hwrng.current == "none"):
-        return Result(Outcome.HELD, f"[rng] source = /dev/hwrng, but {guest.node} has none: the VM would not start")
+        return Result(Outcome.DECLINED, f"[rng] source = /dev/hwrng, but {guest.node} has none: the VM would not start")
     record = records.RngRecord(settings.value, "writing", guest.digest, int(host.now()), guest.node)
     return Change(
         {OPTION: settings.value},
@@ -39,9 +39,9 @@ def confirm(host: Host, guest: Guest) -> None:
     known = guest.recorded_rng
     if known is None or not known.done or known.confirmed:
         return
-    record = transaction.recorded(host, guest, (OPTION,))[OPTION]
+    record = transaction.read_record(host, guest, (OPTION,))[OPTION]
     if isinstance(record, records.RngRecord):
-        transaction.record_if_possible(host, guest, {OPTION: record._replace(state="done")})
+        transaction.write_record_if_possible(host, guest, {OPTION: record._replace(state="done")})
 
 
 def remember(host: Host, guest: Guest) -> None:
@@ -51,14 +51,14 @@ def remember(host: Host, guest: Guest) -> None:
         return
     present = config.main.get(OPTION, config.pending.get(OPTION))
     if present is not None:
-        transaction.record_if_possible(host, guest, {"admins_rng0": AdminsRng(str(present), int(host.now()))})
+        transaction.write_record_if_possible(host, guest, {"admins_rng0": AdminsRng(str(present), int(host.now()))})
 
 
 def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
-    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.HELD has the reason why not. Raises ActionFailed."""
+    """Takes out the rng0 that we gave, its `value`, if it still is as we gave it; Outcome.DECLINED has the reason why not. Raises ActionFailed."""
     why = _not_ours(guest)
     if why:
-        return Result(Outcome.HELD, why)
+        return Result(Outcome.DECLINED, why)
     confirm(host, guest)
     given = guest.recorded_rng.value if guest.recorded_rng else ""
     return transaction.apply(host, guest, writer(host, settings), Change({OPTION: None})).verified(given)

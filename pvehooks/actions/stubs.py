@@ -178,7 +178,7 @@ class Keeper:
         for vmid, (node, counter) in listed.items():
             if counter and self._counters.get(vmid) == counter:
                 continue
-            raw = guest_facts.fetch(self._host, node, vmid)
+            raw = guest_facts.read_raw_or_error(self._host, node, vmid)
             if isinstance(raw, OSError):
                 # It is read at the next check; until then its last known hookscripts count.
                 self._counters[vmid] = 0

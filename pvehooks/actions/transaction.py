@@ -28,13 +28,13 @@ Values = Mapping[str, str | None]
 """Options and their values; None if an option is not set."""
 
 Part = records.RngRecord | AdminsRng | Attachment | PinnedFirmware
-Parts = Mapping[str, Part | None]
-"""Parts of a guest's record by their names in records.Record; None if the record lacks a part."""
-NO_PARTS: Parts = MappingProxyType({})
+RecordFields = Mapping[str, Part | None]
+"""RecordFields of a guest's record by their names in records.Record; None if the record lacks a part."""
+NO_RECORD_FIELDS: RecordFields = MappingProxyType({})
 
 
 def _nothing() -> None:
-    """Default of Change.ready: nothing needs to be made."""
+    """Default of Change.make_files: nothing needs to be made."""
 
 
 class Change(NamedTuple):
@@ -42,14 +42,14 @@ class Change(NamedTuple):
 
     options: Values
     # Recorded before the write, and reverted if nothing was written.
-    before: Parts = NO_PARTS
+    before: RecordFields = NO_RECORD_FIELDS
     # Recorded once the config shows the effect.
-    after: Parts = NO_PARTS
-    # The effective options after the write, if they differ from what is written. An option that is missing here cannot be read back by
-    # this version: qm's success is then the only confirmation.
+    after: RecordFields = NO_RECORD_FIELDS
+    # What the options are after the write where PVE stores something else than is written. Options that are missing here are not read
+    # back: PVE's success is then the only confirmation.
     effect: Values | None = None
     # Makes the files that the options name, once nothing holds the change; raises NodeError.
-    ready: Callable[[], object] = _nothing
+    make_files: Callable[[], object] = _nothing
     # The command that reverts the change.
     undo: str = ""
 
@@ -75,10 +75,10 @@ def merged(changes: Collection[Change]) -> Change:
         before.update(change.before)
         after.update(change.after)
     undo = "; ".join(change.undo for change in changes if change.undo)
-    return Change(options, before, after, effect, lambda: [change.ready() for change in changes], undo)
+    return Change(options, before, after, effect, lambda: [change.make_files() for change in changes], undo)
 
 
-def held(guest: Guest, options: Collection[str]) -> Result | None:
+def write_refusal(guest: Guest, options: Collection[str]) -> Result | None:
     """Why no change of these options may be written, by the daemon or on request; None if it may.
 
     On a stopped guest PVE applies all that is pending with any other change (qemu-server, the API's update_vm): what is pending of other
@@ -86,7 +86,7 @@ def held(guest: Guest, options: Collection[str]) -> Result | None:
     """
     config = guest.config
     if config is None:
-        return Result(Outcome.HELD, guest.problems[0][1])
+        return Result(Outcome.DECLINED, guest.problems[0][1])
     lock = config.main.get("lock")
     if lock:
         return Result(Outcome.LOCKED, f"VM is locked ({lock})")
@@ -95,7 +95,9 @@ def held(guest: Guest, options: Collection[str]) -> Result | None:
         return Result(Outcome.LOSSY, f"PVE would drop line {line.line} of its config, {quoted(line.text)} ({line.reason}); fix it first")
     others = sorted({*config.pending, *config.pending_delete}.difference(options))
     if others and not guest.running:
-        return Result(Outcome.HELD, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied as well")
+        return Result(
+            Outcome.DECLINED, f"it is stopped and other changes are pending ({', '.join(others)}), which would be applied as well"
+        )
     return None
 
 
@@ -111,7 +113,7 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
     wanted = (change.options.keys() - change.expected.keys()).union(change.missing(guest.options))
     if guest.config is not None and not wanted:
         return Result(Outcome.ALREADY, "", digest=guest.digest, undo=change.undo)
-    stop = held(guest, change.options)
+    stop = write_refusal(guest, change.options)
     if stop is not None:
         return stop
     update = _Update(host, guest, writer, change, {option: value for option, value in change.options.items() if option in wanted})
@@ -149,19 +151,21 @@ class _Update(NamedTuple):
             backup = backups.save(host, guest.vmid, raw)
         except ActionFailed as error:
             return Result(Outcome.UNSAVED, f"{error.message}. {error.hint}".rstrip(" ."))
-        stop = self._checked()
+        stop = self._precheck() or self._make_files()
         if stop is not None:
             backups.finish(host, backup, used=False)
             return stop
         return backup
 
-    def _checked(self) -> Result | None:
-        """Makes what the change needs; why the change would damage the config or cannot be made, None if it can."""
+    def _precheck(self) -> Result | None:
+        """Why the write would damage the config, None if it would not."""
         check = self.writer.precheck(self.guest)
-        if check.outcome is not Outcome.DONE:
-            return check
+        return None if check.outcome is Outcome.DONE else check
+
+    def _make_files(self) -> Result | None:
+        """Makes the files that the change needs; why that is not possible, None if it was."""
         try:
-            self.change.ready()
+            self.change.make_files()
         except NodeError as error:
             return Result(Outcome.BROKEN, f"{error.message}. {error.hint}".rstrip(" ."))
         return None
@@ -170,8 +174,8 @@ class _Update(NamedTuple):
         """Writes, reads back and records; if it ends halfway, the record is in its state before the write."""
         host, guest, change = self.host, self.guest, self.change
         try:
-            earlier = recorded(host, guest, change.before)
-            record(host, guest, change.before)
+            earlier = read_record(host, guest, change.before)
+            write_record(host, guest, change.before)
         except PmxcfsAway as error:
             return Result(Outcome.WAITING, str(error))
         answer = self.writer.write(guest, self.wanted)
@@ -179,12 +183,12 @@ class _Update(NamedTuple):
         if answer.outcome is not Outcome.DONE and (after is None or change.expected.keys().isdisjoint(self.wanted)):
             # After GONE the record is another node's by now.
             if answer.outcome not in MAY_HAVE_WRITTEN and answer.outcome is not Outcome.GONE:
-                record_if_possible(host, guest, earlier)
+                write_record_if_possible(host, guest, earlier)
             return answer
         if after is None and self._is_destroyed():
             return Result(Outcome.GONE, "it was destroyed meanwhile")
         if after is not None:
-            record_if_possible(host, guest, change.after)
+            write_record_if_possible(host, guest, change.after)
         if after is None or trouble:
             hint = f"Compare with the backup: pvehooks backups {guest.vmid} --diff {backup.digest[:8]} ({backup.path})"
             return Result(Outcome.NOT_VERIFIED, f"{guest.label}: {trouble}", backup=backup.path, hint=hint)
@@ -259,13 +263,13 @@ def _text(value: Value | None) -> str | None:
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
-def recorded(host: Host, guest: Guest, names: Collection[str]) -> Parts:
+def read_record(host: Host, guest: Guest, names: Collection[str]) -> RecordFields:
     """The parts of these names as the guest's record has them. Raises PmxcfsAway."""
     known = records.read(host, guest.vmid, _identity(guest)) if names else None
     return {name: getattr(known, name, None) for name in names}
 
 
-def record(host: Host, guest: Guest, parts: Parts) -> None:
+def write_record(host: Host, guest: Guest, parts: RecordFields) -> None:
     """Writes the parts into the guest's record, and keeps the rest. Raises PmxcfsAway."""
 
     def change(known: records.Record) -> records.Record:
@@ -278,10 +282,10 @@ def record(host: Host, guest: Guest, parts: Parts) -> None:
         records.update(host, guest.vmid, _identity(guest), change)
 
 
-def record_if_possible(host: Host, guest: Guest, parts: Parts) -> bool:
-    """The same if pmxcfs allows it; returns whether it did. If not, the next check of the config completes the record."""
+def write_record_if_possible(host: Host, guest: Guest, parts: RecordFields) -> bool:
+    """Stores these parts of the record if pmxcfs allows it; returns whether it did. If not, the next check of the config completes the record."""
     try:
-        record(host, guest, parts)
+        write_record(host, guest, parts)
     except PmxcfsAway:
         return False
     return True

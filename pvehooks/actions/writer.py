@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pvehooks.actions import pve, qm
+from pvehooks.actions import qm, writer_process
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
@@ -47,7 +47,7 @@ class PveWriter:
     """Writes through PVE's own code in one process for all guests; through qm where that cannot be loaded."""
 
     def __init__(self, host: Host) -> None:
-        self._code = pve.code(host)
+        self._code = writer_process.of(host)
         self._qm = QmWriter(host)
         # What the first look said of the live part; '' where qm was asked.
         self._live = ""
@@ -56,9 +56,9 @@ class PveWriter:
         """Whether PVE reads all of the live part, as for QmWriter."""
         try:
             answer = self._code.ask("config", guest.vmid)
-        except pve.Unavailable:
+        except writer_process.Unavailable:
             return self._qm.precheck(guest)
-        except (pve.Away, pve.Lost) as trouble:
+        except (writer_process.Away, writer_process.Lost) as trouble:
             return _no_answer(trouble)
         self._live = answer.live
         if answer.outcome != "done":
@@ -74,12 +74,12 @@ class PveWriter:
             return update
         try:
             return self._result(self._code.ask("update", guest.vmid, digest=guest.digest, live=self._live, **update._asdict()))
-        except pve.Unavailable as why:
+        except writer_process.Unavailable as why:
             return Result(Outcome.BROKEN, str(why))
-        except (pve.Away, pve.Lost) as trouble:
+        except (writer_process.Away, writer_process.Lost) as trouble:
             return _no_answer(trouble)
 
-    def _result(self, answer: pve.Answer) -> Result:
+    def _result(self, answer: writer_process.Answer) -> Result:
         words = qm.first_words(answer.words)
         outcome = _OUTCOMES.get(answer.outcome) or qm.situation(answer.words)
         if outcome is Outcome.WAITING:
@@ -100,7 +100,7 @@ _OUTCOMES = {
 
 
 def _no_answer(trouble: Exception) -> Result:
-    return Result(Outcome.WAITING if isinstance(trouble, pve.Away) else Outcome.BROKEN, str(trouble))
+    return Result(Outcome.WAITING if isinstance(trouble, writer_process.Away) else Outcome.BROKEN, str(trouble))
 
 
 class QmWriter(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, cast
 
 from pvehooks.capture.record import LARGEST, Thing
-from pvehooks.capture.replay import FACTS, broken
+from pvehooks.capture.replay import FACTS, raise_unreadable
 from pvehooks.errors import NodeError
 from pvehooks.host import Host
 
@@ -97,17 +97,17 @@ def members(path: str) -> Iterator[Member]:
     except OSError as error:
         raise NodeError(f"{path}: {error.strerror}") from error
     if len(raw) > MOST_PACKED or not raw.startswith(_MAGIC):
-        broken(path, "it is no xz file" if len(raw) <= MOST_PACKED else "it is too large")
+        raise_unreadable(path, "it is no xz file" if len(raw) <= MOST_PACKED else "it is too large")
     try:
         most = min(MOST_BYTES, _ALWAYS + _MOST_RATIO * len(raw))
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)
         content = unpacker.decompress(raw, most + 1)
         if len(content) > most or not unpacker.eof:
-            broken(path, "it becomes too large when it is unpacked" if len(content) > most else "its end is missing")
+            raise_unreadable(path, "it becomes too large when it is unpacked" if len(content) > most else "its end is missing")
         with tarfile.open(fileobj=cast("IO[bytes]", _Stream(content)), mode="r|") as tar:
             yield from _checked(path, tar)
     except (lzma.LZMAError, tarfile.TarError, UnicodeError, ValueError, EOFError) as error:
-        broken(path, str(error) or type(error).__name__)
+        raise_unreadable(path, str(error) or type(error).__name__)
 
 
 def _checked(file: str, tar: tarfile.TarFile) -> Iterator[Member]:
@@ -117,12 +117,12 @@ def _checked(file: str, tar: tarfile.TarFile) -> Iterator[Member]:
         path = _path(file, entry.name)
         kind = "dir" if entry.isdir() else "link" if entry.issym() else "file" if entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else ""
         if not kind or entry.sparse is not None:
-            broken(file, f"{path!r} is neither a file nor a directory nor a symbolic link")
+            raise_unreadable(file, f"{path!r} is neither a file nor a directory nor a symbolic link")
         if path in kinds or kinds.get(path.rpartition("/")[0] or "/", "dir" if path == "/" else "") != "dir":
-            broken(file, f"{path!r} is there twice, or in no directory")
+            raise_unreadable(file, f"{path!r} is there twice, or in no directory")
         total += entry.size
         if entry.size > LARGEST or total > MOST_BYTES or len(kinds) >= MOST_THINGS:
-            broken(file, "it is too large")
+            raise_unreadable(file, "it is too large")
         kinds[path] = kind
         if kind == "link":
             _require_inside(file, path, entry.linkname)
@@ -134,7 +134,7 @@ def _path(file: str, name: str) -> str:
     """The path in the tree."""
     parts = name.split("/")
     if parts[0] != TOP or any(part in ("", ".", "..") or "\0" in part for part in parts) or len(name) > _LONGEST_PATH:
-        broken(file, f"the name {name[:80]!r} leads out of it")
+        raise_unreadable(file, f"the name {name[:80]!r} leads out of it")
     return "/" + "/".join(parts[1:])
 
 
@@ -144,9 +144,9 @@ def _require_inside(file: str, path: str, text: str) -> None:
     for part in text.split("/"):
         depth += -1 if part == ".." else part not in ("", ".")
         if depth < 0:
-            broken(file, f"the link {path!r} leads out of it")
+            raise_unreadable(file, f"the link {path!r} leads out of it")
     if not text or "\0" in text or len(text) > _LONGEST_PATH:
-        broken(file, f"the link {path!r} leads nowhere")
+        raise_unreadable(file, f"the link {path!r} leads nowhere")
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def unpacked(path: str) -> Iterator[str]:
     """
 
     def give_up(*_: object) -> None:
-        broken(path, f"looking at it takes more than {seconds:.0f} s")
+        raise_unreadable(path, f"looking at it takes more than {seconds:.0f} s")
 
     seconds = _MOST_SECONDS
     handlers: dict[signal.Signals, Callable[..., object]] = {signal.SIGTERM: _end, signal.SIGHUP: _end, signal.SIGPROF: give_up}
@@ -186,11 +186,11 @@ def _end(number: int, _: object) -> None:
 
 def unpack(path: str, directory: str) -> None:
     """Puts the tree of a capture into a directory; raises NodeError."""
-    if not place(members(path), directory):
-        broken(path, f"it has no usable {FACTS[1:]}")
+    if not extract_to(members(path), directory):
+        raise_unreadable(path, f"it has no usable {FACTS[1:]}")
 
 
-def place(members: Iterable[Member], directory: str) -> bool:
+def extract_to(members: Iterable[Member], directory: str) -> bool:
     """Puts things into a directory; absolute links become relative ones, so that none leads out. Whether the capture's facts are among them."""
     tree = Host(directory)
     links: dict[str, str] = {}

@@ -177,7 +177,7 @@ class CapturedHost(Host):
         return super().lock(path, timeout)
 
 
-def broken(path: str, why: str) -> NoReturn:
+def raise_unreadable(path: str, why: str) -> NoReturn:
     """Raises the error of a capture that cannot be used."""
     raise NodeError(f"{path} is no capture that this pvehooks can read: {why}", hint="Make one: pvehooks capture FILE.tar.xz")
 
@@ -192,8 +192,8 @@ def host_at(root: str, sealed: str = "") -> Host:
     try:
         content = json.loads(raw)
         if content["version"] != VERSION:
-            broken(sealed or root, f"it is of version {content['version']}")
+            raise_unreadable(sealed or root, f"it is of version {content['version']}")
         facts = Facts(content)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        broken(sealed or root, f"{FACTS[1:]} is damaged ({type(error).__name__})")
+        raise_unreadable(sealed or root, f"{FACTS[1:]} is damaged ({type(error).__name__})")
     return CapturedHost(root, facts, sealed)

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from pvehooks.cli import audit, root
-from pvehooks.derived.passthrough import bus, functions
+from pvehooks.derived.passthrough import functions, pci_devices
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import bindings
@@ -89,7 +89,9 @@ def others_at_boot(host: Host, device: PciDevice, node: Node) -> tuple[str, ...]
     for bound in () if isinstance(node.bound_ids, Unread) else node.bound_ids:
         if (device.vendor, device.device) in bound.ids:
             kind = device.vendor, device.device
-            twins = [each.address for each in bus(node).values() if (each.vendor, each.device) == kind and each.address != device.address]
+            twins = [
+                each.address for each in pci_devices(node).values() if (each.vendor, each.device) == kind and each.address != device.address
+            ]
             also = f", also {', '.join(twins)}" if twins else ""
             found.append(f"ids= of vfio-pci in {bound.place} takes every device with its ids at boot{also}")
     return tuple(found)

@@ -13,7 +13,7 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeErro
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.judge import is_shown, judge
+from pvehooks.judge import judge, needs_action
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.values import Finding, Verdict
@@ -70,7 +70,7 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
     around = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
-    guest = guest_facts.understand(host, standing.node, vmid, guest_facts.fetch(host, here, vmid), around)
+    guest = guest_facts.parse_guest(host, standing.node, vmid, guest_facts.read_raw_or_error(host, here, vmid), around)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     mode = target.summary.guard_mode if target.summary else ""
     return judge(guest, catalogue.findings_on_target(guest, target), seen.settings, mode=mode)
@@ -117,7 +117,7 @@ def _guest(verdict: Verdict) -> dict[str, object]:
 
 
 def _show(standing: Standing, now: float, verdicts: list[Verdict], everything: bool) -> None:
-    shown = [[item for item in verdict.findings if everything or is_shown(item) or _undecides(item.finding)] for verdict in verdicts]
+    shown = [[item for item in verdict.findings if everything or needs_action(item) or _undecides(item.finding)] for verdict in verdicts]
     of_all = zip(verdicts, shown, strict=True)
     findings.show([row for verdict, items in of_all for row in findings.rows(verdict.guest.label, items)])
     name = standing.node

@@ -36,7 +36,7 @@ class View(NamedTuple):
     settings: Settings
 
     @property
-    def around(self) -> guest_facts.Surroundings:
+    def around(self) -> guest_facts.GuestContext:
         """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
         return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
@@ -101,9 +101,9 @@ class View(NamedTuple):
 
 
 def _report_slow_writer(host: Host) -> None:
-    from pvehooks.actions import pve
+    from pvehooks.actions import writer_process
 
-    pve.code(host).report = lambda words: print(f"pvehooks: {printable(words)}", file=sys.stderr)
+    writer_process.of(host).report = lambda words: print(f"pvehooks: {printable(words)}", file=sys.stderr)
 
 
 def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:

@@ -58,6 +58,6 @@ class Arrivals:
         return bool(old)
 
     def _of_old(self) -> str:
-        if self._settings.now.rng().existing == "inject":
+        if self._settings.current.rng().existing == "inject":
             return "Those that need an rng0 are given one ([rng] existing = inject)"
         return "They are given no rng0 automatically until they are edited. To give it to all that need one: pvehooks inject --all"

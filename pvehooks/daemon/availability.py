@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pvehooks.errors import NodeError
 
 # While pmxcfs is away it is asked with growing pauses.
-PAUSES = (0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
+POLL_PAUSES = (0.25, 0.5, 1.0, 2.0, 5.0, 15.0)
 # If the database keeps changing for so long while /etc/pve stays dead, our mount is stale.
 _STUCK_AFTER = 30.0
 # How long a node that has booted may wait for quorum before that is worth a warning: other nodes boot, too.
@@ -36,7 +36,7 @@ class Availability:
         """pmxcfs did not answer; the seconds until it is asked again. Raises StuckError."""
         if not self.away:
             self.away, self._asked, self._changed_at = True, 0, None
-        pause = PAUSES[min(self._asked, len(PAUSES) - 1)]
+        pause = POLL_PAUSES[min(self._asked, len(POLL_PAUSES) - 1)]
         self._asked += 1
         if self._changed_at is not None and self._clock() - self._changed_at > _STUCK_AFTER:
             raise StuckError("/etc/pve stays dead for this process while pmxcfs works", hint="It ends so that systemd starts it afresh.")
@@ -60,7 +60,7 @@ class Availability:
         self.awaits_quorum = not self._had_quorum
         return quorate != before
 
-    def quorum_is_overdue(self) -> bool:
+    def quorum_becomes_overdue(self) -> bool:
         """Whether it was waited for since the start for longer than a boot explains; True once."""
         overdue = self.awaits_quorum and self._clock() - self._began > _QUORUM_PATIENCE
         if overdue:

@@ -123,7 +123,7 @@ class NodeBaseline:
         models: frozenset[str] | None = None
         for vmid in vmids:
             models = guest_facts.known_cpu_models(self.host) if models is None else models
-            raw = guest_facts.fetch(self.host, self.node, vmid)
+            raw = guest_facts.read_raw_or_error(self.host, self.node, vmid)
             if not isinstance(raw, OSError):
                 marks[vmid] = baseline.fingerprint(guestconfig.parse(raw, models))
         return marks

@@ -24,7 +24,7 @@ _LIMIT = 1 << 20
 _MOST = 100
 
 
-class FailedStarts:
+class FailedStartReporter:
     """What was seen of the index, and for which guests a failure was reported that no start has closed."""
 
     def __init__(self, host: Host, node: str, log: Log) -> None:
@@ -81,7 +81,7 @@ class FailedStarts:
             return None
 
     def _label(self, vmid: int) -> str:
-        raw = configs.fetch(self._host, self._node, vmid)
+        raw = configs.read_raw_or_error(self._host, self._node, vmid)
         name = "" if isinstance(raw, OSError) else str(guestconfig.parse(raw).main.get("name", ""))
         return guest_label(vmid, name)
 

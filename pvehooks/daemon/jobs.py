@@ -12,7 +12,7 @@ from pvehooks.daemon.state import States
 from pvehooks.values import Guest, Injection, Verdict
 
 # Seconds until what had to wait is tried again.
-PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+RETRY_PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 NOT_DUE = Injection(False, None, "")
 
 
@@ -72,7 +72,7 @@ class JobPolicy:
     def retry(self, vmid: int, reason: str) -> tuple[float, bool]:
         """Notes that the job has to wait; in how many seconds it is to be tried again, and whether the reason is another than before."""
         state = self._states.of(vmid)
-        pause = PAUSES[min(state.tries, len(PAUSES) - 1)]
+        pause = RETRY_PAUSES[min(state.tries, len(RETRY_PAUSES) - 1)]
         state.tries += 1
         before, state.waits = state.waits, reason
         return pause, reason != before

@@ -46,7 +46,7 @@ def started(host: Host) -> None:
     host.remove(_ERROR_AT_START)
 
 
-def reported_before(root: str, message: str) -> bool:
+def remember_failure(root: str, message: str) -> bool:
     """Whether the last start ended with the same error: systemd tries again every few seconds, until the file is fixed."""
     host = Host(root)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from pvehooks import __version__, wording
 from pvehooks.daemon import service
-from pvehooks.daemon.availability import PAUSES
+from pvehooks.daemon.availability import POLL_PAUSES
 from pvehooks.daemon.nodecheck import NodeCheck
 from pvehooks.daemon.observer import Observer
 from pvehooks.daemon.parts import make_parts
@@ -98,15 +98,15 @@ class Daemon:
 
     def _wait(self, until: float = float("inf")) -> None:
         deadline = min(self._observer.next_poll, until, self.parts.schedule.next(), self.parts.queue.next(), self._watchdog.next())
-        self._stall.rests()
+        self._stall.loop_idle()
         self._selector.select(max(0.0, deadline - self.parts.host.monotonic()))
-        self._stall.works()
+        self._stall.loop_busy()
         self._signals.drain()
         self._watchdog.ping()
 
     def _keep_alive(self) -> bool:
         """Called between two guests of a long review: keeps the watchdog quiet, and ends the review when the daemon is to stop."""
-        self._stall.works()
+        self._stall.loop_busy()
         self._watchdog.ping()
         return not self._signals.stop
 
@@ -118,12 +118,12 @@ class Daemon:
         self._ask_for_time()
         deadline = parts.host.monotonic() + QM_GRACE
         while parts.queue.busy and parts.host.monotonic() < deadline:
-            self._stall.works()
+            self._stall.loop_busy()
             self._selector.select(min(0.5, deadline - parts.host.monotonic()))
             self._signals.drain()
             self._watchdog.ping()
             self._collect()
-        parts.code.close()
+        parts.writer_process.close()
         busy = parts.queue.busy
         parts.log.event("stopped", f"pvehooks ends, as it was asked to{f'; {busy} qm still at work' if busy else ''}")
         self._observer.close()
@@ -157,12 +157,12 @@ class Daemon:
             self.review.review(vmids, why, keep_alive)
         except PmxcfsAway:
             for vmid in vmids:
-                self.parts.schedule.after(vmid, PAUSES[-1], forced=why is Why.FORCED)
+                self.parts.schedule.after(vmid, POLL_PAUSES[-1], forced=why is Why.FORCED)
             self._observer.next_poll = self.parts.host.monotonic()
 
     def _collect(self) -> None:
         """Takes in finished jobs; where one found what concerns all guests, pmxcfs is polled for the cause at once."""
-        self.parts.code.collect()
+        self.parts.writer_process.collect()
         self._results.try_again()
         changed, doubtful = self._results.collect()
         if changed:
@@ -176,7 +176,7 @@ class Daemon:
 
     def _publish(self) -> None:
         parts = self.parts
-        stats, settings = parts.stats, parts.settings.now
+        stats, settings = parts.stats, parts.settings.current
         stats.away, stats.quorate = parts.availability.away, parts.availability.quorate
         stats.hookscripts = parts.membership.hookscripts
         troubles = [self._textfile.publish(stats, settings)]

@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The program."""
     options = parser().parse_args(arguments)
     out = output.choose()
-    if options.may_start:
-        return 0 if startable.may_start(Host(options.root), out) else _NOT_NOW
+    if options.ensure_startable:
+        return 0 if startable.ensure_startable(Host(options.root), out) else _NOT_NOW
     try:
         host = Host(options.root)
         stall = StallWatch(host, out)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             stall.node = node
             return Daemon(host, node, loaded, out, stall).run()
     except PvehooksError as error:
-        if isinstance(error, SettingsError) and lock.reported_before(options.root, error.message):
+        if isinstance(error, SettingsError) and lock.remember_failure(options.root, error.message):
             return error.exit_status
         for problem in error.message.split("\n"):
             out.write(entries.event(_kind(error), f"{problem}. {error.hint}".rstrip(), ""))

@@ -23,10 +23,10 @@ class NodeCheck:
     def check(self) -> None:
         """Checks the node if that is due: it was long ago, or was with other settings."""
         parts, now = self._parts, self._parts.host.monotonic()
-        if now < self._due and self._settings is parts.settings.now:
+        if now < self._due and self._settings is parts.settings.current:
             return
-        self._due, self._settings = now + _INTERVAL, parts.settings.now
-        severities = parts.settings.now.severities
+        self._due, self._settings = now + _INTERVAL, parts.settings.current
+        severities = parts.settings.current.severities
         try:
             node = hardware.gather(parts.host, parts.node)
             found = [with_configured_severity(each, severities, "bind") for each in catalogue.findings_of_node(node)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import selectors
 
-from pvehooks.daemon import glance
-from pvehooks.daemon.glance import Sight
+from pvehooks.daemon import urgency
 from pvehooks.daemon.parts import Parts
 from pvehooks.daemon.reload import reload_settings
-from pvehooks.daemon.schedule import EVERYTHING, Pace
-from pvehooks.daemon.watch import Changes, Counters, Seen, Watches
+from pvehooks.daemon.schedule import EVERYTHING, Throttle
+from pvehooks.daemon.urgency import Urgency
+from pvehooks.daemon.watch import CounterChanges, InotifyChanges, PmxcfsCounters, Watches
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.facts.guests import configs as guest_facts
@@ -31,12 +31,12 @@ class Observer:
         self.next_poll = 0.0
         self._parts = parts
         self._selector = selector
-        self._counters = Counters(parts.host, parts.node)
+        self._counters = PmxcfsCounters(parts.host, parts.node)
         self._watches: Watches | None = None
         self._watch_troubles: set[str] = set()
         self._tidied = False
-        self._pace = Pace(parts.host.monotonic, *_COUNTERS)
-        self._cluster_pace = Pace(parts.host.monotonic, *_CLUSTER)
+        self._pace = Throttle(parts.host.monotonic, *_COUNTERS)
+        self._cluster_pace = Throttle(parts.host.monotonic, *_CLUSTER)
 
     def count(self) -> int:
         """How many guests this node has, as last seen."""
@@ -62,14 +62,14 @@ class Observer:
         for trouble in troubles:
             if trouble not in self._watch_troubles:
                 self._watch_troubles.add(trouble)
-                interval = self._parts.settings.now.watch.interval
+                interval = self._parts.settings.current.watch.interval
                 message = f"a watch could not be had ({trouble}): changes are noticed every {interval} s only"
                 self._parts.log.event("watch-limited", message)
 
     def read_changes(self) -> None:
         """Reads what inotify reported."""
         parts = self._parts
-        changes = self._watches.read() if self._watches is not None else Changes()
+        changes = self._watches.read() if self._watches is not None else InotifyChanges()
         for vmid in changes.guests:
             self._changed(vmid)
         if changes.overflow:
@@ -89,15 +89,15 @@ class Observer:
     def _changed(self, vmid: int) -> None:
         """Schedules the guest: at once where its next start may depend on it, else once it settles."""
         parts = self._parts
-        raw = guest_facts.fetch(parts.host, parts.node, vmid)
-        sight = glance.sight(b"" if isinstance(raw, OSError) else raw, parts.states.known(vmid))
-        if sight is not Sight.SETTLES:
+        raw = guest_facts.read_raw_or_error(parts.host, parts.node, vmid)
+        sight = urgency.guest_urgency(b"" if isinstance(raw, OSError) else raw, parts.states.known(vmid))
+        if sight is not Urgency.NORMAL:
             state = parts.states.of(vmid)
-            state.is_being_made, state.urgent = sight is Sight.MAKING, sight is Sight.URGENT
-            if parts.settings.now.rng().writer == "auto":
-                parts.code.warm()
-        if sight is Sight.URGENT:
-            parts.schedule.now(vmid)
+            state.is_being_made, state.urgent = sight is Urgency.BEING_CREATED, sight is Urgency.URGENT
+            if parts.settings.current.rng().writer == "auto":
+                parts.writer_process.warm()
+        if sight is Urgency.URGENT:
+            parts.schedule.due_now(vmid)
         else:
             parts.schedule.changed(vmid)
 
@@ -105,7 +105,7 @@ class Observer:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         parts = self._parts
         parts.failures.look()
-        interval = parts.settings.now.watch.interval
+        interval = parts.settings.current.watch.interval
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
         if self._watches is not None:
             self._watches.unmute_database()
@@ -115,10 +115,10 @@ class Observer:
                 seen = self._counters.poll()
             attachable = self._read_cluster(seen)
         except PmxcfsAway as away:
-            self._is_away(away)
+            self._on_pmxcfs_away(away)
             return
         if parts.availability.answered():
-            self._is_back()
+            self._on_pmxcfs_back()
         if seen.restarted or self._watches is None or not self._watches.watches_guests:
             self.watch()
         reload_settings(parts)
@@ -135,11 +135,11 @@ class Observer:
             parts.schedule.changed(EVERYTHING, forced=True)
         if seen.cluster:
             self._read_quorum()
-        if parts.availability.quorum_is_overdue():
+        if parts.availability.quorum_becomes_overdue():
             parts.log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")
         parts.stats.watched = int(parts.host.now())
 
-    def _read_cluster(self, seen: Seen) -> bool:
+    def _read_cluster(self, seen: CounterChanges) -> bool:
         """Reads what the other nodes have, or has that done later; whether guests may be attached to that could not before. Raises PmxcfsAway."""
         parts, now = self._parts, self._parts.host.monotonic()
         if now < self._cluster_pace.due and not (seen.came or seen.cluster or seen.restarted):
@@ -153,18 +153,18 @@ class Observer:
                 parts.departures.tidy(self._counters.guests())
         return attachable
 
-    def _is_away(self, away: Exception) -> None:
+    def _on_pmxcfs_away(self, away: Exception) -> None:
         parts = self._parts
-        interval = parts.settings.now.watch.interval
+        interval = parts.settings.current.watch.interval
         if not parts.availability.away:
             there = self._watches is not None and self._watches.watches_database
             known = "it is waited for" if there else f"there is none here (yet), it is looked for every {interval} s"
             parts.log.event("pmxcfs-away", f"pmxcfs does not answer ({away}): {known}. See: systemctl status pve-cluster")
-            parts.queue.stop(f"pmxcfs does not answer ({away})", trials=False)
-            parts.code.end()
+            parts.queue.pause_all(f"pmxcfs does not answer ({away})", trials=False)
+            parts.writer_process.end()
         self.next_poll = parts.host.monotonic() + min(parts.availability.failed(), interval)
 
-    def _is_back(self) -> None:
+    def _on_pmxcfs_back(self) -> None:
         parts = self._parts
         parts.log.event("pmxcfs-back", "pmxcfs answers again; all VMs are looked at anew")
         self.watch()
@@ -172,7 +172,7 @@ class Observer:
         parts.schedule.changed(EVERYTHING)
         self._retry_waiting()
         if parts.availability.quorate:
-            parts.queue.go_on()
+            parts.queue.resume_all()
 
     def _retry_waiting(self) -> None:
         for vmid in self._parts.states.waiting():
@@ -187,11 +187,11 @@ class Observer:
         if changed and parts.availability.quorate:
             parts.log.event("quorum-back", "the cluster has quorum: what had to wait is done now")
             self._retry_waiting()
-            parts.queue.go_on()
+            parts.queue.resume_all()
             if parts.membership.had_no_package:
                 parts.schedule.changed(EVERYTHING, forced=True)
         elif changed:
-            parts.queue.stop("the cluster has no quorum", trials=False)
+            parts.queue.pause_all("the cluster has no quorum", trials=False)
             self.next_poll = min(self.next_poll, parts.host.monotonic() + _QUORUM_PAUSE)
             if not parts.availability.awaits_quorum:
                 parts.log.event("quorum-lost", f"{_NO_QUORUM}. See: pvecm status")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pvehooks.actions import pve
-from pvehooks.actions.pve import PveCode
+from pvehooks.actions import writer_process
+from pvehooks.actions.writer_process import WriterProcess
 from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
-from pvehooks.daemon.failures import FailedStarts
+from pvehooks.daemon.failures import FailedStartReporter
 from pvehooks.daemon.jobs import JobPolicy
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.queue import JobQueue
@@ -57,9 +57,9 @@ class Parts(NamedTuple):
     # Guests that leave it.
     departures: Departures
     # Proxmox VE's own code, which writes what jobs are for.
-    code: PveCode
+    writer_process: WriterProcess
     # Starts that failed.
-    failures: FailedStarts
+    failures: FailedStartReporter
     # What READY waits for.
     gate: BootGate
     # Which job is wanted for a guest, and when again.
@@ -77,7 +77,7 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
     reporter = Reporter(host, node, log, lambda rule: catalogue.RULES[rule].explanation)
     membership = Membership(host, node, log)
     baseline = NodeBaseline(host, node)
-    code = pve.code(host)
+    code = writer_process.of(host)
     code.report = lambda why: log.event("writer-slow", why)
     return Parts(
         host=host,
@@ -93,8 +93,8 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         baseline=baseline,
         arrivals=Arrivals(node, baseline, membership, settings, log),
         departures=Departures(host, states, stats, reporter),
-        code=code,
-        failures=FailedStarts(host, node, log),
+        writer_process=code,
+        failures=FailedStartReporter(host, node, log),
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),

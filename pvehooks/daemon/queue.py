@@ -12,16 +12,16 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from pvehooks.actions.result import Result
-from pvehooks.daemon.jobs import PAUSES, Job, JobResult
+from pvehooks.daemon.jobs import RETRY_PAUSES, Job, JobResult
 from pvehooks.errors import PvehooksError
 
 # How many jobs are worked on at the same time.
-MOST = 4
+MAX_RUNNING = 4
 _NEVER = float("inf")
 
 
 class JobQueue:
-    """Runs `work` for each job in one of at most MOST threads, which live only as long as there are jobs; calls `wake` when a job has ended.
+    """Runs `work` for each job in one of at most MAX_RUNNING threads, which live only as long as there are jobs; calls `wake` when a job has ended.
 
     A thread goes on with the next job after one that was done. What any other result means for the jobs that wait, the loop decides first:
     it collects that result. A guest counts as running until its result is collected, so no two jobs of one guest follow each other unseen.
@@ -41,7 +41,7 @@ class JobQueue:
         self._waiting: OrderedDict[int, Job] = OrderedDict()
         self._running: set[int] = set()
         # The guests whose jobs had begun when the queue was stopped.
-        self._older: set[int] = set()
+        self._begun_before_pause: set[int] = set()
         self._threads = 0
         self._finished: SimpleQueue[JobResult] = SimpleQueue()
 
@@ -90,27 +90,27 @@ class JobQueue:
         """The cause that stops all jobs, '' for none."""
         return self._stopped
 
-    def stop(self, cause: str, trials: bool) -> bool:
+    def pause_all(self, cause: str, trials: bool) -> bool:
         """No job begins from now on; returns whether none was stopped before.
 
-        With `trials` one job tries now and then whether the cause is over; without, go_on() is called then.
+        With `trials` one job tries now and then whether the cause is over; without, resume_all() is called then.
         """
         with self._lock:
             is_new = not self._stopped
             if is_new:
-                self._older = set(self._running)
+                self._begun_before_pause = set(self._running)
             if is_new or not trials:
                 self._stopped, self._by_trials, self._next_trial = cause, trials, _NEVER
-        self.rearm()
+        self.schedule_trial()
         return is_new
 
-    def rearm(self) -> None:
+    def schedule_trial(self) -> None:
         """Has the next trial come, with growing pauses, once the last one's job has ended."""
         if self._stopped and self._by_trials and self._next_trial == _NEVER:
-            self._next_trial = self._clock() + PAUSES[min(self._trials, len(PAUSES) - 1)]
+            self._next_trial = self._clock() + RETRY_PAUSES[min(self._trials, len(RETRY_PAUSES) - 1)]
             self._trials += 1
 
-    def go_on(self) -> bool:
+    def resume_all(self) -> bool:
         """Nothing concerns all guests any more; returns whether something did."""
         with self._lock:
             was, self._stopped, self._next_trial, self._trials = self._stopped, "", _NEVER, 0
@@ -118,19 +118,19 @@ class JobQueue:
         return was != ""
 
     def is_trial(self, vmid: int) -> bool:
-        """Whether the guest's job, which has ended, began after the queue was stopped; of others success does not show that the cause is over."""
-        return self._stopped != "" and vmid not in self._older
+        """Whether the guest's job began after all were paused: the success of an older one does not show that the cause is over."""
+        return self._stopped != "" and vmid not in self._begun_before_pause
 
     def next(self) -> float:
         """When a job is to try whether the cause is over, on the clock; infinity where none is."""
         return self._next_trial
 
-    def try_one(self) -> bool:
+    def run_due_trial(self) -> bool:
         """Begins one job, if that is due; returns False where none is left to try it with."""
         if self._clock() < self._next_trial:
             return True
         if self._running:
-            self._next_trial = self._clock() + PAUSES[0]
+            self._next_trial = self._clock() + RETRY_PAUSES[0]
             return True
         if not self._waiting:
             return False
@@ -142,7 +142,7 @@ class JobQueue:
     # -- the threads; all but _run and _end_of is called with the lock held -------------------------------------------
 
     def _start(self) -> None:
-        while not self._stopped and self._threads < MOST and self._begin():
+        while not self._stopped and self._threads < MAX_RUNNING and self._begin():
             pass
 
     def _begin(self) -> bool:
@@ -159,7 +159,7 @@ class JobQueue:
         if vmid is None:
             return None
         self._running.add(vmid)
-        self._older.discard(vmid)
+        self._begun_before_pause.discard(vmid)
         return self._waiting.pop(vmid)
 
     def _run(self, job: Job) -> None:

@@ -11,7 +11,7 @@ from pvehooks.errors import SettingsError
 def reload_settings(parts: Parts, asked: bool = False) -> None:
     """Reads the settings anew where their files have changed, or the administrator `asked` for it; broken ones are logged and the old ones stay."""
     settings = parts.settings
-    if not settings.due(asked):
+    if not settings.take_due(asked):
         return
     service.notify("RELOADING=1")
     try:
@@ -22,7 +22,7 @@ def reload_settings(parts: Parts, asked: bool = False) -> None:
             parts.log.event("settings-broken", message)
     else:
         parts.states.reconsider()
-        parts.schedule.settling_seconds = settings.now.watch.settle
+        parts.schedule.settling_seconds = settings.current.watch.settle
         parts.schedule.after(EVERYTHING, 0.0, forced=True)
-        parts.log.event("settings-read", f"settings read: [rng] mode = {settings.now.rng().mode}")
+        parts.log.event("settings-read", f"settings read: [rng] mode = {settings.current.rng().mode}")
     service.notify("READY=1")

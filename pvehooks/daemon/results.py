@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.daemon.jobs import PAUSES, Job, JobResult
+from pvehooks.daemon.jobs import RETRY_PAUSES, Job, JobResult
 from pvehooks.daemon.parts import Parts
 from pvehooks.errors import PvehooksError
 from pvehooks.facts.cluster import nodes as node_facts
@@ -42,7 +42,7 @@ class ResultCollector:
             else:
                 self._not_done(end.job, end.result)
         if not self._parts.queue.busy:
-            self._parts.queue.rearm()
+            self._parts.queue.schedule_trial()
         return changed, self._doubtful
 
     def report_cause(self) -> None:
@@ -56,11 +56,11 @@ class ResultCollector:
 
     def try_again(self) -> None:
         """Has one job try whether the cause is over, if that is due."""
-        if not self._parts.queue.try_one():
-            self._is_over()
+        if not self._parts.queue.run_due_trial():
+            self._resume_jobs()
 
-    def _is_over(self) -> None:
-        if self._parts.queue.go_on() and self._logged:
+    def _resume_jobs(self) -> None:
+        if self._parts.queue.resume_all() and self._logged:
             self._parts.log.event("changes-resumed", "VMs can be given what they lack again: what had to wait is done now")
         self._logged = False
 
@@ -78,7 +78,7 @@ class ResultCollector:
         elif result.volid:
             self._log_attached(job, result)
         if self._logged and self._parts.queue.is_trial(guest.vmid):
-            self._is_over()
+            self._resume_jobs()
         state = self._parts.states.of(guest.vmid)
         state.job_finished()
         state.last_seen = bytes.fromhex(result.digest)
@@ -105,10 +105,10 @@ class ResultCollector:
             self._parts.schedule.again(vmid, 0.0)
         elif result.outcome is Outcome.GONE:
             if self._parts.host.exists(node_facts.config_path(self._parts.node, vmid)):
-                self._parts.schedule.again(vmid, PAUSES[0])
+                self._parts.schedule.again(vmid, RETRY_PAUSES[0])
             else:
                 self._parts.departures.forget(vmid)
-        elif result.outcome in (Outcome.HELD, Outcome.REFUSED, Outcome.LOSSY):
+        elif result.outcome in (Outcome.DECLINED, Outcome.REFUSED, Outcome.LOSSY):
             self._refused(job, result)
         else:
             self._wait(job, result)
@@ -132,7 +132,7 @@ class ResultCollector:
             self._parts.gate.give_up(vmid)
         pause, new_reason = self._parts.jobs.retry(vmid, f"{result.outcome.name} {result.words}")
         if result.outcome in _CONCERNS_ALL:
-            self._doubtful = self._parts.queue.stop(result.words, trials=True) or self._doubtful
+            self._doubtful = self._parts.queue.pause_all(result.words, trials=True) or self._doubtful
             self._parts.queue.submit(job)
             return
         if new_reason:
@@ -160,7 +160,7 @@ class ResultCollector:
     def _failed(self, end: JobResult) -> None:
         guest = end.job.guest
         self._parts.gate.give_up(guest.vmid)
-        raw = guest_facts.fetch(self._parts.host, self._parts.node, guest.vmid)
+        raw = guest_facts.read_raw_or_error(self._parts.host, self._parts.node, guest.vmid)
         self._parts.jobs.failed(guest.vmid, guest.digest if isinstance(raw, OSError) else sha1(raw).hex())
         if isinstance(end.error, PvehooksError):
             message = f"{end.error.message}. {end.error.hint}"

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pvehooks.daemon import glance, work
+from pvehooks.daemon import urgency, work
 from pvehooks.daemon.parts import Parts
 from pvehooks.derived import attachment, passthrough
 from pvehooks.errors import PmxcfsAway
@@ -37,7 +37,7 @@ class Why(enum.Enum):
 class _Context:
     """What one call of review() shares among its guests. The node is gathered when first needed."""
 
-    def __init__(self, why: Why, around: guest_facts.Surroundings, by_ha: frozenset[int], gather: Callable[[], Node]) -> None:
+    def __init__(self, why: Why, around: guest_facts.GuestContext, by_ha: frozenset[int], gather: Callable[[], Node]) -> None:
         self.why = why
         self.around = around
         self.by_ha = by_ha
@@ -81,7 +81,7 @@ class Review:
     def _review_all(self, vmids: Iterable[int], context: _Context, keep_alive: Callable[[], bool]) -> None:
         for batch in _batches(vmids):
             # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
-            contents = [(vmid, guest_facts.fetch(self._parts.host, self._parts.node, vmid)) for vmid in batch]
+            contents = [(vmid, guest_facts.read_raw_or_error(self._parts.host, self._parts.node, vmid)) for vmid in batch]
             for vmid, raw in contents:
                 if not keep_alive():
                     return
@@ -98,25 +98,25 @@ class Review:
             return
         if self._is_left_out(vmid, raw, context.why):
             return
-        guest = guest_facts.understand(self._parts.host, self._parts.node, vmid, raw, context.around)
+        self._note_config(vmid, raw)
+        guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.around)
         node = context.node()
         work.complete_records(self._parts.host, guest, vmid in context.around.recorded)
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
-        self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.now), context)
+        self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
 
     def _is_left_out(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
-        """Notes what the config is now, unless the guest is left out."""
-        seen = repr(raw).encode() if isinstance(raw, OSError) else sha1(raw)
-        state = self._parts.states.of(vmid)
-        same = state.last_seen == seen
-        if (why is Why.CHANGED and same) or (why is Why.AFTER_JOB and not same):
-            return True
-        if not same:
+        """Whether the guest was reviewed with this config already, or, after a job, has another one by now, which is reviewed for itself."""
+        same = self._parts.states.of(vmid).last_seen == _mark_of(raw)
+        return (why is Why.CHANGED and same) or (why is Why.AFTER_JOB and not same)
+
+    def _note_config(self, vmid: int, raw: bytes | OSError) -> None:
+        state, seen = self._parts.states.of(vmid), _mark_of(raw)
+        if state.last_seen != seen:
             state.tries = 0
         state.last_seen = seen
-        state.devices = frozenset() if isinstance(raw, OSError) else glance.devices(raw)
-        return False
+        state.devices = frozenset() if isinstance(raw, OSError) else urgency.devices(raw)
 
     def _judged(self, verdict: Verdict, context: _Context) -> None:
         parts = self._parts
@@ -125,7 +125,7 @@ class Review:
         job = parts.jobs.wanted(verdict, parts.membership.may_attach)
         parts.reporter.guest(
             verdict,
-            parts.settings.now.rng(guest.vmid),
+            parts.settings.current.rng(guest.vmid),
             rng0_follows=job is not None and job.injection.due,
             guard_follows=job is not None and (job.attach or job.detach),
             report_gone=context.why is not Why.AFTER_JOB,
@@ -146,10 +146,10 @@ class Review:
         process = running.process(parts.host, guest.vmid) if guest.running else None
         live = guest.config.main if guest.config else {}
         state = parts.states.of(guest.vmid)
-        if process is None or state.unguarded == process[0] or not any(entry.option in live for entry in guest.hostpci):
+        if process is None or state.reported_unguarded_pid == process[0] or not any(entry.option in live for entry in guest.hostpci):
             return
-        state.unguarded = process[0]
-        devices = passthrough.bus(node)
+        state.reported_unguarded_pid = process[0]
+        devices = passthrough.pci_devices(node)
         taken = [devices[address].label if address in devices else address for address in passthrough.named(guest, node)]
         taken += [f"{each.device.label}, which shares a group with them" for each in passthrough.group_members(guest, node)]
         what = "; ".join(taken or (f"{entry.option}: {guest.options[entry.option]}" for entry in guest.hostpci))
@@ -178,3 +178,8 @@ def _batches(vmids: Iterable[int]) -> Iterator[list[int]]:
     waiting = iter(vmids)
     while batch := list(islice(waiting, _BATCH)):
         yield batch
+
+
+def _mark_of(raw: bytes | OSError) -> bytes:
+    """What distinguishes a config from another one: the bytes of its SHA-1, or the error of reading it."""
+    return repr(raw).encode() if isinstance(raw, OSError) else sha1(raw)

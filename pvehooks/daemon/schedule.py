@@ -11,7 +11,7 @@ EVERYTHING = -1
 _PATIENCE = 5
 
 
-class Pace:
+class Throttle:
     """When work that is asked for again and again may be done next: so that it takes `share` of the time, and `most` seconds later at the latest.
 
     It stands in a with statement around the work.
@@ -62,7 +62,7 @@ class Schedule:
         due = max(now, min(now + self.settling_seconds, first + _PATIENCE * self.settling_seconds))
         self._entries[vmid] = _Entry(due, first, forced or before)
 
-    def now(self, vmid: int) -> None:
+    def due_now(self, vmid: int) -> None:
         """The guest is due at once."""
         now = self._clock()
         entry = self._entries.get(vmid, _Entry(now, now, forced=False))

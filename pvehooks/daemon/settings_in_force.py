@@ -17,13 +17,13 @@ class SettingsInForce:
     """`now` are the settings in force."""
 
     def __init__(self, host: Host, loaded: Settings) -> None:
-        self.now = loaded
+        self.current = loaded
         self._host = host
         self._mark = settings.mark(host)
         self._read_by_poll = float("-inf")
 
-    def due(self, asked: bool) -> bool:
-        """Whether the files are to be read: they have changed, or the administrator `asked` for it."""
+    def take_due(self, asked: bool) -> bool:
+        """Whether the files are to be read: they have changed, or the administrator `asked` for it. The next call compares with this one."""
         now, mark = self._host.monotonic(), settings.mark(self._host)
         if mark == self._mark and (not asked or now < self._read_by_poll + _SAME_EDIT):
             return False
@@ -33,7 +33,7 @@ class SettingsInForce:
 
     def read(self) -> None:
         """Puts the files in force; raises SettingsError, and those of before stay in force."""
-        self.now = load(self._host)
+        self.current = load(self._host)
 
 
 def load(host: Host) -> Settings:

@@ -46,16 +46,16 @@ class StallWatch:
 
     def start(self) -> None:
         """Begins to watch; the loop works."""
-        self.works()
+        self.loop_busy()
         threading.Thread(target=self._watch, name="stall", daemon=True).start()
 
-    def works(self) -> None:
+    def loop_busy(self) -> None:
         """The loop works, or has made progress."""
         self._since = self._host.monotonic()
         self._rests.clear()
         self._works.set()
 
-    def rests(self) -> None:
+    def loop_idle(self) -> None:
         """The loop waits for something to do."""
         self._works.clear()
         self._rests.set()
@@ -70,13 +70,13 @@ class StallWatch:
         while True:
             self._works.wait()
             while not self._rests.wait(_TICK):
-                if self._stands() >= self._patience:
-                    self._find_cause()
+                if self._seconds_without_progress() >= self._patience:
+                    self._on_standstill()
 
-    def _stands(self) -> float:
+    def _seconds_without_progress(self) -> float:
         return self._host.monotonic() - self._since
 
-    def _find_cause(self) -> None:
+    def _on_standstill(self) -> None:
         """The loop stands still: because pmxcfs hangs, or for a reason of its own."""
         answered = threading.Event()
         threading.Thread(target=self._ask, args=(answered,), name="probe", daemon=True).start()
@@ -88,7 +88,7 @@ class StallWatch:
         self._log(
             "pmxcfs-away", f"pmxcfs hangs: {what}. Until it answers, VMs can be neither started nor changed, and pvehooks waits. {remedy}"
         )
-        self._get_on_without(answered)
+        self._wait_for_pmxcfs(answered)
         seconds = self._host.monotonic() - since
         self._log("pmxcfs-back", f"pmxcfs answers again; it hung for {seconds:.0f} s. What has changed meanwhile is looked at now")
         self._since = self._host.monotonic()
@@ -100,7 +100,7 @@ class StallWatch:
             pass
         answered.set()
 
-    def _get_on_without(self, answered: threading.Event) -> None:
+    def _wait_for_pmxcfs(self, answered: threading.Event) -> None:
         """Keeps systemd content until pmxcfs answers: a restart would hang as well, and a boot must not wait for it."""
         self.status.show("pmxcfs hangs, and is waited for")
         if not self._ready:
@@ -112,13 +112,13 @@ class StallWatch:
 
     def _report_bug(self) -> None:
         """A loop that stands although pmxcfs answers is ended by the watchdog: where it stands is logged before that."""
-        if self._reported_bug or self._stands() < _BUG_AFTER:
+        if self._reported_bug or self._seconds_without_progress() < _BUG_AFTER:
             return
         self._reported_bug = True
         frame = sys._current_frames().get(self._loop)
         where = "".join(traceback.format_stack(frame)) if frame else ""
         message = (
-            f"the daemon has stood still for {self._stands():.0f} s, and systemd restarts it if it goes on."
+            f"the daemon has stood still for {self._seconds_without_progress():.0f} s, and systemd restarts it if it goes on."
             " Please report it: journalctl -t pvehooksd -o verbose PVEHOOKS_EVENT=bug"
         )
         self._log("bug", message, traceback=where)

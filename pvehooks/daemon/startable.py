@@ -23,7 +23,7 @@ _WAITS = "/run/pvehooks/awaits-pmxcfs"
 _AWAIT = "until cat /etc/pve/.version >/dev/null 2>&1; do sleep 5; done; exec systemctl --no-block start pvehooks.service"
 
 
-def may_start(host: Host, output: Journal | Lines) -> bool:
+def ensure_startable(host: Host, output: Journal | Lines) -> bool:
     """Whether it can; if not, the cause is logged, and the daemon is started once that is over, unless it is stopped before."""
     if not pmxcfs.answers(host, _PATIENCE):
         what, remedy = pmxcfs.hanging(host)

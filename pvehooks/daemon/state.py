@@ -14,9 +14,9 @@ class GuestState:
         "devices",
         "is_being_made",
         "last_seen",
+        "reported_unguarded_pid",
         "rng0_refused",
         "tries",
-        "unguarded",
         "urgent",
         "waits",
     )
@@ -30,7 +30,7 @@ class GuestState:
         # Whether its next start may depend on the job that is due: it comes before those of others.
         self.urgent = False
         # The process that was reported to have been started without the guard.
-        self.unguarded = 0
+        self.reported_unguarded_pid = 0
         # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
         self.rng0_refused = ""
         self.attach_refused = ""

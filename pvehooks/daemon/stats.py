@@ -25,7 +25,7 @@ class GuestStats(NamedTuple):
     label: str
     running: bool
     blocked: bool
-    # Whether it needs the guard.
+    # Whether PCI devices of the node are passed through to it.
     passes_through: bool
     # Whether it has the guard.
     guarded: bool

@@ -30,7 +30,7 @@ _DATABASE_FILES = pyinotify.IN_MODIFY | pyinotify.IN_CREATE | pyinotify.IN_MOVED
 _LOST = pyinotify.IN_UNMOUNT | pyinotify.IN_IGNORED | pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF
 
 
-class Changes(NamedTuple):
+class InotifyChanges(NamedTuple):
     """What inotify reported: VMIDs written here; whether database, mappings or index of tasks changed; whether events or watches were lost."""
 
     guests: frozenset[int] = frozenset()
@@ -128,7 +128,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
             return
         self._names.setdefault(role, set()).add(event.name)
 
-    def read(self) -> Changes:
+    def read(self) -> InotifyChanges:
         """Reads all events that there are."""
         while self._notifier.check_events(timeout=0):
             self._notifier.read_events()
@@ -136,7 +136,7 @@ class Watches(pyinotify.ProcessEvent):  # type: ignore[misc]
         names, self._names = self._names, {}
         overflow, self._overflow = self._overflow, False
         vmids = (node_facts.vmid_of(name) for name in names.get("guests", ()))
-        return Changes(
+        return InotifyChanges(
             guests=frozenset(vmid for vmid in vmids if vmid is not None),
             database_changed=any(name.startswith("config.db") for name in names.get("database", ())),
             mappings="mappings" in names,
@@ -153,7 +153,7 @@ def _quiet_pyinotify() -> None:
     logger.propagate = False
 
 
-class Seen(NamedTuple):
+class CounterChanges(NamedTuple):
     """What the counters say since the last poll."""
 
     # Guests of this node whose config may have changed, by VMID.
@@ -168,7 +168,7 @@ class Seen(NamedTuple):
     came: Mapping[int, str] = MappingProxyType({})
 
 
-class Counters:
+class PmxcfsCounters:
     """pmxcfs' counters as last seen; in a tree without them, the files' own marks."""
 
     def __init__(self, host: Host, node: str) -> None:
@@ -196,13 +196,15 @@ class Counters:
             self._elsewhere = {vmid: node for vmid, node, _ in pmxcfs.listed_in(self._listed) if node != self._node}
         return self._elsewhere
 
-    def poll(self) -> Seen:
+    def poll(self) -> CounterChanges:
         """Compares with the last poll, for *different*, never for *greater*; raises PmxcfsAway."""
         before = self._version
         if not self._host.is_node and not self._host.exists(f"{pmxcfs.PVE}/.version"):
-            return self._compare(self._files(), Seen())
+            return self._compare(self._files(), CounterChanges())
         now = pmxcfs.version(self._host)
-        seen = Seen(restarted=before is not None and now.start != before.start, cluster=before is None or now.cluster != before.cluster)
+        seen = CounterChanges(
+            restarted=before is not None and now.start != before.start, cluster=before is None or now.cluster != before.cluster
+        )
         if before is not None and not seen.restarted and now.guests == before.guests:
             self._version = now
             return seen
@@ -219,7 +221,7 @@ class Counters:
         self._version, self._listed, self._own, self._elsewhere = now, raw, own, None
         return self._compare(marks, seen)
 
-    def _compare(self, marks: dict[int, object] | dict[int, int], seen: Seen) -> Seen:
+    def _compare(self, marks: dict[int, object] | dict[int, int], seen: CounterChanges) -> CounterChanges:
         before, self._marks = self._marks, dict(marks)
         if seen.restarted:
             return seen._replace(touched=frozenset(marks), gone=frozenset(before.keys() - marks.keys()))

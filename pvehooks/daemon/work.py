@@ -23,18 +23,18 @@ class Worker:
 
     def work(self, job: Job) -> Result:
         """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
-        host, guest, settings = self._host, job.guest, self._settings.now.rng(job.guest.vmid)
+        host, guest, settings = self._host, job.guest, self._settings.current.rng(job.guest.vmid)
         if job.detach:
             # Without a record of it: the guard comes back with the next device.
             return guardhook.detach(host, guest, settings, remember=False)
         if not job.attach:
             return rng0.inject(host, guest, settings)
         result = guardhook.attach(host, guest, settings, with_rng0=job.injection.due)
-        if not job.injection.due or result.outcome not in (Outcome.HELD, Outcome.REFUSED, Outcome.BROKEN):
+        if not job.injection.due or result.outcome not in (Outcome.DECLINED, Outcome.REFUSED, Outcome.BROKEN):
             return result
         # What stands against one of the two must not keep the other off; the next review reports it.
         result = guardhook.attach(host, guest, settings)
-        if result.outcome in (Outcome.HELD, Outcome.BROKEN):
+        if result.outcome in (Outcome.DECLINED, Outcome.BROKEN):
             given = rng0.inject(host, guest, settings)
             return given if given.done else result
         return result
@@ -50,4 +50,4 @@ def complete_records(host: Host, guest: Guest, recorded: bool) -> None:
 
 def accept_present(host: Host, guest: Guest, node: Node) -> None:
     """Accepts the devices of a running guest as they are now, for its next starts. Raises PmxcfsAway."""
-    accept.note(host, guest, accept.present(guest, node))
+    accept.record_accepted(host, guest, accept.would_start_with(guest, node))

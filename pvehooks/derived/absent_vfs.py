@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import bus, holder_phrase
+from pvehooks.derived.passthrough import holder_phrase, pci_devices
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.pci import VfSource
 from pvehooks.values.stubs import former_of, is_stub
@@ -35,7 +35,7 @@ class AbsentVf(NamedTuple):
 def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
     """The PF of a VF that is not there, and why it has none; None for an address that is no VF's, as far as known."""
     # Of another node it is not known which devices have SR-IOV.
-    if "." not in address or address in bus(node) or isinstance(node.vf_support, Unread):
+    if "." not in address or address in pci_devices(node) or isinstance(node.vf_support, Unread):
         return None
     able = _able(address, node)
     if able is not None:
@@ -64,7 +64,7 @@ def _domain(address: str) -> str:
 
 def _able(address: str, node: Node) -> PciDevice | None:
     """The device with SR-IOV whose VF it would be: by the routing ids, else one of its bus, of its slot if there is one."""
-    known = [device for device in bus(node).values() if device.total_vfs and _domain(device.address) == _domain(address)]
+    known = [device for device in pci_devices(node).values() if device.total_vfs and _domain(device.address) == _domain(address)]
     exact = [device for device in known if device.vf_routing and _number(address, device)]
     if exact:
         return exact[0]
@@ -92,11 +92,11 @@ def _unable(address: str, node: Node) -> PciDevice | None:
 
     None where a device there has SR-IOV: the address is none of its VFs'.
     """
-    first = bus(node).get(f"{address.rpartition('.')[0]}.0")
+    first = pci_devices(node).get(f"{address.rpartition('.')[0]}.0")
     if first is not None and first.address == _INTEL_GRAPHICS and first.vendor == _INTEL and first.class_code >> 16 == _DISPLAY:
         return None if first.total_vfs else first
     here, _, slot = address.rpartition(":")
-    beside = [device for name, device in bus(node).items() if name.startswith(f"{here}:") and not device.physfn]
+    beside = [device for name, device in pci_devices(node).items() if name.startswith(f"{here}:") and not device.physfn]
     # A PCIe link has one device, in slot 0; on a root bus any slot can be an ordinary device's.
     if (
         slot[:2] == "00"

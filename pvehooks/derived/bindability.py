@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import bus, holder_phrase_now, on_host_driver, uses
+from pvehooks.derived.passthrough import holder_phrase_now, on_host_driver, pci_devices, uses
 from pvehooks.values import Holder, NamedTuple, Node, PciDevice, Unread
 
 
@@ -64,7 +64,7 @@ def to_change_of_vfs(device: PciDevice, node: Node) -> Objection | None:
             f"is on {device.driver}, and only a driver of the host makes virtual functions", f"pvehooks unbind {device.address}"
         )
     for address in device.virtfns:
-        virtual = bus(node).get(address)
+        virtual = pci_devices(node).get(address)
         used = _used(virtual, node) if virtual else None
         if used:
             return Objection(f"has a virtual function in use: {address} {used.why}", used.remedy)
@@ -97,7 +97,7 @@ def remarks(device: PciDevice, node: Node) -> Iterator[str]:
     """Remarks on a device that is bound: who shares its group, what the node lacks then."""
     if on_host_driver(device):
         yield from (f"it {use.sentence}" for use in uses(device, node).found if use.remark)
-    devices = bus(node)
+    devices = pci_devices(node)
     for address in device.members:
         member = devices.get(address)
         if member is not None and address != device.address and not member.bridge and member.slot != device.slot:

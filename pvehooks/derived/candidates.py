@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pvehooks.derived import passthrough
 from pvehooks.derived.groups import member, named_by_any
-from pvehooks.derived.passthrough import bus, holder_phrase_now, uses
+from pvehooks.derived.passthrough import holder_phrase_now, pci_devices, uses
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread, Use
 from pvehooks.values.groups import GroupMember, is_card
 from pvehooks.values.pci import does_work
@@ -54,7 +54,7 @@ def host_uses(device: PciDevice, node: Node) -> tuple[Use, ...]:
 
 def candidates(node: Node) -> Iterator[Candidate]:
     """The devices that do work, and those of any class that a guest or a mapping names; VFs and bridges are left out."""
-    devices = bus(node)
+    devices = pci_devices(node)
     named = named_by_any(node)
     for device in devices.values():
         if device.physfn or device.bridge or not (working(device) or device.address in named):
@@ -122,7 +122,7 @@ def _users(member: GroupMember) -> list[str]:
 
 def _reset(device: PciDevice, node: Node) -> str:
     """How a device without a method of its own is reset."""
-    own = {other.address for other in bus(node).values() if other.slot == device.slot}
+    own = {other.address for other in pci_devices(node).values() if other.slot == device.slot}
     return "cannot be reset" if passthrough.hindrance(device, own, node)[0] else "reset: with its whole card"
 
 

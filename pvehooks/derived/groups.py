@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.derived.passthrough import bus, functions, on_host_driver, uses
+from pvehooks.derived.passthrough import functions, on_host_driver, pci_devices, uses
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import Group, GroupMember, Naming
 
@@ -16,7 +16,7 @@ class Named(NamedTuple):
 
 def groups(node: Node, only: frozenset[str] | None = None) -> tuple[Group, ...]:
     """The groups by number, what is in none at the end; of `only` these addresses those they are in."""
-    devices = bus(node)
+    devices = pci_devices(node)
     chosen: dict[str, list[PciDevice]] = {}
     for address in sorted(devices):
         chosen.setdefault(devices[address].group, []).append(devices[address])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.derived.candidates import host_uses
-from pvehooks.derived.passthrough import bus, functions
+from pvehooks.derived.passthrough import functions, pci_devices
 from pvehooks.values import Guest, Node, Unread
 
 _ID = re.compile(r"\b([0-9a-fA-F]{4}):([0-9a-fA-F]{4})\b")
@@ -27,7 +27,7 @@ def named_by_guests(node: Node) -> Mapping[str, tuple[Guest, ...]]:
 def host_device_among(text: str, node: Node) -> str:
     """The first device that the host uses and whose id (vendor:device) is in the text, in words; '' for none."""
     ids = {(int(vendor, 16), int(device, 16)) for vendor, device in _ID.findall(text)}
-    for device in bus(node).values() if ids else ():
+    for device in pci_devices(node).values() if ids else ():
         if (device.vendor, device.device) in ids and not device.bridge:
             held = host_uses(device, node)
             if held:

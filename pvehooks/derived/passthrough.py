@@ -53,7 +53,7 @@ def passes_through(guest: Guest) -> bool:
     return guest.passes_through
 
 
-def bus(node: Node) -> Mapping[str, PciDevice]:
+def pci_devices(node: Node) -> Mapping[str, PciDevice]:
     """The node's PCI devices; none where they cannot be read (hostpci-device-missing reports that)."""
     return {} if isinstance(node.pci, Unread) else node.pci
 
@@ -65,7 +65,7 @@ def working_iommu(node: Node) -> Iommu | None:
 
 def functions(address: str, node: Node) -> list[PciDevice]:
     """The devices that an address of a config stands for: one, or all functions of a slot."""
-    devices = bus(node)
+    devices = pci_devices(node)
     if "." in address:
         return [devices[address]] if address in devices else []
     return [device for name, device in devices.items() if name.startswith(f"{address}.")]
@@ -151,7 +151,7 @@ def group_members(guest: Guest, node: Node) -> tuple[ClaimedMember, ...]:
     found: list[ClaimedMember] = []
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return ()
-    devices = bus(node)
+    devices = pci_devices(node)
     seen = set(named(guest, node))
     for claim in claims(guest, node):
         for device in claim.whole:
@@ -197,7 +197,11 @@ def blocking_uses(device: PciDevice, guest: Guest, node: Node) -> list[Use]:
 def beside(device: PciDevice, node: Node) -> list[PciDevice]:
     """The other devices of its bus, which a reset of the bus resets as well; bridges among them."""
     prefix = f"{device.slot.rpartition(':')[0]}:"
-    return [other for address, other in bus(node).items() if address.startswith(prefix) and address != device.address and not other.physfn]
+    return [
+        other
+        for address, other in pci_devices(node).items()
+        if address.startswith(prefix) and address != device.address and not other.physfn
+    ]
 
 
 def hindrance(device: PciDevice, own: Collection[str], node: Node) -> tuple[str, PciDevice | None]:
@@ -215,7 +219,7 @@ def hindrance(device: PciDevice, own: Collection[str], node: Node) -> tuple[str,
     neighbours = beside(device, node)
     if not neighbours:
         return ("", None) if methods else ("the kernel knows no way to", None)
-    taken = {bus(node)[address].group for address in own if address in bus(node)} - {""}
+    taken = {pci_devices(node)[address].group for address in own if address in pci_devices(node)} - {""}
     for other in neighbours:
         if other.address not in own and (other.bridge or other.group not in taken):
             return f"it shares its bus with {other.label}, which the VM does not get", other

@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from pvehooks.host import Host
 
 DIRECTORY = "/run/pvehooks/starts"
-# No objection; refused; would be refused without an override; or without [guard] mode = audit; not examined and started; or refused.
-PASSED, REFUSED, ALLOWED, AUDITED, UNEXAMINED, UNEXAMINED_REFUSED = OUTCOMES = (
-    "passed",
-    "refused",
-    "allowed",
-    "audited",
-    "unexamined",
-    "unexamined-refused",
+OUTCOMES = (
+    # Nothing objected.
+    PASSED := "passed",
+    REFUSED := "refused",
+    # Would have been refused without an override.
+    ALLOWED := "allowed",
+    # Would have been refused without [guard] mode = audit.
+    AUDITED := "audited",
+    # Could not be examined, and was started or refused.
+    UNEXAMINED := "unexamined",
+    UNEXAMINED_REFUSED := "unexamined-refused",
 )
 
 

@@ -92,8 +92,8 @@ def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: Compile
 
 
 def _guest(host: Host, place: StartPlace, vmid: int) -> Guest:
-    raw = guests.fetch(host, place.owner, vmid)
-    guest = guests.understand(host, place.owner, vmid, raw, guests.starting(host, place.node, vmid))
+    raw = guests.read_raw_or_error(host, place.owner, vmid)
+    guest = guests.parse_guest(host, place.owner, vmid, raw, guests.start_context(host, place.node, vmid))
     if guest.config is None:
         raise Unexamined(f"{node_facts.config_path(place.owner, vmid)}: {guest.problems[0][1]}")
     return guest
@@ -126,17 +126,17 @@ def _decide(start: Start, send: Send) -> int:
     return _let_start(start, verdict, send)
 
 
-def _judge(start: Start, send: Send) -> judge.AtStart:
+def _judge(start: Start, send: Send) -> judge.StartJudgement:
     """What the rules find, weighed by the settings. What takes long to read is read last; what refuses the start already is sent before."""
     blocking = {rule.id for rules in engine.rule_sets(engine.START) for rule in rules.rules if rule.severity is Severity.BLOCK}
     node = start.node
     if isinstance(node, hardware.ThisNode):
         node.postpone()
-    verdict = judge.at_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
+    verdict = judge.judge_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
     if isinstance(node, hardware.ThisNode) and node.complete():
         if start.is_refusable:
             _send_found(start, verdict.refusing, send)
-        verdict = judge.at_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
+        verdict = judge.judge_start(engine.findings_at_start(start.guest, node), blocking, start.settings)
     return verdict
 
 
@@ -145,13 +145,13 @@ def _refuse(start: Start) -> int:
     return REFUSED
 
 
-def _let_start(start: Start, verdict: judge.AtStart, send: Send) -> int:
+def _let_start(start: Start, verdict: judge.StartJudgement, send: Send) -> int:
     """Binds what is due, records the start and counts it; refuses it where binding fails."""
     accepted = _accepted_now(start)
-    bound = not verdict.due or start.settings.guard.mode != "enforce" or _bind(start, verdict.due, send)
+    bound = not verdict.to_bind or start.settings.guard.mode != "enforce" or _bind(start, verdict.to_bind, send)
     if not bound and start.override is None:
         return _refuse(start)
-    objections = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.due))
+    objections = (*verdict.refusing, *verdict.unexamined, *(() if bound else verdict.to_bind))
     if start.override is not None:
         _log_override(start, start.override, objections)
     _record_start(start, None if objections else accepted)
@@ -221,7 +221,7 @@ def read_settings(host: Host, compiled_settings: CompiledSettings | None, vmid: 
     from pvehooks.settings import load
 
     try:
-        return load.load(host).at_start(vmid)
+        return load.load(host).start_settings(vmid)
     except SettingsError as error:
         why = error.problems[0]
     except ImportError as error:
@@ -234,7 +234,7 @@ def read_settings(host: Host, compiled_settings: CompiledSettings | None, vmid: 
 # -- the task log -----------------------------------------------------------------------------------------------------
 
 
-def _log_verdict(start: Start, verdict: judge.AtStart, refused: bool) -> None:
+def _log_verdict(start: Start, verdict: judge.StartJudgement, refused: bool) -> None:
     """Logs what refuses, what warns, what is ignored; an ignored finding of severity info gets no line."""
     label, purpose = start.guest.label, " for its backup" if start.backup else ""
     if refused:
@@ -321,7 +321,7 @@ def _accepted_now(start: Start) -> Accepted | None:
         return None
     from pvehooks.actions import accept
 
-    new = accept.remembering(accept.present(start.guest, start.node), start.guest.accepted)
+    new = accept.remembering(accept.would_start_with(start.guest, start.node), start.guest.accepted)
     return accept.on_kernel(start.host, new)
 
 
@@ -337,7 +337,7 @@ def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:
     from pvehooks.guard import journal, supervise
 
     send("binding")
-    devices = passthrough.bus(start.node)
+    devices = passthrough.pci_devices(start.node)
     labels = {found.subject: devices[found.subject].label for found in due}
     try:
         with supervise.DeferTermination() as is_cancelled:
@@ -373,6 +373,6 @@ def _record_start(start: Start, accepted: Accepted | None) -> None:
     from pvehooks.actions import accept
 
     try:
-        accept.started(start.host, guest, accepted, _LOCK_SECONDS)
+        accept.record_real_start(start.host, guest, accepted, _LOCK_SECONDS)
     except PvehooksError as trouble:
         log_line(f"{guest.label}: what it starts with could not be noted: {trouble.message}")

@@ -26,17 +26,17 @@ class _Content(NamedTuple):
     limit: int
 
 
-def _once(ask: _Question) -> _Question:
+def _cached(ask: _Question) -> _Question:
     """The question to a host, with its first answer for a path kept; an error is an answer, too."""
     name = ask.__name__
 
     @wraps(ask)
-    def answer(host: ReadOnce, path: str, *more: object, **named: object) -> object:
+    def answer(host: CachingHost, path: str, *more: object, **named: object) -> object:
         key = (name, path, more, *named.items())
         known = host.answers.get(key)
         if known is None:
             try:
-                known = getattr(super(ReadOnce, host), name)(path, *more, **named)
+                known = getattr(super(CachingHost, host), name)(path, *more, **named)
             except OSError as error:
                 known = error
             host.keep(path, key, known)
@@ -47,23 +47,23 @@ def _once(ask: _Question) -> _Question:
     return cast(_Question, answer)
 
 
-class ReadOnce(Host):
+class CachingHost(Host):
     """What a host, that of a node, a tree or a capture, says when each question is first asked; see read_once()."""
 
     answers: dict[object, object]
     keeps_configs: bool
 
-    names = _once(Host.names)
-    folders = _once(Host.folders)
-    exists = _once(Host.exists)
-    is_dir = _once(Host.is_dir)
-    modified = _once(Host.modified)
-    size = _once(Host.size)
-    link_name = _once(Host.link_name)
-    link_text = _once(Host.link_text)
-    owner_and_mode = _once(Host.owner_and_mode)
-    attributes = _once(Host.attributes)
-    real = _once(Host.real)
+    names = _cached(Host.names)
+    folders = _cached(Host.folders)
+    exists = _cached(Host.exists)
+    is_dir = _cached(Host.is_dir)
+    modified = _cached(Host.modified)
+    size = _cached(Host.size)
+    link_name = _cached(Host.link_name)
+    link_text = _cached(Host.link_text)
+    owner_and_mode = _cached(Host.owner_and_mode)
+    attributes = _cached(Host.attributes)
+    real = _cached(Host.real)
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The file's bytes, at most `limit` + 1 of them. It is read again only where fewer were asked for before, or where it is large."""
@@ -91,7 +91,7 @@ def read_once(host: Host, configs: bool = False) -> Host:
     """The host for one round of questions. With `configs` those of guests are kept as well, which takes a kilobyte for each."""
     view = copy.copy(host)
     kind = type(host)
-    view.__class__ = _CLASSES.setdefault(kind, type(ReadOnce.__name__, (ReadOnce, kind), {}))
-    assert isinstance(view, ReadOnce)
+    view.__class__ = _CLASSES.setdefault(kind, type(CachingHost.__name__, (CachingHost, kind), {}))
+    assert isinstance(view, CachingHost)
     view.answers, view.keeps_configs = {}, configs
     return view

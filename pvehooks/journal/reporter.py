@@ -47,7 +47,8 @@ class Reporter:
         held_back = [
             each
             for each in findings
-            if ((rng0_follows or with_others) and _about_entropy(each)) or (guard_follows and each.cure in (Cure.GUARD, Cure.GUARD_LEAVES))
+            if ((rng0_follows or with_others) and _about_entropy(each))
+            or (guard_follows and each.cure in (Cure.ATTACH_GUARD, Cure.DETACH_GUARD))
         ]
         now = [each for each in findings if each not in held_back]
         news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")

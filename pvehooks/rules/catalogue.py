@@ -13,7 +13,7 @@ from pvehooks.values.summaries import Target
 _AUDIT, _NODE, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(TARGET)
 RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_TARGET) for rule in rules.rules}
 # Several files ask the same of a guest.
-_QUESTIONS = tuple(dict.fromkeys(rules.concerned for rules in _AUDIT))
+_QUESTIONS = tuple(dict.fromkeys(rules.applies_to for rules in _AUDIT))
 # Facts that a node's summary contains.
 _BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
 
@@ -52,8 +52,8 @@ def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
 @lru_cache(maxsize=256)
 def _rules_for(answers: tuple[bool, ...]) -> tuple[Rule, ...]:
     """The rules that look at guests with these answers to the questions."""
-    concerned = dict(zip(_QUESTIONS, answers, strict=True))
-    return tuple(rule for rules in _AUDIT if concerned[rules.concerned] for rule in rules.rules)
+    applies_to = dict(zip(_QUESTIONS, answers, strict=True))
+    return tuple(rule for rules in _AUDIT if applies_to[rules.applies_to] for rule in rules.rules)
 
 
 def findings_of_node(node: Node) -> tuple[Finding, ...]:
@@ -71,7 +71,7 @@ def findings_on_target(guest: Guest, target: Target) -> tuple[Finding, ...]:
     rule that lacks a fact of the other node reports that if it could refuse the start.
     """
     own = [rule.complete(finding, guest.vmid) for rules in _TARGET for rule in rules.rules for finding in rule.function(guest, target)]
-    asked = [rule for rules in _AUDIT if rules.concerned(guest) for rule in rules.rules if _is_asked(rule, target)]
+    asked = [rule for rules in _AUDIT if rules.applies_to(guest) for rule in rules.rules if _is_asked(rule, target)]
     there = [
         rule.complete(_for_target(finding, rule, target), guest.vmid)
         for rule in asked

@@ -55,9 +55,9 @@ class Rule(NamedTuple):
     # Whether its finding means that the start cannot be judged.
     undecided: bool = False
     # Whether Proxmox VE and QEMU start the guest all the same, so that only the guard refuses. Other rules that block state what they refuse.
-    guard_alone: bool = False
+    only_guard_refuses: bool = False
     # Whether another kernel may be the cause: drivers, bindings, the IOMMU and its groups, resets.
-    by_kernel: bool = False
+    kernel_may_explain: bool = False
     # What an audit makes of a finding that refuses a start.
     in_audit: Callable[[Guest, Finding], Finding] | None = None
 
@@ -83,7 +83,7 @@ class Rule(NamedTuple):
         """What it finds of a guest on a node, complete; with what changed since the guest's last accepted start, where that may be the cause."""
         for finding in self.function(guest, node):
             whole = self.complete(finding, guest.vmid)
-            if self.by_kernel and whole.examined and whole.severity is not Severity.INFO:
+            if self.kernel_may_explain and whole.examined and whole.severity is not Severity.INFO:
                 before, now = kernel_change(guest, node)
                 if before:
                     words = f"{whole.message}. The last accepted start of VM {guest.vmid} was on kernel {before}; now {now} runs"
@@ -91,7 +91,7 @@ class Rule(NamedTuple):
             yield whole
 
     def _refuser(self, severity: Severity) -> Refuser:
-        if severity is Severity.BLOCK and not self.guard_alone:
+        if severity is Severity.BLOCK and not self.only_guard_refuses:
             return Refuser.PVE
         return Refuser.GUARD if self.folder == START else Refuser.NOTHING
 
@@ -106,13 +106,13 @@ def no_template(guest: Guest) -> bool:
 
 
 class RuleSet:
-    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that is not `concerned`.
+    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that is not `applies_to`.
 
     `order` is the place of the file among others wherever rules are listed; files without one come last, by name.
     """
 
-    def __init__(self, concerned: Callable[[Guest], bool] = _always, order: int = _LAST) -> None:
-        self.concerned = concerned
+    def __init__(self, applies_to: Callable[[Guest], bool] = _always, order: int = _LAST) -> None:
+        self.applies_to = applies_to
         self.order = order
         self.rules: list[Rule] = []
         self.passed: dict[str, Callable[[Node], str]] = {}
@@ -128,8 +128,8 @@ class RuleSet:
         metric: str = "",
         local: bool = False,
         undecided: bool = False,
-        guard_alone: bool = False,
-        by_kernel: bool = False,
+        only_guard_refuses: bool = False,
+        kernel_may_explain: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
     ) -> Callable[[AnyFunction], AnyFunction]:
         """Makes the decorated function a rule; see Rule."""
@@ -148,8 +148,8 @@ class RuleSet:
                     metric,
                     local,
                     undecided,
-                    guard_alone,
-                    by_kernel,
+                    only_guard_refuses,
+                    kernel_may_explain,
                     in_audit,
                 )
             )
@@ -202,7 +202,7 @@ def modules(folder: str) -> list[str]:
 
 def findings_at_start(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest that is about to start, in the order in which they are listed."""
-    rules = [rule for each in rule_sets(START) if each.concerned(guest) for rule in each.rules]
+    rules = [rule for each in rule_sets(START) if each.applies_to(guest) for rule in each.rules]
     return tuple(finding for rule in rules for finding in rule.found(guest, node))
 
 

@@ -77,7 +77,7 @@ class Settings(NamedTuple):
         """[guard] for that guest, or in general."""
         return GuardSettings._make(self._setting("guard", name, vmid).value for name in GuardSettings._fields)
 
-    def at_start(self, vmid: int | None = None) -> StartSettings:
+    def start_settings(self, vmid: int | None = None) -> StartSettings:
         """The settings for the start of that guest, or (None) of any other."""
         return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {})
 

@@ -109,8 +109,8 @@ def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
 
 def compile_to(host: Host, settings: Settings) -> bool:
     """Compiles these settings for the hookscript, which does not load configobj; returns whether they changed. Raises OSError."""
-    guests = {vmid: settings.at_start(vmid) for vmid in settings.guests}
-    return compiled.write(host, settings.sources, settings.at_start(), guests)
+    guests = {vmid: settings.start_settings(vmid) for vmid in settings.guests}
+    return compiled.write(host, settings.sources, settings.start_settings(), guests)
 
 
 def mark(host: Host) -> tuple[int, ...]:

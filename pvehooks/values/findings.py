@@ -43,9 +43,9 @@ class Cure(enum.Enum):
     RNG0_FOR_ALL = "rng0 for every UEFI VM"
     RNG0_IF_ASKED = "rng0 when a person asks for it"
     BIND = "binding the device to vfio-pci"
-    GUARD = "attaching the guard"
-    GUARD_HELD = "attaching the guard, which is not done automatically"
-    GUARD_LEAVES = "detaching the guard"
+    ATTACH_GUARD = "attaching the guard"
+    ATTACH_GUARD_IF_ASKED = "attaching the guard, which is not done automatically"
+    DETACH_GUARD = "detaching the guard"
 
 
 class Hold(enum.Enum):
@@ -95,7 +95,7 @@ class Injection(NamedTuple):
     """Whether rng0 is due, and if it is not although it is missing, why not."""
 
     due: bool
-    held: Finding | None
+    prevented_by: Finding | None
     why: str
     rule: str = ""
 

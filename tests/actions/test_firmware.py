@@ -169,7 +169,7 @@ def test_a_guest_with_devices_keeps_the_guard(tmp_path: Path) -> None:
     ("config", "outcome", "words"),
     [
         (f"lock: backup\n{BASE}", Outcome.LOCKED, "locked (backup)"),
-        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
+        (f"{BASE}[PENDING]\nmemory: 4096\n", Outcome.DECLINED, "other changes are pending (memory)"),
         (f"foo: bar\n{BASE}", Outcome.LOSSY, "PVE would drop line 1"),
     ],
 )
@@ -227,6 +227,6 @@ def test_a_writer_ended_half_way_keeps_no_guest_from_starting(tmp_path: Path) ->
 def test_no_image_without_the_guard_that_looks_at_it(tmp_path: Path) -> None:
     host = tree(tmp_path, f"hookscript: local:iso/x\n{BASE}")
     result = give(host, with_guard=True)
-    assert result.outcome is Outcome.HELD
+    assert result.outcome is Outcome.DECLINED
     assert result.words.startswith("the guard, which compares the image before each start, cannot be attached: its own hookscript cannot")
     assert args(host) == ""

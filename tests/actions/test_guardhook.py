@@ -110,13 +110,13 @@ def test_to_attach_is_no_edit_of_a_persons(host: Host) -> None:
     [
         (f"hookscript: {STUB}\n", Outcome.ALREADY, f"it has the guard already ({STUB})"),
         (f"hookscript: {CHAINED}\n", Outcome.ALREADY, f"it has the guard already ({CHAINED})"),
-        ("hookscript: local:snippets/my hook\n", Outcome.HELD, "its own hookscript cannot be run before it: the name of"),
-        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.HELD, "has the name of a hookscript of pvehooks but is not one"),
-        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.HELD, "is too long"),
-        ("hookscript: local:iso/x\n", Outcome.HELD, "is not a snippet"),
+        ("hookscript: local:snippets/my hook\n", Outcome.DECLINED, "its own hookscript cannot be run before it: the name of"),
+        ("hookscript: local:snippets/pvehooks-guard-x\n", Outcome.DECLINED, "has the name of a hookscript of pvehooks but is not one"),
+        (f"hookscript: local:snippets/{'x' * 250}\n", Outcome.DECLINED, "is too long"),
+        ("hookscript: local:iso/x\n", Outcome.DECLINED, "is not a snippet"),
         ("lock: backup\n", Outcome.LOCKED, "VM is locked (backup)"),
         ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line 12 of its config, 'onbot: 1'"),
-        ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
+        ("\n[PENDING]\nmemory: 4096\n", Outcome.DECLINED, "other changes are pending (memory)"),
     ],
 )
 def test_not_attached(host: Host, more: str, outcome: Outcome, words: str) -> None:
@@ -137,7 +137,7 @@ def test_not_detached(host: Host, more: str, words: str) -> None:
     write(host, uefi(more=PASSED + more))
     before = text(host)
     result = do_detach(host)
-    assert (result.outcome, result.words, text(host)) == (Outcome.HELD, words, before)
+    assert (result.outcome, result.words, text(host)) == (Outcome.DECLINED, words, before)
 
 
 def test_nowhere_to_put_it(host: Host) -> None:

@@ -12,7 +12,7 @@ from pvehooks.actions.host import apply as fixing
 from pvehooks.actions.host import history
 from pvehooks.actions.pci import persist
 from pvehooks.actions.result import Result
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
@@ -112,7 +112,7 @@ def test_the_backup_of_a_config(early: tuple[str, ...], tmp_path: Path) -> None:
 def test_what_is_bound_at_boot(early: tuple[str, ...], tmp_path: Path) -> None:
     """The note is there whole or not at all, and one that was taken back does not bind a device at the next boot."""
     host = Host(str(planted(tmp_path / "node")))
-    device = bus(hardware.gather(host, "pve1"))[CARD]
+    device = pci_devices(hardware.gather(host, "pve1"))[CARD]
     disk = Disk(Path(host.root))
     with disk.recorded():
         persist.note(host, device)

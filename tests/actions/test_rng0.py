@@ -51,7 +51,7 @@ def test_a_source_that_the_node_does_not_have(host: Host) -> None:
     """No guest is made one that does not start."""
     wanted = settings.load(host).rng(100)._replace(source="/dev/hwrng")
     result = rng0.inject(host, guest_of(host), wanted)
-    assert (result.outcome, text(host)) == (Outcome.HELD, uefi())
+    assert (result.outcome, text(host)) == (Outcome.DECLINED, uefi())
     assert "[rng] source = /dev/hwrng, but pve1 has none" in result.words
     make_fake_tree(host.root, {"dev/hwrng": "", "sys/devices/virtual/misc/hw_random/rng_current": "tpm-rng-0\n"})
     assert rng0.inject(host, guest_of(host), wanted).done
@@ -61,8 +61,8 @@ def test_undo_keeps_what_is_not_ours_alone(host: Host) -> None:
     """What else it would change: a pending rng0 that is not ours, pending options of a stopped guest, lines that PVE would drop."""
     assert inject(host, guest_of(host)).done
     for more, outcome, why in (
-        ("\n[PENDING]\nrng0: source=/dev/random\n", Outcome.HELD, "another rng0 is pending"),
-        ("\n[PENDING]\nmemory: 4096\n", Outcome.HELD, "other changes are pending (memory)"),
+        ("\n[PENDING]\nrng0: source=/dev/random\n", Outcome.DECLINED, "another rng0 is pending"),
+        ("\n[PENDING]\nmemory: 4096\n", Outcome.DECLINED, "other changes are pending (memory)"),
         ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line"),
     ):
         before = text(host)

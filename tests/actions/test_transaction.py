@@ -63,10 +63,14 @@ def host(tmp_path: Path) -> Host:
         ("onbot: 1\n", Outcome.LOSSY, "PVE would drop line 11 of its config, 'onbot: 1' (unknown option 'onbot'); fix it first"),
         (
             "\n[PENDING]\nmemory: 4096\n",
-            Outcome.HELD,
+            Outcome.DECLINED,
             "it is stopped and other changes are pending (memory), which would be applied as well",
         ),
-        ("\n[PENDING]\ndelete: cpu\n", Outcome.HELD, "it is stopped and other changes are pending (cpu), which would be applied as well"),
+        (
+            "\n[PENDING]\ndelete: cpu\n",
+            Outcome.DECLINED,
+            "it is stopped and other changes are pending (cpu), which would be applied as well",
+        ),
     ],
     ids=["lock", "dropped line", "pending", "pending delete"],
 )
@@ -76,7 +80,7 @@ def test_held(host: Host, kind: Kind, running: bool, more: str, outcome: Outcome
     if running:
         start(host)
     result = apply(host, kind)
-    if running and outcome is Outcome.HELD:
+    if running and outcome is Outcome.DECLINED:
         assert result.outcome is Outcome.DONE
         return
     assert (result.outcome, result.words) == (outcome, words)
@@ -89,7 +93,7 @@ def test_a_config_that_cannot_be_read_is_left_alone(host: Host, kind: Kind) -> N
     change = change_of(kind, host)
     write(host, large)
     result = transaction.apply(host, guest_of(host), FileWriter(host), change)
-    assert (result.outcome, result.words) == (Outcome.HELD, "the config is larger than 1 MiB and is not examined")
+    assert (result.outcome, result.words) == (Outcome.DECLINED, "the config is larger than 1 MiB and is not examined")
     assert text(host) == large
 
 
@@ -104,7 +108,7 @@ def test_given(host: Host, kind: Kind) -> None:
     assert result.digest == guest_of(host).digest
     assert host.read(result.backup).decode() == uefi()
     assert getattr(part(host, kind), "state", "done") == "done"
-    assert transaction.record_if_possible(host, guest_of(host), {})
+    assert transaction.write_record_if_possible(host, guest_of(host), {})
 
 
 @every_kind
@@ -237,7 +241,7 @@ def test_what_the_options_name_cannot_be_made(host: Host, kind: Kind) -> None:
     def fails() -> None:
         raise NodeError("no place for it", hint="Make one.")
 
-    change = change_of(kind, host)._replace(ready=fails)
+    change = change_of(kind, host)._replace(make_files=fails)
     result = transaction.apply(host, guest_of(host), FileWriter(host), change)
     assert result[:2] == (Outcome.BROKEN, "no place for it. Make one")
     assert untouched(host, kind, uefi())
@@ -258,7 +262,7 @@ def test_no_record_no_write(host: Host, kind: Kind) -> None:
     """Where the record says beforehand what is to come. The guard's is told from the config at the next look."""
     guest, change = guest_of(host), change_of(kind, host)
     make_fake_tree(host.root, {"etc/pve/pvehooks": "a file where a directory should be\n"})
-    assert not transaction.record_if_possible(host, guest, {"attachment": Attachment(STUB, "", 1)})
+    assert not transaction.write_record_if_possible(host, guest, {"attachment": Attachment(STUB, "", 1)})
     result = transaction.apply(host, guest, FileWriter(host), change)
     if kind is GUARD:
         assert result.outcome is Outcome.DONE
@@ -418,7 +422,7 @@ def test_some_set_and_some_deleted_in_one_write(host: Host) -> None:
 
 
 def test_one_that_cannot_be_made_leaves_the_others(host: Host) -> None:
-    no = Result(Outcome.HELD, "why not")
+    no = Result(Outcome.DECLINED, "why not")
     assert transaction.apply(host, guest_of(host), FileWriter(host), change_of(RNG, host), no) == no
     assert untouched(host, RNG, uefi())
 

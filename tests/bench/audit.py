@@ -127,7 +127,7 @@ def audit() -> Iterator[Figure]:
         def reference() -> None:
             known = guests.known_cpu_models(host)
             for vmid in node.guest_ids(host, "pve1"):
-                raw = guests.fetch(host, "pve1", vmid)
+                raw = guests.read_raw_or_error(host, "pve1", vmid)
                 assert isinstance(raw, bytes)
                 guestconfig.parse(raw, known)
 

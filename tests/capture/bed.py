@@ -27,7 +27,7 @@ def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
     tree = directory / ("plain" if plain else "disguised")
     tree.mkdir()
     things = sorted(made.things.items(), key=lambda each: each[0].split("/"))
-    assert archive.place((archive.Member(path, thing, 0) for path, thing in things), str(tree))
+    assert archive.extract_to((archive.Member(path, thing, 0) for path, thing in things), str(tree))
     return Captured(made, collect.at_everything(host_at(str(tree)), made.node))
 
 

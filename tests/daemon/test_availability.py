@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvehooks.daemon.availability import PAUSES, Availability, StuckError
+from pvehooks.daemon.availability import POLL_PAUSES, Availability, StuckError
 
 
 class Clock:
@@ -18,10 +18,10 @@ class Clock:
 
 def test_the_pauses_grow() -> None:
     found = Availability(Clock())
-    assert [found.failed() for _ in range(8)] == [*PAUSES, PAUSES[-1], PAUSES[-1]]
+    assert [found.failed() for _ in range(8)] == [*POLL_PAUSES, POLL_PAUSES[-1], POLL_PAUSES[-1]]
     assert found.away and found.answered() and not found.away
     assert not found.answered(), "it was back already"
-    assert found.failed() == PAUSES[0]
+    assert found.failed() == POLL_PAUSES[0]
 
 
 def test_a_change_of_the_database_shortens_them() -> None:
@@ -29,7 +29,7 @@ def test_a_change_of_the_database_shortens_them() -> None:
     for _ in range(4):
         found.failed()
     found.database_changed()
-    assert found.failed() == PAUSES[0]
+    assert found.failed() == POLL_PAUSES[0]
 
 
 def test_a_mount_that_stays_dead_while_pmxcfs_works() -> None:
@@ -68,8 +68,8 @@ def test_quorum_that_is_waited_for_after_a_boot() -> None:
     """A node that boots has none until others are up: that is worth a warning only when it takes long, and once."""
     clock = Clock()
     found = Availability(clock)
-    assert found.quorum(False) and found.awaits_quorum and not found.quorum_is_overdue()
+    assert found.quorum(False) and found.awaits_quorum and not found.quorum_becomes_overdue()
     clock.now = 301.0
-    assert found.quorum_is_overdue() and not found.quorum_is_overdue() and not found.awaits_quorum
+    assert found.quorum_becomes_overdue() and not found.quorum_becomes_overdue() and not found.awaits_quorum
     assert found.quorum(True) and not found.awaits_quorum
     assert found.quorum(False) and not found.awaits_quorum, "it is lost now"

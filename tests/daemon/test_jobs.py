@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvehooks.daemon.jobs import NOT_DUE, PAUSES, Job, JobPolicy
+from pvehooks.daemon.jobs import NOT_DUE, RETRY_PAUSES, Job, JobPolicy
 from pvehooks.daemon.state import States
 from pvehooks.formats import guestconfig
 from pvehooks.values import Guest, Injection, Verdict
@@ -78,10 +78,10 @@ def test_after_a_failed_write_nothing_is_wanted_for_what_stands_there_now(policy
 
 def test_the_pauses_grow_and_a_reason_is_new_once(policy: JobPolicy, states: States) -> None:
     found = [policy.retry(100, "LOCKED VM is locked") for _ in range(9)]
-    assert [pause for pause, _ in found] == [*PAUSES, PAUSES[-1], PAUSES[-1]]
+    assert [pause for pause, _ in found] == [*RETRY_PAUSES, RETRY_PAUSES[-1], RETRY_PAUSES[-1]]
     assert [new for _, new in found] == [True] + [False] * 8
-    assert policy.retry(100, "WAITING no quorum") == (PAUSES[-1], True)
-    assert policy.retry(101, "LOCKED VM is locked") == (PAUSES[0], True), "each guest has its own"
+    assert policy.retry(100, "WAITING no quorum") == (RETRY_PAUSES[-1], True)
+    assert policy.retry(101, "LOCKED VM is locked") == (RETRY_PAUSES[0], True), "each guest has its own"
     assert states.waiting() == [100, 101]
     states.of(100).job_finished()
-    assert policy.retry(100, "LOCKED VM is locked") == (PAUSES[0], True)
+    assert policy.retry(100, "LOCKED VM is locked") == (RETRY_PAUSES[0], True)

@@ -11,8 +11,8 @@ import pytest
 
 from pvehooks.daemon.observer import Observer
 from pvehooks.daemon.parts import make_parts
-from pvehooks.daemon.schedule import Pace
-from pvehooks.daemon.watch import DATABASE, Changes, Counters, Watches
+from pvehooks.daemon.schedule import Throttle
+from pvehooks.daemon.watch import DATABASE, InotifyChanges, PmxcfsCounters, Watches
 from pvehooks.host import Host
 from pvehooks.settings.load import built_in
 from tests.beds.pmxcfs.counters import Counters as Numbers
@@ -75,7 +75,7 @@ def host(tmp_path: Path) -> Cluster:
 
 
 def test_changes_of_others_touch_no_guest_here(host: Cluster) -> None:
-    counters = Counters(host, NODE)
+    counters = PmxcfsCounters(host, NODE)
     assert counters.poll().touched == {100, 101} and counters.count() == 2
     host.others_change()
     assert counters.poll().touched == frozenset()
@@ -90,7 +90,7 @@ def test_changes_of_others_touch_no_guest_here(host: Cluster) -> None:
 
 def test_a_guest_that_comes_is_known_with_its_node(host: Cluster) -> None:
     """Also one that was made since a guest of this node has changed."""
-    counters = Counters(host, NODE)
+    counters = PmxcfsCounters(host, NODE)
     counters.poll()
     host.numbers.guest_changed(2000, Place("pve7", "qemu"))
     host.write()
@@ -119,11 +119,11 @@ def test_one_change_of_the_database_is_enough(host: Cluster) -> None:
         assert selector.select(0) == [], "the loop is not woken up"
         Path(host.root, GUESTS, "100.conf").write_text(uefi("edited"))
         assert selector.select(0) != []
-        assert watches.read() == Changes(guests=frozenset({100}))
+        assert watches.read() == InotifyChanges(guests=frozenset({100}))
         watches.unmute_database()
         wal.write_text("4")
         assert selector.select(0) != []
-        assert watches.read() == Changes(database_changed=True)
+        assert watches.read() == InotifyChanges(database_changed=True)
     assert watches.watches_database
     watches.close()
 
@@ -132,7 +132,7 @@ def test_one_change_of_the_database_is_enough(host: Cluster) -> None:
 
 
 def test_what_takes_long_is_done_seldom(host: Cluster) -> None:
-    pace = Pace(host.monotonic, share=0.02, most=10.0)
+    pace = Throttle(host.monotonic, share=0.02, most=10.0)
     for took, due in ((0.0, 0.0), (0.01, 0.5), (0.1, 5.0), (1.0, 10.0)):
         began = host.seconds = host.seconds + 100
         with pace:

@@ -68,8 +68,8 @@ class Daemon:
             self.woken.clear()
             changed, _ = self.results.collect()
             self.review.review(changed, Why.AFTER_JOB)
-            self.publisher.publish(self.parts.stats, self.parts.settings.now)
-        self.publisher.publish(self.parts.stats, self.parts.settings.now)
+            self.publisher.publish(self.parts.stats, self.parts.settings.current)
+        self.publisher.publish(self.parts.stats, self.parts.settings.current)
         self.parts.membership.arrived()
         return self.host.counts.copy()
 

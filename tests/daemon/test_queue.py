@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.daemon.jobs import PAUSES, Job, JobResult
-from pvehooks.daemon.queue import MOST, JobQueue
+from pvehooks.daemon.jobs import RETRY_PAUSES, Job, JobResult
+from pvehooks.daemon.queue import MAX_RUNNING, JobQueue
 from pvehooks.errors import ActionFailed
 from pvehooks.formats import guestconfig
 from pvehooks.values import Guest, Injection
@@ -124,13 +124,13 @@ def test_a_job_replaces_one_that_waits_for_the_same_guest(bench: Bench) -> None:
 
 def test_a_thread_goes_on_after_a_job_that_was_done(bench: Bench) -> None:
     """The loop may be at a long review: the jobs that wait do not wait for that."""
-    for vmid in range(100, 100 + MOST + 2):
+    for vmid in range(100, 100 + MAX_RUNNING + 2):
         bench.queue.submit(job(vmid))
-    bench.wait_for_begun(MOST)
+    bench.wait_for_begun(MAX_RUNNING)
     bench.let(100)
-    assert bench.wait_for_begun(MOST + 1)[-1] == 100 + MOST
+    assert bench.wait_for_begun(MAX_RUNNING + 1)[-1] == 100 + MAX_RUNNING
     bench.let(101)
-    assert bench.wait_for_begun(MOST + 2)[-1] == 101 + MOST
+    assert bench.wait_for_begun(MAX_RUNNING + 2)[-1] == 101 + MAX_RUNNING
     assert sorted(end.job.guest.vmid for end in bench.queue.collect_finished()) == [100, 101]
 
 
@@ -154,25 +154,27 @@ def test_what_follows_from_another_result_is_decided_first(bench: Bench, error: 
         return Result(Outcome.WAITING, "no quorum")
 
     bench.result = not_done
-    for vmid in range(100, 100 + MOST + 2):
+    for vmid in range(100, 100 + MAX_RUNNING + 2):
         bench.queue.submit(job(vmid))
-    bench.wait_for_begun(MOST)
-    for vmid in range(100, 100 + MOST):
+    bench.wait_for_begun(MAX_RUNNING)
+    for vmid in range(100, 100 + MAX_RUNNING):
         bench.let(vmid)
-    assert sorted(bench.begun) == list(range(100, 100 + MOST)) and bench.queue.waiting == 2
-    assert len(bench.queue.collect_finished()) == MOST
-    assert sorted(bench.wait_for_begun(MOST + 2)[MOST:]) == [100 + MOST, 101 + MOST], "the loop has not stopped the queue"
+    assert sorted(bench.begun) == list(range(100, 100 + MAX_RUNNING)) and bench.queue.waiting == 2
+    assert len(bench.queue.collect_finished()) == MAX_RUNNING
+    assert sorted(bench.wait_for_begun(MAX_RUNNING + 2)[MAX_RUNNING:]) == [100 + MAX_RUNNING, 101 + MAX_RUNNING], (
+        "the loop has not stopped the queue"
+    )
 
 
 def test_few_in_all(bench: Bench) -> None:
-    for vmid in range(100, 100 + MOST + 2):
+    for vmid in range(100, 100 + MAX_RUNNING + 2):
         bench.queue.submit(job(vmid))
     bench.queue.submit(job(200), first=True)
-    assert sorted(bench.wait_for_begun(MOST)) == list(range(100, 100 + MOST)) and bench.queue.busy == MOST
+    assert sorted(bench.wait_for_begun(MAX_RUNNING)) == list(range(100, 100 + MAX_RUNNING)) and bench.queue.busy == MAX_RUNNING
     bench.finish(100)
-    assert bench.wait_for_begun(MOST + 1)[-1] == 200, "before those that wait longer"
+    assert bench.wait_for_begun(MAX_RUNNING + 1)[-1] == 200, "before those that wait longer"
     bench.finish(101)
-    assert bench.wait_for_begun(MOST + 2)[-1] == 100 + MOST, "then the one that waits longest"
+    assert bench.wait_for_begun(MAX_RUNNING + 2)[-1] == 100 + MAX_RUNNING, "then the one that waits longest"
 
 
 def test_what_has_not_begun_can_be_dropped(bench: Bench) -> None:
@@ -198,51 +200,51 @@ def test_a_job_that_breaks_off_has_no_result(bench: Bench, error: Exception) -> 
 
 
 def test_a_known_cause_stops_all_until_it_is_over(bench: Bench) -> None:
-    assert bench.queue.stop("no quorum", trials=False) and not bench.queue.stop("no quorum", trials=False)
+    assert bench.queue.pause_all("no quorum", trials=False) and not bench.queue.pause_all("no quorum", trials=False)
     for vmid in range(100, 103):
         bench.queue.submit(job(vmid))
     assert bench.queue.busy == 0 and bench.queue.waiting == 3 and bench.queue.next() == float("inf")
-    assert not bench.queue.stop("Permission denied", trials=True), "what a job found that ran then is the same cause"
+    assert not bench.queue.pause_all("Permission denied", trials=True), "what a job found that ran then is the same cause"
     assert bench.queue.next() == float("inf") and bench.queue.stopped == "no quorum"
-    assert bench.queue.go_on() and not bench.queue.go_on()
+    assert bench.queue.resume_all() and not bench.queue.resume_all()
     assert sorted(bench.wait_for_begun(3)) == [100, 101, 102]
 
 
 def test_one_at_a_time_tries_whether_it_is_over(bench: Bench) -> None:
     clock = bench.clock
-    bench.queue.stop("no space", trials=True)
+    bench.queue.pause_all("no space", trials=True)
     for vmid in range(100, 103):
         bench.queue.submit(job(vmid))
-    assert bench.queue.next() == PAUSES[0] and bench.queue.try_one() and bench.queue.busy == 0, "it is not due"
-    clock.now = PAUSES[0]
-    assert bench.queue.try_one() and bench.wait_for_begun(1) == [100]
-    assert bench.queue.try_one() and bench.queue.busy == 1 and bench.queue.next() == float("inf"), "not before its result is known"
+    assert bench.queue.next() == RETRY_PAUSES[0] and bench.queue.run_due_trial() and bench.queue.busy == 0, "it is not due"
+    clock.now = RETRY_PAUSES[0]
+    assert bench.queue.run_due_trial() and bench.wait_for_begun(1) == [100]
+    assert bench.queue.run_due_trial() and bench.queue.busy == 1 and bench.queue.next() == float("inf"), "not before its result is known"
     (end,) = bench.finish(100)
-    bench.queue.stop("no space", trials=True)
+    bench.queue.pause_all("no space", trials=True)
     bench.queue.submit(end.job)
-    assert bench.queue.next() == PAUSES[0] + PAUSES[1] and bench.queue.busy == 0
-    bench.queue.go_on()
+    assert bench.queue.next() == RETRY_PAUSES[0] + RETRY_PAUSES[1] and bench.queue.busy == 0
+    bench.queue.resume_all()
     assert sorted(bench.wait_for_begun(4)[1:]) == [100, 101, 102]
 
 
 def test_nothing_is_left_to_try_it_with(bench: Bench) -> None:
     clock = bench.clock
-    bench.queue.stop("no space", trials=True)
-    clock.now = PAUSES[0]
-    assert not bench.queue.try_one()
+    bench.queue.pause_all("no space", trials=True)
+    clock.now = RETRY_PAUSES[0]
+    assert not bench.queue.run_due_trial()
 
 
 def test_only_a_job_that_began_since_shows_that_the_cause_is_over(bench: Bench) -> None:
     """One that ran already may have made its backup before the disk was full."""
     bench.queue.submit(job(100))
     bench.wait_for_begun(1)
-    bench.queue.stop("no space", trials=True)
+    bench.queue.pause_all("no space", trials=True)
     bench.queue.submit(job(101))
     bench.finish(100)
     assert not bench.queue.is_trial(100)
-    bench.clock.now = PAUSES[0]
-    assert bench.queue.try_one() and bench.wait_for_begun(2) == [100, 101]
+    bench.clock.now = RETRY_PAUSES[0]
+    assert bench.queue.run_due_trial() and bench.wait_for_begun(2) == [100, 101]
     bench.finish(101)
     assert bench.queue.is_trial(101)
-    bench.queue.go_on()
+    bench.queue.resume_all()
     assert not bench.queue.is_trial(101), "nothing is stopped"

@@ -46,7 +46,7 @@ def review_all(host: Host, vmids: Sequence[int] = GUESTS) -> Kept:
     """The guests are reviewed, as when the daemon starts."""
     output = Kept()
     parts = make_parts(host, NODE, built_in(), output, lambda: None)
-    parts.queue.stop("nothing is to be changed", trials=False)
+    parts.queue.pause_all("nothing is to be changed", trials=False)
     Review(parts).review(vmids)
     return output
 

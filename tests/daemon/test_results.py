@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.result import Outcome, Result
-from pvehooks.daemon.jobs import NOT_DUE, PAUSES, Job, JobResult
+from pvehooks.daemon.jobs import NOT_DUE, RETRY_PAUSES, Job, JobResult
 from pvehooks.errors import ActionFailed
 from pvehooks.values import Injection
 from pvehooks.values.base import sha1
@@ -65,7 +65,7 @@ def test_a_config_that_changed_meanwhile_is_reviewed_at_once(parts: Parts) -> No
 def test_a_guest_that_moved_away_is_forgotten(parts: Parts) -> None:
     parts.remove(100)
     end(parts, (100, Result(Outcome.GONE, "gone")), (101, Result(Outcome.GONE, "gone")))
-    assert parts.scheduled == [(101, PAUSES[0])], "a rename under way looks like that"
+    assert parts.scheduled == [(101, RETRY_PAUSES[0])], "a rename under way looks like that"
     assert 100 not in parts.stats.guests and 101 in parts.stats.guests
 
 
@@ -87,7 +87,7 @@ def test_a_refused_job_is_reported_once_and_not_tried_again(parts: Parts, outcom
 def test_a_locked_guest_is_tried_again_with_growing_pauses(parts: Parts) -> None:
     for _ in range(3):
         assert end(parts, (100, Result(Outcome.LOCKED, "VM is locked (backup)"))) == ([], False)
-    assert parts.scheduled == [(100, pause) for pause in PAUSES[:3]]
+    assert parts.scheduled == [(100, pause) for pause in RETRY_PAUSES[:3]]
     assert parts.messages() == ["VM 100 (web): rng0 has to wait: VM is locked (backup). It is tried again automatically"]
 
 

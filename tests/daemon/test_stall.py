@@ -81,13 +81,13 @@ def test_a_loop_that_stands_for_its_own_reason(tmp_path: object) -> None:
     found = StallWatch(Host(), kept, "pve1", patience=0.01, answer=5.0)
     found._ask = lambda answered: answered.set()  # type: ignore[method-assign]
     found._since = time.monotonic() - 41
-    found._find_cause()
-    found._find_cause()
+    found._on_standstill()
+    found._on_standstill()
     (entry,) = kept.entries
     assert entry.fields["PVEHOOKS_EVENT"] == "bug" and "test_a_loop_that_stands" in str(entry.fields["PVEHOOKS_TRACEBACK"])
-    found.works()
+    found.loop_busy()
     found._reported_bug = False
-    found._find_cause()
+    found._on_standstill()
     assert len(kept.entries) == 1, "it works again"
 
 
@@ -106,7 +106,7 @@ def test_status_shows_it(node: Make) -> None:
 WAITS = Path("/run/pvehooks/awaits-pmxcfs")
 
 
-def may_start() -> int:
+def ensure_startable() -> int:
     command = [sys.executable, "-m", "pvehooks.daemon", "--may-start"]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=60, check=False).returncode
 
@@ -115,19 +115,19 @@ def may_start() -> int:
 def test_it_is_not_started_while_pmxcfs_hangs(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
     bed = node()
     with trouble(bed):  # type: ignore[attr-defined]
-        assert may_start() == 75
+        assert ensure_startable() == 75
     (entry,) = bed.logged("pmxcfs-away")
     assert "pmxcfs hangs: " in entry["MESSAGE"] and "pvehooks starts once it answers. " in entry["MESSAGE"]
     assert WAITS.exists()
     WAITS.unlink()
-    assert may_start() == 0 and not WAITS.exists()
+    assert ensure_startable() == 0 and not WAITS.exists()
     assert len(bed.logged("pmxcfs-away")) == 1
 
 
 def test_it_is_not_started_on_a_dead_mount(node: Make) -> None:
     bed = node()
     os.kill(bed.pve.pid, signal.SIGKILL)
-    wait_until(lambda: may_start() == 75, "the mount is dead")
+    wait_until(lambda: ensure_startable() == 75, "the mount is dead")
     assert "pmxcfs has ended" in bed.logged("pmxcfs-away")[0]["MESSAGE"]
     assert "systemctl restart pve-cluster" in bed.logged("pmxcfs-away")[0]["MESSAGE"]
 
@@ -136,4 +136,4 @@ def test_it_is_started_where_there_is_no_pmxcfs(node: Make) -> None:
     """On a Debian without Proxmox VE, and until pmxcfs has been started."""
     bed = node()
     bed.pve.close()
-    assert may_start() == 0
+    assert ensure_startable() == 0

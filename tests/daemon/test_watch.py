@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.daemon.queue import MOST
+from pvehooks.daemon.queue import MAX_RUNNING
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
@@ -150,7 +150,7 @@ def test_quorum(node: Make) -> None:
     bed.pve.set_quorum(True)
     for vmid in range(110, 130):
         bed.wait_for_rng0(vmid, timeout=30)
-    assert len(bed.qm.calls("set")) <= 30 + 2 * MOST, "no qm was started for what waited"
+    assert len(bed.qm.calls("set")) <= 30 + 2 * MAX_RUNNING, "no qm was started for what waited"
     assert len(bed.logged("quorum-back", count=2)) == 2
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.daemon import glance
-from pvehooks.daemon.glance import Sight
+from pvehooks.daemon import urgency
 from pvehooks.daemon.state import GuestState
+from pvehooks.daemon.urgency import Urgency
 from tests.beds.process import running_guest
 from tests.daemon.bed import RNG0, NodeBed, uefi, wait_until
 from tests.daemon.test_attaching import PASSED, STUB, have_package, passing, wait_for_guard
@@ -170,7 +170,7 @@ def test_pmxcfs_goes_while_it_is_loaded(node: Make) -> None:
     bed.wait_for_rng0(101)
 
 
-# -- the first glance -------------------------------------------------------------------------------------------------
+# -- the first urgency -------------------------------------------------------------------------------------------------
 
 
 def known(*devices: str, being_made: bool = False) -> GuestState:
@@ -183,29 +183,29 @@ def known(*devices: str, being_made: bool = False) -> GuestState:
 @pytest.mark.parametrize(
     ("config", "state", "sight"),
     [
-        pytest.param("lock: create\n", None, Sight.MAKING, id="a new one"),
-        pytest.param("bios: ovmf\nlock: clone\n", None, Sight.MAKING, id="a clone"),
-        pytest.param("lock: create\n", known(being_made=True), Sight.MAKING, id="still being made"),
-        pytest.param("bios: ovmf\n", known(being_made=True), Sight.URGENT, id="made"),
-        pytest.param("bios: ovmf\n", None, Sight.URGENT, id="a new UEFI guest"),
-        pytest.param("memory: 1\n", None, Sight.SETTLES, id="a new one without anything"),
-        pytest.param("hostpci0: 01:00\n", None, Sight.URGENT, id="a new one with a device"),
-        pytest.param("hostpci0: 01:00\n", known(), Sight.URGENT, id="a new device"),
-        pytest.param("hostpci0: 01:00\n", known("hostpci0: 01:00"), Sight.SETTLES, id="a device as before"),
-        pytest.param("hostpci0: 02:00\n", known("hostpci0: 01:00"), Sight.URGENT, id="another device"),
-        pytest.param("memory: 1\n", known("hostpci0: 01:00"), Sight.SETTLES, id="a device that is gone"),
-        pytest.param("lock: backup\nbios: ovmf\n", known(), Sight.SETTLES, id="a backup"),
-        pytest.param("a: b\n\n[PENDING]\nhostpci0: 01:00\n", known(), Sight.SETTLES, id="pending"),
-        pytest.param("hostpci0: 01:00\n\n[PENDING]\nhostpci0: 02:00\n", known(), Sight.SETTLES, id="between two writes"),
-        pytest.param("a: b\n\n[snap]\nhostpci0: 01:00\nbios: ovmf\nlock: create\n", None, Sight.SETTLES, id="of a snapshot"),
-        pytest.param("bios: ovmf\n", known(), Sight.SETTLES, id="an edit of a UEFI guest"),
-        pytest.param("", None, Sight.SETTLES, id="empty, or gone"),
+        pytest.param("lock: create\n", None, Urgency.BEING_CREATED, id="a new one"),
+        pytest.param("bios: ovmf\nlock: clone\n", None, Urgency.BEING_CREATED, id="a clone"),
+        pytest.param("lock: create\n", known(being_made=True), Urgency.BEING_CREATED, id="still being made"),
+        pytest.param("bios: ovmf\n", known(being_made=True), Urgency.URGENT, id="made"),
+        pytest.param("bios: ovmf\n", None, Urgency.URGENT, id="a new UEFI guest"),
+        pytest.param("memory: 1\n", None, Urgency.NORMAL, id="a new one without anything"),
+        pytest.param("hostpci0: 01:00\n", None, Urgency.URGENT, id="a new one with a device"),
+        pytest.param("hostpci0: 01:00\n", known(), Urgency.URGENT, id="a new device"),
+        pytest.param("hostpci0: 01:00\n", known("hostpci0: 01:00"), Urgency.NORMAL, id="a device as before"),
+        pytest.param("hostpci0: 02:00\n", known("hostpci0: 01:00"), Urgency.URGENT, id="another device"),
+        pytest.param("memory: 1\n", known("hostpci0: 01:00"), Urgency.NORMAL, id="a device that is gone"),
+        pytest.param("lock: backup\nbios: ovmf\n", known(), Urgency.NORMAL, id="a backup"),
+        pytest.param("a: b\n\n[PENDING]\nhostpci0: 01:00\n", known(), Urgency.NORMAL, id="pending"),
+        pytest.param("hostpci0: 01:00\n\n[PENDING]\nhostpci0: 02:00\n", known(), Urgency.NORMAL, id="between two writes"),
+        pytest.param("a: b\n\n[snap]\nhostpci0: 01:00\nbios: ovmf\nlock: create\n", None, Urgency.NORMAL, id="of a snapshot"),
+        pytest.param("bios: ovmf\n", known(), Urgency.NORMAL, id="an edit of a UEFI guest"),
+        pytest.param("", None, Urgency.NORMAL, id="empty, or gone"),
     ],
 )
-def test_first_glance(config: str, state: GuestState | None, sight: Sight) -> None:
-    assert glance.sight(config.encode(), state) is sight
+def test_first_glance(config: str, state: GuestState | None, sight: Urgency) -> None:
+    assert urgency.guest_urgency(config.encode(), state) is sight
 
 
 def test_any_bytes_at_first_glance() -> None:
     for raw in (b"\xff\0\n[", b"[", b"\n\n", b"hostpci0:", b"x" * (1 << 20), b"[PENDING]"):
-        assert glance.sight(raw, None) in Sight
+        assert urgency.guest_urgency(raw, None) in Urgency

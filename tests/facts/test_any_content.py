@@ -105,7 +105,7 @@ def look(root: Path) -> list[str]:
     """What refuses the start of the guest, and all that is asked of all devices."""
     host = Host(str(root))
     node = hardware.gather(host, "pve1")
-    guest = guests.read(host, "pve1", 100, guests.starting(host, "pve1", 100))
+    guest = guests.read(host, "pve1", 100, guests.start_context(host, "pve1", 100))
     found = [each.message for each in engine.findings_at_start(guest, node) if each.severity is Severity.BLOCK]
     assert not isinstance(node.pci, Unread)
     assert not isinstance(node.uses, Unread)

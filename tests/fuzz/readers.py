@@ -76,7 +76,7 @@ def audit(vmid: int) -> Callable[[Host], object]:
 
     def read(host: Host) -> object:
         node = known.setdefault(host.root, hardware.gather(host, "pve1"))
-        guest = guests.read(host, "pve1", vmid, guests.starting(host, "pve1", vmid))
+        guest = guests.read(host, "pve1", vmid, guests.start_context(host, "pve1", vmid))
         verdict = judge(guest, catalogue.findings(guest, node), settings.load(host))
         for each in verdict.findings:
             words = wording.printable(wording.sentence(each.finding))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvehooks.judge import at_start
+from pvehooks.judge import judge_start
 from pvehooks.settings.compiled import GuardSettings, StartSettings
 from pvehooks.values import Cure, Finding, Severity
 
@@ -19,7 +19,7 @@ BLOCKING = {"group-in-use-by-host", "vfio-not-bound"}
 
 def names(settings: StartSettings, *findings: Finding) -> dict[str, list[str]]:
     """The messages of each kind, of those that there are."""
-    verdict = at_start(findings, BLOCKING, settings)._asdict()
+    verdict = judge_start(findings, BLOCKING, settings)._asdict()
     verdict["ignored"] = [item.finding for item in verdict["ignored"]]
     return {kind: [finding.message for finding in found] for kind, found in verdict.items() if found}
 

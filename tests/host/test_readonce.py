@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.host import Host
-from pvehooks.host.readonce import ReadOnce, read_once
+from pvehooks.host.readonce import CachingHost, read_once
 from tests.beds.tree import make_fake_tree
 
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
@@ -65,6 +65,6 @@ def test_any_host_is_read_once(root: Path) -> None:
             return b"other"
 
     other = read_once(Other(str(root)))
-    assert isinstance(other, ReadOnce) and isinstance(other, Other)
+    assert isinstance(other, CachingHost) and isinstance(other, Other)
     assert [other.read("/etc/file"), other.read_text("/etc/file")] == [b"other", "other"]
     assert other.read_paths == ("/etc/file",) and other.names("/etc") == ["file", "pve"]

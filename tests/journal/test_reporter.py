@@ -18,7 +18,7 @@ from pvehooks.settings.sections import RngSettings
 from pvehooks.values import BaselineStatus, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
 
 LACKS = Finding("rng0", "it has no rng0", "", Severity.WARNING, "rng-missing", cure=Cure.RNG0)
-UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guard-not-attached", cure=Cure.GUARD)
+UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guard-not-attached", cure=Cure.ATTACH_GUARD)
 OTHER = Finding("net0", "it is bad", "", Severity.WARNING, "a-rule")
 
 

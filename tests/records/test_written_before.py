@@ -68,7 +68,7 @@ def test_how_starts_ended(host: Host) -> None:
 def test_settings(host: Host) -> None:
     loaded = load.load(host)
     assert loaded.as_json() == READ["settings"]
-    assert {vmid: plain(loaded.at_start(int(vmid))) for vmid in ("100", "101", "102")} == READ["at start"]
+    assert {vmid: plain(loaded.start_settings(int(vmid))) for vmid in ("100", "101", "102")} == READ["at start"]
 
 
 @pytest.mark.parametrize("vmid", [100, 101, 102])

@@ -100,7 +100,7 @@ def test_the_rules_that_the_hookscript_asks() -> None:
 def test_a_set_without_a_question_is_asked_of_every_guest(tmp_path: Path) -> None:
     for number, config in enumerate(("name: web\n", "template: 1\n")):
         guest, _ = guest_on_node(tmp_path / str(number), config)
-        assert engine.RuleSet().concerned(guest)
+        assert engine.RuleSet().applies_to(guest)
         assert engine.no_template(guest) is (number == 0)
 
 
@@ -113,14 +113,17 @@ def test_a_rule_completes_a_finding() -> None:
     assert rule.complete(Finding("x", "y"), 7) == Finding("x", "y", "Type it for 7", Severity.WARNING, "new", refuser=Refuser.NOTHING)
     given = Finding("x", "y", "z {vmid}", Severity.BLOCK, "", False, Cure.RNG0, Hold.NEVER, Refuser.GUARD)
     assert rule.complete(given, 7) == given._replace(remedy="z 7", rule="new")
-    for folder, guard_alone, severity, refuser in (
+    for folder, only_guard_refuses, severity, refuser in (
         (engine.START, False, Severity.BLOCK, Refuser.PVE),
         (engine.START, True, Severity.BLOCK, Refuser.GUARD),
         (engine.START, False, Severity.WARNING, Refuser.GUARD),
         (engine.GUEST, False, Severity.BLOCK, Refuser.PVE),
         (engine.GUEST, False, Severity.WARNING, Refuser.NOTHING),
     ):
-        assert rule._replace(folder=folder, guard_alone=guard_alone).complete(Finding("x", "y", severity=severity)).refuser is refuser
+        assert (
+            rule._replace(folder=folder, only_guard_refuses=only_guard_refuses).complete(Finding("x", "y", severity=severity)).refuser
+            is refuser
+        )
 
 
 def test_a_line_without_words_for_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

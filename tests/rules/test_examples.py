@@ -58,7 +58,7 @@ def at_target(host: Host) -> tuple[Finding, ...]:
         return ()
     (standing,) = (each for each in summaries.standings(host, "pve1") if each.node == host.read_text("/target"))
     around = guests.surroundings(host, standing.node, None)
-    guest = guests.understand(host, standing.node, 100, guests.fetch(host, "pve1", 100), around)
+    guest = guests.parse_guest(host, standing.node, 100, guests.read_raw_or_error(host, "pve1", 100), around)
     return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 

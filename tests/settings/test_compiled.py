@@ -36,12 +36,12 @@ def test_it_shows_what_the_files_report(host: Host, vmid: int) -> None:
     assert not load.compile_to(host, loaded)
     copy = compiled.read(host, vmid)
     assert copy is not None and copy.is_current(host)
-    assert copy.settings == loaded.at_start(vmid)
+    assert copy.settings == loaded.start_settings(vmid)
     assert copy.settings.guard.deadline == (30 if vmid == 100 else 10)
 
 
 def test_the_defaults_are_the_built_in_settings(tmp_path: pathlib.Path) -> None:
-    assert load.load(Host(str(tmp_path))).at_start(100) == compiled.StartSettings()
+    assert load.load(Host(str(tmp_path))).start_settings(100) == compiled.StartSettings()
 
 
 @pytest.mark.parametrize("where", [table.CLUSTER_FILE, table.NODE_FILE])

@@ -10,7 +10,7 @@ from pvehooks.actions.host.draft import Draft
 from pvehooks.actions.host.texts import ByHand
 from pvehooks.derived import iommu_switch
 from pvehooks.derived.kernel_args import QUIET, differences, name_of, place, plans, shown, values_of, wanted
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from pvehooks.facts.boot import cmdline, kernels
 from pvehooks.facts.node import moduleoptions
@@ -267,7 +267,7 @@ def rebuild_initramfs(draft: Draft, finding: Finding) -> str:
 
 def drop_vfio_ids(draft: Draft, finding: Finding) -> str:
     """Removes the ids of a device that the host uses from the ids of vfio-pci."""
-    device = bus(draft.node).get(finding.subject)
+    device = pci_devices(draft.node).get(finding.subject)
     bound = draft.node.bound_ids
     if device is None or isinstance(bound, Unread):
         raise ByHand("these ids are unknown")

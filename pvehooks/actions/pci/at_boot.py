@@ -6,7 +6,7 @@ import enum
 
 from pvehooks.actions.pci import bind, persist, vfs
 from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings, identity
@@ -60,7 +60,7 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult
         return None if note is None else BootResult(address, BootState.NOT_DONE, address, f"is left as it is: {note.why}")
     # A new Node each time: it reads each fact only once.
     node = hardware.gather(host, node_name)
-    device = bus(node).get(address)
+    device = pci_devices(node).get(address)
     if device is None:
         early = BootState.NOT_YET if note.physfn else BootState.NOT_DONE
         return BootResult(address, early, note.label, f"is not on the bus, so it is not given to {note.purpose}", again=False)

@@ -11,7 +11,7 @@ from pvehooks.cli import boot_bindings, bound_devices
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import ActionFailed, UsageError
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
@@ -71,7 +71,7 @@ def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted
     for device in devices:
         # Read anew for each device: the change before may affect it, and the facts of a Node are read only once.
         node = hardware.gather(host, name)
-        device = bus(node).get(device.address, device)
+        device = pci_devices(node).get(device.address, device)
         try:
             reports.append((_bind if wanted.vfs is None else _give_vfs)(host, node, device, wanted))
         except ActionFailed as failed:

@@ -13,7 +13,7 @@ from pvehooks.cli import findings, guard_state, guests, last_starts, target, ter
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_INTERRUPTED, EXIT_OK, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.judge import is_shown
+from pvehooks.judge import needs_action
 from pvehooks.values import Judged, Severity, StartVerdict, Verdict
 
 SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
@@ -125,8 +125,8 @@ class _Audit:
         if self._options.quiet:
             shown = [item for item in shown if not item.ignored and item.finding.severity in _HEAVY]
         elif not self._options.all:
-            hidden = sum(not is_shown(item) for item in shown)
-            shown = [item for item in shown if is_shown(item)]
+            hidden = sum(not needs_action(item) for item in shown)
+            shown = [item for item in shown if needs_action(item)]
         self.counts["hidden"] += hidden
         self._show(guest.label, shown, progress)
         if self._options.vmid and not shown:

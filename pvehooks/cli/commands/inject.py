@@ -53,7 +53,7 @@ def _inject(seen: View, verdict: Verdict, dry_run: bool) -> GuestReport:
 
 
 def _not_due(verdict: Verdict) -> GuestReport:
-    guest, held = verdict.guest, verdict.injection.held
+    guest, held = verdict.guest, verdict.injection.prevented_by
     if held is not None:
         return GuestReport(REFUSED, f"{held.message}. {held.remedy}")
     if guest.config is None:

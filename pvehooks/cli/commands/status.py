@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if options.cluster:
         return cluster_status.run(seen, options.json)
     once = seen.once()
-    met = Met(once.all_verdicts(once.facts()))
+    met = StatusTotals(once.all_verdicts(once.facts()))
     look_at = seen.around.first_look
     if options.json:
         print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
@@ -55,7 +55,7 @@ def _require_answers(root: str) -> None:
     raise NodeError(f"pmxcfs hangs: {what}. The daemon is {_daemon(host)}; VMs can be neither started nor changed", hint=remedy)
 
 
-class Met:
+class StatusTotals:
     """What is shown of all guests, added up one by one: none of them is kept. Guests are (VMID, label)."""
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
@@ -85,14 +85,14 @@ class Met:
             (verdict.start is StartVerdict.MUST_NOT, self.must_not),
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
-            (verdict.injection.due or verdict.injection.held, self.lacking),
+            (verdict.injection.due or verdict.injection.prevented_by, self.lacking),
             (guest.recorded_rng and guest.recorded_rng.given and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
         ):
             if what:
                 those.append(named)
 
 
-def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
+def _state(seen: View, met: StatusTotals, first_look: int | None) -> dict[str, object]:
     return {
         "version": __version__,
         "node": seen.node,
@@ -115,7 +115,7 @@ def _state(seen: View, met: Met, first_look: int | None) -> dict[str, object]:
     }
 
 
-def _rows(seen: View, met: Met) -> Iterator[tuple[str, str]]:
+def _rows(seen: View, met: StatusTotals) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
     yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
@@ -144,7 +144,7 @@ def _daemon(host: Host) -> str:
     return "running" if lock.runs(host) else "not running"
 
 
-def _guard(mode: str, met: Met) -> str:
+def _guard(mode: str, met: StatusTotals) -> str:
     if not met.passing:
         return f"[guard] mode = {mode}; no VM has passed-through devices"
     have = f"{met.passing - len(met.unguarded)} of {wording.counted(met.passing, 'guest')} with passed-through devices have it"

@@ -59,7 +59,7 @@ def _still(seen: View, vmid: int) -> tuple[str, ...]:
 def _forget(seen: View, guest: Guest) -> tuple[str, str]:
     if guest.accepted is None:
         return "unchanged", "there is nothing to forget: no devices of it were accepted"
-    accept.note(seen.host, guest, None)
+    accept.record_accepted(seen.host, guest, None)
     return "forgotten", "the accepted devices are forgotten; its next start is checked like a first one"
 
 
@@ -78,5 +78,5 @@ def _trust(seen: View, guest: Guest, node: Node) -> tuple[str, str, tuple[str, .
         return "unchanged", "its devices and group members are accepted already", ()
     words = "its devices are accepted as they are now, and the other devices in their IOMMU groups"
     words += f" (undo: pvehooks trust {guest.vmid} --forget)" + ("; new are:" if guest.accepted else ":")
-    accept.note(seen.host, guest, change.accepted)
+    accept.record_accepted(seen.host, guest, change.accepted)
     return "accepted", words, change.words

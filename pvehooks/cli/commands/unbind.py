@@ -8,7 +8,7 @@ from pvehooks.actions.pci import persist, release
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import bus, functions
+from pvehooks.derived.passthrough import functions, pci_devices
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
@@ -50,7 +50,7 @@ def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forge
         # Read anew for each device: the facts of a Node are read only once.
         node = hardware.gather(host, name)
         try:
-            reports.append(_unbind(host, node, bus(node).get(device.address, device), now, forget))
+            reports.append(_unbind(host, node, pci_devices(node).get(device.address, device), now, forget))
         except ActionFailed as failed:
             reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
     return reports

@@ -15,7 +15,7 @@ from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, PvehooksError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import tasks as task_facts
-from pvehooks.judge import is_shown
+from pvehooks.judge import needs_action
 from pvehooks.values import Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.tasks import FailedStart, Task
 from pvehooks.wording import printable
@@ -148,7 +148,9 @@ class Explained:
         return [
             (item.finding.rule, item.finding.message, item.finding.remedy)
             for item in self.verdict.findings
-            if not item.ignored and is_shown(item) and (item.finding.rule in ids or (not ids and item.finding.severity is Severity.BLOCK))
+            if not item.ignored
+            and needs_action(item)
+            and (item.finding.rule in ids or (not ids and item.finding.severity is Severity.BLOCK))
         ]
 
     def lines(self) -> Iterator[str]:

@@ -41,7 +41,7 @@ CONFIG_LIMIT = 1 << 20
 _QEMU_MODELS = ("/usr/share/kvm/cpu-models-x86_64.json", "/usr/share/kvm/cpu-models-aarch64.json")
 
 
-class Surroundings(NamedTuple):
+class GuestContext(NamedTuple):
     """What is known beside the configs, read once for many guests; mappings and storages when a guest first needs them."""
 
     running: Container[int]
@@ -55,12 +55,12 @@ class Surroundings(NamedTuple):
     options: Container[str] = ()
 
 
-def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) -> Surroundings:
+def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) -> GuestContext:
     """The surroundings as they are now."""
     from pvehooks.facts.guests import ownoption, running
     from pvehooks.facts.storage.storages import StorageSections
 
-    return Surroundings(
+    return GuestContext(
         running.RunningVmids(host),
         frozenset(records.known_vmids(host)),
         first_look,
@@ -71,9 +71,9 @@ def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) ->
     )
 
 
-def starting(host: Host, node: str, vmid: int) -> Surroundings:
+def start_context(host: Host, node: str, vmid: int) -> GuestContext:
     """What a guest that is about to start on the node is seen against: as little as possible is read."""
-    return Surroundings(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset())
+    return GuestContext(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset())
 
 
 def known_cpu_models(host: Host) -> frozenset[str]:
@@ -105,7 +105,7 @@ def read_raw(host: Host, node: str, vmid: int) -> bytes:
     return host.read(node_facts.config_path(node, vmid), limit=CONFIG_LIMIT)
 
 
-def fetch(host: Host, node: str, vmid: int) -> bytes | OSError:
+def read_raw_or_error(host: Host, node: str, vmid: int) -> bytes | OSError:
     """The bytes of a config, or the error that there were instead."""
     try:
         return read_raw(host, node, vmid)
@@ -113,12 +113,12 @@ def fetch(host: Host, node: str, vmid: int) -> bytes | OSError:
         return error
 
 
-def read(host: Host, node: str, vmid: int, around: Surroundings) -> Guest:
+def read(host: Host, node: str, vmid: int, around: GuestContext) -> Guest:
     """The guest; one whose config cannot be read has no `config` and a problem that says why."""
-    return understand(host, node, vmid, fetch(host, node, vmid), around)
+    return parse_guest(host, node, vmid, read_raw_or_error(host, node, vmid), around)
 
 
-def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: Surroundings) -> Guest:
+def parse_guest(host: Host, node: str, vmid: int, raw: bytes | OSError, around: GuestContext) -> Guest:
     """The guest whose config holds these bytes."""
     if isinstance(raw, OSError):
         why = "vanished while it was looked at" if isinstance(raw, FileNotFoundError) else f"cannot be read: {raw.strerror}"
@@ -129,7 +129,7 @@ def understand(host: Host, node: str, vmid: int, raw: bytes | OSError, around: S
     return ConfigGuest(vmid, node, config, problems(raw), host, around)
 
 
-def _opaque(host: Host, node: str, vmid: int, around: Surroundings, problem: tuple[str, str]) -> Guest:
+def _opaque(host: Host, node: str, vmid: int, around: GuestContext, problem: tuple[str, str]) -> Guest:
     return ConfigGuest(vmid, node, None, (problem,), host, around)
 
 
@@ -141,7 +141,7 @@ class ConfigGuest(Guest):
     """A guest by its config; what follows from that, and from what we remember of the guest, is worked out when first asked for."""
 
     def __init__(
-        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], host: Host, around: Surroundings
+        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], host: Host, around: GuestContext
     ) -> None:
         super().__init__(vmid, node, config, problems, vmid in around.running)
         self._host = host

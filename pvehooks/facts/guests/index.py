@@ -115,7 +115,7 @@ class GuestIndex:
         for vmid in here:
             if counted is not None and self._marks.get(vmid) == counted[vmid]:
                 continue
-            raw = guests.fetch(host, self._node, vmid)
+            raw = guests.read_raw_or_error(host, self._node, vmid)
             if isinstance(raw, OSError):
                 self._forget(vmid)
                 continue
@@ -126,8 +126,8 @@ class GuestIndex:
             self._marks[vmid] = mark
             if any(word in raw for word in _WORDS):
                 # Nothing of what is around a guest is asked for.
-                around = guests.starting(host, self._node, vmid)
-                if named := entry(guests.understand(host, self._node, vmid, raw, around)):
+                around = guests.start_context(host, self._node, vmid)
+                if named := entry(guests.parse_guest(host, self._node, vmid, raw, around)):
                     self._entries[vmid] = named
 
     def _counters(self, host: Host) -> dict[int, int] | None:

@@ -184,7 +184,7 @@ def onboot(host: Host, node: str, bus: Bus | Unread, mappings: Mappings) -> Mapp
         return unread(node_facts.guest_dir(node), error)
     held = _Held()
     for vmid in vmids:
-        raw = guests.fetch(host, node, vmid)
+        raw = guests.read_raw_or_error(host, node, vmid)
         if isinstance(raw, OSError) or b"hostpci" not in raw or b"onboot" not in raw:
             continue
         options = guestconfig.parse(raw).effective()

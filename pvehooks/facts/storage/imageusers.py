@@ -43,10 +43,10 @@ def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[ImageUser, ..
     for node in node_facts.node_names(host):
         around = guest_facts.surroundings(host, node, None)
         for vmid in node_facts.guest_ids_or_none(host, node):
-            raw = guest_facts.fetch(host, node, vmid)
+            raw = guest_facts.read_raw_or_error(host, node, vmid)
             if isinstance(raw, OSError) or (vmid not in recorded and b"args:" not in raw):
                 continue
-            guest = guest_facts.understand(host, node, vmid, raw, around)
+            guest = guest_facts.parse_guest(host, node, vmid, raw, around)
             pinned = guest.firmware
             for volid, path in paths.items():
                 if pinned is not None and pinned.volid == volid:

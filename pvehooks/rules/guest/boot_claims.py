@@ -8,7 +8,7 @@ from pvehooks.derived.passthrough import functions, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(concerned=passes_through, order=90)
+RULES = RuleSet(applies_to=passes_through, order=90)
 
 
 @RULES.rule("device-claimed-twice", Severity.WARNING, "Start only one of them at boot: qm set {vmid} --onboot 0", needs=("onboot", "pci"))

@@ -12,7 +12,7 @@ from pvehooks.rules.guest.entropy import NVME_CLASS, passed_through
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 # A template never starts: its clones are examined instead.
-RULES = RuleSet(concerned=lambda guest: bool(guest.options) and not guest.template, order=130)
+RULES = RuleSet(applies_to=lambda guest: bool(guest.options) and not guest.template, order=130)
 # With these in `args` a guest may boot from what no other option of its config names.
 _BOOTS_BY_ARGS = re.compile(r"-kernel|bootindex|-boot|-drive|-blockdev|-device|-cdrom|-hd[a-d]")
 _CLOUD_INIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.\w+)?\Z", re.ASCII)

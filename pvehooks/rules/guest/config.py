@@ -8,7 +8,7 @@ from pvehooks.derived.config_lines import quoted
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
-RULES = RuleSet(concerned=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)), order=10)
+RULES = RuleSet(applies_to=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)), order=10)
 FILE = "config"
 
 

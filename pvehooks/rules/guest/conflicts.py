@@ -9,7 +9,7 @@ from pvehooks.derived.passthrough import claims, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, HostPci, Node, Options, PciMapping, Severity, Unread
 
-RULES = RuleSet(concerned=passes_through, order=140)
+RULES = RuleSet(applies_to=passes_through, order=140)
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
 

@@ -19,7 +19,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and any(option in guest.options for option in _OPTIONS)
 
 
-RULES = RuleSet(concerned=_concerned, order=230)
+RULES = RuleSet(applies_to=_concerned, order=230)
 
 
 def display(guest: Guest) -> str:

@@ -11,7 +11,7 @@ from pvehooks.derived.rdrand import model_with_rdrand, with_model
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
-RULES = RuleSet(concerned=lambda guest: guest.uefi or guest.rng is not None, order=20)
+RULES = RuleSet(applies_to=lambda guest: guest.uefi or guest.rng is not None, order=20)
 GIVE = "Give it an RNG device: pvehooks inject {vmid}"
 NVME_CLASS = 0x0108
 STORAGE_CLASS = 0x01

@@ -10,7 +10,7 @@ from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
 RULES = RuleSet(
-    concerned=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None,
+    applies_to=lambda guest: (guest.uefi and not {"amd-sev", "intel-tdx", "args"}.isdisjoint(guest.options)) or guest.firmware is not None,
     order=100,
 )
 _HOLDS_OURS = re.compile(rf"node-name={NODE_NAME}\b|(?:^|\s)-bios \S*/efi-firmware/")

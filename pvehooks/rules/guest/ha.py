@@ -10,7 +10,7 @@ from pvehooks.rules.guest.conflicts import migratable
 from pvehooks.values import Finding, Guest, HostPci, Node, Severity, Unread
 from pvehooks.values.ha import Ha, HaGuest
 
-RULES = RuleSet(concerned=passes_through, order=150)
+RULES = RuleSet(applies_to=passes_through, order=150)
 
 
 def _cared_for(guest: Guest, node: Node) -> HaGuest | None:

@@ -9,7 +9,7 @@ from pvehooks.rules.engine import UNGUARDED, RuleSet
 from pvehooks.values import Cure, Finding, Guest, Node, Severity
 from pvehooks.values.stubs import former_of, is_stub
 
-RULES = RuleSet(concerned=lambda guest: OPTION in guest.options or guest.needs_guard, order=80)
+RULES = RuleSet(applies_to=lambda guest: OPTION in guest.options or guest.needs_guard, order=80)
 
 
 @RULES.rule(
@@ -52,9 +52,9 @@ def guard_not_attached(guest: Guest, node: Node) -> Iterator[Finding]:
     why, remedy = why_not(guest)
     words = f"it has {'passed-through devices' if guest.passes_through else 'a firmware image of its own'} and starts without the guard"
     if why:
-        yield Finding(OPTION, f"{words}, which cannot be attached now: {why}", remedy, cure=Cure.GUARD_HELD)
+        yield Finding(OPTION, f"{words}, which cannot be attached now: {why}", remedy, cure=Cure.ATTACH_GUARD_IF_ASKED)
     else:
-        yield Finding(OPTION, words, cure=Cure.GUARD)
+        yield Finding(OPTION, words, cure=Cure.ATTACH_GUARD)
 
 
 @RULES.rule("guard-removed-by-admin", Severity.WARNING, "If you want it: pvehooks attach {vmid}", metric=UNGUARDED)
@@ -64,7 +64,7 @@ def guard_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
     What an administrator removes is not put back. A rollback looks the same: attach the guard again after one.
     """
     if guest.needs_guard and not attached(guest) and guest.attachment is not None:
-        yield Finding(OPTION, "it starts without the guard: it was attached and taken out again", cure=Cure.GUARD_HELD)
+        yield Finding(OPTION, "it starts without the guard: it was attached and taken out again", cure=Cure.ATTACH_GUARD_IF_ASKED)
 
 
 @RULES.rule("guard-not-needed", Severity.INFO, "Take it out: pvehooks detach {vmid}")
@@ -79,5 +79,5 @@ def guard_not_needed(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(
             OPTION,
             "it has the guard, and neither passed-through devices nor a firmware image any more: PVE refuses to start it on a node that lacks the hookscript",
-            cure=Cure.GUARD_LEAVES,
+            cure=Cure.DETACH_GUARD,
         )

@@ -10,7 +10,7 @@ from pvehooks.rules.engine import RuleSet
 from pvehooks.rules.guest.entropy import STORAGE_CLASS, boot_networks, lacks_rng, may_lack_network_boot, passed_through
 from pvehooks.values import Finding, Guest, Hold, Node, Severity
 
-RULES = RuleSet(concerned=lacks_rng, order=30)
+RULES = RuleSet(applies_to=lacks_rng, order=30)
 ASK = "If you want it: pvehooks inject {vmid}"
 
 

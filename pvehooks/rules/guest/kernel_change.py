@@ -8,7 +8,7 @@ from pvehooks.derived.passthrough import kernel_change, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(concerned=passes_through)
+RULES = RuleSet(applies_to=passes_through)
 
 
 @RULES.rule(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Options, Severity, Unread
 
-RULES = RuleSet(concerned=no_template, order=195)
+RULES = RuleSet(applies_to=no_template, order=195)
 # QEMU registers no machine version whose sixth year has come: MACHINE_VER_DELETION_MAJOR of include/hw/boards.h, in force since 10.1.
 _YEARS = 6
 _IN_FORCE = (10, 1)

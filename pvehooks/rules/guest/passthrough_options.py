@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from pvehooks.derived import remedies
-from pvehooks.derived.passthrough import bus, taken
+from pvehooks.derived.passthrough import pci_devices, taken
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.rules.guest.display import display
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 
-RULES = RuleSet(concerned=no_template, order=96)
+RULES = RuleSet(applies_to=no_template, order=96)
 _DISPLAY, _INTEL, _AMD = 0x03, 0x8086, 0x1002
 _VGA = 0x0300
 _ON = frozenset(("on", "true", "yes", "1"))
@@ -92,7 +92,7 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if given.get("x-igd-opregion", "").lower() not in _ON:
             continue
         written = given.get("host", "")
-        device = bus(node).get(written if written.count(":") > 1 else f"0000:{written}")
+        device = pci_devices(node).get(written if written.count(":") > 1 else f"0000:{written}")
         if device is None or (device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY and not device.physfn):
             continue
         why = "is a virtual function" if device.physfn else "is not Intel's graphics"

@@ -11,7 +11,7 @@ from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.starting import Gone, Paths
 
-RULES = RuleSet(concerned=no_template, order=170)
+RULES = RuleSet(applies_to=no_template, order=170)
 # PVE makes it anew at the start (qemu-server, Cloudinit.pm, commit_cloudinit_disk); the name as in Drive.pm, drive_is_cloudinit.
 _CLOUDINIT = re.compile(r"(?:.*/)?(?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow|qcow2|qed|vmdk|cloop))?", re.ASCII)
 _PORTS = ("serial0", "serial1", "serial2", "serial3", "parallel0", "parallel1", "parallel2")

@@ -9,7 +9,7 @@ from pvehooks.derived.ostype import named_version
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(concerned=no_template, order=190)
+RULES = RuleSet(applies_to=no_template, order=190)
 
 
 def _number(guest: Guest, option: str) -> int:

@@ -11,7 +11,7 @@ from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 from pvehooks.values.storages import Storage
 
-RULES = RuleSet(concerned=no_template, order=160)
+RULES = RuleSet(applies_to=no_template, order=160)
 _SEPARATORS = re.compile(r"[,;\s\0]+")
 
 

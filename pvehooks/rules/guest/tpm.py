@@ -12,7 +12,7 @@ from pvehooks.values.storages import Storage
 
 # A template never starts, and cannot be snapshotted: its clones are examined instead.
 RULES = RuleSet(
-    concerned=lambda guest: not guest.template and ("tpmstate0" in guest.options or guest.options.get("ostype") == "win11"), order=120
+    applies_to=lambda guest: not guest.template and ("tpmstate0" in guest.options or guest.options.get("ostype") == "win11"), order=120
 )
 # What a node usually has that can snapshot raw volumes.
 _BETTER = ("zfspool", "lvmthin", "rbd", "btrfs")

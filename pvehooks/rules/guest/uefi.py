@@ -13,7 +13,7 @@ from pvehooks.values import Finding, Guest, Node, Severity, Unread
 _CONCERNING = ("efidisk0", "amd-sev", "intel-tdx", "arch")
 # A template never starts, and its EFI disk cannot be changed: its clones are examined instead.
 RULES = RuleSet(
-    concerned=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
+    applies_to=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
 )
 # qemu-server, CPUConfig.pm ($cputypes_32bit).
 _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"))
@@ -130,7 +130,7 @@ def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     three are there (2023 and 2023w stand for a part of them) and warns at every start until then. The mark is not the
     truth: a Windows that has enrolled them itself does not set it. `qm enroll-efi-keys` works while the VM is shut down;
     BitLocker asks for its recovery key afterwards unless it was suspended before, and so do other systems that bind
-    their disk's key to the TPM. Not concerned: EFI disks of the type 2m, which have no Secure Boot; SEV-SNP and TDX
+    their disk's key to the TPM. Not applies_to: EFI disks of the type 2m, which have no Secure Boot; SEV-SNP and TDX
     VMs, which have no EFI disk; templates.
     Source: qemu-server, OVMF.pm (should_enroll_ms_2023_cert), QemuServer.pm (check_efi_vars), Drive.pm (`ms-cert`).
     """
@@ -167,7 +167,7 @@ def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
 
     The firmware then says "Access Denied" and tries the next entry, often the network. Proxmox VE's wizard enrolls Microsoft's keys by
     default. A system is known by the name of the ISO image that the VM boots from; by the VM's name the finding is for information. Whether
-    Secure Boot was switched off in the firmware setup is not known. Option ROMs of passed-through devices are not concerned: OVMF runs
+    Secure Boot was switched off in the firmware setup is not known. Option ROMs of passed-through devices are not applies_to: OVMF runs
     them unchecked (PcdOptionRomImageVerificationPolicy is 0), but for SEV.
     Source: edk2, OvmfPkg/OvmfPkgX64.dsc; reports of users of these systems (rancher/k3os report 792, ChrisTitusTech/ArchTitus report 302,
     linkease/doc.linkease.com report 413, siderolabs/talos report 11010, getumbrel/umbrel report 1885).

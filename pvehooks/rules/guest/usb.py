@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pvehooks.derived import remedies
 from pvehooks.derived.ostype import machine_version, named_version, windows_version
-from pvehooks.derived.passthrough import bus, functions, holder_phrase
+from pvehooks.derived.passthrough import functions, holder_phrase, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.display import display, has_spice
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -28,7 +28,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and bool(usb_options(guest))
 
 
-RULES = RuleSet(concerned=_concerned, order=200)
+RULES = RuleSet(applies_to=_concerned, order=200)
 
 
 def _wants(guest: Guest, node: Node) -> Iterator[tuple[str, UsbWant]]:
@@ -218,7 +218,7 @@ def usb_device_absent(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _hidden(node: Node) -> str:
     """Where a device may be that the node does not see, as the end of a sentence."""
-    hidden = [device for device in bus(node).values() if device.class_code >> 8 == _USB_CLASS and device.vfio]
+    hidden = [device for device in pci_devices(node).values() if device.class_code >> 8 == _USB_CLASS and device.vfio]
     if not hidden:
         return ""
     first = hidden[0]
@@ -276,9 +276,9 @@ def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]
     """
     for option, want in _wants(guest, node):
         for controller, device in {device.controller: device for device in _matching(want, node)}.items():
-            taker = _taker(controller, guest, node) if controller in bus(node) else ""
+            taker = _taker(controller, guest, node) if controller in pci_devices(node) else ""
             if taker:
-                message = f"{option}: {device.label} is plugged into the USB controller {bus(node)[controller].label}"
+                message = f"{option}: {device.label} is plugged into the USB controller {pci_devices(node)[controller].label}"
                 remedy = f"Plug the device into another controller, or take it from the VM: qm set {guest.vmid} --delete {option}"
                 yield Finding(option, f"{message}, {taker}", remedy)
 

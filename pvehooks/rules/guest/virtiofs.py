@@ -24,7 +24,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and bool(_options(guest))
 
 
-RULES = RuleSet(concerned=_concerned, order=210)
+RULES = RuleSet(applies_to=_concerned, order=210)
 
 
 def shares(guest: Guest) -> Iterator[tuple[str, str]]:

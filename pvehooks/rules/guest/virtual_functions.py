@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.absent_vfs import late_sources
-from pvehooks.derived.passthrough import bus, claims, passes_through
+from pvehooks.derived.passthrough import claims, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(concerned=passes_through, order=95)
+RULES = RuleSet(applies_to=passes_through, order=95)
 
 
 @RULES.rule(
@@ -30,7 +30,7 @@ def vfs_made_late(guest: Guest, node: Node) -> Iterator[Finding]:
     seen: set[str] = set()
     for claim in claims(guest, node):
         for device in claim.whole:
-            pf = bus(node).get(device.physfn)
+            pf = pci_devices(node).get(device.physfn)
             if pf is None or pf.address in seen:
                 continue
             seen.add(pf.address)

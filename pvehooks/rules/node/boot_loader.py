@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import loader_of
 from pvehooks.derived.kernel_faults import faults_of, without_faults
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 
@@ -159,12 +159,12 @@ def kernel_breaks_passthrough(node: Node) -> Iterator[Finding]:
     if isinstance(node.kernels, Unread):
         return
     wanted = named_by_guests(node)
-    devices = bus(node)
+    devices = pci_devices(node)
     for release in dict.fromkeys((node.kernels.running, node.kernels.next)):
         for fault in faults_of(release):
-            concerned = [devices[address] for address in sorted(wanted) if fault.concerns(devices[address])]
-            if concerned:
-                first = concerned[0]
+            applies_to = [devices[address] for address in sorted(wanted) if fault.concerns(devices[address])]
+            if applies_to:
+                first = applies_to[0]
                 now = release == node.kernels.running
                 state = "is running" if now else "is the next one to boot"
                 message = f"{release} {state}, and it {fault.effect}. {wanted[first.address][0].label} gets {first.label}"

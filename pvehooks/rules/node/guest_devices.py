@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Node, PciDevice, Severity, Unread
 
@@ -54,7 +54,9 @@ def boot_module_unwanted(node: Node) -> Iterator[Finding]:
 def _only_for_guests(vendor: int, node: Node) -> list[PciDevice]:
     """The graphics cards of a vendor, if guests get all of them."""
     cards = [
-        device for device in bus(node).values() if device.vendor == vendor and device.class_code >> 16 == _DISPLAY and not device.physfn
+        device
+        for device in pci_devices(node).values()
+        if device.vendor == vendor and device.class_code >> 16 == _DISPLAY and not device.physfn
     ]
     wanted = named_by_guests(node)
     ids = {each for bound in (() if isinstance(node.bound_ids, Unread) else node.bound_ids) for each in bound.ids}
@@ -85,7 +87,7 @@ def vf_driver_blacklisted(node: Node) -> Iterator[Finding]:
         return
     places = dict(node.modules.denied)
     wanted = named_by_guests(node)
-    for device in bus(node).values():
+    for device in pci_devices(node).values():
         guests = [guest for address in device.virtfns for guest in wanted.get(address, ())]
         if not guests or not device.driver or device.vfio:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.candidates import working
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
 
@@ -29,7 +29,7 @@ def group_shared(node: Node) -> Iterator[Finding]:
     """
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return
-    devices = bus(node)
+    devices = pci_devices(node)
     done: set[str] = set()
     for device in devices.values():
         if device.group in done or not working(device) or device.physfn:
@@ -66,7 +66,7 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
     """
     if isinstance(node.links, Unread):
         return
-    for address, device in bus(node).items():
+    for address, device in pci_devices(node).items():
         link = node.links.get(address)
         if link is None or not working(device) or device.physfn:
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pvehooks.derived.candidates import host_uses, needed_to_boot, working
 from pvehooks.derived.guest_devices import named_by_guests
 from pvehooks.derived.kernel_args import remove
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, PciDevice, Severity, Unread, Use
 
@@ -124,7 +124,7 @@ def vfio_ids_take_host_device(node: Node) -> Iterator[Finding]:
 def _taken(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
     """The devices that the host uses and ids take from it: the place of the ids, the device, its uses."""
     for bound in () if isinstance(node.bound_ids, Unread) else node.bound_ids:
-        for device in bus(node).values():
+        for device in pci_devices(node).values():
             if (device.vendor, device.device) in bound.ids and not device.bridge:
                 held = host_uses(device, node)
                 if held:
@@ -148,7 +148,9 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
         return
     for bound in node.bound_ids:
         for vendor, product in dict.fromkeys(bound.ids):
-            twins = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product) and not device.physfn]
+            twins = [
+                device for device in pci_devices(node).values() if (device.vendor, device.device) == (vendor, product) and not device.physfn
+            ]
             wanted = named_by_guests(node)
             if all(device.address in wanted for device in twins):
                 continue
@@ -190,7 +192,7 @@ def _kept_out(node: Node) -> Iterator[tuple[str, PciDevice, tuple[Use, ...]]]:
     if isinstance(node.modules, Unread) or not node.modules.denied:
         return
     places = dict(node.modules.denied)
-    for device in bus(node).values():
+    for device in pci_devices(node).values():
         module = _module(device, node)
         held = host_uses(device, node) if module in places and working(device) else ()
         if held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import blocking_uses, bus, claims, functions, hindrance, named, others, passes_through, taken
+from pvehooks.derived.passthrough import blocking_uses, claims, functions, hindrance, named, others, passes_through, pci_devices, taken
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.derived.absent_vfs import AbsentVf
 
-RULES = RuleSet(concerned=passes_through, order=50)
+RULES = RuleSet(applies_to=passes_through, order=50)
 _DISPLAY = 0x03
 
 
@@ -22,7 +22,7 @@ _DISPLAY = 0x03
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "vf_support"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM names a PCI device that is not on the node's bus: the start would fail.
@@ -90,7 +90,7 @@ def _now_at(address: str, guest: Guest, node: Node) -> str:
     for name, was in known.items():
         if name != address and not name.startswith(f"{address}."):
             continue
-        now = [each for each in bus(node).values() if _is(each, was) and each.address not in known]
+        now = [each for each in pci_devices(node).values() if _is(each, was) and each.address not in known]
         if len(now) == 1:
             return now[0].address if name == address else now[0].slot
     return ""
@@ -183,7 +183,7 @@ def hostpci_names_bridge(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Switch the node off and on again: a restart alone may not wake the device",
     needs=("pci", "holders"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
@@ -204,8 +204,8 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If it is the right one: pvehooks trust {vmid}. If not, name the right one (pvehooks host groups): qm set {vmid} --OPTION ADDRESS",
     needs=("pci", "holders"),
-    guard_alone=True,
-    by_kernel=True,
+    only_guard_refuses=True,
+    kernel_may_explain=True,
 )
 def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """Another device is at the VM's PCI address than at its last accepted start.
@@ -249,8 +249,8 @@ def _change(device: PciDevice, was: KnownDevice) -> str:
     Severity.BLOCK,
     "Bind it: pvehooks bind ADDRESS --persist; or let pvehooks do it: [guard] unbound = bind",
     needs=("iommu", "pci", "holders", "uses"),
-    guard_alone=True,
-    by_kernel=True,
+    only_guard_refuses=True,
+    kernel_may_explain=True,
 )
 def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM is idle and not bound to a vfio driver.
@@ -299,7 +299,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
     own = named(guest, node)
     for bound in node.bound_ids:
         for vendor, product in bound.ids:
-            same = [device for device in bus(node).values() if (device.vendor, device.device) == (vendor, product)]
+            same = [device for device in pci_devices(node).values() if (device.vendor, device.device) == (vendor, product)]
             twin_of_ours = any(device.address in own for device in same)
             for device in same:
                 if device.address in own:
@@ -319,7 +319,7 @@ def ids_bind_host_device(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Put the card into another slot or take another port, or switch the firmware's shared memory off for it, or update the firmware",
     needs=("holders", "pci"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware reserves memory for the device (RMRR), so the kernel refuses to hand it to vfio, and the start would fail.
@@ -346,7 +346,7 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "List the types: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
     needs=("pci", "holders"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
@@ -448,7 +448,7 @@ def romfile_not_a_rom(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Give the VM all functions of the card; if it does not work any more after a stop of the VM, restart the node",
     needs=("holders", "pci"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device of the VM cannot be reset, so it keeps its state from one start to the next, and may not work after the first.
@@ -480,7 +480,7 @@ def reset_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Make another card the console's in the firmware setup, or add initcall_blacklist=sysfb_init to the kernel command line",
     needs=("pci", "holders"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def bar_held_by_framebuffer(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node's console draws into the memory of a graphics card that the VM gets.

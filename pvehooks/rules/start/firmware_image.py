@@ -8,7 +8,7 @@ from pvehooks import derived
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity
 
-RULES = RuleSet(concerned=lambda guest: guest.firmware is not None, order=70)
+RULES = RuleSet(applies_to=lambda guest: guest.firmware is not None, order=70)
 _OPTION = "args"
 _SHORT = 16
 
@@ -41,7 +41,7 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
     local=True,
-    guard_alone=True,
+    only_guard_refuses=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image is not the one that the VM was given: its sha256 differs, or others than root could have changed it.
@@ -70,7 +70,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     "firmware-args-edited",
     Severity.BLOCK,
     "Set the image again, or remove it: pvehooks firmware unset {vmid}",
-    guard_alone=True,
+    only_guard_refuses=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     """Our words for QEMU are not in the VM's args as they were written, so it would start with another firmware than it was given.

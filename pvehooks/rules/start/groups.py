@@ -10,7 +10,6 @@ from pvehooks.derived.passthrough import (
     ClaimedMember,
     behind_named,
     blocking_uses,
-    bus,
     claims,
     functions,
     group_members,
@@ -19,6 +18,7 @@ from pvehooks.derived.passthrough import (
     on_host_driver,
     others,
     passes_through,
+    pci_devices,
     taken,
     uses,
     working_iommu,
@@ -27,7 +27,7 @@ from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Holder, Node, PciDevice, Refuser, Severity, Use
 from pvehooks.values.pci import does_work
 
-RULES = RuleSet(concerned=passes_through, order=40)
+RULES = RuleSet(applies_to=passes_through, order=40)
 # Storage and network: no card has them beside other things.
 _NEVER_BESIDE = frozenset({0x01, 0x02})
 # How many uses, or devices, a message names.
@@ -50,8 +50,8 @@ def _remedy_own_group(member: ClaimedMember, guest: Guest) -> str:
     Severity.BLOCK,
     "Free it, or take it from the VM: qm set {vmid} --delete OPTION",
     needs=("iommu", "pci", "holders", "uses"),
-    guard_alone=True,
-    by_kernel=True,
+    only_guard_refuses=True,
+    kernel_may_explain=True,
 )
 def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take a device from the host that the host is using: a disk, a network card, a controller.
@@ -110,7 +110,7 @@ _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start
 def _accepting(member: ClaimedMember, guest: Guest, node: Node) -> str:
     otherwise = f"If not, {_lowered(_remedy_own_group(member, guest))}"
     entry, slot = member.claim.entry, member.claimed.slot
-    card = [device for device in bus(node).values() if device.slot == slot]
+    card = [device for device in pci_devices(node).values() if device.slot == slot]
     # Bus 00 is the board's: what shares a slot there is no card.
     whole = member.device.slot == slot and not slot.startswith("0000:00:") and {device.group for device in card} == {member.claimed.group}
     if whole and not (entry.mapping or entry.by_args or any(device.physfn for device in card)):
@@ -139,7 +139,7 @@ def _list_uses(held: list[Use]) -> str:
 
 
 def _remedy_free(held: list[Use], otherwise: str) -> str:
-    """What ends all uses; `otherwise` where one of them has no cure of its own, and for who needs them."""
+    """What ends all uses, or else `otherwise`; only that where one of them has no cure of its own."""
     own = list(dict.fromkeys(use.remedy for use in held))
     return f"{'. '.join(own)}. Or {otherwise}" if all(own) else f"{otherwise[0].upper()}{otherwise[1:]}"
 
@@ -155,8 +155,8 @@ def _unread_use(device: PciDevice, guest: Guest, node: Node) -> Iterator[Finding
     Severity.BLOCK,
     "Stop the other VM, or give the devices IOMMU groups of their own: another slot, ACS in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
-    guard_alone=True,
-    by_kernel=True,
+    only_guard_refuses=True,
+    kernel_may_explain=True,
 )
 def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running VM or container uses another device of the same IOMMU group, which a start would take as well.
@@ -206,7 +206,7 @@ def _remedy_stop(using: list[Use]) -> str:
     Severity.BLOCK,
     "Stop the other VM first: qm shutdown VMID",
     needs=("holders", "pci", "uses"),
-    guard_alone=True,
+    only_guard_refuses=True,
 )
 def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A running VM or container already uses the device.
@@ -233,7 +233,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Give the VM a virtual function instead, or free those in use",
     needs=("holders", "pci", "uses"),
-    guard_alone=True,
+    only_guard_refuses=True,
 )
 def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
     """Taking a physical function (PF) would remove its virtual functions (VFs), some of which are in use.
@@ -347,8 +347,8 @@ def _is_missed(member: PciDevice, guest: Guest, node: Node) -> bool:
     Severity.BLOCK,
     "If the node can do without it: pvehooks trust {vmid}. If not, put the card into another slot, or switch ACS on in the firmware setup",
     needs=("iommu", "pci", "holders", "uses"),
-    guard_alone=True,
-    by_kernel=True,
+    only_guard_refuses=True,
+    kernel_may_explain=True,
 )
 def group_not_clean(guest: Guest, node: Node) -> Iterator[Finding]:
     """A start would take another device along that is on a host driver, idle now, and that no option of the VM names.
@@ -395,7 +395,7 @@ def group_takes_plumbing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Use hostpciN instead, for which PVE binds the group: qm set {vmid} --hostpciN ADDRESS",
     needs=("iommu", "pci", "holders", "uses"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def args_group_not_viable(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` shares its IOMMU group with one that is on a host driver: QEMU does not start ("group N is not viable").

@@ -10,7 +10,7 @@ from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Refuser, Severity, Unread
 
 # Before groups.py: without an IOMMU there are no groups.
-RULES = RuleSet(concerned=passes_through, order=35)
+RULES = RuleSet(applies_to=passes_through, order=35)
 
 
 @RULES.rule(
@@ -18,7 +18,7 @@ RULES = RuleSet(concerned=passes_through, order=35)
     Severity.BLOCK,
     "Switch the IOMMU on, in the firmware setup (VT-d, AMD-Vi) or on the kernel command line, and restart the node",
     needs=("command_lines", "firmware", "holders", "iommu", "kernels", "loader", "pci"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def iommu_off(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM has passed-through PCI devices, but the node has no IOMMU groups, or none with its device: the start would fail.
@@ -69,13 +69,13 @@ def _refused_by_vfio(guest: Guest, finding: Finding) -> Finding:
     "Switch interrupt remapping on (firmware setup: VT-d, x2APIC; take intremap=off off the kernel command line)",
     needs=("iommu",),
     in_audit=_refused_by_vfio,
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def interrupts_unsafe(guest: Guest, node: Node) -> Iterator[Finding]:
     """The node does not remap interrupts: vfio refuses the VM's devices, or its option allows them, which is a hole.
 
     With allow_unsafe_interrupts=1 vfio gives them all the same, and the VM can then make a device send the host any interrupt.
-    Mediated devices are not concerned.
+    Mediated devices are not applies_to.
     Source: the kernel's drivers/vfio/vfio_iommu_type1.c (vfio_iommu_type1_attach_group); the administrator's manual, "PCI(e) Passthrough".
     """
     iommu = working_iommu(node)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import bus, claims, functions, passes_through
+from pvehooks.derived.passthrough import claims, functions, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 
-RULES = RuleSet(concerned=passes_through, order=55)
+RULES = RuleSet(applies_to=passes_through, order=55)
 
 
 @RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))
@@ -43,7 +43,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
     needs=("mappings", "pci"),
-    by_kernel=True,
+    kernel_may_explain=True,
 )
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
     """A PCI mapping describes a device otherwise than the hardware does: PVE refuses the start.
@@ -61,7 +61,7 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
             continue
         for mapped in mapping.entries:
             for index, path in enumerate(mapped.paths):
-                device = bus(node).get(_first_function(path))
+                device = pci_devices(node).get(_first_function(path))
                 if device is None:
                     continue
                 group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
@@ -98,7 +98,7 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM takes more devices from a PCI mapping than the mapping has for this node: PVE refuses the start.
 
     PVE gives each option the first entry that is free. Once the VM's own options have all of them, it ends with "could not find a
-    free device". Mediated devices are not concerned, many of them can be made of one entry.
+    free device". Mediated devices are not applies_to, many of them can be made of one entry.
     Source: qemu-server, PCI.pm (choose_hostpci_devices).
     """
     every = claims(guest, node)

@@ -14,7 +14,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and (guest.passes_through or "hugepages" in guest.options)
 
 
-RULES = RuleSet(concerned=_concerned, order=60)
+RULES = RuleSet(applies_to=_concerned, order=60)
 _MIB = 1 << 20
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512

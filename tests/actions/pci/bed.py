@@ -8,7 +8,7 @@ from pvehooks.actions.pci import at_boot
 from pvehooks.cli.commands import bind, unbind
 from pvehooks.cli.commands.bind import Wanted
 from pvehooks.cli.devices import DeviceReport
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from tests.beds import pci, uses
 from tests.beds.drivercore import KernelHost
@@ -49,21 +49,21 @@ def end_guest(host: KernelHost) -> None:
 
 
 def bound(host: KernelHost, wanted: Wanted, *addresses: str) -> list[DeviceReport]:
-    devices = bus(hardware.gather(host, "pve1"))
+    devices = pci_devices(hardware.gather(host, "pve1"))
     return bind.bind_all(host, "pve1", [devices[address] for address in addresses], wanted)
 
 
 def unbound(host: KernelHost, *addresses: str, now: bool = True, forget: bool = False) -> list[DeviceReport]:
-    devices = bus(hardware.gather(host, "pve1"))
+    devices = pci_devices(hardware.gather(host, "pve1"))
     return unbind.unbind_all(host, "pve1", [devices[address] for address in addresses], now, forget)
 
 
 def driver(host: KernelHost, address: str) -> str:
-    return bus(hardware.gather(host, "pve1"))[address].driver
+    return pci_devices(hardware.gather(host, "pve1"))[address].driver
 
 
 def override(host: KernelHost, address: str) -> str:
-    return bus(hardware.gather(host, "pve1"))[address].override
+    return pci_devices(hardware.gather(host, "pve1"))[address].override
 
 
 def applied(host: KernelHost, address: str, patient: bool = False) -> tuple[str, str]:

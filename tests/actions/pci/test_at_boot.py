@@ -10,7 +10,7 @@ import pytest
 from pvehooks.actions.pci import at_boot, persist
 from pvehooks.cli import boot_bindings
 from pvehooks.cli.commands.bind import Wanted
-from pvehooks.derived.passthrough import bus
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from tests.actions.pci.bed import (
@@ -105,7 +105,7 @@ def test_twins_are_distinguished_by_their_place(host: KernelHost) -> None:
 def test_what_the_host_uses_is_not_taken_at_boot(tmp_path: Path) -> None:
     host = KernelHost(planted(tmp_path / "tree"), TAKES)
     node = hardware.gather(host, "pve1")
-    persist.note(host, bus(node)[DISK])
+    persist.note(host, pci_devices(node)[DISK])
     result, words = applied(host, DISK)
     assert result == "not done" and "holds /srv" in words and driver(host, DISK) == "nvme" and host.written == []
 

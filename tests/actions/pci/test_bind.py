@@ -22,7 +22,7 @@ MORE = f"{OTHER} class=010802 id=144d:a808 driver=nvme group=6\n"
 
 
 def guest(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.starting(host, "pve1", 100))
+    return guests.read(host, "pve1", 100, guests.start_context(host, "pve1", 100))
 
 
 def node(directory: Path, more: str = "", **options: Any) -> Kernel:

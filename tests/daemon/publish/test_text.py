@@ -89,7 +89,7 @@ def test_all_that_is_published_of_a_node() -> None:
 
 
 def test_before_the_first_look() -> None:
-    """Counters begin at 0, so that the first of each is an increase; a look that never was has no time."""
+    """PmxcfsCounters begin at 0, so that the first of each is an increase; a look that never was has no time."""
     made = Stats()
     made.away, made.quorate = True, False
     exposed = content(made)

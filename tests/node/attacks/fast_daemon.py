@@ -7,7 +7,7 @@ from pvehooks.daemon import availability, jobs, loop, main, observer, results
 SCALE = 60.0
 
 for module in (availability, jobs, loop, results):
-    vars(module)["PAUSES"] = tuple(pause / SCALE for pause in vars(module)["PAUSES"])
+    vars(module)["RETRY_PAUSES"] = tuple(pause / SCALE for pause in vars(module)["RETRY_PAUSES"])
 availability._QUORUM_PATIENCE /= SCALE
 availability._STUCK_AFTER /= SCALE
 observer._QUORUM_PAUSE /= SCALE

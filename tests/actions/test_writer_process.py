@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from pvehooks.actions import pve, writer
-from pvehooks.actions.pve import Answer, Away, Lost, PveCode, Unavailable
+from pvehooks.actions import writer, writer_process
 from pvehooks.actions.result import Outcome
 from pvehooks.actions.writer import PveWriter
+from pvehooks.actions.writer_process import Answer, Away, Lost, Unavailable, WriterProcess
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.values import Guest
@@ -25,15 +25,15 @@ from tests.hookscript import bed
 
 READY = 'print(\'{"ready": 1, "words": ""}\')'
 ANSWER = 'print(json.dumps({"id": json.loads(line)["id"], "outcome": "done", "words": str(os.getpid())}))'
-Make = Callable[..., PveCode]
+Make = Callable[..., WriterProcess]
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """PveCode with a Python program in place of pve-writer: what it does first, and for each `line`."""
-    made: list[PveCode] = []
+    """WriterProcess with a Python program in place of pve-writer: what it does first, and for each `line`."""
+    made: list[WriterProcess] = []
 
-    def make(each: str = ANSWER, first: str = READY) -> PveCode:
+    def make(each: str = ANSWER, first: str = READY) -> WriterProcess:
         path = tmp_path / "program"
         (tmp_path / "starts").touch()
         started = f"open({str(tmp_path / 'starts')!r}, 'a').write('x')\n"
@@ -42,10 +42,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         path.with_suffix(".new").write_text(script)
         path.with_suffix(".new").chmod(0o755)
         path.with_suffix(".new").rename(path)
-        made.append(PveCode(Host()))
+        made.append(WriterProcess(Host()))
         return made[-1]
 
-    monkeypatch.setattr(pve, "_path", lambda _: str(tmp_path / "program"))
+    monkeypatch.setattr(writer_process, "_path", lambda _: str(tmp_path / "program"))
     yield make
     for code in made:
         code._drop()
@@ -94,7 +94,7 @@ def test_words_of_any_bytes(make: Make) -> None:
 )
 def test_no_answer(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: str, trouble: str) -> None:
     """The request is lost, and the next one is answered by another process."""
-    monkeypatch.setattr(pve, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(writer_process, "REQUEST_SECONDS", 1.0)
     code = make("\n".join((f"if json.loads(line)['vmid'] == 100: {each}", f"else: {ANSWER}")))
     with pytest.raises(Lost, match=trouble):
         code.ask("update", 100)
@@ -118,7 +118,7 @@ def test_no_answer(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 )
 def test_it_cannot_be_loaded(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, why: str) -> None:
     """It is shown once, and not tried again for a while."""
-    monkeypatch.setattr(pve, "LOADING_SECONDS", 1.0)
+    monkeypatch.setattr(writer_process, "LOADING_SECONDS", 1.0)
     code = make(first=first)
     shown: list[str] = []
     code.report = shown.append
@@ -163,7 +163,7 @@ def test_upgraded_meanwhile(make: Make, tmp_path: Path) -> None:
 def test_one_that_is_about_to_end_is_not_asked(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = make()
     first = code.ask("config", 100)
-    monkeypatch.setattr(pve, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(writer_process, "FRESH_SECONDS", 0.0)
     assert code.ask("config", 100) != first
     assert starts(tmp_path) == 2
     wait_until(lambda: code.collect() or not code._leaving, "the other one is collected")
@@ -171,7 +171,7 @@ def test_one_that_is_about_to_end_is_not_asked(make: Make, tmp_path: Path, monke
 
 def test_it_is_not_asked_when_it_may_be_ending() -> None:
     idle = re.search(r"IDLE => (\d+);", (PROJECT / "libexec/pve-writer").read_text())
-    assert idle and int(idle[1]) > pve.FRESH_SECONDS + 1
+    assert idle and int(idle[1]) > writer_process.FRESH_SECONDS + 1
 
 
 def test_warm(make: Make, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def text() -> str:
     ],
 )
 def test_outcomes(qm: Qm, monkeypatch: pytest.MonkeyPatch, do: str, details: dict[str, str], outcome: Outcome, words: str) -> None:
-    monkeypatch.setattr(pve, "REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr(writer_process, "REQUEST_SECONDS", 2.0)
     host = Host()
     qm.misbehave(do, verb="set", **details)
     each = PveWriter(host)
@@ -242,7 +242,7 @@ def test_outcomes(qm: Qm, monkeypatch: pytest.MonkeyPatch, do: str, details: dic
     assert (result.outcome, result.words.startswith(words)) == (outcome, True), result
     assert text() == uefi()
     assert PveWriter(host).precheck(guest(host)).outcome is Outcome.DONE, "the next one is not concerned"
-    pve.code(host)._drop()
+    writer_process.of(host)._drop()
 
 
 def test_qm_where_it_cannot_be_loaded(qm: Qm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_qm_where_it_cannot_be_loaded(qm: Qm, monkeypatch: pytest.MonkeyPatch) -
     assert each.precheck(guest(host)).outcome is Outcome.DONE
     assert each.write(guest(host), {"rng0": RNG0.removeprefix("rng0: ").strip()}).outcome is Outcome.DONE
     assert RNG0 in text()
-    assert pve.code(host).trouble.startswith("Can't locate PVE/Cluster.pm")
+    assert writer_process.of(host).trouble.startswith("Can't locate PVE/Cluster.pm")
     assert {os.path.basename(call.argv[0]) for call in qm.calls()} == {"config", "set"}
 
 
@@ -262,7 +262,7 @@ def test_what_is_beyond_ascii(qm: Qm) -> None:
     each.precheck(guest(host))
     assert each.write(guest(host), {"args": "-name café"}).outcome is Outcome.REFUSED
     assert not qm.calls("set")
-    pve.code(host)._drop()
+    writer_process.of(host)._drop()
 
 
 def test_lines_that_pve_cannot_read(qm: Qm) -> None:
@@ -270,7 +270,7 @@ def test_lines_that_pve_cannot_read(qm: Qm) -> None:
     host = Host()
     result = PveWriter(host).precheck(guest(host))
     assert result[:2] == (Outcome.LOSSY, f"{Outcome.LOSSY.value}: vm 100 - unable to parse value of 'foo' - unknown setting 'foo'")
-    pve.code(host)._drop()
+    writer_process.of(host)._drop()
 
 
 def test_which_writer(tmp_path: Path) -> None:

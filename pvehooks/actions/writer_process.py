@@ -56,10 +56,10 @@ class Answer(NamedTuple):
 
 
 def _unheard(_: str) -> None:
-    """Default of PveCode.report."""
+    """Default of WriterProcess.report."""
 
 
-class PveCode:
+class WriterProcess:
     """PVE's code in one process, shared by threads. `trouble` says why it cannot be used now, '' where it can.
 
     `report` is called, in any thread, with a reason that is new.
@@ -84,7 +84,7 @@ class PveCode:
             try:
                 self._start()
             except Unavailable:
-                # Said when there is work.
+                # The first request reports it.
                 pass
             finally:
                 self._lock.release()
@@ -193,9 +193,9 @@ class PveCode:
 
 
 @functools.cache
-def code(host: Host) -> PveCode:
+def of(host: Host) -> WriterProcess:
     """The one process of this host."""
-    return PveCode(host)
+    return WriterProcess(host)
 
 
 def _path(host: Host) -> str:

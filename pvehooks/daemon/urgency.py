@@ -1,4 +1,4 @@
-"""A first glance at a config that changed: whether its guest's next start may depend on what it is given now. Pure: bytes in, a value out."""
+"""A first urgency at a config that changed: whether its guest's next start may depend on what it is given now. Pure: bytes in, a value out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _UEFI = re.compile(rb"^bios:\s*ovmf\s*$", re.MULTILINE)
 _DEVICE = re.compile(rb"^hostpci\d+:.*$", re.MULTILINE)
 
 
-class Sight(enum.Enum):
+class Urgency(enum.Enum):
     """What is seen at once."""
 
     # Proxmox VE makes this guest: there will soon be something to write.
-    MAKING = enum.auto()
+    BEING_CREATED = enum.auto()
     # It has new devices, or is new and boots with UEFI, and may be started in the same breath.
     URGENT = enum.auto()
     # Nothing that cannot wait until its changes settle.
-    SETTLES = enum.auto()
+    NORMAL = enum.auto()
 
 
 def devices(raw: bytes) -> frozenset[bytes]:
@@ -34,15 +34,15 @@ def _live(raw: bytes) -> bytes:
     return _SECTION.split(raw, 1)[0]
 
 
-def sight(raw: bytes, known: GuestState | None) -> Sight:
+def guest_urgency(raw: bytes, known: GuestState | None) -> Urgency:
     """What a changed config shows; `known` is what is remembered of the guest, None if it was not reviewed yet."""
     if not raw:
-        return Sight.SETTLES
+        return Urgency.NORMAL
     is_new = known is None or known.is_being_made
     if _LOCK.search(_live(raw)):
-        return Sight.MAKING if is_new else Sight.SETTLES
+        return Urgency.BEING_CREATED if is_new else Urgency.NORMAL
     # Between the two writes of `qm set` a change stands as pending.
     if _PENDING.search(raw):
-        return Sight.SETTLES
+        return Urgency.NORMAL
     new_devices = devices(raw) - (frozenset() if known is None else known.devices)
-    return Sight.URGENT if new_devices or (is_new and _UEFI.search(_live(raw))) else Sight.SETTLES
+    return Urgency.URGENT if new_devices or (is_new and _UEFI.search(_live(raw))) else Urgency.NORMAL
