@@ -39,7 +39,7 @@ _ENOUGH = 20.0
 _MEMORY = 4 << 30
 # The status of a process whose mutant cannot take the place of a function that is in memory.
 _NOT_MADE = 3
-_SWAPPED = {
+_SWAPPED: dict[Any, Any] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Is: ast.IsNot,
     ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add,
     ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr,
@@ -69,7 +69,7 @@ class Mutant(NamedTuple):
 # -- the mutants ------------------------------------------------------------------------------------------------------
 
 
-def _mutated(node: ast.AST, field: str) -> Iterator[ast.AST]:
+def _mutated(node: Any, field: str) -> Iterator[ast.AST]:
     """What may stand in the place of a node, which its parent has in this field."""
     if isinstance(node, ast.Compare):
         for at, each in enumerate(node.ops):
@@ -114,7 +114,7 @@ def _slots(parent: ast.AST) -> Iterator[tuple[str, ast.AST, Callable[[ast.AST], 
                     yield name, each, functools.partial(value.__setitem__, at)
 
 
-def _within(function: ast.AST) -> Iterator[tuple[str, ast.AST, Callable[[ast.AST], None]]]:
+def _within(function: ast.AST) -> Iterator[tuple[str, Any, Callable[[ast.AST], None]]]:
     for slot in _slots(function):
         if isinstance(function, (ast.FunctionDef, ast.Lambda)) and slot[0] == "args":
             continue

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from re import _parser
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,10 @@ def test_a_root_cause_comes_before_what_follows_from_it() -> None:
     text = (EXAMPLES / "rmrr.txt").read_text().split("\n---\n")[0]
     ranks = [each.cause.rank for each in diagnose(failure(text))]
     assert ranks == [Rank.ROOT, Rank.PLACE, Rank.GENERAL]
+
+
+# The module of the standard library that patterns are parsed with.
+_parser: Any = import_module("re._parser")
 
 
 def repeats(pattern: object, inside: bool = False) -> Iterator[str]:
