@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The program."""
     options = parser().parse_args(arguments)
     out = output.choose()
-    if options.ensure_startable:
+    if options.may_start:
         return 0 if startable.ensure_startable(Host(options.root), out) else _NOT_NOW
     try:
         host = Host(options.root)
