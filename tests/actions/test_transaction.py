@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +10,8 @@ import pytest
 from pvehooks.actions import backups, transaction
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
-from pvehooks.actions.writer import FileWriter, PveWriter, QmWriter, Writer
+from pvehooks.actions.writer import FileWriter
 from pvehooks.errors import ActionFailed, NodeError
-from pvehooks.facts.guests import running as running_guests
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.values import Attachment, Guest
@@ -37,11 +34,8 @@ from tests.actions.kinds import (
     untouched,
     write,
 )
-from tests.beds.process import running_guest
-from tests.beds.qm import Qm
 from tests.beds.tree import make_fake_tree
-from tests.daemon.bed import RNG0, uefi, wait_until
-from tests.hookscript import bed
+from tests.daemon.bed import RNG0, uefi
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 
@@ -465,40 +459,3 @@ def test_an_option_that_cannot_be_read_back(host: Host) -> None:
 )
 def test_differences(before: str, after: str, found: list[str]) -> None:
     assert transaction.differences(guestconfig.parse(before.encode()), guestconfig.parse(after.encode()), ("rng0",)) == found
-
-
-# -- through qm and PVE's own code -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def qm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Qm]:
-    """This machine is the node pve1, with qm on its PATH."""
-    with bed.mounts():
-        Path("/var/lib/vz/efi-firmware").mkdir()
-        Path("/var/lib/vz/efi-firmware/app.fd").write_text("image\n")
-        bed.config(uefi())
-        qm = Qm(tmp_path / "qm")
-        monkeypatch.setenv("PATH", qm.path)
-        monkeypatch.setenv("PERL5LIB", qm.perl5lib)
-        yield qm
-        shutil.rmtree("/var/lib/vz/efi-firmware")
-
-
-@pytest.mark.parametrize("writer", [QmWriter, PveWriter])
-@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-def test_all_kinds_by_one_call(qm: Qm, running: bool, writer: Callable[[Host], Writer]) -> None:
-    """And taken back by one: what is live is deleted, what is only pending reverted."""
-    host = Host()
-    with running_guest(100) if running else nullcontext():
-        wait_until(lambda: not running or running_guests.is_running(host, 100), "its command line is there")
-        guest = guest_of(host)
-        result = transaction.apply(host, guest, writer(host), *(kind.of(host, guest) for kind in KINDS))
-        assert (result.outcome, result.later) == (Outcome.DONE, running), result
-        assert {kind.option: guest_of(host).options[kind.option] for kind in KINDS} == {kind.option: kind.value for kind in KINDS}
-        back = transaction.apply(host, guest_of(host), writer(host), Change({kind.option: None for kind in KINDS}))
-    assert (back.outcome, back.later) == (Outcome.DONE, False), back
-    given, taken = qm.calls("set")
-    assert {kind.option: given.option(kind.option) for kind in KINDS} == {kind.option: kind.value for kind in KINDS}
-    assert (taken.option("delete"), taken.option("revert")) == (("hookscript", "rng0,args") if running else ("rng0,hookscript,args", None))
-    assert len({call.ppid for call in qm.calls()}) == 1
-    assert host.read(f"/{CONFIG}").decode() == "".join(sorted(uefi().splitlines(keepends=True)))

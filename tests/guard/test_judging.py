@@ -32,11 +32,11 @@ def names(settings: StartSettings, *findings: Finding) -> dict[str, list[str]]:
         (StartSettings(severities={HARM.rule: "info"}), HARM, {}),
         (StartSettings(severities={HINT.rule: "block"}), HINT, {"refusing": ["hint"]}),
         (StartSettings(ignored={HARM.rule: "why"}), HARM, {"ignored": ["harm"]}),
-        (StartSettings(), IDLE, {"due": ["not bound"]}),
+        (StartSettings(), IDLE, {"to_bind": ["not bound"]}),
         (StartSettings(GuardSettings(unbound="block")), IDLE, {"refusing": ["not bound"]}),
         (StartSettings(GuardSettings(unbound="leave")), IDLE, {"warning": ["not bound"]}),
         (StartSettings(GuardSettings(unbound="block"), {IDLE.rule: "warning"}), IDLE, {"warning": ["not bound"]}),
-        (StartSettings(severities={IDLE.rule: "block"}), IDLE, {"due": ["not bound"]}),
+        (StartSettings(severities={IDLE.rule: "block"}), IDLE, {"to_bind": ["not bound"]}),
         (StartSettings(ignored={IDLE.rule: "why"}), IDLE, {"ignored": ["not bound"]}),
         (StartSettings(), UNREAD, {"unexamined": ["not examined: x"]}),
         (StartSettings(severities={UNREAD.rule: "warning"}), UNREAD, {}),
@@ -52,7 +52,7 @@ def test_one_finding(settings: StartSettings, finding: Finding, expected: dict[s
 @pytest.mark.parametrize(
     ("unbound", "expected"),
     [
-        ("bind", {"warning": ["on amdgpu"], "due": ["on amdgpu"]}),
+        ("bind", {"warning": ["on amdgpu"], "to_bind": ["on amdgpu"]}),
         ("leave", {"warning": ["on amdgpu"]}),
         ("block", {"refusing": ["on amdgpu"]}),
     ],
