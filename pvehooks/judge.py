@@ -7,11 +7,11 @@ from pvehooks.values import (
     Cure,
     Finding,
     Guest,
-    Hold,
-    Injection,
     Judged,
     NamedTuple,
     Refuser,
+    Rng0Decision,
+    Rng0Veto,
     Severity,
     StartVerdict,
     Verdict,
@@ -53,13 +53,13 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     """
     findings = tuple(findings)
     if not findings:
-        return Verdict(guest, False, (), Injection(False, None, ""))
+        return Verdict(guest, False, (), Rng0Decision(False, None, ""))
     rng = settings.rng(guest.vmid)
     start_settings = settings.start_settings(guest.vmid)
     guard = start_settings.guard
     judged = _with_one_remedy([_ignored_if_off(item, rng, guard) for item in _with_settings(findings, start_settings)])
     injection = _injection(judged, rng, asked)
-    relevant = tuple(item for item in judged if item.finding.hold is Hold.NONE or _hold_matters(item, judged, rng))
+    relevant = tuple(item for item in judged if item.finding.rng0_veto is Rng0Veto.NONE or _hold_matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in relevant)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.ATTACH_GUARD and not item.ignored for item in judged)
     detach = guard.attach == "auto" and any(item.finding.cure is Cure.DETACH_GUARD and not item.ignored for item in judged)
@@ -117,7 +117,7 @@ def needs_action(item: Judged) -> bool:
 
 def _with_one_remedy(judged: list[Judged]) -> list[Judged]:
     """Where something must be fixed before an rng0 can be given, the remedy of that replaces the remedy of the rng0."""
-    first = next((item.finding for item in judged if item.finding.hold is Hold.NEVER), None)
+    first = next((item.finding for item in judged if item.finding.rng0_veto is Rng0Veto.NEVER), None)
     if first is None:
         return judged
     return [item._replace(finding=item.finding._replace(remedy=first.remedy)) if item.finding.cure in RNG0 else item for item in judged]
@@ -149,7 +149,7 @@ def _ignored_if_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Jud
         return item
     finding = item.finding
     reason = ""
-    if rng.mode == "off" and (finding.cure in RNG0 or finding.hold is not Hold.NONE):
+    if rng.mode == "off" and (finding.cure in RNG0 or finding.rng0_veto is not Rng0Veto.NONE):
         reason = "[rng] mode = off"
     elif finding.cure in _GUARD and "off" in (guard.attach, guard.mode):
         reason = f"[guard] {'attach' if guard.attach == 'off' else 'mode'} = off"
@@ -184,34 +184,34 @@ def wants_rng0(finding: Finding, rng: RngSettings) -> bool:
 
 def _hold_matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
     """Whether a reason to leave the guest as it is counts: only where something would have been done."""
-    if item.finding.hold is Hold.EXISTING and rng.existing == "inject":
+    if item.finding.rng0_veto is Rng0Veto.EXISTING and rng.existing == "inject":
         return False
     return any(wants_rng0(other.finding, rng) for other in judged)
 
 
-def _injection(judged: Iterable[Judged], rng: RngSettings, asked: Asked) -> Injection:
+def _injection(judged: Iterable[Judged], rng: RngSettings, asked: Asked) -> Rng0Decision:
     cured = [item for item in judged if item.finding.cure in RNG0]
     wanted = [item for item in cured if asked is Asked.BY_NAME or wants_rng0(item.finding, rng)]
     if not wanted:
-        return Injection(False, None, "")
+        return Rng0Decision(False, None, "")
     if asked is Asked.NO and rng.mode != "inject":
-        return Injection(False, None, f"[rng] mode = {rng.mode}")
+        return Rng0Decision(False, None, f"[rng] mode = {rng.mode}")
     if asked is not Asked.BY_NAME:
         if all(item.ignored for item in wanted):
-            return Injection(False, None, f"ignored: {wanted[0].ignored}")
+            return Rng0Decision(False, None, f"ignored: {wanted[0].ignored}")
     for item in judged:
         if _forbids(item, rng, asked):
-            return Injection(False, item.finding, item.finding.message, item.finding.rule)
+            return Rng0Decision(False, item.finding, item.finding.message, item.finding.rule)
     finding = wanted[0].finding
-    return Injection(True, None, finding.message, finding.rule)
+    return Rng0Decision(True, None, finding.message, finding.rule)
 
 
 def _forbids(item: Judged, rng: RngSettings, asked: Asked) -> bool:
-    hold = item.finding.hold
-    if hold is Hold.NEVER:
+    hold = item.finding.rng0_veto
+    if hold is Rng0Veto.NEVER:
         return True
     if asked is Asked.BY_NAME:
         return False
-    if hold is Hold.EXISTING:
+    if hold is Rng0Veto.EXISTING:
         return asked is Asked.NO and rng.existing != "inject"
-    return hold is Hold.UNASKED
+    return hold is Rng0Veto.UNLESS_ASKED_BY_NAME

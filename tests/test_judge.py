@@ -12,7 +12,7 @@ from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import GUEST, START
 from pvehooks.settings.load import checked
-from pvehooks.values import Asked, Cure, Finding, Hold, Judged, Refuser, Severity, StartVerdict, Verdict
+from pvehooks.values import Asked, Cure, Finding, Judged, Refuser, Rng0Veto, Severity, StartVerdict, Verdict
 from tests.beds.tree import make_fake_tree
 
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
@@ -83,7 +83,7 @@ def verdict(tmp_path: Path, *rules: str, config: str = GUARDED, conf: str = "", 
 )
 def test_start(rules: list[str], more: dict[str, object], start: StartVerdict, unguarded: str, tmp_path: Path) -> None:
     found = verdict(tmp_path, *rules, **more)  # type: ignore[arg-type]
-    assert (found.start, found.unguarded) == (start, unguarded)
+    assert (found.start, found.why_unguarded) == (start, unguarded)
 
 
 def test_the_mode_of_another_node_counts_there(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_mode_of_another_node_counts_there(tmp_path: Path) -> None:
     settings = checked(host, catalogue.RULES)
     assert judge.judge(guest, found, settings).start is StartVerdict.WOULD_NOT
     there = judge.judge(guest, found, settings, mode="audit")
-    assert (there.start, there.unguarded) == (StartVerdict.MUST_NOT, "[guard] mode = audit")
+    assert (there.start, there.why_unguarded) == (StartVerdict.MUST_NOT, "[guard] mode = audit")
 
 
 def test_who_refuses_is_known_of_each_rule() -> None:
@@ -119,9 +119,9 @@ LACKS = Finding("rng0", "it lacks one", "give it one", Severity.WARNING, "rng-mi
 DESPITE = LACKS._replace(cure=Cure.RNG0_DESPITE_RDRAND)
 FOR_ALL = LACKS._replace(rule="rng-missing", cure=Cure.RNG0_FOR_ALL)
 IF_ASKED = LACKS._replace(cure=Cure.RNG0_IF_ASKED)
-THERE_FIRST = Finding("rng0", "it was there before", "ask for it", Severity.INFO, "existed-before", hold=Hold.EXISTING)
-UNASKED = THERE_FIRST._replace(message="its config changes", rule="unasked", hold=Hold.UNASKED)
-NEVER = THERE_FIRST._replace(message="a line would be lost", remedy="fix the line", rule="never", hold=Hold.NEVER)
+THERE_FIRST = Finding("rng0", "it was there before", "ask for it", Severity.INFO, "existed-before", rng0_veto=Rng0Veto.EXISTING)
+UNASKED = THERE_FIRST._replace(message="its config changes", rule="unasked", rng0_veto=Rng0Veto.UNLESS_ASKED_BY_NAME)
+NEVER = THERE_FIRST._replace(message="a line would be lost", remedy="fix the line", rule="never", rng0_veto=Rng0Veto.NEVER)
 OTHER = Finding("net0", "the bridge is not there", "make it", Severity.WARNING, "bridge-missing")
 DUE = (True, None, "it lacks one", "rng-missing-netboot")
 NOT_DUE = (False, None, "", "")
@@ -179,7 +179,7 @@ def kept_by(finding: Finding) -> tuple[bool, Finding, str, str]:
     ],
 )
 def test_rng0(found: list[Finding], conf: str, asked: Asked, expected: tuple[object, ...], tmp_path: Path) -> None:
-    injection = judged(tmp_path, found, conf, asked).injection
+    injection = judged(tmp_path, found, conf, asked).rng0_decision
     assert tuple(injection) == expected
 
 

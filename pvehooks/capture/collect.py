@@ -103,9 +103,9 @@ class _Collection:
         self.settings = checked(self.host, catalogue.RULES)
 
     def _guests(self) -> None:
-        around = guests.surroundings(self.host, self.name, baseline.read(self.host, self.name))
+        guest_context = guests.surroundings(self.host, self.name, baseline.read(self.host, self.name))
         for vmid in node_facts.guest_ids(self.host, self.name):
-            guest = guests.read(self.host, self.name, vmid, around)
+            guest = guests.read(self.host, self.name, vmid, guest_context)
             self.step(f"VM {vmid}", lambda guest=guest: self._guest(guest))  # type: ignore[misc]
             self.step(f"VM {vmid}", lambda guest=guest: self._ask(guest))  # type: ignore[misc]
 

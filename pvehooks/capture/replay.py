@@ -16,7 +16,7 @@ VERSION = 1
 _LIMIT = 16 << 20
 
 
-class Facts:
+class CaptureMetadata:
     """What a tree cannot hold; paths are real ones."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ def document(recording: Recording, node: str) -> dict[str, Any]:
 class CapturedHost(Host):
     """The node that a capture was made of. Where it is `sealed`, in a directory that goes again, nothing can be written."""
 
-    def __init__(self, root: str, facts: Facts, sealed: str = "") -> None:
+    def __init__(self, root: str, facts: CaptureMetadata, sealed: str = "") -> None:
         super().__init__(root)
         self.facts = facts
         self._sealed = sealed
@@ -193,7 +193,7 @@ def host_at(root: str, sealed: str = "") -> Host:
         content = json.loads(raw)
         if content["version"] != VERSION:
             raise_unreadable(sealed or root, f"it is of version {content['version']}")
-        facts = Facts(content)
+        facts = CaptureMetadata(content)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise_unreadable(sealed or root, f"{FACTS[1:]} is damaged ({type(error).__name__})")
     return CapturedHost(root, facts, sealed)

@@ -69,8 +69,8 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
         node_facts.require_guest(host, seen.node, vmid)
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
-    around = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
-    guest = guest_facts.parse_guest(host, standing.node, vmid, guest_facts.read_raw_or_error(host, here, vmid), around)
+    guest_context = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
+    guest = guest_facts.parse_guest(host, standing.node, vmid, guest_facts.read_raw_or_error(host, here, vmid), guest_context)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     mode = target.summary.guard_mode if target.summary else ""
     return judge(guest, catalogue.findings_on_target(guest, target), seen.settings, mode=mode)
@@ -111,7 +111,7 @@ def _guest(verdict: Verdict) -> dict[str, object]:
         "name": wording.printable(verdict.guest.name),
         "would_start": _answer(verdict),
         "start": None if _answer(verdict) == "unknown" else verdict.start.value,
-        "nothing_stops_it": verdict.unguarded or None,
+        "nothing_stops_it": verdict.why_unguarded or None,
         "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
     }
 
@@ -126,7 +126,7 @@ def _show(standing: Standing, now: float, verdicts: list[Verdict], everything: b
         if _answer(verdict) == "unknown":
             words = f"whether it would start on {name} is not known"
         else:
-            stops = f", and nothing stops it there: {verdict.unguarded}" if verdict.unguarded else ""
+            stops = f", and nothing stops it there: {verdict.why_unguarded}" if verdict.why_unguarded else ""
             words = f"{verdict.start.value} on {name}{once_online if _answer(verdict) == 'yes' else ''}{stops}"
         print(wording.printable(f"{verdict.guest.label}: {words}"))
     hidden = sum(len(verdict.findings) for verdict in verdicts) - sum(map(len, shown))

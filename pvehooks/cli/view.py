@@ -36,14 +36,14 @@ class View(NamedTuple):
     settings: Settings
 
     @property
-    def around(self) -> guest_facts.GuestContext:
+    def guest_context(self) -> guest_facts.GuestContext:
         """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
         return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""
         node_facts.require_guest(self.host, self.node, vmid)
-        return guest_facts.read(self.host, self.node, vmid, self.around)
+        return guest_facts.read(self.host, self.node, vmid, self.guest_context)
 
     def guest_ids(self, named: list[int]) -> list[int]:
         """These VMs, or all of the node if none is named; raises GuestNotHere, NodeError."""
@@ -77,9 +77,9 @@ class View(NamedTuple):
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that was removed meanwhile has a finding about that."""
-        node, around = self.facts(), self.around
+        node, guest_context = self.facts(), self.guest_context
         for vmid in vmids:
-            guest = guest_facts.read(self.host, self.node, vmid, around)
+            guest = guest_facts.read(self.host, self.node, vmid, guest_context)
             yield judge(guest, catalogue.findings(guest, node), self.settings, asked)
 
     def all_verdicts(self, node: Node, step: Callable[[], None] = lambda: None) -> Iterator[Verdict]:
@@ -87,11 +87,11 @@ class View(NamedTuple):
 
         `step` is called after each guest.
         """
-        around = self.around
+        guest_context = self.guest_context
         guests: list[Guest] = []
         waiting = iter(self.guest_ids([]))
         # Going to and fro between the parser and the rules costs both their caches.
-        while batch := [guest_facts.read(self.host, self.node, vmid, around) for vmid in islice(waiting, _BATCH)]:
+        while batch := [guest_facts.read(self.host, self.node, vmid, guest_context) for vmid in islice(waiting, _BATCH)]:
             guests += batch
             for guest in batch:
                 yield judge(guest, catalogue.findings(guest, node), self.settings)

@@ -45,7 +45,9 @@ class Arrivals:
 
     def add_to_baseline(self) -> None:
         """Adds those to the baseline that come from a node without the package. Raises PmxcfsAway."""
-        from_lacking = {vmid for vmid, node in self._came.items() if node in self._membership.lacking} | self._baseline.moved_vmids
+        from_lacking = {
+            vmid for vmid, node in self._came.items() if node in self._membership.nodes_without_package
+        } | self._baseline.moved_vmids
         self._baseline.add(from_lacking)
         self._baseline.moved_vmids = frozenset()
         self._old.update(from_lacking)

@@ -17,7 +17,7 @@ from pvehooks.records.baseline import Baseline, KnownGuest
 
 # This installation's own note, so that another one is known as such: /var/lib/pvehooks goes with the node's disk, and with a purge.
 # That it is gone when the package is removed, postrm sees to.
-HERE = "/var/lib/pvehooks/first-look.json"
+INSTALLATION_NOTE = "/var/lib/pvehooks/first-look.json"
 # How often it is noted that the daemon runs, and how long it may not have run: an upgrade or a repair takes less.
 _HEARTBEAT = 3600
 _LONG_ABSENCE = 86400
@@ -49,19 +49,21 @@ class NodeBaseline:
         """
         if self._own is None:
             found = baseline.read_file(self.host, baseline.path(self.node))
-            here = self._here()
-            if found is not None and self._goes_on(found, here):
+            here = self._read_installation_note()
+            if found is not None and self._still_valid(found, here):
                 self._own = found
                 without = here.get("without_package")
-                self.moved_vmids = self._mine() & {vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)}
+                self.moved_vmids = self._own_vmids() & {
+                    vmid for vmid in (without if isinstance(without, list) else ()) if isinstance(vmid, int)
+                }
             else:
                 self.is_first = self._unreported = True
                 self.after_absence = found is not None
-                self._own = self._take(found)
+                self._own = self._make_baseline(found)
         elif not self._own.stored:
             # Configs that could not be read a moment ago may be missing in it.
-            self._own = self._take(self._own) if self._unreported else baseline.write(self.host, self._own)
-        self._note_here(self._own, elsewhere)
+            self._own = self._make_baseline(self._own) if self._unreported else baseline.write(self.host, self._own)
+        self._note_installation(self._own, elsewhere)
         self.recorded = baseline.joined(self._own, self._of_others())
         if not (self._unreported and self._own.stored):
             return None
@@ -70,7 +72,7 @@ class NodeBaseline:
 
     def add(self, vmids: Iterable[int]) -> None:
         """Guests have moved here from nodes without the package: they are as those that were there before it. Raises PmxcfsAway."""
-        marks = self._marks(vmids)
+        marks = self._fingerprints(vmids)
         if not marks or self._own is None:
             return
         now = int(self.host.now())
@@ -78,16 +80,16 @@ class NodeBaseline:
         self._own = baseline.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
         self.recorded = baseline.joined(self._own, self._of_others())
 
-    def _here(self) -> Mapping[str, object]:
+    def _read_installation_note(self) -> Mapping[str, object]:
         try:
-            return records.load_object(self.host.read(HERE, limit=1 << 20)) or {}
+            return records.load_object(self.host.read(INSTALLATION_NOTE, limit=1 << 20)) or {}
         except OSError:
             return {}
 
-    def _mine(self) -> frozenset[int]:
+    def _own_vmids(self) -> frozenset[int]:
         return frozenset(node_facts.guest_ids_or_none(self.host, self.node))
 
-    def _goes_on(self, found: Baseline, here: Mapping[str, object]) -> bool:
+    def _still_valid(self, found: Baseline, here: Mapping[str, object]) -> bool:
         """Whether it is of this installation, and the daemon was not away for long while guests were made or edited."""
         seen = here.get("seen")
         if (here.get("node"), here.get("time")) != (self.node, found.time) or not isinstance(seen, int):
@@ -96,7 +98,7 @@ class NodeBaseline:
 
     def _changed_since(self, time: float) -> bool:
         """Whether a guest's config was written since then: not so on a node that was just off."""
-        for vmid in self._mine():
+        for vmid in self._own_vmids():
             try:
                 if self.host.modified(node_facts.config_path(self.node, vmid)) > time:
                     return True
@@ -104,9 +106,9 @@ class NodeBaseline:
                 continue
         return False
 
-    def _take(self, before: Baseline | None) -> Baseline:
+    def _make_baseline(self, before: Baseline | None) -> Baseline:
         """All guests of this node as they are now; what was noted of guests that are elsewhere by now stays."""
-        marks = self._marks(self._mine())
+        marks = self._fingerprints(self._own_vmids())
         guests: dict[int, KnownGuest] = {}
         # The clock may have gone back meanwhile.
         now = max(int(self.host.now()), before.time if before else 0)
@@ -117,7 +119,7 @@ class NodeBaseline:
         guests.update((vmid, KnownGuest(mark, now)) for vmid, mark in marks.items())
         return baseline.write(self.host, Baseline(now, self.node, guests))
 
-    def _marks(self, vmids: Iterable[int]) -> dict[int, str]:
+    def _fingerprints(self, vmids: Iterable[int]) -> dict[int, str]:
         """The fingerprints of those that can be read."""
         marks: dict[int, str] = {}
         models: frozenset[str] | None = None
@@ -128,7 +130,7 @@ class NodeBaseline:
                 marks[vmid] = baseline.fingerprint(guestconfig.parse(raw, models))
         return marks
 
-    def _note_here(self, own: Baseline, elsewhere: Mapping[int, str]) -> None:
+    def _note_installation(self, own: Baseline, elsewhere: Mapping[int, str]) -> None:
         """Notes that this baseline is of this installation, that the daemon runs, and who could come from a node without the package meanwhile.
 
         A write to the node's own disk, once an hour and when others' guests change.
@@ -145,8 +147,8 @@ class NodeBaseline:
         self._noted_at = now
         content = json.dumps({"node": self.node, "time": own.time, "seen": int(now), "without_package": self._without}).encode() + b"\n"
         try:
-            self.host.make_dir(HERE.rpartition("/")[0], mode=0o700)
-            self.host.replace(HERE, content, mode=0o600)
+            self.host.make_dir(INSTALLATION_NOTE.rpartition("/")[0], mode=0o700)
+            self.host.replace(INSTALLATION_NOTE, content, mode=0o600)
         except OSError:
             # Without it the next start takes all guests for old ones, which changes nothing of them.
             return

@@ -37,7 +37,7 @@ class BootGate:
                 continue
             label, reason = state.awaited_at_boot, state.waits.partition(" ")[2] or why
             if not self._membership.may_attach:
-                reason = f"pvehooks is not on {', '.join(self._membership.lacking)}"
+                reason = f"pvehooks is not on {', '.join(self._membership.nodes_without_package)}"
             self._log.event(
                 "boot-unguarded",
                 f"{label}: starts at boot without the guard, so nothing looks what it takes from the host: {reason}",

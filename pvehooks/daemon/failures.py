@@ -35,7 +35,7 @@ class FailedStartReporter:
         self._mark: tuple[float, int] | None = None
         self._open = self._load()
 
-    def look(self) -> None:
+    def report_ended_starts(self) -> None:
         """Reports the starts that ended since the last look; the first look reports nothing: what ended before it is not news."""
         try:
             self._look()

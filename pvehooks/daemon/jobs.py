@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from pvehooks.actions.result import Result
 from pvehooks.daemon.state import States
-from pvehooks.values import Guest, Injection, Verdict
+from pvehooks.values import Guest, Rng0Decision, Verdict
 
 # Seconds until what had to wait is tried again.
 RETRY_PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-NOT_DUE = Injection(False, None, "")
+NOT_DUE = Rng0Decision(False, None, "")
 
 
 class Job(NamedTuple):
@@ -21,7 +21,7 @@ class Job(NamedTuple):
 
     guest: Guest
     # If it is due, the guest is given an rng0.
-    injection: Injection
+    rng0_decision: Rng0Decision
     # Whether it is given the guard.
     attach: bool = False
     # Whether the guard leaves it.
@@ -50,18 +50,18 @@ class JobPolicy:
     def wanted(self, verdict: Verdict, may_attach: bool) -> Job | None:
         """The job that the verdict asks for, without what was refused for the same config."""
         guest, state = verdict.guest, self._states.of(verdict.guest.vmid)
-        inject = verdict.injection.due and state.rng0_refused != guest.digest
+        inject = verdict.rng0_decision.due and state.rng0_refused != guest.digest
         attach = verdict.attach and may_attach and state.attach_refused != guest.digest
         # The two are never due together; an rng0 comes first, and the review of that asks for the guard's leave again.
         detach = verdict.detach and not inject and state.attach_refused != guest.digest
-        return Job(guest, verdict.injection if inject else NOT_DUE, attach, detach) if inject or attach or detach else None
+        return Job(guest, verdict.rng0_decision if inject else NOT_DUE, attach, detach) if inject or attach or detach else None
 
     def refused(self, job: Job) -> None:
         """The same job is not wanted again until the guest or the settings change."""
         state = self._states.of(job.guest.vmid)
         if job.attach or job.detach:
             state.attach_refused = job.guest.digest
-        if job.injection.due:
+        if job.rng0_decision.due:
             state.rng0_refused = job.guest.digest
 
     def failed(self, vmid: int, digest: str) -> None:

@@ -61,7 +61,7 @@ class Daemon:
         self._observer.poll()
         self._review(float("inf"))
         self._await_guests_at_boot()
-        self.parts.membership.arrived()
+        self.parts.membership.all_reviewed()
         self.parts.reporter.old_guests()
         guests = wording.counted(self._observer.count(), "VM")
         self.parts.log.event("started", f"pvehooks {__version__} watches {guests} on {self.parts.node}")
@@ -148,7 +148,7 @@ class Daemon:
             if vmids := [vmid for vmid, each in guests.items() if each is forced]:
                 self._review_or_wait(vmids, why, self._keep_alive)
         if everything is not None:
-            parts.membership.arrived()
+            parts.membership.all_reviewed()
             parts.reporter.old_guests()
 
     def _review_or_wait(self, vmids: Iterable[int], why: Why, keep_alive: Callable[[], bool] = lambda: True) -> None:

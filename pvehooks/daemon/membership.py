@@ -32,14 +32,14 @@ class Membership:
         self.hookscripts: frozenset[str] = frozenset()
 
     @property
-    def lacking(self) -> tuple[str, ...]:
+    def nodes_without_package(self) -> tuple[str, ...]:
         """The nodes that do not have the package."""
-        return self._seen.lacking if self._seen else ()
+        return self._seen.without_package if self._seen else ()
 
     @property
     def may_attach(self) -> bool:
         """Whether guests may be given a hookscript automatically: every node can run it then."""
-        return self._seen is not None and not self._seen.lacking
+        return self._seen is not None and not self._seen.without_package
 
     def poll(self) -> bool:
         """Keeps the stubs and reads the members; whether guests may be attached to that could not before.
@@ -64,7 +64,7 @@ class Membership:
         """Whether it was noted, or tried to note, that this node has the package."""
         return self._announcement_tried
 
-    def arrived(self) -> None:
+    def all_reviewed(self) -> None:
         """All guests were reviewed: from now on this node is one that has the package, once that can be noted."""
         if not self._announcement_tried or self.had_no_package:
             self.had_no_package = not self.announce()
@@ -83,21 +83,21 @@ class Membership:
 
     def _log_members(self, before: members.Members | None, now: members.Members) -> None:
         if before is None:
-            if now.lacking:
+            if now.without_package:
                 message = "pvehooks is not on all nodes of the cluster, so the guard is attached to no VM automatically:"
                 self._log.event(
                     "nodes-lacking",
-                    f"{message} missing on {', '.join(now.lacking)}. Install it there, or name VMs: pvehooks attach VMID",
+                    f"{message} missing on {', '.join(now.without_package)}. Install it there, or name VMs: pvehooks attach VMID",
                 )
             return
-        for node in sorted({*now.lacking} - {*before.lacking}):
+        for node in sorted({*now.without_package} - {*before.without_package}):
             how = "has joined the cluster without pvehooks" if node not in before.nodes else "does not have pvehooks any more"
             self._log.event(
                 "node-lacks",
                 f"node {node} {how}: PVE refuses to start VMs with the guard there unless it has their hookscript, and the guard is attached"
                 f" to no further VM automatically. Install it on {node}: apt install pvehooks",
             )
-        if before.lacking and not now.lacking:
+        if before.without_package and not now.without_package:
             self._log.event("nodes-complete", "pvehooks is on all nodes of the cluster now")
 
     def _log_absent(self, kept: stubs.Kept) -> None:

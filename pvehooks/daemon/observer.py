@@ -77,7 +77,7 @@ class Observer:
         if changes.overflow or changes.mappings:
             parts.schedule.changed(EVERYTHING)
         if changes.tasks or changes.overflow or changes.lost:
-            parts.failures.look()
+            parts.failures.report_ended_starts()
         if changes.lost:
             self.watch()
         if changes.database_changed or changes.lost:
@@ -104,7 +104,7 @@ class Observer:
     def poll(self) -> None:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         parts = self._parts
-        parts.failures.look()
+        parts.failures.report_ended_starts()
         interval = parts.settings.current.watch.interval
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
         if self._watches is not None:

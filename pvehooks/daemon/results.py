@@ -68,9 +68,9 @@ class ResultCollector:
         guest = job.guest
         if result.value:
             later = " It takes effect at its next start, the VM is running." if result.later else ""
-            message = f"given rng0 {result.value}, because: {job.injection.why}.{later} Take it back: pvehooks undo {guest.vmid}"
+            message = f"given rng0 {result.value}, because: {job.rng0_decision.why}.{later} Take it back: pvehooks undo {guest.vmid}"
             self._parts.log.event(
-                "injected", message, guest, rule=job.injection.rule, device="rng0", digest=result.digest, backup=result.backup
+                "injected", message, guest, rule=job.rng0_decision.rule, device="rng0", digest=result.digest, backup=result.backup
             )
             self.last_change = f"VM {guest.vmid} given rng0"
         if job.detach:
@@ -120,8 +120,8 @@ class ResultCollector:
             self._parts.log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
         if job.detach:
             self._parts.log.event("not-detached", f"the guard was not taken out: {result.words}", job.guest, rule="guard-not-needed")
-        if job.injection.due:
-            rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.injection.rule
+        if job.rng0_decision.due:
+            rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.rng0_decision.rule
             self._parts.log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
 
     def _wait(self, job: Job, result: Result) -> None:
@@ -140,9 +140,9 @@ class ResultCollector:
         self._parts.schedule.again(vmid, pause)
 
     def _log_waiting(self, job: Job, result: Result) -> None:
-        rule = job.injection.rule or ("guard-not-needed" if job.detach else "guard-not-attached")
+        rule = job.rng0_decision.rule or ("guard-not-needed" if job.detach else "guard-not-attached")
         if result.outcome is not Outcome.BROKEN:
-            what = " and ".join(["rng0"] * job.injection.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
+            what = " and ".join(["rng0"] * job.rng0_decision.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
             have = "have" if " and " in what else "has"
             message = f"{what} {have} to wait: {result.words}. It is tried again automatically"
             self._parts.log.event("waiting", message, job.guest, rule=rule)
@@ -164,6 +164,6 @@ class ResultCollector:
         self._parts.jobs.failed(guest.vmid, guest.digest if isinstance(raw, OSError) else sha1(raw).hex())
         if isinstance(end.error, PvehooksError):
             message = f"{end.error.message}. {end.error.hint}"
-            self._parts.log.event("not-verified", message, vmid=guest.vmid, rule=end.job.injection.rule)
+            self._parts.log.event("not-verified", message, vmid=guest.vmid, rule=end.job.rng0_decision.rule)
         elif end.error is not None:
             self._parts.log.bug(end.error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)

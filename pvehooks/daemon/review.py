@@ -37,9 +37,9 @@ class Why(enum.Enum):
 class _Context:
     """What one call of review() shares among its guests. The node is gathered when first needed."""
 
-    def __init__(self, why: Why, around: guest_facts.GuestContext, by_ha: frozenset[int], gather: Callable[[], Node]) -> None:
+    def __init__(self, why: Why, guest_context: guest_facts.GuestContext, by_ha: frozenset[int], gather: Callable[[], Node]) -> None:
         self.why = why
-        self.around = around
+        self.guest_context = guest_context
         self.by_ha = by_ha
         self._gather = gather
         self._node: Node | None = None
@@ -68,9 +68,9 @@ class Review:
         vmids = tuple(vmids)
         parts.arrivals.add_to_baseline()
         host = read_once(parts.host)
-        around = guest_facts.surroundings(host, parts.node, parts.baseline.recorded)
+        guest_context = guest_facts.surroundings(host, parts.node, parts.baseline.recorded)
         by_ha = frozenset() if parts.gate.is_open else ha.vmids(host)
-        context = _Context(why, around, by_ha, lambda: hardware.gather(host, parts.node, self._index))
+        context = _Context(why, guest_context, by_ha, lambda: hardware.gather(host, parts.node, self._index))
         try:
             self._review_all(vmids, context, keep_alive)
         finally:
@@ -99,9 +99,9 @@ class Review:
         if self._is_left_out(vmid, raw, context.why):
             return
         self._note_config(vmid, raw)
-        guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.around)
+        guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.guest_context)
         node = context.node()
-        work.complete_records(self._parts.host, guest, vmid in context.around.recorded)
+        work.complete_records(self._parts.host, guest, vmid in context.guest_context.recorded)
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
@@ -126,7 +126,7 @@ class Review:
         parts.reporter.guest(
             verdict,
             parts.settings.current.rng(guest.vmid),
-            rng0_follows=job is not None and job.injection.due,
+            rng0_follows=job is not None and job.rng0_decision.due,
             guard_follows=job is not None and (job.attach or job.detach),
             report_gone=context.why is not Why.AFTER_JOB,
         )

@@ -33,7 +33,7 @@ class GuestStats(NamedTuple):
     # What a start would come to.
     start: StartVerdict = StartVerdict.WOULD
     # Why nothing stops a start that must not happen, else ''.
-    unguarded: str = ""
+    why_unguarded: str = ""
 
     @property
     def verdict(self) -> str:
@@ -66,7 +66,7 @@ class Stats:
         guest = verdict.guest
         findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
         now = GuestStats(
-            guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings, verdict.start, verdict.unguarded
+            guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings, verdict.start, verdict.why_unguarded
         )
         self.changes += now != self.guests.get(guest.vmid)
         self.guests[guest.vmid] = now

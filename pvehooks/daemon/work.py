@@ -29,8 +29,8 @@ class Worker:
             return guardhook.detach(host, guest, settings, remember=False)
         if not job.attach:
             return rng0.inject(host, guest, settings)
-        result = guardhook.attach(host, guest, settings, with_rng0=job.injection.due)
-        if not job.injection.due or result.outcome not in (Outcome.DECLINED, Outcome.REFUSED, Outcome.BROKEN):
+        result = guardhook.attach(host, guest, settings, with_rng0=job.rng0_decision.due)
+        if not job.rng0_decision.due or result.outcome not in (Outcome.DECLINED, Outcome.REFUSED, Outcome.BROKEN):
             return result
         # What stands against one of the two must not keep the other off; the next review reports it.
         result = guardhook.attach(host, guest, settings)

@@ -339,8 +339,8 @@ class ThisNode(Node):
             vmids = node_facts.guest_ids(self._host, self.name)
         except OSError as error:
             return unread(node_facts.guest_dir(self.name), error)
-        around = guests.surroundings(self._host, self.name, None)
-        return tuple(guests.read(self._host, self.name, vmid, around) for vmid in vmids)
+        guest_context = guests.surroundings(self._host, self.name, None)
+        return tuple(guests.read(self._host, self.name, vmid, guest_context) for vmid in vmids)
 
 
 class OtherNode(Node):

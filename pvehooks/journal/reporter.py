@@ -13,7 +13,7 @@ from pvehooks.journal.reported import OF_NODE, Reported
 from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules.engine import asked_at_start
 from pvehooks.settings.sections import RngSettings
-from pvehooks.values import Cure, Finding, Hold, Severity, Verdict
+from pvehooks.values import Cure, Finding, Rng0Veto, Severity, Verdict
 
 
 class Reporter:
@@ -40,7 +40,7 @@ class Reporter:
         """
         guest = verdict.guest
         findings = standing(verdict)
-        with_others = not verdict.injection.due and guest.baseline_status.untouched and any(map(_about_entropy, findings))
+        with_others = not verdict.rng0_decision.due and guest.baseline_status.untouched and any(map(_about_entropy, findings))
         self._old.forget(guest.vmid)
         if with_others and _could_be_given(verdict, settings):
             self._old.note(guest, _only_by_name(verdict))
@@ -102,13 +102,13 @@ def standing(verdict: Verdict) -> list[Finding]:
 def _could_be_given(verdict: Verdict, settings: RngSettings) -> bool:
     """Whether an administrator who asks for it would have the guest given its rng0."""
     wanted = any(wants_rng0(item.finding, settings) and not item.ignored for item in verdict.findings)
-    return wanted and not any(item.finding.hold is Hold.NEVER for item in verdict.findings)
+    return wanted and not any(item.finding.rng0_veto is Rng0Veto.NEVER for item in verdict.findings)
 
 
 def _only_by_name(verdict: Verdict) -> bool:
     """Whether that administrator has to name the guest."""
-    return any(item.finding.hold is Hold.UNASKED and not item.ignored for item in verdict.findings)
+    return any(item.finding.rng0_veto is Rng0Veto.UNLESS_ASKED_BY_NAME and not item.ignored for item in verdict.findings)
 
 
 def _about_entropy(finding: Finding) -> bool:
-    return finding.cure in RNG0 or finding.hold is not Hold.NONE
+    return finding.cure in RNG0 or finding.rng0_veto is not Rng0Veto.NONE

@@ -120,7 +120,9 @@ def guest_seen(verdict: Verdict, guarded: bool | None = None) -> GuestSeen:
     guest = verdict.guest
     findings = tuple(wording.sort(verdict.findings))
     outcome = wording.outcome(verdict)
-    return GuestSeen(guest.vmid, guest.name, guest.running, guest.template, outcome, findings, verdict.start, verdict.unguarded, guarded)
+    return GuestSeen(
+        guest.vmid, guest.name, guest.running, guest.template, outcome, findings, verdict.start, verdict.why_unguarded, guarded
+    )
 
 
 def severity(item: Judged) -> str:

@@ -30,7 +30,7 @@ def _check_lines() -> tuple[CheckLine, ...]:
     listed: dict[str, tuple[str, ...]] = {}
     for rule in (rule for rules in _NODE for rule in rules.rules):
         listed[rule.line] = (*listed.get(rule.line, ()), rule.id)
-    passed = {line: words for rules in _NODE for line, words in rules.passed.items()}
+    passed = {line: words for rules in _NODE for line, words in rules.all_well_lines.items()}
     return tuple(CheckLine(line, ids, passed.get(line, _nothing)) for line, ids in listed.items())
 
 

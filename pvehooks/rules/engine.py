@@ -77,7 +77,9 @@ class Rule(NamedTuple):
         remedy = finding.remedy or self.remedy
         remedy = remedy.replace("{vmid}", str(vmid))
         refuser = finding.refuser if finding.refuser is not Refuser.UNSET else self._refuser(severity)
-        return Finding(finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.hold, refuser)
+        return Finding(
+            finding.subject, finding.message, remedy, severity, self.id, finding.examined, finding.cure, finding.rng0_veto, refuser
+        )
 
     def found(self, guest: Guest, node: Node) -> Iterator[Finding]:
         """What it finds of a guest on a node, complete; with what changed since the guest's last accepted start, where that may be the cause."""
@@ -115,7 +117,7 @@ class RuleSet:
         self.applies_to = applies_to
         self.order = order
         self.rules: list[Rule] = []
-        self.passed: dict[str, Callable[[Node], str]] = {}
+        self.all_well_lines: dict[str, Callable[[Node], str]] = {}
 
     def rule(
         self,
@@ -161,7 +163,7 @@ class RuleSet:
         """Has the decorated function say what `pvehooks host check` shows in this line when no rule found anything, '' for nothing."""
 
         def enter(passed: Passed) -> Passed:
-            self.passed[line] = passed
+            self.all_well_lines[line] = passed
             return passed
 
         return enter

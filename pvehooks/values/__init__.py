@@ -4,7 +4,7 @@ A fact that could not be read is an `Unread` with the reason, never a guess.
 """
 
 from pvehooks.values.base import NamedTuple, Unread
-from pvehooks.values.findings import Asked, Cure, Finding, Hold, Injection, Judged, Refuser, Severity, StartVerdict, Verdict
+from pvehooks.values.findings import Asked, Cure, Finding, Judged, Refuser, Rng0Decision, Rng0Veto, Severity, StartVerdict, Verdict
 from pvehooks.values.guests import (
     Accepted,
     AdminsRng,
@@ -41,14 +41,12 @@ __all__ = [
     "Finding",
     "Guest",
     "GuestConfig",
-    "Hold",
     "Holder",
     "Hookscript",
     "HostPci",
     "HostUses",
     "HugePages",
     "HwRng",
-    "Injection",
     "Iommu",
     "Judged",
     "KnownDevice",
@@ -62,6 +60,8 @@ __all__ = [
     "Properties",
     "RecordedRng",
     "Refuser",
+    "Rng0Decision",
+    "Rng0Veto",
     "Severity",
     "StartVerdict",
     "Unread",

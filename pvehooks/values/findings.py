@@ -48,12 +48,12 @@ class Cure(enum.Enum):
     DETACH_GUARD = "detaching the guard"
 
 
-class Hold(enum.Enum):
+class Rng0Veto(enum.Enum):
     """What keeps us from writing rng0: EXISTING yields to a request for all guests, UNASKED to one for this guest."""
 
     NONE = ""
     EXISTING = "not automatically, it was there before us"
-    UNASKED = "not unless asked for this VM"
+    UNLESS_ASKED_BY_NAME = "not unless asked for this VM"
     NEVER = "never"
 
 
@@ -79,7 +79,7 @@ class Finding(NamedTuple):
     # What ends the finding.
     cure: Cure = Cure.NONE
     # What it forbids to do automatically.
-    hold: Hold = Hold.NONE
+    rng0_veto: Rng0Veto = Rng0Veto.NONE
     # What refuses the start where the severity is BLOCK.
     refuser: Refuser = Refuser.UNSET
 
@@ -91,7 +91,7 @@ class Judged(NamedTuple):
     ignored: str
 
 
-class Injection(NamedTuple):
+class Rng0Decision(NamedTuple):
     """Whether rng0 is due, and if it is not although it is missing, why not."""
 
     due: bool
@@ -107,7 +107,7 @@ class Verdict(NamedTuple):
     # Whether a finding that counts has the severity BLOCK.
     blocked: bool
     findings: tuple[Judged, ...]
-    injection: Injection
+    rng0_decision: Rng0Decision
     # Whether the guard is to be attached.
     attach: bool = False
     # Whether the guard has nothing left to examine, and is to be detached.
@@ -115,4 +115,4 @@ class Verdict(NamedTuple):
     # What that means for the start.
     start: StartVerdict = StartVerdict.WOULD
     # Why nothing stops a start that must not happen, '' otherwise.
-    unguarded: str = ""
+    why_unguarded: str = ""

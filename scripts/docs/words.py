@@ -34,7 +34,7 @@ FILES = {
     report.STATE: "The last report that `pvehooks report` wrote to a file; the next one is compared with it.",
     f"{textfile.DIRECTORY}/{textfile.NAME}": "Metrics for Prometheus, see METRICS.",
     f"{counters.DIRECTORY}/": "Counters of the outcomes of starts: the size of each file is the count.",
-    daemon_baseline.HERE: "Renewed by the daemon once an hour. It shows that the node has had pvehooks since its first look.",
+    daemon_baseline.INSTALLATION_NOTE: "Renewed by the daemon once an hour. It shows that the node has had pvehooks since its first look.",
     reported.PATH: "The findings that were logged already, so that a restarted daemon does not log them again.",
     lock.INSTANCE_LOCK: "The lock that keeps a second daemon from running.",
     f"{records.LOCKS}/": "Locks of the records.",
@@ -42,7 +42,7 @@ FILES = {
 DAEMON_ONLY = (
     f"{textfile.DIRECTORY}/{textfile.NAME}",
     f"{counters.DIRECTORY}/",
-    daemon_baseline.HERE,
+    daemon_baseline.INSTALLATION_NOTE,
     reported.PATH,
     lock.INSTANCE_LOCK,
     f"{records.LOCKS}/",

@@ -129,7 +129,7 @@ def test_access_lists_are_in_the_facts(tmp_path: Path, monkeypatch: pytest.Monke
     host = RecordingHost(root)
     assert host.has_acl("/abs/a/one") and not host.has_acl("/etc/file")
     document = replay.document(host.recording, "pve1")
-    again = CapturedHost(root, replay.Facts(document))
+    again = CapturedHost(root, replay.CaptureMetadata(document))
     assert again.has_acl("/abs/a/one") and again.has_acl("/sys/devices/a/one") and not again.has_acl("/etc/file")
 
 

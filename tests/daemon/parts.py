@@ -107,4 +107,4 @@ class Parts:
     def wanted(self) -> list[tuple[int, bool, bool]]:
         """The jobs since the last call: VMID, whether it gives an rng0, whether it attaches the guard."""
         jobs, self.jobs.kept = self.jobs.kept, []
-        return [(job.guest.vmid, job.injection.due, job.attach) for job in jobs]
+        return [(job.guest.vmid, job.rng0_decision.due, job.attach) for job in jobs]

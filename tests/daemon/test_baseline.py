@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.daemon.baseline import HERE, NodeBaseline
+from pvehooks.daemon.baseline import INSTALLATION_NOTE, NodeBaseline
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.records import baseline
@@ -59,7 +59,7 @@ def test_guests_made_while_the_daemon_is_down(node: Make) -> None:
     given = bed.wait_for_rng0(100)
     bed.stop()
     # As postrm does; a purge takes the record, too.
-    Path(HERE).unlink()
+    Path(INSTALLATION_NOTE).unlink()
     Path("/etc/pve/pvehooks/guests/100.json").unlink()
     bed.write(100, given.replace(RNG0, ""))
     bed.write(101, made("meanwhile", 0))
@@ -104,7 +104,7 @@ def test_a_guest_that_comes_while_no_daemon_runs(node: Make) -> None:
     bed = node()
     bed.start()
     bed.pve.remote_write("nodes/pve2/qemu-server/100.conf", made("elsewhere", -1))
-    wait_until(lambda: json.loads(Path(HERE).read_text())["without_package"] == [100], "it knows who could come")
+    wait_until(lambda: json.loads(Path(INSTALLATION_NOTE).read_text())["without_package"] == [100], "it knows who could come")
     time.sleep(2)
     bed.stop()
     bed.pve.remote_rename("nodes/pve2/qemu-server/100.conf", "nodes/pve1/qemu-server/100.conf")
@@ -167,7 +167,12 @@ def test_only_this_nodes_guests_are_noted(host: Clock) -> None:
     found = NodeBaseline(host, "pve1")
     assert (found.update({}), found.update({}), found.is_first) == (1, None, True)
     assert found.recorded is not None and list(found.recorded.guests) == [100]
-    assert json.loads(Path(host.root + HERE).read_text()) == {"node": "pve1", "time": 1750000000, "seen": 1750000000, "without_package": []}
+    assert json.loads(Path(host.root + INSTALLATION_NOTE).read_text()) == {
+        "node": "pve1",
+        "time": 1750000000,
+        "seen": 1750000000,
+        "without_package": [],
+    }
 
 
 def test_a_restart_and_a_reboot_change_nothing(host: Clock) -> None:
@@ -183,7 +188,7 @@ def test_a_restart_and_a_reboot_change_nothing(host: Clock) -> None:
 
 def test_it_is_noted_once_an_hour_that_the_daemon_runs(host: Clock) -> None:
     found = met(host)
-    here = Path(host.root + HERE)
+    here = Path(host.root + INSTALLATION_NOTE)
     host.time += 3000
     found.update({})
     assert json.loads(here.read_text())["seen"] == 1750000000
@@ -211,7 +216,7 @@ def test_a_clock_that_goes_back_makes_no_guest_new(host: Clock) -> None:
     met(host)
     host.time = 1000.0
     assert not met(host).is_first
-    Path(host.root + HERE).unlink()
+    Path(host.root + INSTALLATION_NOTE).unlink()
     found = met(host)
     assert found.is_first and is_old(found, 100, OLD) == (True, True)
 
@@ -231,7 +236,7 @@ def test_another_installation_under_the_same_name(host: Clock, here: str | None)
     met(host)
     os.rename(host.root + f"/{GUESTS}/100.conf", host.root + "/etc/pve/nodes/pve2/qemu-server/100.conf")
     write(host, 101, NEW)
-    path = Path(host.root + HERE)
+    path = Path(host.root + INSTALLATION_NOTE)
     if here is None:
         path.unlink()
     else:

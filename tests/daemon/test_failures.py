@@ -66,12 +66,12 @@ class Bed:
         """Another daemon."""
         self.lines: list[str] = []
         self.failures = FailedStartReporter(Host(str(self.tree)), "pve1", Log("pve1", _Entries(self.lines)))  # type: ignore[arg-type]
-        self.failures.look()
+        self.failures.report_ended_starts()
 
     def look(self) -> list[str]:
         """What is reported now."""
         del self.lines[:]
-        self.failures.look()
+        self.failures.report_ended_starts()
         return list(self.lines)
 
 
@@ -163,9 +163,9 @@ def test_hostile_words(bed: Bed) -> None:
             messages.append(entry.message)  # type: ignore[attr-defined]
 
     failures = FailedStartReporter(Host(str(bed.tree)), "pve1", Log("pve1", Messages()))  # type: ignore[arg-type]
-    failures.look()
+    failures.report_ended_starts()
     bed.tasks.failed(100, "bridge '\x1b[2J\u202e\udcff' does not exist\nTASK ERROR: start failed: QEMU exited with code 1\n")
-    failures.look()
+    failures.report_ended_starts()
     (message,) = messages
     assert message.isprintable()
 

@@ -7,9 +7,9 @@ import pytest
 from pvehooks.daemon.jobs import NOT_DUE, RETRY_PAUSES, Job, JobPolicy
 from pvehooks.daemon.state import States
 from pvehooks.formats import guestconfig
-from pvehooks.values import Guest, Injection, Verdict
+from pvehooks.values import Guest, Rng0Decision, Verdict
 
-DUE = Injection(True, None, "it boots from the network", "some-rule")
+DUE = Rng0Decision(True, None, "it boots from the network", "some-rule")
 
 
 def guest(vmid: int, text: bytes = b"name: web\n") -> Guest:
@@ -42,12 +42,12 @@ def test_the_guard_only_where_all_nodes_can_run_it(policy: JobPolicy) -> None:
     found = verdict(guest(100), due=False, attach=True)
     assert policy.wanted(found, may_attach=False) is None
     wanted = policy.wanted(found, may_attach=True)
-    assert wanted is not None and wanted.attach and not wanted.injection.due
+    assert wanted is not None and wanted.attach and not wanted.rng0_decision.due
 
 
 def test_both_in_one_job(policy: JobPolicy) -> None:
     wanted = policy.wanted(verdict(guest(100), attach=True), may_attach=True)
-    assert wanted is not None and wanted.attach and wanted.injection == DUE
+    assert wanted is not None and wanted.attach and wanted.rng0_decision == DUE
 
 
 def test_a_refused_job_is_wanted_again_when_the_config_changes(policy: JobPolicy) -> None:
@@ -60,7 +60,7 @@ def test_a_refused_job_is_wanted_again_when_the_config_changes(policy: JobPolicy
 def test_a_refused_rng0_does_not_refuse_the_guard(policy: JobPolicy) -> None:
     policy.refused(job(100))
     wanted = policy.wanted(verdict(guest(100), attach=True), may_attach=True)
-    assert wanted is not None and wanted.attach and not wanted.injection.due
+    assert wanted is not None and wanted.attach and not wanted.rng0_decision.due
 
 
 def test_a_refused_job_is_wanted_again_with_new_settings(policy: JobPolicy, states: States) -> None:

@@ -70,7 +70,7 @@ class Daemon:
             self.review.review(changed, Why.AFTER_JOB)
             self.publisher.publish(self.parts.stats, self.parts.settings.current)
         self.publisher.publish(self.parts.stats, self.parts.settings.current)
-        self.parts.membership.arrived()
+        self.parts.membership.all_reviewed()
         return self.host.counts.copy()
 
 
@@ -102,5 +102,5 @@ def test_nothing_is_written_where_nothing_is_done(tmp_path: Path) -> None:
     daemon.host.counts.clear()
     again.arrivals.note()
     Review(again).review(range(100, 400))
-    Membership(daemon.host, NODE, again.log).arrived()
+    Membership(daemon.host, NODE, again.log).all_reviewed()
     assert daemon.host.counts == {}

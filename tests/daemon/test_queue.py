@@ -12,9 +12,9 @@ from pvehooks.daemon.jobs import RETRY_PAUSES, Job, JobResult
 from pvehooks.daemon.queue import MAX_RUNNING, JobQueue
 from pvehooks.errors import ActionFailed
 from pvehooks.formats import guestconfig
-from pvehooks.values import Guest, Injection
+from pvehooks.values import Guest, Rng0Decision
 
-DUE = Injection(True, None, "it boots from the network", "some-rule")
+DUE = Rng0Decision(True, None, "it boots from the network", "some-rule")
 DONE = Result(Outcome.DONE, "")
 
 

@@ -9,12 +9,12 @@ import pytest
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import NOT_DUE, RETRY_PAUSES, Job, JobResult
 from pvehooks.errors import ActionFailed
-from pvehooks.values import Injection
+from pvehooks.values import Rng0Decision
 from pvehooks.values.base import sha1
 from tests.daemon.bed import RNG0, uefi
 from tests.daemon.parts import Parts
 
-DUE = Injection(True, None, "it boots from the network", "some-rule")
+DUE = Rng0Decision(True, None, "it boots from the network", "some-rule")
 DIGEST = sha1(uefi(more=RNG0).encode()).hex()
 DONE = Result(Outcome.DONE, "", "source=/dev/urandom", DIGEST, "/backup")
 
@@ -28,7 +28,9 @@ def parts(tmp_path: Path) -> Parts:
     return found
 
 
-def end(parts: Parts, *results: tuple[int, Result | Exception], injection: Injection = DUE, attach: bool = False) -> tuple[list[int], bool]:
+def end(
+    parts: Parts, *results: tuple[int, Result | Exception], injection: Rng0Decision = DUE, attach: bool = False
+) -> tuple[list[int], bool]:
     """These jobs have ended so."""
     guests = {job.guest.vmid: job.guest for job in parts.jobs.kept}
     for vmid, result in results:

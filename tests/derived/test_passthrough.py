@@ -28,7 +28,7 @@ OURS = Holder(100, "VM 100 (web)", "hostpci0")
 MAPPING = {"etc/pve/mapping/pci.cfg": "nic\n" + "".join(f"\tmap node=pve1,path={each},id=8086:1572\n" for each in (NIC, ON_VFIO, BESIDE))}
 
 
-def around(tmp_path: Path, config: str, table: str = TABLE, **facts: Any) -> tuple[Guest, Node]:
+def guest_context(tmp_path: Path, config: str, table: str = TABLE, **facts: Any) -> tuple[Guest, Node]:
     guest, node = guest_on_node(tmp_path, config, {**pci.plant(table), **MAPPING})
     node.__dict__.update({"holders": {}, **facts})
     return guest, node
@@ -71,12 +71,12 @@ def device(node: Node, address: str) -> PciDevice:
     ],
 )  # fmt: skip
 def test_claims(config: str, facts: dict[str, Any], claims: list[tuple[str, list[str], bool]], tmp_path: Path) -> None:
-    found = passthrough.claims(*around(tmp_path, config, **facts))
+    found = passthrough.claims(*guest_context(tmp_path, config, **facts))
     assert [(each.entry.option, [device.address for device in each.devices], each.exhausted) for each in found] == claims
 
 
 def test_other_vms_that_hold_it(tmp_path: Path) -> None:
-    guest, node = around(tmp_path, "", holders={GPU: (OURS, OTHER)})
+    guest, node = guest_context(tmp_path, "", holders={GPU: (OURS, OTHER)})
     assert passthrough.others(GPU, guest, node) == [OTHER]
     assert passthrough.others(NIC, guest, node) == []
     node.__dict__["holders"] = Unread("x")
@@ -85,13 +85,13 @@ def test_other_vms_that_hold_it(tmp_path: Path) -> None:
 
 def test_alternatives_of_which_one_is_gone_are_not_exhausted(tmp_path: Path) -> None:
     table = "0000:02:00.0 class=020000 id=8086:1572 group=15\n"
-    found = passthrough.claims(*around(tmp_path, "hostpci0: mapping=nic\nhostpci1: mapping=nic\n", table))
+    found = passthrough.claims(*guest_context(tmp_path, "hostpci0: mapping=nic\nhostpci1: mapping=nic\n", table))
     assert [each.exhausted for each in found] == [False, False]
 
 
 def test_mediated_devices_are_not_exhausted(tmp_path: Path) -> None:
     config = "".join(f"hostpci{number}: mapping=nic,mdev=a\n" for number in range(4))
-    assert [each.exhausted for each in passthrough.claims(*around(tmp_path, config))] == [False] * 4
+    assert [each.exhausted for each in passthrough.claims(*guest_context(tmp_path, config))] == [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -107,21 +107,21 @@ def test_mediated_devices_are_not_exhausted(tmp_path: Path) -> None:
     ],
 )
 def test_taken(config: str, taken: list[str], members: list[str], tmp_path: Path) -> None:
-    guest, node = around(tmp_path, config)
+    guest, node = guest_context(tmp_path, config)
     assert [device.address for _, device in passthrough.taken(guest, node)] == taken
     assert [each.device.address for each in passthrough.group_members(guest, node)] == members
 
 
 def test_each_member_is_taken_once(tmp_path: Path) -> None:
     table = "".join(f"0000:0{number}:00.0 class=020000 group=15\n" for number in range(1, 5))
-    guest, node = around(tmp_path, "hostpci0: 0000:01:00.0\nhostpci1: 0000:02:00.0\n", table)
+    guest, node = guest_context(tmp_path, "hostpci0: 0000:01:00.0\nhostpci1: 0000:02:00.0\n", table)
     found = [(each.claimed.address, each.device.address) for each in passthrough.group_members(guest, node)]
     assert found == [("0000:01:00.0", "0000:03:00.0"), ("0000:01:00.0", "0000:04:00.0")]
 
 
 @pytest.mark.parametrize("iommu", ["unread", "off"])
 def test_without_an_iommu_no_device_goes_along(iommu: str, tmp_path: Path) -> None:
-    guest, node = around(tmp_path, f"hostpci0: {GPU}\n")
+    guest, node = guest_context(tmp_path, f"hostpci0: {GPU}\n")
     assert not isinstance(node.iommu, Unread)
     assert passthrough.working_iommu(node) == node.iommu
     node.__dict__["iommu"] = Unread("x") if iommu == "unread" else node.iommu._replace(active=False)
@@ -131,15 +131,15 @@ def test_without_an_iommu_no_device_goes_along(iommu: str, tmp_path: Path) -> No
 
 def test_another_guest_has_other_claims(tmp_path: Path) -> None:
     """What was worked out is kept for the guest that was asked about last."""
-    guest, node = around(tmp_path / "one", f"hostpci0: {GPU}\n")
-    another, _ = around(tmp_path / "other", f"hostpci0: {NIC}\n")
+    guest, node = guest_context(tmp_path / "one", f"hostpci0: {GPU}\n")
+    another, _ = guest_context(tmp_path / "other", f"hostpci0: {NIC}\n")
     for each, address in ((guest, GPU), (another, NIC), (guest, GPU)):
         assert list(passthrough.named(each, node)) == [address]
         assert passthrough.named(each, node) is passthrough.named(each, node)
 
 
 def test_a_device_behind_a_named_one(tmp_path: Path) -> None:
-    guest, node = around(tmp_path, f"hostpci0: {GPU}\n")
+    guest, node = guest_context(tmp_path, f"hostpci0: {GPU}\n")
     behind = device(node, NIC)
     behind.__dict__["upstream"] = ("0000:00:01.0", GPU)
     assert passthrough.behind_named(behind, guest, node)
@@ -166,7 +166,7 @@ def test_how_a_vm_has_it(how: str, words: str, now: str) -> None:
     [("nouveau", True), ("vfio-pci", False), ("mlx5-vfio-pci", False), ("pci-stub", False), ("pcieport", False), ("", False)],
 )
 def test_a_driver_of_the_host(driver: str, felt: bool, tmp_path: Path) -> None:
-    _, node = around(tmp_path, "", f"{GPU} class=030000{f' driver={driver}' if driver else ''} group=1\n")
+    _, node = guest_context(tmp_path, "", f"{GPU} class=030000{f' driver={driver}' if driver else ''} group=1\n")
     assert passthrough.on_host_driver(device(node, GPU)) is felt
 
 
@@ -182,7 +182,7 @@ class UsesOf:
 
 def test_uses(tmp_path: Path) -> None:
     known = (Use("is loud", remark=True), Use("is ours", vmid=100), Use("is theirs", vmid=101), Use("holds /"))
-    guest, node = around(tmp_path, "", uses=UsesOf(*known))
+    guest, node = guest_context(tmp_path, "", uses=UsesOf(*known))
     gpu = device(node, GPU)
     assert passthrough.uses(gpu, node) == Uses(known)
     assert passthrough.blocking_uses(gpu, guest, node) == [known[2], known[3]]
@@ -210,12 +210,12 @@ CANNOT = "it shares its bus with {} ({} [8086:1533]), which the VM does not get"
     ],
 )  # fmt: skip
 def test_hindrance(table: str, own: tuple[str, ...], why: str, tmp_path: Path) -> None:
-    _, node = around(tmp_path, "", table)
+    _, node = guest_context(tmp_path, "", table)
     assert passthrough.hindrance(device(node, "0000:05:00.0"), own, node)[0] == why
 
 
 def test_what_is_not_known_to_hinder_it(tmp_path: Path) -> None:
-    _, node = around(tmp_path, "", "0000:05:00.0 class=020000 group=1 reset=-\n0000:05:00.1 class=020000 group=2 reset=-\n")
+    _, node = guest_context(tmp_path, "", "0000:05:00.0 class=020000 group=1 reset=-\n0000:05:00.1 class=020000 group=2 reset=-\n")
     first = device(node, "0000:05:00.0")
     assert passthrough.hindrance(first, (), node)[1] is device(node, "0000:05:00.1")
     first.__dict__["physfn"] = "0000:05:00.1"
@@ -227,5 +227,5 @@ def test_what_is_not_known_to_hinder_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("reset", "why"), [("-", "it has no reset of its own, and no bus of its own that could be reset"), ("bus", "")])
 def test_on_a_root_bus(reset: str, why: str, tmp_path: Path) -> None:
-    _, node = around(tmp_path, "", f"0000:00:05.0 class=020000 group=1 reset={reset}\n0000:00:06.0 class=020000 group=2\n")
+    _, node = guest_context(tmp_path, "", f"0000:00:05.0 class=020000 group=1 reset={reset}\n0000:00:06.0 class=020000 group=2\n")
     assert passthrough.hindrance(device(node, "0000:00:05.0"), (), node)[0] == why

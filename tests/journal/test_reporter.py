@@ -15,7 +15,7 @@ from pvehooks.rules import catalogue
 from pvehooks.rules.engine import asked_at_start
 from pvehooks.settings.load import checked
 from pvehooks.settings.sections import RngSettings
-from pvehooks.values import BaselineStatus, Cure, Finding, Guest, Injection, Judged, Severity, Verdict
+from pvehooks.values import BaselineStatus, Cure, Finding, Guest, Judged, Rng0Decision, Severity, Verdict
 
 LACKS = Finding("rng0", "it has no rng0", "", Severity.WARNING, "rng-missing", cure=Cure.RNG0)
 UNGUARDED = Finding("hookscript", "it has no guard", "", Severity.WARNING, "guard-not-attached", cure=Cure.ATTACH_GUARD)
@@ -40,7 +40,7 @@ def guest(vmid: int, old: bool = False) -> Guest:
 
 def verdict(vmid: int, *findings: Finding, old: bool = False, due: bool = False, ignored: str = "") -> Verdict:
     judged = tuple(Judged(each, ignored) for each in findings)
-    return Verdict(guest(vmid, old), False, judged, Injection(due, None, ""))
+    return Verdict(guest(vmid, old), False, judged, Rng0Decision(due, None, ""))
 
 
 class Desk:

@@ -9,7 +9,7 @@ import pytest
 
 from pvehooks.errors import NodeError
 from pvehooks.rules import catalogue, engine, start
-from pvehooks.values import Cure, Finding, Guest, Hold, Node, Refuser, Severity
+from pvehooks.values import Cure, Finding, Guest, Node, Refuser, Rng0Veto, Severity
 from pvehooks.values.summaries import Standing, Target
 from tests.cluster.test_summary_text import SUMMARY
 from tests.derived.bed import guest_on_node
@@ -111,7 +111,7 @@ def test_a_rule_completes_a_finding() -> None:
     assert (rule.function, rule.explanation, rule.folder) == (nothing, "It finds nothing.", "rules")
     assert (rule.id, rule.severity, rule.needs, rule.line, rule.of_node) == ("new", Severity.WARNING, {"pci"}, "new", False)
     assert rule.complete(Finding("x", "y"), 7) == Finding("x", "y", "Type it for 7", Severity.WARNING, "new", refuser=Refuser.NOTHING)
-    given = Finding("x", "y", "z {vmid}", Severity.BLOCK, "", False, Cure.RNG0, Hold.NEVER, Refuser.GUARD)
+    given = Finding("x", "y", "z {vmid}", Severity.BLOCK, "", False, Cure.RNG0, Rng0Veto.NEVER, Refuser.GUARD)
     assert rule.complete(given, 7) == given._replace(remedy="z 7", rule="new")
     for folder, only_guard_refuses, severity, refuser in (
         (engine.START, False, Severity.BLOCK, Refuser.PVE),

@@ -47,9 +47,9 @@ def rule_of(example: Path) -> str:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
-    around = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
+    guest_context = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
-    return (*catalogue.findings(guests.read(host, "pve1", 100, around), node), *catalogue.findings_of_node(node), *at_target(host))
+    return (*catalogue.findings(guests.read(host, "pve1", 100, guest_context), node), *catalogue.findings_of_node(node), *at_target(host))
 
 
 def at_target(host: Host) -> tuple[Finding, ...]:
@@ -57,14 +57,14 @@ def at_target(host: Host) -> tuple[Finding, ...]:
     if not host.exists("/target"):
         return ()
     (standing,) = (each for each in summaries.standings(host, "pve1") if each.node == host.read_text("/target"))
-    around = guests.surroundings(host, standing.node, None)
-    guest = guests.parse_guest(host, standing.node, 100, guests.read_raw_or_error(host, "pve1", 100), around)
+    guest_context = guests.surroundings(host, standing.node, None)
+    guest = guests.parse_guest(host, standing.node, 100, guests.read_raw_or_error(host, "pve1", 100), guest_context)
     return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
 
 def effects(finding: Finding) -> str:
     """What follows from a finding beside its words, where anything does."""
-    known = [finding.cure.value and f"cure: {finding.cure.value}", finding.hold.value and f"holds: {finding.hold.value}"]
+    known = [finding.cure.value and f"cure: {finding.cure.value}", finding.rng0_veto.value and f"holds: {finding.rng0_veto.value}"]
     if finding.refuser is not catalogue.RULES[finding.rule].complete(Finding("", "", severity=finding.severity)).refuser:
         known.append(f"refused by {finding.refuser.value}")
     return f" ({'; '.join(filter(None, known))})" if any(known) else ""
@@ -212,8 +212,8 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
         "etc/pve/virtual-guest/cpu-models.conf": models,
     }
     host = Host(str(make_fake_tree(tmp_path, files)))
-    around = guests.surroundings(host, "pve1", None)
-    guest = guests.read(host, "pve1", 100, around)
+    guest_context = guests.surroundings(host, "pve1", None)
+    guest = guests.read(host, "pve1", 100, guest_context)
     found = [finding for finding in findings_in(host) if finding.rule == "rng-missing-netboot"]
     assert [finding.severity.value for finding in found] == ["info" if rdrand else "warning"]
-    assert judge.judge(guest, found, checked(host, catalogue.RULES)).injection.due is not rdrand
+    assert judge.judge(guest, found, checked(host, catalogue.RULES)).rng0_decision.due is not rdrand

@@ -28,7 +28,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 OnCommand = Callable[[str], None]
 
 
-class Done(NamedTuple):
+class AppliedFix(NamedTuple):
     """What was done: where the copies are ('' without any), the files written, the commands run, and those left for the admin."""
 
     place: str
@@ -37,7 +37,7 @@ class Done(NamedTuple):
     to_type: tuple[Command, ...]
 
 
-def apply(host: Host, plan: Plan, on_command: OnCommand) -> Done:
+def apply(host: Host, plan: Plan, on_command: OnCommand) -> AppliedFix:
     """Applies the plan; calls `on_command` before each command. Raises Refused when nothing may be done, ActionFailed."""
     if plan.harm:
         raise Refused(
@@ -45,7 +45,7 @@ def apply(host: Host, plan: Plan, on_command: OnCommand) -> Done:
             hint=f"Fix that as well: pvehooks host fix {' '.join(dict.fromkeys(finding.rule for finding in plan.harm))}",
         )
     if plan.empty:
-        return Done("", (), (), ())
+        return AppliedFix("", (), (), ())
     record = None
     with _locked(host):
         if plan.changes:
@@ -55,7 +55,7 @@ def apply(host: Host, plan: Plan, on_command: OnCommand) -> Done:
         if record is not None:
             _store_state_if_possible(host, record, FixState.DONE)
             history.prune(host)
-    return Done(record.place if record else "", tuple(change.path for change in plan.changes), ran, to_type)
+    return AppliedFix(record.place if record else "", tuple(change.path for change in plan.changes), ran, to_type)
 
 
 def _prepare(host: Host, plan: Plan) -> FixRecord:

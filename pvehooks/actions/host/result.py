@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from pvehooks.actions.host import fixes
-from pvehooks.actions.host.apply import Done
+from pvehooks.actions.host.apply import AppliedFix
 from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Plan, PlanItem, found
 from pvehooks.actions.host.preview import at_next_boot
 from pvehooks.facts import hardware
@@ -41,7 +41,7 @@ class ItemResult(NamedTuple):
     result: FixResult
 
 
-def results(host: Host, name: str, plan: Plan, done: Done) -> tuple[ItemResult, ...]:
+def results(host: Host, name: str, plan: Plan, done: AppliedFix) -> tuple[ItemResult, ...]:
     """The result of each item of the plan, from the facts as they are now; and of a boot menu that is wrong after the commands."""
     now = hardware.gather(host, name)
     later = at_next_boot(host, name, {}, UPDATE_INITRAMFS in done.to_type)
@@ -52,7 +52,7 @@ def results(host: Host, name: str, plan: Plan, done: Done) -> tuple[ItemResult, 
     return tuple(all_results)
 
 
-def _result(finding: Finding, now: Node, later: Node, done: Done) -> FixResult:
+def _result(finding: Finding, now: Node, later: Node, done: AppliedFix) -> FixResult:
     if not _is_found(finding, now):
         return FixResult.GONE
     if done.to_type:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 def _lacking(seen: View) -> str:
     """A note about nodes that lack the guard's hookscript, '' without such."""
     try:
-        lacking = members.members(seen.host, seen.node).lacking
+        lacking = members.members(seen.host, seen.node).without_package
     except PmxcfsAway:
         return ""
     names = ", ".join(lacking)

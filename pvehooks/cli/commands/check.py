@@ -133,7 +133,7 @@ class _Audit:
             more = f"; {hidden} for information: pvehooks check {guest.vmid} --all" if hidden else ""
             self.clean.append(f"{guest.label}: {'nothing to do' if hidden else 'nothing found'}{more}")
         if verdict.start is not StartVerdict.WOULD:
-            self.starts.setdefault((verdict.start, verdict.unguarded), []).append(guest.label)
+            self.starts.setdefault((verdict.start, verdict.why_unguarded), []).append(guest.label)
         if guest.passes_through or guard_state.allowed(guest):
             self.remarked.append(verdict)
 
@@ -193,7 +193,7 @@ def _guest(verdict: Verdict, mode: str) -> dict[str, object]:
         "name": wording.printable(verdict.guest.name),
         "verdict": wording.outcome(verdict),
         "start": verdict.start.value,
-        "nothing_stops_it": verdict.unguarded or None,
+        "nothing_stops_it": verdict.why_unguarded or None,
         "guarded": guard_state.guarded(verdict.guest, mode),
         "allowed": guard_state.allowed(verdict.guest),
         "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],

@@ -39,7 +39,7 @@ def _is_wanted(seen: View, verdict: Verdict) -> bool:
 
 
 def _inject(seen: View, verdict: Verdict, dry_run: bool) -> GuestReport:
-    guest, injection = verdict.guest, verdict.injection
+    guest, injection = verdict.guest, verdict.rng0_decision
     settings = seen.settings.rng(guest.vmid)
     if not injection.due:
         return _not_due(verdict)
@@ -53,7 +53,7 @@ def _inject(seen: View, verdict: Verdict, dry_run: bool) -> GuestReport:
 
 
 def _not_due(verdict: Verdict) -> GuestReport:
-    guest, held = verdict.guest, verdict.injection.prevented_by
+    guest, held = verdict.guest, verdict.rng0_decision.prevented_by
     if held is not None:
         return GuestReport(REFUSED, f"{held.message}. {held.remedy}")
     if guest.config is None:

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         return cluster_status.run(seen, options.json)
     once = seen.once()
     met = StatusTotals(once.all_verdicts(once.facts()))
-    look_at = seen.around.first_look
+    look_at = seen.guest_context.cluster_baseline
     if options.json:
         print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
     else:
@@ -85,7 +85,7 @@ class StatusTotals:
             (verdict.start is StartVerdict.MUST_NOT, self.must_not),
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
-            (verdict.injection.due or verdict.injection.prevented_by, self.lacking),
+            (verdict.rng0_decision.due or verdict.rng0_decision.prevented_by, self.lacking),
             (guest.recorded_rng and guest.recorded_rng.given and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
         ):
             if what:

@@ -205,7 +205,7 @@ class Explained:
             if self.verdict.start is StartVerdict.WOULD:
                 yield f"Of what pvehooks examines nothing would stop a start now (pvehooks check {self.failure.vmid})."
             else:
-                yield f"A start now: {wording.start(self.verdict.start, self.verdict.unguarded)} (pvehooks check {self.failure.vmid})"
+                yield f"A start now: {wording.start(self.verdict.start, self.verdict.why_unguarded)} (pvehooks check {self.failure.vmid})"
         yield "The whole log:"
         yield f"      pvesh get /nodes/$(hostname)/tasks/{self.task.upid}/log"
 

@@ -143,7 +143,7 @@ def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
         verdicts[guest.verdict,] += 1
         starts[_START[guest.start],] += 1
         if guest.start is StartVerdict.MUST_NOT:
-            unstopped[str(vmid), guest.label, guest.unguarded] = 1
+            unstopped[str(vmid), guest.label, guest.why_unguarded] = 1
         passing["yes" if guest.guarded else "no",] += guest.passes_through
         for finding in (each for each in guest.findings if not each.ignored):
             if finding.severity is Severity.BLOCK:

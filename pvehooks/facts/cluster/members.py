@@ -15,7 +15,7 @@ class Members(NamedTuple):
     """The nodes of the cluster, this one among them, and those of them that do not have the package."""
 
     nodes: tuple[str, ...]
-    lacking: tuple[str, ...]
+    without_package: tuple[str, ...]
 
 
 def presence_path(node: str) -> str:

@@ -46,7 +46,7 @@ class GuestContext(NamedTuple):
 
     running: Container[int]
     recorded: frozenset[int]
-    first_look: baseline.Baseline | None
+    cluster_baseline: baseline.Baseline | None
     mappings: Mappings
     # None: each guest reads them for itself.
     storages: StorageSections | None
@@ -113,24 +113,24 @@ def read_raw_or_error(host: Host, node: str, vmid: int) -> bytes | OSError:
         return error
 
 
-def read(host: Host, node: str, vmid: int, around: GuestContext) -> Guest:
+def read(host: Host, node: str, vmid: int, guest_context: GuestContext) -> Guest:
     """The guest; one whose config cannot be read has no `config` and a problem that says why."""
-    return parse_guest(host, node, vmid, read_raw_or_error(host, node, vmid), around)
+    return parse_guest(host, node, vmid, read_raw_or_error(host, node, vmid), guest_context)
 
 
-def parse_guest(host: Host, node: str, vmid: int, raw: bytes | OSError, around: GuestContext) -> Guest:
+def parse_guest(host: Host, node: str, vmid: int, raw: bytes | OSError, guest_context: GuestContext) -> Guest:
     """The guest whose config holds these bytes."""
     if isinstance(raw, OSError):
         why = "vanished while it was looked at" if isinstance(raw, FileNotFoundError) else f"cannot be read: {raw.strerror}"
-        return _opaque(host, node, vmid, around, ("config-unreadable", f"the config {why}"))
+        return _opaque(host, node, vmid, guest_context, ("config-unreadable", f"the config {why}"))
     if len(raw) > CONFIG_LIMIT:
-        return _opaque(host, node, vmid, around, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
-    config = guestconfig.parse(raw, around.cpu_models, around.options)
-    return ConfigGuest(vmid, node, config, problems(raw), host, around)
+        return _opaque(host, node, vmid, guest_context, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
+    config = guestconfig.parse(raw, guest_context.cpu_models, guest_context.options)
+    return ConfigGuest(vmid, node, config, problems(raw), host, guest_context)
 
 
-def _opaque(host: Host, node: str, vmid: int, around: GuestContext, problem: tuple[str, str]) -> Guest:
-    return ConfigGuest(vmid, node, None, (problem,), host, around)
+def _opaque(host: Host, node: str, vmid: int, guest_context: GuestContext, problem: tuple[str, str]) -> Guest:
+    return ConfigGuest(vmid, node, None, (problem,), host, guest_context)
 
 
 # What a guest is made of, and what was read of its record; all else in it follows from its config.
@@ -141,11 +141,17 @@ class ConfigGuest(Guest):
     """A guest by its config; what follows from that, and from what we remember of the guest, is worked out when first asked for."""
 
     def __init__(
-        self, vmid: int, node: str, config: GuestConfig | None, problems: tuple[tuple[str, str], ...], host: Host, around: GuestContext
+        self,
+        vmid: int,
+        node: str,
+        config: GuestConfig | None,
+        problems: tuple[tuple[str, str], ...],
+        host: Host,
+        guest_context: GuestContext,
     ) -> None:
-        super().__init__(vmid, node, config, problems, vmid in around.running)
+        super().__init__(vmid, node, config, problems, vmid in guest_context.running)
         self._host = host
-        self._around = around
+        self._around = guest_context
 
     def forget(self) -> None:
         known = self.__dict__
@@ -244,7 +250,7 @@ class ConfigGuest(Guest):
     def baseline_status(self) -> BaselineStatus:
         from pvehooks.records import baseline
 
-        look, config = self._around.first_look, self.config
+        look, config = self._around.cluster_baseline, self.config
         if look is None or config is None:
             return baseline.NOT_IN_BASELINE
         return look.status(self.vmid, self.ctime, baseline.fingerprint(config))

@@ -126,8 +126,8 @@ class GuestIndex:
             self._marks[vmid] = mark
             if any(word in raw for word in _WORDS):
                 # Nothing of what is around a guest is asked for.
-                around = guests.start_context(host, self._node, vmid)
-                if named := entry(guests.parse_guest(host, self._node, vmid, raw, around)):
+                guest_context = guests.start_context(host, self._node, vmid)
+                if named := entry(guests.parse_guest(host, self._node, vmid, raw, guest_context)):
                     self._entries[vmid] = named
 
     def _counters(self, host: Host) -> dict[int, int] | None:

@@ -41,12 +41,12 @@ def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[ImageUser, ..
     recorded = records.known_vmids(host)
     found: dict[str, list[ImageUser]] = {volid: [] for volid in paths}
     for node in node_facts.node_names(host):
-        around = guest_facts.surroundings(host, node, None)
+        guest_context = guest_facts.surroundings(host, node, None)
         for vmid in node_facts.guest_ids_or_none(host, node):
             raw = guest_facts.read_raw_or_error(host, node, vmid)
             if isinstance(raw, OSError) or (vmid not in recorded and b"args:" not in raw):
                 continue
-            guest = guest_facts.parse_guest(host, node, vmid, raw, around)
+            guest = guest_facts.parse_guest(host, node, vmid, raw, guest_context)
             pinned = guest.firmware
             for volid, path in paths.items():
                 if pinned is not None and pinned.volid == volid:

@@ -9,11 +9,11 @@ from pvehooks.facts.reading import device_numbers, unread
 from pvehooks.facts.uses.blockdevices import Block, BlockTree, Udev
 from pvehooks.facts.uses.ceph import Osds
 from pvehooks.facts.uses.containers import Containers
+from pvehooks.facts.uses.exports import Export, Exports
 from pvehooks.facts.uses.givendisks import GivenDisk, GivenDisks
 from pvehooks.facts.uses.lvm import VolumeGroups
 from pvehooks.facts.uses.mounts import Mounts
 from pvehooks.facts.uses.processes import OpenFiles
-from pvehooks.facts.uses.targets import Export, Exports
 from pvehooks.facts.uses.zfs import Pools
 from pvehooks.host import Host
 from pvehooks.values import Unread, Use, Uses

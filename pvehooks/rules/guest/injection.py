@@ -8,7 +8,7 @@ from pvehooks.derived.config_lines import quoted
 from pvehooks.derived.disks import is_disk
 from pvehooks.rules.engine import RuleSet
 from pvehooks.rules.guest.entropy import STORAGE_CLASS, boot_networks, lacks_rng, may_lack_network_boot, passed_through
-from pvehooks.values import Finding, Guest, Hold, Node, Severity
+from pvehooks.values import Finding, Guest, Node, Rng0Veto, Severity
 
 RULES = RuleSet(applies_to=lacks_rng, order=30)
 ASK = "If you want it: pvehooks inject {vmid}"
@@ -26,7 +26,9 @@ def rng_held_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     if guest.config and guest.config.dropped:
         first = guest.config.dropped[0]
         yield Finding(
-            "rng0", f"not given an rng0: PVE would lose a line of the config, {quoted(first.text)} ({first.reason})", hold=Hold.NEVER
+            "rng0",
+            f"not given an rng0: PVE would lose a line of the config, {quoted(first.text)} ({first.reason})",
+            rng0_veto=Rng0Veto.NEVER,
         )
 
 
@@ -48,7 +50,7 @@ def rng_held_pending(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding(
             "rng0",
             f"not given an rng0: it is stopped and other changes are pending ({', '.join(waiting)}), which would be applied with it",
-            hold=Hold.NEVER,
+            rng0_veto=Rng0Veto.NEVER,
         )
 
 
@@ -64,7 +66,7 @@ def rng_held_template(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the administrator's manual, "Virtual Machine Templates".
     """
     if guest.template:
-        yield Finding("rng0", "not given an rng0: it is a template", hold=Hold.NEVER)
+        yield Finding("rng0", "not given an rng0: it is a template", rng0_veto=Rng0Veto.NEVER)
 
 
 @RULES.rule("rng-removed-by-admin", Severity.INFO, ASK)
@@ -76,7 +78,7 @@ def rng_removed_by_admin(guest: Guest, node: Node) -> Iterator[Finding]:
     known = guest.recorded_rng
     if known and known.done:
         had = "pvehooks gave it one and it was removed" if known.given else "it had one, and it was removed"
-        yield Finding("rng0", f"not given an rng0 again: {had}", hold=Hold.UNASKED)
+        yield Finding("rng0", f"not given an rng0 again: {had}", rng0_veto=Rng0Veto.UNLESS_ASKED_BY_NAME)
 
 
 @RULES.rule("rng-held-netboot-first", Severity.WARNING, ASK, needs=("cpu_flags", "cpu_models", "firmware_networks", "pci"))
@@ -96,7 +98,7 @@ def rng_held_netboot_first(guest: Guest, node: Node) -> Iterator[Finding]:
         "rng0",
         f"not given an rng0 automatically: {networks[0]} comes before every disk in its boot order. Network boot would work again,"
         " and an installation server on that network could overwrite the disks",
-        hold=Hold.UNASKED,
+        rng0_veto=Rng0Veto.UNLESS_ASKED_BY_NAME,
     )
 
 
@@ -118,5 +120,7 @@ def rng_held_existing(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     if guest.baseline_status.untouched:
         yield Finding(
-            "rng0", "not given an rng0 automatically: it was there before pvehooks and has not been edited since", hold=Hold.EXISTING
+            "rng0",
+            "not given an rng0 automatically: it was there before pvehooks and has not been edited since",
+            rng0_veto=Rng0Veto.EXISTING,
         )

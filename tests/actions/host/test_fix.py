@@ -48,7 +48,7 @@ def why(host: Host, rule: str = "iommu-inactive") -> str:
     return item.words
 
 
-def fix(host: Host, *asked: str) -> fixing.Done:
+def fix(host: Host, *asked: str) -> fixing.AppliedFix:
     return fixing.apply(host, planned(host, *asked), lambda _: None)
 
 
@@ -82,7 +82,7 @@ def test_what_is_not_touched(files: dict[str, Content], expected: str, tmp_path:
     host = Host(str(make_fake_tree(tmp_path / "tree", planted)))
     before = snapshot(root(host))
     assert expected in why(host)
-    assert fix(host, "iommu-inactive") == fixing.Done("", (), (), ())
+    assert fix(host, "iommu-inactive") == fixing.AppliedFix("", (), (), ())
     assert snapshot(root(host)) == before
 
 
@@ -318,10 +318,10 @@ def test_still_there_is_reported(tmp_path: Path) -> None:
     host = tree(tmp_path)
     (root(host) / "etc/modules").write_text("vfio_virqfd\n")
     made = planned(host, "advice-void")
-    (outcome,) = results(host, "pve1", made, fixing.Done("", (), (), ()))
+    (outcome,) = results(host, "pve1", made, fixing.AppliedFix("", (), (), ()))
     assert outcome.result == FixResult.STILL_THERE
     fixing.apply(host, made, lambda _: None)
-    assert [each.result for each in results(host, "pve1", made, fixing.Done("", (), (), ()))] == [FixResult.GONE]
+    assert [each.result for each in results(host, "pve1", made, fixing.AppliedFix("", (), (), ()))] == [FixResult.GONE]
 
 
 # -- killed between any two steps -------------------------------------------------------------------------------------

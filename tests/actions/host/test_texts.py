@@ -118,9 +118,9 @@ WORDS = st.lists(st.sampled_from(["quiet", "iommu=pt", "a=1,2", "a=2", "a-b=2", 
 
 @settings(max_examples=200, deadline=None)
 @given(WORDS, st.sampled_from([" ", "  ", "\t"]), st.sampled_from(["", " "]))
-def test_values_are_taken_out(words: list[str], between: str, around: str) -> None:
+def test_values_are_taken_out(words: list[str], between: str, guest_context: str) -> None:
     """What is left is in its order; nothing else changes."""
-    text = around + between.join(words) + around
+    text = guest_context + between.join(words) + guest_context
     left = texts.without(text, "a", lambda value: value == "2")
     kept = []
     for word in words:

@@ -29,7 +29,7 @@ class Node:
 
     @contextmanager
     def passing(self) -> Iterator[Store]:
-        """Hold the gate: waits while the node hangs, and is turned away once the node stops."""
+        """Rng0Veto the gate: waits while the node hangs, and is turned away once the node stops."""
         with self._gate:
             if self.stopping:
                 raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))

@@ -45,7 +45,7 @@ def content(of: Stats, **starts: int) -> bytes:
 
 
 def test_starts_that_nothing_stops() -> None:
-    harm = GPU._replace(blocked=True, start=StartVerdict.MUST_NOT, unguarded="[guard] mode = audit")
+    harm = GPU._replace(blocked=True, start=StartVerdict.MUST_NOT, why_unguarded="[guard] mode = audit")
     exposed = samples(content(stats(v100=WEB._replace(start=StartVerdict.WOULD_NOT), v101=harm, v102=NAS)))
     counted_starts = [({"start": "would"}, 1), ({"start": "would_not"}, 1), ({"start": "must_not"}, 1)]
     assert exposed["pvehooks_guests_by_start"] == counted_starts

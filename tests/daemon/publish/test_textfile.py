@@ -17,7 +17,7 @@ from pvehooks.guard import counters
 from pvehooks.host import Host
 from pvehooks.settings import load as settings
 from pvehooks.settings.effective import Settings
-from pvehooks.values import Finding, Injection, Judged, Severity, Verdict
+from pvehooks.values import Finding, Judged, Rng0Decision, Severity, Verdict
 from tests.beds.namespace import mount
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import uefi
@@ -109,7 +109,7 @@ def test_a_burst_is_written_once_a_second(tmp_path: Path) -> None:
 
 def test_the_stats_show_when_they_have_changed(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": uefi()})))
-    verdict = Verdict(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)), False, (), Injection(False, None, ""))
+    verdict = Verdict(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)), False, (), Rng0Decision(False, None, ""))
     finding = Finding("scsi0", "it is odd", "", Severity.WARNING, "odd-thing")
     made, changes = Stats(), []
     for change in (

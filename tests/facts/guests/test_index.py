@@ -145,7 +145,7 @@ def test_pmxcfs_that_does_not_answer(tmp_path: Path) -> None:
 def test_little_is_kept_of_guests_that_name_nothing(tmp_path: Path) -> None:
     """The word alone is no option."""
     node = Node(tmp_path, counters=True)
-    around = guests.start_context(node.host, "pve1", 102)
-    assert guestindex.entry(guests.read(node.host, "pve1", 102, around)) is None
+    guest_context = guests.start_context(node.host, "pve1", 102)
+    assert guestindex.entry(guests.read(node.host, "pve1", 102, guest_context)) is None
     found = node.index.entries(node.host)
     assert not isinstance(found, Unread) and [each.vmid for each in found] == [100, 101]

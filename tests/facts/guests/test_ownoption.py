@@ -84,11 +84,11 @@ def test_it_is_read_only_for_what_we_do_not_know(tmp_path: Path) -> None:
 
     read: list[str] = []
     host = Noting(str(make_fake_tree(tmp_path, {CONFIG: "memory: 512\ncores: x\n", SCHEMA: CODE})))
-    around = guests.surroundings(host, "pve1", None)
-    assert len(guests.parse_guest(host, "pve1", 100, b"cores: x\n", around).config.dropped) == 1  # type: ignore[union-attr]  # it is read
+    guest_context = guests.surroundings(host, "pve1", None)
+    assert len(guests.parse_guest(host, "pve1", 100, b"cores: x\n", guest_context).config.dropped) == 1  # type: ignore[union-attr]  # it is read
     assert f"/{SCHEMA}" not in read
     for _ in range(2):
-        guests.parse_guest(host, "pve1", 100, b"efi-firmware: x\n", around)
+        guests.parse_guest(host, "pve1", 100, b"efi-firmware: x\n", guest_context)
     assert read.count(f"/{SCHEMA}") == 1
 
 

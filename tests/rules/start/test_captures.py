@@ -33,10 +33,10 @@ def test_capture_as_a_host(name: str, tmp_path: Path, tmp_path_factory: pytest.T
     addresses = sorted(captured["pci"])
     configs = {f"{GUESTS}/{100 + number}.conf": f"hostpci0: {address}\n" for number, address in enumerate(addresses)}
     host = Host(str(make_fake_tree(tree, {**beside, **configs})))
-    around = guests.surroundings(host, "pve1", None)
+    guest_context = guests.surroundings(host, "pve1", None)
     node = hardware.gather(host, "pve1")
     for number, address in enumerate(addresses):
-        found = findings_at_start(guests.read(host, "pve1", 100 + number, around), node)
+        found = findings_at_start(guests.read(host, "pve1", 100 + number, guest_context), node)
         shown = {finding.rule for finding in found if finding.examined}
         left_out = not is_bridge(captured["pci"][address]) and "iommu_group" not in captured["pci"][address]["links"]
         assert ("iommu-off" in shown) is (not captured["iommu_groups"] or left_out), address

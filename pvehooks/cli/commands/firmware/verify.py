@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _given(seen: View) -> list[str]:
     """The volume ids that this node's guests were given, whether the files exist or not."""
-    around = seen.around
-    given = (guests.read(seen.host, seen.node, vmid, around) for vmid in seen.guest_ids([]) if vmid in around.recorded)
+    guest_context = seen.guest_context
+    given = (guests.read(seen.host, seen.node, vmid, guest_context) for vmid in seen.guest_ids([]) if vmid in guest_context.recorded)
     return [guest.firmware.volid for guest in given if guest.firmware]
 
 

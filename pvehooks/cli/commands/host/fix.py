@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 
-from pvehooks.actions.host.apply import Done, apply, diff
+from pvehooks.actions.host.apply import AppliedFix, apply, diff
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.host.plan import Command, Plan, PlanItem, plan
 from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     planned = plan(seen.host, seen.facts(), seen.node_findings, asked)
     if not options.apply:
         if options.json:
-            print(json.dumps(_document(seen.node, planned, Done("", (), (), ()), (), False), indent=2))
+            print(json.dumps(_document(seen.node, planned, AppliedFix("", (), (), ()), (), False), indent=2))
         else:
             _show(planned)
             _close(seen.node, planned, asked)
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_BLOCKED if any(each.result in (FixResult.STILL_THERE, FixResult.BY_HAND) for each in became) else EXIT_OK
 
 
-def _apply(seen: View, planned: Plan, on_command: Callable[[str], None]) -> Done:
+def _apply(seen: View, planned: Plan, on_command: Callable[[str], None]) -> AppliedFix:
     """Applies the plan, and logs it in the journal; raises Refused, ActionFailed."""
     rules = ", ".join(dict.fromkeys(item.finding.rule for item in planned.items if not item.by_hand))
     try:
@@ -154,7 +154,7 @@ def show_nothing(_: str) -> None:
     """The same for --json."""
 
 
-def _report(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ...]) -> None:
+def _report(node: str, planned: Plan, done: AppliedFix, became: tuple[ItemResult, ...]) -> None:
     for each in became:
         if each.result is not FixResult.BY_HAND:
             print(printable(f"{each.item.finding.rule} ({each.item.finding.subject}): {PHRASES[each.result]}"))
@@ -176,7 +176,7 @@ def show_rest(to_type: tuple[Command, ...], restart: bool) -> None:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, planned: Plan, done: Done, became: tuple[ItemResult, ...], applied: bool) -> dict[str, object]:
+def _document(node: str, planned: Plan, done: AppliedFix, became: tuple[ItemResult, ...], applied: bool) -> dict[str, object]:
     result_of = dict(became)
     return {
         "version": 1,
