@@ -2,12 +2,13 @@
 
 import sys
 
-from pvehooks.daemon import availability, jobs, loop, main, observer, results
+from pvehooks.daemon import availability, jobs, loop, main, observer, queue, results
 
 SCALE = 60.0
 
-for module in (availability, jobs, loop, results):
-    vars(module)["RETRY_PAUSES"] = tuple(pause / SCALE for pause in vars(module)["RETRY_PAUSES"])
+for name, modules in (("POLL_PAUSES", (availability, loop)), ("RETRY_PAUSES", (jobs, queue, results))):
+    for module in modules:
+        vars(module)[name] = tuple(pause / SCALE for pause in vars(module)[name])
 availability._QUORUM_PATIENCE /= SCALE
 availability._STUCK_AFTER /= SCALE
 observer._QUORUM_PAUSE /= SCALE
