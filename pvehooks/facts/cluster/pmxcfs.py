@@ -149,9 +149,12 @@ def answers(host: Host, seconds: float) -> bool:
 
 
 def is_dead(host: Host) -> bool:
-    """Whether /etc/pve is the mount of a pmxcfs that has ended; of one that hangs this must not be asked."""
+    """Whether /etc/pve is the mount of a pmxcfs that has ended; of one that hangs this must not be asked.
+
+    The kernel answers stat(2) for a second more, with what it remembers; a list of names it has to ask for.
+    """
     try:
-        host.owner_and_mode(PVE)
+        host.names(PVE)
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
