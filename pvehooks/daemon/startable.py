@@ -20,7 +20,7 @@ _UNIT = "pvehooks-await.service"
 # A condition of pvehooks.service: while it is there, that is not started. pvehooks-await@.service removes it.
 _WAITS = "/run/pvehooks/awaits-pmxcfs"
 # A read from a pmxcfs that hangs ends when it answers.
-_AWAIT = "until cat /etc/pve/.version >/dev/null 2>&1; do sleep 5; done; exec systemctl --no-block start pvehooks.service"
+_AWAIT = "until cat /etc/pve/.version >/dev/null 2>&1; do sleep 5; done; systemctl --no-block start pvehooks.service || :"
 
 
 def ensure_startable(host: Host, output: Journal | Lines) -> bool:
