@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.geteuid() != 0:
         pytest.exit("the tests mount file systems in a mount namespace of their own: run them as root", returncode=3)
     # Whoever starts the tests in the background has these ignored, and so would all programs in them: sh(1), nohup(1).
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # pytest-xdist sometimes begins its work beside the main thread, where Python refuses that.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     worker = "PYTEST_XDIST_WORKER" in os.environ
     if worker and is_private():
         pytest.exit("pytest-xdist's workers would share a namespace: no conftest may enter one when it is imported", returncode=3)
