@@ -25,14 +25,14 @@ def group_not_viable(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "group-busy",
-    r"[Ff]ailed to open /dev/vfio/(?P<group>\d+): Device or resource busy|vfio: error opening /dev/vfio/(?P<other>\d+): Device or resource busy",
+    r"(?:[Ff]ailed to open|vfio: error opening) /dev/vfio/(?P<group>\d+): Device or resource busy",
     "See which process has it open: fuser -v /dev/vfio/{group}; end that VM or program first",
     _QEMU,
     rules=("device-in-use-by-guest",),
 )
 def group_busy(found: Match[str]) -> str:
     """An IOMMU group is open for one user at a time: another VM (also by a device of the same group), or a program such as DPDK or SPDK."""
-    return f"the IOMMU group {found['group'] or found['other']} is used by another VM or program"
+    return f"the IOMMU group {found['group']} is used by another VM or program"
 
 
 @CAUSES.cause(

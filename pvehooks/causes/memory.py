@@ -62,7 +62,7 @@ def numa_settings(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "killed-for-memory",
-    r"(?:Out of memory|Memory cgroup out of memory|oom-kill).*(?:\(kvm\)|task=kvm|/qemu\.slice/(?P<vmid>\d+)\.scope)",
+    r"(?:Out of memory|Memory cgroup out of memory|oom-kill).*(?:\(kvm\)|task=kvm|/qemu\.slice/\d+\.scope)",
     "Give the VM less memory: qm set {vmid} --memory MIB; limit ZFS' cache (zfs_arc_max), or stop another VM",
     "the kernel's mm/oom_kill.c",
     logs=(KERNEL,),

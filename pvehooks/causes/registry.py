@@ -119,6 +119,9 @@ def _weight(diagnosis: Diagnosis) -> int:
 
 
 def _remedy(cause: Cause, match: re.Match[str], vmid: int) -> str:
-    """The remedy for what was found; a word from a log stands in a command as one word, whatever it holds."""
-    words = {"vmid": str(vmid), **{name: shlex.quote(text or "") for name, text in match.groupdict().items()}}
+    """The remedy for what was found; a word from a log stands in a command as one word, whatever it holds.
+
+    The VMID is that of the start that failed, whatever VM the line names. What the line does not name is left to fill in: POOL.
+    """
+    words = {name: shlex.quote(text) if text else name.upper() for name, text in match.groupdict().items()} | {"vmid": str(vmid)}
     return re.sub(r"\{([a-z]+)\}", lambda place: words.get(place[1], place[0]), cause.remedy)

@@ -90,13 +90,13 @@ class Observer:
         """Schedules the guest: at once where its next start may depend on it, else once it settles."""
         parts = self._parts
         raw = guest_facts.read_raw_or_error(parts.host, parts.node, vmid)
-        sight = urgency.guest_urgency(b"" if isinstance(raw, OSError) else raw, parts.states.known(vmid))
-        if sight is not Urgency.NORMAL:
+        found = urgency.guest_urgency(b"" if isinstance(raw, OSError) else raw, parts.states.known(vmid))
+        if found is not Urgency.NORMAL:
             state = parts.states.of(vmid)
-            state.is_being_made, state.urgent = sight is Urgency.BEING_CREATED, sight is Urgency.URGENT
+            state.is_being_made, state.urgent = found is Urgency.BEING_CREATED, found is Urgency.URGENT
             if parts.settings.current.rng().writer == "auto":
                 parts.writer_process.warm()
-        if sight is Urgency.URGENT:
+        if found is Urgency.URGENT:
             parts.schedule.due_now(vmid)
         else:
             parts.schedule.changed(vmid)

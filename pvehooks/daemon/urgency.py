@@ -1,4 +1,4 @@
-"""A first urgency at a config that changed: whether its guest's next start may depend on what it is given now. Pure: bytes in, a value out."""
+"""How urgent the review of a changed config is: whether its guest's next start may depend on what it is given now. Pure: bytes in, a value out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEVICE = re.compile(rb"^hostpci\d+:.*$", re.MULTILINE)
 
 
 class Urgency(enum.Enum):
-    """What is seen at once."""
+    """How soon a changed config is reviewed."""
 
     # Proxmox VE makes this guest: there will soon be something to write.
     BEING_CREATED = enum.auto()
@@ -35,7 +35,7 @@ def _live(raw: bytes) -> bytes:
 
 
 def guest_urgency(raw: bytes, known: GuestState | None) -> Urgency:
-    """What a changed config shows; `known` is what is remembered of the guest, None if it was not reviewed yet."""
+    """How urgent a changed config is; `known` is what is remembered of the guest, None if it was not reviewed yet."""
     if not raw:
         return Urgency.NORMAL
     is_new = known is None or known.is_being_made

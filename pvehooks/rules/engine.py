@@ -108,7 +108,7 @@ def no_template(guest: Guest) -> bool:
 
 
 class RuleSet:
-    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that is not `applies_to`.
+    """The rules of one file, in the order in which they are written down; none of them is asked of a guest that they do not apply to (`applies_to`).
 
     `order` is the place of the file among others wherever rules are listed; files without one come last, by name.
     """

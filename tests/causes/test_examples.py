@@ -48,6 +48,7 @@ def test_the_cause_is_found(cause: str, number: int, text: str) -> None:
     for each in found:
         assert each.message.isprintable()
         assert "None" not in each.message
+        assert "''" not in each.remedy, f"{each.remedy}: a group that has matched nothing"
         assert not re.search(r"\{[a-z]+\}", each.remedy), f"{each.remedy}: a group that the pattern has not"
 
 
@@ -158,3 +159,10 @@ def test_hostile_lines(cause: str) -> None:
     """Each ends: a pattern that grows faster with its line would run for minutes here, and be stopped by the run's deadline."""
     for piece in ("a", "0", ": ", "'", "kvm: -", "0000:01:00.0: ", "vfio", "x' y: ", "storage '", "failed "):
         causes()[cause].pattern.search((piece * 2000)[:2000])
+
+
+def test_the_vm_of_a_remedy_is_the_one_whose_start_failed() -> None:
+    """A log names other VMs, too, and a hook may print any number."""
+    (found, *_) = diagnose(failure("TASK ERROR: VM 999 already running"))
+    assert found.cause.id == "already-running"
+    assert "999" not in found.remedy and "qm status 100" in found.remedy

@@ -181,7 +181,7 @@ def known(*devices: str, being_made: bool = False) -> GuestState:
 
 
 @pytest.mark.parametrize(
-    ("config", "state", "sight"),
+    ("config", "state", "expected"),
     [
         pytest.param("lock: create\n", None, Urgency.BEING_CREATED, id="a new one"),
         pytest.param("bios: ovmf\nlock: clone\n", None, Urgency.BEING_CREATED, id="a clone"),
@@ -202,8 +202,8 @@ def known(*devices: str, being_made: bool = False) -> GuestState:
         pytest.param("", None, Urgency.NORMAL, id="empty, or gone"),
     ],
 )
-def test_first_glance(config: str, state: GuestState | None, sight: Urgency) -> None:
-    assert urgency.guest_urgency(config.encode(), state) is sight
+def test_urgency(config: str, state: GuestState | None, expected: Urgency) -> None:
+    assert urgency.guest_urgency(config.encode(), state) is expected
 
 
 def test_any_bytes_at_first_glance() -> None:

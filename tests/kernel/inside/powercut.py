@@ -199,7 +199,7 @@ def main() -> None:
                     # One is enough: every cut takes seconds where every instruction is emulated.
                     break
             out.report(what="power-cut", name=name, cuts=len(found), troubles=[each for each in found if each[1]])
-    except Exception:  # noqa: BLE001 - whatever it is, it is told
+    except Exception:  # noqa: BLE001 - whatever it is, it is reported
         out.break_off(traceback.format_exc())
     out.report(what="end")
     out.go_down()

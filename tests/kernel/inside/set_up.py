@@ -106,7 +106,7 @@ def main() -> None:
         signatures = {name: signature(name) for name in disks} if machine == cases.IOMMU else {}
         groups = {name: pci.group(pci.address(name)) for name in PLACES if machine == cases.IOMMU}
         out.report(what="set-up", signatures=signatures, groups=groups, root=PROBE in os.listdir("/"))
-    except Exception:  # noqa: BLE001 - whatever it is, it is told
+    except Exception:  # noqa: BLE001 - whatever it is, it is reported
         out.break_off(traceback.format_exc())
     out.close()
 

@@ -141,7 +141,7 @@ def main() -> None:
             out.report(what="journal", lines=journal.new())
             out.report(what="start", name=names[vmid], vmid=vmid, **start(names[vmid], vmid, options))
         out.report(what="end")
-    except Exception:  # noqa: BLE001 - whatever it is, it is told
+    except Exception:  # noqa: BLE001 - whatever it is, it is reported
         out.break_off(traceback.format_exc())
     out.go_down()
 
