@@ -59,7 +59,7 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     guard = start_settings.guard
     judged = _with_one_remedy([_ignored_if_off(item, rng, guard) for item in _with_settings(findings, start_settings)])
     injection = _injection(judged, rng, asked)
-    relevant = tuple(item for item in judged if item.finding.rng0_veto is Rng0Veto.NONE or _hold_matters(item, judged, rng))
+    relevant = tuple(item for item in judged if item.finding.rng0_veto is Rng0Veto.NONE or _veto_matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in relevant)
     attach = guard.attach == "auto" and any(item.finding.cure is Cure.ATTACH_GUARD and not item.ignored for item in judged)
     detach = guard.attach == "auto" and any(item.finding.cure is Cure.DETACH_GUARD and not item.ignored for item in judged)
@@ -182,7 +182,7 @@ def wants_rng0(finding: Finding, rng: RngSettings) -> bool:
     return finding.cure is Cure.RNG0
 
 
-def _hold_matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
+def _veto_matters(item: Judged, judged: Iterable[Judged], rng: RngSettings) -> bool:
     """Whether a reason to leave the guest as it is counts: only where something would have been done."""
     if item.finding.rng0_veto is Rng0Veto.EXISTING and rng.existing == "inject":
         return False

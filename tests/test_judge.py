@@ -28,7 +28,7 @@ def verdict(tmp_path: Path, *rules: str, config: str = GUARDED, conf: str = "", 
         record = '{"version": 1, "uuid": null, "ctime": null, "allowance": {"reason": "x", "by": "eve", "when": 1}}'
         files["etc/pve/pvehooks/guests/100.json"] = record
     host = Host(str(make_fake_tree(tmp_path, files)))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     found = [catalogue.RULES[rule].complete(Finding("hostpci0", "it is so"), 100) for rule in rules]
     return judge.judge(guest, found, checked(host, catalogue.RULES))
 
@@ -88,7 +88,7 @@ def test_start(rules: list[str], more: dict[str, object], start: StartVerdict, u
 
 def test_the_mode_of_another_node_counts_there(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {CONFIG: f"hostpci0: 0000:01:00.0\n{GUARDED}"})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     found = [catalogue.RULES[HARM].complete(Finding("hostpci0", "it is so"), 100)]
     settings = checked(host, catalogue.RULES)
     assert judge.judge(guest, found, settings).start is StartVerdict.WOULD_NOT
@@ -130,7 +130,7 @@ INJECT = "[rng]\nexisting = inject\n"
 
 def judged(tmp_path: Path, found: list[Finding], conf: str = "", asked: Asked = Asked.NO, config: str = "name: web\n") -> Verdict:
     host = Host(str(make_fake_tree(tmp_path, {CONFIG: config, "etc/pvehooks/pvehooks.conf": conf})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     return judge.judge(guest, found, checked(host, catalogue.RULES), asked)
 
 

@@ -103,7 +103,7 @@ class _Collection:
         self.settings = checked(self.host, catalogue.RULES)
 
     def _guests(self) -> None:
-        guest_context = guests.surroundings(self.host, self.name, baseline.read(self.host, self.name))
+        guest_context = guests.gather_context(self.host, self.name, baseline.read(self.host, self.name))
         for vmid in node_facts.guest_ids(self.host, self.name):
             guest = guests.read(self.host, self.name, vmid, guest_context)
             self.step(f"VM {vmid}", lambda guest=guest: self._guest(guest))  # type: ignore[misc]

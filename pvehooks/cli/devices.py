@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from pvehooks.cli import audit, root
-from pvehooks.derived.passthrough import functions, pci_devices
+from pvehooks.derived.passthrough import devices_at, pci_devices
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import bindings
@@ -58,7 +58,7 @@ def named(addresses: list[str], node: Node) -> list[PciDevice]:
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
     found: dict[str, PciDevice] = {}
     for each in addresses:
-        devices = [device for device in functions(each, node) if "." in each or not device.bridge]
+        devices = [device for device in devices_at(each, node) if "." in each or not device.bridge]
         if not devices:
             raise NodeError(f"there is no PCI device {each} on {node.name}", hint="See: pvehooks host groups")
         found.update((device.address, device) for device in devices)

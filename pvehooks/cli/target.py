@@ -69,7 +69,7 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
         node_facts.require_guest(host, seen.node, vmid)
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
-    guest_context = guest_facts.surroundings(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
+    guest_context = guest_facts.gather_context(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
     guest = guest_facts.parse_guest(host, standing.node, vmid, guest_facts.read_raw_or_error(host, here, vmid), guest_context)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
     mode = target.summary.guard_mode if target.summary else ""

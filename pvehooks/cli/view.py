@@ -38,7 +38,7 @@ class View(NamedTuple):
     @property
     def guest_context(self) -> guest_facts.GuestContext:
         """The cluster's state that guests are judged with, read anew. Not needed for the node's own facts. Raises PmxcfsAway."""
-        return guest_facts.surroundings(self.host, self.node, baseline.read(self.host, self.node))
+        return guest_facts.gather_context(self.host, self.node, baseline.read(self.host, self.node))
 
     def guest(self, vmid: int) -> Guest:
         """The guest; raises GuestNotHere."""

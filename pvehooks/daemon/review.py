@@ -68,7 +68,7 @@ class Review:
         vmids = tuple(vmids)
         parts.arrivals.add_to_baseline()
         host = read_once(parts.host)
-        guest_context = guest_facts.surroundings(host, parts.node, parts.baseline.recorded)
+        guest_context = guest_facts.gather_context(host, parts.node, parts.baseline.recorded)
         by_ha = frozenset() if parts.gate.is_open else ha.vmids(host)
         context = _Context(why, guest_context, by_ha, lambda: hardware.gather(host, parts.node, self._index))
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.derived.passthrough import functions, on_host_driver, pci_devices, uses
+from pvehooks.derived.passthrough import devices_at, on_host_driver, pci_devices, uses
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import Group, GroupMember, Naming
 
@@ -36,7 +36,7 @@ def named(guest: Guest, node: Node) -> Named:
     absent = []
     for entry in (*guest.hostpci, *guest.args_pci):
         for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
-            found = functions(address, node)
+            found = devices_at(address, node)
             if not found:
                 absent.append((entry.option, address))
             for device in found:
@@ -59,7 +59,7 @@ def named_by_any(node: Node) -> frozenset[str]:
     """The addresses of the devices that guests name, and those that the mappings have for this node."""
     mappings = {} if isinstance(node.mappings, Unread) else node.mappings
     paths = [path for mapping in mappings.values() for entry in mapping.entries for path in entry.paths]
-    mapped = (device for path in paths for device in functions(path if path.count(":") == 2 else f"0000:{path}", node))
+    mapped = (device for path in paths for device in devices_at(path if path.count(":") == 2 else f"0000:{path}", node))
     return frozenset((*_naming(node), *(device.address for device in mapped)))
 
 

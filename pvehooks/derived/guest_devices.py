@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pvehooks.derived.candidates import host_uses
-from pvehooks.derived.passthrough import functions, pci_devices
+from pvehooks.derived.passthrough import devices_at, pci_devices
 from pvehooks.values import Guest, Node, Unread
 
 _ID = re.compile(r"\b([0-9a-fA-F]{4}):([0-9a-fA-F]{4})\b")
@@ -18,7 +18,7 @@ def named_by_guests(node: Node) -> Mapping[str, tuple[Guest, ...]]:
     for guest in () if isinstance(node.guests, Unread) else node.guests:
         for entry in () if guest.template else guest.hostpci:
             for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
-                for device in functions(address, node):
+                for device in devices_at(address, node):
                     if guest not in found.get(device.address, ()):
                         found[device.address] = (*found.get(device.address, ()), guest)
     return found

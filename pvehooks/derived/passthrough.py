@@ -5,7 +5,7 @@ named     a device that a claim gives to the guest
 whole     the named devices of a claim that go to vfio-pci, each with its IOMMU group; none for a mediated device, a vGPU or driver=keep
 taken     the whole devices of all claims, each once
 member    a device that no claim names, and that a start takes because it is in the IOMMU group of a taken one; bridges are none
-others    the other running guests that hold a device
+holder    a running guest that has a device
 use       what the host, a container or a guest does with a device
 """
 
@@ -63,7 +63,7 @@ def working_iommu(node: Node) -> Iommu | None:
     return None if isinstance(node.iommu, Unread) or not node.iommu.active else node.iommu
 
 
-def functions(address: str, node: Node) -> list[PciDevice]:
+def devices_at(address: str, node: Node) -> list[PciDevice]:
     """The devices that an address of a config stands for: one, or all functions of a slot."""
     devices = pci_devices(node)
     if "." in address:
@@ -71,7 +71,7 @@ def functions(address: str, node: Node) -> list[PciDevice]:
     return [device for name, device in devices.items() if name.startswith(f"{address}.")]
 
 
-def others(address: str, guest: Guest, node: Node) -> list[Holder]:
+def other_holders(address: str, guest: Guest, node: Node) -> list[Holder]:
     """The other running guests that hold the device."""
     if isinstance(node.holders, Unread):
         return []
@@ -116,9 +116,9 @@ def claims(guest: Guest, node: Node) -> tuple[Claim, ...]:
     for entry in (*guest.hostpci, *guest.args_pci):
         if isinstance(entry.choices, Unread) or not entry.choices:
             continue
-        choices = [tuple(device for address in choice for device in functions(address, node)) for choice in entry.choices]
+        choices = [tuple(device for address in choice for device in devices_at(address, node)) for choice in entry.choices]
         left = [devices for devices in choices if devices and not any(each.address in used for each in devices)]
-        free = (devices for devices in left if not any(others(each.address, guest, node) for each in devices))
+        free = (devices for devices in left if not any(other_holders(each.address, guest, node) for each in devices))
         several = len(choices) > 1
         chosen = next(free, next(iter(left), choices[0])) if several else choices[0]
         # Many mediated devices can be made of one entry.

@@ -339,7 +339,7 @@ class ThisNode(Node):
             vmids = node_facts.guest_ids(self._host, self.name)
         except OSError as error:
             return unread(node_facts.guest_dir(self.name), error)
-        guest_context = guests.surroundings(self._host, self.name, None)
+        guest_context = guests.gather_context(self._host, self.name, None)
         return tuple(guests.read(self._host, self.name, vmid, guest_context) for vmid in vmids)
 
 

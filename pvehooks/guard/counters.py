@@ -7,24 +7,27 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from pvehooks.host import Host
 
+    Outcome = Literal["passed", "refused", "allowed", "audited", "unexamined", "unexamined-refused"]
+
 DIRECTORY = "/run/pvehooks/starts"
-OUTCOMES = (
-    # Nothing objected.
-    PASSED := "passed",
-    REFUSED := "refused",
-    # Would have been refused without an override.
-    ALLOWED := "allowed",
-    # Would have been refused without [guard] mode = audit.
-    AUDITED := "audited",
-    # Could not be examined, and was started or refused.
-    UNEXAMINED := "unexamined",
-    UNEXAMINED_REFUSED := "unexamined-refused",
-)
+# Nothing objected.
+PASSED: Outcome = "passed"
+REFUSED: Outcome = "refused"
+# Would have been refused without an override.
+ALLOWED: Outcome = "allowed"
+# Would have been refused without [guard] mode = audit.
+AUDITED: Outcome = "audited"
+# Could not be examined, and was started or refused.
+UNEXAMINED: Outcome = "unexamined"
+UNEXAMINED_REFUSED: Outcome = "unexamined-refused"
+OUTCOMES = (PASSED, REFUSED, ALLOWED, AUDITED, UNEXAMINED, UNEXAMINED_REFUSED)
 
 
-def count(host: Host, outcome: str) -> None:
+def count(host: Host, outcome: Outcome) -> None:
     """Counts one start. Raises nothing: a start matters more than its count."""
     path = f"{DIRECTORY}/{outcome}"
     try:
@@ -39,7 +42,7 @@ def count(host: Host, outcome: str) -> None:
 
 def counts(host: Host) -> dict[str, int]:
     """The number of starts by outcome, 0 for one whose file cannot be read."""
-    numbers = dict.fromkeys(OUTCOMES, 0)
+    numbers: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
     for outcome in OUTCOMES:
         try:
             numbers[outcome] = host.size(f"{DIRECTORY}/{outcome}")

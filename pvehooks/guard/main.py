@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pvehooks.guard.counters import Outcome
     from pvehooks.guard.supervise import Send
 
 PHASES = ("pre-start", "post-start", "pre-stop", "post-stop")
@@ -162,7 +163,7 @@ class Supervisor:
         _log_damaged(self._vmid)
         return 1
 
-    def _count(self, outcome: str) -> None:
+    def _count(self, outcome: Outcome) -> None:
         """Counts a start whose examination ended before it counted the start itself."""
         try:
             from pvehooks.guard import counters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from pvehooks.derived.passthrough import functions
+from pvehooks.derived.passthrough import devices_at
 from pvehooks.rules.engine import GUEST, NODE, START, TARGET, Rule, not_examined, rule_sets
 from pvehooks.values import Finding, Guest, NamedTuple, Node, Severity
 from pvehooks.values.summaries import Target
@@ -91,7 +91,7 @@ def _is_asked(rule: Rule, target: Target) -> bool:
 def _for_target(finding: Finding, rule: Rule, target: Target) -> Finding:
     """A finding of a rule for any node, with the node's name; a device that is not in a summary may be one that it had no room for."""
     left_out = target.hardware.left_out if target.hardware else 0
-    if rule.id == "hostpci-device-missing" and left_out and finding.examined and not functions(finding.subject, target.node):
+    if rule.id == "hostpci-device-missing" and left_out and finding.examined and not devices_at(finding.subject, target.node):
         return not_examined(
             finding.subject, f"the summary of {target.name} leaves out {left_out} of its devices, perhaps {finding.subject}"
         )

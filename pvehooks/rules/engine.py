@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Iterator[Finding]])
-    Passed = TypeVar("Passed", bound=Callable[[Node], str])
+    AllWell = TypeVar("AllWell", bound=Callable[[Node], str])
 
 GUEST, START, NODE, TARGET = FOLDERS = ("guest", "start", "node", "target")
 UNGUARDED = "unguarded"
@@ -159,12 +159,12 @@ class RuleSet:
 
         return enter
 
-    def all_well(self, line: str) -> Callable[[Passed], Passed]:
+    def all_well(self, line: str) -> Callable[[AllWell], AllWell]:
         """Has the decorated function say what `pvehooks host check` shows in this line when no rule found anything, '' for nothing."""
 
-        def enter(passed: Passed) -> Passed:
-            self.all_well_lines[line] = passed
-            return passed
+        def enter(words: AllWell) -> AllWell:
+            self.all_well_lines[line] = words
+            return words
 
         return enter
 

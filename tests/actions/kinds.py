@@ -59,7 +59,7 @@ def start(host: Host) -> None:
 
 
 def guest_of(host: Host, vmid: int = 100) -> Guest:
-    return guests.read(host, "pve1", vmid, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", vmid, guests.gather_context(host, "pve1", None))
 
 
 def change_of(kind: Kind, host: Host) -> Change:

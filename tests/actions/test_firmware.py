@@ -34,7 +34,7 @@ def tree(directory: Path | str, config: str = BASE) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
 
 
 def text(host: Host) -> str:

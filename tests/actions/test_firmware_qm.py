@@ -92,7 +92,7 @@ def text() -> str:
 
 def guest() -> Guest:
     host = Host()
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
 
 
 def without_hookscript(config: str) -> str:

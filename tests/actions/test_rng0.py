@@ -28,7 +28,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1")))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", baseline.read(host, "pve1")))
 
 
 def inject(host: Host, guest: Guest) -> Result:

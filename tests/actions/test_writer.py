@@ -28,7 +28,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def guest_of(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
 
 
 def write(host: Host) -> Result:

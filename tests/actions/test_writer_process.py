@@ -208,7 +208,7 @@ def qm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Qm]:
 
 
 def guest(host: Host) -> Guest:
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
 
 
 def text() -> str:

@@ -145,7 +145,7 @@ def test_guests_that_were_not_edited(plain: bool, tmp_path: Path) -> None:
     }
     made, _ = captured(make.look(str(make_fake_tree(tmp_path / "tree", files)), "pve1"), plain, tmp_path)
     host = host_at(str(tmp_path / ("plain" if plain else "disguised")))
-    guest_context = guests.surroundings(host, made.node, baseline.read(host, made.node))
+    guest_context = guests.gather_context(host, made.node, baseline.read(host, made.node))
     statuses = [guests.read(host, made.node, vmid, guest_context).baseline_status for vmid in (100, 101)]
     assert [(each.untouched, each.old) for each in statuses] == [(True, True), (False, True)]
     others = [name for name in host.names(baseline.DIRECTORY) if name != f"{made.node}.json"]

@@ -33,7 +33,7 @@ IDS = re.compile(r"(bridge) \[[0-9a-f:]{9}\]")
 
 def found(host: Host, node: Node) -> set[tuple[str, str, str]]:
     """What refuses the start of the example's guest, with the words."""
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     found: tuple[Finding, ...] = catalogue.findings(guest, node)
     return {(each.rule, each.subject, IDS.sub(r"\1", each.message)) for each in found if each.rule in RULES}
 
@@ -86,7 +86,7 @@ def test_the_same_is_missing(example: Path, tmp_path: Path) -> None:
     host = tree_of(example, tmp_path)
     here = hardware.gather(host, "pve1")
     known = text.load(text.dump(SUMMARY._replace(**read_of_starts(here)._asdict())))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     there, found = (
         {(each.rule, each.subject, each.severity) for each in catalogue.findings(guest, node) if each.rule in OF_STARTS}
         for node in (summaries.node(host, Standing("pve1", True, "1.0", known)), here)

@@ -19,7 +19,7 @@ CONFIGS = "etc/pve/nodes/pve1/qemu-server"
 def guest_on_node(directory: Path, config: str, files: Mapping[str, Content] | None = None) -> tuple[Guest, Node]:
     """VM 100 with this config on pve1, whose other files are these."""
     host = Host(str(make_fake_tree(directory, {f"{CONFIGS}/100.conf": config, **(files or {})})))
-    return configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", baseline.read(host, "pve1"))), hardware.gather(host, "pve1")
+    return configs.read(host, "pve1", 100, configs.gather_context(host, "pve1", baseline.read(host, "pve1"))), hardware.gather(host, "pve1")
 
 
 class Support:

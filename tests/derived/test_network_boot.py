@@ -98,7 +98,7 @@ def read(directory: Path, config: str, cpu: str = OLD, files: Mapping[str, Conte
         "etc/pve/virtual-guest/cpu-models.conf": MODELS,
     }
     host = Host(str(make_fake_tree(directory, {**files, "proc/cpuinfo": cpu} if cpu else files)))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     return guest, firmware_of(guest, hardware.gather(host, "pve1"))
 
 

@@ -21,7 +21,7 @@ def look_at(directory: Path, *configs: str) -> tuple[list[Guest], Node]:
     files = {f"{CONFIGS}/{100 + number}.conf": text for number, text in enumerate(configs)}
     devices = pci.plant("0000:01:00.0 class=030000 id=10de:2204 group=1\n0000:02:00.0 class=010802 id=144d:a808 group=2\n")
     host = Host(str(make_fake_tree(directory, {**devices, **files})))
-    guest_context = guests.surroundings(host, "pve1", None)
+    guest_context = guests.gather_context(host, "pve1", None)
     return [guests.read(host, "pve1", 100 + number, guest_context) for number in range(len(configs))], hardware.gather(host, "pve1")
 
 

@@ -77,10 +77,10 @@ def test_claims(config: str, facts: dict[str, Any], claims: list[tuple[str, list
 
 def test_other_vms_that_hold_it(tmp_path: Path) -> None:
     guest, node = guest_context(tmp_path, "", holders={GPU: (OURS, OTHER)})
-    assert passthrough.others(GPU, guest, node) == [OTHER]
-    assert passthrough.others(NIC, guest, node) == []
+    assert passthrough.other_holders(GPU, guest, node) == [OTHER]
+    assert passthrough.other_holders(NIC, guest, node) == []
     node.__dict__["holders"] = Unread("x")
-    assert passthrough.others(GPU, guest, node) == []
+    assert passthrough.other_holders(GPU, guest, node) == []
 
 
 def test_alternatives_of_which_one_is_gone_are_not_exhausted(tmp_path: Path) -> None:

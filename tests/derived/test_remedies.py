@@ -35,7 +35,7 @@ from tests.derived.bed import guest_on_node
 )
 def test_command(text: str, changes: dict[str, Any], written: str, tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": f"hostpci0: {text}\n"})))
-    guest = configs.read(host, "pve1", 100, configs.surroundings(host, "pve1", None))
+    guest = configs.read(host, "pve1", 100, configs.gather_context(host, "pve1", None))
     assert remedies.command(guest, guest.hostpci[0], **changes) == f"qm set 100 --hostpci0 {written}"
 
 

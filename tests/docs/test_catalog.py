@@ -155,7 +155,7 @@ def test_a_finding_of_each_rule_is_explained_whole() -> None:
 def test_the_fields_named_are_those_a_finding_has(tmp_path: Path) -> None:
     """entries.finding() and entries.event() are what fills them in."""
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": "memory: 512\n"})))
-    guest = guest_facts.read(host, "pve1", 100, guest_facts.surroundings(host, "pve1", None))
+    guest = guest_facts.read(host, "pve1", 100, guest_facts.gather_context(host, "pve1", None))
     has = entries.finding(guest, Finding("rng0", "words", rule="rng-missing", severity=Severity.INFO), "allow").fields
     named = set(re.findall(r"@([A-Z_]+)@", TEXT))
     assert named == {"PVEHOOKS_VMID", "PVEHOOKS_NODE", "PVEHOOKS_DEVICE"}

@@ -57,7 +57,7 @@ def test_network_boot(
     firmware: dict[str, Images], name: str, cpu: str, words: tuple[str, ...], config: str, expected: NetworkBoot, tmp_path: Path
 ) -> None:
     host = Host(str(make_fake_tree(tmp_path / "tree", _tree(config))))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     found = firmware_of(guest, hardware.gather(host, "pve1"))
     assert found.network_boot is expected
     own = firmwaredrivers.read(firmware[name].code.read_bytes())

@@ -235,7 +235,7 @@ def test_a_number_of_thousands_of_digits(nodes: list[tuple[Host, Node]], line: s
     text = line.replace("N", _DIGITS)
     config = f"bios: ovmf\nhostpci0: 0000:01:00.0\n{text}\n[before]\n{text}\nsnaptime: {_DIGITS}\nvmstate: local-lvm:vm-100-state-before\n"
     for host, node in nodes:
-        guest = guests.parse_guest(host, "pve1", 100, config.encode(), guests.surroundings(host, "pve1", None))
+        guest = guests.parse_guest(host, "pve1", 100, config.encode(), guests.gather_context(host, "pve1", None))
         assert all(finding.message for finding in catalogue.findings(guest, node))
 
 
@@ -247,7 +247,7 @@ def test_the_configs_of_pves_own_tests(nodes: list[tuple[Host, Node]]) -> None:
 
 def look_everywhere(nodes: list[tuple[Host, Node]], config: bytes) -> None:
     for host, node in nodes:
-        guest = guests.parse_guest(host, "pve1", 100, config, guests.surroundings(host, "pve1", None))
+        guest = guests.parse_guest(host, "pve1", 100, config, guests.gather_context(host, "pve1", None))
         for finding in catalogue.findings(guest, node):
             texts_of_findings.assert_whole(finding)
             texts_of_findings.assert_typable(finding.remedy)

@@ -47,7 +47,7 @@ def rule_of(example: Path) -> str:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
-    guest_context = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
+    guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     return (*catalogue.findings(guests.read(host, "pve1", 100, guest_context), node), *catalogue.findings_of_node(node), *at_target(host))
 
@@ -57,7 +57,7 @@ def at_target(host: Host) -> tuple[Finding, ...]:
     if not host.exists("/target"):
         return ()
     (standing,) = (each for each in summaries.standings(host, "pve1") if each.node == host.read_text("/target"))
-    guest_context = guests.surroundings(host, standing.node, None)
+    guest_context = guests.gather_context(host, standing.node, None)
     guest = guests.parse_guest(host, standing.node, 100, guests.read_raw_or_error(host, "pve1", 100), guest_context)
     return catalogue.findings_on_target(guest, Target(summaries.node(host, standing), standing, "pve1", NOW, "0.1.0"))
 
@@ -212,7 +212,7 @@ def test_rdrand(cpu: str, flags: str, rdrand: bool, tmp_path: Path) -> None:
         "etc/pve/virtual-guest/cpu-models.conf": models,
     }
     host = Host(str(make_fake_tree(tmp_path, files)))
-    guest_context = guests.surroundings(host, "pve1", None)
+    guest_context = guests.gather_context(host, "pve1", None)
     guest = guests.read(host, "pve1", 100, guest_context)
     found = [finding for finding in findings_in(host) if finding.rule == "rng-missing-netboot"]
     assert [finding.severity.value for finding in found] == ["info" if rdrand else "warning"]

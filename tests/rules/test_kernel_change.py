@@ -36,7 +36,7 @@ def found(directory: Path, bus: str, config: str = "hostpci0: 0000:01:00.0\n", k
         **({"proc/sys/kernel/osrelease": f"{running}\n"} if running else {}),
     }
     host = Host(str(make_fake_tree(directory, files)))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node: Node = hardware.gather(host, "pve1")
     audit = {finding.rule: finding for finding in catalogue.findings(guest, node)}
     for finding in engine.findings_at_start(guest, node):

@@ -62,7 +62,7 @@ def commands(finding: Finding) -> list[str]:
 
 def found_in(host: Host) -> dict[tuple[str, str], Finding]:
     """The findings with the remedies that people are shown."""
-    guest_context = guests.surroundings(host, "pve1", baseline.read(host, "pve1"))
+    guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))
     guest = guests.read(host, "pve1", 100, guest_context)
     found = bed.findings_in(host)
     of_node = [each for each in found if catalogue.RULES[each.rule].of_node]

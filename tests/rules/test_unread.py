@@ -70,7 +70,7 @@ NEEDS = [pytest.param(rule, fact, id=f"{rule.id}, {fact}") for rule in RULES for
 @pytest.mark.parametrize(("rule", "fact"), NEEDS)
 def test_not_examined(rule: Rule, fact: str, tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {**MAPPINGS, f"{GUESTS}/100.conf": CONFIG, "sys/bus/usb/devices": None})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__[fact] = Unread("no reason at all")
     found = [finding for finding in rule.function(guest, node) if not finding.examined]
@@ -82,7 +82,7 @@ def test_not_examined(rule: Rule, fact: str, tmp_path: Path) -> None:
 def test_all_unread(rule: Rule, tmp_path: Path) -> None:
     """Nothing is claimed of a node of which nothing is known, but what the config alone tells."""
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": CONFIG})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__.update(dict.fromkeys(rule.needs, Unread("no reason at all")))
     assert not rule.needs or not [finding for finding in rule.function(guest, node) if finding.examined]
@@ -101,7 +101,7 @@ def test_nothing_is_left_over_where_it_is_unknown(fact: str, tmp_path: Path) -> 
 def test_devices_that_cannot_be_read_are_reported_once(tmp_path: Path) -> None:
     config = "ostype: l26\nusb0: host=1050:0407\nusb1: spice\nusb2: host=1-3.1\n"
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": config})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     (rule,) = (rule for rule in usb.RULES.rules if rule.id == "usb-device-absent")
     (found,) = rule.function(guest, hardware.gather(host, "pve1"))
     assert not found.examined
@@ -111,7 +111,7 @@ def test_devices_that_cannot_be_read_are_reported_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("hostpci", "rules"), [("", ["ha-local-resource"]), ("hostpci0: 0000:01:00.0\n", ["ha-device-elsewhere"])])
 def test_unknown_high_availability_is_reported_once(hostpci: str, rules: list[str], tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/100.conf": f"usb0: host=1050:0407\n{hostpci}", "etc/pve/ha/resources.cfg": None})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     found = [finding for finding in catalogue.findings(guest, node) if finding.rule.startswith("ha-")]
     assert [finding.rule for finding in found] == rules
@@ -122,7 +122,7 @@ def test_a_group_that_cannot_be_read_is_not_taken_for_clean(tmp_path: Path) -> N
     files = pci.plant("0000:01:00.0 class=030000 id=10de:2204 driver=vfio-pci group=14\n0000:02:00.0 class=020000 driver=igb group=15\n")
     files["sys/devices/pci0000:00/0000:01:00.0/iommu_group"] = "14\n"
     host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\n"})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     of_device = [found for found in findings_at_start(guest, hardware.gather(host, "pve1")) if found.subject == "0000:01:00.0"]
     (found,) = (found for found in of_device if found.rule == "group-in-use-by-host")
     assert not found.examined
@@ -133,7 +133,7 @@ def test_a_virtual_function_of_another_node_is_not_explained(tmp_path: Path) -> 
     """Whether a device there has SR-IOV is not known here."""
     files = pci.plant("0000:00:02.0 class=030000 id=8086:3e98 driver=i915 group=1\n")
     host = Host(str(make_fake_tree(tmp_path, {**files, f"{GUESTS}/100.conf": "hostpci0: 0000:00:02.1\n"})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     node.__dict__["vf_support"] = Unread("it is a fact of pve2, ask there")
     (found,) = (found for found in findings_at_start(guest, node) if found.rule == "hostpci-device-missing")
@@ -147,7 +147,7 @@ def rule_findings(rule: Rule, host: Host, unread: str = "") -> list[Finding]:
         node.__dict__[unread] = Unread("no reason at all")
     if rule.of_node:
         return list(rule.function(node))
-    return list(rule.function(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", baseline.read(host, "pve1"))), node))
+    return list(rule.function(guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", baseline.read(host, "pve1"))), node))
 
 
 EXAMPLES = [

@@ -31,10 +31,10 @@ OnCommand = Callable[[str], None]
 class AppliedFix(NamedTuple):
     """What was done: where the copies are ('' without any), the files written, the commands run, and those left for the admin."""
 
-    place: str
+    copies_dir: str
     files: tuple[str, ...]
     ran: tuple[Command, ...]
-    to_type: tuple[Command, ...]
+    left_to_admin: tuple[Command, ...]
 
 
 def apply(host: Host, plan: Plan, on_command: OnCommand) -> AppliedFix:
@@ -51,11 +51,13 @@ def apply(host: Host, plan: Plan, on_command: OnCommand) -> AppliedFix:
         if plan.changes:
             record = _prepare(host, plan)
             _commit(host, plan, record)
-        ran, to_type = _run(host, plan.commands, on_command, "The files are changed. Once the cause is gone, type" if record else "Type")
+        ran, left_to_admin = _run(
+            host, plan.commands, on_command, "The files are changed. Once the cause is gone, type" if record else "Type"
+        )
         if record is not None:
             _store_state_if_possible(host, record, FixState.DONE)
             history.prune(host)
-    return AppliedFix(record.place if record else "", tuple(change.path for change in plan.changes), ran, to_type)
+    return AppliedFix(record.directory if record else "", tuple(change.path for change in plan.changes), ran, left_to_admin)
 
 
 def _prepare(host: Host, plan: Plan) -> FixRecord:
@@ -90,7 +92,7 @@ def _commit(host: Host, plan: Plan, record: FixRecord) -> None:
             trouble = _roll_back(host, record, record.files[: number + 1])
             if not trouble:
                 _store_state_if_possible(host, record, FixState.UNDONE)
-            hint = f"{trouble}; the copies are in {record.place}" if trouble else "All is as it was"
+            hint = f"{trouble}; the copies are in {record.directory}" if trouble else "All is as it was"
             raise ActionFailed(f"{file.path} cannot be written: {error.strerror}", hint) from error
 
 
@@ -126,11 +128,11 @@ def _run(host: Host, commands: tuple[Command, ...], on_command: OnCommand, again
 class Undone(NamedTuple):
     """What was rolled back: the fix's directory and rules, the files, the commands run and those left for the admin."""
 
-    place: str
+    copies_dir: str
     rules: tuple[str, ...]
     files: tuple[str, ...]
     ran: tuple[Command, ...]
-    to_type: tuple[Command, ...]
+    left_to_admin: tuple[Command, ...]
 
 
 def undo(host: Host, force: bool, on_command: OnCommand) -> Undone | None:
@@ -154,11 +156,11 @@ def undo(host: Host, force: bool, on_command: OnCommand) -> Undone | None:
         _store_state(host, record, FixState.UNDOING)
         trouble = _roll_back(host, record, tuple(due))
         if trouble:
-            raise ActionFailed(trouble, f"The copies are in {record.place}")
+            raise ActionFailed(trouble, f"The copies are in {record.directory}")
         _remove_temporary_files(host, record)
-        ran, to_type = _run(host, record.commands, on_command, "The files are back. Type") if due or was_undoing else ((), ())
+        ran, left_to_admin = _run(host, record.commands, on_command, "The files are back. Type") if due or was_undoing else ((), ())
         _store_state_if_possible(host, record, FixState.UNDONE)
-    return Undone(record.place, record.rules, tuple(file.path for file in due), ran, to_type)
+    return Undone(record.directory, record.rules, tuple(file.path for file in due), ran, left_to_admin)
 
 
 def _require_editable(host: Host, files: list[FixedFile]) -> None:
@@ -173,9 +175,9 @@ def _back_up_edit(host: Host, record: FixRecord, file: FixedFile, number: int) -
     content = _read(host, file.path)
     if content is not None:
         try:
-            host.replace(f"{record.place}/{number}.edited", content, mode=0o600, durable=True, keep_mode=False)
+            host.replace(f"{record.directory}/{number}.edited", content, mode=0o600, durable=True, keep_mode=False)
         except OSError as error:
-            raise ActionFailed(f"{file.path} could not be copied to {record.place}: {error.strerror}", "Nothing was changed") from error
+            raise ActionFailed(f"{file.path} could not be copied to {record.directory}: {error.strerror}", "Nothing was changed") from error
 
 
 def _roll_back(host: Host, record: FixRecord, files: tuple[FixedFile, ...]) -> str:
@@ -231,7 +233,7 @@ def _store_state(host: Host, record: FixRecord, state: FixState) -> None:
         history.write_manifest(host, record._replace(state=state))
     except OSError as error:
         as_root = "; run it as root" if isinstance(error, PermissionError) else ""
-        raise ActionFailed(f"{record.place} cannot be written: {error.strerror}", f"No file was put back{as_root}") from error
+        raise ActionFailed(f"{record.directory} cannot be written: {error.strerror}", f"No file was put back{as_root}") from error
 
 
 def _store_state_if_possible(host: Host, record: FixRecord, state: FixState) -> None:

@@ -56,7 +56,7 @@ class FixRecord(NamedTuple):
     pids: tuple[int, ...]
 
     @property
-    def place(self) -> str:
+    def directory(self) -> str:
         """Its directory."""
         return f"{DIRECTORY}/{self.name}"
 
@@ -68,7 +68,7 @@ def prepare(host: Host, changes: tuple[FileChange, ...], commands: tuple[Command
     newest = max(_names(host), default="")
     record = FixRecord(stamp if stamp > newest else f"{newest}-1", FixState.BEGUN, rules, (), commands, (host.pid,))
     host.make_dir(DIRECTORY, mode=0o700, durable=True)
-    host.make_dir(record.place, mode=0o700, durable=True)
+    host.make_dir(record.directory, mode=0o700, durable=True)
     files = []
     for number, change in enumerate(changes):
         before = "" if change.before is None else f"{number}.before"
@@ -76,13 +76,13 @@ def prepare(host: Host, changes: tuple[FileChange, ...], commands: tuple[Command
         mode, uid, gid = (0o644, -1, -1) if change.before is None else host.attributes(change.path)[:3]
         for name, content in ((before, change.before), (after, change.after)):
             if content is not None:
-                host.replace(f"{record.place}/{name}", content, mode=0o600, durable=True, keep_mode=False)
+                host.replace(f"{record.directory}/{name}", content, mode=0o600, durable=True, keep_mode=False)
         files.append(FixedFile(change.path, before, after, mode & 0o7777, uid, gid))
     record = record._replace(files=tuple(files))
     write_manifest(host, record)
     for file, change in zip(files, changes, strict=True):
         if (read_copy(host, record, file.before), read_copy(host, record, file.after)) != (change.before, change.after):
-            raise OSError(5, "a copy does not read back as written", f"{record.place}")
+            raise OSError(5, "a copy does not read back as written", f"{record.directory}")
     return record
 
 
@@ -99,12 +99,12 @@ def write_manifest(host: Host, record: FixRecord) -> None:
         ],
     }
     text = json.dumps(document, indent=1)
-    host.replace(f"{record.place}/{_MANIFEST}", f"{text}\n".encode(), mode=0o600, durable=True, keep_mode=False)
+    host.replace(f"{record.directory}/{_MANIFEST}", f"{text}\n".encode(), mode=0o600, durable=True, keep_mode=False)
 
 
 def read_copy(host: Host, record: FixRecord, name: str) -> bytes | None:
     """A copy's bytes, None for ''; raises OSError."""
-    return host.read(f"{record.place}/{name}", 1 << 20) if name else None
+    return host.read(f"{record.directory}/{name}", 1 << 20) if name else None
 
 
 def _digest(host: Host, record: FixRecord, name: str) -> str:

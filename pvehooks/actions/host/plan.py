@@ -45,8 +45,8 @@ class Plan(NamedTuple):
     items: tuple[PlanItem, ...]
     # With one of these a restart would break something even after the fix: nothing is done until they are fixed.
     harm: tuple[Finding, ...]
-    # Their fix is applied only when their rule is named.
-    left: tuple[Finding, ...]
+    # Findings whose fix is applied only when their rule is named.
+    only_if_named: tuple[Finding, ...]
 
     @property
     def empty(self) -> bool:
@@ -61,14 +61,14 @@ def plan(host: Host, node: Node, examine: Examine, asked: Collection[str] = ()) 
     """
     draft = Draft(host, node)
     items: dict[tuple[str, str], PlanItem] = {}
-    left: tuple[Finding, ...] = ()
+    only_if_named: tuple[Finding, ...] = ()
     view = node
     for turn in range(_TURNS):
         known = [finding for finding in examine(view) if (finding.rule, finding.subject) not in items and _concerns(finding, asked, turn)]
         if not turn:
-            left = tuple(finding for finding in known if not asked and fixes.needs_naming(finding, node))
+            only_if_named = tuple(finding for finding in known if not asked and fixes.needs_naming(finding, node))
         before = draft.state.files
-        for finding in sorted((finding for finding in known if finding not in left), key=_order):
+        for finding in sorted((finding for finding in known if finding not in only_if_named), key=_order):
             items[finding.rule, finding.subject] = _fixed(draft, finding)
         if draft.state.files == before:
             break
@@ -77,7 +77,7 @@ def plan(host: Host, node: Node, examine: Examine, asked: Collection[str] = ()) 
     changes = tuple(FileChange(path, *state.files[path]) for path in sorted(state.files))
     commands = _commands(draft)
     harm = _harm(host, node, changes, state.initramfs) if commands else ()
-    return Plan(changes, commands, state.restart, tuple(items.values()), harm, left)
+    return Plan(changes, commands, state.restart, tuple(items.values()), harm, only_if_named)
 
 
 def _concerns(finding: Finding, asked: Collection[str], turn: int) -> bool:

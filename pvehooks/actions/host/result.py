@@ -44,7 +44,7 @@ class ItemResult(NamedTuple):
 def results(host: Host, name: str, plan: Plan, done: AppliedFix) -> tuple[ItemResult, ...]:
     """The result of each item of the plan, from the facts as they are now; and of a boot menu that is wrong after the commands."""
     now = hardware.gather(host, name)
-    later = at_next_boot(host, name, {}, UPDATE_INITRAMFS in done.to_type)
+    later = at_next_boot(host, name, {}, UPDATE_INITRAMFS in done.left_to_admin)
     all_results = [ItemResult(item, FixResult.BY_HAND if item.by_hand else _result(item.finding, now, later, done)) for item in plan.items]
     menu = "cmdline-not-refreshed"
     if done.ran and not any(item.finding.rule == menu for item in plan.items):
@@ -55,7 +55,7 @@ def results(host: Host, name: str, plan: Plan, done: AppliedFix) -> tuple[ItemRe
 def _result(finding: Finding, now: Node, later: Node, done: AppliedFix) -> FixResult:
     if not _is_found(finding, now):
         return FixResult.GONE
-    if done.to_type:
+    if done.left_to_admin:
         return FixResult.AFTER_COMMANDS
     if finding.rule in fixes.KNOWN_AFTER_BOOT:
         return FixResult.UNKNOWN

@@ -80,7 +80,7 @@ def _require_idle(guest: Guest, node: Node, address: str) -> PciDevice:
         raise Unbound(f"{address} is not on the bus any more")
     if device.bridge:
         raise Unbound(f"{device.label} is a bridge, and never given to vfio-pci")
-    holders = passthrough.others(address, guest, node)
+    holders = passthrough.other_holders(address, guest, node)
     if holders:
         raise Unbound(f"{device.label} is held by {holders[0].label} now")
     uses = passthrough.blocking_uses(device, guest, node)

@@ -37,11 +37,11 @@ def run(options: argparse.Namespace) -> int:
         return cluster_status.run(seen, options.json)
     once = seen.once()
     met = StatusTotals(once.all_verdicts(once.facts()))
-    look_at = seen.guest_context.cluster_baseline
+    first_look = seen.guest_context.cluster_baseline
     if options.json:
-        print(json.dumps(_state(seen, met, int(look_at.time) if look_at else None), indent=2))
+        print(json.dumps(_state(seen, met, int(first_look.time) if first_look else None), indent=2))
     else:
-        first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look_at.time)) if look_at else "not yet (the daemon makes it)"
+        first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first_look.time)) if first_look else "not yet (the daemon makes it)"
         terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
     return EXIT_OK
 
@@ -59,7 +59,7 @@ class StatusTotals:
     """What is shown of all guests, added up one by one: none of them is kept. Guests are (VMID, label)."""
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
-        self.guests = self.blocked = self.passing = 0
+        self.guests = self.blocked = self.with_passthrough = 0
         self.found = counts_by_severity(())
         self.would_not: list[tuple[int, str]] = []
         self.must_not: list[tuple[int, str]] = []
@@ -78,8 +78,8 @@ class StatusTotals:
         for severity, count in counted.items():
             self.found[severity] += count
         self.blocked += verdict.blocked
-        passing, unguarded = guard_state.coverage([guest])
-        self.passing += len(passing)
+        with_passthrough, unguarded = guard_state.coverage([guest])
+        self.with_passthrough += len(with_passthrough)
         for what, those in (
             (verdict.start is StartVerdict.WOULD_NOT, self.would_not),
             (verdict.start is StartVerdict.MUST_NOT, self.must_not),
@@ -106,7 +106,11 @@ def _state(seen: View, met: StatusTotals, first_look: int | None) -> dict[str, o
         "must_not_start": _vmids(met.must_not),
         "findings": sum(met.found.values()),
         "findings_by_severity": met.found,
-        "passthrough": {"guests": met.passing, "guarded": met.passing - len(met.unguarded), "unguarded": _vmids(met.unguarded)},
+        "passthrough": {
+            "guests": met.with_passthrough,
+            "guarded": met.with_passthrough - len(met.unguarded),
+            "unguarded": _vmids(met.unguarded),
+        },
         "allowed": _vmids(met.allowed),
         "lacking_entropy": _vmids(met.lacking),
         "given_rng0": _vmids(met.given),
@@ -145,9 +149,9 @@ def _daemon(host: Host) -> str:
 
 
 def _guard(mode: str, met: StatusTotals) -> str:
-    if not met.passing:
+    if not met.with_passthrough:
         return f"[guard] mode = {mode}; no VM has passed-through devices"
-    have = f"{met.passing - len(met.unguarded)} of {wording.counted(met.passing, 'guest')} with passed-through devices have it"
+    have = f"{met.with_passthrough - len(met.unguarded)} of {wording.counted(met.with_passthrough, 'guest')} with passed-through devices have it"
     lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
     return f"[guard] mode = {mode}; {have}{lacking}"
 

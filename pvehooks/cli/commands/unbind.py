@@ -8,7 +8,7 @@ from pvehooks.actions.pci import persist, release
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
-from pvehooks.derived.passthrough import functions, pci_devices
+from pvehooks.derived.passthrough import devices_at, pci_devices
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     now = options.now or not options.persist
     shared.only_notes_in_trees(host, now)
     node = hardware.gather(host, name)
-    gone = [] if now else [address for address in options.address if not functions(address, node) and bindings.noted(host, address)]
+    gone = [] if now else [address for address in options.address if not devices_at(address, node) and bindings.noted(host, address)]
     there = shared.named([address for address in options.address if address not in gone], node)
     with host.undisturbed():
         reports = [_forget_absent(host, address) for address in gone]

@@ -136,7 +136,7 @@ def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
     verdicts: dict[tuple[str, ...], int] = {("block",): 0, ("warning",): 0, ("ok",): 0}
     starts: dict[tuple[str, ...], int] = {(_START[each],): 0 for each in StartVerdict}
     unstopped: dict[tuple[str, ...], int] = {}
-    passing: dict[tuple[str, ...], int] = {("yes",): 0, ("no",): 0}
+    with_passthrough: dict[tuple[str, ...], int] = {("yes",): 0, ("no",): 0}
     blocked: dict[tuple[str, ...], int] = {}
     unguarded: dict[tuple[str, ...], int] = {}
     for vmid, guest in sorted(guests.items()):
@@ -144,7 +144,7 @@ def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
         starts[_START[guest.start],] += 1
         if guest.start is StartVerdict.MUST_NOT:
             unstopped[str(vmid), guest.label, guest.why_unguarded] = 1
-        passing["yes" if guest.guarded else "no",] += guest.passes_through
+        with_passthrough["yes" if guest.guarded else "no",] += guest.passes_through
         for finding in (each for each in guest.findings if not each.ignored):
             if finding.severity is Severity.BLOCK:
                 blocked[str(vmid), guest.label, finding.rule] = 1
@@ -154,7 +154,7 @@ def _of_guests(guests: Mapping[int, GuestStats]) -> Iterator[Metric]:
     yield _gauge("guests", words, ("verdict",), verdicts)
     words = "VMs of the node by what a start comes to: would, would_not (something refuses it), must_not (it does harm, and nothing refuses it)."
     yield _gauge("guests_by_start", words, ("start",), starts)
-    yield _gauge("passthrough_guests", "VMs with passed-through PCI devices, with and without the guard.", ("guarded",), passing)
+    yield _gauge("passthrough_guests", "VMs with passed-through PCI devices, with and without the guard.", ("guarded",), with_passthrough)
     words = "A VM that would not start or must not start, and a rule that says why. Others have no sample."
     yield _gauge("guest_blocked", words, ("vmid", "guest", "rule"), blocked)
     words = "A VM that must not start, and why nothing stops it. Others have no sample."

@@ -55,15 +55,15 @@ class GuestContext(NamedTuple):
     options: Container[str] = ()
 
 
-def surroundings(host: Host, node: str, first_look: baseline.Baseline | None) -> GuestContext:
-    """The surroundings as they are now."""
+def gather_context(host: Host, node: str, cluster_baseline: baseline.Baseline | None) -> GuestContext:
+    """What guests are read with, as it is now."""
     from pvehooks.facts.guests import ownoption, running
     from pvehooks.facts.storage.storages import StorageSections
 
     return GuestContext(
         running.RunningVmids(host),
         frozenset(records.known_vmids(host)),
-        first_look,
+        cluster_baseline,
         Mappings(host, node),
         StorageSections(host),
         known_cpu_models(host),

@@ -41,7 +41,7 @@ def users(host: Host, paths: Mapping[str, str]) -> dict[str, tuple[ImageUser, ..
     recorded = records.known_vmids(host)
     found: dict[str, list[ImageUser]] = {volid: [] for volid in paths}
     for node in node_facts.node_names(host):
-        guest_context = guest_facts.surroundings(host, node, None)
+        guest_context = guest_facts.gather_context(host, node, None)
         for vmid in node_facts.guest_ids_or_none(host, node):
             raw = guest_facts.read_raw_or_error(host, node, vmid)
             if isinstance(raw, OSError) or (vmid not in recorded and b"args:" not in raw):

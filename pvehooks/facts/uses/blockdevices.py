@@ -35,7 +35,7 @@ def real(host: Host, path: str) -> str:
         return path
 
 
-def both(host: Host, path: str) -> set[str]:
+def as_written_and_resolved(host: Host, path: str) -> set[str]:
     """A path in /dev as written and with its links resolved; any other text as it is."""
     return {path, real(host, path)} if path.startswith("/dev/") else {path}
 

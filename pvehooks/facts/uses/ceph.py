@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
-from pvehooks.facts.uses.blockdevices import both
+from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
 
 _OSDS = "/var/lib/ceph/osd"
@@ -45,7 +45,7 @@ class Osds:
                     target = self.host.link_text(f"{_OSDS}/{name}/{part}")
                 except OSError:
                     continue
-                found.update(dict.fromkeys(both(self.host, target), number))
+                found.update(dict.fromkeys(as_written_and_resolved(self.host, target), number))
         return found
 
     @cached_property
@@ -72,8 +72,7 @@ class Osds:
                     found[group, name] = tag[1]
         return found
 
-    @property
-    def some(self) -> bool:
+    def __bool__(self) -> bool:
         """Whether the node has any."""
         return bool(self.devices or self.activated or self.tagged)
 
@@ -84,7 +83,7 @@ class Osds:
 
     def runs(self, number: str) -> bool:
         """Whether a ceph-osd process serves the OSD."""
-        if not self._live and self.some:
+        if not self._live and self:
             self._live = dict.fromkeys((*self.devices.values(), *self.activated.values(), *self.tagged.values()), False)
             for pid in self._pids():
                 for word in self._words(pid):

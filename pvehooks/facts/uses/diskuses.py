@@ -79,7 +79,7 @@ class DiskUses:
             yield f"which volume groups PVE's storages use ({storages.why})"
         if isinstance(self._boot_uuids, Unread):
             yield f"which partitions the node boots from ({self._boot_uuids.why})"
-        if self.pools.some or self._boot_uuids or storages:
+        if self.pools or self._boot_uuids or storages:
             unknown = [block.name for block in tree.blocks if self.udev.properties(block) is None]
             if unknown:
                 yield f"what is on {_some(unknown)} (udev's database does not know)"
@@ -97,7 +97,7 @@ class DiskUses:
         return [*(use for _, use in found), *swaps, *journals]
 
     def _pools(self, tree: BlockTree, unread: list[str]) -> list[Use]:
-        if not self.pools.some:
+        if not self.pools:
             return []
         members: dict[str, list[Block]] = {}
         for block in tree.blocks:
@@ -170,7 +170,7 @@ class DiskUses:
 
     def _osds(self, tree: BlockTree) -> Iterator[Use]:
         """An OSD of this node that does not run (a crash, maintenance, the boot) is as much in use: its data is there."""
-        if not self.osds.some:
+        if not self.osds:
             return
         for block in tree.blocks:
             numbers = {self.osds.devices[path] for path in self._names(block) if path in self.osds.devices}
@@ -192,7 +192,7 @@ class DiskUses:
 
     def exports_of(self, block: Block) -> tuple[Export, ...]:
         """What of the device is served to other machines."""
-        return self.exports.of(block.number, block.name, self._names(block)) if self.exports.some else ()
+        return self.exports.of(block.number, block.name, self._names(block)) if self.exports else ()
 
     def _guests(self, tree: BlockTree, with_command_lines: bool) -> list[Use]:
         """Disks that configs name, and, where there is no other use, those that running guests have open by whatever name."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
-from pvehooks.facts.uses.blockdevices import both
+from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple
 
@@ -34,8 +34,7 @@ class Exports:
     def __init__(self, host: Host) -> None:
         self.host = host
 
-    @property
-    def some(self) -> bool:
+    def __bool__(self) -> bool:
         """Whether anything is."""
         return bool(self._by_key)
 
@@ -51,7 +50,7 @@ class Exports:
         """The exports by path in /dev as written and resolved, and by 'major:minor'."""
         found: dict[str, tuple[Export, ...]] = {}
         for key, export in (*self._lio(), *self._nvmet()):
-            for each in both(self.host, key):
+            for each in as_written_and_resolved(self.host, key):
                 found[each] = (*found.get(each, ()), export)
         return found
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.reading import unread
-from pvehooks.facts.uses.blockdevices import both
+from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from pvehooks.values.base import NamedTuple
@@ -51,7 +51,7 @@ class GivenDisks:
         """What guests have a path in /dev, as written and resolved."""
         found: dict[str, dict[GivenDisk, None]] = {}
         for path, given in self._all():
-            for each in both(self.host, path):
+            for each in as_written_and_resolved(self.host, path):
                 known = found.setdefault(each, {})
                 if not any(other.vmid == given.vmid for other in known):
                     known[given] = None

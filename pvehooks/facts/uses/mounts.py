@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from pvehooks.facts.reading import unread
-from pvehooks.facts.uses.blockdevices import Block, both
+from pvehooks.facts.uses.blockdevices import Block, as_written_and_resolved
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
@@ -55,7 +55,7 @@ class Mounts:
                 fields = line.split(" ")
                 keys, mount = _mountinfo(fields) if table != _TABLES[-1] else _mounts(fields)
                 for key in keys:
-                    for each in both(self.host, key):
+                    for each in as_written_and_resolved(self.host, key):
                         found.setdefault(each, []).append(mount)
             return found
         return Unread(why)
@@ -119,7 +119,7 @@ class Mounts:
         except OSError as error:
             return unread("/proc/swaps", error)
         written = [_plain(line.split()[0]) for line in lines if line.strip()]
-        return frozenset(path for each in written for path in both(self.host, each))
+        return frozenset(path for each in written for path in as_written_and_resolved(self.host, each))
 
 
 def _mountinfo(fields: list[str]) -> tuple[tuple[str, ...], tuple[str, str]]:

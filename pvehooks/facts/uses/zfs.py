@@ -41,8 +41,7 @@ class Pools:
             return ""
         return guid if guid.isdecimal() else ""
 
-    @property
-    def some(self) -> bool:
+    def __bool__(self) -> bool:
         """Whether there is any, or may be."""
         return isinstance(self.imported, Unread) or bool(self.imported)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import functions, passes_through
+from pvehooks.derived.passthrough import devices_at, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
@@ -22,7 +22,7 @@ def device_claimed_twice(guest: Guest, node: Node) -> Iterator[Finding]:
     for entry in guest.hostpci:
         if entry.mdev or isinstance(entry.choices, Unread) or len(entry.choices) > 1:
             continue
-        for device in (device for address in entry.choices[0] for device in functions(address, node)):
+        for device in (device for address in entry.choices[0] for device in devices_at(address, node)):
             rivals = [each.label for each in node.onboot.get(device.address, ()) if each.vmid != guest.vmid and not each.mdev]
             if rivals:
                 message = f"{entry.option}: {device.label} is also wanted at boot by {', '.join(rivals)}: only the first one starts"

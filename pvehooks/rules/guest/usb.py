@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pvehooks.derived import remedies
 from pvehooks.derived.ostype import machine_version, named_version, windows_version
-from pvehooks.derived.passthrough import functions, holder_phrase, pci_devices
+from pvehooks.derived.passthrough import devices_at, holder_phrase, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.display import display, has_spice
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -286,7 +286,7 @@ def usb_controller_passed_through(guest: Guest, node: Node) -> Iterator[Finding]
 def _taker(controller: str, guest: Guest, node: Node) -> str:
     """Which guest takes a controller, as the end of a sentence; '' for none."""
     for entry in guest.hostpci:
-        if not isinstance(entry.addresses, Unread) and any(_is_at(controller, functions(each, node)) for each in entry.addresses):
+        if not isinstance(entry.addresses, Unread) and any(_is_at(controller, devices_at(each, node)) for each in entry.addresses):
             return f"which is {entry.option} of the same VM: the device goes with it, and {node.name} cannot pass it on"
     onboot = {} if isinstance(node.onboot, Unread) else node.onboot
     rivals = [holder for holder in onboot.get(controller, ()) if holder.vmid != guest.vmid]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pvehooks.derived.passthrough import functions, passes_through
+from pvehooks.derived.passthrough import devices_at, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
@@ -88,7 +88,7 @@ def device_on_other_numa_node(node: Node) -> Iterator[Finding]:
             addresses = entry.addresses
             if isinstance(addresses, Unread) or len(entry.choices) > 1:
                 continue
-            for device in (device for address in addresses for device in functions(address, node)):
+            for device in (device for address in addresses for device in devices_at(address, node)):
                 near = node.layout.nodes.get(device.numa, frozenset())
                 if near and not near & bound:
                     message = f"{guest.label}: {entry.option} is {device.label} of NUMA node {device.numa}, and its affinity has only CPUs of other nodes"

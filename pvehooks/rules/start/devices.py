@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import blocking_uses, claims, functions, hindrance, named, others, passes_through, pci_devices, taken
+from pvehooks.derived.passthrough import (
+    blocking_uses,
+    claims,
+    devices_at,
+    hindrance,
+    named,
+    other_holders,
+    passes_through,
+    pci_devices,
+    taken,
+)
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
 
@@ -39,7 +49,7 @@ def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     absent: dict[str, list[tuple[HostPci, AbsentVf]]] = {}
     for entry in (*guest.hostpci, *guest.args_pci):
         for address in () if isinstance(entry.addresses, Unread) else entry.addresses:
-            if functions(address, node) or address in seen:
+            if devices_at(address, node) or address in seen:
                 continue
             seen.add(address)
             found = derived.absent_vfs.absent_vf(address, guest, node)
@@ -116,7 +126,7 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     for entry in guest.hostpci:
         trouble = entry.trouble
         if not trouble and entry.mdev and not isinstance(entry.choices, Unread):
-            several = [choice for choice in entry.choices if sum(len(functions(address, node)) for address in choice) > 1]
+            several = [choice for choice in entry.choices if sum(len(devices_at(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
             yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest))
@@ -265,7 +275,7 @@ def vfio_not_bound(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.iommu, Unread) or not node.iommu.active:
         return
     for claim, device in taken(guest, node):
-        if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or others(device.address, guest, node):
+        if device.vfio or device.bridge or device.dead or blocking_uses(device, guest, node) or other_holders(device.address, guest, node):
             continue
         now = f"is on driver {device.driver}, not on vfio-pci" if device.driver else "has no driver; it needs vfio-pci"
         message = f"{claim.entry.option}: {device.label} {now}"

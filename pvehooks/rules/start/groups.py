@@ -11,12 +11,12 @@ from pvehooks.derived.passthrough import (
     behind_named,
     blocking_uses,
     claims,
-    functions,
+    devices_at,
     group_members,
     holder_phrase,
     named,
     on_host_driver,
-    others,
+    other_holders,
     passes_through,
     pci_devices,
     taken,
@@ -65,15 +65,15 @@ def group_in_use_by_host(guest: Guest, node: Node) -> Iterator[Finding]:
     if working_iommu(node) is None:
         return
     for claim, device, member in _taken(guest, node):
-        held = [use for use in blocking_uses(device, guest, node) if not use.vmid]
-        if held and member is None:
+        blocking = [use for use in blocking_uses(device, guest, node) if not use.vmid]
+        if blocking and member is None:
             refuser = Refuser.PVE if claim.entry.by_args and not device.vfio else Refuser.UNSET
-            remedy = _remedy_free(held, derived.remedies.giving_up(guest, claim.entry))
-            yield Finding(device.address, _named_in_use(claim, device, held), remedy, refuser=refuser)
-        elif held and member is not None:
+            remedy = _remedy_free(blocking, derived.remedies.giving_up(guest, claim.entry))
+            yield Finding(device.address, _named_in_use(claim, device, blocking), remedy, refuser=refuser)
+        elif blocking and member is not None:
             refuser = Refuser.PVE if claim.entry.by_args or device.vfio else Refuser.UNSET
-            remedy = _remedy_free(held, _lowered(_remedy_own_group(member, guest)))
-            yield Finding(device.address, _member_in_use(member, held), remedy, refuser=refuser)
+            remedy = _remedy_free(blocking, _lowered(_remedy_own_group(member, guest)))
+            yield Finding(device.address, _member_in_use(member, blocking), remedy, refuser=refuser)
         if member is None and device.group_unread:
             yield not_examined(device.address, f"which devices share the IOMMU group of {device.label} is unknown: {device.group_unread}")
         yield from _unread_use(device, guest, node)
@@ -87,21 +87,21 @@ def _taken(guest: Guest, node: Node) -> Iterator[tuple[Claim, PciDevice, Claimed
         yield member.claim, member.device, member
 
 
-def _named_in_use(claim: Claim, device: PciDevice, held: list[Use]) -> str:
+def _named_in_use(claim: Claim, device: PciDevice, blocking: list[Use]) -> str:
     if device.vfio:
-        return f"{claim.entry.option}: {device.label} {_list_uses(held)}: the start would reset it under that process, and fail"
+        return f"{claim.entry.option}: {device.label} {_list_uses(blocking)}: the start would reset it under that process, and fail"
     if claim.entry.by_args:
-        return f"{claim.entry.option}: {device.label} {_list_uses(held)}, and {_ARGS}"
-    return f"{claim.entry.option} would take {device.label} from the host, which {_list_uses(held)}"
+        return f"{claim.entry.option}: {device.label} {_list_uses(blocking)}, and {_ARGS}"
+    return f"{claim.entry.option} would take {device.label} from the host, which {_list_uses(blocking)}"
 
 
-def _member_in_use(member: ClaimedMember, held: list[Use]) -> str:
+def _member_in_use(member: ClaimedMember, blocking: list[Use]) -> str:
     end = "the start would take it from the host"
     if member.device.vfio:
         end = "the start would fail"
     elif member.claim.entry.by_args:
         end = _ARGS
-    return f"{_shares(member)}, which {_list_uses(held)}: {end}"
+    return f"{_shares(member)}, which {_list_uses(blocking)}: {end}"
 
 
 _ARGS = "PVE unbinds nothing for args, so QEMU finds the group in use: the start would fail"
@@ -129,18 +129,18 @@ def _shares(member: ClaimedMember) -> str:
     return f"{member.claim.entry.option} ({claimed.address}) shares IOMMU group {claimed.group} with {member.device.label}"
 
 
-def _list_uses(held: list[Use]) -> str:
+def _list_uses(blocking: list[Use]) -> str:
     """What uses a device: the most important uses, and how many more there are. All of them have to end."""
-    shown = [use.sentence for use in held[:_SHOWN]]
-    more = len(held) - _SHOWN
+    shown = [use.sentence for use in blocking[:_SHOWN]]
+    more = len(blocking) - _SHOWN
     if more > 0:
         shown.append(f"has {more} more use{'' if more == 1 else 's'}")
     return "; it also ".join(filter(None, (*shown[:1], derived.remedies.listed(shown[1:]))))
 
 
-def _remedy_free(held: list[Use], otherwise: str) -> str:
+def _remedy_free(blocking: list[Use], otherwise: str) -> str:
     """What ends all uses, or else `otherwise`; only that where one of them has no cure of its own."""
-    own = list(dict.fromkeys(use.remedy for use in held))
+    own = list(dict.fromkeys(use.remedy for use in blocking))
     return f"{'. '.join(own)}. Or {otherwise}" if all(own) else f"{otherwise[0].upper()}{otherwise[1:]}"
 
 
@@ -166,7 +166,7 @@ def group_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: the kernel's Documentation/driver-api/vfio.rst.
     """
     for member in group_members(guest, node):
-        holders = others(member.device.address, guest, node)
+        holders = other_holders(member.device.address, guest, node)
         using = _guests_using(holders, blocking_uses(member.device, guest, node))
         if using:
             refuser = _refuser(using, holders)
@@ -221,7 +221,7 @@ def device_in_use_by_guest(guest: Guest, node: Node) -> Iterator[Finding]:
             if device.address in seen:
                 continue
             seen.add(device.address)
-            holders = [each for each in others(device.address, guest, node) if not (each.mdev and claim.entry.mdev)]
+            holders = [each for each in other_holders(device.address, guest, node) if not (each.mdev and claim.entry.mdev)]
             using = _guests_using(holders, blocking_uses(device, guest, node) if claim.entry.taken_whole else [])
             if using:
                 message = f"{claim.entry.option} would take {device.label}, which {_list_uses(using)}"
@@ -267,7 +267,7 @@ def pf_vfs_in_use(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _idle_vf(claim: Claim, device: PciDevice, used: set[str], guest: Guest, node: Node) -> str:
     """How to give the guest a VF that is idle; '' where there is none, or where no command does it."""
-    idle = next((address for address in device.virtfns if address not in used and functions(address, node)), "")
+    idle = next((address for address in device.virtfns if address not in used and devices_at(address, node)), "")
     if not idle or claim.entry.mapping or claim.entry.by_args:
         return ""
     return (
@@ -299,10 +299,10 @@ def device_would_be_missed(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _vf_user_phrase(address: str, guest: Guest, node: Node) -> str:
     """Which guest or process uses the VF, as the end of a sentence; '' for none."""
-    holders = others(address, guest, node)
+    holders = other_holders(address, guest, node)
     if holders:
         return holder_phrase(holders[0])
-    return next((use.sentence for device in functions(address, node) for use in blocking_uses(device, guest, node)), "")
+    return next((use.sentence for device in devices_at(address, node) for use in blocking_uses(device, guest, node)), "")
 
 
 def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
@@ -322,7 +322,7 @@ def _idle_members(guest: Guest, node: Node) -> Iterator[ClaimedMember]:
 
 def _is_idle(device: PciDevice, guest: Guest, node: Node) -> bool:
     """Whether it is on a host driver, and neither the host nor another guest uses it."""
-    return on_host_driver(device) and not others(device.address, guest, node) and not blocking_uses(device, guest, node)
+    return on_host_driver(device) and not other_holders(device.address, guest, node) and not blocking_uses(device, guest, node)
 
 
 def _other_than_accepted(member: PciDevice, guest: Guest) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import claims, functions, passes_through, pci_devices
+from pvehooks.derived.passthrough import claims, devices_at, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 
@@ -109,7 +109,7 @@ def mapping_exhausted(guest: Guest, node: Node) -> Iterator[Finding]:
             ours = (
                 set()
                 if isinstance(entry.addresses, Unread)
-                else {each.address for name in entry.addresses for each in functions(name, node)}
+                else {each.address for name in entry.addresses for each in devices_at(name, node)}
             )
             takers = [each.entry.option for each in every[:at] if not each.exhausted and ours & {one.address for one in each.devices}]
             message = (

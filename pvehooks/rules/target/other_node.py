@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pvehooks.derived import remedies
 from pvehooks.derived.disks import disks, volume_of
-from pvehooks.derived.passthrough import functions
+from pvehooks.derived.passthrough import devices_at
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.bridges import bridges_of
 from pvehooks.values import Finding, Guest, HostPci, Severity, Unread
@@ -178,7 +178,7 @@ def target_address_unmapped(guest: Guest, target: Target) -> Iterator[Finding]:
     for entry in guest.hostpci:
         if entry.mapping or isinstance(entry.addresses, Unread):
             continue
-        there = [device.label for address in entry.addresses for device in functions(address, target.node)]
+        there = [device.label for address in entry.addresses for device in devices_at(address, target.node)]
         what = ", ".join(there[:2]) if there else "nothing" if target.hardware else "another device, or none"
         message = f"{entry.option} names an address of one node, {', '.join(entry.addresses)}; on {target.name} that is {what}"
         yield Finding(entry.option, message, _mapping(guest, entry))

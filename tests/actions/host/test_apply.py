@@ -115,7 +115,7 @@ def test_old_copies_go(tmp_path: Path) -> None:
     host = tree(tmp_path)
     (root(host) / "etc/modules").write_text("vfio_virqfd\n")
     before = snapshot(root(host))
-    needed = fix(host, "advice-void").place
+    needed = fix(host, "advice-void").copies_dir
     torn = root(host) / history.DIRECTORY[1:] / "20000102T000000Z"
     torn.mkdir()
     (torn / "manifest.json").write_text("{")
@@ -125,7 +125,7 @@ def test_old_copies_go(tmp_path: Path) -> None:
     assert len(names) == 2 + 4
     assert names[:2] == [torn.name, needed.rpartition("/")[2]]
     undone = fixing.undo(host, False, lambda _: None)
-    assert undone is not None and undone.place == needed
+    assert undone is not None and undone.copies_dir == needed
     assert snapshot(root(host)) == before
     fix_and_undo(host, 3)
     assert needed.rpartition("/")[2] not in places(host)

@@ -137,7 +137,7 @@ def test_modules_are_ours_to_list(tmp_path: Path) -> None:
     assert done.files == ("/etc/modules-load.d/pvehooks.conf",)
     assert (root(host) / done.files[0][1:]).read_text().splitlines()[1:] == ["vfio_pci"]
     assert (root(host) / done.files[0][1:]).stat().st_mode & 0o777 == 0o644
-    assert done.to_type == (("update-initramfs", "-u", "-k", "all"),)
+    assert done.left_to_admin == (("update-initramfs", "-u", "-k", "all"),)
     fixing.undo(host, False, lambda _: None)
     assert snapshot(root(host)) == before
 
@@ -269,24 +269,24 @@ def test_a_manifest_that_cannot_be_used(content: str, tmp_path: Path) -> None:
     host = tree(tmp_path)
     done = fix(host, "iommu-inactive")
     after = snapshot(root(host))
-    (root(host) / done.place[1:] / "manifest.json").write_text(content)
+    (root(host) / done.copies_dir[1:] / "manifest.json").write_text(content)
     with pytest.raises(ActionFailed, match=r"manifest.json cannot be used") as caught:
         fixing.undo(host, True, lambda _: None)
-    assert done.place in caught.value.hint
+    assert done.copies_dir in caught.value.hint
     assert snapshot(root(host)) == after
 
 
 def test_a_copy_that_was_changed(tmp_path: Path) -> None:
     host = tree(tmp_path)
     done = fix(host, "iommu-inactive")
-    (root(host) / done.place[1:] / "0.before").write_text("GRUB_TIMEOUT=0\n")
+    (root(host) / done.copies_dir[1:] / "0.before").write_text("GRUB_TIMEOUT=0\n")
     with pytest.raises(ActionFailed, match="a copy is not as it was written"):
         fixing.undo(host, True, lambda _: None)
 
 
 def test_copies_are_roots(tmp_path: Path) -> None:
     host = tree(tmp_path)
-    place = root(host) / fix(host, "iommu-inactive").place[1:]
+    place = root(host) / fix(host, "iommu-inactive").copies_dir[1:]
     assert place.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}
 
@@ -391,7 +391,7 @@ def test_killed_while_it_fixes(tmp_path: Path) -> None:
         changed = any(host.read(path) != old[path] for path in old)
         undone = fixing.undo(host, False, lambda _: None)
         assert undone is not None or not changed
-        assert (undone is not None and bool(undone.to_type)) == changed
+        assert (undone is not None and bool(undone.left_to_admin)) == changed
         assert snapshot(root(host)) == before, steps
         assert fixing.undo(host, False, lambda _: None) is None
         steps += 1
@@ -431,6 +431,6 @@ def test_killed_while_it_undoes(tmp_path: Path) -> None:
             break
         again = fixing.undo(host, False, lambda _: None)
         assert snapshot(root(host)) == before, steps
-        assert again is not None and again.to_type
+        assert again is not None and again.left_to_admin
         steps += 1
     assert steps > 6

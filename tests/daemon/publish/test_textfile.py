@@ -109,7 +109,7 @@ def test_a_burst_is_written_once_a_second(tmp_path: Path) -> None:
 
 def test_the_stats_show_when_they_have_changed(tmp_path: Path) -> None:
     host = Host(str(make_fake_tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": uefi()})))
-    verdict = Verdict(guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)), False, (), Rng0Decision(False, None, ""))
+    verdict = Verdict(guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None)), False, (), Rng0Decision(False, None, ""))
     finding = Finding("scsi0", "it is odd", "", Severity.WARNING, "odd-thing")
     made, changes = Stats(), []
     for change in (

@@ -53,7 +53,7 @@ def tree(directory: Path, config: str, code: Content = CODE) -> Host:
 def test_what_pve_declares_is_kept(option: str, tmp_path: Path) -> None:
     """Now, pending and in snapshots; and it stands against no change of the guest."""
     host = tree(tmp_path, f"{option}: a\nmemory: 512\n\n[PENDING]\n{option}: b\n\n[s1]\n{option}: c\n")
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     assert guest.config is not None
     assert (guest.config.dropped, guest.config.main[option], guest.options[option]) == ((), "a", "b")
     assert guest.config.snapshots["s1"][option] == "c"
@@ -84,7 +84,7 @@ def test_it_is_read_only_for_what_we_do_not_know(tmp_path: Path) -> None:
 
     read: list[str] = []
     host = Noting(str(make_fake_tree(tmp_path, {CONFIG: "memory: 512\ncores: x\n", SCHEMA: CODE})))
-    guest_context = guests.surroundings(host, "pve1", None)
+    guest_context = guests.gather_context(host, "pve1", None)
     assert len(guests.parse_guest(host, "pve1", 100, b"cores: x\n", guest_context).config.dropped) == 1  # type: ignore[union-attr]  # it is read
     assert f"/{SCHEMA}" not in read
     for _ in range(2):

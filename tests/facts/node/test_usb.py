@@ -178,7 +178,7 @@ def test_memory_shares(tmp_path: Path) -> None:
         "104": "cores: 1\n",
     }
     host = tree(tmp_path, {f"{GUESTS}/{vmid}.conf": text for vmid, text in configs.items()})
-    guest_context = guests.surroundings(host, "pve1", None)
+    guest_context = guests.gather_context(host, "pve1", None)
     there = [guests.read(host, "pve1", vmid, guest_context) for vmid in (100, 101, 102, 103, 104, 105)]
     found = index.memory_shares(index.entries(there))
     shares = {name: [(share.vmid, share.size) for share in each] for name, each in found.items()}

@@ -36,7 +36,7 @@ def guest(tmp_path: Path, config: str) -> Guest:
     """A guest of a node with the mappings above."""
     files = {"etc/pve/mapping/pci.cfg": MAPPINGS, "etc/pve/nodes/pve1/qemu-server/100.conf": config}
     host = Host(str(make_fake_tree(tmp_path, files)))
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def hookscript(host: Host, volid: str) -> Hookscript | None:
     make_fake_tree(host.root, {"etc/pve/nodes/pve1/qemu-server/100.conf": f"hookscript: {volid}\n"})
-    return guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)).hookscript
+    return guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None)).hookscript
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_hookscript(tmp_path: Path, volid: str, path: str, trouble: str) -> None
 
 def test_no_hookscript(tmp_path: Path) -> None:
     host = tree(tmp_path, {"etc/pve/nodes/pve1/qemu-server/100.conf": "name: a\n"})
-    assert guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None)).hookscript is None
+    assert guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None)).hookscript is None
 
 
 def test_a_hookscript_where_the_storages_cannot_be_read(tmp_path: Path) -> None:

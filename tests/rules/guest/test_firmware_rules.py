@@ -32,7 +32,7 @@ NIC = "net0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0"
 
 def guest_in(directory: str | Path, config: str, files: dict[str, Content] | None = None) -> tuple[Guest, list[Finding]]:
     host = Host(str(make_fake_tree(directory, {**(files or {}), CONFIG: config})))
-    guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     node = hardware.gather(host, "pve1")
     asked = [rule for rules in SETS if rules.applies_to(guest) for rule in rules.rules]
     return guest, [rule.complete(finding, 100) for rule in asked for finding in rule.function(guest, node)]

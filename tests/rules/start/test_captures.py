@@ -33,7 +33,7 @@ def test_capture_as_a_host(name: str, tmp_path: Path, tmp_path_factory: pytest.T
     addresses = sorted(captured["pci"])
     configs = {f"{GUESTS}/{100 + number}.conf": f"hostpci0: {address}\n" for number, address in enumerate(addresses)}
     host = Host(str(make_fake_tree(tree, {**beside, **configs})))
-    guest_context = guests.surroundings(host, "pve1", None)
+    guest_context = guests.gather_context(host, "pve1", None)
     node = hardware.gather(host, "pve1")
     for number, address in enumerate(addresses):
         found = findings_at_start(guests.read(host, "pve1", 100 + number, guest_context), node)

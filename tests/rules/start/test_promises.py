@@ -27,7 +27,7 @@ OTHER = "0000:02:00.0"
 def blocks(files: dict[str, Content], config: str) -> list[Finding]:
     with tempfile.TemporaryDirectory() as directory:
         host = Host(str(make_fake_tree(directory, {**files, CONFIG: config})))
-        guest = guests.read(host, "pve1", 100, guests.surroundings(host, "pve1", None))
+        guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
         found = findings_at_start(guest, hardware.gather(host, "pve1"))
         return [finding for finding in found if finding.severity is Severity.BLOCK or not finding.examined]
 

@@ -69,9 +69,9 @@ def _apply(seen: View, planned: Plan, on_command: Callable[[str], None]) -> Appl
         raise
     if done.files or done.ran:
         message = f"host fix of {rules}: {in_words(done.files, done.ran)}" + (
-            f"; copies of the files before: {done.place}" if done.place else ""
+            f"; copies of the files before: {done.copies_dir}" if done.copies_dir else ""
         )
-        audit.log(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.place, **as_fields(done.files, done.ran))
+        audit.log(seen.host, seen.node, "host-fixed", message, rule=rules, backup=done.copies_dir, **as_fields(done.files, done.ran))
     return done
 
 
@@ -130,7 +130,7 @@ def _close(node: str, planned: Plan, asked: tuple[str, ...]) -> None:
         print(f"then: {' '.join(command)}")
     if planned.restart and planned.commands:
         print("then reboot at a time of your choice: reboot")
-    for finding in planned.left:
+    for finding in planned.only_if_named:
         print(printable(f"optional: pvehooks host fix {finding.rule} ({finding.message})"))
     for finding in planned.harm:
         print(printable(f"fix this first, it would break the next boot: {finding.message} [{finding.rule}]"))
@@ -158,17 +158,17 @@ def _report(node: str, planned: Plan, done: AppliedFix, became: tuple[ItemResult
     for each in became:
         if each.result is not FixResult.BY_HAND:
             print(printable(f"{each.item.finding.rule} ({each.item.finding.subject}): {PHRASES[each.result]}"))
-    if done.place:
-        print(f"copies of the files before the change are in {done.place}; to restore them: pvehooks host undo")
+    if done.copies_dir:
+        print(f"copies of the files before the change are in {done.copies_dir}; to restore them: pvehooks host undo")
     elif planned.empty:
         print(f"{node}: nothing to change")
-    show_rest(done.to_type, planned.restart)
+    show_rest(done.left_to_admin, planned.restart)
 
 
-def show_rest(to_type: tuple[Command, ...], restart: bool) -> None:
+def show_rest(left_to_admin: tuple[Command, ...], restart: bool) -> None:
     """Prints what is left to be done by hand."""
-    if to_type:
-        print(f"no command is run for a tree; run on that system: {' && '.join(' '.join(command) for command in to_type)}")
+    if left_to_admin:
+        print(f"no command is run for a tree; run on that system: {' && '.join(' '.join(command) for command in left_to_admin)}")
     if restart:
         print("a reboot is due: reboot")
 
@@ -199,9 +199,9 @@ def _document(node: str, planned: Plan, done: AppliedFix, became: tuple[ItemResu
         "commands": [list(command) for command in planned.commands],
         "ran": [list(command) for command in done.ran],
         "restart": planned.restart,
-        "kept": done.place or None,
+        "kept": done.copies_dir or None,
         "harm": [{"rule": finding.rule, "message": printable(finding.message)} for finding in planned.harm],
-        "if_wanted": [finding.rule for finding in planned.left],
+        "if_wanted": [finding.rule for finding in planned.only_if_named],
     }
 
 

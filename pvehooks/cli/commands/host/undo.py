@@ -29,17 +29,28 @@ def run(options: argparse.Namespace) -> int:
     with seen.host.undisturbed():
         done = _undo(seen, options.force, fix.show_nothing if options.json else fix.show_running)
     if options.json:
-        result = None if done is None else {**done._asdict(), "restart": bool(done.ran or done.to_type)}
-        print(json.dumps({"version": 1, "node": seen.node, "undone": result}, indent=2))
+        print(json.dumps({"version": 1, "node": seen.node, "undone": None if done is None else _as_json(done)}, indent=2))
     elif done is None:
         print(f"{seen.node}: there is no fix to undo")
     else:
         for path in done.files:
             print(f"{path} is restored to its state before the fix of {', '.join(done.rules)}")
         if not done.files:
-            print(f"the fix saved in {done.place} had not changed a file, or its files were restored already")
-        fix.show_rest(done.to_type, bool(done.ran or done.to_type))
+            print(f"the fix saved in {done.copies_dir} had not changed a file, or its files were restored already")
+        fix.show_rest(done.left_to_admin, bool(done.ran or done.left_to_admin))
     return EXIT_OK
+
+
+def _as_json(done: Undone) -> dict[str, object]:
+    """What was rolled back, as JSON."""
+    return {
+        "place": done.copies_dir,
+        "rules": done.rules,
+        "files": done.files,
+        "ran": done.ran,
+        "to_type": done.left_to_admin,
+        "restart": bool(done.ran or done.left_to_admin),
+    }
 
 
 def _undo(seen: View, force: bool, on_command: Callable[[str], None]) -> Undone | None:
