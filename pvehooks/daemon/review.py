@@ -96,7 +96,7 @@ class Review:
         if isinstance(raw, FileNotFoundError):
             self._parts.departures.forget(vmid)
             return
-        if self._is_left_out(vmid, raw, context.why):
+        if self._can_skip(vmid, raw, context.why):
             return
         self._note_config(vmid, raw)
         guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.guest_context)
@@ -106,7 +106,7 @@ class Review:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
 
-    def _is_left_out(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
+    def _can_skip(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
         """Whether the guest was reviewed with this config already, or, after a job, has another one by now, which is reviewed for itself."""
         same = self._parts.states.of(vmid).last_seen == _mark_of(raw)
         return (why is Why.CHANGED and same) or (why is Why.AFTER_JOB and not same)

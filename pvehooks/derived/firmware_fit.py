@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from pvehooks.derived.remedies import machine_of_version
 from pvehooks.values import Guest, NamedTuple, Unread
 from pvehooks.values.images import FirmwareImage
 
@@ -125,23 +126,14 @@ def _machine_too_old(guest: Guest, qemu: tuple[int, int] | Unread) -> Unfit | No
         return Unfit(words, "Upgrade the node to Proxmox VE 9", no_start=True)
     version = machine_version(guest, qemu)
     if isinstance(version, Unread):
-        return Unfit(f"the version of its machine is unknown: {version.why}", f"Set one: {_with_machine(guest)}")
+        return Unfit(f"the version of its machine is unknown: {version.why}", f"Set one: {machine_of_version(guest, BLOCKDEV)}")
     if version >= BLOCKDEV:
         return None
     there = ".".join(map(str, version))
     windows = " (Windows: it keeps the version that it was made with)" if _windows(guest) and not _written_version(guest) else ""
     new_devices = " (Windows may find new devices then)" if _windows(guest) else ""
     words = f"its machine version is {there}{windows}: nothing overrides its firmware below 10.0"
-    return Unfit(words, f"Raise it{new_devices}: {_with_machine(guest)}", no_start=True)
-
-
-def _with_machine(guest: Guest) -> str:
-    """The command that gives it the first version that will do, and keeps the rest of the option."""
-    properties = dict(guest.properties("machine"))
-    present = str(properties.pop("type", ""))
-    base = "pc-q35" if "q35" in present else "virt" if "virt" in present or guest.options.get("arch") == "aarch64" else "pc-i440fx"
-    more = "".join(f",{name}={value}" for name, value in properties.items())
-    return f"qm set {guest.vmid} --machine {base}-{'.'.join(map(str, BLOCKDEV))}{more}"
+    return Unfit(words, f"Raise it{new_devices}: {machine_of_version(guest, BLOCKDEV)}", no_start=True)
 
 
 def machine_version(guest: Guest, qemu: tuple[int, int] | Unread) -> tuple[int, int] | Unread:

@@ -68,6 +68,13 @@ def replacing(guest: Guest, option: str, part: str, content: str, default: str =
     return setting(guest, option, value if found else ",".join(filter(None, (value, added))))
 
 
+def machine_of_version(guest: Guest, version: Sequence[int]) -> str:
+    """The command that gives the guest's machine this version, and keeps its type and the rest of the option."""
+    present = str(guest.properties("machine").get("type", ""))
+    base = "pc-q35" if "q35" in present else "virt" if "virt" in present or guest.options.get("arch") == "aarch64" else "pc-i440fx"
+    return replacing(guest, "machine", "type", f"{base}-{'.'.join(map(str, version))}", "type")
+
+
 def by_mapping(guest: Guest, option: str, name: str) -> str:
     """The command that has a `hostpciN` name a mapping in place of addresses."""
     value = with_parts(str(guest.options[option]), lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))

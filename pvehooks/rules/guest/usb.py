@@ -95,15 +95,8 @@ def _old(guest: Guest) -> tuple[str, str]:
     version = machine_version(guest)
     if version is not None and version < _NEW_CONTROLLER:
         held = "its machine version is" if named_version(guest) else "PVE gives a Windows VM without a machine version the version"
-        return f"{held} {version[0]}.{version[1]}", f"take a newer machine version: {_newer_machine(guest)}"
+        return f"{held} {version[0]}.{version[1]}", f"take a newer machine version: {remedies.machine_of_version(guest, _NEW_CONTROLLER)}"
     return "", ""
-
-
-def _newer_machine(guest: Guest) -> str:
-    """The command that gives the guest the first machine version with the newer controller."""
-    machine = str(guest.properties("machine").get("type", ""))
-    base = "pc-q35" if "q35" in machine else "virt" if machine.startswith("virt") else "pc-i440fx"
-    return remedies.replacing(guest, "machine", "type", f"{base}-{'.'.join(map(str, _NEW_CONTROLLER))}", "type")
 
 
 @RULES.rule("usb-names-no-device", Severity.BLOCK, "Name a port (host=PORT), a mapping (mapping=NAME), or spice: qm set {vmid} --usbN ...")

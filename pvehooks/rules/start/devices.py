@@ -145,7 +145,7 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
         leaving = derived.remedies.command(guest, entry, without=("pcie",))
         if any(each.properties.get("legacy-igd") for each in guest.hostpci):
             return f"Take pcie=1 out, legacy-igd allows no q35: {leaving}"
-        return f"Give the VM that machine: {_machine(guest)}, or take pcie=1 out: {leaving}"
+        return f"Give the VM that machine: {derived.remedies.replacing(guest, 'machine', 'type', 'q35', 'type')}, or take pcie=1 out: {leaving}"
     if trouble.endswith("needs 'vga: none'"):
         return f"Take the VM's own display away: qm set {guest.vmid} --vga none"
     if trouble.startswith(("legacy-igd=1 excludes", "legacy-igd=1 works", "only one device")):
@@ -158,13 +158,6 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
         slot = trouble.partition(" ")[0]
         return f"Name one of them: {derived.remedies.command(guest, entry, {slot: f'{slot}.0'})}"
     return f"Write it as the manual says (man qm), or take it out: qm set {guest.vmid} --delete {entry.option}"
-
-
-def _machine(guest: Guest) -> str:
-    """The command that changes the machine type and keeps all other parts of `machine`."""
-    parts = str(guest.options.get("machine", "")).split(",")
-    others = [part for part in parts if "=" in part and not part.startswith("type=")]
-    return f"qm set {guest.vmid} --machine {','.join(('q35', *others))}"
 
 
 @RULES.rule(
