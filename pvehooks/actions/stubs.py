@@ -127,7 +127,7 @@ class Keeper:
         # Of those that name any: the node, and the hookscripts that config and snapshots name.
         self._named: dict[int, tuple[str, frozenset[str]]] = {}
 
-    def look(self) -> Kept:
+    def update(self) -> Kept:
         """Writes missing and outdated stubs; raises PmxcfsAway."""
         self._read_configs()
         named: dict[str, list[tuple[int, str]]] = {}

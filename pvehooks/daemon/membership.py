@@ -49,7 +49,7 @@ class Membership:
         could, before = self.may_attach, self._seen
         self._seen = members.members(self.host, self.node)
         self._log_members(before, self._seen)
-        kept = self._keeper.look()
+        kept = self._keeper.update()
         self.hookscripts = frozenset(kept.named)
         if kept.made:
             self._log.event("stubs-made", f"hookscripts of the guard were made or renewed: {wording.and_more(list(kept.made))}")

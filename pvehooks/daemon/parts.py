@@ -13,6 +13,7 @@ from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.failures import FailedStartReporter
+from pvehooks.daemon.guest_changes import Worker
 from pvehooks.daemon.jobs import JobPolicy
 from pvehooks.daemon.membership import Membership
 from pvehooks.daemon.queue import JobQueue
@@ -20,7 +21,6 @@ from pvehooks.daemon.schedule import Schedule
 from pvehooks.daemon.settings_in_force import SettingsInForce
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
-from pvehooks.daemon.work import Worker
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
 from pvehooks.journal.output import Journal, Lines

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from pvehooks.daemon import urgency, work
+from pvehooks.daemon import guest_changes, urgency
 from pvehooks.daemon.parts import Parts
 from pvehooks.derived import attachment, passthrough
 from pvehooks.errors import PmxcfsAway
@@ -101,7 +101,7 @@ class Review:
         self._note_config(vmid, raw)
         guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.guest_context)
         node = context.node()
-        work.complete_records(self._parts.host, guest, vmid in context.guest_context.recorded)
+        guest_changes.complete_records(self._parts.host, guest, vmid in context.guest_context.recorded)
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
@@ -164,7 +164,7 @@ class Review:
         if guest.accepted is not None:
             return
         try:
-            work.accept_present(self._parts.host, guest, node)
+            guest_changes.accept_present(self._parts.host, guest, node)
         except PmxcfsAway:
             # Without quorum; its return has all guests reviewed.
             return

@@ -126,32 +126,32 @@ def test_keeps_all_that_the_cluster_names(host: Host) -> None:
     }
     make_fake_tree(host.root, files)
     keeper = stubs.Keeper(host, "pve1")
-    kept = keeper.look()
+    kept = keeper.update()
     assert there(host) == ["pvehooks-guard", chained, other]
     assert kept.troubles == ()
     assert kept.named[f"local:snippets/{chained}"] == ((200, "pve2"),)
     assert kept.named["local:snippets/hook.pl"] == ((100, "pve1"),)
-    assert keeper.look().made == ()
+    assert keeper.update().made == ()
     # Named no more, it stays: a backup may bring the name back. It is renewed as well.
     Path(host.root, "etc/pve/nodes/pve2/qemu-server/200.conf").unlink()
     Path(host.root, SNIPPETS, chained).write_text("#!/bin/sh\n# older\n")
-    assert keeper.look().made == (f"local:snippets/{chained}",)
+    assert keeper.update().made == (f"local:snippets/{chained}",)
     assert Path(host.root, SNIPPETS, chained).read_bytes() == stubs.text()
 
 
 def test_reports_what_it_cannot_make(host: Host) -> None:
     make_fake_tree(host.root, {f"{GUESTS}/100.conf": "hookscript: gone:snippets/pvehooks-guard\n"})
-    (trouble,) = stubs.Keeper(host, "pve1").look().troubles
+    (trouble,) = stubs.Keeper(host, "pve1").update().troubles
     assert trouble.startswith("gone:snippets/pvehooks-guard cannot be written")
     assert there(host) == ["pvehooks-guard"]
 
 
 def test_a_node_without_the_place_needs_no_stub_until_one_is_named(tmp_path: Path) -> None:
     bare = Host(str(make_fake_tree(tmp_path, {f"{GUESTS}/": None})))
-    assert stubs.Keeper(bare, "pve1").look() == stubs.Kept((), (), {})
+    assert stubs.Keeper(bare, "pve1").update() == stubs.Kept((), (), {})
     assert not Path(bare.root, "var").exists()
     Path(bare.root, GUESTS, "100.conf").write_text("hookscript: local:snippets/pvehooks-guard\n")
-    assert stubs.Keeper(bare, "pve1").look().made == ("local:snippets/pvehooks-guard",)
+    assert stubs.Keeper(bare, "pve1").update().made == ("local:snippets/pvehooks-guard",)
 
 
 class ReadOnly(Host):

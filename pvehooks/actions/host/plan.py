@@ -110,19 +110,19 @@ def _fixed(draft: Draft, finding: Finding) -> PlanItem:
 
 def _commands(draft: Draft) -> tuple[Command, ...]:
     """The initramfs first: a refresh copies it."""
-    found: list[Command] = []
+    commands: list[Command] = []
     if draft.state.initramfs:
-        found.append(UPDATE_INITRAMFS)
+        commands.append(UPDATE_INITRAMFS)
     if draft.state.refresh:
-        found.append(tuple(draft.loader().refresh.split()))
-    return tuple(found)
+        commands.append(tuple(draft.loader().refresh.split()))
+    return tuple(commands)
 
 
 def _harm(host: Host, node: Node, changes: tuple[FileChange, ...], new_initramfs: bool) -> tuple[Finding, ...]:
     later = at_next_boot(host, node.name, {each.path: each.after for each in changes}, new_initramfs)
-    return tuple(finding for rule in fixes.BREAKS_RESTART for finding in found(rule, later) if fixes.breaks_restart(finding))
+    return tuple(finding for rule in fixes.BREAKS_RESTART for finding in findings_of_rule(rule, later) if fixes.breaks_restart(finding))
 
 
-def found(rule: str, node: Node) -> list[Finding]:
+def findings_of_rule(rule: str, node: Node) -> list[Finding]:
     """What a rule finds on the node."""
     return [RULES[rule].complete(finding) for finding in RULES[rule].function(node)]

@@ -6,7 +6,7 @@ import enum
 
 from pvehooks.actions.host import fixes
 from pvehooks.actions.host.apply import AppliedFix
-from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Plan, PlanItem, found
+from pvehooks.actions.host.plan import UPDATE_INITRAMFS, Plan, PlanItem, findings_of_rule
 from pvehooks.actions.host.preview import at_next_boot
 from pvehooks.facts import hardware
 from pvehooks.host import Host
@@ -48,7 +48,9 @@ def results(host: Host, name: str, plan: Plan, done: AppliedFix) -> tuple[ItemRe
     all_results = [ItemResult(item, FixResult.BY_HAND if item.by_hand else _result(item.finding, now, later, done)) for item in plan.items]
     menu = "cmdline-not-refreshed"
     if done.ran and not any(item.finding.rule == menu for item in plan.items):
-        all_results += [ItemResult(PlanItem(finding, f"after {done.ran[-1][0]}"), FixResult.STILL_THERE) for finding in found(menu, now)]
+        all_results += [
+            ItemResult(PlanItem(finding, f"after {done.ran[-1][0]}"), FixResult.STILL_THERE) for finding in findings_of_rule(menu, now)
+        ]
     return tuple(all_results)
 
 
@@ -63,4 +65,4 @@ def _result(finding: Finding, now: Node, later: Node, done: AppliedFix) -> FixRe
 
 
 def _is_found(finding: Finding, node: Node) -> bool:
-    return any(each.subject == finding.subject for each in found(finding.rule, node))
+    return any(each.subject == finding.subject for each in findings_of_rule(finding.rule, node))
