@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,8 @@ import pytest
 
 from tests.beds.inotify import recorded
 from tests.beds.pmxcfs import Pmxcfs
+from tests.beds.process import kill_on_failure
+from tests.daemon.bed import wait_until
 
 CONFIG = "bios: ovmf\nmemory: 512\n"
 GUEST = "nodes/pve1/qemu-server/100.conf"
@@ -231,6 +236,19 @@ def test_a_hung_one_can_be_killed(pve: Pmxcfs) -> None:
     with pytest.raises(OSError) as caught:
         os.listdir(pve.path("qemu-server"))
     assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+
+
+def test_who_asks_a_frozen_one_can_be_killed(pve: Pmxcfs) -> None:
+    """A request that it had taken would keep the asking process from ending."""
+    ask = f"import os, time\nwhile True:\n    os.listdir({str(pve.path('nodes'))!r})\n    time.sleep(0.0002)"
+    for _ in range(10):
+        with kill_on_failure(subprocess.Popen([sys.executable, "-c", ask])) as asking:
+            wait_until(pve.requests, "it asks")
+            with pve.frozen():
+                wait_until(pve.requests, "it hangs")
+                asking.kill()
+                assert asking.wait(20) == -signal.SIGKILL
+    assert os.listdir(pve.path("nodes"))
 
 
 def test_it_ends_with_its_driver(tmp_path: Path) -> None:

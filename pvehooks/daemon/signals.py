@@ -57,7 +57,8 @@ class Signals:
     def _pass_on(self, received: int, busy: Callable[[], int], stopping: Callable[[], None]) -> None:
         """Wakes the loop for a signal; a loop that hangs in pmxcfs cannot end, so the process is ended for it.
 
-        systemd would wait for us with the restart of pmxcfs that ends the hanging.
+        systemd would wait for us with the restart of pmxcfs that ends the hanging. A request that pmxcfs has taken, and does not answer, keeps any
+        process in the kernel until pmxcfs ends (fs/fuse/dev.c, request_wait_answer): TimeoutStopSec= is short for that.
         """
         while numbers := os.read(received, 64):
             self.wake()

@@ -30,6 +30,9 @@ OVERLAID = ("/etc", "/var/lib")
 MOUNTPOINT = "/etc/pve"
 """Stays a directory of the overlay: a starting pmxcfs unmounts what it finds on it."""
 
+FUSE_CONNECTIONS = SCRATCH / "fuse"
+"""Where the kernel's view of all FUSE is mounted, once somebody asks for it."""
+
 EMPTY_DIRECTORIES = (
     MOUNTPOINT,
     "/etc/pvehooks",
@@ -67,14 +70,27 @@ def make_read_only(directory: Path, *writable: Path) -> None:
         os.chdir(Path.cwd())  # the present one is below the mount
 
 
-def detach_fuse(target: str | Path) -> None:
-    """Take a FUSE away at once, whoever uses it and even when its server is dead; none there is no error."""
+def _mounts_on(target: str | Path) -> list[tuple[str, str]]:
+    """The device number and the type of what is mounted there, the topmost last; no file system is asked."""
     # proc_pid_mountinfo(5): the mount point is the fifth field, with blanks escaped; the type follows the hyphen.
     place = str(target).replace("\\", "\\134").replace(" ", "\\040")
     mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    kinds = [after.split()[0] for before, after in mounts if before.split()[4] == place]
-    if kinds and kinds[-1] == "fuse":
+    return [(before.split()[2], after.split()[0]) for before, after in mounts if before.split()[4] == place]
+
+
+def detach_fuse(target: str | Path) -> None:
+    """Take a FUSE away at once, whoever uses it and even when its server is dead; none there is no error."""
+    mounts = _mounts_on(target)
+    if mounts and mounts[-1][1] == "fuse":
         _libc.umount2(os.fsencode(target), MNT_DETACH)
+
+
+def fuse_connection(target: str | Path) -> Path:
+    """What the kernel shows of a mounted FUSE (its filesystems/fuse): `waiting` is the number of requests not yet answered."""
+    if not _mounts_on(FUSE_CONNECTIONS):
+        FUSE_CONNECTIONS.mkdir(exist_ok=True)
+        mount("fusectl", str(FUSE_CONNECTIONS), "fusectl")
+    return FUSE_CONNECTIONS / _mounts_on(target)[-1][0].partition(":")[2]
 
 
 def is_private() -> bool:

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.namespace import mount
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, QM, RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
-# The kernel's filesystems/fuse: a directory a connection, "waiting" is the number of requests not yet answered.
-CONNECTIONS = Path("/sys/fs/fuse/connections")
 
 
 def test_notify(node: Make) -> None:
@@ -185,21 +182,14 @@ def test_sigterm_while_pmxcfs_hangs(node: Make) -> None:
     bed = node()
     bed.start()
     assert bed.daemon is not None
-    # What it has to say to the others is said: a request that is half done keeps a process from ending at all.
+    # What it has to say to the others is said.
     wait_until(bed.pve.path("nodes/pve1/pvehooks-summary.json").exists, "the summary")
     bed.settle()
-    mount("fusectl", str(CONNECTIONS), "fusectl")
-    requests = CONNECTIONS / str(os.minor(os.stat("/etc/pve").st_dev)) / "waiting"
-    wait_until(lambda: requests.read_text() == "0\n", "no request is under way")
-    os.kill(bed.pve.pid, signal.SIGSTOP)
-    try:
+    with bed.pve.frozen():
         with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:
             database.write(b"\0")
-        wait_until(lambda: requests.read_text() != "0\n", "a read that hangs")
+        wait_until(bed.pve.requests, "a read that hangs")
         began = time.monotonic()
         bed.signal(signal.SIGTERM)
         bed.daemon.wait(30)
         assert 1 < time.monotonic() - began < 20
-    finally:
-        os.kill(bed.pve.pid, signal.SIGCONT)
-        subprocess.run(["umount", str(CONNECTIONS)], check=True)

@@ -24,11 +24,8 @@ WAL = "/var/lib/pve-cluster/config.db-wal"
 
 @contextmanager
 def stopped(bed: NodeBed) -> Iterator[None]:
-    os.kill(bed.pve.pid, signal.SIGSTOP)
-    try:
+    with bed.pve.frozen():
         yield
-    finally:
-        os.kill(bed.pve.pid, signal.SIGCONT)
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..namespace import detach_fuse
+from ..namespace import detach_fuse, fuse_connection
 from .store import Store
 from .wire import ask, encode
 
@@ -198,6 +198,40 @@ class Pmxcfs:
     def resume(self) -> None:
         """End a hang."""
         ask(self.control, "resume")
+
+    def freeze(self) -> None:
+        """Stop the serving process (SIGSTOP) at a moment at which no request is under way.
+
+        One that it has taken and not answered is waited for in the kernel whatever happens to the asking process: not even
+        SIGKILL ends that (fs/fuse/dev.c, request_wait_answer). One that waits to be taken does not keep a process from ending.
+        """
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            os.kill(self.pid, signal.SIGSTOP)
+            # Returns once all threads have stopped; until then one of them may take a request.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+            if not self.requests():
+                return
+            self.thaw()
+            assert time.monotonic() < deadline, "there is always a request under way"
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        """Let the serving process go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """As long as this lasts, nothing is answered."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def requests(self) -> int:
+        """How many requests of this mount the kernel has that are not answered yet."""
+        return int((fuse_connection(self.mountpoint) / "waiting").read_text())
 
     def counters(self) -> dict[str, Any]:
         """starttime, clinfo, vmlist, files {name: n}, guests {vmid: n}; asked past the mount."""

@@ -72,6 +72,7 @@ def main(place: str, name: str, container: str = "") -> None:
     # The kernel remembers what was asked for a second.
     time.sleep(1.5)
     os.kill(server, signal.SIGSTOP)
+    os.waitid(os.P_PID, server, os.WSTOPPED)
     print("ready", flush=True)
     time.sleep(3600)
 
