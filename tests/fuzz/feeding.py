@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from pvehooks.host import Host
@@ -45,6 +46,18 @@ class ReaderFailed(AssertionError):
     """A reader raised, or took more time or memory than any may."""
 
 
+class _SameLinks(Host):
+    """A tree whose links stay as they are: where a path leads is looked up once. It would take half of the time of all inputs."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._located = lru_cache(maxsize=1 << 14)(super().locate)
+
+    def locate(self, path: str, follow: bool = True) -> str:
+        """As Host.locate."""
+        return self._located(path, follow)
+
+
 class Tree:
     """The tree of a node with all files that are read; `feed` changes one of them for one look."""
 
@@ -52,7 +65,7 @@ class Tree:
         files: dict[str, Content] = {**uses.idle(), **{path: reader.seed for path, reader in READERS.items()}}
         files["proc/4711/fd/3"] = files["proc/4712/fd/3"] = b""
         self.root = bed.node(directory, files, hostpci=f"{bed.NOT_CLEAN}\nhostpci1: {DISK}")
-        self.host = Host(str(self.root))
+        self.host = _SameLinks(str(self.root))
 
     def feed(self, path: str, content: bytes) -> None:
         """Reads a file that has this content. Raises ReaderFailed."""
