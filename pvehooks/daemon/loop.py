@@ -79,6 +79,7 @@ class Daemon:
                 self._observer.poll()
             self._review()
             self._collect()
+            self.parts.reporter.end_suppression(self.parts.stats.guests)
             self._show_status()
         return self._end()
 

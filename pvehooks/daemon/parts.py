@@ -70,7 +70,7 @@ class Parts(NamedTuple):
 
 def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines, wake: Callable[[], None]) -> Parts:
     """The parts of a daemon that has just begun; `wake` is called in any thread when there is a job to collect."""
-    log = Log(node, output)
+    log = Log(node, output, host.monotonic)
     settings = SettingsInForce(host, loaded)
     states = States()
     stats = Stats(log.counts)

@@ -107,6 +107,7 @@ _OF_THE_DAEMON = (
         "The guard could not be attached before the VMs are started; the message gives the reason. It is attached as soon as that is possible.",
         error=True,
         about_guest=True,
+        protects=True,
     ),
     Kind(
         "started-unguarded",
@@ -115,6 +116,7 @@ _OF_THE_DAEMON = (
         "The VM was made, or given a device, and started before the guard could be attached: what that start took from the node was not checked."
         " The message names it. The guard checks the next start.",
         about_guest=True,
+        protects=True,
     ),
     Kind(
         "writer-slow",
@@ -195,6 +197,21 @@ _OF_THE_DAEMON = (
         about_guest=True,
     ),
     Kind("start-works-again", INFO, "A VM was started after a failure", "The start that failed before works now.", about_guest=True),
+    Kind(
+        "suppressed",
+        WARNING,
+        "Too many entries for one cause",
+        "A VM's config was changed, or a start of it failed, again and again: ten entries of one cause within an hour, or a hundred about one VM,"
+        " are logged; then none for an hour, and until ten minutes have passed without one. The VM is cared for as before, refused starts and"
+        " starts without the guard are always logged, and `pvehooks check` shows what holds. An event of the node that happens again and again is"
+        " suppressed in the same way.",
+    ),
+    Kind(
+        "no-longer-suppressed",
+        NOTICE,
+        "Entries are logged again",
+        "The message has the number of entries that were suppressed, by their kind, and what holds now.",
+    ),
     Kind("settings-read", INFO, "Settings read anew", "The settings files were read and are in force."),
     Kind(
         "settings-broken",

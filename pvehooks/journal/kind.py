@@ -19,3 +19,5 @@ class Kind(NamedTuple):
     error: bool = False
     # Whether each entry is about one guest.
     about_guest: bool = False
+    # Whether each entry is logged, however many there are: it reports a start that nothing checked.
+    protects: bool = False

@@ -23,7 +23,7 @@ class News(NamedTuple):
     gone: tuple[tuple[str, str], ...]
 
 
-_NOTHING = News((), ())
+NOTHING = News((), ())
 
 
 class Reported:
@@ -65,9 +65,29 @@ class Reported:
 
         `held_back` are findings that are not to be reported now: one that was reported before is not gone.
         """
+        news, sums = self._compare(vmid, findings, held_back, identity)
+        if news != NOTHING:
+            self._changed = True
+            if sums:
+                self._sums[vmid] = sums
+            else:
+                self._sums.pop(vmid, None)
+        return news
+
+    def compare(self, vmid: int, findings: Sequence[Finding], held_back: Sequence[Finding] = (), identity: str = "") -> News:
+        """As news(), but nothing is noted."""
+        return self._compare(vmid, findings, held_back, identity)[0]
+
+    def keys(self, vmid: int) -> list[tuple[str, str]]:
+        """The rules and subjects of what was reported of the guest and is not gone."""
+        return list(self._sums.get(vmid, ()))
+
+    def _compare(
+        self, vmid: int, findings: Sequence[Finding], held_back: Sequence[Finding], identity: str
+    ) -> tuple[News, dict[tuple[str, str], int]]:
         before = self._sums.get(vmid)
         if not before and not findings:
-            return _NOTHING
+            return NOTHING, {}
         before = before or {}
         now = {(finding.rule, finding.subject): finding for finding in findings}
         sums = {
@@ -77,13 +97,7 @@ class Reported:
         appeared = tuple(finding for key, finding in now.items() if before.get(key) != sums[key])
         sums |= {key: before[key] for finding in held_back if (key := (finding.rule, finding.subject)) in before}
         gone = tuple(key for key in before if key not in sums)
-        if appeared or gone:
-            self._changed = True
-            if sums:
-                self._sums[vmid] = sums
-            else:
-                self._sums.pop(vmid, None)
-        return News(appeared, gone)
+        return News(appeared, gone), sums
 
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""

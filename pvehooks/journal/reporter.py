@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.host import Host
 from pvehooks.journal import entries
 from pvehooks.journal.grouping import Grouping, OldGuests
 from pvehooks.journal.log import Log
-from pvehooks.journal.reported import OF_NODE, Reported
+from pvehooks.journal.reported import NOTHING, OF_NODE, News, Reported
 from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules.engine import asked_at_start
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Cure, Finding, Rng0Veto, Severity, Verdict
+
+
+class _Standing(NamedTuple):
+    """The findings of a guest, or of the node, as Reported.news takes them."""
+
+    findings: Sequence[Finding]
+    held_back: Sequence[Finding]
+    identity: str = ""
 
 
 class Reporter:
@@ -29,6 +38,8 @@ class Reporter:
         self._reported = Reported.load(host)
         self._grouping = Grouping(node, explanation)
         self._old = OldGuests(node)
+        # What stood at the last review of what is suppressed now.
+        self._suppressed: dict[int, _Standing] = {}
 
     def guest(
         self, verdict: Verdict, settings: RngSettings, *, rng0_follows: bool = False, guard_follows: bool = False, report_gone: bool = True
@@ -51,7 +62,8 @@ class Reporter:
             or (guard_follows and each.cure in (Cure.ATTACH_GUARD, Cure.DETACH_GUARD))
         ]
         now = [each for each in findings if each not in held_back]
-        news = self._reported.news(guest.vmid, now, held_back, (guest.uuid or "") if now else "")
+        stands = _Standing(now, held_back, (guest.uuid or "") if now else "")
+        news = self._news(guest.vmid, guest.label, stands, report_gone)
         for finding in news.appeared:
             self._grouping.appeared(guest, finding, wording.outcome(verdict))
         if report_gone and news.gone:
@@ -60,13 +72,50 @@ class Reporter:
     def of_node(self, findings: Sequence[Finding]) -> None:
         """Logs what is new about the node itself."""
         now = [each for each in findings if each.examined and each.severity is not Severity.INFO]
-        news = self._reported.news(OF_NODE, now, [each for each in findings if not each.examined])
+        news = self._news(OF_NODE, "", _Standing(now, [each for each in findings if not each.examined]), report_gone=True)
         for finding in news.appeared:
             self._log.write(entries.node_finding(self._node, finding))
         if news.gone:
             gone = ", ".join(f"{rule} ({subject})" for rule, subject in news.gone)
             self._log.event("node-mended", f"node {self._node}: no longer: {gone}", rule=news.gone[0][0])
         self._reported.store(self._host)
+
+    def _news(self, origin: int, label: str, now: _Standing, report_gone: bool) -> News:
+        """What is new and may be logged; what is suppressed is not noted as reported, so that it is news for the next daemon."""
+        if self._log.suppresses(origin):
+            if now != self._suppressed.get(origin):
+                self._suppressed[origin] = now
+                self._log.suppress(origin, "finding")
+            return NOTHING
+        news = self._reported.compare(origin, *now)
+        causes = [f"{each.rule} ({each.subject})" for each in news.appeared]
+        causes += [f"no longer {rule} ({subject})" for rule, subject in news.gone if report_gone]
+        if causes and not self._log.admits(origin, label, "finding", causes):
+            self._suppressed[origin] = now
+            return NOTHING
+        return self._reported.news(origin, *now)
+
+    def end_suppression(self, here: Container[int]) -> None:
+        """Logs what was suppressed and is so no longer, with what holds now. `here` are the guests of this node."""
+        for origin, suppressed in self._log.ended():
+            number = ", ".join(f"{kind} {count}" for kind, count in sorted(suppressed.counts.items()))
+            last = f" The last: {suppressed.last_message}" if suppressed.last_message else ""
+            if isinstance(origin, str):
+                self._log.event("no-longer-suppressed", f"entries of the kind {origin} are logged again; suppressed were {number}.{last}")
+                continue
+            standing_then = self._suppressed.pop(origin, None)
+            if standing_then is not None:
+                self._reported.news(origin, *standing_then)
+                self._reported.store(self._host)
+            holds = ", ".join(f"{rule} ({subject})" for rule, subject in self._reported.keys(origin)) or "no finding"
+            if origin == OF_NODE:
+                whose, see = f"findings of node {self._node}", "pvehooks host check"
+            else:
+                whose, see = f"VM {origin}", f"pvehooks check {origin}"
+                if origin not in here:
+                    holds, see = "it is not on this node any more", ""
+            message = f"entries about {whose} are logged again; suppressed were {number}.{last} What holds now: {holds}"
+            self._log.event("no-longer-suppressed", f"{message}. See: {see}" if see else message, vmid=origin)
 
     def flush(self) -> None:
         """Logs what the review found; the next review begins."""
@@ -82,6 +131,7 @@ class Reporter:
     def forget(self, vmid: int) -> None:
         """The guest is not on this node any more."""
         self._old.forget(vmid)
+        self._suppressed.pop(vmid, None)
         self._reported.forget(vmid)
 
     def forget_others(self, here: frozenset[int]) -> None:

@@ -65,7 +65,7 @@ class Bed:
     def anew(self) -> None:
         """Another daemon."""
         self.lines: list[str] = []
-        self.failures = FailedStartReporter(Host(str(self.tree)), "pve1", Log("pve1", _Entries(self.lines)))  # type: ignore[arg-type]
+        self.failures = FailedStartReporter(Host(str(self.tree)), "pve1", Log("pve1", _Entries(self.lines), lambda: 0.0))  # type: ignore[arg-type]
         self.failures.report_ended_starts()
 
     def look(self) -> list[str]:
@@ -162,7 +162,7 @@ def test_hostile_words(bed: Bed) -> None:
         def write(self, entry: object) -> None:
             messages.append(entry.message)  # type: ignore[attr-defined]
 
-    failures = FailedStartReporter(Host(str(bed.tree)), "pve1", Log("pve1", Messages()))  # type: ignore[arg-type]
+    failures = FailedStartReporter(Host(str(bed.tree)), "pve1", Log("pve1", Messages(), lambda: 0.0))  # type: ignore[arg-type]
     failures.report_ended_starts()
     bed.tasks.failed(100, "bridge '\x1b[2J\u202e\udcff' does not exist\nTASK ERROR: start failed: QEMU exited with code 1\n")
     failures.report_ended_starts()

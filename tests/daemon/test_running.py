@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,31 @@ def test_reported_once(node: Make) -> None:
     bed.write(100, uefi().replace("ovmf", "seabios"))
     (entry,) = bed.logged("mended", 100)
     assert entry["MESSAGE"] == "VM 100 (web): no longer: rng-missing-netboot (rng0)"
+
+
+def test_who_changes_a_guest_again_and_again_does_not_fill_the_journal(node: Make) -> None:
+    """Nor does one who makes and destroys it. The guest is cared for as before."""
+    bed = node(settings="[rng]\nmode = warn\n")
+    bed.start()
+    for number in range(30):
+        bed.write(100, uefi(more="vga: foo\ncpu: x y\n") if number % 2 else "name: web\n")
+        time.sleep(0.3)
+    for _ in range(5):
+        bed.pve.config(100).unlink()
+        time.sleep(0.1)
+        bed.write(100, uefi(more="vga: foo\n"))
+        time.sleep(0.3)
+    (entry,) = bed.logged("suppressed", 100)
+    assert "there were 10 times " in entry["MESSAGE"] and "pvehooks check 100" in entry["MESSAGE"]
+    bed.settle()
+    lines = Counter(
+        (each["PVEHOOKS_RULE"], each["PVEHOOKS_DEVICE"]) for each in bed.journal.entries("PVEHOOKS_VMID=100", "PVEHOOKS_EVENT=finding")
+    )
+    assert lines and max(lines.values()) <= 10, lines
+    bed.conf.write_text("[rng]\nmode = inject\n")
+    bed.signal(signal.SIGHUP)
+    bed.write(100, uefi())
+    wait_until(lambda: "rng0:" in bed.read(100), "rng0")
 
 
 def test_hostile_text_is_escaped(node: Make) -> None:

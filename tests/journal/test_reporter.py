@@ -50,7 +50,8 @@ class Desk:
         self.host = Host(str(root))
         self.settings: RngSettings = checked(self.host, catalogue.RULES).rng()
         self.text = io.StringIO()
-        self.log = Log("pve1", Lines(self.text))
+        self.now = 0.0
+        self.log = Log("pve1", Lines(self.text), lambda: self.now)
         self.reporter = Reporter(self.host, "pve1", self.log, lambda rule: "It is bad.")
 
     def lines(self) -> list[str]:
@@ -122,6 +123,85 @@ def test_findings_about_the_node(desk: Desk) -> None:
     assert desk.lines() == ["node pve1: net0: it is bad"] and desk.reporter.count() == 0
     desk.reporter.of_node([advice, unread])
     assert desk.lines() == ["node pve1: no longer: a-rule (net0)"] and desk.log.counts == {"node-mended": 1}
+
+
+def flip(desk: Desk, times: int, vmid: int = 100) -> list[str]:
+    """So many reviews of a guest that has a finding and one that has not, by turns; the lines of all of them."""
+    for number in range(times):
+        desk.reporter.guest(verdict(vmid, OTHER) if number % 2 == 0 else verdict(vmid), desk.settings)
+        desk.reporter.flush()
+    return desk.lines()
+
+
+def test_a_guest_that_is_changed_again_and_again_is_suppressed(desk: Desk) -> None:
+    lines = flip(desk, 1000)
+    assert lines[:20] == ["VM 100: it is bad", "VM 100: no longer: a-rule (net0)"] * 10
+    (suppressed,) = lines[20:]
+    assert suppressed.startswith("entries about VM 100 are suppressed for an hour at least: there were 10 times a-rule (net0) within an hour.")
+    assert suppressed.endswith(" What holds now: pvehooks check 100")
+    desk.reporter.guest(verdict(101, OTHER), desk.settings)
+    assert desk.lines() == ["VM 101: it is bad"], "another guest is not concerned"
+    desk.now = 3599.0
+    flip(desk, 3)
+    desk.now = 4000.0
+    desk.reporter.end_suppression({100})
+    assert desk.lines() == [], "it was changed a moment ago"
+    desk.now = 4200.0
+    desk.reporter.end_suppression({100})
+    assert desk.lines() == [
+        "entries about VM 100 are logged again; suppressed were finding 983. What holds now: a-rule (net0). See: pvehooks check 100"
+    ]
+    desk.reporter.guest(verdict(100, OTHER), desk.settings)
+    assert desk.lines() == [], "that was reported"
+    assert flip(desk, 2) == ["VM 100: no longer: a-rule (net0)"]
+
+
+def test_starts_that_fail_again_and_again_are_suppressed(desk: Desk) -> None:
+    for _ in range(50):
+        desk.log.event("start-failed", "VM 100: its start failed: no such bridge", vmid=100, cause="bridge-not-there")
+    assert len(desk.lines()) == 11 and desk.log.counts["start-failed"] == 50, "figures count all"
+    for _ in range(20):
+        desk.log.event("started-unguarded", "it was not checked", vmid=100)
+    assert desk.lines() == ["it was not checked"] * 20, "what protects is always logged"
+    desk.reporter.guest(verdict(100, OTHER), desk.settings)
+    assert desk.lines() == []
+    desk.now = 4000.0
+    desk.reporter.end_suppression(())
+    (line,) = desk.lines()
+    assert "suppressed were finding 1, start-failed 40. The last: VM 100: its start failed" in line
+    assert line.endswith("What holds now: it is not on this node any more")
+
+
+def test_an_event_of_the_node_that_comes_again_and_again_is_suppressed(desk: Desk) -> None:
+    for _ in range(30):
+        desk.log.event("watch-overflow", "inotify events were lost")
+    assert len(desk.lines()) == 11
+    desk.log.event("quorum-lost", "no quorum")
+    assert desk.lines() == ["no quorum"]
+    desk.now = 4000.0
+    desk.reporter.end_suppression(())
+    assert desk.lines() == [
+        "entries of the kind watch-overflow are logged again; suppressed were watch-overflow 20. The last: inotify events were lost"
+    ]
+
+
+def test_a_guest_has_a_hundred_entries_of_all_causes(desk: Desk) -> None:
+    for number in range(300):
+        desk.reporter.guest(verdict(100, OTHER._replace(rule=f"rule-{number}", message="x")), desk.settings, report_gone=False)
+    assert len(desk.lines()) == 101
+
+
+def test_entries_an_hour_apart_are_not_counted_together(desk: Desk) -> None:
+    for number in range(100):
+        desk.now = number * 400.0
+        assert flip(desk, 2) == ["VM 100: it is bad", "VM 100: no longer: a-rule (net0)"]
+
+
+def test_what_was_suppressed_is_news_for_the_next_daemon(desk: Desk, tmp_path: Path) -> None:
+    flip(desk, 101)
+    again = Desk(tmp_path)
+    again.reporter.guest(verdict(100, OTHER), again.settings)
+    assert again.lines() == ["VM 100: it is bad"]
 
 
 def test_the_next_daemon_does_not_repeat_it(desk: Desk, tmp_path: Path) -> None:
