@@ -5,6 +5,7 @@ How jobs are run is the queue's part. All that is remembered here lies in the gu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pvehooks.actions.result import Result
@@ -44,16 +45,31 @@ class JobResult(NamedTuple):
 class JobPolicy:
     """Decides which job is wanted for a guest, and when again."""
 
-    def __init__(self, states: States) -> None:
+    def __init__(self, states: States, clock: Callable[[], float]) -> None:
         self._states = states
+        self._clock = clock
 
-    def wanted(self, verdict: Verdict, may_attach: bool) -> Job | None:
+    def seconds_until_detach(self, verdict: Verdict, patience: float) -> float | None:
+        """In how many seconds the guard is to leave the guest, 0 for now; None where it stays.
+
+        It stays for the `patience` after it was first seen to have nothing to examine: a device that is taken out and added again is guarded all
+        the while. After a restart of the daemon that begins anew.
+        """
+        state = self._states.of(verdict.guest.vmid)
+        if not verdict.detach:
+            state.superfluous_since = None
+            return None
+        if state.superfluous_since is None:
+            state.superfluous_since = self._clock()
+        return max(0.0, state.superfluous_since + patience - self._clock())
+
+    def wanted(self, verdict: Verdict, may_attach: bool, may_detach: bool = True) -> Job | None:
         """The job that the verdict asks for, without what was refused for the same config."""
         guest, state = verdict.guest, self._states.of(verdict.guest.vmid)
         inject = verdict.rng0_decision.due and state.rng0_refused != guest.digest
         attach = verdict.attach and may_attach and state.attach_refused != guest.digest
         # The two are never due together; an rng0 comes first, and the review of that asks for the guard's leave again.
-        detach = verdict.detach and not inject and state.attach_refused != guest.digest
+        detach = verdict.detach and may_detach and not inject and state.attach_refused != guest.digest
         return Job(guest, verdict.rng0_decision if inject else NOT_DUE, attach, detach) if inject or attach or detach else None
 
     def refused(self, job: Job) -> None:

@@ -96,6 +96,6 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         writer_process=code,
         failures=FailedStartReporter(host, node, log),
         gate=BootGate(states, membership, log),
-        jobs=JobPolicy(states),
+        jobs=JobPolicy(states, host.monotonic),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),
     )

@@ -122,12 +122,15 @@ class Review:
         parts = self._parts
         guest = verdict.guest
         parts.stats.note(verdict, attachment.attached(guest))
-        job = parts.jobs.wanted(verdict, parts.membership.may_attach)
+        leaves_in = parts.jobs.seconds_until_detach(verdict, parts.settings.current.watch.detach_after)
+        if leaves_in:
+            parts.schedule.after(guest.vmid, leaves_in, forced=True)
+        job = parts.jobs.wanted(verdict, parts.membership.may_attach, may_detach=not leaves_in)
         parts.reporter.guest(
             verdict,
             parts.settings.current.rng(guest.vmid),
             rng0_follows=job is not None and job.rng0_decision.due,
-            guard_follows=job is not None and (job.attach or job.detach),
+            guard_follows=bool(leaves_in) or (job is not None and (job.attach or job.detach)),
             report_gone=context.why is not Why.AFTER_JOB,
         )
         at_boot = not parts.gate.is_open and verdict.attach and ha.starts_at_boot(guest, context.by_ha)

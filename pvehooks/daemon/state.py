@@ -16,6 +16,7 @@ class GuestState:
         "last_seen",
         "reported_unguarded_pid",
         "rng0_refused",
+        "superfluous_since",
         "tries",
         "urgent",
         "waits",
@@ -34,6 +35,8 @@ class GuestState:
         # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
         self.rng0_refused = ""
         self.attach_refused = ""
+        # Since when its guard is seen to have nothing to examine, on the clock; None where it has.
+        self.superfluous_since: float | None = None
         # How often a job has had to wait, and the reason of the last time, '' when none waits.
         self.tries = 0
         self.waits = ""

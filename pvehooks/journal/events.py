@@ -89,7 +89,8 @@ _OF_THE_DAEMON = (
         "detached",
         NOTICE,
         "The guard left a VM",
-        "The VM's last passed-through device and firmware image are gone, so the guard had nothing left to examine. A former hookscript is"
+        "The VM's last passed-through device and firmware image have been gone for ten minutes ([watch] detach_after), so the guard had nothing left to"
+        " examine. A former hookscript is"
         " restored. The guard comes back with the next device.",
         about_guest=True,
     ),

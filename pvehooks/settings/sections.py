@@ -26,10 +26,11 @@ class RngSettings(NamedTuple):
 
 
 class WatchSettings(NamedTuple):
-    """[watch], both in seconds."""
+    """[watch], all in seconds."""
 
     interval: int
     settle: float
+    detach_after: int
 
 
 class MetricsSettings(NamedTuple):

@@ -190,6 +190,13 @@ OPTIONS: tuple[Option, ...] = (
         "Seconds without a further change after which a changed config is checked.",
     ),
     Option(
+        "watch",
+        "detach_after",
+        "integer(min=0, max=86400, default=600)",
+        "Seconds without a passed-through device and without a firmware image of its own after which the guard leaves a VM. A device that is removed "
+        "and added again within that time is never without the guard.",
+    ),
+    Option(
         "cluster",
         "publish",
         "boolean(default=yes)",

@@ -125,7 +125,7 @@ def test_a_running_guest_has_it_at_once(cluster: Make) -> None:
 
 def test_it_leaves_with_the_last_device_and_comes_back(cluster: Make) -> None:
     """A hookscript that nothing needs would only keep the guest from starting elsewhere."""
-    bed = cluster()
+    bed = cluster(settings="[watch]\ndetach_after = 1\n")
     bed.start()
     bed.write(100, passing())
     wait_for_guard(bed, 100)
@@ -136,6 +136,20 @@ def test_it_leaves_with_the_last_device_and_comes_back(cluster: Make) -> None:
     assert not Path("/etc/pve/pvehooks/guests/100.json").exists()
     bed.write(100, PASSED + bed.read(100))
     wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(100), "the guard is back")
+
+
+def test_a_device_that_is_removed_and_added_again_is_never_without_the_guard(cluster: Make) -> None:
+    bed = cluster()
+    bed.start()
+    bed.write(100, passing())
+    wait_for_guard(bed, 100)
+    bed.write(100, bed.read(100).replace(PASSED, ""))
+    bed.settle()
+    assert bed.sets() == 1 and STUB in bed.read(100)
+    assert not bed.journal.entries("PVEHOOKS_RULE=guard-not-needed"), "it leaves later, nothing is to be done"
+    bed.write(100, PASSED + bed.read(100))
+    bed.settle()
+    assert bed.sets() == 1 and STUB in bed.read(100)
 
 
 def test_it_stays_while_the_removal_is_pending(cluster: Make) -> None:

@@ -30,8 +30,14 @@ def states() -> States:
 
 
 @pytest.fixture
-def policy(states: States) -> JobPolicy:
-    return JobPolicy(states)
+def clock() -> list[float]:
+    """What the time is."""
+    return [1000.0]
+
+
+@pytest.fixture
+def policy(states: States, clock: list[float]) -> JobPolicy:
+    return JobPolicy(states, lambda: clock[0])
 
 
 def test_nothing_is_wanted(policy: JobPolicy) -> None:
@@ -85,3 +91,18 @@ def test_the_pauses_grow_and_a_reason_is_new_once(policy: JobPolicy, states: Sta
     assert states.waiting() == [100, 101]
     states.of(100).job_finished()
     assert policy.retry(100, "LOCKED VM is locked") == (RETRY_PAUSES[0], True)
+
+
+def test_the_guard_leaves_only_after_a_time_without_devices(policy: JobPolicy, clock: list[float]) -> None:
+    superfluous = verdict(guest(100), due=False)._replace(detach=True)
+    assert policy.seconds_until_detach(superfluous, 600) == 600
+    clock[0] += 400
+    assert policy.seconds_until_detach(superfluous, 600) == 200
+    assert policy.wanted(superfluous, may_attach=True, may_detach=False) is None
+    assert policy.seconds_until_detach(verdict(guest(100), due=False), 600) is None, "it has a device again"
+    clock[0] += 400
+    assert policy.seconds_until_detach(superfluous, 600) == 600
+    clock[0] += 600
+    assert policy.seconds_until_detach(superfluous, 600) == 0
+    wanted = policy.wanted(superfluous, may_attach=True)
+    assert wanted is not None and wanted.detach

@@ -137,7 +137,9 @@ def test_a_guest_that_is_changed_again_and_again_is_suppressed(desk: Desk) -> No
     lines = flip(desk, 1000)
     assert lines[:20] == ["VM 100: it is bad", "VM 100: no longer: a-rule (net0)"] * 10
     (suppressed,) = lines[20:]
-    assert suppressed.startswith("entries about VM 100 are suppressed for an hour at least: there were 10 times a-rule (net0) within an hour.")
+    assert suppressed.startswith(
+        "entries about VM 100 are suppressed for an hour at least: there were 10 times a-rule (net0) within an hour."
+    )
     assert suppressed.endswith(" What holds now: pvehooks check 100")
     desk.reporter.guest(verdict(101, OTHER), desk.settings)
     assert desk.lines() == ["VM 101: it is bad"], "another guest is not concerned"

@@ -32,7 +32,7 @@ def test_without_files_the_built_in_values_hold(tmp_path: pathlib.Path) -> None:
     loaded = load.load(tree(tmp_path))
     assert loaded.rng() == ("inject", "/dev/urandom", 1024, 1000, "needed", "warn", True, "auto")
     assert loaded.rng().value == "source=/dev/urandom,max_bytes=1024,period=1000"
-    assert loaded.watch == (60, 0.2)
+    assert loaded.watch == (60, 0.2, 600)
     assert (loaded.severities, loaded.guests, loaded.ignored(100), loaded.files) == ({}, (), {}, ())
     assert loaded.origin("rng", "mode") == "built-in"
 
@@ -85,10 +85,11 @@ writer = file
 [watch]
 interval = 3600
 settle = 5
+detach_after = 0
 """
     loaded = load.load(tree(tmp_path, node=text))
     assert loaded.rng() == ("warn", "/dev/hwrng", 0, 4294967295, "all", "inject", False, "file")
-    assert loaded.watch == (3600, 5.0)
+    assert loaded.watch == (3600, 5.0, 0)
 
 
 @pytest.mark.parametrize(

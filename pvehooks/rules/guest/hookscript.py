@@ -72,8 +72,9 @@ def guard_not_needed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The guard is attached to a VM that has neither passed-through devices nor a firmware image any more.
 
     It has nothing left to examine, and a node without the hookscript would refuse to start the VM. With `[guard] attach = auto`
-    the daemon takes it out and restores a former hookscript; it comes back with the next device. It stays where an administrator
-    attached it to such a VM by name.
+    the daemon takes it out and restores a former hookscript once that has been so for ten minutes (`[watch] detach_after`): a device
+    that is removed and added again meanwhile is guarded. After that the guard comes back with the next device. It stays where an
+    administrator attached it to such a VM by name.
     """
     if superfluous(guest):
         yield Finding(
