@@ -5,17 +5,20 @@ from __future__ import annotations
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
 from pvehooks.errors import PmxcfsAway, PvehooksError
+from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal.reporter import Reporter
+from pvehooks.records import baseline, remove_unfinished
 from pvehooks.records import guests as records
 
 
 class Departures:
     """Forgets guests in memory, and in pmxcfs those that no node has any more."""
 
-    def __init__(self, host: Host, states: States, stats: Stats, reporter: Reporter) -> None:
+    def __init__(self, host: Host, node: str, states: States, stats: Stats, reporter: Reporter) -> None:
         self._host = host
+        self._node = node
         self._states = states
         self._stats = stats
         self._reporter = reporter
@@ -37,14 +40,26 @@ class Departures:
             records.forget_lock(self._host, vmid)
 
     def tidy(self, here: frozenset[int]) -> None:
-        """Forgets the guests that went while no daemon ran: what was reported of them, and records and locks of those that no node has."""
+        """Forgets the guests that went while no daemon ran: what was reported of them, and records and locks of those that no node has.
+
+        What is left of this node's interrupted writes goes as well.
+        """
         self._reporter.forget_others(here)
         try:
             for vmid in records.known_vmids(self._host) - here:
                 if not node_facts.owner(self._host, vmid):
                     records.forget(self._host, vmid)
+            self._remove_unfinished(here)
         except PmxcfsAway:
             return
         for vmid in records.locked_vmids(self._host) - here:
             if not node_facts.owner(self._host, vmid):
                 records.forget_lock(self._host, vmid)
+
+    def _remove_unfinished(self, here: frozenset[int]) -> None:
+        """The node that has a guest is the only one that writes its record."""
+        records.remove_unfinished(self._host, lambda vmid: vmid in here or not node_facts.owner(self._host, vmid))
+        baseline.remove_unfinished(self._host, self._node)
+        own = {members.presence_path(self._node), summaries.path(self._node)}
+        directory = f"{node_facts.NODES}/{self._node}"
+        remove_unfinished(self._host, directory, lambda name: f"{directory}/{name}" in own)

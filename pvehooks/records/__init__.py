@@ -13,6 +13,8 @@ from pvehooks.errors import PmxcfsAway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pvehooks.host import Host
 
 PVE = "/etc/pve"
@@ -67,6 +69,14 @@ def remove(host: Host, path: str) -> None:
         host.remove(path)
     except OSError as error:
         raise _away(path, error, writing=True) from error
+
+
+def remove_unfinished(host: Host, directory: str, is_ours: Callable[[str], bool]) -> None:
+    """Removes what writes left in the directory whose process was killed on this node: NAME.tmp.PID, where NAME `is_ours`. Raises PmxcfsAway."""
+    for name in names(host, directory):
+        target, _, pid = name.rpartition(".tmp.")
+        if target and pid.isdecimal() and is_ours(target) and not host.exists(f"/proc/{pid}"):
+            remove(host, f"{directory}/{name}")
 
 
 def load_object(content: bytes) -> dict[str, object] | None:

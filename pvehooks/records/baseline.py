@@ -151,6 +151,12 @@ def write(host: Host, baseline: Baseline) -> Baseline:
     return baseline._replace(stored=True)
 
 
+def remove_unfinished(host: Host, node: str) -> None:
+    """Removes what is left of interrupted writes of the node's baseline. Raises PmxcfsAway."""
+    directory, _, name = path(node).rpartition("/")
+    records.remove_unfinished(host, directory, lambda each: each == name)
+
+
 def _known_guest(value: object, time: int) -> KnownGuest | None:
     """A fingerprint with the baseline's time, or one with its own time."""
     text, when = value if isinstance(value, list) and len(value) == 2 else (value, time)

@@ -196,6 +196,11 @@ def known_vmids(host: Host) -> frozenset[int]:
     return frozenset(int(match[1]) for name in records.names(host, DIRECTORY) if (match := re.fullmatch(_NAME, name)))
 
 
+def remove_unfinished(host: Host, is_ours: Callable[[int], bool]) -> None:
+    """Removes what is left of interrupted writes of the records of guests that are `is_ours`. Raises PmxcfsAway."""
+    records.remove_unfinished(host, DIRECTORY, lambda name: (match := re.fullmatch(_NAME, name)) is not None and is_ours(int(match[1])))
+
+
 # -- the file's content -----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What is left of a guest that is gone: nothing, neither its record nor its lock's file."""
+"""What is left of a guest that is gone: nothing, neither its record nor its lock's file; nor of interrupted writes."""
 
 from __future__ import annotations
 
@@ -48,3 +48,22 @@ def test_a_lock_that_another_process_holds_stays(parts: Parts) -> None:
     with records.lock(parts.host, 102, 1.0):
         parts.departures.tidy(frozenset((100, 101)))
         assert "102.lock" in locks(parts)
+
+
+def test_what_is_left_of_interrupted_writes(parts: Parts) -> None:
+    """Of this node's alone: another node may be writing."""
+    root = Path(parts.host.root)
+    other = root / GUESTS.replace("pve1", "pve2")
+    other.mkdir(parents=True)
+    (other / "200.conf").touch()
+    (root / "proc/31").mkdir(parents=True)
+    left = ("pvehooks/guests/101.json.tmp.30", "pvehooks/guests/102.json.tmp.30", "pvehooks/first-look/pve1.json.tmp.30")
+    left += ("nodes/pve1/pvehooks.json.tmp.30", "nodes/pve1/pvehooks-summary.json.tmp.30")
+    stays = ("pvehooks/guests/101.json.tmp.31", "pvehooks/guests/200.json.tmp.30", "pvehooks/first-look/pve2.json.tmp.30")
+    stays += ("nodes/pve1/lrm_status.tmp.30", "nodes/pve2/pvehooks.json.tmp.30", "pvehooks/guests/x.tmp.30")
+    for name in left + stays:
+        file = root / "etc/pve" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    parts.departures.tidy(frozenset((100, 101)))
+    assert [name for name in left + stays if (root / "etc/pve" / name).exists()] == list(stays)

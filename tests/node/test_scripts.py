@@ -122,13 +122,20 @@ def test_in_a_cluster_others_keep_theirs(make_node: MakeNode) -> None:
     for vmid in (200, 300):
         node.remote_write(f"pvehooks/guests/{vmid}.json", node.run("cat", f"{RECORDS}/100.json").out)
     node.remote_write("pvehooks/pvehooks.conf", "[rng]\nmode = warn\n")
+    # What a write leaves whose process is killed.
+    node.sh(f"touch {RECORDS}/100.json.tmp.7 {RECORDS}/200.json.tmp.7 /etc/pve/pvehooks/first-look/pve1.json.tmp.7")
     output = node.apt("purge", "pvehooks")
     assert (
         "left: /etc/pve/pvehooks: the cluster's settings, the lists of VMs that existed before pvehooks, and the records of other nodes"
         in output
     )
     # 300 is nobody's; guests that have moved away are known by the first look.
-    wanted = {f"{RECORDS}/200.json", "/etc/pve/pvehooks/first-look/pve1.json", "/etc/pve/pvehooks/pvehooks.conf"}
+    wanted = {
+        f"{RECORDS}/200.json",
+        f"{RECORDS}/200.json.tmp.7",
+        "/etc/pve/pvehooks/first-look/pve1.json",
+        "/etc/pve/pvehooks/pvehooks.conf",
+    }
     assert set(node.sh("find /etc/pve/pvehooks -type f").split()) == wanted
     is_gone(node)
     assert LATER not in output, "this node's are gone"
