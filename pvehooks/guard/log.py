@@ -6,8 +6,8 @@ import os
 import select
 import time
 
-# What the guard may print of the 20 lines of a start: PVE keeps task logs, and shows them in a browser. The sh part has the other three.
-MOST_LINES = 17
+# What the guard may print of the 20 lines of a start: PVE keeps task logs, and shows them in a browser. The sh part has the other five.
+MOST_LINES = 15
 _LONGEST = 1000
 # What one write to a pipe that takes something does not block for (pipe(7), PIPE_BUF).
 _PIECE = 4096

@@ -27,7 +27,8 @@ FILES = {
     summaries.path("NODE"): "What this node publishes of its findings and PCI devices, see `[cluster] publish`.",
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. They run a VM's own hookscript also without the package.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` recorded, a file for each.",
-    "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check.",
+    "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check. One that"
+    " fails in pre-start refuses the start. Each has 300 seconds in a phase; then it is killed with all that it has started, which refuses nothing.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",

@@ -136,21 +136,31 @@ def test_a_program_that_does_not_end(installed: Path, sed: str, tmp_path: Path) 
     try:
         assert call(installed, "100", "pre-start", **environment) == (ASKED if "setsid" not in sed else (0, "", ""))
     finally:
-        end_sleeps()
+        end_sleeps(str(tmp_path / "sed"))
 
 
-def end_sleeps() -> None:
-    """Ends what the test above leaves behind."""
+def end_sleeps(script_name: str) -> None:
+    """Ends what the test above leaves behind, also what has not become a sleep yet."""
     for pid, line in processes().items():
-        if line == "/bin/sleep\x003600\0":
+        if line.endswith("/bin/sleep\x003600\0") or script_name in line:
             os.kill(pid, 9)
+
+
+def left_after(seconds: float, command: str) -> list[str]:
+    """The processes with this command line that are there after so many seconds at most: one that was killed takes a moment to go."""
+    limit = time.monotonic() + seconds
+    while left := [line for line in processes().values() if line.startswith(command)]:
+        if time.monotonic() > limit:
+            break
+        time.sleep(0.01)
+    return left
 
 
 def test_nothing_is_left_of_a_start_that_had_to_wait_for_nothing(installed: Path) -> None:
     config(PLAIN)
     for _ in range(20):
         assert call(installed, "100", "pre-start") == (0, "", "")
-    assert not [line for line in processes().values() if line.startswith("sleep\x005")]
+    assert not left_after(3, "sleep\x005")
 
 
 @pytest.mark.parametrize("missing", ["sleep", "sed"])
@@ -161,6 +171,64 @@ def test_a_program_that_is_not_there(installed: Path, missing: str, tmp_path: Pa
     ran = call(installed, "100", "pre-start", PATH=str(tmp_path))
     # Without a timer the answer may come first.
     assert ran in (ASKED, (0, "", "") if missing == "sleep" else ASKED)
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        pytest.param("exec /bin/sleep 3700", id="hangs"),
+        pytest.param("trap '' TERM HUP INT\n/bin/sleep 3700", id="ignores signals"),
+        pytest.param("/bin/sleep 3700 &\nwait", id="waits for a child with its streams"),
+        pytest.param("kill -STOP $$", id="stops itself"),
+    ],
+)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_hook_that_does_not_end(installed: Path, hook: str, phase: str, tmp_path: Path) -> None:
+    """It is killed with what it has started, and refuses nothing; the next ones are run, and the guard."""
+    config("hostpci0: 0000:01:00.0\n")
+    script(HOOKS / "a", f"#!/bin/sh\n{hook}\n")
+    script(HOOKS / "b", f"#!/bin/sh\n{hook}\n")
+    script(HOOKS / "c", "#!/bin/sh\necho c\n")
+    words = f"/etc/pvehooks/hooks.d/a had not ended after 300 s in {phase} of VM 100 and was killed, which refuses nothing."
+    assert call(installed, "100", phase, **soon(tmp_path)) == (
+        0,
+        "c\nguard 100 pre-start\n" if phase == "pre-start" else "c\n",
+        f"pvehooks: {words} Switch it off: chmod a-x /etc/pvehooks/hooks.d/a\npvehooks: 1 more in /etc/pvehooks/hooks.d failed in {phase} of VM 100\n",
+    )
+    assert not left_after(20, "/bin/sleep\x003700")
+
+
+def test_a_hook_that_no_signal_ends(installed: Path, tmp_path: Path) -> None:
+    """It is left behind; only its streams would keep PVE."""
+    config("hostpci0: 0000:01:00.0\n")
+    (tmp_path / "stuck").mkdir()
+    script(HOOKS / "a", f"#!/bin/sh\nexec >/dev/null 2>&1\nexec sed '' {tmp_path}/stuck/100.conf\n")
+    with stuck(tmp_path / "stuck"):
+        ran = call(installed, "100", "pre-start", **soon(tmp_path))
+        assert (ran.status, ran.out) == (0, "guard 100 pre-start\n") and "was killed, which refuses nothing" in ran.err
+        assert list(filter(reads_a_config, processes().values()))
+
+
+@pytest.mark.parametrize("status", [0, 1, 17, 124, 137, 145])
+def test_the_status_of_a_hook_is_its_own(installed: Path, status: int) -> None:
+    """None of them is taken for that of the timer."""
+    script(HOOKS / "a", f"#!/bin/sh\nexit {status}\n")
+    config(PLAIN)
+    ran = call(installed, "100", "pre-start")
+    assert ran.status == status and ("ended with status" in ran.err) is (status != 0)
+    assert not left_after(20, "sleep\x00300"), "the timer is left behind"
+
+
+def test_without_a_timer_hooks_have_no_limit(installed: Path, tmp_path: Path) -> None:
+    for name in ("sed", "stat", "timeout", "setsid", "env", "python3"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    config(PLAIN)
+    script(HOOKS / "a", "#!/usr/bin/python3\nimport time\ntime.sleep(0.5)\nprint('done')\n")
+    ran = call(installed, "100", "pre-start", PATH=str(tmp_path))
+    assert (ran.status, ran.err) == (0, "") and ran.out.startswith("done\n")
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
@@ -199,7 +267,7 @@ def test_few_lines(installed: Path, phase: str) -> None:
         script(HOOKS / f"a{number}", "#!/bin/sh\n", 0o644)
         script(HOOKS / f"b{number}", f"#!/bin/sh\nexit {0 if phase == 'pre-start' else 3}\n")
     ran = call(installed, "100", phase, PVE_MIGRATED_FROM="../x")
-    assert ran.out == "" and len(ran.err.splitlines()) <= 3
+    assert ran.out == "" and len(ran.err.splitlines()) <= 5
     assert "Others are not run either (29). See: ls -l /etc/pvehooks/hooks.d\n" in ran.err
     if phase == "pre-start":
         assert ran.status == 1 and "the start of VM 100 is refused" in ran.err.splitlines()[-1]
