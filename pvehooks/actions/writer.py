@@ -120,10 +120,33 @@ class QmWriter(NamedTuple):
         update = _as_update(guest, options)
         if isinstance(update, Result):
             return update
+        if _is_lock_held(self.host, guest.vmid):
+            return _lock_held(guest.vmid)
         words = [word for option, value in update.options.items() for word in (f"--{option}", value)]
         for flag, names in (("--delete", update.delete), ("--revert", update.revert)):
             words += [flag, ",".join(names)] if names else []
         return qm.change(self.host, guest.vmid, words, guest.digest)
+
+
+def _lock_of(vmid: int) -> str:
+    """PVE's lock of a guest (qemu-server, QemuConfig.pm, config_file_lock). Its mode is 0644: any user can hold it."""
+    return f"/var/lock/qemu-server/lock-{vmid}.conf"
+
+
+def _is_lock_held(host: Host, vmid: int) -> bool:
+    """Whether qm would wait for the lock for ten seconds, and all guests that are due behind it."""
+    try:
+        with host.lock(_lock_of(vmid), 0.0):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        # What is wrong with it, qm says.
+        return False
+
+
+def _lock_held(vmid: int) -> Result:
+    return Result(Outcome.LOCKED, f"another process holds the lock of VM {vmid}")
 
 
 def _readable(guest: Guest, names: Collection[str], complaints: Sequence[str]) -> Result:
@@ -170,7 +193,7 @@ class FileWriter(NamedTuple):
         """Replaces the lines that set each option, live, pending or to be deleted, by one line."""
         path = node_facts.config_path(guest.node, guest.vmid)
         try:
-            with self.host.lock(f"/var/lock/qemu-server/lock-{guest.vmid}.conf", LOCK_TIMEOUT):
+            with self.host.lock(_lock_of(guest.vmid), LOCK_TIMEOUT):
                 raw = guests.read_raw(self.host, guest.node, guest.vmid)
                 if sha1(raw).hex() != guest.digest:
                     return Result(Outcome.CHANGED, "the config was changed meanwhile")
@@ -181,7 +204,7 @@ class FileWriter(NamedTuple):
         except guestconfig.EditError as error:
             return Result(Outcome.REFUSED, str(error))
         except BlockingIOError:
-            return Result(Outcome.LOCKED, f"another process holds the lock of VM {guest.vmid}")
+            return _lock_held(guest.vmid)
         except FileNotFoundError:
             return Result(Outcome.GONE, f"the config of VM {guest.vmid} is gone")
         except PermissionError as error:

@@ -44,7 +44,8 @@ def address(text: str) -> str:
 
 def own_host(options: argparse.Namespace) -> tuple[Host, str]:
     """The host and the node's name; raises NodeError for another node. Does not read the settings."""
-    host = root.host(options)
+    # At boot pmxcfs is not needed.
+    host = root.host(options, asks_pmxcfs=not getattr(options, "boot", False))
     if not host.is_dir("/"):
         raise NodeError(f"--root {options.root}: there is no such directory")
     node = node_facts.node_name(host, options.node)

@@ -84,3 +84,14 @@ def test_what_a_running_guest_uses_is_not_deleted(host: Host) -> None:
     answer = writer.FileWriter(host).write(guest_of(host), {"hookscript": None, "rng0": None})
     assert answer[:2] == (Outcome.REFUSED, "the running VM uses rng0; stop it first")
     assert text(host) == uefi(more=RNG0 + "hookscript: local:snippets/x\n")
+
+
+def test_qm_does_not_wait_for_a_lock_that_another_process_holds(host: Host) -> None:
+    """Any user can hold it: the guests that are due behind this one would wait ten seconds for each."""
+    guest, by_qm = guest_of(host), writer.QmWriter(host)
+    lock = Path(host.root, "var/lock/qemu-server/lock-100.conf")
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert by_qm.write(guest, {"rng0": VALUE}) == Result(Outcome.LOCKED, "another process holds the lock of VM 100")
+    assert "qm is not run for a tree" in by_qm.write(guest, {"rng0": VALUE}).words, "it is asked"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.daemon.bed import PROJECT, NodeBed, uefi, wait_until
 from tests.daemon.parts import Kept
 
 Make = Callable[..., NodeBed]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT)}
 WAL = "/var/lib/pve-cluster/config.db-wal"
 
 
@@ -88,14 +90,22 @@ def test_a_loop_that_stands_for_its_own_reason(tmp_path: object) -> None:
     assert len(kept.entries) == 1, "it works again"
 
 
-def test_status_shows_it(node: Make) -> None:
+@pytest.mark.parametrize("trouble", [stopped, hanging])
+def test_verbs_report_it(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
     """Within seconds, from a process that does not hang itself."""
-    bed = node()
-    command = [sys.executable, "-m", "pvehooks", "status"]
-    with stopped(bed):
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 3
-    assert "pmxcfs hangs" in done.stderr and "systemctl restart pve-cluster" in done.stderr and "daemon is not running" in done.stderr
+    bed = node({"100.conf": uefi()})
+    verbs = ("status", "check 100", "config", "allow 100 --once --reason x", "guest 100", "backups 100", "capture x.tar.xz", "bind 01:00.0")
+    with trouble(bed), ThreadPoolExecutor(len(verbs)) as threads:  # type: ignore[attr-defined]
+        for verb, done in zip(verbs, threads.map(ended, verbs), strict=True):
+            assert (done.returncode, done.stdout) == (3, ""), (verb, done.stderr)
+            assert (
+                "pmxcfs hangs" in done.stderr and "systemctl restart pve-cluster" in done.stderr and "daemon is not running" in done.stderr
+            )
+
+
+def ended(verb: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pvehooks", *verb.split()]
+    return subprocess.run(command, cwd="/", env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
 
 
 # -- before a start ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pvehooks import __version__, wording
 from pvehooks.cli import cluster_status, guard_state, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
-from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
+from pvehooks.errors import EXIT_OK, PmxcfsAway
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.judge import counts_by_severity
@@ -19,9 +19,6 @@ from pvehooks.values import StartVerdict, Verdict
 
 SUMMARY = "show whether the daemon runs, what it found and what it changed"
 EXAMPLE = "pvehooks status"
-
-# Seconds for pmxcfs to answer; it takes milliseconds.
-_PATIENCE = 3.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +28,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the state."""
-    _require_answers(options.root)
     seen = view(options)
     if options.cluster:
         return cluster_status.run(seen, options.json)
@@ -44,15 +40,6 @@ def run(options: argparse.Namespace) -> int:
         first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first_look.time)) if first_look else "not yet (the daemon makes it)"
         terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
     return EXIT_OK
-
-
-def _require_answers(root: str) -> None:
-    """Raises NodeError where pmxcfs hangs: this process would hang with it, and could not be ended."""
-    host = Host()
-    if root != "/" or pmxcfs.answers(host, _PATIENCE):
-        return
-    what, remedy = pmxcfs.hanging(host)
-    raise NodeError(f"pmxcfs hangs: {what}. The daemon is {_daemon(host)}; VMs can be neither started nor changed", hint=remedy)
 
 
 class StatusTotals:
