@@ -90,7 +90,7 @@ def _label(address: str, node: Node) -> str:
 
 def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) -> tuple[str, ...]:
     """Notes what the start takes, and as what, for its end; returns a sentence for each setting that is not used. Raises OSError."""
-    taking = [device for _, device in passthrough.taken(guest, node)] + [each.device for each in passthrough.group_members(guest, node)]
+    devices = [device for _, device in passthrough.taken(guest, node)] + [each.device for each in passthrough.group_members(guest, node)]
     noted: list[dict[str, Any]] = [
         {
             "address": device.address,
@@ -98,16 +98,16 @@ def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) ->
             "driver": device.driver,
             "state": pci.state(host, device.address),
         }
-        for device in taking
+        for device in devices
     ]
     troubles: tuple[str, ...] = ()
     if settings.devices or settings.guard.after_stop == "return":
         from pvehooks.actions.pci import started
 
         serials = {address: known.serial for address, known in guest.accepted.devices.items()} if guest.accepted else {}
-        devices = [started.StartedDevice(**each) for each in noted]
-        devices, troubles = started.with_return(host, devices, settings, passthrough.pci_devices(node), serials)
-        noted = [device._asdict() for device in devices]
+        as_noted = [started.StartedDevice(**each) for each in noted]
+        to_return, troubles = started.with_return(host, as_noted, settings, passthrough.pci_devices(node), serials)
+        noted = [each._asdict() for each in to_return]
     content = {"label": guest.label, "when": host.now(), "devices": {each.pop("address"): each for each in noted}}
     path = f"{pci.STARTED}/{guest.vmid}"
     try:

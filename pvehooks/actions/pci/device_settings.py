@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pvehooks.values import PciDevice
 
 
-class Assignment(NamedTuple):
+class SettingsByDevice(NamedTuple):
     """What is set of each device, by its address, and a sentence for each section that is not used."""
 
     by_address: Mapping[str, DeviceSettings]
     troubles: tuple[str, ...]
 
 
-def assign(host: Host, sections: Iterable[DeviceSettings], bus: Mapping[str, PciDevice], serials: Mapping[str, str]) -> Assignment:
+def assign(host: Host, sections: Iterable[DeviceSettings], bus: Mapping[str, PciDevice], serials: Mapping[str, str]) -> SettingsByDevice:
     """The settings of the devices on the bus; `serials` are those of disks whose driver does not show them now, by address.
 
     Of several sections about a device each option comes from the most precise one that sets it.
@@ -38,7 +38,7 @@ def assign(host: Host, sections: Iterable[DeviceSettings], bus: Mapping[str, Pci
         for address in there:
             before = found.get(address)
             found[address] = section if before is None else _completed(before, section)
-    return Assignment(found, tuple(troubles))
+    return SettingsByDevice(found, tuple(troubles))
 
 
 def _precision(section: DeviceSettings) -> int:

@@ -112,7 +112,7 @@ def with_return(
 def _former(device: StartedDevice, earlier: list[Mapping[str, StartedDevice]]) -> str:
     """The driver of the node that had the device; where vfio-pci has it now, the one that another start took it from and did not give back."""
     if device.driver != _VFIO:
-        # pci-stub takes what it is told to take, and does nothing with it.
+        # pci-stub has no use for a device, and takes it only by an override.
         return device.driver if device.driver != "pci-stub" else ""
     notes = (each[device.address] for each in earlier if device.address in each)
     return next((note.back_to for note in notes if note.ids == device.ids and note.back_to), "")
