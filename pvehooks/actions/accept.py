@@ -104,9 +104,8 @@ def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) ->
     if settings.devices or settings.guard.after_stop == "return":
         from pvehooks.actions.pci import started
 
-        serials = {address: known.serial for address, known in guest.accepted.devices.items()} if guest.accepted else {}
         as_noted = [started.StartedDevice(**each) for each in noted]
-        to_return, troubles = started.with_return(host, as_noted, settings, passthrough.pci_devices(node), serials)
+        to_return, troubles = started.with_return(host, guest, as_noted, settings, passthrough.pci_devices(node))
         noted = [each._asdict() for each in to_return]
     content = {"label": guest.label, "when": host.now(), "devices": {each.pop("address"): each for each in noted}}
     path = f"{pci.STARTED}/{guest.vmid}"

@@ -12,8 +12,10 @@ from pvehooks.guard.log import log_line, with_full_stop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.actions.pci.started import GuestStart
+    from pvehooks.guard.supervise import Send
     from pvehooks.host import Host
 
+# Until the settings are known.
 _SECONDS = 10.0
 # Of devices; the others are in the journal.
 _MOST_LINES = 6
@@ -22,23 +24,34 @@ _EVENTS = {"returned": "device-returned", "stays": "device-not-returned", "faile
 
 def run(vmid: int, root: str, is_phase: bool) -> int:
     """Does it; returns 0 whatever happens. `is_phase`: PVE runs us, and holds the guest's lock."""
-    ended = supervise.run(lambda _: _after_stop(vmid, root, is_phase), _SECONDS, lambda *_: None)
+    seconds = _SECONDS
+
+    def on_message(_: str, fields: list[str]) -> float:
+        nonlocal seconds
+        seconds = float(fields[0])
+        return seconds
+
+    ended = supervise.run(lambda send: _after_stop(vmid, root, is_phase, send), seconds, on_message)
     if ended is None:
         log_line(
-            f"VM {vmid}: its devices could not be looked at and given back within {_SECONDS:.0f} s. It is tried again in the background."
-            " See: journalctl -u pvehooks-return; dmesg"
+            f"VM {vmid}: its devices could not be looked at and given back within {seconds:.0f} s ([guard] deadline). It is tried again in"
+            " the background. See: journalctl -u pvehooks-return; dmesg"
         )
     return 0
 
 
-def _after_stop(vmid: int, root: str, is_phase: bool) -> int:
+def _after_stop(vmid: int, root: str, is_phase: bool, send: Send) -> int:
     from pvehooks.host import Host
 
     host = Host(root)
     try:
         from pvehooks.actions.pci import started
         from pvehooks.facts.guests import running
+        from pvehooks.settings import compiled
 
+        known = compiled.read(host, vmid)
+        if known is not None:
+            send("settings", known.settings.guard.deadline, known.settings.guard.on_error)
         start = started.read(host, vmid)
         if start is None:
             host.remove(started.path(vmid))

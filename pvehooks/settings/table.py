@@ -169,7 +169,8 @@ OPTIONS: tuple[Option, ...] = (
         "guard",
         "deadline",
         "integer(min=1, max=60, default=10)",
-        "Seconds after which a check of the guard that hangs is ended. on_error then decides about the start.",
+        "Seconds after which a check of the guard that hangs is ended. on_error then decides about the start. After a stop the look at the "
+        "devices ends then, and goes on in the background.",
         per_guest=True,
     ),
     Option(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pvehooks.host import Host
     from pvehooks.settings.compiled import StartSettings
-    from pvehooks.values import PciDevice
+    from pvehooks.values import Guest, PciDevice
 
 _LIMIT = 1 << 16
 _VFIO = "vfio-pci"
@@ -91,11 +91,12 @@ def written(label: str, when: float, devices: Iterable[StartedDevice]) -> bytes:
 
 
 def with_return(
-    host: Host, devices: Iterable[StartedDevice], settings: StartSettings, bus: Mapping[str, PciDevice], serials: Mapping[str, str]
+    host: Host, guest: Guest, devices: Iterable[StartedDevice], settings: StartSettings, bus: Mapping[str, PciDevice]
 ) -> tuple[list[StartedDevice], tuple[str, ...]]:
     """The devices with the driver that each is given back to, by the settings; and a sentence for each setting that is not used."""
     from pvehooks.actions.pci import device_settings
 
+    serials = {address: known.serial for address, known in guest.accepted.devices.items()} if guest.accepted else {}
     own = device_settings.assign(host, settings.devices, bus, serials)
     earlier = [start.devices for vmid in vmids(host) if (start := read(host, vmid)) is not None]
     found = []
@@ -104,16 +105,23 @@ def with_return(
         return_to = section.return_to if section else ""
         wanted = (section.after_stop if section else "") or ("return" if return_to else settings.guard.after_stop)
         if wanted == "return":
-            device = _with_driver(device, return_to, _former(device, earlier))
+            device = _with_driver(device, return_to, _former(host, guest.vmid, device, earlier))
         found.append(device)
     return found, own.troubles
 
 
-def _former(device: StartedDevice, earlier: list[Mapping[str, StartedDevice]]) -> str:
-    """The driver of the node that had the device; where vfio-pci has it now, the one that another start took it from and did not give back."""
+def _former(host: Host, vmid: int, device: StartedDevice, earlier: list[Mapping[str, StartedDevice]]) -> str:
+    """The driver of the node that had the device.
+
+    Where vfio-pci has it now: the one that another start took it from and did not give back, or `pvehooks lend` for this guest.
+    """
     if device.driver != _VFIO:
         # pci-stub has no use for a device, and takes it only by an override.
         return device.driver if device.driver != "pci-stub" else ""
+    from pvehooks.facts.pci import bindings
+
+    if bindings.lent_to(host, device.address) == vmid:
+        return bindings.former(host, device.address) or ""
     notes = (each[device.address] for each in earlier if device.address in each)
     return next((note.back_to for note in notes if note.ids == device.ids and note.back_to), "")
 

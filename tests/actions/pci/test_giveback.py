@@ -290,8 +290,8 @@ class Killed(KernelHost):
 
 
 # Of a start: the note; then of each of the two devices that it is being bound, four writes to sysfs, and that note away.
-# Of an end: of each unbind, bind, what `pvehooks bind` remembered away, and the device out of the note.
-STEPS_OF_START, STEPS_OF_END = 1 + 2 * 6, 2 * 4
+# Of an end: of each unbind, bind, what `pvehooks bind` and `lend` remembered away, and the device out of the note.
+STEPS_OF_START, STEPS_OF_END = 1 + 2 * 6, 2 * 5
 
 
 def killed(host: KernelHost, work: Any, number: int, before: bool) -> int:
