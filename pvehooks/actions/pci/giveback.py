@@ -53,9 +53,8 @@ def _give_back_one(host: Host, node_name: str, vmid: int, noted: StartedDevice) 
     # A new Node each time: it reads each fact only once.
     node = hardware.gather(host, node_name)
     device = pci_devices(node).get(noted.address)
-    if device is None:
-        return GivenBack(noted.address, noted.address, FAILED, "cannot be given back, it is not on the bus any more")
-    if device.driver == noted.back_to:
+    # That it is gone was reported already, by the look at its health.
+    if device is None or device.driver == noted.back_to:
         return None
     stays = noted.stays or _reason_to_stay(host, device, noted, node)
     if stays:

@@ -184,10 +184,6 @@ def _dead(host: KernelHost) -> None:
     Path(host.root, pci.ROOT, CARD, "config").write_bytes(b"\xff" * 64)
 
 
-def _gone(host: KernelHost) -> None:
-    Path(host.root, "sys/bus/pci/devices", CARD).unlink()
-
-
 def _another(host: KernelHost) -> None:
     Path(host.root, pci.ROOT, CARD, "device").write_text("0x9999\n")
 
@@ -216,6 +212,13 @@ def test_what_speaks_against_it(change: Any, outcome: str, words: str, tmp_path:
     change(host)
     assert outcomes(host) == [(CARD, outcome, words)]
     assert host.written == [] and host.exists(started.path(100)) is (outcome == "later")
+
+
+def test_what_is_gone_is_given_to_no_driver(tmp_path: Path) -> None:
+    host = node(tmp_path, CARD)
+    start(host)
+    Path(host.root, "sys/bus/pci/devices", CARD).unlink()
+    assert outcomes(host) == [] and host.written == [] and not host.exists(started.path(100))
 
 
 def test_a_virtual_function_of_a_guests_card_stays(tmp_path: Path) -> None:

@@ -150,7 +150,9 @@ def _killed(vmid: int, phase: str, chance: random.Random, seconds: float) -> str
 def kill_at_random(out: Out, start_seconds: float, end_seconds: float) -> None:
     """Starts and stops that are killed; what the unit for that finds afterwards."""
     chance = random.Random(7)
-    for _ in range(KILLED):
+    for number in range(KILLED):
+        if number % 3 == 2:
+            run("systemctl", "kill", "--signal=KILL", "pvehooks")
         moments = [_killed(VMID, "pre-start", chance, 1.3 * start_seconds)]
         between = drivers()
         if between == ["vfio-pci", "vfio-pci"]:
