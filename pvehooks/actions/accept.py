@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 from pvehooks.derived import passthrough
+from pvehooks.facts.pci import devices as pci
 from pvehooks.records import guests as records
 from pvehooks.values import Accepted, KnownDevice, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from pvehooks.host import Host
+    from pvehooks.settings.compiled import StartSettings
     from pvehooks.values import Allowance, Guest, Node, PciDevice
 
 
@@ -81,6 +86,35 @@ def change(guest: Guest, node: Node) -> Acceptance:
 def _label(address: str, node: Node) -> str:
     device = passthrough.pci_devices(node).get(address)
     return device.label if device else address
+
+
+def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) -> tuple[str, ...]:
+    """Notes what the start takes, and as what, for its end; returns a sentence for each setting that is not used. Raises OSError."""
+    devices = [device for _, device in passthrough.taken(guest, node)] + [each.device for each in passthrough.group_members(guest, node)]
+    noted: list[dict[str, Any]] = [
+        {
+            "address": device.address,
+            "ids": f"{device.vendor:04x}:{device.device:04x}",
+            "driver": device.driver,
+            "state": pci.state(host, device.address),
+        }
+        for device in devices
+    ]
+    troubles: tuple[str, ...] = ()
+    if settings.devices or settings.guard.after_stop == "return":
+        from pvehooks.actions.pci import started
+
+        as_noted = [started.StartedDevice(**each) for each in noted]
+        to_return, troubles = started.with_return(host, guest, as_noted, settings, passthrough.pci_devices(node))
+        noted = [each._asdict() for each in to_return]
+    content = {"label": guest.label, "when": host.now(), "devices": {each.pop("address"): each for each in noted}}
+    path = f"{pci.STARTED}/{guest.vmid}"
+    try:
+        host.replace(path, json.dumps(content).encode(), mode=0o600)
+    except FileNotFoundError:
+        host.make_dir(pci.STARTED, mode=0o700)
+        host.replace(path, json.dumps(content).encode(), mode=0o600)
+    return troubles
 
 
 def record_accepted(host: Host, guest: Guest, accepted: Accepted | None) -> bool:

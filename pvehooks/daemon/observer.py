@@ -105,8 +105,10 @@ class Observer:
         """Reads pmxcfs' counters and schedules what they say has changed."""
         parts = self._parts
         parts.failures.report_ended_starts()
+        parts.ended.look()
         interval = parts.settings.current.watch.interval
         self.next_poll = parts.host.monotonic() + (interval if parts.availability.quorate else min(interval, _QUORUM_PAUSE))
+        self.next_poll = min(self.next_poll, parts.ended.next())
         if self._watches is not None:
             self._watches.unmute_database()
         is_first = not self._tidied

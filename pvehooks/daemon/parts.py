@@ -12,6 +12,7 @@ from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
 from pvehooks.daemon.departures import Departures
+from pvehooks.daemon.ended import EndedGuests
 from pvehooks.daemon.failures import FailedStartReporter
 from pvehooks.daemon.guest_changes import Worker
 from pvehooks.daemon.jobs import JobPolicy
@@ -60,6 +61,8 @@ class Parts(NamedTuple):
     writer_process: WriterProcess
     # Starts that failed.
     failures: FailedStartReporter
+    # Guests that ended without their post-stop.
+    ended: EndedGuests
     # What READY waits for.
     gate: BootGate
     # Which job is wanted for a guest, and when again.
@@ -95,6 +98,7 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         departures=Departures(host, node, states, stats, reporter),
         writer_process=code,
         failures=FailedStartReporter(host, node, log),
+        ended=EndedGuests(host),
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states, host.monotonic),
         queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),

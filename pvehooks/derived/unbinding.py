@@ -17,10 +17,15 @@ _RISKY = {
 _RISKY_WITH_CONSOLE = frozenset(("i915", "xe", "ast", "mgag200", "virtio-pci", "bochs-drm", "qxl", "hibmc-drm"))
 
 
+def risk_of(driver: str) -> str:
+    """What may happen when this driver has to let go of a device, whichever it is; '' where nothing is known."""
+    return _RISKY.get(driver, "")
+
+
 def risk(device: PciDevice) -> str:
     """What may happen when the device is taken from its driver while the node runs; '' where nothing is known."""
     if device.driver in _RISKY:
-        return _RISKY[device.driver]
+        return risk_of(device.driver)
     if device.driver in _RISKY_WITH_CONSOLE and device.class_code >> 16 == 0x03 and (device.boot_vga or device.framebuffer):
         return _CONSOLE
     return ""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pvehooks.guard.supervise import Send
 
 PHASES = ("pre-start", "post-start", "pre-stop", "post-stop")
+# How pvehooks-return.service calls it for a guest whose post-stop was not run, or was not finished.
+ENDED = "ended"
 USAGE = "usage: guard VMID PHASE [--root DIR]"
 # Until the settings are known.
 _DEADLINE = 10.0
@@ -43,15 +45,19 @@ def main(arguments: list[str], rerun: Callable[[], None] = lambda: None) -> int:
         log_line(USAGE)
         return 1
     vmid, phase = arguments
-    if phase not in PHASES:
+    if phase not in (*PHASES, ENDED):
         log_line(f"'{phase[:40]}' is no phase of a hookscript ({', '.join(PHASES)}): nothing is done in it")
         return 0
-    if phase != "pre-start":
+    if phase not in ("pre-start", "post-stop", ENDED):
         return 0
     if not (vmid.isascii() and vmid.isdecimal() and 3 <= len(vmid) <= 9 and vmid[0] != "0"):
         # PVE has no such VMID: this is no start, and refuses none.
         log_line(f"'{vmid[:40]}' is no VMID (a number from 100 to 999999999)")
         return 1
+    if phase != "pre-start":
+        from pvehooks.guard import stop
+
+        return stop.run(int(vmid), root, is_phase=phase != ENDED)
     return Supervisor(int(vmid), root, rerun).run()
 
 

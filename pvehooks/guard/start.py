@@ -148,6 +148,7 @@ def _refuse(start: Start) -> int:
 def _let_start(start: Start, verdict: judge.StartJudgement, send: Send) -> int:
     """Binds what is due, records the start and counts it; refuses it where binding fails."""
     accepted = _accepted_now(start)
+    _note_start(start)
     bound = not verdict.to_bind or start.settings.guard.mode != "enforce" or _bind(start, verdict.to_bind, send)
     if not bound and start.override is None:
         return _refuse(start)
@@ -323,6 +324,17 @@ def _accepted_now(start: Start) -> Accepted | None:
 
     new = accept.remembering(accept.would_start_with(start.guest, start.node), start.guest.accepted)
     return accept.on_kernel(start.host, new)
+
+
+def _note_start(start: Start) -> None:
+    """Notes what the start takes, for its end; trouble with that is logged, and does not refuse."""
+    from pvehooks.actions import accept
+
+    try:
+        for trouble in accept.note_start(start.host, start.guest, start.node, start.settings) if start.guest.passes_through else ():
+            log_line(f"{start.guest.label}: {trouble}")
+    except OSError as error:
+        log_line(f"{start.guest.label}: what it takes could not be noted, so nothing is given back at its end: {error.strerror}")
 
 
 def _bind(start: Start, due: tuple[Finding, ...], send: Send) -> bool:

@@ -30,6 +30,31 @@ KINDS = (
         "The start was refused. The message gives the reason, and which driver the device is on now.",
     ),
     Kind(
+        "device-returned",
+        NOTICE,
+        "A device is with its driver of the node again",
+        "A VM that had it has ended, and `after_stop = return` is set for the VM or the device in /etc/pvehooks/pvehooks.conf.",
+    ),
+    Kind(
+        "device-not-returned",
+        WARNING,
+        "A device was not given back to its driver of the node",
+        "A VM that had it has ended, and `after_stop = return` is set. The message gives the reason and where the device is now."
+        " By hand: pvehooks unbind ADDRESS",
+    ),
+    Kind(
+        "device-dead",
+        ERR,
+        "A device does not answer after a VM had it",
+        "The next start of the VM is refused while that is so. The message says what helps for this device.",
+    ),
+    Kind(
+        "device-degraded",
+        WARNING,
+        "A device is not as it was before a VM had it",
+        "Its link has fewer lanes, it had PCIe errors while the VM ran, or it lost its virtual functions. It works, maybe badly.",
+    ),
+    Kind(
         "bound-at-boot",
         NOTICE,
         "A device is as `pvehooks bind --persist` wants it",

@@ -34,6 +34,15 @@ class GuardSettings(NamedTuple):
     attach: str = "auto"
     on_error: str = "known"
     deadline: int = 10
+    after_stop: str = "keep"
+
+
+class DeviceSettings(NamedTuple):
+    """A section [device ...], by what follows `device` in its header; '' for what it does not set."""
+
+    selector: str
+    after_stop: str = ""
+    return_to: str = ""
 
 
 class StartSettings(NamedTuple):
@@ -42,6 +51,7 @@ class StartSettings(NamedTuple):
     guard: GuardSettings = GuardSettings()
     severities: Mapping[str, str] = _NOTHING
     ignored: Mapping[str, str] = _NOTHING
+    devices: tuple[DeviceSettings, ...] = ()
 
 
 def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests: Mapping[int, StartSettings]) -> bool:
@@ -54,6 +64,7 @@ def write(host: Host, sources: Mapping[str, str], common: StartSettings, guests:
         "sources": dict(sources),
         "guard": common.guard._asdict(),
         "rules": dict(common.severities),
+        "devices": [device._asdict() for device in common.devices],
         "guests": {str(vmid): {"guard": own.guard._asdict(), "ignore": dict(own.ignored)} for vmid, own in guests.items()},
     }
     content = json.dumps(document, sort_keys=True).encode() + b"\n"
@@ -103,7 +114,8 @@ def read(host: Host, vmid: int) -> CompiledSettings | None:
         if document["version"] != __version__:
             return None
         guest = document["guests"].get(str(vmid)) or {"guard": document["guard"], "ignore": {}}
-        settings = StartSettings(GuardSettings(**guest["guard"]), _texts(document["rules"]), _texts(guest["ignore"]))
+        devices = tuple(DeviceSettings(**_texts(device)) for device in document["devices"])
+        settings = StartSettings(GuardSettings(**guest["guard"]), _texts(document["rules"]), _texts(guest["ignore"]), devices)
         return CompiledSettings(settings, _texts(document["sources"])) if isinstance(settings.guard.deadline, int) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -6,7 +6,7 @@ the cluster's option by option.
 
 from __future__ import annotations
 
-from pvehooks.settings.compiled import GuardSettings, StartSettings
+from pvehooks.settings.compiled import DeviceSettings, GuardSettings, StartSettings
 from pvehooks.settings.file import header, shown
 from pvehooks.settings.sections import ClusterSettings, FirmwareSettings, MetricsSettings, RngSettings, WatchSettings
 from pvehooks.settings.table import Value, did_you_mean, nearest, written
@@ -61,6 +61,8 @@ class Settings(NamedTuple):
     rules: Mapping[str, Setting]
     # By VMID, then by rule id.
     ignores: Mapping[int, Mapping[str, Setting]]
+    # What [device ...] sections set: by what follows `device`, then by option.
+    by_device: Mapping[str, Mapping[str, Setting]]
     # Those that were read.
     files: tuple[str, ...]
     general_rng: RngSettings
@@ -79,7 +81,15 @@ class Settings(NamedTuple):
 
     def start_settings(self, vmid: int | None = None) -> StartSettings:
         """The settings for the start of that guest, or (None) of any other."""
-        return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {})
+        return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {}, self.devices)
+
+    @property
+    def devices(self) -> tuple[DeviceSettings, ...]:
+        """The sections [device ...]."""
+        return tuple(
+            DeviceSettings(selector, **{name: written(setting.value) for name, setting in options.items()})
+            for selector, options in self.by_device.items()
+        )
 
     @property
     def watch(self) -> WatchSettings:
@@ -147,6 +157,9 @@ class Settings(NamedTuple):
         for (section, option), setting in self.common.items():
             document.setdefault(section, {})[option] = _json(setting)
         document["rules"] = {rule: _json(setting) for rule, setting in self.rules.items()}
+        document["devices"] = {
+            selector: {name: _json(setting) for name, setting in options.items()} for selector, options in self.by_device.items()
+        }
         document["guests"] = {}
         for vmid in self.guests:
             guest: dict[str, Any] = {}
@@ -162,6 +175,9 @@ class Settings(NamedTuple):
             yield _row((section,), option, setting)
         for rule, setting in self.rules.items():
             yield _row(("rules",), rule, setting)
+        for selector, options in self.by_device.items():
+            for option, setting in options.items():
+                yield _row((f"device {selector}",), option, setting)
         for vmid in self.guests:
             for (section, option), setting in self.by_guest[vmid].items():
                 yield _row((f"guest {vmid}", section), option, setting)

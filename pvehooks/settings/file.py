@@ -24,6 +24,7 @@ _HEADER = re.compile(r"(\[+)([^][#'\"]+)(\]+)\s*(?:#.*)?")
 _ITEM = r"""(?:"[^"]*"|'[^']*'|[^'",#\s][^,#]*)"""
 _VALUE = re.compile(rf"(?:{_ITEM}\s*,\s*)*{_ITEM}?\s*(?:#.*)?")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
+_DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _DIRECTORY = re.compile(r"/[^\x00-\x1f\x7f]*")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})")
 
@@ -237,5 +238,14 @@ def _directory(value: Any, *words: str) -> Any:
     return value.rstrip("/") or "/"
 
 
+def _driver(value: Any) -> Any:
+    """The name of a driver of the node; a device on vfio-pci is with no driver of the node."""
+    from configobj.validate import VdtTypeError
+
+    if not isinstance(value, str) or not _DRIVER.fullmatch(value) or value == "vfio-pci":
+        raise VdtTypeError(value)
+    return value
+
+
 # Our own checks, in place of configobj's or in addition to them.
-CHECKS = {"integer": _integer, "float": _float, "directory": _directory}
+CHECKS = {"integer": _integer, "float": _float, "directory": _directory, "driver": _driver}

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 # A rule's id has a hyphen, so that "see: ..." or "https://..." inside a reason is not taken for one.
 _RULE_ID = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
 _IGNORED = re.compile(rf"({_RULE_ID.pattern})\s*:(.*)", re.DOTALL)
+# What names a device: an address (also of a whole slot), or ids with the serial number of the disk or of the PCIe function.
+_DEVICE = re.compile(
+    r"(?:[0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?|[0-9a-f]{4}:[0-9a-f]{4}(?: serial [!-~]{1,64})?", re.IGNORECASE
+)
+_DEVICE_WORDS = "[device 0000:01:00.0], [device 144d:a808] or [device 144d:a808 serial NUMBER]"
 # pve-vmid of PVE's JSONSchema.pm.
 _VMID = re.compile(r"[1-9][0-9]{2,8}")
 _SHOWN_PROBLEMS = 50
@@ -48,6 +53,7 @@ class _Layer(NamedTuple):
     by_guest: dict[int, dict[tuple[str, str], Setting]]
     rules: dict[str, Setting]
     ignores: dict[int, dict[str, Setting]]
+    by_device: dict[str, dict[str, Setting]]
 
 
 def load(host: Host) -> Settings:
@@ -74,6 +80,8 @@ def load(host: Host) -> Settings:
         whole.ignores.update(layer.ignores)
         for vmid, options in layer.by_guest.items():
             whole.by_guest.setdefault(vmid, {}).update(options)
+        for selector, settings in layer.by_device.items():
+            whole.by_device.setdefault(selector, {}).update(settings)
     if problems:
         raise SettingsError((*unread, *problems), "pvehooks.conf(5) describes all settings.")
     if unread:
@@ -96,7 +104,7 @@ def built_in() -> Settings:
 
 
 def _built_in() -> _Layer:
-    return _Layer({key: Setting(option.default) for key, option in _FIXED.items() if option.default is not None}, {}, {}, {})
+    return _Layer({key: Setting(option.default) for key, option in _FIXED.items() if option.default is not None}, {}, {}, {}, {})
 
 
 def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
@@ -104,7 +112,8 @@ def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
     ignores = {vmid: MappingProxyType(ignored) for vmid, ignored in whole.ignores.items()}
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))
     general = RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields)
-    return Settings(*frozen, tuple(sources), general, MappingProxyType(sources))
+    devices = MappingProxyType({selector: MappingProxyType(options) for selector, options in whole.by_device.items()})
+    return Settings(*frozen, devices, tuple(sources), general, MappingProxyType(sources))
 
 
 def compile_to(host: Host, settings: Settings) -> bool:
@@ -136,7 +145,7 @@ def _layer(path: str, content: bytes) -> tuple[_Layer, list[SettingsProblem]]:
     found = file.scan(content)
     problems = list(found.problems)
     known = set()
-    layer = _Layer({}, {}, {}, {})
+    layer = _Layer({}, {}, {}, {}, {})
     for section in found.sections:
         if section.path[:-1] and section.path[:-1] not in known:
             continue
@@ -145,14 +154,22 @@ def _layer(path: str, content: bytes) -> tuple[_Layer, list[SettingsProblem]]:
             problems.append(SettingsProblem(section.line, words))
             continue
         known.add(section.path)
-        vmid = _vmid(section.path)
+        vmid, selector = _vmid(section.path), _selector(section.path)
+        if selector and selector in layer.by_device:
+            problems.append(SettingsProblem(section.line, f"section {header(section.path)} names a device that has a section already"))
+        elif selector:
+            layer.by_device[selector] = {}
         if vmid is not None:
             layer.by_guest.setdefault(vmid, {})
-    checks = {}
+    checks: dict[file.SettingsLine, str] = {}
+    lines: dict[tuple[SectionPath, str], int] = {}
     for option in found.options:
         if option.path and option.path not in known:
             continue
+        first = lines.setdefault((option.path, _canonical(option.name)), option.line)
         words = _option_problem(option.path, option.name)
+        if not words and first != option.line:
+            words = f"option {shown(option.name)} is given twice in {header(option.path)}, first on line {first} (- and _ are the same)"
         if words:
             problems.append(SettingsProblem(option.line, words))
         else:
@@ -169,10 +186,12 @@ def _keep(layer: _Layer, path: str, option: file.SettingsLine, value: Any, probl
     place = Origin(path, option.line)
     if option.path == ("rules",):
         layer.rules[option.name] = Setting(value, place)
+    elif selector := _selector(option.path):
+        layer.by_device[selector][_canonical(option.name)] = Setting(value, place)
     elif vmid is None:
-        layer.common[option.path[0], option.name] = Setting(value, place)
+        layer.common[option.path[0], _canonical(option.name)] = Setting(value, place)
     elif len(option.path) == 2:
-        layer.by_guest[vmid][option.path[1], option.name] = Setting(value, place)
+        layer.by_guest[vmid][option.path[1], _canonical(option.name)] = Setting(value, place)
     else:
         layer.ignores[vmid] = _ignores(path, option, value, problems)
 
@@ -182,17 +201,37 @@ def _vmid(path: SectionPath) -> int | None:
     return int(vmid) if kind == "guest" and _VMID.fullmatch(vmid) else None
 
 
+def _selector(path: SectionPath) -> str:
+    """What a section [device ...] names, as it is compared: an address with its domain, in small letters; '' for other sections."""
+    kind, _, device = path[0].partition(" ") if len(path) == 1 else ("", "", "")
+    if kind != "device" or not _DEVICE.fullmatch(device):
+        return ""
+    ids, _, serial = device.partition(" serial ")
+    ids = ids.lower()
+    if not serial and ids.count(":") == 1 and len(ids.partition(":")[0]) == 2:
+        ids = f"0000:{ids}"
+    return f"{ids} serial {serial}" if serial else ids
+
+
+def _canonical(name: str) -> str:
+    """An option as the table has it: `after-stop` is `after_stop`."""
+    return name.replace("-", "_")
+
+
 def _table_key(path: SectionPath, name: str) -> tuple[str, str]:
     """The key in the table for an option of a file."""
     if path == ("rules",):
         return "rules", _SEVERITY.name
+    name = _canonical(name)
+    if _selector(path):
+        return "device DEVICE", name
     return ("guest VMID" if len(path) == 1 and _vmid(path) is not None else path[-1] if path else ""), name
 
 
 def _section_problem(path: SectionPath) -> str:
     fixed = (*dict.fromkeys(section for section, _ in _FIXED), "rules")
     if len(path) == 1:
-        return "" if path[0] in fixed or _vmid(path) is not None else _top_problem(path[0], fixed)
+        return "" if path[0] in fixed or _vmid(path) is not None or _selector(path) else _top_problem(path[0], fixed)
     per_guest = {option.section for option in OPTIONS if option.per_guest}
     guest = _vmid(path) is not None
     if guest and len(path) == 2 and path[1] in per_guest:
@@ -210,15 +249,18 @@ def _top_problem(name: str, fixed: tuple[str, ...]) -> str:
         return f"{shown(rest)} in {header((name,))} is not a VMID; allowed: a number from 100 to 999999999"
     if kind == "guest":
         return "[guest] names no VM; write [guest VMID]"
+    if kind == "device":
+        return (f"{shown(rest)} in {header((name,))}" if rest else "[device]") + f" names no device; write {_DEVICE_WORDS}"
     vmid = re.search(r"[0-9]+$", name)
     if vmid and _VMID.fullmatch(vmid[0]) and (vmid[0] == name or nearest(name[: vmid.start()], ("guest", "vm", "vmid"))):
         return f"unknown section {header((name,))}; did you mean [guest {vmid[0]}]?"
-    near = nearest(kind, (*fixed, "guest"))
-    return f"unknown section {header((name,))}" + did_you_mean({"": "", "guest": "[guest VMID]"}.get(near, f"[{near}]"))
+    near = nearest(kind, (*fixed, "guest", "device"))
+    meant = {"": "", "guest": "[guest VMID]", "device": f"[device {rest}]" if rest else "[device DEVICE]"}
+    return f"unknown section {header((name,))}" + did_you_mean(meant.get(near, f"[{near}]"))
 
 
 def _option_problem(path: SectionPath, name: str) -> str:
-    home = next((section for section, option in _FIXED if option == name), "")
+    home = next((section for section, option in _FIXED if option == _canonical(name)), "")
     if not path:
         return f"option {shown(name)} is before the first [section]" + (f"; it belongs below [{home}]" if home else "")
     section, key = _table_key(path, name)
@@ -228,7 +270,7 @@ def _option_problem(path: SectionPath, name: str) -> str:
     guest = _vmid(path) is not None
     if option and (option.per_guest or len(path) == 1):
         return ""
-    if guest and home and not _BY_NAME[home, name].per_guest:
+    if guest and home and not _BY_NAME[home, _canonical(name)].per_guest:
         return f"option {shown(name)} of [{home}] cannot be set per VM"
     words = f"unknown option {shown(name)} in {header(path)}"
     if home:

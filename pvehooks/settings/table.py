@@ -43,7 +43,7 @@ class Option(NamedTuple):
         """The values allowed, where they can be listed."""
         if self.kind == "boolean":
             return ("yes", "no")
-        return tuple(part for part in self._parts() if "=" not in part)
+        return tuple(part for part in self._parts() if part and "=" not in part)
 
     @property
     def default(self) -> Value | None:
@@ -60,6 +60,8 @@ class Option(NamedTuple):
     @property
     def allowed(self) -> str:
         """What may be written, in words."""
+        if self.kind == "driver":
+            return "a driver of the node, not vfio-pci"
         if self.kind == "directory":
             return f"{', '.join(self.choices)} or the absolute path of a directory"
         if self.choices:
@@ -167,8 +169,30 @@ OPTIONS: tuple[Option, ...] = (
         "guard",
         "deadline",
         "integer(min=1, max=60, default=10)",
-        "Seconds after which a check of the guard that hangs is ended. on_error then decides about the start.",
+        "Seconds after which a check of the guard that hangs is ended. on_error then decides about the start. After a stop the look at the "
+        "devices ends then, and goes on in the background.",
         per_guest=True,
+    ),
+    Option(
+        "guard",
+        "after_stop",
+        "option(keep, return, default=keep)",
+        "What happens after a VM's end to the devices that its start took from drivers of this node: they stay with vfio-pci (keep), as Proxmox VE "
+        "has it, or go back to the drivers they had (return). Also per device.",
+        per_guest=True,
+    ),
+    Option(
+        "device DEVICE",
+        "after_stop",
+        "option(keep, return)",
+        "The same for this device, whichever VM had it.",
+    ),
+    Option(
+        "device DEVICE",
+        "return_to",
+        "driver",
+        "The driver that the device is given back to, instead of the one it had before the start. It is also given to one that often hangs or "
+        "crashes when a device is taken from it again, and back from vfio-pci if it was there before the start.",
     ),
     Option(
         "firmware",
@@ -258,6 +282,12 @@ _CONFFILE_HEAD = f"""\
 # A change is noticed within [watch] interval; at once after: systemctl reload pvehooks
 """
 _CONFFILE_TAIL = """\
+
+# Settings for one device are below its address, or its ids (and a serial number).
+#[device 0000:01:00.0]
+#after_stop = return
+#[device 144d:a808 serial S4EWNX0R123456]
+#return_to = nvme
 
 # Settings for one VM are below its VMID.
 #[guest 100]

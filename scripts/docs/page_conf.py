@@ -21,6 +21,8 @@ SYNTAX = f"""\
 A file is UTF-8 text of at most {MAX_BYTES >> 20} MiB.
 `[name]` begins a section, `[[name]]` a section within it, `option = value` sets an option. `#` begins a comment.
 
+In names of options `-` and `_` are the same: `after-stop` is `after_stop`.
+
 A value that contains `#` must be in quotes. Between triple quotes a value may span several lines.
 
 An unknown section or option, one that is given twice, or a value that is not allowed is an error: the file is not used.
@@ -37,6 +39,9 @@ SECTIONS = {
     "cluster": "What the nodes of a cluster publish for each other.",
     "metrics": "What is written for monitoring; pvehooksd(8) lists the metrics.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
+    "device DEVICE": "Settings for one PCI device of this node: `DEVICE` is its address (`0000:01:00.0`, or `01:00` for all functions of a slot), or"
+    " its ids (`144d:a808`), with `serial` and the serial number of the disk or of the PCIe function where several devices have them. Ids that"
+    " several devices have name none. Of several sections about a device, the most precise one that sets an option counts.",
     "guest VMID": "Settings for one VM only: the number is its VMID.",
 }
 EXAMPLES = {
@@ -54,6 +59,15 @@ skip_with_rdrand = no
 [rules]
 rng-pending-removal = block
 rng-unlimited = info
+""",
+    "The devices of VM 100 go back to their drivers when it ends, and this graphics card after each VM, although its driver is one that often"
+    " hangs when a card is taken from it:": """\
+[guest 100]
+[[guard]]
+after_stop = return
+
+[device 10de:2204]
+return_to = nvidia
 """,
     "VM 100 boots from its disk and is not changed; VM 101 uses the node's hardware generator:": '''\
 [guest 100]

@@ -49,6 +49,13 @@ VERB_NOTES = {
     "unbind": "Returns a device to the driver it was on, or to the one that the kernel has for it; refused while a VM or a program holds it or"
     " another device of its IOMMU group. `--persist` removes what was recorded for boot, and alone changes nothing now. Ends with 1 if a device was"
     " refused or failed.",
+    "lend": "Hands devices over once, without a change of what is recorded for boot. `--to VMID` binds them to vfio-pci for the next start of that VM, if the"
+    " VM has them in its config and the guard would let it start with them; after its end they go back if `after_stop = return` is set. `--to host`"
+    " gives them to the driver that a start took them from, or to the one that the kernel has for them. What a VM, the node or a program uses is"
+    " refused, and named; nothing is stopped for it. Ends with 1 if a device was refused or failed.",
+    "devices": "A line for each device that does work for a VM or the node: where it is now, which VM has it in its config and whether the node gets it"
+    " back, how it does (against the start of the VM that has it: lanes of its link, PCIe errors, virtual functions), the last start of these VMs,"
+    " and the last trouble with the device in the journal.",
     "firmware": "Images are in the directory efi-firmware of a storage that is a directory of the node, read-only and owned by root; one serves any number"
     " of VMs. `import` takes code images, which keep the variables on the VM's own EFI disk, and whole images, which SEV-SNP and TDX VMs"
     " need; `info` shows which kind a file is.\n\n`set` adds arguments for QEMU to the `args` of the VM, behind its own, which stay unchanged, and records"
@@ -86,7 +93,7 @@ It explains each finding, and does or reverts on request what pvehooksd(8) does 
 
 It reads the VMs of one node: this one, unless `--root` or `--node` says otherwise. Containers are not checked.
 Only `inject`, `undo`, `attach`, `detach` and `firmware` change the config of a VM, and no verb starts or stops one.
-Only `host fix`, `host undo`, `bind` and `unbind` change the node's own configuration and the drivers of its devices.
+Only `host fix`, `host undo`, `bind`, `unbind` and `lend` change the node's own configuration and the drivers of its devices.
 """
 JSON = {
     "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"

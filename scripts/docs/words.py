@@ -11,6 +11,7 @@ from pvehooks.daemon import lock
 from pvehooks.daemon.publish import textfile
 from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.devices import STARTED
 from pvehooks.guard import counters
 from pvehooks.journal import reported
 from pvehooks.records import baseline
@@ -38,6 +39,7 @@ FILES = {
     daemon_baseline.INSTALLATION_NOTE: "Renewed by the daemon once an hour. It shows that the node has had pvehooks since its first look.",
     reported.PATH: "The findings that were logged already, so that a restarted daemon does not log them again.",
     lock.INSTANCE_LOCK: "The lock that keeps a second daemon from running.",
+    f"{STARTED}/": "What the last start of each VM took, until its end was dealt with: a file for each, gone with the next boot.",
     f"{records.LOCKS}/": "Locks of the records.",
 }
 DAEMON_ONLY = (

@@ -89,13 +89,19 @@ def start() -> Iterator[Figure]:
             "guard": [*guard_in(Path(directory)), "100", "pre-start"],
             "bash": ["/bin/bash", str(script)],
         }
-        taken: dict[str, list[float]] = {name: [] for name in commands}
+        ending = [*commands["guard"][:-1], "post-stop"]
+        taken: dict[str, list[float]] = {name: [] for name in (*commands, "stop")}
         for _ in range(TIMES):
             for name, command in commands.items():
                 taken[name].append(once(command))
+            # Each start is noted, and each end takes the note away.
+            taken["stop"].append(once(ending))
+    stop_ratio = statistics.median(mine / theirs for mine, theirs in zip(taken["stop"], taken["python"], strict=True))
     ratio = statistics.median(mine / theirs for mine, theirs in zip(taken["guard"], taken["python"], strict=True))
     median = {name: 1000 * statistics.median(times) for name, times in taken.items()}
     words = f"{median['guard']:.1f} ms; python3 -I -c pass {median['python']:.1f} ms; bash with readlink and lspci {median['bash']:.1f} ms"
+    stop_words = f"{median['stop']:.1f} ms; python3 -I -c pass {median['python']:.1f} ms"
+    yield Figure("the look at 2 devices after a stop", stop_ratio, 3, "times", stop_words)
     yield Figure(f"guard of 2 devices on a node of {DEVICES}", ratio, 2.5, "times", words)
 
 
@@ -111,6 +117,6 @@ def once(command: list[str]) -> float:
     began = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
-    if done.returncode or (command[-1] == "pre-start" and done.stdout):
+    if done.returncode or (command[-1] in ("pre-start", "post-stop") and done.stdout):
         sys.exit(f"{' '.join(command)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     return took

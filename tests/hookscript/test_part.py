@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,29 @@ def installed() -> Path:
 def test_the_guard_is_asked_before_starts_only(installed: Path, phase: str) -> None:
     config(PASSED)
     assert call(installed, "100", phase) == (0, "guard 100 pre-start\n" if phase == "pre-start" else "", "")
+
+
+@pytest.fixture
+def noted() -> Iterator[Path]:
+    """That the last start of the guest is noted."""
+    note = script(Path("/run/pvehooks/started/100"), "{}", 0o600)
+    yield note
+    note.unlink()
+
+
+def test_after_a_noted_start_the_guard_is_asked(installed: Path, noted: Path) -> None:
+    """Whatever the config says by now, and without reading it: pending changes are applied by the stop, and pmxcfs may hang."""
+    assert call(installed, "100", "post-stop") == (0, "guard 100 post-stop\n", "")
+    assert call(installed, "101", "post-stop") == (0, "", "")
+    for phase in ("post-start", "pre-stop"):
+        assert call(installed, "100", phase) == (0, "", "")
+
+
+@pytest.mark.parametrize("guard", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nkill -9 $$\n", "#!/usr/bin/no-such-python3\n", None])
+def test_a_guard_that_fails_after_a_stop_fails_no_stop(installed: Path, noted: Path, guard: str | None) -> None:
+    (LIBEXEC / "guard").unlink()
+    install(guard)
+    assert call(installed, "100", "post-stop") == (0, "", "")
 
 
 @pytest.mark.parametrize(

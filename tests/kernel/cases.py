@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-IOMMU, NO_IOMMU, REBOOTING = "iommu", "no-iommu", "rebooting"
+IOMMU, NO_IOMMU, REBOOTING, HANDOVER = "iommu", "no-iommu", "rebooting", "handover"
 MOUNT, VOLUME, PORT, KERNEL = "mount", "volume", "port", "kernel"
 STUB = "local:snippets/pvehooks-guard"
 

@@ -92,6 +92,13 @@ _LAST = (
 )
 BOUGHT = (*_FIRST, _NAMED, _USB, *_LAST)
 REBUILT = (*_FIRST, _REPLACEMENT, *_LAST)
+# The machine whose devices go from the node to a guest and back.
+HANDOVER = (
+    Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img")),)),
+    Port(0x11, (_nvme("lent-disk", 0x11, Disk("lent-disk-disk")),)),
+    Port(0x12, (_nic("lent-nic", 0x12, "e1000e,mac=52:54:00:00:00:12"),)),
+    Port(0x15, (_nic("dying", 0x15, "e1000e,mac=52:54:00:00:00:13"),)),
+)
 # Behind the conventional bridge's root port.
 BRIDGES = {0x13: "pcie-pci-bridge"}
 VFS = 2

@@ -60,6 +60,8 @@ class Setup(NamedTuple):
     command_line: str | None = ""
     root: Path | None = None
     cpu: str = "max"
+    # Whether QEMU's monitor (QMP) listens at `qmp` in the machine's directory.
+    monitor: bool = False
 
 
 def _setup(kind: str) -> Setup:
@@ -83,6 +85,8 @@ def arguments(images: Images, directory: Path, setup: Setup) -> list[str]:
         "1024",
     ]
     command += ["-nodefaults", "-display", "none", "-vga", "none", "-no-reboot", "-monitor", "none"]
+    if setup.monitor:
+        command += ["-qmp", f"unix:{directory / 'qmp'},server=on,wait=off"]
     if setup.iommu:
         # Before all devices that it is to translate for.
         command += ["-device", "intel-iommu,intremap=on,caching-mode=on"]

@@ -208,6 +208,7 @@ def test_only_the_door_uses_what_is_behind_it() -> None:
 SHARED_PLACES = ("/run/lock", "/var/lock", "/tmp", "/var/tmp")
 IN_SHARED_PLACES = {
     "actions/writer.py": {"/var/lock"},  # PVE's own lock of a config
+    "guard/stop.py": {"/var/lock"},  # the same: whether PVE works on the guest
     # where a directory is that a guest is given: only looked at
     "facts/node/paths.py": {"/tmp", "/var/tmp"},
     "facts/node/sharing.py": {"/tmp", "/var/tmp"},

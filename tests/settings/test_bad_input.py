@@ -14,6 +14,7 @@ from pvehooks.host import Host
 from pvehooks.settings import file as settings_file
 from pvehooks.settings import load, table
 
+WRITE_DEVICE = "write [device 0000:01:00.0], [device 144d:a808] or [device 144d:a808 serial NUMBER]"
 TABLE = [
     pytest.param("[rng]\nmax_byte = 5\n", ["line 2: unknown option 'max_byte' in [rng]; did you mean 'max_bytes'?"], id="option misspelt"),
     pytest.param("[rng]\nzzz = 5\n", ["line 2: unknown option 'zzz' in [rng]"], id="option unknown"),
@@ -65,6 +66,37 @@ TABLE = [
     pytest.param("[100]\n", ["line 1: unknown section [100]; did you mean [guest 100]?"], id="section number"),
     pytest.param("[guest-100]\n", ["line 1: unknown section [guest-100]; did you mean [guest 100]?"], id="section guest-100"),
     pytest.param("[guest]\nignore = a-b: c\n", ["line 1: [guest] names no VM; write [guest VMID]"], id="guest without"),
+    pytest.param(
+        "[device 1:0]\n[device]\n",
+        [
+            f"line 1: '1:0' in [device 1:0] names no device; {WRITE_DEVICE}",
+            f"line 2: [device] names no device; {WRITE_DEVICE}",
+        ],
+        id="device that is none",
+    ),
+    pytest.param(
+        "[devise 01:00.0]\nafter_stop = keep\n", ["line 1: unknown section [devise 01:00.0]; did you mean [device 01:00.0]?"], id="devise"
+    ),
+    pytest.param(
+        "[device 01:00.0]\n[device 0000:01:00.0]\n",
+        ["line 2: section [device 0000:01:00.0] names a device that has a section already"],
+        id="device twice",
+    ),
+    pytest.param(
+        "[device 01:00.0]\nafter-stop = retrun\nafterstop = keep\nreturn_to = vfio-pci\nmode = off\n",
+        [
+            "line 2: 'retrun' is not a value for 'after-stop' in [device 01:00.0]; allowed: keep or return; did you mean 'return'?",
+            "line 3: unknown option 'afterstop' in [device 01:00.0]; did you mean 'after_stop'?",
+            "line 4: 'vfio-pci' is not a value for 'return_to' in [device 01:00.0]; allowed: a driver of the node, not vfio-pci",
+            "line 5: unknown option 'mode' in [device 01:00.0]; it belongs below [rng]",
+        ],
+        id="options of a device",
+    ),
+    pytest.param(
+        "[guard]\nafter-stop = keep\nafter_stop = return\n",
+        ["line 3: option 'after_stop' is given twice in [guard], first on line 2 (- and _ are the same)"],
+        id="an option in two spellings",
+    ),
     pytest.param(
         "[guest web]\n[[rng]]\nmode = off\n",
         ["line 1: 'web' in [guest web] is not a VMID; allowed: a number from 100 to 999999999"],

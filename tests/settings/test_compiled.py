@@ -15,6 +15,10 @@ TEXT = """\
 mode = audit
 [rules]
 group-not-clean = warning
+[device 01:00.0]
+after-stop = return
+[device 144D:A808 serial S4EW]
+return-to = nvme
 [guest 100]
 ignore = reset-unavailable: it has worked for years
 [[guard]]
@@ -38,6 +42,10 @@ def test_it_shows_what_the_files_report(host: Host, vmid: int) -> None:
     assert copy is not None and copy.is_current(host)
     assert copy.settings == loaded.start_settings(vmid)
     assert copy.settings.guard.deadline == (30 if vmid == 100 else 10)
+    assert copy.settings.devices == (
+        compiled.DeviceSettings("0000:01:00.0", after_stop="return"),
+        compiled.DeviceSettings("144d:a808 serial S4EW", return_to="nvme"),
+    )
 
 
 def test_the_defaults_are_the_built_in_settings(tmp_path: pathlib.Path) -> None:
@@ -73,7 +81,7 @@ def test_a_file_that_changed_while_it_was_compiled(host: Host) -> None:
     assert copy is not None and not copy.is_current(host)
 
 
-@pytest.mark.parametrize("change", ["version", "guard", "rules", "guests", "sources", "deadline", "whole", "bytes"])
+@pytest.mark.parametrize("change", ["version", "guard", "rules", "guests", "sources", "devices", "deadline", "whole", "bytes"])
 def test_what_is_no_copy(host: Host, change: str) -> None:
     load.compile_to(host, load.load(host))
     path = pathlib.Path(host.root + compiled.PATH)

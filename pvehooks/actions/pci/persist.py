@@ -63,9 +63,19 @@ def remember_former(host: Host, address: str, driver: str) -> None:
         return
 
 
-def forget_former(host: Host, address: str) -> None:
-    """Removes what remember_former stored."""
+def remember_lent(host: Host, address: str, vmid: int) -> None:
+    """Stores for which guest the device was bound, until the next boot."""
     try:
-        host.remove(f"{bindings.FORMER}/{address}")
+        host.make_dir(bindings.LENT)
+        host.replace(f"{bindings.LENT}/{address}", f"{vmid}\n".encode(), mode=0o644)
     except OSError:
         return
+
+
+def forget_former(host: Host, address: str) -> None:
+    """Removes what remember_former and remember_lent stored."""
+    for directory in (bindings.FORMER, bindings.LENT):
+        try:
+            host.remove(f"{directory}/{address}")
+        except OSError:
+            continue

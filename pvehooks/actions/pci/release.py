@@ -38,17 +38,20 @@ def opened_by(host: Host, device: PciDevice) -> str:
     return ", ".join(dict.fromkeys(found)) or enabled
 
 
-def release(host: Host, device: PciDevice) -> str:
-    """Gives the device to its former driver, else to one that the kernel finds; returns that driver, '' for none.
+def release(host: Host, device: PciDevice, back_to: str = "") -> str:
+    """Gives the device to the driver `back_to`, else to its former one, else to one that the kernel finds; returns it, '' for none.
 
-    The caller has made sure that no guest holds it. Raises Unbound.
+    The caller has made sure that no guest holds it. What a former call that was killed has done already is left out. Raises Unbound.
     """
     where = f"{_BUS}/devices/{device.address}"
-    _write(host, f"{where}/driver_override", _CLEARED)
-    _write(host, f"{where}/driver/unbind", device.address)
-    if bind.driver(host, device.address) == device.driver:
-        raise Unbound(f"{device.label} is still on {device.driver} although the kernel accepted the request to unbind it", "See why: dmesg")
-    former = bindings.former(host, device.address)
+    if not back_to or device.override == bind.VFIO:
+        _write(host, f"{where}/driver_override", _CLEARED)
+    if device.driver:
+        _write(host, f"{where}/driver/unbind", device.address)
+        if bind.driver(host, device.address) == device.driver:
+            why = f"{device.label} is still on {device.driver} although the kernel accepted the request to unbind it"
+            raise Unbound(why, "See why: dmesg")
+    former = back_to or bindings.former(host, device.address)
     if former:
         _try(host, f"{_BUS}/drivers/{former}/bind", device.address)
     now = bind.driver(host, device.address) or _probe(host, device.address)

@@ -4,7 +4,7 @@ SUMMARY = "show what keeps the VMs of a Proxmox VE node from starting, and fix i
 EXAMPLE = "pvehooks check"
 # The order in the help and in the manual.
 GROUPS = {
-    "To look, and change nothing": ("check", "why", "explain", "rules", "report", "status", "guest", "config", "capture"),
+    "To look, and change nothing": ("check", "why", "explain", "rules", "report", "status", "guest", "devices", "config", "capture"),
     "VMs and their starts": ("inject", "undo", "attach", "detach", "allow", "trust", "firmware", "backups"),
-    "This node and its devices": ("host", "bind", "unbind"),
+    "This node and its devices": ("host", "bind", "unbind", "lend"),
 }

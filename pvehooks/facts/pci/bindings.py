@@ -13,6 +13,8 @@ from pvehooks.values import NamedTuple, Unread
 DIRECTORY = "/etc/pvehooks/bind.d"
 # A driver a file: what a device was on before it was bound; gone with the next boot, as the binding is.
 FORMER = "/run/pvehooks/bound"
+# A VMID a file: the guest that a device was bound for (pvehooks lend); likewise gone with the next boot.
+LENT = "/run/pvehooks/lent"
 # driverctl(8) keeps BUS-ADDRESS here, with the driver's name inside.
 DRIVERCTL = "/etc/driverctl.d"
 _DRIVERCTL_BUS = "pci-"
@@ -118,6 +120,15 @@ def driverctl(host: Host) -> Mapping[str, str]:
             except OSError:
                 continue
     return found
+
+
+def lent_to(host: Host, address: str) -> int:
+    """The guest that the device was lent to, 0 for none."""
+    try:
+        text = host.read_text(f"{LENT}/{address}")
+    except OSError:
+        return 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def former(host: Host, address: str) -> str | None:

@@ -355,6 +355,26 @@ def _memory_bars(resource: str) -> Iterator[tuple[int, int]]:
             yield numbers[0], numbers[1]
 
 
+# -- how it does ---------------------------------------------------------------------------------------------------------
+
+
+# A file a guest: what its last start took, and as what (actions.accept.note_start), until its end was dealt with.
+STARTED = "/run/pvehooks/started"
+
+
+def state(host: Host, address: str) -> dict[str, str]:
+    """What shows later whether the device is as it was: its link, its errors so far (ABI/testing/sysfs-bus-pci-devices-aer_stats), its VFs."""
+    found = {}
+    for name in ("current_link_speed", "current_link_width", "aer_dev_fatal", "aer_dev_nonfatal", "sriov_numvfs"):
+        try:
+            words = host.read_text(f"{_DEVICES}/{address}/{name}").split()
+        except OSError:
+            continue
+        # The errors by kind, a line each, end with their sum.
+        found[name] = words[-1 if name.startswith("aer") else 0] if words else ""
+    return found
+
+
 # -- PCIe links ----------------------------------------------------------------------------------------------------------
 
 

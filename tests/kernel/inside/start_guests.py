@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kernel import cases
-from tests.kernel.inside import captures, pci, rebooting, running, starting
+from tests.kernel.inside import captures, handover, pci, rebooting, running, starting
 from tests.kernel.inside.losses import Possessions
 from tests.kernel.inside.port import Out
 from tests.kernel.inside.rebooting import host_check
@@ -129,6 +129,8 @@ def main() -> None:
         machine = re.findall(r"\bbed[.]machine=(\S+)", Path("/proc/cmdline").read_text())[0]
         if machine == cases.REBOOTING:
             rebooting.do_next(out)
+        if machine == cases.HANDOVER:
+            handover.main(out)
         names = {case.vmid: case.name for case in cases.of(machine)}
         if machine == cases.NO_IOMMU:
             out.report(what="host-check", **host_check())

@@ -1,0 +1,75 @@
+"""How a device does after a guest had it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pvehooks.derived import health
+from pvehooks.derived.health import Ailment
+from pvehooks.facts.pci import devices
+from pvehooks.host import Host
+from pvehooks.values import PciDevice, Unread
+from tests.beds import pci
+from tests.beds.tree import Content, make_fake_tree
+
+CARD, IDS = "0000:01:00.0", "1002:67df"
+BUS = f"{CARD} class=030000 id={IDS} driver=vfio-pci group=1\n"
+AER = "RxErr 0\nBadTLP 2\nTOTAL_ERR_COR 2\n"
+
+
+def found(directory: Path, before: Mapping[str, str], files: Mapping[str, Content], bus: str = BUS) -> list[Ailment]:
+    host = Host(str(make_fake_tree(directory, pci.plant(bus) | {f"{pci.ROOT}/{CARD}/{name}": text for name, text in files.items()})))
+    there = devices.devices(host)
+    assert not isinstance(there, Unread)
+    return list(health.ailments(CARD, IDS, before, there.get(CARD), devices.state(host, CARD)))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ({}, {}, []),
+        ({"current_link_width": "16"}, {"current_link_width": "16\n"}, []),
+        ({"current_link_width": "16"}, {"current_link_width": "0\n"}, []),
+        ({"current_link_speed": "8.0"}, {"current_link_speed": "2.5 GT/s PCIe\n"}, []),
+        (
+            {"current_link_width": "16"},
+            {"current_link_width": "4\n", "current_link_speed": "2.5 GT/s PCIe\n"},
+            ["has a link of 4 lanes, at 2.5 GT/s, and had 16 lanes at the start"],
+        ),
+        ({"current_link_width": "16"}, {"current_link_width": "1\n"}, ["has a link of 1 lane, and had 16 lanes at the start"]),
+        ({"aer_dev_fatal": "2"}, {"aer_dev_fatal": AER}, []),
+        ({"aer_dev_fatal": "0"}, {"aer_dev_fatal": AER}, ["had 2 fatal PCIe errors while the VM ran"]),
+        ({"aer_dev_nonfatal": "1"}, {"aer_dev_nonfatal": AER}, ["had 1 non-fatal PCIe error while the VM ran"]),
+        ({}, {"aer_dev_fatal": AER}, []),
+        ({"aer_dev_fatal": "9" * 30}, {"aer_dev_fatal": "x\n"}, []),
+        ({"sriov_numvfs": "4"}, {"sriov_numvfs": "0\n"}, ["has 0 virtual functions, and had 4 at the start"]),
+    ],
+)
+def test_what_changed(before: Mapping[str, str], now: Mapping[str, Content], words: list[str], tmp_path: Path) -> None:
+    ailments = found(tmp_path, before, now)
+    assert [each.words for each in ailments] == words
+    assert not any(each.dead for each in ailments) and all(each.remedy for each in ailments)
+
+
+def test_dead(tmp_path: Path) -> None:
+    ((dead, words, remedy),) = found(tmp_path, {}, {"config": b"\xff" * 64, "reset_method": "flr bus\n"})
+    assert dead and words.startswith("does not answer any more")
+    assert f"echo 1 > /sys/bus/pci/devices/{CARD}/remove" in remedy and "vendor-reset" in remedy
+    assert f"echo bus > /sys/bus/pci/devices/{CARD}/reset_method" in remedy
+
+
+def test_gone(tmp_path: Path) -> None:
+    ((dead, words, remedy),) = found(tmp_path, {}, {}, "0000:02:00.0 class=030000 id=10de:2204\n")
+    assert dead and words == "is not on the bus any more" and remedy.startswith("Look for it: echo 1 > /sys/bus/pci/rescan.")
+
+
+def test_another_device_has_its_address(tmp_path: Path) -> None:
+    bus = f"{CARD} class=030000 id=10de:2204\n"
+    assert found(tmp_path, {"current_link_width": "16"}, {"current_link_width": "1\n"}, bus) == []
+
+
+def test_a_device_without_its_attributes(tmp_path: Path) -> None:
+    assert list(health.ailments(CARD, "-001:-001", {}, PciDevice(CARD), {})) == []

@@ -1,0 +1,214 @@
+"""Devices go from the node to a guest and back: many times, with processes killed at any moment, without post-stop, and with one that dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.hardware import HANDOVER, places
+from tests.kernel.inside import pci, running
+from tests.kernel.inside.port import Out
+from tests.kernel.inside.rebooting import journal, run
+
+TIMES, KILLED = 10, 8
+VMID, DYING = 100, 101
+SETTINGS = "[guard]\nafter_stop = return\ndeadline = 60\n[watch]\ninterval = 5\n"
+WHERE = places(HANDOVER)
+PLACE = Path("/mnt/lent")
+CONFIG = "hostpci0: {}\nhostpci1: {}\nmachine: q35\nname: lent\nsmbios1: uuid=00000000-0000-4000-8000-000000000100\n"
+EVENTS = ("device-returned", "device-not-returned", "device-dead", "device-degraded")
+PATIENCE = 150.0
+
+
+def hook(vmid: int, phase: str) -> tuple[int, str, float]:
+    """The package's part of the hookscript, as the stub runs it: status, output, seconds."""
+    began = time.monotonic()
+    status, output = run("/usr/libexec/pvehooks/hookscript", str(vmid), phase)
+    return status, output, round(time.monotonic() - began, 2)
+
+
+def drivers() -> list[str]:
+    """Who has the disk and the NIC."""
+    return [pci.driver(pci.address(name, WHERE)) for name in ("lent-disk", "lent-nic")]
+
+
+def overrides() -> list[str]:
+    return [pci.read(pci.address(name, WHERE), "driver_override") for name in ("lent-disk", "lent-nic")]
+
+
+def disk() -> str:
+    """The disk's node, once the driver has found it."""
+    top = f"{pci.DEVICES}/{pci.address('lent-disk', WHERE)}/nvme"
+    for _ in range(100):
+        for controller in os.listdir(top) if os.path.isdir(top) else ():
+            for entry in os.listdir(f"{top}/{controller}"):
+                if entry.startswith("nvme") and os.path.exists(f"/dev/{entry}"):
+                    return f"/dev/{entry}"
+        time.sleep(0.1)
+    raise RuntimeError("the disk did not come back")
+
+
+def nic() -> str:
+    """The interface, once the driver has made it."""
+    top = f"{pci.DEVICES}/{pci.address('lent-nic', WHERE)}/net"
+    for _ in range(100):
+        if os.path.isdir(top) and os.listdir(top):
+            return os.listdir(top)[0]
+        time.sleep(0.1)
+    raise RuntimeError("the interface did not come back")
+
+
+def must(*command: str) -> None:
+    status, output = run(*command)
+    if status:
+        raise RuntimeError(f"{' '.join(command)}: {status}: {output}")
+
+
+def use(number: int) -> str:
+    """The node uses both: what the last round wrote is read, and more is written; the address is on the NIC."""
+    PLACE.mkdir(exist_ok=True)
+    if not number:
+        must("mke2fs", "-q", "-F", disk())
+    must("mount", disk(), str(PLACE))
+    file = PLACE / "times"
+    before = file.read_text() if file.exists() else ""
+    file.write_text(f"{before}{number}\n")
+    must("ip", "link", "set", nic(), "up")
+    must("ip", "addr", "add", "192.0.2.77/24", "dev", nic())
+    return before
+
+
+def stop_using() -> None:
+    must("umount", str(PLACE))
+    must("ip", "addr", "flush", "dev", nic())
+    must("ip", "link", "set", nic(), "down")
+
+
+def held(vmid: int, names: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A QEMU that has the devices."""
+    return running.start(vmid, [], [pci.address(name, WHERE) for name in names])
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def hand_over(number: int) -> dict[str, Any]:
+    """To the guest and back, with what the node has on it in between."""
+    before = use(number)
+    refused = hook(VMID, "pre-start")
+    while_used = drivers()
+    stop_using()
+    status, output, seconds = hook(VMID, "pre-start")
+    taken = drivers()
+    guest = held(VMID, ("lent-disk", "lent-nic"))
+    early = hook(VMID, "post-stop")
+    while_running = drivers()
+    kill(guest)
+    end = hook(VMID, "post-stop")
+    return {
+        "read": before,
+        "refused": refused,
+        "while_used": while_used,
+        "start": (status, output, seconds),
+        "taken": taken,
+        "early": early,
+        "while_running": while_running,
+        "end": end,
+        "given_back": drivers(),
+    }
+
+
+def _killed(vmid: int, phase: str, chance: random.Random, seconds: float) -> str:
+    """The hookscript, killed at some moment: it alone, or all that it has started."""
+    command = ["/usr/libexec/pvehooks/hookscript", str(vmid), phase]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    after = chance.uniform(0, seconds)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(after)
+    whole = chance.random() < 0.5
+    ended = process.poll()
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(300):
+        if run("pgrep", "-f", "libexec/pvehooks/guard")[0]:
+            break
+        time.sleep(0.1)
+    return f"{phase} after {after:.1f} s: " + ("it had ended" if ended is not None else "all" if whole else "it alone")
+
+
+def kill_at_random(out: Out, start_seconds: float, end_seconds: float) -> None:
+    """Starts and stops that are killed; what the unit for that finds afterwards."""
+    chance = random.Random(7)
+    for number in range(KILLED):
+        if number % 3 == 2:
+            run("systemctl", "kill", "--signal=KILL", "pvehooks")
+        moments = [_killed(VMID, "pre-start", chance, 1.3 * start_seconds)]
+        between = drivers()
+        if between == ["vfio-pci", "vfio-pci"]:
+            kill(held(VMID, ("lent-disk", "lent-nic")))
+        moments.append(_killed(VMID, "post-stop", chance, 1.3 * end_seconds))
+        after = drivers()
+        status, output = run("/usr/libexec/pvehooks/guard", str(VMID), "ended")
+        noted = os.listdir("/run/pvehooks/started") if os.path.isdir("/run/pvehooks/started") else []
+        found = {"moments": moments, "between": between, "after": after, "status": status, "output": output, "noted": noted}
+        out.report(what="killed", drivers=drivers(), overrides=overrides(), **found)
+
+
+def without_post_stop(out: Out) -> None:
+    """QEMU is killed and no hookscript runs: the daemon sees it, and has the unit do it."""
+    status, output, _ = hook(VMID, "pre-start")
+    kill(held(VMID, ("lent-disk", "lent-nic")))
+    began = time.monotonic()
+    while drivers() == ["vfio-pci", "vfio-pci"] and time.monotonic() - began < PATIENCE:
+        time.sleep(0.5)
+    while "vfio-pci" in drivers() and time.monotonic() - began < PATIENCE:
+        time.sleep(0.2)
+    waited = round(time.monotonic() - began, 1)
+    units = run("systemctl", "status", "--no-pager", "pvehooks-return.path", "pvehooks-return.service")[1]
+    requests = os.listdir("/run/pvehooks/ended") if os.path.isdir("/run/pvehooks/ended") else []
+    out.report(what="without", status=status, output=output, drivers=drivers(), seconds=waited, units=units, requests=requests)
+
+
+def dies(out: Out) -> None:
+    """The machine loses a card while a guest has it."""
+    Path(f"/etc/pve/nodes/pve1/qemu-server/{DYING}.conf").write_text(f"hostpci0: {pci.address('dying', WHERE)}\nname: dying\n")
+    address = pci.address("dying", WHERE)
+    status, output, _ = hook(DYING, "pre-start")
+    guest = held(DYING, ("dying",))
+    out.report(what="unplug", name="dying")
+    time.sleep(8)
+    kill(guest)
+    deadline = time.monotonic() + PATIENCE
+    while os.path.exists(f"{pci.DEVICES}/{address}") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    end = hook(DYING, "post-stop")
+    out.report(what="died", address=address, start=(status, output), end=end, entries=journal("pvehooks-guard", *EVENTS))
+
+
+def main(out: Out) -> None:
+    """All of it."""
+    Path("/etc/pvehooks/pvehooks.conf").write_text(SETTINGS)
+    must("systemctl", "reload", "pvehooks")
+    config = CONFIG.format(*(pci.address(name, WHERE) for name in ("lent-disk", "lent-nic")))
+    Path(f"/etc/pve/nodes/pve1/qemu-server/{VMID}.conf").write_text(config)
+    time.sleep(2)
+    out.report(what="before", drivers=drivers())
+    handovers = []
+    for number in range(TIMES):
+        handovers.append(hand_over(number))
+        out.report(what="round", number=number, **handovers[-1])
+    kill_at_random(out, handovers[-1]["start"][2], handovers[-1]["end"][2])
+    without_post_stop(out)
+    dies(out)
+    out.report(what="end")
