@@ -131,9 +131,10 @@ class _Collection:
             node = nextboot.gather(self.host, self.name, release)
             if isinstance(node, Unread):
                 continue
-            catalogue.losses_at_next_boot(node)
+            found = [*catalogue.losses_at_next_boot(node)]
             for guest in () if isinstance(self.node.guests, Unread) else self.node.guests:
-                self.step(f"VM {guest.vmid}", lambda guest=guest, node=node: catalogue.findings_at_next_boot(guest, node))  # type: ignore[misc]
+                found += catalogue.findings_at_next_boot(guest, node) if guest.passes_through else ()
+            self.passed += (f"{finding.rule} {finding.message}" for finding in found)
             if not isinstance(node.pci, Unread) and not isinstance(drivers := node.boot_drivers, Unread):
                 for address in node.pci:
                     drivers.of(address)

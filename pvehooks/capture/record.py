@@ -161,7 +161,8 @@ class RecordingHost(Host):
         except (OSError, CommandTrouble, DamagedInitramfs):
             return b""
         names = frozenset(name for name in contents.names if ".ko" in name or name in contents.texts)
-        return as_text(Contents(names, contents.texts))
+        texts = {name: b"\n".join(line for line in text.split(b"\n") if line[:1] not in b"#;") for name, text in contents.texts.items()}
+        return as_text(Contents(names, texts))
 
     def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
         real = self._walk(path)

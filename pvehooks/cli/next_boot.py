@@ -13,6 +13,7 @@ from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
 from pvehooks.facts.guests import configs as guest_facts
+from pvehooks.facts.reading import text_of
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.rules import catalogue
 from pvehooks.values import Finding, Guest, Judged, Node, Severity, StartVerdict, Unread, Verdict
@@ -22,6 +23,8 @@ HELP = "look at this node as it will be after its next boot, with the kernel tha
 HELP_BRIEF = "with --next-boot: ten lines at most, and an entry in the journal, for the hooks of packages"
 HELP_WITHOUT = "with --next-boot: as if this kernel were removed"
 _MOST_LINES = 10
+# What libexec/next-boot showed last: after a kernel's own hook dpkg asks once more.
+_SHOWN = "/run/pvehooks/next-boot"
 _HEAVY = (Severity.BLOCK, Severity.WARNING)
 
 
@@ -61,21 +64,31 @@ def run(options: argparse.Namespace) -> int:
     assert isinstance(boot, NextBoot)
     found = (with_configured_severity(each, seen.settings.severities, "bind") for each in catalogue.losses_at_next_boot(node))
     losses = [each.finding for each in wording.sort(Judged(each, "") for each in found)]
+    if options.without:
+        losses += _until_restart(seen, options.without)
     stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
     concerned = (guest for guest in _guests(seen) if guest.passes_through and not guest.template)
     answers = [_unless_it_boots(_answer(seen, guest, node), stops) for guest in concerned]
+    lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
     if options.json:
         print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
     else:
-        lines = list(_lines(seen.node, boot, answers, losses, options.brief))
-        for line in lines:
-            print(wording.printable(line))
-    if options.brief:
+        print("\n".join(lines))
+    if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
         _log(seen, boot, answers, losses)
     verdicts = {answer.verdict for answer in answers}
     if stops is not None or verdicts & {"will not start", "must not start"}:
         return EXIT_BLOCKED
     return EXIT_COULD_NOT_LOOK if "cannot tell" in verdicts else EXIT_OK
+
+
+def _until_restart(seen: View, without: str) -> list[Finding]:
+    """What the node loses before it is restarted, when a kernel is removed that runs."""
+    node = nextboot.as_it_is(seen.host, seen.node, without)
+    if isinstance(node.modules, Unread) or node.modules.release != without or "missing" not in node.modules.vfio.values():
+        return []
+    message = f"the kernel {without} is running and is removed: until the restart no VM with a passed-through device starts"
+    return [catalogue.RULES["vfio-modules-missing"].complete(Finding("vfio", message, "Restart the node soon: reboot"))]
 
 
 def _guests(seen: View) -> list[Guest]:

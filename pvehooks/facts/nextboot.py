@@ -23,7 +23,7 @@ def gather(host: Host, name: str, asked: str = "", without: str = "") -> Node | 
 
     `without` is a kernel that is taken for removed.
     """
-    here = overlaid(host, {}, (f"/boot/vmlinuz-{without}", f"/lib/modules/{without}")) if without else host
+    here = _without(host, without)
     now = ThisNode(here, name)
     known = now.kernels
     if isinstance(known, Unread):
@@ -33,13 +33,22 @@ def gather(host: Host, name: str, asked: str = "", without: str = "") -> Node | 
         if trouble is not None:
             return trouble
     chosen = nextkernel.choose(here, known, now.loader, now.command_lines, asked)
-    return chosen if isinstance(chosen, Unread) else NextBootNode(here, name, now, chosen)
+    return chosen if isinstance(chosen, Unread) else NextBootNode(here, name, now, chosen, host)
+
+
+def as_it_is(host: Host, name: str, without: str) -> Node:
+    """The node as it is, with a kernel removed."""
+    return ThisNode(_without(host, without), name)
+
+
+def _without(host: Host, kernel: str) -> Host:
+    return overlaid(host, {}, (f"/boot/vmlinuz-{kernel}", f"/lib/modules/{kernel}")) if kernel else host
 
 
 class NextBootNode(ThisNode):
     """The node after its next boot. No VM runs; devices, disks and the network are taken to be what they are now."""
 
-    def __init__(self, host: Host, name: str, now: ThisNode, chosen: NextBoot) -> None:
+    def __init__(self, host: Host, name: str, now: ThisNode, chosen: NextBoot, present: Host) -> None:
         self._now = now
         self._chosen = chosen
         contents = {
@@ -48,7 +57,8 @@ class NextBootNode(ThisNode):
         }
         # Which modules are loaded says nothing of the next boot.
         super().__init__(overlaid(host, contents, tuple(f"/sys/module/{name}" for name in ("vfio", "vfio_pci", "vfio_iommu_type1"))), name)
-        self._real_host = host
+        # As it is, with all kernels.
+        self._present = present
 
     @cached_property
     def next_boot(self) -> NextBoot | Unread:
@@ -66,7 +76,7 @@ class NextBootNode(ThisNode):
 
     @cached_property
     def iommu(self) -> Iommu | Unread:
-        return iommu.after_boot(self._host, self._real_host)
+        return iommu.after_boot(self._host, self._present)
 
     @cached_property
     def initramfs(self) -> Initramfs | Unread:
@@ -74,11 +84,11 @@ class NextBootNode(ThisNode):
 
     @cached_property
     def kernel_modules(self) -> KernelModules | Unread:
-        return kernelmodules.read(self._host, self._chosen.release, self._chosen.running)
+        return kernelmodules.read(self._host, self._chosen.release, self._present, self._chosen.running)
 
     @cached_property
     def new_names(self) -> tuple[NewName, ...] | Unread:
-        return newnames.read(self._real_host, self._chosen)
+        return newnames.read(self._present, self._chosen)
 
     @cached_property
     def boot_drivers(self) -> BootDrivers | Unread:
@@ -103,7 +113,7 @@ class NextBootNode(ThisNode):
 
     @cached_property
     def uses(self) -> HostUses | Unread:
-        return _UsesWithoutGuests(DeviceUses(self._real_host, self.name, self._running), self._ended)
+        return _UsesWithoutGuests(DeviceUses(self._present, self.name, self._running), self._ended)
 
     @cached_property
     def _ended(self) -> frozenset[int]:

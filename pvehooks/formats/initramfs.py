@@ -143,13 +143,20 @@ def as_text(contents: Contents) -> bytes:
 
 
 def _of_text(stream: Stream) -> Contents:
-    texts: dict[str, bytes] = {}
-    name = ""
-    for line in stream.peek(_LONGEST << 6)[len(MARK) :].split(b"\n"):
-        found = _FILE.fullmatch(line)
-        if found:
-            name = found[1].decode("utf-8", "surrogateescape")
-            texts[name] = b""
-        elif name:
-            texts[name] += line + b"\n"
+    texts = dict(parts(stream.peek(_LONGEST << 6)))
     return Contents(frozenset(texts), {name: text for name, text in texts.items() if text.strip()})
+
+
+def parts(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """The files of an initramfs as text: the name of each, and what is known of its contents."""
+    name, lines = "", []
+    for line in text[len(MARK) :].split(b"\n") if text.startswith(MARK) else ():
+        found = _FILE.fullmatch(line)
+        if found is None:
+            lines.append(line)
+            continue
+        if name:
+            yield name, b"\n".join((*lines, b""))
+        name, lines = found[1].decode("utf-8", "surrogateescape"), []
+    if name:
+        yield name, b"\n".join(lines)

@@ -45,6 +45,9 @@ class OverlaidHost(Host):
 def overlaid(host: Host, contents: Mapping[str, bytes], gone: tuple[str, ...]) -> Host:
     """The host with these contents at these paths, and without what is at or below the paths that are gone."""
     view = copy.copy(host)
+    if isinstance(view, OverlaidHost):
+        view.contents, view.gone = {**view.contents, **contents}, (*view.gone, *gone)
+        return view
     kind = type(host)
     view.__class__ = _CLASSES.setdefault(kind, type(OverlaidHost.__name__, (OverlaidHost, kind), {}))
     assert isinstance(view, OverlaidHost)

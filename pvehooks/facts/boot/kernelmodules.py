@@ -22,14 +22,14 @@ _SETTINGS = re.compile(r"(?:etc|(?:usr/)?lib|run|usr/local/lib)/(?:modprobe\.d/[
 _ASSIGNMENT = re.compile(r"^\s*([A-Z_]+)(?:\[\d+\])?=(\"[^\"]*\"|'[^']*'|\S*)", re.MULTILINE)
 
 
-def read(host: Host, release: str, running: str) -> KernelModules:
-    """What the kernel of this release has; `running` is the kernel that runs now."""
+def read(host: Host, release: str, now: Host, running: str) -> KernelModules:
+    """What the kernel of this release has; `running` is the kernel that runs on the node as it is `now`."""
     lists = [content_of(host, f"/lib/modules/{release}/{name}", _LISTS_LIMIT) for name in ("modules.dep", "modules.builtin")]
     texts = [each.decode("ascii", "replace") for each in lists if not isinstance(each, Unread)]
     # A line of modules.dep names a module first and then those that it needs.
     lines = (line.partition(":")[0] for text in texts for line in text.split("\n"))
     own = frozenset(name for line in lines if "updates/" not in line and (name := module_name(line)))
-    return KernelModules(own if texts else None, tuple(_packages(host, release, running)))
+    return KernelModules(own if texts else None, tuple(_packages(host, release, set(map(module_name, _installed(now, running))))))
 
 
 def module_name(path: str) -> str:
@@ -41,8 +41,8 @@ def module_name(path: str) -> str:
 # -- DKMS (dkms(8)) -----------------------------------------------------------------------------------------------------
 
 
-def _packages(host: Host, release: str, running: str) -> Iterator[DkmsPackage]:
-    """The newest version of each source that DKMS has."""
+def _packages(host: Host, release: str, loadable: set[str]) -> Iterator[DkmsPackage]:
+    """The newest version of each source that DKMS has; `loadable` are the modules that it installed for the running kernel."""
     for name in names_in(host, _DKMS):
         below = f"{_DKMS}/{name}"
         versions = [each for each in names_in(host, below) if not each.startswith("kernel-") and host.is_dir(f"{below}/{each}")]
@@ -52,13 +52,12 @@ def _packages(host: Host, release: str, running: str) -> Iterator[DkmsPackage]:
         settings = _settings(host, f"{below}/{version}/source/dkms.conf")
         modules = frozenset(_built_names(host, below, versions)) | frozenset(_named(settings, name, version))
         there = {module: path for path in _installed(host, release) if (module := module_name(path)) in modules}
-        now = {module_name(path) for path in _installed(host, running)} & modules
         yield DkmsPackage(
             name,
             version,
             modules,
             bool(modules) and modules <= there.keys(),
-            bool(modules) and modules <= now,
+            bool(modules) and modules <= loadable,
             _excluded(settings, release),
             _signed(host, there.values()),
         )

@@ -91,7 +91,7 @@ def next_kernel_at_fault(guest: Guest, node: Node) -> Iterator[Finding]:
     "next-kernel-without-dkms",
     Severity.BLOCK,
     "Build it: apt install proxmox-default-headers && dkms autoinstall -k RELEASE",
-    needs=("firmware", "holders", "kernel_modules", "loader", "modules", "next_boot", "pci"),
+    needs=("firmware", "holders", "kernel_modules", "kernels", "loader", "modules", "next_boot", "pci"),
 )
 def next_kernel_without_dkms(guest: Guest, node: Node) -> Iterator[Finding]:
     """A module of DKMS works the VM's device, or the card whose virtual function or mediated device it gets, and the kernel of the next boot lacks it.
@@ -134,7 +134,7 @@ def _build(package: DkmsPackage, boot: NextBoot, node: Node) -> str:
         return f"Sign it by building it anew: {build} --force"
     headers = f"proxmox-headers-{boot.release}" if boot.release.endswith("-pve") else f"linux-headers-{boot.release}"
     how = f"Install a newer {package.name} that is for this kernel" if package.excluded else f"Build it: apt install {headers} && {build}"
-    if boot.running == boot.release:
+    if boot.running == boot.release or isinstance(node.kernels, Unread) or boot.running not in node.kernels.installed:
         return how
     return f"{how}; until then boot the present kernel: proxmox-boot-tool kernel pin {boot.running}{_refresh(node)}"
 
