@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from pvehooks.facts.boot import kernelmodules
-from pvehooks.formats.initramfs import Contents, DamagedInitramfs, as_text
+from pvehooks.formats.initramfs import Contents, DamagedInitramfs, as_text, damaged_as_text
 from pvehooks.host import CommandTrouble, Completed, Host, Lock
 from pvehooks.host import initramfs as unpacking
 
@@ -149,7 +149,7 @@ class RecordingHost(Host):
             self._failed("read", real, error)
             raise
         if real.startswith(_INITRAMFS) and content:
-            self._note_content(real, self._initramfs(path), False)
+            self.recording.add(real, Thing("file", self._initramfs(path)))
         else:
             self._note_content(real, content, len(content) > limit)
         return content
@@ -158,7 +158,11 @@ class RecordingHost(Host):
         """What a capture has of an initramfs: the names of its modules and its settings, as text that a tree can be read from."""
         try:
             contents = unpacking.contents(Host(self.root), path, kernelmodules.is_setting)
-        except (OSError, CommandTrouble, DamagedInitramfs):
+        except DamagedInitramfs as damaged:
+            return damaged_as_text(str(damaged))
+        except (OSError, CommandTrouble):
+            # Read again it would be an empty one.
+            self.recording.errors[f"read {self._walk(path)}"] = errno.EIO
             return b""
         names = frozenset(name for name in contents.names if ".ko" in name or name in contents.texts)
         texts = {name: b"\n".join(line for line in text.split(b"\n") if line[:1] not in b"#;") for name, text in contents.texts.items()}

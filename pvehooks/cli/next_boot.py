@@ -35,8 +35,10 @@ class NextStart(NamedTuple):
     verdict: str
     because: Finding | None
     findings: tuple[Judged, ...]
-    # What nothing prevents, as a phrase; '' otherwise.
+    # Why nothing prevents what must not happen, as a phrase; '' otherwise.
     unguarded: str
+    # What is found of it now, too: rule and subject.
+    known: frozenset[tuple[str, str]]
 
     @property
     def line(self) -> str:
@@ -49,9 +51,10 @@ class NextStart(NamedTuple):
 
     @property
     def lost(self) -> list[Finding]:
-        """What is lost although it starts: warnings that are not the reason of the verdict."""
+        """What is lost although it starts: warnings that are not the reason of the verdict, and not found now as well."""
         counted = [item.finding for item in self.findings if not item.ignored]
-        return [each for each in counted if each.severity is Severity.WARNING and each.examined and each is not self.because]
+        new = [each for each in counted if (each.rule, each.subject) not in self.known]
+        return [each for each in new if each.severity is Severity.WARNING and each.examined and each is not self.because]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,8 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if options.without:
         losses += _until_restart(seen, options.without)
     stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
-    concerned = (guest for guest in _guests(seen) if guest.passes_through and not guest.template)
-    answers = [_unless_it_boots(_answer(seen, guest, node), stops) for guest in concerned]
+    answers = [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
     lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
     if options.json:
         print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
@@ -91,22 +93,25 @@ def _until_restart(seen: View, without: str) -> list[Finding]:
     return [catalogue.RULES["vfio-modules-missing"].complete(Finding("vfio", message, "Restart the node soon: reboot"))]
 
 
-def _guests(seen: View) -> list[Guest]:
-    """The node's guests, none of them running."""
-    guest_context = seen.guest_context._replace(running=frozenset())
-    return [guest_facts.read(seen.host, seen.node, vmid, guest_context) for vmid in seen.guest_ids([])]
+def _answers(seen: View, node: Node) -> Iterator[NextStart]:
+    """Of the node's guests with passed-through devices, none of them running then."""
+    now, context_now = seen.facts(), seen.guest_context
+    for vmid in seen.guest_ids([]):
+        guest = guest_facts.read(seen.host, seen.node, vmid, context_now._replace(running=frozenset()))
+        if guest.passes_through and not guest.template:
+            guest_now = guest_facts.read(seen.host, seen.node, vmid, context_now)
+            known = frozenset((each.rule, each.subject) for each in catalogue.findings(guest_now, now))
+            yield _answer(judge(guest, catalogue.findings_at_next_boot(guest, node), seen.settings), known)
 
 
-def _answer(seen: View, guest: Guest, node: Node) -> NextStart:
-    verdict = judge(guest, catalogue.findings_at_next_boot(guest, node), seen.settings)
+def _answer(verdict: Verdict, known: frozenset[tuple[str, str]]) -> NextStart:
+    guest = verdict.guest
     refusing = _first(verdict, lambda finding: finding.severity is Severity.BLOCK)
     if refusing is not None:
         words = "must not start" if verdict.start is StartVerdict.MUST_NOT else "will not start"
-        return NextStart(guest, words, refusing, verdict.findings, verdict.why_unguarded)
+        return NextStart(guest, words, refusing, verdict.findings, verdict.why_unguarded, known)
     unknown = _first(verdict, lambda finding: not finding.examined or catalogue.RULES[finding.rule].undecided)
-    if unknown is not None:
-        return NextStart(guest, "cannot tell", unknown, verdict.findings, "")
-    return NextStart(guest, "will start", None, verdict.findings, "")
+    return NextStart(guest, "cannot tell" if unknown else "will start", unknown, verdict.findings, "", known)
 
 
 def _unless_it_boots(answer: NextStart, stops: Finding | None) -> NextStart:

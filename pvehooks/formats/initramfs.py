@@ -1,7 +1,7 @@
 """An initramfs: archives of cpio one after another, with zeros between them, and then maybe a compressed rest that holds more of them.
 
 Source: the kernel's Documentation/driver-api/early-userspace/buffer-format.rst. In a capture it is text: a line MARK, then for each file
-a line "== NAME ==" and what was read of it.
+a line "== NAME ==" and what was read of it; or a line "!! WHY" of one that is damaged.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _LONGEST_NAME = 4096
 _MOST_FILES = 1 << 18
 _LONGEST = 1 << 18
 _PADDING = 4
+_DAMAGED = b"!! "
 _FILE = re.compile(rb"== (\S.*?) ==")
 # By the first bytes, as the kernel's lib/decompress.c has them.
 _COMPRESSED = {
@@ -90,8 +91,14 @@ def read(stream: Stream, wanted: Callable[[str], bool], unpacked: Callable[[str,
     texts: dict[str, bytes] = {}
     archives = 0
     while True:
-        stream.skip_zeros()
-        start = stream.peek(6)
+        try:
+            stream.skip_zeros()
+            start = stream.peek(6)
+        except DamagedInitramfs:
+            # What follows a whole archive may be padding that is not packed.
+            if not archives:
+                raise
+            break
         if not start:
             break
         if start in _NEWC:
@@ -142,8 +149,16 @@ def as_text(contents: Contents) -> bytes:
     return b"".join(parts)
 
 
+def damaged_as_text(why: str) -> bytes:
+    """One that is damaged as text, for a capture."""
+    return MARK + _DAMAGED + why.encode() + b"\n"
+
+
 def _of_text(stream: Stream) -> Contents:
-    texts = dict(parts(stream.peek(_LONGEST << 6)))
+    text = stream.peek(_LONGEST << 6)
+    if text.startswith(_DAMAGED, len(MARK)):
+        raise DamagedInitramfs(text[len(MARK) + len(_DAMAGED) :].decode("utf-8", "replace").strip())
+    texts = dict(parts(text))
     return Contents(frozenset(texts), {name: text for name, text in texts.items() if text.strip()})
 
 

@@ -94,4 +94,6 @@ def _by_program(argv: tuple[str, ...], descriptor: int, open_files: ExitStack) -
     open_files.callback(process.kill)
     assert process.stdout is not None
     open_files.callback(process.stdout.close)
-    return _pieces(process.stdout.read)
+    yield from _pieces(process.stdout.read)
+    if process.wait():
+        raise initramfs.DamagedInitramfs(f"{argv[0]} cannot unpack it, it is cut short or damaged")

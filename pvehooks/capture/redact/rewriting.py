@@ -155,7 +155,7 @@ class Rewriting:
     def _disguise_initramfs(self, raw: bytes) -> bytes:
         """The names of modules stay; each copy of a setting becomes what the setting itself becomes."""
         texts = {name: self.content(f"/{name}", text) if text.strip() else b"" for name, text in initramfs.parts(raw)}
-        return initramfs.as_text(initramfs.Contents(frozenset(texts), texts))
+        return initramfs.as_text(initramfs.Contents(frozenset(texts), texts)) if texts else raw
 
     @_rewrites(rf"{_EFI}/LoaderInfo-.*")
     def _disguise_efi_text(self, raw: bytes) -> bytes:
