@@ -16,7 +16,7 @@ from pvehooks.capture.redact.rewriting import refreshed
 from pvehooks.derived import groups
 from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import PvehooksError
-from pvehooks.facts import hardware
+from pvehooks.facts import hardware, nextboot
 from pvehooks.facts.cluster import members, pmxcfs, summaries
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
@@ -92,6 +92,7 @@ class _Collection:
         self.step("the devices", self._devices)
         self.step("the groups", lambda: groups.groups(self.node))
         self.step("host check", self._host_check)
+        self.step("the next boot", self._next_boot)
         self.step("bindings", lambda: (bindings.all_noted(self.host), bindings.driverctl(self.host)))
         self.step("snippets", lambda: storages.local_snippets(self.host, self.name))
         self.step("the cluster", self._cluster)
@@ -122,6 +123,22 @@ class _Collection:
     def _host_check(self) -> None:
         self.passed += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))
         self.passed += (" ".join((each.device.label, *described(each, self.node))) for each in candidates(self.node))
+
+    def _next_boot(self) -> None:
+        """The node with the kernel of the next boot, and with the running one."""
+        running = self.node.kernel_release
+        for release in dict.fromkeys(("", "" if isinstance(running, Unread) else running)):
+            node = nextboot.gather(self.host, self.name, release)
+            if isinstance(node, Unread):
+                continue
+            found = [*catalogue.losses_at_next_boot(node)]
+            for guest in () if isinstance(self.node.guests, Unread) else self.node.guests:
+                found += catalogue.findings_at_next_boot(guest, node) if guest.passes_through else ()
+            self.passed += (f"{finding.rule} {finding.message}" for finding in found)
+            if not isinstance(node.pci, Unread) and not isinstance(drivers := node.boot_drivers, Unread):
+                for address in node.pci:
+                    drivers.of(address)
+            self._ask(node)
 
     def _devices(self) -> None:
         pci, uses = self.node.pci, self.node.uses

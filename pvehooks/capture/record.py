@@ -7,11 +7,15 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from pvehooks.facts.boot import kernelmodules
+from pvehooks.formats.initramfs import Contents, DamagedInitramfs, as_text, damaged_as_text
 from pvehooks.host import CommandTrouble, Completed, Host, Lock
+from pvehooks.host import initramfs as unpacking
 
 # What one file of a capture may have; all of a node's have about 10 MiB.
 LARGEST = 8 << 20
 _MAX_LINKS = 40
+_INITRAMFS = "/boot/initrd.img-"
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -144,8 +148,25 @@ class RecordingHost(Host):
         except OSError as error:
             self._failed("read", real, error)
             raise
-        self._note_content(real, content, len(content) > limit)
+        if real.startswith(_INITRAMFS) and content:
+            self.recording.add(real, Thing("file", self._initramfs(path)))
+        else:
+            self._note_content(real, content, len(content) > limit)
         return content
+
+    def _initramfs(self, path: str) -> bytes:
+        """What a capture has of an initramfs: the names of its modules and its settings, as text that a tree can be read from."""
+        try:
+            contents = unpacking.contents(Host(self.root), path, kernelmodules.is_setting)
+        except DamagedInitramfs as damaged:
+            return damaged_as_text(str(damaged))
+        except (OSError, CommandTrouble):
+            # Read again it would be an empty one.
+            self.recording.errors[f"read {self._walk(path)}"] = errno.EIO
+            return b""
+        names = frozenset(name for name in contents.names if ".ko" in name or name in contents.texts)
+        texts = {name: b"\n".join(line for line in text.split(b"\n") if line[:1] not in b"#;") for name, text in contents.texts.items()}
+        return as_text(Contents(names, texts))
 
     def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
         real = self._walk(path)

@@ -127,7 +127,7 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
         words, load = _without_driver(pf, support.module(pf.address) if support else "", unbuilt, release, node)
         why, remedy = f"{state}: {words}", f"{load}; then: {make}"
     elif own:
-        why = f"{state}: the module {own} of DKMS, which makes them, is not built for the running kernel {release}"
+        why = f"{state}: the module {own} of DKMS, which makes them, is not built for the kernel {release}"
         remedy = f"{_BUILD} && reboot; then: {make}"
     elif pf.driver in _BY_OPTION:
         option = _BY_OPTION[pf.driver].format(count=count)
@@ -144,7 +144,7 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
         module = _WITHOUT_VFS[pf.driver]
         why = (
             f"{state}; {_asks(sources[0])}, but its driver {pf.driver} is the kernel's own, which makes none:"
-            f" {module} is not installed for the running kernel {release}"
+            f" {module} is not installed for the kernel {release}"
         )
         remedy = f"Install {module} for it (dkms status) and restart the node; then: {make}"
     else:
@@ -156,7 +156,7 @@ def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], releas
     """Why a PF has no driver, as far as known, and how it gets one."""
     words = "it has no driver, and only its driver makes them"
     if unbuilt:
-        listed = f"{', '.join(unbuilt)}, which {'is' if len(unbuilt) == 1 else 'are'} not built for the running kernel {release}"
+        listed = f"{', '.join(unbuilt)}, which {'is' if len(unbuilt) == 1 else 'are'} not built for the kernel {release}"
         return f"{words} (DKMS has {listed})", f"{_BUILD} && modprobe {module or unbuilt[0]}"
     denied = () if isinstance(node.modules, Unread) else node.modules.denied
     place = next((place for name, place in denied if name == module.replace("-", "_")), "")
@@ -236,3 +236,15 @@ def late_sources(pf: str, node: Node) -> tuple[VfSource, ...]:
     working = [source for source in node.vf_support.sources if not source.trouble]
     mine = tuple(source for source in working if source.address == pf) or tuple(source for source in working if not source.address)
     return mine if all(source.late for source in mine) else ()
+
+
+def sources_of(pf: PciDevice, node: Node) -> tuple[VfSource, ...]:
+    """What makes the VFs of a PF at boot, as far as known: what names it, and what does not name its device as it is."""
+    if isinstance(node.vf_support, Unread):
+        return ()
+    return tuple(source for source in node.vf_support.sources if not source.trouble and source.address in (pf.address, ""))
+
+
+def driver_without_vfs(driver: str) -> bool:
+    """Whether the kernel's own driver makes no VFs, and only one from DKMS does."""
+    return driver in _WITHOUT_VFS

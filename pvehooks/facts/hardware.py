@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.facts.guests.index import GuestIndex, IndexEntry
     from pvehooks.values import Guest
-    from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
+    from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, NewName, PcieLink
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
@@ -318,6 +318,17 @@ class ThisNode(Node):
         from pvehooks.facts.node import netnames
 
         return netnames.read(self._host)
+
+    @cached_property
+    def new_names(self) -> tuple[NewName, ...] | Unread:
+        from pvehooks.facts.boot import nextkernel
+        from pvehooks.facts.node import newnames
+
+        known = self.kernels
+        if isinstance(known, Unread):
+            return known
+        chosen = nextkernel.choose(self._host, known, self.loader, self.command_lines, "")
+        return chosen if isinstance(chosen, Unread) else newnames.read(self._host, chosen)
 
     @cached_property
     def layout(self) -> Layout | Unread:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from pvehooks.journal.kind import ERR, NOTICE, WARNING, Kind
+from pvehooks.journal.kind import ERR, INFO, NOTICE, WARNING, Kind
 
 KINDS = (
+    Kind(
+        "next-boot",
+        INFO,
+        "The next boot was looked at",
+        "A kernel, QEMU, or modules of DKMS were installed or removed. All VMs with passed-through devices will start after the next boot."
+        " See: pvehooks host check --next-boot",
+    ),
+    Kind(
+        "next-boot-trouble",
+        WARNING,
+        "VMs will not start after the next boot, or something is lost then",
+        "A kernel, QEMU, or modules of DKMS were installed or removed. The message lists the VMs that will not start, those of which that cannot be"
+        " known before, and what the node loses. `pvehooks host check --next-boot` shows what to do before the restart.",
+    ),
     Kind(
         "start-allowed",
         WARNING,

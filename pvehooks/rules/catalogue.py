@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from pvehooks.derived.passthrough import devices_at
-from pvehooks.rules.engine import GUEST, NODE, START, TARGET, Rule, not_examined, rule_sets
+from pvehooks.rules.engine import BOOT, GUEST, NODE, START, TARGET, Rule, not_examined, rule_sets
 from pvehooks.values import Finding, Guest, NamedTuple, Node, Severity
 from pvehooks.values.summaries import Target
 
-_AUDIT, _NODE, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(TARGET)
-RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_TARGET) for rule in rules.rules}
+_AUDIT, _NODE, _BOOT, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(BOOT), rule_sets(TARGET)
+RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_BOOT, *_TARGET) for rule in rules.rules}
 # Several files ask the same of a guest.
 _QUESTIONS = tuple(dict.fromkeys(rules.applies_to for rules in _AUDIT))
 # Facts that a node's summary contains.
@@ -59,6 +59,36 @@ def _rules_for(answers: tuple[bool, ...]) -> tuple[Rule, ...]:
 def findings_of_node(node: Node) -> tuple[Finding, ...]:
     """What the rules find of the node itself, in the order in which they are listed."""
     return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules for finding in rule.function(node))
+
+
+# -- at the next boot -------------------------------------------------------------------------------------------------
+
+
+def findings_at_next_boot(guest: Guest, node: Node) -> tuple[Finding, ...]:
+    """What the rules find of a guest that is to start on the node as it will be, of all that a start depends on.
+
+    The rules of boot/ are asked first, then those that refuse a start and those of start/. What kernel the guest ran with before explains nothing.
+    """
+    asked = [rule for rules in _BOOT if rules.applies_to(guest) for rule in rules.rules]
+    asked += [
+        rule
+        for rules in _AUDIT
+        if rules.applies_to(guest)
+        for rule in rules.rules
+        if rule.severity is Severity.BLOCK or rule.folder == START
+    ]
+    return tuple(
+        rule.complete(finding, guest.vmid)
+        for rule in asked
+        for finding in rule.function(guest, node)
+        if finding.examined or rule.severity is Severity.BLOCK
+    )
+
+
+def losses_at_next_boot(node: Node) -> tuple[Finding, ...]:
+    """What a restart does to the node itself, beside the guests."""
+    found = (rule.complete(finding) for rules in _NODE for rule in rules.rules if rule.at_boot for finding in rule.function(node))
+    return tuple(finding for finding in found if finding.examined)
 
 
 # -- on another node --------------------------------------------------------------------------------------------------

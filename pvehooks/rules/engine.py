@@ -1,12 +1,13 @@
 """How rules are found and asked. A rule is a pure function from facts to findings; a rule set holds the rules of one file.
 
-Each file in guest/, start/, node/ and target/ has its rule set in RULES. Nothing else names a rule: the folder says when it is asked.
+Each file in guest/, start/, node/, boot/ and target/ has its rule set in RULES. Nothing else names a rule: the folder says when it is asked.
 
 | folder | asked | arguments of a rule |
 | --- | --- | --- |
 | guest | in an audit of a guest | guest, node |
 | start | in an audit, and by the hookscript before a start | guest, node |
 | node | in `pvehooks host check`, by the daemon, in reports | node |
+| boot | in `pvehooks host check --next-boot` | guest, node (as it will be) |
 | target | in `pvehooks check VMID --target NODE` | guest, target |
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Iterator[Finding]])
     AllWell = TypeVar("AllWell", bound=Callable[[Node], str])
 
-GUEST, START, NODE, TARGET = FOLDERS = ("guest", "start", "node", "target")
+GUEST, START, NODE, BOOT, TARGET = FOLDERS = ("guest", "start", "node", "boot", "target")
 UNGUARDED = "unguarded"
 """The metric class of rules that find a guest without the guard."""
 _LAST = 1000
@@ -60,6 +61,8 @@ class Rule(NamedTuple):
     kernel_may_explain: bool = False
     # What an audit makes of a finding that refuses a start.
     in_audit: Callable[[Guest, Finding], Finding] | None = None
+    # Of a rule on the node: whether its finding is about what a restart does or loses.
+    at_boot: bool = False
 
     @property
     def explanation(self) -> str:
@@ -133,6 +136,7 @@ class RuleSet:
         only_guard_refuses: bool = False,
         kernel_may_explain: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
+        at_boot: bool = False,
     ) -> Callable[[AnyFunction], AnyFunction]:
         """Makes the decorated function a rule; see Rule."""
 
@@ -153,6 +157,7 @@ class RuleSet:
                     only_guard_refuses,
                     kernel_may_explain,
                     in_audit,
+                    at_boot,
                 )
             )
             return function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvehooks.values.base import NamedTuple, Unread
+from pvehooks.values.base import NamedTuple, Protocol, Unread
 
 GRUB_DEFAULTS = "/etc/default/grub"
 KERNEL_CMDLINE = "/etc/kernel/cmdline"
@@ -228,3 +228,78 @@ class Ksm(NamedTuple):
     shared: int
     # The pool of each guest that is in one.
     pools: Mapping[int, str]
+
+
+# -- the next boot ----------------------------------------------------------------------------------------------------
+
+
+class NextBoot(NamedTuple):
+    """The kernel and the command line of a boot that is to come."""
+
+    # The kernel's release, and how it is known that it is booted, as a phrase: "the newest one".
+    release: str
+    why: str
+    # The kernel that runs now.
+    running: str
+    # The file that the command line is from, '' where it is taken to be the same as now.
+    source: str
+    # The command line, and that of now.
+    words: tuple[str, ...]
+    words_now: tuple[str, ...]
+
+
+class Initramfs(NamedTuple):
+    """The initramfs of a kernel."""
+
+    path: str
+    # Why the kernel cannot use it, as a phrase ("it is cut short"); '' where it can.
+    broken: str
+    # The names of its modules, with underscores.
+    modules: frozenset[str]
+    # Of modprobe's settings and .link files the texts, by the path.
+    settings: Mapping[str, str]
+
+
+class DkmsPackage(NamedTuple):
+    """A source that DKMS builds modules of, with what there is of it for one kernel."""
+
+    name: str
+    version: str
+    # The names of its modules, with underscores.
+    modules: frozenset[str]
+    # Whether they are built and installed for the kernel, and for the one that runs now.
+    built: bool
+    built_now: bool
+    # Why it is not to be built for the kernel, '' where it is.
+    excluded: str
+    # Whether its modules for the kernel are signed; None where that is not known, as of compressed ones.
+    signed: bool | None
+
+
+class KernelModules(NamedTuple):
+    """The modules that a kernel will have; names have underscores."""
+
+    # Those of the kernel itself, in files and built in; None where it has no list of them.
+    own: frozenset[str] | None
+    dkms: tuple[DkmsPackage, ...]
+
+
+class BootDrivers(Protocol):
+    """Which driver, or module, has a device once the node has booted and no VM has it yet: "vfio-pci" for those that are bound at boot, '' for none."""
+
+    def of(self, address: str) -> str: ...
+
+
+class NewName(NamedTuple):
+    """A network interface of the network's configuration that gets another name at the next boot, or may get one."""
+
+    name: str
+    mac: str
+    # '' where it is not known which.
+    new: str
+    # Why, as a phrase.
+    why: str
+    # What the configuration names it as, as the end of a sentence.
+    role: str
+    # Whether it is certain.
+    certain: bool = True

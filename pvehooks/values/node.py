@@ -9,7 +9,23 @@ from pvehooks.values.base import NamedTuple, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, PcieLink
+    from pvehooks.values.boot import (
+        BootDrivers,
+        CommandLines,
+        Dkms,
+        Firmware,
+        Initramfs,
+        Interfaces,
+        KernelModules,
+        Kernels,
+        Ksm,
+        Layout,
+        Loader,
+        Modules,
+        NewName,
+        NextBoot,
+        PcieLink,
+    )
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
@@ -302,4 +318,31 @@ class Node:
     @property
     def ksm(self) -> Ksm | Unread:
         """Kernel samepage merging, and the pools of guests."""
+        return self._unread
+
+    @property
+    def new_names(self) -> tuple[NewName, ...] | Unread:
+        """The network interfaces that get another name at the next boot."""
+        return self._unread
+
+    # -- of the node as it will be (facts/nextboot.py); elsewhere all is Unread -------------------------------------------
+
+    @property
+    def next_boot(self) -> NextBoot | Unread:
+        """Which kernel it will have booted, with which command line."""
+        return self._unread
+
+    @property
+    def initramfs(self) -> Initramfs | Unread:
+        """The initramfs that it will have booted with."""
+        return self._unread
+
+    @property
+    def kernel_modules(self) -> KernelModules | Unread:
+        """The modules that its kernel will have."""
+        return self._unread
+
+    @property
+    def boot_drivers(self) -> BootDrivers | Unread:
+        """The drivers that its devices will have before a VM starts."""
         return self._unread

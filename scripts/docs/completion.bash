@@ -76,6 +76,14 @@ _pvehooks_addresses() {
 	done < <(compgen -G "$1/sys/bus/pci/devices/*")
 }
 
+# The releases of the kernels that are installed: _pvehooks_kernels ROOT
+_pvehooks_kernels() {
+	local image
+	while read -r image; do
+		printf '%s\n' "${image##*/vmlinuz-}"
+	done < <(compgen -G "$1/boot/vmlinuz-*")
+}
+
 # Proposes the lines that begin as the word being typed and are one word of plain characters. Others than root name files on a storage,
 # and compgen -W would run what stands in $(...) there: _pvehooks_match LINES WORD
 _pvehooks_match() {
@@ -122,6 +130,7 @@ _pvehooks_propose() {
 		;;
 	guest) words=$(_pvehooks_vmids "$3" "$4") ;;
 	node) words=$(_pvehooks_nodes "$3") ;;
+	kernel) words=$(_pvehooks_kernels "$3") ;;
 	digest) words=$(_pvehooks_digests "$3" "$5") ;;
 	passing) words=$(_pvehooks_vmids_with '^hostpci|^args:.*pvehooks-firmware' "$3" "$4") ;;
 	guarded) words=$(_pvehooks_vmids_with '^hookscript:.*pvehooks-guard' "$3" "$4") ;;

@@ -19,6 +19,7 @@ LOGIC = Path(__file__).with_name("completion.bash")
 KINDS = {
     "DIGEST": "digest",
     "DIR": "directory",
+    "KERNEL": "kernel",
     "NAME": "node",
     "RULE": "rule",
     "VMID": "guest",

@@ -16,7 +16,11 @@ VERB_NOTES = {
     "host": "`check` prints a line for each check: FAIL (the next boot breaks), WARN, INFO or PASS, the subject, and what to type for the boot loader"
     " of this node; then the devices, with the reasons for and against passing them through. The most severe lines come first."
     " On the node, /etc/default/grub is read by a sh that can neither write files nor start programs; below `--root`, only plain assignments are"
-    " understood. Ends with 1 if a check fails.\n\n`groups` shows each IOMMU group with its devices, what uses them or names them, driver and reset"
+    " understood. Ends with 1 if a check fails.\n\n`check --next-boot` looks at the node as it will be: with the kernel that the boot loader takes, or KERNEL, its command"
+    " line, vfio and DKMS modules, initramfs, known faults, the names of network cards, and with no VM running. Each VM with passed-through devices has"
+    " a line: will start, will not start, must not start (nothing stops it), or cannot tell, with the reason; then what is lost although it starts. It is one line where"
+    " all is well. Hooks of kernels (/etc/kernel/postinst.d, prerm.d) and of dpkg show this in ten lines at most when a kernel, QEMU, firmware or a source of DKMS is"
+    " installed or removed; they never make that fail. Ends with 1 if a VM will not or must not start or the node may not boot, with 3 if a VM's start cannot be judged.\n\n`groups` shows each IOMMU group with its devices, what uses them or names them, driver and reset"
     " methods. `+` marks a clean group (one device, with all of its functions), `!` one that several devices share, `-` one"
     " with nothing to pass through. A group is free if all of it can be passed through now without harm; a device that could not be examined is not"
     " free.\n\n`fix` shows a diff of each file that it would change and the commands after it, for the boot loader of this node. With `--apply` it saves"
@@ -99,6 +103,9 @@ JSON = {
     "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"
     " (would start, would not start, must not start), `nothing_stops_it` (why nothing stops a start that must not be, or null), `guarded` (whether the"
     " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`; `failed_starts`, each with `vmid`, `upid`, `ended` (seconds since 1970) and `cause` (null if unknown); and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
+    "host check --next-boot": "`version` (1), `node`, `next_boot` with `kernel`, `why` (how it is known that it is booted), `running`, `command_line` and"
+    " `command_line_of` (the file that it is from; null if it is taken to be that of now); `guests`, each with `vmid`, `name`, `verdict` (will start, will not start, must not start,"
+    " cannot tell), `because` (or null), `nothing_stops_it` (or null) and `findings`; and `losses`, findings about the node.",
     "host groups": "`groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
     " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
     " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
@@ -121,6 +128,7 @@ EXAMPLES = {
     "See what would be done, do it, revert it:": "pvehooks inject 100 --dry-run\npvehooks inject 100\npvehooks undo 100",
     "All VMs that existed before pvehooks:": "pvehooks inject --all",
     "What was changed in a config:": "pvehooks backups 100 --diff",
+    "Before a restart, whether the VMs with passed-through devices will start:": "pvehooks host check --next-boot",
     "A copy of a node's files instead of this node:": "pvehooks check --root /mnt/copy --node pve1",
     "What the daemon did today:": "journalctl -t pvehooksd --since today",
 }

@@ -17,7 +17,8 @@ do. `pvehooks explain RULE` prints the same; `pvehooks check` prints the finding
 If a rule cannot read something that it needs, its finding begins with `not examined` and gives the reason; the rule then decides nothing.
 
 The sections whose titles begin with "The node" contain the rules about the node itself: `pvehooks host check` prints their
-findings. The rules of the last section are evaluated by `pvehooks check VMID --target NODE` only.
+findings. The rules about the next boot are evaluated by `pvehooks host check --next-boot` only, those of the last section by
+`pvehooks check VMID --target NODE` only.
 
 To ignore a rule for a VM, write below `[guest VMID]` in {NODE_FILE}: `ignore = RULE: REASON`.
 To change a rule's severity, write below `[rules]`: `RULE = block`, `warning` or `info`. See pvehooks.conf(5).

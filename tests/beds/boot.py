@@ -6,7 +6,7 @@
     running: quiet
 
 Keys: `loader` (grub, bios, grub-esp, secure-boot, systemd-boot), `plan` (the arguments in the loader's file), `menu` (those in its menu; as the plan),
-`running` (those of the running kernel; as the menu), `esp` (mounted), `cpu` (Intel, AMD), `kernel` (release), `tables` (ACPI), `root`.
+`running` (those of the running kernel; as the menu), `esp` (mounted), `cpu` (Intel, AMD), `kernel` (release), `next` (a newer one beside it), `tables` (ACPI), `root`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def plant(text: str) -> dict[str, Content]:
     running = keys.get("running", menu)
     release = keys.get("kernel", RELEASE)
     root = keys.get("root", "root=/dev/mapper/pve-root ro" if loader in ("grub", "bios") else _ZFS)
-    files = {**_node(keys, release), **_kernel(release)}
-    entry = f"\tlinux\t/boot/vmlinuz-{release} {root} {menu}\n"
+    coming = keys.get("next", "")
+    files = {**_node(keys, release), **_kernel(release), **(_kernel(coming) if coming else {})}
+    entry = "".join(f"\tlinux\t/boot/vmlinuz-{each} {root} {menu}\n" for each in filter(None, (coming, release)))
     if loader == "systemd-boot":
         files["etc/default/grub"] = _DEFAULTS.format(plan="quiet")
         files["etc/kernel/cmdline"] = f"{root} {plan}\n"
@@ -94,7 +95,7 @@ def _kernel(release: str) -> dict[str, Content]:
     vfio = "kernel/drivers/vfio/vfio.ko:\nkernel/drivers/vfio/vfio_iommu_type1.ko: kernel/drivers/vfio/vfio.ko\n"
     return {
         f"boot/vmlinuz-{release}": "",
-        f"boot/initrd.img-{release}": "",
+        f"boot/initrd.img-{release}": f"# pvehooks: the files of an initramfs\n== usr/lib/modules/{release}/kernel/fs/ext4/ext4.ko ==\n",
         f"boot/config-{release}": "CONFIG_INTEL_IOMMU=y\nCONFIG_INTEL_IOMMU_DEFAULT_ON=y\nCONFIG_VFIO_PCI=m\n",
         f"lib/modules/{release}/modules.dep": f"{vfio}kernel/drivers/vfio/pci/vfio-pci.ko: kernel/drivers/vfio/vfio.ko\n",
         f"lib/modules/{release}/modules.builtin": "kernel/drivers/iommu/iova.ko\n",

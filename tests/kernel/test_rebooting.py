@@ -264,3 +264,28 @@ def test_journal_has_what_a_person_did(at_boot: AtBoot) -> None:
     assert events == ["binding-changed"] * 5 + ["host-fixed"] * 2
     assert [event for event, _ in asked(at_boot(1))] == ["host-fix-undone"]
     assert "/etc/default/grub" in asked(at_boot(1))[0][1] and "ran update-initramfs -u -k all and update-grub" in asked(at_boot(1))[0][1]
+
+
+# -- what is said of the next boot ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_next_boot_is_as_it_was_expected(number: int, at_boot: AtBoot) -> None:
+    """GRUB takes that kernel with that command line, and the initramfs that update-initramfs wrote can be used."""
+    (expected,), (came,) = at_boot(number).all("next-boot"), at_boot(number + 1).all("present")
+    assert not expected["stderr"], expected["stderr"]
+    document = expected["document"]
+    assert document["next_boot"]["kernel"] == came["kernel"], shown(document)
+    assert [f"BOOT_IMAGE=/boot/vmlinuz-{came['kernel']}", *document["next_boot"]["command_line"]] == came["command_line"], shown(document)
+    assert document["next_boot"]["command_line_of"] == "/boot/grub/grub.cfg"
+    assert [loss for loss in document["losses"] if loss["severity"] == "block"] == [], shown(document["losses"])
+    assert came["iommu"]
+
+
+def test_a_verdict_on_the_next_boot(at_boot: AtBoot) -> None:
+    """With an IOMMU that was off so far the groups are not known before; with one that stays on the device is the one that is there."""
+    (before,), (then,) = at_boot(0).all("next-boot"), at_boot(1).all("next-boot")
+    ((first,), (second,)) = before["document"]["guests"], then["document"]["guests"]
+    assert (first["verdict"], before["status"]) == ("cannot tell", 3), shown(first)
+    assert "switches the IOMMU on" in first["because"]
+    assert (second["verdict"], then["status"]) == ("will start", 0), shown(second)

@@ -19,7 +19,13 @@ from tests.guard import bed
 from tests.lint.source import PACKAGE, PROJECT, label, python_files, tree
 
 RULES = PACKAGE / "rules"
-ARGUMENTS = {engine.GUEST: ["guest", "node"], engine.START: ["guest", "node"], engine.NODE: ["node"], engine.TARGET: ["guest", "target"]}
+ARGUMENTS = {
+    engine.GUEST: ["guest", "node"],
+    engine.START: ["guest", "node"],
+    engine.NODE: ["node"],
+    engine.BOOT: ["guest", "node"],
+    engine.TARGET: ["guest", "target"],
+}
 NEW = '''\
 """New things: what nobody listed."""
 
@@ -78,7 +84,7 @@ def test_rules_lists_it_behind_all_others(package: Path) -> None:
     before = [rule["rule"] for rule in json.loads(rules_of(PROJECT, "--json"))]
     after = [rule["rule"] for rule in json.loads(rules_of(package, "--json"))]
     assert [rule for rule in after if not rule.startswith("new-")] == before
-    assert [rule for rule in after if rule.startswith("new-")] == ["new-guest", "new-start", "new-node", "new-target"]
+    assert [rule for rule in after if rule.startswith("new-")] == ["new-guest", "new-start", "new-node", "new-boot", "new-target"]
 
 
 @pytest.mark.parametrize("folder", engine.FOLDERS)

@@ -17,15 +17,15 @@ import pytest
 
 from pvehooks import judge
 from pvehooks import wording as words
-from pvehooks.facts import hardware
+from pvehooks.facts import hardware, nextboot
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
-from pvehooks.rules.engine import Rule
+from pvehooks.rules.engine import BOOT, Rule
 from pvehooks.settings.load import checked
-from pvehooks.values import Finding, Node
+from pvehooks.values import Finding, Node, Unread
 from pvehooks.values.base import fact_names
 from pvehooks.values.summaries import Target
 from tests.beds.tree import make_fake_tree
@@ -49,7 +49,22 @@ def rule_of(example: Path) -> str:
 def findings_in(host: Host) -> tuple[Finding, ...]:
     guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
-    return (*catalogue.findings(guests.read(host, "pve1", 100, guest_context), node), *catalogue.findings_of_node(node), *at_target(host))
+    guest = guests.read(host, "pve1", 100, guest_context)
+    return (*catalogue.findings(guest, node), *catalogue.findings_of_node(node), *at_next_boot(host), *at_target(host))
+
+
+def at_next_boot(host: Host) -> tuple[Finding, ...]:
+    """What the rules find that ask for the node as it will be, where the example has a kernel."""
+    node = nextboot.gather(host, "pve1")
+    if isinstance(node, Unread):
+        return ()
+    guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))._replace(running=frozenset())
+    found = (
+        *catalogue.findings_at_next_boot(guests.read(host, "pve1", 100, guest_context), node),
+        *catalogue.losses_at_next_boot(node),
+    )
+    rules = catalogue.RULES
+    return tuple(each for each in found if rules[each.rule].folder == BOOT or "next_boot" in rules[each.rule].needs)
 
 
 def at_target(host: Host) -> tuple[Finding, ...]:

@@ -25,6 +25,11 @@ def parameters(word: str, behind: str) -> bool:
     return behind in ("=", ".") and re.fullmatch(r"[a-z0-9_]+|GRUB_[A-Z0-9_]+", word) is not None
 
 
+def _link_keys(word: str, behind: str) -> bool:
+    """The keys and sections of a .link file stay."""
+    return behind in ("=", "]") and word.isalpha()
+
+
 def _properties(word: str, behind: str) -> bool:
     return behind == "=" and re.fullmatch(r"[A-Z0-9_]+", word) is not None
 
@@ -40,6 +45,7 @@ _DESCRIPTIONS = (
 )
 # The first that matches a path.
 _PLACES: tuple[tuple[str, Treatment, Stays | None], ...] = (
+    (r"/(?:etc|run|usr/local/lib)/systemd/network/[^/]*\.link", Treatment.ALL_WORDS, _link_keys),
     (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*|.*\.fd", Treatment.VERBATIM, None),
     (rf"/sys/.*/(?:{_IDENTIFIERS})", Treatment.IDENTIFIER, None),
     (r"/sys/.*/dm/name", Treatment.ALL_WORDS, None),

@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact import places
 from pvehooks.capture.redact.disguise import Disguise
 from pvehooks.capture.redact.places import Treatment
 from pvehooks.facts.pci import identity
-from pvehooks.formats import guestconfig
+from pvehooks.formats import guestconfig, initramfs
 from pvehooks.records import baseline
 
 # A number may be one, too.
@@ -22,6 +22,7 @@ _RECORDS = "/etc/pve/pvehooks/"
 _RECORDED = re.compile(r'("serial": ?")([^"\\]+)')
 _EFI = "/sys/firmware/efi/efivars"
 _MOK = "/var/lib/dkms/mok.pub"
+_INITRAMFS = r"/boot/initrd\.img-.*"
 # Behind what was replaced already, so that it is not replaced once more: no character, so that no text contains it.
 _MARK = "\ufdd0"
 _NUMBER = re.compile(rb"[0-9A-F]{8}")
@@ -61,6 +62,7 @@ class Rewriting:
         for label in places.labels(self.things):
             self.disguise.learn_label(label)
         texts = [(path, thing) for path, thing in self.things.items() if thing.content and _method(path) is None]
+        texts += [(f"/{name}", Thing("file", text)) for name, text in self._copies()]
         for path, thing in texts:
             if places.treatment(path)[0] is Treatment.IDENTIFIER:
                 self.disguise.identifier(_text(thing.content))
@@ -74,6 +76,12 @@ class Rewriting:
         for path in self.things:
             if not places.is_kernels(path):
                 self.disguise.learn_words(path)
+
+    def _copies(self) -> Iterator[tuple[str, bytes]]:
+        """The settings of which an initramfs has copies."""
+        for path, thing in self.things.items():
+            if re.fullmatch(_INITRAMFS, path) and thing.content:
+                yield from ((name, text) for name, text in initramfs.parts(thing.content) if text.strip())
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
@@ -142,6 +150,12 @@ class Rewriting:
     def _zero(self, raw: bytes) -> bytes:
         """The serial numbers of a disk or a card: only that the file exists is of use."""
         return bytes(len(raw))
+
+    @_rewrites(_INITRAMFS)
+    def _disguise_initramfs(self, raw: bytes) -> bytes:
+        """The names of modules stay; each copy of a setting becomes what the setting itself becomes."""
+        texts = {name: self.content(f"/{name}", text) if text.strip() else b"" for name, text in initramfs.parts(raw)}
+        return initramfs.as_text(initramfs.Contents(frozenset(texts), texts)) if texts else raw
 
     @_rewrites(rf"{_EFI}/LoaderInfo-.*")
     def _disguise_efi_text(self, raw: bytes) -> bytes:

@@ -296,6 +296,8 @@ _REDUCTIONS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (r"/proc/bus/input/devices", _only(_INPUT)),
     (r"/proc/driver/nvidia/gpus/.*", _only(re.compile(rb"(?:Model|Device Minor|Bus Type):"))),
     (r"/sys/.*/uevent", _only(_UEVENT)),
+    (r"/(?:etc|run|usr/local/lib|usr/lib)/systemd/network/[^/]*\.link", without_comments),
+    (r"/boot/initrd\.img-.*", without_secrets),
     (r"/etc/systemd/system/.*|/etc/rc\.local|/etc/cron(?:tab|\.d/.*)|/var/spool/cron/.*|/(?:usr/local|opt)/.*", _maker),
     (rf"{_EFI}/Boot[0-9A-Fa-f]{{4}}-.*", _boot_entry),
     (rf"{_EFI}/(?:SecureBoot|SetupMode|BootCurrent|LoaderInfo|MokList\w*)-.*", _as_it_is),

@@ -42,6 +42,23 @@ def read(host: Host) -> Iommu | Unread:
     )
 
 
+def after_boot(host: Host, now: Host) -> Iommu | Unread:
+    """The IOMMU after a boot: `host` shows the kernel and the command line of then, and `now` those that run."""
+    known = read(host)
+    if isinstance(known, Unread):
+        return known
+    arguments, before = moduleoptions.arguments(host), moduleoptions.arguments(now)
+    off = _switched_off(arguments)
+    if not off and _cpu_vendor(host) == "GenuineIntel" and not _switched_on(arguments) and not _on_by_default(host):
+        off = "no intel_iommu=on, without which this kernel leaves VT-d off"
+    if off:
+        return known._replace(active=False, why=f"its command line has {off}")
+    was_off = bool(_switched_off(before)) or not (_switched_on(before) or _on_by_default(now))
+    if not known.active and was_off:
+        return Unread("the next boot switches the IOMMU on, and its groups are not known before")
+    return known
+
+
 def _names(host: Host, path: str) -> list[str] | None:
     """The names in a directory, None where there is no such directory."""
     try:

@@ -51,6 +51,7 @@ def _loader(node: Node) -> str:
     "Set up the new disk's ESP: proxmox-boot-tool init PARTITION, then remove the missing one from the list: proxmox-boot-tool clean",
     needs=("loader",),
     line="ESPs",
+    at_boot=True,
 )
 def esp_missing(node: Node) -> Iterator[Finding]:
     """An ESP that proxmox-boot-tool maintains is missing: a replaced disk has none yet, and the node does not boot from it.
@@ -84,6 +85,7 @@ def _esps(node: Node) -> str:
     "Remove the pin: proxmox-boot-tool kernel unpin",
     needs=("kernels", "loader"),
     line="kernel",
+    at_boot=True,
 )
 def kernel_pin_missing(node: Node) -> Iterator[Finding]:
     """The pinned kernel is not installed, so the boot loader takes the first one that it finds.
@@ -180,3 +182,25 @@ def _kernel(node: Node) -> str:
         if not isinstance(node.kernels, Unread) and node.kernels.installed
         else ""
     )
+
+
+@RULES.rule(
+    "initramfs-unusable",
+    Severity.BLOCK,
+    "Write it anew: update-initramfs -c -k RELEASE",
+    needs=("initramfs", "loader", "next_boot"),
+    line="kernel",
+    at_boot=True,
+)
+def initramfs_unusable(node: Node) -> Iterator[Finding]:
+    """The initramfs of the next boot's kernel is missing or damaged: the node may not find its root file system.
+
+    A full /boot, or a hook that failed when the kernel was installed (DKMS often), leaves a kernel without one. It is looked at with
+    `pvehooks host check --next-boot` only, since it has to be unpacked.
+    Source: initramfs-tools(7), update-initramfs(8).
+    """
+    if isinstance(node.initramfs, Unread) or isinstance(node.next_boot, Unread) or not node.initramfs.broken:
+        return
+    release = node.next_boot.release
+    message = f"the node may not boot the kernel {release}: {node.initramfs.path} cannot be used, {node.initramfs.broken}"
+    yield Finding("initramfs", message, f"Write it anew: update-initramfs -c -k {release}{_refresh(node)}")

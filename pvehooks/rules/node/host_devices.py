@@ -8,6 +8,7 @@ from pvehooks.derived.candidates import working
 from pvehooks.derived.passthrough import pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
+from pvehooks.values.boot import NewName
 
 RULES = RuleSet(order=50)
 _STORAGE, _NETWORK = 0x01, 0x02
@@ -118,6 +119,58 @@ def interface_missing(node: Node) -> Iterator[Finding]:
         elif unnamed:
             message += f"; {', '.join(name for name, _, _ in unnamed[:4])} are not in that configuration"
         yield Finding(absent.name, message, remedy)
+
+
+@RULES.rule(
+    "interface-renamed-at-boot",
+    Severity.WARNING,
+    "Keep its name by its MAC in a .link file in /etc/systemd/network, or write the new name into the configuration",
+    needs=("new_names",),
+    line="network",
+    at_boot=True,
+)
+def interface_renamed_at_boot(node: Node) -> Iterator[Finding]:
+    """A card that the network configuration names has another name after the next boot: the bridge or bond comes up without it.
+
+    .link files, the kernel's arguments net.ifnames and net.naming-scheme, and drivers that show the port of a card decide the name. A
+    configuration that waits in /etc/network/interfaces.new, which Proxmox VE puts in force at boot, is looked at in place of the present one.
+    Source: systemd.link(5), systemd.net-naming-scheme(7); the administrator's manual, "Naming Conventions".
+    """
+    for card in () if isinstance(node.new_names, Unread) else node.new_names:
+        if card.certain:
+            called = f"is called {card.new}" if card.new else "has another name"
+            message = f"{card.name} {card.role}, and {called} after the next boot: {card.why}"
+            keep = _keep_name(card)
+            remedy = f"Write {card.new} there in place of {card.name}; or k{keep[1:]}" if card.new else keep
+            yield Finding(card.name, message, remedy)
+
+
+@RULES.rule(
+    "interface-not-pinned",
+    Severity.INFO,
+    "Keep its name by its MAC in a .link file in /etc/systemd/network",
+    needs=("new_names",),
+    line="network",
+    at_boot=True,
+)
+def interface_not_pinned(node: Node) -> Iterator[Finding]:
+    """The next boot takes a kernel of another series or another naming scheme, and nothing keeps the name of a card of the network configuration.
+
+    New drivers may name cards in another way, and a bridge loses a port that has another name. On Proxmox VE 9
+    pve-network-interface-pinning generate keeps the names of all cards.
+    Source: the administrator's manual, "Pinning a specific naming scheme version", "Overriding network device names".
+    """
+    maybe = [] if isinstance(node.new_names, Unread) else [card for card in node.new_names if not card.certain]
+    for card in maybe[:1]:
+        more = f", and so do {', '.join(each.name for each in maybe[1:])}" if len(maybe) > 1 else ""
+        message = f"{card.name} {card.role}{more}, and the name may change at the next boot: {card.why}"
+        yield Finding(card.name, message, _keep_name(card))
+
+
+def _keep_name(card: NewName) -> str:
+    """How a card keeps its name."""
+    link = f"/etc/systemd/network/10-{card.name}.link"
+    return f"Keep the name by its MAC in {link} ([Match] MACAddress={card.mac or 'MAC'}, [Link] Name={card.name}), then: update-initramfs -u -k all"
 
 
 @RULES.all_well("network")

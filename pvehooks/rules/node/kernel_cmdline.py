@@ -50,6 +50,7 @@ def _plan(node: Node) -> Planned | None:
     "Correct the file, then: update-grub, or proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
     line="kernel command line",
+    at_boot=True,
 )
 def boot_file_broken(node: Node) -> Iterator[Finding]:
     """The file with the kernel command line has a syntax error, which breaks the boot sooner or later.
@@ -94,6 +95,7 @@ def _in(plan: Planned) -> str:
     "Put root= back into /etc/kernel/cmdline, then: proxmox-boot-tool refresh",
     needs=("command_lines", "loader"),
     line="kernel command line",
+    at_boot=True,
 )
 def root_argument_missing(node: Node) -> Iterator[Finding]:
     """/etc/kernel/cmdline has no root= on its first line, and systemd-boot adds none.

@@ -103,6 +103,7 @@ def initramfs_outdated(node: Node) -> Iterator[Finding]:
     "Remove the id, and bind by address: pvehooks bind ADDRESS --persist",
     needs=("bound_ids", "command_lines", "loader", "pci", "uses"),
     line="modprobe",
+    at_boot=True,
 )
 def vfio_ids_take_host_device(node: Node) -> Iterator[Finding]:
     """vfio-pci binds all devices with an id at boot, and the host uses one of them.
@@ -170,6 +171,7 @@ def vfio_ids_take_twin(node: Node) -> Iterator[Finding]:
     "Remove the line, then: update-initramfs -u -k all",
     needs=("command_lines", "loader", "modules", "pci", "uses"),
     line="modprobe",
+    at_boot=True,
 )
 def host_driver_blacklisted(node: Node) -> Iterator[Finding]:
     """The driver of a device that the host uses is blacklisted: after the next boot the host does not have the device.
@@ -224,6 +226,7 @@ def _modprobe(node: Node) -> str:
     "Enroll DKMS's key: mokutil --import /var/lib/dkms/mok.pub, and restart",
     needs=("dkms", "firmware"),
     line="DKMS",
+    at_boot=True,
 )
 def dkms_key_untrusted(node: Node) -> Iterator[Finding]:
     """Secure Boot is on, and modules that DKMS built are signed with a key that the firmware does not trust: the kernel refuses them.

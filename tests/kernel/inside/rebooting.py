@@ -25,6 +25,8 @@ MODPROBE = Path("/etc/modprobe.d/bed.conf")
 MODULES = Path("/etc/modules")
 # Of a card that is not there.
 IDS = "options vfio-pci ids=10de:2204\n"
+GUESTS = Path("/etc/pve/nodes/pve1/qemu-server")
+IOMMUS = Path("/sys/class/iommu")
 PATIENCE = 60.0
 
 
@@ -68,6 +70,29 @@ def host_check() -> dict[str, Any]:
         raise RuntimeError(f"pvehooks host check ended with {done.returncode}: {done.stdout}{done.stderr}")
     checks = json.loads(done.stdout)["checks"]
     return {"status": done.returncode, "stderr": done.stderr, "checks": checks}
+
+
+def next_boot(ports: tuple[Port, ...], name: str) -> dict[str, Any]:
+    """What is said of the boot to come, while a guest has that device."""
+    config = GUESTS / "800.conf"
+    config.write_text(f"name: next\nmemory: 512\nhostpci0: {pci.address(name, places(ports))}\n")
+    try:
+        done = subprocess.run(
+            ["pvehooks", "host", "check", "--next-boot", "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        config.unlink()
+    return {"status": done.returncode, "stderr": done.stderr, "document": json.loads(done.stdout or "{}")}
+
+
+def present() -> dict[str, Any]:
+    """What the boot came to."""
+    return {"kernel": os.uname().release, "command_line": Path("/proc/cmdline").read_text().split(), "iommu": bool(os.listdir(IOMMUS))}
 
 
 def states(ports: tuple[Port, ...]) -> dict[str, dict[str, str]]:
@@ -138,6 +163,7 @@ def _mistake_and_fix(out: Out) -> None:
     _host(out, "fix", "--apply")
     out.report(what="files", when="second fix", files=files(), menu=menu())
     out.report(what="host-check", when="fixed", **host_check())
+    out.report(what="next-boot", **next_boot(BOUGHT, "named"))
     out.report(what="by-hand", entries=by_hand())
 
 
@@ -182,6 +208,7 @@ def _jobs() -> list[str]:
 def _look_and_rescan(out: Out) -> None:
     """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back, and so do the mistakes."""
     _report_states(out, BOUGHT)
+    out.report(what="present", **present())
     out.report(what="host-check", when="rebooted", **host_check())
     where = places(BOUGHT)
     named = pci.address("named", where)
@@ -197,12 +224,14 @@ def _look_and_rescan(out: Out) -> None:
     out.report(what="initramfs", has=[name for name in copied if name.endswith(("modprobe.d/bed.conf", "vfio-pci.ko.xz"))])
     _host(out, "undo")
     out.report(what="files", when="undone", files=files(), menu=menu())
+    out.report(what="next-boot", **next_boot(BOUGHT, "named"))
     out.report(what="by-hand", entries=by_hand())
 
 
 def _look(out: Out) -> None:
     """The third boot: other devices are at the addresses, and the mistakes are back; the first fix is undone, too."""
     _report_states(out, REBUILT)
+    out.report(what="present", **present())
     out.report(what="host-check", when="undone", **host_check())
     _host(out, "undo")
     out.report(what="files", when="all undone", files=files(), menu=menu())

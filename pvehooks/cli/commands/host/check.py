@@ -10,10 +10,10 @@ from typing import NamedTuple
 from pvehooks import wording
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.pci import vfs
-from pvehooks.cli import terminal
+from pvehooks.cli import next_boot, terminal
 from pvehooks.cli.view import view
 from pvehooks.derived.candidates import candidates, described
-from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
+from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, UsageError
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
@@ -36,11 +36,18 @@ class CheckRow(NamedTuple):
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
+    """What the action takes."""
+    parser.add_argument("--next-boot", nargs="?", const="", metavar="KERNEL", help=next_boot.HELP)
+    parser.add_argument("--without", default="", metavar="KERNEL", help=next_boot.HELP_WITHOUT)
+    parser.add_argument("--brief", action="store_true", help=next_boot.HELP_BRIEF)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the checks, most severe first; the status shows whether one of them fails."""
+    if options.next_boot is not None:
+        return next_boot.run(options)
+    if options.brief or options.without:
+        raise UsageError(f"--{'brief' if options.brief else 'without'} is for --next-boot only")
     seen = view(options)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))

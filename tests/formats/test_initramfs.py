@@ -1,0 +1,111 @@
+"""An initramfs as cpio archives, packed in every way, damaged in every way, and as text."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pvehooks.formats import initramfs
+from pvehooks.formats.initramfs import Contents, DamagedInitramfs, Stream
+from pvehooks.host import CommandTrouble, Host
+from pvehooks.host import initramfs as unpacking
+
+FILES = {
+    "etc/modprobe.d/vfio.conf": b"options vfio-pci ids=10de:2204\n",
+    "usr/lib/modules/6.8.12-4-pve/kernel/drivers/vfio/pci/vfio-pci.ko": bytes(100_000),
+}
+EARLY = {"kernel/x86/microcode/GenuineIntel.bin": bytes(3000)}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lambda raw: lzma.compress(raw, check=lzma.CHECK_CRC32),
+    "lzma": lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE),
+}
+
+
+def cpio(files: dict[str, bytes]) -> bytes:
+    """As the kernel's usr/gen_init_cpio.c writes it."""
+    found = b""
+    for name, content in {**files, "TRAILER!!!": b""}.items():
+        fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        found += b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        found += bytes(-len(found) % 4) + content
+        found += bytes(-len(found) % 4)
+    return found + bytes(-len(found) % 512)
+
+
+def is_setting(name: str) -> bool:
+    return name.endswith(".conf")
+
+
+def contents(directory: Path, raw: bytes, node: bool = False) -> Contents:
+    (directory / "initrd.img").write_bytes(raw)
+    if node:
+        return unpacking.contents(Host(), str(directory / "initrd.img"), is_setting)
+    return unpacking.contents(Host(str(directory)), "/initrd.img", is_setting)
+
+
+@pytest.mark.parametrize("how", PACKED)
+def test_archives_one_after_another(how: str, tmp_path: Path) -> None:
+    found = contents(tmp_path, cpio(EARLY) + bytes(1024) + PACKED[how](cpio(FILES)) + bytes(3))
+    assert found.names == {*EARLY, *FILES}
+    assert found.texts == {"etc/modprobe.d/vfio.conf": FILES["etc/modprobe.d/vfio.conf"]}
+
+
+def test_what_a_program_unpacks(tmp_path: Path) -> None:
+    """Debian's default. In a tree no program is run, and that is said."""
+    assert shutil.which("zstd"), "install zstd"
+    packed = subprocess.run(["zstd", "-qc"], input=cpio(FILES), capture_output=True, check=True).stdout
+    assert contents(tmp_path, cpio(EARLY) + packed, node=True).names == {*EARLY, *FILES}
+    with pytest.raises(CommandTrouble, match="not run for a tree"):
+        contents(tmp_path, cpio(EARLY) + packed)
+    with pytest.raises(DamagedInitramfs, match="cut short"):
+        contents(tmp_path, cpio(EARLY) + packed[:-40], node=True)
+
+
+@pytest.mark.parametrize("how", PACKED)
+def test_cut_short(how: str, tmp_path: Path) -> None:
+    raw = cpio(EARLY) + PACKED[how](cpio(FILES).rstrip(b"\0"))
+    with pytest.raises(DamagedInitramfs):
+        contents(tmp_path, raw[: len(raw) - 60])
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(4096), b"garbage", b"070701" + b"z" * 104, cpio(FILES)[:110] + b"x"], ids=repr)
+def test_damaged(raw: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DamagedInitramfs):
+        contents(tmp_path, raw)
+
+
+def test_a_packed_one_within_a_packed_one_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DamagedInitramfs):
+        contents(tmp_path, gzip.compress(gzip.compress(cpio(FILES))))
+
+
+def test_as_text_and_back() -> None:
+    read = initramfs.read(Stream(iter([cpio(FILES)])), is_setting, no_program)
+    again = initramfs.read(Stream(iter([initramfs.as_text(read)])), is_setting, no_program)
+    assert again == read
+
+
+def no_program(kind: str, place: int) -> Iterator[bytes]:
+    raise AssertionError(kind)
+
+
+@given(st.binary(max_size=400), st.integers(0, 400), st.integers(1, 7))
+def test_no_content_is_anything_else_than_damaged(noise: bytes, at: int, piece: int) -> None:
+    raw = cpio({"a.conf": b"x\n"})[:at] + noise
+    pieces = (raw[begin : begin + piece] for begin in range(0, len(raw), piece))
+    try:
+        initramfs.read(Stream(pieces), is_setting, lambda kind, place: iter(()))
+    except DamagedInitramfs as damaged:
+        assert str(damaged)
