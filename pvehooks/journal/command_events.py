@@ -49,6 +49,13 @@ KINDS = (
         "By `pvehooks bind` or `pvehooks unbind`, at once or for every boot; the message names it, and who asked for it. See: pvehooks bind --list",
     ),
     Kind(
+        "device-followed",
+        NOTICE,
+        "A VM or a mapping names a device where it is now",
+        "By `pvehooks follow`: the device had another address since slots or other cards changed. The message has the old and the new value,"
+        " and who asked for it. The config before is kept: `pvehooks backups`.",
+    ),
+    Kind(
         "host-fixed",
         NOTICE,
         "Files of the node were changed",
