@@ -70,8 +70,12 @@ def replacing(guest: Guest, option: str, part: str, content: str, default: str =
 
 def by_mapping(guest: Guest, option: str, name: str) -> str:
     """The command that has a `hostpciN` name a mapping in place of addresses."""
-    value = with_parts(str(guest.options[option]), lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))
-    return setting(guest, option, value)
+    return setting(guest, option, mapped(str(guest.options[option]), name))
+
+
+def mapped(value: str, name: str) -> str:
+    """A `hostpciN` that names a mapping in place of addresses."""
+    return with_parts(value, lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))
 
 
 def _long(address: str) -> str:
@@ -197,6 +201,12 @@ def mapping_as_is(mapping: PciMapping, node: Node, mdev: str = "") -> str:
         device = devices.get(first) or devices.get(f"{first}.0")
         entries.append(_as_is(entry, device) if entry.parts.get("node") == node.name else entry)
     return _setting(mapping, entries)
+
+
+def mapping_entry(node: Node, paths: Sequence[str], device: PciDevice) -> str:
+    """A new entry of a mapping for this node; `device` is the first of its paths."""
+    parts = _as_is(_MapEntry({"node": node.name, "path": ";".join(paths)}), device).parts
+    return ",".join(f"{name}={parts[name]}" for name in sorted(parts))
 
 
 def _as_is(entry: _MapEntry, device: PciDevice | None) -> _MapEntry:

@@ -56,6 +56,12 @@ KINDS = (
         " and who asked for it. The config before is kept: `pvehooks backups`.",
     ),
     Kind(
+        "mapping-changed",
+        NOTICE,
+        "A PCI mapping got a device, or a VM names its devices by mappings",
+        "By `pvehooks mapping add` or `pvehooks mapping adopt`; the message names the devices, and who asked for it.",
+    ),
+    Kind(
         "host-fixed",
         NOTICE,
         "Files of the node were changed",

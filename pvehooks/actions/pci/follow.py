@@ -180,4 +180,4 @@ def plan_mapping(mapping: PciMapping, devices: Remembered, prints: Fingerprints,
 def write_mapping(host: Host, node: Node, mapping: PciMapping, plan: FollowPlan) -> mappings.WrittenMapping:
     """Writes the mapping through pvesh, with its digest; raises ActionFailed."""
     new = {each.old: each.new for each in plan.values}
-    return mappings.write(host, node.name, mapping.name, tuple(new.get(each, each) for each in mapping.written))
+    return mappings.write(host, node.name, mapping.name, tuple(new.get(each, each) for each in mapping.written), mapping)

@@ -9,7 +9,7 @@ from pvehooks.derived import remedies
 from pvehooks.errors import ActionFailed
 from pvehooks.facts.cluster import mappings
 from pvehooks.host import CommandTrouble, Host
-from pvehooks.values import NamedTuple, Unread
+from pvehooks.values import NamedTuple, PciMapping, Unread
 from pvehooks.values.base import sha1
 
 _FILE = mappings.PCI_MAPPINGS
@@ -24,36 +24,29 @@ class WrittenMapping(NamedTuple):
     undo: str
 
 
-def write(host: Host, node: str, name: str, entries: Sequence[str], digest: str = "") -> WrittenMapping:
-    """Gives a mapping these entries for all nodes, and no others; a new one is made. Raises ActionFailed.
+def write(host: Host, node: str, name: str, entries: Sequence[str], known: PciMapping | None, mdev: bool = False) -> WrittenMapping:
+    """Gives a mapping these entries for all nodes, and no others; a new one is made, with `mdev` for mediated devices. Raises ActionFailed.
 
-    `digest` is the SHA-1 of the file as it was when this was decided; '' for how it is now. The file is kept before, and read back after.
+    `known` is the mapping as it was when this was decided, None for a new one. The file is kept before, and read back after.
     """
     raw = _raw(host)
-    known = mappings.read(host, node)
-    if isinstance(known, Unread):
-        raise ActionFailed(known.why)
-    now = sha1(raw).hex() if raw else ""
-    if digest and digest != now:
-        raise ActionFailed(f"{_FILE} was changed meanwhile", "Try it again.")
-    former = known.get(name)
+    present = mappings.read(host, node)
+    if isinstance(present, Unread):
+        raise ActionFailed(present.why)
+    former = present.get(name)
+    if former != known:
+        raise ActionFailed(f"the mapping '{name}' was changed meanwhile", "Try it again.")
     backup = backups.save_file(host, "pci.cfg", raw) if raw else ""
     if host.is_node:
-        _pvesh(host, name, entries, now, new=former is None)
+        _pvesh(host, name, entries, "" if former is None else sha1(raw).hex(), mdev)
     else:
-        _edit(host, raw, name, entries)
+        _edit(host, raw, name, entries, mdev)
     after = mappings.read(host, node)
     there = None if isinstance(after, Unread) else after.get(name)
     if there is None or _parts(there.written) != _parts(entries):
         raise ActionFailed(f"{_FILE} does not hold what was written for '{name}'", f"Compare with the backup: {backup}" if backup else "")
     undo = f"pvesh delete /cluster/mapping/pci/{name}" if former is None else remedies.setting_mapping(name, former.written)
     return WrittenMapping(backup, undo)
-
-
-def digest(host: Host) -> str:
-    """The SHA-1 of the file, by which PVE knows that it was changed; '' without one. Raises ActionFailed."""
-    raw = _raw(host)
-    return sha1(raw).hex() if raw else ""
 
 
 def _raw(host: Host) -> bytes:
@@ -69,12 +62,12 @@ def _parts(entries: Collection[str]) -> list[list[str]]:
     return sorted(sorted(each.split(",")) for each in entries)
 
 
-def _pvesh(host: Host, name: str, entries: Sequence[str], now: str, new: bool) -> None:
-    words = ["pvesh", "create", "/cluster/mapping/pci", "--id", name] if new else ["pvesh", "set", f"/cluster/mapping/pci/{name}"]
+def _pvesh(host: Host, name: str, entries: Sequence[str], digest: str, mdev: bool) -> None:
+    """A mapping that is there has a digest: the SHA-1 of the file, by which PVE knows that it was changed."""
+    words = ["pvesh", "set", f"/cluster/mapping/pci/{name}"] if digest else ["pvesh", "create", "/cluster/mapping/pci", "--id", name]
     for each in entries:
         words += ["--map", each]
-    if now and not new:
-        words += ["--digest", now]
+    words += ["--digest", digest] if digest else ["--mdev", "1"] if mdev else []
     try:
         ended = host.run(words, timeout=_TIMEOUT)
     except CommandTrouble as trouble:
@@ -83,7 +76,7 @@ def _pvesh(host: Host, name: str, entries: Sequence[str], now: str, new: bool) -
         raise ActionFailed(f"Proxmox VE did not write the mapping '{name}': {qm.first_words(ended.stderr) or ended.status}")
 
 
-def _edit(host: Host, raw: bytes, name: str, entries: Sequence[str]) -> None:
+def _edit(host: Host, raw: bytes, name: str, entries: Sequence[str], mdev: bool) -> None:
     """As PVE writes it: a header, and its options below it, each after a tab."""
     lines = raw.decode("utf-8", "surrogateescape").split("\n")
     maps = [f"\tmap {each}" for each in entries]
@@ -91,7 +84,7 @@ def _edit(host: Host, raw: bytes, name: str, entries: Sequence[str]) -> None:
         at = lines.index(name) + 1
     except ValueError:
         before = "".join(f"{line}\n" for line in lines).rstrip("\n")
-        text = "\n".join(filter(None, (before and f"{before}\n", name, *maps))) + "\n"
+        text = "\n".join(filter(None, (before and f"{before}\n", name, *maps, "\tmdev 1" if mdev else ""))) + "\n"
     else:
         end = next((number for number, line in enumerate(lines[at:], at) if not line), len(lines))
         others = [line for line in lines[at:end] if line.split()[:1] != ["map"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from pvehooks.actions.pci import mappings
 from pvehooks.errors import ActionFailed
+from pvehooks.facts.cluster import mappings as mapping_facts
 from pvehooks.host import CommandTrouble, Completed, Host
+from pvehooks.values import PciMapping, Unread
 from tests.beds.tree import Link, make_fake_tree
 
 FILE = "etc/pve/mapping/pci.cfg"
@@ -39,7 +42,7 @@ class NodeWithPvesh(Host):
         if self._status < 0:
             raise CommandTrouble("pvesh did not end within 60 s and was killed")
         if self._writes and not self._status:
-            given = [f"\tmap {value}" for flag, value in zip(argv, argv[1:], strict=False) if flag == "--map"]
+            given = [f"\tmap {value}" for flag, value in itertools.pairwise(argv) if flag == "--map"]
             path = Path(self.root, FILE)
             sections = [each for each in path.read_text().rstrip("\n").split("\n\n") if not each.startswith("disk\n")]
             name = argv[argv.index("--id") + 1] if "--id" in argv else argv[2].rpartition("/")[2]
@@ -56,9 +59,15 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
+def disk(tree: Path) -> PciMapping:
+    known = mapping_facts.read(Host(str(tree)), "pve1")
+    assert not isinstance(known, Unread)
+    return known["disk"]
+
+
 def test_set(tree: Path) -> None:
     host = NodeWithPvesh(tree)
-    written = mappings.write(host, "pve1", "disk", (MOVED, THEIRS))
+    written = mappings.write(host, "pve1", "disk", (MOVED, THEIRS), disk(tree))
     digest = hashlib.sha1(TEXT.encode()).hexdigest()
     assert host.calls == [["pvesh", "set", "/cluster/mapping/pci/disk", "--map", MOVED, "--map", THEIRS, "--digest", digest]]
     assert (tree / written.backup.lstrip("/")).read_text() == TEXT and written.backup.endswith(f"pci.cfg-{digest}")
@@ -67,14 +76,21 @@ def test_set(tree: Path) -> None:
 
 def test_create(tree: Path) -> None:
     host = NodeWithPvesh(tree)
-    assert mappings.write(host, "pve1", "new", (MOVED,)).undo == "pvesh delete /cluster/mapping/pci/new"
+    assert mappings.write(host, "pve1", "new", (MOVED,), None).undo == "pvesh delete /cluster/mapping/pci/new"
     assert host.calls == [["pvesh", "create", "/cluster/mapping/pci", "--id", "new", "--map", MOVED]]
 
 
-def test_it_was_changed_meanwhile(tree: Path) -> None:
+def test_create_for_mediated_devices(tree: Path) -> None:
     host = NodeWithPvesh(tree)
-    with pytest.raises(ActionFailed, match="was changed meanwhile"):
-        mappings.write(host, "pve1", "disk", (MOVED,), digest="0" * 40)
+    mappings.write(host, "pve1", "new", (MOVED,), None, mdev=True)
+    assert host.calls == [["pvesh", "create", "/cluster/mapping/pci", "--id", "new", "--map", MOVED, "--mdev", "1"]]
+
+
+def test_it_was_changed_meanwhile(tree: Path) -> None:
+    host, known = NodeWithPvesh(tree), disk(tree)
+    for changed, now in ((known._replace(written=(OURS,)), "disk"), (None, "disk"), (known, "new")):
+        with pytest.raises(ActionFailed, match="was changed meanwhile"):
+            mappings.write(host, "pve1", now, (MOVED,), changed)
     assert host.calls == []
 
 
@@ -88,19 +104,19 @@ def test_it_was_changed_meanwhile(tree: Path) -> None:
 )
 def test_pvesh_fails(host: dict[str, object], words: str, tree: Path) -> None:
     with pytest.raises(ActionFailed, match=words):
-        mappings.write(NodeWithPvesh(tree, **host), "pve1", "disk", (MOVED, THEIRS))  # type: ignore[arg-type]
+        mappings.write(NodeWithPvesh(tree, **host), "pve1", "disk", (MOVED, THEIRS), disk(tree))  # type: ignore[arg-type]
     assert (tree / FILE).read_text() == TEXT
 
 
 def test_tree_keeps_all_else(tree: Path) -> None:
     host = Host(str(tree))
-    mappings.write(host, "pve1", "disk", (MOVED, THEIRS))
+    mappings.write(host, "pve1", "disk", (MOVED, THEIRS), disk(tree))
     assert (tree / FILE).read_text() == TEXT.replace(OURS, MOVED)
-    mappings.write(host, "pve1", "new", (OURS,))
+    mappings.write(host, "pve1", "new", (OURS,), None)
     assert (tree / FILE).read_text() == f"{TEXT.replace(OURS, MOVED)}\nnew\n\tmap {OURS}\n"
 
 
 def test_first_mapping(tree: Path) -> None:
     (tree / FILE).unlink()
-    mappings.write(Host(str(tree)), "pve1", "new", (OURS,))
+    mappings.write(Host(str(tree)), "pve1", "new", (OURS,), None)
     assert (tree / FILE).read_text() == f"new\n\tmap {OURS}\n"
