@@ -30,6 +30,8 @@ KINDS = {
     "NODE": "node",
     "STORAGE": "storage",
     "N": "none",
+    "MAPPING": "none",
+    "VMID|MAPPING": "guest",
     "WHY": "none",
 }
 NARROWER = {

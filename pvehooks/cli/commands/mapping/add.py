@@ -30,7 +30,7 @@ class Mappable(NamedTuple):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
-    parser.add_argument("name", type=name, metavar="NAME", help="the mapping, a new one or one that is there")
+    parser.add_argument("name", type=name, metavar="MAPPING", help="the mapping, a new one or one that is there")
     parser.add_argument(
         "address",
         nargs="+",

@@ -33,7 +33,7 @@ class _Adopted(NamedTuple):
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
     parser.add_argument("vmid", type=guests.vmid, metavar="VMID", help="the VM")
-    parser.add_argument("--name", type=add.name, metavar="NAME", help="the mapping's name (default: vmVMID-OPTION; only for one device)")
+    parser.add_argument("--name", type=add.name, metavar="MAPPING", help="the mapping's name (default: vmVMID-OPTION; only for one device)")
     parser.add_argument("--dry-run", action="store_true", help="change nothing, only show what would be changed")
 
 

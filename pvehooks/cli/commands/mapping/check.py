@@ -35,7 +35,7 @@ class MappingRow(NamedTuple):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these mappings (default: all)")
+    parser.add_argument("name", nargs="*", metavar="MAPPING", help="only these mappings (default: all)")
 
 
 def run(options: argparse.Namespace) -> int:

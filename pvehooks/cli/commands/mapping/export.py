@@ -29,7 +29,7 @@ _TERRAFORM = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
-    parser.add_argument("name", nargs="*", metavar="NAME", help="only these mappings (default: all)")
+    parser.add_argument("name", nargs="*", metavar="MAPPING", help="only these mappings (default: all)")
     parser.add_argument("--terraform", action="store_true", help="resources of the provider bpg/proxmox")
     parser.add_argument("--ansible", action="store_true", help="variables for the role in /usr/share/doc/pvehooks/examples/ansible")
 
