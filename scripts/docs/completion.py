@@ -30,6 +30,7 @@ KINDS = {
     "NODE": "node",
     "STORAGE": "storage",
     "N": "none",
+    "NUMBER:SETTINGS": "none",
     "MAPPING": "none",
     "VMID|MAPPING": "guest",
     "WHY": "none",

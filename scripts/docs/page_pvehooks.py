@@ -44,7 +44,10 @@ VERB_NOTES = {
     " default without `--persist`. `--persist` records the ids, place and serial number of the device in /etc/pvehooks/bind.d. At boot, before udev"
     " examines the hardware, the device is bound if it is the same one and not in use; otherwise the journal says why not. `--persist` alone changes"
     " nothing now. driverctl(8) does not compare what is at the address; `--list` also shows what it binds.\n\n`--vfs` can be combined with `--now`"
-    " and `--persist` in the same way. The number can be changed while none of the virtual functions is in use. Ends with 1 if a device was refused"
+    " and `--persist` in the same way. The number can be changed while none of the virtual functions is in use. `--vf` says what they are given; what is for one comes before what is"
+    " for all. New ones of a network card get MACs that are the same at every boot where none is given. All of it is made by ip(8) and read back, at boot"
+    " before the VMs start, and again before a VM starts, because a reset of the card takes it away. With `driver=vfio-pci` for all, no driver of"
+    " the host sees them. A card stays a port of its bridge.\n\nEnds with 1 if a device was refused"
     " or failed.",
     "unbind": "Returns a device to the driver it was on, or to the one that the kernel has for it; refused while a VM or a program holds it or"
     " another device of its IOMMU group. `--persist` removes what was recorded for boot, and alone changes nothing now. Ends with 1 if a device was"
