@@ -47,6 +47,21 @@ def save(host: Host, vmid: int, raw: bytes) -> Backup:
     return Backup(vmid, digest, host.now(), path, fresh)
 
 
+def save_file(host: Host, name: str, raw: bytes) -> str:
+    """Saves the bytes of a file of the cluster's before it is changed, and returns the copy's path; the last KEPT stay. Raises ActionFailed."""
+    path = f"{DIRECTORY}/{name}-{sha1(raw).hex()}"
+    try:
+        host.make_dir(DIRECTORY, mode=0o700, durable=True)
+        host.replace(path, raw, mode=0o600, durable=True)
+        kept = [f"{DIRECTORY}/{each}" for each in host.names(DIRECTORY) if each.startswith(f"{name}-") and not path.endswith(each)]
+        for old in sorted(kept, key=host.modified, reverse=True)[KEPT - 1 :]:
+            host.remove(old)
+    except OSError as error:
+        hint = "Nothing was changed; make sure that /var/lib/pvehooks can be written"
+        raise ActionFailed(f"{name} could not be backed up to {path}: {error.strerror}", hint) from error
+    return path
+
+
 def finish(host: Host, backup: Backup, used: bool) -> None:
     """Completes `save`: removes the backup if the config was not changed (not `used`), else the oldest ones beyond KEPT."""
     if used:

@@ -76,6 +76,7 @@ def _by(host: Host, node: Node, address: str, device: PciDevice | None, note: Bo
     found = []
     if isinstance(note, BootBinding):
         found.append(f"{note.purpose} at every boot by pvehooks")
+        found += [f"virtual function {number}: {settings.text}" for number, settings in note.vf_settings]
     elif note is not None:
         found.append("recorded for boot, but the file cannot be read")
     if driverctl and (driverctl == _VFIO or note is not None or (device is not None and device.vfio)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pvehooks.actions.pci import remember
 from pvehooks.daemon.state import States
 from pvehooks.daemon.stats import Stats
 from pvehooks.errors import PmxcfsAway, PvehooksError
 from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.pci import remembered
 from pvehooks.host import Host
 from pvehooks.journal.reporter import Reporter
 from pvehooks.records import baseline, remove_unfinished
@@ -28,6 +30,7 @@ class Departures:
         self._states.forget(vmid)
         self._stats.forget(vmid)
         self._reporter.forget(vmid)
+        remember.forget(self._host, remembered.of_guest(vmid))
 
     def gone(self, vmid: int) -> None:
         """The guest is not listed here any more; its record goes with it when no node has it."""

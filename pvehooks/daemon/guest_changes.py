@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pvehooks.actions import accept, guardhook, rng0
+from pvehooks.actions.pci import remember
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import Job
 from pvehooks.daemon.settings_in_force import SettingsInForce
+from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.host import Host
 from pvehooks.values import Guest, Node
 
@@ -51,3 +53,8 @@ def complete_records(host: Host, guest: Guest, recorded: bool) -> None:
 def accept_present(host: Host, guest: Guest, node: Node) -> None:
     """Accepts the devices of a running guest as they are now, for its next starts. Raises PmxcfsAway."""
     accept.record_accepted(host, guest, accept.would_start_with(guest, node))
+
+
+def remember_devices(host: Host, guest: Guest, prints: Fingerprints) -> None:
+    """Remembers which devices the guest means, for `pvehooks follow`. Raises PmxcfsAway."""
+    remember.store(host, remember.of_guest(host, guest, prints))

@@ -17,6 +17,8 @@ from pvehooks.facts import hardware
 from pvehooks.facts.cluster import ha
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.guests import index, running
+from pvehooks.facts.pci.fingerprints import Fingerprints
+from pvehooks.host import Host
 from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge
 from pvehooks.rules import catalogue
@@ -37,12 +39,22 @@ class Why(enum.Enum):
 class _Context:
     """What one call of review() shares among its guests. The node is gathered when first needed."""
 
-    def __init__(self, why: Why, guest_context: guest_facts.GuestContext, by_ha: frozenset[int], gather: Callable[[], Node]) -> None:
+    def __init__(
+        self, why: Why, guest_context: guest_facts.GuestContext, by_ha: frozenset[int], host: Host, gather: Callable[[], Node]
+    ) -> None:
+        self._host = host
         self.why = why
         self.guest_context = guest_context
         self.by_ha = by_ha
         self._gather = gather
         self._node: Node | None = None
+        self._prints: Fingerprints | None = None
+
+    def prints(self) -> Fingerprints:
+        """By what the node's devices are known again; what the sandbox keeps from the daemon, pvehooks-devices.service adds."""
+        if self._prints is None:
+            self._prints = Fingerprints(self._host, passthrough.pci_devices(self.node()), with_serials=False)
+        return self._prints
 
     def node(self) -> Node:
         """The node's facts."""
@@ -70,7 +82,7 @@ class Review:
         host = read_once(parts.host)
         guest_context = guest_facts.gather_context(host, parts.node, parts.baseline.recorded)
         by_ha = frozenset() if parts.gate.is_open else ha.vmids(host)
-        context = _Context(why, guest_context, by_ha, lambda: hardware.gather(host, parts.node, self._index))
+        context = _Context(why, guest_context, by_ha, host, lambda: hardware.gather(host, parts.node, self._index))
         try:
             self._review_all(vmids, context, keep_alive)
         finally:
@@ -105,6 +117,8 @@ class Review:
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
+        if guest.passes_through:
+            work.remember_devices(self._parts.host, guest, context.prints())
 
     def _can_skip(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
         """Whether the guest was reviewed with this config already, or, after a job, has another one by now, which is reviewed for itself."""

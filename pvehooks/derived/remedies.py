@@ -77,8 +77,12 @@ def machine_of_version(guest: Guest, version: Sequence[int]) -> str:
 
 def by_mapping(guest: Guest, option: str, name: str) -> str:
     """The command that has a `hostpciN` name a mapping in place of addresses."""
-    value = with_parts(str(guest.options[option]), lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))
-    return setting(guest, option, value)
+    return setting(guest, option, mapped(str(guest.options[option]), name))
+
+
+def mapped(value: str, name: str) -> str:
+    """A `hostpciN` that names a mapping in place of addresses."""
+    return with_parts(value, lambda key, content: f"mapping={name}" if key in ("", "host") else _part(key, content))
 
 
 def _long(address: str) -> str:
@@ -96,19 +100,23 @@ def _in_form(old: str, new: str) -> str:
 
 def command(guest: Guest, entry: HostPci, addresses: Mapping[str, str] | None = None, without: Collection[str] = (), **changed: str) -> str:
     """The qm command that writes the option anew: `addresses` old -> new, properties left out, properties with another value."""
-    parts = str(guest.options.get(entry.option, "")).split(",")
+    return setting(guest, entry.option, hostpci(str(guest.options.get(entry.option, "")), addresses, without, **changed))
+
+
+def hostpci(value: str, addresses: Mapping[str, str] | None = None, without: Collection[str] = (), **changed: str) -> str:
+    """The value of a `hostpciN` with these changes; addresses keep their form, and all else stays as it is written."""
     kept = []
-    for part in parts:
-        key, equals, value = part.partition("=")
+    for part in value.split(","):
+        key, equals, content = part.partition("=")
         if equals and key in without:
             continue
         if not equals or key == "host":
-            value = ";".join(_moved(each, addresses or {}) for each in (value if equals else key).split(";"))
-            part = f"{key}={value}" if equals else value
+            content = ";".join(_moved(each, addresses or {}) for each in (content if equals else key).split(";"))
+            part = f"{key}={content}" if equals else content
         elif key in changed:
             part = f"{key}={changed[key]}"
         kept.append(part)
-    return f"qm set {guest.vmid} --{entry.option} {for_shell(','.join(kept))}"
+    return ",".join(kept)
 
 
 def _moved(written: str, addresses: Mapping[str, str]) -> str:
@@ -154,19 +162,32 @@ def _entries(mapping: PciMapping) -> list[_MapEntry]:
 
 def _setting(mapping: PciMapping, entries: Iterable[_MapEntry]) -> str:
     """The command that gives a mapping these entries; entries that are not repeated are lost, those of other nodes too."""
-    return f"pvesh set /cluster/mapping/pci/{mapping.name} {' '.join(f'--map {for_shell(each.text)}' for each in entries)}"
+    return setting_mapping(mapping.name, (each.text for each in entries))
+
+
+def setting_mapping(name: str, entries: Iterable[str]) -> str:
+    """The command that gives a mapping these entries, and no others."""
+    return f"pvesh set /cluster/mapping/pci/{name} {' '.join(f'--map {for_shell(each)}' for each in entries)}"
 
 
 def mapping_at(mapping: PciMapping, node: Node, old: str, device: PciDevice) -> str:
     """The command that has a mapping name, for this node, the device in place of what was at `old`."""
+    return setting_mapping(mapping.name, mapping_entries(mapping, node, {old: device}))
+
+
+def mapping_entries(mapping: PciMapping, node: Node, moved: Mapping[str, PciDevice]) -> tuple[str, ...]:
+    """A mapping's entries for all nodes, with these devices of this node, old address -> device, where they are now; addresses keep their form.
+
+    An entry says what its first device is (pve-guest-common, PVE/Mapping/PCI.pm, assert_valid).
+    """
     entries = []
     for entry in _entries(mapping):
         paths = entry.parts.get("path", "").split(";")
-        if entry.parts.get("node") == node.name and old in map(_long, paths):
-            moved = ";".join(_in_form(path, device.address) if _long(path) == old else path for path in paths)
-            entry = _as_is(_MapEntry({**entry.parts, "path": moved}), device if _long(paths[0]) == old else None)
-        entries.append(entry)
-    return _setting(mapping, entries)
+        if entry.parts.get("node") == node.name and any(_long(path) in moved for path in paths):
+            now = ";".join(_in_form(path, moved[_long(path)].address) if _long(path) in moved else path for path in paths)
+            entry = _as_is(_MapEntry({**entry.parts, "path": now}), moved.get(_long(paths[0])))
+        entries.append(entry.text)
+    return tuple(entries)
 
 
 def mapping_without(mapping: PciMapping, node: Node, old: str) -> str:
@@ -187,6 +208,12 @@ def mapping_as_is(mapping: PciMapping, node: Node, mdev: str = "") -> str:
         device = devices.get(first) or devices.get(f"{first}.0")
         entries.append(_as_is(entry, device) if entry.parts.get("node") == node.name else entry)
     return _setting(mapping, entries)
+
+
+def mapping_entry(node: Node, paths: Sequence[str], device: PciDevice) -> str:
+    """A new entry of a mapping for this node; `device` is the first of its paths."""
+    parts = _as_is(_MapEntry({"node": node.name, "path": ";".join(paths)}), device).parts
+    return ",".join(f"{name}={parts[name]}" for name in sorted(parts))
 
 
 def _as_is(entry: _MapEntry, device: PciDevice | None) -> _MapEntry:

@@ -88,6 +88,10 @@ def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: Compile
         from pvehooks.actions.pci import bind
 
         bind.finish_begun(host)
+    if host.is_node and host.is_dir("/run/pvehooks/vfs"):
+        from pvehooks.actions.pci import vfs_at_start
+
+        vfs_at_start.restore(host, place.node, guest)
     return _decide(Start(host, place, settings, guest, hardware.gather(host, place.node), guest.allowance), send)
 
 

@@ -88,6 +88,19 @@ KINDS = (
         "By `pvehooks bind` or `pvehooks unbind`, at once or for every boot; the message names it, and who asked for it. See: pvehooks bind --list",
     ),
     Kind(
+        "device-followed",
+        NOTICE,
+        "A VM or a mapping names a device where it is now",
+        "By `pvehooks follow`: the device had another address since slots or other cards changed. The message has the old and the new value,"
+        " and who asked for it. The config before is kept: `pvehooks backups`.",
+    ),
+    Kind(
+        "mapping-changed",
+        NOTICE,
+        "A PCI mapping got a device, or a VM names its devices by mappings",
+        "By `pvehooks mapping add` or `pvehooks mapping adopt`; the message names the devices, and who asked for it.",
+    ),
+    Kind(
         "host-fixed",
         NOTICE,
         "Files of the node were changed",

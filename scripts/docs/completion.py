@@ -31,6 +31,9 @@ KINDS = {
     "NODE": "node",
     "STORAGE": "storage",
     "N": "none",
+    "NUMBER:SETTINGS": "none",
+    "MAPPING": "none",
+    "VMID|MAPPING": "guest",
     "WHY": "none",
 }
 NARROWER = {

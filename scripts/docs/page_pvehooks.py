@@ -48,7 +48,10 @@ VERB_NOTES = {
     " default without `--persist`. `--persist` records the ids, place and serial number of the device in /etc/pvehooks/bind.d. At boot, before udev"
     " examines the hardware, the device is bound if it is the same one and not in use; otherwise the journal says why not. `--persist` alone changes"
     " nothing now. driverctl(8) does not compare what is at the address; `--list` also shows what it binds.\n\n`--vfs` can be combined with `--now`"
-    " and `--persist` in the same way. The number can be changed while none of the virtual functions is in use. Ends with 1 if a device was refused"
+    " and `--persist` in the same way. The number can be changed while none of the virtual functions is in use. `--vf` says what they are given; what is for one comes before what is"
+    " for all. New ones of a network card get MACs that are the same at every boot where none is given. All of it is made by ip(8) and read back, at boot"
+    " before the VMs start, and again before a VM starts, because a reset of the card takes it away. With `driver=vfio-pci` for all, no driver of"
+    " the host sees them. A card stays a port of its bridge.\n\nEnds with 1 if a device was refused"
     " or failed.",
     "unbind": "Returns a device to the driver it was on, or to the one that the kernel has for it; refused while a VM or a program holds it or"
     " another device of its IOMMU group. `--persist` removes what was recorded for boot, and alone changes nothing now. Ends with 1 if a device was"
@@ -60,6 +63,19 @@ VERB_NOTES = {
     "devices": "A line for each device that does work for a VM or the node: where it is now, which VM has it in its config and whether the node gets it"
     " back, how it does (against the start of the VM that has it: lanes of its link, PCIe errors, virtual functions), the last start of these VMs,"
     " and the last trouble with the device in the journal.",
+    "follow": "Which device an address of a VM or a mapping means is remembered when the address is first seen: its ids, its slot, its PCIe serial"
+    " number, the serial number of its disk, its MAC. When another device is at the address, or none, `follow` looks for the one that is meant. It is"
+    " known again by a serial number or MAC, else by its slot, else as the only one of its kind. Where several fit, they are named and nothing is changed."
+    " `pvehooks trust` has a VM mean the devices that are at its addresses now.\n\nAll addresses of a VM are written in one update, with a backup and all"
+    " other options kept; a mapping is written through pvesh, and its ids and IOMMU group are corrected as well. A virtual function follows its physical"
+    " one. Addresses in `args` are only shown. On a running VM the change takes effect at its next start.\n\nWhat else names such a device is listed with"
+    " the command for it: notes of `bind --persist`, driverctl(8), network cards in /etc/network/interfaces that have another name now. Ends"
+    " with 1 if a device could not be found, or a change was refused or failed.",
+    "mapping": "A mapping names devices of several nodes. High availability and migration need one, and users other than root cannot name devices by"
+    " address.\n\n`add` and `adopt` read id, subsystem and IOMMU group, which Proxmox VE compares at each start, from the hardware; entries of other"
+    " nodes stay. Bridges and devices that the host uses are refused. `check` compares each entry with the devices of its node, of other nodes as their"
+    " pvehooks publishes them, and ends with 1 if one does not fit. `export` writes resources for the Terraform provider bpg/proxmox, variables"
+    " for the Ansible role in /usr/share/doc/pvehooks/examples, or JSON.",
     "firmware": "Images are in the directory efi-firmware of a storage that is a directory of the node, read-only and owned by root; one serves any number"
     " of VMs. `import` takes code images, which keep the variables on the VM's own EFI disk, and whole images, which SEV-SNP and TDX VMs"
     " need; `info` shows which kind a file is.\n\n`set` adds arguments for QEMU to the `args` of the VM, behind its own, which stay unchanged, and records"

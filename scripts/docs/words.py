@@ -10,8 +10,8 @@ from pvehooks.daemon import baseline as daemon_baseline
 from pvehooks.daemon import lock
 from pvehooks.daemon.publish import textfile
 from pvehooks.facts.cluster import members, summaries
-from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.devices import STARTED
+from pvehooks.facts.pci import bindings, remembered
 from pvehooks.guard import counters
 from pvehooks.journal import reported
 from pvehooks.records import baseline
@@ -28,6 +28,7 @@ FILES = {
     summaries.path("NODE"): "What this node publishes of its findings and PCI devices, see `[cluster] publish`.",
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. They run a VM's own hookscript also without the package.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` recorded, a file for each.",
+    f"{remembered.DIRECTORY}/": "By what the devices of VMs and mappings are known again, a file for each VM and mapping; see `pvehooks follow`.",
     "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check. One that"
     " fails in pre-start refuses the start. Each has 300 seconds in a phase; then it is killed with all that it has started, which refuses nothing.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",

@@ -4,7 +4,8 @@
 
 Keys: `class` (6 hex digits), `id` and `subsystem` (vendor:device), `driver`, `override`, `group`, `reset` (methods with commas between,
 "-" for none), `bridge`, `dead`, `boot_vga`, `pf` (address of the PF of a VF), `mdev` (type:available, with commas between),
-`net` (an interface), `disk` (name/major:minor/serial of an NVMe namespace), `part` (name/major:minor of a partition of it).
+`behind` (the bridges above it, with commas between), `net` (an interface, or interface/MAC), `disk` (name/major:minor/serial of an NVMe
+namespace), `part` (name/major:minor of a partition of it).
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ def plant(table: str) -> dict[str, Content]:
 
 
 def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
-    here = f"{ROOT}/{address}"
+    behind = keys.get("behind", "").split(",") if "behind" in keys else []
+    here = "/".join((ROOT, *behind, address))
+    up = "../" * len(behind)
     vendor, product = keys.get("id", "8086:1533").split(":")
     files: dict[str, Content] = {
-        f"{BUS}/{address}": Link(f"../../../devices/pci0000:00/{address}"),
+        f"{BUS}/{address}": Link(f"../../../{here.removeprefix('sys/')}"),
         f"{here}/class": f"0x{keys.get('class', '020000')}\n",
         f"{here}/vendor": f"0x{vendor}\n",
         f"{here}/device": f"0x{product}\n",
@@ -44,19 +47,19 @@ def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
         files |= {f"{here}/subsystem_vendor": f"0x{maker}\n", f"{here}/subsystem_device": f"0x{model}\n"}
     if "driver" in keys:
         driver = f"sys/bus/pci/drivers/{keys['driver']}"
-        files |= {f"{here}/driver": Link(f"../../../bus/pci/drivers/{keys['driver']}")}
-        files |= {f"{driver}/{address}": Link(f"../../../../devices/pci0000:00/{address}"), f"{driver}/new_id": ""}
+        files |= {f"{here}/driver": Link(f"../../../{up}bus/pci/drivers/{keys['driver']}")}
+        files |= {f"{driver}/{address}": Link(f"../../../../{here.removeprefix('sys/')}"), f"{driver}/new_id": ""}
         if keys["driver"].endswith("vfio-pci"):
             files[f"{here}/vfio-dev/vfio0"] = None
     if "group" in keys:
         group = f"sys/kernel/iommu_groups/{keys['group']}"
-        files |= {f"{here}/iommu_group": Link(f"../../../kernel/iommu_groups/{keys['group']}"), "sys/class/iommu/dmar0": None}
-        files[f"{group}/devices/{address}"] = Link(f"../../../../devices/pci0000:00/{address}")
+        files |= {f"{here}/iommu_group": Link(f"../../../{up}kernel/iommu_groups/{keys['group']}"), "sys/class/iommu/dmar0": None}
+        files[f"{group}/devices/{address}"] = Link(f"../../../../{here.removeprefix('sys/')}")
     if "bridge" in keys:
         files[f"{here}/pci_bus"] = None
     if "pf" in keys:
         files[f"{here}/physfn"] = Link(f"../{keys['pf']}")
-        files[f"{ROOT}/{keys['pf']}/virtfn{int(address[-1])}"] = Link(f"../{address}")
+        files[f"{'/'.join((ROOT, *behind, keys['pf']))}/virtfn{int(address[-1])}"] = Link(f"../{address}")
     for kind in filter(None, keys.get("mdev", "").split(",")):
         name, available = kind.split(":")
         files[f"{here}/mdev_supported_types/{name}/available_instances"] = f"{available}\n"
@@ -66,10 +69,12 @@ def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
 def _children(here: str, address: str, keys: dict[str, str]) -> dict[str, Content]:
     files: dict[str, Content] = {}
     if "net" in keys:
-        name = keys["net"]
+        name, _, mac = keys["net"].partition("/")
         files |= {f"{here}/net/{name}/operstate": "up\n", f"{here}/net/{name}/flags": "0x1003\n"}
-        files |= {f"{here}/net/{name}/address": "52:54:00:00:00:01\n", f"{here}/net/{name}/ifindex": "2\n"}
-        files[f"sys/class/net/{name}"] = Link(f"../../devices/pci0000:00/{address}/net/{name}")
+        files |= {f"{here}/net/{name}/address": f"{mac or '52:54:00:00:00:01'}\n", f"{here}/net/{name}/ifindex": "2\n"}
+        if mac:
+            files[f"{here}/net/{name}/device"] = Link("../..")
+        files[f"sys/class/net/{name}"] = Link(f"../../{here.removeprefix('sys/')}/net/{name}")
     if "disk" in keys:
         name, number, *serial = keys["disk"].split("/")
         controller = f"{here}/nvme/{name.rpartition('n')[0]}"

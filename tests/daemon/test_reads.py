@@ -23,7 +23,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "rules/examples").glob("*.failing
 GUESTS = (100, 101, 102)
 # What belongs to one guest (its firmware image is read for its digest and for its drivers), and what is asked before each write to pmxcfs.
 OF_GUEST = re.compile(
-    r".*/efi-firmware/|/etc/pve/nodes/[^/]+/(qemu-server|lxc)/\d|/etc/pve/pvehooks/guests/\d|/proc/\d|/run/pvehooks|/etc/pve/nodes$"
+    r".*/efi-firmware/|/var/lib/pvehooks/devices/vm-|/etc/pve/nodes/[^/]+/(qemu-server|lxc)/\d|/etc/pve/pvehooks/guests/\d|/proc/\d|/run/pvehooks|/etc/pve/nodes$"
 )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 
-from pvehooks.actions.pci import bind, persist, vfs
+from pvehooks.actions.pci import bind, persist, vf_settings, vfs
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import ActionFailed
@@ -70,7 +71,7 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult
         hint = f"Note this one instead: pvehooks bind {address} --persist; or none: pvehooks unbind {address} --persist"
         return BootResult(address, BootState.NOT_DONE, device.label, f"{words}. {hint}", again=not device.vfio)
     try:
-        return _bind(host, node, device) if note.vfs is None else _give_vfs(host, node, device, note.vfs, patient)
+        return _bind(host, node, device) if note.vfs is None else _give_vfs(host, node, device, note, patient)
     except ActionFailed as failed:
         return BootResult(
             address, BootState.NOT_DONE, device.label, f"is not given to {note.purpose}: {failed.message}. {failed.hint}".rstrip()
@@ -92,20 +93,30 @@ def _bind(host: Host, node: Node, device: PciDevice) -> BootResult:
     )
 
 
-def _give_vfs(host: Host, node: Node, device: PciDevice, count: int, patient: bool) -> BootResult:
-    address = device.address
+def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, patient: bool) -> BootResult:
+    address, count, settings = device.address, note.vfs or 0, dict(note.vf_settings)
+    with contextlib.suppress(OSError):
+        host.make_dir(vf_settings.DIRECTORY, mode=0o700)
     if vfs.possible(host, device) is None:
         return BootResult(address, BootState.NOT_DONE, device.label, "has no SR-IOV, so it gets no virtual functions")
-    if vfs.present(host, address) == count:
+    made = vfs.present(host, address) != count
+    if made:
+        deadline = host.monotonic() + _PROBE_SECONDS
+        while not bind.driver(host, address):
+            if not patient or host.monotonic() >= deadline:
+                why = "has no driver of the host (yet), which it needs for virtual functions"
+                return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
+            host.sleep(_POLL_SECONDS)
+        objection = bindability.to_change_of_vfs(device, node)
+        if objection:
+            return BootResult(
+                address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}"
+            )
+        vf_settings.bring_up(host, device)
+        vfs.change(host, device, count, vf_settings.all_for_vfio(settings, count))
+    given = vf_settings.apply(host, device, settings)
+    bound = vf_settings.bind_all(host, node.name, address, settings)
+    if not (made or given or bound):
         return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
-    deadline = host.monotonic() + _PROBE_SECONDS
-    while not bind.driver(host, address):
-        if not patient or host.monotonic() >= deadline:
-            why = "has no driver of the host (yet), which it needs for virtual functions"
-            return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
-        host.sleep(_POLL_SECONDS)
-    objection = bindability.to_change_of_vfs(device, node)
-    if objection:
-        return BootResult(address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}")
-    vfs.change(host, device, count)
-    return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now")
+    also = ", as noted" if settings else ""
+    return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now{also}")

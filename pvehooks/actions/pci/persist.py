@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pvehooks.errors import ActionFailed
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Host
 from pvehooks.values import PciDevice
 
 _AS_ROOT = "Run it as root."
 
 
-def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
+def note(host: Host, device: PciDevice, vfs: int | None = None, settings: Mapping[int, VfSettings] | None = None) -> bool:
     """Writes the device's file; returns whether something changed. Raises ActionFailed.
 
     What cannot be read now (the serial number, without root) is kept from the former file, if it is the same device.
@@ -22,7 +25,8 @@ def note(host: Host, device: PciDevice, vfs: int | None = None) -> bool:
     before = bindings.noted(host, device.address)
     if isinstance(before, BootBinding) and not identity.differences(before.identity, now):
         now = now._replace(serial=now.serial or before.identity.serial, subsystem=now.subsystem or before.identity.subsystem)
-    wanted = BootBinding(device.address, now, vfs, device.physfn, _plain(device.words))
+    given = tuple((number, each) for number, each in sorted((settings or {}).items()) if each.text)
+    wanted = BootBinding(device.address, now, vfs, device.physfn, _plain(device.words), given)
     if before == wanted:
         return False
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values import PciDevice
@@ -19,10 +22,11 @@ def present(host: Host, address: str) -> int:
     return _number(host, address, "sriov_numvfs") or 0
 
 
-def change(host: Host, device: PciDevice, count: int) -> int:
+def change(host: Host, device: PciDevice, count: int, for_vfio: bool = False) -> int:
     """Sets the number of virtual functions and reads it back; returns the former number. Raises ActionFailed.
 
-    The present ones go first: the kernel only changes from and to 0. The caller has made sure that none is in use.
+    The present ones go first: the kernel only changes from and to 0. The caller has made sure that none is in use. `for_vfio`: no driver of
+    the host takes the new ones, which are to go to vfio-pci.
     """
     before = present(host, device.address)
     if before == count:
@@ -31,13 +35,31 @@ def change(host: Host, device: PciDevice, count: int) -> int:
         _write(host, device, 0, before)
     if count:
         try:
-            _write(host, device, count, before)
+            with _without_drivers(host, device, for_vfio):
+                _write(host, device, count, before)
         except ActionFailed as failed:
             if before:
                 _write(host, device, before, before)
                 failed.message += f"; it has {before} again"
             raise
     return before
+
+
+@contextlib.contextmanager
+def _without_drivers(host: Host, device: PciDevice, wanted: bool) -> Iterator[None]:
+    """Makes VFs without a driver (the kernel's PCI/pci-iov-howto, sriov_drivers_autoprobe); where that is not known they get one."""
+    path = f"{_DEVICES}/{device.address}/sriov_drivers_autoprobe"
+    switched = False
+    if wanted:
+        with contextlib.suppress(OSError):
+            host.write_attribute(path, "0")
+            switched = True
+    try:
+        yield
+    finally:
+        if switched:
+            with contextlib.suppress(OSError):
+                host.write_attribute(path, "1")
 
 
 def _write(host: Host, device: PciDevice, count: int, before: int) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pvehooks.actions.pci import bind, persist, vfs
+from pvehooks.actions.pci import bind, persist, vf_settings, vfs
 from pvehooks.cli import boot_bindings, bound_devices
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
@@ -16,12 +16,15 @@ from pvehooks.errors import ActionFailed, UsageError
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.formats import vfsettings
+from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Host
 from pvehooks.values import Node, PciDevice
 from pvehooks.wording import counted
 
 SUMMARY = "bind PCI devices to vfio-pci by address, now or at every boot"
 EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
+VF_EXAMPLE = "pvehooks bind 0000:01:00.0 --vfs 4 --vf all:driver=vfio-pci --vf 0:mac=52:54:00:12:34:56,vlan=100 --now --persist"
 
 
 class Wanted(NamedTuple):
@@ -30,6 +33,8 @@ class Wanted(NamedTuple):
     now: bool
     persist: bool
     vfs: int | None = None
+    # What virtual functions are given beside, by their number; None for all.
+    vf: tuple[tuple[int | None, VfSettings], ...] = ()
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--now", action="store_true", help="do it now, until the next boot (the default without --persist)")
     parser.add_argument("--persist", action="store_true", help="do it at every boot from the next one on, with this same device only")
     parser.add_argument("--vfs", type=_count, metavar="N", help="do not bind; give the device N virtual functions (SR-IOV), 0 for none")
+    parser.add_argument(
+        "--vf",
+        type=_vf,
+        action="append",
+        default=[],
+        metavar="NUMBER:SETTINGS",
+        help="with --vfs: what a virtual function (from 0 on, or all) is given: mac=, vlan=VLAN[:PRIORITY], trust=on|off, spoofchk=on|off,"
+        " link-state=auto|enable|disable, rate=MBIT, driver=vfio-pci|host, with commas between; may be repeated",
+    )
     parser.add_argument("--list", action="store_true", help="list what is bound now or at boot, by what, and what does not match")
     parser.add_argument("--boot", action="store_true", help="do now what --persist recorded, as the system does at boot")
 
@@ -48,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     """Binds, one device after the other; the status shows whether one was refused or failed."""
     if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
         raise UsageError("--list and --boot cannot be combined with other options", hint=f"Example: {EXAMPLE}")
+    if options.vf and not options.vfs:
+        raise UsageError("--vf is for virtual functions that --vfs N makes", hint=f"Example: {VF_EXAMPLE}")
     if not (options.address or options.list or options.boot):
         raise UsageError("name the devices by their addresses", hint=f"List them: pvehooks host groups. Example: {EXAMPLE}")
     host, name = shared.own_host(options)
@@ -56,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.boot:
         shared.only_notes_in_trees(host, now=True)
         return boot_bindings.apply_all(host, name, options.address)
-    wanted = Wanted(options.now or not options.persist, options.persist, options.vfs)
+    wanted = Wanted(options.now or not options.persist, options.persist, options.vfs, tuple(options.vf))
     shared.only_notes_in_trees(host, wanted.now)
     devices = shared.named(options.address, hardware.gather(host, name))
     with host.undisturbed():
@@ -151,6 +167,48 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _vf(text: str) -> tuple[int | None, VfSettings]:
+    number, _, rest = text.partition(":")
+    if number != "all" and not (number.isascii() and number.isdecimal() and len(number) < 6):
+        raise argparse.ArgumentTypeError(f"'{text}' does not begin with a number, or all, and a colon")
+    settings = vfsettings.parse(rest)
+    if isinstance(settings, str):
+        raise argparse.ArgumentTypeError(settings)
+    if number == "all" and settings.mac:
+        raise argparse.ArgumentTypeError("a MAC is for one virtual function")
+    return None if number == "all" else int(number), settings
+
+
+def _settings(host: Host, device: PciDevice, wanted: Wanted) -> dict[int, VfSettings]:
+    """What each virtual function is given; raises ActionFailed."""
+    count = wanted.vfs or 0
+    given = {number: VfSettings() for number in range(count)}
+    # What is for all gives way to what is for one, in whatever order they are written.
+    for number, settings in sorted(wanted.vf, key=lambda each: each[0] is not None):
+        if number is not None and number not in given:
+            raise ActionFailed(f"there is no virtual function {number} of {count}: they are 0 to {count - 1}")
+        for each in given if number is None else (number,):
+            given[each] = settings.over(given[each])
+    if any(each._replace(driver="").text for each in given.values()) and not vf_settings.interface(host, device.address):
+        raise ActionFailed(
+            "has no network interface, so its virtual functions are given no MAC, VLAN or the like; only driver= is possible"
+        )
+    macs = [each.mac for each in given.values() if each.mac]
+    if len(set(macs)) < len(macs):
+        raise ActionFailed("two virtual functions would have the same MAC")
+    return {number: each for number, each in given.items() if each.text}
+
+
+def _given(host: Host, node: Node, device: PciDevice, settings: dict[int, VfSettings], count: int) -> bool:
+    """Gives virtual functions what they are to have; whether something was changed. Raises ActionFailed."""
+    try:
+        changed = vf_settings.apply(host, device, settings)
+        return vf_settings.bind_all(host, node.name, device.address, settings) or changed
+    except ActionFailed as failed:
+        failed.message = f"has {counted(count, 'virtual function')} now, but {failed.message}"
+        raise
+
+
 def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> DeviceReport:
     address, count = device.address, wanted.vfs or 0
     most = vfs.possible(host, device)
@@ -162,17 +220,23 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
         objection = bindability.to_change_of_vfs(device, node)
         if objection:
             return shared.report(host, device, "refused", f"{objection.why}. {objection.remedy}")
+    asked = _settings(host, device, wanted)
+    settings = {number: each for number, each in vf_settings.with_macs(host, device, count, asked).items() if each.text}
     if wanted.persist:
         _require_no_other(host, address, vfs=True)
     words, changed = [], False
     if wanted.now:
-        changed = vfs.change(host, device, count) != count
+        vf_settings.bring_up(host, device)
+        changed = vfs.change(host, device, count, vf_settings.all_for_vfio(settings, count)) != count
+        # Of virtual functions that are there already, a VM may use some: they get no other MAC that was not asked for.
+        changed |= _given(host, node, device, settings if changed else asked, count)
         words.append(f"has {counted(count, 'virtual function')} {'now' if changed else 'already'}")
     if wanted.persist:
-        changed |= persist.note(host, device, count) if count else persist.forget(host, address)
+        changed |= persist.note(host, device, count, settings) if count else persist.forget(host, address)
         later = f"gets {counted(count, 'virtual function')} at every boot" if count else "gets no virtual functions at boot"
         words.append(later if wanted.now else f"{later}; to do it now as well: pvehooks bind {address} --vfs {count} --now")
     note = bindings.noted(host, address)
     if not wanted.persist and not (isinstance(note, BootBinding) and note.vfs == count):
         words.append(f"until the next boot; permanently: pvehooks bind {address} --vfs {count} --persist")
-    return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words))
+    notes = tuple(f"virtual function {number}: {each.text}" for number, each in settings.items())
+    return shared.report(host, device, "done" if changed else "nothing to do", ", ".join(words), notes)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 
 from pvehooks.actions import accept
+from pvehooks.actions.pci import remember
 from pvehooks.cli import guests
 from pvehooks.cli.guests import GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.derived import passthrough
 from pvehooks.errors import NodeError, Refused
+from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.rules.engine import asked_at_start
 from pvehooks.values import Guest, Node, Severity, Unread
 
@@ -74,6 +76,7 @@ def _require_devices(guest: Guest, node: Node) -> None:
 
 def _trust(seen: View, guest: Guest, node: Node) -> tuple[str, str, tuple[str, ...]]:
     change = accept.change(guest, node)
+    remember.renew(seen.host, guest, Fingerprints(seen.host, passthrough.pci_devices(node)))
     if not change.words:
         return "unchanged", "its devices and group members are accepted already", ()
     words = "its devices are accepted as they are now, and the other devices in their IOMMU groups"

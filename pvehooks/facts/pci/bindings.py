@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from pvehooks.facts.pci.identity import DeviceIdentity
 from pvehooks.facts.reading import unread
+from pvehooks.formats import vfsettings
+from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread
 
@@ -34,6 +36,8 @@ class BootBinding(NamedTuple):
     physfn: str = ""
     # Its name in words at that time.
     words: str = ""
+    # What VFs are given beside, by their number.
+    vf_settings: tuple[tuple[int, VfSettings], ...] = ()
 
     @property
     def label(self) -> str:
@@ -80,7 +84,15 @@ def _parsed(address: str, text: str) -> BootBinding | Unread:
     if ids is None or (driver != _VFIO if not vfs else not (vfs.isdecimal() and vfs.isascii() and not driver)):
         return Unread(f"{path(address)} is not as pvehooks wrote it: write it anew (pvehooks bind {address} --persist), or remove it")
     identity = DeviceIdentity(*ids, subsystem, values.get("place", ""), values.get("serial", ""))
-    return BootBinding(address, identity, int(vfs) if vfs else None, values.get("physfn", ""), values.get("words", ""))
+    settings: list[tuple[int, VfSettings]] = []
+    for key in filter(re.compile(r"vf\d{1,5}").fullmatch, values):
+        each = vfsettings.parse(values[key])
+        if isinstance(each, str) or int(key[2:]) >= int(vfs or 0):
+            why = each if isinstance(each, str) else f"there are {vfs or 'no'} virtual functions, from 0 on"
+            return Unread(f"{path(address)}: {key}: {why}; write it anew (pvehooks bind {address} --vfs N --persist), or remove it")
+        settings.append((int(key[2:]), each))
+    given = tuple(sorted(settings))
+    return BootBinding(address, identity, int(vfs) if vfs else None, values.get("physfn", ""), values.get("words", ""), given)
 
 
 def _ids(text: str) -> tuple[int, int] | None:
@@ -102,6 +114,7 @@ def written(note: BootBinding) -> str:
     given = {"place": identity.place, "serial": identity.serial, "physfn": note.physfn}
     lines += [f"{key} = {value}" for key, value in given.items() if value]
     lines.append(f"driver = {_VFIO}" if note.vfs is None else f"vfs = {note.vfs}")
+    lines += [f"vf{number} = {settings.text}" for number, settings in note.vf_settings]
     return "\n".join(lines) + "\n"
 
 

@@ -29,15 +29,21 @@ class DeviceIdentity(NamedTuple):
 
 def of(host: Host, device: PciDevice) -> DeviceIdentity:
     """What the device at this address is now."""
+    where = place_of(host, device.address)
+    return DeviceIdentity(device.vendor, device.device, device.subsystem, where, serial_of(host, device.address))
+
+
+def place_of(host: Host, address: str) -> str:
+    """The bridges above the device at this address and itself, '' where unknown."""
     try:
-        target = host.link_text(f"{_DEVICES}/{device.address}")
+        target = host.link_text(f"{_DEVICES}/{address}")
     except OSError:
-        target = ""
-    place = target.partition("/devices/")[2].strip("/")
-    return DeviceIdentity(device.vendor, device.device, device.subsystem, place, _serial(host, device.address))
+        return ""
+    return target.partition("/devices/")[2].strip("/")
 
 
-def _serial(host: Host, address: str) -> str:
+def serial_of(host: Host, address: str) -> str:
+    """Its PCIe Device Serial Number, '' where there is none or it cannot be read."""
     try:
         config = host.read(f"{_DEVICES}/{address}/config", _EXTENDED.stop - 1)
     except OSError:

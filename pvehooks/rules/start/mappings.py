@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pvehooks import derived
 from pvehooks.derived.passthrough import claims, devices_at, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
+from pvehooks.values import Finding, Guest, NamedTuple, Node, PciDevice, PciMapping, Severity, Unread
 
 RULES = RuleSet(applies_to=passes_through, order=55)
 
@@ -59,21 +59,34 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
         mapping = None if isinstance(known, Unread) else known.get(entry.mapping)
         if mapping is None:
             continue
-        for mapped in mapping.entries:
-            for index, path in enumerate(mapped.paths):
-                device = pci_devices(node).get(_first_function(path))
-                if device is None:
-                    continue
-                group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
-                written = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
-                is_so = _as_mapped(device, group[1])
-                for name, value in is_so.items():
-                    if written[name].replace("0x", "") != value:
-                        has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
-                        message = f"{entry.option}: the PCI mapping '{entry.mapping}' {has} for {device.label}, which has {value or 'none'}"
-                        command = derived.remedies.mapping_as_is(mapping, node, mdev=value if name == "mdev" else "")
-                        yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
-                        break
+        for wrong in mismatches(mapping, node):
+            command = derived.remedies.mapping_as_is(mapping, node, mdev=wrong.value if wrong.name == "mdev" else "")
+            message = f"{entry.option}: the PCI mapping '{entry.mapping}' {wrong.words}"
+            yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
+
+
+class Mismatch(NamedTuple):
+    """What a mapping says otherwise than the hardware: the name of the property and its value in the hardware, and both in words."""
+
+    name: str
+    value: str
+    words: str
+
+
+def mismatches(mapping: PciMapping, node: Node) -> Iterator[Mismatch]:
+    """The first one of each device that is there."""
+    for mapped in mapping.entries:
+        for index, path in enumerate(mapped.paths):
+            device = pci_devices(node).get(_first_function(path))
+            if device is None:
+                continue
+            group = (mapped.iommugroup, device.group) if index == 0 else ("", "")
+            written = {"id": mapped.id, "subsystem-id": mapped.subsystem_id, "iommugroup": group[0], "mdev": str(int(mapping.mdev))}
+            for name, value in _as_mapped(device, group[1]).items():
+                if written[name].replace("0x", "") != value:
+                    has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
+                    yield Mismatch(name, value, f"{has} for {device.label}, which has {value or 'none'}")
+                    break
 
 
 def _first_function(path: str) -> str:

@@ -1,0 +1,212 @@
+"""Gives the virtual functions of a network card their MAC, VLAN and the like, by iproute2 (ip-link(8)), and reads them back."""
+
+from __future__ import annotations
+
+from pvehooks.errors import ActionFailed
+from pvehooks.facts.reading import names_in, text_of
+from pvehooks.host import CommandTrouble
+from pvehooks.values.base import sha1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pvehooks.formats.vfsettings import VfSettings
+    from pvehooks.host import Host
+    from pvehooks.values import PciDevice
+
+VFIO = "vfio-pci"
+DIRECTORY = "/run/pvehooks/vfs"
+_DEVICES = "/sys/bus/pci/devices"
+_SECONDS = 10.0
+# udev may rename the interface between two steps.
+_TRIES = 3
+_PAUSE = 0.3
+# Drivers that make no virtual functions while the interface is down (drivers/net/ethernet/broadcom/bnxt/bnxt_sriov.c).
+UP_FIRST = ("bnxt_en",)
+
+
+def interface(host: Host, address: str) -> str:
+    """The name of a device's network interface, '' without one."""
+    return next(iter(names_in(host, f"{_DEVICES}/{address}/net")), "")
+
+
+def with_macs(host: Host, pf: PciDevice, count: int, given: Mapping[int, VfSettings]) -> dict[int, VfSettings]:
+    """The settings of all virtual functions, each with a MAC: one that is the same at every boot, where none is given.
+
+    A driver makes up another MAC at each boot, by which a guest's network has another name and another lease each time.
+    """
+    from pvehooks.formats.vfsettings import VfSettings
+
+    name = interface(host, pf.address)
+    if not name:
+        return dict(given)
+    base = text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/address")
+    found = {}
+    for number in range(count):
+        settings = given.get(number, VfSettings())
+        found[number] = settings if settings.mac or not base else settings._replace(mac=_derived(base, number))
+    return found
+
+
+def _derived(base: str, number: int) -> str:
+    """A locally administered MAC of a card's own and a number."""
+    return ":".join(("02", *(f"{byte:02x}" for byte in sha1(f"{base}/{number}".encode())[:5])))
+
+
+def bring_up(host: Host, pf: PciDevice) -> None:
+    """Sets the interface of a card up where its driver makes no virtual functions otherwise."""
+    name = interface(host, pf.address) if pf.driver in UP_FIRST else ""
+    if name:
+        try:
+            host.spawn(["ip", "link", "set", "dev", name, "up"], _SECONDS)
+        except CommandTrouble:
+            return
+
+
+def apply(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool:
+    """Makes the settings, as far as they are not; whether something was changed. Raises ActionFailed if one is not as it should be then."""
+    changed = False
+    why = ""
+    for attempt in range(_TRIES):
+        wrong = differences(host, pf, settings)
+        if not wrong:
+            return changed
+        if attempt:
+            host.sleep(_PAUSE)
+        why = _run(host, interface(host, pf.address), settings)
+        changed = True
+    wrong = differences(host, pf, settings)
+    if wrong:
+        raise ActionFailed(f"{'; '.join(wrong[:4])}{f' ({why})' if why else ''}", f"See: ip link show {interface(host, pf.address)}")
+    return changed
+
+
+def all_for_vfio(settings: Mapping[int, VfSettings], count: int) -> bool:
+    """Whether all virtual functions go to vfio-pci."""
+    return bool(count) and all(number in settings and settings[number].driver == VFIO for number in range(count))
+
+
+def bind_all(host: Host, node_name: str, pf: str, settings: Mapping[int, VfSettings]) -> bool:
+    """Gives virtual functions to vfio-pci where the settings say so; whether one was bound. Raises ActionFailed."""
+    from pvehooks.actions.pci import bind
+    from pvehooks.derived import bindability
+    from pvehooks.derived.passthrough import pci_devices
+    from pvehooks.facts import hardware
+
+    bound = False
+    for number in (number for number, each in sorted(settings.items()) if each.driver == VFIO):
+        node = hardware.gather(host, node_name)
+        devices = pci_devices(node)
+        virtfns = devices[pf].virtfns if pf in devices else ()
+        device = devices.get(virtfns[number]) if number < len(virtfns) else None
+        if device is None:
+            raise ActionFailed(f"virtual function {number} is not there")
+        objection = None if device.vfio else bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
+        if objection:
+            raise ActionFailed(f"virtual function {number}, {device.address}, {objection.why}", objection.remedy)
+        if not device.vfio:
+            bind.take(host, device)
+            bound = True
+    return bound
+
+
+def apply_unread(host: Host, pf: str, settings: Mapping[int, VfSettings]) -> None:
+    """Makes the settings without reading them back, before a start: without a word where that fails."""
+    name = interface(host, pf)
+    if name and any(_commands(name, settings)):
+        try:
+            host.spawn(["ip", "-force", "-batch", _batch(host, name, settings)], _SECONDS)
+        except (CommandTrouble, OSError):
+            return
+
+
+def _run(host: Host, name: str, settings: Mapping[int, VfSettings]) -> str:
+    """Has ip make them all, also where one fails; returns the first of its complaints."""
+    try:
+        ended = host.run(["ip", "-force", "-batch", _batch(host, name, settings)], _SECONDS)
+    except (CommandTrouble, OSError) as error:
+        raise ActionFailed(f"the settings of its virtual functions are not made: {error}") from error
+    lines = [line for line in ended.stderr.split("\n") if line and not line.startswith("Command failed")]
+    return lines[0] if lines else ""
+
+
+def _batch(host: Host, name: str, settings: Mapping[int, VfSettings]) -> str:
+    path = f"{DIRECTORY}/{name}.batch"
+    host.make_dir(DIRECTORY, mode=0o700)
+    host.replace(path, "".join(f"{line}\n" for line in _commands(name, settings)).encode(), mode=0o600)
+    return path
+
+
+def _commands(name: str, settings: Mapping[int, VfSettings]) -> Iterator[str]:
+    """A line for each attribute: of several in one, the kernel leaves out those behind one that fails."""
+    for number, each in sorted(settings.items()):
+        words = {"mac": each.mac, "trust": each.trust, "spoofchk": each.spoofchk, "state": each.state}
+        words["vlan"] = "" if each.vlan is None else f"{each.vlan} qos {each.qos}"
+        words["max_tx_rate"] = "" if each.rate is None else str(each.rate)
+        yield from (f"link set dev {name} vf {number} {key} {value}" for key, value in words.items() if value)
+
+
+# -- reading back ---------------------------------------------------------------------------------------------------------
+
+
+def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> list[str]:
+    """What the card shows otherwise, as phrases; raises ActionFailed where it shows nothing."""
+    wanted = {number: _shown_as(each) for number, each in settings.items()}
+    if not any(wanted.values()):
+        return []
+    name = interface(host, pf.address)
+    if not name:
+        raise ActionFailed("its virtual functions cannot be given a MAC or a VLAN: it has no network interface")
+    now = _read(host, name)
+    found = []
+    for number, values in sorted(wanted.items()):
+        shown = now.get(number)
+        if shown is None:
+            found.append(f"virtual function {number} is not there")
+            continue
+        found += [
+            f"virtual function {number} has {key} {shown[key]}, and not {value}"
+            for key, value in values.items()
+            if shown.get(key, value) != value
+        ]
+    return found
+
+
+def _shown_as(settings: VfSettings) -> dict[str, str]:
+    """What is set, as _read() has it."""
+    values = {"MAC": settings.mac, "trust": settings.trust, "spoofchk": settings.spoofchk, "link-state": settings.state}
+    if settings.vlan is not None:
+        values["VLAN"] = f"{settings.vlan}:{settings.qos}"
+    if settings.rate is not None:
+        values["rate"] = str(settings.rate)
+    return {key: value for key, value in values.items() if value}
+
+
+def _read(host: Host, name: str) -> dict[int, dict[str, str]]:
+    """What each virtual function has; what a driver does not show is left out."""
+    import json
+
+    try:
+        ended = host.run(["ip", "-json", "link", "show", "dev", name], _SECONDS)
+        (link,) = json.loads(ended.stdout)
+        return {int(each["vf"]): _values(each) for each in link.get("vfinfo_list", ())}
+    except (CommandTrouble, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ActionFailed(f"what its virtual functions have cannot be read: ip link show {name}: {error}") from error
+
+
+def _values(shown: dict[str, object]) -> dict[str, str]:
+    vlans = shown.get("vlan_list")
+    vlan = vlans[0] if isinstance(vlans, list) and vlans and isinstance(vlans[0], dict) else shown
+    values = {"VLAN": f"{vlan.get('vlan', 0)}:{vlan.get('qos', 0)}"}
+    if "address" in shown:
+        values["MAC"] = str(shown["address"]).lower()
+    for key in ("trust", "spoofchk"):
+        if key in shown:
+            values[key] = "on" if shown[key] else "off"
+    if "link-state" in shown:
+        values["link-state"] = str(shown["link-state"])
+    rate = shown.get("rate")
+    if isinstance(rate, dict):
+        values["rate"] = str(rate.get("max_tx", 0))
+    return values

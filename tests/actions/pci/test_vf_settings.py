@@ -1,0 +1,259 @@
+"""What virtual functions are given: MAC, VLAN and the like, now, at boot and before a start."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from pvehooks.actions.pci import vfs_at_start
+from pvehooks.cli.commands.bind import Wanted, _vf
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.formats import vfsettings
+from pvehooks.formats.vfsettings import VfSettings
+from pvehooks.host import Completed
+from pvehooks.values import Unread
+from tests.actions.pci.bed import BUS, CARD, PF, TAKES, applied, bound, planted
+from tests.beds import pci
+from tests.beds.drivercore import KernelHost
+from tests.beds.tree import make_fake_tree
+
+MAC, OTHER = "52:54:00:00:00:a0", "52:54:00:00:00:a1"
+VF_LINE = re.compile(r"link set dev (\S+) vf (\d+) (\S+) (.*)")
+
+
+class NetHost(KernelHost):
+    """The tree, with a kernel and iproute2; `vfs` is what the card has, `refused` are attributes that its driver refuses."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, TAKES)
+        self.vfs: dict[int, dict[str, str]] = {}
+        self.refused: tuple[str, ...] = ()
+        self.batches: list[str] = []
+
+    def write_attribute(self, path: str, text: str) -> None:
+        super().write_attribute(path, text)
+        if path.endswith("sriov_numvfs"):
+            # Each new one has a MAC that the driver makes up.
+            self.vfs = {number: {"mac": f"9e:00:00:00:00:{number:02x}"} for number in range(int(text))}
+
+    def spawn(self, argv: Sequence[str], timeout: float) -> int:
+        return self.run(argv, timeout).status if argv[0] == "ip" else 0
+
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+        if argv[0] != "ip":
+            return super().run(argv, timeout, env)
+        if argv[1] == "-json":
+            return Completed(0, json.dumps([{"ifname": "ens6", "vfinfo_list": [self._shown(number) for number in self.vfs]}]), "")
+        lines = self.read_text(argv[-1]).split("\n")
+        self.batches += lines
+        for line in lines:
+            match = VF_LINE.fullmatch(line)
+            assert match and match[1] == "ens6", line
+            if match[3] not in self.refused:
+                self.vfs[int(match[2])][match[3]] = match[4]
+        return Completed(0, "", "RTNETLINK answers: Operation not supported\nCommand failed -:1\n" if self.refused else "")
+
+    def _shown(self, number: int) -> dict[str, object]:
+        """As iproute2 6.1 shows it."""
+        values = self.vfs[number]
+        vlan, _, qos = values.get("vlan", "0 qos 0").partition(" qos ")
+        list_ = [{"vlan": int(vlan), "qos": int(qos), "protocol": "802.1Q"}] if int(vlan) else [{"protocol": "802.1Q"}]
+        return {
+            "vf": number,
+            "address": values["mac"],
+            "vlan_list": list_,
+            "rate": {"max_tx": int(values.get("max_tx_rate", 0)), "min_tx": 0},
+            "spoofchk": values.get("spoofchk", "on") == "on",
+            "link-state": values.get("state", "auto"),
+            "trust": values.get("trust", "off") == "on",
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> NetHost:
+    table = BUS.replace(
+        f"{PF} class=020000 id=8086:10c9 driver=igb group=5",
+        f"{PF} class=020000 id=8086:10c9 driver=igb group=5 net=ens6/52:54:00:00:00:06",
+    )
+    return NetHost(planted(tmp_path / "tree", table))
+
+
+def wanted(*vf: str, now: bool = True, persist: bool = True, count: int = 2) -> Wanted:
+    return Wanted(now, persist, count, tuple(map(_vf, vf)))
+
+
+def macs(host: NetHost) -> list[str]:
+    return [values["mac"] for values in host.vfs.values()]
+
+
+def test_all_that_can_be_set(host: NetHost) -> None:
+    (report,) = bound(host, wanted(f"0:mac={MAC},vlan=100:3,trust=on,spoofchk=off,link-state=enable,rate=1000", "all:vlan=7"), PF)
+    assert report.result == "done", report.words
+    assert host.vfs[0] == {"mac": MAC, "vlan": "100 qos 3", "trust": "on", "spoofchk": "off", "state": "enable", "max_tx_rate": "1000"}
+    assert host.vfs[1]["vlan"] == "7 qos 0"
+    assert report.notes[0] == f"virtual function 0: mac={MAC},vlan=100:3,trust=on,spoofchk=off,link-state=enable,rate=1000"
+    (report,) = bound(host, wanted("1:vlan=0", "all:trust=on"), PF)
+    assert (host.vfs[1]["vlan"], host.vfs[1]["trust"]) == ("0 qos 0", "on")
+
+
+def test_macs_are_the_same_at_every_boot(host: NetHost) -> None:
+    bound(host, wanted(), PF)
+    first = macs(host)
+    assert len(set(first)) == 2 and all(mac.startswith("02:") for mac in first)
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    assert applied(host, PF) == ("done", f"{PF} (Ethernet controller [8086:10c9]) has 2 virtual functions now, as noted")
+    assert macs(host) == first
+    assert applied(host, PF)[0] == "as wanted"
+
+
+def test_what_a_reset_took_away_comes_back_at_the_next_look(host: NetHost) -> None:
+    bound(host, wanted("all:trust=on,vlan=5"), PF)
+    before = {number: dict(values) for number, values in host.vfs.items()}
+    host.vfs = {number: {"mac": "00:00:00:00:00:00"} for number in host.vfs}
+    assert applied(host, PF)[0] == "done" and host.vfs == before
+
+
+def test_present_ones_keep_their_mac(host: NetHost) -> None:
+    """A VM may use them: nobody asked for another one."""
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "2")
+    before = macs(host)
+    bound(host, wanted(), PF)
+    assert macs(host) == before
+    bound(host, wanted(f"1:mac={MAC}"), PF)
+    assert macs(host) == [before[0], MAC]
+
+
+def test_driver_refuses_one(host: NetHost) -> None:
+    """What the card shows counts: the others are made, and what is not is named. Nothing is noted for boot."""
+    host.refused = ("trust",)
+    (report,) = bound(host, wanted("all:trust=on,vlan=5"), PF)
+    assert report.result == "refused" and host.vfs[1]["vlan"] == "5 qos 0"
+    assert report.words.startswith(
+        "has 2 virtual functions now, but virtual function 0 has trust off, and not on; virtual function 1 has trust off"
+    )
+    assert "(RTNETLINK answers: Operation not supported). See: ip link show ens6" in report.words
+    assert bindings.all_noted(host) == {}
+
+
+@pytest.mark.parametrize(
+    ("vf", "why"),
+    [
+        (("2:vlan=5",), "there is no virtual function 2 of 2: they are 0 to 1"),
+        ((f"0:mac={MAC}", f"1:mac={MAC}"), "two virtual functions would have the same MAC"),
+    ],
+)
+def test_refused(vf: tuple[str, ...], why: str, host: NetHost) -> None:
+    (report,) = bound(host, wanted(*vf), PF)
+    assert report.result == "refused" and why in report.words and host.written == [] and bindings.all_noted(host) == {}
+
+
+def test_card_without_an_interface(tmp_path: Path) -> None:
+    host = NetHost(planted(tmp_path / "tree"))
+    (report,) = bound(host, wanted("0:vlan=5"), PF)
+    assert report.result == "refused" and "has no network interface" in report.words and host.written == []
+
+
+def test_functions_for_vfio_have_no_driver_of_the_host(host: NetHost) -> None:
+    """None is made with one; the switch is put back."""
+    switch = Path(host.root, pci.ROOT, PF, "sriov_drivers_autoprobe")
+    switch.write_text("1\n")
+    (report,) = bound(host, wanted("all:driver=vfio-pci"), PF)
+    names = [(path.rpartition("/")[2], text) for path, text in host.written]
+    assert names[:3] == [("sriov_drivers_autoprobe", "0"), ("sriov_numvfs", "2"), ("sriov_drivers_autoprobe", "1")]
+    # The bed's kernel makes none that could be bound.
+    assert "virtual function 0 is not there" in report.words
+
+
+def test_function_goes_to_vfio(tmp_path: Path) -> None:
+    card = f"{PF} class=020000 id=8086:10c9 driver=igb group=5"
+    table = (
+        BUS.replace(card, f"{card} net=ens6/52:54:00:00:00:06") + f"0000:06:10.0 class=020000 id=8086:10ca driver=igbvf group=9 pf={PF}\n"
+    )
+    host = NetHost(planted(tmp_path / "tree", table))
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "1")
+    (report,) = bound(host, wanted("0:driver=vfio-pci", count=1), PF)
+    assert report.result == "done", report.words
+    assert host.link_name("/sys/bus/pci/devices/0000:06:10.0/driver") == "vfio-pci"
+    assert applied(host, PF)[0] in ("as wanted", "done") and applied(host, PF)[0] == "as wanted"
+
+
+# -- before a start -----------------------------------------------------------------------------------------------------
+
+
+def test_before_a_start(tmp_path: Path) -> None:
+    card = f"{PF} class=020000 id=8086:10c9 driver=igb group=5"
+    vfs = "".join(f"0000:06:10.{number} class=020000 id=8086:10ca driver=vfio-pci group=9 pf={PF}\n" for number in (0, 1))
+    table = BUS.replace(card, f"{card} net=ens6/52:54:00:00:00:06") + vfs
+    host = NetHost(planted(tmp_path / "tree", table, **{"etc/pve/nodes/pve1/qemu-server/100.conf": "hostpci0: 06:10.1\n"}))
+    bound(host, wanted("all:vlan=5,trust=on"), PF)
+    host.vfs = {number: {"mac": "00:00:00:00:00:00"} for number in host.vfs}
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
+    host.batches.clear()
+    vfs_at_start.restore(host, "pve1", guest)
+    assert host.vfs[1] == {"mac": host.vfs[1]["mac"], "vlan": "5 qos 0", "trust": "on"} and host.vfs[1]["mac"].startswith("02:")
+    assert host.vfs[0] == {"mac": "00:00:00:00:00:00"}, "another VM may use it"
+
+
+def test_before_a_start_they_are_made_again(host: NetHost) -> None:
+    make_fake_tree(host.root, {"etc/pve/nodes/pve1/qemu-server/100.conf": "hostpci0: 06:10.1\n"})
+    bound(host, wanted("all:vlan=5"), PF)
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
+    vfs_at_start.restore(host, "pve1", guest)
+    assert len(host.vfs) == 2 and host.vfs[0]["vlan"] == "5 qos 0"
+
+
+# -- how they are written -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("mac=52:54:00:00:00", "is not the MAC of one interface"),
+        ("mac=53:54:00:00:00:01", "is not the MAC of one interface"),
+        ("mac=00:00:00:00:00:00", "is not the MAC of one interface"),
+        ("vlan=4095", "is not a VLAN"),
+        ("vlan=1:8", "is not a VLAN"),
+        ("vlan=", "is not a VLAN"),
+        ("trust=yes", "trust=yes is neither on nor off"),
+        ("link-state=up", "link-state=up is none of auto, enable, disable"),
+        ("rate=fast", "is not a rate"),
+        ("driver=igbvf", "driver=igbvf is none of vfio-pci, host"),
+        ("colour=red", "'colour=red' is none of mac=, vlan="),
+        ("vlan=1,vlan=2", "vlan= is given twice"),
+    ],
+)
+def test_no_settings(text: str, why: str) -> None:
+    found = vfsettings.parse(text)
+    assert isinstance(found, str) and why in found
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"mac={MAC},vlan=100:3,trust=on,spoofchk=off,link-state=auto,rate=0,driver=vfio-pci", "vlan=0", "rate=100"]
+)
+def test_settings_are_written_as_they_are_read(text: str) -> None:
+    found = vfsettings.parse(text)
+    assert isinstance(found, VfSettings) and found.text == text
+
+
+def test_note_that_someone_edited(host: NetHost) -> None:
+    bound(host, wanted(), PF)
+    path = Path(host.root, f"etc/pvehooks/bind.d/{PF}")
+    good = path.read_text()
+    note = bindings.noted(host, PF)
+    assert isinstance(note, BootBinding) and len(note.vf_settings) == 2
+    for line, why in (("vf0 = vlan=9999", "is not a VLAN"), ("vf7 = vlan=1", "there are 2 virtual functions, from 0 on")):
+        path.write_text(f"{good}{line}\n")
+        broken = bindings.noted(host, PF)
+        assert isinstance(broken, Unread) and why in broken.why and f"/etc/pvehooks/bind.d/{PF}: vf" in broken.why
+
+
+def test_a_card_that_is_no_such(host: NetHost) -> None:
+    (report,) = bound(host, wanted("0:vlan=1"), CARD)
+    assert report.result == "refused" and "does not support SR-IOV" in report.words
