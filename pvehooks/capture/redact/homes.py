@@ -1,6 +1,6 @@
 """What a capture shows of people's own directories, /root and /home: that there is what VMs, mappings and storages name, and no more.
 
-Firmware images, disks and shared directories lie there too. The configs that name them are in the capture, so that a path tells nothing new.
+Firmware images, disks and shared directories lie there too. The configs that name them are in the capture, so that a path is nothing new.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NamedInHomes:
             self._named |= new
 
     def _links(self) -> Iterator[tuple[str, str]]:
-        """The links with what they point to; what a process has open is nobody's naming."""
+        """The links with what they point to; what a process has open counts as no name."""
         for place, thing in self._things.items():
             if thing.kind == "link" and not place.startswith("/proc/"):
                 yield place, posixpath.normpath(posixpath.join(posixpath.dirname(place), thing.text))
