@@ -70,12 +70,13 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
 def _start(guest: Guest, judged: Iterable[Judged], mode: str) -> tuple[StartVerdict, str]:
     """What a start would come to; for MUST_NOT also why the guard does not prevent it.
 
-    A start that does harm takes devices from the host before QEMU fails, so that harm without a guard outweighs any other refusal.
+    A start that takes devices from the host takes them before QEMU fails, so that this harm without a guard outweighs any other refusal.
+    What does harm only once QEMU runs does none where Proxmox VE or QEMU refuses.
     """
     refusers = {item.finding.refuser for item in judged if item.finding.severity is Severity.BLOCK and not item.ignored}
     if not refusers:
         return StartVerdict.WOULD, ""
-    harmful = refusers - {Refuser.PVE}
+    harmful = refusers - ({Refuser.PVE, Refuser.GUARD_OF_RUN} if Refuser.PVE in refusers else set())
     why = _why_not_refused(guest, mode) if harmful else ""
     if harmful and not why and Refuser.NOTHING in harmful:
         why = "the guard does not check this at a start"

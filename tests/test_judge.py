@@ -50,6 +50,8 @@ def verdict(tmp_path: Path, *rules: str, config: str = GUARDED, conf: str = "", 
             for case in (
                 pytest.param([rule], {}, StartVerdict.WOULD_NOT, "", id=f"{rule}: the guard refuses"),
                 pytest.param([rule], {"config": ""}, StartVerdict.MUST_NOT, UNATTACHED, id=f"{rule}: QEMU would run it"),
+                pytest.param([rule, FAILS], {"config": ""}, StartVerdict.WOULD_NOT, "", id=f"{rule}: PVE refuses, and nothing runs"),
+                pytest.param([rule, FAILS, HARM], {"config": ""}, StartVerdict.MUST_NOT, UNATTACHED, id=f"{rule}: devices go before"),
             )
         ),
         pytest.param(
@@ -101,10 +103,12 @@ def test_who_refuses_is_known_of_each_rule() -> None:
     for rule in catalogue.RULES.values():
         refuser = rule.complete(Finding("x", "y")).refuser
         if rule.severity is Severity.BLOCK:
-            assert refuser is (Refuser.GUARD if rule.only_guard_refuses else Refuser.PVE), rule.id
+            guard = Refuser.GUARD_OF_RUN if rule.harmless_until_run else Refuser.GUARD
+            assert refuser is (guard if rule.only_guard_refuses else Refuser.PVE), rule.id
         else:
             assert refuser is (Refuser.GUARD if rule.folder == START else Refuser.NOTHING), rule.id
         assert not rule.only_guard_refuses or rule.folder == START, f"{rule.id}: the guard asks no rule of {rule.folder}/"
+        assert not rule.harmless_until_run or rule.only_guard_refuses, f"{rule.id}: where PVE refuses, nothing runs"
         assert rule.folder != GUEST or refuser is not Refuser.GUARD
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pvehooks.capture.record import LARGEST, Recording, Thing, joined
 from pvehooks.capture.redact import places, secrets
+from pvehooks.capture.redact.homes import NamedInHomes
 from pvehooks.capture.redact.rewriting import refreshed
 from pvehooks.derived import groups
 from pvehooks.derived.candidates import candidates, described
@@ -187,7 +188,8 @@ class Collected(NamedTuple):
 
 def files_of(recording: Recording) -> Collected:
     """What is taken of a recording: contents without secrets, open files without those that are no devices."""
-    things = {path: thing for path, thing in recording.things.items() if not secrets.is_private(path)}
+    homes = NamedInHomes(recording.things)
+    things = {path: thing for path, thing in recording.things.items() if not secrets.is_private(path) and homes.is_shown(path)}
     notes = [f"left out, it is private: {path}" for path in recording.things if path not in things]
     things = _renamed_nodes(recording, things)
     things = _without_idle_processes(things)
@@ -195,7 +197,7 @@ def files_of(recording: Recording) -> Collected:
     wanted = _wanted_ids(things)
     found = {}
     for path, thing in things.items():
-        found[path] = thing if thing.kind != "file" else Thing("file", _content(path, thing.content or b"", wanted, notes))
+        found[path] = thing if thing.kind != "file" else Thing("file", _content(path, thing.content or b"", wanted, homes, notes))
         _note_digests(thing.content, found[path].content, digests)
     for path in filter(places.is_baseline, things):
         content = found[path].content
@@ -204,12 +206,15 @@ def files_of(recording: Recording) -> Collected:
     return Collected(found, digests, notes)
 
 
-def _content(path: str, raw: bytes, wanted: frozenset[int], notes: list[str]) -> bytes:
+def _content(path: str, raw: bytes, wanted: frozenset[int], homes: NamedInHomes, notes: list[str]) -> bytes:
     if _IMAGE.search(path):
         named = b"the firmware image with the sha256 " + hashlib.sha256(raw).hexdigest()[:16].encode() + b"\n"
         return named + firmwaredrivers.essence(raw) if raw else raw
     if _IDS.fullmatch(path):
         return _only_ids(raw, wanted)
+    in_home = secrets.is_in_home(path) and not homes.is_of_storage(path)
+    if in_home or (firmwaredrivers.is_image(raw) and not path.startswith("/usr/share/")):
+        return firmwaredrivers.essence(raw)
     if len(raw) > LARGEST:
         notes.append(f"left empty, it is too large ({len(raw) >> 20} MiB): {path}")
         return b""

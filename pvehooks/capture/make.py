@@ -120,7 +120,8 @@ def _facts(recording: Recording, things: dict[str, Thing], node: str, path: Call
 
     document = replay.document(recording, node)
     errors = ((key.partition(" "), number) for key, number in recording.errors.items())
-    document["errors"] = {f"{access} {path(where)}": number for (access, _, where), number in errors if not secrets.is_private(where)}
+    kept = (((access, where), number) for (access, _, where), number in errors if where in things or not secrets.is_hidden(where))
+    document["errors"] = {f"{access} {path(where)}": number for (access, where), number in kept}
     document.update({name: taken_of(document[name]) for name in ("attributes", "modified", "sizes")})
     document["acls"] = sorted(path(each) for each in recording.acls if each in things)
     for command in document["commands"]:

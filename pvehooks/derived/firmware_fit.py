@@ -96,6 +96,16 @@ def misfit(guest: Guest, given: str, qemu: tuple[int, int] | Unread, size: int =
     return _wrong_family(guest, FirmwareImage("code", size, _CODE_SIZES.get(size, "")))
 
 
+def is_refused(size: int, given: str, arch: str) -> bool:
+    """Whether QEMU does not start with a file of so many bytes as firmware, given in this style: it fits into no flash, or is no ROM.
+
+    Tried with QEMU 7.2: 65 MiB as pflash0 ("combined size of system firmware exceeds 8388608 bytes"); as -bios it starts.
+    """
+    if given == BIOS:
+        return size % _ROM_STEP != 0
+    return size != _ARM_FLASH if arch == "aarch64" else size > _PC_FLASH
+
+
 def _unfit_for_bios(guest: Guest, image: FirmwareImage) -> Unfit | None:
     kind = {"snp": "SEV-SNP", "tdx": "TDX"}[confidential(guest)]
     if image.kind != "whole" or image.size % _ROM_STEP:

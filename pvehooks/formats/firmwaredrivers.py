@@ -56,6 +56,16 @@ def essence(content: bytes) -> bytes:
     return b"".join(parts) + found.release.encode("utf-16-le")
 
 
+def is_image(content: bytes) -> bool:
+    """Whether a file begins with a firmware volume."""
+    return content[40:44] == b"_FVH"
+
+
+def is_essence(content: bytes) -> bool:
+    """Whether a file is what `essence` leaves of an image."""
+    return content.startswith(_USUAL[0])
+
+
 def _file(guid: bytes, content: bytes) -> bytes:
     """A driver's file: GUID, checksums, type, attributes, size, state, content."""
     return guid + bytes(2) + bytes((_FILE_DRIVER, 0)) + (_HEADER + len(content)).to_bytes(3, "little") + bytes(1) + content

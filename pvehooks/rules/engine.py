@@ -57,6 +57,8 @@ class Rule(NamedTuple):
     undecided: bool = False
     # Whether Proxmox VE and QEMU start the guest all the same, so that only the guard refuses. Other rules that block state what they refuse.
     only_guard_refuses: bool = False
+    # Whether what only the guard refuses does harm once QEMU runs, and none where QEMU does not start.
+    harmless_until_run: bool = False
     # Whether another kernel may be the cause: drivers, bindings, the IOMMU and its groups, resets.
     kernel_may_explain: bool = False
     # What an audit makes of a finding that refuses a start.
@@ -98,6 +100,8 @@ class Rule(NamedTuple):
     def _refuser(self, severity: Severity) -> Refuser:
         if severity is Severity.BLOCK and not self.only_guard_refuses:
             return Refuser.PVE
+        if self.harmless_until_run:
+            return Refuser.GUARD_OF_RUN
         return Refuser.GUARD if self.folder == START else Refuser.NOTHING
 
 
@@ -134,6 +138,7 @@ class RuleSet:
         local: bool = False,
         undecided: bool = False,
         only_guard_refuses: bool = False,
+        harmless_until_run: bool = False,
         kernel_may_explain: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
         at_boot: bool = False,
@@ -155,6 +160,7 @@ class RuleSet:
                     local,
                     undecided,
                     only_guard_refuses,
+                    harmless_until_run,
                     kernel_may_explain,
                     in_audit,
                     at_boot,

@@ -22,6 +22,7 @@ class Refuser(enum.Enum):
 
     PVE = "Proxmox VE or QEMU"
     GUARD = "the guard"
+    GUARD_OF_RUN = "the guard; there is harm only once QEMU runs"
     NOTHING = "nothing"
     UNSET = ""
 

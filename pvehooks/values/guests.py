@@ -229,6 +229,11 @@ class Guest:
         return ()
 
     @property
+    def args_sets(self) -> tuple[tuple[str, str, str], ...]:
+        """What its args set of devices that others give to QEMU (-set device.ID.PROPERTY=VALUE): ID, PROPERTY, VALUE."""
+        return ()
+
+    @property
     def args_pci(self) -> tuple[HostPci, ...]:
         """The PCI devices that its `args` give to QEMU whole (-device vfio-pci), each under the option "args"."""
         return ()

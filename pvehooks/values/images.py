@@ -91,3 +91,5 @@ class ImageFile(NamedTuple):
     remedy: str = ""
     # In bytes, 0 if it was not read.
     size: int = 0
+    # Whether QEMU does not start with a file that has this trouble.
+    is_refused: bool = False

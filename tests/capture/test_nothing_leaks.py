@@ -83,14 +83,14 @@ def test_lengths_stay(look: make.Look) -> None:
     ],
 )
 def test_private_paths(path: str) -> None:
-    assert secrets.is_private(path)
+    assert secrets.is_hidden(path)
 
 
 @pytest.mark.parametrize(
     "path", ["/etc/pve/storage.cfg", "/proc/12/cmdline", "/etc/pve/nodes/a/qemu-server/100.conf", "/etc/modprobe.d/a.conf"]
 )
 def test_others_are_not(path: str) -> None:
-    assert not secrets.is_private(path)
+    assert not secrets.is_hidden(path)
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,19 @@ import shutil
 import subprocess
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from pvehooks.capture import archive, collect, make
+from pvehooks.capture.record import RecordingHost
 from pvehooks.capture.replay import CapturedHost, host_at
 from pvehooks.facts.guests import configs as guests
 from pvehooks.formats import guestconfig
 from pvehooks.records import baseline
-from tests.beds import pci, uses
-from tests.beds.tree import Content, make_fake_tree
+from tests.beds import firmware, pci, uses
+from tests.beds.tree import Content, Link, make_fake_tree
 from tests.capture import planted
 from tests.capture.bed import KEY, assert_same, captured, findings_of
 from tests.conftest import SHARED_DATA
@@ -155,3 +157,52 @@ def test_guests_that_were_not_edited(plain: bool, tmp_path: Path) -> None:
     assert look.guests[100].fingerprint == baseline.fingerprint(
         guestconfig.parse(host.read(f"/etc/pve/nodes/{made.node}/qemu-server/100.conf"))
     )
+
+
+def home_tree() -> dict[str, Content]:
+    """A node whose admin keeps firmware, disks and a storage in people's own directories; VM 105 names what is not there."""
+    uefi = "bios: ovmf\nefidisk0: local:1/vm-1-disk-0.raw,efitype=4m,size=528K\nboot: order=net0\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n"
+    own = firmware.image(release="2024.05")
+    return {
+        f"{GUESTS}/100.conf": f"name: one\n{uefi}args: -bios /root/images/own.fd\n",
+        f"{GUESTS}/101.conf": f"name: two\n{uefi}args: -bios /root/link\n",
+        f"{GUESTS}/102.conf": f"name: three\n{uefi}args: -drive if=pflash,format=raw,readonly=on,file=/" + "home/eve/code.bin\n",
+        f"{GUESTS}/103.conf": f"name: four\n{uefi}args: -bios /srv/code.bin\n",
+        f"{GUESTS}/104.conf": "name: five\nsata0: /root/disks/there.raw\nscsi0: big:104/vm-104-disk-0.raw\n",
+        f"{GUESTS}/105.conf": "name: six\nsata0: /root/disks/gone.raw\nscsi0: big:105/vm-105-disk-0.raw\n",
+        "etc/pve/storage.cfg": "dir: big\n\tpath /" + "home/storage\n\tcontent images\n",
+        "root/images/own.fd": own,
+        "root/link": Link("elsewhere/real.fd"),
+        "root/elsewhere/real.fd": own,
+        "home/eve/code.bin": own,
+        "srv/code.bin": bytes(40) + b"_FVH" + own,
+        "root/disks/there.raw": "geheim",
+        "root/disks/other": "geheim",
+        "root/.bash_history": "geheim",
+        "home/storage/images/104/vm-104-disk-0.raw": "",
+    }
+
+
+def test_images_and_disks_in_homes(tmp_path: Path) -> None:
+    made = assert_same(make_fake_tree(tmp_path / "tree", home_tree()), "pve1", tmp_path)
+    found = Counter((vmid, finding.rule) for vmid, finding in made.seen.findings)
+    assert {vmid for vmid, rule in found if rule == "rng-missing-netboot"} == {100, 101, 102, 103}
+    assert {(vmid, rule) for vmid, rule in found if rule.endswith("-missing") and vmid in (104, 105)} >= {
+        (105, "disk-path-missing"),
+        (105, "volume-missing"),
+    }
+    assert (104, "disk-path-missing") not in found and (104, "volume-missing") not in found
+
+
+def test_of_homes_only_what_is_named(tmp_path: Path) -> None:
+    """And of that only what a judgement needs."""
+    host = RecordingHost(str(make_fake_tree(tmp_path / "tree", home_tree())))
+    collect.at_everything(host, "pve1")
+    for path in ("/root/.bash_history", "/root/disks/other", "/root/disks/there.raw"):
+        host.read(path)
+    host.names("/root")
+    things = collect.files_of(host.recording).things
+    shown = {path for path in things if path.startswith(("/root", "/" + "home"))}
+    assert shown >= {"/root", "/root/disks", "/root/disks/there.raw", "/root/images/own.fd", "/root/link", "/root/elsewhere/real.fd"}
+    assert not shown & {"/root/.bash_history", "/root/disks/other"}
+    assert not any(b"geheim" in (thing.content or b"") for thing in things.values())

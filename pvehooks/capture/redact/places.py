@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact.disguise import Stays
+from pvehooks.formats import firmwaredrivers
 from pvehooks.records import baseline
 
 
@@ -72,8 +73,10 @@ _KERNELS = re.compile(
 )
 
 
-def treatment(path: str) -> tuple[Treatment, Stays | None]:
+def treatment(path: str, content: bytes | None) -> tuple[Treatment, Stays | None]:
     """How the content of the file is disguised, and which words of it stay although all are replaced, if any."""
+    if content and firmwaredrivers.is_essence(content):
+        return Treatment.VERBATIM, None
     return next((how, stays) for pattern, how, stays in _COMPILED if pattern.fullmatch(path))
 
 

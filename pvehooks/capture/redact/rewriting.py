@@ -64,13 +64,13 @@ class Rewriting:
         texts = [(path, thing) for path, thing in self.things.items() if thing.content and _method(path) is None]
         texts += [(f"/{name}", Thing("file", text)) for name, text in self._copies()]
         for path, thing in texts:
-            if places.treatment(path)[0] is Treatment.IDENTIFIER:
+            if places.treatment(path, thing.content)[0] is Treatment.IDENTIFIER:
                 self.disguise.identifier(_text(thing.content))
             elif places.is_guest(path):
                 for _, serial in _SERIAL.findall(_text(thing.content)):
                     self.disguise.identifier(serial)
         for path, thing in texts:
-            treatment, stays = places.treatment(path)
+            treatment, stays = places.treatment(path, thing.content)
             if treatment is Treatment.ALL_WORDS:
                 self.disguise.learn_words(_text(thing.content), stays)
         for path in self.things:
@@ -107,7 +107,7 @@ class Rewriting:
         method = _method(path)
         if method is not None:
             return method(self, raw)
-        treatment, stays = places.treatment(path)
+        treatment, stays = places.treatment(path, raw)
         if treatment is Treatment.VERBATIM:
             return raw
         if treatment is Treatment.IDENTIFIER:

@@ -11,10 +11,11 @@ from itertools import pairwise
 
 # Nothing below these is taken, for no reader; nor what is called like a key.
 _PRIVATE = re.compile(
-    r"(?s)/etc/pve/(?:.*/)?priv(?:/|$)|/etc/(?:shadow|gshadow|ssh|ssl|ppp|wireguard|ipsec|sudoers)|/root(?:/|$)|/home(?:/|$)"
+    r"(?s)/etc/pve/(?:.*/)?priv(?:/|$)|/etc/(?:shadow|gshadow|ssh|ssl|ppp|wireguard|ipsec|sudoers)"
     r"|/proc/[^/]+/(?:environ|mem|maps|auxv)|/etc/pve/.*\.(?:key|pem|p12|pfx)$|/var/lib/pve-cluster|/var/lib/pve-manager"
     r"|.*\.(?:key|p12|pfx|kdbx)$|.*/(?:authkey|id_[a-z0-9]+|authorized_keys|keyring|[^/]*\.keyring)[^/]*$"
 )
+_HOME = re.compile(r"/(?:root|home)(?:/|$)")
 _SECRET_OPTION = rb"cipassword|sshkeys|ciuser-password"
 # Words that are followed by a secret, in whatever file of text. A word is looked at once, from its beginning, and never given back in part:
 # a text of one word takes no longer than any other.
@@ -51,8 +52,18 @@ _ARMOUR = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----
 
 
 def is_private(path: str) -> bool:
-    """Whether nothing of what is at the path may be taken."""
+    """Whether nothing of what is at the path may be taken, not even that it is there."""
     return _PRIVATE.match(path) is not None
+
+
+def is_in_home(path: str) -> bool:
+    """Whether it lies in a directory that is a person's own."""
+    return _HOME.match(path) is not None
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a capture says nothing of the path, unless something else names it."""
+    return is_private(path) or is_in_home(path)
 
 
 def masked(raw: bytes) -> bytes:

@@ -210,6 +210,20 @@ class ConfigGuest(Guest):
         )
 
     @cached_property
+    def args_sets(self) -> tuple[tuple[str, str, str], ...]:
+        args = str(self.options.get("args", ""))
+        if "-set" not in args:
+            return ()
+        from itertools import pairwise
+
+        from pvehooks.formats import qemuargs
+
+        words = qemuargs.split(args) or ()
+        given = (word.partition("=") for before, word in pairwise(words) if before in ("-set", "--set") and word.startswith("device."))
+        names = ((*name.removeprefix("device.").rpartition("."), value) for name, _, value in given)
+        return tuple((device, key, value) for device, _, key, value in names)
+
+    @cached_property
     def args_pci(self) -> tuple[HostPci, ...]:
         args = str(self.options.get("args", ""))
         if "vfio" not in args:

@@ -93,14 +93,16 @@ def _look(host: Host, volid: str, path: str, content: bool) -> ImageFile:
         mode, owner, _, _ = host.attributes(path)
         trouble, remedy = _trouble(volid.partition(":")[0], path, mode, owner)
         if trouble or not content:
-            return ImageFile(volid, path, trouble, remedy=remedy)
+            # A link may lead to a file that QEMU takes.
+            is_refused = not (stat.S_ISREG(mode) or stat.S_ISLNK(mode))
+            return ImageFile(volid, path, trouble, remedy=remedy, is_refused=is_refused)
         raw = host.read(path, limit=LIMIT)
     except FileNotFoundError:
         return ImageFile(volid, path, f"{path} does not exist", missing=True)
     except OSError as error:
         return ImageFile(volid, path, f"{path} cannot be read: {error.strerror}")
     if len(raw) > LIMIT:
-        return ImageFile(volid, path, f"{path} is larger than any firmware ({LIMIT >> 20} MiB)")
+        return ImageFile(volid, path, f"{path} is larger than any firmware ({LIMIT >> 20} MiB)", size=len(raw))
     return ImageFile(volid, path, sha256=sha256(raw), size=len(raw))
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pvehooks.derived import remedies
-from pvehooks.derived.passthrough import pci_devices, taken
+from pvehooks.derived.passthrough import claims, pci_devices, taken
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.rules.guest.display import display
 from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
@@ -14,9 +14,12 @@ from pvehooks.values import Finding, Guest, Node, PciDevice, Severity, Unread
 RULES = RuleSet(applies_to=no_template, order=96)
 _DISPLAY, _INTEL, _AMD = 0x03, 0x8086, 0x1002
 _VGA = 0x0300
-_ON = frozenset(("on", "true", "yes", "1"))
 # Where PVE puts the guest's own display (qemu-server, PCI.pm): the buses by which args can name the place, and the slot.
 _PLACES = {"q35": (("", "pcie.0"), 1), "pc": (("", "pci.0"), 2)}
+_ON = frozenset(("on", "true", "yes", "1"))
+_OPREGION = "x-igd-opregion"
+# Of several functions each has its number behind the option's name (qemu-server, PCI.pm, print_hostpci_devices).
+_OF_HOSTPCI = re.compile(r"(hostpci\d{1,2})(?:\.(\d))?", re.ASCII)
 _SPECIFIC = "device_specific"
 # RAID, SAS, Ethernet: the classes (pci.ids) of cards that come with a ROM to boot from.
 _WITH_BOOT_ROM = frozenset({0x0104, 0x0107, 0x0200})
@@ -75,25 +78,23 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     "opregion-missing",
     Severity.BLOCK,
     "Take x-igd-opregion=on out of the args, which this shows: qm config {vmid}",
-    needs=("pci", "qemu"),
+    needs=("holders", "pci", "qemu"),
 )
 def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """`args` asks for the OpRegion of a device that has none: QEMU before 10.1 does not start, later ones ignore it.
 
     Only Intel's graphics as a whole have an OpRegion, the table of the monitors on the board. Their virtual functions (VFs) have
     none, and no outputs for monitors. Up to 9.2 QEMU ends with "does not support requested IGD OpRegion feature: No such device" for any
-    device; 10.0 ends with "Device does not supports IGD OpRegion feature" for Intel's graphics, and does not look at others; since 10.1
-    graphics without an OpRegion are like any card. Where it is ignored, the finding is for information.
+    device; 10.0 ends with "Device does not supports IGD OpRegion feature: No such device" for Intel's graphics, and does not look at
+    others; since 10.1 graphics without an OpRegion are like any card. Where it is ignored, the finding is for information.
     Source: the kernel's drivers/vfio/pci/vfio_pci_igd.c; QEMU, hw/vfio/pci.c (vfio_realize) up to 9.2, hw/vfio/igd.c
-    (vfio_pci_igd_config_quirk) since 10.0, whose messages are in Debian's binaries 7.2 and 10.0; reports of users (intel/gvt-linux
-    report 19 and report 214).
+    (vfio_pci_igd_config_quirk, vfio_pci_igd_opregion_detect) since 10.0; reports of users (intel/gvt-linux report 19 and report 214).
+    Tried with devices bound to vfio-pci on an emulated machine with an IOMMU: QEMU 7.2 refuses a network card and a display of Intel's
+    without an OpRegion, QEMU 10.0 refuses the display, and starts with the network card, with another maker's display, and without the
+    option.
     """
-    for given in guest.args_devices:
-        if given.get("x-igd-opregion", "").lower() not in _ON:
-            continue
-        written = given.get("host", "")
-        device = pci_devices(node).get(written if written.count(":") > 1 else f"0000:{written}")
-        if device is None or (device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY and not device.physfn):
+    for device in _asked_for_opregion(guest, node):
+        if device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY and not device.physfn:
             continue
         why = "is a virtual function" if device.physfn else "is not Intel's graphics"
         end, severity = _without_opregion(device, node)
@@ -102,6 +103,22 @@ def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         if device.physfn:
             remedy += f". A monitor shows nothing of a virtual function: for that, give the VM {device.physfn} itself"
         yield Finding(device.address, message, remedy, severity)
+
+
+def _asked_for_opregion(guest: Guest, node: Node) -> Iterator[PciDevice]:
+    """The devices for which `args` asks for it: with a `-device` of their own, or with `-set device.hostpciN...` for a passed-through one."""
+    devices = pci_devices(node)
+    for given in guest.args_devices:
+        written = given.get("host", "")
+        address = written if written.count(":") > 1 else f"0000:{written}"
+        if given.get(_OPREGION, "").lower() in _ON and address in devices:
+            yield devices[address]
+    claimed = {claim.entry.option: claim.devices for claim in claims(guest, node)}
+    for name, key, value in guest.args_sets:
+        match = _OF_HOSTPCI.fullmatch(name) if key == _OPREGION and value.lower() in _ON else None
+        if match:
+            at = int(match[2] or 0)
+            yield from claimed.get(match[1], ())[at : at + 1]
 
 
 def _without_opregion(device: PciDevice, node: Node) -> tuple[str, Severity]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks import derived
 from pvehooks.rules.engine import RuleSet
-from pvehooks.values import Finding, Guest, Node, Severity
+from pvehooks.values import Finding, Guest, Node, Refuser, Severity
 
 RULES = RuleSet(applies_to=lambda guest: guest.firmware is not None, order=70)
 _OPTION = "args"
@@ -40,29 +40,40 @@ def firmware_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     "firmware-changed",
     Severity.BLOCK,
     "If the new one is meant: pvehooks firmware set {vmid} VOLID. The node's own firmware instead: pvehooks firmware unset {vmid}",
+    needs=("cpu_flags",),
     local=True,
     only_guard_refuses=True,
+    harmless_until_run=True,
 )
 def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     """The firmware image is not the one that the VM was given: its sha256 differs, or others than root could have changed it.
 
     A VM trusts its firmware before anything else, and one with Secure Boot or confidential memory more than the node. The image must
     be a regular file that belongs to root and that no one else can write. `[firmware] on_change` decides what becomes of the start.
-    Source: the VM's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set.
+    QEMU itself does not start with what is no regular file, nor with more than fits into a VM's flash.
+    Source: the VM's record below /etc/pve/pvehooks, in which the sha256 was noted when the image was set; QEMU, block/file-posix.c
+    (raw_open_common), hw/i386/pc_sysfw.c, hw/i386/x86.c (x86_bios_rom_init).
     """
     pinned, image = guest.firmware, guest.image
     if pinned is None or image is None or image.missing or not image.in_args:
         return
+    refused = image.is_refused or (
+        image.size > 0 and derived.firmware_fit.is_refused(image.size, pinned.style, derived.disks.arch_of(guest, node))
+    )
+    end, refuser = (", and QEMU would not start with it", Refuser.PVE) if refused else ("", Refuser.UNSET)
     instead = f"The node's own firmware instead: pvehooks firmware unset {guest.vmid}"
     if image.trouble:
         cure = image.remedy or "See: dmesg"
-        yield Finding(_OPTION, f"its firmware image {pinned.volid} must not be used: {image.trouble}", f"{cure}. {instead}")
+        yield Finding(
+            _OPTION, f"its firmware image {pinned.volid} must not be used: {image.trouble}{end}", f"{cure}. {instead}", refuser=refuser
+        )
     elif image.sha256 != pinned.sha256:
         now, given = image.sha256[:_SHORT], pinned.sha256[:_SHORT]
         yield Finding(
             _OPTION,
-            f"its firmware image {pinned.volid} was changed since it was set: its sha256 is {now}... and was {given}...",
+            f"its firmware image {pinned.volid} was changed since it was set: its sha256 is {now}... and was {given}...{end}",
             f"If the new one is meant: pvehooks firmware set {guest.vmid} {pinned.volid}. {instead}",
+            refuser=refuser,
         )
 
 
@@ -71,6 +82,7 @@ def firmware_changed(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Set the image again, or remove it: pvehooks firmware unset {vmid}",
     only_guard_refuses=True,
+    harmless_until_run=True,
 )
 def firmware_args_edited(guest: Guest, node: Node) -> Iterator[Finding]:
     """Our words for QEMU are not in the VM's args as they were written, so it would start with another firmware than it was given.

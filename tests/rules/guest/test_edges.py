@@ -179,6 +179,8 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nvga: std\nargs: -device vfio-pci,host=03:00.0,addr=0x02.0\n", {}, {}, ["--vga none"], id="a card beside the display"),
         pytest.param("args-slot-taken", "args: -device vfio-pci,host=03:00.0,addr=0x10\n", {}, {}, [], id="slot 16"),
         pytest.param("opregion-missing", f"args: -device vfio-pci,host=09:00.0,x-igd-opregion=on -device vfio-pci,host={NIC} -device vfio-pci,host=01:00.0,x-igd-opregion=on\n", {}, {}, [f"{GPU}: "], id="one of three"),
+        pytest.param("opregion-missing", f"hostpci0: {NIC}\nhostpci1: {GPU};{AMD}\nargs: -set device.hostpci1.1.x-igd-opregion=on -set device.hostpci1.0.x-vga=on -set device.hostpci1.7.x-igd-opregion=on -set device.hostpci2.x-igd-opregion=on\n", {}, {}, [f"{AMD}: "], id="set for one function"),
+        pytest.param("opregion-missing", f"hostpci0: {GPU}\nargs: -set device.hostpci0.x-igd-opregion=off -device device.hostpci0.x-igd-opregion=on\n", {}, {}, [], id="set to off"),
         pytest.param("vendor-reset-unused", f"hostpci0: {AMD}\n", {}, {}, [], id="no vendor-reset"),
         pytest.param("vendor-reset-unused", f"hostpci0: {GPU}\nhostpci1: {AMD}\n", {"etc/modules": "vendor-reset\n", "proc/sys/kernel/osrelease": "6.8.12-4-pve\n", "lib/modules/6.8.12-4-pve/": None}, {}, [f"{AMD}: "], id="behind another card"),
         # -- sizes

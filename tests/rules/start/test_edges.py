@@ -258,6 +258,28 @@ def test_firmware(
     assert_findings([f"{each.subject}: {each.message}. {each.remedy}" for each in findings], expected)
 
 
+@pytest.mark.parametrize(
+    ("pinned", "image", "arch", "refuser"),
+    [
+        pytest.param(PINNED, {"sha256": "cd" * 32}, "", Refuser.GUARD_OF_RUN, id="another image"),
+        pytest.param(PINNED, {"trouble": "it is a link"}, "", Refuser.GUARD_OF_RUN, id="a link"),
+        pytest.param(PINNED, {"trouble": "it is no regular file", "is_refused": True}, "", Refuser.PVE, id="a directory"),
+        pytest.param(PINNED, {"sha256": "cd" * 32, "size": (8 << 20) + 1}, "", Refuser.PVE, id="more than a PC's flash"),
+        pytest.param(PINNED, {"sha256": "cd" * 32, "size": 64 << 20}, "arch: aarch64\n", Refuser.GUARD_OF_RUN, id="ARM's flash"),
+        pytest.param(PINNED, {"sha256": "cd" * 32, "size": 8 << 20}, "arch: aarch64\n", Refuser.PVE, id="not ARM's flash"),
+        pytest.param(PINNED._replace(style="bios"), {"sha256": "cd" * 32, "size": 65 << 20}, "", Refuser.GUARD_OF_RUN, id="a large ROM"),
+        pytest.param(PINNED._replace(style="bios"), {"sha256": "cd" * 32, "size": 1000}, "", Refuser.PVE, id="no ROM"),
+        pytest.param(PINNED, {"sha256": "cd" * 32, "size": 0}, "arch: aarch64\n", Refuser.GUARD_OF_RUN, id="of unknown size"),
+    ],
+)
+def test_who_refuses_a_changed_image(pinned: PinnedFirmware, image: dict[str, Any], arch: str, refuser: Refuser, tmp_path: Path) -> None:
+    guest, node = guest_on_node(tmp_path, DISK + arch)
+    guest.__dict__.update({"firmware": pinned, "image": IMAGE._replace(**image)})
+    (found,) = (each for each in catalogue.findings(guest, node) if each.rule == "firmware-changed")
+    assert found.refuser is refuser
+    assert found.message.endswith(", and QEMU would not start with it") == (refuser is Refuser.PVE)
+
+
 @pytest.mark.parametrize("config", ["hookscript: local:snippets/pvehooks-guard\n", ""], ids=["guarded", "not guarded"])
 def test_firmware_that_was_edited_out_refuses_with_and_without_the_guard(config: str, tmp_path: Path) -> None:
     guest, node = guest_on_node(tmp_path, config + DISK)
