@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
 
 from pvehooks.values import Guest, Node
 
-Of = TypeVar("Of", Guest, Node)
-View = TypeVar("View")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Of = TypeVar("Of", Guest, Node)
+    View = TypeVar("View")
 
 
 def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 
 from pvehooks.values.base import NamedTuple, Unread
@@ -158,7 +158,7 @@ class Node:
     # -- what guests use apart from PCI devices ---------------------------------------------------------------------------
 
     @cached_property
-    def guests(self) -> tuple[Guest, ...] | Unread:
+    def guests(self) -> Collection[Guest] | Unread:
         """All VMs of the node, sorted by VMID. A caller that has read them already sets this, so that no config is read twice."""
         return self._unread
 
