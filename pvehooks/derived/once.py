@@ -29,3 +29,20 @@ def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:
         return found
 
     return view
+
+
+def once_on(work_out: Callable[[Guest, Node], View]) -> Callable[[Guest, Node], View]:
+    """The same of a guest on a node, kept in the guest."""
+
+    @wraps(work_out)
+    def view(guest: Guest, node: Node) -> View:
+        kept = guest.__dict__.get("derived")
+        if kept is None:
+            kept = guest.__dict__["derived"] = {}
+        key = (work_out, node)
+        if key not in kept:
+            kept[key] = work_out(guest, node)
+        found: View = kept[key]
+        return found
+
+    return view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cached_property
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import running
@@ -24,6 +23,7 @@ from pvehooks.values import (
     PciMapping,
     Unread,
 )
+from pvehooks.values.base import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -104,7 +104,8 @@ def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
     ignores = {vmid: MappingProxyType(ignored) for vmid, ignored in whole.ignores.items()}
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))
     general = RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields)
-    return Settings(*frozen, tuple(sources), general, MappingProxyType(sources))
+    settings = Settings(*frozen, tuple(sources), general, MappingProxyType(sources))
+    return settings._replace(general_start=settings.start_settings())
 
 
 def compile_to(host: Host, settings: Settings) -> bool:

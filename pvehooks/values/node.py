@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import cached_property
 
-from pvehooks.values.base import NamedTuple, Unread
+from pvehooks.values.base import NamedTuple, Unread, cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

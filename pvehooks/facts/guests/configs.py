@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import hostpci
@@ -26,7 +25,7 @@ from pvehooks.values import (
     RecordedRng,
     Unread,
 )
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
