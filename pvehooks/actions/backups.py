@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import NamedTuple
 
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
-from pvehooks.values.base import sha1
+from pvehooks.values.base import NamedTuple, sha1
 
 DIRECTORY = "/var/lib/pvehooks/backups"
 KEPT = 20

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.host import CommandTrouble, Completed, Host
+from pvehooks.values.base import NamedTuple
 
 # qm itself waits 10 s for the guest's lock, and starts in half a second on an idle node.
 TIMEOUT = 60.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 from pvehooks.errors import ActionFailed
+from pvehooks.values.base import NamedTuple
 
 
 class Outcome(enum.Enum):

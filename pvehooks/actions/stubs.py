@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import pvehooks
 from pvehooks.errors import NodeError
@@ -17,6 +16,7 @@ from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.storage import storages
 from pvehooks.host import Host
 from pvehooks.values import Unread
+from pvehooks.values.base import NamedTuple
 from pvehooks.values.stubs import NAME, is_stub, name_for
 
 LIBEXEC = "/usr/libexec/pvehooks"

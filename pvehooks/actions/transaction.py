@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
 from pvehooks.actions import backups
 from pvehooks.actions.result import MAY_HAVE_WRITTEN, Outcome, Result
@@ -21,8 +20,12 @@ from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import AdminsRng, Attachment, Guest, GuestConfig, Options, Value
-from pvehooks.values.base import sha1
+from pvehooks.values.base import NamedTuple, sha1
 from pvehooks.values.images import PinnedFirmware
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Values = Mapping[str, str | None]
 """Options and their values; None if an option is not set."""

@@ -6,7 +6,6 @@ All take the guest's lock, compare the digest while holding it, and leave the re
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
 
 from pvehooks.actions import qm, writer_process
 from pvehooks.actions.result import Outcome, Result
@@ -16,7 +15,7 @@ from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Guest
-from pvehooks.values.base import sha1
+from pvehooks.values.base import NamedTuple, Protocol, sha1
 
 # How long PVE itself waits for a guest's lock.
 LOCK_TIMEOUT = 10.0

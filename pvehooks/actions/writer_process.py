@@ -11,14 +11,17 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pvehooks
 from pvehooks.actions import qm, stubs
 from pvehooks.actions.result import Outcome
 from pvehooks.host import CommandTrouble, Host
+from pvehooks.values.base import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pvehooks.host import Program
 
 # Until it has loaded PVE's code, and until it has answered a request: PVE waits 10 s for a guest's lock, and some seconds for pmxcfs.

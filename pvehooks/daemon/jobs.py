@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
-
 from pvehooks.actions.result import Result
 from pvehooks.daemon.state import States
 from pvehooks.values import Guest, Rng0Decision, Verdict
+from pvehooks.values.base import NamedTuple
 
 # Seconds until what had to wait is tried again.
 RETRY_PAUSES = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)

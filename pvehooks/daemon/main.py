@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 
 from pvehooks import __version__
 from pvehooks.daemon import lock, settings_in_force, startable
@@ -13,9 +13,25 @@ from pvehooks.errors import PvehooksError, SettingsError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.journal import entries, output
+from pvehooks.values.base import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 # EX_TEMPFAIL of sysexits.h: a bug ends with another status.
 _NOT_NOW = 75
+
+
+class DaemonOptions(NamedTuple):
+    """What the command line says."""
+
+    # A tree that stands for a node.
+    root: str = "/"
+    # The node to care for, '' for this one.
+    node: str = ""
+    # Whether to say whether the daemon may start, and to end.
+    may_start: bool = False
 
 
 def _kind(error: PvehooksError) -> str:
@@ -27,6 +43,8 @@ def _kind(error: PvehooksError) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The daemon's command line."""
+    import argparse
+
     line = argparse.ArgumentParser(
         prog="pvehooksd",
         description="Watches the VM configs of a Proxmox VE node and gives UEFI VMs the rng0 they lack.",
@@ -40,9 +58,20 @@ def parser() -> argparse.ArgumentParser:
     return line
 
 
+def options_of(arguments: list[str]) -> DaemonOptions:
+    """The options of a command line.
+
+    systemd gives none: the daemon does without argparse, which it would keep for as long as it runs.
+    """
+    if not arguments:
+        return DaemonOptions()
+    given = parser().parse_args(arguments)
+    return DaemonOptions(given.root, given.node, given.may_start)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The program."""
-    options = parser().parse_args(arguments)
+    options = options_of(sys.argv[1:] if arguments is None else arguments)
     out = output.choose()
     if options.may_start:
         return 0 if startable.ensure_startable(Host(options.root), out) else _NOT_NOW

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pvehooks.actions import writer_process
 from pvehooks.actions.writer_process import WriterProcess
@@ -28,6 +27,7 @@ from pvehooks.journal.output import Journal, Lines
 from pvehooks.journal.reporter import Reporter
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
+from pvehooks.values.base import NamedTuple
 
 
 class Parts(NamedTuple):

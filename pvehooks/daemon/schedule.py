@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+
+from pvehooks.values.base import NamedTuple
 
 # Stands for all guests of the node.
 EVERYTHING = -1

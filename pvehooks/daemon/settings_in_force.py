@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import sys
 
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
@@ -11,6 +13,8 @@ from pvehooks.settings.effective import Settings
 
 # A SIGHUP that comes within so many seconds of a poll that read the files, with the same files, was sent for that edit.
 _SAME_EDIT = 10.0
+# configobj and what that brings along: 2 MB that are needed only while settings are read.
+_NEEDED_TO_READ = frozenset(("ast", "configobj", "dataclasses", "dis", "inspect", "opcode", "pprint", "six"))
 
 
 class SettingsInForce:
@@ -38,8 +42,20 @@ class SettingsInForce:
 
 def load(host: Host) -> Settings:
     """The settings of the files, compiled for the hookscript as well; raises SettingsError."""
-    loaded = settings.checked(host, catalogue.RULES)
+    before = frozenset(sys.modules)
+    try:
+        loaded = settings.checked(host, catalogue.RULES)
+    finally:
+        _unload(before)
     with contextlib.suppress(OSError):
         # Without them the hookscript reads the files itself, which takes longer.
         settings.compile_to(host, loaded)
     return loaded
+
+
+def _unload(before: frozenset[str]) -> None:
+    """Gives back the memory of modules that were imported to read the settings; the next reading imports them again."""
+    for name in sys.modules.keys() - before:
+        if name.partition(".")[0] in _NEEDED_TO_READ:
+            del sys.modules[name]
+    gc.collect()

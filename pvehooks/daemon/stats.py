@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from pvehooks.judge import counts_by_severity
 from pvehooks.values import Finding, Severity, StartVerdict, Verdict
+from pvehooks.values.base import NamedTuple
 
 
 class CountedFinding(NamedTuple):

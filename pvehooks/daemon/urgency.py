@@ -12,6 +12,8 @@ _LOCK = re.compile(rb"^lock:", re.MULTILINE)
 _PENDING = re.compile(rb"^\[PENDING\]\s*$", re.MULTILINE | re.IGNORECASE)
 _UEFI = re.compile(rb"^bios:\s*ovmf\s*$", re.MULTILINE)
 _DEVICE = re.compile(rb"^hostpci\d+:.*$", re.MULTILINE)
+# One for all guests: Python makes each a set of its own, of 200 bytes.
+_NO_DEVICES: frozenset[bytes] = frozenset()
 
 
 class Urgency(enum.Enum):
@@ -27,7 +29,7 @@ class Urgency(enum.Enum):
 
 def devices(raw: bytes) -> frozenset[bytes]:
     """The lines of passed-through devices that the next start uses."""
-    return frozenset(_DEVICE.findall(_live(raw))) if b"hostpci" in raw else frozenset()
+    return frozenset(_DEVICE.findall(_live(raw))) if b"hostpci" in raw else _NO_DEVICES
 
 
 def _live(raw: bytes) -> bytes:
@@ -44,5 +46,5 @@ def guest_urgency(raw: bytes, known: GuestState | None) -> Urgency:
     # Between the two writes of `qm set` a change stands as pending.
     if _PENDING.search(raw):
         return Urgency.NORMAL
-    new_devices = devices(raw) - (frozenset() if known is None else known.devices)
+    new_devices = devices(raw) - (_NO_DEVICES if known is None else known.devices)
     return Urgency.URGENT if new_devices or (is_new and _UEFI.search(_live(raw))) else Urgency.NORMAL

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 import pyinotify
 
@@ -20,6 +19,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import pmxcfs
 from pvehooks.facts.node import tasks
 from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
 
 DATABASE = "/var/lib/pve-cluster"
 MAPPINGS = "/etc/pve/mapping"

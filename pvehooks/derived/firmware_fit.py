@@ -35,9 +35,8 @@ class Unfit(NamedTuple):
 
 def confidential(guest: Guest) -> str:
     """The kind of a confidential guest: 'std' (SEV), 'es', 'snp', 'tdx', or ''."""
-    sev = guest.properties("amd-sev")
     if "amd-sev" in guest.options:
-        return str(sev.get("type", ""))
+        return str(guest.properties("amd-sev").get("type", ""))
     return str(guest.properties("intel-tdx").get("type", "tdx")) if "intel-tdx" in guest.options else ""
 
 

@@ -14,6 +14,7 @@ import shlex
 
 from pvehooks.derived.disks import arch_of
 from pvehooks.derived.firmware_fit import confidential, image_in, own_firmware
+from pvehooks.derived.once import once_on
 from pvehooks.derived.rdrand import has_rdrand
 from pvehooks.values import Guest, NamedTuple, Node, Unread
 from pvehooks.values.images import FirmwareNetwork
@@ -50,6 +51,9 @@ class Source(enum.Enum):
     RNDR = "RNDR"
     TRNG = "KVM's TRNG"
     UNKNOWN_CPU = "a CPU of which it is not known whether it has RDRAND"
+
+    # There is one of each, and Enum's own hash is worked out in Python, for each guest and set.
+    __hash__ = object.__hash__
 
 
 class NetworkBoot(enum.Enum):
@@ -133,6 +137,7 @@ class GuestFirmware(NamedTuple):
         return bool(self.sources - {Source.UNKNOWN_CPU})
 
 
+@once_on
 def firmware_of(guest: Guest, node: Node) -> GuestFirmware:
     """The firmware of a UEFI guest's next start on the node."""
     words = args_of(guest)
@@ -192,6 +197,8 @@ def _of_cpu(guest: Guest, node: Node) -> Source | Unread | None:
 def switches(guest: Guest, words: tuple[str, ...]) -> tuple[str, ...]:
     """The fw_cfg switches among the words that take PXE over IPv4 away (OvmfPkg/RUNTIME_CONFIG.md)."""
     off = [name for name in map(_switched_off, words) if name]
+    if not off:
+        return ()
     cards = [str(guest.options[name]).partition(",")[0] for name in guest.options if name.startswith("net")]
     all_virtio = bool(cards) and all(card.removeprefix("model=").startswith("virtio") for card in cards)
     return tuple(name for name in off if name in _IPV4 or (name == _VIRTIO and all_virtio))

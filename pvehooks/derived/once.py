@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
 
 from pvehooks.values import Guest, Node
 
-Of = TypeVar("Of", Guest, Node)
-View = TypeVar("View")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Of = TypeVar("Of", Guest, Node)
+    View = TypeVar("View")
 
 
 def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:
@@ -23,6 +26,23 @@ def once(work_out: Callable[[Of], View]) -> Callable[[Of], View]:
         if work_out not in kept:
             kept[work_out] = work_out(of)
         found: View = kept[work_out]
+        return found
+
+    return view
+
+
+def once_on(work_out: Callable[[Guest, Node], View]) -> Callable[[Guest, Node], View]:
+    """The same of a guest on a node, kept in the guest."""
+
+    @wraps(work_out)
+    def view(guest: Guest, node: Node) -> View:
+        kept = guest.__dict__.get("derived")
+        if kept is None:
+            kept = guest.__dict__["derived"] = {}
+        key = (work_out, node)
+        if key not in kept:
+            kept[key] = work_out(guest, node)
+        found: View = kept[key]
         return found
 
     return view

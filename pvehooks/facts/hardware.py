@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import running
@@ -24,6 +23,7 @@ from pvehooks.values import (
     PciMapping,
     Unread,
 )
+from pvehooks.values.base import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ class ThisNode(Node):
         return layout.ksm(self._host)
 
     @cached_property
-    def guests(self) -> tuple[Guest, ...] | Unread:
+    def guests(self) -> Collection[Guest] | Unread:
         from pvehooks.facts.guests import configs as guests
 
         try:
@@ -351,7 +351,7 @@ class ThisNode(Node):
         except OSError as error:
             return unread(node_facts.guest_dir(self.name), error)
         guest_context = guests.gather_context(self._host, self.name, None)
-        return tuple(guests.read(self._host, self.name, vmid, guest_context) for vmid in vmids)
+        return guests.GuestsInTurn(self._host, self.name, vmids, guest_context)
 
 
 class OtherNode(Node):

@@ -6,12 +6,12 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 
 from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.propertystring import drives, is_cloudinit
 from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
-from pvehooks.values import Dropped, GuestConfig
+from pvehooks.values import Dropped, GuestConfig, Options
 from pvehooks.values.base import sha1
 
 __all__ = ["Dropped", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
@@ -40,21 +40,33 @@ def _read(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] 
     return Reading(raw.decode(errors="surrogateescape"), cpu_models, options).read()
 
 
+# One for all: a dictionary takes 64 bytes, and most configs have neither of what these hold.
+_NO_OPTIONS: Options = {}
+_NO_SECTIONS: Mapping[str, Options] = {}
+_NO_DELETES: Mapping[str, bool] = {}
+
+
 def _config(reading: Reading, raw: bytes) -> GuestConfig:
     _note_losses(reading)
     main = reading.main.values
     main.pop("snapstate", None)
-    pending = reading.pending.values if reading.pending is not None else {}
-    delete = pending.pop("delete", "")
+    pending, delete = _NO_OPTIONS, _NO_DELETES
+    if reading.pending is not None:
+        delete = _pending_delete(str(reading.pending.values.pop("delete", "")))
+        pending = reading.pending.values
     return GuestConfig(
         main,
         pending,
-        _pending_delete(str(delete)),
-        {name: section.values for name, section in reading.snapshots.items()},
-        {name: section.values for name, section in reading.specials.items()},
-        tuple(dropped for _, dropped in sorted(reading.dropped.items())),
+        delete,
+        _by_name(reading.snapshots),
+        _by_name(reading.specials),
+        tuple([dropped for _, dropped in sorted(reading.dropped.items())]) if reading.dropped else (),
         sha1(raw).hex(),
     )
+
+
+def _by_name(sections: Mapping[str, ConfigSection]) -> Mapping[str, Options]:
+    return {name: section.values for name, section in sections.items()} if sections else _NO_SECTIONS
 
 
 def _pending_delete(text: str) -> dict[str, bool]:

@@ -83,11 +83,16 @@ def parse(option: str, value: str) -> dict[str, Value]:
 
 def parse_format(name: str, text: str) -> dict[str, Value]:
     """Like parse, for the format `name` of schema.PROPERTY_STRINGS."""
+    return dict(kept_of(name, text))
+
+
+def kept_of(name: str, text: str) -> Mapping[str, Value]:
+    """The same, as it is kept for the next who asks."""
     form = _formats.get(name)
     if form is None:
         form = _formats[name] = _compile(PROPERTY_STRINGS[name])
     elif text in form.texts:
-        return dict(form.texts[text])
+        return form.texts[text]
     values: dict[str, Value] = {}
     default_seen = False
     for written in text.split(","):
@@ -112,7 +117,7 @@ def parse_format(name: str, text: str) -> dict[str, Value]:
     if len(text) <= _TEXT_LENGTH:
         if len(form.texts) >= _TEXTS_KEPT:
             form.texts.clear()
-        form.texts[text] = dict(values)
+        form.texts[text] = values
     return values
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Container, Mapping
 
 from pvehooks.formats.checks import FORMATS, LARGEST_INTEGER, WHITESPACE, whole
-from pvehooks.formats.propertystring import PropertyError, boolean, parse, parse_format, quoted
+from pvehooks.formats.propertystring import PropertyError, boolean, kept_of, parse, quoted
 from pvehooks.formats.schema import CPU_MODELS, FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, SchemaOption
 from pvehooks.values import Dropped, Value
 from pvehooks.values.base import NamedTuple
@@ -73,7 +73,7 @@ def _property_string(name: str) -> Check:
         if text in accepted:
             return text
         try:
-            parse_format(name, text)
+            kept_of(name, text)
         except PropertyError as error:
             raise ValueError(f": {error}") from None
         if len(text) <= _MEMO_LENGTH:

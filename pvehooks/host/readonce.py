@@ -6,11 +6,15 @@ import copy
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar, cast
 
 from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
 
-_Question = TypeVar("_Question", bound=Callable[..., Any])
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _Question = TypeVar("_Question", bound=Callable[..., Any])
 # Of processes a node may have thousands, as of guests.
 _PROCESS = re.compile(r"/proc/\d", re.ASCII)
 _CONFIG = re.compile(r"/etc/pve/nodes/[^/]+/(?:qemu-server|lxc)/\d", re.ASCII)
@@ -44,7 +48,7 @@ def _cached(ask: _Question) -> _Question:
             raise OSError(known.errno, known.strerror, known.filename)
         return known
 
-    return cast(_Question, answer)
+    return answer  # type: ignore[return-value]
 
 
 class CachingHost(Host):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.journal import entries
 from pvehooks.journal.entries import Entry
 from pvehooks.values import Finding, Guest, Severity
+from pvehooks.values.base import NamedTuple
 
 # So many guests with the same have a line each; with what refuses their starts, so many.
 _APART = 2

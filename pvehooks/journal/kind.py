@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pvehooks.values.base import NamedTuple
 
 # syslog's priorities.
 ERR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TextIO
 
 from pvehooks.host import Host
 from pvehooks.journal.entries import Entry
 from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
 from pvehooks.wording import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
 
 IDENTIFIER = "pvehooksd"
 # The native protocol's socket (systemd's JOURNAL_NATIVE_PROTOCOL).

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pvehooks.host import Host
 from pvehooks.values import Finding
+from pvehooks.values.base import NamedTuple
 
 PATH = "/run/pvehooks/said.json"
 _LIMIT = 16 << 20

@@ -65,6 +65,9 @@ class Rule(NamedTuple):
     in_audit: Callable[[Guest, Finding], Finding] | None = None
     # Of a rule on the node: whether its finding is about what a restart does or loses.
     at_boot: bool = False
+    # Families of options (hostpci, args) without any of which, live or pending, it finds nothing: an audit does not ask it then. None: it is
+    # always asked.
+    options: frozenset[str] | None = None
 
     @property
     def explanation(self) -> str:
@@ -87,15 +90,19 @@ class Rule(NamedTuple):
         )
 
     def found(self, guest: Guest, node: Node) -> Iterator[Finding]:
-        """What it finds of a guest on a node, complete; with what changed since the guest's last accepted start, where that may be the cause."""
+        """What it finds of a guest on a node, complete."""
         for finding in self.function(guest, node):
-            whole = self.complete(finding, guest.vmid)
-            if self.kernel_may_explain and whole.examined and whole.severity is not Severity.INFO:
-                before, now = kernel_change(guest, node)
-                if before:
-                    words = f"{whole.message}. The last accepted start of VM {guest.vmid} was on kernel {before}; now {now} runs"
-                    whole = whole._replace(message=words)
-            yield whole
+            yield self.whole(finding, guest, node)
+
+    def whole(self, finding: Finding, guest: Guest, node: Node) -> Finding:
+        """The finding, complete; with what changed since the guest's last accepted start, where that may be the cause."""
+        whole = self.complete(finding, guest.vmid)
+        if self.kernel_may_explain and whole.examined and whole.severity is not Severity.INFO:
+            before, now = kernel_change(guest, node)
+            if before:
+                words = f"{whole.message}. The last accepted start of VM {guest.vmid} was on kernel {before}; now {now} runs"
+                whole = whole._replace(message=words)
+        return whole
 
     def _refuser(self, severity: Severity) -> Refuser:
         if severity is Severity.BLOCK and not self.only_guard_refuses:
@@ -142,6 +149,7 @@ class RuleSet:
         kernel_may_explain: bool = False,
         in_audit: Callable[[Guest, Finding], Finding] | None = None,
         at_boot: bool = False,
+        options: Iterable[str] = (),
     ) -> Callable[[AnyFunction], AnyFunction]:
         """Makes the decorated function a rule; see Rule."""
 
@@ -164,6 +172,7 @@ class RuleSet:
                     kernel_may_explain,
                     in_audit,
                     at_boot,
+                    frozenset(options) or None,
                 )
             )
             return function

@@ -68,6 +68,8 @@ class Settings(NamedTuple):
     general_rng: RngSettings
     # The digests of the files.
     sources: Mapping[str, str]
+    # For the start of a guest without settings of its own, which most are; None: not worked out yet.
+    general_start: StartSettings | None = None
 
     def rng(self, vmid: int | None = None) -> RngSettings:
         """[rng] for that guest, or in general."""
@@ -81,6 +83,8 @@ class Settings(NamedTuple):
 
     def start_settings(self, vmid: int | None = None) -> StartSettings:
         """The settings for the start of that guest, or (None) of any other."""
+        if self.general_start is not None and vmid not in self.by_guest and vmid not in self.ignores:
+            return self.general_start
         return StartSettings(self.guard(vmid), self.severities, self.ignored(vmid) if vmid is not None else {}, self.devices)
 
     @property

@@ -113,7 +113,8 @@ def _frozen(whole: _Layer, sources: dict[str, str]) -> Settings:
     frozen = (MappingProxyType(whole.common), MappingProxyType(guests), MappingProxyType(whole.rules), MappingProxyType(ignores))
     general = RngSettings._make(whole.common["rng", name].value for name in RngSettings._fields)
     devices = MappingProxyType({selector: MappingProxyType(options) for selector, options in whole.by_device.items()})
-    return Settings(*frozen, devices, tuple(sources), general, MappingProxyType(sources))
+    settings = Settings(*frozen, devices, tuple(sources), general, MappingProxyType(sources))
+    return settings._replace(general_start=settings.start_settings())
 
 
 def compile_to(host: Host, settings: Settings) -> bool:

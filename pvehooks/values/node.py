@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Collection, Mapping
 
-from pvehooks.values.base import NamedTuple, Unread
+from pvehooks.values.base import NamedTuple, Unread, cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class Node:
     # -- what guests use apart from PCI devices ---------------------------------------------------------------------------
 
     @cached_property
-    def guests(self) -> tuple[Guest, ...] | Unread:
+    def guests(self) -> Collection[Guest] | Unread:
         """All VMs of the node, sorted by VMID. A caller that has read them already sets this, so that no config is read twice."""
         return self._unread
 

@@ -111,7 +111,9 @@ sys.exit(main.main())
 def _counted(bed: NodeBed, log: Path, **options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon that counts, once it is READY."""
     log.touch()
-    command = [sys.executable, "-c", _COUNTING, str(log), "--node", "pve1"]
+    # As systemd starts it: without an argument, on a node of that name.
+    named = ["unshare", "--uts", "sh", "-c", 'echo pve1 >/proc/sys/kernel/hostname; exec "$@"', "sh"]
+    command = [*named, sys.executable, "-c", _COUNTING, str(log)]
     environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT), **options}
     with kill_on_failure(subprocess.Popen(command, env=environment, cwd="/")) as daemon:
         bed.notify.wait_for("READY", "1")

@@ -20,6 +20,7 @@ from tests.beds import pci, usb, uses
 from tests.beds.tree import Content, make_fake_tree
 from tests.conftest import SHARED_DATA
 from tests.rules import texts_of_findings
+from tests.rules.asked import findings_of, rules_about
 
 CLUSTER: dict[str, Content] = {
     "etc/pve/nodes/pve1/qemu-server/101.conf": "name: other\nonboot: 1\nivshmem: size=64,name=shared\nusb0: host=1050:0407\nhostpci0: 0000:02:00.0\n",
@@ -248,7 +249,9 @@ def test_the_configs_of_pves_own_tests(nodes: list[tuple[Host, Node]]) -> None:
 def look_everywhere(nodes: list[tuple[Host, Node]], config: bytes) -> None:
     for host, node in nodes:
         guest = guests.parse_guest(host, "pve1", 100, config, guests.gather_context(host, "pve1", None))
-        for finding in catalogue.findings(guest, node):
+        found = catalogue.findings(guest, node)
+        assert found == findings_of(rules_about(guest), guest, node)
+        for finding in found:
             texts_of_findings.assert_whole(finding)
             texts_of_findings.assert_typable(finding.remedy)
             texts_of_findings.assert_about(finding.remedy, guest)

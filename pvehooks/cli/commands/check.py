@@ -120,7 +120,8 @@ class _Audit:
         unexamined = [item for item in verdict.findings if self._elsewhere and not item.finding.examined]
         self.counts["unexamined"] += len(unexamined)
         shown = [item for item in verdict.findings if item not in unexamined]
-        self.counts.update("ignored" if item.ignored else item.finding.severity.value for item in shown)
+        for item in shown:
+            self.counts["ignored" if item.ignored else item.finding.severity.value] += 1
         hidden = 0
         if self._options.quiet:
             shown = [item for item in shown if not item.ignored and item.finding.severity in _HEAVY]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from pvehooks.values.base import NamedTuple
 from pvehooks.wording import printable
 
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\""})

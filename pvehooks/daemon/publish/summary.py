@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from pvehooks import __version__, records
 from pvehooks.daemon.stats import CountedFinding, Stats
@@ -21,6 +20,7 @@ from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.settings.effective import Settings
 from pvehooks.values import Node, PciDevice, Severity, StartVerdict, Unread, Uses
+from pvehooks.values.base import NamedTuple
 from pvehooks.values.stubs import NAME, former_of
 from pvehooks.values.summaries import HEARTBEAT, DescribedDevice, DeviceKind, Hardware, Summary
 

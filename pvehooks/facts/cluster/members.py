@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import corosync, pmxcfs
 from pvehooks.facts.cluster.nodes import NODES, node_names
 from pvehooks.host import Host
+from pvehooks.values.base import NamedTuple
 
 
 class Members(NamedTuple):

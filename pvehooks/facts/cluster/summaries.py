@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import mappings, members, pmxcfs
@@ -13,6 +12,7 @@ from pvehooks.facts.reading import unread
 from pvehooks.formats import summary as text
 from pvehooks.host import Host
 from pvehooks.values import Holder, HostUses, HwRng, Iommu, Node, PciDevice, PciMapping, Unread, Uses
+from pvehooks.values.base import cached_property
 from pvehooks.values.summaries import Hardware, Standing, Summary
 
 TYPE_CHECKING = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import hostpci
@@ -26,11 +25,11 @@ from pvehooks.values import (
     RecordedRng,
     Unread,
 )
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from pvehooks.facts.storage.storages import StorageSections
     from pvehooks.records import baseline
@@ -135,6 +134,33 @@ def _opaque(host: Host, node: str, vmid: int, guest_context: GuestContext, probl
 
 # What a guest is made of, and what was read of its record; all else in it follows from its config.
 _KEPT = frozenset(("vmid", "node", "config", "problems", "running", "_host", "_around", "_record"))
+
+
+class GuestsInTurn:
+    """Guests of a node, each there while it is looked at: their configs are kept as bytes, a tenth of what they are taken apart.
+
+    They are read when first asked for.
+    """
+
+    def __init__(self, host: Host, node: str, vmids: Iterable[int], guest_context: GuestContext) -> None:
+        self._host = host
+        self._node = node
+        self._vmids = tuple(vmids)
+        self._around = guest_context
+
+    def __len__(self) -> int:
+        return len(self._vmids)
+
+    def __contains__(self, guest: object) -> bool:
+        return isinstance(guest, Guest) and guest.node == self._node and guest.vmid in self._vmids
+
+    def __iter__(self) -> Iterator[Guest]:
+        for vmid, raw in self._raw:
+            yield parse_guest(self._host, self._node, vmid, raw, self._around)
+
+    @cached_property
+    def _raw(self) -> tuple[tuple[int, bytes | OSError], ...]:
+        return tuple([(vmid, read_raw_or_error(self._host, self._node, vmid)) for vmid in self._vmids])
 
 
 class ConfigGuest(Guest):

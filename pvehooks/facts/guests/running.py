@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
@@ -11,6 +10,7 @@ from pvehooks.facts.reading import names_in, number_in, unread
 from pvehooks.formats import guestconfig
 from pvehooks.host import Host
 from pvehooks.values import Options, Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.guests import guest_label
 
 RUN_DIR = "/run/qemu-server"

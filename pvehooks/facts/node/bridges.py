@@ -6,13 +6,12 @@ Source: pve-common, Network.pm (read_bridge_mtu, tap_plug); pve-network, SDN/Zon
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.reading import text_of, unread
 from pvehooks.formats import sectionconfig
 from pvehooks.host import Host
-from pvehooks.values.base import Unread
+from pvehooks.values.base import Unread, cached_property
 from pvehooks.values.starting import NoBridge
 
 _CLASS = "/sys/class/net"

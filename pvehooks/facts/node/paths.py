@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import within
 from pvehooks.facts.storage import storages as files
 from pvehooks.formats import propertystring
 from pvehooks.host import Host
 from pvehooks.values import Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.starting import Gone
 from pvehooks.values.storages import Storage
 

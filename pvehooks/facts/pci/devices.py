@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import listing_of, names_in, unread
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.pci import is_pci_address
 
 TYPE_CHECKING = False

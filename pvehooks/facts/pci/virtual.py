@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cached_property
 
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.pci import VfSource, is_pci_address, last_pci_address
 
 _NET = "/sys/class/net"

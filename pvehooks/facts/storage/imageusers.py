@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
@@ -12,6 +11,7 @@ from pvehooks.formats import firmwareimage
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import Guest, Unread
+from pvehooks.values.base import NamedTuple
 from pvehooks.values.images import LIMIT, FirmwareImage, ImageFile
 from pvehooks.values.storages import Storage
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import optional_of
 from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
 from pvehooks.values import Hookscript, Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.storages import Storage
 
 STORAGE_CFG = "/etc/pve/storage.cfg"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 
 from pvehooks.facts.pci import holders
 from pvehooks.host import Host
 from pvehooks.values import HostUses, PciDevice, Unread, Use, Uses
+from pvehooks.values.base import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

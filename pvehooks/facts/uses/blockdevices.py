@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import Host
 from pvehooks.values import PciDevice, Uses
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

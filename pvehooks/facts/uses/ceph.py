@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
+from pvehooks.values.base import cached_property
 
 _OSDS = "/var/lib/ceph/osd"
 # BlueStore's data, database and write-ahead log (Ceph's documentation, "BlueStore configuration reference").

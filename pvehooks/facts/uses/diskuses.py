@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 
 from pvehooks.facts.reading import device_numbers, unread
 from pvehooks.facts.uses.blockdevices import Block, BlockTree, Udev
@@ -17,6 +16,7 @@ from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.facts.uses.zfs import Pools
 from pvehooks.host import Host
 from pvehooks.values import Unread, Use, Uses
+from pvehooks.values.base import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

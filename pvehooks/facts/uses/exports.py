@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 
 _LIO = "/sys/kernel/config/target/core"
 _NVMET = "/sys/kernel/config/nvmet/subsystems"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
@@ -12,7 +11,7 @@ from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import as_written_and_resolved
 from pvehooks.host import Host
 from pvehooks.values import Unread
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 from pvehooks.values.guests import guest_label
 
 TYPE_CHECKING = False

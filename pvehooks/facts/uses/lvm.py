@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import optional_of
 from pvehooks.facts.uses.blockdevices import Block, BlockTree
 from pvehooks.formats import propertystring, sectionconfig
 from pvehooks.host import Host
 from pvehooks.values import Unread
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, cached_property
 
 _STORAGES = "/etc/pve/storage.cfg"
 _ONLINE = "/run/lvm/pvs_online"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import unread
 from pvehooks.facts.uses.blockdevices import Block, as_written_and_resolved
 from pvehooks.host import Host
 from pvehooks.values import Unread
+from pvehooks.values.base import cached_property
 
 # The daemon has a mount namespace of its own, and may not read that of PID 1; the last has paths only.
 _TABLES = ("/proc/1/mountinfo", "/proc/self/mountinfo", "/proc/mounts")

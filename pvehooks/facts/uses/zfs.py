@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 from pvehooks.facts.reading import unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
+from pvehooks.values.base import cached_property
 
 _POOLS = "/proc/spl/kstat/zfs"
 _CACHE = "/etc/zfs/zpool.cache"

@@ -146,7 +146,13 @@ def boot_disk_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     )
 
 
-@RULES.rule("boot-nvme-not-in-order", Severity.WARNING, "Put it in the boot order: qm set {vmid} --boot 'order=hostpci0'", needs=("pci",))
+@RULES.rule(
+    "boot-nvme-not-in-order",
+    Severity.WARNING,
+    "Put it in the boot order: qm set {vmid} --boot 'order=hostpci0'",
+    needs=("pci",),
+    options=("hostpci",),
+)
 def boot_nvme_not_in_order(guest: Guest, node: Node) -> Iterator[Finding]:
     """A passed-through NVMe is the VM's only disk, and is not in the boot order: the VM does not boot from it.
 

@@ -12,11 +12,11 @@ from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
 # Older machine versions get no sound at all (qemu-server, config_to_command).
 _WITH_AUDIO = (4, 0)
-_OPTIONS = ("audio0", "vga", "spice_enhancements")
+_OPTIONS = frozenset(("audio0", "vga", "spice_enhancements"))
 
 
 def _concerned(guest: Guest) -> bool:
-    return not guest.template and any(option in guest.options for option in _OPTIONS)
+    return not guest.template and not _OPTIONS.isdisjoint(guest.options)
 
 
 RULES = RuleSet(applies_to=_concerned, order=230)

@@ -177,7 +177,7 @@ def netboot_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding("args", message, f"{without}. {change}", severity)
 
 
-@RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",))
+@RULES.rule("rng-missing-nvme", Severity.WARNING, GIVE, needs=("pci",), options=("hostpci",))
 def rng_missing_nvme(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI VM that boots from a passed-through NVMe has no RNG device, and may not boot from it.
 
@@ -268,7 +268,12 @@ def _if_networked(guest: Guest, node: Node) -> str:
     return ", but could not boot from the network if that were switched on"
 
 
-@RULES.rule("rng-source-random", Severity.WARNING, "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+@RULES.rule(
+    "rng-source-random",
+    Severity.WARNING,
+    "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
+    options=("rng",),
+)
 def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
     """The RNG device feeds from /dev/random of the node, which may block.
 
@@ -286,6 +291,7 @@ def rng_source_random(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Change it: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000",
     needs=("hwrng",),
+    options=("rng",),
 )
 def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
     """The RNG device feeds from /dev/hwrng, but the node has no hardware random number generator: PVE refuses the start.
@@ -305,7 +311,9 @@ def rng_source_hwrng_absent(guest: Guest, node: Node) -> Iterator[Finding]:
         )
 
 
-@RULES.rule("rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000")
+@RULES.rule(
+    "rng-unlimited", Severity.WARNING, "Set a limit: qm set {vmid} --rng0 source=/dev/urandom,max_bytes=1024,period=1000", options=("rng",)
+)
 def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     """The RNG device has no limit (max_bytes=0), so the VM can keep the node busy making random numbers.
 
@@ -322,6 +330,7 @@ def rng_unlimited(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Keep it: qm set {vmid} --revert rng0",
     needs=("cpu_flags", "cpu_models", "firmware_networks"),
+    options=("rng",),
 )
 def rng_pending_removal(guest: Guest, node: Node) -> Iterator[Finding]:
     """The removal of rng0 waits in [PENDING], and with its next start the VM loses network boot.

@@ -30,7 +30,9 @@ _ROM_TROUBLE = {
 }
 
 
-@RULES.rule("romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE")
+@RULES.rule(
+    "romfile-without-rombar", Severity.WARNING, "Take rombar=0 out: qm set {vmid} --hostpciN ADDRESS,romfile=FILE", options=("hostpci",)
+)
 def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI VM's device has a ROM file and rombar=0: the VM does not get the ROM.
 
@@ -45,7 +47,7 @@ def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, message, f"Take rombar=0 out: {remedies.command(guest, entry, without=('rombar',))}")
 
 
-@RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none")
+@RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none", options=("args",))
 def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` is to have the slot in which the VM's own display is: QEMU does not start.
 
@@ -79,6 +81,7 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Take x-igd-opregion=on out of the args, which this shows: qm config {vmid}",
     needs=("holders", "pci", "qemu"),
+    options=("args",),
 )
 def opregion_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """`args` asks for the OpRegion of a device that has none: QEMU before 10.1 does not start, later ones ignore it.
@@ -131,7 +134,13 @@ def _without_opregion(device: PciDevice, node: Node) -> tuple[str, Severity]:
     return f"QEMU {node.qemu[0]}.{node.qemu[1]} ignores it", Severity.INFO
 
 
-@RULES.rule("option-rom-in-seabios", Severity.INFO, "Hide its ROM: qm set {vmid} --hostpciN ADDRESS,rombar=0", needs=("holders", "pci"))
+@RULES.rule(
+    "option-rom-in-seabios",
+    Severity.INFO,
+    "Hide its ROM: qm set {vmid} --hostpciN ADDRESS,rombar=0",
+    needs=("holders", "pci"),
+    options=("args", "hostpci"),
+)
 def option_rom_in_seabios(guest: Guest, node: Node) -> Iterator[Finding]:
     """SeaBIOS runs the option ROM of a passed-through controller or network card at each start, and the VM does not boot from it.
 
@@ -163,6 +172,7 @@ def option_rom_in_seabios(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Choose it: echo device_specific > /sys/bus/pci/devices/ADDRESS/reset_method",
     needs=("holders", "modules", "pci"),
+    options=("args", "hostpci"),
 )
 def vendor_reset_unused(guest: Guest, node: Node) -> Iterator[Finding]:
     """The module vendor-reset is loaded at boot, and the VM's card of AMD is not reset by it.

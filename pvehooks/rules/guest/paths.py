@@ -72,6 +72,7 @@ def disk_path_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.BLOCK,
     "Plug it in, or take it out of the VM: qm set {vmid} --delete OPTION",
     needs=("paths",),
+    options=("parallel", "serial"),
 )
 def port_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     """A serial or parallel port of the node that the VM is to have is not there: Proxmox VE refuses the start ("no such serial device").

@@ -38,7 +38,13 @@ def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
     yield Finding("cores" if cores > 1 else "sockets", message, f"Give it no more than that: {fewer}")
 
 
-@RULES.rule("machine-too-new", Severity.BLOCK, "Upgrade the node: apt update && apt full-upgrade", needs=("qemu",))
+@RULES.rule(
+    "machine-too-new",
+    Severity.BLOCK,
+    "Upgrade the node: apt update && apt full-upgrade",
+    needs=("qemu",),
+    options=("machine", "runningmachine"),
+)
 def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
 

@@ -10,35 +10,40 @@ from pvehooks.derived.firmware_fit import confidential
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-_CONCERNING = ("efidisk0", "amd-sev", "intel-tdx", "arch")
+_CONCERNING = frozenset(("efidisk0", "amd-sev", "intel-tdx", "arch"))
 # A template never starts, and its EFI disk cannot be changed: its clones are examined instead.
-RULES = RuleSet(
-    applies_to=lambda guest: not guest.template and (guest.uefi or any(name in guest.options for name in _CONCERNING)), order=110
-)
+RULES = RuleSet(applies_to=lambda guest: not guest.template and (guest.uefi or not _CONCERNING.isdisjoint(guest.options)), order=110)
 # qemu-server, CPUConfig.pm ($cputypes_32bit).
 _32_BIT = frozenset(("486", "pentium", "pentium2", "pentium3", "coreduo", "athlon", "kvm32", "qemu32"))
 # What custom models report as by default (qemu-server, CPUConfig.pm).
 _CUSTOM_DEFAULT = "kvm64"
 _CODE_2M = 0x1E0000
+_IMAGES = (".iso", ".img")
 # Systems whose images have no boot loader with Microsoft's signature.
-_UNSIGNED = tuple(
-    (re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.IGNORECASE), system)
-    for names, system in (
-        ("haos|hassos|home-?assistant", "Home Assistant OS"),
-        ("openwrt|immortalwrt|istoreos", "OpenWrt"),
-        ("arch(?:linux)?|endeavouros|manjaro|cachyos", "Arch Linux"),
-        ("nixos", "NixOS"),
-        ("freebsd|ghostbsd|hardenedbsd", "FreeBSD"),
-        ("opnsense", "OPNsense"),
-        ("pfsense", "pfSense"),
-        ("openbsd", "OpenBSD"),
-        ("netbsd", "NetBSD"),
-        ("talos|metal-amd64", "Talos Linux"),
-        ("umbrel(?:os)?", "umbrelOS"),
-        ("k3os", "k3OS"),
-        ("haiku", "Haiku"),
-    )
+_SYSTEMS = (
+    ("haos|hassos|home-?assistant", "Home Assistant OS"),
+    ("openwrt|immortalwrt|istoreos", "OpenWrt"),
+    ("arch(?:linux)?|endeavouros|manjaro|cachyos", "Arch Linux"),
+    ("nixos", "NixOS"),
+    ("freebsd|ghostbsd|hardenedbsd", "FreeBSD"),
+    ("opnsense", "OPNsense"),
+    ("pfsense", "pfSense"),
+    ("openbsd", "OpenBSD"),
+    ("netbsd", "NetBSD"),
+    ("talos|metal-amd64", "Talos Linux"),
+    ("umbrel(?:os)?", "umbrelOS"),
+    ("k3os", "k3OS"),
+    ("haiku", "Haiku"),
 )
+
+
+def _named(names: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.IGNORECASE)
+
+
+_UNSIGNED = tuple((_named(names), system) for names, system in _SYSTEMS)
+# Whether one of them is found at all: in most names none is.
+_ANY_UNSIGNED = _named("|".join(names for names, _ in _SYSTEMS))
 
 
 def keeps_settings(guest: Guest) -> bool:
@@ -92,6 +97,7 @@ def efidisk_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.INFO,
     "For Secure Boot: qm set {vmid} --delete efidisk0, then qm set {vmid} --efidisk0 STORAGE:1,efitype=4m,pre-enrolled-keys=1",
     needs=("cpu_flags",),
+    options=("efidisk",),
 )
 def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk is of the old type 2m (`efitype=2m`, or none given): its firmware has no Secure Boot.
@@ -121,6 +127,7 @@ def efidisk_type_2m(guest: Guest, node: Node) -> Iterator[Finding]:
     Severity.WARNING,
     "Shut it down, then (since PVE 9.1): qm enroll-efi-keys {vmid}",
     needs=("cpu_flags",),
+    options=("efidisk",),
 )
 def efidisk_certificates_old(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk came with Secure Boot keys, and nothing shows that Microsoft's certificates of 2023 are among them.
@@ -161,6 +168,7 @@ _DENIED = (
     "secure-boot-denies-loader",
     Severity.WARNING,
     "Switch Secure Boot off in the VM's firmware setup: press Esc while the VM starts, Device Manager, Secure Boot Configuration",
+    options=("efidisk",),
 )
 def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM's EFI disk came with Secure Boot keys, and it boots a system whose boot loader is not signed with one of them.
@@ -176,8 +184,10 @@ def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
     if not keeps_settings(guest) or disk.get("pre-enrolled-keys") not in (1, "1") or disk.get("efitype") != "4m" or guest.running:
         return
     for option in guest.boot.devices:
+        if not any(ending in str(guest.options.get(option)) for ending in _IMAGES):
+            continue
         image = volume_of(guest, option)[1].rpartition("/")[2]
-        system = _unsigned(image) if image.endswith((".iso", ".img")) else ""
+        system = _unsigned(image) if image.endswith(_IMAGES) else ""
         if system:
             yield Finding(option, f"boots from {image} ({option}): {system} has no boot loader that {_DENIED}")
             return
@@ -188,12 +198,14 @@ def secure_boot_denies_loader(guest: Guest, node: Node) -> Iterator[Finding]:
 
 def _unsigned(name: str) -> str:
     """The system that a name stands for, if its boot loader is not signed with Microsoft's keys; '' for all others."""
-    if "secureboot" in name.lower():
+    if not _ANY_UNSIGNED.search(name) or "secureboot" in name.lower():
         return ""
     return next((system for pattern, system in _UNSIGNED if pattern.search(name)), "")
 
 
-@RULES.rule("efidisk-on-confidential-guest", Severity.WARNING, "Take it out: qm set {vmid} --delete efidisk0")
+@RULES.rule(
+    "efidisk-on-confidential-guest", Severity.WARNING, "Take it out: qm set {vmid} --delete efidisk0", options=("amd-sev", "intel-tdx")
+)
 def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]:
     """A SEV-SNP or TDX VM has an EFI disk, which PVE ignores: such firmware is measured as a whole and keeps no settings.
 
@@ -210,6 +222,7 @@ def efidisk_on_confidential_guest(guest: Guest, node: Node) -> Iterator[Finding]
     Severity.WARNING,
     "If it was installed with UEFI: qm set {vmid} --bios ovmf; if not: qm set {vmid} --delete efidisk0",
     needs=("cpu_flags",),
+    options=("efidisk",),
 )
 def efidisk_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM has an EFI disk and boots with SeaBIOS: the disk is not used, and backups leave it out.
@@ -229,7 +242,7 @@ def _has_disk(guest: Guest) -> bool:
     return bool(guest.properties("efidisk0"))
 
 
-@RULES.rule("efidisk-format-unknown", Severity.BLOCK, "Give its format: qm set {vmid} --efidisk0 PATH,format=raw")
+@RULES.rule("efidisk-format-unknown", Severity.BLOCK, "Give its format: qm set {vmid} --efidisk0 PATH,format=raw", options=("efidisk",))
 def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk is a path and no volume of a storage, and its format is not given: PVE refuses the start.
 
@@ -244,7 +257,7 @@ def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("efidisk0", f"the format of the EFI disk {path} is not given: the VM would not start", remedy=remedy)
 
 
-@RULES.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf")
+@RULES.rule("confidential-without-ovmf", Severity.BLOCK, "Give it UEFI: qm set {vmid} --bios ovmf", options=("amd-sev", "intel-tdx"))
 def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
     """A confidential VM (AMD SEV, Intel TDX) is to boot with SeaBIOS: PVE refuses the start.
 

@@ -16,6 +16,7 @@ from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping, Us
 _OLD_LIMIT, _NEW_CONTROLLER, _LAST_OLD_WINDOWS = 5, (7, 1), 7
 _USB_CLASS = 0x0C03
 _NAMES = tuple(f"usb{number}" for number in range(14))
+_ANY = frozenset(_NAMES)
 
 
 def usb_options(guest: Guest) -> list[str]:
@@ -25,7 +26,7 @@ def usb_options(guest: Guest) -> list[str]:
 
 
 def _concerned(guest: Guest) -> bool:
-    return not guest.template and bool(usb_options(guest))
+    return not guest.template and not _ANY.isdisjoint(guest.options)
 
 
 RULES = RuleSet(applies_to=_concerned, order=200)

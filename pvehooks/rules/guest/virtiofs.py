@@ -13,6 +13,7 @@ from pvehooks.values import Finding, Guest, Node, Severity, Unread
 # struct virtio_fs_config of the kernel's include/uapi/linux/virtio_fs.h.
 _LONGEST_TAG = 36
 _NAMES = tuple(f"virtiofs{number}" for number in range(10))
+_ANY = frozenset(_NAMES)
 
 
 def _options(guest: Guest) -> list[str]:
@@ -21,7 +22,7 @@ def _options(guest: Guest) -> list[str]:
 
 
 def _concerned(guest: Guest) -> bool:
-    return not guest.template and bool(_options(guest))
+    return not guest.template and not _ANY.isdisjoint(guest.options)
 
 
 RULES = RuleSet(applies_to=_concerned, order=210)

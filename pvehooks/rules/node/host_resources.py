@@ -24,13 +24,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.,:/=+@%-]+")
 _VIRTIO = ("virtio=", "virtio,", "model=virtio")
 
 
-def _guests(node: Node) -> tuple[Guest, ...]:
+def _guests(node: Node) -> Iterator[Guest]:
     """The VMs that may start here."""
-    return () if isinstance(node.guests, Unread) else tuple(guest for guest in node.guests if not guest.template)
+    for guest in () if isinstance(node.guests, Unread) else node.guests:
+        if not guest.template:
+            yield guest
 
 
-def _some(guests: Iterable[Guest]) -> str:
-    labels = [guest.label for guest in guests]
+def _some(labels: list[str]) -> str:
     return f"{', '.join(labels[:5])} and {len(labels) - 5} more" if len(labels) > 5 else ", ".join(labels)
 
 
@@ -46,17 +47,17 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
 
     Source: the administrator's manual, "Network Device" (Multiqueue).
     """
-    found, cards_alone = [], []
+    labels, cards_alone = [], []
     for guest in _guests(node):
         cpus = guest.number("vcpus", guest.number("sockets", 1) * guest.number("cores", 1))
         cards = [(option, str(value)) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal()]
         alone = [(option, card) for option, card in cards if card.startswith(_VIRTIO) and "queues=" not in card]
         if cpus >= _SEVERAL and alone:
-            found.append(guest)
+            labels.append(guest.label)
             shown = ((option, card if _PLAIN.fullmatch(card) else "...") for option, card in alone)
             cards_alone += [f"qm set {guest.vmid} --{option} {card},queues={min(cpus, _MOST_QUEUES)}" for option, card in shown]
-    if found:
-        message = f"virtio NICs of {_some(found)} have one queue for {_SEVERAL} or more vCPUs, which limits their throughput"
+    if labels:
+        message = f"virtio NICs of {_some(labels)} have one queue for {_SEVERAL} or more vCPUs, which limits their throughput"
         others = f", and the same for {len(cards_alone) - 1} more" if len(cards_alone) > 1 else ""
         yield Finding("virtio NICs", message, f"If a VM needs more: {cards_alone[0]}{others}")
 
@@ -178,7 +179,7 @@ def memory_overcommitted(node: Node) -> Iterator[Finding]:
     needed = sum(guest.number("memory", _DEFAULT_MEMORY) * _MIB for guest in pinned)
     if needed and needed + node.layout.arc_limit > node.layout.memory:
         message = (
-            f"{_size(needed)} are pinned by {_some(pinned)}, and ZFS can cache {_size(node.layout.arc_limit)}: together more than the"
+            f"{_size(needed)} are pinned by {_some([guest.label for guest in pinned])}, and ZFS can cache {_size(node.layout.arc_limit)}: together more than the"
             f" {_size(node.layout.memory)} of {node.name}"
         )
         room = max(node.layout.memory - needed - _SPARE, _LEAST_ARC)
