@@ -12,12 +12,12 @@ from pvehooks.host import CommandTrouble, Completed
 _KILLED_SECONDS = 1.0
 
 
-def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Completed:
-    """Runs the command without standard input; raises CommandTrouble when it is missing or over its time, in seconds."""
+def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str], given: bytes | None = None) -> Completed:
+    """Runs the command with what is `given` on standard input; raises CommandTrouble when it is missing or over its time, in seconds."""
     try:
         process = subprocess.Popen(  # noqa: SIM115, RUF100 - a with statement would wait for it without a limit
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
@@ -29,7 +29,7 @@ def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str]) -> 
     except ValueError as error:
         raise CommandTrouble(f"{argv[0]} cannot be run: {error}") from error
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(given, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed") from None
     finally:
@@ -45,6 +45,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(_KILLED_SECONDS)
         except subprocess.TimeoutExpired:
             pass
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

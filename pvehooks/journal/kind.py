@@ -19,3 +19,5 @@ class Kind(NamedTuple):
     error: bool = False
     # Whether each entry is about one guest.
     about_guest: bool = False
+    # The option in [notify] for messages to people about it; '' where the journal is enough.
+    notify: str = ""
