@@ -14,7 +14,7 @@ from pvehooks.journal.outbox import Letter
 from pvehooks.notify import channels
 from pvehooks.notify.channels import PVE, hand_over
 from pvehooks.notify.message import Message, compose
-from tests.beds.notifying import PROGRAMS, NotifyBed
+from tests.beds.notifying import PERL, PROGRAMS, NotifyBed
 
 HOST = Host()
 REFUSED = Letter("finding", "refused_starts", ERR, "VM 100 (web): its <disk> & 'bridge' are in use", 100, "", "pve1", 1_733_000_000.0)
@@ -81,7 +81,7 @@ def test_pmxcfs_does_not_answer(bed: NotifyBed, message: Message) -> None:
 def test_without_proxmox_ve_root_gets_a_mail(bed: NotifyBed, message: Message) -> None:
     result = hand_over(HOST, PVE, message)
     assert result.done
-    assert result.words.startswith("/usr/sbin/sendmail has it, for root (this Proxmox VE has no templates for notifications")
+    assert result.words.startswith("/usr/sbin/sendmail has it, for root (this node has no notifications of Proxmox VE)")
     (mail,) = bed.mail.mails
     assert mail["To"] == "root"
     assert mail["Subject"] == message.subject
@@ -92,8 +92,15 @@ def test_without_proxmox_ve_root_gets_a_mail(bed: NotifyBed, message: Message) -
 def test_proxmox_ve_8_1_took_texts_where_others_take_a_template(bed: NotifyBed, message: Message) -> None:
     bed.with_pve(f"webhook hook {bed.web.url}")
     Path("/usr/share/pve-manager/templates/default/vzdump-subject.txt.hbs").unlink()
-    assert "has it, for root" in hand_over(HOST, PVE, message).words
+    words = hand_over(HOST, PVE, message).words
+    assert words == "/usr/sbin/sendmail has it, for root (the notifications of this Proxmox VE take no templates: it is older than 8.2)"
     assert not bed.web.posted
+
+
+def test_a_damaged_pve_notify(bed: NotifyBed, message: Message) -> None:
+    bed.with_pve(f"webhook hook {bed.web.url}")
+    (PERL / "Notify.pm").write_text("die 'upgrade half done';")
+    assert "for root (PVE::Notify cannot be loaded: upgrade half done" in hand_over(HOST, PVE, message).words
 
 
 @pytest.mark.parametrize(
