@@ -396,14 +396,6 @@ class Host:
             raise CommandTrouble(f"{argv[0]} is not run for a tree")
         return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
 
-    def feed(self, argv: Sequence[str], given: bytes, timeout: float, env: Mapping[str, str] | None = None) -> Completed:
-        """As run(), with what is `given` on the command's standard input."""
-        from pvehooks.host import running
-
-        if not self.is_node:
-            raise CommandTrouble(f"{argv[0]} is not run for a tree")
-        return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})}, given)
-
     def spawn(self, argv: Sequence[str], timeout: float) -> int:
         """Runs a command without a word from it, as run() does, but without the 10 ms that importing subprocess takes.
 

@@ -243,7 +243,7 @@ _OF_THE_DAEMON = (
         "not-notified",
         ERR,
         "A message to people was not handed over",
-        "Nobody took it for an hour, or some did and one target did not; the message gives the reason. What it was about is in the journal."
+        "No target took it for an hour, or some did and another did not; the message gives the reason. What it was about is in the journal."
         " `pvehooks notify` shows where messages go, `pvehooks notify --test` sends one.",
     ),
     Kind(

@@ -1,6 +1,6 @@
 """Entries that people get a message about: each lies in a file of its own until pvehooks-notify.service has taken it.
 
-Whoever writes an entry leaves it there: the daemon, whose sandbox has no network, the guard, which must not wait, the command line.
+What writes an entry leaves it there: the daemon, whose sandbox has no network, the guard, which must not wait, the command line.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from email.policy import SMTP
 from typing import NamedTuple
 
 import pvehooks
-from pvehooks.host import CommandTrouble, Host
+from pvehooks.host import CommandTrouble, Host, running
 from pvehooks.notify.message import Message
 from pvehooks.wording import and_more
 
@@ -32,11 +32,11 @@ _LONGEST = 300
 class HandOver(NamedTuple):
     """What became of a message on one way."""
 
-    # Whether somebody has it.
+    # Whether at least one target has it.
     done: bool
-    # Who has it, and who not, or why nobody.
+    # Which have it, or why none has.
     words: str
-    # Who did not take it although another has it; '' for nobody.
+    # Which did not take it, with the reason, although others have it; '' for none.
     missed: str = ""
 
 
@@ -60,11 +60,11 @@ def channels(host: Host) -> tuple[list[str], list[str]]:
 def _by_pve(host: Host, message: Message) -> HandOver:
     asked = {"severity": message.severity, "fields": message.fields, "data": message.data}
     program = _program(host)
-    done = host.feed([program], json.dumps(asked).encode(), _PVE_SECONDS)
+    done = running.feed(host, [program], json.dumps(asked).encode(), _PVE_SECONDS)
     try:
         answer = json.loads(done.stdout)
         outcome, words = str(answer["outcome"]), str(answer["words"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return HandOver(False, f"{program} ended with {done.status}: {_short(done.stderr)}")
     if outcome == "absent":
         return _by_sendmail(host, message, words)
@@ -88,7 +88,7 @@ def _by_sendmail(host: Host, message: Message, why: str) -> HandOver:
     # RFC 3834: no one's holiday notice answers it.
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)
-    done = host.feed([SENDMAIL, "-i", "root"], mail.as_bytes(), _SENDMAIL_SECONDS)
+    done = running.feed(host, [SENDMAIL, "-i", "root"], mail.as_bytes(), _SENDMAIL_SECONDS)
     if done.status:
         return HandOver(False, f"{SENDMAIL} ended with {done.status}: {_short(done.stderr)}")
     return HandOver(True, f"{SENDMAIL} has it, for root ({_short(why)})")
@@ -146,8 +146,8 @@ def _by_program(host: Host, path: str, message: Message) -> HandOver:
     if path not in trusted:
         return HandOver(False, next((why for why in refused if path in why or "nothing" in why), f"{path} is not there any more"))
     given = json.dumps({"version": 1, **message.data, "fields": message.fields}, indent=2).encode()
-    environment = {"PVEHOOKS_SUBJECT": message.subject, "PVEHOOKS_SEVERITY": message.severity}
-    done = host.feed([path], given, _PROGRAM_SECONDS, environment)
+    environment = {"MESSAGE_SUBJECT": message.subject, "MESSAGE_SEVERITY": message.severity}
+    done = running.feed(host, [path], given, _PROGRAM_SECONDS, environment)
     if done.status:
         return HandOver(False, f"{path} ended with {done.status}: {_short(done.stderr)}")
     return HandOver(True, f"{path} has it")

@@ -119,7 +119,7 @@ class Store:
             stored = json.loads(self._host.read(f"{ANSWERS}/{name}", limit=_LIMIT))
             self._host.remove(f"{ANSWERS}/{name}")
             return {str(way): HandOver(**result) for way, result in stored.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     # -- how many in an hour ------------------------------------------------------------------------------------------

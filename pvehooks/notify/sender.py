@@ -125,7 +125,7 @@ class Sender:
             self._store.put_off(pending, left, self._host.now() + pause)
             return
         if left:
-            what = "nobody took it for an hour" if len(left) == len(pending.all_ways) else "not all took it within an hour"
+            what = "no target took it for an hour" if len(left) == len(pending.all_ways) else "not all targets took it within an hour"
             self._report(pending, "; ".join(left.values()), what)
         self._store.remove(pending)
 

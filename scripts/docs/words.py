@@ -12,7 +12,8 @@ from pvehooks.daemon.publish import textfile
 from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.pci import bindings
 from pvehooks.guard import counters
-from pvehooks.journal import reported
+from pvehooks.journal import outbox, reported
+from pvehooks.notify import channels
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
 from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
@@ -28,6 +29,8 @@ FILES = {
     "/var/lib/vz/snippets/pvehooks-guard*": "The guard's hookscripts. They run a VM's own hookscript also without the package.",
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` recorded, a file for each.",
     "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check.",
+    f"{channels.PROGRAMS}/": "Programs that get each message to people, see MESSAGES in pvehooks(8).",
+    f"{outbox.HOME}/": "Messages that are not handed over yet, and when others were.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",

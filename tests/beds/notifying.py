@@ -47,7 +47,8 @@ class WebServer:
                 self.send_response(outer.status)
                 self.end_headers()
 
-            do_PUT = do_POST
+            def do_PUT(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 pass

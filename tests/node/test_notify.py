@@ -39,7 +39,9 @@ def with_pve(node: Machine) -> None:
     (node.root / TEMPLATES).mkdir(parents=True, exist_ok=True)
     (node.root / TEMPLATES / "vzdump-subject.txt.hbs").write_text("vzdump\n")
     (node.root / "srv/web.py").write_text(WEB_SERVER)
-    node.sh("systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg")
+    node.sh(
+        "systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg"
+    )
 
 
 def posted(node: Machine) -> list[dict[str, object]]:
@@ -48,7 +50,10 @@ def posted(node: Machine) -> list[dict[str, object]]:
 
 
 def state(node: Machine) -> str:
-    return node.sh(f"systemctl status --no-pager {UNIT} pvehooks-notify.path; journalctl --no-pager -n 40; ls -lR /var/lib/pvehooks/notify", check=False)
+    return node.sh(
+        f"systemctl status --no-pager {UNIT} pvehooks-notify.path; journalctl --no-pager -n 40; ls -lR /var/lib/pvehooks/notify",
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -95,7 +100,9 @@ def test_what_is_not_handed_over_survives_a_kill_and_a_boot(node: Machine) -> No
     wait_until(lambda: not node.active(UNIT), "it is killed", 20, lambda: state(node))
     assert json.loads(node.sh("pvehooks notify --json"))["pending"]
     node.reboot()
-    node.sh("systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg")
+    node.sh(
+        "systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg"
+    )
     wait_until(lambda: posted(node), "the message arrives", 90, lambda: state(node))
     assert [message["subject"] for message in posted(node)] == ["pvehooks on pve1: start failed: VM 100 (web)"]
 
@@ -118,13 +125,18 @@ def test_the_sandbox(node: Machine) -> None:
         "read-root": "ls /root/.bashrc",
     }
     needed = {
-        "network": "python3 -c 'import urllib.request; urllib.request.urlopen(urllib.request.Request(\"http://127.0.0.1:8025/\", data=b\"{}\"))'",
+        "network": 'python3 -c \'import urllib.request; urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:8025/", data=b"{}"))\'',
         "write-spool": "mkdir -p /var/spool/postfix && touch /var/spool/postfix/probe",
         "become-another-user": "setpriv --reuid=1 --regid=1 --clear-groups true",
     }
     script = "".join(f"if ({command}) >/dev/null 2>&1; then echo {name}; fi\n" for name, command in {**probes, **needed}.items())
     node.sh("mkdir -p /var/spool/postfix /var/lib/vz/snippets; touch /root/.bashrc")
-    node.run("sh", "-c", "cat >/etc/pvehooks/notify.d/probe; chmod 755 /etc/pvehooks/notify.d/probe", stdin=f"#!/bin/sh\nexec >/var/lib/pvehooks/notify/probes\n{script}")
+    node.run(
+        "sh",
+        "-c",
+        "cat >/etc/pvehooks/notify.d/probe; chmod 755 /etc/pvehooks/notify.d/probe",
+        stdin=f"#!/bin/sh\nexec >/var/lib/pvehooks/notify/probes\n{script}",
+    )
     done = node.run("pvehooks", "notify", "--test", check=False)
     assert "notify.d/probe has it" in done.out, done.out + done.err + state(node)
     assert node.sh("cat /var/lib/pvehooks/notify/probes").split() == list(needed)
@@ -135,5 +147,7 @@ def test_the_sandbox(node: Machine) -> None:
 
 def test_removal_leaves_nothing(node: Machine) -> None:
     node.apt("purge", "pvehooks")
-    assert node.sh("ls -d /var/lib/pvehooks /etc/pvehooks /usr/share/pve-manager/templates/default/pvehooks-* 2>/dev/null", check=False) == ""
+    assert (
+        node.sh("ls -d /var/lib/pvehooks /etc/pvehooks /usr/share/pve-manager/templates/default/pvehooks-* 2>/dev/null", check=False) == ""
+    )
     assert "pvehooks" not in node.sh("systemctl list-units --all --no-legend --plain 'pvehooks*'; systemctl --failed --no-legend --plain")

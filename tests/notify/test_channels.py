@@ -124,7 +124,7 @@ def test_a_sendmail_that_fails_or_is_not_there(bed: NotifyBed, message: Message,
 
 
 def test_a_program_gets_the_message_as_json(bed: NotifyBed, message: Message, tmp_path: Path) -> None:
-    script = f'#!/bin/sh\ncat >{tmp_path}/given\necho "$PVEHOOKS_SEVERITY: $PVEHOOKS_SUBJECT" >{tmp_path}/environment\n'
+    script = f'#!/bin/sh\ncat >{tmp_path}/given\necho "$MESSAGE_SEVERITY: $MESSAGE_SUBJECT" >{tmp_path}/environment\n'
     path = str(bed.program("log", script))
     assert channels.channels(HOST) == ([PVE, path], [])
     assert hand_over(HOST, path, message) == (True, f"{path} has it", "")
@@ -151,7 +151,10 @@ def test_a_program_that_fails(bed: NotifyBed, message: Message) -> None:
         (lambda path: path.chmod(0o775), "can be written by others than root (chmod go-w {path})"),
         (lambda path: os.chown(path, 1, 0), "does not belong to root (chown root: {path})"),
         (lambda path: path.chmod(0o644), "is not an executable file"),
-        (lambda path: (path.rename("/etc/pvehooks/real"), path.symlink_to("/etc/pvehooks/real")), "is a symbolic link: put the program itself there"),
+        (
+            lambda path: (path.rename("/etc/pvehooks/real"), path.symlink_to("/etc/pvehooks/real")),
+            "is a symbolic link: put the program itself there",
+        ),
     ],
     ids=["writable", "owner", "mode", "link"],
 )

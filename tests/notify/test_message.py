@@ -38,7 +38,7 @@ def failed(vmid: int, cause: str = "") -> Letter:
         ([Letter("bug", "errors", ERR, f"bug: {number}", 0, "", "pve1", AT) for number in range(3)], "3 errors of pvehooks"),
     ],
 )
-def test_the_subject_says_what_happened_to_which_vms(letters: list[Letter], subject: str) -> None:
+def test_the_subject_has_what_happened_to_which_vms(letters: list[Letter], subject: str) -> None:
     assert compose(letters).subject == f"pvehooks on pve1: {subject}"
 
 
@@ -76,7 +76,7 @@ def test_the_severity_is_that_of_the_worst(priorities: list[int], severity: str)
     assert compose([refused(100)._replace(priority=priority) for priority in priorities]).severity == severity
 
 
-def test_a_matcher_can_tell_the_kind() -> None:
+def test_a_matcher_can_match_the_kind() -> None:
     assert compose([refused(100)]).fields == {"type": "pvehooks", "hostname": "pve1", "event": "refused_starts"}
     assert compose([refused(100), failed(101)]).fields["event"] == "several"
 
@@ -89,7 +89,9 @@ def test_each_option_switches_its_own_kind() -> None:
     assert sorted(switches) == sorted(set(WORDS) - {TEST})
     for option in switches:
         letter = refused(100)._replace(option=option)
-        off = DEFAULTS._replace(**{option: "off" if option == "failed_starts" else False})
+        off = NotifySettings._make(
+            ("off" if option == "failed_starts" else False) if field == option else value for field, value in DEFAULTS._asdict().items()
+        )
         assert is_wanted(letter, DEFAULTS), option
         assert not is_wanted(letter, off), option
 

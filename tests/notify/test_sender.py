@@ -129,7 +129,7 @@ def test_a_clock_that_was_put_back_holds_nothing_up(bed: NotifyBed, host: Clock)
     assert subjects(bed) == ["start refused: VM 100", "start refused: VM 101"]
 
 
-def test_what_nobody_wants_is_dropped(bed: NotifyBed, host: Clock) -> None:
+def test_what_is_switched_off_is_dropped(bed: NotifyBed, host: Clock) -> None:
     bed.with_pve(f"webhook hook {bed.web.url}")
     settings("[notify]\nrefused_starts = no\n")
     leave(host)
@@ -166,7 +166,7 @@ def test_a_target_that_is_down_is_tried_again(bed: NotifyBed, host: Clock, journ
     assert not journal.entries("PVEHOOKS_EVENT=not-notified")
 
 
-def test_after_an_hour_the_journal_says_so(bed: NotifyBed, host: Clock, journal: Journald) -> None:
+def test_after_an_hour_it_is_in_the_journal(bed: NotifyBed, host: Clock, journal: Journald) -> None:
     bed.with_pve(f"webhook hook {bed.web.url}")
     bed.web.status = 503
     leave(host)
@@ -175,7 +175,7 @@ def test_after_an_hour_the_journal_says_so(bed: NotifyBed, host: Clock, journal:
     assert HOUR <= host.time - began < HOUR + 600
     (entry,) = journal.entries("PVEHOOKS_EVENT=not-notified")
     assert entry["MESSAGE"] == (
-        "a message was not handed over (pvehooks on pve1: start refused: VM 100): nobody took it for an hour: no target took it: hook: 503"
+        "a message was not handed over (pvehooks on pve1: start refused: VM 100): no target took it for an hour: no target took it: hook: 503"
         " Service Unavailable. Try it: pvehooks notify --test"
     )
     assert entry["SYSLOG_IDENTIFIER"] == "pvehooks-notify"
@@ -189,10 +189,10 @@ def test_who_has_it_does_not_get_it_again(bed: NotifyBed, host: Clock, journal: 
     assert len(bed.web.posted) == 1
     assert (tmp_path / "tried").read_text().count("x") > 10
     (entry,) = journal.entries("PVEHOOKS_EVENT=not-notified")
-    assert "not all took it within an hour: /etc/pvehooks/notify.d/fails ended with 1" in str(entry["MESSAGE"])
+    assert "not all targets took it within an hour: /etc/pvehooks/notify.d/fails ended with 1" in str(entry["MESSAGE"])
 
 
-def test_one_target_of_two_is_said_and_the_other_gets_it_once(bed: NotifyBed, host: Clock, journal: Journald) -> None:
+def test_one_target_of_two_is_logged_and_the_other_gets_it_once(bed: NotifyBed, host: Clock, journal: Journald) -> None:
     bed.with_pve(f"webhook hook {bed.web.url}", "webhook pager http://127.0.0.1:1/")
     leave(host)
     run(host)
