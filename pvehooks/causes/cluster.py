@@ -96,6 +96,7 @@ def ha_start_failed(found: Match[str]) -> str:
     "Stop the VM and migrate it offline, or use a mapping that may be migrated: pvehooks explain live-migration-impossible",
     "qemu-server, PVE/QemuMigrate.pm",
     rules=("live-migration-impossible",),
+    of_vm=True,
 )
 def local_devices(found: Match[str]) -> str:
     """A running VM with a device of its node cannot be moved: the state of the device stays."""
@@ -107,6 +108,7 @@ def local_devices(found: Match[str]) -> str:
     r"VFIO migration is not supported|non-migratable device:? '?(?P<device>[^']+)",
     "Take the snapshot without memory, or with the VM stopped",
     "QEMU, hw/vfio/migration.c",
+    of_vm=True,
 )
 def cannot_snapshot(found: Match[str]) -> str:
     """The state of a passed-through device cannot be saved, so neither can that of the running VM."""

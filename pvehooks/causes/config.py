@@ -6,7 +6,7 @@ from re import Match
 
 from pvehooks.causes.registry import CauseSet, Rank
 
-CAUSES = CauseSet()
+CAUSES = CauseSet(of_vm=True)
 _QEMU = "QEMU, system/qdev-monitor.c"
 
 
@@ -123,6 +123,7 @@ def guard_refused(found: Match[str]) -> str:
     "Take it off, or put it there: qm set {vmid} --delete hookscript; see: pvehooks check {vmid}",
     "pve-guest-common, PVE/GuestHelpers.pm",
     rules=("hookscript-missing",),
+    of_vm=False,
 )
 def hookscript_not_usable(found: Match[str]) -> str:
     """The VM's hookscript is not on this node, or not executable; Proxmox VE then starts the VM never. After a restore, clone or migration."""
@@ -135,6 +136,7 @@ def hookscript_not_usable(found: Match[str]) -> str:
     "What it printed before says why; without it: qm set {vmid} --delete hookscript",
     "pve-guest-common, PVE/GuestHelpers.pm",
     rank=Rank.PLACE,
+    of_vm=False,
 )
 def hookscript_failed(found: Match[str]) -> str:
     """The VM's hookscript ended with an error before the start, so Proxmox VE did not start it."""
@@ -180,6 +182,7 @@ def is_a_template(found: Match[str]) -> str:
     "Take the kernel's own source, which is always there: qm set {vmid} --rng0 source=/dev/urandom",
     "qemu-server, PVE/QemuServer/RNG.pm",
     rules=("rng-source-hwrng-absent",),
+    of_vm=False,
 )
 def rng_source_missing(found: Match[str]) -> str:
     """The VM's rng0 takes its numbers from /dev/hwrng, and this node has no such hardware, or none that works."""

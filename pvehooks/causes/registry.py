@@ -45,6 +45,8 @@ class Cause(NamedTuple):
     logs: tuple[str, ...]
     # Rules that find the same before the next start: their remedies know the node.
     rules: tuple[str, ...]
+    # Whether it is in the VM's own config, or its lock, and nothing is wrong with the node.
+    of_vm: bool
     # What happened, and why it does.
     explanation: str
     # The message from what the pattern found.
@@ -61,9 +63,10 @@ class Diagnosis(NamedTuple):
 
 
 class CauseSet:
-    """The causes of one file."""
+    """The causes of one file. `of_vm` is that of those which say nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_vm: bool = False) -> None:
+        self._of_vm = of_vm
         self.causes: list[Cause] = []
 
     def cause(
@@ -76,12 +79,14 @@ class CauseSet:
         rank: Rank = Rank.ROOT,
         logs: tuple[str, ...] = (TASK,),
         rules: tuple[str, ...] = (),
+        of_vm: bool | None = None,
     ) -> Callable[[Callable[[re.Match[str]], str]], Callable[[re.Match[str]], str]]:
         """Makes the decorated function the message of a cause, and its docstring the explanation; see Cause."""
 
         def enter(function: Callable[[re.Match[str]], str]) -> Callable[[re.Match[str]], str]:
             explanation = " ".join((function.__doc__ or "").split())
-            self.causes.append(Cause(id, re.compile(pattern), remedy, source, rank, logs, rules, explanation, function))
+            concerns_vm = self._of_vm if of_vm is None else of_vm
+            self.causes.append(Cause(id, re.compile(pattern), remedy, source, rank, logs, rules, concerns_vm, explanation, function))
             return function
 
         return enter

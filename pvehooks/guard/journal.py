@@ -28,7 +28,7 @@ def finding(host: Host, guest: Guest, found: Finding, verdict: str) -> None:
     if host.is_node:
         from pvehooks.journal import entries
 
-        _write(host, entries.finding(guest, found, verdict))
+        _write(host, entries.finding(guest, found, verdict)._replace(notify="refused_starts" if verdict == "block" else ""))
 
 
 def bug(host: Host, error: BaseException, node: str, vmid: int) -> None:

@@ -6,18 +6,18 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from pvehooks.host import CommandTrouble, Completed
+from pvehooks.host import CommandTrouble, Completed, Host
 
 # For a process to go that was killed. One that waits for a FUSE or a dead NFS in the kernel does not, and is left behind.
 _KILLED_SECONDS = 1.0
 
 
-def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Completed:
-    """Runs the command without standard input; raises CommandTrouble when it is missing or over its time, in seconds."""
+def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str], given: bytes | None = None) -> Completed:
+    """Runs the command with what is `given` on standard input; raises CommandTrouble when it is missing or over its time, in seconds."""
     try:
         process = subprocess.Popen(  # noqa: SIM115, RUF100 - a with statement would wait for it without a limit
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
@@ -29,12 +29,19 @@ def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str]) -> 
     except ValueError as error:
         raise CommandTrouble(f"{argv[0]} cannot be run: {error}") from error
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(given, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise CommandTrouble(f"{argv[0]} did not end within {timeout:.0f} s and was killed") from None
     finally:
         _end(process)
     return Completed(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def feed(host: Host, argv: Sequence[str], given: bytes, timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    """As Host.run(), with what is `given` on the command's standard input."""
+    if not host.is_node:
+        raise CommandTrouble(f"{argv[0]} is not run for a tree")
+    return run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})}, given)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -45,6 +52,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(_KILLED_SECONDS)
         except subprocess.TimeoutExpired:
             pass
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

@@ -30,6 +30,7 @@ KINDS = (
         ERR,
         "A start could not be examined",
         "A file could not be read, or the examination took too long; the message names it, and what became of the start ([guard] on_error).",
+        notify="refused_starts",
     ),
     Kind(
         "device-bound",
@@ -42,6 +43,7 @@ KINDS = (
         ERR,
         "A device could not be bound to vfio-pci",
         "The start was refused. The message gives the reason, and which driver the device is on now.",
+        notify="refused_starts",
     ),
     Kind(
         "device-returned",
@@ -80,6 +82,7 @@ KINDS = (
         "A device is not as `pvehooks bind --persist` wants it",
         "The message gives the reason: another device is at its address now, it is not there, the host uses it, or the kernel refused."
         " Nothing was taken from the host. See: pvehooks bind --list",
+        notify="boot",
     ),
     Kind(
         "binding-changed",

@@ -22,6 +22,8 @@ class Entry(NamedTuple):
     message_id: str
     priority: int
     fields: Mapping[str, str | tuple[str, ...]]
+    # As in Kind.
+    notify: str = ""
 
 
 def message_id(name: str) -> str:
@@ -41,7 +43,7 @@ def event(kind: str, message: str, node: str, guest: Guest | None = None, vmid: 
         vmid = guest.vmid
     if vmid:
         every["PVEHOOKS_VMID"] = str(vmid)
-    return Entry(message, message_id(kind), described.priority, every)
+    return Entry(message, message_id(kind), described.priority, every, described.notify)
 
 
 def of_guests(kind: str, message: str, node: str, vmids: Iterable[int], **fields: str | tuple[str, ...]) -> Entry:

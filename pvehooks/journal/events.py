@@ -18,6 +18,7 @@ _OF_THE_DAEMON = (
         ERR,
         "pvehooksd cannot run",
         "The message gives the reason. VMs start as before; nothing is given an rng0 until it runs. See: systemctl status pvehooks",
+        notify="errors",
     ),
     Kind(
         "first-look",
@@ -61,6 +62,7 @@ _OF_THE_DAEMON = (
         "The message has the answer of Proxmox VE or the system. Nothing was changed. A refused value is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
+        notify="errors",
     ),
     Kind(
         "not-verified",
@@ -69,6 +71,7 @@ _OF_THE_DAEMON = (
         "The message names the backup of the config as it was before. Compare them: `pvehooks backups VMID --diff`.",
         error=True,
         about_guest=True,
+        notify="errors",
     ),
     Kind(
         "attached",
@@ -84,6 +87,7 @@ _OF_THE_DAEMON = (
         "The message has the answer of Proxmox VE or the system. Nothing was changed. It is not tried again until the VM or the settings change.",
         error=True,
         about_guest=True,
+        notify="errors",
     ),
     Kind(
         "detached",
@@ -109,6 +113,7 @@ _OF_THE_DAEMON = (
         error=True,
         about_guest=True,
         protects=True,
+        notify="errors",
     ),
     Kind(
         "started-unguarded",
@@ -140,6 +145,7 @@ _OF_THE_DAEMON = (
         "A hookscript of the guard could not be made",
         "VMs whose config names it do not start on this node. The message gives the reason.",
         error=True,
+        notify="errors",
     ),
     Kind(
         "hookscript-absent",
@@ -159,6 +165,7 @@ _OF_THE_DAEMON = (
         "A node of the cluster lacks pvehooks",
         "VMs that have the guard may be moved there, and would not find their hookscript. Install the package on that node.",
         error=True,
+        notify="errors",
     ),
     Kind("nodes-complete", INFO, "All nodes have pvehooks", "The guard is attached to the VMs that waited for it."),
     Kind(
@@ -196,6 +203,7 @@ _OF_THE_DAEMON = (
         "Proxmox VE's task ended with an error; the message has the cause that its log shows, PVEHOOKS_CAUSE the cause's id, PVEHOOKS_UPID the task."
         " `pvehooks why VMID` shows the line in the log, what to do, and what else it could be.",
         about_guest=True,
+        notify="failed_starts",
     ),
     Kind("start-works-again", INFO, "A VM was started after a failure", "The start that failed before works now.", about_guest=True),
     Kind(
@@ -220,6 +228,7 @@ _OF_THE_DAEMON = (
         "Settings cannot be used",
         "A running daemon keeps its old settings until the files are fixed; one that is being started ends. `pvehooks config` shows the same.",
         error=True,
+        notify="errors",
     ),
     Kind(
         "pmxcfs-away",
@@ -233,6 +242,7 @@ _OF_THE_DAEMON = (
         ERR,
         "The daemon is stuck on a dead mount",
         "pmxcfs works for others but not for this process. The daemon ends so that systemd starts it afresh.",
+        notify="errors",
     ),
     Kind(
         "quorum-lost",
@@ -247,6 +257,13 @@ _OF_THE_DAEMON = (
         "The node has booted and waits for other nodes. What is due is done when there is quorum. If it takes long, a warning follows (quorum-lost).",
     ),
     Kind("quorum-back", INFO, "Quorum is back", "What had to wait is done now."),
+    Kind(
+        "not-notified",
+        ERR,
+        "A message to people was not handed over",
+        "No target took it for an hour, or some did and another did not; the message gives the reason. What it was about is in the journal."
+        " `pvehooks notify` shows where messages go, `pvehooks notify --test` sends one.",
+    ),
     Kind(
         "watch-limited",
         WARNING,
@@ -266,6 +283,7 @@ _BUGS = (
         ERR,
         "A bug in the guard of pvehooks",
         "Please report it with the traceback (journalctl -o verbose). `[guard] on_error` decides what becomes of the start.",
+        notify="errors",
     ),
     Kind(
         "bug",
@@ -273,6 +291,7 @@ _BUGS = (
         "A bug in pvehooks",
         "Please report it with the traceback (journalctl -o verbose). The daemon goes on; the VM is looked at again at its next change.",
         error=True,
+        notify="errors",
     ),
 )
 KINDS = {kind.name: kind for kind in (*_OF_THE_DAEMON, *command_events.KINDS, *_BUGS)}

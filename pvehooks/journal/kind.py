@@ -21,3 +21,5 @@ class Kind(NamedTuple):
     about_guest: bool = False
     # Whether each entry is logged, however many there are: it reports a start that nothing checked.
     protects: bool = False
+    # The option in [notify] for messages to people about it; '' where the journal is enough.
+    notify: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pvehooks.settings.compiled import DeviceSettings, GuardSettings, StartSettings
 from pvehooks.settings.file import header, shown
-from pvehooks.settings.sections import ClusterSettings, FirmwareSettings, MetricsSettings, RngSettings, WatchSettings
+from pvehooks.settings.sections import ClusterSettings, FirmwareSettings, MetricsSettings, NotifySettings, RngSettings, WatchSettings
 from pvehooks.settings.table import Value, did_you_mean, nearest, written
 from pvehooks.values.base import NamedTuple
 
@@ -116,6 +116,11 @@ class Settings(NamedTuple):
     def metrics(self) -> MetricsSettings:
         """[metrics]."""
         return MetricsSettings._make(self.common["metrics", name].value for name in MetricsSettings._fields)
+
+    @property
+    def notify(self) -> NotifySettings:
+        """[notify]."""
+        return NotifySettings._make(self.common["notify", name].value for name in NotifySettings._fields)
 
     @property
     def cluster(self) -> ClusterSettings:

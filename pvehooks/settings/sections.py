@@ -45,6 +45,18 @@ class ClusterSettings(NamedTuple):
     publish: bool
 
 
+class NotifySettings(NamedTuple):
+    """[notify]: what messages are sent about."""
+
+    refused_starts: bool
+    failed_starts: str
+    dead_devices: bool
+    boot: bool
+    errors: bool
+    # Messages at most.
+    per_hour: int
+
+
 class FirmwareSettings(NamedTuple):
     """[firmware]; `on_change` is the severity of a changed image."""
 

@@ -236,6 +236,42 @@ OPTIONS: tuple[Option, ...] = (
         "or with a ReadWritePaths= of your own.",
     ),
     Option(
+        "notify",
+        "refused_starts",
+        "boolean(default=yes)",
+        "Whether a message is sent about a start that the guard refused, or could not examine.",
+    ),
+    Option(
+        "notify",
+        "failed_starts",
+        "option(node, all, off, default=node)",
+        "About which other failed starts a message is sent: those for which the VM's own config or lock is not the cause (node), all, or none (off).",
+    ),
+    Option(
+        "notify",
+        "dead_devices",
+        "boolean(default=yes)",
+        "Whether a message is sent about a passed-through device that is dead after its VM's end.",
+    ),
+    Option(
+        "notify",
+        "boot",
+        "boolean(default=yes)",
+        "Whether a message is sent about the node's boot: VMs that would not start with the next kernel, devices that are not bound as noted.",
+    ),
+    Option(
+        "notify",
+        "errors",
+        "boolean(default=yes)",
+        "Whether a message is sent about errors of pvehooks itself: a daemon that cannot run, a failed change, settings that cannot be used, a bug.",
+    ),
+    Option(
+        "notify",
+        "per_hour",
+        "integer(min=1, max=60, default=6)",
+        "How many messages are sent in an hour at most. What happens meanwhile is sent later, in one message.",
+    ),
+    Option(
         "rules",
         "RULE-ID",
         "option(block, warning, info)",

@@ -37,6 +37,7 @@ SECTIONS = {
     "firmware": "What is checked when a VM with a firmware image of its own starts.",
     "watch": "How changes are noticed.",
     "cluster": "What the nodes of a cluster publish for each other.",
+    "notify": "About what messages are sent to people, by Proxmox VE's notifications and by /etc/pvehooks/notify.d; see pvehooks(8).",
     "metrics": "What is written for monitoring; pvehooksd(8) lists the metrics.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
     "device DEVICE": "Settings for one PCI device of this node: `DEVICE` is its address (`0000:01:00.0`, or `01:00` for all functions of a slot), or"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pvehooks.cli import parsers
+from pvehooks.notify import channels
+from pvehooks.settings.load import built_in
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold, inline
 
@@ -103,6 +105,9 @@ VERB_NOTES = {
     " cloud-init secrets and descriptions are never included, with or without `--plain`. The capture is verified before the command ends: it gives the"
     " same findings as the node, or the command reports the differences. Every verb takes such a file as `--root FILE`; it is unpacked into a temporary"
     " directory, which is removed when the command ends.",
+    "notify": "Where messages go, which programs in /etc/pvehooks/notify.d are not run and why, what is not handed over yet and why, and how many messages"
+    " were sent in the last hour. `--test` has the service send a message, and shows who took it; it needs no event and counts towards no limit."
+    " It ends with 1 if a target did not take it. See MESSAGES below.",
     "config": "Each option with its value and the file and line that set it. An error in a file is reported with file and line, and the"
     " command ends with 2.",
 }
@@ -115,7 +120,28 @@ It reads the VMs of one node: this one, unless `--root` or `--node` says otherwi
 Only `inject`, `undo`, `attach`, `detach` and `firmware` change the config of a VM, and no verb starts or stops one.
 Only `host fix`, `host undo`, `bind`, `unbind` and `lend` change the node's own configuration and the drivers of its devices.
 """
+MESSAGES = f"""\
+About what needs a person a message is sent: a start that the guard refused, another start that failed, a device that is dead after its VM's
+end, trouble at the next boot, an error of pvehooks itself. `[notify]` in pvehooks.conf(5) switches each kind; pvehooksd(8) lists the events. What happens within
+three seconds is one message, and {built_in().notify.per_hour} messages an hour are sent at most: what comes meanwhile is one message later.
+
+Messages go to Proxmox VE's notifications (8.2 and newer), whose matchers choose the targets: match the field `type` (`pvehooks`), `event` (the option
+in `[notify]`, or `several`), `hostname`, or the severity (`error`, `warning`, `notice`, `info`). The templates are `pvehooks-subject.txt.hbs`,
+`pvehooks-body.txt.hbs` and `pvehooks-body.html.hbs`; your own go to /etc/pve/notification-templates/default. They are filled with `subject`, `text`,
+`node`, `groups` (each with `title` and `events`, which have `time` and `text`), `more`, `switch` and `severity`. Where there are no such notifications, root gets a
+mail by sendmail(8).
+
+They also go to each program in {channels.PROGRAMS}, as JSON on standard input, with the subject and the severity in `MESSAGE_SUBJECT` and
+`MESSAGE_SEVERITY`. Programs and directory must belong to root, and be writable by root alone. Examples, for ntfy, Gotify, Matrix and Nagios:
+/usr/share/doc/pvehooks/examples/notify.d
+
+A target that does not take a message gets it again, for an hour; then the journal says so (`not-notified`). A message that a kill of the service interrupts may
+come twice. The service, pvehooks-notify.service, has a sandbox: what a mailer or a program has to write besides needs a `ReadWritePaths=`
+(`systemctl edit pvehooks-notify`).
+"""
 JSON = {
+    "notify": "`version` (1), `ways`, `not_run` (programs that are not run, with the reason), `settings`, `in_last_hour`, `in_outbox` and `pending`, each with"
+    " `subject`, `made` (seconds since 1970), `attempts` and `why` (by way). With `--test`: `ways`, each with `done`, `words` and `missed`.",
     "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"
     " (would start, would not start, must not start), `nothing_stops_it` (why nothing stops a start that must not be, or null), `guarded` (whether the"
     " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`; `failed_starts`, each with `vmid`, `upid`, `ended` (seconds since 1970) and `cause` (null if unknown); and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
@@ -140,6 +166,7 @@ EXAMPLES = {
     "Files for someone who helps you:": "pvehooks report --html /root/pve1.html\npvehooks capture pve1.tar.xz",
     "Only what blocks a start, for a script:": """pvehooks check --json | jq '.guests[] | select(.verdict == "block") | .vmid'""",
     "Why the last start of a VM failed:": "pvehooks why 100",
+    "Whether a message reaches you:": "pvehooks notify --test",
     "Why something is reported:": "pvehooks explain rng-missing-netboot",
     "See what would be done, do it, revert it:": "pvehooks inject 100 --dry-run\npvehooks inject 100\npvehooks undo 100",
     "All VMs that existed before pvehooks:": "pvehooks inject --all",
@@ -162,6 +189,8 @@ def make(date: str) -> str:
     for argument in commandline.command():
         page.tagged(commandline.tag(argument), commandline.sentence(argument.help))
     _findings(page)
+    page.section("Messages")
+    page.paragraphs(MESSAGES)
     page.section("JSON")
     page.paragraph("Keys may be added. What `--json` prints of these, by name:")
     page.definitions(JSON.items())

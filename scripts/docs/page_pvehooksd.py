@@ -11,7 +11,8 @@ from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
 from pvehooks.guard import journal
 from pvehooks.guard.counters import OUTCOMES
 from pvehooks.journal import events, output
-from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
+from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING, Kind
+from pvehooks.notify import sender
 from scripts.docs import commandline, words
 from scripts.docs.roff import Page, bold
 
@@ -73,7 +74,8 @@ FIELDS = {
 }
 FINDING = (
     "A finding of a rule about a VM or the node. Priority by severity: `err` for block, `warning`, or `info`. When more than two"
-    " VMs have the same finding at one time, they share an entry (`findings`, `advice`), unless it blocks."
+    " VMs have the same finding at one time, they share an entry (`findings`, `advice`), unless it blocks. Where the guard refused a start for it, a"
+    " message is sent (`[notify] refused_starts`)."
 )
 PRIORITIES = {ERR: "err", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
 METRICS = f"""\
@@ -167,7 +169,8 @@ def _journal(page: Page) -> None:
     page.section("Journal fields")
     page.paragraph(
         f"Entries of the daemon have the identifier `{output.IDENTIFIER}` (journalctl -t {output.IDENTIFIER}), those of the guard at a start"
-        f" `{journal.IDENTIFIER}`, those of the commands `pvehooks host`, `bind` and `firmware` `{audit.IDENTIFIER}`; -t may be given several times."
+        f" `{journal.IDENTIFIER}`, those of the commands `pvehooks host`, `bind` and `firmware` `{audit.IDENTIFIER}`, those"
+        f" of the service that sends messages `{sender.IDENTIFIER}`; -t may be given several times."
         " `journalctl -x` adds an explanation to each. On a terminal, or where there is no journald, they are printed on standard error instead."
     )
     page.definitions(FIELDS.items())
@@ -175,4 +178,8 @@ def _journal(page: Page) -> None:
     page.paragraph("Values of `PVEHOOKS_EVENT`, with the priority of the entry:")
     page.tagged(bold("finding"), FINDING)
     for each in events.KINDS.values():
-        page.tagged(f"{bold(each.name)} ({PRIORITIES[each.priority]})", f"{each.title}. {each.explanation}")
+        page.tagged(f"{bold(each.name)} ({PRIORITIES[each.priority]})", f"{each.title}. {each.explanation}{_sent(each)}")
+
+
+def _sent(kind: Kind) -> str:
+    return f" A message is sent (`[notify] {kind.notify}`)." if kind.notify else ""

@@ -13,7 +13,8 @@ from pvehooks.facts.cluster import members, summaries
 from pvehooks.facts.pci.devices import STARTED
 from pvehooks.facts.pci import bindings, remembered
 from pvehooks.guard import counters
-from pvehooks.journal import reported
+from pvehooks.journal import outbox, reported
+from pvehooks.notify import channels
 from pvehooks.records import baseline
 from pvehooks.records import guests as records
 from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
@@ -31,6 +32,8 @@ FILES = {
     f"{remembered.DIRECTORY}/": "By what the devices of VMs and mappings are known again, a file for each VM and mapping; see `pvehooks follow`.",
     "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check. One that"
     " fails in pre-start refuses the start. Each has 300 seconds in a phase; then it is killed with all that it has started, which refuses nothing.",
+    f"{channels.PROGRAMS}/": "Programs that get each message to people, see MESSAGES in pvehooks(8).",
+    f"{outbox.HOME}/": "Messages that are not handed over yet, and when others were.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",

@@ -15,6 +15,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"cli": "the command line"},
     {"daemon": "the service: notices, reviews, has the jobs done"},
     {"guard": "the hookscript's examination of a start"},
+    {"notify": "messages to people"},
     {"journal": "what goes to the journal"},
     {"actions": "what is changed", "report": "what is shown: HTML, Markdown, JSON"},
     {"capture": "a node in a file, without its secrets"},

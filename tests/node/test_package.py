@@ -19,7 +19,11 @@ WANTED = """\
 ./usr/lib/python3/dist-packages/pvehooks/daemon/main.py
 ./usr/lib/systemd/catalog/pvehooks.catalog
 ./usr/lib/systemd/system/pvehooks.service
+./usr/lib/systemd/system/pvehooks-notify.path
+./usr/lib/systemd/system/pvehooks-notify.service
 ./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf
+./usr/libexec/pvehooks/notify
+./usr/libexec/pvehooks/pve-notify
 ./usr/libexec/pvehooks/pve-writer
 ./usr/sbin/pvehooks
 ./usr/sbin/pvehooksd
@@ -29,6 +33,7 @@ WANTED = """\
 ./usr/share/man/man7/pvehooks-rules.7.gz
 ./usr/share/man/man8/pvehooks.8.gz
 ./usr/share/man/man8/pvehooksd.8.gz
+./usr/share/pve-manager/templates/default/pvehooks-body.txt.hbs
 """.splitlines()
 
 

@@ -21,6 +21,7 @@ SECTIONS: dict[str, Any] = {
     "firmware": sections.FirmwareSettings,
     "cluster": sections.ClusterSettings,
     "metrics": sections.MetricsSettings,
+    "notify": sections.NotifySettings,
 }
 WITH_DEFAULT = [option for option in table.OPTIONS if option.default is not None]
 

@@ -6,5 +6,5 @@ EXAMPLE = "pvehooks check"
 GROUPS = {
     "To look, and change nothing": ("check", "why", "explain", "rules", "report", "status", "guest", "devices", "config", "capture"),
     "VMs and their starts": ("inject", "undo", "attach", "detach", "allow", "trust", "firmware", "backups"),
-    "This node and its devices": ("host", "bind", "unbind", "lend", "follow", "mapping"),
+    "This node and its devices": ("host", "bind", "unbind", "lend", "follow", "mapping", "notify"),
 }
