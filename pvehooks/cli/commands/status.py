@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the state."""
     _require_answers(options.root)
-    seen = view(options)
+    seen = view(options, looking=True)
     if options.cluster:
         return cluster_status.run(seen, options.json)
     once = seen.once()

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the checks, most severe first; the status shows whether one of them fails."""
-    seen = view(options)
+    seen = view(options, looking=True)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
     also = _also(seen.host)
