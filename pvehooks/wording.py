@@ -104,6 +104,25 @@ def and_more(names: list[str], most: int = 10) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def runs(vmids: Iterable[int]) -> list[list[int]]:
+    """The VMIDs in order, those that follow on each other together."""
+    found: list[list[int]] = []
+    for vmid in sorted(vmids):
+        if found and found[-1][-1] + 1 == vmid:
+            found[-1].append(vmid)
+        else:
+            found.append([vmid])
+    return found
+
+
+def ranges(vmids: Iterable[int], most: int) -> str:
+    """VMIDs, shortened to so many ranges: "100-104, 107, 108 and 5 more"."""
+    together = runs(vmids)
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in together[:most]]
+    more = sum(map(len, together[most:]))
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things: "1 VM", "2 VMs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,8 +1,8 @@
-"""The findings of guests for people: on a terminal in blocks, else a line each, with what to do on lines of its own."""
+"""The findings of guests for people: on a terminal in blocks, else a line each, with each command on a line of its own."""
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
@@ -13,17 +13,18 @@ from pvehooks.values import Judged
 
 # Messages that differ in their middle only are shown as one where at least so much of them is the same.
 _ALIKE = 0.4
-_NARROWEST = 40
 
 
 class FindingRow(NamedTuple):
-    """A finding, or several that one remedy ends, as it is shown."""
+    """A finding, or several that one remedy ends, as it is shown. `whose` are the VMs, each (VMID, label), none for the node."""
 
     label: str
     severity: str
     rules: tuple[str, ...]
     message: str
-    remedy: str
+    # Each (words, command), '' for none.
+    steps: tuple[tuple[str, str], ...]
+    whose: tuple[tuple[int, str], ...] = ()
 
     @property
     def head(self) -> str:
@@ -31,14 +32,22 @@ class FindingRow(NamedTuple):
         return f"{self.severity}: {self.message} {' '.join(f'[{rule}]' for rule in self.rules)}"
 
     @property
+    def remedy(self) -> str:
+        """The steps as sentences."""
+        text = ""
+        for words, command in self.steps:
+            text += f"{'. ' if words[:1].isupper() else ', ' if words[:1].isalpha() else ' '}{words} {command}".rstrip()
+        return text.lstrip("., ")
+
+    @property
     def line(self) -> str:
         """All of it in one line."""
-        what = f"{self.message}. {self.remedy}" if self.remedy else self.message
+        what = f"{self.message}. {self.remedy}" if self.steps else self.message
         return f"{self.label}: {self._replace(message=what).head}"
 
 
-def rows(label: str, found: Iterable[Judged]) -> Iterator[FindingRow]:
-    """The findings of what has that label, most severe first; those that one decision ends are one row."""
+def rows(label: str, found: Iterable[Judged], vmid: int = 0) -> Iterator[FindingRow]:
+    """The findings of the VM, or of what else has that label, most severe first; those that one decision ends are one row."""
     together: dict[tuple[str, str, str, str], dict[str, list[str]]] = {}
     for item in wording.sort(found):
         severity = "ignored" if item.ignored else item.finding.severity.value
@@ -48,9 +57,11 @@ def rows(label: str, found: Iterable[Judged]) -> Iterator[FindingRow]:
         messages = together.setdefault((severity, decision, remedy, item.ignored), {}).setdefault(item.finding.rule, [])
         if item.finding.message not in messages:
             messages.append(item.finding.message)
+    whose = ((vmid, label),) if vmid else ()
     for (severity, _, remedy, ignored), by_rule in together.items():
         message = "; ".join(map(_joined, by_rule.values()))
-        yield FindingRow(label, severity, tuple(by_rule), message, f"{remedy} (ignored: {ignored})" if ignored else remedy)
+        steps = tuple(wording.steps(f"{remedy} (ignored: {ignored})".lstrip() if ignored else remedy))
+        yield FindingRow(label, severity, tuple(by_rule), message, steps, whose)
 
 
 def _joined(messages: list[str]) -> str:
@@ -84,44 +95,34 @@ def show(found: list[FindingRow], plain: bool = False) -> None:
     else:
         for row in found:
             print(wording.printable(f"{row.label}: {row.head}"))
-            for words, command in wording.steps(row.remedy):
-                print(wording.printable(f"    {words} {command}".rstrip()))
+            for line in _steps(row):
+                print(line)
 
 
 def _blocks(found: list[FindingRow]) -> None:
-    """A block for each guest. No command is broken into lines: what is copied can be pasted."""
+    """A block for the findings of the same VMs. No command is broken into lines: what is copied can be pasted."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
-    width = max(console.width, _NARROWEST)
+    width = terminal.text_width()
     for label, of_one in groupby(found, lambda row: row.label):
-        console.print(Text(wording.printable(label), style="bold"), soft_wrap=True)
+        for line in terminal.wrapped(label, width):
+            console.print(Text(line, style="bold"), soft_wrap=True)
         for row in of_one:
-            head, *rest = textwrap.wrap(
-                wording.printable(row.head), width - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            )
-            first = Text(f"  {head}")
+            head, *rest = terminal.wrapped(row.head, width, "  ", "    ")
+            first = Text(head)
             first.stylize(terminal.COLOURS.get(row.severity, ""), 2, 2 + len(row.severity))
             console.print(first, soft_wrap=True)
-            for line in (*rest, *_steps(row.remedy, width)):
-                console.print(Text(f"  {line}"), soft_wrap=True)
+            for line in (*rest, *_steps(row, width)):
+                console.print(Text(line), soft_wrap=True)
         console.print()
 
 
-def _steps(remedy: str, width: int) -> Iterator[str]:
-    for words, command in wording.steps(remedy):
-        whole = wording.printable(f"    {words} {command}".rstrip())
-        if len(whole) + 2 <= width:
-            yield whole
-            continue
-        yield from textwrap.wrap(
-            wording.printable(words),
-            width - 2,
-            initial_indent="    ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+def _steps(row: FindingRow, width: int = sys.maxsize) -> Iterator[str]:
+    """What to do, each command on a line of its own."""
+    for words, command in row.steps:
+        if words:
+            yield from terminal.wrapped(words, width, "    ", "    ")
         if command:
             yield wording.printable(f"      {command}")

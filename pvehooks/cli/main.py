@@ -7,7 +7,7 @@ import os
 import sys
 
 from pvehooks.cli import parsers, root
-from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, PvehooksError
+from pvehooks.errors import EXIT_COULD_NOT_LOOK, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, PvehooksError
 from pvehooks.wording import printable
 
 _AS_ROOT = "Run it as root."
@@ -30,7 +30,7 @@ def _run(options: argparse.Namespace) -> int:
         with root.unpacked(options):
             status = options.run(options)
             sys.stdout.flush()
-        return int(status)
+        return EXIT_USAGE if options.broken_settings else int(status)
     except PvehooksError as error:
         for line in error.message.split("\n"):
             print(f"pvehooks: {printable(line)}", file=sys.stderr)

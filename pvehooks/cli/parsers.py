@@ -178,7 +178,7 @@ def _of_command(words: tuple[str, ...]) -> Parser:
     made = _made(Parser, words, f"Example: {command.EXAMPLE}")
     command.arguments(made)
     _take_common(made)
-    made.set_defaults(run=command.run, capture="")
+    made.set_defaults(run=command.run, capture="", broken_settings="")
     return made
 
 

@@ -8,6 +8,7 @@ import time
 
 from pvehooks import __version__, wording
 from pvehooks.cli import findings
+from pvehooks.cli.finding_groups import FindingGroups
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
@@ -24,7 +25,7 @@ HELP = "check whether the VMs would start on that node of the cluster, by what i
 
 def run(options: argparse.Namespace) -> int:
     """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not or must not, 3: it is unknown of some."""
-    seen = view(options)
+    seen = view(options, looking=True)
     standing = _standing(seen, options.target)
     now = seen.host.now()
     verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]
@@ -119,7 +120,10 @@ def _guest(verdict: Verdict) -> dict[str, object]:
 def _show(standing: Standing, now: float, verdicts: list[Verdict], everything: bool) -> None:
     shown = [[item for item in verdict.findings if everything or needs_action(item) or _undecides(item.finding)] for verdict in verdicts]
     of_all = zip(verdicts, shown, strict=True)
-    findings.show([row for verdict, items in of_all for row in findings.rows(verdict.guest.label, items)])
+    groups = FindingGroups()
+    for verdict, items in of_all:
+        groups.add(findings.rows(verdict.guest.label, items, verdict.guest.vmid))
+    findings.show(groups.take())
     name = standing.node
     once_online = " once that is online" if standing.online is False else ""
     for verdict in verdicts:

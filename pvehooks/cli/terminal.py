@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,6 +13,13 @@ from typing import Protocol
 from pvehooks.wording import printable
 
 COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
+# Of text, in columns.
+_NARROWEST = 40
+# No line ends within it.
+_TOGETHER = re.compile(r"\bVM \d|\bpvehooks [a-z]+(?: --[a-z]+)?")
+# Between the columns of a table.
+_GAP = 3
+_WIDEST = 100
 
 
 def on_terminal() -> bool:
@@ -23,13 +32,56 @@ def width() -> int:
     return shutil.get_terminal_size().columns if on_terminal() else 80
 
 
+def text_width() -> int:
+    """The columns for text: lines that are longer than a page is wide are hard to read."""
+    return max(_NARROWEST, min(width(), _WIDEST))
+
+
+def wrapped(text: str, columns: int, first: str = "", further: str = "") -> list[str]:
+    """The text in lines of so many columns, with what the first line and each further one begins with. No word is broken, so that it can be copied."""
+    clean = printable(text)
+    if len(first) + len(clean) <= columns:
+        return [first + clean]
+    joined = _TOGETHER.sub(lambda found: found[0].replace(" ", "\0"), clean)
+    lines = textwrap.wrap(joined, columns, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines] or [first]
+
+
+def write(text: str) -> None:
+    """Prints a sentence: wrapped on a terminal, as one line in a pipe."""
+    for line in wrapped(text, text_width() if on_terminal() else sys.maxsize):
+        print(line)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints the rows as a table on a terminal, as aligned plain text in a pipe; a cell that is a severity is coloured on a terminal."""
     clean = [[printable(cell) for cell in row] for row in rows]
-    if on_terminal():
+    if on_terminal() and _is_narrow(headers, clean):
+        _stacked(clean)
+    elif on_terminal():
         _drawn(headers, clean)
     else:
         _plain(clean)
+
+
+def _is_narrow(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table would leave the text of its last column too little room."""
+    *others, last = (max(map(len, column)) for column in zip(headers, *rows, strict=True))
+    left = width() - sum(size + _GAP for size in others) - _GAP
+    return left < min(last, _NARROWEST)
+
+
+def _stacked(rows: Sequence[Sequence[str]]) -> None:
+    """Each row as a line with its text below it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console, columns = Console(highlight=False), text_width()
+    for *others, last in rows:
+        console.print(Text("  ").join(Text(cell, style=COLOURS.get(cell, "")) for cell in others if cell), soft_wrap=True)
+        for line in wrapped(last, columns, "    ", "    "):
+            console.print(Text(line), soft_wrap=True)
+    console.print()
 
 
 def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -22,7 +22,7 @@ from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
-from pvehooks.settings.load import built_in, checked, compile_to
+from pvehooks.settings.load import SettingsUnreadable, built_in, checked, compile_to, last_good
 from pvehooks.values import Asked, Finding, Guest, Node, Verdict
 from pvehooks.wording import printable
 
@@ -110,12 +110,13 @@ def _report_slow_writer(host: Host) -> None:
     writer_process.of(host).report = lambda words: print(f"pvehooks: {printable(words)}", file=sys.stderr)
 
 
-def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False) -> View:
+def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = False, looking: bool = False) -> View:
     """The node that --root and --node select. Raises NodeError, SettingsError.
 
     A verb that changes something takes its `own` node only, no other one of the cluster.
 
     A verb that lets a guest start again (`freeing`) also works with broken settings files, after a message: a refused start may depend on it.
+    So does one that only shows something (`looking`), but it ends with EXIT_USAGE.
     """
     host = root.host(options)
     if not host.is_dir("/"):
@@ -127,15 +128,24 @@ def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = Fals
     try:
         settings = checked(host, catalogue.RULES)
     except SettingsError as error:
-        if not freeing:
+        if not freeing and (not looking or isinstance(error, SettingsUnreadable)):
             raise
-        print(
-            f"pvehooks: the built-in settings are used, because of an error: {printable(error.problems[0])}. See: pvehooks config",
-            file=sys.stderr,
-        )
-        return View(host, node, built_in())
+        options.broken_settings = error.problems[0] if looking else ""
+        return View(host, node, _despite(error, host, whole=looking))
     if host.is_node:
         # The daemon does the same; this is for nodes where it does not run. Only root can.
         with contextlib.suppress(OSError):
             compile_to(host, settings)
     return View(host, node, settings)
+
+
+def _despite(error: SettingsError, host: Host, whole: bool) -> Settings:
+    """The settings to go on with, after a message on the error, or on the `whole` of it."""
+    good = last_good(host)
+    which = "built-in settings" if good is None else "last valid settings ([rng]: the built-in ones)"
+    problems = error.problems if whole else error.problems[:1]
+    words = f"the {which} are used, because of an error: {printable(problems[0])}"
+    print(f"pvehooks: {words}. See: pvehooks config", file=sys.stderr)
+    for problem in problems[1:]:
+        print(f"pvehooks: {printable(problem)}", file=sys.stderr)
+    return good or built_in()

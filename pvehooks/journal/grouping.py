@@ -168,26 +168,13 @@ class OldGuests:
         return [entries.of_guests("existing", message, self._node, some) for some in portions]
 
 
-def ranges(vmids: Iterable[int]) -> str:
-    """VMIDs, shortened: "100-104, 107, 108 and 5 more"."""
-    runs: list[list[int]] = []
-    for vmid in sorted(vmids):
-        if runs and runs[-1][-1] + 1 == vmid:
-            runs[-1].append(vmid)
-        else:
-            runs.append([vmid])
-    shown = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs[:_RANGES]]
-    more = sum(map(len, runs[_RANGES:]))
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
 def _listed(guests: Mapping[int, str]) -> str:
-    return ", ".join(guests[vmid] for vmid in sorted(guests)) if len(guests) <= _NAMED else f"VM {ranges(guests)}"
+    return ", ".join(guests[vmid] for vmid in sorted(guests)) if len(guests) <= _NAMED else f"VM {wording.ranges(guests, _RANGES)}"
 
 
 def _whose(parts: Iterable[_GroupPart]) -> str:
     guests = {part.vmid: part.label for part in parts}
-    return _listed(guests) if len(guests) <= _NAMED else f"{len(guests)} VMs ({ranges(guests)})"
+    return _listed(guests) if len(guests) <= _NAMED else f"{len(guests)} VMs ({wording.ranges(guests, _RANGES)})"
 
 
 def _many(parts: Iterable[_GroupPart], apart: int = _APART) -> bool:
@@ -208,7 +195,9 @@ def _by_rule(parts: Iterable[_GroupPart]) -> str:
     for part in parts:
         whose.setdefault(part.rule if part.finding.examined else f"{part.rule} not examined", set()).add(part.vmid)
     ordered = sorted(whose.items(), key=lambda each: -len(each[1]))
-    return ", ".join(f"{rule} ({f'VM {ranges(ids)}' if len(ids) <= _APART else f'{len(ids)} VMs'})" for rule, ids in ordered)
+    return ", ".join(
+        f"{rule} ({f'VM {wording.ranges(ids, _RANGES)}' if len(ids) <= _APART else f'{len(ids)} VMs'})" for rule, ids in ordered
+    )
 
 
 def _details(parts: Iterable[_GroupPart]) -> str:

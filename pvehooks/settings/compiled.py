@@ -121,6 +121,14 @@ def read(host: Host, vmid: int) -> CompiledSettings | None:
         return None
 
 
+def vmids(host: Host) -> list[int]:
+    """The guests with settings of their own. Raises nothing."""
+    try:
+        return [int(vmid) for vmid in json.loads(host.read(PATH, limit=_MAX_BYTES))["guests"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
 def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise TypeError

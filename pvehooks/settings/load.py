@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
 from pvehooks.settings import compiled, file
-from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
+from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE, StartSettings
 from pvehooks.settings.effective import Origin, Setting, Settings
 from pvehooks.settings.file import SettingsProblem, header, printable, shown
 from pvehooks.settings.sections import RngSettings
@@ -121,6 +121,30 @@ def compile_to(host: Host, settings: Settings) -> bool:
     """Compiles these settings for the hookscript, which does not load configobj; returns whether they changed. Raises OSError."""
     guests = {vmid: settings.start_settings(vmid) for vmid in settings.guests}
     return compiled.write(host, settings.sources, settings.start_settings(), guests)
+
+
+def last_good(host: Host) -> Settings | None:
+    """The last settings without an error, as they were compiled: [guard], [rules] and ignores; None if there are none. Raises nothing.
+
+    All else is built in: no start needs it.
+    """
+    common = compiled.read(host, 0)
+    if common is None:
+        return None
+    whole = _built_in()
+    whole.common.update(_guard(common.settings))
+    whole.rules.update({rule: Setting(severity) for rule, severity in common.settings.severities.items()})
+    for vmid in compiled.vmids(host):
+        own = compiled.read(host, vmid)
+        if own is None:
+            return None
+        whole.by_guest[vmid] = _guard(own.settings)
+        whole.ignores[vmid] = {rule: Setting(reason) for rule, reason in own.settings.ignored.items()}
+    return _frozen(whole, {})
+
+
+def _guard(settings: StartSettings) -> dict[tuple[str, str], Setting]:
+    return {("guard", name): Setting(value) for name, value in settings.guard._asdict().items()}
 
 
 def mark(host: Host) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ class Argument(NamedTuple):
     help: str
     optional: bool
     many: bool
+    choices: tuple[str, ...] = ()
 
 
 def of(parser: argparse.ArgumentParser) -> tuple[Argument, ...]:
@@ -34,7 +35,9 @@ def _argument(action: argparse.Action) -> Argument:
     assert action.help, f"{action.dest} has no help"
     help = "show a short help and end" if action.dest == "help" else str(action.help)
     help = "show the version and end" if action.dest == "version" else help
-    return Argument(tuple(action.option_strings), metavar, help, action.nargs in ("*", "?"), action.nargs in ("*", "+"))
+    return Argument(
+        tuple(action.option_strings), metavar, help, action.nargs in ("*", "?"), action.nargs in ("*", "+"), (*(action.choices or ()),)
+    )
 
 
 @lru_cache

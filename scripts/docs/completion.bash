@@ -141,6 +141,7 @@ _pvehooks_propose() {
 	action) words=$(_pvehooks_actions "$5") words=${words// /$'\n'} ;;
 	option) words=$(_pvehooks_options "$5") words=${words// /$'\n'} ;;
 	storage) words=$(_pvehooks_storages "$3") ;;
+	=*) words=${1//=/$'\n'} ;;
 	esac
 	_pvehooks_match "$words" "$2"
 	if [[ $1 == guest-or-file ]]; then

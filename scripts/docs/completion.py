@@ -76,8 +76,13 @@ def _flags(arguments: Iterable[Argument]) -> str:
 
 def _values() -> str:
     every = {argument for words in _commands() for argument in commandline.command(*words) if argument.flags and argument.metavar}
-    cases = sorted({(" | ".join(argument.flags), KINDS[argument.metavar]) for argument in every})
+    cases = sorted({(" | ".join(argument.flags), _choices(argument) or KINDS[argument.metavar]) for argument in every})
     return _function("_pvehooks_value", "What an option's value is", "$1", cases)
+
+
+def _choices(argument: Argument) -> str:
+    """A kind that is a list of words; '' for an argument that is not one of some words."""
+    return "".join(f"={word}" for word in argument.choices)
 
 
 def _arguments() -> str:

@@ -11,10 +11,15 @@ from scripts.docs.roff import Page, bold, inline
 # What a verb does apart from its options, and its exit status where it differs from the usual one.
 VERB_NOTES = {
     "check": "Reads the configs of the VMs and changes nothing."
-    " For each finding a line with the VM, the severity, what is wrong and the rule's id, and below it what to do, each command at the end of its line."
-    " Findings that one command ends are one line. Below the findings stand the VMs that must not start although nothing stops them (a start would take a"
+    " For each finding the VM, the severity, what is wrong and the rule's id, and below it what to do, each command on a line of its own, to be"
+    " pasted into bash. The most severe findings come first. Findings that one command ends are one; so are equal findings of several VMs, with a command"
+    " for all of them. On a node with more than 100 VMs what blocks is shown as soon as it is found. Below the findings stand the VMs that must not start although nothing stops them (a start would take a"
     " device that is in use, and the guard is not attached, or does not refuse), then those that would not start (Proxmox VE, QEMU or the guard refuses)."
-    " What is for information only is shown with `--all`. Ends with 1 if one of the VMs would not or must not start.",
+    " What is for information only is shown with `--all`. The last line sums up. Ends with 1 if one of the VMs would not or must not start, whatever is"
+    " shown.\n\nWith an error in a settings file `check`, `why`, `report`, `status`, `host check` and `host groups` show the error, go on with the last"
+    " valid settings, and end with 2.\n\n`--format jsonl` prints a line of JSON for each finding as soon as it is found: that of `--json`, with `version`,"
+    " `node`, `time`, `vmid`, `name` and `start` (null for findings of the node). `--format nagios` ends with 0 (OK), 1 (WARNING: a finding that warns, or an"
+    " error in the settings), 2 (CRITICAL: something blocks) or 3 (UNKNOWN: the node could not be read).",
     "host": "`check` prints a line for each check: FAIL (the next boot breaks), WARN, INFO or PASS, the subject, and what to type for the boot loader"
     " of this node; then the devices, with the reasons for and against passing them through. The most severe lines come first."
     " On the node, /etc/default/grub is read by a sh that can neither write files nor start programs; below `--root`, only plain assignments are"

@@ -16,6 +16,7 @@ import pytest
 
 from pvehooks.cli import parsers
 from pvehooks.host import Host
+from pvehooks.settings import load
 from tests.beds import commandline
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
@@ -216,6 +217,27 @@ def test_several_nodes_and_no_word_which(tree: Path) -> None:
 def test_broken_settings(tree: Path, settings: str, words: str) -> None:
     (tree / "etc/pvehooks/pvehooks.conf").write_text(settings)
     assert words in pvehooks(tree, "check", status=2)
+
+
+def test_findings_are_shown_despite_broken_settings(tree: Path) -> None:
+    """With the last valid ones, and with the error; the status says that it is to be fixed."""
+    settings = tree / "etc/pvehooks/pvehooks.conf"
+    settings.write_text("[rules]\nrng-missing-netboot = block\n[guest 102]\nignore = rng-source-hwrng-absent: known\n")
+    load.compile_to(Host(str(tree)), load.load(Host(str(tree))))
+    valid = pvehooks(tree, "check", status=1)
+    settings.write_text("[rng]\nmdoe = off\n[rules\n")
+    broken = pvehooks(tree, "check", status=2)
+    assert broken.startswith(valid) and "VM 100 (web), VM 105 (pxe): block: " in valid
+    assert broken.removeprefix(valid) == (
+        "pvehooks: the last valid settings ([rng]: the built-in ones) are used, because of an error: /etc/pvehooks/pvehooks.conf, line 2:"
+        " unknown option 'mdoe' in [rng]; did you mean 'mode'?. See: pvehooks config\n"
+        "pvehooks: /etc/pvehooks/pvehooks.conf, line 3: '[rules' is not a section header like [rng]\n"
+    )
+    compiled = tree / "var/lib/pvehooks/settings.json"
+    compiled.unlink()
+    assert "VM 100 (web), VM 105 (pxe): warning: " in pvehooks(tree, "check", status=2)
+    for verb in (["why"], ["status"], ["report", "--json"], ["host", "check"]):
+        assert "the built-in settings are used" in pvehooks(tree, *verb, status=2), verb
 
 
 BAD = {

@@ -197,7 +197,7 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     allowance = {"reason": "the old disk", "by": "root@pam", "when": 1_800_000_000}
     record.write_text(json.dumps({"version": 1, "uuid": None, "ctime": None, "allowance": allowance}))
     lines = pvehooks(tree, "check", "100", "101", status=1).splitlines()
-    assert lines[-3:] == [
+    assert lines[-6:-3] == [
         "VM 101 (disk): its next start is allowed whatever is found: root@pam allowed it on 2027-01-15 08:00 (the old disk)",
         "[guard] mode = audit for VM 100 (gpu): findings that block are logged at a start, and do not refuse it",
         "[guard] mode = off for VM 101 (disk): nothing is checked when a VM starts",

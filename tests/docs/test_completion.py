@@ -89,6 +89,12 @@ def test_rule_ids() -> None:
     assert proposed("host", "fix", "kernel-pinned", "iommu-in") == ["iommu-inactive"]
 
 
+def test_an_option_that_takes_one_of_some_words() -> None:
+    assert proposed("check", "--severity", "") == ["block", "info", "warning"]
+    assert proposed("check", "--format", "js") == ["json", "jsonl"]
+    assert proposed("check", "--rule", "rng-missing-n") == ["rng-missing-netboot", "rng-missing-nvme"]
+
+
 def test_guests_of_the_node(tree: Path) -> None:
     """Without --root from /etc/pve/local, here that of the tests' namespace."""
     pve = Path(MOUNTPOINT)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvehooks import wording
 from pvehooks.journal import output
 from pvehooks.journal.entries import Entry
-from pvehooks.journal.grouping import Grouping, OldGuests, ranges
+from pvehooks.journal.grouping import Grouping, OldGuests
 from pvehooks.journal.kind import ERR, INFO, WARNING
 from pvehooks.values import Finding, Guest, Severity
 from tests.beds.journald import Journald
@@ -136,14 +137,14 @@ def test_nothing_is_lost(found: list[tuple[int, Finding]]) -> None:
 
 @given(st.sets(st.integers(100, 160), min_size=1))
 def test_ranges_name_each_once(vmids: set[int]) -> None:
-    text, _, more = ranges(vmids).partition(" and ")
+    text, _, more = wording.ranges(vmids, 12).partition(" and ")
     named: list[int] = []
     for part in text.split(", "):
         first, _, last = part.partition("-")
         named += range(int(first), int(last or first) + 1)
     assert named == sorted(vmids)[: len(named)]
     assert len(named) + int(more.removesuffix(" more") or 0) == len(vmids)
-    assert len(ranges(vmids)) < 120
+    assert len(wording.ranges(vmids, 12)) < 120
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def test_a_file_that_changed_while_it_was_compiled(host: Host) -> None:
     assert copy is not None and not copy.is_current(host)
 
 
+def test_the_last_valid_settings_are_known_when_the_files_are_broken(host: Host) -> None:
+    loaded = load.load(host)
+    load.compile_to(host, loaded)
+    (pathlib.Path(host.root) / "etc/pvehooks/pvehooks.conf").write_text("[guard\n")
+    good = load.last_good(host)
+    assert good is not None
+    assert [good.start_settings(vmid) for vmid in (None, 100, 101)] == [loaded.start_settings(vmid) for vmid in (None, 100, 101)]
+    (pathlib.Path(host.root + compiled.PATH)).write_text("{")
+    assert load.last_good(host) is None
+
+
 @pytest.mark.parametrize("change", ["version", "guard", "rules", "guests", "sources", "devices", "deadline", "whole", "bytes"])
 def test_what_is_no_copy(host: Host, change: str) -> None:
     load.compile_to(host, load.load(host))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Iterator
 
-from pvehooks.cli.commands.rules import as_json, remedy
-from pvehooks.errors import EXIT_OK, UsageError
-from pvehooks.rules import catalogue
-from pvehooks.settings.table import nearest
+from pvehooks import wording
+from pvehooks.cli import terminal
+from pvehooks.cli.commands.rules import as_json, known, remedy
+from pvehooks.errors import EXIT_OK
+from pvehooks.rules.engine import Rule
 
 SUMMARY = "explain a rule: why it exists, and what to do"
 EXAMPLE = "pvehooks explain rng-missing-netboot"
+# What is no continuation of the line before: an item of a list, the source.
+_BEGINS = re.compile(r"\n(?=- |Source: )")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,19 +26,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the rule's explanation, remedy, and how to ignore it."""
-    rule = catalogue.RULES.get(options.rule)
-    if rule is None:
-        meant = nearest(options.rule, list(catalogue.RULES))
-        raise UsageError(
-            f"there is no rule '{options.rule}'" + (f"; did you mean '{meant}'?" if meant else ""), hint="All rules: pvehooks rules"
-        )
+    rule = known(options.rule)
     if options.json:
         print(json.dumps(as_json(rule), indent=2))
     else:
-        print(f"{rule.id} ({rule.severity.value})\n\n{rule.explanation}\n")
-        print(f"What to do: {remedy(rule)}")
-        if rule.of_node:
-            print(f"To lower its severity: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf")
-        else:
-            print(f"To ignore it for one VM: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf")
+        for paragraph in _paragraphs(rule):
+            for line in terminal.wrapped(paragraph, terminal.text_width(), further="  " if paragraph.startswith("- ") else ""):
+                print(line)
     return EXIT_OK
+
+
+def _paragraphs(rule: Rule) -> Iterator[str]:
+    """The rule in words; '' stands between paragraphs."""
+    yield f"{rule.id} ({rule.severity.value})"
+    for block in rule.explanation.split("\n\n"):
+        yield ""
+        yield from (" ".join(text.split()) for text in _BEGINS.split(block))
+    yield ""
+    for number, (words, command) in enumerate(wording.steps(remedy(rule))):
+        yield f"{'' if number else 'What to do: '}{words}"
+        if command:
+            yield f"    {command}"
+    if rule.of_node:
+        yield f"To lower its severity: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf"
+    else:
+        yield f"To ignore it for one VM: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf"

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
     since = None if options.since is None else changes.read(_read(options.since), options.since)
-    seen = view(options)
+    seen = view(options, looking=True)
     if since and since.node != seen.node:
         raise UsageError(f"{options.since} is a report of {since.node}, not of {seen.node}")
     report = _gathered(seen)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from pvehooks.cli import terminal
-from pvehooks.errors import EXIT_OK
+from pvehooks.cli import parsers, terminal
+from pvehooks.errors import EXIT_OK, UsageError
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import Rule
 
@@ -26,6 +26,13 @@ def run(options: argparse.Namespace) -> int:
         rows = [(rule.id, rule.severity.value, rule.explanation.split("\n")[0]) for rule in catalogue.RULES.values()]
         terminal.table(("rule", "severity", "what it is about"), rows)
     return EXIT_OK
+
+
+def known(id: str) -> Rule:
+    """The rule with this id; raises UsageError."""
+    if id not in catalogue.RULES:
+        raise UsageError(f"there is no rule '{id}'{parsers.did_you_mean(id, list(catalogue.RULES))}", hint="All rules: pvehooks rules")
+    return catalogue.RULES[id]
 
 
 def as_json(rule: Rule) -> dict[str, str]:

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the state."""
-    seen = view(options)
+    seen = view(options, looking=True)
     if options.cluster:
         return cluster_status.run(seen, options.json)
     once = seen.once()

@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the cause; the status shows whether there is a start that failed."""
-    seen = view(options)
+    seen = view(options, looking=True)
     tasks = task_facts.ended(seen.host)
     if isinstance(tasks, Unread):
         raise NodeError(f"the tasks of this node cannot be read: {tasks.why}")

@@ -250,10 +250,13 @@ def test_all_guests_are_read_once(tmp_path: Path) -> None:
     assert len(steps) == len(together)
 
 
-def test_what_is_found_is_shown_before_the_rest_is_read(
+def test_what_blocks_is_shown_before_the_rest_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host = Counting(str(make_fake_tree(tmp_path / "tree", {f"{CONFIGS}/{vmid}.conf": FAULTY for vmid in range(100, 400)})))
+    """The first of a kind; equal ones that come later are one row at the end, before all warnings."""
+    blocked = uefi("hw", "rng0: source=/dev/hwrng\n")
+    configs = {f"{CONFIGS}/{vmid}.conf": FAULTY if vmid % 2 else blocked for vmid in range(100, 400)}
+    host = Counting(str(make_fake_tree(tmp_path / "tree", configs)))
     monkeypatch.setattr(root, "host", lambda options: host)
     seen: list[int] = []
     show = findings.show
@@ -264,8 +267,102 @@ def test_what_is_found_is_shown_before_the_rest_is_read(
 
     monkeypatch.setattr(findings, "show", noting)
     main.main(["check", "--root", host.root])
-    assert seen[0] < 200 and len(seen) >= 300
-    assert capsys.readouterr().out.startswith("VM 100 (web): ")
+    assert len(seen) == 2 and seen[0] < 250 and seen[1] == 300
+    first, *heads = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert first == "pve1: looking at 300 VMs. What blocks comes first"
+    shown = [re.match(r"(\d+) VMs \(.*\): (\w+): ", head) for head in heads]
+    assert [match.groups() for match in shown if match] == [("50", "block"), ("100", "block"), ("150", "warning")]
+
+
+def test_every_line_of_json_is_a_finding_and_is_shown_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Counting(str(make_fake_tree(tmp_path / "tree", TREE)))
+    monkeypatch.setattr(root, "host", lambda options: host)
+    assert main.main(["check", "--root", host.root, "--format", "jsonl"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main.main(["check", "--root", host.root, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    common = {"version", "node", "time", "vmid", "name", "start"}
+    of_guests = [(each["vmid"], found) for each in document["guests"] for found in each["findings"]]
+    of_node = [(None, found) for found in document["node_findings"]]
+    assert [(line["vmid"], {key: line[key] for key in line if key not in common}) for line in lines] == of_guests + of_node
+    assert {(line["version"], line["node"]) for line in lines} == {(1, "pve1")}
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def shown(tree: Path, *arguments: str) -> set[tuple[str, str]]:
+    """The findings that JSON shows: (severity, rule)."""
+    document = json.loads(pvehooks(tree, "check", "--json", *arguments, status=1))
+    found = [finding for guest in document["guests"] for finding in guest["findings"]] + document["node_findings"]
+    return {(finding["severity"], finding["rule"]) for finding in found if not finding["ignored"]}
+
+
+def test_severity_and_rule_choose_what_is_shown(tmp_path: Path) -> None:
+    """The status is that of all."""
+    tree = make_fake_tree(tmp_path / "tree", TREE)
+    everything = shown(tree)
+    for level, severities in (("block", {"block"}), ("warning", {"block", "warning"}), ("info", {"block", "warning", "info"})):
+        assert shown(tree, "--severity", level) == {each for each in everything if each[0] in severities}
+    assert shown(tree, "--rule", "rng-missing-netboot", "--rule", "config-lines-dropped") == {
+        each for each in everything if each[1] in ("rng-missing-netboot", "config-lines-dropped")
+    }
+    text = pvehooks(tree, "check", "--severity", "block", status=1)
+    assert [line.split(": ")[1] for line in text.splitlines() if line.startswith("VM ")] == ["block"]
+    assert "see: pvehooks check --all" in text
+    quiet = pvehooks(tree, "check", "--quiet", "--severity", "block", status=1)
+    assert len(quiet.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rule", "rng-mising-netboot"], "there is no rule 'rng-mising-netboot'; did you mean 'rng-missing-netboot'?"),
+        (["--severity", "bad"], "argument --severity"),
+        (["--json", "--format", "nagios"], "--json and --format nagios exclude each other"),
+        (["--quiet", "--format", "markdown"], "--quiet and --format markdown exclude each other"),
+        (["--severity", "info", "--all"], "--severity and --all exclude each other"),
+        (["--target", "pve2", "--format", "jsonl"], "--target and --format jsonl exclude each other"),
+        (["--target", "pve2", "--rule", "rng-missing-netboot"], "--rule and --target exclude each other"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: list[str], words: str, tmp_path: Path) -> None:
+    assert words in pvehooks(make_fake_tree(tmp_path / "tree", TREE), "check", *arguments, status=2)
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "line"),
+    [
+        (
+            {},
+            2,
+            "PVEHOOKS CRITICAL - 6 VMs on pve1: 1 block, 6 warnings, 3 info; would not start: VM 102 (hw) | vms=6 block=1 warning=6 info=3 ignored=0",
+        ),
+        (
+            {"etc/pvehooks/pvehooks.conf": "[rules]\nrng-source-hwrng-absent = info\n"},
+            1,
+            "PVEHOOKS WARNING - 6 VMs on pve1: 6 warnings, 4 info | vms=6 block=0 warning=6 info=4 ignored=0",
+        ),
+    ],
+)
+def test_a_line_for_nagios(files: dict[str, str], status: int, line: str, tmp_path: Path) -> None:
+    tree = make_fake_tree(tmp_path / "tree", {**TREE, **files})
+    assert pvehooks(tree, "check", "--format", "nagios", status=status) == f"{line}\n"
+
+
+def test_nagios_where_all_is_well_and_where_nothing_can_be_read(tmp_path: Path) -> None:
+    well = make_fake_tree(tmp_path / "well", {f"{CONFIGS}/100.conf": "memory: 512\nname: fine\n"})
+    printed = pvehooks(well, "check", "--format", "nagios")
+    assert re.fullmatch(r"PVEHOOKS OK - 1 VM on pve1: [^|]* \| vms=1 block=0 warning=0 info=\d ignored=0\n", printed)
+    make_fake_tree(well, {"etc/pvehooks/pvehooks.conf": "[rng]\nmdoe = off\n"})
+    assert "PVEHOOKS WARNING - 1 VM on pve1" in pvehooks(well, "check", "--format", "nagios", status=1)
+    assert pvehooks(well, "check", "--format", "nagios", "999", status=3).startswith("PVEHOOKS UNKNOWN - there is no VM 999")
+
+
+def test_markdown_of_findings(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    golden("cli/check-markdown.txt", pvehooks(make_fake_tree(tmp_path / "tree", TREE), "check", "--format", "markdown", status=1))
 
 
 def test_status_reads_each_config_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

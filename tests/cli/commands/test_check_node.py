@@ -48,8 +48,8 @@ def test_a_guest_of_which_nothing_else_is_to_be_reported(tree: Path, capsys: pyt
     config.write_text(config.read_text().replace("gone:", "local-lvm:"))
     assert check(capsys, tree, "301").splitlines() == [
         "VM 301 (web): nothing found",
-        "1 VM on pve2: nothing found",
         "what only pve2 itself can read was not examined (once): run this on pve2",
+        "1 VM on pve2: nothing found",
     ]
 
 

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         return next_boot.run(options)
     if options.brief or options.without:
         raise UsageError(f"--{'brief' if options.brief else 'without'} is for --next-boot only")
-    seen = view(options)
+    seen = view(options, looking=True)
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
     also = _also(seen.host)

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the groups."""
-    seen = view(options)
+    seen = view(options, looking=True)
     guest = None if options.guest is None else seen.guest(options.guest)
     node = seen.facts()
     if isinstance(node.pci, Unread):
@@ -70,19 +70,19 @@ def _show(
     iommu = node.iommu
     if isinstance(iommu, Unread) or not iommu.active:
         unknown = f"whether {node.name} has an IOMMU is unknown" if isinstance(iommu, Unread) else f"{node.name} has no IOMMU groups"
-        print(printable(f"{unknown}: {iommu.why}"))
+        terminal.write(f"{unknown}: {iommu.why}")
     _groups(shown)
     if guest is not None:
         for option, address in absent:
-            print(printable(of_guest(guest, f"{option}: {address} is not on the bus")))
+            terminal.write(of_guest(guest, f"{option}: {address} is not on the bus"))
         if not groups and not absent:
-            print(printable(of_guest(guest, "it has no passed-through PCI devices")))
+            terminal.write(of_guest(guest, "it has no passed-through PCI devices"))
     unread: dict[str, list[str]] = {}
     for member in (member for group in shown for member in group.members):
         for why in member.unread:
             unread.setdefault(why, []).append(member.device.address)
     for why, addresses in unread.items():
-        print(printable(f"not examined of {and_more(addresses, 3)}: {why}"))
+        terminal.write(f"not examined of {and_more(addresses, 3)}: {why}")
     _close(node, iommu, groups, guest)
 
 
@@ -123,10 +123,8 @@ def _close(node: Node, iommu: Iommu | Unread, groups: tuple[Group, ...], guest: 
         print("nothing can be passed through without an IOMMU")
         return
     if iommu.acs_override:
-        print(
-            printable(
-                f"attention: these groups exist only because of pcie_acs_override={iommu.acs_override}; the hardware does not isolate them"
-            )
+        terminal.write(
+            f"attention: these groups exist only because of pcie_acs_override={iommu.acs_override}; the hardware does not isolate them"
         )
     if guest is None:
-        print(printable(grouptree.summary(groups, node.name)))
+        terminal.write(grouptree.summary(groups, node.name))

@@ -1,0 +1,62 @@
+"""What a person sees on terminals of 60, 80, 120 and 200 columns: golden files, to be read as such."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.beds import boot, pci
+from tests.beds.tree import Content, Link, make_fake_tree
+from tests.cli.test_cli import on_a_terminal
+from tests.daemon.bed import RNG0, uefi
+
+CONFIGS = "etc/pve/nodes/pve1/qemu-server"
+WIDTHS = (60, 80, 120, 200)
+BUS = """\
+0000:00:01.0 class=060400 id=8086:460d driver=pcieport group=1 bridge=1
+0000:01:00.0 class=030000 id=10de:2204 driver=vfio-pci group=14
+0000:01:00.1 class=040300 id=10de:1aef driver=snd_hda_intel group=14
+0000:02:00.0 class=010802 id=144d:a808 driver=nvme group=14 disk=nvme0n1/259:0/S1 part=nvme0n1p1/259:1
+0000:04:00.0 class=020000 id=8086:1533 driver=igb group=17 net=eno1
+"""
+TREE: dict[str, Content] = {
+    **boot.plant(""),
+    **pci.plant(BUS),
+    **{f"{CONFIGS}/{vmid}.conf": uefi(f"web{vmid - 199}").replace("2C:69:EC", f"2C:69:{vmid - 200:02X}") for vmid in range(200, 212)},
+    f"{CONFIGS}/100.conf": uefi("games", f"{RNG0}hostpci0: 0000:01:00\n"),
+    f"{CONFIGS}/102.conf": uefi("hw", "rng0: source=/dev/hwrng\n"),
+    f"{CONFIGS}/104.conf": uefi("messy", f"{RNG0}onbot: 1\n"),
+    f"{CONFIGS}/105.conf": uefi("a-machine-with-the-long-name-of-a-department-and-its-purpose"),
+    f"{CONFIGS}/211.conf": uefi("web12").replace("vmbr0", "vmbr7"),
+    "etc/pve/local": Link("nodes/pve1"),
+    "sys/class/net/vmbr0/bridge": None,
+    "proc/mounts": "/dev/nvme0n1p1 / ext4 rw 0 0\n",
+    "proc/self/mountinfo": "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n",
+    "proc/net/route": "Iface\tDestination\tGateway\n",
+}
+COMMANDS = (("check",), ("check", "200"), ("explain", "rng-missing-netboot"), ("host", "check"), ("host", "groups"))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_fake_tree(tmp_path_factory.mktemp("pictures") / "tree", TREE)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_picture(command: tuple[str, ...], width: int, tree: Path, golden: Callable[[str, str], None]) -> None:
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(tree, *command, COLUMNS=str(width)))
+    golden(f"pictures/{'-'.join(command)}-{width}.txt", "".join(f"{line.rstrip()}\n" for line in shown.splitlines()))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_text_is_wider_than_the_terminal(command: tuple[str, ...], width: int, tree: Path) -> None:
+    """But for commands, which are pasted as they stand."""
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(tree, *command, COLUMNS=str(width)))
+    commands = re.compile(r" +(?:pvehooks|qm|for) ")
+    wide = [line for line in shown.splitlines() if len(line.rstrip()) > width and " " in line.strip() and not commands.match(line)]
+    assert wide == []
