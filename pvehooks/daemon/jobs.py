@@ -6,7 +6,7 @@ How jobs are run is the queue's part. All that is remembered here lies in the gu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
 from pvehooks.actions.result import Result
 from pvehooks.daemon.state import States
 from pvehooks.values import Guest, Rng0Decision, Verdict

@@ -118,7 +118,7 @@ class Review:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
         if guest.passes_through:
-            work.remember_devices(self._parts.host, guest, context.prints())
+            guest_changes.remember_devices(self._parts.host, guest, context.prints())
 
     def _can_skip(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
         """Whether the guest was reviewed with this config already, or, after a job, has another one by now, which is reviewed for itself."""

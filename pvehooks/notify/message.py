@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pvehooks import wording
 from pvehooks.causes import registry
-from pvehooks.journal.grouping import ranges
 from pvehooks.journal.kind import ERR, NOTICE, WARNING
 from pvehooks.journal.outbox import Letter
 from pvehooks.settings.sections import NotifySettings
 
 TEST = "test"
+# At most so many ranges of VMIDs in a headline.
+_RANGES = 12
 # By option of [notify]: what happened, once and several times.
 WORDS = {
     "refused_starts": ("start refused", "starts refused"),
@@ -99,7 +101,7 @@ def _headline(option: str, letters: Sequence[Letter]) -> str:
         label = _LABEL.match(letters[0].text)
         return f"{words}: {label[0] if label else f'VM {vmids[0]}'}"
     if vmids:
-        return f"{words}: VM {ranges(vmids)}"
+        return f"{words}: VM {wording.ranges(vmids, _RANGES)}"
     return words if number == 1 else f"{number} {words}"
 
 

@@ -10,8 +10,8 @@ from pvehooks.daemon import baseline as daemon_baseline
 from pvehooks.daemon import lock
 from pvehooks.daemon.publish import textfile
 from pvehooks.facts.cluster import members, summaries
-from pvehooks.facts.pci.devices import STARTED
 from pvehooks.facts.pci import bindings, remembered
+from pvehooks.facts.pci.devices import STARTED
 from pvehooks.guard import counters
 from pvehooks.journal import outbox, reported
 from pvehooks.notify import channels
