@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.host import Host
@@ -15,6 +14,7 @@ from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules.engine import asked_at_start
 from pvehooks.settings.sections import RngSettings
 from pvehooks.values import Cure, Finding, Rng0Veto, Severity, Verdict
+from pvehooks.values.base import NamedTuple
 
 
 class _Standing(NamedTuple):

@@ -124,7 +124,7 @@ def compile_to(host: Host, settings: Settings) -> bool:
 
 
 def last_good(host: Host) -> Settings | None:
-    """The last settings without an error, as they were compiled: [guard], [rules] and ignores; None if there are none. Raises nothing.
+    """The last settings without an error, as they were compiled: [guard], [device ...], [rules] and ignores; None if there are none. Raises nothing.
 
     All else is built in: no start needs it.
     """
@@ -134,6 +134,9 @@ def last_good(host: Host) -> Settings | None:
     whole = _built_in()
     whole.common.update(_guard(common.settings))
     whole.rules.update({rule: Setting(severity) for rule, severity in common.settings.severities.items()})
+    for device in common.settings.devices:
+        given = {name: value for name, value in device._asdict().items() if value and name != "selector"}
+        whole.by_device[device.selector] = {name: Setting(value) for name, value in given.items()}
     for vmid in compiled.vmids(host):
         own = compiled.read(host, vmid)
         if own is None:

@@ -191,7 +191,7 @@ def _read(host: Host, name: str) -> dict[int, dict[str, str]]:
         ended = host.run(["ip", "-json", "link", "show", "dev", name], _SECONDS)
         (link,) = json.loads(ended.stdout)
         return {int(each["vf"]): _values(each) for each in link.get("vfinfo_list", ())}
-    except (CommandTrouble, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (CommandTrouble, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ActionFailed(f"what its virtual functions have cannot be read: ip link show {name}: {error}") from error
 
 
