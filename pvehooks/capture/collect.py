@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from pvehooks.capture.record import LARGEST, Recording, Thing, joined
@@ -21,6 +22,7 @@ from pvehooks.facts import hardware, nextboot
 from pvehooks.facts.cluster import members, pmxcfs, summaries
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.node import tasks
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.storage import storages
 from pvehooks.formats import firmwaredrivers
@@ -43,6 +45,8 @@ FURTHER = (
     *("/proc/sys/kernel/osrelease", "/proc/cmdline", "/proc/interrupts", "/proc/iomem", "/proc/meminfo", "/proc/swaps"),
     *(f"/sys/class/dmi/id/{name}" for name in ("board_vendor", "board_name", "product_name", "bios_vendor", "bios_version", "bios_date")),
 )
+# Of so many VMs whose last start failed; of Proxmox VE's index of tasks so many starts.
+_FAILED_STARTS, _STARTS = 10, 200
 _COMMON = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/fuse"))
 _FD = re.compile(r"/proc/[0-9]+/fd/[^/]+")
 _PROCESS = re.compile(r"/proc/[0-9]+")
@@ -97,6 +101,7 @@ class _Collection:
         self.step("bindings", lambda: (bindings.all_noted(self.host), bindings.driverctl(self.host)))
         self.step("snippets", lambda: storages.local_snippets(self.host, self.name))
         self.step("the cluster", self._cluster)
+        self.step("failed starts", self._failed_starts)
         for path in FURTHER:
             self._further(path)
         return LookResult(tuple(self.findings), tuple(self.troubles), tuple(self.passed))
@@ -158,6 +163,12 @@ class _Collection:
         pmxcfs.quorate(self.host)
         pmxcfs.guests(self.host)
 
+    def _failed_starts(self) -> None:
+        """What `pvehooks why` reads of the latest of them."""
+        ended = tasks.ended(self.host)
+        for task in () if isinstance(ended, Unread) else islice(tasks.starts_that_failed(ended), _FAILED_STARTS):
+            tasks.failed_start(self.host, task)
+
     def _ask(self, value: object) -> None:
         """All that can be known of a node, a guest or a device."""
         for name in fact_names(type(value)):
@@ -215,6 +226,8 @@ def _content(path: str, raw: bytes, wanted: frozenset[int], homes: NamedInHomes,
     in_home = secrets.is_in_home(path) and not homes.is_of_storage(path)
     if in_home or (firmwaredrivers.is_image(raw) and not path.startswith("/usr/share/")):
         return firmwaredrivers.essence(raw)
+    if tasks.is_index(path):
+        raw = b"".join([line for line in raw.splitlines(keepends=True) if tasks.is_start_line(line)][-_STARTS:])
     if len(raw) > LARGEST:
         notes.append(f"left empty, it is too large ({len(raw) >> 20} MiB): {path}")
         return b""

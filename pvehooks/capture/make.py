@@ -11,7 +11,7 @@ from pvehooks import __version__
 from pvehooks.capture import archive, collect, replay
 from pvehooks.capture.record import Recording, RecordingHost, Thing
 from pvehooks.capture.redact import places, secrets
-from pvehooks.capture.redact.disguise import Disguise
+from pvehooks.capture.redact.disguise import Disguise, Stays
 from pvehooks.capture.redact.rewriting import Rewriting
 
 LOCAL = "/etc/pve/local"
@@ -102,10 +102,10 @@ class _Texts:
         known = self._files.get(word)
         return known if known is not None else self._disguise.text(word) if self._disguise else word
 
-    def answer(self, text: str) -> str:
+    def answer(self, text: str, stays: Stays = places.parameters) -> str:
         """What a command said, which may be anything."""
         harmless = _decoded(secrets.without_secrets(text.encode("utf-8", "surrogateescape")))
-        return self._disguise.text(harmless, True, places.parameters) if self._disguise else harmless
+        return self._disguise.text(harmless, True, stays) if self._disguise else harmless
 
 
 def _decoded(raw: bytes) -> str:
@@ -125,8 +125,9 @@ def _facts(recording: Recording, things: dict[str, Thing], node: str, path: Call
     document.update({name: taken_of(document[name]) for name in ("attributes", "modified", "sizes")})
     document["acls"] = sorted(path(each) for each in recording.acls if each in things)
     for command in document["commands"]:
+        stays = places.of_causes if command["argv"][:2] == ["journalctl", "--dmesg"] else places.parameters
         command["argv"] = [texts.word(word) for word in command["argv"]]
-        command["done"] = [command["done"][0], *map(texts.answer, command["done"][1:])] if command["done"] else None
+        command["done"] = [command["done"][0], *(texts.answer(each, stays) for each in command["done"][1:])] if command["done"] else None
         command["trouble"] = texts.answer(command["trouble"])
     return document
 

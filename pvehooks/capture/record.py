@@ -297,10 +297,10 @@ class RecordingHost(Host):
 
     # -- running and time ---------------------------------------------------------------------------------------------
 
-    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, given: bytes | None = None) -> Completed:
         words = tuple(argv)
         try:
-            done = super().run(words, timeout, env)
+            done = super().run(words, timeout, env, given)
         except CommandTrouble as trouble:
             if self.is_node:
                 self.recording.commands[words] = Ran(words, None, str(trouble))

@@ -125,10 +125,10 @@ class CapturedHost(Host):
         real = self._real(path)
         return {name: self.facts.links.get(f"{real}/{name}", text) for name, text in super().link_texts(path, most).items()}
 
-    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, given: bytes | None = None) -> Completed:
         ran = self.facts.commands.get(tuple(argv))
         if ran is None:
-            return super().run(argv, timeout, env)
+            return super().run(argv, timeout, env, given)
         if ran.done is None:
             raise CommandTrouble(ran.trouble)
         return ran.done

@@ -385,16 +385,16 @@ class Host:
 
     # -- running and time ---------------------------------------------------------------------------------------------
 
-    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, given: bytes | None = None) -> Completed:
         """Runs a command of this node to its end; raises CommandTrouble when it is missing or over its time.
 
-        Never runs anything for a tree. The command gets no standard input, and the C locale so that its words are known.
+        Never runs anything for a tree. The command gets what is `given` on standard input, and the C locale so that its words are known.
         """
         from pvehooks.host import running
 
         if not self.is_node:
             raise CommandTrouble(f"{argv[0]} is not run for a tree")
-        return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
+        return running.run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})}, given)
 
     def spawn(self, argv: Sequence[str], timeout: float) -> int:
         """Runs a command without a word from it, as run() does, but without the 10 ms that importing subprocess takes.

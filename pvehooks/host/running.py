@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from pvehooks.host import CommandTrouble, Completed, Host
+from pvehooks.host import CommandTrouble, Completed
 
 # For a process to go that was killed. One that waits for a FUSE or a dead NFS in the kernel does not, and is left behind.
 _KILLED_SECONDS = 1.0
@@ -35,13 +35,6 @@ def run(argv: Sequence[str], timeout: float, environment: Mapping[str, str], giv
     finally:
         _end(process)
     return Completed(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-
-
-def feed(host: Host, argv: Sequence[str], given: bytes, timeout: float, env: Mapping[str, str] | None = None) -> Completed:
-    """As Host.run(), with what is `given` on the command's standard input."""
-    if not host.is_node:
-        raise CommandTrouble(f"{argv[0]} is not run for a tree")
-    return run(argv, timeout, {**os.environ, "LC_ALL": "C", **(env or {})}, given)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

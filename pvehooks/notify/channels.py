@@ -11,7 +11,7 @@ from email.policy import SMTP
 from typing import NamedTuple
 
 import pvehooks
-from pvehooks.host import CommandTrouble, Host, running
+from pvehooks.host import CommandTrouble, Host
 from pvehooks.notify.message import Message
 from pvehooks.wording import and_more
 
@@ -60,7 +60,7 @@ def channels(host: Host) -> tuple[list[str], list[str]]:
 def _by_pve(host: Host, message: Message) -> HandOver:
     asked = {"severity": message.severity, "fields": message.fields, "data": message.data}
     program = _program(host)
-    done = running.feed(host, [program], json.dumps(asked).encode(), _PVE_SECONDS)
+    done = host.run([program], _PVE_SECONDS, given=json.dumps(asked).encode())
     try:
         answer = json.loads(done.stdout)
         outcome, words = str(answer["outcome"]), str(answer["words"])
@@ -88,7 +88,7 @@ def _by_sendmail(host: Host, message: Message, why: str) -> HandOver:
     # RFC 3834: no one's holiday notice answers it.
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)
-    done = running.feed(host, [SENDMAIL, "-i", "root"], mail.as_bytes(), _SENDMAIL_SECONDS)
+    done = host.run([SENDMAIL, "-i", "root"], _SENDMAIL_SECONDS, given=mail.as_bytes())
     if done.status:
         return HandOver(False, f"{SENDMAIL} ended with {done.status}: {_short(done.stderr)}")
     return HandOver(True, f"{SENDMAIL} has it, for root ({_short(why)})")
@@ -147,7 +147,7 @@ def _by_program(host: Host, path: str, message: Message) -> HandOver:
         return HandOver(False, next((why for why in refused if path in why or "nothing" in why), f"{path} is not there any more"))
     given = json.dumps({"version": 1, **message.data, "fields": message.fields}, indent=2).encode()
     environment = {"MESSAGE_SUBJECT": message.subject, "MESSAGE_SEVERITY": message.severity}
-    done = running.feed(host, [path], given, _PROGRAM_SECONDS, environment)
+    done = host.run([path], _PROGRAM_SECONDS, environment, given)
     if done.status:
         return HandOver(False, f"{path} ended with {done.status}: {_short(done.stderr)}")
     return HandOver(True, f"{path} has it")

@@ -49,7 +49,7 @@ class KernelHost(Host):
     def spawn(self, argv: Sequence[str], timeout: float) -> int:
         return 0
 
-    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, given: bytes | None = None) -> Completed:
         """modprobe --resolve-alias: an alias is an address here, and a module has its driver's name with underscores."""
         found = [driver.replace("-", "_") for driver, taken in self.takes.items() if argv[-1] in taken.split()]
         return Completed(0 if found else 1, "".join(f"{name}\n" for name in found), "")

@@ -30,7 +30,7 @@ class Node(RecordingHost):
         self.can_run = True
         self.trouble = trouble
 
-    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, given: bytes | None = None) -> Completed:
         words = tuple(argv)
         self.recording.commands[words] = Ran(words, None if self.trouble else ANSWER, self.trouble)
         if self.trouble:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact.disguise import Stays
 from pvehooks.formats import firmwaredrivers
+from pvehooks.causes import registry
+from pvehooks.facts.node import tasks
 from pvehooks.records import baseline
 
 
@@ -33,6 +36,18 @@ def _link_keys(word: str, behind: str) -> bool:
 
 def _properties(word: str, behind: str) -> bool:
     return behind == "=" and re.fullmatch(r"[A-Z0-9_]+", word) is not None
+
+
+@cache
+def _words_of_causes() -> frozenset[str]:
+    # Without \S and the like, and the names of groups.
+    patterns = (re.sub(r"\\[A-Za-z]|\(\?P<\w+>", " ", cause.pattern.pattern) for cause in registry.causes().values())
+    return frozenset(word for pattern in patterns for word in re.findall(r"[A-Za-z0-9_]{2,}", pattern))
+
+
+def of_causes(word: str, behind: str) -> bool:
+    """The words by which causes of failed starts are known stay."""
+    return word in _words_of_causes() or parameters(word, behind)
 
 
 _IDENTIFIERS = (
@@ -61,6 +76,7 @@ _PLACES: tuple[tuple[str, Treatment, Stays | None], ...] = (
         parameters,
     ),
     (r"/run/udev/data/.*", Treatment.ALL_WORDS, _properties),
+    (rf"{tasks.DIRECTORY}/.*", Treatment.ALL_WORDS, of_causes),
     (r".*", Treatment.ALL_WORDS, None),
 )
 # Every user can make a file whose name has several lines, in /dev/shm.

@@ -12,6 +12,7 @@ from pvehooks.capture.record import Thing
 from pvehooks.capture.redact import places
 from pvehooks.capture.redact.disguise import Disguise
 from pvehooks.capture.redact.places import Treatment
+from pvehooks.facts.node import tasks
 from pvehooks.facts.pci import identity
 from pvehooks.formats import guestconfig, initramfs
 from pvehooks.records import baseline
@@ -73,8 +74,11 @@ class Rewriting:
             treatment, stays = places.treatment(path, thing.content)
             if treatment is Treatment.ALL_WORDS:
                 self.disguise.learn_words(_text(thing.content), stays)
-        for path in self.things:
-            if not places.is_kernels(path):
+        for path, thing in self.things.items():
+            if tasks.holds(path):
+                self.path(path)
+                self.content(path, thing.content or b"")
+            elif not places.is_kernels(path):
                 self.disguise.learn_words(path)
 
     def _copies(self) -> Iterator[tuple[str, bytes]]:
@@ -94,7 +98,12 @@ class Rewriting:
 
     def path(self, path: str) -> str:
         """The path that stands for this one."""
+        if tasks.holds(path):
+            return tasks.with_upids(path, self._strictly)
         return self.disguise.text(path, strict=not places.is_kernels(path))
+
+    def _strictly(self, word: str) -> str:
+        return self.disguise.text(word, True, lambda part, _: part in ("root", "pam", "pve"))
 
     def _thing(self, path: str, thing: Thing) -> Thing:
         if thing.kind == "link":
@@ -131,6 +140,15 @@ class Rewriting:
         return line if line.startswith(b"#") else self.disguise.content(line, strict=True)
 
     # -- files of other forms than text -------------------------------------------------------------------------------
+
+    @_rewrites(rf"{tasks.DIRECTORY}/(?:active|index(?:\.1)?)")
+    def _disguise_tasks(self, raw: bytes) -> bytes:
+        """Proxmox VE's list of tasks: who asked for them, and what they ended with."""
+        lines = _text(raw).split("\n")
+        found = ((tasks.with_upids(line, self._strictly), tasks.status_at(line)) for line in lines)
+        return "\n".join(
+            line[: len(line) - at] + self.disguise.text(line[len(line) - at :], True, places.of_causes) for line, at in found
+        ).encode("utf-8", "surrogateescape")
 
     @_rewrites(r"/sys/.*/config")
     def _disguise_config_space(self, raw: bytes) -> bytes:

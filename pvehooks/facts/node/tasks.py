@@ -8,7 +8,7 @@ PVE/RESTEnvironment.pm, active_workers; PVE/INotify.pm, read_active_workers); X/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pvehooks.facts.reading import unread
 from pvehooks.host import CommandTrouble, Host
@@ -67,6 +67,39 @@ def _task(line: str) -> Task | None:
         return None
     upid, node, started, kind, name, user, end, status = match.groups()
     return Task(upid, node, kind, name, user, int(started, 16), int(end, 16), bounded(status))
+
+
+def holds(path: str) -> bool:
+    """Whether the path is of a list or a log of tasks."""
+    return path.startswith(f"{DIRECTORY}/")
+
+
+def is_index(path: str) -> bool:
+    """Whether it is one of the files that list tasks."""
+    return path in (f"{DIRECTORY}/active", INDEX, f"{INDEX}.1")
+
+
+def is_start_line(line: bytes) -> bool:
+    """Whether a line of those is about a start of a VM that has ended."""
+    task = _task(line.decode(errors="surrogateescape").rstrip("\n"))
+    return task is not None and is_start(task)
+
+
+def status_at(line: str) -> int:
+    """How many characters from the end of such a line what the task ended with begins; 0 for another line."""
+    match = _ENDED.match(line)
+    return len(match[8]) if match else 0
+
+
+def with_upids(text: str, put: Callable[[str], str]) -> str:
+    """The text, in which `put` gives what stands for the node and the user of each UPID."""
+
+    def one(match: re.Match[str]) -> str:
+        parts = match[0].split(":")
+        parts[1], parts[7] = put(parts[1]), put(parts[7])
+        return ":".join(parts)
+
+    return _WHOLE_UPID.sub(one, text)
 
 
 def is_upid(text: str) -> bool:

@@ -178,7 +178,7 @@ class Node(Host):
         self.asked: list[str] = []
         self._answer = answer
 
-    def run(self, argv: Sequence[str], timeout: float, env: object = None) -> Completed:
+    def run(self, argv: Sequence[str], timeout: float, env: object = None, given: object = None) -> Completed:
         self.asked = list(argv)
         if isinstance(self._answer, CommandTrouble):
             raise self._answer
