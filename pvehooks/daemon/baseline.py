@@ -39,6 +39,8 @@ class NodeBaseline:
         self._others: dict[str, tuple[tuple[float, int], Baseline | None]] = {}
         self._unreported = False
         self._noted_at = 0.0
+        # What is noted at least: a clock that is behind the last note at the start may be wrong, and counts after an hour, or once it is set.
+        self._seen_at_least = 0
         self._elsewhere: Mapping[int, str] = {}
         self._without: list[int] = []
 
@@ -50,6 +52,8 @@ class NodeBaseline:
         if self._own is None:
             found = baseline.read_file(self.host, baseline.path(self.node))
             here = self._read_installation_note()
+            seen = here.get("seen")
+            self._seen_at_least = seen if isinstance(seen, int) else 0
             if found is not None and self._still_valid(found, here):
                 self._own = found
                 without = here.get("without_package")
@@ -144,8 +148,12 @@ class NodeBaseline:
             self._without = without
         if not own.stored or abs(now - self._noted_at) < _HEARTBEAT:
             return
+        if self._noted_at:
+            # An hour has passed, or the clock was set.
+            self._seen_at_least = 0
         self._noted_at = now
-        content = json.dumps({"node": self.node, "time": own.time, "seen": int(now), "without_package": self._without}).encode() + b"\n"
+        seen = max(int(now), self._seen_at_least)
+        content = json.dumps({"node": self.node, "time": own.time, "seen": seen, "without_package": self._without}).encode() + b"\n"
         try:
             self.host.make_dir(INSTALLATION_NOTE.rpartition("/")[0], mode=0o700)
             self.host.replace(INSTALLATION_NOTE, content, mode=0o600)

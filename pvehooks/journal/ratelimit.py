@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _WINDOW = 3600.0
 # Entries of one cause in a window, and of all causes of one origin.
@@ -43,6 +43,7 @@ class RateLimit:
         self._lock = threading.Lock()
         self._logged: dict[Origin, dict[str, deque[float]]] = {}
         self._suppressed: dict[Origin, Suppressed] = {}
+        self._tidy_due = 0.0
 
     def suppresses(self, origin: Origin) -> bool:
         """Whether nothing of this origin is logged now."""
@@ -55,10 +56,7 @@ class RateLimit:
         """
         now = self._clock()
         with self._lock:
-            logged = self._logged.setdefault(origin, {})
-            for times in logged.values():
-                while times and now - times[0] >= _WINDOW:
-                    times.popleft()
+            logged = self._logged[origin] = _of_window(self._logged.get(origin, {}), now)
             full = next((cause for cause in causes if len(logged.get(cause, ())) >= _OF_ONE_CAUSE), "")
             if full or sum(map(len, logged.values())) >= _IN_ALL:
                 del self._logged[origin]
@@ -82,10 +80,17 @@ class RateLimit:
             ]
             for origin, _ in ended:
                 del self._suppressed[origin]
-            for origin in [origin for origin, logged in self._logged.items() if _is_over(logged, now)]:
-                del self._logged[origin]
+            if now >= self._tidy_due:
+                # Not at each call: there may be tens of thousands of guests.
+                self._tidy_due = now + _QUIET
+                known = {origin: _of_window(logged, now) for origin, logged in self._logged.items()}
+                self._logged = {origin: logged for origin, logged in known.items() if logged}
         return ended
 
 
-def _is_over(logged: dict[str, deque[float]], now: float) -> bool:
-    return all(not times or now - times[-1] >= _WINDOW for times in logged.values())
+def _of_window(logged: Mapping[str, deque[float]], now: float) -> dict[str, deque[float]]:
+    """Without what was logged before the window."""
+    for times in logged.values():
+        while times and now - times[0] >= _WINDOW:
+            times.popleft()
+    return {cause: times for cause, times in logged.items() if times}

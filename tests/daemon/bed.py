@@ -115,15 +115,22 @@ class NodeBed:
         self.pve.close()
         self._network.__exit__(None, None, None)
 
-    def start(self, ready: bool = True, watchdog: float = 0.0, path: str = "", arguments: tuple[str, ...] = ()) -> None:
-        """Starts the daemon; returns when it is READY."""
+    def start(
+        self,
+        ready: bool = True,
+        watchdog: float = 0.0,
+        path: str = "",
+        arguments: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("pvehooks.daemon",),
+    ) -> None:
+        """Starts the daemon; returns when it is READY. `program` is a module that runs it, with its first arguments."""
         began = time.monotonic()
         environment = {**os.environ, **self.notify.environment, "PATH": path or self.qm.path, "PYTHONPATH": str(PROJECT)}
         environment["PERL5LIB"] = self.qm.perl5lib
         if watchdog:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with self.log.open("ab") as stderr:
-            command = [sys.executable, "-m", "pvehooks.daemon", "--node", "pve1", *arguments]
+            command = [sys.executable, "-m", *program, "--node", "pve1", *arguments]
             self.daemon = subprocess.Popen(command, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
         if ready:
             self.notify.wait_for("READY", "1", after=began)

@@ -199,6 +199,15 @@ def test_entries_an_hour_apart_are_not_counted_together(desk: Desk) -> None:
         assert flip(desk, 2) == ["VM 100: it is bad", "VM 100: no longer: a-rule (net0)"]
 
 
+def test_nothing_is_remembered_of_what_was_logged_long_ago(desk: Desk) -> None:
+    for vmid in range(100, 150):
+        flip(desk, 2, vmid)
+    desk.now = 4000.0
+    flip(desk, 2, 150)
+    desk.reporter.end_suppression(())
+    assert desk.log._limit._logged.keys() == {150}
+
+
 def test_what_was_suppressed_is_news_for_the_next_daemon(desk: Desk, tmp_path: Path) -> None:
     flip(desk, 101)
     again = Desk(tmp_path)

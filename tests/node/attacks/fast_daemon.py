@@ -3,6 +3,7 @@
 import sys
 
 from pvehooks.daemon import availability, jobs, loop, main, observer, queue, results
+from pvehooks.journal import ratelimit
 
 SCALE = 60.0
 
@@ -12,5 +13,7 @@ for name, modules in (("POLL_PAUSES", (availability, loop)), ("RETRY_PAUSES", (j
 availability._QUORUM_PATIENCE /= SCALE
 availability._STUCK_AFTER /= SCALE
 observer._QUORUM_PAUSE /= SCALE
+ratelimit._WINDOW /= SCALE
+ratelimit._QUIET /= SCALE
 
 sys.exit(main.main())
