@@ -31,6 +31,7 @@ MEASURES = {
     "firmware": firmware.start,
     "stub": stub.stub,
     "host": host.check,
+    "next-boot": host.next_boot,
     "audit": audit.audit,
     "report": audit.report,
 }
