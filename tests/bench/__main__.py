@@ -34,6 +34,7 @@ MEASURES = {
     "tasks": failures.tasks,
     "message": failures.message,
     "host": host.check,
+    "next-boot": host.next_boot,
     "audit": audit.audit,
     "report": audit.report,
 }

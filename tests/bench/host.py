@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.beds import boot, pci
+from tests.beds.initramfs import cpio
 from tests.beds.tree import make_fake_tree
 from tests.bench.figures import Figure
 
@@ -47,3 +48,30 @@ def _cpu(command: list[str]) -> float:
     subprocess.run(command, cwd=PROJECT, env={**os.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+# -- before the next boot -------------------------------------------------------------------------------------------------
+
+GUESTS, FILES, FILE = 20, 1500, 60_000
+
+
+def next_boot() -> Iterator[Figure]:
+    """The CPU time that the hook of a kernel takes: the command, and unpacking the initramfs; beside what packing that takes."""
+    if not shutil.which("zstd"):
+        sys.exit("zstd is missing: apt install zstd")
+    with tempfile.TemporaryDirectory() as directory:
+        lines = (f"0000:{bus:02x}:00.0 class=020000 driver=igb group={bus}" for bus in range(1, DEVICES + 1))
+        configs = {
+            f"etc/pve/nodes/pve1/qemu-server/{100 + number}.conf": f"hostpci0: 0000:{number + 1:02x}:00.0\n" for number in range(GUESTS)
+        }
+        tree = make_fake_tree(f"{directory}/tree", {**boot.plant("next: 6.11.11-2-pve"), **pci.plant("\n".join(lines)), **configs})
+        image = Path(directory, "initrd.img")
+        image.with_suffix(".cpio").write_bytes(cpio({f"lib/modules/{number}.ko": os.urandom(FILE) for number in range(FILES)}))
+        pack = ["zstd", "-q", "-f", "-1", str(image.with_suffix(".cpio")), "-o", str(image)]
+        reference = statistics.median(_cpu(pack) for _ in range(3))
+        unpack = "from pvehooks.host import Host, initramfs; import sys; assert len(initramfs.contents(Host(), sys.argv[1], str.isspace).names) > 1000"
+        taken = statistics.median(_cpu([sys.executable, "-c", unpack, str(image)]) for _ in range(3))
+        ours = [sys.executable, "-m", "pvehooks", "host", "check", "--next-boot", "--brief", "--root", str(tree)]
+        taken += statistics.median(_cpu(ours) for _ in range(TIMES))
+        name = f"next boot, {DEVICES} devices, {GUESTS} VMs, an initramfs of {FILES * FILE >> 20} MiB"
+        yield Figure(name, taken * 1000, 2000, "ms CPU", f"packing the initramfs {reference * 1000:.0f} ms")

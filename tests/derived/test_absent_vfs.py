@@ -225,21 +225,21 @@ def of_driver(driver: str) -> str:
         pytest.param(
             "",
             {"vf_support": Support(unbuilt=("a", "b"), module="b")},
-            ": it has no driver, and only its driver makes them (DKMS has a, b, which are not built for the running kernel 6.14.11-1-pve)",
+            ": it has no driver, and only its driver makes them (DKMS has a, b, which are not built for the kernel 6.14.11-1-pve)",
             f"Build it: apt install proxmox-default-headers && dkms autoinstall && modprobe b; then: {MAKE}",
             id="no driver, modules not built",
         ),
         pytest.param(
             "",
             {"vf_support": Support(unbuilt=("a",))},
-            ": it has no driver, and only its driver makes them (DKMS has a, which is not built for the running kernel 6.14.11-1-pve)",
+            ": it has no driver, and only its driver makes them (DKMS has a, which is not built for the kernel 6.14.11-1-pve)",
             f"Build it: apt install proxmox-default-headers && dkms autoinstall && modprobe a; then: {MAKE}",
             id="no driver, a module not built",
         ),
         pytest.param(
             "ixgbe",
             {"vf_support": Support(unbuilt=("other", "ixgbe-out-of-tree"))},
-            ": the module ixgbe-out-of-tree of DKMS, which makes them, is not built for the running kernel 6.14.11-1-pve",
+            ": the module ixgbe-out-of-tree of DKMS, which makes them, is not built for the kernel 6.14.11-1-pve",
             f"Build it: apt install proxmox-default-headers && dkms autoinstall && reboot; then: {MAKE}",
             id="its module in DKMS is not built",
         ),
@@ -268,7 +268,7 @@ def of_driver(driver: str) -> str:
             "i915",
             {"vf_support": Support(VfSource("a.service", PF, 1)), "dkms": Dkms(("zfs",), None)},
             "; a.service asks for 1, but its driver i915 is the kernel's own, which makes none:"
-            " i915-sriov-dkms is not installed for the running kernel 6.14.11-1-pve",
+            " i915-sriov-dkms is not installed for the kernel 6.14.11-1-pve",
             f"Install i915-sriov-dkms for it (dkms status) and restart the node; then: {MAKE}",
             id="a driver that makes none, and something asks",
         ),

@@ -18,6 +18,7 @@ from pvehooks.formats import initramfs
 from pvehooks.formats.initramfs import Contents, DamagedInitramfs, Stream
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.host import initramfs as unpacking
+from tests.beds.initramfs import cpio
 
 FILES = {
     "etc/modprobe.d/vfio.conf": b"options vfio-pci ids=10de:2204\n",
@@ -31,17 +32,6 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "xz": lambda raw: lzma.compress(raw, check=lzma.CHECK_CRC32),
     "lzma": lambda raw: lzma.compress(raw, lzma.FORMAT_ALONE),
 }
-
-
-def cpio(files: dict[str, bytes]) -> bytes:
-    """As the kernel's usr/gen_init_cpio.c writes it."""
-    found = b""
-    for name, content in {**files, "TRAILER!!!": b""}.items():
-        fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-        found += b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
-        found += bytes(-len(found) % 4) + content
-        found += bytes(-len(found) % 4)
-    return found + bytes(-len(found) % 512)
 
 
 def is_setting(name: str) -> bool:

@@ -216,7 +216,7 @@ def acs_override_changes(guest: Guest, node: Node) -> Iterator[Finding]:
         yield Finding("pcie_acs_override", message, add(f"pcie_acs_override={before}", node))
     else:
         message = f"pcie_acs_override={after} is new on the command line of the next boot: its IOMMU groups are not known"
-        yield Finding("pcie_acs_override", message, "Look at the groups after the restart: pvehooks host groups")
+        yield Finding("pcie_acs_override", message, "Look at the groups after the restart (pvehooks host groups)")
 
 
 def _override(words: tuple[str, ...]) -> str:
