@@ -106,7 +106,7 @@ def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) ->
 
         as_noted = [started.StartedDevice(**each) for each in noted]
         to_return, troubles = started.with_return(host, guest, as_noted, settings, passthrough.pci_devices(node))
-        noted = [each._asdict() for each in to_return]
+        noted = [{**each._asdict(), "undo": dict(each.undo)} for each in to_return]
     content = {"label": guest.label, "when": host.now(), "devices": {each.pop("address"): each for each in noted}}
     path = f"{pci.STARTED}/{guest.vmid}"
     try:

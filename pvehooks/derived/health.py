@@ -66,14 +66,13 @@ def _dead(device: PciDevice) -> str:
     found = []
     if not device.physfn:
         found.append(
-            f"Take it off the bus and look for it again: echo 1 > /sys/bus/pci/devices/{device.address}/remove; echo 1 > /sys/bus/pci/rescan"
+            f"Take it off the bus and look for it again: echo 1 > /sys/bus/pci/devices/{device.address}/remove; echo 1 > /sys/bus/pci/rescan."
+            f" Before each start: [device {device.address}] before_start = rescan in /etc/pvehooks/pvehooks.conf"
         )
     if device.class_code >> 16 == _DISPLAY and device.vendor == _AMD:
         found.append("For AMD's cards up to Navi 10 there is a module that resets them: vendor-reset (DKMS)")
     methods = device.reset_methods
     if not isinstance(methods, Unread) and methods[:1] == ("flr",) and len(methods) > 1:
-        found.append(
-            f"If it happens after each stop, have it reset in another way: echo {methods[1]} > /sys/bus/pci/devices/{device.address}/reset_method"
-        )
+        found.append(f"If it happens after each stop, have it reset in another way: [device {device.address}] reset = {methods[1]}")
     found.append("If that does not help, switch the node off and on; a restart may not be enough")
     return ". ".join(found)

@@ -77,6 +77,7 @@ class Supervisor:
         self._verdict = 1
         self._cause = "a mistake of the guard"
         self._found: list[str] = []
+        self._changing = ""
 
     def run(self) -> int:
         """Returns the guard's exit status."""
@@ -114,6 +115,10 @@ class Supervisor:
         if len(self._found) < MOST_LINES - 2:
             self._found.append(line)
 
+    def on_changing(self, what: str) -> None:
+        """A change of a device that may hang is under way, or over."""
+        self._changing = what
+
     def on_unexamined(self, cause: str) -> None:
         """Why there will be no verdict."""
         self._cause = cause
@@ -121,7 +126,12 @@ class Supervisor:
     # -- when the examination is lost: `ended` is the child's status, minus its signal, or None if it was late --------
 
     def when_examining(self, ended: int | None) -> int:
-        """Refuses the start for what was found by then; else decides by [guard] on_error."""
+        """Refuses the start for what was found by then, or for a device that is being changed; else decides by [guard] on_error."""
+        if self._changing:
+            end = f"did not come to its end within {self._deadline:.0f} s" if ended is None else "was broken off"
+            log_line(f"VM {self._vmid} is not started: {self._changing} {end}. See: dmesg")
+            self._count("refused")
+            return 1
         if ended is None:
             self._cause = f"the examination took longer than {self._deadline:.0f} s ([guard] deadline) and was given up"
         elif ended < 0:

@@ -92,6 +92,13 @@ def examine(host: Host, place: StartPlace, vmid: int, compiled_settings: Compile
         from pvehooks.actions.pci import vfs_at_start
 
         vfs_at_start.restore(host, place.node, guest)
+    if settings.devices and host.is_node and settings.guard.mode == "enforce":
+        from pvehooks.guard import prepare
+
+        if not prepare.look_again(host, place.node, guest, settings, send):
+            counters.count(host, counters.REFUSED)
+            send("verdict", REFUSED)
+            return REFUSED
     return _decide(Start(host, place, settings, guest, hardware.gather(host, place.node), guest.allowance), send)
 
 
@@ -335,7 +342,14 @@ def _note_start(start: Start) -> None:
     from pvehooks.actions import accept
 
     try:
-        for trouble in accept.note_start(start.host, start.guest, start.node, start.settings) if start.guest.passes_through else ():
+        if not start.guest.passes_through:
+            return
+        troubles = accept.note_start(start.host, start.guest, start.node, start.settings)
+        if start.settings.devices and start.host.is_node and start.settings.guard.mode == "enforce":
+            from pvehooks.actions.pci import started
+
+            troubles += started.apply_states(start.host, start.guest.vmid)
+        for trouble in troubles:
             log_line(f"{start.guest.label}: {trouble}")
     except OSError as error:
         log_line(f"{start.guest.label}: what it takes could not be noted, so nothing is given back at its end: {error.strerror}")

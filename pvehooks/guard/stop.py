@@ -101,7 +101,7 @@ def _look(host: Host, start: GuestStart) -> None:
 
 def _give_back(host: Host, start: GuestStart) -> None:
     """Gives back what is to be given back; else the note goes, with nothing more to do."""
-    if not any(device.back_to or device.stays for device in start.devices.values()):
+    if not any(device.back_to or device.stays or device.undo for device in start.devices.values()):
         from pvehooks.actions.pci import started
 
         started.keep(host, start, ())

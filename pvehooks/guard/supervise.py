@@ -40,6 +40,8 @@ MESSAGES: dict[str, tuple[str, ...]] = {
     "verdict": ("status",),
     # Idle devices are being bound to vfio-pci, and are between two drivers until the next verdict.
     "binding": (),
+    # A change of a device is under way that may hang, as the beginning of a sentence; '' once it is over.
+    "changing": ("what",),
     # A line about something that refuses the start, found before all was looked at: it refuses the start if no verdict comes.
     "found": ("line",),
     # Why the start could not be examined, for the journal.

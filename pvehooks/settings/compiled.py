@@ -43,6 +43,16 @@ class DeviceSettings(NamedTuple):
     selector: str
     after_stop: str = ""
     return_to: str = ""
+    # Methods with commas, or one of none and remove-rescan.
+    reset: str = ""
+    # "yes" or "no".
+    d3cold: str = ""
+    before_start: str = ""
+
+    @property
+    def is_rescanned(self) -> bool:
+        """Whether the device is taken off the bus and looked for again before each start."""
+        return self.before_start == "rescan" or self.reset == "remove-rescan"
 
 
 class StartSettings(NamedTuple):

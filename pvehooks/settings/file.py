@@ -247,5 +247,15 @@ def _driver(value: Any) -> Any:
     return value
 
 
+def _methods(value: Any, *known: str) -> Any:
+    """One of the known words, or several of them with commas but for the last two, which stand for the whole."""
+    from configobj.validate import VdtTypeError
+
+    words = value if isinstance(value, list) else [value]
+    if not words or any(word not in (known if len(words) == 1 else known[:-2]) for word in words) or len(set(words)) < len(words):
+        raise VdtTypeError(value)
+    return ",".join(words)
+
+
 # Our own checks, in place of configobj's or in addition to them.
-CHECKS = {"integer": _integer, "float": _float, "directory": _directory, "driver": _driver}
+CHECKS = {"integer": _integer, "float": _float, "directory": _directory, "driver": _driver, "methods": _methods}

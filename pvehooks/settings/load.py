@@ -320,7 +320,8 @@ def _value_problem(path: SectionPath, name: str, raw: str | None) -> str:
     if not raw:
         return f"option {shown(name)} in {header(path)} has no value; allowed: {option.allowed}"
     words = f"{shown(raw)} is not a value for {shown(name)} in {header(path)}; allowed: {option.allowed}"
-    return words + did_you_mean(shown(nearest(raw, option.choices)))
+    wrong = next((word for word in raw.split(", ") if word not in option.choices), "") if option.kind == "methods" else raw
+    return words + did_you_mean(shown(nearest(wrong, option.choices)))
 
 
 def _ignores(path: str, option: file.SettingsLine, value: list[str], problems: list[SettingsProblem]) -> dict[str, Setting]:

@@ -64,6 +64,10 @@ class Option(NamedTuple):
             return "a driver of the node, not vfio-pci"
         if self.kind == "directory":
             return f"{', '.join(self.choices)} or the absolute path of a directory"
+        if self.kind == "methods":
+            return f"{', '.join(self.choices[:-2])} (several with commas), or none or remove-rescan alone"
+        if len(self.choices) == 1:
+            return self.choices[0]
         if self.choices:
             return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
         if self.kind == "force_list":
@@ -193,6 +197,26 @@ OPTIONS: tuple[Option, ...] = (
         "driver",
         "The driver that the device is given back to, instead of the one it had before the start. It is also given to one that often hangs or "
         "crashes when a device is taken from it again, and back from vfio-pci if it was there before the start.",
+    ),
+    Option(
+        "device DEVICE",
+        "reset",
+        "methods(flr, af_flr, pm, bus, cxl_bus, device_specific, acpi, none, remove-rescan)",
+        "How the device is reset while a VM has it: by these methods of the kernel in this order, not at all (none), or by taking it off the bus "
+        "before each start and looking for it again (remove-rescan). A bus reset hits all that is behind the same bridge. Undone after the stop.",
+    ),
+    Option(
+        "device DEVICE",
+        "d3cold",
+        "boolean",
+        "Whether the kernel may switch the device's power off while nothing uses it; no helps where it does not come back. Undone after the stop.",
+    ),
+    Option(
+        "device DEVICE",
+        "before_start",
+        "option(rescan)",
+        "Before each start the device is taken off the bus and looked for again (rescan), if nothing uses it: for one that is dead after a stop. "
+        "The start is refused if it does not come back, or another device does.",
     ),
     Option(
         "firmware",

@@ -70,6 +70,11 @@ after_stop = return
 [device 10de:2204]
 return_to = nvidia
 """,
+    "This device is dead after most stops: it is taken off the bus and looked for again before each start, and its power never goes:": """\
+[device 0000:03:00.0]
+before_start = rescan
+d3cold = no
+""",
     "VM 100 boots from its disk and is not changed; VM 101 uses the node's hardware generator:": '''\
 [guest 100]
 ignore = rng-missing-netboot: boots from its local disk only

@@ -58,7 +58,7 @@ def test_dead(tmp_path: Path) -> None:
     ((dead, words, remedy),) = found(tmp_path, {}, {"config": b"\xff" * 64, "reset_method": "flr bus\n"})
     assert dead and words.startswith("does not answer any more")
     assert f"echo 1 > /sys/bus/pci/devices/{CARD}/remove" in remedy and "vendor-reset" in remedy
-    assert f"echo bus > /sys/bus/pci/devices/{CARD}/reset_method" in remedy
+    assert f"[device {CARD}] reset = bus" in remedy and f"[device {CARD}] before_start = rescan" in remedy
 
 
 def test_gone(tmp_path: Path) -> None:

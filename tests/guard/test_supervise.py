@@ -61,6 +61,22 @@ def test_lines_before_the_deadline_come_through_in_order(tmp_path: Path) -> None
     assert out.splitlines()[:2] == ["pvehooks: first", "pvehooks: second"] and "took longer" in out.splitlines()[2]
 
 
+@pytest.mark.parametrize("on_error", ["known", "allow"])
+def test_a_device_that_hangs_refuses_the_start(on_error: str, tmp_path: Path) -> None:
+    """It is named; where it was finished before, the settings decide as ever."""
+    root = bed.node(tmp_path)
+    begin = f"send('settings', 1, '{on_error}'); send('changing', 'taking 0000:01:00.0 off the bus'); "
+    status, out = broken(root, f"{begin}time.sleep(30)")
+    assert (status, out) == (
+        1,
+        "pvehooks: VM 100 is not started: taking 0000:01:00.0 off the bus did not come to its end within 1 s. See: dmesg\n",
+    )
+    status, out = broken(root, f"{begin}os.kill(os.getpid(), 9)")
+    assert status == 1 and "VM 100 is not started: taking 0000:01:00.0 off the bus was broken off. See: dmesg" in out
+    status, out = broken(root, f"{begin}send('changing', ''); time.sleep(30)")
+    assert status == (0 if on_error == "allow" else 1) and "0000:01:00.0" not in out, out
+
+
 def test_asked_to_end(tmp_path: Path) -> None:
     program = f"""
 import sys, time

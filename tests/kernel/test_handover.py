@@ -100,6 +100,14 @@ def test_without_post_stop_the_daemon_has_it_done(outcome: Outcome) -> None:
     assert found["drivers"] == HOST and found["requests"] == [], found
 
 
+def test_a_card_is_looked_for_again_and_its_attributes_are_set_until_the_stop(outcome: Outcome) -> None:
+    (found,) = outcome.all("looked-for")
+    methods, d3cold, autoprobe = found["before"]
+    assert found["start"][0] == 0 and found["is_new"] and "was taken off the bus and found again." in found["start"][1], found
+    assert len(methods.split()) > 1 and found["as_set"] == [methods.split()[-1], "0", autoprobe], found
+    assert found["taken"] == GUEST and found["after"] == [methods, d3cold, autoprobe] and found["drivers"] == HOST, found
+
+
 def test_a_card_that_dies_is_reported_at_the_stop(outcome: Outcome) -> None:
     (found,) = outcome.all("died")
     assert found["start"][0] == 0 and found["end"][0] == 0, found

@@ -15,6 +15,7 @@ from pvehooks.settings import file as settings_file
 from pvehooks.settings import load, table
 
 WRITE_DEVICE = "write [device 0000:01:00.0], [device 144d:a808] or [device 144d:a808 serial NUMBER]"
+METHODS = "flr, af_flr, pm, bus, cxl_bus, device_specific, acpi (several with commas), or none or remove-rescan alone"
 TABLE = [
     pytest.param("[rng]\nmax_byte = 5\n", ["line 2: unknown option 'max_byte' in [rng]; did you mean 'max_bytes'?"], id="option misspelt"),
     pytest.param("[rng]\nzzz = 5\n", ["line 2: unknown option 'zzz' in [rng]"], id="option unknown"),
@@ -91,6 +92,20 @@ TABLE = [
             "line 5: unknown option 'mode' in [device 01:00.0]; it belongs below [rng]",
         ],
         id="options of a device",
+    ),
+    pytest.param(
+        "[device 01:00.0]\nreset = flr, buss\nd3cold = never\nbefore-start = reset\n",
+        [
+            f"line 2: 'flr, buss' is not a value for 'reset' in [device 01:00.0]; allowed: {METHODS}; did you mean 'bus'?",
+            "line 3: 'never' is not a value for 'd3cold' in [device 01:00.0]; allowed: yes or no",
+            "line 4: 'reset' is not a value for 'before-start' in [device 01:00.0]; allowed: rescan",
+        ],
+        id="methods",
+    ),
+    pytest.param(
+        "[device 01:00.0]\nreset = flr, none\n",
+        [f"line 2: 'flr, none' is not a value for 'reset' in [device 01:00.0]; allowed: {METHODS}"],
+        id="none beside a method",
     ),
     pytest.param(
         "[guard]\nafter-stop = keep\nafter_stop = return\n",

@@ -19,6 +19,9 @@ group-not-clean = warning
 after-stop = return
 [device 144D:A808 serial S4EW]
 return-to = nvme
+reset = flr,bus
+d3cold = no
+before-start = rescan
 [guest 100]
 ignore = reset-unavailable: it has worked for years
 [[guard]]
@@ -44,7 +47,7 @@ def test_it_shows_what_the_files_report(host: Host, vmid: int) -> None:
     assert copy.settings.guard.deadline == (30 if vmid == 100 else 10)
     assert copy.settings.devices == (
         compiled.DeviceSettings("0000:01:00.0", after_stop="return"),
-        compiled.DeviceSettings("144d:a808 serial S4EW", return_to="nvme"),
+        compiled.DeviceSettings("144d:a808 serial S4EW", return_to="nvme", reset="flr,bus", d3cold="no", before_start="rescan"),
     )
 
 

@@ -52,7 +52,7 @@ def bind(
         for address in addresses:
             _require_not_cancelled(is_cancelled)
             # A new Node each time: it reads each fact only once.
-            device = _require_idle(guest, hardware.gather(host, node), address)
+            device = require_idle(guest, hardware.gather(host, node), address)
             if not device.vfio:
                 done.append(take(host, device))
         _require_not_cancelled(is_cancelled)
@@ -73,7 +73,7 @@ def take(host: Host, device: PciDevice) -> Bound:
     return _bind(host, device)
 
 
-def _require_idle(guest: Guest, node: Node, address: str) -> PciDevice:
+def require_idle(guest: Guest, node: Node, address: str) -> PciDevice:
     """The device; raises Unbound where it is in use now, or that is unknown."""
     device = None if isinstance(node.pci, Unread) else node.pci.get(address)
     if device is None:
@@ -144,6 +144,10 @@ def _bind_noted(host: Host, device: PciDevice) -> Bound:
 def finish_begun(host: Host) -> None:
     """Undoes what binds that were killed had begun. A device that is on vfio-pci already stays there: a guest may have it by now."""
     unfinished.finish(host, lambda begun: _undo(host, begun))
+    if host.exists(unfinished.AUTOPROBE_NOTE):
+        from pvehooks.actions.pci import rescan
+
+        rescan.finish(host)
 
 
 def _undo(host: Host, begun: BegunBind) -> None:

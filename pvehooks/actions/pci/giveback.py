@@ -5,7 +5,7 @@ Each step can be repeated: what was killed half way is finished by the next call
 
 from __future__ import annotations
 
-from pvehooks.actions.pci import bind, release, started, unfinished
+from pvehooks.actions.pci import bind, release, started, states, unfinished
 from pvehooks.actions.pci.bind import Unbound
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import pci_devices
@@ -41,6 +41,7 @@ def give_back(host: Host, node: str, start: GuestStart) -> Iterator[GivenBack]:
     bind.finish_begun(host)
     left = dict.fromkeys(start.devices)
     for device in start.devices.values():
+        states.undo(host, device.address, device.undo)
         done = _give_back_one(host, node, start.vmid, device) if device.back_to or device.stays else None
         if done is None or done.outcome != LATER:
             del left[device.address]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from types import MappingProxyType
 
 from pvehooks.facts.pci.devices import STARTED
 from pvehooks.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pvehooks.host import Host
     from pvehooks.settings.compiled import StartSettings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIMIT = 1 << 16
 _VFIO = "vfio-pci"
+_NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class StartedDevice(NamedTuple):
@@ -37,6 +39,8 @@ class StartedDevice(NamedTuple):
     back_to: str = ""
     # Why it stays although it was to be given back, as the end of a sentence.
     stays: str = ""
+    # Attributes that the settings want otherwise: what each was, and what it is set to.
+    undo: Mapping[str, Sequence[str]] = _NOTHING
 
 
 class GuestStart(NamedTuple):
@@ -86,8 +90,21 @@ def keep(host: Host, start: GuestStart, addresses: Iterable[str]) -> None:
 
 def written(label: str, when: float, devices: Iterable[StartedDevice]) -> bytes:
     """The content of a note."""
-    each = {device.address: {key: value for key, value in device._asdict().items() if key != "address"} for device in devices}
+    each = {device.address: {key: value for key, value in _content(device).items() if key != "address"} for device in devices}
     return json.dumps({"label": label, "when": when, "devices": each}).encode()
+
+
+def _content(device: StartedDevice) -> dict[str, object]:
+    return {**device._asdict(), "undo": dict(device.undo)}
+
+
+def apply_states(host: Host, vmid: int) -> tuple[str, ...]:
+    """Sets what the note of the start says of attributes; returns sentences about what the kernel does not take."""
+    from pvehooks.actions.pci import states
+
+    start = read(host, vmid)
+    devices = start.devices.values() if start is not None else ()
+    return tuple(trouble for device in devices for trouble in states.apply(host, device.address, device.undo))
 
 
 def with_return(
@@ -98,6 +115,7 @@ def with_return(
 
     serials = {address: known.serial for address, known in guest.accepted.devices.items()} if guest.accepted else {}
     own = device_settings.assign(host, settings.devices, bus, serials)
+    troubles = own.troubles
     earlier = [start.devices for vmid in vmids(host) if (start := read(host, vmid)) is not None]
     found = []
     for device in devices:
@@ -106,8 +124,15 @@ def with_return(
         wanted = (section.after_stop if section else "") or ("return" if return_to else settings.guard.after_stop)
         if wanted == "return":
             device = _with_driver(device, return_to, _former(host, guest.vmid, device, earlier))
+        if section is not None:
+            from pvehooks.actions.pci import states
+
+            before = next((each[device.address].undo for each in earlier if device.address in each), _NOTHING)
+            undo, more = states.changes(host, device.address, section, before)
+            device = device._replace(undo=undo)
+            troubles += more
         found.append(device)
-    return found, own.troubles
+    return found, troubles
 
 
 def _former(host: Host, vmid: int, device: StartedDevice, earlier: list[Mapping[str, StartedDevice]]) -> str:

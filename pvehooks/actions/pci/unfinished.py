@@ -29,6 +29,11 @@ class BegunBind(NamedTuple):
     override: str
 
 
+# While devices are looked for, drivers take none: the note that this was begun, and the attribute that says so.
+AUTOPROBE_NOTE = f"{DIRECTORY}/autoprobe"
+AUTOPROBE = "/sys/bus/pci/drivers_autoprobe"
+
+
 def lock(host: Host, address: str) -> Lock:
     """Held while the device is being bound; it goes with the process that holds it. Raises BlockingIOError."""
     return host.lock(f"{LOCKS}/bind-{address}.lock", 0.0)

@@ -180,6 +180,38 @@ def without_post_stop(out: Out) -> None:
     out.report(what="without", status=status, output=output, drivers=drivers(), seconds=waited, units=units, requests=requests)
 
 
+def looked_for(out: Out) -> None:
+    """The settings have the NIC taken off the bus before a start, and its attributes set until the stop."""
+    address = pci.address("lent-nic", WHERE)
+    methods = pci.read(address, "reset_method")
+    own = f"[device {address}]\nbefore_start = rescan\nreset = {methods.split()[-1]}\nd3cold = no\n"
+    Path("/etc/pvehooks/pvehooks.conf").write_text(SETTINGS + own)
+    # On vfio-pci: one that a driver of the node has is left to it.
+    must("pvehooks", "lend", address, "--to", str(VMID))
+    inode = os.stat(f"{pci.DEVICES}/{address}/").st_ino
+
+    def attributes() -> list[str]:
+        return [
+            pci.read(address, "reset_method"),
+            pci.read(address, "d3cold_allowed"),
+            Path("/sys/bus/pci/drivers_autoprobe").read_text().strip(),
+        ]
+
+    before = attributes()
+    status, output, _ = hook(VMID, "pre-start")
+    found = {
+        "before": before,
+        "start": (status, output),
+        "as_set": attributes(),
+        "is_new": os.stat(f"{pci.DEVICES}/{address}/").st_ino != inode,
+    }
+    taken = drivers()
+    kill(held(VMID, ("lent-disk", "lent-nic")))
+    end = hook(VMID, "post-stop")
+    out.report(what="looked-for", **found, taken=taken, end=end, after=attributes(), drivers=drivers())
+    Path("/etc/pvehooks/pvehooks.conf").write_text(SETTINGS)
+
+
 def dies(out: Out) -> None:
     """The machine loses a card while a guest has it."""
     Path(f"/etc/pve/nodes/pve1/qemu-server/{DYING}.conf").write_text(f"hostpci0: {pci.address('dying', WHERE)}\nname: dying\n")
@@ -210,5 +242,6 @@ def main(out: Out) -> None:
         out.report(what="round", number=number, **handovers[-1])
     kill_at_random(out, handovers[-1]["start"][2], handovers[-1]["end"][2])
     without_post_stop(out)
+    looked_for(out)
     dies(out)
     out.report(what="end")
