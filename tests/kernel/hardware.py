@@ -80,7 +80,7 @@ PORTS = (
 )
 
 # The machine that is booted several times from one disk. Before the last time a card was replaced, and another one taken out with its
-# port: all behind that have the bus numbers, and so the addresses, of those before them.
+# port: all behind that have the bus numbers, and so the addresses, of those before them. Two disks of one kind have changed their slots.
 _FIRST = (Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img"), ",bootindex=1"),)), _SRIOV)
 _NAMED = Port(0x1A, (_nic("named", 0x1A, "e1000e,mac=52:54:00:00:00:1a"),))
 _REPLACEMENT = Port(0x1A, (_nic("replacement", 0x1A, "virtio-net-pci"),))
@@ -90,8 +90,9 @@ _LAST = (
     Port(0x1D, (_nic("moved", 0x1D, "e1000e,mac=52:54:00:00:00:1d"),)),
     Port(0x1E, (_nic("twin", 0x1E, "e1000e,mac=52:54:00:00:00:1e"),)),
 )
-BOUGHT = (*_FIRST, _NAMED, _USB, *_LAST)
-REBUILT = (*_FIRST, _REPLACEMENT, *_LAST)
+_ONE, _OTHER = Disk("one-disk", mebibytes=16), Disk("other-disk", mebibytes=16)
+BOUGHT = (*_FIRST, Port(0x11, (_nvme("one", 0x11, _ONE),)), Port(0x12, (_nvme("other", 0x12, _OTHER),)), _NAMED, _USB, *_LAST)
+REBUILT = (*_FIRST, Port(0x11, (_nvme("other", 0x11, _OTHER),)), Port(0x12, (_nvme("one", 0x12, _ONE),)), _REPLACEMENT, *_LAST)
 # The machine whose devices go from the node to a guest and back.
 HANDOVER = (
     Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img")),)),

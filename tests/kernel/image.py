@@ -144,6 +144,7 @@ def _furnish(root: Path) -> None:
     for name in ("beds", "kernel"):
         shutil.copytree(PROJECT / "tests" / name, root / "srv/bed/tests" / name, ignore=ignore)
     shutil.copy(INSIDE / "qm", root / "usr/sbin/qm")
+    shutil.copy(INSIDE / "pvesh", root / "usr/bin/pvesh")
     install_modules(root / "usr/share/perl5", "/usr/sbin/qm")
     shutil.copytree(INSIDE / "units", root / UNITS, dirs_exist_ok=True)
     wanted = root / UNITS / "multi-user.target.wants"

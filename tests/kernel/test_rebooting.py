@@ -12,7 +12,7 @@ from tests.kernel.machine import Outcome
 
 BOOTS = (0, 1, 2)
 NOTED = ("named", "usb", "moved", "vf0")
-OF_THE_HOST = {"root": "nvme", "pf": "nvme", "twin-of-usb": "xhci_hcd", "twin": "e1000e"}
+OF_THE_HOST = {"root": "nvme", "one": "nvme", "other": "nvme", "pf": "nvme", "twin-of-usb": "xhci_hcd", "twin": "e1000e"}
 VFIO, UNSET = "vfio-pci", "(null)"
 
 
@@ -134,6 +134,37 @@ def test_the_others_are_where_they_belong(at_boot: AtBoot) -> None:
     # Another address is another device, for all that can be told.
     assert found["moved"] == "e1000e" and found["vf0"] == VFIO and found["pf"] == "nvme", found
     assert "named" not in found and "usb" not in found
+
+
+# -- devices that are followed ----------------------------------------------------------------------------------------
+
+
+def test_guest_and_mapping_name_their_devices_where_they_are_now(at_boot: AtBoot) -> None:
+    """A card with a PCIe serial number and two disks of one kind, which have changed places; all of them have another address."""
+    before, now = states(at_boot(1)), states(at_boot(2))
+    (followed,) = at_boot(2).all("follow")
+    address = {name: now[name]["address"] for name in ("moved", "one", "other")}
+    assert all(address[name] != before[name]["address"] for name in address), "otherwise this shows nothing"
+    config = followed["configs"]["nodes/pve1/qemu-server/300.conf"]
+    assert f"hostpci0: {address['moved']},rombar=0\n" in config and f"hostpci1: host={address['one'][5:]}\n" in config, followed
+    assert f"path={address['other']}" in followed["configs"]["mapping/pci.cfg"], followed
+    assert "(serial number 52-54-00-ff-ff-00-00-1d)" in followed["output"] and "(serial number ONE)" in followed["output"], followed[
+        "output"
+    ]
+
+
+def test_guest_whose_device_is_gone_stays_as_it_is(at_boot: AtBoot) -> None:
+    """The one of its kind that is left was beside it before."""
+    (followed,) = at_boot(2).all("follow")
+    (line,) = [each for each in followed["output"].splitlines() if each.startswith("VM 301 (lost)")]
+    assert followed["status"] == 1 and "nothing was changed: hostpci0" in line and "was there before, beside it" in line, followed["output"]
+    assert f"hostpci0: {states(at_boot(1))['usb']['address']}\n" in followed["configs"]["nodes/pve1/qemu-server/301.conf"]
+
+
+def test_note_whose_device_is_elsewhere_is_listed(at_boot: AtBoot) -> None:
+    before, now = states(at_boot(1))["moved"]["address"], states(at_boot(2))["moved"]["address"]
+    (followed,) = at_boot(2).all("follow")
+    assert f"pvehooks unbind {before} --persist; pvehooks bind {now} --persist" in followed["output"], followed["output"]
 
 
 # -- boot files -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.kernel.cases import STUB
 from tests.kernel.hardware import BOUGHT, REBUILT, Port, places
 from tests.kernel.inside import pci
 from tests.kernel.inside.port import Out
@@ -28,6 +29,8 @@ IDS = "options vfio-pci ids=10de:2204\n"
 GUESTS = Path("/etc/pve/nodes/pve1/qemu-server")
 IOMMUS = Path("/sys/class/iommu")
 PATIENCE = 60.0
+# What the next boot finds below /etc/pve (set_up.py).
+KEPT = Path("/var/lib/bed-kept")
 
 
 def do_next(out: Out) -> None:
@@ -205,10 +208,36 @@ def _jobs() -> list[str]:
     return [line.split()[1] for line in run("systemctl", "list-jobs", "--no-legend", "pvehooks-bind*")[1].splitlines()]
 
 
+def _name_devices(out: Out) -> None:
+    """Guests and a mapping name devices by where they are now; they are there at the next boot, too, when the devices are elsewhere."""
+    where = places(BOUGHT)
+    at = {name: pci.address(name, where) for name in ("moved", "one", "other", "usb")}
+    texts = {
+        "nodes/pve1/qemu-server/300.conf": f"hookscript: {STUB}\nhostpci0: {at['moved']},rombar=0\nhostpci1: host={at['one'][5:]}\nname: follows\n",
+        "nodes/pve1/qemu-server/301.conf": f"hookscript: {STUB}\nhostpci0: {at['usb']}\nname: lost\n",
+        "mapping/pci.cfg": f"disk\n\tmap id=1b36:0010,node=pve1,path={at['other']}\n",
+    }
+    for directory in (KEPT, Path("/etc/pve")):
+        for name, text in texts.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+    must(out, "pvehooks", "follow", "--all", "--note")
+
+
+def _follow(out: Out) -> None:
+    status, output = run("pvehooks", "follow", "--all")
+    now = {
+        name: (Path("/etc/pve") / name).read_text()
+        for name in ("nodes/pve1/qemu-server/300.conf", "nodes/pve1/qemu-server/301.conf", "mapping/pci.cfg")
+    }
+    out.report(what="follow", status=status, output=output, configs=now)
+
+
 def _look_and_rescan(out: Out) -> None:
     """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back, and so do the mistakes."""
     _report_states(out, BOUGHT)
     out.report(what="present", **present())
+    _name_devices(out)
     out.report(what="host-check", when="rebooted", **host_check())
     where = places(BOUGHT)
     named = pci.address("named", where)
@@ -232,6 +261,7 @@ def _look(out: Out) -> None:
     """The third boot: other devices are at the addresses, and the mistakes are back; the first fix is undone, too."""
     _report_states(out, REBUILT)
     out.report(what="present", **present())
+    _follow(out)
     out.report(what="host-check", when="undone", **host_check())
     _host(out, "undo")
     out.report(what="files", when="all undone", files=files(), menu=menu())

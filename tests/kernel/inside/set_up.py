@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import traceback
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.kernel.inside.port import Out
 
 SEED = Path("/run/bed/seed")
 """What pve-cluster.service copies to /etc/pve."""
+KEPT = Path("/var/lib/bed-kept")
+"""What an earlier boot of the same machine wants there: the stand-in for pmxcfs forgets all."""
 
 
 def run(command: str) -> str:
@@ -83,6 +86,8 @@ def seed(machine: str) -> None:
     holder = cases.VF_HOLDER
     lines = [f"hostpci0: {pci.fill_in(holder.hostpci[0])}"] if machine == cases.IOMMU else []
     (guests / f"{holder.vmid}.conf").write_text(config(holder.vmid, "vf", [*lines, "scsi0: local:121/vm-121-disk-0.raw,size=32M"]))
+    if KEPT.exists():
+        shutil.copytree(KEPT, SEED, dirs_exist_ok=True)
     disk = config(cases.DISK_HOLDER, "disk", ["scsi0: /dev/vmdata/vm-120-disk-0,size=16M"])
     (guests / f"{cases.DISK_HOLDER}.conf").write_text(disk)
 
