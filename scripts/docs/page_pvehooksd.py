@@ -137,7 +137,15 @@ def make(date: str) -> str:
     for text, commands in EXAMPLES.items():
         page.paragraph(text)
         page.example(commands.splitlines())
-    page.see_also("pvehooks(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "journalctl(1)", "systemd.journal-fields(7)", "pmxcfs(8)")
+    page.see_also(
+        "pvehooks-troubleshooting(7)",
+        "pvehooks(8)",
+        "pvehooks.conf(5)",
+        "pvehooks-rules(7)",
+        "journalctl(1)",
+        "systemd.journal-fields(7)",
+        "pmxcfs(8)",
+    )
     return page.text()
 
 
