@@ -86,7 +86,7 @@ The `outcome` of a start is `passed` (no finding blocked it), `refused`, `allowe
 allowed it), `audited` (it would have been refused without `[guard] mode = audit`), `unexamined` (it could not be examined, and was allowed)
 or `unexamined-refused` (it could not be examined, and was refused).
 
-Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml
+Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml; a dashboard for Grafana beside it: pvehooks.dashboard.json
 """
 REMOVAL = {
     "apt remove pvehooks": "The service ends, and the node no longer publishes its findings. Settings, records, backups, hookscripts, `rng0` and"
