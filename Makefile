@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz coverage mutate test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb repo clean
+.PHONY: help demo fuzz coverage mutate test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb install repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +53,9 @@ deb: ## build the Debian package into dist/deb
 
 stdeb: ## build it with stdeb from setup.py, into dist/stdeb
 	@sh scripts/deb --stdeb dist/stdeb
+
+install: ## build it and install it on this node with apt (ARGS=--yes)
+	@sh scripts/install $(ARGS)
 
 repo: ## build a signed apt repository of it: KEY=ID of a secret key of yours, OUT=dist/repo, URL=where it will be
 	@[ -n "$(KEY)" ] || { echo "make repo KEY=ID [OUT=DIRECTORY] [URL=ADDRESS]: KEY is required, the id of a secret key of yours" >&2; exit 2; }

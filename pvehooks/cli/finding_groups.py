@@ -35,20 +35,43 @@ class _Form(NamedTuple):
     words: tuple[str, ...]
 
 
+class _Group:
+    """All VMs whose rows have a form. Of thousands of rows the first is kept; of the others only who has it, and commands that differ."""
+
+    def __init__(self, first: FindingRow) -> None:
+        self.first = first
+        self.commands = tuple(_general(command, first) for _, command in first.steps)
+        self.whose: dict[int, str] = {}
+        self.others: dict[int, tuple[str, ...]] = {}
+
+    def add(self, row: FindingRow) -> None:
+        """One more."""
+        self.whose.update(row.whose)
+        commands = tuple(_general(command, row) for _, command in row.steps)
+        if commands != self.commands:
+            self.others.update((vmid, commands) for vmid, _ in row.whose)
+
+    def each(self, at: int) -> list[str]:
+        """The command of each VM, by VMID."""
+        return [self.others.get(vmid, self.commands)[at].replace(_VMID, str(vmid)) for vmid in sorted(self.whose)]
+
+
 class FindingGroups:
     """Collects rows; equal ones, which differ in the VM and in their commands only, come out as one."""
 
     def __init__(self) -> None:
-        self._held: dict[_Form, list[FindingRow]] = {}
+        self._held: dict[_Form, _Group] = {}
         self._shown: set[_Form] = set()
 
     def add(self, found: Iterable[FindingRow]) -> None:
         """More of them."""
         for row in found:
-            form = _form(row)
-            # A number in the message that is no VMID: a year, an id.
-            as_it_is = form._replace(message=row.message)
-            self._held.setdefault(as_it_is if as_it_is in self._held else form, []).append(row)
+            # A number in the message may be no VMID, but a year or an id: then it is as in the others.
+            form = as_it_is = _Form(row.severity, row.rules, row.message, tuple(_general(words, row) for words, _ in row.steps))
+            if as_it_is not in self._held:
+                form = as_it_is._replace(message=_general(row.message, row))
+                self._held.setdefault(form, _Group(row))
+            self._held[form].add(row)
 
     def take_blocking(self) -> list[FindingRow]:
         """What blocks, and was not taken before: it need not wait for the rest. Equal ones that come later are left for the end."""
@@ -70,40 +93,36 @@ def _general(text: str, row: FindingRow) -> str:
     return _NUMBER.sub(lambda found: _VMID if found[0] == vmid else found[0], text) if vmid and vmid in text else text
 
 
-def _form(row: FindingRow) -> _Form:
-    return _Form(row.severity, row.rules, _general(row.message, row), tuple(_general(words, row) for words, _ in row.steps))
-
-
-def _one(form: _Form, rows: list[FindingRow]) -> FindingRow:
+def _one(form: _Form, group: _Group) -> FindingRow:
     """The row in place of all of these."""
-    whose = dict(sorted(each for row in rows for each in row.whose))
+    whose = dict(sorted(group.whose.items()))
     if len(whose) < 2:
-        return rows[0]
+        return group.first
     labels = ", ".join(whose.values())
     label = labels if len(whose) <= _NAMED else f"{counted(len(whose), 'VM')} ({wording.ranges(whose, _RANGES)})"
     steps: list[tuple[str, str]] = []
+    left = 0
     for at, words in enumerate(form.words):
-        commands = _commands([_general(row.steps[at][1], row) for row in rows], [row.steps[at][1] for row in rows], list(whose))
+        command = "" if group.others else _for_all(group.commands[at], list(whose))
+        commands = [command] if command or not group.commands[at] else group.each(at)
         steps += [(words, commands[0]), *(("", command) for command in commands[1:_COMMANDS])]
-    if len(rows) > _COMMANDS and len(steps) > len(form.words):
-        steps.append(
-            (f"What to type for the other {len(rows) - _COMMANDS} is in:", f"pvehooks check --rule {form.rules[0]} --format jsonl")
-        )
+        left = max(left, len(commands) - _COMMANDS)
+    if left:
+        steps.append((f"What to type for the other {left} is in:", f"pvehooks check --rule {form.rules[0]} --format jsonl"))
     return FindingRow(label, form.severity, form.rules, form.message, tuple(steps), tuple(whose.items()))
 
 
-def _commands(general: list[str], each: list[str], vmids: list[int]) -> list[str]:
-    """The command for all of the VMs, for bash, or where they differ one for each."""
-    command = general[0]
-    if len(set(each)) == 1:
-        return each[:1]
+def _for_all(command: str, vmids: list[int]) -> str:
+    """The command for all of the VMs, for bash; '' where there is none that can be read."""
     listed = [f"{{{run[0]}..{run[-1]}}}" if len(run) > 2 else " ".join(map(str, run)) for run in wording.runs(vmids)]
-    if len(set(general)) > 1 or _QUOTED.search(command) or len(listed) > _WORDS_IN_A_COMMAND:
-        return each
+    if _VMID not in command:
+        return command
+    if _QUOTED.search(command) or len(listed) > _WORDS_IN_A_COMMAND:
+        return ""
     them = " ".join(listed)
     if command.endswith(f" {_VMID}") and command.count(_VMID) == 1 and _takes_many(command.split()[:-1]):
-        return [command.replace(_VMID, them)]
-    return [f"for vm in {them}; do {command.replace(_VMID, '$vm')}; done"]
+        return command.replace(_VMID, them)
+    return f"for vm in {them}; do {command.replace(_VMID, '$vm')}; done"
 
 
 def _takes_many(words: list[str]) -> bool:

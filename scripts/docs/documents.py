@@ -6,9 +6,10 @@ import datetime
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from scripts.docs import catalog, completion, modules, page_conf, page_pvehooks, page_pvehooksd, page_rules
+from scripts.docs import catalog, completion, html, modules, page_conf, page_pvehooks, page_pvehooksd, page_rules, page_troubleshooting
 
 PROJECT = Path(__file__).parents[2]
 PAGES: dict[str, Callable[[str], str]] = {
@@ -16,11 +17,21 @@ PAGES: dict[str, Callable[[str], str]] = {
     "man/pvehooksd.8": page_pvehooksd.make,
     "man/pvehooks.conf.5": page_conf.make,
     "man/pvehooks-rules.7": page_rules.make,
+    "man/pvehooks-troubleshooting.7": page_troubleshooting.make,
 }
+
+
+def _as_html(make: Callable[[str], str]) -> str:
+    """A page without its date."""
+    return html.page(make(""))
+
+
 OTHERS: dict[str, Callable[[], str]] = {
     "catalog/pvehooks.catalog": catalog.make,
     "completion/pvehooks": completion.make,
     "pvehooks/rules/start/__init__.py": modules.make,
+    # Without a date.
+    **{f"doc/html/{Path(name).name}.html": partial(_as_html, make) for name, make in PAGES.items()},
 }
 NAMES = (*PAGES, *OTHERS)
 

@@ -108,7 +108,7 @@ def make(date: str) -> str:
         page.paragraph(text)
         page.example(lines.splitlines())
     words.files(page, CLUSTER_FILE, NODE_FILE)
-    page.see_also("pvehooks(8)", "pvehooksd(8)", "pvehooks-rules(7)")
+    page.see_also("pvehooks-troubleshooting(7)", "pvehooks(8)", "pvehooksd(8)", "pvehooks-rules(7)")
     return page.text()
 
 

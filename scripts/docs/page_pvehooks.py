@@ -208,7 +208,9 @@ def make(date: str) -> str:
     for text, commands in EXAMPLES.items():
         page.paragraph(text)
         page.example(commands.splitlines())
-    page.see_also("pvehooksd(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "qm(1)", "qm.conf(5)", "journalctl(1)")
+    page.see_also(
+        "pvehooksd(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "pvehooks-troubleshooting(7)", "qm(1)", "qm.conf(5)", "journalctl(1)"
+    )
     return page.text()
 
 

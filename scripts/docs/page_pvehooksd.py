@@ -88,7 +88,7 @@ The `outcome` of a start is `passed` (no finding blocked it), `refused`, `allowe
 allowed it), `audited` (it would have been refused without `[guard] mode = audit`), `unexamined` (it could not be examined, and was allowed)
 or `unexamined-refused` (it could not be examined, and was refused).
 
-Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml
+Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml; a dashboard for Grafana beside it: pvehooks.dashboard.json
 """
 REMOVAL = {
     "apt remove pvehooks": "The service ends, and the node no longer publishes its findings. Settings, records, backups, hookscripts, `rng0` and"
@@ -139,7 +139,15 @@ def make(date: str) -> str:
     for text, commands in EXAMPLES.items():
         page.paragraph(text)
         page.example(commands.splitlines())
-    page.see_also("pvehooks(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "journalctl(1)", "systemd.journal-fields(7)", "pmxcfs(8)")
+    page.see_also(
+        "pvehooks-troubleshooting(7)",
+        "pvehooks(8)",
+        "pvehooks.conf(5)",
+        "pvehooks-rules(7)",
+        "journalctl(1)",
+        "systemd.journal-fields(7)",
+        "pmxcfs(8)",
+    )
     return page.text()
 
 

@@ -37,7 +37,7 @@ def make(date: str) -> str:
         for rule in RULES.values():
             if _subject(rule) == subject:
                 _rule(page, rule)
-    page.see_also("pvehooks(8)", "pvehooksd(8)", "pvehooks.conf(5)", "qm(1)", "qm.conf(5)")
+    page.see_also("pvehooks-troubleshooting(7)", "pvehooks(8)", "pvehooksd(8)", "pvehooks.conf(5)", "qm(1)", "qm.conf(5)")
     return page.text()
 
 

@@ -75,6 +75,7 @@ def pvehooks(tree: Path | str, *arguments: str, status: int = 0, **environment: 
         ("config-json", ["config", "--json"], 0),
         ("rules", ["rules"], 0),
         ("explain", ["explain", "rng-missing-nvme"], 0),
+        ("explain-refused", ["explain", "efidisk-format-unknown"], 0),
         ("explain-json", ["explain", "rng-unlimited", "--json"], 0),
     ],
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.beds import boot, pci
+from tests.beds.svg import picture
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.cli.test_cli import on_a_terminal
-from tests.daemon.bed import RNG0, uefi
+from tests.daemon.bed import PROJECT, RNG0, uefi
 
 CONFIGS = "etc/pve/nodes/pve1/qemu-server"
 WIDTHS = (60, 80, 120, 200)
@@ -37,6 +38,19 @@ TREE: dict[str, Content] = {
     "proc/self/mountinfo": "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n",
     "proc/net/route": "Iface\tDestination\tGateway\n",
 }
+# What README.md shows.
+SHOWN: dict[str, Content] = {
+    **boot.plant(""),
+    **pci.plant(BUS),
+    f"{CONFIGS}/100.conf": uefi("games", f"{RNG0}hookscript: local:snippets/pvehooks-guard\nhostpci0: 0000:01:00\n"),
+    **{f"{CONFIGS}/{vmid}.conf": uefi(f"web{vmid - 109}") for vmid in range(110, 122)},
+    "etc/pve/local": Link("nodes/pve1"),
+    "proc/mounts": "/dev/nvme0n1p1 / ext4 rw 0 0\n",
+    "proc/self/mountinfo": "22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw\n",
+    "proc/net/route": "Iface\tDestination\tGateway\n",
+    "sys/class/net/vmbr0/bridge": None,
+    "var/lib/vz/snippets/pvehooks-guard": (PROJECT / "libexec/stub").read_bytes(),
+}
 COMMANDS = (("check",), ("check", "200"), ("explain", "rng-missing-netboot"), ("host", "check"), ("host", "groups"))
 
 
@@ -60,3 +74,12 @@ def test_no_text_is_wider_than_the_terminal(command: tuple[str, ...], width: int
     commands = re.compile(r" +(?:pvehooks|qm|for) ")
     wide = [line for line in shown.splitlines() if len(line.rstrip()) > width and " " in line.strip() and not commands.match(line)]
     assert wide == []
+
+
+def test_the_picture_in_the_readme(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    """It is what the terminal shows; --golden-update makes it anew."""
+    tree = make_fake_tree(tmp_path / "tree", SHOWN)
+    (tree / "var/lib/vz/snippets/pvehooks-guard").chmod(0o755)
+    screen = on_a_terminal(tree, "check", COLUMNS="96")
+    golden("pictures/check.svg", picture(f"\x1b[32mroot@pve1\x1b[0m:~# pvehooks check\n{screen}", 96))
+    assert "](tests/golden/pictures/check.svg)" in (PROJECT / "README.md").read_text()

@@ -17,7 +17,7 @@ from pvehooks.settings import table
 from scripts.docs import commandline, documents, page_conf, page_pvehooks, words
 from tests.lint.source import PROJECT
 
-DIRECTORIES = ("man", "catalog", "completion")
+DIRECTORIES = ("man", "catalog", "completion", "doc/html")
 
 
 def test_documents_match_the_code() -> None:
@@ -27,6 +27,15 @@ def test_documents_match_the_code() -> None:
 def test_nothing_else_lies_beside_them() -> None:
     found = {str(path.relative_to(PROJECT)) for directory in DIRECTORIES for path in (PROJECT / directory).rglob("*")}
     assert found == {name for name in documents.NAMES if not name.startswith("pvehooks/")}
+
+
+def drifted(made: Path) -> set[str]:
+    """What is noticed; a page is there as HTML as well."""
+    found = set(documents.drift(made))
+    assert {name for name in found if name.startswith("doc/html/")} == {
+        f"doc/html/{Path(name).name}.html" for name in found & set(documents.PAGES)
+    }
+    return {name for name in found if not name.startswith("doc/html/")}
 
 
 # -- what is noticed, seen from up-to-date documents, whatever the committed ones are ------------------
@@ -47,30 +56,30 @@ def test_an_edited_file_is_noticed(name: str, made: Path, tmp_path: Path) -> Non
 
 def test_a_changed_kind_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(events.KINDS, "bug", events.KINDS["bug"]._replace(explanation="Other words."))
-    assert set(documents.drift(made)) == {"man/pvehooksd.8", "catalog/pvehooks.catalog"}
+    assert drifted(made) == {"man/pvehooksd.8", "catalog/pvehooks.catalog"}
 
 
 def test_a_changed_rule_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = catalogue.RULES["rng-unlimited"]
     monkeypatch.setitem(catalogue.RULES, "rng-unlimited", rule._replace(remedy="Do something else."))
-    assert set(documents.drift(made)) == {"man/pvehooks-rules.7", "catalog/pvehooks.catalog"}
+    assert drifted(made) == {"man/pvehooks-rules.7", "catalog/pvehooks.catalog"}
 
 
 def test_a_new_rule_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = catalogue.RULES["rng-unlimited"]
     monkeypatch.setitem(catalogue.RULES, "rng-new", rule._replace(id="rng-new"))
-    assert set(documents.drift(made)) == {"man/pvehooks-rules.7", "catalog/pvehooks.catalog", "completion/pvehooks"}
+    assert drifted(made) == {"man/pvehooks-rules.7", "catalog/pvehooks.catalog", "completion/pvehooks"}
 
 
 def test_a_changed_option_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = table.OPTIONS
     monkeypatch.setattr(page_conf, "OPTIONS", (first._replace(doc="Other words."), *others))
-    assert documents.drift(made) == ["man/pvehooks.conf.5"]
+    assert drifted(made) == {"man/pvehooks.conf.5"}
 
 
 def test_a_changed_verb_is_noticed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parsers.module("check"), "SUMMARY", "other words")
-    assert documents.drift(made) == ["man/pvehooks.8"]
+    assert drifted(made) == {"man/pvehooks.8"}
 
 
 def test_the_date_of_a_page_changes_with_its_content_only(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +91,7 @@ def test_the_date_of_a_page_changes_with_its_content_only(made: Path, monkeypatc
 
 def test_the_program_rewrites_what_is_not_as_it_should_be(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made, tmp_path / "copy")
-    for directory in ("pvehooks", "scripts"):
+    for directory in ("pvehooks", "scripts", "tests/causes"):
         shutil.copytree(PROJECT / directory, copy / directory, dirs_exist_ok=True)
     (copy / "man/pvehooks.8").write_text("")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

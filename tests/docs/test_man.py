@@ -6,10 +6,13 @@ import os
 import re
 import shlex
 import subprocess
+from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from pvehooks.causes.registry import causes
 from pvehooks.cli import parsers
 from pvehooks.daemon import main
 from pvehooks.errors import SettingsError
@@ -19,7 +22,7 @@ from pvehooks.rules import catalogue
 from pvehooks.rules.catalogue import RULES
 from pvehooks.settings import table
 from pvehooks.settings.load import checked
-from scripts.docs import commands, documents, page_conf, page_pvehooks, page_pvehooksd, roff
+from scripts.docs import commands, documents, html, page_conf, page_pvehooks, page_pvehooksd, page_troubleshooting, roff
 from tests.lint.source import PROJECT
 
 NAMES = [Path(name).name for name in documents.PAGES]
@@ -116,6 +119,39 @@ def test_rules_are_described(pages: dict[str, Path]) -> None:
         assert f"\n   {rule.id}\n       Severity: {rule.severity.value}.\n" in text
         for sentence in (rule.explanation.partition("\n")[0], rule.remedy.replace("{vmid}", "VMID")):
             assert sentence.replace("`", "").replace("'", "\N{APOSTROPHE}") in re.sub(r"\s+", " ", text), rule.id
+
+
+def test_causes_are_described(pages: dict[str, Path]) -> None:
+    text = shown(pages["pvehooks-troubleshooting.7"])
+    for cause in causes().values():
+        assert f"\n   {cause.id}\n" in text and page_troubleshooting.line_of(cause).replace("'", "\N{APOSTROPHE}") in text, cause.id
+
+
+def test_what_the_troubleshooting_names_is_there() -> None:
+    """Verbs with their options, and rules."""
+    texts = " ".join((page_troubleshooting.DESCRIPTION, *page_troubleshooting.SYMPTOMS.values(), *page_troubleshooting.QUESTIONS.values()))
+    typed = re.findall(r"`pvehooks ([^`]+)`", texts)
+    assert len(typed) > 15
+    for line in typed:
+        parsers.parse(line.replace("VMID", "100").replace("RULE", "iommu-off").split())
+        if line.startswith("explain ") and line != "explain RULE":
+            assert line.removeprefix("explain ") in RULES
+
+
+def test_a_page_as_html(pages: dict[str, Path]) -> None:
+    """Every word of it, its links lead somewhere, and its elements are closed."""
+    for name, path in pages.items():
+        text = html.page(path.read_text())
+        tree = ElementTree.fromstring(re.sub(r"<(meta [^>]*|br)>", r"<\1/>", text.partition("\n")[2]))
+        targets = {each.get("id") for each in tree.iter()}
+        for link in tree.iter("a"):
+            to = str(link.get("href"))
+            assert to.removeprefix("#") in targets if to.startswith("#") else to.removesuffix(".html") in pages, f"{name}: {to}"
+        words = re.findall(r"[\w-]{4,}", " ".join(tree.find("body").itertext()).lower())  # type: ignore[union-attr]  # there is one
+        missing = Counter(re.findall(r"[\w-]{4,}", shown(path).partition("DESCRIPTION")[2].rpartition("pvehooks")[0].lower())) - Counter(
+            words
+        )
+        assert not missing, f"{name}: {missing}"
 
 
 def test_settings_are_described(pages: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -182,23 +183,34 @@ def test_the_package_of_debian_12_is_upgraded_on_the_next(builds: Builds, make_n
 
 
 def readmes_commands(first_words: str) -> list[str]:
-    return [line.strip() for line in re.findall(rf"^    ((?:{first_words}) [^#\n]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)]
+    return [line.strip() for line in re.findall(rf"^    ((?:{first_words})\b ?[^#\n]*)", (PROJECT / "README.md").read_text(), re.MULTILINE)]
 
 
-def test_the_readmes_installation(make_node: MakeNode) -> None:
-    """Its three commands as they stand, but for TLS: the repository is served where they look for it."""
+def test_the_readmes_repository(make_node: MakeNode) -> None:
+    """Its commands as they stand, with an address in the first."""
     node = make_node()
     node.sh("rm /usr/share/keyrings/pvehooks.gpg /etc/apt/sources.list.d/pvehooks.sources; mkdir /srv/www; mv /srv/repo /srv/www/pvehooks")
-    node.sh(
-        "sed -i 's,^URIs: .*,URIs: http://example.org/pvehooks,' /srv/www/pvehooks/pvehooks.sources; echo 127.0.0.1 example.org >>/etc/hosts"
-    )
+    node.sh("sed -i 's,^URIs: .*,URIs: http://127.0.0.1/pvehooks,' /srv/www/pvehooks/pvehooks.sources")
     node.sh("systemd-run --quiet --unit=www python3 -m http.server --bind 127.0.0.1 --directory /srv/www 80")
-    wait_until(lambda: node.run("wget", "-qO", "/dev/null", "http://example.org/pvehooks/", check=False).status == 0, "the web server")
-    commands = readmes_commands("wget|apt")
-    assert len(commands) == 3
-    node.run("sh", "-ec", "\n".join(commands).replace("https://", "http://"), stdin="y\n")
+    wait_until(lambda: node.run("wget", "-qO", "/dev/null", "http://127.0.0.1/pvehooks/", check=False).status == 0, "the web server")
+    commands = readmes_commands("repo=|wget|apt")
+    assert len(commands) == 4
+    node.run("sh", "-ec", "\n".join(commands).replace("https://SERVER", "http://127.0.0.1"), stdin="y\n")
     node.wait_active()
-    assert "http://example.org/pvehooks" in node.run("apt-cache", "policy", "pvehooks").out
+    assert "http://127.0.0.1/pvehooks" in node.run("apt-cache", "policy", "pvehooks").out
+
+
+def test_the_readmes_installation_from_a_checkout(make_node: MakeNode, builds: Builds) -> None:
+    """What the package's build makes is there already: that has tests of its own. The rest is as it stands."""
+    node = make_node()
+    shutil.copytree(PROJECT / "scripts", node.root / "srv/checkout/scripts")
+    (node.root / "srv/checkout/dist/deb").mkdir(parents=True)
+    shutil.copy(builds.deb, node.root / "srv/checkout/dist/deb")
+    (node.root / "srv/checkout/scripts/deb").write_text('test -d "$1"\n')
+    (command,) = readmes_commands("sh scripts/install")
+    printed = node.run("sh", "-ec", f"umask 077; cd /srv/checkout && {command} --yes").out
+    node.wait_active()
+    assert "apt install ./pvehooks_" in printed and "_apt" not in printed
 
 
 def test_the_readmes_monitoring(make_node: MakeNode) -> None:

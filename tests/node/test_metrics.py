@@ -25,6 +25,13 @@ for _ in $(seq 100); do wget -q -O /tmp/scraped http://127.0.0.1:9100/metrics &&
 kill $!
 grep -E '^(pvehooks|node_textfile)' /tmp/scraped
 """
+LATER = f"""
+mkdir -p /srv/later/DEBIAN /srv/later/usr/bin /srv/later{textfile.DIRECTORY}
+printf 'Package: prometheus-node-exporter\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@example.org>\\nDescription: x\\n' >/srv/later/DEBIAN/control
+touch /srv/later/usr/bin/prometheus-node-exporter
+dpkg-deb --build /srv/later /srv/later.deb
+dpkg --install /srv/later.deb
+"""
 
 
 def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
@@ -43,6 +50,17 @@ def test_debians_prometheus_takes_it(suite: str, tmp_path: Path) -> None:
     names = {line.split("{")[0].split()[0] for line in content.decode().splitlines() if not line.startswith("#")}
     assert names == {line.split("{")[0].split()[0] for line in scraped if line.startswith("pvehooks")}
     assert 'pvehooks_guest_blocked{guest="VM 100 (\\"\\\\ \\\\x80 \N{SNOWMAN})",rule="hostpci-device-missing",vmid="100"} 1' in scraped
+
+
+def test_node_exporter_is_installed_later(node: Machine) -> None:
+    """A package of its name and with its files: dpkg notices them, and the service starts anew, once."""
+    pid = node.wait_active()
+    node.sh(LATER)
+    wait_until(lambda: "pvehooks_pmxcfs_up 1" in node.sh(f"cat {FILE}", check=False), "the file", 60, node.state)
+    again = node.wait_active()
+    assert again != pid
+    node.sh("dpkg --install /srv/later.deb")
+    assert node.wait_active() == again, "an upgrade of it does not matter"
 
 
 def test_the_service_writes_it_and_purge_takes_it_away(node: Machine) -> None:

@@ -110,12 +110,6 @@ def test_lintian_has_no_errors_for_stdeb(builds: Builds) -> None:
     assert [line for line in tags if "debian-news-entry-has-unknown-version" not in line] == []
 
 
-def test_the_readme_shows_what_the_repository_is(builds: Builds) -> None:
-    sources = (builds.repository(builds.deb) / "pvehooks.sources").read_text().replace("file:/srv/repo", "https://example.org/pvehooks")
-    readme = (PROJECT / "README.md").read_text()
-    assert "".join(f"    {line}\n" for line in sources.splitlines()) in readme
-
-
 def test_another_build_of_the_same_version_is_refused(builds: Builds, tmp_path: Path) -> None:
     """A node that has the version would never get it."""
     changed = tmp_path / "changed" / builds.deb.name

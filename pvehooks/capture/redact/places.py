@@ -9,9 +9,9 @@ from functools import cache
 
 from pvehooks.capture.record import Thing
 from pvehooks.capture.redact.disguise import Stays
-from pvehooks.formats import firmwaredrivers
 from pvehooks.causes import registry
 from pvehooks.facts.node import tasks
+from pvehooks.formats import firmwaredrivers
 from pvehooks.records import baseline
 
 

@@ -12,6 +12,7 @@ from pvehooks.cli import terminal
 from pvehooks.cli.commands.rules import as_json, known, remedy
 from pvehooks.errors import EXIT_OK
 from pvehooks.rules.engine import Rule
+from pvehooks.values import Severity
 
 SUMMARY = "explain a rule: why it exists, and what to do"
 EXAMPLE = "pvehooks explain rng-missing-netboot"
@@ -50,4 +51,6 @@ def _paragraphs(rule: Rule) -> Iterator[str]:
     if rule.of_node:
         yield f"To lower its severity: [rules] with {rule.id} = info in /etc/pvehooks/pvehooks.conf"
     else:
+        if rule.severity is Severity.BLOCK and not rule.only_guard_refuses:
+            yield "Ignoring it does not make the VM start: Proxmox VE or QEMU refuses."
         yield f"To ignore it for one VM: [guest VMID] with ignore = {rule.id}: REASON in /etc/pvehooks/pvehooks.conf"

@@ -246,6 +246,8 @@ def _has_disk(guest: Guest) -> bool:
 def efidisk_format_unknown(guest: Guest, node: Node) -> Iterator[Finding]:
     """The EFI disk is a path and no volume of a storage, and its format is not given: PVE refuses the start.
 
+    PVE knows the format of a volume from its storage, and that of a path only from `format=`. A block device is raw; `qemu-img info PATH` shows the
+    format of a file.
     Source: qemu-server, OVMF.pm ("efidisk format must be specified").
     """
     disk = guest.properties("efidisk0")
@@ -275,6 +277,8 @@ def confidential_without_ovmf(guest: Guest, node: Node) -> Iterator[Finding]:
 def ovmf_on_32_bit_cpu(guest: Guest, node: Node) -> Iterator[Finding]:
     """A UEFI VM with a CPU model of 32 bits: PVE refuses the start.
 
+    Proxmox VE's OVMF is built for 64 bits. The models 486, pentium to pentium3, athlon, coreduo, kvm32 and qemu32 have 32. An operating system of 32 bits
+    also runs on a model of 64 bits.
     Source: qemu-server, QemuServer.pm ("OVMF (UEFI) BIOS is not supported on 32-bit CPU types").
     """
     if not guest.uefi or arch_of(guest, node) != "x86_64":

@@ -1,0 +1,111 @@
+"""pvehooks-troubleshooting(7): by symptom, and by the line of the log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pvehooks.causes.registry import Cause, causes
+from scripts.docs.roff import Page
+
+EXAMPLES = Path(__file__).parents[2] / "tests/causes"
+DESCRIPTION = """\
+Begin with `pvehooks why VMID` if a start failed, with `pvehooks check VMID` if something else is wrong with a VM, and with
+`pvehooks host check` if it is the node. They look at this node and show what to type. This page is for reading without them, on a phone or on
+another machine.
+"""
+SYMPTOMS = {
+    "The task log says that pvehooks refuses the start": "The start would take something from the host, or a device is not the one of the last"
+    " start. The message names the device, what uses it, and the rule in brackets. `pvehooks check VMID` shows what to type;"
+    " `pvehooks explain RULE` shows why it matters. If you accept the devices as they are: `pvehooks trust VMID`. To start it once, whatever happens:"
+    " `pvehooks allow VMID --once --reason WHY`.",
+    "hookscript ... is not there, and the VM does not start": "The VM came, by a restore or a migration, to a node that never had pvehooks."
+    " Install the package there, or: `qm set VMID --delete hookscript`",
+    "The node lost its network, or hung, when a VM started": "The start took the network card of the bridge, or the disk of the root file system: it is"
+    " in the IOMMU group of a device of the VM. `pvehooks host groups` shows the groups and what uses each device. Is the guard on:"
+    " `pvehooks status`",
+    "A UEFI VM does not boot from the network": "Its firmware has no source of random numbers. `pvehooks check VMID` says whether that is"
+    " it; `pvehooks inject VMID` adds the `rng0`, which takes effect at the next start.",
+    "A device works at the first start and not at the second": "It cannot be reset. `pvehooks host groups` shows the reset methods;"
+    " `pvehooks explain reset-unavailable` says what helps. Until then the node has to be restarted.",
+    "After a card was added, another device is in the VM": "The addresses moved. `pvehooks check VMID` shows each device that is not the one of"
+    " the last start. Correct the address with `qm set`, or accept it: `pvehooks trust VMID`",
+    "After an upgrade of the kernel nothing can be passed through": "`pvehooks host check` compares what runs with what is configured, and with what the"
+    " next boot takes. `pvehooks host fix` shows what it would change; `--apply` changes it.",
+    "A finding is wrong, or does not matter here": "To ignore it for one VM, write `ignore = RULE: REASON` below `[guest VMID]` in"
+    " /etc/pvehooks/pvehooks.conf; to change its severity, write `RULE = info` below `[rules]`. See pvehooks.conf(5).",
+    "pvehooks does nothing": "`pvehooks status` shows whether the daemon runs and pmxcfs answers; `pvehooks config` shows the settings and their"
+    " errors; `journalctl -t pvehooksd` shows what it did and why it did not.",
+}
+QUESTIONS = {
+    "What does it change automatically?": "It adds `rng0` to new or edited UEFI VMs that need it, and makes the guard the hookscript of VMs with"
+    " passed-through devices. Nothing else. `mode = warn` below `[rng]`, `mode = audit` and `attach = warn` below `[guard]` report only.",
+    "Can it keep my VMs from starting?": "It refuses a start that would take away what is in use, or a working device that was not named and not accepted. All"
+    " others start, also while pvehooks is stopped, and after it was removed. A start that could not be examined goes on if the devices are those of the"
+    " last start, see `[guard] on_error` in pvehooks.conf(5).",
+    "I have a hookscript of my own.": "It keeps running, in every phase, before the guard. `pvehooks detach VMID` makes it the VM's hookscript again.",
+    "What if I remove what it added?": "It is not added again. `pvehooks inject VMID` or `pvehooks attach VMID` does that.",
+    "How do I take the guard off all VMs?": "`pvehooks detach --all`",
+    "How do I undo everything?": "`pvehooks host undo` for the node's files, `pvehooks undo VMID` for each `rng0`, then `apt purge pvehooks`, which"
+    " prints what is left.",
+    "Does it work on nodes without passed-through devices?": "Yes: `check` reports what Proxmox VE and QEMU would refuse, and UEFI VMs get their `rng0`.",
+    "Do all nodes of a cluster need it?": "Each node looks after its own VMs. The guard is attached once every node has the package, because a VM that moves"
+    " takes its hookscript with it.",
+    "Where does a fault report go?": "`pvehooks capture fault.tar.xz` saves what the rules read, with names and addresses replaced. Send it to the maintainer"
+    " of the package: `apt-cache show pvehooks`",
+}
+
+
+def make(date: str) -> str:
+    """The page."""
+    page = Page("pvehooks-troubleshooting", 7, "what to do when a VM does not start or a device does not work", date)
+    page.section("Description")
+    page.paragraphs(DESCRIPTION)
+    page.section("By symptom")
+    _sections(page, SYMPTOMS)
+    page.section("By the line in the log")
+    page.paragraph(
+        "What Proxmox VE's task log, QEMU and the kernel write when a start fails, with an example of each line. `pvehooks why VMID` finds the line"
+        " and names the device, the file or the program."
+    )
+    for subject in dict.fromkeys(map(_subject, causes().values())):
+        page.section(subject)
+        for cause in causes().values():
+            if _subject(cause) == subject:
+                _cause(page, cause)
+    page.section("Questions")
+    _sections(page, QUESTIONS)
+    page.see_also("pvehooks(8)", "pvehooks-rules(7)", "pvehooks.conf(5)", "pvehooksd(8)")
+    return page.text()
+
+
+def _sections(page: Page, texts: dict[str, str]) -> None:
+    for title, text in texts.items():
+        page.subsection(title)
+        page.paragraph(text)
+
+
+def _subject(cause: Cause) -> str:
+    """What the cause's file is about."""
+    headline = (sys.modules[cause.message.__module__].__doc__ or "").partition("\n")[0]
+    return headline.removeprefix("Failed starts: ").rstrip(".")
+
+
+def _cause(page: Page, cause: Cause) -> None:
+    page.subsection(cause.id)
+    page.example([line_of(cause)])
+    page.paragraph(cause.explanation)
+    page.paragraph(f"What to do: {cause.remedy.replace('{vmid}', 'VMID').replace('{', '').replace('}', '')}")
+
+
+def line_of(cause: Cause) -> str:
+    """A line that shows the cause, from the examples of the tests."""
+    return next(line for line in _lines(cause) if cause.pattern.search(line))
+
+
+def _lines(cause: Cause) -> Iterator[str]:
+    for path in (EXAMPLES / f"examples/{cause.id}.txt", *sorted((EXAMPLES / "public").glob("*.txt"))):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if path.stem == cause.id or text.startswith(f"cause: {cause.id}\n"):
+            yield from (line.removeprefix("kernel: ").strip() for line in text.splitlines())
