@@ -56,12 +56,8 @@ ONLY_IN_PRODUCT = {
 CONTRACTS = re.compile(
     r"""
       "(?:node-)?mended" | (?<==)(?:node-)?mended | \bnode-mended\b  # ids of journal events: scripts of users filter by PVEHOOKS_EVENT
-<<<<<<< HEAD
-    | ^\#\ (?:node-)?mended$ | \\fB(?:node\\-)?mended\\fR        # the same in the journal's catalogue and in pvehooksd(8)
-    | cannot\ tell                                                  # a verdict of `host check --next-boot`
-=======
     | ^\#\ (?:node-)?mended$ | (?:\\fB|<code>)(?:node\\?-)?mended(?:\\fR|</code>)  # the same in the journal's catalogue and in pvehooksd(8)
->>>>>>> people
+    | cannot\ tell                                                  # a verdict of `host check --next-boot`
     | "would\ be\ mended"                                         # the JSON value of `host fix --json` for a planned fix
     | nobody\ nogroup | /nobody\b | "nobody"                       # the user of this name
     | [Rr]ing(?=[0-9_]|\(?\\d)                                    # ring0_addr of corosync.conf, and its pattern
