@@ -6,11 +6,11 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection
 
 from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.propertystring import drives, is_cloudinit
-from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
+from pvehooks.formats.reader import ConfigSection, DeclaredByNode, Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig
 from pvehooks.values.base import sha1
 
@@ -26,18 +26,18 @@ else:
 """The live part of a config, or its pending changes."""
 
 
-def parse(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> GuestConfig:
+def parse(raw: bytes, cpu_models: Collection[str] = (), declared: DeclaredByNode | None = None) -> GuestConfig:
     """Reads a config of any content; nothing raises.
 
     `cpu_models` are the names this node accepts as `cputype` beyond those of qemu-server, `custom-NAME` for those of
-    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `options` are those that this node's
-    PVE has and we do not know: they are taken as they stand.
+    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `declared` is what this node's
+    PVE has and we do not know: it is taken as it stands.
     """
-    return _config(_read(raw, cpu_models, options), raw)
+    return _config(_read(raw, cpu_models, declared), raw)
 
 
-def _read(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> Reading:
-    return Reading(raw.decode(errors="surrogateescape"), cpu_models, options).read()
+def _read(raw: bytes, cpu_models: Collection[str] = (), declared: DeclaredByNode | None = None) -> Reading:
+    return Reading(raw.decode(errors="surrogateescape"), cpu_models, declared).read()
 
 
 def _config(reading: Reading, raw: bytes) -> GuestConfig:
@@ -54,6 +54,7 @@ def _config(reading: Reading, raw: bytes) -> GuestConfig:
         {name: section.values for name, section in reading.specials.items()},
         tuple(dropped for _, dropped in sorted(reading.dropped.items())),
         sha1(raw).hex(),
+        tuple(dict.fromkeys(reading.newer)),
     )
 
 

@@ -20,6 +20,7 @@ WANTED = """\
 ./usr/lib/systemd/catalog/pvehooks.catalog
 ./usr/lib/systemd/system/pvehooks.service
 ./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf
+./usr/libexec/pvehooks/pve-schema
 ./usr/libexec/pvehooks/pve-writer
 ./usr/sbin/pvehooks
 ./usr/sbin/pvehooksd

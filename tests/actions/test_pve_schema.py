@@ -1,0 +1,250 @@
+"""libexec/pve-schema, with stand-ins for PVE's modules that declare more than our tables have; and what becomes of that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pvehooks.actions import pve_schema
+from pvehooks.facts import hardware
+from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.node import pveschema
+from pvehooks.formats import schema
+from pvehooks.host import Host
+from pvehooks.rules import catalogue
+from pvehooks.values import Finding, Severity, Unread
+from tests.beds import pveschema as bed
+from tests.beds.tree import Content, make_fake_tree
+
+PROJECT = Path(__file__).parents[2]
+READER = PROJECT / "libexec/pve-schema"
+GUESTS = "etc/pve/nodes/pve1/qemu-server"
+NEWER: dict[str, Any] = {
+    "options": ["gadget0"],
+    "properties": {"hostpci": {"lanes": [], "driver": ["newdriver"]}, "vga": {"type": ["holo"]}, "net": {"warp": []}},
+    "mapping": ["tier"],
+    "cpu_models": ["FutureLake"],
+    "ha_rules": {"node-affinity": {"affinity": ["avoid"], "weight": []}, "time-affinity": {"resources": []}},
+    "ha_resource": ["pause"],
+    "storages": ["holofs"],
+    "sections": ["holo"],
+}
+WORDS = (
+    "the options gadget0",
+    "of hostpci the properties lanes",
+    "of hostpci the values of driver: newdriver",
+    "of net the properties warp",
+    "of vga the values of type: holo",
+    "of mappings: pci the properties tier",
+    "the CPU models FutureLake",
+    "the types of HA rules time-affinity",
+    "of HA rules node-affinity the properties weight",
+    "of HA rules node-affinity the values of affinity: avoid",
+    "of HA resources vm the properties pause",
+    "the storage types holofs",
+    "the sections [special:holo]",
+)
+
+
+def read(directory: Path, **more: Any) -> dict[str, Any]:
+    """What pve-schema answers."""
+    perl = bed.install(directory / "perl5", bed.modules(**more))
+    done = subprocess.run([READER], env={**os.environ, "PERL5LIB": str(perl)}, capture_output=True, text=True, timeout=60, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def tree(directory: Path, answer: dict[str, Any] | None, files: dict[str, Content] | None = None) -> Host:
+    """A node with such a record."""
+    record: dict[str, Content] = {}
+    if answer is not None:
+        record[pveschema.PATH[1:]] = json.dumps(pveschema.document_of(answer, {}))
+    return Host(str(make_fake_tree(directory / "tree", {**record, **(files or {})})))
+
+
+def findings(host: Host, vmid: int = 100) -> list[Finding]:
+    context = guests.gather_context(host, "pve1", None)
+    return list(catalogue.findings(guests.read(host, "pve1", vmid, context), hardware.gather(host, "pve1")))
+
+
+def test_what_our_tables_have_is_not_newer(tmp_path: Path) -> None:
+    answer = read(tmp_path)
+    assert answer["troubles"] == {}
+    assert pveschema.newer(tree(tmp_path, answer)) == ()
+
+
+def test_what_is_newer_is_named(tmp_path: Path) -> None:
+    host = tree(tmp_path, read(tmp_path, **NEWER))
+    assert pveschema.newer(host) == WORDS
+    (found,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
+    assert found.severity is Severity.INFO and found.examined
+    assert "the options gadget0; of hostpci the properties lanes" in found.message and found.message.endswith("; and 5 more")
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "words"),
+    [
+        pytest.param("gadget0: x\n", "gadget0", "the option 'gadget0'", id="option"),
+        pytest.param("hostpci0: 0000:01:00.0,lanes=4,pcie=1\n", "hostpci0", "lanes=4 of hostpci0", id="property"),
+        pytest.param("hostpci0: 0000:01:00.0,driver=newdriver\n", "hostpci0", "driver=newdriver of hostpci0", id="value"),
+        pytest.param("vga: holo,memory=64\n", "vga", "type=holo of vga", id="value of the first property"),
+        pytest.param("net3: warp=BC:24:11:2C:69:EC,bridge=vmbr0\n", "net3", "warp=BC:24:11:2C:69:EC of net3", id="model of a card"),
+    ],
+)
+def test_a_config_with_what_is_newer(config: str, option: str, words: str, tmp_path: Path) -> None:
+    """It is kept and not examined, where an older PVE loses the line; the rest of the line is read."""
+    answer = read(tmp_path, **NEWER)
+    if option == "gadget0":
+        files: dict[str, Content] = {"usr/share/perl5/PVE/QemuServer.pm": "my $confdesc = {\n    gadget0 => {},\n};\n"}
+    else:
+        files = {}
+    host = tree(tmp_path, answer, {f"{GUESTS}/100.conf": config, **files})
+    (found,) = (each for each in findings(host) if each.rule == "config-lines-dropped")
+    assert (found.subject, found.examined, words in found.message) == (option, False, True)
+    old = tree(tmp_path / "old", None, {f"{GUESTS}/100.conf": config})
+    assert [(each.subject, each.examined) for each in findings(old) if each.rule == "config-lines-dropped"] == [(option, True)]
+
+
+def test_devices_beside_a_newer_property_are_seen_also_at_a_start(tmp_path: Path) -> None:
+    """A device that the guard did not see could be taken from the host."""
+    config = f"{GUESTS}/100.conf"
+    host = tree(tmp_path, read(tmp_path, **NEWER), {config: "hostpci0: 0000:01:00.0,lanes=4,pcie=1\n"})
+    for context in (guests.start_context(host, "pve1", 100), guests.gather_context(host, "pve1", None)):
+        (entry,) = guests.read(host, "pve1", 100, context).hostpci
+        assert (entry.addresses, entry.properties["pcie"], entry.properties["lanes"]) == (("0000:01:00.0",), 1, "4")
+
+
+@pytest.mark.parametrize(
+    "config", ["hostpci0: 0000:01:00.0,pcie=maybe\n", "hostpci0: 0000:01:00.0,tracks=4\n", "vga: matrix\n", "cores: x\n"]
+)
+def test_what_no_pve_knows_is_lost(config: str, tmp_path: Path) -> None:
+    host = tree(tmp_path, read(tmp_path, **NEWER), {f"{GUESTS}/100.conf": config})
+    assert [each.examined for each in findings(host) if each.rule == "config-lines-dropped"] == [True]
+
+
+def test_sections_that_pve_knows(tmp_path: Path) -> None:
+    config = "memory: 512\n\n[special:holo]\nx: 1\n"
+    host = tree(tmp_path, read(tmp_path, **NEWER), {f"{GUESTS}/100.conf": config})
+    assert guests.parse(host, config.encode()).dropped == ()
+    assert [each.section for each in guests.parse(tree(tmp_path / "old", None), config.encode()).dropped] == ["special:holo"] * 2
+
+
+def test_a_mapping_with_what_is_newer(tmp_path: Path) -> None:
+    """It names its device; without the record it is malformed for us, and the VM would not start."""
+    line = "gpu\n\tmap node=pve1,path=0000:01:00.0,id=10de:2204,tier=2\n"
+    files: dict[str, Content] = {"etc/pve/mapping/pci.cfg": line, f"{GUESTS}/100.conf": "hostpci0: mapping=gpu\n"}
+    host = tree(tmp_path, read(tmp_path, **NEWER), files)
+    (entry,) = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None)).hostpci
+    assert entry.addresses == ("0000:01:00.0",)
+    old = tree(tmp_path / "old", None, files)
+    assert isinstance(guests.read(old, "pve1", 100, guests.gather_context(old, "pve1", None)).hostpci[0].addresses, Unread)
+
+
+HA = {
+    "etc/pve/ha/resources.cfg": "vm: 100\n\tstate started\n\n",
+    "etc/pve/.members": '{"nodelist": {"pve1": {"id": 1}, "pve2": {"id": 2}}}',
+    "etc/pve/nodes/pve2/": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        pytest.param({"etc/pve/ha/rules.cfg": "node-affinity: r\n\tresources vm:100\n\tnodes pve1\n\taffinity avoid\n\n"}, "the rule r has 'affinity avoid'", id="affinity"),
+        pytest.param({"etc/pve/ha/rules.cfg": "node-affinity: r\n\tresources vm:100\n\tnodes pve1\n\tweight 3\n\n"}, "the rule r has 'weight 3'", id="key"),
+        pytest.param({"etc/pve/ha/rules.cfg": "time-affinity: r\n\tresources vm:100\n\n"}, "the rule r is of the type time-affinity", id="type"),
+        pytest.param({"etc/pve/ha/resources.cfg": "vm: 100\n\tpause 1\n\n"}, "the resource vm:100 has 'pause 1'", id="key of a resource"),
+        pytest.param({"etc/pve/ha/resources.cfg": "vm: 100\n\tstate frozen\n\n"}, "the resource vm:100 has 'state frozen'", id="state"),
+    ],
+)  # fmt: skip
+def test_high_availability_that_is_newer_is_not_examined(files: dict[str, Content], words: str, tmp_path: Path) -> None:
+    """Nothing is said about where it may start the VM: what the rule says may be the opposite."""
+    config: dict[str, Content] = {f"{GUESTS}/100.conf": "hostpci0: 0000:01:00.0\nusb0: host=1-1\n"}
+    (found,) = (each for each in findings(tree(tmp_path, None, {**config, **HA, **files})) if each.rule.startswith("ha-"))
+    assert (found.rule, found.examined, words in found.message) == ("ha-device-elsewhere", False, True)
+    without: dict[str, Content] = {f"{GUESTS}/100.conf": "usb0: mapping=key\n"}
+    (found,) = (each for each in findings(tree(tmp_path / "mapped", None, {**without, **HA, **files})) if each.rule.startswith("ha-"))
+    assert (found.rule, found.examined, words in found.message) == ("ha-local-resource", False, True)
+    known = {each.rule for each in findings(tree(tmp_path / "known", None, {**config, **HA})) if each.rule.startswith("ha-")}
+    assert known == {"ha-device-elsewhere", "ha-local-resource"}
+
+
+def test_a_disabled_rule_does_not_matter(tmp_path: Path) -> None:
+    rule = "time-affinity: r\n\tresources vm:100\n\tdisable\n\n"
+    host = tree(tmp_path, None, {f"{GUESTS}/100.conf": "usb0: host=1-1\n", **HA, "etc/pve/ha/rules.cfg": rule})
+    assert [each.examined for each in findings(host) if each.rule == "ha-local-resource"] == [True]
+
+
+def test_a_cpu_model_that_is_newer(tmp_path: Path) -> None:
+    """Whether it has RDRAND, and the VM needs an rng0, is not known."""
+    models = {"usr/share/kvm/cpu-models-x86_64.json": '{"FutureLake": "intel"}'}
+    network = (
+        "bios: ovmf\nefidisk0: local:100/vm-100-disk-0.raw,efitype=4m\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\nboot: order=net0\n"
+    )
+    host = tree(tmp_path, None, {f"{GUESTS}/100.conf": f"cpu: FutureLake\n{network}", **models})
+    (found,) = (each for each in findings(host) if each.rule == "rng-missing-netboot")
+    assert not found.examined and "the CPU model 'FutureLake' is newer than this version of pvehooks" in found.message
+
+
+def test_every_model_of_our_tables_has_rdrand_or_not(tmp_path: Path) -> None:
+    from pvehooks.derived.rdrand import _gives
+
+    node = hardware.gather(tree(tmp_path, None), "pve1")
+    unknown = {model for model in schema.CPU_MODELS - {"host", "max"} if isinstance(_gives(model, (), node), Unread)}
+    assert unknown == set()
+
+
+# -- the record ---------------------------------------------------------------------------------------------------------
+
+INSTALLED: dict[str, Content] = {path[1:]: "x" for path in pveschema.SOURCES}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({}, (), id="no Proxmox VE"),
+        pytest.param(INSTALLED, "has not read yet what the installed version declares", id="not read yet"),
+        pytest.param({pveschema.PATH[1:]: "{"}, "pve-schema.json is damaged", id="damaged"),
+        pytest.param({pveschema.PATH[1:]: "[" * 10000}, "is damaged", id="nested"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 2}'}, "is of another version", id="another version"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": 1}'}, "holds no declarations", id="no declarations"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"options": 1, "properties": {"a": 1}, "ha_rules": {"node-affinity": {"x": 1}}}}'}, ("of HA rules node-affinity the properties x",), id="odd"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": {"storages": "x", "ha_rules": "y"}}}'}, "could not be read: ha_rules, storages", id="parts unread"),
+        pytest.param({pveschema.PATH[1:]: None}, "Is a directory", id="a directory"),
+    ],
+)  # fmt: skip
+def test_odd_records(files: dict[str, Content], expected: tuple[str, ...] | str, tmp_path: Path) -> None:
+    host = tree(tmp_path, None, files)
+    found = pveschema.newer(host)
+    assert expected in found.why if isinstance(found, Unread) and isinstance(expected, str) else found == expected
+    if isinstance(found, Unread):
+        (finding,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
+        assert not finding.examined
+
+
+def test_a_record_of_other_packages_counts_no_more(tmp_path: Path) -> None:
+    host = tree(tmp_path, None, {**INSTALLED, "var/lib/pvehooks/": None})
+    answer = read(tmp_path)
+    host.replace(pveschema.PATH, json.dumps(pveschema.document_of(answer, pveschema.marks(host))).encode())
+    assert pveschema.newer(host) == ()
+    host.replace(pveschema.SOURCES[2], b"yy")
+    assert isinstance(pveschema.newer(host), Unread)
+
+
+@pytest.mark.parametrize("broken", ["PVE/HA/Rules.pm", "PVE/Storage.pm", "PVE/Mapping/USB.pm", "PVE/QemuServer/CPUFlags.pm"])
+def test_a_module_that_fails_leaves_the_rest(broken: str, tmp_path: Path) -> None:
+    perl = bed.install(tmp_path / "perl5", {**bed.modules(**NEWER), broken: "die 'no';"})
+    done = subprocess.run([READER], env={**os.environ, "PERL5LIB": str(perl)}, capture_output=True, text=True, timeout=60, check=True)
+    answer = json.loads(done.stdout)
+    assert "gadget0" in answer["options"] and "newdriver" in answer["properties"]["hostpci"]["driver"]
+
+
+def test_without_proxmox_ve_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERL5LIB", "/nowhere")
+    assert pve_schema.record(Host()).startswith("Proxmox VE's code cannot be loaded: Can't locate PVE/QemuServer.pm in @INC")
+    assert pveschema.read(Host()) is None
