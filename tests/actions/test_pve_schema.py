@@ -213,7 +213,7 @@ INSTALLED: dict[str, Content] = {path[1:]: "x" for path in pveschema.SOURCES}
         pytest.param({pveschema.PATH[1:]: "[" * 10000}, "is damaged", id="nested"),
         pytest.param({pveschema.PATH[1:]: '{"version": 2}'}, "is of another version", id="another version"),
         pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": 1}'}, "holds no declarations", id="no declarations"),
-        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"options": 1, "properties": {"a": 1}, "ha_rules": {"node-affinity": {"x": 1}}}}'}, ("of HA rules node-affinity the properties x",), id="odd"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": 1, "options": 1, "properties": {"a": 1}, "ha_rules": {"node-affinity": {"x": 1}}}}'}, ("of HA rules node-affinity the properties x",), id="odd"),
         pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": {"storages": "x", "ha_rules": "y"}}}'}, "could not be read: ha_rules, storages", id="parts unread"),
         pytest.param({pveschema.PATH[1:]: None}, "Is a directory", id="a directory"),
     ],

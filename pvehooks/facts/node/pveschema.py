@@ -95,6 +95,7 @@ def _document(host: Host) -> dict[str, Any] | Unread | None:
 
 
 def _schema(declared: Mapping[str, Any]) -> PveSchema:
+    troubles = declared.get("troubles")
     return PveSchema(
         _names(declared.get("options")),
         _declared(declared.get("properties")),
@@ -104,7 +105,7 @@ def _schema(declared: Mapping[str, Any]) -> PveSchema:
         _declared(declared.get("ha_resources")),
         _names(declared.get("storages")),
         _names(declared.get("sections")),
-        tuple(sorted(declared.get("troubles") or ())),
+        tuple(sorted(troubles)) if isinstance(troubles, dict) else (),
     )
 
 
