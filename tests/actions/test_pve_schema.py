@@ -35,19 +35,19 @@ NEWER: dict[str, Any] = {
     "sections": ["holo"],
 }
 WORDS = (
-    "the options gadget0",
-    "of hostpci the properties lanes",
-    "of hostpci the values of driver: newdriver",
-    "of net the properties warp",
-    "of vga the values of type: holo",
-    "of mappings: pci the properties tier",
-    "the CPU models FutureLake",
-    "the types of HA rules time-affinity",
-    "of HA rules node-affinity the properties weight",
-    "of HA rules node-affinity the values of affinity: avoid",
-    "of HA resources vm the properties pause",
-    "the storage types holofs",
-    "the sections [special:holo]",
+    "the option gadget0",
+    "the key lanes of hostpci",
+    "the value newdriver for driver of hostpci",
+    "the key warp of net",
+    "the value holo for type of vga",
+    "the key tier of pci mappings",
+    "the CPU model FutureLake",
+    "the type time-affinity of HA rules",
+    "the key weight of HA rules of the type node-affinity",
+    "the value avoid for affinity of HA rules of the type node-affinity",
+    "the key pause of HA resources (vm)",
+    "the storage type holofs",
+    "the section [special:holo]",
 )
 
 
@@ -83,7 +83,7 @@ def test_what_is_newer_is_named(tmp_path: Path) -> None:
     assert pveschema.newer(host) == WORDS
     (found,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
     assert found.severity is Severity.INFO and found.examined
-    assert "the options gadget0; of hostpci the properties lanes" in found.message and found.message.endswith("; and 5 more")
+    assert "the option gadget0; the key lanes of hostpci" in found.message and found.message.endswith("; and 5 more")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ INSTALLED: dict[str, Content] = {path[1:]: "x" for path in pveschema.SOURCES}
         pytest.param({pveschema.PATH[1:]: "[" * 10000}, "is damaged", id="nested"),
         pytest.param({pveschema.PATH[1:]: '{"version": 2}'}, "is of another version", id="another version"),
         pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": 1}'}, "holds no declarations", id="no declarations"),
-        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": 1, "options": 1, "properties": {"a": 1}, "ha_rules": {"node-affinity": {"x": 1}}}}'}, ("of HA rules node-affinity the properties x",), id="odd"),
+        pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": 1, "options": 1, "properties": {"a": 1}, "ha_rules": {"node-affinity": {"x": 1}}}}'}, ("the key x of HA rules of the type node-affinity",), id="odd"),
         pytest.param({pveschema.PATH[1:]: '{"version": 1, "schema": {"troubles": {"storages": "x", "ha_rules": "y"}}}'}, "could not be read: ha_rules, storages", id="parts unread"),
         pytest.param({pveschema.PATH[1:]: None}, "Is a directory", id="a directory"),
     ],

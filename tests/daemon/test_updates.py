@@ -47,7 +47,7 @@ def test_an_update_is_read_once(perl: Path) -> None:
     assert not looks(watch)
     wait_until(lambda: len(woken) == 2, "it is read again")
     assert looks(watch)
-    assert pveschema.newer(Host()) == ("the options gadget0",)
+    assert pveschema.newer(Host()) == ("the option gadget0",)
 
 
 def test_packages_that_cannot_be_read_are_left_until_they_change(perl: Path) -> None:
@@ -69,5 +69,5 @@ def test_the_daemon_reads_it_when_it_starts(node: Callable[..., NodeBed], perl: 
     bed.install(perl, bed.modules(properties={"vga": {"type": ["holo"]}}))
     beds = node({"100.conf": "name: web\nvga: holo\n"}, "[watch]\ninterval = 3600\n")
     beds.start()
-    wait_until(lambda: pveschema.newer(Host()) == ("of vga the values of type: holo",), "what is newer is known")
+    wait_until(lambda: pveschema.newer(Host()) == ("the value holo for type of vga",), "what is newer is known")
     wait_until(lambda: any("knows type=holo of vga" in each for each in beds.messages()), "it is no loss any more")

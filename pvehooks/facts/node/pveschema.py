@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pvehooks.formats import schema as tables
@@ -125,37 +125,36 @@ def _declared(value: object) -> Declared:
 
 
 def _newer(schema: PveSchema) -> Iterator[str]:
-    yield from _listed("the options", schema.options - tables.OPTIONS.keys())
+    yield from _listed("option", schema.options - tables.OPTIONS.keys())
     formats = {option.rstrip("0123456789"): declared.format for option, declared in tables.OPTIONS.items()}
     ours = {family: _of_table(tables.PROPERTY_STRINGS[form]) for family, form in formats.items() if form in tables.PROPERTY_STRINGS}
     # The flags that a VM's own `cpu` may have are listed apart.
     ours["cpu"]["flags"] = tables.VM_CPU_FLAGS
-    yield from _compared("of", schema.properties, ours)
-    yield from _compared(
-        "of mappings:", schema.mappings, {name: _of_table(tables.PROPERTY_STRINGS[f"{name}-map"]) for name in ("pci", "usb", "dir")}
-    )
-    yield from _listed("the CPU models", schema.cpu_models - tables.CPU_MODELS)
-    yield from _listed("the types of HA rules", schema.ha_rules.keys() - tables.HA_RULES.keys())
-    yield from _compared("of HA rules", schema.ha_rules, tables.HA_RULES)
-    yield from _compared("of HA resources", schema.ha_resources, tables.HA_RESOURCES)
-    yield from _listed("the storage types", schema.storages - tables.STORAGE_TYPES)
-    yield from _listed("the sections", frozenset(f"[special:{name}]" for name in schema.sections.difference(tables.SPECIAL_SECTIONS)))
+    yield from _compared("{}", schema.properties, ours)
+    mappings = {name: _of_table(tables.PROPERTY_STRINGS[f"{name}-map"]) for name in ("pci", "usb", "dir")}
+    yield from _compared("{} mappings", schema.mappings, mappings)
+    yield from _listed("CPU model", schema.cpu_models - tables.CPU_MODELS)
+    yield from _listed("type", schema.ha_rules.keys() - tables.HA_RULES.keys(), " of HA rules")
+    yield from _compared("HA rules of the type {}", schema.ha_rules, tables.HA_RULES)
+    yield from _compared("HA resources ({})", schema.ha_resources, tables.HA_RESOURCES)
+    yield from _listed("storage type", schema.storages - tables.STORAGE_TYPES)
+    yield from _listed("section", frozenset(f"[special:{name}]" for name in schema.sections.difference(tables.SPECIAL_SECTIONS)))
 
 
 def _of_table(properties: Mapping[str, Property]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(declared.enum) for name, declared in properties.items()}
 
 
-def _listed(what: str, names: frozenset[str] | set[str]) -> Iterator[str]:
+def _listed(what: str, names: Collection[str], end: str = "") -> Iterator[str]:
     if names:
-        yield f"{what} {', '.join(sorted(names))}"
+        yield f"the {what}{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}{end}"
 
 
-def _compared(what: str, theirs: Declared, ours: Declared) -> Iterator[str]:
-    """What is newer of what both have."""
+def _compared(where: str, theirs: Declared, ours: Declared) -> Iterator[str]:
+    """What is newer of what both have; `where` has a place for its name."""
     for name in sorted(theirs.keys() & ours.keys()):
-        known = ours[name]
-        yield from _listed(f"{what} {name} the properties", theirs[name].keys() - known.keys())
+        known, there = ours[name], where.format(name)
+        yield from _listed("key", theirs[name].keys() - known.keys(), f" of {there}")
         for part, values in sorted(theirs[name].items()):
             if known.get(part):
-                yield from _listed(f"{what} {name} the values of {part}:", set(values).difference(known[part]))
+                yield from _listed("value", set(values).difference(known[part]), f" for {part} of {there}")
