@@ -19,8 +19,10 @@ from pvehooks.daemon.publish.textfile import Textfile
 from pvehooks.daemon.reload import reload_settings
 from pvehooks.daemon.results import ResultCollector
 from pvehooks.daemon.review import Review, Why
+from pvehooks.daemon.schedule import EVERYTHING
 from pvehooks.daemon.signals import QM_GRACE, Signals
 from pvehooks.daemon.stall import StallWatch
+from pvehooks.daemon.updates import UpdateWatch
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
@@ -43,6 +45,7 @@ class Daemon:
         self._node_check = NodeCheck(self.parts)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals.fileno(), selectors.EVENT_READ)
+        self._updates = UpdateWatch(host, self._signals.wake)
         self._observer = Observer(self.parts, self._selector)
         self._watchdog = service.Watchdog(host.monotonic)
         self._textfile = Textfile(host, node)
@@ -68,6 +71,9 @@ class Daemon:
         service.notify("READY=1")
         self._stall.ready()
         while not self._signals.stop:
+            if self._updates.look():
+                self.parts.schedule.changed(EVERYTHING, forced=True)
+                self._node_check.due()
             self._node_check.check()
             self._publish()
             self._wait()

@@ -20,6 +20,10 @@ class NodeCheck:
         self._due = 0.0
         self._settings: Settings | None = None
 
+    def due(self) -> None:
+        """Has the next check be made at once."""
+        self._due = 0.0
+
     def check(self) -> None:
         """Checks the node if that is due: it was long ago, or was with other settings."""
         parts, now = self._parts, self._parts.host.monotonic()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pvehooks.derived.disks import arch_of
 from pvehooks.values import Guest, Node, Unread
 
-# QEMU's named models of these families have rdrand, with all their versions ("-v2", "-noTSX", "-IBRS"); no other named model has.
-# QEMU 10.0 reports so of all its 154 models (query-cpu-model-expansion).
+# QEMU's named models of these families have rdrand, with all their versions ("-v2", "-noTSX", "-IBRS"), those of the others below do not.
+# QEMU 10.0 reports so of all its 154 models (query-cpu-model-expansion). Of any other model, from a newer QEMU, nothing is known.
 _FAMILIES_WITH_RDRAND = (
     "IvyBridge",
     "Haswell",
@@ -26,6 +26,10 @@ _FAMILIES_WITH_RDRAND = (
     "EPYC",
     "Dhyana",
     "YongFeng",
+)
+_FAMILIES_WITHOUT_RDRAND = (
+    *("486", "athlon", "Conroe", "core2duo", "coreduo", "kvm32", "kvm64", "n270", "Nehalem", "Opteron", "Penryn", "pentium", "phenom"),
+    *("qemu32", "qemu64", "SandyBridge", "Westmere", "x86-64-v2", "x86-64-v3", "x86-64-v4", "a64fx", "cortex", "neoverse"),
 )
 # PVE's default when the config names no model (qemu-server, CPUConfig.pm).
 DEFAULT_MODEL = "kvm64"
@@ -65,7 +69,11 @@ def _gives(model: str, flags: tuple[str, ...], node: Node) -> bool | Unread:
         if isinstance(node.cpu_flags, Unread):
             return node.cpu_flags
         return "rdrand" in node.cpu_flags
-    return model.startswith(_FAMILIES_WITH_RDRAND)
+    if model.startswith(_FAMILIES_WITH_RDRAND):
+        return True
+    if model.startswith(_FAMILIES_WITHOUT_RDRAND):
+        return False
+    return Unread(f"the CPU model '{model}' is newer than this version of pvehooks")
 
 
 def model_with_rdrand(guest: Guest, node: Node) -> str:

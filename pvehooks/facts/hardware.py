@@ -158,6 +158,12 @@ class ThisNode(Node):
         return images.NetworksOfImages(self._host)
 
     @cached_property
+    def newer_pve(self) -> tuple[str, ...] | Unread:
+        from pvehooks.facts.node import pveschema
+
+        return pveschema.newer(self._host)
+
+    @cached_property
     def ovmf(self) -> frozenset[str] | Unread:
         from pvehooks.facts.node import qemu
 

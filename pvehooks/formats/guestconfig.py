@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Container, Mapping
-
 from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.propertystring import drives, is_cloudinit
 from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
 from pvehooks.values import Dropped, GuestConfig, Options
+from collections.abc import Collection
+from pvehooks.formats.reader import ConfigSection, DeclaredByNode, Reading, option_name, section_name
+from pvehooks.values import Dropped, GuestConfig
 from pvehooks.values.base import sha1
 
 __all__ = ["Dropped", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
@@ -26,18 +28,18 @@ else:
 """The live part of a config, or its pending changes."""
 
 
-def parse(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> GuestConfig:
+def parse(raw: bytes, cpu_models: Collection[str] = (), declared: DeclaredByNode | None = None) -> GuestConfig:
     """Reads a config of any content; nothing raises.
 
     `cpu_models` are the names this node accepts as `cputype` beyond those of qemu-server, `custom-NAME` for those of
-    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `options` are those that this node's
-    PVE has and we do not know: they are taken as they stand.
+    /etc/pve/virtual-guest/cpu-models.conf: PVE refuses a `cpu` line whose model it does not find. `declared` is what this node's
+    PVE has and we do not know: it is taken as it stands.
     """
-    return _config(_read(raw, cpu_models, options), raw)
+    return _config(_read(raw, cpu_models, declared), raw)
 
 
-def _read(raw: bytes, cpu_models: Collection[str] = (), options: Container[str] = ()) -> Reading:
-    return Reading(raw.decode(errors="surrogateescape"), cpu_models, options).read()
+def _read(raw: bytes, cpu_models: Collection[str] = (), declared: DeclaredByNode | None = None) -> Reading:
+    return Reading(raw.decode(errors="surrogateescape"), cpu_models, declared).read()
 
 
 # One for all: a dictionary takes 64 bytes, and most configs have neither of what these hold.
@@ -62,6 +64,7 @@ def _config(reading: Reading, raw: bytes) -> GuestConfig:
         _by_name(reading.specials),
         tuple([dropped for _, dropped in sorted(reading.dropped.items())]) if reading.dropped else (),
         sha1(raw).hex(),
+        tuple(dict.fromkeys(reading.newer)),
     )
 
 

@@ -13,6 +13,10 @@ Check = Callable[[Value], str]
 """Gives '' or the words that follow the name of the property."""
 
 
+Newer = Callable[[str, str], bool]
+"""Whether a Proxmox VE that is newer than our tables has a property with a value: name, value."""
+
+
 class PropertyError(ValueError):
     """The text is not a property string of that format; the message says what is wrong with it."""
 
@@ -67,27 +71,54 @@ def quoted(value: object) -> str:
     return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
 
 
-def parse(option: str, value: str) -> dict[str, Value]:
+def as_accepted(name: str, value: str) -> bool:
+    """The Newer for values that the reader of configs has accepted: they are read again without asking the node."""
+    return True
+
+
+def parse(option: str, value: str, newer: Newer | None = None) -> dict[str, Value]:
     """The parts of the value of a VM config's option: booleans as 0 or 1, all else as the text in the config.
 
-    Nothing is filled in. The model of a `cpu` is not looked up: which ones exist depends on the node.
+    Nothing is filled in. The model of a `cpu` is not looked up: which ones exist depends on the node. What only `newer` knows is as written.
     Raises PropertyError for a value PVE refuses, and for an option that is not a property string.
     """
     known = OPTIONS.get(option)
     if known is not None and known.format in PROPERTY_STRINGS:
-        return parse_format(known.format, value)
+        return parse_format(known.format, value, newer)
     if option == "startup":
         return _parse_startup(value)
     raise PropertyError(f"'{option}' is not a property string")
 
 
-def parse_format(name: str, text: str) -> dict[str, Value]:
+def parse_format(name: str, text: str, newer: Newer | None = None) -> dict[str, Value]:
     """Like parse, for the format `name` of schema.PROPERTY_STRINGS."""
-    return dict(kept_of(name, text))
+    return dict(kept_of(name, text, newer))
 
 
-def kept_of(name: str, text: str) -> Mapping[str, Value]:
+def kept_of(name: str, text: str, newer: Newer | None = None) -> Mapping[str, Value]:
     """The same, as it is kept for the next who asks."""
+    try:
+        return _parse(name, text)
+    except PropertyError:
+        if newer is None:
+            raise
+        return _parse(name, text, _Asked(newer))
+
+
+class _Asked:
+    """A Newer that remembers whether it knew something."""
+
+    def __init__(self, newer: Newer) -> None:
+        self._newer = newer
+        self.knew = False
+
+    def __call__(self, name: str, value: str) -> bool:
+        known = self._newer(name, value)
+        self.knew = self.knew or known
+        return known
+
+
+def _parse(name: str, text: str, newer: _Asked | None = None) -> Mapping[str, Value]:
     form = _formats.get(name)
     if form is None:
         form = _formats[name] = _compile(PROPERTY_STRINGS[name])
@@ -96,7 +127,7 @@ def kept_of(name: str, text: str) -> Mapping[str, Value]:
     values: dict[str, Value] = {}
     default_seen = False
     for written in text.split(","):
-        part = form.parts.get(written) or _read_part(form, written)
+        part = form.parts.get(written) or _read_part(form, written, newer)
         key, given, value, is_bare = part
         if is_bare:
             if not key:
@@ -113,28 +144,29 @@ def kept_of(name: str, text: str) -> Mapping[str, Value]:
                 raise PropertyError(f"{alias} is given twice")
             values[alias] = given
         values[key] = value
-    _check_whole(name, form, values)
-    if len(text) <= _TEXT_LENGTH:
+    _check_whole(name, form, values, newer)
+    if newer is None and len(text) <= _TEXT_LENGTH:
         if len(form.texts) >= _TEXTS_KEPT:
             form.texts.clear()
         form.texts[text] = values
     return values
 
 
-def _check_whole(name: str, form: _Format, values: Mapping[str, Value]) -> None:
+def _check_whole(name: str, form: _Format, values: Mapping[str, Value], newer: _Asked | None) -> None:
     if values.get(form.default_key) in ("0", 0):
         _check_value(form, form.default_key, values[form.default_key])
-    for key in form.required:
+    # What a newer PVE has may stand for it: each model of a network card is a property that gives the model.
+    for key in () if newer is not None and newer.knew else form.required:
         if key not in values:
             raise PropertyError(f"{key} is missing")
     for key, other in form.requires:
         if key in values and other not in values:
             raise PropertyError(f"{key} needs {other}")
     if name == "cpu":
-        _check_vm_cpu(values)
+        _check_vm_cpu(values, newer)
 
 
-def _read_part(form: _Format, written: str) -> _Part:
+def _read_part(form: _Format, written: str, newer: Newer | None) -> _Part:
     key, equals, value = written.partition("=")
     if not equals:
         if not written.strip(checks.WHITESPACE):
@@ -146,21 +178,23 @@ def _read_part(form: _Format, written: str) -> _Part:
         raise PropertyError(f"{quoted(written)} has no {'value' if key else 'key'}")
     name = form.names.get(key)
     if name is None:
+        if newer is not None and newer(key, value):
+            return _Part(key, key, value, not equals)
         raise PropertyError(f"unknown property {quoted(key)}")
     switch = boolean(value) if name in form.booleans else None
     part = _Part(name, key, value if switch is None else switch, not equals)
     if name != form.default_key or value != "0":
-        _check_value(form, name, part.value)
-    if len(written) <= _PART_LENGTH:
+        _check_value(form, name, part.value, newer)
+    if newer is None and len(written) <= _PART_LENGTH:
         if len(form.parts) >= _PARTS_KEPT:
             form.parts.clear()
         form.parts[written] = part
     return part
 
 
-def _check_value(form: _Format, name: str, value: Value) -> None:
+def _check_value(form: _Format, name: str, value: Value, newer: Newer | None = None) -> None:
     problem = form.checks[name](value)
-    if problem:
+    if problem and not (newer is not None and newer(name, str(value))):
         raise PropertyError(f"{name} {problem}")
 
 
@@ -229,14 +263,14 @@ def _check_number(declared: Property) -> Check:
     return check
 
 
-def _check_vm_cpu(values: Mapping[str, Value]) -> None:
+def _check_vm_cpu(values: Mapping[str, Value], newer: Newer | None) -> None:
     """What qemu-server requires of a guest's own `cpu` beyond the schema (validate_vm_cpu_conf in CPUConfig.pm)."""
     if values.get("cputype") in (None, "0"):
         raise PropertyError("cputype is missing")
     if "reported-model" in values:
         raise PropertyError("reported-model is for custom models only")
     for flag in str(values.get("flags", "")).split(";"):
-        if flag and flag[1:] not in VM_CPU_FLAGS:
+        if flag and flag[1:] not in VM_CPU_FLAGS and not (newer is not None and newer("flags", flag[1:])):
             raise PropertyError(f"flag {quoted(flag)} is for custom models only")
 
 
@@ -287,7 +321,7 @@ Drive = Mapping[str, Value]
 def drive(option: str, text: str) -> Drive | None:
     """The parts of a disk option, None where PVE skips the disk although its reader accepts the line."""
     try:
-        parts = parse(option, text)
+        parts = parse(option, text, as_accepted)
     except PropertyError:
         return None
     if parts.keys() <= _NEVER_SKIPPED:

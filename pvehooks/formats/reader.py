@@ -1,15 +1,32 @@
 """Reads the lines of a VM config, with the same order of tests and the same quirks as parse_vm_config (PVE/QemuServer.pm)."""
 
 import re
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pvehooks.formats.checks import FORMATS, LARGEST_INTEGER, WHITESPACE, whole
 from pvehooks.formats.propertystring import PropertyError, boolean, kept_of, parse, quoted
-from pvehooks.formats.schema import CPU_MODELS, FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, SchemaOption
+from pvehooks.formats.schema import CPU_MODELS, FLEECING_OPTIONS, OPTIONS, PROPERTY_STRINGS, SPECIAL_SECTIONS, SchemaOption
 from pvehooks.values import Dropped, Value
 from pvehooks.values.base import NamedTuple
 
 # -- the value of one option: check_type in PVE/QemuServer.pm --------------------------------------------------------
+
+
+class DeclaredByNode:
+    """What the node's PVE reads and our tables do not have; here nothing."""
+
+    def __contains__(self, option: object) -> bool:
+        """Whether it has an option of this name."""
+        return False
+
+    def has(self, option: str, name: str, value: str) -> bool:
+        """Whether a property of an option may have a value there."""
+        return False
+
+    def has_section(self, name: str) -> bool:
+        """Whether it has sections [special:NAME]."""
+        return False
+
 
 Check = Callable[[str], Value]
 """Takes the text behind the colon, without white space around it; ValueError says what follows "value of 'x'"."""
@@ -159,14 +176,14 @@ class ConfigSection:
 
     @property
     def takes_anything(self) -> bool:
-        """PVE does not check the contents of the cloud-init section."""
-        return self.kind == "special" and self.name == "cloudinit"
+        """PVE does not check the contents of the cloud-init section, and we do not know those of a newer PVE."""
+        return self.kind == "special" and self.name != "fleecing"
 
 
 class Reading:
     """A config read line by line. After read() everything PVE takes from it is in the sections, the rest in `dropped` by line."""
 
-    def __init__(self, text: str, cpu_models: Collection[str] = (), options: Container[str] = ()) -> None:
+    def __init__(self, text: str, cpu_models: Collection[str] = (), declared: DeclaredByNode | None = None) -> None:
         self.text = text
         self.lines = text.split("\n")
         self.main = ConfigSection("main", "", 1)
@@ -174,9 +191,11 @@ class Reading:
         self.snapshots: dict[str, ConfigSection] = {}
         self.specials: dict[str, ConfigSection] = {}
         self.dropped: dict[int, Dropped] = {}
+        self.newer: list[tuple[str, str]] = []
+        """Options, and what of them only the node's PVE knows."""
         self._section = self.main
         self._cpu_models = cpu_models
-        self._options = options
+        self._declared = declared or DeclaredByNode()
         self._description: list[str] = []
         self._unusual = "\r" in text or "snapstate:" in text
 
@@ -201,7 +220,7 @@ class Reading:
             try:
                 value = check(text)
             except ValueError as problem:
-                self._drop(number, f"value of '{option}'{problem}")
+                self._refuse(number, option, text, problem)
                 continue
             if option in values or (value is not text and (isinstance(value, str) or is_too_large(value))):
                 self._check_option(number, option, text)
@@ -257,8 +276,9 @@ class Reading:
     def _check_option(self, number: int, option: str, text: str) -> None:
         check = self._section.checks.get(option)
         if check is None:
-            if self._section.kind != "special" and "\r" not in text and option in self._options:
+            if self._section.kind != "special" and "\r" not in text and option in self._declared:
                 self._set(number, option, text)
+                self.newer.append((option, f"the option '{option}'"))
             else:
                 self._drop(number, f"unknown option '{option}'")
             return
@@ -268,7 +288,7 @@ class Reading:
         try:
             value = check(text)
         except ValueError as problem:
-            self._drop(number, f"value of '{option}'{problem}")
+            self._refuse(number, option, text, problem)
             return
         if option == "cpu":
             model = parse(option, text)["cputype"]
@@ -280,6 +300,26 @@ class Reading:
             self._drop(number, f"value of '{option}' is too large: PVE cannot read again what it writes for it")
         elif value is not text and isinstance(value, str) and _changes_again(value):
             self._drop(number, _CHANGES.format(option))
+
+    def _refuse(self, number: int, option: str, text: str, problem: ValueError) -> None:
+        """Drops a line with a value that PVE refuses, as far as our tables go; where the node's PVE knows more, it is kept as it stands."""
+        newer: list[str] = []
+
+        def declared(name: str, value: str) -> bool:
+            if not self._declared.has(option, name, value):
+                return False
+            newer.append(f"{name}={value}")
+            return True
+
+        try:
+            if self._section.kind == "special" or "\r" in text:
+                raise problem
+            parse(option, text, declared)
+        except ValueError:
+            self._drop(number, f"value of '{option}'{problem}")
+            return
+        self._set(number, option, text)
+        self.newer += ((option, f"{words} of {option}") for words in dict.fromkeys(newer))
 
     def _set(self, number: int, option: str, value: Value) -> None:
         section = self._section
@@ -312,7 +352,7 @@ class Reading:
         if name.upper() == "PENDING" and name.isascii():
             former, self.pending = self.pending, ConfigSection("pending", "PENDING", number)
             self._section = self.pending
-        elif name[:8].lower() == "special:" and name[8:] in ("cloudinit", "fleecing"):
+        elif name[:8].lower() == "special:" and (name[8:] in SPECIAL_SECTIONS or self._declared.has_section(name[8:])):
             former = self.specials.get(name[8:])
             self._section = self.specials[name[8:]] = ConfigSection("special", name[8:], number)
         elif _is_snapshot_name(name):

@@ -428,5 +428,37 @@ OPTIONS: Mapping[str, SchemaOption] = {
 }
 """Every option that PVE's reader knows."""
 
+SPECIAL_SECTIONS = ("cloudinit", "fleecing")
+"""NAME of [special:NAME]."""
+
 FLEECING_OPTIONS: Mapping[str, SchemaOption] = {"fleecing-images": SchemaOption("string", "pve-volume-id-list")}
 """The options of the section [special:fleecing]."""
+
+# -- other files of PVE -----------------------------------------------------------------------------------------------
+
+_ANY: tuple[str, ...] = ()
+
+HA_RULES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "node-affinity": {
+        **dict.fromkeys(("comment", "disable", "nodes", "resources", "strict"), _ANY),
+        "affinity": ("positive", "negative"),
+    },
+    "resource-affinity": {**dict.fromkeys(("comment", "disable", "resources"), _ANY), "affinity": ("positive", "negative")},
+}
+"""What a rule of /etc/pve/ha/rules.cfg may have, by its type, with the values where they are listed (pve-ha-manager, PVE/HA/Rules)."""
+
+HA_RESOURCES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "vm": {
+        **dict.fromkeys(("auto-rebalance", "comment", "failback", "group", "max_relocate", "max_restart"), _ANY),
+        "state": ("started", "stopped", "enabled", "disabled", "ignored"),
+    },
+}
+"""The same of the VMs in /etc/pve/ha/resources.cfg (PVE/HA/Resources)."""
+
+STORAGE_TYPES = frozenset(
+    (
+        *("btrfs", "cephfs", "cifs", "dir", "esxi", "glusterfs", "iscsi", "iscsidirect", "lvm", "lvmthin", "nfs", "pbs", "rbd"),
+        *("zfs", "zfspool"),
+    )
+)
+"""Those of /etc/pve/storage.cfg (pve-storage, PVE/Storage.pm)."""

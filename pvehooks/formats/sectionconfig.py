@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pvehooks.formats import checks
 from pvehooks.formats.checks import Property, flag, string
-from pvehooks.formats.propertystring import PropertyError, checker, parse_format, quoted
+from pvehooks.formats.propertystring import Newer, PropertyError, checker, parse_format, quoted
 from pvehooks.formats.schema import PROPERTY_STRINGS
 from pvehooks.values.base import NamedTuple
 
@@ -97,9 +97,9 @@ _LOCAL = Section(
 )
 
 
-def parse_mapping(raw: bytes, kind: Literal["pci", "usb", "dir"] = "pci") -> SectionConfig:
+def parse_mapping(raw: bytes, kind: Literal["pci", "usb", "dir"] = "pci", newer: Newer | None = None) -> SectionConfig:
     """/etc/pve/mapping/pci.cfg, usb.cfg or directory.cfg: a header is the bare name (PVE::Mapping::* in pve-guest-common)."""
-    return _parse(raw, _MAPPINGS[kind])
+    return _parse(raw, _MAPPINGS[kind], newer)
 
 
 def parse_cpu_models(raw: bytes) -> SectionConfig:
@@ -148,7 +148,7 @@ class _Open:
         self.maps: list[Mapping[str, str]] = []
 
 
-def _parse(raw: bytes, kind: _Kind) -> SectionConfig:
+def _parse(raw: bytes, kind: _Kind, newer: Newer | None = None) -> SectionConfig:
     found: dict[str, Section] = {}
     problems: list[Problem] = []
     section: _Open | None = None
@@ -162,7 +162,7 @@ def _parse(raw: bytes, kind: _Kind) -> SectionConfig:
                 _close(section, kind, found, problems)
             section = None
         elif section is not None:
-            problem = _read_option(section, kind, line) if section.kept else "the line is in a section that PVE skips"
+            problem = _read_option(section, kind, line, newer) if section.kept else "the line is in a section that PVE skips"
             if problem:
                 problems.append(Problem(number, problem))
         elif header := kind.header.fullmatch(line):
@@ -188,13 +188,13 @@ def _header_problem(section: _Open, kind: _Kind) -> str:
     return "" if kind.accepts_name(section.name) else f"'{section.name}' cannot be a name here"
 
 
-def _read_option(section: _Open, kind: _Kind, line: str) -> str:
+def _read_option(section: _Open, kind: _Kind, line: str, newer: Newer | None) -> str:
     match = _OPTION.fullmatch(line)
     if match is None:
         return f"not an option (is the empty line before the next section missing?): {quoted(line)}"
     key, value = match[1], match[2]
     if kind.map_format and key == "map":
-        return _read_map(section, kind.map_format, value)
+        return _read_map(section, kind.map_format, value, newer)
     if key in section.options:
         return f"'{key}' is given twice"
     if kind.properties is not None:
@@ -212,11 +212,11 @@ def _read_option(section: _Open, kind: _Kind, line: str) -> str:
     return ""
 
 
-def _read_map(section: _Open, map_format: str, value: str | None) -> str:
+def _read_map(section: _Open, map_format: str, value: str | None, newer: Newer | None) -> str:
     if value is None:
         return "'map' has no value"
     try:
-        parts = parse_format(map_format, value)
+        parts = parse_format(map_format, value, newer)
     except PropertyError as error:
         return f"map: {error}"
     section.maps.append({key: str(part) for key, part in parts.items()})

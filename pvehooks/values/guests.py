@@ -49,6 +49,8 @@ class GuestConfig(NamedTuple):
     dropped: tuple[Dropped, ...]
     # The SHA-1 of the raw bytes as `qm set --digest` takes it.
     digest: str
+    # Options, and what of them the node's PVE knows and we do not, in words.
+    newer: tuple[tuple[str, str], ...] = ()
 
     def effective(self) -> Options:
         """The options the next start will use: pending deletes, then pending changes applied (vmconfig_apply_pending)."""

@@ -27,10 +27,13 @@ class HaGuest(NamedTuple):
     # Whether automatic rebalancing may move it.
     rebalanced: bool = True
 
+    # What of its configuration only a newer Proxmox VE knows, in words: what high availability does with it is unknown then.
+    newer: str = ""
+
     @property
     def moved(self) -> bool:
-        """Whether it is moved to another node when its own one fails."""
-        return self.state in ("started", "stopped")
+        """Whether it is surely moved to another node when its own one fails."""
+        return self.state in ("started", "stopped") and not self.newer
 
 
 class Ha(NamedTuple):

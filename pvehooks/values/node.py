@@ -270,6 +270,11 @@ class Node:
         return self._unread
 
     @property
+    def newer_pve(self) -> tuple[str, ...] | Unread:
+        """What its Proxmox VE has and our tables do not, in words; nothing where that was never compared."""
+        return self._unread
+
+    @property
     def loader(self) -> Loader | Unread:
         """What boots the node."""
         return self._unread

@@ -39,6 +39,7 @@ ALWAYS = (
     "acs-override-void.failing-value",
     "rng-missing-netboot.failing.own-2025",
     "vfs-made-late.failing-template",
+    "pve-newer.failing",
 )
 RULES_ON_STARTS = ("bridge-missing", "volume-missing", "disk-path-missing", "port-missing", "cpus-too-many", "machine-too-new")
 FOR_STARTS = [path for path in sorted(EXAMPLES.iterdir()) if path.name.startswith(RULES_ON_STARTS)]

@@ -43,6 +43,17 @@ def everything(machine: Machine) -> set[str]:
     return {line for line in files.splitlines() if not re.search(NOISE, line)} | {f"unit {line}" for line in units.splitlines()}
 
 
+CHECK = "type first: pvehooks check"
+AT_FIRST = [
+    "UEFI VMs that are new or edited get an rng0 if they need one; VMs with passed-through devices are examined before they start.",
+]
+
+
+def words_of(output: str) -> list[str]:
+    """What the package says in apt's output."""
+    return [line.partition("pvehooks: ")[2] for line in output.split("\n") if line.startswith("pvehooks: ")]
+
+
 def test_from_installation_to_purge(new_node: Machine) -> None:
     node = new_node
     node.write(102, uefi("old", old=True))
@@ -50,9 +61,11 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     node.install("python3-pyinotify python3-systemd python3-configobj python3-rich")
     before = everything(node)
     began = time.monotonic()
+    node.write(105, "name: lost\nhookscript: local:snippets/nowhere.sh\n")
+    node.write(106, "name: plain\n")
     output = node.install()
     assert time.monotonic() - began < 60
-    assert "pvehooks: " not in output, "an installation without trouble says nothing"
+    assert words_of(output) == [*AT_FIRST, f"{CHECK} (VMs of this node that would be refused a start today: 2 of 3)"]
     pid = node.wait_active()
     assert node.run("systemctl", "is-enabled", "pvehooks").out.strip() == "enabled"
     assert node.run("pvehooks", "--version").out.startswith("pvehooks ")
@@ -152,7 +165,8 @@ def test_an_unchanged_conffile_is_replaced_and_a_changed_one_kept(builds: Builds
     node.install()
     assert "older version" not in node.run("cat", CONF).out
     node.sh(f"printf '[rng]\\nmode = warn\\n' >{CONF}")
-    node.install("pvehooks", "--reinstall")
+    (words,) = words_of(node.install("pvehooks", "--reinstall"))
+    assert words.startswith(f"{CHECK} (VMs of this node that would be refused a start today: "), "an upgrade has no first words"
     assert node.run("cat", CONF).out == "[rng]\nmode = warn\n"
 
 

@@ -24,6 +24,7 @@ WANTED = """\
 ./usr/lib/systemd/system/sysinit.target.d/pvehooks-bind.conf
 ./usr/libexec/pvehooks/notify
 ./usr/libexec/pvehooks/pve-notify
+./usr/libexec/pvehooks/pve-schema
 ./usr/libexec/pvehooks/pve-writer
 ./usr/sbin/pvehooks
 ./usr/sbin/pvehooksd

@@ -62,7 +62,7 @@ _DESCRIPTIONS = (
 # The first that matches a path.
 _PLACES: tuple[tuple[str, Treatment, Stays | None], ...] = (
     (r"/(?:etc|run|usr/local/lib)/systemd/network/[^/]*\.link", Treatment.ALL_WORDS, _link_keys),
-    (r"/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*|.*\.fd", Treatment.VERBATIM, None),
+    (r"/var/lib/pvehooks/pve-schema\.json|/(?:usr|lib)/.*|/boot/config-.*|.*/efi-firmware/[^/]*|.*\.fd", Treatment.VERBATIM, None),
     (rf"/sys/.*/(?:{_IDENTIFIERS})", Treatment.IDENTIFIER, None),
     (r"/sys/.*/dm/name", Treatment.ALL_WORDS, None),
     # What is plugged in may have a name that its owner gave it; the controllers' own hubs have the kernel's.

@@ -295,7 +295,7 @@ _REDUCTIONS: tuple[tuple[str, Callable[[bytes], bytes]], ...] = (
     (r"/etc/lvm/backup/.*", _volume_group),
     # A guest's own, which `args` names; those of the node and of pvehooks are as they are.
     (r"(?!/usr/share/|.*/efi-firmware/).*\.fd", _firmware),
-    (r"/etc/zfs/zpool\.cache", _as_it_is),
+    (r"/etc/zfs/zpool\.cache|/var/lib/pvehooks/pve-schema\.json", _as_it_is),
     (r"/(?:proc/cmdline|etc/kernel/cmdline)", without_secrets),
     (r".*/grub\.cfg", lambda raw: without_secrets(_boot_menu(raw))),
     (r"/run/udev/data/.*", _only(_UDEV)),

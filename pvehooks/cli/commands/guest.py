@@ -107,7 +107,7 @@ def _properties(options: Options, wanted: re.Pattern[str]) -> dict[str, object]:
         if not wanted.fullmatch(name):
             continue
         try:
-            found[name] = {"value": _text(propertystring.parse(name, str(value)))}
+            found[name] = {"value": _text(propertystring.parse(name, str(value), propertystring.as_accepted))}
         except propertystring.PropertyError as error:
             found[name] = {"error": _safe(str(error))}
     return found

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pvehooks.facts.cluster import members
 from pvehooks.facts.reading import optional_of, unread
 from pvehooks.formats import propertystring, sectionconfig
+from pvehooks.formats.schema import HA_RESOURCES, HA_RULES
 from pvehooks.formats.sectionconfig import Section
 from pvehooks.host import Host
 from pvehooks.values import Guest
@@ -68,7 +69,10 @@ def read(host: Host, node: str) -> Ha | Unread:
     policy = _POLICY.search(datacenter)
     everywhere = frozenset(members.names(host, node))
     affinities = _in_force([*_by_rules(rules), *_by_groups(groups, resources)])
-    found = {vmid: _guest(section, affinities.get(f"vm:{vmid}"), everywhere) for vmid, section in _vms(resources)}
+    found = {
+        vmid: _guest(section, affinities.get(f"vm:{vmid}"), everywhere)._replace(newer=_newer(section, rules))
+        for vmid, section in _vms(resources)
+    }
     has_rules = texts[GROUPS] is None or texts[RULES] is not None or host.exists(_RULES_CODE)
     return Ha(found, has_rules, policy[1] if policy else "conditional", everywhere, _rebalances(datacenter))
 
@@ -117,6 +121,23 @@ def _guest(section: Section, affinity: _Affinity | None, everywhere: frozenset[s
         shared,
         rebalanced,
     )
+
+
+def _newer(resource: Section, rules: tuple[Section, ...]) -> str:
+    """What our tables do not have in a VM's own section and in the rules that name it, the first in words."""
+    known = HA_RESOURCES["vm"]
+    named = (
+        (f"rule {rule.name}", HA_RULES.get(rule.type), rule)
+        for rule in rules
+        if "disable" not in rule.options and f"vm:{resource.name}" in _list(rule.options.get("resources", ""))
+    )
+    for name, table, section in ((f"resource vm:{resource.name}", known, resource), *named):
+        if table is None:
+            return f"the {name} is of the type {section.type}"
+        for key, value in section.options.items():
+            if key not in table or (table[key] and value not in table[key]):
+                return f"the {name} has '{key} {value}'"
+    return ""
 
 
 def _by_rules(sections: tuple[Section, ...]) -> list[_Affinity]:

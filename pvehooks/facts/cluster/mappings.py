@@ -12,6 +12,7 @@ from pvehooks.values import MappingEntry, PciMapping, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pvehooks.formats.propertystring import Newer
     from pvehooks.formats.sectionconfig import Problem, Section
     from pvehooks.values.usb import UsbMapping
 
@@ -31,11 +32,22 @@ def read(host: Host, node: str) -> Mapping[str, PciMapping] | Unread:
         return {}
     from pvehooks.formats import sectionconfig
 
-    config = sectionconfig.parse_mapping(raw)
+    config = sectionconfig.parse_mapping(raw, newer=declared(host, "pci"))
     found = {section.name: _mapping(section, node) for section in config.sections}
     for name, trouble in _troubles(raw, config.problems).items() if config.problems else ():
         found[name] = found.get(name, PciMapping(name, (), False, frozenset()))._replace(trouble=trouble)
     return found
+
+
+def declared(host: Host, kind: str) -> Newer:
+    """What entries of mappings of a kind may have on this node beyond our tables."""
+
+    def has(name: str, value: str) -> bool:
+        from pvehooks.facts.node import pveschema
+
+        return pveschema.has_in_mapping(host, kind, name)
+
+    return has
 
 
 def _troubles(raw: bytes, problems: Iterable[Problem]) -> Mapping[str, str]:
@@ -91,7 +103,7 @@ def read_usb(host: Host, node: str) -> Mapping[str, UsbMapping] | Unread:
     from pvehooks.values.usb import UsbMapEntry, UsbMapping
 
     found = {}
-    for section in sectionconfig.parse_mapping(raw, "usb").sections:
+    for section in sectionconfig.parse_mapping(raw, "usb", declared(host, "usb")).sections:
         own = tuple(UsbMapEntry(each.get("id", ""), each.get("path", "")) for each in section.maps if each.get("node") == node)
         found[section.name] = UsbMapping(section.name, own, frozenset(each["node"] for each in section.maps if "node" in each))
     return found

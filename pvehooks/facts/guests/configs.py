@@ -8,6 +8,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import hostpci
 from pvehooks.facts.pci.hostpci import Mappings
 from pvehooks.formats import guestconfig, propertystring
+from pvehooks.formats.reader import DeclaredByNode
 from pvehooks.host import Host
 from pvehooks.records import guests as records
 from pvehooks.values import (
@@ -50,8 +51,8 @@ class GuestContext(NamedTuple):
     # None: each guest reads them for itself.
     storages: StorageSections | None
     cpu_models: frozenset[str]
-    # Those that this node's PVE has and we do not know.
-    options: Container[str] = ()
+    # What this node's PVE has and we do not know.
+    declared: DeclaredByNode | None = None
 
 
 def gather_context(host: Host, node: str, cluster_baseline: baseline.Baseline | None) -> GuestContext:
@@ -72,7 +73,29 @@ def gather_context(host: Host, node: str, cluster_baseline: baseline.Baseline | 
 
 def start_context(host: Host, node: str, vmid: int) -> GuestContext:
     """What a guest that is about to start on the node is seen against: as little as possible is read."""
-    return GuestContext(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset())
+    return GuestContext(frozenset(), frozenset({vmid}), None, Mappings(host, node), None, frozenset(), _DeclaredOnDemand(host))
+
+
+class _DeclaredOnDemand(DeclaredByNode):
+    """What is read, and imported, only for a config with something that we do not know."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __contains__(self, option: object) -> bool:
+        return option in self._declared
+
+    def has(self, option: str, name: str, value: str) -> bool:
+        return self._declared.has(option, name, value)
+
+    def has_section(self, name: str) -> bool:
+        return self._declared.has_section(name)
+
+    @cached_property
+    def _declared(self) -> DeclaredByNode:
+        from pvehooks.facts.guests import ownoption
+
+        return ownoption.DeclaredOptions(self._host)
 
 
 def known_cpu_models(host: Host) -> frozenset[str]:
@@ -124,7 +147,7 @@ def parse_guest(host: Host, node: str, vmid: int, raw: bytes | OSError, guest_co
         return _opaque(host, node, vmid, guest_context, ("config-unreadable", f"the config {why}"))
     if len(raw) > CONFIG_LIMIT:
         return _opaque(host, node, vmid, guest_context, ("config-too-large", "the config is larger than 1 MiB and is not examined"))
-    config = guestconfig.parse(raw, guest_context.cpu_models, guest_context.options)
+    config = guestconfig.parse(raw, guest_context.cpu_models, guest_context.declared)
     return ConfigGuest(vmid, node, config, problems(raw), host, guest_context)
 
 
@@ -386,6 +409,6 @@ def _property(options: Options, name: str) -> Properties:
     if value is None:
         return {}
     try:
-        return propertystring.parse(name, str(value))
+        return propertystring.parse(name, str(value), propertystring.as_accepted)
     except propertystring.PropertyError:
         return {}

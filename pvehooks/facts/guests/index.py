@@ -79,7 +79,7 @@ def _ivshmem(options: Options, vmid: int) -> tuple[str, int] | None:
     if "ivshmem" not in options:
         return None
     try:
-        properties = propertystring.parse("ivshmem", str(options["ivshmem"]))
+        properties = propertystring.parse("ivshmem", str(options["ivshmem"]), propertystring.as_accepted)
     except propertystring.PropertyError:
         return None
     return str(properties.get("name", vmid)), int(properties["size"])

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
-from pvehooks.formats import schema
+from pvehooks.facts.node import pveschema
+from pvehooks.formats import schema as tables
+from pvehooks.formats.reader import DeclaredByNode
 from pvehooks.host import CommandTrouble, Host
+from pvehooks.values import Unread
+from pvehooks.values.pveschema import PveSchema
 
 _TIMEOUT = 20.0
 # It was agreed on without a name; `efi-firmware` is that of the storages' content type.
@@ -21,8 +26,8 @@ _ADDED = re.compile(rb"^\s+\$confdesc(?:_cloudinit)?->\{['\"]?([a-z][a-z_-]*[0-9
 _ANY_NUMBER = "0123456789"
 
 
-class DeclaredOptions:
-    """The options of a guest that this node's Proxmox VE knows: asked for one that we do not, it reads what PVE declares."""
+class DeclaredOptions(DeclaredByNode):
+    """What this node's Proxmox VE knows of guests' configs: asked for what our tables do not have, it reads what PVE declares."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -34,6 +39,24 @@ class DeclaredOptions:
         names, families = self._known
         family = str(option).rstrip(_ANY_NUMBER)
         return option in names or (family != option and family in families)
+
+    def has(self, option: str, name: str, value: str) -> bool:
+        schema = self._schema
+        if schema is None or isinstance(schema, Unread):
+            return False
+        values = schema.properties.get(option.rstrip(_ANY_NUMBER), {}).get(name)
+        if values is None:
+            return False
+        # Of a property that we know, PVE's other checks are those of our tables.
+        return value in values or (not values and name not in tables.PROPERTY_STRINGS[tables.OPTIONS[option].format])
+
+    def has_section(self, name: str) -> bool:
+        schema = self._schema
+        return schema is not None and not isinstance(schema, Unread) and name in schema.sections
+
+    @cached_property
+    def _schema(self) -> PveSchema | Unread | None:
+        return pveschema.read(self._host)
 
 
 def _declared(host: Host) -> tuple[frozenset[str], frozenset[str]]:
@@ -47,7 +70,7 @@ def _declared(host: Host) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset(), frozenset()
     names = {key.decode() for block in _HASH.findall(code) for key in _KEY.findall(block)}
     added = [(key.decode(), number) for key, number in _ADDED.findall(code)]
-    families = frozenset(key for key, number in added if number and f"{key}0" not in schema.OPTIONS)
+    families = frozenset(key for key, number in added if number and f"{key}0" not in tables.OPTIONS)
     return frozenset(names | {key for key, number in added if not number}), families
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pvehooks.facts.reading import folders_in, names_in, unread
 from pvehooks.host import Host
@@ -48,8 +48,20 @@ def read(host: Host) -> SettingFiles | Unread:
         host.names("/etc")
     except OSError as error:
         return unread("/etc", error)
-    files = [*_misnamed(host), *_misplaced(host), *_old_names(host), *_without_sysfsutils(host)]
-    return SettingFiles(tuple(files), tuple(_lines(host, _MODPROBE)), tuple(_module_lines(host)))
+    files = (*_misnamed(host), *_misplaced(host), *_old_names(host), *_without_sysfsutils(host))
+    return SettingFiles(tuple(_each_to_its_place(files)), tuple(_lines(host, _MODPROBE)), tuple(_module_lines(host)))
+
+
+def _each_to_its_place(files: Iterable[UnreadFile]) -> Iterator[UnreadFile]:
+    """The files; where several belong to one path, only the first is moved there: the command for the next would overwrite it."""
+    taken: set[str] = set()
+    for file in files:
+        _, also, rest = file.cure.partition(" && ")
+        if file.target in taken and also:
+            yield file._replace(cure=f"Move its lines into {file.target}, where another file belongs, then: {rest}")
+        else:
+            yield file
+        taken |= {file.target} - {""}
 
 
 def _misnamed(host: Host) -> Iterator[UnreadFile]:

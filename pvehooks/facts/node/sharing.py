@@ -46,10 +46,11 @@ def _read(host: Host, node: str, look: Callable[[str], str | Unread]) -> Mapping
     raw = optional_of(host, DIRECTORY_MAPPINGS)
     if isinstance(raw, Unread):
         return raw
+    from pvehooks.facts.cluster import mappings
     from pvehooks.formats import sectionconfig
 
     found = {}
-    for section in sectionconfig.parse_mapping(raw, "dir").sections:
+    for section in sectionconfig.parse_mapping(raw, "dir", mappings.declared(host, "dir")).sections:
         paths = tuple(each["path"] for each in section.maps if each.get("node") == node)
         nodes = frozenset(each["node"] for each in section.maps)
         found[section.name] = DirectoryMapping(section.name, paths, nodes, look(paths[0]) if paths else "")

@@ -51,7 +51,7 @@ def functions(address: str, bus: Collection[str]) -> tuple[str, ...]:
 
 def _hostpci(option: str, text: str, mappings: Mappings) -> HostPci:
     try:
-        properties = propertystring.parse(option, text)
+        properties = propertystring.parse(option, text, propertystring.as_accepted)
     except propertystring.PropertyError as error:
         return HostPci(option, Unread(f"{option}: {error}"), "", {}, str(error))
     mapping = str(properties.get("mapping", ""))
@@ -167,6 +167,6 @@ def _overlap(one: str, other: str) -> bool:
 
 def _machine(options: Options) -> Properties:
     try:
-        return propertystring.parse("machine", str(options.get("machine", "")))
+        return propertystring.parse("machine", str(options.get("machine", "")), propertystring.as_accepted)
     except propertystring.PropertyError:
         return {}

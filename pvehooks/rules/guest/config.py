@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pvehooks.derived.config_lines import quoted
-from pvehooks.rules.engine import RuleSet
+from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Severity
 
-RULES = RuleSet(applies_to=lambda guest: bool(guest.problems or (guest.config and guest.config.dropped)), order=10)
+RULES = RuleSet(applies_to=lambda guest: bool(guest.problems or (guest.config and (guest.config.dropped or guest.config.newer))), order=10)
+NEWER = "Look for a newer version: apt update && apt list --upgradable pvehooks"
+"""The remedy where Proxmox VE has what pvehooks does not know yet."""
 FILE = "config"
 
 
@@ -84,9 +86,13 @@ _reader_rule(
 def config_lines_dropped(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE cannot read some lines of the config and will lose them when it next rewrites the file.
 
-    That happens at every change in the web interface or by `qm set`, without a message.
-    Source: qemu-server, parse_vm_config.
+    That happens at every change in the web interface or by `qm set`, without a message. What the node's Proxmox VE knows and this version of
+    pvehooks does not is kept, and not examined; the rest of its line is.
+    Source: qemu-server, parse_vm_config; what the node's own code declares, read after each update.
     """
+    for option, words in guest.config.newer if guest.config else ():
+        why = f"Proxmox VE on {node.name} knows {words}, and this version of pvehooks does not"
+        yield not_examined(option, why)._replace(remedy=NEWER)
     dropped = guest.config.dropped if guest.config else ()
     for line in dropped[:3]:
         where = f"in [{line.section}] " if line.section else ""

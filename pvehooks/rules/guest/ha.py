@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pvehooks.derived.passthrough import passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
+from pvehooks.rules.guest.config import NEWER
 from pvehooks.rules.guest.conflicts import migratable
 from pvehooks.values import Finding, Guest, HostPci, Node, Severity, Unread
 from pvehooks.values.ha import Ha, HaGuest
@@ -19,6 +20,15 @@ def _cared_for(guest: Guest, node: Node) -> HaGuest | None:
         return None
     found = node.ha.guests.get(guest.vmid)
     return found if found and found.moved else None
+
+
+def unknown_to_us(guest: Guest, node: Node) -> Finding | None:
+    """The finding that high availability has something set for the guest which only a newer PVE knows; None where it has not."""
+    found = None if isinstance(node.ha, Unread) else node.ha.guests.get(guest.vmid)
+    if found is None or not found.newer:
+        return None
+    why = f"where high availability may start it is unknown: {found.newer}, which this version of pvehooks does not know"
+    return not_examined("ha", why)._replace(remedy=NEWER)
 
 
 @RULES.rule(
@@ -38,6 +48,9 @@ def ha_device_elsewhere(guest: Guest, node: Node) -> Iterator[Finding]:
     if isinstance(node.ha, Unread):
         yield not_examined("ha", f"whether high availability moves the VM is unknown: {node.ha.why}")
         return
+    unknown = unknown_to_us(guest, node)
+    if unknown:
+        yield unknown
     cared = _cared_for(guest, node)
     if cared is None:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.conflicts import migratable
-from pvehooks.rules.guest.ha import keep_on, with_others
+from pvehooks.rules.guest.ha import keep_on, unknown_to_us, with_others
 from pvehooks.rules.guest.usb import usb_options
 from pvehooks.rules.guest.virtiofs import shares
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
@@ -62,11 +62,14 @@ def ha_local_resource(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: qemu-server, QemuMigrate/Helpers.pm (check_local_resources), QemuServer.pm (config_to_command); the administrator's manual,
     "USB Passthrough".
     """
+    unknown = unknown_to_us(guest, node)
+    # Of a guest with passed-through devices ha-device-elsewhere reports that.
+    if unknown and not guest.passes_through:
+        yield unknown
     options = bound(guest)
     if not options:
         return
     if isinstance(node.ha, Unread):
-        # Of a guest with passed-through devices ha-device-elsewhere reports that.
         if not guest.passes_through:
             yield not_examined(options[0], f"whether high availability manages it is unknown: {node.ha.why}")
     elif _cared_for(guest, node):

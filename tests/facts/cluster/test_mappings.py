@@ -88,7 +88,7 @@ def test_one_reading_serves_all_and_only_when_asked(tmp_path: Path, monkeypatch:
     host = tree(tmp_path, CONFIG)
     calls = []
     parse = sectionconfig.parse_mapping
-    monkeypatch.setattr(sectionconfig, "parse_mapping", lambda raw: calls.append(raw) or parse(raw))
+    monkeypatch.setattr(sectionconfig, "parse_mapping", lambda raw, **more: calls.append(raw) or parse(raw, **more))
     known = hostpci.Mappings(host, "pve1")
     assert calls == []
     assert known.read() is known.read()

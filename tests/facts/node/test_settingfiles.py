@@ -43,6 +43,16 @@ def test_where_a_file_is_read(path: str, target: str, tmp_path: Path) -> None:
     assert [file.target for file in read(tmp_path, {path: SET}).unread] == ([target] if target else [])
 
 
+def test_two_files_are_not_moved_to_one_place(tmp_path: Path) -> None:
+    """The second command would overwrite what the first has moved."""
+    files: dict[str, Content] = dict.fromkeys(("/etc/modprobe.d/kvm", "/etc/modprobe.d/vfio.txt", "/etc/modeprobe.d/kvm.conf"), SET)
+    assert [file.cure.partition(",")[0].partition(" &&")[0] for file in read(tmp_path, files).unread] == [
+        "Type: mv /etc/modprobe.d/kvm /etc/modprobe.d/kvm.conf",
+        "Type: mv /etc/modprobe.d/vfio.txt /etc/modprobe.d/vfio.conf",
+        "Move its lines into /etc/modprobe.d/kvm.conf",
+    ]
+
+
 @pytest.mark.parametrize(
     "content", ["", "# options kvm ignore_msrs=1\n", "just a note\n", b"\0options kvm x=1\n", "options kvm x=1\n" * 9000]
 )
