@@ -6,14 +6,12 @@ Source: parse_vm_config and write_vm_config in PVE/QemuServer.pm (qemu-server 9.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Mapping
+
 from pvehooks.formats.checks import WHITESPACE
 from pvehooks.formats.propertystring import drives, is_cloudinit
-from pvehooks.formats.reader import ConfigSection, Reading, option_name, section_name
-from pvehooks.values import Dropped, GuestConfig, Options
-from collections.abc import Collection
 from pvehooks.formats.reader import ConfigSection, DeclaredByNode, Reading, option_name, section_name
-from pvehooks.values import Dropped, GuestConfig
+from pvehooks.values import Dropped, GuestConfig, Options
 from pvehooks.values.base import sha1
 
 __all__ = ["Dropped", "EditError", "EditableSection", "GuestConfig", "insert_line", "parse", "remove_line"]
