@@ -31,7 +31,7 @@ def stub() -> Iterator[Figure]:
         bed.config(PLAIN)
         bed.script(bed.SNIPPETS / "hook.sh", "#!/bin/sh\nexit 0\n")
         own = str(bed.SNIPPETS / "hook.sh")
-        yield from _beside("the hookscript for a guest without hostpci", (str(bed.attach()), "100", "pre-start"), 0.5)
+        yield from _beside("the hookscript for a guest without hostpci", (str(bed.attach()), "100", "pre-start"), 0.35)
         chained = (str(bed.attach("pvehooks-guard-local+hook.sh")), "100", "pre-start")
         alone = statistics.median(_seconds((own, "100", "pre-start")) for _ in range(PAIRS))
         yield from _beside("the same with a hookscript of its own", chained, 1.0, f"; that one alone {1000 * alone:.1f} ms")
