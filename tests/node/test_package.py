@@ -18,6 +18,8 @@ WANTED = """\
 ./etc/pvehooks/pvehooks.conf
 ./usr/lib/python3/dist-packages/pvehooks/daemon/main.py
 ./usr/lib/systemd/catalog/pvehooks.catalog
+./usr/lib/systemd/system/pvehooks-return.path
+./usr/lib/systemd/system/pvehooks-return.service
 ./usr/lib/systemd/system/pvehooks.service
 ./usr/lib/systemd/system/pvehooks-notify.path
 ./usr/lib/systemd/system/pvehooks-notify.service

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from pvehooks.cli import devices as shared
 from pvehooks.cli import last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups, health
-from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import tasks as task_facts
@@ -64,7 +64,10 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
     wanted = {device.address for device in shared.named(options.address, node)} if options.address else None
-    shown = list(_lines(seen, node, wanted))
+    settings = device_settings.assign(seen.host, seen.settings.devices, node.pci, {})
+    for trouble in settings.troubles:
+        print(f"pvehooks: {printable(trouble)}", file=sys.stderr)
+    shown = list(_lines(seen, node, settings.by_address, wanted))
     if options.json:
         print(json.dumps([_as_json(line) for line in shown], indent=2))
     else:
@@ -73,8 +76,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _lines(seen: View, node: Node, wanted: set[str] | None) -> Iterator[DeviceLine]:
-    sections = device_settings.assign(seen.host, seen.settings.devices, pci_devices(node), {}).by_address
+def _lines(seen: View, node: Node, sections: Mapping[str, DeviceSettings], wanted: set[str] | None) -> Iterator[DeviceLine]:
     is_own = not node_facts.is_another(seen.host, seen.node)
     tasks = task_facts.ended(seen.host) if is_own else ()
     troubles = _journal(seen.host) if is_own else {}

@@ -43,6 +43,12 @@ def test_all_and_some(tree: Path, golden: Golden) -> None:
     golden("cli/devices-json.txt", pvehooks(tree, "devices", "01:00", HELD, "--json", TZ="UTC"))
 
 
+def test_a_setting_about_two_devices_is_shown(tree: Path) -> None:
+    (tree / "etc/pvehooks/pvehooks.conf").write_text("[device 8086:1533]\nafter_stop = return\n")
+    line = "pvehooks: [device 8086:1533] is about 2 devices (0000:03:00.0, 0000:04:00.0) and is not used. Name one: [device 0000:03:00.0]\n"
+    assert line in pvehooks(tree, "devices", CARD)
+
+
 def test_no_such_device(tree: Path) -> None:
     assert "there is no PCI device 0000:99:00.0 on pve1" in pvehooks(tree, "devices", "99:00.0", status=3)
 
