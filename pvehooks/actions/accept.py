@@ -96,7 +96,7 @@ def note_start(host: Host, guest: Guest, node: Node, settings: StartSettings) ->
             "address": device.address,
             "ids": f"{device.vendor:04x}:{device.device:04x}",
             "driver": device.driver,
-            "state": pci.state(host, device.address),
+            "state": pci.state(host, device.address) | ({"physfn": device.physfn} if device.physfn else {}),
         }
         for device in devices
     ]

@@ -23,6 +23,10 @@ def ailments(address: str, ids: str, before: Mapping[str, str], device: PciDevic
 
     A lower speed of the link alone is no sign: drivers lower it when a device has nothing to do, and leave it so.
     """
+    if device is None and before.get("physfn"):
+        words = f"is not there any more: its physical function {before['physfn']} has lost its virtual functions, or some of them"
+        yield Ailment(False, words, f"Make them again: pvehooks bind {before['physfn']} --vfs N --now (and --persist for each boot)")
+        return
     if device is None:
         yield Ailment(True, "is not on the bus any more", _absent(address))
         return

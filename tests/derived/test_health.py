@@ -66,6 +66,14 @@ def test_gone(tmp_path: Path) -> None:
     assert dead and words == "is not on the bus any more" and remedy.startswith("Look for it: echo 1 > /sys/bus/pci/rescan.")
 
 
+def test_a_virtual_function_that_is_gone(tmp_path: Path) -> None:
+    """No power cycle brings it back, its physical function does."""
+    before = {"physfn": "0000:02:00.0"}
+    ((dead, words, remedy),) = found(tmp_path, before, {}, "0000:02:00.0 class=020000 id=8086:10c9\n")
+    assert not dead and words.startswith("is not there any more: its physical function 0000:02:00.0 has lost")
+    assert remedy.startswith("Make them again: pvehooks bind 0000:02:00.0 --vfs N --now")
+
+
 def test_another_device_has_its_address(tmp_path: Path) -> None:
     bus = f"{CARD} class=030000 id=10de:2204\n"
     assert found(tmp_path, {"current_link_width": "16"}, {"current_link_width": "1\n"}, bus) == []

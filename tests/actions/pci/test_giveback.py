@@ -224,6 +224,8 @@ def test_what_is_gone_is_given_to_no_driver(tmp_path: Path) -> None:
 def test_a_virtual_function_of_a_guests_card_stays(tmp_path: Path) -> None:
     host = node(tmp_path, VF)
     start(host)
+    noted = started.read(host, 100)
+    assert noted is not None and noted.devices[VF].state["physfn"] == "0000:15:00.0"
     ((_, outcome, words),) = outcomes(host)
     assert outcome == "stays" and words.startswith("stays on vfio-pci: its physical function 0000:15:00.0 is on vfio-pci")
 
