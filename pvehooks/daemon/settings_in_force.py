@@ -6,6 +6,8 @@ import contextlib
 import gc
 import sys
 
+from pvehooks.errors import PmxcfsAway
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings
@@ -27,13 +29,28 @@ class SettingsInForce:
         self._read_by_poll = float("-inf")
 
     def take_due(self, asked: bool) -> bool:
-        """Whether the files are to be read: they have changed, or the administrator `asked` for it. The next call compares with this one."""
+        """Whether the files are to be read: they have changed, or the administrator `asked` for it. The next call compares with this one.
+
+        Without pmxcfs the cluster's file cannot be read, or is not there, and has not changed.
+        """
         now, mark = self._host.monotonic(), settings.mark(self._host)
         if mark == self._mark and (not asked or now < self._read_by_poll + _SAME_EDIT):
+            return False
+        if not asked and self._is_pmxcfs_away():
             return False
         self._mark = mark
         self._read_by_poll = float("-inf") if asked else now
         return True
+
+    def _is_pmxcfs_away(self) -> bool:
+        """Asked after the files: it may have ended since the poll. A tree needs none."""
+        if not self._host.is_node:
+            return False
+        try:
+            pmxcfs.version(self._host)
+        except PmxcfsAway:
+            return True
+        return False
 
     def read(self) -> None:
         """Puts the files in force; raises SettingsError, and those of before stay in force."""
