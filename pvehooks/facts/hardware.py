@@ -158,7 +158,7 @@ class ThisNode(Node):
         return images.NetworksOfImages(self._host)
 
     @cached_property
-    def newer_pve(self) -> tuple[str, ...] | Unread:
+    def newer_pve(self) -> tuple[str, ...] | Unread | None:
         from pvehooks.facts.node import pveschema
 
         return pveschema.newer(self._host)

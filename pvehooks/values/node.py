@@ -270,8 +270,8 @@ class Node:
         return self._unread
 
     @property
-    def newer_pve(self) -> tuple[str, ...] | Unread:
-        """What its Proxmox VE has and our tables do not, in words; nothing where that was never compared."""
+    def newer_pve(self) -> tuple[str, ...] | Unread | None:
+        """What its Proxmox VE has and our tables do not, in words; None where no Proxmox VE is seen, as in most trees."""
         return self._unread
 
     @property

@@ -62,8 +62,8 @@ def has_in_mapping(host: Host, kind: str, name: str) -> bool:
     return isinstance(found, PveSchema) and name in found.mappings.get(kind, {}).keys() - tables.PROPERTY_STRINGS[f"{kind}-map"].keys()
 
 
-def newer(host: Host) -> tuple[str, ...] | Unread:
-    """What this node's Proxmox VE has and our tables do not, in words; nothing where there is no Proxmox VE."""
+def newer(host: Host) -> tuple[str, ...] | Unread | None:
+    """What this node's Proxmox VE has and our tables do not, in words; None where there is none, as in most trees."""
     found = read(host)
     if isinstance(found, Unread):
         return found
@@ -71,7 +71,7 @@ def newer(host: Host) -> tuple[str, ...] | Unread:
     if now and now != recorded_marks(host):
         return Unread(f"pvehooks.service has not read yet what the installed version declares; it does so with {READER}")
     if found is None:
-        return ()
+        return None
     if found.unread:
         return Unread(f"of what Proxmox VE declares these could not be read: {', '.join(found.unread)}; {READER} shows why")
     return tuple(_newer(found))

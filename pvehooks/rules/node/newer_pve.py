@@ -32,3 +32,8 @@ def pve_newer(node: Node) -> Iterator[Finding]:
         more = f"; and {len(node.newer_pve) - _SHOWN} more" if len(node.newer_pve) > _SHOWN else ""
         words = "; ".join(node.newer_pve[:_SHOWN])
         yield Finding("pve", f"pvehooks {__version__} does not know all that Proxmox VE on {node.name} has: {words}{more}")
+
+
+@RULES.all_well("Proxmox VE")
+def _known(node: Node) -> str:
+    return "" if isinstance(node.newer_pve, Unread) or node.newer_pve is None else "declares nothing that pvehooks does not know"

@@ -213,6 +213,7 @@ def test_edge(
 
 
 ALL: dict[str, dict[str, Any]] = {
+    "Proxmox VE": {"newer_pve": ()},
     "CPU": {"firmware": INTEL, "cpu_flags": frozenset({"vmx"})},
     "IOMMU": {"iommu": ON, "firmware": INTEL},
     "IOMMU groups": {"iommu": ON},
@@ -236,6 +237,7 @@ ALL: dict[str, dict[str, Any]] = {
     "shared memory": {"memory_files": {"100": 1}},
 }
 WORDS = {
+    "Proxmox VE": "declares nothing that pvehooks does not know",
     "CPU": "Intel, VT-x",
     "IOMMU": "on (Intel, 30 groups)",
     "IOMMU groups": "every useful device has an IOMMU group of its own",
