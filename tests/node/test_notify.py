@@ -30,6 +30,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", 8025), Handler).serve_forever()
 """
 SENDMAIL = "#!/bin/sh\ncat >>/var/spool/postfix/maildrop/mail\n"
+LEAVE = """
+from pvehooks.host import Host
+from pvehooks.journal import entries, outbox
+assert outbox.leave(Host(), entries.event("failed", "it cannot run", "pve1"))
+"""
 PROGRAM = "#!/bin/sh\ncat >>/var/lib/pvehooks/notify/given\n"
 
 
@@ -60,7 +65,7 @@ def state(node: Machine) -> str:
 def node(make_node: MakeNode) -> Machine:
     node = make_node()
     with_pve(node)
-    node.sh(f"mkdir -p {TASKS}")
+    node.sh(f"mkdir -p {TASKS} /var/lib/vz/snippets")
     node.install()
     node.wait_active(40)
     wait_until(lambda: node.active("pvehooks-notify.path"), "the path unit is active", 20, lambda: state(node))
@@ -92,6 +97,23 @@ def test_a_failed_start_reaches_a_person(node: Machine) -> None:
     assert json.loads(node.sh("cat /var/lib/pvehooks/notify/given"))["severity"] == "notice"
 
 
+def test_a_refused_start_reaches_a_person_once(node: Machine) -> None:
+    """The guard leaves it; the task that Proxmox VE then ends with an error is the same start."""
+    node.write(101, "name: gpu\nmemory: 512\nhostpci0: 0000:99:00.0\n")
+    done = node.run("/usr/libexec/pvehooks/hookscript", "101", "pre-start", check=False)
+    assert done.status == 1, done.out + done.err
+    task(
+        node, int(time.time()), f"{done.out}{done.err}TASK ERROR: hookscript error for 101 on pre-start: command 'x' failed: exit code 1\n"
+    )
+    wait_until(lambda: posted(node), "the message arrives", 30, lambda: state(node))
+    wait_until(lambda: not node.active(UNIT), "the service ends", 20, lambda: state(node))
+    (message,) = posted(node)
+    assert message["subject"] == "pvehooks on pve1: start refused: VM 101 (gpu)", message["text"]
+    assert message["fields"] == {"type": "pvehooks", "hostname": "pve1", "event": "refused_starts"}
+    assert "0000:99:00.0" in str(message["text"])
+    assert "start-failed" not in str(message["text"])
+
+
 def test_what_is_not_handed_over_survives_a_kill_and_a_boot(node: Machine) -> None:
     node.sh("echo 503 >/run/status")
     task(node, int(time.time()), NO_BRIDGE)
@@ -105,6 +127,17 @@ def test_what_is_not_handed_over_survives_a_kill_and_a_boot(node: Machine) -> No
     )
     wait_until(lambda: posted(node), "the message arrives", 90, lambda: state(node))
     assert [message["subject"] for message in posted(node)] == ["pvehooks on pve1: start failed: VM 100 (web)"]
+
+
+def test_a_pmxcfs_that_hangs_delays_a_message(node: Machine) -> None:
+    """Settings and targets are in it; the message waits in its file."""
+    node.sh("systemctl kill --kill-who=main --signal=STOP pve-cluster")
+    node.run("python3", "-c", LEAVE)
+    wait_until(lambda: node.show("ActiveState", UNIT) != "inactive", "the service is started", 30, lambda: state(node))
+    assert not posted(node)
+    node.sh("systemctl kill --kill-who=main --signal=CONT pve-cluster")
+    wait_until(lambda: posted(node), "the message arrives", 180, lambda: state(node))
+    assert [message["subject"] for message in posted(node)] == ["pvehooks on pve1: error of pvehooks"]
 
 
 def test_the_sandbox(node: Machine) -> None:
