@@ -105,7 +105,7 @@ VERB_NOTES = {
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
     " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.",
     "status": "Whether the daemon runs and pmxcfs answers, how many VMs have findings, which lack an rng0 and which were given one.",
-    "capture": "Runs every rule on the node and writes just the files, listings and links that they read, as a tree in a tar.xz file of mode"
+    "capture": "Runs every rule on the node and writes just the files, listings and links that they read, and the task logs of the last VMs whose start failed, as a tree in a tar.xz file of mode"
     " 0600. Names, addresses, serial numbers and identifiers are replaced, the same one by the same replacement everywhere; keys, tickets, passwords,"
     " cloud-init secrets and descriptions are never included, with or without `--plain`. The capture is verified before the command ends: it gives the"
     " same findings as the node, or the command reports the differences. Every verb takes such a file as `--root FILE`; it is unpacked into a temporary"

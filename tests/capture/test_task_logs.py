@@ -83,6 +83,16 @@ def test_nothing_private_and_no_other_task_is_in_it(tmp_path: Path) -> None:
     assert document["started"] == STARTED
 
 
+def test_of_a_long_log_the_end_without_numbers(tmp_path: Path) -> None:
+    tree = make_fake_tree(tmp_path / "tree", TREE)
+    log = TaskLog(tree)
+    log.end(begun(log, 100, STARTED), "noise\n" * 100_000 + PRIVATE)
+    before = pvehooks("why", "100", "--root", str(tree), "--json").output
+    after = pvehooks("why", "100", "--root", str(captured(tree, tmp_path / "capture")), "--json").output
+    assert [each["line"] for each in json.loads(after)["diagnoses"]] == [0]
+    assert json.loads(before)["cause"] == json.loads(after)["cause"] == "storage-offline"
+
+
 def test_a_plain_capture_has_the_log_as_it_is_without_secrets(tmp_path: Path) -> None:
     tree = make_fake_tree(tmp_path / "tree", TREE)
     log = TaskLog(tree)

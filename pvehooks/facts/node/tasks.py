@@ -151,10 +151,12 @@ def _task_log(host: Host, task: Task) -> list[tuple[int, str]] | Unread:
     path = log_path(task)
     try:
         begin, raw = host.read_end(path, _LOG_LIMIT)
+        # A capture holds the end alone.
+        is_cut = host.size(path) > _LOG_LIMIT or begin > 0
     except OSError as error:
         return unread(path, error)
     texts = raw.decode(errors="surrogateescape").split("\n")
-    numbered = [(0, text) for text in texts[1:]] if begin else list(enumerate(texts, 1))
+    numbered = [(0, text) for text in texts[1:]] if is_cut else list(enumerate(texts, 1))
     return numbered[-_MOST_LINES:]
 
 

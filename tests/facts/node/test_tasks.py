@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.causes import registry
 from pvehooks.causes.registry import diagnose
 from pvehooks.facts.node import tasks
 from pvehooks.host import CommandTrouble, Completed, Host
@@ -156,6 +157,23 @@ def test_cut_short(content: bytes, log: TaskLog, host: Host) -> None:
     failure = tasks.failed_start(host, task)
     assert failure.unread == ("the kernel's log is not part of what is looked at",)
     assert failure.lines
+
+
+def test_one_endless_line(log: TaskLog, host: Host) -> None:
+    log.failed(100, "TASK ERROR: VM is locked (backup)\n")
+    log.path(upid(100)).write_bytes(b"x" * (1 << 20))
+    (task,) = ended(host)
+    (line,) = tasks.failed_start(host, task).lines
+    assert (line.source, line.text) == ("index", "TASK ERROR: VM is locked (backup)")
+
+
+def test_another_language(log: TaskLog, host: Host) -> None:
+    """QEMU's and the kernel's words are English; a hookscript's need not be."""
+    log.failed(100, "Datei oder Verzeichnis nicht gefunden: /mnt/größe\nTASK ERROR: 启动失败\n")
+    (task,) = ended(host)
+    failure = tasks.failed_start(host, task)
+    assert diagnose(failure) == ()
+    assert registry.sentence((), task) == "the cause is not known, it ended with: 启动失败"
 
 
 def test_a_log_that_is_gone(log: TaskLog, host: Host) -> None:
