@@ -16,9 +16,12 @@ from pvehooks.settings.sections import NotifySettings
 TEST = "test"
 # At most so many ranges of VMIDs in a headline.
 _RANGES = 12
-# By option of [notify]: what happened, once and several times.
+# By event, else by option of [notify]: what happened, once and several times.
 WORDS = {
     "refused_starts": ("start refused", "starts refused"),
+    # Its text shows what became of the start.
+    "start-unexamined": ("start not examined", "starts not examined"),
+    "device-not-bound": ("device not bound", "devices not bound"),
     "failed_starts": ("start failed", "starts failed"),
     "dead_devices": ("device dead", "devices dead"),
     "boot": ("trouble at boot", "troubles at boot"),
@@ -68,17 +71,17 @@ def is_wanted(letter: Letter, settings: NotifySettings) -> bool:
 def compose(letters: Sequence[Letter], left_out: int = 0) -> Message:
     """One message about these events; `left_out` more found the outbox full."""
     node = next((letter.node for letter in letters if letter.node), "") or "this node"
-    by_option = {option: [letter for letter in letters if letter.option == option] for option in WORDS}
-    by_option = {option: found for option, found in by_option.items() if found}
-    subject = f"pvehooks on {node}: {'; '.join(_headline(option, found) for option, found in by_option.items())}"
+    by_word = {word: [letter for letter in letters if _word(letter) == word] for word in WORDS}
+    by_word = {word: found for word, found in by_word.items() if found}
+    subject = f"pvehooks on {node}: {'; '.join(_headline(word, found) for word, found in by_word.items())}"
     groups: list[dict[str, Any]] = []
     room = _MOST_LINES
-    for option, found in by_option.items():
+    for word, found in by_word.items():
         lines = _lines(found)
         shown, room = lines[:room], max(0, room - len(lines))
         left_out += sum(line.times for line in lines[len(shown) :])
         if shown:
-            title = _headline(option, found)
+            title = _headline(word, found)
             groups.append({"title": title[0].upper() + title[1:], "events": [{"time": _when(line), "text": line.text} for line in shown]})
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(letter.time for letter in letters)))
     more = f'More: journalctl -t pvehooksd -t pvehooks-guard -t pvehooks --since "{since}"'
@@ -86,17 +89,22 @@ def compose(letters: Sequence[Letter], left_out: int = 0) -> Message:
         more = f"{left_out} more events are in the journal alone. {more}"
     switch = "What messages are sent about: [notify] in /etc/pvehooks/pvehooks.conf, see pvehooks.conf(5)"
     data = {"subject": subject, "node": node, "groups": groups, "more": more, "switch": switch}
-    fields = {"type": "pvehooks", "hostname": node, "event": next(iter(by_option)) if len(by_option) == 1 else "several"}
+    options = {letter.option for letter in letters}
+    fields = {"type": "pvehooks", "hostname": node, "event": options.pop() if len(options) == 1 else "several"}
     severity = _SEVERITIES.get(min(letter.priority for letter in letters), "info")
     text = _text(data)
     return Message(subject, severity, text, fields, {**data, "text": text, "severity": severity})
 
 
-def _headline(option: str, letters: Sequence[Letter]) -> str:
+def _word(letter: Letter) -> str:
+    return letter.event if letter.event in WORDS else letter.option
+
+
+def _headline(word: str, letters: Sequence[Letter]) -> str:
     """What happened to which VMs: "start refused: VM 100 (web)", "starts refused: VM 100-104"."""
     vmids = sorted({letter.vmid for letter in letters if letter.vmid})
     number = len(vmids) or len(_lines(letters))
-    words = WORDS[option][number > 1]
+    words = WORDS[word][number > 1]
     if len(vmids) == 1:
         label = _LABEL.match(letters[0].text)
         return f"{words}: {label[0] if label else f'VM {vmids[0]}'}"
