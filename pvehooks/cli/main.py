@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 
@@ -16,6 +17,7 @@ _AS_ROOT = "Run it as root."
 def main(arguments: list[str] | None = None) -> int:
     """The program; returns the exit status."""
     _open_what_is_closed()
+    _show_what_cannot_be_shown()
     try:
         return _run(parsers.parse(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as end:
@@ -65,6 +67,13 @@ def _open_what_is_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _show_what_cannot_be_shown() -> None:
+    """Shows characters that the locale's encoding does not have as \\uNNNN: a VM may have them in its name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
