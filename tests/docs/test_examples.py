@@ -88,12 +88,11 @@ def played(tree: Path, directory: Path, **more: object) -> subprocess.CompletedP
 
 
 def test_role_does_it_once(tree: Path, tmp_path: Path) -> None:
-    there = "id=144d:a808,iommugroup=3,node=pve2,path=0000:07:00.0"
-    exported = {"name": "disk", "map": [there], "mdev": False}
+    entry = "id=144d:a808,iommugroup=3,node=pve2,path=0000:07:00.0"
     wanted = {
         "pvehooks_bind": [{"address": "0000:03:00.0"}, {"address": "0000:06:00.0", "vfs": 2, "vf": ["all:vlan=100", "1:trust=on"]}],
         "pvehooks_devices": [{"name": "gpu", "addresses": ["0000:01:00"]}],
-        "pvehooks_mappings": [exported],
+        "pvehooks_mappings": [{"name": "disk", "map": [entry], "mdev": False}],
         "pvehooks_guarded": [100],
     }
     first = played(tree, tmp_path, **wanted)
@@ -101,7 +100,7 @@ def test_role_does_it_once(tree: Path, tmp_path: Path) -> None:
     assert (tree / "etc/pvehooks/pvehooks.conf").read_text() == "[guard]\nmode = enforce\n"
     assert "trust=on" in (tree / "etc/pvehooks/bind.d/0000:06:00.0").read_text()
     mappings = (tree / "etc/pve/mapping/pci.cfg").read_text()
-    assert "gpu\n\tmap id=10de:2204" in mappings and f"disk\n\tmap {there}\n" in mappings
+    assert "gpu\n\tmap id=10de:2204" in mappings and f"disk\n\tmap {entry}\n" in mappings
     assert "hookscript: local:snippets/pvehooks-guard" in (tree / CONFIGS / "100.conf").read_text()
     second = played(tree, tmp_path, **wanted)
     assert second.returncode == 0 and "changed=0" in second.stdout, second.stdout + second.stderr

@@ -73,9 +73,8 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult
     try:
         return _bind(host, node, device) if note.vfs is None else _give_vfs(host, node, device, note, patient)
     except ActionFailed as failed:
-        return BootResult(
-            address, BootState.NOT_DONE, device.label, f"is not given to {note.purpose}: {failed.message}. {failed.hint}".rstrip()
-        )
+        lacks = f"is not given to {note.purpose}" if note.vfs is None else f"does not have its {note.purpose} as noted"
+        return BootResult(address, BootState.NOT_DONE, device.label, f"{lacks}: {failed.message}. {failed.hint}".rstrip())
 
 
 def _bind(host: Host, node: Node, device: PciDevice) -> BootResult:
@@ -114,9 +113,8 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, pati
             )
         vf_settings.bring_up(host, device)
         vfs.change(host, device, count, vf_settings.all_for_vfio(settings, count))
-    given = vf_settings.apply(host, device, settings)
-    bound = vf_settings.bind_all(host, node.name, address, settings)
-    if not (made or given or bound):
+    given = vf_settings.apply_all(host, node.name, device, settings)
+    if not (made or given):
         return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
     also = ", as noted" if settings else ""
     return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now{also}")

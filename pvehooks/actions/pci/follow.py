@@ -69,6 +69,16 @@ def _objections(found: tuple[Move, ...], node: Node) -> list[str]:
     return answers
 
 
+def _never_seen(named: remember.Named, devices: Remembered) -> list[str]:
+    """Addresses at which no device is, and none was since they are looked at."""
+    return [
+        f"{part}: {address} is not on the bus, and which device that was is not known"
+        for part, addresses in named.items()
+        for address in addresses
+        if not any(each == address or each.startswith(f"{address}.") for each in devices.get(part, {}))
+    ]
+
+
 def _first_found(move: Move, found: tuple[Move, ...]) -> bool:
     slot = move.old.rpartition(".")[0]
     return any(
@@ -82,7 +92,7 @@ def _first_found(move: Move, found: tuple[Move, ...]) -> bool:
 def plan_guest(guest: Guest, devices: Remembered, prints: Fingerprints, node: Node) -> FollowPlan:
     """What the VM needs."""
     found = moves(devices, prints)
-    objections = _objections(found, node)
+    objections = [*_never_seen(remember.named_by_guest(guest), devices), *_objections(found, node)]
     values: list[ChangedValue] = []
     for entry in guest.hostpci:
         own = {each.old: each.where.address for each in found if each.part == entry.option and each.where.address}
@@ -160,7 +170,7 @@ def write_guest(host: Host, guest: Guest, plan: FollowPlan, settings: RngSetting
 def plan_mapping(mapping: PciMapping, devices: Remembered, prints: Fingerprints, node: Node) -> FollowPlan:
     """What the mapping needs: the addresses, ids and IOMMU groups of its entries for this node."""
     found = moves(devices, prints)
-    objections = _objections(found, node)
+    objections = [*_never_seen(remember.named_by_mapping(mapping), devices), *_objections(found, node)]
     if mapping.trouble:
         objections.append(f"it is malformed in /etc/pve/mapping/pci.cfg: {mapping.trouble}")
     bus = {} if isinstance(node.pci, Unread) else node.pci

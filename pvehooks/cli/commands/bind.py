@@ -202,8 +202,7 @@ def _settings(host: Host, device: PciDevice, wanted: Wanted) -> dict[int, VfSett
 def _given(host: Host, node: Node, device: PciDevice, settings: dict[int, VfSettings], count: int) -> bool:
     """Gives virtual functions what they are to have; whether something was changed. Raises ActionFailed."""
     try:
-        changed = vf_settings.apply(host, device, settings)
-        return vf_settings.bind_all(host, node.name, device.address, settings) or changed
+        return vf_settings.apply_all(host, node.name, device, settings)
     except ActionFailed as failed:
         failed.message = f"has {counted(count, 'virtual function')} now, but {failed.message}"
         raise

@@ -118,10 +118,7 @@ def _guest(
     options: argparse.Namespace, seen: View, node: Node, prints: Fingerprints, guest: Guest, devices: Remembered
 ) -> GuestReport | None:
     plan = follow.plan_guest(guest, devices, prints, node)
-    if not plan.moves or not (plan.values or plan.objections):
-        lacking = _unknown(guest, devices)
-        if lacking:
-            return GuestReport(REFUSED, f"nothing was changed: {lacking}")
+    if not (plan.values or plan.objections):
         return None if options.all else GuestReport(NOTHING, "its devices are where it names them")
     details = (*_lines(plan, node), *_others(guest, plan, node))
     if plan.objections:
@@ -137,16 +134,6 @@ def _guest(
     later = "; the VM is running, it takes effect at its next start" if result.later else ""
     kept = f"backup: {result.backup}"
     return _report(plan, DONE, f"it names its devices where they are now: {_count(plan)}{later}", (*details, kept, f"Undo: {result.undo}"))
-
-
-def _unknown(guest: Guest, devices: Remembered) -> str:
-    """Why nothing can be said of a device that is not there and was never seen, '' otherwise."""
-    for option, addresses in remember.named_by_guest(guest).items():
-        for address in addresses:
-            known = devices.get(option, {})
-            if not any(each == address or each.startswith(f"{address}.") for each in known):
-                return f"{option}: {address} is not on the bus, and which device that was is not known"
-    return ""
 
 
 def _others(guest: Guest, plan: FollowPlan, node: Node) -> Iterator[str]:

@@ -195,6 +195,20 @@ def test_device_that_was_never_seen(tmp_path: Path) -> None:
     assert "hostpci0: 0000:09:00.0 is not on the bus, and which device that was is not known" in output
 
 
+def test_device_that_was_never_seen_beside_one_that_moved(tree: Path) -> None:
+    """All or nothing, for a VM as for a mapping."""
+    path = tree / "etc/pve/mapping/pci.cfg"
+    path.write_text(path.read_text().replace("\n\nnic", "\n\tmap id=144d:a808,node=pve1,path=0000:09:00.0\n\nnic"))
+    with (tree / CONFIGS / "100.conf").open("a") as file:
+        file.write("hostpci2: 09:00.0\n")
+    rebooted(tree)
+    before = config(tree), mapping(tree)
+    output = pvehooks(tree, "follow", "100", "disk", status=1)
+    assert "VM 100 (gpu): nothing was changed: hostpci2: 0000:09:00.0 is not on the bus" in output
+    assert "mapping disk: nothing was changed: map: 0000:09:00.0 is not on the bus" in output
+    assert (config(tree), mapping(tree)) == before
+
+
 def test_device_of_an_accepted_start(tmp_path: Path) -> None:
     """Nothing was remembered before, as with a package of an older version: what the VM started with is what it means."""
     accepted = {
