@@ -6,6 +6,7 @@ A reset of their card takes MACs, VLANs or the functions themselves away.
 from __future__ import annotations
 
 from pvehooks.actions.pci import at_boot, vf_settings, vfs
+from pvehooks.errors import PvehooksError
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.values import Unread
@@ -22,6 +23,13 @@ _DEVICES = "/sys/bus/pci/devices"
 
 def restore(host: Host, node: str, guest: Guest) -> None:
     """Does it for this guest's virtual functions alone, as far as that can be done: what is missing then the rules find."""
+    try:
+        _restore(host, node, guest)
+    except (OSError, PvehooksError):
+        return
+
+
+def _restore(host: Host, node: str, guest: Guest) -> None:
     addresses = [each for entry in guest.hostpci if not isinstance(entry.addresses, Unread) for each in entry.addresses if "." in each]
     if any(not host.exists(f"{_DEVICES}/{each}") for each in addresses):
         for pf, note in bindings.all_noted(host).items():

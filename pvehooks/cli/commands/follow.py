@@ -46,10 +46,12 @@ def run(options: argparse.Namespace) -> int:
     """Changes one after the other; the status shows whether one was refused or failed."""
     if bool(options.what) == bool(options.all):
         raise UsageError("name VMs by their VMIDs and mappings by their names, or give --all", hint=f"Example: {EXAMPLE}")
-    seen = view(options, own=True)
+    # What is remembered does not depend on the settings.
+    seen = view(options, own=True, freeing=options.note)
     node = seen.facts()
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
+    _require_readable(seen)
     prints = Fingerprints(seen.host, node.pci)
     vmids, names = _chosen(options, seen, node)
     with seen.host.undisturbed():
@@ -63,6 +65,16 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     _show(options, reports, related)
     return EXIT_BLOCKED if any(each.report.result == REFUSED for each in reports) else EXIT_OK
+
+
+def _require_readable(seen: View) -> None:
+    """Raises NodeError for a user who may not read what is remembered."""
+    try:
+        seen.host.names(remembered.DIRECTORY)
+    except PermissionError as error:
+        raise NodeError(f"{remembered.DIRECTORY}: {error.strerror}", hint="Run it as root.") from error
+    except OSError:
+        return
 
 
 def _chosen(options: argparse.Namespace, seen: View, node: Node) -> tuple[list[int], list[str]]:
@@ -99,7 +111,8 @@ def _guests(options: argparse.Namespace, seen: View, node: Node, prints: Fingerp
     for guest in seen.guests(vmids):
         named = remember.named_by_guest(guest)
         if not named and options.all:
-            remember.forget(seen.host, remembered.of_guest(guest.vmid))
+            if not options.dry_run:
+                remember.forget(seen.host, remembered.of_guest(guest.vmid))
             continue
         known = remember.of_guest(seen.host, guest, prints)
         if not options.dry_run:

@@ -302,6 +302,37 @@ def test_wrong_use(tree: Path, arguments: list[str], status: int, words: str) ->
     assert words in pvehooks(tree, "follow", *arguments, status=status)
 
 
+def remembered_files(tree: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (tree / "var/lib/pvehooks/devices").iterdir()}
+
+
+def test_dry_run_remembers_and_forgets_nothing(tree: Path) -> None:
+    before = remembered_files(tree)
+    assert set(before) == {"vm-100.json", "mapping-disk.json", "mapping-nic.json", "network.json"}
+    (tree / CONFIGS / "100.conf").write_text("name: gpu\n")
+    (tree / "etc/pve/mapping/pci.cfg").unlink()
+    rebooted(tree)
+    pvehooks(tree, "follow", "--all", "--dry-run")
+    assert remembered_files(tree) == before
+    pvehooks(tree, "follow", "--all", "--note")
+    assert set(remembered_files(tree)) == {"network.json"}
+
+
+def test_broken_settings_do_not_keep_it_from_remembering(tree: Path) -> None:
+    (tree / "etc/pvehooks").mkdir(exist_ok=True)
+    (tree / "etc/pvehooks/pvehooks.conf").write_text("[guard]\nmode = strict\n")
+    (tree / CONFIGS / "103.conf").write_text("hostpci0: 02:00.0\n")
+    assert "the built-in settings are used" in pvehooks(tree, "follow", "103", "--note")
+    assert "vm-103.json" in remembered_files(tree)
+    pvehooks(tree, "follow", "103", status=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"devices": 1}', b'{"devices": {"a": {"b": {"id": 1}}}}', b"[" * 5000, b"\xff"])
+def test_file_that_someone_damaged_counts_as_none(content: bytes, tree: Path) -> None:
+    (tree / "var/lib/pvehooks/devices/vm-100.json").write_bytes(content)
+    assert pvehooks(tree, "follow", "100") == "VM 100 (gpu): its devices are where it names them\n"
+
+
 @pytest.mark.parametrize("line", ["lock: backup\n", "onbot: 1\n"])
 def test_config_that_must_not_be_written(line: str, tree: Path) -> None:
     path = tree / CONFIGS / "100.conf"
