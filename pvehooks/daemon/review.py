@@ -110,6 +110,7 @@ class Review:
             return
         if self._can_skip(vmid, raw, context.why):
             return
+        had_devices = bool(self._parts.states.of(vmid).devices)
         self._note_config(vmid, raw)
         guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.guest_context)
         node = context.node()
@@ -117,7 +118,7 @@ class Review:
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
         self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
-        if guest.passes_through:
+        if guest.config is not None and (guest.passes_through or had_devices):
             guest_changes.remember_devices(self._parts.host, guest, context.prints())
 
     def _can_skip(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
