@@ -28,5 +28,7 @@ def locate(known: Fingerprint, alike: Mapping[str, Fingerprint]) -> Whereabouts:
     if others:
         return Whereabouts("", f"no device of the node is this one: it has {known.number}, and {', '.join(others)}")
     if alike:
-        return Whereabouts("", f"no device of the node is this one: {', '.join(sorted(alike))} was there before, beside it")
+        return Whereabouts(
+            "", f"no device of the node is this one: what is at {', '.join(sorted(alike))} sits where another one of its kind was"
+        )
     return Whereabouts("", "no device of the node is of its kind")

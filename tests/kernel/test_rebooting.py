@@ -157,7 +157,9 @@ def test_guest_whose_device_is_gone_stays_as_it_is(at_boot: AtBoot) -> None:
     """The one of its kind that is left was beside it before."""
     (followed,) = at_boot(2).all("follow")
     (line,) = [each for each in followed["output"].splitlines() if each.startswith("VM 301 (lost)")]
-    assert followed["status"] == 1 and "nothing was changed: hostpci0" in line and "was there before, beside it" in line, followed["output"]
+    assert followed["status"] == 1 and "nothing was changed: hostpci0" in line and "sits where another one of its kind was" in line, (
+        followed["output"]
+    )
     assert f"hostpci0: {states(at_boot(1))['usb']['address']}\n" in followed["configs"]["nodes/pve1/qemu-server/301.conf"]
 
 

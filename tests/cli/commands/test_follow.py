@@ -158,7 +158,7 @@ NO_NUMBER = "hostpci0: 0000:01:00.0\nname: usb\n"
             TWINS[: TWINS.index("0000:01")] + TWINS[TWINS.index("0000:02") :],
             1,
             "0000:01:00.0",
-            "0000:02:00.0 was there before, beside it",
+            "what is at 0000:02:00.0 sits where another one of its kind was",
             id="gone",
         ),
         pytest.param("", 1, "0000:01:00.0", "no device of the node is of its kind", id="both gone"),
