@@ -41,13 +41,17 @@ class NextStart(NamedTuple):
     known: frozenset[tuple[str, str]]
 
     @property
+    def why(self) -> str:
+        """The reason in words, '' where it will start."""
+        return self.because.message.removeprefix("not examined: ") if self.because else ""
+
+    @property
     def line(self) -> str:
         """All of it in one line."""
         if self.because is None:
             return f"{self.guest.label}: {self.verdict}"
         stops = f" (nothing stops it: {self.unguarded})" if self.unguarded else ""
-        why = self.because.message.removeprefix("not examined: ")
-        return f"{self.guest.label}: {self.verdict}, because {why}{stops}"
+        return f"{self.guest.label}: {self.verdict}, because {self.why}{stops}"
 
     @property
     def lost(self) -> list[Finding]:
@@ -193,7 +197,7 @@ def _document(node: str, boot: NextBoot, answers: list[NextStart], losses: list[
                 "vmid": answer.guest.vmid,
                 "name": wording.printable(answer.guest.name),
                 "verdict": answer.verdict,
-                "because": wording.printable(answer.because.message) if answer.because else None,
+                "because": wording.printable(answer.why) or None,
                 "nothing_stops_it": answer.unguarded or None,
                 "findings": [wording.as_json(item) for item in wording.sort(answer.findings)],
             }

@@ -72,6 +72,8 @@ def test_what_is_not_known(tmp_path: Path) -> None:
     assert status == EXIT_COULD_NOT_LOOK
     assert f"VM 100 (vm0): cannot tell, because which modules the kernel {NEW} has is unknown" in text
     assert "not examined" not in text
+    (guest,) = json.loads(check(tree, "--json").output)["guests"]
+    assert guest["verdict"] == "cannot tell" and guest["because"].startswith("which modules the kernel")
 
 
 def test_a_node_that_may_not_boot(tmp_path: Path) -> None:
