@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 
@@ -72,8 +71,8 @@ def _open_what_is_closed() -> None:
 def _show_what_cannot_be_shown() -> None:
     """Shows characters that the locale's encoding does not have as \\uNNNN: a VM may have them in its name."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
