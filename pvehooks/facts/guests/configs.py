@@ -179,7 +179,13 @@ class GuestsInTurn:
 
     def __iter__(self) -> Iterator[Guest]:
         for vmid, raw in self._raw:
-            yield parse_guest(self._host, self._node, vmid, raw, self._around)
+            yield parse_guest(self._host, self._node, vmid, raw, self._around_then)
+
+    @cached_property
+    def _around_then(self) -> GuestContext:
+        """What was around them when they were first asked for: that one runs is looked up once."""
+        running = self._around.running
+        return self._around._replace(running=frozenset([vmid for vmid in self._vmids if vmid in running]))
 
     @cached_property
     def _raw(self) -> tuple[tuple[int, bytes | OSError], ...]:

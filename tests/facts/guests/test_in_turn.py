@@ -36,6 +36,26 @@ def _all_of(guest: Guest) -> tuple[object, ...]:
     return guest.vmid, guest.node, guest.config, guest.problems, guest.running, guest.label, guest.options
 
 
+class Counting(frozenset[int]):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def __contains__(self, vmid: object) -> bool:
+        self.asked += 1
+        return super().__contains__(vmid)
+
+
+def test_who_runs_is_looked_up_once(tmp_path: Path) -> None:
+    host, _ = there(tmp_path)
+    running = Counting({101})
+    around = configs.gather_context(host, "pve1", None)._replace(running=running)
+    guests = configs.GuestsInTurn(host, "pve1", TEXTS, around)
+    for _ in range(3):
+        assert [guest.vmid for guest in guests if guest.running] == [101]
+    assert running.asked == len(TEXTS)
+
+
 def test_each_is_gone_after_its_turn_and_its_file_is_read_once(tmp_path: Path) -> None:
     host, guests = there(tmp_path)
     alive = []
