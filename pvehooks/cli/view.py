@@ -89,18 +89,21 @@ class View(NamedTuple):
         `step` is called after each guest.
         """
         guest_context = self.guest_context
-        # All guests are kept until the end: the collector need not go through what is loaded by now each time that they have grown by a quarter.
-        gc.freeze()
         guests: list[Guest] = []
         waiting = iter(self.guest_ids([]))
-        # Going to and fro between the system and the rules costs both their caches. The parser remembers the last texts that it took apart.
-        while batch := [(vmid, guest_facts.read_raw_or_error(self.host, self.node, vmid)) for vmid in islice(waiting, _BATCH)]:
-            for vmid, raw in batch:
-                guest = guest_facts.parse_guest(self.host, self.node, vmid, raw, guest_context)
-                guests.append(guest)
-                yield judge(guest, catalogue.findings(guest, node), self.settings)
-                guest.forget()
-                step()
+        # All guests are kept until the end: the collector need not go through what is loaded by now each time that they have grown by a quarter.
+        gc.freeze()
+        try:
+            # Going to and fro between the system and the rules costs both their caches. The parser remembers the last texts that it took apart.
+            while batch := [(vmid, guest_facts.read_raw_or_error(self.host, self.node, vmid)) for vmid in islice(waiting, _BATCH)]:
+                for vmid, raw in batch:
+                    guest = guest_facts.parse_guest(self.host, self.node, vmid, raw, guest_context)
+                    guests.append(guest)
+                    yield judge(guest, catalogue.findings(guest, node), self.settings)
+                    guest.forget()
+                    step()
+        finally:
+            gc.unfreeze()
         node.guests = tuple(guests)
 
 
