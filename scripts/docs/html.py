@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from scripts.docs.roff import NOTE
 
 _STYLE = (
-    ":root{color-scheme:light dark}body{max-width:48rem;margin:1.5rem auto;padding:0 1rem;font:16px/1.5 system-ui,sans-serif}"
-    "pre,code,dt{font-family:ui-monospace,monospace;font-size:.92em}pre{overflow-x:auto;padding:.5rem .75rem;background:#8881;border-radius:4px}"
-    "h2{margin-top:2rem;border-bottom:1px solid #8884;font-size:1.1rem;letter-spacing:.04em}h3{margin-bottom:.25rem}dt{margin-top:.75rem}dd{margin-left:1.5rem}nav{columns:2;font-size:.85em}nav a{display:block;margin:.15rem 0}"
+    ":root{color-scheme:light dark}\nbody{max-width:48rem;margin:1.5rem auto;padding:0 1rem;font:16px/1.5 system-ui,sans-serif}\n"
+    "pre,code,dt{font-family:ui-monospace,monospace;font-size:.92em}\npre{overflow-x:auto;padding:.5rem .75rem;background:#8881;border-radius:4px}\n"
+    "h2{margin-top:2rem;border-bottom:1px solid #8884;font-size:1.1rem;letter-spacing:.04em}\nh3{margin-bottom:.25rem}\ndt{margin-top:.75rem}\ndd{margin-left:1.5rem}\nnav{columns:2;font-size:.85em}\nnav a{display:block;margin:.15rem 0}\n"
 )
 _SPECIAL = {"\\ ": " ", "\\e": "\\", "\\-": "-", "\\(aq": "'", "\\(ga": "`", "\\(ha": "^", "\\(ti": "~", "\\(dq": '"', "\\&": ""}
 _TOKEN = re.compile(r"\\f[BIR]|\\\((?:aq|ga|ha|ti|dq)|\\[ e&-]")
@@ -25,12 +25,12 @@ def page(roff: str) -> str:
     name = lines[1].split(" ")[1].replace("\\-", "-").lower()
     body = list(_body(lines[4:]))
     headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', "\n".join(body))
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in headings)
+    links = "\n".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in headings)
     text = "\n".join(body)
     linked = _PAGE.sub(lambda found: f'<a href="{found[1] or found[3]}.{found[2] or found[4]}.html">{found[0]}</a>', text)
     return (
         f'<!DOCTYPE html>\n<!-- {NOTE} -->\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>\n'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>\n{_STYLE}</style></head>\n'
         f"<body><h1>{name}</h1>\n<nav>{links}</nav>\n{linked}\n</body></html>\n"
     )
 
@@ -61,7 +61,7 @@ class _Body:
     def close(self, list_too: bool = False) -> None:
         """Ends the paragraph, and the list."""
         if self._paragraph:
-            self.lines.append(f"<p>{' '.join(self._paragraph)}</p>")
+            self.lines.append(f"<p>{chr(10).join(self._paragraph)}</p>")
             self._paragraph = []
         if self._in_list and list_too:
             self.lines.append("</dd></dl>")
