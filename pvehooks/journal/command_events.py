@@ -18,6 +18,7 @@ KINDS = (
         "VMs will not start after the next boot, or something is lost then",
         "A kernel, QEMU, or modules of DKMS were installed or removed. The message lists the VMs that will not start, those of which that cannot be"
         " known before, and what the node loses. `pvehooks host check --next-boot` shows what to do before the restart.",
+        notify="boot",
     ),
     Kind(
         "start-allowed",
@@ -63,6 +64,7 @@ KINDS = (
         ERR,
         "A device does not answer after a VM had it",
         "The next start of the VM is refused while that is so. The message says what helps for this device.",
+        notify="dead_devices",
     ),
     Kind(
         "device-degraded",

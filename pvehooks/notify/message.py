@@ -21,6 +21,7 @@ WORDS = {
     "refused_starts": ("start refused", "starts refused"),
     # Its text shows what became of the start.
     "start-unexamined": ("start not examined", "starts not examined"),
+    "next-boot-trouble": ("trouble at the next boot", "troubles at the next boot"),
     "device-not-bound": ("device not bound", "devices not bound"),
     "failed_starts": ("start failed", "starts failed"),
     "dead_devices": ("device dead", "devices dead"),

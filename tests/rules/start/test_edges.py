@@ -113,7 +113,7 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("hostpci-invalid", f"hostpci0: {GPU},legacy-igd=1\nvga: none\n", CARD, {}, {}, ["Take legacy-igd=1 out: qm set 100 --hostpci0 0000:01:00.0"], id="legacy-igd for another device"),
         pytest.param("hostpci-invalid", f"hostpci0: 0000:00:02.0,legacy-igd=1\nhostpci1: {GPU},pcie=1\nvga: none\n", CARD, {}, {}, ["Take pcie=1 out, legacy-igd allows no q35: qm set 100 --hostpci1 0000:01:00.0"], id="legacy-igd beside pcie"),
         pytest.param("hostpci-invalid", f"hostpci0: {GPU},pcie=1\n", CARD, {}, {}, ["qm set 100 --machine q35, or take pcie=1 out: qm set 100 --hostpci0 0000:01:00.0"], id="pcie, and no machine"),
-        pytest.param("hostpci-invalid", f"hostpci0: {GPU},pcie=1\nmachine: type=pc,viommu=intel\n", CARD, {}, {}, ["qm set 100 --machine q35,viommu=intel, or"], id="pcie, and another machine"),
+        pytest.param("hostpci-invalid", f"hostpci0: {GPU},pcie=1\nmachine: type=pc,viommu=intel\n", CARD, {}, {}, ["qm set 100 --machine type=q35,viommu=intel, or"], id="pcie, and another machine"),
         pytest.param("hostpci-invalid", f"hostpci0: host={GPU},mapping=gone\n", CARD, {}, {}, ["Keep the mapping: qm set 100 --hostpci0 mapping=gone"], id="an address and a mapping"),
         pytest.param("hostpci-invalid", f"hostpci0: {GPU}\nhostpci1: {GPU}\n", CARD, {}, {}, ["hostpci1: ... Take it from the VM once: qm set 100 --delete hostpci1"], id="a device twice"),
         pytest.param("hostpci-invalid", f"hostpci0: {GPU}\nhostpci1: {NIC};{GPU}\n", CARD, {}, {}, ["Write it as the manual says (man qm), or take it out: qm set 100 --delete hostpci1"], id="a device twice, once in a list"),
