@@ -124,7 +124,7 @@ def read(host: Host, vmid: int) -> CompiledSettings | None:
         if document["version"] != __version__:
             return None
         guest = document["guests"].get(str(vmid)) or {"guard": document["guard"], "ignore": {}}
-        devices = tuple(DeviceSettings(**_texts(device)) for device in document["devices"])
+        devices = tuple(DeviceSettings(**_texts(device)) for device in document.get("devices", ()))
         settings = StartSettings(GuardSettings(**guest["guard"]), _texts(document["rules"]), _texts(guest["ignore"]), devices)
         return CompiledSettings(settings, _texts(document["sources"])) if isinstance(settings.guard.deadline, int) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

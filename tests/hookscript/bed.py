@@ -90,8 +90,8 @@ def call(program: Path, *arguments: str, shell: Iterable[str] = (), **environmen
 
 @contextmanager
 def mounts() -> Iterator[None]:
-    """Storages, snippets, /etc/pve and /etc/pvehooks are empty, /usr/libexec and /usr/sbin can be written; all is taken away at the end."""
-    empty = [Path("/etc/pve"), Path("/etc/pvehooks"), Path("/mnt"), Path("/srv"), SNIPPETS.parent]
+    """Storages, snippets, /etc/pve, /etc/pvehooks and /run/pvehooks are empty, /usr/libexec and /usr/sbin can be written; all is taken away at the end."""
+    empty = [Path("/etc/pve"), Path("/etc/pvehooks"), Path("/mnt"), Path("/run/pvehooks"), Path("/srv"), SNIPPETS.parent]
     overlaid = [Path("/usr/libexec"), Path("/usr/sbin")]
     for path in empty:
         path.mkdir(parents=True, exist_ok=True)

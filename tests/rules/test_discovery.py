@@ -67,6 +67,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("package")
     for directory in ("pvehooks", "scripts"):
         shutil.copytree(PROJECT / directory, copy / directory, ignore=shutil.ignore_patterns("__pycache__"))
+    # What the page by symptom shows of the causes.
+    shutil.copytree(PROJECT / "tests/causes", copy / "tests/causes", ignore=shutil.ignore_patterns("__pycache__"))
     for folder, arguments in ARGUMENTS.items():
         line = ', line="new things"' if folder == engine.NODE else ""
         text = NEW.format(folder=folder, arguments=", ".join(f"{name}: object" for name in arguments), line=line)

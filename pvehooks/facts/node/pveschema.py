@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 from pvehooks.formats import schema as tables
 from pvehooks.formats.checks import Property
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 from pvehooks.values.pveschema import Declared, PveSchema
 
 PATH = "/var/lib/pvehooks/pve-schema.json"

@@ -106,7 +106,7 @@ def test_before_the_first_look() -> None:
 
 
 def test_whatever_is_an_error_in_the_journal_is_counted() -> None:
-    """All kinds but those of the hookscript, the command line and the boot's own service, those that end the daemon, and starts that others made fail."""
+    """All kinds but those of the hookscript, the command line, the boot's own service and the program that hands messages over, those that end the daemon, and starts that others made fail."""
     others = {
         "start-unexamined",
         "device-not-bound",
@@ -117,6 +117,8 @@ def test_whatever_is_an_error_in_the_journal_is_counted() -> None:
         "failed",
         "pmxcfs-stuck",
         "start-failed",
+        "device-dead",
+        "not-notified",
     }
     errors = {each.name for each in events.KINDS.values() if each.priority == ERR}
     assert set(textfile.ERRORS) == errors - others and others <= errors
