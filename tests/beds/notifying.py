@@ -83,7 +83,7 @@ class MailServer:
                         self.wfile.write(b"354 go on\r\n")
                         lines = iter(self.rfile.readline, b".\r\n")
                         raw = b"".join(each.removeprefix(b".") if each.startswith(b"..") else each for each in lines)
-                        mail = message_from_bytes(raw, policy=policy.default)
+                        mail = message_from_bytes(raw, EmailMessage, policy=policy.default)
                         assert isinstance(mail, EmailMessage)
                         outer.mails.append(mail)
                     self.wfile.write(b"221 end\r\n" if word == b"QUIT" else b"250 good\r\n")

@@ -9,11 +9,11 @@ from pvehooks.formats import schema as tables
 from pvehooks.formats.checks import Property
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
+from pvehooks.values.pveschema import Declared, PveSchema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-from pvehooks.values.pveschema import Declared, PveSchema
 
 PATH = "/var/lib/pvehooks/pve-schema.json"
 VERSION = 1
