@@ -53,7 +53,7 @@ def main(arguments: list[str], rerun: Callable[[], None] = lambda: None) -> int:
     if not (vmid.isascii() and vmid.isdecimal() and 3 <= len(vmid) <= 9 and vmid[0] != "0"):
         # PVE has no such VMID: this is no start, and refuses none.
         log_line(f"'{vmid[:40]}' is no VMID (a number from 100 to 999999999)")
-        return int(phase == "pre-start")
+        return int(phase in ("pre-start", ENDED))
     if phase != "pre-start":
         from pvehooks.guard import stop
 

@@ -9,8 +9,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email import message_from_bytes, policy
+from email import policy
 from email.message import EmailMessage
+from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class MailServer:
                         self.wfile.write(b"354 go on\r\n")
                         lines = iter(self.rfile.readline, b".\r\n")
                         raw = b"".join(each.removeprefix(b".") if each.startswith(b"..") else each for each in lines)
-                        mail = message_from_bytes(raw, EmailMessage, policy=policy.default)
+                        mail = BytesParser(policy=policy.default).parsebytes(raw)
                         assert isinstance(mail, EmailMessage)
                         outer.mails.append(mail)
                     self.wfile.write(b"221 end\r\n" if word == b"QUIT" else b"250 good\r\n")

@@ -122,6 +122,6 @@ def test_not_while_pve_works_on_the_guest(tmp_path: Path) -> None:
     assert not (root / NOTE).exists()
 
 
-@pytest.mark.parametrize(("phase", "vmid", "status"), [("ended", "*", 1), ("post-stop", "abc", 1), ("post-start", "abc", 0)])
+@pytest.mark.parametrize(("phase", "vmid", "status"), [("ended", "*", 1), ("post-stop", "abc", 0), ("post-start", "abc", 0)])
 def test_what_is_no_guest(phase: str, vmid: str, status: int) -> None:
     assert bed.guard(vmid, phase).status == status
