@@ -9,9 +9,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email import policy
+from email import message_from_bytes, policy
 from email.message import EmailMessage
-from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 from tests.beds.namespace import SCRATCH, mount
 
 PROJECT = Path(__file__).parents[2]
+# The types of the two suites differ.
+_POLICY: Any = policy.default
 MODULES = Path(__file__).parent / "pvenotify"
 TEMPLATES = Path("/usr/share/pve-manager/templates/default")
 OUTBOX = Path("/var/lib/pvehooks/notify/new")
@@ -84,7 +85,7 @@ class MailServer:
                         self.wfile.write(b"354 go on\r\n")
                         lines = iter(self.rfile.readline, b".\r\n")
                         raw = b"".join(each.removeprefix(b".") if each.startswith(b"..") else each for each in lines)
-                        mail = BytesParser(policy=policy.default).parsebytes(raw)
+                        mail = message_from_bytes(raw, policy=_POLICY)
                         assert isinstance(mail, EmailMessage)
                         outer.mails.append(mail)
                     self.wfile.write(b"221 end\r\n" if word == b"QUIT" else b"250 good\r\n")
