@@ -14,6 +14,7 @@ from pvehooks.daemon.availability import POLL_PAUSES
 from pvehooks.daemon.nodecheck import NodeCheck
 from pvehooks.daemon.observer import Observer
 from pvehooks.daemon.parts import make_parts
+from pvehooks.daemon.publish.digest import Digest
 from pvehooks.daemon.publish.summary import Publisher
 from pvehooks.daemon.publish.textfile import Textfile
 from pvehooks.daemon.reload import reload_settings
@@ -50,6 +51,7 @@ class Daemon:
         self._watchdog = service.Watchdog(host.monotonic)
         self._textfile = Textfile(host, node)
         self._summary = Publisher(host, node)
+        self._digest = Digest(host, self.parts.log)
         # What systemd's status line was made from, and the line.
         self._shown: object = None
         self._status = ""
@@ -191,6 +193,7 @@ class Daemon:
             troubles.append(self._summary.publish(stats, settings))
         for trouble in filter(None, troubles):
             parts.log.event("not-published", trouble)
+        self._digest.publish(stats, settings)
 
     def _show_status(self) -> None:
         """Called after each turn: what has not changed is not added up anew."""

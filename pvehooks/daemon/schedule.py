@@ -10,6 +10,8 @@ from pvehooks.values.base import NamedTuple
 EVERYTHING = -1
 # A burst of changes to one guest is reviewed after so many settling times at the latest.
 _PATIENCE = 5
+# Seconds within which guests are due together.
+_TOGETHER = 0.1
 
 
 class Throttle:
@@ -89,12 +91,16 @@ class Schedule:
         return min((entry.due for entry in self._entries.values()), default=float("inf"))
 
     def take(self, busy: Collection[int] = (), until: float | None = None) -> Due:
-        """Takes out what is due by now, or by `until`; a guest that is `busy` (a job runs for it) is put off for the settling time."""
+        """Takes out what is due by now, or by `until`; a guest that is `busy` (a job runs for it) is put off for the settling time.
+
+        What is due a moment later is taken with it: guests that one command changes are one review, and what is logged of them one entry.
+        """
         now = self._clock() if until is None else until
+        last = now + _TOGETHER if any(entry.due <= now for entry in self._entries.values()) else now
         for vmid in busy:
-            if vmid in self._entries and self._entries[vmid].due <= now:
+            if vmid in self._entries and self._entries[vmid].due <= last:
                 self._entries[vmid] = _Entry(now + self.settling_seconds, now, self._entries[vmid].forced)
-        guests = {vmid: entry.forced for vmid, entry in self._entries.items() if entry.due <= now}
+        guests = {vmid: entry.forced for vmid, entry in self._entries.items() if entry.due <= last}
         for vmid in guests:
             del self._entries[vmid]
         everything = guests.pop(EVERYTHING, None)

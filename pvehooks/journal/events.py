@@ -205,6 +205,13 @@ _OF_THE_DAEMON = (
         about_guest=True,
         notify="failed_starts",
     ),
+    Kind(
+        "digest",
+        INFO,
+        "The node's state, once a week",
+        "Which VMs would not or must not start, and how many findings there are. `digest = yes` below [notify] asks for it.",
+        notify="digest",
+    ),
     Kind("start-works-again", INFO, "A VM was started after a failure", "The start that failed before works now.", about_guest=True),
     Kind(
         "suppressed",

@@ -27,6 +27,7 @@ WORDS = {
     "dead_devices": ("device dead", "devices dead"),
     "boot": ("trouble at boot", "troubles at boot"),
     "errors": ("error of pvehooks", "errors of pvehooks"),
+    "digest": ("state of the week", "states of the week"),
     TEST: ("test", "tests"),
 }
 # So many lines are in a message; the rest is counted.

@@ -55,6 +55,8 @@ class NotifySettings(NamedTuple):
     errors: bool
     # Messages at most.
     per_hour: int
+    # Whether a summary of the node is sent once a week.
+    digest: bool
 
 
 class FirmwareSettings(NamedTuple):

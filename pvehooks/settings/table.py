@@ -296,6 +296,12 @@ OPTIONS: tuple[Option, ...] = (
         "How many messages are sent in an hour at most. What happens meanwhile is sent later, in one message.",
     ),
     Option(
+        "notify",
+        "digest",
+        "boolean(default=no)",
+        "Whether a summary is sent once a week: which VMs would not or must not start, how many findings there are.",
+    ),
+    Option(
         "rules",
         "RULE-ID",
         "option(block, warning, info)",

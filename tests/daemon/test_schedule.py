@@ -48,6 +48,21 @@ def test_each_change_puts_it_off(schedule: Schedule, clock: Clock) -> None:
     assert schedule.next() == 103.5
 
 
+def test_guests_that_one_command_changes_are_reviewed_together(schedule: Schedule, clock: Clock) -> None:
+    for number in range(5):
+        clock.now = 100.0 + number / 50
+        schedule.changed(100 + number)
+    schedule.changed(200)
+    clock.now = 100.5
+    schedule.changed(300)
+    clock.now = 102.0
+    assert schedule.take(busy=[104]).guests == {vmid: False for vmid in (100, 101, 102, 103, 200)}
+    assert schedule.next() == 102.5, "one that changed later waits, and one for which a job runs"
+    clock.now = 102.5
+    assert schedule.take().guests == {300: False}
+    assert schedule.next() > 103.5
+
+
 def test_a_burst_puts_it_off_for_five_settling_times_at_most(schedule: Schedule, clock: Clock) -> None:
     for tenth in range(200):
         clock.now = 100.0 + tenth / 10
