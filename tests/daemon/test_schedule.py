@@ -56,7 +56,7 @@ def test_guests_that_one_command_changes_are_reviewed_together(schedule: Schedul
     clock.now = 100.5
     schedule.changed(300)
     clock.now = 102.0
-    assert schedule.take(busy=[104]).guests == {vmid: False for vmid in (100, 101, 102, 103, 200)}
+    assert schedule.take(busy=[104]).guests == dict.fromkeys((100, 101, 102, 103, 200), False)
     assert schedule.next() == 102.5, "one that changed later waits, and one for which a job runs"
     clock.now = 102.5
     assert schedule.take().guests == {300: False}
