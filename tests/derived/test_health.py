@@ -61,6 +61,30 @@ def test_dead(tmp_path: Path) -> None:
     assert f"[device {CARD}] reset = bus" in remedy and f"[device {CARD}] before_start = rescan" in remedy
 
 
+@pytest.mark.parametrize(
+    ("bus", "methods", "vendor_reset", "reset"),
+    [
+        pytest.param(BUS, "flr\n", True, "", id="no other way to reset it"),
+        pytest.param(BUS, "bus flr\n", True, "", id="reset in another way than FLR already"),
+        pytest.param(BUS, "flr pm bus\n", True, "pm", id="the next of the ways"),
+        pytest.param(BUS.replace("030000", "020000"), "bus\n", False, "", id="another device of AMD"),
+        pytest.param(BUS.replace("1002", "10de"), "bus\n", False, "", id="graphics of another maker"),
+    ],
+)
+def test_what_helps_a_dead_one(bus: str, methods: str, vendor_reset: bool, reset: str, tmp_path: Path) -> None:
+    ((dead, _, remedy),) = found(tmp_path, {}, {"config": b"\xff" * 64, "reset_method": methods}, bus)
+    assert dead and remedy.startswith("Take it off the bus and look for it again: echo 1 > ")
+    assert remedy.endswith(". If that does not help, switch the node off and on; a restart may not be enough")
+    assert ("vendor-reset" in remedy) is vendor_reset
+    assert remedy.partition(f"[device {CARD}] reset = ")[2].partition(".")[0] == reset
+
+
+def test_a_virtual_function_is_never_dead(tmp_path: Path) -> None:
+    """Its ids read ff as they should, and no scan of the bus makes it."""
+    bus = f"0000:02:00.0 class=020000 id=8086:10c9 driver=igb\n{CARD} class=020000 id={IDS} driver=vfio-pci pf=0000:02:00.0\n"
+    assert found(tmp_path, {}, {"config": b"\xff" * 64}, bus) == []
+
+
 def test_gone(tmp_path: Path) -> None:
     ((dead, words, remedy),) = found(tmp_path, {}, {}, "0000:02:00.0 class=030000 id=10de:2204\n")
     assert dead and words == "is not on the bus any more" and remedy.startswith("Look for it: echo 1 > /sys/bus/pci/rescan.")
