@@ -20,6 +20,10 @@ BUS = f"{CARD} class=030000 id={IDS} driver=vfio-pci group=1\n"
 AER = "RxErr 0\nBadTLP 2\nTOTAL_ERR_COR 2\n"
 
 
+LANES = {"current_link_width": "16"}
+DEAD: dict[str, Content] = {"config": b"\xff" * 64, "current_link_width": "4\n"}
+
+
 def found(directory: Path, before: Mapping[str, str], files: Mapping[str, Content], bus: str = BUS) -> list[Ailment]:
     host = Host(str(make_fake_tree(directory, pci.plant(bus) | {f"{pci.ROOT}/{CARD}/{name}": text for name, text in files.items()})))
     there = devices.devices(host)
@@ -44,6 +48,9 @@ def found(directory: Path, before: Mapping[str, str], files: Mapping[str, Conten
         ({"aer_dev_fatal": "0"}, {"aer_dev_fatal": AER}, ["had 2 fatal PCIe errors while the VM ran"]),
         ({"aer_dev_nonfatal": "1"}, {"aer_dev_nonfatal": AER}, ["had 1 non-fatal PCIe error while the VM ran"]),
         ({}, {"aer_dev_fatal": AER}, []),
+        ({"sriov_numvfs": "9" * 17}, {"sriov_numvfs": "8\n"}, [f"has 8 virtual functions, and had {'9' * 17} at the start"]),
+        ({"sriov_numvfs": "9" * 18}, {"sriov_numvfs": "8\n"}, []),
+        ({"aer_dev_fatal": "x"}, {"aer_dev_fatal": "TOTAL_ERR_FATAL 1\n"}, ["had 1 fatal PCIe error while the VM ran"]),
         ({"aer_dev_fatal": "9" * 30}, {"aer_dev_fatal": "x\n"}, []),
         ({"sriov_numvfs": "4"}, {"sriov_numvfs": "0\n"}, ["has 0 virtual functions, and had 4 at the start"]),
     ],
@@ -72,7 +79,7 @@ def test_dead(tmp_path: Path) -> None:
     ],
 )
 def test_what_helps_a_dead_one(bus: str, methods: str, vendor_reset: bool, reset: str, tmp_path: Path) -> None:
-    ((dead, _, remedy),) = found(tmp_path, {}, {"config": b"\xff" * 64, "reset_method": methods}, bus)
+    ((dead, _, remedy),) = found(tmp_path, LANES, {**DEAD, "reset_method": methods}, bus)
     assert dead and remedy.startswith("Take it off the bus and look for it again: echo 1 > ")
     assert remedy.endswith(". If that does not help, switch the node off and on; a restart may not be enough")
     assert ("vendor-reset" in remedy) is vendor_reset

@@ -24,9 +24,12 @@ TABLE = f"""\
 {GPU} class=030000 id=10de:2684 driver=nvidia group=14
 0000:03:00.0 class=020000 id=8086:1572 driver=i40e group=16
 0000:03:02.0 class=020000 id=8086:154c driver=iavf group=17 pf=0000:03:00.0
+0000:03:02.1 class=020000 id=8086:154c driver=iavf group=18 pf=0000:03:00.0
+0000:04:00.0 class=030200 id=10de:2342 driver=nvgrace-gpu-vfio-pci group=19
 """
 I40E = DkmsPackage("i40e", "2.25.9", frozenset({"i40e"}), built=False, built_now=True, excluded="", signed=None)
 NVIDIA = I40E._replace(name="nvidia", version="550", modules=frozenset({"nvidia"}))
+VFIO = I40E._replace(name="vfio", modules=frozenset({"vfio", "vfio_iommu_type1", "vfio_pci"}), built=True)
 VF = "hostpci0: 0000:03:02.0\n"
 BUILD_I40E = f"Build it: apt install proxmox-headers-{NEXT} && dkms install i40e/2.25.9 -k {NEXT}"
 BLOCKED = f"block: hostpci0: i40e of DKMS is not built for the kernel {NEXT}, and it is the driver of 0000:03:00.0 ... which makes the virtual function 0000:03:02.0. {BUILD_I40E}"
@@ -34,6 +37,13 @@ BUILD_NVIDIA = f"Build it: apt install proxmox-headers-{NEXT} && dkms install nv
 TWO_KERNELS = Kernels(NOW, (NEXT, NOW), "", NEXT, frozenset())
 PIN = f"until then boot the present kernel: proxmox-boot-tool kernel pin {NOW}"
 MODPROBE = "etc/modprobe.d/game.conf"
+
+
+class Nouveau:
+    """Every device has nouveau at boot."""
+
+    def of(self, address: str) -> str:
+        return "nouveau"
 
 
 def modules(*packages: DkmsPackage, own: frozenset[str] | None = frozenset()) -> dict[str, Any]:
@@ -54,6 +64,14 @@ def found(directory: Path, rule: str, config: str, files: dict[str, Content], pl
 @pytest.mark.parametrize(
     ("rule", "config", "files", "facts", "expected"),
     [
+        # -- modules of vfio
+        pytest.param("next-kernel-without-vfio", f"hostpci0: {GPU}\n", {}, modules(own=None), [f"?info: not examined: which modules the kernel {NEXT} has is unknown"], id="the kernel has no list"),
+        pytest.param("next-kernel-without-vfio", f"hostpci0: {GPU}\n", {}, modules(VFIO), [], id="DKMS builds vfio"),
+        pytest.param("next-kernel-without-vfio", f"hostpci0: {GPU}\n", {}, modules(VFIO._replace(built=False)), [f"block: the kernel {NEXT} has no vfio, vfio_iommu_type1, vfio_pci, and without it"], id="DKMS did not build vfio"),
+        pytest.param("next-kernel-without-vfio", "hostpci0: 0000:04:00.0,driver=keep\n", {}, modules(), [f"block: the kernel {NEXT} has no nvgrace_gpu_vfio_pci, and without it"], id="the maker's own vfio driver, which is kept"),
+        pytest.param("next-kernel-without-vfio", "hostpci0: 0000:04:00.0\n", {}, modules(VFIO), [], id="the maker's own vfio driver, which is not kept"),
+        # -- virtual functions
+        pytest.param("vfs-not-made-at-boot", f"hostpci0: {GPU}\nhostpci1: 0000:03:02.0\nhostpci2: 0000:03:02.1\n", {}, {}, ["warning: hostpci1: 0000:03:02.0 ... no setting makes the virtual functions of 0000:03:00.0 at boot. Have them made at each boot: pvehooks bind 0000:03:00.0 --vfs 2 --persist"], id="two of one card, behind a device that is none"),
         # -- modules of DKMS
         pytest.param("next-kernel-without-dkms", VF, {}, modules(I40E), [BLOCKED], id="the kernel has no such module"),
         pytest.param("next-kernel-without-dkms", VF, {}, modules(I40E, own=None), [BLOCKED], id="the kernel's modules are unknown"),
@@ -72,7 +90,9 @@ def found(directory: Path, rule: str, config: str, files: dict[str, Content], pl
         # -- the initramfs
         pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "blacklist nvidia\n"}, {}, [f"warning: hostpci0: 'blacklist nvidia' of /{MODPROBE} is not in /boot/initrd.img-{NEXT}: a driver of the host may take {GPU} ... first. Type: update-initramfs -u -k {NEXT}"], id="a driver that is kept away"),
         pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "options vfio_pci disable_vga=1 ids=1002:1,10DE:2684\n"}, {}, ["'options vfio_pci disable_vga=1 ids=1002:1,10DE:2684'"], id="ids"),
-        pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "install floppy true\noptions snd ids=10de:2684\noptions vfio-pci ids=10de:1111\nblacklist nvidia\n"}, {}, ["'blacklist nvidia'"], id="behind lines that are none of its matter"),
+        pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "blacklist\ninstall floppy true\noptions snd ids=10de:2684\noptions vfio-pci ids=10de:1111\nblacklist nvidia\n"}, {}, ["'blacklist nvidia'"], id="behind lines that are none of its matter"),
+        pytest.param("initramfs-without-setting", "hostpci0: 0000:04:00.0\n", {MODPROBE: "blacklist nouveau\nblacklist nvgrace-gpu-vfio-pci\n"}, {"boot_drivers": Nouveau()}, ["'blacklist nouveau'"], id="the driver at boot of a device that is on vfio now"),
+        pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "blacklist nouveau\nblacklist nvidia\n"}, {"boot_drivers": Nouveau()}, ["'blacklist nvidia'"], id="the driver that it has now"),
         pytest.param("initramfs-without-setting", f"hostpci0: {GPU}\n", {MODPROBE: "blacklist nvidia\n"}, {"setting_files": UNKNOWN}, [], id="the settings are unknown"),
     ],
 )  # fmt: skip
