@@ -174,6 +174,8 @@ class Session:
         for path in paths:
             importlib.import_module(".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"))
         self._live: dict[str, list[types.FunctionType]] = defaultdict(list)
+        # What the collection of the tests froze is not among the objects.
+        gc.unfreeze()
         for each in gc.get_objects():
             if isinstance(each, types.FunctionType) and each.__code__.co_filename.startswith(f"{PROJECT}/pvehooks/"):
                 self._live[each.__code__.co_filename].append(each)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pvehooks.derived.passthrough import holder_phrase, pci_devices
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
@@ -238,11 +238,9 @@ def late_sources(pf: str, node: Node) -> tuple[VfSource, ...]:
     return mine if all(source.late for source in mine) else ()
 
 
-def sources_of(pf: PciDevice, node: Node) -> tuple[VfSource, ...]:
-    """What makes the VFs of a PF at boot, as far as known: what names it, and what does not name its device as it is."""
-    if isinstance(node.vf_support, Unread):
-        return ()
-    return tuple(source for source in node.vf_support.sources if not source.trouble and source.address in (pf.address, ""))
+def sources_of(pf: PciDevice, sources: Iterable[VfSource]) -> tuple[VfSource, ...]:
+    """What makes the VFs of a PF at boot, of all that makes VFs: what names it, and what does not name its device as it is."""
+    return tuple(source for source in sources if not source.trouble and source.address in (pf.address, ""))
 
 
 def driver_without_vfs(driver: str) -> bool:

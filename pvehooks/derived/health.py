@@ -67,12 +67,11 @@ def _absent(address: str) -> str:
 
 def _dead(device: PciDevice) -> str:
     """What helps for this device: the resets that the kernel knows of it, and those that only power gives."""
-    found = []
-    if not device.physfn:
-        found.append(
-            f"Take it off the bus and look for it again: echo 1 > /sys/bus/pci/devices/{device.address}/remove; echo 1 > /sys/bus/pci/rescan."
-            f" Before each start: [device {device.address}] before_start = rescan in /etc/pvehooks/pvehooks.conf"
-        )
+    rescan = (
+        f"Take it off the bus and look for it again: echo 1 > /sys/bus/pci/devices/{device.address}/remove; echo 1 > /sys/bus/pci/rescan."
+        f" Before each start: [device {device.address}] before_start = rescan in /etc/pvehooks/pvehooks.conf"
+    )
+    found = [rescan]
     if device.class_code >> 16 == _DISPLAY and device.vendor == _AMD:
         found.append("For AMD's cards up to Navi 10 there is a module that resets them: vendor-reset (DKMS)")
     methods = device.reset_methods

@@ -99,7 +99,7 @@ class PciDevice:
 
     @property
     def dead(self) -> bool:
-        """Whether its config space reads all ones."""
+        """Whether its config space reads all ones; never of a VF, whose ids always do."""
         return False
 
     @property

@@ -292,6 +292,15 @@ def test_the_writer_does_nothing(host: Host, kind: Kind, outcome: Outcome) -> No
     assert len(backups.of_guest(host, 100)) == 1, "of what was not changed none is kept"
 
 
+@every_kind
+@pytest.mark.parametrize("happens", [gone, unreadable])
+def test_refused_and_not_to_be_read_any_more(host: Host, kind: Kind, happens: Callable[[Host], None]) -> None:
+    """Whether PVE wrote before it refused cannot be seen then: its words are the answer, and nothing of ours stays."""
+    result = apply(host, kind, Scripted(Outcome.REFUSED, lambda guest, options: happens(host)))
+    assert result == Result(Outcome.REFUSED, "said by the writer")
+    assert backups.of_guest(host, 100) == []
+
+
 # -- the answer and the config ----------------------------------------------------------------------------------------
 
 

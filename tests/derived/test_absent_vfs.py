@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pvehooks.derived.absent_vfs import absent_vf, late_sources
-from pvehooks.values import Holder, Node, Unread
+from pvehooks.derived.absent_vfs import absent_vf, late_sources, sources_of
+from pvehooks.values import Holder, Node, PciDevice, Unread
 from pvehooks.values.boot import Dkms, Modules
 from pvehooks.values.pci import VfSource
 from tests.beds import pci
@@ -366,3 +366,11 @@ def test_late_sources(sources: tuple[VfSource, ...], late: int, tmp_path: Path) 
     _, known = guest_on_node(tmp_path, "")
     known.__dict__["vf_support"] = Support(*sources)
     assert late_sources(PF, known) == sources[:late]
+
+
+def test_sources_of() -> None:
+    """What has no effect, and what names another one, makes none."""
+    named, unnamed = VfSource("a", PF, 1), VfSource("b", "", 1)
+    others = VfSource("c", "0000:09:00.0", 1), VfSource("d", PF, 1, trouble="is not run"), VfSource("e", "", 1, trouble="is not run")
+    assert sources_of(PciDevice(PF), (*others, named, unnamed)) == (named, unnamed)
+    assert sources_of(PciDevice(PF), others) == ()

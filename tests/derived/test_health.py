@@ -20,6 +20,10 @@ BUS = f"{CARD} class=030000 id={IDS} driver=vfio-pci group=1\n"
 AER = "RxErr 0\nBadTLP 2\nTOTAL_ERR_COR 2\n"
 
 
+LANES = {"current_link_width": "16"}
+DEAD: dict[str, Content] = {"config": b"\xff" * 64, "current_link_width": "4\n"}
+
+
 def found(directory: Path, before: Mapping[str, str], files: Mapping[str, Content], bus: str = BUS) -> list[Ailment]:
     host = Host(str(make_fake_tree(directory, pci.plant(bus) | {f"{pci.ROOT}/{CARD}/{name}": text for name, text in files.items()})))
     there = devices.devices(host)
@@ -44,6 +48,9 @@ def found(directory: Path, before: Mapping[str, str], files: Mapping[str, Conten
         ({"aer_dev_fatal": "0"}, {"aer_dev_fatal": AER}, ["had 2 fatal PCIe errors while the VM ran"]),
         ({"aer_dev_nonfatal": "1"}, {"aer_dev_nonfatal": AER}, ["had 1 non-fatal PCIe error while the VM ran"]),
         ({}, {"aer_dev_fatal": AER}, []),
+        ({"sriov_numvfs": "9" * 17}, {"sriov_numvfs": "8\n"}, [f"has 8 virtual functions, and had {'9' * 17} at the start"]),
+        ({"sriov_numvfs": "9" * 18}, {"sriov_numvfs": "8\n"}, []),
+        ({"aer_dev_fatal": "x"}, {"aer_dev_fatal": "TOTAL_ERR_FATAL 1\n"}, ["had 1 fatal PCIe error while the VM ran"]),
         ({"aer_dev_fatal": "9" * 30}, {"aer_dev_fatal": "x\n"}, []),
         ({"sriov_numvfs": "4"}, {"sriov_numvfs": "0\n"}, ["has 0 virtual functions, and had 4 at the start"]),
     ],
@@ -59,6 +66,30 @@ def test_dead(tmp_path: Path) -> None:
     assert dead and words.startswith("does not answer any more")
     assert f"echo 1 > /sys/bus/pci/devices/{CARD}/remove" in remedy and "vendor-reset" in remedy
     assert f"[device {CARD}] reset = bus" in remedy and f"[device {CARD}] before_start = rescan" in remedy
+
+
+@pytest.mark.parametrize(
+    ("bus", "methods", "vendor_reset", "reset"),
+    [
+        pytest.param(BUS, "flr\n", True, "", id="no other way to reset it"),
+        pytest.param(BUS, "bus flr\n", True, "", id="reset in another way than FLR already"),
+        pytest.param(BUS, "flr pm bus\n", True, "pm", id="the next of the ways"),
+        pytest.param(BUS.replace("030000", "020000"), "bus\n", False, "", id="another device of AMD"),
+        pytest.param(BUS.replace("1002", "10de"), "bus\n", False, "", id="graphics of another maker"),
+    ],
+)
+def test_what_helps_a_dead_one(bus: str, methods: str, vendor_reset: bool, reset: str, tmp_path: Path) -> None:
+    ((dead, _, remedy),) = found(tmp_path, LANES, {**DEAD, "reset_method": methods}, bus)
+    assert dead and remedy.startswith("Take it off the bus and look for it again: echo 1 > ")
+    assert remedy.endswith(". If that does not help, switch the node off and on; a restart may not be enough")
+    assert ("vendor-reset" in remedy) is vendor_reset
+    assert remedy.partition(f"[device {CARD}] reset = ")[2].partition(".")[0] == reset
+
+
+def test_a_virtual_function_is_never_dead(tmp_path: Path) -> None:
+    """Its ids read ff as they should, and no scan of the bus makes it."""
+    bus = f"0000:02:00.0 class=020000 id=8086:10c9 driver=igb\n{CARD} class=020000 id={IDS} driver=vfio-pci pf=0000:02:00.0\n"
+    assert found(tmp_path, {}, {"config": b"\xff" * 64}, bus) == []
 
 
 def test_gone(tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_an_entry_without_a_domain(tmp_path: Path) -> None:
     assert remedies.mapping_without(short, node, "0000:01:00.0") == setting("node=pve1,path=02:00.0")
 
 
+def test_a_new_entry(tmp_path: Path) -> None:
+    """Of several paths the first says what it is; of no subsystem there is no word."""
+    _, node = mapped(tmp_path)
+    assert not isinstance(node.pci, Unread)
+    card, sound = node.pci["0000:01:00.0"], node.pci["0000:01:00.1"]
+    paths = ("0000:01:00.0", "0000:01:00.1")
+    whole = "id=10de:2684,iommugroup=14,node=pve1,path=0000:01:00.0;0000:01:00.1,subsystem-id=1043:87d0"
+    assert remedies.mapping_entry(node, paths, card) == whole
+    assert remedies.mapping_entry(node, paths[1:], sound) == "id=10de:22ba,iommugroup=14,node=pve1,path=0000:01:00.1"
+
+
 def test_an_entry_is_taken_out(tmp_path: Path) -> None:
     mapping, node = mapped(tmp_path)
     assert remedies.mapping_without(mapping, node, "0000:09:00.0") == setting(*ENTRIES[:2], *ENTRIES[3:])

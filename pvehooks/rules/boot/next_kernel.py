@@ -185,7 +185,7 @@ def vfs_not_made_at_boot(guest: Guest, node: Node) -> Iterator[Finding]:
     for claim in claims(guest, node):
         for device in claim.devices:
             pf = pci_devices(node).get(device.physfn)
-            if pf is None or pf.address in seen or sources_of(pf, node):
+            if pf is None or pf.address in seen or sources_of(pf, node.vf_support.sources):
                 continue
             seen.add(pf.address)
             message = f"{claim.entry.option}: {device.label} was made by hand, as far as known: no setting makes the virtual functions of {pf.address} at boot"

@@ -200,7 +200,8 @@ def _unsigned(name: str) -> str:
     """The system that a name stands for, if its boot loader is not signed with Microsoft's keys; '' for all others."""
     if not _ANY_UNSIGNED.search(name) or "secureboot" in name.lower():
         return ""
-    return next((system for pattern, system in _UNSIGNED if pattern.search(name)), "")
+    found = [system for pattern, system in _UNSIGNED if pattern.search(name)]
+    return found[0]
 
 
 @RULES.rule(

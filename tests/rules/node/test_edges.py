@@ -21,6 +21,7 @@ from pvehooks.values.boot import (
     Layout,
     Loader,
     Modules,
+    NewName,
     PcieLink,
     Planned,
     Written,
@@ -46,6 +47,8 @@ PFS = """\
 0000:05:00.0 class=020000 id=8086:1572 driver=i40e group=18
 0000:05:02.0 class=020000 id=8086:154c driver=iavf group=19 pf=0000:05:00.0
 """
+PORT = NewName("eno1", "bc:24:11:00:00:01", "", "the kernel is another", "is a port of vmbr0", certain=False)
+RENAMED = NewName("eth0", "bc:24:11:00:00:09", "enp3s0", "net.ifnames=0 is gone", "is a port of vmbr1")
 
 
 class UsesOf:
@@ -204,6 +207,10 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("advice-void", "", "", {}, known(command_lines=UNKNOWN, iommu=UNKNOWN, modules=loaded("vfio_virqfd"), kernels=KERNELS._replace(running="6.1.10-1-pve")), [], id="the last kernel with it"),
         pytest.param("grub-variable-overwritten", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=OVERWRITTEN._replace(words=UNKNOWN))}, [], id="what GRUB makes of it is unknown"),
         pytest.param("grub-variable-overwritten", "", "", {}, {"loader": GRUB, "command_lines": LINES._replace(grub=OVERWRITTEN)}, ["/a: b=2 in line 2 of /a has no effect: line 9 of /z assigns A again ... A=\"c=3 b=2\"", "/a: d=4 in line 3 of /a"], id="behind one that has an effect, and twice"),
+        pytest.param("interface-not-pinned", "", "", {}, {"new_names": (PORT,)}, ["eno1: eno1 is a port of vmbr0, and the name may change at the next boot: the kernel is another. Keep the name by its MAC in /etc/systemd/network/10-eno1.link ([Match] MACAddress=bc:24:11:00:00:01, [Link] Name=eno1)"], id="one card"),
+        pytest.param("interface-not-pinned", "", "", {}, {"new_names": (RENAMED, PORT, PORT._replace(name="eno2"), PORT._replace(name="eno3"))}, ["eno1: eno1 is a port of vmbr0, and so do eno2, eno3, and the name may change"], id="three cards, behind one that is certain"),
+        pytest.param("interface-not-pinned", "", "", {}, {"new_names": (RENAMED,)}, [], id="what is certain has its own rule"),
+        pytest.param("interface-not-pinned", "", "", {}, {"new_names": UNKNOWN}, [], id="the names are unknown"),
     ],
 )  # fmt: skip
 def test_edge(
