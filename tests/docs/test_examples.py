@@ -47,6 +47,8 @@ def ran(directory: Path, *command: str | Path) -> subprocess.CompletedProcess[st
         **os.environ,
         "HOME": str(directory),
         "ANSIBLE_HOME": str(directory / "ansible"),
+        # Not below HOME, but below the home directory of the user.
+        "ANSIBLE_REMOTE_TEMP": str(directory / "remote"),
         "ANSIBLE_NOCOLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
