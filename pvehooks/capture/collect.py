@@ -227,7 +227,7 @@ def _content(path: str, raw: bytes, wanted: frozenset[int], homes: NamedInHomes,
     if in_home or (firmwaredrivers.is_image(raw) and not path.startswith("/usr/share/")):
         return firmwaredrivers.essence(raw)
     if tasks.is_index(path):
-        raw = b"".join([line for line in raw.splitlines(keepends=True) if tasks.is_start_line(line)][-_STARTS:])
+        raw = b"".join([line for line in re.findall(rb"[^\n]*\n|[^\n]+", raw) if tasks.is_start_line(line)][-_STARTS:])
     if len(raw) > LARGEST:
         notes.append(f"left empty, it is too large ({len(raw) >> 20} MiB): {path}")
         return b""

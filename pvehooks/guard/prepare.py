@@ -54,7 +54,10 @@ def look_again(host: Host, node_name: str, guest: Guest, settings: StartSettings
             log_line(f"{guest.label}: {words}")
             return True
         log_line(f"{guest.label} is not started: {words}")
-        log_line("  To start it without looking for it again: take before_start and reset = remove-rescan out of [device ...]")
+        log_line(
+            f"  To start it once nevertheless: pvehooks allow {guest.vmid} --once --reason WHY. Without looking for it again: take before_start and"
+            f" reset = remove-rescan out of the section [device ...] of {at or ', '.join(absent)} (its file: pvehooks config)"
+        )
         return False
     except OSError as error:
         send("changing", "")

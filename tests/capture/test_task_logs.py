@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pvehooks.capture import archive, make
+from pvehooks.capture import archive, collect, make
 from pvehooks.capture.collect import _FAILED_STARTS
+from pvehooks.capture.redact.homes import NamedInHomes
 from pvehooks.causes.registry import Rank, diagnose
 from pvehooks.facts.node import tasks
 from pvehooks.host import Host
@@ -55,6 +56,18 @@ def test_public_logs_have_the_same_cause_in_a_capture(at: int, tmp_path: Path) -
     before, after = (_causes(Host(str(place))) for place in (tree, captured(tree, tmp_path / "capture")))
     assert len(before) == len(some)
     assert after == before
+
+
+def test_only_a_line_feed_ends_a_line_of_the_index(tmp_path: Path) -> None:
+    """A status may have a carriage return in it, which QEMU has printed."""
+    tree = make_fake_tree(tmp_path / "tree", TREE)
+    log = TaskLog(tree)
+    log.end(begun(log, 100, STARTED), "TASK ERROR: start failed\n")
+    index = tree / "var/log/pve/tasks/index"
+    index.write_bytes(index.read_bytes().replace(b"start failed", b"start\rfailed"))
+    path = "/var/log/pve/tasks/index"
+    assert b"start\rfailed" in index.read_bytes()
+    assert collect._content(path, index.read_bytes(), frozenset(), NamedInHomes({}), []) == index.read_bytes()
 
 
 def _causes(host: Host) -> dict[int, str]:

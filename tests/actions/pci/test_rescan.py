@@ -135,6 +135,7 @@ def test_what_does_not_come_back_refuses_the_start(change: Any, words: str, tmp_
     out = capfd.readouterr().out
     assert not done and sent[-1] == ("changing", "")
     assert out.startswith("pvehooks: VM 100 (web) is not started: ") and words in out
+    assert "To start it once nevertheless: pvehooks allow 100 --once --reason WHY." in out and f"[device ...] of {CARD} " in out
     assert host.read_text(unfinished.AUTOPROBE) == "1"
 
 
