@@ -44,7 +44,10 @@ class _Entry(NamedTuple):
 
 
 class Due(NamedTuple):
-    """What is due: whether a guest's review is forced, by VMID; the same of all guests, None where that is not due."""
+    """What is due: whether a guest's review is forced, by VMID; the same of all guests, None where that is not due.
+
+    A guest's is forced where that of all is: what made them due, settings for example, concerns this one too.
+    """
 
     guests: dict[int, bool]
     everything: bool | None = None
@@ -104,4 +107,4 @@ class Schedule:
         for vmid in guests:
             del self._entries[vmid]
         everything = guests.pop(EVERYTHING, None)
-        return Due(guests, everything)
+        return Due({vmid: forced or everything is True for vmid, forced in guests.items()}, everything)

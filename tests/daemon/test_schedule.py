@@ -122,10 +122,18 @@ def test_a_busy_guest_is_put_off(schedule: Schedule, clock: Clock) -> None:
 def test_everything_is_distinguished(schedule: Schedule, clock: Clock) -> None:
     schedule.after(EVERYTHING, 0.0, forced=True)
     schedule.after(100, 0.0)
-    assert schedule.take() == Due({100: False}, everything=True)
+    assert schedule.take() == Due({100: True}, everything=True)
     schedule.changed(EVERYTHING)
     clock.now = 102.0
     assert schedule.take() == Due({}, everything=False)
+
+
+def test_what_has_all_reviewed_leaves_no_changed_guest_out(schedule: Schedule, clock: Clock) -> None:
+    """A guest's own change is due within the same moment as all guests: it is reviewed although its config is as it was at the last look."""
+    schedule.changed(100)
+    clock.now += schedule.settling_seconds - 0.05
+    schedule.after(EVERYTHING, 0.0, forced=True)
+    assert schedule.take() == Due({100: True}, everything=True)
 
 
 def test_the_first_review_takes_what_has_not_settled(schedule: Schedule) -> None:
