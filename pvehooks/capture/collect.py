@@ -292,7 +292,7 @@ def _only_ids(raw: bytes, wanted: frozenset[int]) -> bytes:
     """Of the list of all devices those that are there, and all classes."""
     kept = []
     vendor = classes = False
-    for line in raw.splitlines(keepends=True):
+    for line in secrets.lines(raw):
         if line[:1] not in (b"\t", b"#", b"\n"):
             classes = line.startswith(b"C ")
             vendor = not classes and _number(line[:4]) in wanted

@@ -152,12 +152,18 @@ def _container(raw: bytes) -> bytes:
 
 
 def _lines(raw: bytes, wanted: Callable[[bytes], bool]) -> bytes:
-    return b"".join(line for line in raw.splitlines(keepends=True) if wanted(line))
+    return b"".join(line for line in lines(raw) if wanted(line))
+
+
+def lines(raw: bytes) -> list[bytes]:
+    """The lines of a file, with their ends. A carriage return ends none: what follows it would pass for an option of its own."""
+    *ended, last = raw.split(b"\n")
+    return [*(line + b"\n" for line in ended), *filter(None, (last,))]
 
 
 def _pools(raw: bytes) -> bytes:
     """user.cfg: the pools without their comments; no users, groups, tokens and rights."""
-    kept = (line.split(b":") for line in raw.splitlines() if line.startswith(b"pool:"))
+    kept = (line.split(b":") for line in raw.split(b"\n") if line.startswith(b"pool:"))
     return b"".join(b":".join((*fields[:2], masked_text(fields[2]), *fields[3:])) + b"\n" for fields in kept if len(fields) > 3)
 
 
@@ -201,7 +207,7 @@ _UEVENT = re.compile(rb"(?:DEVTYPE|DEVNAME|DRIVER|PCI_\w+|MODALIAS|MAJOR|MINOR|I
 def _interrupts(raw: bytes) -> bytes:
     """Which controllers there are; not who has which interrupt."""
     chips = re.compile(rb"^\s*\w+:.*?((?:IR-|DMAR|PCI-MSI|IO-APIC|HPET)[\w.-]*)")
-    found = (chips.match(line) for line in raw.splitlines())
+    found = (chips.match(line) for line in raw.split(b"\n"))
     return b"".join(b" 0: 0 " + chip + b"\n" for chip in dict.fromkeys(match[1] for match in found if match))
 
 
@@ -277,7 +283,7 @@ _MAKER = re.compile(
 
 def _maker(raw: bytes) -> bytes:
     """Units, scripts and crontabs, which may hold anything."""
-    return without_secrets(b"".join(line for line in raw.splitlines(keepends=True) if _MAKER.match(line)))
+    return without_secrets(b"".join(line for line in lines(raw) if _MAKER.match(line)))
 
 
 def _as_it_is(raw: bytes) -> bytes:
