@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ _LIMIT = 64 << 20
 # qemu-server, PVE/QemuServer/OVMF.pm, $EDK2_FW_BASE.
 _FIRMWARE = "/usr/share/pve-edk2-firmware"
 _ROMS = "/usr/share/kvm"
+_MACHINES = tuple(f"{_ROMS}/machine-versions-{arch}.json" for arch in ("x86_64", "aarch64"))
 _DEEPEST = 3
 _ROM_LIMIT = 1 << 20
 _LIBRARIES = {"libgl1": "libGL.so.1", "libegl1": "libEGL.so.1"}
@@ -31,6 +33,21 @@ def version(host: Host) -> tuple[int, int] | Unread:
     if version is None:
         return Unread("the package pve-qemu-kvm is not installed")
     return int(version[1]), int(version[2])
+
+
+def machines(host: Host) -> frozenset[str] | Unread:
+    """The machine versions that QEMU has ("pc-q35-9.2"), as its package lists them; none for an architecture without a list.
+
+    Source: pve-qemu, debian/parse-machines.pl, which is run on `-machine help`; pve-qemu-kvm 5.2 and newer have it, for aarch64 10.1.2-6 and newer.
+    """
+    found: set[str] = set()
+    for path in _MACHINES:
+        raw = content_of(host, path)
+        try:
+            found |= {str(each["id"]) for each in json.loads(raw)} if not isinstance(raw, Unread) else set()
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return Unread(f"{path} is damaged")
+    return frozenset(found)
 
 
 def firmware(host: Host) -> frozenset[str] | Unread:
