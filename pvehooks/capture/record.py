@@ -9,8 +9,7 @@ from typing import NamedTuple, NoReturn
 
 from pvehooks.facts.boot import kernelmodules
 from pvehooks.formats.initramfs import Contents, DamagedInitramfs, as_text, damaged_as_text
-from pvehooks.host import CommandTrouble, Completed, Host, Lock
-from pvehooks.host import initramfs as unpacking
+from pvehooks.host import CommandTrouble, Completed, Host, Lock, unpacking
 
 # What one file of a capture may have; all of a node's have about 10 MiB.
 LARGEST = 8 << 20

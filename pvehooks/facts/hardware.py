@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
+    from pvehooks.values.pveschema import Machines
     from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
@@ -246,6 +247,14 @@ class ThisNode(Node):
         from pvehooks.facts.node import qemu
 
         return qemu.version(self._host)
+
+    @cached_property
+    def machines(self) -> Machines | Unread:
+        from pvehooks.facts.node import pveschema, qemu
+        from pvehooks.values.pveschema import Machines
+
+        names = qemu.machines(self._host)
+        return names if isinstance(names, Unread) else Machines(names, pveschema.machine_revisions(self._host))
 
     @cached_property
     def cpus(self) -> int | Unread:

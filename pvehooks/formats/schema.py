@@ -41,6 +41,11 @@ QEMU_MODELS = frozenset(_QEMU.split())
 CPU_MODELS = QEMU_MODELS | {"x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4"}
 """With those that PVE makes of QEMU's."""
 
+# -- machines (PVE/QemuServer/Machine.pm) ------------------------------------------------------------------------------
+
+MACHINE_REVISIONS = {"4.1": 2, "9.2": 1, "10.0": 1, "11.0": 2}
+"""Of each version the newest revision that PVE made of it (pc-q35-9.2+pve1)."""
+
 # -- disks (PVE/QemuServer/Drive.pm) ----------------------------------------------------------------------------------
 
 _FILE: Properties = {

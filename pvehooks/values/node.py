@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import BoundIds, Holder, HostUses, PciDevice, PciMapping, RomFiles, VfSupport
+    from pvehooks.values.pveschema import Machines
     from pvehooks.values.settingfiles import SettingFiles
     from pvehooks.values.sharing import DirectoryMapping, MemoryShare
     from pvehooks.values.starting import Bridges, Paths
@@ -185,6 +186,11 @@ class Node:
     @property
     def qemu(self) -> tuple[int, int] | Unread:
         """The version of its QEMU: major, minor."""
+        return self._unread
+
+    @property
+    def machines(self) -> Machines | Unread:
+        """The machine versions that its QEMU has."""
         return self._unread
 
     @property

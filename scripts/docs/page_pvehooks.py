@@ -130,10 +130,11 @@ About what needs a person a message is sent: a start that the guard refused, ano
 end, trouble at the next boot, an error of pvehooks itself. `[notify]` in pvehooks.conf(5) switches each kind; pvehooksd(8) lists the events. What happens within
 three seconds is one message, and {built_in().notify.per_hour} messages an hour are sent at most: what comes meanwhile is one message later.
 
-Messages go to Proxmox VE's notifications (8.2 and newer), whose matchers choose the targets: match the field `type` (`pvehooks`), `event` (the option
+Messages go to Proxmox VE's notifications (8.1 and newer), whose matchers choose the targets: match the field `type` (`pvehooks`), `event` (the option
 in `[notify]`, or `several`), `hostname`, or the severity (`error`, `warning`, `notice`, `info`). The templates are `pvehooks-subject.txt.hbs`,
 `pvehooks-body.txt.hbs` and `pvehooks-body.html.hbs`; your own go to /etc/pve/notification-templates/default. They are filled with `subject`, `text`,
-`node`, `groups` (each with `title` and `events`, which have `time` and `text`), `more`, `switch` and `severity`. Where there are no such notifications, root gets a
+`node`, `groups` (each with `title` and `events`, which have `time` and `text`), `more`, `switch` and `severity`. Proxmox VE 8.1, and 8.2 before June 2024,
+have no templates: there the same goes out as text. Where there are no such notifications, root gets a
 mail by sendmail(8).
 
 They also go to each program in {channels.PROGRAMS}, as JSON on standard input, with the subject and the severity in `MESSAGE_SUBJECT` and

@@ -32,6 +32,7 @@ NEWER: dict[str, Any] = {
     "ha_resource": ["pause"],
     "storages": ["holofs"],
     "sections": ["holo"],
+    "machine_revisions": {"11.0": 3, "12.0": 1},
 }
 WORDS = (
     "the option gadget0",
@@ -41,6 +42,7 @@ WORDS = (
     "the value holo for type of vga",
     "the key tier of pci mappings",
     "the CPU model FutureLake",
+    "the machine versions 11.0+pve3, 12.0+pve1",
     "the type time-affinity of HA rules",
     "the key weight of HA rules of the type node-affinity",
     "the value avoid for affinity of HA rules of the type node-affinity",
@@ -82,7 +84,7 @@ def test_what_is_newer_is_named(tmp_path: Path) -> None:
     assert pveschema.newer(host) == WORDS
     (found,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
     assert found.severity is Severity.INFO and found.examined
-    assert "the option gadget0; the key lanes of hostpci" in found.message and found.message.endswith("; and 5 more")
+    assert "the option gadget0; the key lanes of hostpci" in found.message and found.message.endswith("; and 6 more")
 
 
 def test_sections_that_pve_knows(tmp_path: Path) -> None:
@@ -152,3 +154,17 @@ def test_without_proxmox_ve_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PERL5LIB", "/nowhere")
     assert pve_schema.record(Host()).startswith("Proxmox VE's code cannot be loaded: Can't locate PVE/QemuServer.pm in @INC")
     assert pveschema.read(Host()) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        pytest.param('[{"id": "pc-q35-11.2"}]', (), id="known"),
+        pytest.param(
+            '[{"id": "pc-q35-11.2"}, {"id": "pc-q35-12.0"}, {"id": "pc-i440fx-12.1"}]', ("the machine versions 12.0, 12.1",), id="newer"
+        ),
+        pytest.param("[1", (), id="damaged"),
+    ],
+)
+def test_machine_versions_of_a_newer_qemu(listed: str, expected: tuple[str, ...], tmp_path: Path) -> None:
+    assert pveschema.newer(tree(tmp_path, read(tmp_path), {"usr/share/kvm/machine-versions-x86_64.json": listed})) == expected

@@ -112,13 +112,16 @@ class NotifyBed:
         Path("/usr/sbin/sendmail").write_text(SENDMAIL.format(port=self.mail.port))
         Path("/usr/sbin/sendmail").chmod(0o755)
 
-    def with_pve(self, *targets: str) -> None:
-        """The node has Proxmox VE's notifications, with such targets."""
+    def with_pve(self, *targets: str, age: str = "") -> None:
+        """The node has Proxmox VE's notifications, with such targets; of the newest version, or of one in ages/."""
         for module in (MODULES / "PVE").iterdir():
             shutil.copy(module, PERL)
+        if age:
+            newest = (PERL / "Notify.pm").read_text()
+            (PERL / "NotifyBed.pm").write_text(newest.replace("package PVE::Notify;", "package PVE::NotifyBed;"))
+            shutil.copy(MODULES / f"ages/{age}.pm", PERL / "Notify.pm")
         for template in (PROJECT / "templates").iterdir():
             shutil.copy(template, TEMPLATES)
-        (TEMPLATES / "vzdump-subject.txt.hbs").write_text("vzdump\n")
         Path("/etc/pve/notifications.cfg").write_text("".join(f"{target}\n" for target in targets))
 
     def program(self, name: str, script: str, mode: int = 0o755) -> Path:

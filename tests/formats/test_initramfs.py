@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from pvehooks.formats import initramfs
 from pvehooks.formats.initramfs import Contents, DamagedInitramfs, Stream
-from pvehooks.host import CommandTrouble, Host
-from pvehooks.host import initramfs as unpacking
+from pvehooks.host import CommandTrouble, Host, unpacking
 from tests.beds.initramfs import cpio
 
 FILES = {

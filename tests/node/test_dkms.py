@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pvehooks.host import Host
-from pvehooks.host import initramfs as unpacking
+from pvehooks.host import Host, unpacking
 from tests.beds import boot, pci
 from tests.beds.commandline import pvehooks
 from tests.beds.tree import make_fake_tree

@@ -42,7 +42,6 @@ def with_pve(node: Machine) -> None:
     """The node has Proxmox VE's notifications with one target, a web server on loopback."""
     shutil.copy(MODULES / "PVE/Notify.pm", node.root / "usr/share/perl5/PVE")
     (node.root / TEMPLATES).mkdir(parents=True, exist_ok=True)
-    (node.root / TEMPLATES / "vzdump-subject.txt.hbs").write_text("vzdump\n")
     (node.root / "srv/web.py").write_text(WEB_SERVER)
     node.sh(
         "systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg"
@@ -86,7 +85,7 @@ def test_a_failed_start_reaches_a_person(node: Machine) -> None:
     assert node.show("Result", UNIT) == "success"
 
     # By sendmail where Proxmox VE has no notifications, and by the node's own programs.
-    (node.root / TEMPLATES / "vzdump-subject.txt.hbs").unlink()
+    (node.root / "usr/share/perl5/PVE/Notify.pm").unlink()
     node.run("sh", "-c", "mkdir -p /var/spool/postfix/maildrop; cat >/usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail", stdin=SENDMAIL)
     node.run("sh", "-c", "cat >/etc/pvehooks/notify.d/own; chmod 755 /etc/pvehooks/notify.d/own", stdin=PROGRAM)
     done = node.run("pvehooks", "notify", "--test", check=False)

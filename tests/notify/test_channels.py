@@ -89,12 +89,32 @@ def test_without_proxmox_ve_root_gets_a_mail(bed: NotifyBed, message: Message) -
     assert mail.get_content().rstrip() == message.text.rstrip()
 
 
-def test_proxmox_ve_8_1_took_texts_where_others_take_a_template(bed: NotifyBed, message: Message) -> None:
-    bed.with_pve(f"webhook hook {bed.web.url}")
-    Path("/usr/share/pve-manager/templates/default/vzdump-subject.txt.hbs").unlink()
+@pytest.mark.parametrize("age", ["8.1", "8.2"])
+def test_proxmox_ve_of_an_age(age: str, bed: NotifyBed, message: Message) -> None:
+    """8.1 takes texts where newer ones take the name of templates; neither has data that are common to all."""
+    bed.with_pve(f"webhook hook {bed.web.url}", age=age)
+    assert hand_over(HOST, PVE, message) == (True, "Proxmox VE's notifications have it, targets: hook", "")
+    (posted,) = bed.web.bodies()
+    assert (posted["severity"], posted["subject"], posted["fields"]["type"]) == ("error", message.subject, "pvehooks")
+    assert posted["text"].strip() == message.text.strip()
+    assert "its &lt;disk&gt; &amp; &#x27;bridge&#x27; are in use" in posted["html"]
+
+
+def test_proxmox_ve_8_0_has_no_matchers(bed: NotifyBed, message: Message) -> None:
+    bed.with_pve(f"webhook hook {bed.web.url}", age="8.0")
     words = hand_over(HOST, PVE, message).words
-    assert words == "/usr/sbin/sendmail has it, for root (the notifications of this Proxmox VE take no templates: it is older than 8.2)"
+    assert words == "/usr/sbin/sendmail has it, for root (the notifications of this Proxmox VE have no matchers: it is older than 8.1)"
     assert not bed.web.posted
+
+
+def test_a_name_that_cannot_be_resolved_keeps_nothing_back(bed: NotifyBed, message: Message) -> None:
+    """Proxmox VE looks for the node's full name before."""
+    bed.with_pve(f"webhook hook {bed.web.url}")
+    text, line = (PERL / "Notify.pm").read_text(), "    return { hostname =>"
+    assert line in text
+    (PERL / "Notify.pm").write_text(text.replace(line, f"    die 'getaddrinfo: Name or service not known';\n{line}"))
+    assert hand_over(HOST, PVE, message).done
+    assert bed.web.bodies()[0]["subject"] == message.subject
 
 
 def test_a_damaged_pve_notify(bed: NotifyBed, message: Message) -> None:

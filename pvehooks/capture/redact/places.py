@@ -35,7 +35,8 @@ def _link_keys(word: str, behind: str) -> bool:
 
 
 def _properties(word: str, behind: str) -> bool:
-    return behind == "=" and re.fullmatch(r"[A-Z0-9_]+", word) is not None
+    # v252 is a naming scheme of udev's.
+    return re.fullmatch(r"[A-Z0-9_]+" if behind == "=" else r"v2[0-9]{2}", word) is not None
 
 
 @cache

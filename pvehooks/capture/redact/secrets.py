@@ -188,7 +188,7 @@ def _mount(line: bytes) -> bytes:
 
 
 _UDEV = re.compile(
-    rb"(?:S:|I:|E:(?:ID_FS_(?:TYPE|UUID|LABEL|UUID_SUB|USAGE|VERSION|BLOCK_SIZE)|ID_NET_NAME\w*|ID_BUS|ID_TYPE|ID_PATH|DM_[A-Z]*_?NAME)=)"
+    rb"(?:S:|I:|E:(?:ID_FS_(?:TYPE|UUID|LABEL|UUID_SUB|USAGE|VERSION|BLOCK_SIZE)|ID_NET_NAME\w*|ID_NET_NAMING_SCHEME|ID_NET_DRIVER|ID_BUS|ID_TYPE|ID_PATH|DM_[A-Z]*_?NAME)=)"
 )
 # Groups, their volumes and their UUIDs; where the volumes lie is in deeper lines.
 _LVM = re.compile(

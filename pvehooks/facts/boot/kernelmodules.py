@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pvehooks.facts.reading import content_of, names_in, text_of
 from pvehooks.formats.initramfs import DamagedInitramfs
-from pvehooks.host import CommandTrouble, Host
-from pvehooks.host import initramfs as unpacking
+from pvehooks.host import CommandTrouble, Host, unpacking
 from pvehooks.values import Unread
 from pvehooks.values.boot import DkmsPackage, Initramfs, KernelModules
 

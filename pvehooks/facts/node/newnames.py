@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 
+from pvehooks.facts.node import packages
 from pvehooks.facts.node.networkconfig import FILE, NetworkConfig
 from pvehooks.facts.reading import content_of, listing_of, text_of
 from pvehooks.host import Host
@@ -16,11 +18,20 @@ from pvehooks.values.boot import NewName, NextBoot, release
 _NET = "/sys/class/net"
 # In this order: a file shadows those of its name in later directories.
 _FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network", "/usr/lib/systemd/network")
-# What a card with this driver is called from this kernel on: PORT is added to its name. Its phys_port_name comes with devlink ports.
-# Source: the kernel's drivers/net/ethernet/intel/i40e/i40e_devlink.c, first in 6.7; systemd.net-naming-scheme(7), n<phys_port_name>.
-_PORTS_SINCE = {"i40e": (6, 7)}
+# Drivers that began to show the port of a card (phys_port_name, which comes with a devlink port): udev adds it to the name, as n<phys_port_name>.
+# From which kernel on, and from which on no more. ice, mlx5_core, bnxt_en and nfp did it before 6.2, the first kernel of Proxmox VE 8.
+# Source: the kernel's drivers/net/ethernet/intel/i40e/i40e_devlink.c (first in 6.7) and ixgbe/devlink/devlink.c (first in 6.16; its later
+# no_phys_port_name takes that back); systemd.net-naming-scheme(7).
+_PORTS: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {"i40e": ((6, 7), None), "ixgbe": ((6, 16), (6, 17))}
+# In updates of this kernel it is taken back already.
+_PARTLY = {("ixgbe", (6, 16))}
+_PORT = re.compile(r"(?<=[0-9])np[0-9]+(?:s[0-9]+)?\Z")
+# The kernel's argument, with _ and with - (systemd's proc_cmdline_get_key takes both).
 _SCHEME = "net.naming-scheme"
 _IFNAMES = "net.ifnames"
+# Of a version of udev that is between two the older one holds; 254 has that of 253 (systemd.net-naming-scheme(7), "History").
+_SCHEMES = (252, 253, 255, 257)
+_LONGEST_NAME = 15
 
 
 class _Link(NamedTuple):
@@ -39,6 +50,8 @@ class _Card(NamedTuple):
     driver: str
     macs: tuple[str, ...]
     paths: tuple[str, ...]
+    # The naming scheme by which udev named it, '' where that is not known.
+    scheme: str
 
 
 def read(host: Host, boot: NextBoot) -> tuple[NewName, ...] | Unread:
@@ -48,13 +61,17 @@ def read(host: Host, boot: NextBoot) -> tuple[NewName, ...] | Unread:
         return names
     config = NetworkConfig(_with_pending(host))
     links = list(_links(host))
+    scheme_of_udev = cache(lambda: _scheme_of_udev(host))
     found = []
     for name in names:
-        role = next(config.sentences([name]), "") if host.exists(f"{_NET}/{name}/device") else ""
-        card = _card(host, name) if role else None
-        new = card and _new_name(card, links, boot)
-        if card and new:
-            found.append(NewName(name, next(iter(card.macs), ""), new[0], new[1], role, new[2]))
+        for each in (name, *_alternatives(host, name)) if host.exists(f"{_NET}/{name}/device") else ():
+            role = next(config.sentences([each]), "")
+            card = _card(host, name)._replace(name=each) if role else None
+            new = card and _new_name(card, links, boot, scheme_of_udev)
+            if card and new:
+                found.append(NewName(each, next(iter(card.macs), ""), new[0], new[1], role, new[2]))
+            if role:
+                break
     return Unread(", ".join(config.unread)) if config.unread else tuple(found)
 
 
@@ -64,7 +81,14 @@ def _with_pending(host: Host) -> Host:
     return host if isinstance(pending, Unread) else overlaid(host, {FILE: pending}, ())
 
 
-def _new_name(card: _Card, links: list[_Link], boot: NextBoot) -> tuple[str, str, bool] | None:
+def _alternatives(host: Host, name: str) -> list[str]:
+    """The names that an interface has beside its own (ip-link(8), altname): those that udev has found for it."""
+    known = _udev(host, text_of(host, f"{_NET}/{name}/ifindex"))
+    found = (known.get(f"ID_NET_NAME_{kind}", "") for kind in ("ONBOARD", "SLOT", "PATH", "MAC"))
+    return [each for each in found if each and each != name and len(each) <= _LONGEST_NAME]
+
+
+def _new_name(card: _Card, links: list[_Link], boot: NextBoot, scheme_of_udev: Callable[[], str]) -> tuple[str, str, bool] | None:
     """(the new name or '', why, whether it is certain), None where the name stays."""
     link = next((each for each in links if _matches(each, card)), None)
     if link is not None and link.name and (not link.policy or f"{_IFNAMES}=0" in boot.words):
@@ -75,19 +99,59 @@ def _new_name(card: _Card, links: list[_Link], boot: NextBoot) -> tuple[str, str
             shown = f"has {argument}={after}" if after else f"has no {argument}={before} any more"
             # Schemes differ for some cards only.
             return "", f"the command line of the next boot {shown}, which changes how cards are named", argument == _IFNAMES
-    if not card.name.startswith("en"):
+    # That by its MAC stays.
+    if not card.name.startswith("en") or card.name.startswith("enx"):
         return None
-    since = _PORTS_SINCE.get(card.driver)
-    before_it, then = release(boot.running), release(boot.release)
-    if since and before_it < since <= then and not re.search(r"np?[0-9]+\Z", card.name):
-        return "", f"from kernel {since[0]}.{since[1]} on its driver {card.driver} adds the port to the name, as in {card.name}np0", True
-    if before_it != then:
-        return "", f"no .link file keeps its name, and the kernel changes from {before_it[0]}.{before_it[1]} to {then[0]}.{then[1]}", False
+    return _by_driver(card, boot) or _by_scheme(card, boot, scheme_of_udev) or _by_kernel(boot)
+
+
+def _by_driver(card: _Card, boot: NextBoot) -> tuple[str, str, bool] | None:
+    """The name with or without its port, where the driver of the next kernel shows it and that of the present one does not, or the other way round."""
+    since, until = _PORTS.get(card.driver, (None, None))
+    if since is None:
+        return None
+    now, then = release(boot.running), release(boot.release)
+    shown_now, shown_then = (since <= kernel and (until is None or kernel < until) for kernel in (now, then))
+    if shown_then and not shown_now and not _PORT.search(card.name):
+        why = f"from kernel {since[0]}.{since[1]} on its driver {card.driver} adds the port to the name, as in {card.name}np0"
+        return "", why, (card.driver, then) not in _PARTLY
+    if shown_now and not shown_then and _PORT.search(card.name):
+        return (
+            _PORT.sub("", card.name),
+            f"its driver {card.driver} in the kernel {then[0]}.{then[1]} does not add the port to the name",
+            True,
+        )
     return None
 
 
+def _by_scheme(card: _Card, boot: NextBoot, scheme_of_udev: Callable[[], str]) -> tuple[str, str, bool] | None:
+    """Whether udev was updated to a version with another naming scheme after it had named the card."""
+    asked = _value(boot.words, _SCHEME)
+    then = asked if asked not in ("", "latest") else scheme_of_udev() if card.scheme else ""
+    if not card.scheme or not then or card.scheme == then:
+        return None
+    return "", f"no .link file keeps its name, and udev's naming scheme changes from {card.scheme} to {then}", False
+
+
+def _by_kernel(boot: NextBoot) -> tuple[str, str, bool] | None:
+    now, then = release(boot.running), release(boot.release)
+    if now == then:
+        return None
+    return "", f"no .link file keeps its name, and the kernel changes from {now[0]}.{now[1]} to {then[0]}.{then[1]}", False
+
+
+def _scheme_of_udev(host: Host) -> str:
+    """The naming scheme of the udev that is installed ("v257"); '' where that is not known."""
+    known = packages.version(host, "udev")
+    match = None if isinstance(known, Unread) else re.match(r"\d{1,4}", known)
+    number = int(match[0]) if match else 0
+    # Whether a newer one has another scheme is not known.
+    return "" if number > _SCHEMES[-1] else next((f"v{each}" for each in reversed(_SCHEMES) if each <= number), "")
+
+
 def _value(words: tuple[str, ...], name: str) -> str:
-    return next((value for key, _, value in (word.partition("=") for word in reversed(words)) if key == name), "")
+    rows = (word.partition("=") for word in reversed(words))
+    return next((value for key, _, value in rows if key.replace("_", "-") == name), "")
 
 
 # -- .link files ------------------------------------------------------------------------------------------------------
@@ -152,7 +216,9 @@ def _card(host: Host, name: str) -> _Card:
     except OSError:
         driver = udev.get("ID_NET_DRIVER", "")
     macs = (text_of(host, f"{here}/address"), _of_name(udev.get("ID_NET_NAME_MAC", "")), _permanent(host, here))
-    return _Card(name, driver, tuple(filter(None, macs)), tuple(filter(None, (udev.get("ID_PATH", ""),))))
+    return _Card(
+        name, driver, tuple(filter(None, macs)), tuple(filter(None, (udev.get("ID_PATH", ""),))), udev.get("ID_NET_NAMING_SCHEME", "")
+    )
 
 
 def _permanent(host: Host, here: str) -> str:

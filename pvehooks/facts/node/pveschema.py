@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from pvehooks.formats import schema as tables
 from pvehooks.formats.checks import Property
 from pvehooks.host import Host
 from pvehooks.values.base import Unread
-from pvehooks.values.pveschema import Declared, PveSchema
+from pvehooks.values.pveschema import NEWEST_MACHINE, Declared, PveSchema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PATH = "/var/lib/pvehooks/pve-schema.json"
 VERSION = 1
+_MACHINE = re.compile(r"-(\d{1,4})\.(\d{1,4})", re.ASCII)
 READER = "/usr/libexec/pvehooks/pve-schema"
 _LIMIT = 4 << 20
 # A file of each package that declares something: qemu-server, libpve-guest-common-perl, pve-ha-manager, libpve-storage-perl, pve-qemu-kvm.
@@ -65,6 +67,13 @@ def has_in_mapping(host: Host, kind: str, name: str) -> bool:
     return isinstance(found, PveSchema) and name in found.mappings.get(kind, {}).keys() - tables.PROPERTY_STRINGS[f"{kind}-map"].keys()
 
 
+def machine_revisions(host: Host) -> Mapping[str, int] | None:
+    """The newest revision of each machine version that the installed Proxmox VE has one of; None where that was not read of it."""
+    found = read(host)
+    known = isinstance(found, PveSchema) and found.machine_revisions and marks(host) == recorded_marks(host)
+    return found.machine_revisions if known and isinstance(found, PveSchema) else None
+
+
 def newer(host: Host) -> tuple[str, ...] | Unread | None:
     """What this node's Proxmox VE has and our tables do not, in words; None where there is none, as in most trees."""
     found = read(host)
@@ -77,7 +86,7 @@ def newer(host: Host) -> tuple[str, ...] | Unread | None:
         return None
     if found.unread:
         return Unread(f"of what Proxmox VE declares these could not be read: {', '.join(found.unread)}; {READER} shows why")
-    return tuple(_newer(found))
+    return (*_newer(found), *_newer_machines(host))
 
 
 def document_of(answer: Mapping[str, Any], of: Marks) -> dict[str, object]:
@@ -108,12 +117,17 @@ def _schema(declared: Mapping[str, Any]) -> PveSchema:
         _declared(declared.get("ha_resources")),
         _names(declared.get("storages")),
         _names(declared.get("sections")),
+        _numbers(declared.get("machine_revisions")),
         tuple(sorted(troubles)) if isinstance(troubles, dict) else (),
     )
 
 
 def _names(value: object) -> frozenset[str]:
     return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
+
+
+def _numbers(value: object) -> dict[str, int]:
+    return {str(name): number for name, number in value.items() if isinstance(number, int)} if isinstance(value, dict) else {}
 
 
 def _declared(value: object) -> Declared:
@@ -137,11 +151,25 @@ def _newer(schema: PveSchema) -> Iterator[str]:
     mappings = {name: _of_table(tables.PROPERTY_STRINGS[f"{name}-map"]) for name in ("pci", "usb", "dir")}
     yield from _compared("{} mappings", schema.mappings, mappings)
     yield from _listed("CPU model", schema.cpu_models - tables.CPU_MODELS)
+    revisions = schema.machine_revisions.items()
+    yield from _listed(
+        "machine version", [f"{name}+pve{number}" for name, number in revisions if number > tables.MACHINE_REVISIONS.get(name, 0)]
+    )
     yield from _listed("type", schema.ha_rules.keys() - tables.HA_RULES.keys(), " of HA rules")
     yield from _compared("HA rules of the type {}", schema.ha_rules, tables.HA_RULES)
     yield from _compared("HA resources ({})", schema.ha_resources, tables.HA_RESOURCES)
     yield from _listed("storage type", schema.storages - tables.STORAGE_TYPES)
     yield from _listed("section", frozenset(f"[special:{name}]" for name in schema.sections.difference(tables.SPECIAL_SECTIONS)))
+
+
+def _newer_machines(host: Host) -> Iterator[str]:
+    """The versions of machines of a QEMU of which it is not known which older ones it has."""
+    from pvehooks.facts.node import qemu
+
+    names = qemu.machines(host)
+    found = () if isinstance(names, Unread) else (match for match in map(_MACHINE.search, names) if match)
+    versions = {(int(match[1]), int(match[2])) for match in found}
+    yield from _listed("machine version", [f"{major}.{minor}" for major, minor in versions if (major, minor) > NEWEST_MACHINE])
 
 
 def _of_table(properties: Mapping[str, Property]) -> dict[str, tuple[str, ...]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
+from pvehooks.facts.node import packages
 from pvehooks.facts.reading import content_of, unread
 from pvehooks.host import Host
 from pvehooks.values import Unread
 
-_STATUS = "/var/lib/dpkg/status"
-_LIMIT = 64 << 20
 # qemu-server, PVE/QemuServer/OVMF.pm, $EDK2_FW_BASE.
 _FIRMWARE = "/usr/share/pve-edk2-firmware"
 _ROMS = "/usr/share/kvm"
+_MACHINES = tuple(f"{_ROMS}/machine-versions-{arch}.json" for arch in ("x86_64", "aarch64"))
 _DEEPEST = 3
 _ROM_LIMIT = 1 << 20
 _LIBRARIES = {"libgl1": "libGL.so.1", "libegl1": "libEGL.so.1"}
@@ -23,14 +24,26 @@ _RENDER_NODES = "/dev/dri"
 
 def version(host: Host) -> tuple[int, int] | Unread:
     """Major and minor of the package pve-qemu-kvm, which is also the newest machine version; a running guest may still have an older QEMU."""
-    status = content_of(host, _STATUS, _LIMIT)
-    if isinstance(status, Unread):
-        return status
-    section = re.search(rb"^Package: pve-qemu-kvm\n(?:.+\n)*", status, re.MULTILINE)
-    version = re.search(rb"^Version: (?:\d+:)?(\d+)\.(\d+)", section[0], re.MULTILINE) if section else None
-    if version is None:
-        return Unread("the package pve-qemu-kvm is not installed")
-    return int(version[1]), int(version[2])
+    known = packages.version(host, "pve-qemu-kvm")
+    if isinstance(known, Unread):
+        return known
+    match = re.match(r"(\d+)\.(\d+)", known)
+    return (int(match[1]), int(match[2])) if match else Unread(f"the version {known} of pve-qemu-kvm is none of QEMU's")
+
+
+def machines(host: Host) -> frozenset[str] | Unread:
+    """The machine versions that QEMU has ("pc-q35-9.2"), as its package lists them; none for an architecture without a list.
+
+    Source: pve-qemu, debian/parse-machines.pl, which is run on `-machine help`; pve-qemu-kvm 5.2 and newer have it, for aarch64 10.1.2-6 and newer.
+    """
+    found: set[str] = set()
+    for path in _MACHINES:
+        raw = content_of(host, path)
+        try:
+            found |= {str(each["id"]) for each in json.loads(raw)} if not isinstance(raw, Unread) else set()
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return Unread(f"{path} is damaged")
+    return frozenset(found)
 
 
 def firmware(host: Host) -> frozenset[str] | Unread:

@@ -42,13 +42,14 @@ def cpus_too_many(guest: Guest, node: Node) -> Iterator[Finding]:
     "machine-too-new",
     Severity.BLOCK,
     "Upgrade the node: apt update && apt full-upgrade",
-    needs=("qemu",),
+    needs=("machines", "qemu"),
     options=("machine", "runningmachine"),
 )
 def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM is held to a machine version that the node's QEMU does not have yet: Proxmox VE refuses the start.
 
-    This happens after a restore or a migration from a node with a newer QEMU. A suspended VM is held to the version that it ran with.
+    This happens after a restore or a migration from a node with a newer QEMU, or a newer qemu-server, whose revisions of a version end its name
+    (+pve1). A suspended VM is held to the version that it ran with.
     Source: qemu-server, QemuServer.pm (config_to_command); Machine.pm (get_vm_machine).
     """
     if isinstance(node.qemu, Unread):
@@ -56,15 +57,30 @@ def machine_too_new(guest: Guest, node: Node) -> Iterator[Finding]:
     suspended = "vmstate" in guest.options and "runningmachine" in guest.options
     named = str(guest.options["runningmachine"]) if suspended else str(guest.properties("machine").get("type", ""))
     version = _running_version(named) if suspended else named_version(guest)
-    if version is None or version <= node.qemu:
+    if version is None:
         return
-    has = ".".join(map(str, node.qemu))
+    has, newest = ".".join(map(str, node.qemu)), _newest_revision(named, version, node)
+    if version <= node.qemu and newest is None:
+        return
     subject = "runningmachine" if suspended else "machine"
     message = f"PVE refuses to {'resume' if suspended else 'start'} it: its machine is {named}, and the QEMU of {node.name} is {has}"
+    if version <= node.qemu:
+        has = f"{version[0]}.{version[1]}" + (f"+pve{newest}" if newest else "")
+        message = f"PVE refuses to {'resume' if suspended else 'start'} it: its machine is {named}, and the newest revision that {node.name} has of it is {has}"
     upgrade = f"Upgrade {node.name}: apt update && apt full-upgrade"
     yield Finding(
         subject, message, upgrade if suspended else f"{upgrade}. Or give the VM an older machine version: {_older(guest, named, has)}"
     )
+
+
+def _newest_revision(named: str, version: tuple[int, int], node: Node) -> int | None:
+    """The newest revision (+pveN) of the version that Proxmox VE has, where the machine names a newer one."""
+    revisions = None if isinstance(node.machines, Unread) else node.machines.revisions
+    match = re.search(r"\+pve(\d{1,4})", named, re.ASCII)
+    if match is None or revisions is None:
+        return None
+    newest = revisions.get(f"{version[0]}.{version[1]}", 0)
+    return newest if int(match[1]) > newest else None
 
 
 def _running_version(named: str) -> tuple[int, int] | None:

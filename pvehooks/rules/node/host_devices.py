@@ -132,7 +132,8 @@ def interface_missing(node: Node) -> Iterator[Finding]:
 def interface_renamed_at_boot(node: Node) -> Iterator[Finding]:
     """A card that the network configuration names has another name after the next boot: the bridge or bond comes up without it.
 
-    .link files, the kernel's arguments net.ifnames and net.naming-scheme, and drivers that show the port of a card decide the name. A
+    .link files, the kernel's arguments net.ifnames and net.naming-scheme, and drivers that show the port of a card decide the name: i40e since
+    kernel 6.7, so that another name comes with an older kernel, too. The names that a card has beside its own (altname) count as well. A
     configuration that waits in /etc/network/interfaces.new, which Proxmox VE puts in force at boot, is looked at in place of the present one.
     Source: systemd.link(5), systemd.net-naming-scheme(7); the administrator's manual, "Naming Conventions".
     """
@@ -156,7 +157,8 @@ def interface_renamed_at_boot(node: Node) -> Iterator[Finding]:
 def interface_not_pinned(node: Node) -> Iterator[Finding]:
     """The next boot takes a kernel of another series or another naming scheme, and nothing keeps the name of a card of the network configuration.
 
-    New drivers may name cards in another way, and a bridge loses a port that has another name. On Proxmox VE 9
+    New drivers may name cards in another way, and a bridge loses a port that has another name. The naming scheme is udev's: that of Debian 13 takes the
+    slot's number from the firmware, that of Debian 12 took it from the bridge above, too. On Proxmox VE 9
     pve-network-interface-pinning generate keeps the names of all cards.
     Source: the administrator's manual, "Pinning a specific naming scheme version", "Overriding network device names".
     """

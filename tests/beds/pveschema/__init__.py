@@ -58,6 +58,7 @@ def modules(
     ha_resource: Iterable[str] = (),
     storages: Iterable[str] = (),
     sections: Iterable[str] = (),
+    machine_revisions: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """The modules' texts by path; what is given is there beside what our tables have. `properties` are by option without its number."""
     given = properties or {}
@@ -77,6 +78,7 @@ def modules(
             f"use PVE::JSONSchema;\nmy $special_schemas = {{ {special} }};\nsub json_config_properties {{ return {{ %{{ $_[0] }}, %{{ $data->{{options}} }} }} }}\n"
             "print 'a word on standard output';\nsub PVE::QemuServer::CPUConfig::get_cpu_models { return $data->{models} }",
         ),
+        "PVE/QemuServer/Machine.pm": _machine(machine_revisions or {}),
         "PVE/HA/Rules.pm": _module("PVE::HA::Rules", {"declared": _rules(ha_rules or {}), "propertyList": {}}, _OF_SECTIONS),
         "PVE/HA/Resources.pm": _module("PVE::HA::Resources", {"declared": _resources(ha_resource), "propertyList": {}}, _OF_SECTIONS),
         "PVE/HA/Env/PVE2.pm": "package PVE::HA::Env::PVE2;\nuse PVE::HA::Rules;\nuse PVE::HA::Resources;\n1;\n",
@@ -94,6 +96,11 @@ def modules(
             "use PVE::JSONSchema;\nsub private { return $data }",
         )
     return texts
+
+
+def _machine(more: Mapping[str, int]) -> str:
+    revisions = {name: {"highest": number} for name, number in {**schema.MACHINE_REVISIONS, **more}.items()}
+    return _module("PVE::QemuServer::Machine", revisions, "our $PVE_MACHINE_VERSION = $data;")
 
 
 def _module(name: str, data: object, code: str) -> str:

@@ -152,6 +152,13 @@ def test_a_capture_shows_the_same(example: Path, tmp_path: Path) -> None:
     assert of_capture == of_node
 
 
+def test_a_disguised_capture_keeps_the_naming_scheme(tmp_path: Path) -> None:
+    root = tree_of(EXAMPLES / "interface-not-pinned.failing-udev.txtar", tmp_path / "tree").root
+    captured(make.look(root, "pve1"), False, tmp_path)
+    text = pvehooks("host", "check", "--next-boot", "--root", str(tmp_path / "disguised")).output
+    assert "udev's naming scheme changes from v252 to v257" in text
+
+
 def test_the_hooks_are_whole() -> None:
     """Each is run by dpkg as it stands, whether the package is there or not."""
     for name in ("postinst.d", "prerm.d"):

@@ -11,6 +11,7 @@ from pvehooks.values import Holder, Unread
 from pvehooks.values.boot import Ksm
 from pvehooks.values.ha import Ha, HaGuest
 from pvehooks.values.pci import VfSource
+from pvehooks.values.pveschema import Machines
 from pvehooks.values.sharing import DirectoryMapping, MemoryShare
 from pvehooks.values.starting import NoBridge
 from pvehooks.values.usb import UsbClaim, UsbDevice, UsbMapEntry, UsbMapping
@@ -38,6 +39,7 @@ KEYS = {
     "bad": UsbMapping("bad", (UsbMapEntry("1050:0407", "1-2"),), frozenset({"pve1"})),
     "several": UsbMapping("several", (UsbMapEntry("1050:0407", "1-1"), UsbMapEntry("1050:0407", "1-2")), frozenset({"pve1"})),
 }
+LISTED = Machines(frozenset({"pc-q35-8.1", "pc-q35-12.0", "pc-i440fx-8.1"}), {"12.0": 2})
 
 
 class BridgesOf:
@@ -167,13 +169,26 @@ CARE = HaGuest("started", frozenset({"pve1", "pve2"}))
         pytest.param("ivshmem-shared", "ivshmem: size=32\n", {}, shares(6), ["VM 105 and 1 more: when"], id="six others"),
         # -- machine versions
         pytest.param("machine-too-old", "machine: pc-i440fx-0.15\n", {}, {"qemu": (10, 0)}, [], id="before QEMU drops any"),
-        pytest.param("machine-too-old", "machine: pc-i440fx-4.2\n", {}, {"qemu": (10, 1)}, [], id="just not dropped"),
-        pytest.param("machine-too-old", "machine: pc-i440fx-4.1\n", {}, {"qemu": (10, 1)}, ["has none older than 4.2"], id="just dropped"),
+        pytest.param("machine-too-old", "machine: pc-i440fx-4.1\n", {}, {"qemu": (10, 1)}, ["its machine is pc-i440fx-4.1, which a later QEMU of Proxmox VE 9 does not have"], id="just not dropped"),
+        pytest.param("machine-too-old", "machine: pc-i440fx-4.0\n", {}, {"qemu": (10, 1)}, ["has none older than 4.1"], id="just dropped"),
+        pytest.param("machine-too-old", "machine: pc-i440fx-5.2\n", {}, {"qemu": (10, 0)}, [], id="before it is known what is dropped"),
+        pytest.param("machine-too-old", "machine: pc-i440fx-6.0\n", {}, {"qemu": (11, 2)}, [], id="the oldest one that Proxmox VE 9 keeps"),
         pytest.param("machine-too-old", "machine: pc-q35-5.2\nrunningmachine: pc-q35-9.0\n", {}, {"qemu": (11, 0)}, ["its machine is pc-q35-5.2"], id="no saved state"),
-        pytest.param("machine-too-old", "cores: 1\n\n[old]\nmachine: pc-q35-4.1\n\n[new]\nmachine: pc-q35-4.2\n", {}, {"qemu": (10, 1)}, ["snapshots have machine versions ... no longer has: old (pc-q35-4.1). After"], id="a snapshot"),
-        pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(3)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1). After"], id="three snapshots"),
-        pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.1\n" for each in range(4)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.1) and 1 more. After"], id="four snapshots"),
+        pytest.param("machine-too-old", "cores: 1\n\n[old]\nmachine: pc-q35-4.0\n\n[new]\nmachine: pc-q35-4.1\n", {}, {"qemu": (10, 1)}, ["snapshots have machine versions ... no longer has: old (pc-q35-4.0). After"], id="a snapshot"),
+        pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.0\n" for each in range(3)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.0). After"], id="three snapshots"),
+        pytest.param("machine-too-old", "cores: 1\n" + "".join(f"\n[s{each}]\nmachine: pc-q35-4.0\n" for each in range(4)), {}, {"qemu": (10, 1)}, ["s2 (pc-q35-4.0) and 1 more. After"], id="four snapshots"),
         pytest.param("machine-too-old", "machine: viommu=intel\n", {}, {"qemu": (10, 1)}, [], id="no machine, and parts of one"),
+        pytest.param("machine-too-old", "machine: pc-q35-7.2\n", {}, {"qemu": (12, 0)}, ["?machine: not examined: whether the QEMU 12.0 of pve1 still has pc-q35-7.2 is unknown"], id="a QEMU that is newer than our knowledge"),
+        pytest.param("machine-too-old", "machine: pc-q35-7.2\n", {}, {"qemu": (12, 0), "machines": LISTED}, ["none older than 8.1: the VM would not start"], id="its list shows what it has"),
+        pytest.param("machine-too-old", "machine: pc-q35-8.1\n", {}, {"qemu": (12, 0), "machines": LISTED}, [], id="what it lists"),
+        pytest.param("machine-too-old", "machine: pc-q35-4.0\n", {}, {"qemu": (12, 0), "machines": LISTED._replace(names=frozenset({"pc-q35-4.0", "x", "none-1.0"}))}, [], id="also where we would have it dropped"),
+        pytest.param("machine-too-old", "machine: pc-q35-13.0\n", {}, {"qemu": (12, 0), "machines": LISTED}, [], id="newer than its list"),
+        pytest.param("machine-too-old", "machine: pc-4.0\n", {}, {"qemu": (12, 0), "machines": LISTED}, ["its machine is pc-4.0"], id="a short name"),
+        pytest.param("machine-too-old", "machine: virt-7.0\n", {}, {"qemu": (11, 0), "machines": LISTED}, [], id="a kind without a list"),
+        pytest.param("machine-too-new", "machine: pc-q35-12.0+pve2\n", {}, {"qemu": (12, 0), "machines": LISTED}, [], id="the newest revision"),
+        pytest.param("machine-too-new", "machine: pc-q35-12.0+pve3\n", {}, {"qemu": (12, 0), "machines": LISTED}, ["PVE refuses to start it: its machine is pc-q35-12.0+pve3, and the newest revision that pve1 has of it is 12.0+pve2. Upgrade pve1"], id="a newer revision"),
+        pytest.param("machine-too-new", "machine: pc-q35-8.1+pve1\n", {}, {"qemu": (12, 0), "machines": LISTED}, ["of it is 8.1. Upgrade pve1: ... --machine pc-q35-8.1"], id="a revision of what has none"),
+        pytest.param("machine-too-new", "machine: pc-q35-12.0+pve3\n", {}, {"qemu": (12, 0), "machines": LISTED._replace(revisions=None)}, [], id="the revisions are unknown"),
         # -- options of passthrough
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nargs: -device vfio-pci,host=03:00.0,addr=2\n", {}, {}, [], id="a card in place of the display"),
         pytest.param("args-slot-taken", f"hostpci0: {GPU},x-vga=1\nvga: std\nargs: -device vfio-pci,host=03:00.0,addr=0x02.0\n", {}, {}, ["--vga none"], id="a card beside the display"),

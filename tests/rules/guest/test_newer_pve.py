@@ -112,7 +112,7 @@ def test_every_model_of_our_tables_has_rdrand_or_not(tmp_path: Path) -> None:
 
 def test_the_node_names_what_is_newer(tmp_path: Path) -> None:
     node = hardware.gather(tree(tmp_path, None), "pve1")
-    for words, end in ((WORDS, "; and 5 more"), (WORDS[:8], WORDS[7]), (WORDS[:1], WORDS[0])):
+    for words, end in ((WORDS, "; and 6 more"), (WORDS[:8], WORDS[7]), (WORDS[:1], WORDS[0])):
         node.__dict__["newer_pve"] = words
         (found,) = (each for each in catalogue.findings_of_node(node) if each.rule == "pve-newer")
         assert found.message.endswith(end)

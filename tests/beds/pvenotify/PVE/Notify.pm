@@ -31,10 +31,12 @@ sub escaped {
     return $text =~ s/([&<>"'])/$of{$1}/gr;
 }
 
-# What of Handlebars the templates need: {{{name}}}, {{name}}, {{#each name}} ... {{/each}}.
+# What of Handlebars the templates need: {{{name}}}, {{name}}, {{#each name}} ... {{/each}}, and Proxmox VE's {{#verbatim}} ... {{/verbatim}}.
 sub render {
     my ($text, $data, $is_html) = @_;
     $text =~ s/^[ \t]*(\{\{[#\/][^}]*\}\})[ \t]*\n/$1/mg;
+    my ($before, $behind) = $is_html ? ('<pre>', '</pre>') : ('', '');
+    $text =~ s/\{\{#verbatim\}\}(.*?)\{\{\/verbatim\}\}/$before$1$behind/gs;
     my $nested;
     $nested = qr/\{\{#each ([\w-]+)\}\}((?:(?!\{\{[#\/]each).|(??{$nested}))*)\{\{\/each\}\}/s;
     $text =~ s/$nested/my ($name, $part) = ($1, $2); join('', map { render($part, $_, $is_html) } @{ $data->{$name} \/\/ [] })/ge;
@@ -57,15 +59,24 @@ sub deliver {
 }
 
 sub notify {
-    my ($severity, $name, $data, $fields) = @_;
+    my ($severity, $template_name, $template_data, $fields, $config) = @_;
+    my %texts = map { $_ => template("$template_name-$_") } ('subject.txt', 'body.txt', 'body.html');
+    send_rendered($severity, \%texts, $template_data, $fields);
+}
+
+sub send_rendered {
+    my ($severity, $texts, $data, $fields) = @_;
+    for my $value (values %$fields) {
+        die "invalid type: expected a string\n" if ref($value) || !defined($value);
+    }
     open(my $config, '<', '/etc/pve/notifications.cfg') or die "ipcc_send_rec[1] failed: Connection refused\n";
     while (my $line = <$config>) {
         my ($kind, $target, $url) = split(' ', $line);
         eval {
             my $message = {
-                subject => render(template("$name-subject.txt"), $data) =~ s/\s+$//r,
-                text => render(template("$name-body.txt"), $data),
-                html => render(template("$name-body.html"), $data, 1),
+                subject => render($texts->{'subject.txt'}, $data) =~ s/\s+$//r,
+                text => render($texts->{'body.txt'}, $data),
+                html => render($texts->{'body.html'}, $data, 1),
                 severity => $severity,
                 fields => $fields,
             };
