@@ -118,7 +118,7 @@ def _kept(known: Mapping[str, Mapping[str, Fingerprint]], named: Named, prints: 
 def _as_followed(
     part: str, before: Mapping[str, Fingerprint], addresses: tuple[str, ...], prints: Fingerprints
 ) -> Mapping[str, Fingerprint]:
-    """What is remembered, by where the devices are now if what names them has just these addresses: somebody followed them.
+    """What is remembered, by where the devices are now if what names them has just these addresses: they were followed.
 
     One of the new addresses may be an old one of another of the devices.
     """

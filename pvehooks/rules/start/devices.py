@@ -192,14 +192,15 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
 
     It fell off the bus, often after a failed reset, or it does not come back from a sleep state (D3cold). lspci shows
-    "Unknown header type 7f". Virtual functions are left out, they read so in part by design.
-    Source: the PCI specification: a read without an answer gives all ones.
+    "Unknown header type 7f". One that merely sleeps is no finding: the kernel wakes it when its config space is read, as when
+    a VM opens it. Virtual functions are left out, they read so in part by design.
+    Source: the PCI specification: a read without an answer gives all ones; the kernel's drivers/pci/pci.c (pci_config_pm_runtime_get).
     """
     for device in named(guest, node).values():
         if device.dead:
-            yield Finding(
-                device.address, f"{device.label} does not answer (its config space reads all ones): the VM would not start with it"
-            )
+            awake = derived.health.keeping_awake(device) if derived.health.is_stuck_asleep(device) else ""
+            remedy = f"Have vfio-pci keep it awake from the next boot on: {awake}. Then switch the node off and on again" if awake else ""
+            yield Finding(device.address, f"{device.label} {derived.health.silence(device)}: the VM would not start with it", remedy)
 
 
 @RULES.rule(

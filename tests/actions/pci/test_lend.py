@@ -185,7 +185,7 @@ def test_killed_and_bound_by_hand(number: int, tmp_path: Path) -> None:
         assert left(host)[1:] == ("(null)", [])
 
 
-def test_a_device_that_vfio_refuses_was_lent_to_nobody(tmp_path: Path) -> None:
+def test_a_device_that_vfio_refuses_is_not_lent(tmp_path: Path) -> None:
     host = node(tmp_path)
     host.refuses = (SOUND,)
     assert lent(host, SOUND, 100).result == "refused"
