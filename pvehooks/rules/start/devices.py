@@ -82,10 +82,32 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     if entry.mapping:
         remedy = derived.remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
-        remedy = f"Name the device where it is now: {derived.remedies.command(guest, entry, {address: now})}"
+        by_hand = derived.remedies.command(guest, entry, {address: now})
+        remedy = f"Name the device where it is now: {_following(guest, node)}{by_hand}"
     else:
         remedy = f"Put the device in again, or {derived.remedies.giving_up(guest, entry)}"
     return Finding(address, f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}", remedy)
+
+
+def _following(guest: Guest, node: Node) -> str:
+    """The command that has the VM name all its devices where they are now, and words before another one; '' where it would not do it.
+
+    It knows each by more than we see here, and changes nothing where one of them is not found (actions/pci/follow.py).
+    """
+    accepted = guest.accepted.hostpci if guest.accepted else {}
+    if any(
+        not _follows(entry, guest, node) or (entry.addresses and accepted.get(entry.option) != guest.options.get(entry.option))
+        for entry in guest.hostpci
+    ):
+        return ""
+    return f"pvehooks follow {guest.vmid}; or by hand: "
+
+
+def _follows(entry: HostPci, guest: Guest, node: Node) -> bool:
+    """Whether each device of the option is there, or is known to be elsewhere."""
+    if isinstance(entry.addresses, Unread):
+        return False
+    return all(devices_at(address, node) or _now_at(address, guest, node) for address in (() if entry.mapping else entry.addresses))
 
 
 def _moved(address: str, guest: Guest, node: Node) -> str:
@@ -232,7 +254,8 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                     remedy = f"{known_as}write the right address into the args: qm config {guest.vmid}"
                 else:
                     named_now = derived.remedies.command(guest, claim.entry, {device.address: right or "ADDRESS"})
-                    remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {named_now}"
+                    following = _following(guest, node) if right and (device.vendor, device.device) != (was.vendor, was.device) else ""
+                    remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {following}{named_now}"
                 message = f"{claim.entry.option}: {device.label} is not the device of the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
 
