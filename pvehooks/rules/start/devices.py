@@ -95,19 +95,21 @@ def _following(guest: Guest, node: Node) -> str:
     It knows each by more than we see here, and changes nothing where one of them is not found (actions/pci/follow.py).
     """
     accepted = guest.accepted.hostpci if guest.accepted else {}
-    if any(
-        not _follows(entry, guest, node) or (entry.addresses and accepted.get(entry.option) != guest.options.get(entry.option))
-        for entry in guest.hostpci
-    ):
-        return ""
-    return f"pvehooks follow {guest.vmid}; or by hand: "
+    own = [entry for entry in guest.hostpci if not entry.mapping]
+    is_done = all(accepted.get(entry.option) == guest.options.get(entry.option) and _is_found(entry, guest, node) for entry in own)
+    return f"pvehooks follow {guest.vmid}; or by hand: " if is_done else ""
 
 
-def _follows(entry: HostPci, guest: Guest, node: Node) -> bool:
-    """Whether each device of the option is there, or is known to be elsewhere."""
-    if isinstance(entry.addresses, Unread):
-        return False
-    return all(devices_at(address, node) or _now_at(address, guest, node) for address in (() if entry.mapping else entry.addresses))
+def _is_found(entry: HostPci, guest: Guest, node: Node) -> bool:
+    """Whether each device of the option is where that says, or known to be elsewhere."""
+    addresses = () if isinstance(entry.addresses, Unread) else entry.addresses
+    return all(_is_as_accepted(address, guest, node) or _now_at(address, guest, node) for address in addresses)
+
+
+def _is_as_accepted(address: str, guest: Guest, node: Node) -> bool:
+    known = guest.accepted.devices if guest.accepted else {}
+    there = devices_at(address, node)
+    return bool(there) and not any(_change(device, known[device.address]) for device in there if device.address in known)
 
 
 def _moved(address: str, guest: Guest, node: Node) -> str:
