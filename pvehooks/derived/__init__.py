@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from pvehooks.derived import absent_vfs as absent_vfs
     from pvehooks.derived import disks as disks
     from pvehooks.derived import firmware_fit as firmware_fit
+    from pvehooks.derived import health as health
     from pvehooks.derived import iommu_switch as iommu_switch
     from pvehooks.derived import remedies as remedies
     from pvehooks.derived import unbinding as unbinding
 else:
-    _WHEN_USED = ("absent_vfs", "disks", "firmware_fit", "iommu_switch", "remedies", "unbinding")
+    _WHEN_USED = ("absent_vfs", "disks", "firmware_fit", "health", "iommu_switch", "remedies", "unbinding")
 
     def __getattr__(name):
         if name not in _WHEN_USED:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pvehooks.values import NamedTuple, PciDevice, Unread
 
 _DISPLAY, _AMD = 0x03, 0x1002
+_ASLEEP = "it is in D3cold, without power, and the kernel cannot wake it"
 _ERRORS = {"aer_dev_fatal": "fatal", "aer_dev_nonfatal": "non-fatal"}
 
 
@@ -33,8 +34,8 @@ def ailments(address: str, ids: str, before: Mapping[str, str], device: PciDevic
     if f"{device.vendor:04x}:{device.device:04x}" != ids and not device.dead:
         return
     if device.dead:
-        words = "does not answer any more: its configuration space reads ff in every byte (lspci: unknown header type 7f)"
-        yield Ailment(True, words, _dead(device))
+        why = _ASLEEP if is_stuck_asleep(device) else "its configuration space reads ff in every byte (lspci: unknown header type 7f)"
+        yield Ailment(True, f"does not answer any more: {why}", _dead(device))
         return
     lanes, fewer = _number(before, "current_link_width"), _number(now, "current_link_width")
     if 0 < fewer < lanes:
@@ -51,6 +52,23 @@ def ailments(address: str, ids: str, before: Mapping[str, str], device: PciDevic
         yield Ailment(
             False, f"has {left} virtual functions, and had {functions} at the start", f"pvehooks bind {address} --vfs {functions} --now"
         )
+
+
+def is_stuck_asleep(device: PciDevice) -> bool:
+    """Whether it does not answer since the kernel cannot wake it from D3cold. That is tried for each read of its config space."""
+    return device.dead and device.power_state == "D3cold"
+
+
+def silence(device: PciDevice) -> str:
+    """Why a device that is dead counts as that; goes on from its name."""
+    return f"does not answer: {_ASLEEP}" if is_stuck_asleep(device) else "does not answer (its config space reads all ones)"
+
+
+def keeping_awake(device: PciDevice) -> str:
+    """What keeps a device from D3cold while no VM has it, a command for the next boot; '' where that is not known."""
+    if device.driver != "vfio-pci":
+        return ""
+    return "echo 'options vfio-pci disable_idle_d3=1' > /etc/modprobe.d/vfio-pci-awake.conf; update-initramfs -u -k all"
 
 
 def _number(state: Mapping[str, str], name: str) -> int:
@@ -77,5 +95,7 @@ def _dead(device: PciDevice) -> str:
     methods = device.reset_methods
     if not isinstance(methods, Unread) and methods[:1] == ("flr",) and len(methods) > 1:
         found.append(f"If it happens after each stop, have it reset in another way: [device {device.address}] reset = {methods[1]}")
+    if is_stuck_asleep(device) and keeping_awake(device):
+        found.append(f"From the next boot on, vfio-pci keeps it awake: {keeping_awake(device)}")
     found.append("If that does not help, switch the node off and on; a restart may not be enough")
     return ". ".join(found)

@@ -209,7 +209,8 @@ OPTIONS: tuple[Option, ...] = (
         "device DEVICE",
         "d3cold",
         "boolean",
-        "Whether the kernel may switch the device's power off while nothing uses it; no helps where it does not come back. Undone after the stop.",
+        "Whether the kernel may switch the device's power off while nothing uses it; no helps where it does not come back. From the first start on, for "
+        "as long as vfio-pci has the device.",
     ),
     Option(
         "device DEVICE",

@@ -99,8 +99,13 @@ class PciDevice:
 
     @property
     def dead(self) -> bool:
-        """Whether its config space reads all ones; never of a VF, whose ids always do."""
+        """Whether its config space reads all ones; never of a VF, whose ids always do. One that merely sleeps is woken to be read."""
         return False
+
+    @property
+    def power_state(self) -> str:
+        """D0, D3hot, D3cold or the like, once its config space was read, for which the kernel wakes it from D3cold; '' if unknown."""
+        return ""
 
     @property
     def boot_vga(self) -> bool:

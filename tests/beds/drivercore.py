@@ -29,10 +29,15 @@ class KernelHost(Host):
         self.dynamic_ids = dynamic_ids
         self.refuses = refuses
         self.written: list[tuple[str, str]] = []
+        # Drivers whose module udev loads as a device without one is about to get an override: each takes it.
+        self.overtaking: list[str] = []
 
     def write_attribute(self, path: str, text: str) -> None:
         self.written.append((path, text))
         name = path.rpartition("/")[2]
+        address = path.split("/")[-2]
+        if name == "driver_override" and self.overtaking and not self._link(address).is_symlink():
+            self._probe(address, self.overtaking.pop())
         if name in ("unbind", "bind"):
             if not os.path.isdir(os.path.dirname(self.locate(path))):
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)

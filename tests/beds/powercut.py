@@ -1,8 +1,8 @@
-"""A disk that loses its power: records what a program does to a tree, and gives the tree as any cut may leave it.
+"""A disk that loses its power, or a program that is killed: records what is done to a tree, and gives the tree as any cut may leave it.
 
 The model is the weakest that POSIX allows: content is on the disk once its file is synced, a name (made, renamed, removed) once its
 directory is. What is not synced may be on the disk all the same, one file system (a folder below the root) at a time. /etc/pve is pmxcfs:
-there all is on the disk once it is done, content with the file's close.
+there all is on the disk once it is done, content with the file's close. What a killed program has done is all there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class _Step(NamedTuple):
 
 
 class Disk:
-    """The root's files as they were at first, and all steps since."""
+    """The root's files as they were at first, and all steps since. Where it does not lose power, the program is killed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, loses_power: bool = True) -> None:
+        self._loses_power = loses_power
         root = Path(os.path.realpath(root))
         self._root = str(root)
         self._steps: list[_Step] = []
@@ -113,7 +114,7 @@ class Disk:
         self._steps.append(step)
 
     def _note_close(self, path: str, inode: int) -> None:
-        if inode and self._is_pmxcfs(path):
+        if inode and self._keeps_at_once(path):
             self._note_content(path, inode)
 
     def _note_sync(self, path: str, inode: int) -> None:
@@ -172,14 +173,14 @@ class Disk:
             (place / os.path.relpath(path, self._root)).symlink_to(text)
         return place
 
-    def _is_pmxcfs(self, path: str) -> bool:
-        return os.path.relpath(path, self._root).startswith(_PMXCFS)
+    def _keeps_at_once(self, path: str) -> bool:
+        return not self._loses_power or os.path.relpath(path, self._root).startswith(_PMXCFS)
 
     def _is_on_disk(self, step: _Step, after: list[_Step], early: tuple[str, ...]) -> bool:
         directory = os.path.dirname(step.path)
         below = os.path.relpath(step.path, self._root)
         return (
-            self._is_pmxcfs(step.path)
+            self._keeps_at_once(step.path)
             or any(below.startswith(f"{folder}/") for folder in early)
             or any(each.kind == "names" and each.path == directory for each in after)
         )

@@ -54,7 +54,7 @@ def _has_vfs(note: BootBinding | Unread) -> bool:
     return isinstance(note, BootBinding) and note.vfs is not None
 
 
-def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult | None:
+def apply(host: Host, node_name: str, address: str, patient: bool, tries: int = bind.TRIES) -> BootResult | None:
     """Applies the file of the device; None without one. `patient`: waits for a driver of the host, if one is needed."""
     note = bindings.noted(host, address)
     if note is None or isinstance(note, Unread):
@@ -73,6 +73,8 @@ def apply(host: Host, node_name: str, address: str, patient: bool) -> BootResult
     try:
         return _bind(host, node, device) if note.vfs is None else _give_vfs(host, node, device, note, patient)
     except ActionFailed as failed:
+        if isinstance(failed, bind.Overtaken) and tries > 1:
+            return apply(host, node_name, address, patient, tries - 1)
         lacks = f"is not given to {note.purpose}" if note.vfs is None else f"does not have its {note.purpose} as noted"
         return BootResult(address, BootState.NOT_DONE, device.label, f"{lacks}: {failed.message}. {failed.hint}".rstrip())
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pvehooks.values import Guest, Node, PciDevice
 
 VFIO = "vfio-pci"
+# How often a device is looked at that a driver takes meanwhile: it is known at the second look.
+TRIES = 2
 _BUS = "/sys/bus/pci"
 _MODPROBE_SECONDS = 20.0
 # Clears driver_override; an empty write does not reach the kernel.
@@ -29,6 +31,10 @@ _CLEARED = "\n"
 
 class Unbound(ActionFailed):
     """A device could not be bound; the message names it, the reason, and its state now."""
+
+
+class Overtaken(Unbound):
+    """A driver of the node took the device after it was looked at, as udev loads them at boot: to be looked at again."""
 
 
 class Bound(NamedTuple):
@@ -134,10 +140,11 @@ def _bind_noted(host: Host, device: PciDevice) -> Bound:
         now = driver(host, address)
         if now != VFIO:
             why = f"it is on {now}" if now else f"{VFIO} refused it, see: dmesg"
-            raise Unbound(f"{device.label} cannot be bound to {VFIO}: {why}", hint=_hint(device))
+            kind = Overtaken if now and not former else Unbound
+            raise kind(f"{device.label} cannot be bound to {VFIO}: {why}", hint=_hint(device))
         _write(host, f"{where}/driver_override", override or _CLEARED)
     except Unbound as failed:
-        raise Unbound(f"{failed.message}; {_restore(host, address, former, override)}", hint=failed.hint or _hint(device)) from failed
+        raise type(failed)(f"{failed.message}; {_restore(host, address, former, override)}", hint=failed.hint or _hint(device)) from failed
     return Bound(address, former)
 
 

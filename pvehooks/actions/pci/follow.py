@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from pvehooks.actions import accept, transaction
 from pvehooks.actions.pci import mappings, remember
-from pvehooks.actions.result import Result
+from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import writer
 from pvehooks.derived import remedies
 from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
-from pvehooks.values import Guest, HostPci, NamedTuple, Node, PciDevice, PciMapping, Unread
+from pvehooks.values import Accepted, Guest, HostPci, NamedTuple, Node, PciDevice, PciMapping, Unread
 from pvehooks.values.fingerprints import Fingerprint, Remembered, Whereabouts
 
 
@@ -147,21 +147,33 @@ def _overlap(one: str, other: str) -> bool:
 def write_guest(host: Host, guest: Guest, plan: FollowPlan, settings: RngSettings) -> Result:
     """Writes the options in one update, each other option kept; raises ActionFailed when something was written that is not as it should be.
 
-    What was accepted of the devices is accepted where they are now.
+    What was accepted of the devices is accepted where they are now. That is written before, and taken back if nothing else is written: who
+    sees the new addresses and was killed in between would not know the old ones.
     """
     undo = " ".join(f"--{each.option} {remedies.for_shell(each.old)}" for each in plan.values)
     change = Change({each.option: each.new for each in plan.values}, undo=f"qm set {guest.vmid} {undo}")
-    result = transaction.apply(host, guest, writer(host, settings), change).verified()
     accepted = guest.accepted
-    if result.done and accepted is not None:
-        new = {each.option: each.new for each in plan.values}
-        at = {each.old: each.where.address for each in plan.moves if each.where.address}
-        devices = {address: device for address, device in accepted.devices.items() if address not in at}
-        devices |= {at[address]: device for address, device in accepted.devices.items() if address in at}
-        members = frozenset(at.get(address, address) for address in accepted.members)
-        hostpci = {option: new.get(option, value) for option, value in accepted.hostpci.items()}
-        accept.record_accepted(host, guest, accepted._replace(hostpci=hostpci, devices=devices, members=members))
+    if accepted is not None and not _is_accepted(accepted, plan):
+        accept.record_accepted(host, guest, _where_they_are(accepted, plan))
+    result = transaction.apply(host, guest, writer(host, settings), change).verified()
+    if accepted is not None and not result.done and result.outcome is not Outcome.GONE:
+        accept.record_accepted(host, guest, accepted)
     return result
+
+
+def _is_accepted(accepted: Accepted, plan: FollowPlan) -> bool:
+    """Whether it was written by one that was killed before it wrote the options."""
+    return all(accepted.hostpci.get(each.option, each.new) == each.new for each in plan.values)
+
+
+def _where_they_are(accepted: Accepted, plan: FollowPlan) -> Accepted:
+    new = {each.option: each.new for each in plan.values}
+    at = {each.old: each.where.address for each in plan.moves if each.where.address}
+    devices = {address: device for address, device in accepted.devices.items() if address not in at}
+    devices |= {at[address]: device for address, device in accepted.devices.items() if address in at}
+    members = frozenset(at.get(address, address) for address in accepted.members)
+    hostpci = {option: new.get(option, value) for option, value in accepted.hostpci.items()}
+    return accepted._replace(hostpci=hostpci, devices=devices, members=members)
 
 
 # -- mappings -----------------------------------------------------------------------------------------------------------

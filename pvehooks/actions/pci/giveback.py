@@ -41,8 +41,8 @@ def give_back(host: Host, node: str, start: GuestStart) -> Iterator[GivenBack]:
     bind.finish_begun(host)
     left = dict.fromkeys(start.devices)
     for device in start.devices.values():
-        states.undo(host, device.address, device.undo)
         done = _give_back_one(host, node, start.vmid, device) if device.back_to or device.stays else None
+        states.end(host, device.address, device.undo, bind.driver(host, device.address) == bind.VFIO)
         if done is None or done.outcome != LATER:
             del left[device.address]
             started.keep(host, start, left)

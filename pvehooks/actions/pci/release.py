@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from pvehooks.actions.pci import bind, persist
+from pvehooks.actions.pci import bind, persist, states
 from pvehooks.actions.pci.bind import Unbound
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.uses.processes import OpenFiles
@@ -55,6 +55,7 @@ def release(host: Host, device: PciDevice, back_to: str = "") -> str:
     if former:
         _try(host, f"{_BUS}/drivers/{former}/bind", device.address)
     now = bind.driver(host, device.address) or _probe(host, device.address)
+    states.put_back(host, device.address)
     persist.forget_former(host, device.address)
     return now
 

@@ -105,7 +105,7 @@ def of_network(host: Host, prints: Fingerprints) -> Meant:
 def _kept(known: Mapping[str, Mapping[str, Fingerprint]], named: Named, prints: Fingerprints) -> dict[str, dict[str, Fingerprint]]:
     found: dict[str, dict[str, Fingerprint]] = {}
     for part, addresses in named.items():
-        before = known.get(part, {})
+        before = _as_followed(part, known.get(part, {}), tuple(addresses), prints)
         for address in addresses:
             old = {each for each in before if each == address or each.startswith(f"{address}.")}
             for each in sorted(old.union(prints.at_address(address))):
@@ -113,6 +113,27 @@ def _kept(known: Mapping[str, Mapping[str, Fingerprint]], named: Named, prints: 
                 if print_ is not None:
                     found.setdefault(part, {})[each] = print_
     return found
+
+
+def _as_followed(
+    part: str, before: Mapping[str, Fingerprint], addresses: tuple[str, ...], prints: Fingerprints
+) -> Mapping[str, Fingerprint]:
+    """What is remembered, by where the devices are now if what names them has just these addresses: they were followed.
+
+    One of the new addresses may be an old one of another of the devices.
+    """
+    # Of a mapping any device may be taken: the order of its entries says nothing.
+    in_order = part != MAP
+    if not before or (in_order and _are_named(before, addresses, in_order)):
+        return before
+    now = {where_is(known, prints).address: known for known in before.values()}
+    return now if len(now) == len(before) and _are_named(now, addresses, in_order) else before
+
+
+def _are_named(functions: Iterable[str], addresses: tuple[str, ...], in_order: bool) -> bool:
+    """Whether these are the functions that the addresses stand for, some of each."""
+    places = [next((number for number, each in enumerate(addresses) if f"{name}.".startswith(f"{each}.")), -1) for name in functions]
+    return set(places) == set(range(len(addresses))) and (not in_order or places == sorted(places))
 
 
 def _updated(before: Fingerprint | None, address: str, prints: Fingerprints) -> Fingerprint | None:
@@ -142,9 +163,10 @@ def where_is(known: Fingerprint, prints: Fingerprints) -> Whereabouts:
 
 def store(host: Host, meant: Meant) -> None:
     """Writes what an owner means if it has changed; nothing to remember has no file. Without space or root nothing is written."""
-    if meant.now == meant.before:
-        return
     path, content = remembered.path(meant.owner), remembered.written(meant.now)
+    # Also if the order alone is another one.
+    if content == remembered.written(meant.before):
+        return
     try:
         if not meant.now.devices:
             host.remove(path)

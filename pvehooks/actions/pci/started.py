@@ -111,7 +111,7 @@ def with_return(
     host: Host, guest: Guest, devices: Iterable[StartedDevice], settings: StartSettings, bus: Mapping[str, PciDevice]
 ) -> tuple[list[StartedDevice], tuple[str, ...]]:
     """The devices with the driver that each is given back to, by the settings; and a sentence for each setting that is not used."""
-    from pvehooks.actions.pci import device_settings
+    from pvehooks.actions.pci import device_settings, states
 
     serials = {address: known.serial for address, known in guest.accepted.devices.items()} if guest.accepted else {}
     own = device_settings.assign(host, settings.devices, bus, serials)
@@ -124,10 +124,10 @@ def with_return(
         wanted = (section.after_stop if section else "") or ("return" if return_to else settings.guard.after_stop)
         if wanted == "return":
             device = _with_driver(device, return_to, _former(host, guest.vmid, device, earlier))
+        if section is None or not section.d3cold:
+            states.put_back(host, device.address)
         if section is not None:
-            from pvehooks.actions.pci import states
-
-            before = next((each[device.address].undo for each in earlier if device.address in each), _NOTHING)
+            before = next((each[device.address].undo for each in earlier if device.address in each), states.kept(host, device.address))
             undo, more = states.changes(host, device.address, section, before)
             device = device._replace(undo=undo)
             troubles += more

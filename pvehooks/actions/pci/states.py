@@ -1,6 +1,7 @@
 """States of a device that the settings want while a guest has it: how it is reset, whether its power may go. Set at the start, undone after the stop.
 
-Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method, d3cold_allowed).
+Its power goes while nothing has it open: that it may not is kept until vfio-pci does not have it any more.
+Source: the kernel's Documentation/ABI/testing/sysfs-bus-pci (reset_method, d3cold_allowed); drivers/vfio/pci/vfio_pci_core.c (vfio_pci_core_disable).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pvehooks.settings.compiled import DeviceSettings
 
 _DEVICES = "/sys/bus/pci/devices"
+_POWER = "d3cold_allowed"
+KEPT = "/run/pvehooks/d3cold"
 # Disables all resets; an empty write does not reach the kernel.
 _NONE = "\n"
 
@@ -23,7 +26,7 @@ def wanted(section: DeviceSettings) -> Mapping[str, str]:
     if section.reset:
         found["reset_method"] = "" if section.reset in ("none", "remove-rescan") else section.reset.replace(",", " ")
     if section.d3cold:
-        found["d3cold_allowed"] = "1" if section.d3cold == "yes" else "0"
+        found[_POWER] = "1" if section.d3cold == "yes" else "0"
     return found
 
 
@@ -54,6 +57,33 @@ def apply(host: Host, address: str, changed: Mapping[str, Sequence[str]]) -> Ite
         if not _write(host, address, name, text):
             what = f"cannot be reset by {text.replace(' ', ', ')}" if name == "reset_method" else f"takes no {name} = {text}"
             yield f"{address} {what}: it stays at {former or 'none'}"
+
+
+def end(host: Host, address: str, changed: Mapping[str, Sequence[str]], is_idle: bool) -> None:
+    """Puts back what was before; of one that stays with vfio-pci, `is_idle`, all but whether its power may go: that is noted."""
+    left = dict(changed)
+    if is_idle and _POWER in left:
+        former, text = left.pop(_POWER)
+        host.make_dir(KEPT, mode=0o700)
+        host.replace(f"{KEPT}/{address}", f"{former} {text}\n".encode(), mode=0o600)
+    undo(host, address, left)
+
+
+def kept(host: Host, address: str) -> dict[str, tuple[str, str]]:
+    """What end() has left as the settings wanted it, as it has that itself."""
+    try:
+        former, text = host.read_text(f"{KEPT}/{address}").split()
+    except (OSError, ValueError):
+        return {}
+    return {_POWER: (former, text)}
+
+
+def put_back(host: Host, address: str) -> None:
+    """Puts back what end() has left."""
+    left = kept(host, address)
+    if left:
+        undo(host, address, left)
+        host.remove(f"{KEPT}/{address}")
 
 
 def undo(host: Host, address: str, changed: Mapping[str, Sequence[str]]) -> None:

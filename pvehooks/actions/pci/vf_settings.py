@@ -89,26 +89,39 @@ def all_for_vfio(settings: Mapping[int, VfSettings], count: int) -> bool:
 
 def bind_all(host: Host, node_name: str, pf: str, settings: Mapping[int, VfSettings]) -> bool:
     """Gives virtual functions to vfio-pci where the settings say so; whether one was bound. Raises ActionFailed."""
+    numbers = [number for number, each in sorted(settings.items()) if each.driver == VFIO]
+    return sum(_bind_one(host, node_name, pf, number) for number in numbers) > 0
+
+
+def _bind_one(host: Host, node_name: str, pf: str, number: int) -> bool:
+    """Gives a virtual function to vfio-pci; False if it is there already. Raises ActionFailed.
+
+    Those of which some are for the node's drivers get them all while they come into being.
+    """
     from pvehooks.actions.pci import bind
     from pvehooks.derived import bindability
     from pvehooks.derived.passthrough import pci_devices
     from pvehooks.facts import hardware
 
-    bound = False
-    for number in (number for number, each in sorted(settings.items()) if each.driver == VFIO):
+    for tries in range(bind.TRIES, 0, -1):
         node = hardware.gather(host, node_name)
         devices = pci_devices(node)
         virtfns = devices[pf].virtfns if pf in devices else ()
         device = devices.get(virtfns[number]) if number < len(virtfns) else None
         if device is None:
             raise ActionFailed(f"virtual function {number} is not there")
-        objection = None if device.vfio else bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
+        if device.vfio:
+            return False
+        objection = bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
         if objection:
             raise ActionFailed(f"virtual function {number}, {device.address}, {objection.why}", objection.remedy)
-        if not device.vfio:
+        try:
             bind.take(host, device)
-            bound = True
-    return bound
+            break
+        except bind.Overtaken:
+            if tries == 1:
+                raise
+    return True
 
 
 def apply_all(host: Host, node_name: str, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool:
@@ -216,8 +229,10 @@ def _values(shown: dict[str, object]) -> dict[str, str]:
     for key in ("trust", "spoofchk"):
         if key in shown:
             values[key] = "on" if shown[key] else "off"
-    if "link-state" in shown:
-        values["link-state"] = str(shown["link-state"])
+    # The latter of iproute2 6.15.
+    for key in ("link-state", "link_state"):
+        if key in shown:
+            values["link-state"] = str(shown[key])
     rate = shown.get("rate")
     if isinstance(rate, dict):
         values["rate"] = str(rate.get("max_tx", 0))

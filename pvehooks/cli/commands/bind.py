@@ -83,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:
     """Changes each device as requested; the others are changed even if one is refused."""
+    if wanted.now:
+        bind.finish_begun(host)
     reports = []
     for device in devices:
         # Read anew for each device: the change before may affect it, and the facts of a Node are read only once.

@@ -179,6 +179,7 @@ def _as_json(line: DeviceLine) -> dict[str, Any]:
         "after_stop": line.after_stop or None,
         "condition": printable(line.condition),
         "healthy": line.condition == "well",
+        "power_state": device.power_state or None,
         "last_start": None if start is None else {"vmid": int(start.id), "ended": start.ended, "failed": start.failed},
         "last_trouble": {"when": when, "message": printable(words)} if words else None,
     }

@@ -57,6 +57,7 @@ def _receiver(text: str | None) -> int:
 
 def lend_all(host: Host, name: str, devices: Iterable[PciDevice], guest: Guest | None, settings: StartSettings) -> list[DeviceReport]:
     """Hands each device over, to the guest or (None) to the node; the others are handed over even if one is refused."""
+    bind.finish_begun(host)
     reports = []
     for device in devices:
         # Read anew for each device: the facts of a Node are read only once.
@@ -74,6 +75,7 @@ def lend_all(host: Host, name: str, devices: Iterable[PciDevice], guest: Guest |
 
 def _to_node(host: Host, node: Node, device: PciDevice) -> DeviceReport:
     if device.driver and not device.vfio:
+        persist.forget_former(host, device.address)
         return shared.report(host, device, "nothing to do", f"is on {device.driver} already")
     objection = bindability.to_release(device, node)
     if objection:
@@ -121,10 +123,15 @@ def _to_guest(host: Host, node: Node, device: PciDevice, guest: Guest, settings:
     notes = tuple(f"{guest.label} would not start all the same: {found.message}" for found in verdict.refusing)
     if device.vfio:
         return shared.report(host, device, "nothing to do", f"is on {device.driver} already, for {guest.label}", notes)
-    former = bind.take(host, device).former
-    persist.remember_former(host, device.address, former)
+    # Before it is bound: what was bound by one that was killed is given back after the stop all the same.
+    persist.remember_former(host, device.address, device.driver)
     persist.remember_lent(host, device.address, guest.vmid)
-    words = f"is on vfio-pci now, for {guest.label}" + (f"; it was on {former}" if former else "")
+    try:
+        bind.take(host, device)
+    except ActionFailed:
+        persist.forget_former(host, device.address)
+        raise
+    words = f"is on vfio-pci now, for {guest.label}" + (f"; it was on {device.driver}" if device.driver else "")
     return shared.report(host, device, "done", words, notes, bind.VFIO)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvehooks.actions.pci import persist, release
+from pvehooks.actions.pci import bind, persist, release
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
 
 def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[DeviceReport]:
     """Changes each device as requested; the others are changed even if one is refused."""
+    if now:
+        bind.finish_begun(host)
     reports = []
     for device in devices:
         # Read anew for each device: the facts of a Node are read only once.

@@ -230,6 +230,11 @@ class SysfsDevice(PciDevice):
         return header == b"\xff" * _STANDARD_HEADER and not self.physfn
 
     @cached_property
+    def power_state(self) -> str:
+        """After its config space, by the kernel's drivers/pci/pci-sysfs.c (pci_read_config) and pci.c (pci_config_pm_runtime_get)."""
+        return self._text("power_state") if self.dead in (True, False) else ""
+
+    @cached_property
     def framebuffer(self) -> str:
         """Without root, /proc/iomem shows zeros, which are in no BAR."""
         framebuffers = self._bus.framebuffers

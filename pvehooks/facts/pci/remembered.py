@@ -84,9 +84,9 @@ def _ids(text: object) -> tuple[int, int]:
 
 
 def written(remembered: OwnersDevices) -> bytes:
-    """The content of an owner's file."""
-    devices = {part: {address: _as_json(each) for address, each in sorted(named.items())} for part, named in remembered.devices.items()}
-    return json.dumps({"uuid": remembered.uuid, "ctime": remembered.ctime, "devices": devices}, sort_keys=True).encode() + b"\n"
+    """The content of an owner's file; the addresses in the order in which they are named."""
+    devices = {part: {address: _as_json(each) for address, each in named.items()} for part, named in sorted(remembered.devices.items())}
+    return json.dumps({"uuid": remembered.uuid, "ctime": remembered.ctime, "devices": devices}).encode() + b"\n"
 
 
 def _as_json(known: Fingerprint) -> dict[str, object]:

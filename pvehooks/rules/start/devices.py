@@ -82,10 +82,34 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     if entry.mapping:
         remedy = derived.remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
-        remedy = f"Name the device where it is now: {derived.remedies.command(guest, entry, {address: now})}"
+        by_hand = derived.remedies.command(guest, entry, {address: now})
+        remedy = f"Name the device where it is now: {_following(guest, node)}{by_hand}"
     else:
         remedy = f"Put the device in again, or {derived.remedies.giving_up(guest, entry)}"
     return Finding(address, f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}", remedy)
+
+
+def _following(guest: Guest, node: Node) -> str:
+    """The command that has the VM name all its devices where they are now, and words before another one; '' where it would not do it.
+
+    It knows each by more than we see here, and changes nothing where one of them is not found (actions/pci/follow.py).
+    """
+    accepted = guest.accepted.hostpci if guest.accepted else {}
+    own = [entry for entry in guest.hostpci if not entry.mapping]
+    is_done = all(accepted.get(entry.option) == guest.options.get(entry.option) and _is_found(entry, guest, node) for entry in own)
+    return f"pvehooks follow {guest.vmid}; or by hand: " if is_done else ""
+
+
+def _is_found(entry: HostPci, guest: Guest, node: Node) -> bool:
+    """Whether each device of the option is where that says, or known to be elsewhere."""
+    addresses = () if isinstance(entry.addresses, Unread) else entry.addresses
+    return all(_is_as_accepted(address, guest, node) or _now_at(address, guest, node) for address in addresses)
+
+
+def _is_as_accepted(address: str, guest: Guest, node: Node) -> bool:
+    known = guest.accepted.devices if guest.accepted else {}
+    there = devices_at(address, node)
+    return bool(there) and not any(_change(device, known[device.address]) for device in there if device.address in known)
 
 
 def _moved(address: str, guest: Guest, node: Node) -> str:
@@ -192,14 +216,15 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     """The device does not answer: its config space reads all ones.
 
     It fell off the bus, often after a failed reset, or it does not come back from a sleep state (D3cold). lspci shows
-    "Unknown header type 7f". Virtual functions are left out, they read so in part by design.
-    Source: the PCI specification: a read without an answer gives all ones.
+    "Unknown header type 7f". One that merely sleeps is no finding: the kernel wakes it when its config space is read, as when
+    a VM opens it. Virtual functions are left out, they read so in part by design.
+    Source: the PCI specification: a read without an answer gives all ones; the kernel's drivers/pci/pci.c (pci_config_pm_runtime_get).
     """
     for device in named(guest, node).values():
         if device.dead:
-            yield Finding(
-                device.address, f"{device.label} does not answer (its config space reads all ones): the VM would not start with it"
-            )
+            awake = derived.health.keeping_awake(device) if derived.health.is_stuck_asleep(device) else ""
+            remedy = f"Have vfio-pci keep it awake from the next boot on: {awake}. Then switch the node off and on again" if awake else ""
+            yield Finding(device.address, f"{device.label} {derived.health.silence(device)}: the VM would not start with it", remedy)
 
 
 @RULES.rule(
@@ -231,7 +256,8 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
                     remedy = f"{known_as}write the right address into the args: qm config {guest.vmid}"
                 else:
                     named_now = derived.remedies.command(guest, claim.entry, {device.address: right or "ADDRESS"})
-                    remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {named_now}"
+                    following = _following(guest, node) if right and (device.vendor, device.device) != (was.vendor, was.device) else ""
+                    remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {following}{named_now}"
                 message = f"{claim.entry.option}: {device.label} is not the device of the last accepted start ({change})"
                 yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
 

@@ -55,6 +55,15 @@ def test_bound_at_boot(host: KernelHost) -> None:
     assert report.driver == "igb" and "it is recorded for boot" in report.words
 
 
+def test_a_driver_that_comes_meanwhile(host: KernelHost) -> None:
+    """At boot udev loads it at this moment: the device is looked at again."""
+    bound(host, PERSIST, CARD)
+    host.write_attribute("/sys/bus/pci/drivers/igb/unbind", CARD)
+    host.overtaking = ["igb"]
+    assert applied(host, CARD) == ("done", f"{CARD} (Ethernet controller [8086:1533]) is on vfio-pci now; it was on igb")
+    assert host.overtaking == [] and driver(host, CARD) == "vfio-pci"
+
+
 @pytest.mark.parametrize(
     ("attributes", "why"),
     [

@@ -269,8 +269,8 @@ def test_a_note_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> Non
 class Killed(KernelHost):
     """Ends the process as SIGKILL does, before or after its Nth write, to sysfs or to a note."""
 
-    def __init__(self, root: str, number: int, before: bool) -> None:
-        super().__init__(Path(root), DRIVERS)
+    def __init__(self, host: KernelHost, number: int, before: bool) -> None:
+        super().__init__(Path(host.root), host.takes)
         self.left, self.before = number, before
 
     def _count(self, before: bool) -> None:
@@ -302,7 +302,7 @@ STEPS_OF_START, STEPS_OF_END = 1 + 2 * 6, 2 * 5
 def killed(host: KernelHost, work: Any, number: int, before: bool) -> int:
     pid = os.fork()
     if not pid:
-        work(Killed(host.root, number, before))
+        work(Killed(host, number, before))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions import accept
-from pvehooks.actions.pci import bind, started
+from pvehooks.actions.pci import bind, started, unfinished
 from pvehooks.cli.commands import lend
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived.passthrough import pci_devices
@@ -15,7 +15,8 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
 from pvehooks.settings.compiled import GuardSettings, StartSettings
-from tests.actions.pci.bed import CARD, DISK, GPU, HELD, SOUND, TAKES, TWIN, driver, end_guest, planted
+from tests.actions.pci.bed import CARD, DISK, GPU, HELD, NOW, SOUND, TAKES, TWIN, bound, driver, end_guest, planted, unbound
+from tests.actions.pci.test_giveback import killed
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
 from tests.cli.test_cli import pvehooks
@@ -125,3 +126,67 @@ def test_what_the_guard_would_refuse_is_not_done(tmp_path: Path) -> None:
 )
 def test_bad_input(arguments: list[str], status: int, words: str, tmp_path: Path) -> None:
     assert words in pvehooks(planted(tmp_path / "tree"), *arguments, status=status)
+
+
+# -- killed -----------------------------------------------------------------------------------------------------------
+
+# To a guest: what it was on and for whom, that it is being bound, four writes to sysfs, that note away. To the node: three writes to sysfs
+# (the override, unbind, bind), and both notes away.
+STEPS_TO_GUEST, STEPS_TO_NODE = 2 + 1 + 4 + 1, 3 + 2
+
+
+def left(host: KernelHost) -> tuple[str, str, list[str]]:
+    """Its driver, its override, and what is noted of a bind that was begun."""
+    begun = host.names(unfinished.DIRECTORY) if host.exists(unfinished.DIRECTORY) else []
+    return driver(host, SOUND), host.read_text(f"/sys/bus/pci/devices/{SOUND}/driver_override"), begun
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, STEPS_TO_GUEST + 1))
+def test_killed_while_it_goes_to_a_guest(number: int, before: bool, tmp_path: Path) -> None:
+    """The next try lends it, and it is given back after the stop; or it is taken back, and nobody remembers."""
+    for again in (100, 0):
+        host = node(tmp_path / str(again))
+        assert killed(host, lambda dying: lent(dying, SOUND, 100), number, before) == 9
+        report = lent(host, SOUND, again)
+        assert report.result in ("done", "nothing to do"), report
+        if again:
+            assert left(host) == ("vfio-pci", "(null)", [])
+            assert (bindings.former(host, SOUND), bindings.lent_to(host, SOUND)) == ("snd_hda_intel", 100)
+        else:
+            assert left(host) == ("snd_hda_intel", "(null)", [])
+            assert (bindings.former(host, SOUND), bindings.lent_to(host, SOUND)) == (None, 0)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, STEPS_TO_NODE + 1))
+def test_killed_while_it_goes_to_the_node(number: int, before: bool, tmp_path: Path) -> None:
+    host = node(tmp_path)
+    lent(host, SOUND, 100)
+    assert killed(host, lambda dying: lent(dying, SOUND, 0), number, before) == 9
+    assert lent(host, SOUND, 0).result in ("done", "nothing to do")
+    assert left(host) == ("snd_hda_intel", "(null)", [])
+    assert (bindings.former(host, SOUND), bindings.lent_to(host, SOUND)) == (None, 0)
+
+
+def test_the_steps_are_all(tmp_path: Path) -> None:
+    host = node(tmp_path)
+    assert killed(host, lambda dying: lent(dying, SOUND, 100), STEPS_TO_GUEST + 1, True) == 0
+    assert killed(host, lambda dying: lent(dying, SOUND, 0), STEPS_TO_NODE + 1, True) == 0
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_killed_and_bound_by_hand(number: int, tmp_path: Path) -> None:
+    """`pvehooks bind` and `unbind` see what was begun, too: no override stays that would pass for an administrator's."""
+    for verb in (lambda host: bound(host, NOW, SOUND), lambda host: unbound(host, SOUND)):
+        host = node(tmp_path / str(verb))
+        assert killed(host, lambda dying: bound(dying, NOW, SOUND), number, True) == 9
+        verb(host)
+        assert left(host)[1:] == ("(null)", [])
+
+
+def test_a_device_that_vfio_refuses_is_not_lent(tmp_path: Path) -> None:
+    host = node(tmp_path)
+    host.refuses = (SOUND,)
+    assert lent(host, SOUND, 100).result == "refused"
+    assert left(host) == ("snd_hda_intel", "(null)", []) and bindings.lent_to(host, SOUND) == 0

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pvehooks.actions import accept
-from pvehooks.actions.pci import bind, rescan, started, states, unfinished
+from pvehooks.actions.pci import bind, persist, release, rescan, started, states, unfinished
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.guard import prepare
@@ -20,6 +21,7 @@ from tests.actions.pci.bed import HELD, TAKES
 from tests.actions.pci.test_giveback import CARD, DISK, driver, end, node, start
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
+from tests.beds.tree import make_fake_tree
 
 RESCAN = StartSettings(devices=(DeviceSettings(CARD, before_start="rescan"),))
 
@@ -269,7 +271,44 @@ def test_set_at_the_start_and_undone_after_the_stop(section: DeviceSettings, as_
     start(host, StartSettings(devices=(section,)))
     started.apply_states(host, 100)
     assert end(host) == []
-    assert attributes(host) == ("flr bus", "1") and not host.exists(started.path(100))
+    # Whether its power may go counts while nothing has it: until it is with another driver.
+    assert attributes(host) == ("flr bus", as_set[1]) and not host.exists(started.path(100))
+    release.release(host, pci_devices(hardware.gather(host, "pve1"))[CARD], "")
+    assert attributes(host) == ("flr bus", "1") and driver(host, CARD) == "igb" and states.kept(host, CARD) == {}
+
+
+NO_POWER_OFF = StartSettings(devices=(DeviceSettings(CARD, d3cold="no"),))
+
+
+@pytest.mark.parametrize(
+    ("settings", "then"),
+    [
+        pytest.param(NO_POWER_OFF, "0", id="still so"),
+        pytest.param(StartSettings(devices=(DeviceSettings(CARD, reset="bus"),)), "1", id="another setting"),
+        pytest.param(StartSettings(devices=(DeviceSettings(DISK, reset="bus"),)), "1", id="no section"),
+        pytest.param(StartSettings(devices=(DeviceSettings(CARD, d3cold="no", after_stop="return"),)), "1", id="given back"),
+    ],
+)
+def test_power_between_two_starts(settings: StartSettings, then: str, tmp_path: Path) -> None:
+    """What was before the first start comes back once nobody wants it otherwise."""
+    host = with_attributes(tmp_path)
+    for each in (NO_POWER_OFF, settings, settings):
+        if driver(host, CARD) == "vfio-pci":
+            host.write_attribute("/sys/bus/pci/devices/0000:11:00.0/driver_override", "\n")
+        persist.remember_former(host, CARD, "igb")
+        persist.remember_lent(host, CARD, 100)
+        start(host, each)
+        started.apply_states(host, 100)
+        end(host)
+    assert attributes(host) == ("flr bus", then)
+
+
+@pytest.mark.parametrize("content", ["", "1", "1 0 0", "\xff"])
+def test_what_was_kept_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> None:
+    host = with_attributes(tmp_path)
+    make_fake_tree(Path(host.root), {f"{states.KEPT[1:]}/{CARD}": content})
+    states.put_back(host, CARD)
+    assert attributes(host) == ("flr bus", "1")
 
 
 def test_what_an_administrator_set_meanwhile_stays(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class NetHost(KernelHost):
         self.vfs: dict[int, dict[str, str]] = {}
         self.refused: tuple[str, ...] = ()
         self.batches: list[str] = []
+        self.link_state = "link-state"
 
     def write_attribute(self, path: str, text: str) -> None:
         super().write_attribute(path, text)
@@ -70,7 +71,7 @@ class NetHost(KernelHost):
             "vlan_list": list_,
             "rate": {"max_tx": int(values.get("max_tx_rate", 0)), "min_tx": 0},
             "spoofchk": values.get("spoofchk", "on") == "on",
-            "link-state": values.get("state", "auto"),
+            self.link_state: values.get("state", "auto"),
             "trust": values.get("trust", "off") == "on",
         }
 
@@ -226,6 +227,27 @@ def test_before_a_start_they_are_made_again(host: NetHost) -> None:
     guest = guests.read(host, "pve1", 100, guests.gather_context(host, "pve1", None))
     vfs_at_start.restore(host, "pve1", guest)
     assert len(host.vfs) == 2 and host.vfs[0]["vlan"] == "5 qos 0"
+
+
+@pytest.mark.parametrize("name", ["link-state", "link_state"])
+def test_a_state_of_the_link_that_the_driver_did_not_take(name: str, host: NetHost) -> None:
+    host.link_state, host.refused = name, ("state",)
+    (report,) = bound(host, wanted("0:link-state=disable", count=1), PF)
+    assert "virtual function 0 has link-state auto, and not disable" in report.words
+
+
+def test_a_driver_that_comes_meanwhile(tmp_path: Path) -> None:
+    """Of functions of which one is for the node, udev loads the driver of all: it is looked at again."""
+    card, function = f"{PF} class=020000 id=8086:10c9 driver=igb group=5", "0000:06:10.0"
+    table = BUS.replace(card, f"{card} net=ens6/52:54:00:00:00:06") + f"{function} class=020000 id=8086:10ca group=9 pf={PF}\n"
+    host = NetHost(planted(tmp_path / "tree", table, **{"sys/bus/pci/drivers/igbvf": None}))
+    host.takes = TAKES | {"igbvf": function}
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "1")
+    host.overtaking = ["igbvf"]
+    (report,) = bound(host, wanted("0:driver=vfio-pci", count=1), PF)
+    assert report.result == "done" and host.overtaking == [], report
+    assert host.read_text(f"/sys/bus/pci/devices/{function}/driver_override") == "(null)"
+    assert host.link_name(f"/sys/bus/pci/devices/{function}/driver") == "vfio-pci"
 
 
 # -- how they are written -------------------------------------------------------------------------------------------------

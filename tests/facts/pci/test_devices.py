@@ -182,6 +182,7 @@ NOTHING: dict[str, Any] = {
     "group_unread": "",
     "members": (ADDRESS,),
     "dead": False,
+    "power_state": "",
     "boot_vga": False,
     "physfn": "",
     "virtfns": (),

@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     mapping = known.get(options.name)
     wanted = [mappable((address,), node) for address in options.address]
     entries = with_entries(mapping, wanted, node)
-    written = None if mapping is not None and entries == mapping.written else write(seen, node, options.name, entries, mapping, wanted)
+    written = None if mapping is not None and entries == mapping.written else write(seen, options.name, entries, mapping, wanted)
+    remember_devices(seen, node, options.name)
     words = f"mapping {options.name}: "
     words += f"it has {', '.join(each.device.label for each in wanted)} for {node.name} {'already' if written is None else 'now'}"
     lines = [*_notes(wanted, node), *([f"Undo: {written.undo}"] if written else [])]
@@ -98,10 +99,8 @@ def with_entries(mapping: PciMapping | None, wanted: list[Mappable], node: Node)
     return (*mapping.written, *new)
 
 
-def write(
-    seen: View, node: Node, named: str, entries: tuple[str, ...], mapping: PciMapping | None, wanted: list[Mappable]
-) -> mappings.WrittenMapping:
-    """Writes the mapping and remembers its devices; raises ActionFailed, Refused."""
+def write(seen: View, named: str, entries: tuple[str, ...], mapping: PciMapping | None, wanted: list[Mappable]) -> mappings.WrittenMapping:
+    """Writes the mapping; raises ActionFailed, Refused."""
     mediated = {bool(each.device.mdev_types) or each.device.vgpus for each in wanted}
     if mapping is not None and mediated != {mapping.mdev}:
         kind = "for mediated devices" if mapping.mdev else "not for mediated devices"
@@ -112,10 +111,14 @@ def write(
         written = mappings.write(seen.host, seen.node, named, entries, mapping, mdev=True in mediated)
         labels = ", ".join(each.device.label for each in wanted)
         audit.log(seen.host, seen.node, "mapping-changed", f"mapping {named}: it has {labels} for {seen.node}")
-        fresh = known_mappings(seen.facts()).get(named)
-        if fresh is not None and not isinstance(node.pci, Unread):
-            remember.store(seen.host, remember.of_mapping(seen.host, fresh, Fingerprints(seen.host, node.pci)))
     return written
+
+
+def remember_devices(seen: View, node: Node, named: str) -> None:
+    """Remembers the mapping's devices, for `pvehooks follow`; also if one that was killed has written it."""
+    fresh = known_mappings(seen.facts()).get(named)
+    if fresh is not None and not isinstance(node.pci, Unread):
+        remember.store(seen.host, remember.of_mapping(seen.host, fresh, Fingerprints(seen.host, node.pci)))
 
 
 def _notes(wanted: list[Mappable], node: Node) -> list[str]:

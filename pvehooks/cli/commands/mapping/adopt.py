@@ -68,7 +68,8 @@ def _adopt(options: argparse.Namespace, seen: View, node: Node, guest: Guest) ->
         return GuestReport(REFUSED, f"nothing was changed: {stop.words}.{guests.try_again(stop.outcome)}")
     for each in adopted:
         if each.entries is not None:
-            add.write(seen, node, each.mapping, each.entries, add.known_mappings(seen.facts()).get(each.mapping), [each.what])
+            add.write(seen, each.mapping, each.entries, add.known_mappings(seen.facts()).get(each.mapping), [each.what])
+        add.remember_devices(seen, node, each.mapping)
     result = transaction.apply(seen.host, guest, writer(seen.host, seen.settings.rng(guest.vmid)), change).verified()
     if not result.done:
         made = ", ".join(each.mapping for each in adopted if each.entries)
