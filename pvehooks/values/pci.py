@@ -265,6 +265,23 @@ class VfSource(NamedTuple):
     late: bool = False
 
 
+class VfNote(NamedTuple):
+    """What is noted of a VF (`pvehooks bind --persist`), and set before each start: its MAC, and the rest as `--vf` takes it; each '' for nothing."""
+
+    mac: str
+    rest: str
+
+
+class VfMacs(NamedTuple):
+    """The MACs of a PF's VFs; keys are their numbers, from 0 on."""
+
+    # How many VFs are noted, 0 for none.
+    vfs: int
+    noted: Mapping[int, VfNote]
+    # What the card has; zeros where it was given none.
+    shown: Mapping[int, str] | Unread
+
+
 class VfSupport(Protocol):
     """What makes VFs on the node. `unbuilt` are the modules in DKMS that are not built for the running kernel, whose release is `release`."""
 
@@ -280,6 +297,8 @@ class VfSupport(Protocol):
     def module(self, address: str) -> str: ...
 
     def interface(self, address: str) -> str: ...
+
+    def macs(self, address: str) -> VfMacs: ...
 
 
 class MappingEntry(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.values.base import NamedTuple, Protocol
+from pvehooks.values.base import NamedTuple, Protocol, Unread
 
 
 class NoBridge(NamedTuple):
@@ -55,3 +55,6 @@ class Paths(Protocol):
 
     def port(self, path: str) -> Gone | None:
         """A character device: a serial or parallel port."""
+
+    def snippet(self, volid: str) -> str | Unread:
+        """The text of a snippet; Unread also where reading it may take for ever, on network storage."""

@@ -10,7 +10,7 @@ from pvehooks.facts.guests import configs
 from pvehooks.host import Host
 from pvehooks.records import baseline
 from pvehooks.values import Guest, Node
-from pvehooks.values.pci import VfSource
+from pvehooks.values.pci import VfMacs, VfSource
 from tests.beds.tree import Content, make_fake_tree
 
 CONFIGS = "etc/pve/nodes/pve1/qemu-server"
@@ -31,9 +31,13 @@ class Support:
         self.release = "6.14.11-1-pve"
         self._module = module
         self._interface = interface
+        self.known = VfMacs(0, {}, {})
 
     def module(self, address: str) -> str:
         return self._module
 
     def interface(self, address: str) -> str:
         return self._interface
+
+    def macs(self, address: str) -> VfMacs:
+        return self.known

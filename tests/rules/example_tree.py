@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pvehooks.formats import guestconfig
-from pvehooks.host import Host
+from pvehooks.host import Completed, Host
 from pvehooks.records import baseline
 from tests.beds import boot, pci, usb
 from tests.beds.tree import make_fake_tree, parse_txtar
 
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
+_LINK = "ip link show dev "
+
+
+class LinkHost(Host):
+    """A tree with what `ip -json link show dev NAME` prints of its network cards."""
+
+    def __init__(self, root: str, links: dict[str, str]) -> None:
+        super().__init__(root)
+        self._links = links
+
+    def run(self, argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Completed:
+        shown = self._links.get(argv[-1], "") if list(argv[:-1]) == ["ip", "-json", "link", "show", "dev"] else ""
+        return Completed(0, shown, "") if shown else super().run(argv, timeout, env)
 
 
 def tree_of(example: Path, directory: Path) -> Host:
@@ -26,6 +40,7 @@ def tree_of(example: Path, directory: Path) -> Host:
     sizes = dict(line.split() for line in str(files.pop("sizes", "")).splitlines())
     files = {**files, **dict.fromkeys(sizes, "")}
     older = str(files.pop("older", "")).split()
+    links = {name.removeprefix(_LINK): str(files.pop(name)) for name in list(files) if name.startswith(_LINK)}
     config = files.get(CONFIG)
     if example.name == "config-too-large.failing.txtar":
         files[CONFIG] = "description: " + "x" * (1 << 20)
@@ -37,7 +52,7 @@ def tree_of(example: Path, directory: Path) -> Host:
     if isinstance(first_look, str) and isinstance(config, str):
         parsed = guestconfig.parse(config.encode())
         files["etc/pve/pvehooks/first-look/pve1.json"] = first_look.replace("FINGERPRINT", baseline.fingerprint(parsed))
-    host = Host(str(make_fake_tree(directory, files)))
+    host = LinkHost(str(make_fake_tree(directory, files)), links)
     for name in (name for name, content in files.items() if isinstance(content, str) and content.startswith("#!")):
         Path(host.root, name).chmod(0o755)
     for name, size in sizes.items():

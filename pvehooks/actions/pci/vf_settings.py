@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pvehooks.errors import ActionFailed
+from pvehooks.facts.pci import vflinks
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import CommandTrouble
+from pvehooks.values import Unread
 from pvehooks.values.base import sha1
 
 TYPE_CHECKING = False
@@ -181,7 +183,9 @@ def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -
     name = interface(host, pf.address)
     if not name:
         raise ActionFailed("its virtual functions cannot be given a MAC or a VLAN: it has no network interface")
-    now = _read(host, name)
+    now = vflinks.read(host, name)
+    if isinstance(now, Unread):
+        raise ActionFailed(now.why)
     # A rate is a part of the link's speed: without a link it is refused (igb), and made before the next start.
     left_out = "" if text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/operstate") == "up" else "rate"
     found = []
@@ -199,41 +203,10 @@ def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -
 
 
 def _shown_as(settings: VfSettings) -> dict[str, str]:
-    """What is set, as _read() has it."""
+    """What is set, as vflinks.read() has it."""
     values = {"MAC": settings.mac, "trust": settings.trust, "spoofchk": settings.spoofchk, "link-state": settings.state}
     if settings.vlan is not None:
         values["VLAN"] = f"{settings.vlan}:{settings.qos}"
     if settings.rate is not None:
         values["rate"] = str(settings.rate)
     return {key: value for key, value in values.items() if value}
-
-
-def _read(host: Host, name: str) -> dict[int, dict[str, str]]:
-    """What each virtual function has; what a driver does not show is left out."""
-    import json
-
-    try:
-        ended = host.run(["ip", "-json", "link", "show", "dev", name], _SECONDS)
-        (link,) = json.loads(ended.stdout)
-        return {int(each["vf"]): _values(each) for each in link.get("vfinfo_list", ())}
-    except (CommandTrouble, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ActionFailed(f"what its virtual functions have cannot be read: ip link show {name}: {error}") from error
-
-
-def _values(shown: dict[str, object]) -> dict[str, str]:
-    vlans = shown.get("vlan_list")
-    vlan = vlans[0] if isinstance(vlans, list) and vlans and isinstance(vlans[0], dict) else shown
-    values = {"VLAN": f"{vlan.get('vlan', 0)}:{vlan.get('qos', 0)}"}
-    if "address" in shown:
-        values["MAC"] = str(shown["address"]).lower()
-    for key in ("trust", "spoofchk"):
-        if key in shown:
-            values[key] = "on" if shown[key] else "off"
-    # The latter of iproute2 6.15.
-    for key in ("link-state", "link_state"):
-        if key in shown:
-            values["link-state"] = str(shown[key])
-    rate = shown.get("rate")
-    if isinstance(rate, dict):
-        values["rate"] = str(rate.get("max_tx", 0))
-    return values

@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Mapping
 
-from pvehooks.facts.reading import within
+from pvehooks.facts.reading import content_of, within
 from pvehooks.facts.storage import storages as files
 from pvehooks.formats import propertystring
 from pvehooks.host import Host
@@ -33,6 +33,7 @@ _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is written there
 # What is asked of a server at most.
 _PATIENCE = 1.0
 _HOOKS = "/etc/pvehooks/hooks.d"
+_SNIPPET = 1 << 18
 _HOOK = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
@@ -89,6 +90,16 @@ class NodePaths:
         except OSError:
             return None
         return None if stat.S_ISCHR(mode) else Gone(f"{path} is no character device")
+
+    def snippet(self, volid: str) -> str | Unread:
+        """The text of a snippet; a longer one is cut."""
+        path = files.path_of(self._host, volid)
+        if isinstance(path, Unread):
+            return path
+        if self._is_remote(path):
+            return Unread(f"{path} is not on a file system of this node's own")
+        text = content_of(self._host, path, _SNIPPET)
+        return text if isinstance(text, Unread) else text.decode("utf-8", "replace")
 
     @cached_property
     def _has_devices(self) -> bool:

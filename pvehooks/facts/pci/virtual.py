@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci import bindings, vflinks
+from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Unread
 from pvehooks.values.base import cached_property
-from pvehooks.values.pci import VfSource, is_pci_address, last_pci_address
+from pvehooks.values.pci import VfMacs, VfNote, VfSource, is_pci_address, last_pci_address
 
 _NET = "/sys/class/net"
 _DKMS = "/var/lib/dkms"
@@ -85,6 +86,16 @@ class SupportOnNode:
     def interface(self, address: str) -> str:
         """The name of the device's network interface, '' without one."""
         return next(iter(names_in(self._host, f"/sys/bus/pci/devices/{address}/net")), "")
+
+    def macs(self, address: str) -> VfMacs:
+        """What is noted of a PF's VFs, and what the card has."""
+        note = bindings.noted(self._host, address)
+        count, given = (note.vfs or 0, note.vf_settings) if isinstance(note, BootBinding) else (0, ())
+        noted = {number: VfNote(each.mac, each._replace(mac="").text) for number, each in given}
+        shown = vflinks.read(self._host, self.interface(address))
+        if isinstance(shown, Unread):
+            return VfMacs(count, noted, shown)
+        return VfMacs(count, noted, {number: each["MAC"] for number, each in shown.items() if "MAC" in each})
 
 
 # -- what is written where ----------------------------------------------------------------------------------------------
