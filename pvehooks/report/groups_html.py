@@ -118,10 +118,9 @@ def _box(box: Box) -> Markup:
         ),
         tag("p", box.state, class_="state"),
         _harm(box.dangers),
-        tag("ul", map(_cell, box.cells), class_="cells"),
-        class_=" ".join(
-            ("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" and len(box.cells) > 1 else []))
-        ),
+        tag("ul", (_cell(cell) for cell in box.cells if cell.whose != "bridge"), class_="cells"),
+        _bridges(box),
+        class_=" ".join(("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" else []))),
         id=f"group{box.group.name}",
     )
 
@@ -141,6 +140,16 @@ def _explained(each: ReportedFinding) -> Iterator[Markup]:
     yield tag("a", "What to do", href=f"#{finding.rule}", aria_label=f"What to do about {finding.rule}")
 
 
+def _bridges(box: Box) -> Markup | None:
+    bridges = [
+        join(tag("code", cell.member.device.address), f" {cell.member.device.words}") for cell in box.cells if cell.whose == "bridge"
+    ]
+    if not bridges:
+        return None
+    lines = [join("; " if number else None, bridge) for number, bridge in enumerate(bridges)]
+    return tag("p", _square("bridge"), " Stays with the host: ", lines, class_="rest bridge")
+
+
 def _cell(cell: Cell) -> Markup:
     device = cell.member.device
     use, rest = cell.details[0], "; ".join(cell.details[1:])
@@ -152,8 +161,8 @@ def _cell(cell: Cell) -> Markup:
             tag("code", device.address),
             class_="top",
         ),
-        tag("p", device.words, class_="name") if cell.whose != "bridge" else tag("p", f"{device.words}, {use}", class_="rest"),
-        tag("p", use, class_="small") if cell.whose != "bridge" else None,
+        tag("p", device.words, class_="name"),
+        tag("p", use, class_="small"),
         tag("p", rest, class_="rest") if rest else None,
         class_=f"cell {cell.whose}",
     )
