@@ -18,6 +18,12 @@ _COMMAND = re.compile(
     # A value in quotes may hold anything; a clause ends with a comma, a semicolon or a full stop before a blank.
     r"(?:'[^']*'|\.\.\.|(?![.,;:]? \(|[.,;:](?: |\Z)| and | or | while )[^'])+"
 )
+# What is typed or written into a file, inside of a sentence: commands as above and in brackets, some programs anywhere, a setting with its section.
+_INLINE = re.compile(
+    rf"{_COMMAND.pattern}|(?<=\()(?:{'|'.join(_PROGRAMS.split())}) [^()]+?(?= (?:shows?|lists?)\b|[,;)])"
+    r"|\bupdate-(?:grub|initramfs)\b(?: -[a-z]+)*|\bproxmox-boot-tool (?:status|refresh|init)\b"
+    r"|\[(?:guest VMID|[a-z]+)\] [a-z_]+ = [\w./-]*\w"
+)
 ORDER = {Severity.BLOCK: 0, Severity.WARNING: 1, Severity.INFO: 2, Severity.UNSET: 3}
 
 
@@ -55,6 +61,17 @@ def steps(remedy: str) -> Iterator[tuple[str, str]]:
     rest = remedy[end:].lstrip(".,;: ")
     if rest:
         yield rest, ""
+
+
+def inline(words: str) -> Iterator[tuple[str, bool]]:
+    """A sentence in pieces, each (text, whether it is typed or written into a file); together they are the sentence."""
+    end = 0
+    for found in _INLINE.finditer(words):
+        yield words[end : found.start()], False
+        typed = found[0].rstrip()
+        yield typed, True
+        end = found.start() + len(typed)
+    yield words[end:], False
 
 
 def of_guest(guest: Guest, words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
@@ -11,6 +12,8 @@ from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
 
 UNEXAMINED = "not examined"
+# The most severe first.
+SEVERITIES = ("block", "warning", "info", "ignored", UNEXAMINED)
 
 
 class GuestSeen(NamedTuple):
@@ -115,6 +118,21 @@ class ReportedFinding(NamedTuple):
     item: Judged
 
 
+class AlikeGuests(NamedTuple):
+    """Guests of which the same is to be said: the same state, the same verdict, findings of the same rules as often."""
+
+    guests: tuple[GuestSeen, ...]
+    # (rule, severity) and how often.
+    rules: tuple[tuple[str, str, int], ...]
+
+    @property
+    def urgency(self) -> int:
+        """The place of the most severe finding among the severities; behind all of them without any."""
+        if self.guests[0].start is not StartVerdict.WOULD:
+            return 0
+        return min((SEVERITIES.index(name) for _, name, _ in self.rules), default=len(SEVERITIES))
+
+
 def guest_seen(verdict: Verdict, guarded: bool | None = None) -> GuestSeen:
     """What a report keeps of a verdict."""
     guest = verdict.guest
@@ -171,7 +189,7 @@ def merged(listed: Iterable[ReportedFinding]) -> list[SharedFinding]:
 def _for_any(each: ReportedFinding) -> str:
     """The remedy with VMID for the guest's own number."""
     remedy = each.item.finding.remedy
-    return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w.:])", "VMID", remedy) if each.guest else remedy
+    return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w:]|\.\w)", "VMID", remedy) if each.guest else remedy
 
 
 def _shared(remedy: str, same: list[ReportedFinding]) -> SharedFinding:
@@ -184,9 +202,23 @@ def _weight(each: ReportedFinding) -> tuple[bool, int]:
     return bool(each.item.ignored), wording.ORDER[each.item.finding.severity]
 
 
+def alike(report: Report) -> list[AlikeGuests]:
+    """The guests with those together of which the same is to be said, the most severe first, then by VMID."""
+    found: dict[object, list[GuestSeen]] = {}
+    rules: dict[object, tuple[tuple[str, str, int], ...]] = {}
+    for guest in report.guests:
+        own = Counter((item.finding.rule, severity(item)) for item in guest.findings)
+        listed = tuple((rule, name, count) for (rule, name), count in own.items())
+        key = (guest.running, guest.template, guest.start, guest.unguarded, guest.guarded, listed)
+        found.setdefault(key, []).append(guest)
+        rules[key] = listed
+    groups = [AlikeGuests(tuple(guests), rules[key]) for key, guests in found.items()]
+    return sorted(groups, key=lambda group: (group.urgency, group.guests[0].vmid))
+
+
 def counts(items: Iterable[Judged]) -> dict[str, int]:
     """How many findings of each severity, of those there are any of: {'block': 1, 'warning': 3}."""
-    found = dict.fromkeys(("block", "warning", "info", "ignored", UNEXAMINED), 0)
+    found = dict.fromkeys(SEVERITIES, 0)
     for item in items:
         found[severity(item)] += 1
     return {name: count for name, count in found.items() if count}

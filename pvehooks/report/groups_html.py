@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks.report import picture, tree
 from pvehooks.report.content import Report, ReportedFinding
+from pvehooks.report.frame import icon
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import Unread
@@ -70,10 +71,6 @@ def _introduction(report: Report, off: bool) -> str:
     )
 
 
-def _icon(name: str) -> Markup:
-    return tag("svg", tag("use", href=f"#i-{name}"), class_="i", aria_hidden="true")
-
-
 def _square(whose: str) -> Markup:
     return tag("span", class_=f"sq {whose}")
 
@@ -94,7 +91,7 @@ def _tile(box: Box) -> Markup:
     tone = _TONES.get(box.level, "none") if box.level in (*_URGENT, "idle") else None
     return tag(
         "a",
-        _icon(_TONES[box.level]) if box.level in _URGENT else None,
+        icon(_TONES[box.level]) if box.level in _URGENT else None,
         box.group.name,
         tag("span", (_square(cell.whose) for cell in box.cells[:24]), "…" if len(box.cells) > 24 else None, class_="sqs"),
         href="#idle" if box.level == "idle" else f"#group{box.group.name}",
@@ -117,14 +114,13 @@ def _box(box: Box) -> Markup:
         tag(
             "header",
             tag("h3", f"Group {box.group.name}"),
-            tag("span", _icon(tone), LEVELS[box.level], class_=f"badge {tone}"),
+            tag("span", icon(tone), LEVELS[box.level], class_=f"badge {tone}"),
         ),
         tag("p", box.state, class_="state"),
         _harm(box.dangers),
-        tag("ul", map(_cell, box.cells), class_="cells"),
-        class_=" ".join(
-            ("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" and len(box.cells) > 1 else []))
-        ),
+        tag("ul", (_cell(cell) for cell in box.cells if cell.whose != "bridge"), class_="cells"),
+        _bridges(box),
+        class_=" ".join(("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" else []))),
         id=f"group{box.group.name}",
     )
 
@@ -144,6 +140,16 @@ def _explained(each: ReportedFinding) -> Iterator[Markup]:
     yield tag("a", "What to do", href=f"#{finding.rule}", aria_label=f"What to do about {finding.rule}")
 
 
+def _bridges(box: Box) -> Markup | None:
+    bridges = [
+        join(tag("code", cell.member.device.address), f" {cell.member.device.words}") for cell in box.cells if cell.whose == "bridge"
+    ]
+    if not bridges:
+        return None
+    lines = [join("; " if number else None, bridge) for number, bridge in enumerate(bridges)]
+    return tag("p", _square("bridge"), " Stays with the host: ", lines, class_="rest bridge")
+
+
 def _cell(cell: Cell) -> Markup:
     device = cell.member.device
     use, rest = cell.details[0], "; ".join(cell.details[1:])
@@ -151,12 +157,12 @@ def _cell(cell: Cell) -> Markup:
         "li",
         tag(
             "div",
-            tag("span", _icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
+            tag("span", icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
             tag("code", device.address),
             class_="top",
         ),
-        tag("p", device.words, class_="name") if cell.whose != "bridge" else tag("p", f"{device.words}, {use}", class_="rest"),
-        tag("p", use, class_="small") if cell.whose != "bridge" else None,
+        tag("p", device.words, class_="name"),
+        tag("p", use, class_="small"),
         tag("p", rest, class_="rest") if rest else None,
         class_=f"cell {cell.whose}",
     )

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from pvehooks.report import picture, summary
-from pvehooks.report.content import GuestSeen, Report, SharedFinding, by_rule, counts, counts_phrase, merged, severity
+from pvehooks.report.content import AlikeGuests, GuestSeen, Report, SharedFinding, alike, by_rule, counts, counts_phrase, merged, severity
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.groups import Naming
 from pvehooks.values.guests import guest_label
-from pvehooks.wording import counted, printable
+from pvehooks.wording import counted, inline, printable
 
 # What would be markup; & and < as entities, which also processors understand that know no \<. An underscore inside of a word is none.
 _MARKUP = re.compile(r"[\\`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])")
@@ -147,17 +147,22 @@ def _guests(report: Report) -> Iterator[str]:
         yield "There are no VMs."
         yield ""
         return
-    yield from _table(("VM", "State", "Verdict", "Guard", "Findings"), map(_guest, report.guests))
+    yield from _table(("VM", "State", "Verdict", "Guard", "Findings"), map(_alike, alike(report)))
 
 
-def _guest(guest: GuestSeen) -> Sequence[str]:
+def _alike(group: AlikeGuests) -> Sequence[str]:
+    guest = group.guests[0]
     state = "template" if guest.template else "running" if guest.running else "stopped"
     verdict = guest.start.value if guest.start is StartVerdict.WOULD else f"**{guest.start.value}**"
     if guest.unguarded:
         verdict += text(f": nothing stops it, {guest.unguarded}")
     guard = "" if guest.guarded is None else "guarded" if guest.guarded else "not guarded"
     verdict = "" if guest.template else verdict
-    return (guest_label(guest.vmid, code(guest.name)), state, verdict, guard, counts_phrase(counts(guest.findings)) or "none")
+    return (_labels(group.guests), state, verdict, guard, counts_phrase(counts(guest.findings)) or "none")
+
+
+def _labels(guests: Iterable[GuestSeen]) -> str:
+    return ", ".join(guest_label(guest.vmid, code(guest.name)) for guest in guests)
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -187,10 +192,16 @@ def _explanation(explanation: str) -> Iterator[str]:
 
 def _shared(each: SharedFinding) -> str:
     finding = each.item.finding
-    who = f"{', '.join(guest_label(guest.vmid, code(guest.name)) for guest in each.guests)}: " if each.guests else ""
-    remedy = f". What to do: {text(finding.remedy)}" if finding.remedy else ""
+    who = f"{_labels(each.guests)}: " if each.guests else ""
+    remedy = f". What to do: {_remedy(finding.remedy)}" if finding.remedy else ""
     ignored = f" (ignored: {text(each.item.ignored)})" if each.item.ignored else ""
     return f"- {who}{text(finding.message)}{remedy}{ignored}"
+
+
+def _remedy(remedy: str) -> str:
+    """A remedy with what is typed as code."""
+    # text takes away the space that stands before a word, which code needs behind it.
+    return "".join(code(piece) if typed else " " * piece.startswith(" ") + text(piece) for piece, typed in inline(remedy))
 
 
 def _unread(report: Report) -> Iterator[str]:

@@ -71,7 +71,9 @@ def _box(group: Group, dangers: Mapping[str, list[ReportedFinding]]) -> Box:
     headline = tree.headline(group)
     state = headline.partition(": ")[2] if group.name else headline
     harmful = any(_harms(cell, dangers.get(cell.member.device.address, ())) for cell in cells)
-    return Box(group, "danger" if harmful else "trouble" if mine else _level(group, cells), state, cells, mine)
+    level = "danger" if harmful else "trouble" if mine else _level(group, cells)
+    # A group is clean of other devices; beside a warning it would read as if all were well.
+    return Box(group, level, state.removeprefix("clean, ") if mine else state, cells, mine)
 
 
 def _harms(cell: Cell, refused: Sequence[ReportedFinding]) -> bool:

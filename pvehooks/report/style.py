@@ -46,7 +46,7 @@ bdi{unicode-bidi:isolate}
 _HEAD = """\
 .over{margin:0;color:var(--soft);font-size:.875rem}
 .lead{font-size:1.0625rem;max-width:46rem;margin:.9rem 0 0}
-.figures{display:grid;grid-template-columns:repeat(4,1fr);gap:.75rem;margin:1.6rem 0 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:1.6rem 0 0}
 .figures div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem;display:flex;flex-direction:column-reverse;justify-content:flex-end}
 .figures dd{font-size:1.7rem;font-weight:650;line-height:1.2;color:var(--c);display:flex;align-items:center;gap:.4rem}
 .figures dd .i{width:.7em;height:.7em}
@@ -71,7 +71,7 @@ _PICTURE = """\
 .map a.danger{border:2px solid var(--c);background:var(--on);color:var(--c);font-weight:650}
 .map a.warning{border:1.5px dashed var(--c);color:var(--c)}
 .map a.none{color:var(--soft);background:transparent}
-.boxes{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.9rem;align-items:start}
+.boxes{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.9rem;align-items:start;grid-auto-flow:dense}
 .box{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.85rem 1rem;min-width:0}
 .box.warning{border:1.5px dashed var(--c)}
 .box.danger{border:2.5px solid var(--c)}
@@ -85,11 +85,10 @@ _PICTURE = """\
 .cell{border-left:.3rem solid var(--c);background:var(--on);border-radius:.25rem .4rem .4rem .25rem;padding:.5rem .7rem;min-width:0}
 .cell.guest{border-left-style:double;border-left-width:.4rem}
 .cell.free,.cell.named,.cell.idle,.cell.unknown{border-left-style:dashed}
-.cell.bridge{border-left-style:dotted;padding-block:.3rem}
 .cell .who{display:inline-flex;align-items:center;gap:.35rem;color:var(--c);font-size:.8125rem;font-weight:650}
 .cell .name{font-weight:600;font-size:.9375rem;line-height:1.4;margin:.1rem 0}
 .cell p{margin:.1rem 0}
-.cell .rest{font-size:.8125rem;color:var(--soft)}
+.rest{font-size:.8125rem;color:var(--soft)}
 .cell .top{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 .8rem}
 .board li{padding:.3rem 0;border-bottom:1px solid var(--line);font-size:.875rem}
 """
@@ -98,6 +97,7 @@ _LISTS = """\
 .guests>li{display:grid;grid-template-columns:minmax(8rem,1.2fr) 11rem 2.4fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
 .guests>li:last-child{border-bottom:0}
 .guests .name{font-weight:600;margin:0}
+.guests .name span{display:inline-block}
 .notes li{padding-left:1.4rem;text-indent:-1.4rem;font-size:.9375rem}
 .notes .i,.changes .i{color:var(--c);margin-right:.4rem}
 details.rule,details.more{background:var(--card);border:1px solid var(--line);border-radius:.6rem;margin:.7rem 0 0}
@@ -112,12 +112,37 @@ details.rule>summary h3{display:inline;font-size:1rem;font-weight:600}
 .found p{margin:.1rem 0}
 .found .todo{padding-left:1.1rem;border-left:2px solid var(--line);margin-top:.35rem}
 .todo b{font-weight:600}
+.todo b+p{display:inline}
+.cmd{display:block;width:fit-content;max-width:100%;margin:.3rem 0 .4rem;padding:.25rem .6rem;border:1px solid var(--line);border-radius:.3rem;background:var(--page);color:var(--ink);white-space:pre-wrap;-webkit-user-select:all;user-select:all}
 .why{border-top:1px solid var(--line);padding-top:.5rem;max-width:46rem;color:var(--soft);font-size:.9375rem}
-.why h4{margin:.3rem 0 0;font-size:.875rem;font-weight:650;color:var(--ink)}
+.points{list-style:disc;padding-left:1.2rem}
 .quiet{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.875rem}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line);font-size:.875rem;color:var(--soft)}
 footer h2{font-size:.9375rem;margin:0 0 .3rem;color:var(--ink)}
 footer li{margin:.15rem 0}
+"""
+# A filter without a script: the form's state hides what was not chosen. Browsers that cannot look at it get no form.
+_FILTER = """\
+.filter{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem 1.2rem;margin:3rem 0 -1.5rem;padding:.6rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:.6rem;font-size:.9375rem}
+.filter fieldset{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:0;padding:0;border:0}
+.filter legend{float:left;padding:0;margin-right:1rem;font-weight:600;line-height:1.75rem}
+.filter label{display:inline-flex;align-items:center;gap:.4rem;min-height:1.75rem;max-width:100%}
+.filter input{accent-color:var(--link);margin:0;width:1rem;height:1rem}
+.filter select,.filter button{font:inherit;color:var(--ink);background:var(--page);border:1px solid var(--line);border-radius:.35rem;padding:.15rem .5rem;min-height:1.75rem}
+.filter select{flex:0 1 18rem;width:18rem;min-width:0}
+.filter :focus-visible{outline:2px solid var(--link);outline-offset:2px}
+.filter button{visibility:hidden;cursor:pointer}
+.shown{display:none}
+.rules{counter-reset:rules}
+.rule{counter-increment:rules}
+.shown::before{content:counter(rules)}
+.sheet:has(#least-all:not(:checked),option[value=all]:not(:checked)){.filter button{visibility:visible}.shown{display:block}.fine{display:none}}
+.sheet:has(#least-block:checked) :is(.rule,.guests>li):not(.danger){display:none}
+.sheet:has(#least-warning:checked) :is(.rule,.guests>li):not(.danger,.warning){display:none}
+.guests>li:has(:target){outline:2px solid var(--link);outline-offset:-2px;border-radius:.6rem}
+.run span+span::before{content:", "}
+@supports not selector(:has(a)){.filter{display:none}}
+@media (min-width:50rem) and (min-height:30rem){.filter{position:sticky;top:0;z-index:1}:target{scroll-margin-top:4rem}}
 """
 _PHONE = """\
 @media (max-width:40rem){
@@ -132,32 +157,45 @@ h2{margin-top:2.3rem}
 summary,.inside{padding-inline:.75rem}
 }
 """
+# Two columns of small type. What is long may be broken between pages, but no heading stands at the end of one.
 _PAPER = """\
 @media print{
-@page{margin:14mm}
+@page{size:A4;margin:12mm}
 :root{color-scheme:light}
-html{font-size:9.5pt}
-body{background:#fff}
-.sheet{max-width:none;padding:0}
-nav,.map{display:none}
-.box,.cell,.found>li,.figures,.guests>li,.changes li{break-inside:avoid}
-h2,h3,summary{break-after:avoid}
-.figures{grid-template-columns:repeat(4,1fr)}
-.boxes{display:block;columns:2;column-gap:.9rem}
-.box{margin:0 0 .9rem}
+html{font-size:8.5pt}
+body{background:#fff;line-height:1.4;orphans:3;widows:3}
+.sheet{max-width:none;padding:0 1px}
+nav,.map,.filter{display:none}
+.cell,.harm,.figures>div,.guests>li,.changes li,.found>li,.board li,.topo .at,tr,summary,.box>header{break-inside:avoid}
+.box:not(.wide){break-inside:avoid}
+h1,h2,h2+p,h3,.box>header,.box>.state,.legend,summary{break-after:avoid}
+h2{margin-top:1.6rem}
+.lead{font-size:1rem;max-width:none;margin-top:.5rem}
+.figures{grid-template-columns:repeat(5,1fr);margin-top:.8rem}
+.figures>div{padding:.4rem .7rem}
+.figures dd{font-size:1.3rem}
+.boxes,.rules{display:block;columns:2;column-gap:.9rem}
+.box{margin:0 0 .9rem;padding:.6rem .8rem}
 .box.wide{column-span:all}
 .cells{grid-template-columns:1fr}
 .wide .cells{grid-template-columns:repeat(2,1fr)}
+.guests>li{grid-template-columns:1.6fr 11rem 1.6fr;padding:.35rem .8rem}
+details.rule,details.more{margin:0 0 .8rem;-webkit-box-decoration-break:clone;box-decoration-break:clone}
+details.more{margin-top:.8rem}
+summary{padding:.45rem .8rem .3rem;list-style:none}
+.inside{padding:0 .8rem .5rem}
+.found>li{padding:.4rem 0}
+.why{max-width:none}
+footer{margin-top:1.6rem}
 a{color:inherit;text-decoration:none}
 .sq,.badge,.cell,.harm,.map a{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-summary{list-style:none}
 details::details-content{content-visibility:visible;block-size:auto;height:auto}
 details>*{display:revert}
 }
 """
 STYLE = (
     f":root{{color-scheme:light dark;{_LIGHT}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}}}\n"
-    f"{_TEXT}{_HEAD}{_PICTURE}{_LISTS}{_PHONE}{_PAPER}"
+    f"{_TEXT}{_HEAD}{_PICTURE}{_LISTS}{_FILTER}{_PHONE}{_PAPER}"
 )
 
 # Drawn on a square of 16: what a colour says, said once more by a form.

@@ -5,7 +5,8 @@
 Keys: `class` (6 hex digits), `id` and `subsystem` (vendor:device), `driver`, `override`, `group`, `reset` (methods with commas between,
 "-" for none), `bridge`, `dead`, `boot_vga`, `pf` (address of the PF of a VF), `mdev` (type:available, with commas between),
 `behind` (the bridges above it, with commas between), `net` (an interface, or interface/MAC), `disk` (name/major:minor/serial of an NVMe
-namespace), `part` (name/major:minor of a partition of it).
+namespace), `part` (name/major:minor of a partition of it), `link` (its speed and lanes now and at most: 8.0x4/16.0x16), `numa`, `port` (the
+type of a PCIe port: 4 of a root port, 5 and 6 of a switch's upper and lower ports).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
         f"{here}/driver_override": f"{keys.get('override', '(null)')}\n",
         f"{here}/boot_vga": f"{keys.get('boot_vga', '0')}\n",
         f"{here}/irq": "16\n",
-        f"{here}/config": b"\xff" * 64 if "dead" in keys else bytes.fromhex(vendor + product) + bytes(60),
+        f"{here}/config": b"\xff" * 64 if "dead" in keys else _config(vendor + product, keys.get("port", "")),
         f"{here}/reset_method": "\n" if keys.get("reset") == "-" else keys.get("reset", "flr,bus").replace(",", " ") + "\n",
     }
     if "subsystem" in keys:
@@ -57,6 +58,11 @@ def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
         files[f"{group}/devices/{address}"] = Link(f"../../../../{here.removeprefix('sys/')}")
     if "bridge" in keys:
         files[f"{here}/pci_bus"] = None
+    if "numa" in keys:
+        files[f"{here}/numa_node"] = f"{keys['numa']}\n"
+    for which, link in zip(("current", "max"), keys.get("link", "").split("/") if "link" in keys else (), strict=False):
+        speed, _, width = link.partition("x")
+        files |= {f"{here}/{which}_link_speed": f"{speed} GT/s PCIe\n", f"{here}/{which}_link_width": f"{width}\n"}
     if "pf" in keys:
         files[f"{here}/physfn"] = Link(f"../{keys['pf']}")
         files[f"{'/'.join((ROOT, *behind, keys['pf']))}/virtfn{int(address[-1])}"] = Link(f"../{address}")
@@ -64,6 +70,15 @@ def _device(address: str, keys: dict[str, str]) -> dict[str, Content]:
         name, available = kind.split(":")
         files[f"{here}/mdev_supported_types/{name}/available_instances"] = f"{available}\n"
     return files | _children(here, address, keys)
+
+
+def _config(ids: str, port: str) -> bytes:
+    """A configuration space of 64 bytes, with a PCI Express capability behind it for a port."""
+    if not port:
+        return bytes.fromhex(ids) + bytes(60)
+    header = bytearray(bytes.fromhex(ids) + bytes(60))
+    header[0x06], header[0x34] = 0x10, 0x40
+    return bytes(header) + bytes((0x10, 0, int(port) << 4 | 2, 0)) + bytes(188)
 
 
 def _children(here: str, address: str, keys: dict[str, str]) -> dict[str, Content]:

@@ -51,7 +51,7 @@ const out = [...document.body.querySelectorAll('*')].filter(e => e.getClientRect
 return {width: document.documentElement.scrollWidth, out: out.map(e => e.outerHTML.slice(0, 120))};
 """
 # What is operated by hand, and pictures: they need names.
-_NAMED = {"link", "button", "DisclosureTriangle", "image", "img", "checkbox", "textbox", "combobox"}
+_NAMED = {"link", "button", "DisclosureTriangle", "image", "img", "checkbox", "radio", "textbox", "combobox"}
 
 
 class Browser:
@@ -113,8 +113,8 @@ class Browser:
     def press(self, selector: str, key: str) -> None:
         """Puts the focus on an element and presses a key."""
         self.run(f"document.querySelector({json.dumps(selector)}).focus()")
-        code = {"Enter": 13, " ": 32}[key]
-        event = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": "\r" if key == "Enter" else key}
+        code, text = {"Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "")}[key]
+        event = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
         for kind in ("keyDown", "keyUp"):
             self._driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, **event})
 

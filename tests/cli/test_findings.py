@@ -73,3 +73,30 @@ def test_the_same_message_stands_once() -> None:
 def test_steps_of_a_remedy(remedy: str, steps: list[tuple[str, str]]) -> None:
     assert list(wording.steps(remedy)) == steps
     assert wording.commands(remedy) == [command for _, command in steps if command]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "typed"),
+    [
+        (
+            "Fix the line (pvehooks guest VMID shows all of them), then: pvehooks inject VMID",
+            ["pvehooks guest VMID", "pvehooks inject VMID"],
+        ),
+        ("Revert the changes (qm pending 100 lists them), or not", ["qm pending 100"]),
+        ("Name the device behind it (pvehooks host groups), or take it", ["pvehooks host groups"]),
+        ("Import it (pvehooks firmware import FILE --storage S): it is here", ["pvehooks firmware import FILE --storage S"]),
+        ("Correct the file, then: update-grub, or proxmox-boot-tool refresh", ["update-grub", "proxmox-boot-tool refresh"]),
+        ("Let pvehooks do it: [guard] unbound = bind", ["[guard] unbound = bind"]),
+        ("The guard binds it ([guard] unbound = bind)", ["[guard] unbound = bind"]),
+        (
+            "Write it, then: update-grub && reboot; with systemd-boot: proxmox-boot-tool refresh && reboot",
+            ["update-grub && reboot", "proxmox-boot-tool refresh && reboot"],
+        ),
+        ("Let pvehooks (and qm) do it", []),
+        ("", []),
+    ],
+)
+def test_what_is_typed_inside_of_a_sentence(remedy: str, typed: list[str]) -> None:
+    pieces = list(wording.inline(remedy))
+    assert "".join(piece for piece, _ in pieces) == remedy
+    assert [piece for piece, is_typed in pieces if is_typed] == typed

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from pvehooks import wording
+from pvehooks.cli.commands.rules import remedy
 from pvehooks.report.style import STYLE
+from pvehooks.rules import catalogue
 from tests.beds.tree import Link, make_fake_tree
 from tests.conftest import PROJECT
 from tests.facts import captures
@@ -98,6 +101,44 @@ def test_danger_is_shown_of_the_right_groups(trees: dict[str, Path]) -> None:
     assert urgent["17"] == "a VM cannot start" and urgent["21"] == "shared" and urgent["19"] == "used by a VM or container"
     calm = dict(re.findall(r'aria-label="Group (\d+), ([^:]*):', bed.report(trees["well"], "--html", "-")))
     assert "in danger" not in calm.values() and calm["2"] == "meant for a VM" and calm["15"] == "used by the host" and calm["9"] == "free"
+
+
+def test_guests_with_the_same_findings_are_one_row(trees: dict[str, Path]) -> None:
+    text, page = (bed.report(trees["home"], *form) for form in (["--markdown"], ["--html", "-"]))
+    six = ", ".join(f"VM {vmid} (`pxe-{vmid}`)" for vmid in range(104, 110))
+    assert f"| {six} | stopped | would start |" in text and f"\n- {six}: no network boot" in text
+    assert "pvehooks inject VMID" in text and "pvehooks inject 104" not in text
+    assert [page.count(f'id="vm{vmid}"') for vmid in range(100, 117)] == [1] * 17
+    row = re.findall(r'<li class="warning v\d"><div><p class="name">((?:(?!</p>).)*)</p><p class="soft small">6 VMs, stopped', page)
+    assert len(row) == 1 and all(f"VM {vmid} (pxe-{vmid})" in row[0] for vmid in range(104, 110))
+    # A template with the same finding beside another, and one that runs, are others.
+    assert "6 VMs" in page and "7 VMs, stopped" not in page
+
+
+def test_nothing_in_danger_is_called_clean(trees: dict[str, Path]) -> None:
+    for name in ("danger", "home", "hostile"):
+        page = bed.report(trees[name], "--html", "-")
+        boxes = re.findall(r'<article class="box (?:danger|warning).*?</article>', page)
+        assert boxes and not [box for box in boxes if re.search(r"\bclean\b", box)], name
+        assert re.search(r">clean, ", page), "others are"
+
+
+def test_what_is_typed_is_code(trees: dict[str, Path]) -> None:
+    page = bed.report(trees["home"], "--html", "-")
+    assert '<code class="cmd">qm set 103 --delete hostpci0</code>' in page and '<code class="cmd">umount /srv</code>' in page
+    assert "(<code>[guard] unbound = bind</code>)" in page
+    assert not re.search(r"What to do: </b>(?:(?!</div>).)*?</?p>[^<]*(?:qm set|pvehooks (?:inject|attach))", page)
+
+
+def test_no_remedy_of_a_rule_has_a_command_as_plain_words() -> None:
+    command = re.compile(
+        r"\b(?:qm|pvesh|pvesm|pvehooks|systemctl|update-grub|update-initramfs|proxmox-boot-tool|modprobe|lspci|umount|qemu-img) [a-z]"
+    )
+    prose = ("pvehooks do it",)
+    for rule in catalogue.RULES.values():
+        plain = "|".join(piece for piece, typed in wording.inline(remedy(rule)) if not typed)
+        left = [found[0] for found in command.finditer(plain) if not plain[found.start() :].startswith(prose)]
+        assert not left, (rule.id, plain)
 
 
 def test_what_would_be_taken_along_is_in_danger(tmp_path: Path) -> None:
