@@ -19,7 +19,7 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests import running
 from pvehooks.host import Host
 from pvehooks.records import guests as records
-from pvehooks.values import AdminsRng, Attachment, Guest, GuestConfig, Options, Value
+from pvehooks.values import AdminsRng, Attachment, GivenTag, Guest, GuestConfig, Options, Value
 from pvehooks.values.base import NamedTuple, sha1
 from pvehooks.values.images import PinnedFirmware
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Values = Mapping[str, str | None]
 """Options and their values; None if an option is not set."""
 
-Part = records.RngRecord | AdminsRng | Attachment | PinnedFirmware
+Part = records.RngRecord | AdminsRng | Attachment | GivenTag | PinnedFirmware
 RecordFields = Mapping[str, Part | None]
 """RecordFields of a guest's record by their names in records.Record; None if the record lacks a part."""
 NO_RECORD_FIELDS: RecordFields = MappingProxyType({})
@@ -55,6 +55,8 @@ class Change(NamedTuple):
     make_files: Callable[[], object] = _nothing
     # The command that reverts the change.
     undo: str = ""
+    # The copy of the config goes once the change is verified: those of changes that come and go would push out those that matter.
+    is_slight: bool = False
 
     @property
     def expected(self) -> Values:
@@ -78,7 +80,8 @@ def merged(changes: Collection[Change]) -> Change:
         before.update(change.before)
         after.update(change.after)
     undo = "; ".join(change.undo for change in changes if change.undo)
-    return Change(options, before, after, effect, lambda: [change.make_files() for change in changes], undo)
+    is_slight = all(change.is_slight for change in changes)
+    return Change(options, before, after, effect, lambda: [change.make_files() for change in changes], undo, is_slight)
 
 
 def write_refusal(guest: Guest, options: Collection[str]) -> Result | None:
@@ -124,6 +127,9 @@ def apply(host: Host, guest: Guest, writer: Writer, *changes: Change | Result) -
     if isinstance(backup, Result):
         return backup
     result = update.write(backup)
+    if change.is_slight and result.outcome is Outcome.DONE:
+        backups.finish(host, backup, used=False)
+        return result._replace(backup="")
     backups.finish(host, backup, result.outcome in MAY_HAVE_WRITTEN)
     return result
 

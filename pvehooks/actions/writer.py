@@ -20,7 +20,7 @@ from pvehooks.values.base import NamedTuple, Protocol, sha1
 # How long PVE itself waits for a guest's lock.
 LOCK_TIMEOUT = 10.0
 # What PVE changes on a running guest at once (qemu-server, QemuServer.pm, fast_plug_option), of the options that we write.
-AT_ONCE = frozenset(("hookscript",))
+AT_ONCE = frozenset(("hookscript", "tags"))
 
 
 class Writer(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.actions import accept, guardhook, rng0
+from pvehooks.actions import accept, guardhook, rng0, tags
 from pvehooks.actions.pci import remember
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.jobs import Job
@@ -26,6 +26,8 @@ class Worker:
     def work(self, job: Job) -> Result:
         """Gives the guest what the job is for; raises ActionFailed when something was written that is not as it should be."""
         host, guest, settings = self._host, job.guest, self._settings.current.rng(job.guest.vmid)
+        if job.tag is not None:
+            return tags.write(host, guest, job.tag, settings)
         if job.detach:
             # Without a record of it: the guard comes back with the next device.
             return guardhook.detach(host, guest, settings, remember=False)
@@ -48,6 +50,11 @@ def complete_records(host: Host, guest: Guest, recorded: bool) -> None:
         rng0.confirm(host, guest)
     rng0.remember(host, guest)
     guardhook.adopt(host, guest)
+
+
+def complete_tag(host: Host, guest: Guest, tag: str, is_on: bool) -> None:
+    """The same for its tag, where none is to be written."""
+    tags.complete(host, guest, tag, is_on)
 
 
 def accept_present(host: Host, guest: Guest, node: Node) -> None:

@@ -73,7 +73,9 @@ class ResultCollector:
                 "injected", message, guest, rule=job.rng0_decision.rule, device="rng0", digest=result.digest, backup=result.backup
             )
             self.last_change = f"VM {guest.vmid} given rng0"
-        if job.detach:
+        if job.tag is not None:
+            self._tagged(job, job.tag, result)
+        elif job.detach:
             self._log_detached(job, result)
         elif result.volid:
             self._log_attached(job, result)
@@ -99,6 +101,18 @@ class ResultCollector:
         self._parts.log.event("detached", message, job.guest, rule="guard-not-needed", digest=result.digest, backup=result.backup)
         self.last_change = f"guard taken out of VM {job.guest.vmid}"
 
+    def _tagged(self, job: Job, tag: str, result: Result) -> None:
+        self._parts.jobs.tagged(job, result.digest)
+        if result.outcome is not Outcome.DONE:
+            return
+        guest = job.guest
+        if tag:
+            message = f"tagged {tag} for Proxmox VE's web interface. What was found: pvehooks check {guest.vmid}. No tags: [gui] tags = off"
+        else:
+            message = "its tag of pvehooks was taken away: nothing that it stands for is found any more, or [gui] tags is off"
+        self._parts.log.event("tagged", message, guest, digest=result.digest)
+        self.last_change = f"VM {guest.vmid} {f'tagged {tag}' if tag else 'not tagged any more'}"
+
     def _not_done(self, job: Job, result: Result) -> None:
         vmid = job.guest.vmid
         if result.outcome is Outcome.CHANGED:
@@ -120,6 +134,8 @@ class ResultCollector:
             self._parts.log.event("not-attached", f"the guard was not attached: {result.words}", job.guest, rule="guard-not-attached")
         if job.detach:
             self._parts.log.event("not-detached", f"the guard was not taken out: {result.words}", job.guest, rule="guard-not-needed")
+        if job.tag is not None:
+            self._parts.log.event("not-tagged", f"{_tag_words(job.tag)}: {result.words}", job.guest)
         if job.rng0_decision.due:
             rule = "rng-held-lines-dropped" if result.outcome is Outcome.LOSSY else job.rng0_decision.rule
             self._parts.log.event("not-injected", f"not given an rng0: {result.words}", job.guest, rule=rule)
@@ -141,6 +157,10 @@ class ResultCollector:
 
     def _log_waiting(self, job: Job, result: Result) -> None:
         rule = job.rng0_decision.rule or ("guard-not-needed" if job.detach else "guard-not-attached")
+        if job.tag is not None:
+            kind = "not-tagged" if result.outcome is Outcome.BROKEN else "waiting"
+            self._parts.log.event(kind, f"{_tag_words(job.tag)} yet: {result.words}. It is tried again automatically", job.guest)
+            return
         if result.outcome is not Outcome.BROKEN:
             what = " and ".join(["rng0"] * job.rng0_decision.due + ["the guard"] * job.attach + ["taking out the guard"] * job.detach)
             have = "have" if " and " in what else "has"
@@ -167,3 +187,7 @@ class ResultCollector:
             self._parts.log.event("not-verified", message, vmid=guest.vmid, rule=end.job.rng0_decision.rule)
         elif end.error is not None:
             self._parts.log.bug(end.error, f"{guest.label}: bug while giving it what it lacks", guest.vmid)
+
+
+def _tag_words(tag: str) -> str:
+    return f"the tag {tag} was not given" if tag else "its tag of pvehooks was not taken away"

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from pvehooks.daemon import guest_changes, urgency
+from pvehooks.daemon.jobs import NOT_DUE, Job
 from pvehooks.daemon.parts import Parts
-from pvehooks.derived import attachment, passthrough
+from pvehooks.derived import attachment, passthrough, wanted_tag
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import ha
@@ -140,7 +141,7 @@ class Review:
         leaves_in = parts.jobs.seconds_until_detach(verdict, parts.settings.current.watch.detach_after)
         if leaves_in:
             parts.schedule.after(guest.vmid, leaves_in, forced=True)
-        job = parts.jobs.wanted(verdict, parts.membership.may_attach, may_detach=not leaves_in)
+        job = parts.jobs.wanted(verdict, parts.membership.may_attach, may_detach=not leaves_in) or self._tag_job(verdict)
         parts.reporter.guest(
             verdict,
             parts.settings.current.rng(guest.vmid),
@@ -157,6 +158,18 @@ class Review:
             if job.attach and not parts.membership.had_no_package:
                 self._report_unguarded(guest, context.node())
             parts.queue.submit(job, first=at_boot or urgent)
+
+    def _tag_job(self, verdict: Verdict) -> Job | None:
+        """The job that changes the guest's tag, if that is due by now."""
+        parts, guest, is_on = self._parts, verdict.guest, self._parts.settings.current.gui.tags
+        tag = wanted_tag.wanted(verdict, is_on)
+        change = wanted_tag.due(guest, tag, is_on)
+        if change is None:
+            guest_changes.complete_tag(parts.host, guest, tag, is_on)
+        seconds = parts.jobs.seconds_until_tag(guest, change, is_on)
+        if seconds:
+            parts.schedule.after(guest.vmid, seconds, forced=True)
+        return Job(guest, NOT_DUE, tag=change) if seconds == 0 else None
 
     def _report_unguarded(self, guest: Guest, node: Node) -> None:
         """A start that came before the guard was attached is reported once, with what it took from the node."""

@@ -17,6 +17,9 @@ class GuestState:
         "reported_unguarded_pid",
         "rng0_refused",
         "superfluous_since",
+        "tag_due",
+        "tag_refused",
+        "tagged",
         "tries",
         "urgent",
         "waits",
@@ -32,11 +35,15 @@ class GuestState:
         self.urgent = False
         # The process that was reported to have been started without the guard.
         self.reported_unguarded_pid = 0
-        # Of the config for which an rng0, or the guard, was refused: it is tried again when the config changes.
+        # Of the config for which an rng0, the guard, or a tag was refused: it is tried again when the config changes.
         self.rng0_refused = ""
         self.attach_refused = ""
+        self.tag_refused = ""
         # Since when its guard is seen to have nothing to examine, on the clock; None where it has.
         self.superfluous_since: float | None = None
+        # The tag that is wanted, and since when, on the clock; and when tags were written in the last hour.
+        self.tag_due: tuple[str, float] | None = None
+        self.tagged: list[float] = []
         # How often a job has had to wait, and the reason of the last time, '' when none waits.
         self.tries = 0
         self.waits = ""
@@ -80,5 +87,5 @@ class States:
     def reconsider(self) -> None:
         """The settings are new: what was refused, or had to wait, is tried as if for the first time."""
         for state in self._states.values():
-            state.rng0_refused = state.attach_refused = state.waits = ""
+            state.rng0_refused = state.attach_refused = state.tag_refused = state.waits = ""
             state.tries = 0

@@ -106,6 +106,21 @@ _OF_THE_DAEMON = (
         about_guest=True,
     ),
     Kind(
+        "tagged",
+        INFO,
+        "The tag of a VM was changed",
+        "`[gui] tags` is on: pvehooks-blocked or pvehooks-warning is among the VM's tags, or is gone with what it stood for. Its other tags are as they"
+        " were. Taken away by hand, it comes back when something else is found.",
+        about_guest=True,
+    ),
+    Kind(
+        "not-tagged",
+        WARNING,
+        "The tag of a VM could not be changed",
+        "The message has the reason. Nothing was changed. It is tried again when the VM or the settings change, or as the message says.",
+        about_guest=True,
+    ),
+    Kind(
         "boot-unguarded",
         ERR,
         "A VM starts at boot without the guard",

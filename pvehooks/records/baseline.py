@@ -77,7 +77,7 @@ class Baseline(NamedTuple):
 def fingerprint(config: GuestConfig) -> str:
     """8 hex digits that change when the guest is edited, live or pending, and not when PVE applies pending changes.
 
-    The guard's hookscript counts as the former hookscript: attaching it is no edit by a user.
+    The guard's hookscript counts as the former hookscript, and tags of ours do not count: neither is an edit by a user.
     Lines that the parser does not accept count unchanged: what it accepts depends on the node's CPU models and on our version.
     """
     options = {**config.main, **config.pending}
@@ -88,6 +88,12 @@ def fingerprint(config: GuestConfig) -> str:
         options["hookscript"] = former_of(present)
         if not options["hookscript"]:
             del options["hookscript"]
+    if "pvehooks-" in str(options.get("tags", "")):
+        from pvehooks.values import guesttags
+
+        options["tags"] = guesttags.without_ours(str(options["tags"]))
+        if not options["tags"]:
+            del options["tags"]
     lines = [f"{name}: {value}" for name, value in options.items()]
     if config.dropped:
         lines += [line.text.strip() for line in config.dropped if line.section in ("", "PENDING")]

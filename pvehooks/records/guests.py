@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pvehooks import records
 from pvehooks.errors import NodeError, PmxcfsAway
-from pvehooks.values import Accepted, AdminsRng, Allowance, Attachment, KnownDevice
+from pvehooks.values import Accepted, AdminsRng, Allowance, Attachment, GivenTag, KnownDevice
 from pvehooks.values.base import NamedTuple
 
 TYPE_CHECKING = False
@@ -84,11 +84,13 @@ class Record(NamedTuple):
     attachment: Attachment | None = None
     firmware: PinnedFirmware | None = None
     admins_rng0: AdminsRng | None = None
+    tag: GivenTag | None = None
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not (self.rng0 or self.accepted or self.allowance or self.attachment or self.firmware or self.admins_rng0 or self.more)
+        parts = (self.rng0, self.accepted, self.allowance, self.attachment, self.firmware, self.admins_rng0, self.tag, self.more)
+        return not any(parts)
 
     def with_rng0(self, rng0: RngRecord | None) -> Record:
         """The record with that rng0; keys of a newer version are kept if the value is unchanged."""
@@ -222,6 +224,7 @@ def _parsed(content: bytes) -> Record:
         attachment=_part(document, "attachment", _attachment, troubles),
         firmware=_part(document, "firmware", _firmware, troubles),
         admins_rng0=_part(document, "admins_rng0", _admins_rng, troubles),
+        tag=_part(document, "tag", _tag, troubles),
         more=document,
         broken="; ".join(troubles),
     )
@@ -290,6 +293,13 @@ def _admins_rng(document: dict[str, object]) -> AdminsRng:
     return AdminsRng(_text(document.get("value"), "value"), _number(document.get("when"), "when"))
 
 
+def _tag(document: dict[str, object]) -> GivenTag:
+    value, state = (_text(document.get(key), key) for key in ("value", "state"))
+    if state not in _STATES:
+        raise _Broken(f"has an unknown state '{state[:20]}'")
+    return GivenTag(value, state, _number(document.get("when"), "when"))
+
+
 def _firmware(document: dict[str, object]) -> PinnedFirmware:
     from pvehooks.values.images import PinnedFirmware
 
@@ -318,6 +328,8 @@ def _content(record: Record) -> bytes:
         document["firmware"] = record.firmware._asdict()
     if record.admins_rng0 is not None:
         document["admins_rng0"] = record.admins_rng0._asdict()
+    if record.tag is not None:
+        document["tag"] = record.tag._asdict()
     return json.dumps(document, sort_keys=True).encode() + b"\n"
 
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from pvehooks.settings.compiled import DeviceSettings, GuardSettings, StartSettings
 from pvehooks.settings.file import header, shown
-from pvehooks.settings.sections import ClusterSettings, FirmwareSettings, MetricsSettings, NotifySettings, RngSettings, WatchSettings
+from pvehooks.settings.sections import (
+    ClusterSettings,
+    FirmwareSettings,
+    GuiSettings,
+    MetricsSettings,
+    NotifySettings,
+    RngSettings,
+    WatchSettings,
+)
 from pvehooks.settings.table import Value, did_you_mean, nearest, written
 from pvehooks.values.base import NamedTuple
 
@@ -126,6 +134,11 @@ class Settings(NamedTuple):
     def cluster(self) -> ClusterSettings:
         """[cluster]."""
         return ClusterSettings._make(self.common["cluster", name].value for name in ClusterSettings._fields)
+
+    @property
+    def gui(self) -> GuiSettings:
+        """[gui]."""
+        return GuiSettings._make(self.common["gui", name].value for name in GuiSettings._fields)
 
     @property
     def guests(self) -> tuple[int, ...]:

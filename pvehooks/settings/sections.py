@@ -59,6 +59,13 @@ class NotifySettings(NamedTuple):
     digest: bool
 
 
+class GuiSettings(NamedTuple):
+    """[gui]: what Proxmox VE's web interface shows of us."""
+
+    # Whether guests with findings have a tag.
+    tags: bool
+
+
 class FirmwareSettings(NamedTuple):
     """[firmware]; `on_change` is the severity of a changed image."""
 

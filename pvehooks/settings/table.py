@@ -303,6 +303,13 @@ OPTIONS: tuple[Option, ...] = (
         "Whether a summary is sent once a week: which VMs would not or must not start, how many findings there are.",
     ),
     Option(
+        "gui",
+        "tags",
+        "boolean(default=no)",
+        "Whether VMs have a tag: pvehooks-blocked for one that would not or must not start, pvehooks-warning for one that would start with a "
+        "warning. VMs' configs are written for that, also where [rng] mode is warn or off and [guard] mode audit or off. All other tags stay.",
+    ),
+    Option(
         "rules",
         "RULE-ID",
         "option(block, warning, info)",

@@ -150,6 +150,14 @@ class Attachment(NamedTuple):
     kept: bool = False
 
 
+class GivenTag(NamedTuple):
+    """A tag of ours in a guest's config: the tag, 'writing' before and 'done' after the write, and when (epoch seconds)."""
+
+    value: str
+    state: str
+    when: int
+
+
 class Hookscript(NamedTuple):
     """A guest's hookscript: its volume id, its path on this node, and what is wrong with it ('' if it can be run)."""
 
@@ -283,6 +291,11 @@ class Guest:
     @property
     def attachment(self) -> Attachment | None:
         """The record of the guard that we attached, None without one."""
+        return None
+
+    @property
+    def given_tag(self) -> GivenTag | None:
+        """The tag that we gave it, None without one."""
         return None
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pvehooks.actions.result import Outcome, Result
+from pvehooks.daemon.guest_changes import Worker
 from pvehooks.daemon.jobs import Job, JobResult
 from pvehooks.daemon.parts import make_parts
 from pvehooks.daemon.queue import JobQueue
 from pvehooks.daemon.results import ResultCollector
-from pvehooks.daemon.review import Review
+from pvehooks.daemon.review import Review, Why
 from pvehooks.daemon.schedule import Schedule
 from pvehooks.host import Host
 from pvehooks.journal.entries import Entry
@@ -80,11 +81,21 @@ class Parts:
         self.jobs, schedule = KeptJobs(), KeptSchedule()
         made = make_parts(self.host, NODE, checked(self.host, catalogue.RULES), self.output, lambda: None)
         parts = made._replace(queue=self.jobs, schedule=schedule)
-        self.policy, self.states, self.stats = parts.jobs, parts.states, parts.stats
+        self.policy, self.states, self.stats, self.settings = parts.jobs, parts.states, parts.stats, parts.settings
+        self.baseline = parts.baseline
         self.membership, self.gate, self.departures, self.reporter = parts.membership, parts.gate, parts.departures, parts.reporter
-        self.scheduled = schedule.kept
+        self.scheduled, self.schedule = schedule.kept, schedule
+        self.worker = Worker(self.host, parts.settings)
         self.review = Review(parts)
         self.results = ResultCollector(parts)
+
+    def work(self) -> list[Job]:
+        """Works on the jobs that are kept, and has what follows from them done; the jobs."""
+        jobs, self.jobs.kept = self.jobs.kept, []
+        self.jobs.ended = [JobResult(job, self.worker.work(job), None) for job in jobs]
+        changed, _ = self.results.collect()
+        self.review.review(changed, Why.AFTER_JOB)
+        return jobs
 
     def write(self, vmid: int, text: str) -> None:
         """Somebody edits the guest."""

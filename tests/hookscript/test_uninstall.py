@@ -65,6 +65,49 @@ def test_purge_puts_everything_back(qm: Qm) -> None:
     assert uninstall(qm) == (0, "", "")
 
 
+TAG = '{"tag": {"state": "done", "value": "pvehooks-blocked", "when": 1}, "uuid": null, "version": 1}\n'
+
+
+def tagged(vmid: int, tags: str, record: bool = True, more: str = "") -> None:
+    config(f"memory: 512\ntags: {tags}\n{more}", vmid)
+    if record:
+        Path(f"/etc/pve/pvehooks/guests/{vmid}.json").write_text(TAG)
+
+
+@pytest.mark.parametrize("how", ["remove", "purge"])
+def test_tags_go_with_the_package(qm: Qm, how: str) -> None:
+    """Ours alone, and none that pvehooks did not give; of a guest of this node."""
+    tagged(100, "pvehooks-blocked")
+    tagged(101, "pvehooks-blocked-not;pvehooks-warning;web")
+    tagged(102, "pvehooks-blocked;web", record=False)
+    tagged(103, "web")
+    before = "memory: 512\ntags: pvehooks-blocked\n\n[before]\nmemory: 512\nsnaptime: 1\ntags: pvehooks-blocked\n"
+    tagged(104, "pvehooks-blocked", more="\n[before]\nmemory: 512\nsnaptime: 1\ntags: pvehooks-blocked\n")
+    assert text(104) == before
+    assert uninstall(qm, how) == (0, "", "")
+    assert text(100) == "memory: 512\n"
+    assert text(101) == "memory: 512\ntags: pvehooks-blocked-not;web\n"
+    assert text(102) == "memory: 512\ntags: pvehooks-blocked;web\n"
+    assert text(103) == "memory: 512\ntags: web\n"
+    assert text(104) == before.replace("tags: pvehooks-blocked\n", "", 1)
+    assert all(call_.option("digest") for call_ in qm.calls("set"))
+    for vmid in (100, 101, 103, 104):
+        left = Path(f"/etc/pve/pvehooks/guests/{vmid}.json").read_text()
+        assert left == '{"uuid": null, "version": 1}\n', "a later installation takes this for nobody's doing"
+    assert uninstall(qm, how) == (0, "", "")
+
+
+def test_a_tag_that_cannot_go_is_named(qm: Qm) -> None:
+    tagged(100, "pvehooks-blocked", more="lock: backup\n")
+    tagged(101, "pvehooks-blocked", more="\n[PENDING]\nmemory: 1024\n")
+    assert uninstall(qm, "remove").out == (
+        "pvehooks: VM 100: left: its tag of pvehooks: VM is locked (backup)\n"
+        "pvehooks: VM 101: left: its tag of pvehooks: other changes are pending (qm pending 101), which would be applied as well\n"
+    )
+    assert "tags: pvehooks-blocked\n" in text(100) and "tags: pvehooks-blocked\n" in text(101)
+    assert Path("/etc/pve/pvehooks/guests/100.json").read_text() == TAG
+
+
 def test_purge_takes_what_an_interrupted_write_left(qm: Qm) -> None:
     for path in (
         SNIPPETS / "pvehooks-guard.tmp.99",

@@ -22,6 +22,7 @@ SECTIONS: dict[str, Any] = {
     "cluster": sections.ClusterSettings,
     "metrics": sections.MetricsSettings,
     "notify": sections.NotifySettings,
+    "gui": sections.GuiSettings,
 }
 WITH_DEFAULT = [option for option in table.OPTIONS if option.default is not None]
 

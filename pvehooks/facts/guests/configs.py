@@ -17,6 +17,7 @@ from pvehooks.values import (
     Attachment,
     BaselineStatus,
     BootOrder,
+    GivenTag,
     Guest,
     GuestConfig,
     Hookscript,
@@ -338,6 +339,11 @@ class ConfigGuest(Guest):
     def attachment(self) -> Attachment | None:
         record = self._record
         return record.attachment if record else None
+
+    @cached_property
+    def given_tag(self) -> GivenTag | None:
+        record = self._record
+        return record.tag if record else None
 
     @cached_property
     def firmware(self) -> PinnedFirmware | None:
