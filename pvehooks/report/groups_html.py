@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks.report import picture, tree
 from pvehooks.report.content import Report, ReportedFinding
+from pvehooks.report.frame import icon
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import Unread
@@ -70,10 +71,6 @@ def _introduction(report: Report, off: bool) -> str:
     )
 
 
-def _icon(name: str) -> Markup:
-    return tag("svg", tag("use", href=f"#i-{name}"), class_="i", aria_hidden="true")
-
-
 def _square(whose: str) -> Markup:
     return tag("span", class_=f"sq {whose}")
 
@@ -94,7 +91,7 @@ def _tile(box: Box) -> Markup:
     tone = _TONES.get(box.level, "none") if box.level in (*_URGENT, "idle") else None
     return tag(
         "a",
-        _icon(_TONES[box.level]) if box.level in _URGENT else None,
+        icon(_TONES[box.level]) if box.level in _URGENT else None,
         box.group.name,
         tag("span", (_square(cell.whose) for cell in box.cells[:24]), "…" if len(box.cells) > 24 else None, class_="sqs"),
         href="#idle" if box.level == "idle" else f"#group{box.group.name}",
@@ -117,7 +114,7 @@ def _box(box: Box) -> Markup:
         tag(
             "header",
             tag("h3", f"Group {box.group.name}"),
-            tag("span", _icon(tone), LEVELS[box.level], class_=f"badge {tone}"),
+            tag("span", icon(tone), LEVELS[box.level], class_=f"badge {tone}"),
         ),
         tag("p", box.state, class_="state"),
         _harm(box.dangers),
@@ -151,7 +148,7 @@ def _cell(cell: Cell) -> Markup:
         "li",
         tag(
             "div",
-            tag("span", _icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
+            tag("span", icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
             tag("code", device.address),
             class_="top",
         ),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import time
 from collections.abc import Iterator
 
-from pvehooks.report import picture, summary
+from pvehooks.report import frame, picture, summary
 from pvehooks.report.content import (
     UNEXAMINED,
     GuestSeen,
@@ -20,9 +17,9 @@ from pvehooks.report.content import (
     merged,
     severity,
 )
+from pvehooks.report.frame import badge, icon, more, when
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.report.style import SHAPES, STYLE
 from pvehooks.values import Judged, NamedTuple, Refuser, StartVerdict, Unread
 from pvehooks.wording import counted
 
@@ -51,51 +48,8 @@ _SEVERITIES = {
 
 def page(report: Report) -> str:
     """The file's text."""
-    body = tag(
-        "div",
-        tag("main", _header(report), _changes(report), groups(report), _guests(report), _findings(report)),
-        _footer(report),
-        class_="sheet",
-    )
-    return f"<!DOCTYPE html>\n{tag('html', _head(report), tag('body', _sprite(), body), lang='en')}\n"
-
-
-def _head(report: Report) -> Markup:
-    # Even where something got past the escaping, the browser would load and run nothing.
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("meta", name="robots", content="noindex"),
-        tag("meta", name="format-detection", content="telephone=no"),
-        # Where the file is served by a web server, browsers would ask that for an icon.
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{report.node}: passthrough and VMs"),
-        tag("style", Markup(STYLE)),
-    )
-
-
-def _sprite() -> Markup:
-    symbols = (tag("symbol", tag("path", d=path), id=f"i-{name}", viewBox="0 0 16 16") for name, path in SHAPES.items())
-    return tag("svg", symbols, class_="sprite", aria_hidden="true")
-
-
-def _icon(name: str) -> Markup:
-    return tag("svg", tag("use", href=f"#i-{name}"), class_="i", aria_hidden="true")
-
-
-def _badge(tone: str, text: str) -> Markup:
-    return tag("span", _icon(tone), text, class_=f"badge {tone}")
-
-
-def _when(seconds: int) -> Markup:
-    local = time.localtime(seconds)
-    return tag("time", time.strftime("%-d %B %Y, %H:%M %Z", local), datetime=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)))
+    main = [_header(report), _changes(report), groups(report), _guests(report), _findings(report)]
+    return frame.document(f"{report.node}: passthrough and VMs", main, _footer(report))
 
 
 # -- the head of the page ---------------------------------------------------------------------------------------------
@@ -107,7 +61,7 @@ def _header(report: Report) -> Markup:
         places.insert(0, ("#changes", "What changed"))
     return tag(
         "header",
-        tag("p", "pvehooks, ", _when(report.time), class_="over"),
+        tag("p", "pvehooks, ", when(report.time), class_="over"),
         tag("h1", tag("bdi", report.node)),
         tag("p", summary.paragraph(report), class_="lead"),
         _figures(report),
@@ -134,7 +88,7 @@ def _figures(report: Report) -> Markup:
     return tag(
         "dl",
         (
-            tag("div", tag("dt", words), tag("dd", str(number), _icon(tone) if tone != "none" else None, class_=tone))
+            tag("div", tag("dt", words), tag("dd", str(number), icon(tone) if tone != "none" else None, class_=tone))
             for number, words, tone in figures
         ),
         class_="figures",
@@ -146,11 +100,11 @@ def _changes(report: Report) -> Markup | None:
     if changes is None:
         return tag("p", report.no_changes, class_="soft small") if report.no_changes else None
     if not changes.items:
-        return tag("p", "Nothing changed since the last report, of ", _when(changes.since), ".", class_="soft small")
+        return tag("p", "Nothing changed since the last report, of ", when(changes.since), ".", class_="soft small")
     lines = [
         tag(
             "li",
-            tag("span", _icon("danger") if change.urgent else None, change.headline, class_="soft small"),
+            tag("span", icon("danger") if change.urgent else None, change.headline, class_="soft small"),
             tag("span", tag("b", tag("bdi", change.what)), f": {change.text}" if change.text else None),
             class_="danger" if change.urgent else None,
         )
@@ -159,18 +113,11 @@ def _changes(report: Report) -> Markup | None:
     return tag(
         "section",
         tag("h2", "What changed", id="changes"),
-        tag("p", "Since the last report, of ", _when(changes.since), class_="soft small"),
+        tag("p", "Since the last report, of ", when(changes.since), class_="soft small"),
         tag("ul", lines[:_SHOWN], class_="changes"),
-        _more(tag("ul", lines[_SHOWN:], class_="changes"), len(lines) - _SHOWN, "change"),
+        more(tag("ul", lines[_SHOWN:], class_="changes"), len(lines) - _SHOWN, "change"),
         aria_labelledby="changes",
     )
-
-
-def _more(content: Markup, count: int, noun: str) -> Markup | None:
-    """What is too much to be shown at once."""
-    if count <= 0:
-        return None
-    return tag("details", tag("summary", f"{counted(count, f'more {noun}')}"), tag("div", content, class_="inside"), class_="more")
 
 
 # -- guests -----------------------------------------------------------------------------------------------------------
@@ -182,10 +129,10 @@ def _guests(report: Report) -> Markup:
     names = tag("ul", (tag("li", tag("bdi", guest.label)) for guest in quiet), class_="quiet")
     rest: Markup | None = None
     if quiet and len(quiet) <= _SHOWN and listed:
-        rest = tag("div", tag("p", _badge("good", "nothing found")), names, class_="inside")
+        rest = tag("div", tag("p", badge("good", "nothing found")), names, class_="inside")
     elif quiet:
         text = f"{counted(len(quiet), 'guest')} with nothing found"
-        rest = tag("details", tag("summary", _badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not listed)
+        rest = tag("details", tag("summary", badge("good", text)), tag("div", names, class_="inside"), class_="more", open=not listed)
     return tag(
         "section",
         tag("h2", "VMs", id="guests"),
@@ -203,13 +150,13 @@ def _urgency(guest: GuestSeen) -> tuple[int, int]:
 
 def _verdict(guest: GuestSeen) -> Markup:
     if guest.start is not StartVerdict.WOULD:
-        return _badge("danger", guest.start.value)
+        return badge("danger", guest.start.value)
     found = counts(guest.findings)
     if "warning" in found:
-        return _badge("warning", counted(found["warning"], "warning"))
+        return badge("warning", counted(found["warning"], "warning"))
     if UNEXAMINED in found:
-        return _badge("unknown", "not all examined")
-    return _badge("good", "would start" if not guest.template else "a template")
+        return badge("unknown", "not all examined")
+    return badge("good", "would start" if not guest.template else "a template")
 
 
 def _guarded(guest: GuestSeen) -> Markup | None:
@@ -217,9 +164,9 @@ def _guarded(guest: GuestSeen) -> Markup | None:
     if guest.guarded is None:
         return None
     if guest.guarded:
-        return _badge("good", "guarded")
+        return badge("good", "guarded")
     why = tag("p", f"Nothing stops it: {guest.unguarded}", class_="soft small") if guest.unguarded else None
-    return join(_badge("warning", "not guarded"), why)
+    return join(badge("warning", "not guarded"), why)
 
 
 def _guest(guest: GuestSeen) -> Markup:
@@ -231,7 +178,7 @@ def _guest(guest: GuestSeen) -> Markup:
     lines = [
         tag(
             "li",
-            _icon(_SEVERITIES[name].tone),
+            icon(_SEVERITIES[name].tone),
             tag("a", rule, href="#unread" if name == UNEXAMINED else f"#{rule}"),
             f" ({name}{f', {count} times' if count > 1 else ''})",
             class_=_SEVERITIES[name].tone,
@@ -278,7 +225,7 @@ def _rule(report: Report, rule: str, listed: list[ReportedFinding]) -> Markup:
         "details",
         tag(
             "summary",
-            _badge(shown.tone, label),
+            badge(shown.tone, label),
             " ",
             tag("h3", _prose(" ".join(explanation[0].split()))),
             tag("span", tag("code", rule), f", {who}", class_="tail"),
@@ -286,7 +233,7 @@ def _rule(report: Report, rule: str, listed: list[ReportedFinding]) -> Markup:
         tag(
             "div",
             tag("ul", lines[:_SHOWN], class_="found"),
-            _more(tag("ul", lines[_SHOWN:], class_="found"), len(lines) - _SHOWN, "finding"),
+            more(tag("ul", lines[_SHOWN:], class_="found"), len(lines) - _SHOWN, "finding"),
             tag("div", _why(explanation[1:]), _ignoring(rule, bool(text and text.of_node)), class_="why"),
             class_="inside",
         ),
@@ -307,7 +254,7 @@ def _shared(each: SharedFinding) -> Markup:
     remedy = tag("p", tag("b", "What to do: "), finding.remedy, class_="todo") if finding.remedy else None
     links = [tag("a", tag("bdi", guest.label), href=f"#vm{guest.vmid}") for guest in each.guests]
     who = [join(", " if number else None, link) for number, link in enumerate(links)]
-    rest = _more(tag("p", who[_SHOWN:]), len(who) - _SHOWN, "VM")
+    rest = more(tag("p", who[_SHOWN:]), len(who) - _SHOWN, "VM")
     first = join(tag("b", who[:_SHOWN], " and more" if rest else None, ": ") if who else None, finding.message)
     return tag("li", tag("p", first), remedy, _ignored(each.item), rest)
 
@@ -340,8 +287,7 @@ def _ignoring(rule: str, of_node: bool) -> Markup:
 
 def _footer(report: Report) -> Markup:
     unread = summary.unread(report)
-    return tag(
-        "footer",
+    return join(
         join(tag("h2", "Not examined", id="unread"), tag("ul", (tag("li", line) for line in unread))) if unread else None,
         tag(
             "p",
