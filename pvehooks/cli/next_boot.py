@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,12 +13,15 @@ from pvehooks.cli import audit
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.reading import text_of
 from pvehooks.judge import judge, with_configured_severity
+from pvehooks.records import boot_forecast
 from pvehooks.rules import catalogue
 from pvehooks.values import Finding, Guest, Judged, Node, Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.boot import NextBoot
+from pvehooks.values.summaries import NextBootSummary
 
 HELP = "look at this node as it will be after its next boot, with the kernel that it will take or KERNEL: will the VMs start?"
 HELP_BRIEF = "with --next-boot: ten lines at most, and an entry in the journal, for the hooks of packages"
@@ -25,6 +29,7 @@ HELP_WITHOUT = "with --next-boot: as if this kernel were removed"
 _MOST_LINES = 10
 # What libexec/next-boot showed last: after a kernel's own hook dpkg asks once more.
 _SHOWN = "/run/pvehooks/next-boot"
+_KEPT = 20
 _HEAVY = (Severity.BLOCK, Severity.WARNING)
 
 
@@ -80,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
     else:
         print("\n".join(lines))
+    if not options.next_boot:
+        _keep(seen, boot, answers, losses)
     if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
         _log(seen, boot, answers, losses)
     verdicts = {answer.verdict for answer in answers}
@@ -205,6 +212,27 @@ def _document(node: str, boot: NextBoot, answers: list[NextStart], losses: list[
         ],
         "losses": [wording.as_json(Judged(finding, "")) for finding in losses],
     }
+
+
+def _keep(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> None:
+    """For the summary that the other nodes read. A look at a kernel that was asked for says nothing of the next boot."""
+    host, verdicts = seen.host, [answer.verdict for answer in answers]
+    if not host.is_node or node_facts.is_another(host, seen.node):
+        return
+    found = NextBootSummary(
+        int(host.now()),
+        boot.release,
+        verdicts.count("will start"),
+        verdicts.count("will not start"),
+        verdicts.count("must not start"),
+        verdicts.count("cannot tell"),
+        tuple(answer.guest.vmid for answer in answers if answer.verdict in ("will not start", "must not start"))[:_KEPT],
+        len(losses),
+        any(each.severity is Severity.BLOCK for each in losses),
+    )
+    # Only root can; what cannot be kept is no reason not to show it.
+    with contextlib.suppress(OSError):
+        boot_forecast.write(host, found)
 
 
 def _log(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> None:

@@ -34,6 +34,8 @@ class GuestStats(NamedTuple):
     start: StartVerdict = StartVerdict.WOULD
     # Why nothing stops a start that must not happen, else ''.
     why_unguarded: str = ""
+    # Its rng0: 'given' if it has the one that it was given, 'lacking' if it needs one and has none, else ''.
+    rng0: str = ""
 
     @property
     def verdict(self) -> str:
@@ -66,7 +68,15 @@ class Stats:
         guest = verdict.guest
         findings = tuple(_counted(item.finding, bool(item.ignored)) for item in verdict.findings)
         now = GuestStats(
-            guest.label, guest.running, verdict.blocked, guest.passes_through, guarded, findings, verdict.start, verdict.why_unguarded
+            guest.label,
+            guest.running,
+            verdict.blocked,
+            guest.passes_through,
+            guarded,
+            findings,
+            verdict.start,
+            verdict.why_unguarded,
+            verdict.rng0,
         )
         self.changes += now != self.guests.get(guest.vmid)
         self.guests[guest.vmid] = now

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
 from pvehooks.values.pci import does_work
-from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Summary
+from pvehooks.values.summaries import DescribedDevice, DeviceKind, FailedStartSummary, Hardware, NextBootSummary, NodeDetails, Summary
 
 FORMAT = 1
 LIMIT = (16 << 10) - 1
@@ -19,6 +19,10 @@ _REASON = 240
 _HOOKSCRIPTS = 3000
 _BRIDGES = 2500
 _USES = 4
+_VERSION = 64
+_FAILURES = 5
+# For what own settings and failed starts take, each.
+_DETAILS = 1200
 _UNKNOWN_RESET = "?"
 _MAX_NUMBER = 1 << 53
 
@@ -83,7 +87,37 @@ def _document(summary: Summary) -> dict[str, object]:
         "of_node": dict(summary.of_node),
         "rules": dict(sorted(worst)),
         "hookscripts": dict(sorted(hookscripts.items())),
+        **({} if summary.details is None else {"details": _details(summary.details)}),
     }
+
+
+def _details(details: NodeDetails) -> dict[str, object]:
+    """The first settings and failed starts that fit."""
+    settings = _fitting([[name, value[:_SENTENCE]] for name, value in sorted(details.own_settings.items())])
+    failures = _fitting([[each.vmid, each.ended, each.why[:_SENTENCE]] for each in details.failures[:_FAILURES]])
+    boot = details.next_boot
+    document: dict[str, object] = {
+        "pve": details.pve[:_VERSION],
+        "kernel": details.kernel[:_VERSION],
+        "next_kernel": details.next_kernel[:_VERSION],
+        "rng0": [details.rng_given, details.rng_lacking, *details.rng_guests[:_NAMED]],
+        "settings": settings,
+        "settings_left_out": details.settings_left_out + len(details.own_settings) - len(settings),
+        "next_boot": None if boot is None else [*boot._replace(kernel=boot.kernel[:_VERSION], guests=boot.guests[:_NAMED])],
+        "failed": None if details.failed_starts is None else [details.failed_starts, *failures],
+    }
+    return {key: value for key, value in document.items() if value not in ("", 0, [], None)}
+
+
+def _fitting(rows: list[list[object]]) -> list[list[object]]:
+    """The first rows, as many as there is room for."""
+    room, kept = _DETAILS, []
+    for row in rows:
+        room -= len(json.dumps(row)) + 1
+        if room < 0:
+            break
+        kept.append(row)
+    return kept
 
 
 def _of_starts(summary: Summary) -> dict[str, object]:
@@ -222,7 +256,43 @@ def _summary(document: Mapping[str, object]) -> Summary:
         qemu=_version(document["qemu"]) if "qemu" in document else None,
         must_not=_ints(must_not["guests"]),
         must_not_count=_int(must_not["count"]),
+        details=_read_details(_dict(document["details"])) if "details" in document else None,
     )
+
+
+def _read_details(document: Mapping[str, object]) -> NodeDetails:
+    given, lacking, *guests = _ints(document.get("rng0", [0, 0]))
+    failed = _list(document.get("failed", []))
+    return NodeDetails(
+        pve=_str(document.get("pve", "")),
+        kernel=_str(document.get("kernel", "")),
+        next_kernel=_str(document.get("next_kernel", "")),
+        rng_given=given,
+        rng_lacking=lacking,
+        rng_guests=tuple(guests),
+        own_settings=dict(map(_read_setting, _list(document.get("settings", [])))),
+        settings_left_out=_int(document.get("settings_left_out", 0)),
+        next_boot=read_next_boot(document["next_boot"]) if "next_boot" in document else None,
+        failed_starts=_int(failed[0]) if failed else None,
+        failures=tuple(map(_read_failure, failed[1:])),
+    )
+
+
+def _read_setting(row: object) -> tuple[str, str]:
+    name, value = map(_str, _list(row))
+    return name, value
+
+
+def read_next_boot(row: object) -> NextBootSummary:
+    """What was written as a list of the fields; raises TypeError, ValueError."""
+    looked, kernel, will, will_not, must_not, unknown, guests, losses, stops = _list(row)[:9]
+    numbers = map(_int, (will, will_not, must_not, unknown))
+    return NextBootSummary(_int(looked), _str(kernel), *numbers, _ints(guests), _int(losses), bool(stops))
+
+
+def _read_failure(row: object) -> FailedStartSummary:
+    vmid, ended, why = _list(row)[:3]
+    return FailedStartSummary(_int(vmid), _int(ended), _str(why))
 
 
 def _read_hardware(document: Mapping[str, object]) -> Hardware:

@@ -117,3 +117,12 @@ class Verdict(NamedTuple):
     start: StartVerdict = StartVerdict.WOULD
     # Why nothing stops a start that must not happen, '' otherwise.
     why_unguarded: str = ""
+
+    @property
+    def rng0(self) -> str:
+        """'lacking' if the guest needs an rng0 and has none, 'given' if it has the one that it was given, else ''."""
+        if self.rng0_decision.due or self.rng0_decision.prevented_by:
+            return "lacking"
+        value = self.guest.options.get("rng0")
+        recorded = self.guest.recorded_rng if value else None
+        return "given" if recorded and recorded.given and recorded.value == value else ""

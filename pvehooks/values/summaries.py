@@ -90,6 +90,62 @@ class Hardware(NamedTuple):
     left_out: int = 0
 
 
+class NextBootSummary(NamedTuple):
+    """What the last look at the node's next boot found: how many VMs with passed-through devices will start, will not, must not, and of how
+    many that is not known.
+    """
+
+    # Epoch seconds.
+    looked: int
+    kernel: str
+    will: int
+    will_not: int
+    must_not: int
+    unknown: int
+    # The VMs that will not start or must not start, the first ones.
+    guests: tuple[int, ...]
+    # How many things the node itself loses.
+    losses: int
+    # Whether it may not boot at all.
+    stops: bool
+
+    @property
+    def well(self) -> bool:
+        """Whether all is as it is now."""
+        return not (self.will_not or self.must_not or self.unknown or self.losses or self.stops)
+
+
+class FailedStartSummary(NamedTuple):
+    """A VM whose last start failed."""
+
+    vmid: int
+    # Epoch seconds.
+    ended: int
+    # The cause in words.
+    why: str
+
+
+class NodeDetails(NamedTuple):
+    """What the first versions do not publish; a text is '' where it could not be read."""
+
+    # The versions of Proxmox VE, of the running kernel, and of the next one.
+    pve: str = ""
+    kernel: str = ""
+    next_kernel: str = ""
+    # How many VMs have the rng0 that they were given, and how many lack one that they need, with the first of these.
+    rng_given: int = 0
+    rng_lacking: int = 0
+    rng_guests: tuple[int, ...] = ()
+    # What the node's own settings file sets: "section.option" -> value; and how many settings there was no room for.
+    own_settings: Mapping[str, str] = {}
+    settings_left_out: int = 0
+    # None where no one has looked since the node was booted.
+    next_boot: NextBootSummary | None = None
+    # How many VMs' last start failed, and the latest of them; None where the tasks could not be read.
+    failed_starts: int | None = None
+    failures: tuple[FailedStartSummary, ...] = ()
+
+
 class Summary(NamedTuple):
     """What a node last published about itself. Long lists and texts are cut, except `bridges`."""
 
@@ -125,6 +181,8 @@ class Summary(NamedTuple):
     # Of `blocked`, the VMs that must not start and that nothing stops, and how many; older versions do not publish them.
     must_not: tuple[int, ...] = ()
     must_not_count: int = 0
+    # None if the node's version does not publish them.
+    details: NodeDetails | None = None
 
     def age(self, now: float) -> int:
         """Seconds since it was written; 0 if the other node's clock is ahead."""

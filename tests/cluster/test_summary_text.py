@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pvehooks.formats import summary as text
 from pvehooks.values import Holder, HwRng, Iommu, Unread, Use
-from pvehooks.values.summaries import DescribedDevice, DeviceKind, Hardware, Summary
+from pvehooks.values.summaries import DescribedDevice, DeviceKind, FailedStartSummary, Hardware, NextBootSummary, NodeDetails, Summary
 
 GPU = DeviceKind(0x10DE, 0x2204, (0x1043, 0x87D0), 0x030000, "vfio-pci", True, "", ("flr", "bus"), (), False, "", False)
 NIC = GPU._replace(vendor=0x8086, device=0x1533, subsystem=None, class_code=0x020000, driver="igb", vfio=False)
@@ -79,6 +79,20 @@ counts = st.dictionaries(words, numbers, max_size=4)
 vmids = st.lists(numbers, max_size=5).map(tuple)
 # What the kernel takes as the name of an interface (net/core/dev.c, dev_valid_name).
 interfaces = st.lists(st.text(min_size=1, max_size=15).filter(lambda name: not re.search(r"[\s/:\x1c-\x1f\x85]", name)), max_size=5)
+next_boots = st.builds(NextBootSummary, numbers, words, numbers, numbers, numbers, numbers, vmids, numbers, st.booleans())
+failures = st.lists(st.builds(FailedStartSummary, numbers, numbers, names), max_size=5).map(tuple)
+details = st.builds(
+    lambda settings, next_boot, failed, *others: NodeDetails(*others, settings, 0, next_boot, *failed),
+    st.dictionaries(words, names, max_size=4),
+    st.none() | next_boots,
+    st.just((None, ())) | st.tuples(numbers, failures),
+    words,
+    words,
+    words,
+    numbers,
+    numbers,
+    vmids,
+)
 summaries = st.builds(
     Summary,
     names,
@@ -101,6 +115,7 @@ summaries = st.builds(
     st.none() | st.tuples(numbers, numbers),
     vmids,
     numbers,
+    st.none() | details,
 )
 
 
@@ -196,6 +211,32 @@ def _with_more(known: Hardware) -> Hardware:
     return known._replace(devices={**known.devices, "10000:e1:00.0": DescribedDevice(rare, "12")})
 
 
+DETAILS = NodeDetails(
+    "8.4.1", "6.8.12-4-pve", "6.14.8-2-pve", 2, 1, (103,), {"guard.mode": "audit"}, 0, NextBootSummary(1, "6.14.8-2-pve", 1, 1, 0, 0, (101,), 0, True)
+)
+
+
+def test_details_are_cut_to_their_room() -> None:
+    """Whatever a node's own settings hold, and the logs of starts that failed: there is room for devices."""
+    failures = tuple(FailedStartSummary(vmid, 1, "\u2620" * 400) for vmid in range(9))
+    own = {f"rules.some-rule-{number}": "\u2620" * 100 for number in range(300)}
+    summary = SUMMARY._replace(details=DETAILS._replace(own_settings=own, failed_starts=9, failures=failures, rng_guests=tuple(range(5000))))
+    content = text.dump(summary)
+    assert len(content) < 6000
+    found = text.load(content).details
+    assert found is not None and found.failed_starts == 9 and len(found.failures) == 1 and len(found.rng_guests) == 20
+    assert found.settings_left_out == 300 - len(found.own_settings) > 200 and found.failures[0].why == "\u2620" * 120
+
+
+def test_an_older_version_publishes_no_details_and_a_newer_one_more() -> None:
+    document = json.loads(text.dump(SUMMARY._replace(details=DETAILS)))
+    document["details"]["weather"] = [1, {"rain": "no"}]
+    document["next_boot"] = "another thing"
+    assert text.load(json.dumps(document).encode()).details == DETAILS
+    del document["details"]
+    assert text.load(json.dumps(document).encode()).details is None
+
+
 def test_a_summary_of_an_older_version_has_fewer_attributes() -> None:
     """What an older version does not publish is as with a device that has none of it."""
     document = json.loads(text.dump(SUMMARY._replace(hardware=_with_more(many(1)))))
@@ -213,6 +254,7 @@ def test_any_value_of_another_kind_is_refused_in_words() -> None:
         hardware=_with_more(many(1))._replace(
             bridges=("0000:00:01.0",), unread={"0000:e0:00.0": "no"}, holders={"0000:e0:00.0": (Holder(1, "a", "b"),)}
         ),
+        details=DETAILS._replace(failed_starts=1, failures=(FailedStartSummary(101, 1, "no"),)),
     )
     whole = json.loads(text.dump(full))
     for path in paths(whole)[1:]:

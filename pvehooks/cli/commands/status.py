@@ -72,8 +72,8 @@ class StatusTotals:
             (verdict.start is StartVerdict.MUST_NOT, self.must_not),
             (unguarded, self.unguarded),
             (guard_state.allowed(guest), self.allowed),
-            (verdict.rng0_decision.due or verdict.rng0_decision.prevented_by, self.lacking),
-            (guest.recorded_rng and guest.recorded_rng.given and guest.options.get("rng0") == guest.recorded_rng.value, self.given),
+            (verdict.rng0 == "lacking", self.lacking),
+            (verdict.rng0 == "given", self.given),
         ):
             if what:
                 those.append(named)

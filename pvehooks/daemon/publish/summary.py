@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pvehooks import __version__, records
+from pvehooks.daemon.publish import details
 from pvehooks.daemon.stats import CountedFinding, Stats
 from pvehooks.derived.passthrough import on_host_driver
 from pvehooks.errors import PmxcfsAway
@@ -50,6 +51,9 @@ class Publisher:
         self._hardware: Hardware | Unread = Unread("its devices were not looked at yet")
         self._wanted: frozenset[str] = frozenset()
         self._of_starts = OfStarts()
+        # What the details are read from.
+        self._marks: object = None
+        self._marks_due = 0.0
         # What was last written or found, and what of the daemon's looks it was made from.
         self._last: Summary | None = None
         self._made_from: object = None
@@ -79,7 +83,9 @@ class Publisher:
         return "" if words == before else words
 
     def _publish(self, stats: Stats, settings: Settings, now: float) -> None:
-        made_from = (stats.changes, stats.hookscripts, settings.guard().mode, settings.rng().mode)
+        if now >= self._marks_due:
+            self._marks, self._marks_due = details.marks(self._host), now + PAUSE
+        made_from = (stats.changes, stats.hookscripts, settings.sources, self._marks)
         if made_from == self._made_from and now < self._beat_due:
             return
         if self._last is None:
@@ -149,6 +155,7 @@ class Publisher:
             qemu=self._of_starts.qemu,
             must_not=must_not,
             must_not_count=len(must_not),
+            details=details.read_details(self._host, stats.guests, settings),
         )
 
 

@@ -13,10 +13,11 @@ from pvehooks.daemon.publish.summary import Publisher
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
 from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
+from pvehooks.records import boot_forecast
 from pvehooks.rules import catalogue
 from pvehooks.settings import load as settings
 from pvehooks.values import Severity
-from pvehooks.values.summaries import HEARTBEAT, Hardware, Summary
+from pvehooks.values.summaries import HEARTBEAT, Hardware, NextBootSummary, NodeDetails, Summary
 from tests.beds import pci
 from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.tree import make_fake_tree
@@ -95,6 +96,39 @@ def test_what_it_logs(host: Clocked) -> None:
     }
     assert isinstance(summary_of_node.hardware, Hardware)
     assert [use.sentence for use in summary_of_node.hardware.uses["0000:02:00.0"]] == ["holds / (ext4 on nvme0n1p1)"]
+
+
+def test_details(host: Clocked) -> None:
+    """Versions, the node's own settings, starts that failed, the last look at the next boot: the same again as soon as they change."""
+    upid = "UPID:pve1:00001000:00002000:6B49D1E0:qmstart:100:root@pam:"
+    make_fake_tree(
+        Path(host.root),
+        {
+            "usr/share/perl5/PVE/pvecfg.pm": "sub release {\n    return '8.4';\n}\n\nsub version {\n    return '8.4.1';\n}\n",
+            "proc/sys/kernel/osrelease": "6.8.12-4-pve\n",
+            "boot/vmlinuz-6.14.8-2-pve": "",
+            "etc/pve/pvehooks/pvehooks.conf": "[guard]\nmode = audit\n",
+            "etc/pvehooks/pvehooks.conf": "[rng]\nmode = warn\n[rules]\niommu-off = info\n[guest 100]\nignore = iommu-off: no\n",
+            "var/log/pve/tasks/index": f"{upid} 1 6B49D1E5 start failed: QEMU exited with code 1\n",
+        },
+    )
+    publisher, found = Publisher(host, "pve1"), stats(GUEST._replace(rng0="given"))
+    found.guests[101] = GUEST._replace(rng0="lacking")
+    ask(publisher, host, found, 0)
+    details = read_summary(host).details
+    assert details is not None and details.failures[0].vmid == 100 and "QEMU" in details.failures[0].why
+    expected = NodeDetails("8.4.1", "6.8.12-4-pve", "6.14.8-2-pve", 1, 1, (101,), {"rng.mode": "warn", "rules.iommu-off": "info"})
+    assert details._replace(failures=()) == expected._replace(failed_starts=1)
+    boot = NextBootSummary(1, "6.14.8-2-pve", 1, 1, 0, 0, (101,), 0, stops=False)
+    boot_forecast.write(host, boot)
+    ask(publisher, host, found, 30)
+    assert host.writes == 2, "the record and the first summary: it is looked at once a minute"
+    ask(publisher, host, found, 61)
+    assert read_summary(host).details == details._replace(next_boot=boot)
+    Path(host.root, "etc/pvehooks/pvehooks.conf").write_text("")
+    ask(publisher, host, found, 130)
+    again = read_summary(host).details
+    assert again is not None and again.own_settings == {}
 
 
 def test_at_most_once_a_minute(host: Clocked) -> None:
