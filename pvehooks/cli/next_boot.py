@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import wording
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
@@ -77,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     answers = [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
     lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
     if options.json:
-        print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
+        envelope.show(seen.host, seen.node, _document(boot, answers, losses))
     else:
         print("\n".join(lines))
     if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
@@ -181,16 +180,16 @@ def _steps(finding: Finding) -> list[str]:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
+def _document(boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
     return {
-        "version": 1,
-        "node": node,
         "next_boot": {
             "kernel": boot.release,
             "why": wording.printable(boot.why),
-            "running": boot.running,
+            "running_kernel": boot.running,
             "command_line": [wording.printable(word) for word in boot.words],
             "command_line_of": boot.source or None,
+            # Deprecated.
+            "running": boot.running,
         },
         "guests": [
             {

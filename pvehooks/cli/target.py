@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 from pvehooks import __version__, wording
-from pvehooks.cli import findings
+from pvehooks.cli import envelope, findings
 from pvehooks.cli.finding_groups import FindingGroups
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
@@ -33,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         verdicts = [verdict for verdict in verdicts if not verdict.guest.template]
     answers = [_answer(verdict) for verdict in verdicts]
     if options.json:
-        print(json.dumps(_document(seen.node, standing, now, verdicts), indent=2))
+        envelope.show(seen.host, seen.node, _document(standing, now, verdicts))
     else:
         _show(standing, now, verdicts, options.all)
     if "no" in answers:
@@ -90,17 +89,17 @@ def _undecides(finding: Finding) -> bool:
     return not finding.examined or catalogue.RULES[finding.rule].undecided
 
 
-def _document(node: str, standing: Standing, now: float, verdicts: list[Verdict]) -> dict[str, object]:
+def _document(standing: Standing, now: float, verdicts: list[Verdict]) -> dict[str, object]:
     summary = _summary(standing)
     return {
-        "version": 1,
-        "node": node,
         "target": {
             "node": standing.node,
             "state": standing.state(now),
-            "version": standing.version or None,
+            "pvehooks": standing.version or None,
             "written": summary.written if summary else None,
             "guard_mode": summary.guard_mode if summary else None,
+            # Deprecated.
+            "version": standing.version or None,
         },
         "guests": [_guest(verdict) for verdict in verdicts],
     }

@@ -209,5 +209,6 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     assert "guard       [guard] mode = audit; 1 of 2 guests with passed-through devices have it, without it: VM 101 (disk)" in printed
     assert "allowed     the guard lets the next start through of VM 101 (disk)" in printed
     state = json.loads(pvehooks(tree, "status", "--json"))
-    assert (state["guard_mode"], state["allowed"]) == ("audit", [101])
-    assert state["passthrough"] == {"guests": 2, "guarded": 1, "unguarded": [101]}
+    assert (state["guard_mode"], state["starts_allowed"]) == ("audit", [101])
+    new = {"guest_count": 2, "guarded_count": 1, "unguarded": [101]}
+    assert state["passthrough"] == {**new, "guests": 2, "guarded": 1}
