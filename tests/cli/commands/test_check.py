@@ -327,7 +327,7 @@ def test_severity_and_rule_choose_what_is_shown(tmp_path: Path) -> None:
         (["--quiet", "--format", "markdown"], "--quiet and --format markdown exclude each other"),
         (["--severity", "info", "--all"], "--severity and --all exclude each other"),
         (["--target", "pve2", "--format", "jsonl"], "--target and --format jsonl exclude each other"),
-        (["--target", "pve2", "--rule", "rng-missing-netboot"], "--rule and --target exclude each other"),
+        (["--target", "pve2", "--severity", "block", "--all"], "--severity and --all exclude each other"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], words: str, tmp_path: Path) -> None:
