@@ -12,7 +12,7 @@ from pvehooks.facts.cluster import summaries
 from pvehooks.values import Unread
 from pvehooks.values.summaries import Standing, Summary
 
-_HEADERS = ("node", "state", "pvehooks", "guard", "guests", "findings", "guarded", "published")
+_HEADERS = ("node", "state", "pvehooks", "guard", "VMs", "findings", "guarded", "published")
 _ORDER = ("block", "warning", "info", "ignored")
 
 
@@ -30,7 +30,7 @@ def run(seen: View, as_json: bool) -> int:
         _HEADERS, [_row(standing, now) for standing in known] if terminal.on_terminal() else [_HEADERS, *(_row(one, now) for one in known)]
     )
     for line in _remarks(known, now):
-        print(wording.printable(line))
+        terminal.write(line)
     return EXIT_OK
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import wording
-from pvehooks.cli import audit, envelope
+from pvehooks.cli import audit, envelope, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
@@ -74,11 +74,13 @@ def run(options: argparse.Namespace) -> int:
         losses += _until_restart(seen, options.without)
     stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
     answers = [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
-    lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
+    lines = list(map(wording.printable, _lines(seen.node, boot, answers, losses, options.brief)))
     if options.json:
         envelope.show(seen.host, seen.node, _document(boot, answers, losses))
-    else:
+    elif options.brief:
         print("\n".join(lines))
+    else:
+        terminal.write_all(lines)
     if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
         _log(seen, boot, answers, losses)
     verdicts = {answer.verdict for answer in answers}

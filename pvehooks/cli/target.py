@@ -6,7 +6,7 @@ import argparse
 import time
 
 from pvehooks import __version__, wording
-from pvehooks.cli import envelope, findings
+from pvehooks.cli import envelope, findings, terminal
 from pvehooks.cli.finding_groups import FindingGroups
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
         if hidden:
             which = f" {verdicts[0].guest.vmid}" if len(verdicts) == 1 else ""
             what = "" if chosen else "for information "
-            print(f"{hidden} {what}not shown, see: pvehooks check{which} --target {standing.node} --all")
-        print(wording.printable(_source(standing, now)))
+            terminal.write(f"{hidden} {what}not shown, see: pvehooks check{which} --target {standing.node} --all")
+        terminal.write(_source(standing, now))
     if "no" in answers:
         return EXIT_BLOCKED
     return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
@@ -143,7 +143,7 @@ def _show(standing: Standing, now: float, of_all: list[tuple[Verdict, list[Judge
         else:
             stops = f", and nothing stops it there: {verdict.why_unguarded}" if verdict.why_unguarded else ""
             words = f"{verdict.start.value} on {name}{once_online if _answer(verdict) == 'yes' else ''}{stops}"
-        print(wording.printable(f"{verdict.guest.label}: {words}"))
+        terminal.write(f"{verdict.guest.label}: {words}")
 
 
 def _source(standing: Standing, now: float) -> str:

@@ -69,8 +69,12 @@ TREE = {
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
+    return cluster(tmp_path / "tree")
+
+
+def cluster(directory: Path) -> Path:
     """pve2 is well, pve3 has no package, pve4 is offline, pve5 says nothing of itself."""
-    tree = make_fake_tree(tmp_path / "tree", TREE)
+    tree = make_fake_tree(directory, TREE)
     publish(
         tree, "pve1", passing=2, guarded=1, unguarded=(101,), guests=4, blocked=(101,), would_block=1, findings={"block": 1, "warning": 2}
     )
@@ -226,7 +230,7 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     assert [guest["allowed"] for guest in checked["guests"]] == [None, allowance]
     assert checked["guard_mode"] == "audit"
     printed = pvehooks(tree, "status")
-    assert "guard       [guard] mode = audit; 1 of 2 guests with passed-through devices have it, without it: VM 101 (disk)" in printed
+    assert "guard       [guard] mode = audit; 1 of 2 VMs with passed-through devices have it, without it: VM 101 (disk)" in printed
     assert "allowed     the guard lets the next start through of VM 101 (disk)" in printed
     state = json.loads(pvehooks(tree, "status", "--json"))
     assert (state["guard_mode"], state["starts_allowed"]) == ("audit", [101])
