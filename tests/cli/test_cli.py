@@ -101,6 +101,7 @@ def test_a_list_where_a_word_is_missing(words: tuple[str, ...]) -> None:
     printed, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
     lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == list(parsers.names(*words))
+    assert max(map(len, lines)) <= 80
     assert printed.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
 
 
@@ -128,6 +129,7 @@ def test_a_usage_does_not_depend_on_the_terminal() -> None:
         (["--verison"], "pvehooks: there is no option '--verison'; did you mean '--version'?"),
         (["chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?\nAll verbs: pvehooks --help"),
         (["help", "chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?"),
+        (["hlep"], "pvehooks: there is no verb 'hlep'; did you mean 'help'?"),
         (["x/../check"], "pvehooks: there is no verb 'x/../check'"),
         (["commands.check"], "pvehooks: there is no verb 'commands.check'"),
         (["__init__"], "pvehooks: there is no verb '__init__'"),
@@ -175,6 +177,17 @@ def test_another_user_is_advised_to_be_root(uid: int, hint: bool, tree: Path, mo
     monkeypatch.setattr(Host, "read", denied)
     printed = pvehooks(tree, "check", status=3)
     assert "Permission denied" in printed and ("\n  Run it as root.\n" in printed) is hint
+
+
+def test_what_could_not_be_read_for_want_of_permission_is_for_root_as_well(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is in the message, not in an exception: facts that cannot be read are values."""
+
+    def denied(self: Host, path: str, limit: int) -> tuple[int, bytes]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(Host, "read_end", denied)
+    assert "Permission denied\n  Run it as root.\n" in pvehooks(tree, "why", status=3)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +245,7 @@ def test_findings_are_shown_despite_broken_settings(tree: Path) -> None:
     assert broken.startswith(valid) and "VM 100 (web), VM 105 (pxe): block: " in valid
     assert broken.removeprefix(valid) == (
         "pvehooks: the last valid settings ([rng]: the built-in ones) are used, because of an error: /etc/pvehooks/pvehooks.conf, line 2:"
-        " unknown option 'mdoe' in [rng]; did you mean 'mode'?. See: pvehooks config\n"
+        " unknown option 'mdoe' in [rng]; did you mean 'mode'? See: pvehooks config\n"
         "pvehooks: /etc/pvehooks/pvehooks.conf, line 3: '[rules' is not a section header like [rng]\n"
     )
     compiled = tree / "var/lib/pvehooks/settings.json"

@@ -14,7 +14,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.wording import counted, printable
 
-SUMMARY = "save all that the rules read of this node in one file, for bug reports and tests"
+SUMMARY = "save what the rules read of this node in a file, for bug reports"
 EXAMPLE = "pvehooks capture pve1.tar.xz"
 _KEY = 32
 _MODE = 0o600

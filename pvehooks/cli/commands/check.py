@@ -16,7 +16,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.judge import needs_action
 from pvehooks.values import Judged, Severity, Verdict
 
-SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
+SUMMARY = "show what is wrong with the VMs of this node, and what to do"
 EXAMPLE = "pvehooks check 100 101"
 _HEAVY = (Severity.BLOCK, Severity.WARNING)
 # The formats with all findings, unless some are asked for.

@@ -26,7 +26,7 @@ from pvehooks.values.pci import does_work
 from pvehooks.values.tasks import Task
 from pvehooks.wording import printable
 
-SUMMARY = "show where each PCI device is, whose it is meant to be, and how it does"
+SUMMARY = "show where each PCI device is, whose it is, and how it does"
 EXAMPLE = "pvehooks devices"
 _TROUBLES = ("device-dead", "device-degraded", "device-not-returned", "device-not-bound")
 _JOURNAL_SECONDS, _MOST_ENTRIES = 20.0, 500

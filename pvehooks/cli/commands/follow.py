@@ -19,7 +19,7 @@ from pvehooks.values import Guest, Node, PciMapping, Unread
 from pvehooks.values.fingerprints import Remembered
 from pvehooks.wording import printable
 
-SUMMARY = "have VMs and mappings name their devices where they are now, after slots have changed"
+SUMMARY = "have VMs and mappings name their devices where they are now"
 EXAMPLE = "pvehooks follow --all --dry-run"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from typing import Any
 
@@ -64,7 +65,10 @@ def _show(seen: View, as_json: bool) -> int:
 
 
 def _state(seen: View) -> dict[str, Any]:
+    """What the files say; raises PermissionError for a user who may not see them, who would be shown that nothing waits."""
     store = Store(seen.host)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        seen.host.names(outbox.HOME)
     ways, refused = channels.channels(seen.host)
     settings = seen.settings.notify._asdict()
     return {

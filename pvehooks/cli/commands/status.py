@@ -115,7 +115,7 @@ def _state(seen: View, met: StatusTotals, first_look: int | None) -> dict[str, o
 def _rows(seen: View, met: StatusTotals) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
-    yield "guests", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
+    yield "VMs", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
     if met.must_not:
         yield "", f"must not start, and nothing stops it: {_labels(met.must_not)}"
     if met.would_not:
@@ -144,7 +144,9 @@ def _daemon(host: Host) -> str:
 def _guard(mode: str, met: StatusTotals) -> str:
     if not met.with_passthrough:
         return f"[guard] mode = {mode}; no VM has passed-through devices"
-    have = f"{met.with_passthrough - len(met.unguarded)} of {wording.counted(met.with_passthrough, 'guest')} with passed-through devices have it"
+    have = (
+        f"{met.with_passthrough - len(met.unguarded)} of {wording.counted(met.with_passthrough, 'VM')} with passed-through devices have it"
+    )
     lacking = f", without it: {_labels(met.unguarded)}" if met.unguarded else ""
     return f"[guard] mode = {mode}; {have}{lacking}"
 

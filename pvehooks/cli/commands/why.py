@@ -19,7 +19,7 @@ from pvehooks.values import Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.tasks import FailedStart, Task
 from pvehooks.wording import printable
 
-SUMMARY = "explain why the last start of a VM failed: the cause, its line in the log, what to do"
+SUMMARY = "explain why the last start of a VM failed, and what to do"
 EXAMPLE = "pvehooks why 100"
 _MOST_OTHERS = 3
 _LAST_LINES = 5
@@ -98,7 +98,7 @@ def _all(seen: View, failed: tuple[Task, ...], as_json: bool) -> int:
         print("No VM's last start failed, as far as this node's task log goes back.")
     else:
         for each in explained:
-            print(printable(f"{each.label}: {when(each.task.ended)}: {each.sentence}. More: pvehooks why {each.task.id}"))
+            terminal.write(f"{each.label}: {when(each.task.ended)}: {each.sentence}. More: pvehooks why {each.task.id}")
     return EXIT_BLOCKED if failed else EXIT_OK
 
 

@@ -17,7 +17,7 @@ from pvehooks.derived import remedies
 from pvehooks.errors import Refused, UsageError
 from pvehooks.values import Guest, HostPci, NamedTuple, Node, PciMapping, Unread
 
-SUMMARY = "have a VM name its devices by mappings, so that high availability and users other than root can use it"
+SUMMARY = "have a VM name its devices by mappings, for HA and other users"
 EXAMPLE = "pvehooks mapping adopt 100"
 
 
