@@ -70,6 +70,7 @@ def test_nothing_to_list(tree: Path) -> None:
         (["bind", "gpu"], 2, "'gpu' is not a PCI address"),
         (["bind", "0000:01:00.8"], 2, "is not a PCI address"),
         (["bind", GPU, "--list", "--persist"], 2, "--list and --boot cannot be combined"),
+        (["bind", "--boot", "--json"], 2, "logs what it does in the journal, and prints nothing"),
         (["bind", GPU, "--vfs", "-1"], 2, "pvehooks bind"),
         (["bind", GPU, "--vfs", "some"], 2, "'some' is not a number of virtual functions"),
         (["bind", "0000:99:00.0", "--persist"], 3, "there is no PCI device 0000:99:00.0 on pve1"),

@@ -322,7 +322,7 @@ def test_a_snapshot_that_names_an_image_uses_it(tree: Path) -> None:
 def test_json(tree: Path) -> None:
     imported(tree)
     given = json.loads(pvehooks(tree, "firmware", "set", "100", VOLID, "--json"))
-    assert (given["vmid"], given["volid"], given["style"], given["pending"]) == (100, VOLID, "pflash", False)
+    assert (given["vmid"], given["volid"], given["style"], given["later"]) == (100, VOLID, "pflash", False)
     listed = json.loads(pvehooks(tree, "firmware", "list", "--json"))["images"]
     assert [image["used_by"] for image in listed if image["volid"] == VOLID] == [[{"vmid": 100, "node": "pve1", "how": "set"}]]
     assert json.loads(pvehooks(tree, "firmware", "verify", "--json"))["images"][0]["trouble"] == ""
