@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 
@@ -56,9 +57,10 @@ def _is_for_root(error: BaseException | None) -> bool:
     """Whether a user other than root lacks a permission. Root gets the same errors from pmxcfs without quorum."""
     if os.geteuid() == 0:
         return False
+    denied = isinstance(error, PvehooksError) and os.strerror(errno.EACCES) in error.message
     while error is not None and not isinstance(error, PermissionError):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return denied or error is not None
 
 
 def _open_what_is_closed() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import wording
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
@@ -80,11 +80,13 @@ def run(options: argparse.Namespace) -> int:
         losses += _until_restart(seen, options.without)
     stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
     answers = [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
-    lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
+    lines = list(map(wording.printable, _lines(seen.node, boot, answers, losses, options.brief)))
     if options.json:
-        print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
-    else:
+        envelope.show(seen.host, seen.node, _document(boot, answers, losses))
+    elif options.brief:
         print("\n".join(lines))
+    else:
+        terminal.write_all(lines)
     if not options.next_boot:
         _keep(seen, boot, answers, losses)
     if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
@@ -188,16 +190,16 @@ def _steps(finding: Finding) -> list[str]:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
+def _document(boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
     return {
-        "version": 1,
-        "node": node,
         "next_boot": {
             "kernel": boot.release,
             "why": wording.printable(boot.why),
-            "running": boot.running,
+            "running_kernel": boot.running,
             "command_line": [wording.printable(word) for word in boot.words],
             "command_line_of": boot.source or None,
+            # Deprecated.
+            "running": boot.running,
         },
         "guests": [
             {

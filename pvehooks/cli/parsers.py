@@ -225,6 +225,7 @@ def _end_with_list(made: Parser, path: tuple[str, ...]) -> NoReturn:
 
 def _end_unknown(name: str, path: tuple[str, ...]) -> NoReturn:
     program, kind = " ".join(("pvehooks", *path)), "action" if path else "verb"
-    print(f"{program}: there is no {kind} '{printable(name)}'{did_you_mean(name, names(*path))}", file=sys.stderr)
+    known = names(*path) if path else (*names(), "help")
+    print(f"{program}: there is no {kind} '{printable(name)}'{did_you_mean(name, known)}", file=sys.stderr)
     print(f"All {kind}s: {program} --help", file=sys.stderr)
     raise SystemExit(EXIT_USAGE)

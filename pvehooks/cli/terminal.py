@@ -6,17 +6,19 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from pvehooks.wording import printable
+from pvehooks.wording import printable, steps
 
 COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
 # Of text, in columns.
 _NARROWEST = 40
 # No line ends within it.
 _TOGETHER = re.compile(r"\bVM \d|\bpvehooks [a-z]+(?: --[a-z]+)?")
+# Of a table with more columns than these, each cell needs its header.
+_SELF_EVIDENT = 4
 # Between the columns of a table.
 _GAP = 3
 _WIDEST = 100
@@ -53,11 +55,27 @@ def write(text: str) -> None:
         print(line)
 
 
+def write_all(lines: Iterable[str]) -> None:
+    """Prints sentences as `write` does. Indented ones are steps: on a terminal a command in them stands on a line of its own, as it is typed."""
+    for line in lines:
+        if not line.startswith(" ") or not on_terminal():
+            write(line)
+            continue
+        for words, command in steps(line.strip()):
+            for each in wrapped(words, text_width(), "    ", "    ") if words else ():
+                print(each)
+            if command:
+                print(printable(f"      {command}"))
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints the rows as a table on a terminal, as aligned plain text in a pipe; a cell that is a severity is coloured on a terminal."""
     clean = [[printable(cell) for cell in row] for row in rows]
     if on_terminal() and _is_narrow(headers, clean):
-        _stacked(clean)
+        if len(headers) > _SELF_EVIDENT:
+            _listed(headers, clean)
+        else:
+            _stacked(clean)
     elif on_terminal():
         _drawn(headers, clean)
     else:
@@ -69,6 +87,21 @@ def _is_narrow(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     *others, last = (max(map(len, column)) for column in zip(headers, *rows, strict=True))
     left = width() - sum(size + _GAP for size in others) - _GAP
     return left < min(last, _NARROWEST)
+
+
+def _listed(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Each row as its first cell, with the others below it, each behind its header; those without content are left out."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console, columns = Console(highlight=False), text_width()
+    for first, *others in rows:
+        console.print(Text(first, style="bold"), soft_wrap=True)
+        for header, cell in zip(headers[1:], others, strict=True):
+            if cell.strip("-"):
+                for line in wrapped(f"{header}: {cell}", columns, "    ", "      "):
+                    console.print(Text(line), soft_wrap=True)
+    console.print()
 
 
 def _stacked(rows: Sequence[Sequence[str]]) -> None:
@@ -90,7 +123,7 @@ def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(headers))
     last = len(headers) - 1
     for number, header in enumerate(headers):
         drawn.add_column(header, overflow="fold", no_wrap=number != last and number < 2)

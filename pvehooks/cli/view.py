@@ -148,7 +148,7 @@ def _despite(error: SettingsError, host: Host, whole: bool) -> Settings:
     which = "built-in settings" if good is None else "last valid settings ([rng]: the built-in ones)"
     problems = error.problems if whole else error.problems[:1]
     words = f"the {which} are used, because of an error: {printable(problems[0])}"
-    print(f"pvehooks: {words}. See: pvehooks config", file=sys.stderr)
+    print(f"pvehooks: {words}{'' if words.endswith('?') else '.'} See: pvehooks config", file=sys.stderr)
     for problem in problems[1:]:
         print(f"pvehooks: {printable(problem)}", file=sys.stderr)
     return good or built_in()

@@ -17,7 +17,7 @@ import pytest
 from pvehooks.cli import parsers
 from pvehooks.host import Host
 from pvehooks.settings import load
-from tests.beds import commandline
+from tests.beds import commandline, printed
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
@@ -48,11 +48,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 def pvehooks(tree: Path | str, *arguments: str, status: int = 0, **environment: str) -> str:
-    """What the command prints on both streams, paths of the tree shown as ROOT."""
+    """What the command prints on both streams, paths of the tree shown as ROOT, and the time in JSON as WHEN."""
     ended = commandline.pvehooks(*arguments, *(["--root", str(tree)] if tree else []), **environment)
     output = ended.output
     assert ended.status == status, output
     assert "Traceback" not in output
+    output = printed.timeless(output)
     return output.replace(str(tree), "ROOT") if tree else output
 
 
@@ -100,6 +101,7 @@ def test_a_list_where_a_word_is_missing(words: tuple[str, ...]) -> None:
     printed, help = pvehooks("", *words, status=2), pvehooks("", *words, "--help")
     lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert [line.split()[0] for line in lines] == list(parsers.names(*words))
+    assert max(map(len, lines)) <= 80
     assert printed.startswith(f"usage: {' '.join(('pvehooks', *words))} [options] ") and set(lines) <= set(help.splitlines())
 
 
@@ -127,6 +129,7 @@ def test_a_usage_does_not_depend_on_the_terminal() -> None:
         (["--verison"], "pvehooks: there is no option '--verison'; did you mean '--version'?"),
         (["chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?\nAll verbs: pvehooks --help"),
         (["help", "chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?"),
+        (["hlep"], "pvehooks: there is no verb 'hlep'; did you mean 'help'?"),
         (["x/../check"], "pvehooks: there is no verb 'x/../check'"),
         (["commands.check"], "pvehooks: there is no verb 'commands.check'"),
         (["__init__"], "pvehooks: there is no verb '__init__'"),
@@ -174,6 +177,17 @@ def test_another_user_is_advised_to_be_root(uid: int, hint: bool, tree: Path, mo
     monkeypatch.setattr(Host, "read", denied)
     printed = pvehooks(tree, "check", status=3)
     assert "Permission denied" in printed and ("\n  Run it as root.\n" in printed) is hint
+
+
+def test_what_could_not_be_read_for_want_of_permission_is_for_root_as_well(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is in the message, not in an exception: facts that cannot be read are values."""
+
+    def denied(self: Host, path: str, limit: int) -> tuple[int, bytes]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(Host, "read_end", denied)
+    assert "Permission denied\n  Run it as root.\n" in pvehooks(tree, "why", status=3)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +245,7 @@ def test_findings_are_shown_despite_broken_settings(tree: Path) -> None:
     assert broken.startswith(valid) and "VM 100 (web), VM 105 (pxe): block: " in valid
     assert broken.removeprefix(valid) == (
         "pvehooks: the last valid settings ([rng]: the built-in ones) are used, because of an error: /etc/pvehooks/pvehooks.conf, line 2:"
-        " unknown option 'mdoe' in [rng]; did you mean 'mode'?. See: pvehooks config\n"
+        " unknown option 'mdoe' in [rng]; did you mean 'mode'? See: pvehooks config\n"
         "pvehooks: /etc/pvehooks/pvehooks.conf, line 3: '[rules' is not a section header like [rng]\n"
     )
     compiled = tree / "var/lib/pvehooks/settings.json"
@@ -284,7 +298,7 @@ def test_a_guest_given_and_taken_back(tree: Path) -> None:
     assert "rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
     assert sorted(config.read_text().splitlines()) == sorted([*before.splitlines(), RNG0.rstrip()])
     assert "has an RNG device already" in pvehooks(tree, "inject", "100")
-    listed = json.loads(pvehooks(tree, "backups", "100", "--json"))
+    listed = json.loads(pvehooks(tree, "backups", "100", "--json"))["backups"]
     assert len(listed) == 1
     assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
     assert "was removed" in pvehooks(tree, "undo", "100")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.beds import boot, pci
 from tests.beds.svg import picture
+from tests.beds.tasks import TaskLog
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.cli.test_cli import on_a_terminal
+from tests.cluster.test_commands import cluster
 from tests.daemon.bed import PROJECT, RNG0, uefi
 
 CONFIGS = "etc/pve/nodes/pve1/qemu-server"
@@ -51,28 +54,60 @@ SHOWN: dict[str, Content] = {
     "sys/class/net/vmbr0/bridge": None,
     "var/lib/vz/snippets/pvehooks-guard": (PROJECT / "libexec/stub").read_bytes(),
 }
-COMMANDS = (("check",), ("check", "200"), ("explain", "rng-missing-netboot"), ("host", "check"), ("host", "groups"))
+COMMANDS = (
+    ("check",),
+    ("check", "200"),
+    ("check", "--target", "pve2"),
+    ("devices",),
+    ("explain", "rng-missing-netboot"),
+    ("host", "check"),
+    ("host", "check", "--next-boot"),
+    ("host", "groups"),
+    ("status",),
+    ("status", "--cluster"),
+    ("why",),
+    ("why", "211"),
+)
+# Of these, the tree of a cluster.
+OF_A_CLUSTER = (("check", "--target", "pve2"), ("status", "--cluster"))
+NO_BRIDGE = "bridge 'vmbr7' does not exist\nTASK ERROR: start failed: QEMU exited with code 1\n"
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_fake_tree(tmp_path_factory.mktemp("pictures") / "tree", TREE)
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...], int], str]:
+    """What a command shows on a terminal of so many columns, without colours."""
+    one = make_fake_tree(tmp_path_factory.mktemp("pictures") / "tree", TREE)
+    TaskLog(one).failed(211, NO_BRIDGE, 1_795_160_000)
+    several = cluster(tmp_path_factory.mktemp("cluster") / "tree")
+
+    @cache
+    def run(command: tuple[str, ...], width: int) -> str:
+        tree = several if command in OF_A_CLUSTER else one
+        return re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(tree, *command, COLUMNS=str(width), TZ="UTC"))
+
+    return run
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_picture(command: tuple[str, ...], width: int, tree: Path, golden: Callable[[str, str], None]) -> None:
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(tree, *command, COLUMNS=str(width)))
-    golden(f"pictures/{'-'.join(command)}-{width}.txt", "".join(f"{line.rstrip()}\n" for line in shown.splitlines()))
+def test_a_picture(
+    command: tuple[str, ...], width: int, shown: Callable[[tuple[str, ...], int], str], golden: Callable[[str, str], None]
+) -> None:
+    name = "-".join(word.lstrip("-") for word in command)
+    text = re.sub(r"[0-9]+ days ago", "DAYS ago", shown(command, width))
+    golden(f"pictures/{name}-{width}.txt", "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_text_is_wider_than_the_terminal(command: tuple[str, ...], width: int, tree: Path) -> None:
+def test_no_text_is_wider_than_the_terminal(command: tuple[str, ...], width: int, shown: Callable[[tuple[str, ...], int], str]) -> None:
     """But for commands, which are pasted as they stand."""
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(tree, *command, COLUMNS=str(width)))
-    commands = re.compile(r" +(?:pvehooks|qm|for) ")
-    wide = [line for line in shown.splitlines() if len(line.rstrip()) > width and " " in line.strip() and not commands.match(line)]
+    commands = re.compile(r" +(?:pvehooks|pvesh|qm|for) ")
+    wide = [
+        line
+        for line in shown(command, width).splitlines()
+        if len(line.rstrip()) > width and " " in line.strip() and not commands.match(line)
+    ]
     assert wide == []
 
 

@@ -27,7 +27,8 @@ def test_one_is_killed_falls_silent_and_returns(cluster: Make) -> None:
     nodes.start()
     assert nodes["pve2"].states() == dict.fromkeys(NAMES, "ok")
     seen = nodes["pve3"].cluster()["pve1"]["summary"]
-    assert (seen["guests"], seen["would_not_start"], seen["must_not"], seen["blocked"], seen["devices"]) == (2, 0, [101], [101], 2)
+    figures = (seen["guest_count"], seen["would_not_start_count"], seen["must_not"], seen["blocked"], seen["device_count"])
+    assert figures == (2, 0, [101], [101], 2)
 
     nodes["pve3"].kill()
     nodes["pve2"].lose(nodes["pve3"])
@@ -69,7 +70,7 @@ def test_settings_of_the_cluster_reach_all_nodes(cluster: Make) -> None:
     nodes["pve2"].pve.local_write("pvehooks/pvehooks.conf", f"{QUICK}[rng]\nmode = warn\n[guard]\nmode = audit\n[cluster]\npublish = no\n")
     for name in NAMES:
         nodes[name].logged("settings read: [rng] mode = " + ("off" if name == "pve3" else "warn"))
-        settings = json.loads(nodes[name].run("config", "--json"))
+        settings = json.loads(nodes[name].run("config", "--json"))["settings"]["by_section"]
         assert settings["guard"]["mode"] == {"value": "audit", "origin": "/etc/pve/pvehooks/pvehooks.conf, line 6"}
     # What was published is taken back by each.
     for name in NAMES:

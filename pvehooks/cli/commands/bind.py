@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     """Binds, one device after the other; the status shows whether one was refused or failed."""
     if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
         raise UsageError("--list and --boot cannot be combined with other options", hint=f"Example: {EXAMPLE}")
+    if options.boot and options.json:
+        raise UsageError("--boot logs what it does in the journal, and prints nothing", hint="What is recorded for boot: pvehooks bind --list --json")
     if options.vf and not options.vfs:
         raise UsageError("--vf is for virtual functions that --vfs N makes", hint=f"Example: {VF_EXAMPLE}")
     if not (options.address or options.list or options.boot):
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     with host.undisturbed():
         reports = bind_all(host, name, devices, wanted)
         shared.log_changes(host, name, "bind", reports)
-    return shared.finish(options, reports)
+    return shared.finish(options, host, name, reports)
 
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:

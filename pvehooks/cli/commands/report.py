@@ -10,7 +10,7 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import guard_state, last_starts
+from pvehooks.cli import envelope, guard_state, last_starts
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -72,9 +72,12 @@ def run(options: argparse.Namespace) -> int:
     if former:
         report = report._replace(changes=changes.compare(former, changes.former(fresh)))
     report = report._replace(no_changes=why)
-    written = {"html": html.page, "markdown": markdown.page, "json": _json}
+    written = {"html": html.page, "markdown": markdown.page}
     for form, place in places.items():
-        _write(place, written[form](report))
+        if form == "json":
+            envelope.show(seen.host, seen.node, document.as_json(report))
+        else:
+            _write(place, written[form](report))
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
     return EXIT_OK
@@ -123,10 +126,6 @@ def _write(place: ReportFile, text: str) -> None:
         Host().replace(place.path, text.encode(), mode=place.mode, keep_mode=False, owner=place.owner)
     except OSError as error:
         raise NodeError(f"{place.path}: {error.strerror}") from error
-
-
-def _json(report: Report) -> str:
-    return f"{json.dumps(document.as_json(report), indent=2)}\n"
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_listing(tree: Path, golden: Golden) -> None:
 
 def test_nothing_to_list(tree: Path) -> None:
     assert pvehooks(tree, "bind", "--list", GPU) == "no PCI device of pve1 is bound to vfio-pci, now or at boot\n"
-    assert json.loads(pvehooks(tree, "bind", "--list", GPU, "--json")) == []
+    assert json.loads(pvehooks(tree, "bind", "--list", GPU, "--json"))["devices"] == []
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,7 @@ def test_nothing_to_list(tree: Path) -> None:
         (["bind", "gpu"], 2, "'gpu' is not a PCI address"),
         (["bind", "0000:01:00.8"], 2, "is not a PCI address"),
         (["bind", GPU, "--list", "--persist"], 2, "--list and --boot cannot be combined"),
+        (["bind", "--boot", "--json"], 2, "logs what it does in the journal, and prints nothing"),
         (["bind", GPU, "--vfs", "-1"], 2, "pvehooks bind"),
         (["bind", GPU, "--vfs", "some"], 2, "'some' is not a number of virtual functions"),
         (["bind", "0000:99:00.0", "--persist"], 3, "there is no PCI device 0000:99:00.0 on pve1"),
@@ -88,7 +89,7 @@ def test_wrong_use(arguments: list[str], status: int, words: str, tree: Path) ->
 
 def test_addresses_as_people_write_them(tree: Path) -> None:
     for written in ("01:00.1", "0000:01:00.1", "0000:01:00.1".upper()):
-        assert json.loads(pvehooks(tree, "bind", written, "--persist", "--json"))[0]["address"] == SOUND
+        assert json.loads(pvehooks(tree, "bind", written, "--persist", "--json"))["devices"][0]["address"] == SOUND
 
 
 def test_a_note_that_cannot_be_written(tree: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -16,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from pvehooks.cli.main import main
 from pvehooks.formats.qemuargs import split
+from tests.beds import commandline
 from tests.beds.tree import make_fake_tree
 
 Golden = Callable[[str, str], None]
@@ -41,12 +39,9 @@ def small() -> bytes:
 
 def pvehooks(tree: Path, *arguments: str, status: int = 0) -> str:
     """What the command prints on both streams, paths of the tree shown as ROOT."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        ended = main([*arguments, "--root", str(tree)])
-    output = out.getvalue() + err.getvalue()
-    assert ended == status, output
-    return output.replace(str(tree), "ROOT")
+    ended = commandline.pvehooks(*arguments, "--root", str(tree))
+    assert ended.status == status, ended.output
+    return ended.output.replace(str(tree), "ROOT")
 
 
 def with_snp(tree: Path) -> str:
@@ -327,7 +322,7 @@ def test_a_snapshot_that_names_an_image_uses_it(tree: Path) -> None:
 def test_json(tree: Path) -> None:
     imported(tree)
     given = json.loads(pvehooks(tree, "firmware", "set", "100", VOLID, "--json"))
-    assert (given["vmid"], given["volid"], given["style"], given["pending"]) == (100, VOLID, "pflash", False)
+    assert (given["vmid"], given["volid"], given["style"], given["later"]) == (100, VOLID, "pflash", False)
     listed = json.loads(pvehooks(tree, "firmware", "list", "--json"))["images"]
     assert [image["used_by"] for image in listed if image["volid"] == VOLID] == [[{"vmid": 100, "node": "pve1", "how": "set"}]]
     assert json.loads(pvehooks(tree, "firmware", "verify", "--json"))["images"][0]["trouble"] == ""

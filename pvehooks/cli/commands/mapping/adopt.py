@@ -17,7 +17,7 @@ from pvehooks.derived import remedies
 from pvehooks.errors import Refused, UsageError
 from pvehooks.values import Guest, HostPci, NamedTuple, Node, PciMapping, Unread
 
-SUMMARY = "have a VM name its devices by mappings, so that high availability and users other than root can use it"
+SUMMARY = "have a VM name its devices by mappings, for HA and other users"
 EXAMPLE = "pvehooks mapping adopt 100"
 
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     seen = view(options, own=True)
     node = seen.facts()
     guest = seen.guest(options.vmid)
-    return guests.finish(options, guests.change(options, [guest], lambda each: _adopt(options, seen, node, each)))
+    return guests.finish(options, seen, guests.change(options, [guest], lambda each: _adopt(options, seen, node, each)))
 
 
 def _adopt(options: argparse.Namespace, seen: View, node: Node, guest: Guest) -> GuestReport:
