@@ -103,7 +103,12 @@ VERB_NOTES = {
     " dark screens. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
     " replaced as a whole.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
-    " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.",
+    " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.\n\nWith `--cluster` it is one page on all"
+    " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
+    " would start, in which versions and settings nodes differ, what the last look at each node's next boot found (after an installation of a kernel, or"
+    " by `host check --next-boot`), and starts that failed. Each figure has its age; a node that publishes nothing, or has an older pvehooks, is named."
+    " With `--json`: `nodes`, each with `node`, `cluster`, `file`, `state`, `pvehooks`, `why` and `figures` (null if nothing is known; what is null in"
+    " it has its reason in `unknown`); `starts`, a VM each, with `on`: `node`, `start`, `rule`, `why`; `starts_left_out`, `skipped`.",
     "status": "Whether the daemon runs and pmxcfs answers, how many VMs have findings, which lack an rng0 and which were given one.",
     "capture": "Runs every rule on the node and writes just the files, listings and links that they read, and the task logs of the last VMs whose start failed, as a tree in a tar.xz file of mode"
     " 0600. Names, addresses, serial numbers and identifiers are replaced, the same one by the same replacement everywhere; keys, tickets, passwords,"

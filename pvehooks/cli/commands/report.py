@@ -10,7 +10,7 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import guard_state, last_starts
+from pvehooks.cli import cluster_report, guard_state, last_starts
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -18,8 +18,9 @@ from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, html, markdown, summary
+from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, summary
 from pvehooks.report.content import Fact, Report, RuleText, guest_seen
+from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
@@ -42,6 +43,13 @@ class ReportFile(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
+def _fleet_json(many: Fleet) -> str:
+    return f"{json.dumps(fleet_document.as_json(many), indent=2)}\n"
+
+
+_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page, "json": _fleet_json}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
@@ -54,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=STDOUT,
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
+    parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
@@ -61,6 +70,13 @@ def run(options: argparse.Namespace) -> int:
     """Writes the report in the forms that were asked for."""
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
+    if options.cluster:
+        if options.since is not None:
+            raise UsageError("--since is for the report on one node", hint="Leave out --cluster, or --since.")
+        many = cluster_report.gathered(view(options, looking=True))
+        for form, place in places.items():
+            _write(place, _OF_MANY[form](many))
+        return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
     if since and since.node != seen.node:
