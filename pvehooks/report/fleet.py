@@ -156,7 +156,7 @@ class SamePlaces(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A file that is neither a capture nor a report, or cannot be used."""
+    """A file that is neither a capture nor a report, or cannot be used; or of which something else is to be said."""
 
     file: str
     why: str
@@ -167,7 +167,7 @@ class Fleet(NamedTuple):
 
     # What the page is about: "cluster NAME", or a directory.
     title: str
-    # Of the package that made it, and the node that it was made on.
+    # Of the package that made it, and the node that it was made on; '' where it is made of files.
     pvehooks: str
     node: str
     # Epoch seconds.
@@ -401,7 +401,7 @@ def next_boot_phrase(known: NodeFigures) -> str:
     troubled = and_more(list(known.next_boot_guests), _NAMED)
     parts += [f"{count} {words}" for count, words in ((boot.will_not, "will not start"), (boot.must_not, "must not start")) if count]
     parts += [f"({troubled})"] if troubled else []
-    parts += [f"of {boot.unknown} it is not known"] if boot.unknown else []
+    parts += [f"of {counted(boot.unknown, 'VM')} it is not known"] if boot.unknown else []
     parts += [f"{boot.will} will start"] if boot.will else []
     parts += [f"the node loses {counted(boot.losses, 'thing')}"] if boot.losses and not boot.stops else []
     return ", ".join(parts).replace(", (", " (")

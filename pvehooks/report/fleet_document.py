@@ -17,7 +17,7 @@ def as_json(fleet: Fleet) -> dict[str, object]:
     """The page; times are epoch seconds, but for the page's own."""
     return {
         "version": VERSION,
-        "node": fleet.node,
+        "node": fleet.node or None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(fleet.time)),
         "pvehooks": fleet.pvehooks,
         "title": printable(fleet.title),

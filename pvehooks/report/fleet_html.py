@@ -14,7 +14,7 @@ from pvehooks.wording import and_more, counted
 
 # Of each list so many lines are shown at once.
 _SHOWN = 12
-_STATES = {"ok": "good", "silent": "warning", "unreadable": "danger", "no pvehooks": "warning"}
+_STATES = {"ok": "good", "silent": "warning", "unreadable": "danger", "no pvehooks": "warning", "capture": "info", "report": "info"}
 _TONES = {content.WOULD: "good", content.WOULD_NOT: "danger", content.MUST_NOT: "danger", content.UNKNOWN: "unknown"}
 # What only this page has: rows of a name and what is said of it.
 STYLE = """\
@@ -215,7 +215,7 @@ def _boot(fleet: Fleet, known: NodeFigures) -> Content:
 
 
 def _versions(node: FleetNode, known: NodeFigures) -> Content:
-    parts = [f"pvehooks {node.version}"]
+    parts = [f"pvehooks {node.version or 'of an unknown version'}"]
     parts += [
         f"{name} {value}" for name, value in (("PVE", known.pve), ("kernel", known.kernel)) if not isinstance(value, Unread) and value
     ]
@@ -353,10 +353,10 @@ def _failures(fleet: Fleet) -> Markup:
 def _footer(fleet: Fleet) -> Content:
     skipped = tag("ul", (tag("li", tag("b", tag("bdi", each.file)), f": {each.why}") for each in fleet.skipped))
     return (
-        join(tag("h2", "Files that were skipped", id="skipped"), skipped) if fleet.skipped else None,
+        join(tag("h2", "About the files", id="files"), skipped) if fleet.skipped else None,
         tag(
             "p",
-            f"Made by pvehooks {fleet.pvehooks} on {fleet.node}. This file loads nothing and runs no scripts."
+            f"Made by pvehooks {fleet.pvehooks}{f' on {fleet.node}' if fleet.node else ''}. This file loads nothing and runs no scripts."
             " It names VMs, devices and addresses: give it only to people who may know them.",
         ),
     )

@@ -37,7 +37,7 @@ def _head(fleet: Fleet) -> Iterator[str]:
 def _remarks(fleet: Fleet) -> Iterator[str]:
     lines = [
         f"- {'**' * (each.tone == 'danger')}{text(each.node.title)}{'**' * (each.tone == 'danger')}: {text(each.text)}"
-        + (f". On {text(each.node.title)}: {code(each.command)}" if each.command else "")
+        + (f". On {text(each.node.name)}: {code(each.command)}" if each.command else "")
         for each in content.remarks(fleet)
     ]
     return _section("What needs attention", lines, "Nothing.")
@@ -67,7 +67,7 @@ def _node(fleet: Fleet, node: FleetNode) -> Iterator[str]:
 
 
 def _versions(node: FleetNode, known: NodeFigures) -> Iterator[str]:
-    yield f"pvehooks {node.version}"
+    yield f"pvehooks {node.version or 'of an unknown version'}"
     for name, value in (("PVE", known.pve), ("kernel", known.kernel)):
         if isinstance(value, str) and value:
             yield f"{name} {value}"
@@ -122,4 +122,4 @@ def _failures(fleet: Fleet) -> Iterator[str]:
 
 
 def _skipped(fleet: Fleet) -> Iterator[str]:
-    return _section("Files that were skipped", [f"- {text(each.file)}: {text(each.why)}" for each in fleet.skipped])
+    return _section("About the files", [f"- {text(each.file)}: {text(each.why)}" for each in fleet.skipped])

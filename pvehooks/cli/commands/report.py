@@ -10,12 +10,14 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import cluster_report, guard_state, last_starts
+from pvehooks.cli import cluster_report, guard_state, last_starts, report_files
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts.cluster import corosync
 from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, summary
@@ -63,6 +65,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
     parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
+    parser.add_argument(
+        "--from",
+        dest="directory",
+        metavar="DIRECTORY",
+        help="report on many nodes or clusters, by their captures and reports (--json) in that directory and in those below it",
+    )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
@@ -70,10 +78,8 @@ def run(options: argparse.Namespace) -> int:
     """Writes the report in the forms that were asked for."""
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
-    if options.cluster:
-        if options.since is not None:
-            raise UsageError("--since is for the report on one node", hint="Leave out --cluster, or --since.")
-        many = cluster_report.gathered(view(options, looking=True))
+    if options.cluster or options.directory is not None:
+        many = _of_many(options)
         for form, place in places.items():
             _write(place, _OF_MANY[form](many))
         return EXIT_OK
@@ -94,6 +100,18 @@ def run(options: argparse.Namespace) -> int:
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
     return EXIT_OK
+
+
+def _of_many(options: argparse.Namespace) -> Fleet:
+    if options.cluster and options.directory is not None:
+        raise UsageError("--cluster is about this cluster, --from about files", hint="Leave out one of them.")
+    if options.since is not None:
+        raise UsageError(
+            "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
+        )
+    if options.cluster:
+        return cluster_report.gathered(view(options, looking=True))
+    return report_files.gathered(options, lambda seen: document.as_json(_gathered(seen)))
 
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
@@ -159,13 +177,19 @@ def _gathered(seen: View) -> Report:
         __version__,
         seen.node,
         int(seen.host.now()),
-        (*summary.facts(node), *_failed_starts(seen)),
+        (*summary.facts(node), *_release(seen), *_failed_starts(seen)),
         node.iommu,
         _groups(node),
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
+        cluster=corosync.cluster_name(seen.host),
     )
+
+
+def _release(seen: View) -> tuple[Fact, ...]:
+    version = "" if node_facts.is_another(seen.host, seen.node) else release.pve(seen.host)
+    return (Fact("Proxmox VE", version),) if version else ()
 
 
 def _failed_starts(seen: View) -> tuple[Fact, ...]:
