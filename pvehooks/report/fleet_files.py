@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 
 from pvehooks.report.fleet import FleetNode, FreeDevice, NodeFigures, SomeGuests, free_devices
 from pvehooks.values import StartVerdict, Unread
@@ -126,13 +127,13 @@ def _kernel(text: str | None) -> tuple[str | Unread, str | Unread]:
     return match[1], match[2] or ""
 
 
-def _time(time: object) -> int:
+def _time(when: object) -> int:
     """Seconds since 1970, or RFC 3339."""
-    if isinstance(time, str):
-        time = int(datetime.fromisoformat(time).timestamp())
-    if not isinstance(time, int) or isinstance(time, bool) or not 0 <= time <= _LATEST:
-        raise ValueError(time)
-    return time
+    if isinstance(when, str):
+        when = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
+    if not isinstance(when, int) or isinstance(when, bool) or not 0 <= when <= _LATEST:
+        raise ValueError(when)
+    return when
 
 
 def _object(value: object) -> Mapping[str, object]:
