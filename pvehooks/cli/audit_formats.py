@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 from pvehooks import wording
-from pvehooks.cli import guard_state, last_starts
+from pvehooks.cli import envelope, guard_state, last_starts
 from pvehooks.cli.audit_results import AuditOfGroups, AuditOutput, AuditText, AuditTotals
 from pvehooks.values import Judged, Verdict
 
@@ -37,14 +36,12 @@ class AuditJson(AuditOutput):
         """The document."""
         totals = self.totals
         document = {
-            "version": 1,
-            "node": totals.seen.node,
             "guard_mode": totals.seen.settings.guard().mode,
             "guests": self._guests,
             "failed_starts": [each.as_json() for each in last_starts.failed(totals.seen, totals.named)],
             "node_findings": self._of_node,
         }
-        print(json.dumps(document, indent=2))
+        envelope.show(totals.seen.host, totals.seen.node, document)
 
 
 class AuditJsonLines(AuditOutput):
@@ -61,9 +58,8 @@ class AuditJsonLines(AuditOutput):
 
     def _write(self, found: list[Judged], whose: Mapping[str, object]) -> None:
         seen = self.totals.seen
-        common = {"version": 1, "node": seen.node, "time": int(seen.host.now()), **whose}
         for item in wording.sort(found):
-            print(json.dumps({**common, **wording.as_json(item)}), flush=True)
+            envelope.show_line(seen.host, seen.node, {**whose, **wording.as_json(item)})
             self.shown += 1
 
 

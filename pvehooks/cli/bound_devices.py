@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from pvehooks.actions.pci import vfs
+from pvehooks.cli import envelope
 from pvehooks.derived.passthrough import holder_phrase
 from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts.pci import bindings, identity
@@ -44,7 +44,7 @@ def show(host: Host, node: Node, options: argparse.Namespace) -> int:
         raise NodeError(f"the PCI devices of {node.name} cannot be read: {node.pci.why}")
     lines = [line for line in _lines(host, node, node.pci) if _wanted(line.address, options.address)]
     if options.json:
-        print(json.dumps([_as_json(line) for line in lines], indent=2))
+        envelope.show(host, node.name, {"devices": [_as_json(line) for line in lines]})
         return EXIT_OK
     for line in lines:
         on = f"on {line.driver}" if line.driver else "without a driver" if line.id else "not on the bus"
@@ -128,7 +128,9 @@ def _as_json(line: BoundDeviceRow) -> dict[str, object]:
         "driver": line.driver or None,
         "id": line.id or None,
         "noted_id": line.noted or None,
-        "by": [printable(each) for each in line.by],
+        "bound_by": [printable(each) for each in line.by],
         "users": [printable(each) for each in line.users],
         "troubles": [printable(each) for each in line.troubles],
+        # Deprecated.
+        "by": [printable(each) for each in line.by],
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from pvehooks import wording
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.view import View
 from pvehooks.errors import EXIT_OK, NodeError, PmxcfsAway
 from pvehooks.facts.cluster import summaries
@@ -25,7 +24,7 @@ def run(seen: View, as_json: bool) -> int:
         raise NodeError(f"pmxcfs does not answer ({away})", hint="See: systemctl status pve-cluster") from away
     now = seen.host.now()
     if as_json:
-        print(json.dumps({"version": 1, "node": seen.node, "nodes": [_node(standing, now) for standing in known]}, indent=2))
+        envelope.show(seen.host, seen.node, {"nodes": [_node(standing, now) for standing in known]})
         return EXIT_OK
     terminal.table(
         _HEADERS, [_row(standing, now) for standing in known] if terminal.on_terminal() else [_HEADERS, *(_row(one, now) for one in known)]
@@ -40,33 +39,53 @@ def _node(standing: Standing, now: float) -> dict[str, object]:
         "node": standing.node,
         "state": standing.state(now),
         "online": standing.online,
+        "pvehooks": standing.version or None,
+        # Deprecated.
         "version": standing.version or None,
     }
     summary = standing.summary
     if not isinstance(summary, Summary):
         return {**document, "summary": None, "trouble": summary.why if isinstance(summary, Unread) else None}
     hardware = summary.hardware
+    return {**document, "summary": _published(summary, now), "trouble": hardware.why if isinstance(hardware, Unread) else None}
+
+
+def _published(summary: Summary, now: float) -> dict[str, object]:
+    hardware = summary.hardware
+    device_count = None if isinstance(hardware, Unread) else len(hardware.devices)
     return {
-        **document,
-        "summary": {
-            "version": summary.version,
-            "written": summary.written,
-            "age": summary.age(now),
-            "guard_mode": summary.guard_mode,
-            "rng_mode": summary.rng_mode,
-            "guests": summary.guests,
-            "would_not_start": summary.would_block - summary.must_not_count,
-            "must_not_start": summary.must_not_count,
-            "must_not": list(summary.must_not),
-            "blocked": list(summary.blocked),
-            "findings": dict(summary.findings),
-            "node_findings": dict(summary.of_node),
-            "rules": dict(summary.rules),
-            "passthrough": {"guests": summary.passing, "guarded": summary.guarded, "unguarded": list(summary.unguarded)},
-            "devices": None if isinstance(hardware, Unread) else len(hardware.devices),
-            "devices_left_out": None if isinstance(hardware, Unread) else hardware.left_out,
+        "pvehooks": summary.version,
+        "written": summary.written,
+        "age": summary.age(now),
+        "guard_mode": summary.guard_mode,
+        "rng_mode": summary.rng_mode,
+        "guest_count": summary.guests,
+        "would_not_start_count": summary.would_block - summary.must_not_count,
+        "must_not_start_count": summary.must_not_count,
+        "must_not": list(summary.must_not),
+        "blocked": list(summary.blocked),
+        "findings_by_severity": dict(summary.findings),
+        "node_findings_by_severity": dict(summary.of_node),
+        "findings_by_rule": dict(summary.rules),
+        "passthrough": {
+            "guest_count": summary.passing,
+            "guarded_count": summary.guarded,
+            "unguarded": list(summary.unguarded),
+            # Deprecated.
+            "guests": summary.passing,
+            "guarded": summary.guarded,
         },
-        "trouble": hardware.why if isinstance(hardware, Unread) else None,
+        "device_count": device_count,
+        "devices_left_out": None if isinstance(hardware, Unread) else hardware.left_out,
+        # Deprecated.
+        "version": summary.version,
+        "guests": summary.guests,
+        "would_not_start": summary.would_block - summary.must_not_count,
+        "must_not_start": summary.must_not_count,
+        "findings": dict(summary.findings),
+        "node_findings": dict(summary.of_node),
+        "rules": dict(summary.rules),
+        "devices": device_count,
     }
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from typing import NamedTuple
 
-from pvehooks.cli import audit, root
+from pvehooks.cli import audit, envelope, root
 from pvehooks.derived.passthrough import devices_at, pci_devices
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts.cluster import nodes as node_facts
@@ -105,10 +104,10 @@ def log_changes(host: Host, node: str, verb: str, reports: list[DeviceReport]) -
             audit.log(host, node, "binding-changed", f"{verb}: {each.device}: {each.words}", device=each.address)
 
 
-def finish(options: argparse.Namespace, reports: list[DeviceReport]) -> int:
+def finish(options: argparse.Namespace, host: Host, node: str, reports: list[DeviceReport]) -> int:
     """Prints the reports and gives the exit status."""
     if options.json:
-        print(json.dumps([_as_json(each) for each in reports], indent=2))
+        envelope.show(host, node, {"devices": [_as_json(each) for each in reports]})
     else:
         for each in reports:
             print(printable(f"{each.device}: {'refused: ' if each.result == 'refused' else ''}{each.words}"))

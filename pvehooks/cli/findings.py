@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.cli import terminal
-from pvehooks.values import Judged
+from pvehooks.values import Judged, Severity
 
 # Messages that differ in their middle only are shown as one where at least so much of them is the same.
 _ALIKE = 0.4
@@ -44,6 +44,13 @@ class FindingRow(NamedTuple):
         """All of it in one line."""
         what = f"{self.message}. {self.remedy}" if self.steps else self.message
         return f"{self.label}: {self._replace(message=what).head}"
+
+
+def is_asked_for(item: Judged, rules: Sequence[str], level: str) -> bool:
+    """Whether it is of one of these rules and at least so severe; without rules or a level ('') any is."""
+    found = item.finding
+    severe = not level or (not item.ignored and wording.ORDER[found.severity] <= wording.ORDER[Severity(level)])
+    return severe and (not rules or found.rule in rules)
 
 
 def rows(label: str, found: Iterable[Judged], vmid: int = 0) -> Iterator[FindingRow]:

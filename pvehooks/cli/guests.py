@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from pvehooks.actions.result import Outcome
+from pvehooks.cli import envelope
 from pvehooks.cli.view import View
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
@@ -85,10 +85,10 @@ def change(
     return reports
 
 
-def finish(options: argparse.Namespace, reports: list[tuple[int, GuestReport]], nothing: str = "") -> int:
+def finish(options: argparse.Namespace, seen: View, reports: list[tuple[int, GuestReport]], nothing: str = "") -> int:
     """Prints the JSON, or `nothing` if no VM had a report, and returns the exit status."""
     if options.json:
-        print(json.dumps([as_json(*each) for each in reports], indent=2))
+        envelope.show(seen.host, seen.node, {"guests": [as_json(*each) for each in reports]})
     elif not reports:
         print(nothing)
     return status(reports)

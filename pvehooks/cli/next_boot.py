@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import wording
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError
 from pvehooks.facts import nextboot
@@ -80,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     answers = _all_answers(seen, node, losses)
     lines = [wording.printable(line) for line in _lines(seen.node, boot, answers, losses, options.brief)]
     if options.json:
-        print(json.dumps(_document(seen.node, boot, answers, losses), indent=2))
+        envelope.show(seen.host, seen.node, _document(boot, answers, losses))
     else:
         print("\n".join(lines))
     if not options.next_boot:
@@ -196,16 +195,16 @@ def _steps(finding: Finding) -> list[str]:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
+def _document(boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> dict[str, object]:
     return {
-        "version": 1,
-        "node": node,
         "next_boot": {
             "kernel": boot.release,
             "why": wording.printable(boot.why),
-            "running": boot.running,
+            "running_kernel": boot.running,
             "command_line": [wording.printable(word) for word in boot.words],
             "command_line_of": boot.source or None,
+            # Deprecated.
+            "running": boot.running,
         },
         "guests": [
             {

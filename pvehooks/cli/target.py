@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 from pvehooks import __version__, wording
-from pvehooks.cli import findings
+from pvehooks.cli import envelope, findings
 from pvehooks.cli.finding_groups import FindingGroups
 from pvehooks.cli.on_target import answer, context_on, judged_on, undecides
 from pvehooks.cli.view import View, view
@@ -16,7 +15,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.judge import needs_action
-from pvehooks.values import Verdict
+from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
 HELP = "check whether the VMs would start on that node of the cluster, by what it publishes"
@@ -31,10 +30,24 @@ def run(options: argparse.Namespace) -> int:
     if not options.vmid:
         verdicts = [verdict for verdict in verdicts if not verdict.guest.template]
     answers = [answer(verdict) for verdict in verdicts]
+    chosen = bool(options.rule or options.severity)
+
+    def shown(item: Judged) -> bool:
+        if not findings.is_asked_for(item, options.rule, options.severity):
+            return False
+        return chosen or options.all or options.json or needs_action(item) or undecides(item.finding)
+
+    hidden = sum(not shown(item) for verdict in verdicts for item in verdict.findings)
+    of_all = [(verdict, list(filter(shown, verdict.findings))) for verdict in verdicts]
     if options.json:
-        print(json.dumps(_document(seen.node, standing, now, verdicts), indent=2))
+        envelope.show(seen.host, seen.node, _document(standing, now, of_all))
     else:
-        _show(standing, now, verdicts, options.all)
+        _show(standing, now, of_all)
+        if hidden:
+            which = f" {verdicts[0].guest.vmid}" if len(verdicts) == 1 else ""
+            what = "" if chosen else "for information "
+            print(f"{hidden} {what}not shown, see: pvehooks check{which} --target {standing.node} --all")
+        print(wording.printable(_source(standing, now)))
     if "no" in answers:
         return EXIT_BLOCKED
     return EXIT_COULD_NOT_LOOK if "unknown" in answers else EXIT_OK
@@ -73,54 +86,47 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
     return judged_on(seen, vmid, guest_facts.read_raw_or_error(host, here, vmid), target, context_on(seen, standing.node))
 
 
-def _document(node: str, standing: Standing, now: float, verdicts: list[Verdict]) -> dict[str, object]:
+def _document(standing: Standing, now: float, of_all: list[tuple[Verdict, list[Judged]]]) -> dict[str, object]:
     summary = _summary(standing)
     return {
-        "version": 1,
-        "node": node,
         "target": {
             "node": standing.node,
             "state": standing.state(now),
-            "version": standing.version or None,
+            "pvehooks": standing.version or None,
             "written": summary.written if summary else None,
             "guard_mode": summary.guard_mode if summary else None,
+            # Deprecated.
+            "version": standing.version or None,
         },
-        "guests": [_guest(verdict) for verdict in verdicts],
+        "guests": [_guest(verdict, shown) for verdict, shown in of_all],
     }
 
 
-def _guest(verdict: Verdict) -> dict[str, object]:
+def _guest(verdict: Verdict, shown: list[Judged]) -> dict[str, object]:
     return {
         "vmid": verdict.guest.vmid,
         "name": wording.printable(verdict.guest.name),
         "would_start": answer(verdict),
         "start": None if answer(verdict) == "unknown" else verdict.start.value,
         "nothing_stops_it": verdict.why_unguarded or None,
-        "findings": [wording.as_json(item) for item in wording.sort(verdict.findings)],
+        "findings": [wording.as_json(item) for item in wording.sort(shown)],
     }
 
 
-def _show(standing: Standing, now: float, verdicts: list[Verdict], everything: bool) -> None:
-    shown = [[item for item in verdict.findings if everything or needs_action(item) or undecides(item.finding)] for verdict in verdicts]
-    of_all = zip(verdicts, shown, strict=True)
+def _show(standing: Standing, now: float, of_all: list[tuple[Verdict, list[Judged]]]) -> None:
     groups = FindingGroups()
     for verdict, items in of_all:
         groups.add(findings.rows(verdict.guest.label, items, verdict.guest.vmid))
     findings.show(groups.take())
     name = standing.node
     once_online = " once that is online" if standing.online is False else ""
-    for verdict in verdicts:
+    for verdict, _ in of_all:
         if answer(verdict) == "unknown":
             words = f"whether it would start on {name} is not known"
         else:
             stops = f", and nothing stops it there: {verdict.why_unguarded}" if verdict.why_unguarded else ""
             words = f"{verdict.start.value} on {name}{once_online if answer(verdict) == 'yes' else ''}{stops}"
         print(wording.printable(f"{verdict.guest.label}: {words}"))
-    hidden = sum(len(verdict.findings) for verdict in verdicts) - sum(map(len, shown))
-    if hidden:
-        which = "".join(f" {verdict.guest.vmid}" for verdict in verdicts) if len(verdicts) == 1 else ""
-        print(f"{hidden} for information not shown, see: pvehooks check{which} --target {name} --all")
-    print(wording.printable(_source(standing, now)))
 
 
 def _source(standing: Standing, now: float) -> str:

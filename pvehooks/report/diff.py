@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import time
 from collections.abc import Iterator, Mapping
 
 from pvehooks.errors import UsageError
@@ -13,6 +15,8 @@ from pvehooks.values.guests import guest_label
 
 # A time that every calendar function takes (the year 6325).
 _LATEST = 1 << 37
+# As the last report is kept, and as --json prints it.
+_VERSIONS = (VERSION, 2)
 _STARTS = StartVerdict.WOULD.value
 
 
@@ -63,11 +67,9 @@ _HINT = "It must have been made by: pvehooks report --json"
 def former(document: object) -> Former:
     """What of the document is compared; raises one of TypeError, KeyError, ValueError where it is no report."""
     whole = _object(document)
-    if whole["version"] != VERSION or isinstance(whole["version"], bool):
+    if whole["version"] not in _VERSIONS or isinstance(whole["version"], bool):
         raise ValueError(whole["version"])
-    time = whole["time"]
-    if not isinstance(time, int) or not 0 <= time <= _LATEST:
-        raise ValueError(time)
+    when = _seconds(whole["time"])
     guests: dict[int, _Guest] = {}
     findings: dict[tuple[int, str, str], _Finding] = {}
     for entry in _list(whole["guests"]):
@@ -81,7 +83,16 @@ def former(document: object) -> Former:
     node = _text(whole["node"])
     findings.update(_findings(0, node, whole["node_findings"]))
     facts = {name: None if text is None else _text(text) for name, text in _object(whole["facts"]).items()}
-    return Former(node, time, facts, None if whole["groups"] is None else dict(_devices(whole["groups"])), guests, findings)
+    return Former(node, when, facts, None if whole["groups"] is None else dict(_devices(whole["groups"])), guests, findings)
+
+
+def _seconds(when: object) -> int:
+    """Seconds since 1970: a number as the last report is kept, RFC 3339 as it is printed."""
+    if isinstance(when, str):
+        when = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
+    if not isinstance(when, int) or not 0 <= when <= _LATEST:
+        raise ValueError(when)
+    return when
 
 
 def _start(guest: Mapping[str, object]) -> str:

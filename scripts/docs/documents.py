@@ -9,13 +9,26 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from scripts.docs import catalog, completion, html, modules, page_conf, page_pvehooks, page_pvehooksd, page_rules, page_troubleshooting
+from scripts.docs import (
+    catalog,
+    completion,
+    html,
+    modules,
+    page_conf,
+    page_json,
+    page_pvehooks,
+    page_pvehooksd,
+    page_rules,
+    page_troubleshooting,
+    schema,
+)
 
 PROJECT = Path(__file__).parents[2]
 PAGES: dict[str, Callable[[str], str]] = {
     "man/pvehooks.8": page_pvehooks.make,
     "man/pvehooksd.8": page_pvehooksd.make,
     "man/pvehooks.conf.5": page_conf.make,
+    "man/pvehooks-json.5": page_json.make,
     "man/pvehooks-rules.7": page_rules.make,
     "man/pvehooks-troubleshooting.7": page_troubleshooting.make,
 }
@@ -29,6 +42,7 @@ def _as_html(make: Callable[[str], str]) -> str:
 OTHERS: dict[str, Callable[[], str]] = {
     "catalog/pvehooks.catalog": catalog.make,
     "completion/pvehooks": completion.make,
+    "doc/schema.json": schema.make,
     "pvehooks/rules/start/__init__.py": modules.make,
     # Without a date.
     **{f"doc/html/{Path(name).name}.html": partial(_as_html, make) for name, make in PAGES.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pvehooks.cli import parsers
 from pvehooks.notify import channels
 from pvehooks.settings.load import built_in
-from scripts.docs import commandline, words
+from scripts.docs import commandline, schema, words
 from scripts.docs.roff import Page, bold, inline
 
 # What a verb does apart from its options, and its exit status where it differs from the usual one.
@@ -107,8 +107,9 @@ VERB_NOTES = {
     " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
     " would start, in which versions and settings nodes differ, what the last look at each node's next boot found (after an installation of a kernel, or"
     " by `host check --next-boot`), and starts that failed. Each figure has its age; a node that publishes nothing, or has an older pvehooks, is named."
-    " With `--json`: `nodes`, each with `node`, `cluster`, `file`, `state`, `pvehooks`, `why` and `figures` (null if nothing is known; what is null in"
-    " it has its reason in `unknown`); `starts`, a VM each, with `on`: `node`, `start`, `rule`, `why`; `starts_left_out`, `skipped`.",
+    "\n\nWith `--from DIRECTORY` the page is made of files: captures, and what `report --json` printed, of any node and version, in the directory and"
+    " in those below it (the name of one stands for a cluster whose name is not in a file). Nodes of the same name are kept apart by their file. A"
+    " capture is unpacked as for `--root`; a file that is damaged, foreign or made to do harm is named and left out, and a link is not followed.",
     "status": "Whether the daemon runs and pmxcfs answers, how many VMs have findings, which lack an rng0 and which were given one.",
     "capture": "Runs every rule on the node and writes just the files, listings and links that they read, and the task logs of the last VMs whose start failed, as a tree in a tar.xz file of mode"
     " 0600. Names, addresses, serial numbers and identifiers are replaced, the same one by the same replacement everywhere; keys, tickets, passwords,"
@@ -149,27 +150,10 @@ A target that does not take a message gets it again, for an hour; then the journ
 come twice. The service, pvehooks-notify.service, has a sandbox: what a mailer or a program has to write besides needs a `ReadWritePaths=`
 (`systemctl edit pvehooks-notify`).
 """
-JSON = {
-    "notify": "`version` (1), `ways`, `not_run` (programs that are not run, with the reason), `settings`, `in_last_hour`, `in_outbox` and `pending`, each with"
-    " `subject`, `made` (seconds since 1970), `attempts` and `why` (by way). With `--test`: `ways`, each with `done`, `words` and `missed`.",
-    "check": "`version` (1), `node`, `guard_mode`, `guests`, each with `vmid`, `name`, `verdict` (block, allow: whether a finding blocks), `start`"
-    " (would start, would not start, must not start), `nothing_stops_it` (why nothing stops a start that must not be, or null), `guarded` (whether the"
-    " guard refuses harmful starts; null where none is needed), `allowed` (by `pvehooks allow`) and `findings`; `failed_starts`, each with `vmid`, `upid`, `ended` (seconds since 1970) and `cause` (null if unknown); and `node_findings`. A finding has `rule`, `severity`, `subject`, `message`, `remedy`, `examined` (whether the rule could look) and `ignored` (the reason, or null).",
-    "host check --next-boot": "`version` (1), `node`, `next_boot` with `kernel`, `why` (how it is known that it is booted), `running`, `command_line` and"
-    " `command_line_of` (the file that it is from; null if it is taken to be that of now); `guests`, each with `vmid`, `name`, `verdict` (will start, will not start, must not start,"
-    " cannot tell), `because` (or null), `nothing_stops_it` (or null) and `findings`; and `losses`, findings about the node.",
-    "host groups": "`groups`, each with `group` (null for what is in none), `state` (clean, shared, board, bridges, no group), `free` and `devices`; a"
-    " device has `address`, `words`, `id`, `class`, `bridge`, `driver`, `vfio`, `reset_methods` (null if unknown), `dead`, `physfn`, `virtfns`,"
-    " `free`, `uses` (`use`, `vmid`, `remark`), `guests` (`vmid`, `label`, `option`, `running`, `holds`) and `unread`; beside them `iommu`"
-    " (`active`, `why`, `acs_override`) and `absent`, what the VM names but is not on the bus.",
-    "why": "`version` (1), `upid`, `vmid`, `started` and `ended` (seconds since 1970), `status`, `cause` (null if unknown, or if the start worked),"
-    " `diagnoses`, the best first, each with `cause`, `rank` (root, place, general), `message`, `explanation`, `remedy`, `log` (task, kernel, index),"
-    " `line` and `text`; `rules`, what the rules find now, and `not_read`. Without a VM: `failed`, a list of these.",
-    "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
-    " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a VM"
-    " with `running` and `template` and without `allowed`; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
-    " (`node`, `device`, `guest`, `finding`), `how` (new, gone, changed), `what` and `text`.",
-}
+JSON = f"""\
+`--json` prints one object: `version` (of its form), `node`, `time`, and keys that depend on the verb; pvehooks-json(5) describes them, and
+{schema.FILE} holds them as a JSON Schema. Keys may be added; a key that is to go is deprecated for one version before.
+"""
 EXAMPLES = {
     "What is wrong with the VMs of this node:": "pvehooks check",
     "Whether the node is ready for passthrough, and what could be passed through now:": "pvehooks host check\npvehooks host groups --free",
@@ -202,8 +186,7 @@ def make(date: str) -> str:
     page.section("Messages")
     page.paragraphs(MESSAGES)
     page.section("JSON")
-    page.paragraph("Keys may be added. What `--json` prints of these, by name:")
-    page.definitions(JSON.items())
+    page.paragraphs(JSON)
     page.section("Exit status")
     page.definitions((str(number), text) for number, text in sorted(words.EXIT_STATUSES.items()))
     page.section("Environment")
@@ -214,7 +197,14 @@ def make(date: str) -> str:
         page.paragraph(text)
         page.example(commands.splitlines())
     page.see_also(
-        "pvehooksd(8)", "pvehooks.conf(5)", "pvehooks-rules(7)", "pvehooks-troubleshooting(7)", "qm(1)", "qm.conf(5)", "journalctl(1)"
+        "pvehooksd(8)",
+        "pvehooks.conf(5)",
+        "pvehooks-rules(7)",
+        "pvehooks-troubleshooting(7)",
+        "pvehooks-json(5)",
+        "qm(1)",
+        "qm.conf(5)",
+        "journalctl(1)",
     )
     return page.text()
 

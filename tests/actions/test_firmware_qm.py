@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import json
 import os
 import shutil
 import signal
@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from pvehooks.cli.main import main
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.guests.running import is_running
 from pvehooks.host import Host
 from pvehooks.rules.engine import findings_at_start
 from pvehooks.values import Guest
+from tests.beds import commandline
 from tests.beds.journald import Journald
 from tests.beds.namespace import mount
 from tests.beds.process import running_guest
@@ -79,11 +79,9 @@ def use(qm: Qm, monkeypatch: pytest.MonkeyPatch) -> Qm:
 
 def pvehooks(*arguments: str, status: int = 0) -> str:
     """What `pvehooks firmware` prints on both streams."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        ended = main(["firmware", *arguments])
-    assert ended == status, out.getvalue()
-    return out.getvalue()
+    ended = commandline.pvehooks("firmware", *arguments)
+    assert ended.status == status, ended.output
+    return ended.output
 
 
 def text() -> str:
@@ -307,6 +305,11 @@ def is_given(volid: str) -> None:
 def newer(node: Path, monkeypatch: pytest.MonkeyPatch) -> Qm:
     """A later Proxmox VE."""
     return use(Qm(node / "qm", newer_options=("efi-firmware",)), monkeypatch)
+
+
+def test_handed_over_as_json(newer: Qm) -> None:
+    pvehooks("set", "100", VOLID)
+    assert json.loads(pvehooks("migrate", "100", "--json"))["migrated"] == [100]
 
 
 def test_handed_over_to_an_option_of_its_own(newer: Qm) -> None:

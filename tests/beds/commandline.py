@@ -11,6 +11,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from pvehooks.cli.main import main
+from tests.beds import printed
 
 
 class Ended(NamedTuple):
@@ -32,11 +33,13 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def pvehooks(*arguments: str, **variables: str) -> Ended:
-    """Runs it; a traceback is the test's."""
+    """Runs it; a traceback is the test's. JSON that it prints has to be as its schema says."""
     out, err = io.StringIO(), io.StringIO()
     with environment(**variables), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = main(list(arguments))
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0
+    if printed.is_json(arguments):
+        printed.validate(arguments, out.getvalue())
     return Ended(status, out.getvalue() + err.getvalue())

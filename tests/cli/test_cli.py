@@ -17,7 +17,7 @@ import pytest
 from pvehooks.cli import parsers
 from pvehooks.host import Host
 from pvehooks.settings import load
-from tests.beds import commandline
+from tests.beds import commandline, printed
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
@@ -48,11 +48,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 def pvehooks(tree: Path | str, *arguments: str, status: int = 0, **environment: str) -> str:
-    """What the command prints on both streams, paths of the tree shown as ROOT."""
+    """What the command prints on both streams, paths of the tree shown as ROOT, and the time in JSON as WHEN."""
     ended = commandline.pvehooks(*arguments, *(["--root", str(tree)] if tree else []), **environment)
     output = ended.output
     assert ended.status == status, output
     assert "Traceback" not in output
+    output = printed.timeless(output)
     return output.replace(str(tree), "ROOT") if tree else output
 
 
@@ -284,7 +285,7 @@ def test_a_guest_given_and_taken_back(tree: Path) -> None:
     assert "rng0 source=/dev/urandom" in pvehooks(tree, "inject", "100")
     assert sorted(config.read_text().splitlines()) == sorted([*before.splitlines(), RNG0.rstrip()])
     assert "has an RNG device already" in pvehooks(tree, "inject", "100")
-    listed = json.loads(pvehooks(tree, "backups", "100", "--json"))
+    listed = json.loads(pvehooks(tree, "backups", "100", "--json"))["backups"]
     assert len(listed) == 1
     assert "+rng0: source=/dev/urandom" in pvehooks(tree, "backups", "100", "--diff", listed[0]["digest"][:8])
     assert "was removed" in pvehooks(tree, "undo", "100")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -13,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pvehooks.cli import main
 from pvehooks.facts.cluster import summaries
 from pvehooks.host import Host
-from tests.beds import pci
+from tests.beds import commandline, pci, printed
 from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, wait_until
@@ -33,11 +30,9 @@ BRIDGE = {"sys/class/net/lo/ifindex": "1\n", "sys/class/net/vmbr0/bridge/stp_sta
 
 def pvehooks(root: Path, *arguments: str, status: int = 0) -> str:
     """What the command line prints for the tree, on both streams; run in this process, which takes a tenth of the time."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        ended = main.main([*arguments, "--root", str(root)])
-    assert ended == status, printed.getvalue()
-    return printed.getvalue()
+    ended = commandline.pvehooks(*arguments, "--root", str(root))
+    assert ended.status == status, ended.output
+    return printed.timeless(ended.output)
 
 
 class ClusterNode:

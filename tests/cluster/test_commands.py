@@ -181,6 +181,26 @@ def test_settings_hold_for_a_target_too(tree: Path) -> None:
     assert "VM 101 (disk): info: hostpci0 names an address of one node" in printed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--rule", "target-disk-local"], {"target-disk-local"}),
+        (["--rule", "target-disk-local", "--rule", "group-in-use-by-host"], {"target-disk-local", "group-in-use-by-host"}),
+        (["--severity", "block"], {"group-in-use-by-host"}),
+        (["--rule", "target-disk-local", "--severity", "block"], set()),
+    ],
+)
+def test_what_is_shown_of_a_target_can_be_chosen(arguments: list[str], expected: set[str], tree: Path) -> None:
+    """The verdict and the status are those of all findings."""
+    command = ("check", "101", "--target", "pve2", *arguments)
+    text = pvehooks(tree, *command, status=1)
+    assert set(re.findall(r"\[([a-z]+-[a-z-]+)\]", text)) == expected
+    assert "VM 101 (disk): must not start on pve2" in text
+    assert " not shown, see: pvehooks check 101 --target pve2 --all\n" in text
+    (guest,) = json.loads(pvehooks(tree, *command, "--json", status=1))["guests"]
+    assert ({finding["rule"] for finding in guest["findings"]}, guest["would_start"]) == (expected, "no")
+
+
 def test_a_broken_summary(tree: Path) -> None:
     Path(tree, summaries.path("pve2")[1:]).write_bytes(b"\0\1")
     assert "pvehooks-summary.json is no JSON" in pvehooks(tree, "check", "101", "--target", "pve2", status=3)
@@ -209,5 +229,6 @@ def test_the_guard_in_check_and_status(tree: Path) -> None:
     assert "guard       [guard] mode = audit; 1 of 2 guests with passed-through devices have it, without it: VM 101 (disk)" in printed
     assert "allowed     the guard lets the next start through of VM 101 (disk)" in printed
     state = json.loads(pvehooks(tree, "status", "--json"))
-    assert (state["guard_mode"], state["allowed"]) == ("audit", [101])
-    assert state["passthrough"] == {"guests": 2, "guarded": 1, "unguarded": [101]}
+    assert (state["guard_mode"], state["starts_allowed"]) == ("audit", [101])
+    new = {"guest_count": 2, "guarded_count": 1, "unguarded": [101]}
+    assert state["passthrough"] == {**new, "guests": 2, "guarded": 1}

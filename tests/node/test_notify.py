@@ -120,7 +120,7 @@ def test_what_is_not_handed_over_survives_a_kill_and_a_boot(node: Machine) -> No
     wait_until(lambda: "503" in node.sh("pvehooks notify --json"), "it is tried", 30, lambda: state(node))
     node.sh(f"systemctl kill --signal=KILL {UNIT}")
     wait_until(lambda: not node.active(UNIT), "it is killed", 20, lambda: state(node))
-    assert json.loads(node.sh("pvehooks notify --json"))["pending"]
+    assert json.loads(node.sh("pvehooks notify --json"))["waiting"]
     node.reboot()
     node.sh(
         "systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg"

@@ -32,11 +32,13 @@ WANTED = """\
 ./usr/sbin/pvehooksd
 ./usr/share/bash-completion/completions/pvehooks
 ./usr/share/doc/pvehooks/copyright
+./usr/share/man/man5/pvehooks-json.5.gz
 ./usr/share/man/man5/pvehooks.conf.5.gz
 ./usr/share/man/man7/pvehooks-rules.7.gz
 ./usr/share/man/man8/pvehooks.8.gz
 ./usr/share/man/man8/pvehooksd.8.gz
 ./usr/share/pve-manager/templates/default/pvehooks-body.txt.hbs
+./usr/share/pvehooks/schema.json
 """.splitlines()
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
-from pvehooks.cli.main import main
-from tests.beds import boot, pci, uses
+from tests.beds import boot, commandline, pci, uses
 from tests.beds.tree import Content, Link, make_fake_tree
 from tests.daemon.bed import PROJECT as PROJECT
 from tests.daemon.bed import RNG0, uefi
@@ -148,13 +145,9 @@ NODES: dict[str, Callable[[], dict[str, Content]]] = {
 def report(tree: Path | str, *arguments: str, status: int = 0, verb: str = "report") -> str:
     """What the command prints on both streams; in this process, which is faster."""
     words = [verb, *arguments, *(["--root", str(tree)] if tree else [])]
-    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
-        try:
-            ended = main(words)
-        except SystemExit as end:
-            ended = end.code if isinstance(end.code, int) else 1
-    assert ended == status, output.getvalue()
-    return output.getvalue()
+    ended = commandline.pvehooks(*words)
+    assert ended.status == status, ended.output
+    return ended.output
 
 
 def plant(name: str, directory: Path) -> Path:

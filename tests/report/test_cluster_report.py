@@ -72,15 +72,15 @@ def test_each_figure_has_an_age_or_a_reason(tree: Path) -> None:
 def test_an_older_node_publishes_less_and_that_is_shown(tree: Path) -> None:
     found = figures(tree, cluster_bed.OLDER)
     assert found["kernel"] is None and found["unknown"]["kernel"] == "not published by pvehooks 0.0.9 on that node"
-    assert found["guest_count"] == 12 and len(found["free"]) == 8
+    assert found["guest_count"] == 12 and len(found["free_devices"]) == 8
     assert "not published by pvehooks 0.0.9 on that node" in bed.report(tree, "--cluster", "--html", "-")
 
 
 def test_where_is_a_free_graphics_card(tree: Path) -> None:
     cards = {
-        node["node"]: [device for device in node["figures"]["free"] if device["kind"] == "graphics card"]
+        node["node"]: [device for device in node["figures"]["free_devices"] if device["kind"] == "graphics card"]
         for node in document(tree)["nodes"]
-        if node["figures"] and node["figures"]["free"] is not None
+        if node["figures"] and node["figures"]["free_devices"] is not None
     }
     assert {name: len(found) for name, found in cards.items()} == {"pve1": 0, "pve2": 1, "pve4": 1, "pve6": 1}
     assert cards["pve6"][0]["beside"] == ["NVIDIA GA102 High Definition Audio Controller [10de:1aef]"], "its sound goes with it"
@@ -96,7 +96,7 @@ def test_kinds(code: int, kind: int) -> None:
 
 
 def test_vms_that_start_on_the_same_nodes_are_one_line(tree: Path) -> None:
-    starts = {guest["vmid"]: {each["node"]: each["start"] for each in guest["on"]} for guest in document(tree)["starts"]}
+    starts = {guest["vmid"]: {each["node"]: each["start"] for each in guest["targets"]} for guest in document(tree)["starts"]}
     assert 321 not in starts, "a template"
     assert starts[100]["pve2"] == "would start" and starts[103]["pve2"] == "must not start" and starts[102]["pve2"] == "would not start"
     assert starts[300] == starts[311] and starts[300][cluster_bed.BROKEN] == "not known"
@@ -108,7 +108,7 @@ def test_of_too_many_vms_those_with_devices_are_asked_about(tree: Path, monkeypa
     found = document(tree)
     # Six of seven: the template is asked about, and not shown.
     assert sorted(guest["vmid"] for guest in found["starts"]) == [100, 102, 103, 104, 320]
-    assert found["starts_left_out"] == 13
+    assert found["starts_left_out_count"] == 13
     assert "13 VMs more: pvehooks check --target NODE" in bed.report(tree, "--cluster", "--html", "-")
 
 

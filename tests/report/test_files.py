@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
 def test_a_new_file_is_for_its_owner_only(tree: Path, tmp_path: Path) -> None:
     page, text = tmp_path / "a.html", tmp_path / "a.md"
     shown = bed.report(tree, "--html", str(page), "--markdown", str(text), "--json")
-    assert json.loads(shown)["version"] == 1, "the files beside it say nothing"
+    assert json.loads(shown)["version"] == 2, "the files beside it say nothing"
     assert page.read_text().startswith("<!DOCTYPE html>") and text.read_text().startswith("# pve1: ")
     assert (mode(page), mode(text)) == (0o600, 0o600)
     assert sorted(tmp_path.iterdir()) == [page, text], "nothing else is left"

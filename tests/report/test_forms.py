@@ -61,7 +61,7 @@ def test_captures(name: str, tmp_path_factory: pytest.TempPathFactory, golden: G
 
 def test_json_holds_what_check_and_groups_show(trees: dict[str, Path]) -> None:
     report = found(trees["danger"])
-    assert report["version"] == 1 and report["node"] == "pve1" and report["changes"] is None
+    assert report["version"] == 2 and report["node"] == "pve1" and report["changes"] is None
     check = json.loads(bed.report(trees["danger"], "--json", status=1, verb="check"))
     verdicts = {guest["vmid"]: guest["verdict"] for guest in check["guests"]}
     assert verdicts == {guest["vmid"]: guest["verdict"] for guest in report["guests"]} and "block" in verdicts.values()

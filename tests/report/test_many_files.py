@@ -69,9 +69,16 @@ def test_golden(made: dict[str, bytes], tmp_path: Path, golden: Golden) -> None:
 def test_a_capture_and_a_report_of_a_node_say_the_same(made: dict[str, bytes], tmp_path: Path) -> None:
     found = nodes(report(made, tmp_path, "home.tar.xz", "home.json"))
     capture, document = found["home.tar.xz"]["figures"], found["home.json"]["figures"]
-    same = ("guest_count", "would_not_start", "must_not_start", "passthrough", "findings_by_severity", "node_findings_by_severity")
+    same = (
+        "guest_count",
+        "would_not_start_labels",
+        "must_not_start_labels",
+        "unguarded_labels",
+        "findings_by_severity",
+        "node_findings_by_severity",
+    )
     assert {name: capture[name] for name in same} == {name: document[name] for name in same}
-    assert capture["must_not_start"]["count"] == 2 and capture["pve"] == document["pve"] == "8.4.1"
+    assert capture["must_not_start_count"] == 2 and capture["pve"] == document["pve"] == "8.4.1"
     assert found["home.tar.xz"]["pvehooks"] == "0.0.7", "of the node, not of who reads it"
     assert (found["home.tar.xz"]["cluster"], found["home.json"]["cluster"]) == (None, "home"), "a capture has no name of its cluster"
     assert nodes(report(made, tmp_path, "house/home.tar.xz"))["house/home.tar.xz"]["cluster"] == "house", "that of its folder stands for it"
@@ -103,8 +110,8 @@ def test_reports_of_other_versions(made: dict[str, bytes], tmp_path: Path) -> No
     found = nodes(report({name: json.dumps(form).encode() for name, form in forms.items()}, tmp_path, *forms))
     new, old = found["new.json"]["figures"], found["old.json"]["figures"]
     assert new["as_of"] == old["as_of"] == time
-    assert old["would_not_start"]["count"] == 2 and old["rng0_lacking"] is None and new["rng0_lacking"]["count"] == 2
-    assert old["unknown"]["rng0_lacking"] == "not in the report of pvehooks 0.1.0" and found["old.json"]["cluster"] is None
+    assert old["would_not_start_count"] == 2 and old["rng0_lacking_count"] is None and new["rng0_lacking_count"] == 2
+    assert old["unknown"]["rng0_lacking_count"] == "not in the report of pvehooks 0.1.0" and found["old.json"]["cluster"] is None
 
 
 def tar(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions import accept
-from pvehooks.cli import audit, guests
+from pvehooks.cli import audit, envelope, guests
 from pvehooks.cli.guests import GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.errors import Refused, UsageError
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     reports = guests.change(options, [seen.guest(options.vmid)], one)
     if options.json:
-        print(json.dumps(guests.as_json(*reports[0]), indent=2))
+        envelope.show(seen.host, seen.node, guests.as_json(*reports[0]))
     return guests.status(reports)
 
 

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     note = "" if options.json or all(report.result != DONE for _, report in reports) else _lacking(seen)
     if note:
         print(note)
-    return guests.finish(options, reports, f"all VMs of {seen.node} with passed-through devices have the guard already")
+    return guests.finish(options, seen, reports, f"all VMs of {seen.node} with passed-through devices have the guard already")
 
 
 def _lacking(seen: View) -> str:

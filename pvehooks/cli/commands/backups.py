@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import time
 
 from pvehooks.actions import backups
-from pvehooks.cli import guests, root, terminal
+from pvehooks.cli import envelope, guests, root, terminal
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
@@ -39,7 +38,9 @@ def run(options: argparse.Namespace) -> int:
         return _diff(host, node, options)
     kept = backups.of_guest(host, options.vmid)
     if options.json:
-        print(json.dumps([{"digest": each.digest, "time": int(each.when), "file": each.path} for each in kept], indent=2))
+        # "time" is deprecated.
+        listed = [{"digest": each.digest, "saved": int(each.when), "file": each.path, "time": int(each.when)} for each in kept]
+        envelope.show(host, node, {"backups": listed})
     elif kept:
         terminal.table(("digest", "saved at", "file"), [(each.digest[:12], _when(each.when), each.path) for each in kept])
     else:
@@ -65,7 +66,7 @@ def _diff(host: Host, node: str, options: argparse.Namespace) -> int:
     before = host.read(backup.path)
     lines = list(difflib.unified_diff(_lines(before), _lines(now), f"backup {backup.digest[:12]}", "now", lineterm=""))
     if options.json:
-        print(json.dumps({"digest": backup.digest, "diff": lines}, indent=2))
+        envelope.show(host, node, {"digest": backup.digest, "diff": lines})
     elif lines:
         print("\n".join(lines))
     else:

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     with host.undisturbed():
         reports = bind_all(host, name, devices, wanted)
         shared.log_changes(host, name, "bind", reports)
-    return shared.finish(options, reports)
+    return shared.finish(options, host, name, reports)
 
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import stat
 import sys
 
 from pvehooks.capture import archive, make
-from pvehooks.cli import root
+from pvehooks.cli import envelope, root
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
@@ -78,23 +77,18 @@ def _report(options: argparse.Namespace, node: str, capture: make.Made, size: in
     files = sum(thing.kind == "file" for thing in capture.things.values())
     if options.json:
         troubles = list(capture.seen.troubles)
-        print(
-            json.dumps(
-                {
-                    "version": 1,
-                    "file": options.file,
-                    "node": node,
-                    "node_in_capture": capture.node,
-                    "plain": options.plain,
-                    "files": files,
-                    "bytes": size,
-                    "findings": len(capture.seen.findings),
-                    "troubles": [printable(each) for each in troubles],
-                    "differences": differences,
-                },
-                indent=2,
-            )
-        )
+        content = {
+            "file": options.file,
+            "node_in_capture": capture.node,
+            "plain": options.plain,
+            "file_count": files,
+            "bytes": size,
+            "finding_count": len(capture.seen.findings),
+            "troubles": [printable(each) for each in troubles],
+            "differences": differences,
+        }
+        # "files" and "findings" are deprecated.
+        envelope.show(Host(), node, {**content, "files": files, "findings": len(capture.seen.findings)})
         return
     names = "as they are" if options.plain else "replaced"
     print(printable(f"{options.file}: {counted(files, 'file')} of {node}, {size + 1023 >> 10} KiB packed"))
@@ -112,11 +106,12 @@ def _list(options: argparse.Namespace) -> int:
                 "path": printable(member.path),
                 "kind": member.thing.kind,
                 "size": len(member.thing.content or b""),
-                "target": printable(member.thing.text) or None,
+                "link_to": printable(member.thing.text) or None,
             }
             for member in members
         ]
-        print(json.dumps(entries, indent=1))
+        # "target" is deprecated.
+        envelope.show(Host(), None, {"entries": [{**each, "target": each["link_to"]} for each in entries]})
         return EXIT_OK
     manifest = next((member.thing.content or b"" for member in members if member.path == archive.MANIFEST), b"")
     for line in manifest.decode("utf-8", "replace").partition("\n\n")[0].split("\n"):

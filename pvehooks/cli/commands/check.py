@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pvehooks import wording
-from pvehooks.cli import guests, target, terminal
+from pvehooks.cli import findings, guests, target, terminal
 from pvehooks.cli.audit_formats import FORMATS, unknown
 from pvehooks.cli.audit_results import AuditOutput, AuditText, AuditTotals
 from pvehooks.cli.commands import rules
@@ -15,14 +15,13 @@ from pvehooks.errors import EXIT_INTERRUPTED, PvehooksError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.judge import needs_action
 from pvehooks.values import Judged, Severity, Verdict
-from pvehooks.wording import ORDER
 
 SUMMARY = "show what is wrong with the VMs of this node, and what to do about it"
 EXAMPLE = "pvehooks check 100 101"
 _HEAVY = (Severity.BLOCK, Severity.WARNING)
 # The formats with all findings, unless some are asked for.
 _WHOLE = ("json", "jsonl")
-_LEVELS = {each.value: each for each in (*_HEAVY, Severity.INFO)}
+_LEVELS = tuple(each.value for each in (*_HEAVY, Severity.INFO))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="NODE", default="", help=target.HELP)
     parser.add_argument("--all", action="store_true", help="show also what is for information only, and asks for nothing")
     parser.add_argument(
-        "--severity", choices=(*_LEVELS,), metavar="LEVEL", default="", help="show only what is so severe, or more: block, warning, info"
+        "--severity", choices=_LEVELS, metavar="LEVEL", default="", help="show only what is so severe, or more: block, warning, info"
     )
     parser.add_argument("--rule", action="append", metavar="RULE", default=[], help="show only the findings of this rule; can be repeated")
     parser.add_argument("--quiet", action="store_true", help="a line for each finding that blocks or warns, and nothing else: for cron")
@@ -76,7 +75,7 @@ def _require_fitting(options: argparse.Namespace) -> None:
     }
     if options.json and form != "json":
         raise UsageError(f"--json and --format {form} exclude each other")
-    excluded = {"--quiet": {"--json", f"--format {form}", "--target", "--all"}, "--severity": {"--all", "--target"}, "--rule": {"--target"}}
+    excluded = {"--quiet": {"--json", f"--format {form}", "--target", "--all"}, "--severity": {"--all"}}
     if form != "json":
         excluded["--target"] = {f"--format {form}"}
     for option, others in excluded.items():
@@ -146,9 +145,7 @@ class _Audit:
 
     def _is_shown(self, item: Judged) -> bool:
         options, found = self._options, item.finding
-        if options.rule and found.rule not in options.rule:
-            return False
-        if options.severity and (item.ignored or ORDER[found.severity] > ORDER[_LEVELS[options.severity]]):
+        if not findings.is_asked_for(item, options.rule, options.severity):
             return False
         if options.quiet:
             return found.severity in _HEAVY and not item.ignored

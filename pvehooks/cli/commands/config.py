@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK
 
@@ -19,9 +18,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the settings; errors in them end the program as usage errors that name file and line."""
-    loaded = view(options).settings
+    seen = view(options)
     if options.json:
-        print(json.dumps(loaded.as_json(), indent=2))
+        sections = seen.settings.as_json()
+        rules, devices, guests = (sections.pop(name) for name in ("rules", "devices", "guests"))
+        settings = {"by_section": sections, "rules": rules, "by_device": devices, "by_guest": guests}
+        # What is beside "settings" is deprecated.
+        envelope.show(seen.host, seen.node, {"settings": settings, **sections, "rules": rules, "devices": devices, "guests": guests})
     else:
-        terminal.table(("section", "option", "value", "set in"), list(loaded.rows()))
+        terminal.table(("section", "option", "value", "set in"), list(seen.settings.rows()))
     return EXIT_OK

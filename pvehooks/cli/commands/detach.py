@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         return None if options.all and not attached(guest) else _detach(seen, guest)
 
     reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
-    return guests.finish(options, reports, f"no VM of {seen.node} has the guard")
+    return guests.finish(options, seen, reports, f"no VM of {seen.node} has the guard")
 
 
 def _detach(seen: View, guest: Guest) -> GuestReport:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pvehooks.actions.pci import device_settings, started
 from pvehooks.cli import devices as shared
-from pvehooks.cli import last_starts, terminal
+from pvehooks.cli import envelope, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups, health
 from pvehooks.errors import EXIT_OK, NodeError
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"pvehooks: {printable(trouble)}", file=sys.stderr)
     shown = list(_lines(seen, node, settings.by_address, wanted))
     if options.json:
-        print(json.dumps([_as_json(line) for line in shown], indent=2))
+        envelope.show(seen.host, seen.node, {"devices": [_as_json(line) for line in shown]})
     else:
         rows = [(line.device.label, line.where, line.meant_for, line.condition, _start(line), _trouble(line)) for line in shown]
         terminal.table(("device", "now", "meant for", "condition", "last start", "last trouble"), rows)

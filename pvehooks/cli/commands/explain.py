@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Iterator
 
 from pvehooks import wording
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.commands.rules import as_json, known, remedy
 from pvehooks.errors import EXIT_OK
+from pvehooks.host import Host
 from pvehooks.rules.engine import Rule
 from pvehooks.values import Severity
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the rule's explanation, remedy, and how to ignore it."""
     rule = known(options.rule)
     if options.json:
-        print(json.dumps(as_json(rule), indent=2))
+        envelope.show(Host(), None, as_json(rule))
     else:
         for paragraph in _paragraphs(rule):
             for line in terminal.wrapped(paragraph, terminal.text_width(), further="  " if paragraph.startswith("- ") else ""):

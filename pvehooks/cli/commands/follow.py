@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pvehooks.actions.pci import follow, remember
 from pvehooks.actions.pci.follow import FollowPlan
-from pvehooks.cli import audit, guests, moved_elsewhere
+from pvehooks.cli import audit, envelope, guests, moved_elsewhere
 from pvehooks.cli.guests import DONE, NOTHING, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
 from pvehooks.derived import remedies
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
                 _forget_others(seen, vmids, names)
     if options.note:
         return EXIT_OK
-    _show(options, reports, related)
+    _show(options, seen, reports, related)
     return EXIT_BLOCKED if any(each.report.result == REFUSED for each in reports) else EXIT_OK
 
 
@@ -233,10 +232,11 @@ def _report(plan: FollowPlan, result: str, words: str, details: tuple[str, ...])
     return GuestReport(result, words, details, more)
 
 
-def _show(options: argparse.Namespace, reports: list[_Report], related: tuple[moved_elsewhere.Related, ...]) -> None:
+def _show(options: argparse.Namespace, seen: View, reports: list[_Report], related: tuple[moved_elsewhere.Related, ...]) -> None:
     if options.json:
         found = [guests.as_json(each.vmid or 0, each.report) | {"vmid": each.vmid, "mapping": each.mapping} for each in reports]
-        print(json.dumps({"changed": found, "related": [each._asdict() for each in related]}, indent=2))
+        # "changed" is deprecated.
+        envelope.show(seen.host, seen.node, {"results": found, "related": [each._asdict() for each in related], "changed": found})
         return
     for each in reports:
         print(printable(f"{each.label}: {each.report.words}"))

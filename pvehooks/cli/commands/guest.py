@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 from collections.abc import Mapping
 
-from pvehooks.cli import guests, root
+from pvehooks.cli import envelope, guests, root
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
@@ -34,20 +33,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the config as parsed."""
-    vmid, raw = _raw(options)
+    node, vmid, raw = _raw(options)
     problem = _problem(raw)
-    config = guest_facts.parse(root.host(options), raw)
+    host = root.host(options)
+    config = guest_facts.parse(host, raw)
     if options.json:
-        print(json.dumps(as_json(vmid, config, problem), indent=1, sort_keys=True))
+        envelope.show(host, node, as_json(vmid, config, problem))
     else:
         _show(vmid, config, problem)
     return EXIT_OK
 
 
-def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
-    """The VMID (None for a file without one in its name) and the bytes; raises NodeError or GuestNotHere."""
+def _raw(options: argparse.Namespace) -> tuple[str | None, int | None, bytes]:
+    """The node (None for a file), the VMID (None for a file without one in its name) and the bytes; raises NodeError or GuestNotHere."""
     name = options.guest
     vmid: int | None
+    node: str | None = None
     if name.isascii() and name.isdecimal():
         try:
             vmid = guests.vmid(name)
@@ -61,7 +62,7 @@ def _raw(options: argparse.Namespace) -> tuple[int | None, bytes]:
         vmid = node_facts.vmid_of(os.path.basename(name))
         path, reader = os.path.abspath(name), Host()
     try:
-        return vmid, reader.read(path, limit=guest_facts.CONFIG_LIMIT)
+        return node, vmid, reader.read(path, limit=guest_facts.CONFIG_LIMIT)
     except OSError as error:
         raise NodeError(f"{path}: {error.strerror}") from error
 
@@ -76,6 +77,7 @@ def as_json(vmid: int | None, config: GuestConfig, problem: str) -> dict[str, ob
     """The config as PVE's parser returns it, with the property strings parsed."""
     sections = {"main": config.main, "pending": config.pending}
     sections.update({f"snapshot:{name}": options for name, options in config.snapshots.items()})
+    special = {name: _text(options) for name, options in config.special_sections.items()}
     return {
         "vmid": vmid,
         "digest": config.digest,
@@ -85,9 +87,11 @@ def as_json(vmid: int | None, config: GuestConfig, problem: str) -> dict[str, ob
         "props": {name: _properties(options, _PROPS) for name, options in sections.items()},
         "other_props": {name: _properties(options, _OTHER_PROPS) for name, options in sections.items()},
         "snapshots": {name: _text(options) for name, options in config.snapshots.items()},
-        "special-sections": {name: _text(options) for name, options in config.special_sections.items()},
+        "special_sections": special,
         "dropped": [line._replace(text=_safe(line.text), reason=_safe(line.reason))._asdict() for line in config.dropped],
         "problem": problem or None,
+        # Deprecated.
+        "special-sections": special,
     }
 
 

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         return None if options.all and not _is_wanted(seen, verdict) else _inject(seen, verdict, options.dry_run)
 
     reports = guests.change(options, verdicts, one)
-    return guests.finish(options, reports, f"no VM of {seen.node} lacks an rng0 that it needs according to the settings")
+    return guests.finish(options, seen, reports, f"no VM of {seen.node} lacks an rng0 that it needs according to the settings")
 
 
 def _is_wanted(seen: View, verdict: Verdict) -> bool:

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     with host.undisturbed():
         reports = lend_all(host, name, devices, guest, seen.settings.start_settings(vmid))
         shared.log_changes(host, name, "lend", reports)
-    return shared.finish(options, reports)
+    return shared.finish(options, host, name, reports)
 
 
 def _receiver(text: str | None) -> int:

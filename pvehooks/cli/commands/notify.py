@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from typing import Any
 
-from pvehooks.cli import audit, terminal
+from pvehooks.cli import audit, envelope, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, NodeError, UsageError
 from pvehooks.host import Host
@@ -47,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
 def _show(seen: View, as_json: bool) -> int:
     state = _state(seen)
     if as_json:
-        print(json.dumps(state, indent=2))
+        # "pending" is deprecated.
+        envelope.show(seen.host, seen.node, {**state, "pending": [{**each, "why": each["reasons"]} for each in state["waiting"]]})
         return EXIT_OK
     rows = [("messages go to", ", ".join(state["ways"]))]
     rows += [("not run", why) for why in state["not_run"]]
@@ -55,9 +55,9 @@ def _show(seen: View, as_json: bool) -> int:
     rows.append(("in the last hour", f"{counted(state['in_last_hour'], 'message')} of {seen.settings.notify.per_hour} at most"))
     if state["in_outbox"]:
         rows.append(("not sent yet", counted(state["in_outbox"], "event")))
-    for each in state["pending"]:
+    for each in state["waiting"]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["made"]))
-        reasons = "; ".join(f"{way}: {why}" for way, why in each["why"].items()) or "not tried yet"
+        reasons = "; ".join(f"{way}: {why}" for way, why in each["reasons"].items()) or "not tried yet"
         rows.append(("not handed over", f"{each['subject']} (since {since}, tried {counted(each['attempts'], 'time')}): {reasons}"))
     terminal.table(("", ""), [(name, printable(text)) for name, text in rows])
     return EXIT_OK
@@ -68,14 +68,13 @@ def _state(seen: View) -> dict[str, Any]:
     ways, refused = channels.channels(seen.host)
     settings = seen.settings.notify._asdict()
     return {
-        "version": 1,
         "ways": ways,
         "not_run": refused,
         "settings": {option: written(value) for option, value in settings.items() if option != "per_hour"},
         "in_last_hour": len(store.handed_over(HOUR)),
         "in_outbox": len(outbox.waiting(seen.host)),
-        "pending": [
-            {"subject": each.message.subject, "made": int(each.made), "attempts": each.attempts, "why": each.why}
+        "waiting": [
+            {"subject": each.message.subject, "made": int(each.made), "attempts": each.attempts, "reasons": each.why}
             for each in store.pending()
         ],
     }
@@ -93,7 +92,9 @@ def _test(seen: View, as_json: bool) -> int:
         raise NodeError(f"nothing can be left in {outbox.DIRECTORY}", hint="See: systemctl status pvehooks-notify.path")
     results = _await(seen.host, name)
     if as_json:
-        print(json.dumps({"version": 1, "ways": {way: result._asdict() for way, result in results.items()}}, indent=2))
+        by_way = {way: result._asdict() for way, result in results.items()}
+        # "ways" is deprecated.
+        envelope.show(seen.host, seen.node, {"handed_over": by_way, "ways": by_way})
     else:
         for result in results.values():
             print(printable(f"handed over: {result.words}" if result.done else f"not handed over: {result.words}"))

@@ -10,7 +10,7 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import cluster_report, guard_state, last_starts, report_files
+from pvehooks.cli import cluster_report, envelope, guard_state, last_starts, report_files
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -45,11 +45,7 @@ class ReportFile(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
-def _fleet_json(many: Fleet) -> str:
-    return f"{json.dumps(fleet_document.as_json(many), indent=2)}\n"
-
-
-_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page, "json": _fleet_json}
+_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +75,12 @@ def run(options: argparse.Namespace) -> int:
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
     if options.cluster or options.directory is not None:
-        many = _of_many(options)
+        host, many = _of_many(options)
         for form, place in places.items():
-            _write(place, _OF_MANY[form](many))
+            if form == "json":
+                envelope.show(host, many.node or None, fleet_document.as_json(many))
+            else:
+                _write(place, _OF_MANY[form](many))
         return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
@@ -94,15 +93,18 @@ def run(options: argparse.Namespace) -> int:
     if former:
         report = report._replace(changes=changes.compare(former, changes.former(fresh)))
     report = report._replace(no_changes=why)
-    written = {"html": html.page, "markdown": markdown.page, "json": _json}
+    written = {"html": html.page, "markdown": markdown.page}
     for form, place in places.items():
-        _write(place, written[form](report))
+        if form == "json":
+            envelope.show(seen.host, seen.node, document.as_json(report))
+        else:
+            _write(place, written[form](report))
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
     return EXIT_OK
 
 
-def _of_many(options: argparse.Namespace) -> Fleet:
+def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
     if options.cluster and options.directory is not None:
         raise UsageError("--cluster is about this cluster, --from about files", hint="Leave out one of them.")
     if options.since is not None:
@@ -110,8 +112,9 @@ def _of_many(options: argparse.Namespace) -> Fleet:
             "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
         )
     if options.cluster:
-        return cluster_report.gathered(view(options, looking=True))
-    return report_files.gathered(options, lambda seen: document.as_json(_gathered(seen)))
+        seen = view(options, looking=True)
+        return seen.host, cluster_report.gathered(seen)
+    return Host(), report_files.gathered(options, lambda seen: document.as_json(_gathered(seen)))
 
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
@@ -157,10 +160,6 @@ def _write(place: ReportFile, text: str) -> None:
         Host().replace(place.path, text.encode(), mode=place.mode, keep_mode=False, owner=place.owner)
     except OSError as error:
         raise NodeError(f"{place.path}: {error.strerror}") from error
-
-
-def _json(report: Report) -> str:
-    return f"{json.dumps(document.as_json(report), indent=2)}\n"
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------

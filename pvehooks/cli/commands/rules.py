@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from pvehooks.cli import parsers, terminal
+from pvehooks.cli import envelope, parsers, terminal
 from pvehooks.errors import EXIT_OK, UsageError
+from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import Rule
 
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the catalogue."""
     if options.json:
-        print(json.dumps([as_json(rule) for rule in catalogue.RULES.values()], indent=2))
+        envelope.show(Host(), None, {"rules": {rule.id: as_json(rule) for rule in catalogue.RULES.values()}})
     else:
         rows = [(rule.id, rule.severity.value, rule.explanation.split("\n")[0]) for rule in catalogue.RULES.values()]
         terminal.table(("rule", "severity", "what it is about"), rows)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, wording
-from pvehooks.cli import cluster_status, guard_state, last_starts, terminal
+from pvehooks.cli import cluster_status, envelope, guard_state, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, PmxcfsAway
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     met = StatusTotals(once.all_verdicts(once.facts()))
     first_look = seen.guest_context.cluster_baseline
     if options.json:
-        print(json.dumps(_state(seen, met, int(first_look.time) if first_look else None), indent=2))
+        envelope.show(seen.host, seen.node, _state(seen, met, int(first_look.time) if first_look else None))
     else:
         first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(first_look.time)) if first_look else "not yet (the daemon makes it)"
         terminal.table(("", ""), [*_rows(seen, met), ("first look", first)])
@@ -81,28 +80,35 @@ class StatusTotals:
 
 def _state(seen: View, met: StatusTotals, first_look: int | None) -> dict[str, object]:
     return {
-        "version": __version__,
-        "node": seen.node,
+        "pvehooks": __version__,
         "daemon": _daemon(seen.host),
         "pmxcfs": _pmxcfs(seen.host),
         "mode": seen.settings.rng().mode,
         "guard_mode": seen.settings.guard().mode,
-        "guests": met.guests,
-        "blocked": met.blocked,
+        "guest_count": met.guests,
+        "blocked_count": met.blocked,
         "would_not_start": _vmids(met.would_not),
         "must_not_start": _vmids(met.must_not),
-        "findings": sum(met.found.values()),
+        "finding_count": sum(met.found.values()),
         "findings_by_severity": met.found,
         "passthrough": {
+            "guest_count": met.with_passthrough,
+            "guarded_count": met.with_passthrough - len(met.unguarded),
+            "unguarded": _vmids(met.unguarded),
+            # Deprecated.
             "guests": met.with_passthrough,
             "guarded": met.with_passthrough - len(met.unguarded),
-            "unguarded": _vmids(met.unguarded),
         },
-        "allowed": _vmids(met.allowed),
+        "starts_allowed": _vmids(met.allowed),
         "lacking_entropy": _vmids(met.lacking),
         "given_rng0": _vmids(met.given),
         "failed_starts": [each.as_json() for each in last_starts.failed(seen)],
         "first_look": first_look,
+        # Deprecated.
+        "guests": met.guests,
+        "blocked": met.blocked,
+        "findings": sum(met.found.values()),
+        "allowed": _vmids(met.allowed),
     }
 
 

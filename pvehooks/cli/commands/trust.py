@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             return _report(*_forget(seen, guest))
         return _report(*_trust(seen, guest, node), _still(seen, guest.vmid))
 
-    return guests.finish(options, guests.change(options, chosen, one))
+    return guests.finish(options, seen, guests.change(options, chosen, one))
 
 
 def _report(result: str, words: str, accepted: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> GuestReport:

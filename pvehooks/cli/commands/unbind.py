@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         reports = [_forget_absent(host, address) for address in gone]
         reports += unbind_all(host, name, there, now, options.persist)
         shared.log_changes(host, name, "unbind", reports)
-    return shared.finish(options, reports)
+    return shared.finish(options, host, name, reports)
 
 
 def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forget: bool) -> list[DeviceReport]:

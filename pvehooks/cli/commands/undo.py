@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Removes the rng0 that pvehooks added, if it is unchanged."""
     seen = view(options, own=True, freeing=True)
-    return guests.finish(options, guests.change(options, seen.guests(seen.guest_ids(options.vmid)), lambda guest: _undo(seen, guest)))
+    return guests.finish(options, seen, guests.change(options, seen.guests(seen.guest_ids(options.vmid)), lambda guest: _undo(seen, guest)))
 
 
 def _undo(seen: View, guest: Guest) -> GuestReport:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
 from collections.abc import Iterator
 
 from pvehooks import wording
 from pvehooks.causes.registry import Diagnosis, Rank, diagnose, sentence
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.last_starts import label_of, when
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, PvehooksError, UsageError
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         return _worked(seen, task, options.json)
     explained = Explained(seen, task)
     if options.json:
-        print(json.dumps(explained.as_json(), indent=2))
+        envelope.show(seen.host, seen.node, explained.as_json())
     else:
         _print(explained.lines())
     return EXIT_BLOCKED
@@ -80,7 +79,9 @@ def _task(asked: str, tasks: tuple[Task, ...]) -> Task:
 
 def _worked(seen: View, task: Task, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({**_task_as_json(task), "cause": None, "diagnoses": []}, indent=2))
+        envelope.show(
+            seen.host, seen.node, {**_task_as_json(task), "cause": None, "diagnoses": [], "rule_ids": [], "not_read": [], "rules": []}
+        )
     else:
         print(f"{label_of(seen, int(task.id))}: its last start worked ({when(task.ended)}{_by(task)})")
     return EXIT_OK
@@ -90,7 +91,9 @@ def _all(seen: View, failed: tuple[Task, ...], as_json: bool) -> int:
     """A line for each VM whose last start failed."""
     explained = [Explained(seen, task) for task in failed]
     if as_json:
-        print(json.dumps({"version": 1, "failed": [each.as_json() for each in explained]}, indent=2))
+        starts = [each.as_json() for each in explained]
+        # "failed" is deprecated.
+        envelope.show(seen.host, seen.node, {"failed_starts": starts, "failed": starts})
     elif not failed:
         print("No VM's last start failed, as far as this node's task log goes back.")
     else:
@@ -105,7 +108,6 @@ def _by(task: Task) -> str:
 
 def _task_as_json(task: Task) -> dict[str, object]:
     return {
-        "version": 1,
         "upid": task.upid,
         "vmid": int(task.id),
         "started": task.started,
@@ -211,6 +213,7 @@ class Explained:
 
     def as_json(self) -> dict[str, object]:
         """All of it for programs."""
+        rules = [rule for rule, _, _ in self.confirmed()]
         return {
             **_task_as_json(self.task),
             "cause": self.best.cause.id if self.best else None,
@@ -227,8 +230,10 @@ class Explained:
                 }
                 for each in self.found
             ],
-            "rules": [rule for rule, _, _ in self.confirmed()],
+            "rule_ids": rules,
             "not_read": [printable(why) for why in self.failure.unread],
+            # Deprecated.
+            "rules": rules,
         }
 
 

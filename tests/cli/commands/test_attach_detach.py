@@ -47,7 +47,7 @@ def test_attach_and_detach(tree: Path, golden: Golden) -> None:
     assert configs(tree) == before | {"105.conf": before["101.conf"].replace("own", "has")}
     golden("cli/detach-json.txt", pvehooks(tree, "detach", "100", "101", "--json"))
     golden("cli/attach-all-detached.txt", pvehooks(tree, "attach", "--all", status=1))
-    assert json.loads(pvehooks(tree, "attach", "100", "--json"))[0]["result"] == "done"
+    assert json.loads(pvehooks(tree, "attach", "100", "--json"))["guests"][0]["result"] == "done"
 
 
 @pytest.mark.parametrize("verb", ["attach", "detach"])

@@ -60,7 +60,7 @@ def test_listing(tree: Path, golden: Golden) -> None:
 
 def test_nothing_to_list(tree: Path) -> None:
     assert pvehooks(tree, "bind", "--list", GPU) == "no PCI device of pve1 is bound to vfio-pci, now or at boot\n"
-    assert json.loads(pvehooks(tree, "bind", "--list", GPU, "--json")) == []
+    assert json.loads(pvehooks(tree, "bind", "--list", GPU, "--json"))["devices"] == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_wrong_use(arguments: list[str], status: int, words: str, tree: Path) ->
 
 def test_addresses_as_people_write_them(tree: Path) -> None:
     for written in ("01:00.1", "0000:01:00.1", "0000:01:00.1".upper()):
-        assert json.loads(pvehooks(tree, "bind", written, "--persist", "--json"))[0]["address"] == SOUND
+        assert json.loads(pvehooks(tree, "bind", written, "--persist", "--json"))["devices"][0]["address"] == SOUND
 
 
 def test_a_note_that_cannot_be_written(tree: Path) -> None:

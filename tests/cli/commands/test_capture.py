@@ -10,6 +10,7 @@ import pytest
 
 from pvehooks.capture.redact import secrets
 from pvehooks.cli.main import main
+from tests.beds import printed
 from tests.beds.tree import make_fake_tree
 from tests.capture import planted
 
@@ -46,7 +47,9 @@ def test_shows_what_it_did(tree: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_json(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = made(tree, "--json")
-    document = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    printed.validate(["capture", "--json"], shown)
+    document = json.loads(shown)
     assert (document["file"], document["node"], document["plain"], document["differences"]) == (str(file), NODE, False, [])
     assert document["node_in_capture"] != NODE and document["findings"] > 20
     assert document["bytes"] == file.stat().st_size
@@ -61,7 +64,9 @@ def test_list(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{NODE}/qemu-server/100.conf" in output
     assert "     link /etc/pve/local -> nodes/" in output
     assert main(["capture", "--list", "--json", str(file)]) == 0
-    paths = {each["path"]: each for each in json.loads(capsys.readouterr().out)}
+    shown = capsys.readouterr().out
+    printed.validate(["capture", "--list", "--json"], shown)
+    paths = {each["path"]: each for each in json.loads(shown)["entries"]}
     assert paths["/proc/cmdline"]["size"] > 0
     assert not [path for path in paths if "priv" in path]
 

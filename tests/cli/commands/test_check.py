@@ -22,7 +22,7 @@ from pvehooks.cli import findings, main, parsers, root
 from pvehooks.cli.view import view
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
-from tests.beds import usb
+from tests.beds import printed, usb
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
 from tests.cli.test_cli import CONFIGS, TREE, pvehooks
@@ -280,14 +280,16 @@ def test_every_line_of_json_is_a_finding_and_is_shown_at_once(
     host = Counting(str(make_fake_tree(tmp_path / "tree", TREE)))
     monkeypatch.setattr(root, "host", lambda options: host)
     assert main.main(["check", "--root", host.root, "--format", "jsonl"]) == 1
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    written = capsys.readouterr().out
+    printed.validate(["check", "--format", "jsonl"], written)
+    lines = [json.loads(line) for line in written.splitlines()]
     assert main.main(["check", "--root", host.root, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     common = {"version", "node", "time", "vmid", "name", "start"}
     of_guests = [(each["vmid"], found) for each in document["guests"] for found in each["findings"]]
     of_node = [(None, found) for found in document["node_findings"]]
     assert [(line["vmid"], {key: line[key] for key in line if key not in common}) for line in lines] == of_guests + of_node
-    assert {(line["version"], line["node"]) for line in lines} == {(1, "pve1")}
+    assert {(line["version"], line["node"]) for line in lines} == {(2, "pve1")}
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------
@@ -325,7 +327,7 @@ def test_severity_and_rule_choose_what_is_shown(tmp_path: Path) -> None:
         (["--quiet", "--format", "markdown"], "--quiet and --format markdown exclude each other"),
         (["--severity", "info", "--all"], "--severity and --all exclude each other"),
         (["--target", "pve2", "--format", "jsonl"], "--target and --format jsonl exclude each other"),
-        (["--target", "pve2", "--rule", "rng-missing-netboot"], "--rule and --target exclude each other"),
+        (["--target", "pve2", "--severity", "block", "--all"], "--severity and --all exclude each other"),
     ],
 )
 def test_options_that_do_not_go_together(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -16,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from pvehooks.cli.main import main
 from pvehooks.formats.qemuargs import split
+from tests.beds import commandline
 from tests.beds.tree import make_fake_tree
 
 Golden = Callable[[str, str], None]
@@ -41,12 +39,9 @@ def small() -> bytes:
 
 def pvehooks(tree: Path, *arguments: str, status: int = 0) -> str:
     """What the command prints on both streams, paths of the tree shown as ROOT."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        ended = main([*arguments, "--root", str(tree)])
-    output = out.getvalue() + err.getvalue()
-    assert ended == status, output
-    return output.replace(str(tree), "ROOT")
+    ended = commandline.pvehooks(*arguments, "--root", str(tree))
+    assert ended.status == status, ended.output
+    return ended.output.replace(str(tree), "ROOT")
 
 
 def with_snp(tree: Path) -> str:

@@ -116,7 +116,7 @@ def test_moves_back(tree: Path) -> None:
 def test_json(tree: Path) -> None:
     rebooted(tree)
     shown = json.loads(pvehooks(tree, "follow", "100", "nic", "--dry-run", "--json"))
-    guest, nic = shown["changed"]
+    guest, nic = shown["results"]
     assert guest["values"] == [
         "hostpci0: 03:00,pcie=1,x-vga=1 -> 04:00,pcie=1,x-vga=1",
         "hostpci1: host=0000:01:00.0,rombar=0 -> host=0000:03:00.0,rombar=0",

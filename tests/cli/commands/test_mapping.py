@@ -155,7 +155,7 @@ def test_check(tree: Path, tmp_path: Path, golden: Golden) -> None:
 """
     of_another_node(tree, tmp_path / "pve2", bus)
     golden("cli/mapping-check.txt", pvehooks(tree, "mapping", "check", status=1))
-    rows = json.loads(pvehooks(tree, "mapping", "check", "--json", status=1))
+    rows = json.loads(pvehooks(tree, "mapping", "check", "--json", status=1))["mappings"]
     states = {(row["mapping"], row["node"]): row["state"] for row in rows}
     assert states == {
         ("disk", "pve1"): "fits",

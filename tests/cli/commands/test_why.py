@@ -80,7 +80,7 @@ def test_all_vms_whose_last_start_failed(tree: Path, golden: Callable[[str, str]
     assert ended.status == 1
     golden("cli/why-all.txt", ended.output)
     found = json.loads(why(tree, "--json").output)
-    assert [(each["vmid"], each["cause"]) for each in found["failed"]] == [(101, "group-not-viable"), (100, "bridge-not-there")]
+    assert [(each["vmid"], each["cause"]) for each in found["failed_starts"]] == [(101, "group-not-viable"), (100, "bridge-not-there")]
 
 
 def test_none_failed(tree: Path) -> None:

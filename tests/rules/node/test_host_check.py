@@ -20,7 +20,7 @@ from pvehooks.journal.kind import ERR
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import NODE, rule_sets
 from pvehooks.values import Severity
-from tests.beds import boot, pci
+from tests.beds import boot, pci, printed
 from tests.beds.tree import make_fake_tree, parse_txtar
 from tests.cli.test_cli import on_a_terminal
 from tests.lint.source import PROJECT
@@ -68,7 +68,7 @@ def test_golden(archive: Path, tmp_path: Path, golden: Callable[[str, str], None
 def test_json(tmp_path: Path, golden: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]) -> None:
     root = tree_of(next(path for path in TREES if path.stem == "systemd-boot-wrong-file"), tmp_path / "tree")
     _, text = run(capsys, "host", "check", "--json", "--root", str(root))
-    golden("host/systemd-boot-wrong-file.json", text)
+    golden("host/systemd-boot-wrong-file.json", printed.timeless(text))
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks import wording
 from pvehooks.actions import images as actions
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.commands.firmware import info
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
@@ -42,11 +41,8 @@ def run(options: argparse.Namespace) -> int:
         message = f"firmware image {file.volid} imported from {path} (sha256 {file.sha256})"
         audit.log(seen.host, seen.node, "firmware-imported", message, device=file.volid)
     if options.json:
-        print(
-            json.dumps(
-                {"version": 1, "volid": file.volid, "path": file.path, "sha256": file.sha256, "new": new, **info.described(image)},
-                indent=2,
-            )
+        envelope.show(
+            seen.host, seen.node, {"volid": file.volid, "path": file.path, "sha256": file.sha256, "new": new, **info.described(image)}
         )
         return EXIT_OK
     print(wording.printable(f"{file.volid}: {'imported' if new else 'the same image exists already'} ({file.path})"))

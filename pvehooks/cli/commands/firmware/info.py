@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks import wording
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError
 from pvehooks.facts.storage import images
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         raise NodeError(f"{path}: {error.strerror}") from error
     image = firmwareimage.read(content)
     if options.json:
-        print(json.dumps({"version": 1, "path": path, "sha256": images.sha256(content), **described(image)}, indent=2))
+        envelope.show(host, None, {"path": path, "sha256": images.sha256(content), **described(image)})
     elif not image.kind:
         print(wording.printable(f"{path} is {image.why}"))
     else:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks import wording
-from pvehooks.cli import terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.commands.firmware import info
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, NodeError
@@ -25,9 +24,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line an image."""
-    found = images_of(view(options))
+    seen = view(options)
+    found = images_of(seen)
     if options.json:
-        print(json.dumps({"version": 1, "images": [_document(listed, users) for listed, users in found]}, indent=2))
+        envelope.show(seen.host, seen.node, {"images": [_document(listed, users) for listed, users in found]})
     elif found:
         terminal.table(("image", "kind", "family", "size", "sha256", "used by"), [_row(listed, users) for listed, users in found])
     else:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions import firmware
-from pvehooks.cli import audit, guests
+from pvehooks.cli import audit, envelope, guests
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.facts.guests import ownoption
@@ -48,5 +47,5 @@ def run(options: argparse.Namespace) -> int:
         later = " The VM is running: it takes effect at its next start." if result.later else ""
         print(printable(f"{guest.label}: {pinned.volid} is in PVE's own option {own} now, and removed from its args.{later}"))
     if options.json:
-        print(json.dumps({"version": 1, "option": own, "migrated": done}, indent=2))
+        envelope.show(seen.host, seen.node, {"option": own, "migrated": done})
     return EXIT_OK

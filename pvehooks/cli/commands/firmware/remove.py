@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions import images as actions
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, Refused, UsageError
 from pvehooks.facts.storage import images
@@ -40,5 +39,5 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             print(printable(f"{volid}: removed"))
     if options.json:
-        print(json.dumps({"version": 1, "removed": removed}, indent=2))
+        envelope.show(seen.host, seen.node, {"removed": removed})
     return EXIT_OK

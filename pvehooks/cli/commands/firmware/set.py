@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.result import Result
-from pvehooks.cli import audit, guests
+from pvehooks.cli import audit, envelope, guests
 from pvehooks.cli.view import View, view
 from pvehooks.derived import firmware_fit
 from pvehooks.errors import EXIT_OK, Refused, UsageError
@@ -61,14 +60,14 @@ def run(options: argparse.Namespace) -> int:
         notes.append(f"This Proxmox VE has its own option for this ({own}). To use it: pvehooks firmware migrate {vmid}")
     if options.json:
         document = {
-            "version": 1,
             "vmid": vmid,
             "volid": volid,
             "sha256": file.sha256,
             "style": firmware_fit.style(guest),
             "args": result.value,
         }
-        print(json.dumps({**document, "pending": result.later, "notes": notes}, indent=2))
+        # "pending" is deprecated.
+        envelope.show(seen.host, seen.node, {**document, "later": result.later, "notes": notes, "pending": result.later})
         return EXIT_OK
     later = " The VM is running: it takes effect at its next start." if guest.running and result.digest != guest.digest else ""
     print(printable(f"{guest.label}: starts with {volid} from now on (sha256 {file.sha256[:_SHORT]}...).{later} Undo: {result.undo}"))

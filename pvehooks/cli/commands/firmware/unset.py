@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions import firmware
 from pvehooks.actions.result import Result
-from pvehooks.cli import audit, guests
+from pvehooks.cli import audit, envelope, guests
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, Refused
 from pvehooks.values import Guest
@@ -44,8 +43,10 @@ def run(options: argparse.Namespace) -> int:
                 "vmid": vmid,
                 "volid": volid or None,
                 "args": result.value or None,
-                "pending": result.later,
+                "later": result.later,
                 "guard_detached": bool(freed and freed.done),
+                # Deprecated.
+                "pending": result.later,
             }
         )
         if options.json:
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         if freed is not None and not freed.done:
             print(printable(f"  The guard stays attached, although it is not needed now: {freed.words}. Later: pvehooks detach {vmid}"))
     if options.json:
-        print(json.dumps({"version": 1, "guests": done}, indent=2))
+        envelope.show(seen.host, seen.node, {"guests": done})
     return EXIT_OK
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from pvehooks.cli import envelope
 from pvehooks.cli.commands.firmware.list import images_of
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             found[volid] = (imageusers.read(seen.host, volid), users)
     checked = [_checked(*found[volid]) for volid in sorted(options.volid or found)]
     if options.json:
-        print(json.dumps({"version": 1, "images": [each._asdict() for each in checked]}, indent=2))
+        envelope.show(seen.host, seen.node, {"images": [each._asdict() for each in checked]})
     else:
         for each in checked:
             print(printable(f"{each.volid}: {each.trouble or _well(each)}"))

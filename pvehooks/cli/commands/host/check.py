@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.pci import vfs
-from pvehooks.cli import next_boot, terminal
+from pvehooks.cli import envelope, next_boot, terminal
 from pvehooks.cli.view import view
 from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, UsageError
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         for candidate in candidates(node)
     ]
     if options.json:
-        print(json.dumps(_document(seen.node, lines, devices), indent=2))
+        envelope.show(seen.host, seen.node, _document(lines, devices))
     else:
         _show(node, lines, devices)
     return EXIT_BLOCKED if any(line.verdict == "FAIL" for line in lines) else EXIT_OK
@@ -88,10 +87,8 @@ def _lines(node: Node, findings: list[Finding]) -> Iterator[CheckRow]:
             yield CheckRow("PASS", check.subject, passed, None)
 
 
-def _document(node: str, lines: list[CheckRow], devices: list[tuple[str, str, str, str]]) -> dict[str, object]:
+def _document(lines: list[CheckRow], devices: list[tuple[str, str, str, str]]) -> dict[str, object]:
     return {
-        "version": 1,
-        "node": node,
         "checks": [_line(line) for line in lines],
         "devices": [
             {"address": address, "words": wording.printable(name), "verdict": verdict, "message": wording.printable(text)}

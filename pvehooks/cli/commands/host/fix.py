@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterable
 
@@ -12,7 +11,7 @@ from pvehooks.actions.host.apply import AppliedFix, apply, diff
 from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.host.plan import Command, Plan, PlanItem, plan
 from pvehooks.actions.host.result import PHRASES, FixResult, ItemResult, results
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.rules.catalogue import RULES
@@ -39,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     planned = plan(seen.host, seen.facts(), seen.node_findings, asked)
     if not options.apply:
         if options.json:
-            print(json.dumps(_document(seen.node, planned, AppliedFix("", (), (), ()), (), False), indent=2))
+            envelope.show(seen.host, seen.node, _document(planned, AppliedFix("", (), (), ()), (), False))
         else:
             _show(planned)
             _close(seen.node, planned, asked)
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         done = _apply(seen, planned, show_nothing if options.json else show_running)
     became = results(seen.host, seen.node, planned, done)
     if options.json:
-        print(json.dumps(_document(seen.node, planned, done, became, True), indent=2))
+        envelope.show(seen.host, seen.node, _document(planned, done, became, True))
     else:
         _report(seen.node, planned, done, became)
     return EXIT_BLOCKED if any(each.result in (FixResult.STILL_THERE, FixResult.BY_HAND) for each in became) else EXIT_OK
@@ -176,11 +175,9 @@ def show_rest(left_to_admin: tuple[Command, ...], restart: bool) -> None:
 # -- for programs -----------------------------------------------------------------------------------------------------
 
 
-def _document(node: str, planned: Plan, done: AppliedFix, became: tuple[ItemResult, ...], applied: bool) -> dict[str, object]:
+def _document(planned: Plan, done: AppliedFix, became: tuple[ItemResult, ...], applied: bool) -> dict[str, object]:
     result_of = dict(became)
     return {
-        "version": 1,
-        "node": node,
         "applied": applied,
         "checks": [
             {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 
-from pvehooks.cli import guests, terminal
+from pvehooks.cli import envelope, guests, terminal
 from pvehooks.cli.view import view
 from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError
@@ -43,17 +42,14 @@ def run(options: argparse.Namespace) -> int:
     shown = tuple(group for group in every if group.free) if options.free else every
     absent = wanted.absent if wanted else ()
     if options.json:
-        print(json.dumps(_document(node, shown, absent), indent=2))
+        envelope.show(seen.host, seen.node, _document(node.iommu, shown, absent))
     else:
         _show(node, every, shown, guest, absent)
     return EXIT_OK
 
 
-def _document(node: Node, groups: tuple[Group, ...], absent: tuple[tuple[str, str], ...]) -> dict[str, object]:
-    iommu = node.iommu
+def _document(iommu: Iommu | Unread, groups: tuple[Group, ...], absent: tuple[tuple[str, str], ...]) -> dict[str, object]:
     return {
-        "version": 1,
-        "node": node.name,
         "iommu": {
             "active": None if isinstance(iommu, Unread) else iommu.active,
             "why": printable(iommu.why) or None,

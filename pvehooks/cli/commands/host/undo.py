@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 
 from pvehooks.actions.host.apply import Undone, undo
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli.commands.host import fix
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_OK, ActionFailed
@@ -29,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     with seen.host.undisturbed():
         done = _undo(seen, options.force, fix.show_nothing if options.json else fix.show_running)
     if options.json:
-        print(json.dumps({"version": 1, "node": seen.node, "undone": None if done is None else _as_json(done)}, indent=2))
+        envelope.show(seen.host, seen.node, {"undone": None if done is None else _as_json(done)})
     elif done is None:
         print(f"{seen.node}: there is no fix to undo")
     else:
@@ -45,11 +44,13 @@ def _as_json(done: Undone) -> dict[str, object]:
     """What was rolled back, as JSON."""
     return {
         "place": done.copies_dir,
-        "rules": done.rules,
+        "rule_ids": done.rules,
         "files": done.files,
         "ran": done.ran,
         "to_type": done.left_to_admin,
         "restart": bool(done.ran or done.left_to_admin),
+        # Deprecated.
+        "rules": done.rules,
     }
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from pvehooks.actions.pci import mappings, remember
-from pvehooks.cli import audit
+from pvehooks.cli import audit, envelope
 from pvehooks.cli import devices as shared
 from pvehooks.cli.view import View, view
 from pvehooks.derived import bindability, remedies
@@ -60,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     words += f"it has {', '.join(each.device.label for each in wanted)} for {node.name} {'already' if written is None else 'now'}"
     lines = [*_notes(wanted, node), *([f"Undo: {written.undo}"] if written else [])]
     if options.json:
-        print(json.dumps({"mapping": options.name, "changed": written is not None, "entries": entries}, indent=2))
+        envelope.show(seen.host, seen.node, {"mapping": options.name, "changed": written is not None, "entries": entries})
     else:
         print(printable(words))
         for line in (*lines, f"A VM gets it by: qm set VMID --hostpci0 mapping={options.name}"):

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     seen = view(options, own=True)
     node = seen.facts()
     guest = seen.guest(options.vmid)
-    return guests.finish(options, guests.change(options, [guest], lambda each: _adopt(options, seen, node, each)))
+    return guests.finish(options, seen, guests.change(options, [guest], lambda each: _adopt(options, seen, node, each)))
 
 
 def _adopt(options: argparse.Namespace, seen: View, node: Node, guest: Guest) -> GuestReport:

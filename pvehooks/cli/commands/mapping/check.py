@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 
+from pvehooks.cli import envelope
 from pvehooks.cli.commands.mapping import add
 from pvehooks.cli.view import view
 from pvehooks.derived import remedies
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     known = add.known_mappings(seen.facts())
     rows = [row for name, mapping in sorted(known.items()) if not options.name or name in options.name for row in _rows(mapping, nodes)]
     if options.json:
-        print(json.dumps([{key: printable(value) for key, value in row._asdict().items()} for row in rows], indent=2))
+        envelope.show(seen.host, seen.node, {"mappings": [{key: printable(value) for key, value in row._asdict().items()} for row in rows]})
     else:
         for row in rows:
             print(printable(f"{row.mapping} on {row.node}: {row.state}: {row.words}"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from pvehooks.cli import envelope
 from pvehooks.cli.commands.mapping import add
 from pvehooks.cli.view import view
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
@@ -44,7 +45,10 @@ def run(options: argparse.Namespace) -> int:
     if wrong:
         raise NodeError(f"there is no well-formed PCI mapping '{wrong[0]}'", hint="See: pvehooks mapping check")
     sections = [each for each in _sections(seen.host) if not options.name or each.name in options.name]
-    print(_writer(options)(sections), end="")
+    if options.json:
+        envelope.show(seen.host, seen.node, {"mappings": [_as_values(each) for each in sections]})
+    else:
+        print((_terraform if options.terraform else _ansible)(sections), end="")
     return EXIT_OK
 
 
@@ -55,10 +59,6 @@ def _sections(host: Host) -> list[Section]:
         return []
 
 
-def _writer(options: argparse.Namespace) -> Callable[[list[Section]], str]:
-    return _terraform if options.terraform else _ansible if options.ansible else _json
-
-
 def _as_values(section: Section) -> dict[str, object]:
     return {
         "name": section.name,
@@ -67,10 +67,6 @@ def _as_values(section: Section) -> dict[str, object]:
         "live_migration_capable": section.options.get("live-migration-capable") == "1",
         "map": [dict(each) for each in section.maps],
     }
-
-
-def _json(sections: list[Section]) -> str:
-    return json.dumps({"version": 1, "mappings": [_as_values(each) for each in sections]}, indent=2) + "\n"
 
 
 def _ansible(sections: list[Section]) -> str:

@@ -17,6 +17,7 @@ from pvehooks.actions.host.fixes import FIXES, ONLY_IF_NAMED
 from pvehooks.cli import main
 from pvehooks.rules import catalogue
 from tests.actions.host.bed import restart, snapshot
+from tests.beds import printed
 from tests.rules import example_tree
 from tests.rules import test_examples as examples
 from tests.rules.node.test_host_check import ALL_WELL, TREES, tree_of
@@ -60,7 +61,9 @@ def pvehooks(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str
     def run(root: Path, *arguments: str) -> tuple[int, str]:
         status = main.main(["host", *arguments, "--root", str(root)])
         reported = capsys.readouterr()
-        return status, re.sub(r"\d{8}T\d{6}Z[-1]*", "TIME", reported.out + reported.err)
+        if printed.is_json(arguments):
+            printed.validate(["host", *arguments], reported.out)
+        return status, re.sub(r"\d{8}T\d{6}Z[-1]*", "TIME", printed.timeless(reported.out + reported.err))
 
     return run
 
