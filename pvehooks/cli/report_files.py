@@ -1,4 +1,4 @@
-"""pvehooks report --from DIRECTORY: many nodes, by the captures and reports in a directory. Anyone may have made them."""
+"""pvehooks report --from DIR: many nodes, by the captures and reports in a directory. Anyone may have made them."""
 
 from __future__ import annotations
 

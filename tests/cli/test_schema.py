@@ -48,7 +48,7 @@ RUNS: dict[str, list[list[str]]] = {
     "pvehooks host undo": [["host", "undo"]],
     "pvehooks report": [["report"]],
     "pvehooks report --cluster": [["report", "--cluster"]],
-    "pvehooks report --from DIRECTORY": [["capture", "CAPTURE"], ["report", "--from", "DIRECTORY"]],
+    "pvehooks report --from DIR": [["capture", "CAPTURE"], ["report", "--from", "DIRECTORY"]],
     "pvehooks devices": [["devices"]],
     "pvehooks bind": [["bind", "01:00", "--persist"]],
     "pvehooks unbind": [["bind", "01:00", "--persist"], ["unbind", "01:00", "--persist"]],

@@ -64,8 +64,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="directory",
-        metavar="DIRECTORY",
-        help="report on many nodes or clusters, by their captures and reports (--json) in that directory and in those below it",
+        metavar="DIR",
+        help="report on many nodes or clusters, by their captures and reports (--json) in DIR and in the directories below it",
     )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
