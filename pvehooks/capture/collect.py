@@ -22,6 +22,7 @@ from pvehooks.facts import hardware, nextboot
 from pvehooks.facts.cluster import members, pmxcfs, summaries
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guests
+from pvehooks.facts.node import release as pve_release
 from pvehooks.facts.node import tasks
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.storage import storages
@@ -41,7 +42,15 @@ _ABOUT_DEVICES = (
 )
 # What no rule asks for, and a person who reads a report does.
 FURTHER = (
-    *("/etc/debian_version", "/etc/pve/.version", "/etc/pve/.vmlist", "/etc/pve/.members", "/etc/pve/local", "/etc/hostname"),
+    *(
+        "/etc/debian_version",
+        pve_release.PATH,
+        "/etc/pve/.version",
+        "/etc/pve/.vmlist",
+        "/etc/pve/.members",
+        "/etc/pve/local",
+        "/etc/hostname",
+    ),
     *("/proc/sys/kernel/osrelease", "/proc/cmdline", "/proc/interrupts", "/proc/iomem", "/proc/meminfo", "/proc/swaps"),
     *(f"/sys/class/dmi/id/{name}" for name in ("board_vendor", "board_name", "product_name", "bios_vendor", "bios_version", "bios_date")),
 )

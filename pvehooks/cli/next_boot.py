@@ -74,12 +74,10 @@ def run(options: argparse.Namespace) -> int:
         raise NodeError(f"the next boot of {seen.node} cannot be looked at: {node.why}", hint="See: proxmox-boot-tool kernel list")
     boot = node.next_boot
     assert isinstance(boot, NextBoot)
-    found = (with_configured_severity(each, seen.settings.severities, "bind") for each in catalogue.losses_at_next_boot(node))
-    losses = [each.finding for each in wording.sort(Judged(each, "") for each in found)]
+    losses = _losses(seen, node)
     if options.without:
         losses += _until_restart(seen, options.without)
-    stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
-    answers = [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
+    answers = _all_answers(seen, node, losses)
     lines = list(map(wording.printable, _lines(seen.node, boot, answers, losses, options.brief)))
     if options.json:
         envelope.show(seen.host, seen.node, _document(boot, answers, losses))
@@ -92,9 +90,19 @@ def run(options: argparse.Namespace) -> int:
     if options.brief and lines != text_of(seen.host, _SHOWN).split("\n"):
         _log(seen, boot, answers, losses)
     verdicts = {answer.verdict for answer in answers}
-    if stops is not None or verdicts & {"will not start", "must not start"}:
+    if any(each.severity is Severity.BLOCK for each in losses) or verdicts & {"will not start", "must not start"}:
         return EXIT_BLOCKED
     return EXIT_COULD_NOT_LOOK if "cannot tell" in verdicts else EXIT_OK
+
+
+def _losses(seen: View, node: Node) -> list[Finding]:
+    found = (with_configured_severity(each, seen.settings.severities, "bind") for each in catalogue.losses_at_next_boot(node))
+    return [each.finding for each in wording.sort(Judged(each, "") for each in found)]
+
+
+def _all_answers(seen: View, node: Node, losses: list[Finding]) -> list[NextStart]:
+    stops = next((each for each in losses if each.severity is Severity.BLOCK), None)
+    return [_unless_it_boots(answer, stops) for answer in _answers(seen, node)]
 
 
 def _until_restart(seen: View, without: str) -> list[Finding]:
@@ -218,11 +226,27 @@ def _document(boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -
 
 def _keep(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> None:
     """For the summary that the other nodes read. A look at a kernel that was asked for says nothing of the next boot."""
-    host, verdicts = seen.host, [answer.verdict for answer in answers]
-    if not host.is_node or node_facts.is_another(host, seen.node):
+    if not seen.host.is_node or node_facts.is_another(seen.host, seen.node):
         return
-    found = NextBootSummary(
-        int(host.now()),
+    # Only root can; what cannot be kept is no reason not to show it.
+    with contextlib.suppress(OSError):
+        boot_forecast.write(seen.host, _in_short(seen, boot, answers, losses))
+
+
+def in_short(seen: View) -> NextBootSummary | Unread:
+    """What the next boot brings, in numbers."""
+    node = nextboot.gather(seen.host, seen.node)
+    if isinstance(node, Unread):
+        return node
+    assert isinstance(node.next_boot, NextBoot)
+    losses = _losses(seen, node)
+    return _in_short(seen, node.next_boot, _all_answers(seen, node, losses), losses)
+
+
+def _in_short(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> NextBootSummary:
+    verdicts = [answer.verdict for answer in answers]
+    return NextBootSummary(
+        int(seen.host.now()),
         boot.release,
         verdicts.count("will start"),
         verdicts.count("will not start"),
@@ -232,9 +256,6 @@ def _keep(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Fin
         len(losses),
         any(each.severity is Severity.BLOCK for each in losses),
     )
-    # Only root can; what cannot be kept is no reason not to show it.
-    with contextlib.suppress(OSError):
-        boot_forecast.write(host, found)
 
 
 def _log(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> None:

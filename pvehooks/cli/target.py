@@ -8,15 +8,14 @@ import time
 from pvehooks import __version__, wording
 from pvehooks.cli import envelope, findings, terminal
 from pvehooks.cli.finding_groups import FindingGroups
+from pvehooks.cli.on_target import answer, context_on, judged_on, undecides
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, NodeError, PmxcfsAway, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guest_facts
-from pvehooks.judge import judge, needs_action
-from pvehooks.records import baseline
-from pvehooks.rules import catalogue
-from pvehooks.values import Finding, Judged, Verdict
+from pvehooks.judge import needs_action
+from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
 HELP = "check whether the VMs would start on that node of the cluster, by what it publishes"
@@ -30,13 +29,13 @@ def run(options: argparse.Namespace) -> int:
     verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]
     if not options.vmid:
         verdicts = [verdict for verdict in verdicts if not verdict.guest.template]
-    answers = [_answer(verdict) for verdict in verdicts]
+    answers = [answer(verdict) for verdict in verdicts]
     chosen = bool(options.rule or options.severity)
 
     def shown(item: Judged) -> bool:
         if not findings.is_asked_for(item, options.rule, options.severity):
             return False
-        return chosen or options.all or options.json or needs_action(item) or _undecides(item.finding)
+        return chosen or options.all or options.json or needs_action(item) or undecides(item.finding)
 
     hidden = sum(not shown(item) for verdict in verdicts for item in verdict.findings)
     of_all = [(verdict, list(filter(shown, verdict.findings))) for verdict in verdicts]
@@ -83,24 +82,8 @@ def _verdict(seen: View, vmid: int, standing: Standing, now: float) -> Verdict:
         node_facts.require_guest(host, seen.node, vmid)
     if here == standing.node:
         raise UsageError(f"VM {vmid} is on {here} already", hint=f"On {here}: pvehooks check {vmid}")
-    guest_context = guest_facts.gather_context(host, standing.node, baseline.read(host, standing.node))._replace(running=frozenset())
-    guest = guest_facts.parse_guest(host, standing.node, vmid, guest_facts.read_raw_or_error(host, here, vmid), guest_context)
     target = Target(summaries.node(host, standing), standing, here, now, __version__)
-    mode = target.summary.guard_mode if target.summary else ""
-    return judge(guest, catalogue.findings_on_target(guest, target), seen.settings, mode=mode)
-
-
-def _answer(verdict: Verdict) -> str:
-    """Whether the guest would start: yes, no or unknown."""
-    if verdict.blocked:
-        return "no"
-    counted = [item.finding for item in verdict.findings if not item.ignored]
-    return "unknown" if any(map(_undecides, counted)) or verdict.guest.config is None else "yes"
-
-
-def _undecides(finding: Finding) -> bool:
-    """Whether the finding means that the start cannot be judged."""
-    return not finding.examined or catalogue.RULES[finding.rule].undecided
+    return judged_on(seen, vmid, guest_facts.read_raw_or_error(host, here, vmid), target, context_on(seen, standing.node))
 
 
 def _document(standing: Standing, now: float, of_all: list[tuple[Verdict, list[Judged]]]) -> dict[str, object]:
@@ -123,8 +106,8 @@ def _guest(verdict: Verdict, shown: list[Judged]) -> dict[str, object]:
     return {
         "vmid": verdict.guest.vmid,
         "name": wording.printable(verdict.guest.name),
-        "would_start": _answer(verdict),
-        "start": None if _answer(verdict) == "unknown" else verdict.start.value,
+        "would_start": answer(verdict),
+        "start": None if answer(verdict) == "unknown" else verdict.start.value,
         "nothing_stops_it": verdict.why_unguarded or None,
         "findings": [wording.as_json(item) for item in wording.sort(shown)],
     }
@@ -138,11 +121,11 @@ def _show(standing: Standing, now: float, of_all: list[tuple[Verdict, list[Judge
     name = standing.node
     once_online = " once that is online" if standing.online is False else ""
     for verdict, _ in of_all:
-        if _answer(verdict) == "unknown":
+        if answer(verdict) == "unknown":
             words = f"whether it would start on {name} is not known"
         else:
             stops = f", and nothing stops it there: {verdict.why_unguarded}" if verdict.why_unguarded else ""
-            words = f"{verdict.start.value} on {name}{once_online if _answer(verdict) == 'yes' else ''}{stops}"
+            words = f"{verdict.start.value} on {name}{once_online if answer(verdict) == 'yes' else ''}{stops}"
         terminal.write(f"{verdict.guest.label}: {words}")
 
 

@@ -286,8 +286,8 @@ def _read_setting(row: object) -> tuple[str, str]:
 def read_next_boot(row: object) -> NextBootSummary:
     """What was written as a list of the fields; raises TypeError, ValueError."""
     looked, kernel, will, will_not, must_not, unknown, guests, losses, stops = _list(row)[:9]
-    numbers = map(_int, (will, will_not, must_not, unknown))
-    return NextBootSummary(_int(looked), _str(kernel), *numbers, _ints(guests), _int(losses), bool(stops))
+    counts = _int(will), _int(will_not), _int(must_not), _int(unknown)
+    return NextBootSummary(_int(looked), _str(kernel), *counts, _ints(guests), _int(losses), bool(stops))
 
 
 def _read_failure(row: object) -> FailedStartSummary:

@@ -33,6 +33,8 @@ class GuestSeen(NamedTuple):
     unguarded: str = ""
     # Whether the guard refuses harmful starts of it, None where it needs no guard.
     guarded: bool | None = None
+    # As Verdict.rng0.
+    rng0: str = ""
 
     @property
     def label(self) -> str:
@@ -102,6 +104,8 @@ class Report(NamedTuple):
     changes: ReportDiff | None = None
     # Why there are none.
     no_changes: str = ""
+    # The name of the node's cluster, '' without one.
+    cluster: str = ""
 
 
 class SharedFinding(NamedTuple):
@@ -139,7 +143,16 @@ def guest_seen(verdict: Verdict, guarded: bool | None = None) -> GuestSeen:
     findings = tuple(wording.sort(verdict.findings))
     outcome = wording.outcome(verdict)
     return GuestSeen(
-        guest.vmid, guest.name, guest.running, guest.template, outcome, findings, verdict.start, verdict.why_unguarded, guarded
+        guest.vmid,
+        guest.name,
+        guest.running,
+        guest.template,
+        outcome,
+        findings,
+        verdict.start,
+        verdict.why_unguarded,
+        guarded,
+        verdict.rng0,
     )
 
 

@@ -21,6 +21,7 @@ def as_json(report: Report) -> dict[str, object]:
         "pvehooks": report.pvehooks,
         "node": report.node,
         "time": report.time,
+        "cluster": printable(report.cluster) or None,
         "facts": {fact.name: None if fact.text is None else printable(fact.text) for fact in report.facts},
         "iommu": {
             "active": None if isinstance(iommu, Unread) else iommu.active,
@@ -45,6 +46,7 @@ def _guest(guest: GuestSeen) -> dict[str, object]:
         "start": guest.start.value,
         "nothing_stops_it": guest.unguarded or None,
         "guarded": guest.guarded,
+        "rng0": guest.rng0 or None,
         "findings": [as_json_finding(item) for item in guest.findings],
     }
 

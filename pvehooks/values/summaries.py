@@ -14,6 +14,13 @@ HEARTBEAT = 3600
 SILENT_AFTER = 2 * HEARTBEAT + 600
 
 
+def ago(seconds: int) -> str:
+    """How long ago something was, for people."""
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min ago"
+    return f"{seconds // 3600} h ago" if seconds < 2 * 86400 else f"{seconds // 86400} days ago"
+
+
 class DeviceKind(NamedTuple):
     """The common attributes of devices that differ only in address and IOMMU group: virtual functions of a card, twins.
 
@@ -91,13 +98,12 @@ class Hardware(NamedTuple):
 
 
 class NextBootSummary(NamedTuple):
-    """What the last look at the node's next boot found: how many VMs with passed-through devices will start, will not, must not, and of how
-    many that is not known.
-    """
+    """What the last look at the node's next boot found, of how many VMs with passed-through devices."""
 
     # Epoch seconds.
     looked: int
     kernel: str
+    # They will start, will not, must not; of others it is not known.
     will: int
     will_not: int
     must_not: int
@@ -190,10 +196,7 @@ class Summary(NamedTuple):
 
     def ago(self, now: float) -> str:
         """The same for people."""
-        age = self.age(now)
-        if age < 2 * 3600:
-            return f"{age // 60} min ago"
-        return f"{age // 3600} h ago" if age < 2 * 86400 else f"{age // 86400} days ago"
+        return ago(self.age(now))
 
     def silent(self, now: float) -> bool:
         """Whether the node should have published something since."""

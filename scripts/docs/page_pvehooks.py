@@ -103,7 +103,13 @@ VERB_NOTES = {
     " dark screens. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
     " replaced as a whole.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
-    " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.",
+    " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.\n\nWith `--cluster` it is one page on all"
+    " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
+    " would start, in which versions and settings nodes differ, what the last look at each node's next boot found (after an installation of a kernel, or"
+    " by `host check --next-boot`), and starts that failed. Each figure has its age; a node that publishes nothing, or has an older pvehooks, is named."
+    "\n\nWith `--from DIR` the page is made of files: captures, and what `report --json` printed, of any node and version, in the directory and"
+    " in those below it (the name of one stands for a cluster whose name is not in a file). Nodes of the same name are kept apart by their file. A"
+    " capture is unpacked as for `--root`; a file that is damaged, foreign or made to do harm is named and left out, and a link is not followed.",
     "status": "Whether the daemon runs and pmxcfs answers, how many VMs have findings, which lack an rng0 and which were given one.",
     "capture": "Runs every rule on the node and writes just the files, listings and links that they read, and the task logs of the last VMs whose start failed, as a tree in a tar.xz file of mode"
     " 0600. Names, addresses, serial numbers and identifiers are replaced, the same one by the same replacement everywhere; keys, tickets, passwords,"

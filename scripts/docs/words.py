@@ -15,7 +15,7 @@ from pvehooks.facts.pci.devices import STARTED
 from pvehooks.guard import counters
 from pvehooks.journal import outbox, reported
 from pvehooks.notify import channels
-from pvehooks.records import baseline
+from pvehooks.records import baseline, boot_forecast
 from pvehooks.records import guests as records
 from pvehooks.settings.compiled import CLUSTER_FILE, NODE_FILE
 from scripts.docs.roff import Page
@@ -37,6 +37,7 @@ FILES = {
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
     f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",
+    boot_forecast.PATH: "What `pvehooks host check --next-boot` found last, for what this node publishes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file; the next one is compared with it.",
     f"{textfile.DIRECTORY}/{textfile.NAME}": "Metrics for Prometheus, see METRICS.",
     f"{counters.DIRECTORY}/": "Counters of the outcomes of starts: the size of each file is the count.",

@@ -18,9 +18,9 @@ import pytest
 from tests.beds.tree import make_fake_tree
 from tests.browser.browser import Browser, browser
 from tests.daemon.bed import uefi
-from tests.report import bed
+from tests.report import bed, cluster_bed
 
-PAGES = (*bed.NODES, "changed")
+PAGES = (*bed.NODES, "changed", "cluster")
 SCREENS = [(360, False), (360, True), (800, False), (1400, True)]
 _LIMIT = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (500 << 20,) * 2); from pvehooks.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -46,9 +46,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     former.write_text(bed.report(trees["well"], "--json"))
     trees |= {"changed": trees["danger"], "crowded": bed.plant("danger", directory / "crowded")}
     crowd(trees["crowded"])
+    trees["cluster"] = cluster_bed.plant(directory / "cluster")
     for name, tree in trees.items():
         found[name] = directory / f"{name}.html"
-        since = ["--since", str(former)] if name == "changed" else []
+        since = ["--since", str(former)] if name == "changed" else ["--cluster"] if name == "cluster" else []
         command = ["/usr/bin/python3", "-c", _LIMIT, "report", "--root", str(tree), "--html", str(found[name]), *since]
         subprocess.run(command, cwd=bed.PROJECT, check=True, timeout=120)
     return found
@@ -107,7 +108,7 @@ def test_what_is_closed_opens_by_key(pages: dict[str, Path], chromium: Browser) 
         assert chromium.run(f"return document.querySelectorAll('{closed}').length") == before - number
 
 
-@pytest.mark.parametrize("name", ["danger", "hostile"])
+@pytest.mark.parametrize("name", ["danger", "hostile", "cluster"])
 def test_nothing_runs(name: str, pages: dict[str, Path], chromium: Browser) -> None:
     chromium.show(pages[name])
     assert chromium.run("return [document.scripts.length, document.images.length, frames.length]") == [0, 0, 0]
@@ -155,7 +156,7 @@ def test_no_heading_ends_a_page(name: str, pages: dict[str, Path], chromium: Bro
             assert not [heading for heading in headings if words.endswith(heading)], (number, left, words[-200:])
 
 
-@pytest.mark.parametrize("name", ["changed", "no-iommu"])
+@pytest.mark.parametrize("name", ["changed", "no-iommu", "cluster"])
 def test_on_paper(name: str, pages: dict[str, Path], chromium: Browser, tmp_path: Path) -> None:
     """All of it is on paper, also what is closed on the screen, dark on white whatever the screen is like."""
     chromium.show(pages[name], dark=True, opened=True)

@@ -47,6 +47,8 @@ RUNS: dict[str, list[list[str]]] = {
     "pvehooks host fix": [["host", "fix", "--plan"]],
     "pvehooks host undo": [["host", "undo"]],
     "pvehooks report": [["report"]],
+    "pvehooks report --cluster": [["report", "--cluster"]],
+    "pvehooks report --from DIR": [["capture", "CAPTURE"], ["report", "--from", "DIRECTORY"]],
     "pvehooks devices": [["devices"]],
     "pvehooks bind": [["bind", "01:00", "--persist"]],
     "pvehooks unbind": [["bind", "01:00", "--persist"], ["unbind", "01:00", "--persist"]],
@@ -107,7 +109,8 @@ def test_each_document_is_printed_here() -> None:
 @pytest.mark.parametrize("headline", RUNS)
 def test_a_document(headline: str, node: Path, tmp_path: Path) -> None:
     """As its schema says, with neither a key too many nor one too few."""
-    *before, last = ([word.replace("CAPTURE", str(tmp_path / "pve1.tar.xz")) for word in line] for line in RUNS[headline])
+    places = {"CAPTURE": str(tmp_path / "pve1.tar.xz"), "DIRECTORY": str(tmp_path)}
+    *before, last = ([places.get(word, word) for word in line] for line in RUNS[headline])
     for line in before:
         commandline.pvehooks(*line, "--root", str(node))
     form = [] if "--format" in last else ["--json"]

@@ -82,16 +82,17 @@ interfaces = st.lists(st.text(min_size=1, max_size=15).filter(lambda name: not r
 next_boots = st.builds(NextBootSummary, numbers, words, numbers, numbers, numbers, numbers, vmids, numbers, st.booleans())
 failures = st.lists(st.builds(FailedStartSummary, numbers, numbers, names), max_size=5).map(tuple)
 details = st.builds(
-    lambda settings, next_boot, failed, *others: NodeDetails(*others, settings, 0, next_boot, *failed),
-    st.dictionaries(words, names, max_size=4),
-    st.none() | next_boots,
-    st.just((None, ())) | st.tuples(numbers, failures),
-    words,
-    words,
-    words,
-    numbers,
-    numbers,
-    vmids,
+    NodeDetails,
+    pve=words,
+    kernel=words,
+    next_kernel=words,
+    rng_given=numbers,
+    rng_lacking=numbers,
+    rng_guests=vmids,
+    own_settings=st.dictionaries(words, names, max_size=4),
+    next_boot=st.none() | next_boots,
+    failed_starts=numbers,
+    failures=failures,
 )
 summaries = st.builds(
     Summary,
@@ -212,7 +213,15 @@ def _with_more(known: Hardware) -> Hardware:
 
 
 DETAILS = NodeDetails(
-    "8.4.1", "6.8.12-4-pve", "6.14.8-2-pve", 2, 1, (103,), {"guard.mode": "audit"}, 0, NextBootSummary(1, "6.14.8-2-pve", 1, 1, 0, 0, (101,), 0, True)
+    "8.4.1",
+    "6.8.12-4-pve",
+    "6.14.8-2-pve",
+    2,
+    1,
+    (103,),
+    {"guard.mode": "audit"},
+    0,
+    NextBootSummary(1, "6.14.8-2-pve", 1, 1, 0, 0, (101,), 0, True),
 )
 
 
@@ -220,7 +229,9 @@ def test_details_are_cut_to_their_room() -> None:
     """Whatever a node's own settings hold, and the logs of starts that failed: there is room for devices."""
     failures = tuple(FailedStartSummary(vmid, 1, "\u2620" * 400) for vmid in range(9))
     own = {f"rules.some-rule-{number}": "\u2620" * 100 for number in range(300)}
-    summary = SUMMARY._replace(details=DETAILS._replace(own_settings=own, failed_starts=9, failures=failures, rng_guests=tuple(range(5000))))
+    summary = SUMMARY._replace(
+        details=DETAILS._replace(own_settings=own, failed_starts=9, failures=failures, rng_guests=tuple(range(5000)))
+    )
     content = text.dump(summary)
     assert len(content) < 6000
     found = text.load(content).details

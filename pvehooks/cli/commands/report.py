@@ -10,16 +10,19 @@ import sys
 from typing import NamedTuple
 
 from pvehooks import __version__
-from pvehooks.cli import envelope, guard_state, last_starts
+from pvehooks.cli import cluster_report, envelope, guard_state, last_starts, report_files
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
 from pvehooks.errors import EXIT_OK, NodeError, UsageError
+from pvehooks.facts.cluster import corosync
 from pvehooks.facts.cluster import nodes as node_facts
+from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, html, markdown, summary
+from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, summary
 from pvehooks.report.content import Fact, Report, RuleText, guest_seen
+from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
@@ -42,6 +45,9 @@ class ReportFile(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
+_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page}
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
@@ -54,6 +60,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=STDOUT,
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
+    parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
+    parser.add_argument(
+        "--from",
+        dest="directory",
+        metavar="DIR",
+        help="report on many nodes or clusters, by their captures and reports (--json) in DIR and in the directories below it",
+    )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
@@ -61,6 +74,14 @@ def run(options: argparse.Namespace) -> int:
     """Writes the report in the forms that were asked for."""
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
+    if options.cluster or options.directory is not None:
+        host, many = _of_many(options)
+        for form, place in places.items():
+            if form == "json":
+                envelope.show(host, many.node or None, fleet_document.as_json(many))
+            else:
+                _write(place, _OF_MANY[form](many))
+        return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
     if since and since.node != seen.node:
@@ -81,6 +102,19 @@ def run(options: argparse.Namespace) -> int:
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
     return EXIT_OK
+
+
+def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
+    if options.cluster and options.directory is not None:
+        raise UsageError("--cluster is about this cluster, --from about files", hint="Leave out one of them.")
+    if options.since is not None:
+        raise UsageError(
+            "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
+        )
+    if options.cluster:
+        seen = view(options, looking=True)
+        return seen.host, cluster_report.gathered(seen)
+    return Host(), report_files.gathered(options, lambda seen: document.as_json(_gathered(seen)))
 
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
@@ -142,13 +176,19 @@ def _gathered(seen: View) -> Report:
         __version__,
         seen.node,
         int(seen.host.now()),
-        (*summary.facts(node), *_failed_starts(seen)),
+        (*summary.facts(node), *_release(seen), *_failed_starts(seen)),
         node.iommu,
         _groups(node),
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
+        cluster=corosync.cluster_name(seen.host),
     )
+
+
+def _release(seen: View) -> tuple[Fact, ...]:
+    version = "" if node_facts.is_another(seen.host, seen.node) else release.pve(seen.host)
+    return (Fact("Proxmox VE", version),) if version else ()
 
 
 def _failed_starts(seen: View) -> tuple[Fact, ...]:

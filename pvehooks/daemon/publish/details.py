@@ -15,6 +15,7 @@ from pvehooks.settings.effective import Settings
 from pvehooks.settings.table import written
 from pvehooks.values import Unread
 from pvehooks.values.summaries import FailedStartSummary, NodeDetails
+from pvehooks.values.tasks import Task
 from pvehooks.wording import printable
 
 # So many logs are read at most.
@@ -60,11 +61,11 @@ def own_settings(settings: Settings) -> dict[str, str]:
     return {name: printable(written(setting.value)) for name, setting in found.items() if setting.place.file == NODE_FILE}
 
 
-def _failed(host: Host, guests: Mapping[int, GuestStats]) -> list[tasks.Task] | None:
+def _failed(host: Host, guests: Mapping[int, GuestStats]) -> list[Task] | None:
     ended = tasks.ended(host)
     return None if isinstance(ended, Unread) else [task for task in tasks.starts_that_failed(ended) if int(task.id) in guests]
 
 
-def _failure(host: Host, task: tasks.Task) -> FailedStartSummary:
+def _failure(host: Host, task: Task) -> FailedStartSummary:
     causes = registry.diagnose(tasks.failed_start(host, task, with_kernel=False))
     return FailedStartSummary(int(task.id), task.ended, printable(registry.sentence(causes, task)))

@@ -13,6 +13,7 @@ FILES = ("/etc/corosync/corosync.conf", OF_CLUSTER)
 _COMMENT = r"(?m)^\s*#.*$"
 _NODE = r"\bnode\s*\{([^{}]*)\}"
 _OPTION = r"(?m)^\s*([a-z0-9_]+)\s*:\s*(\S+)"
+_CLUSTER = r"(?m)^\s*cluster_name\s*:\s*(\S{1,64})"
 _LINK = r"ring(\d+)_addr"
 
 
@@ -28,6 +29,16 @@ def node_names(host: Host) -> list[str]:
     except OSError:
         return []
     return [node["name"] for node in _nodes(text) if "name" in node]
+
+
+def cluster_name(host: Host) -> str:
+    """The name of the cluster, '' where there is none, or its file cannot be read."""
+    try:
+        text = host.read(OF_CLUSTER).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = re.search(_CLUSTER, re.sub(_COMMENT, "", text))
+    return found[1] if found else ""
 
 
 def links(host: Host, node: str) -> tuple[tuple[tuple[int, str], ...], tuple[str, ...]]:
