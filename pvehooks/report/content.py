@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
 from pvehooks.values import Iommu, Judged, NamedTuple, Severity, StartVerdict, Unread, Verdict
+from pvehooks.values.boot import PcieLink, PciSlot
 from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
 
@@ -102,6 +103,9 @@ class Report(NamedTuple):
     changes: ReportDiff | None = None
     # Why there are none.
     no_changes: str = ""
+    # By address.
+    links: Mapping[str, PcieLink] | Unread = Unread("they were not read")
+    slots: tuple[PciSlot, ...] | Unread = ()
 
 
 class SharedFinding(NamedTuple):

@@ -8,7 +8,7 @@ from pvehooks.report import picture, tree
 from pvehooks.report.content import Report, ReportedFinding
 from pvehooks.report.frame import icon
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.report.picture import LEVELS, Box, Cell
+from pvehooks.report.picture import ICONS, LEVELS, Box, Cell
 from pvehooks.values import Unread
 from pvehooks.wording import counted
 
@@ -32,7 +32,6 @@ _LEGEND = {
     "unknown": "not known, or dead",
     "bridge": "a bridge, which stays",
 }
-_ICONS = {"bridge": "none", "named": "guest", "idle": "free"}
 # Of the findings on one group, so many are shown in its box.
 _EXPLAINED = 4
 
@@ -157,7 +156,7 @@ def _cell(cell: Cell) -> Markup:
         "li",
         tag(
             "div",
-            tag("span", icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
+            tag("span", icon(ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
             tag("code", device.address),
             class_="top",
         ),

@@ -100,7 +100,8 @@ VERB_NOTES = {
     " holds about the last 2,000 tasks. Of a long log the end is read. What a VM, a device or a hookscript wrote there is shown with its control"
     " characters escaped. Ends with 1 if the start failed.",
     "report": "Reads all VMs and all hardware, and changes neither. The HTML file needs no network and no scripts; it suits phones, paper and"
-    " dark screens. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
+    " dark screens, and filters by severity and VM. It shows which VM has which device and what a start would take as well, the IOMMU groups, and where"
+    " the devices sit: ports, switches, slots, links, NUMA nodes. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
     " replaced as a whole.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
     " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.",
@@ -162,7 +163,9 @@ JSON = {
     " `line` and `text`; `rules`, what the rules find now, and `not_read`. Without a VM: `failed`, a list of these.",
     "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
     " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a VM"
-    " with `running` and `template` and without `allowed`; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
+    " with `running` and `template` and without `allowed`; `places`, by address, with `above` (the bridges above it, from the root), `port` (what"
+    " kind of port a bridge is), `slot` (its name in the firmware's table), `numa` and `link` (`speed` and `max_speed` in GT/s, `width` and `max_width`),"
+    " each null if unknown; `empty_slots`, their names; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
     " (`node`, `device`, `guest`, `finding`), `how` (new, gone, changed), `what` and `text`.",
 }
 EXAMPLES = {

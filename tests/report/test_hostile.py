@@ -113,7 +113,9 @@ def test_what_html_holds(name: str) -> None:
     allowed = set(
         "html head meta link title style body svg symbol path use div main header footer nav section article details summary".split()
     )
-    allowed |= set("h1 h2 h3 p ul li dl dt dd a b bdi code span time form fieldset legend label input select option button".split())
+    allowed |= set(
+        "h1 h2 h3 p ul li dl dt dd a b bdi code span time form fieldset legend label input select option button table thead tbody tr th td".split()
+    )
     assert {tag.lstrip("/") for tag, _ in found.shape} <= allowed
     for tag_name, attribute, value in found.attributes:
         assert not attribute.startswith("on") and attribute not in ("style", "src", "srcset", "action"), (tag_name, attribute)

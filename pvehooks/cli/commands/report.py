@@ -149,6 +149,8 @@ def _gathered(seen: View) -> Report:
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
+        links=node.links,
+        slots=node.slots,
     )
 
 
