@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
-from pvehooks.values import Iommu, Judged, NamedTuple, Severity, StartVerdict, Unread, Verdict
+from pvehooks.values import Iommu, Judged, NamedTuple, Refuser, Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.boot import PcieLink, PciSlot
 from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
@@ -164,6 +164,12 @@ def all_findings(report: Report) -> Iterator[ReportedFinding]:
     for guest in report.guests:
         for item in guest.findings:
             yield ReportedFinding(guest, item)
+
+
+def is_unstopped(each: ReportedFinding) -> bool:
+    """Whether the finding forbids a start that nothing stops."""
+    must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
+    return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
 
 
 def by_rule(report: Report) -> list[tuple[str, list[ReportedFinding]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import stat
 import sys
 from typing import NamedTuple
@@ -18,11 +19,12 @@ from pvehooks.errors import EXIT_OK, NodeError, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, html, markdown, summary
+from pvehooks.report import document, html, markdown, plain, summary
 from pvehooks.report.content import Fact, Report, RuleText, guest_seen
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
+from pvehooks.wording import printable
 
 SUMMARY = "write a report on the whole node as HTML, Markdown or JSON"
 EXAMPLE = "pvehooks report --html /root/pve1.html"
@@ -54,6 +56,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=STDOUT,
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
+    parser.add_argument(
+        "--summary",
+        metavar="FILE",
+        nargs="?",
+        const=STDOUT,
+        help="write it as a short plain text, for a mail: what forbids a start and what to type, the rest in numbers; without FILE print it",
+    )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
@@ -72,17 +81,21 @@ def run(options: argparse.Namespace) -> int:
     if former:
         report = report._replace(changes=changes.compare(former, changes.former(fresh)))
     report = report._replace(no_changes=why)
-    written = {"html": html.page, "markdown": markdown.page, "json": _json}
+    written = {"html": html.page, "markdown": markdown.page, "summary": plain.page, "json": _json}
     for form, place in places.items():
         _write(place, written[form](report))
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
+    if sys.stderr.isatty():
+        for place in places.values():
+            if place.path != STDOUT:
+                print(_where(place, seen.node if seen.host.is_node else ""), file=sys.stderr)
     return EXIT_OK
 
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
     """What is to be written where; raises UsageError where two would go to one place."""
-    forms = {"html": options.html, "markdown": options.markdown, "json": STDOUT if options.json else None}
+    forms = {"html": options.html, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
     forms = {form: path for form, path in forms.items() if path is not None} or {"markdown": STDOUT}
     paths = [path if path == STDOUT else Host().real(path) for path in forms.values()]
     if len(set(paths)) != len(paths):
@@ -123,6 +136,14 @@ def _write(place: ReportFile, text: str) -> None:
         Host().replace(place.path, text.encode(), mode=place.mode, keep_mode=False, owner=place.owner)
     except OSError as error:
         raise NodeError(f"{place.path}: {error.strerror}") from error
+
+
+def _where(place: ReportFile, node: str) -> str:
+    """Where the file is, and who can read it; how to fetch it from that node ('' for a file of a tree, which is on no node)."""
+    owner = "you" if os.geteuid() else "root"
+    readers = "every user" if place.mode & 0o004 else f"{owner} and the file's group" if place.mode & 0o040 else f"only {owner}"
+    fetch = f" To fetch it, on your computer: scp root@{node}:{shlex.quote(printable(place.path))} ." if node else ""
+    return f"Written: {printable(place.path)} ({readers} can read it; it names VMs and devices).{fetch}"
 
 
 def _json(report: Report) -> str:
