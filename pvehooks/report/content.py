@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
 from pvehooks.values import Iommu, Judged, NamedTuple, Refuser, Severity, StartVerdict, Unread, Verdict
-from pvehooks.values.boot import PcieLink, PciSlot
+from pvehooks.values.boot import Layout, PcieLink, PciSlot
 from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
+from pvehooks.values.usb import UsbDevice
 
 UNEXAMINED = "not examined"
 # The most severe first.
@@ -86,6 +87,17 @@ class ReportDiff(NamedTuple):
     items: tuple[DiffLine, ...]
 
 
+class Hardware(NamedTuple):
+    """What is shown of the hardware apart from the groups."""
+
+    # By address.
+    links: Mapping[str, PcieLink] | Unread = Unread("they were not read")
+    slots: tuple[PciSlot, ...] | Unread = ()
+    # By their names in sysfs.
+    usb: Mapping[str, UsbDevice] | Unread = Unread("they were not read")
+    layout: Layout | Unread = Unread("it was not read")
+
+
 class Report(NamedTuple):
     """All of a report."""
 
@@ -103,9 +115,7 @@ class Report(NamedTuple):
     changes: ReportDiff | None = None
     # Why there are none.
     no_changes: str = ""
-    # By address.
-    links: Mapping[str, PcieLink] | Unread = Unread("they were not read")
-    slots: tuple[PciSlot, ...] | Unread = ()
+    hardware: Hardware = Hardware()
 
 
 class SharedFinding(NamedTuple):

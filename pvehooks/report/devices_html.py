@@ -19,7 +19,7 @@ _COLUMNS, _LISTED = 5, 6
 _FEW = 3
 _AS_WELL = "as well"
 # Who has it now, as long as no VM does.
-_NOW = {"host": "host", "free": "free", "unknown": "not known"}
+_NOW = {"host": "host", "free": "free", "idle": "not used", "unknown": "not known"}
 
 
 class _Share(NamedTuple):
@@ -96,14 +96,16 @@ def _row(box: Box, cell: Cell, shares: list[_Share], columns: list[int], slot: s
         "tr",
         tag("th", device.words, tag("span", tag("code", device.address), f", {slot}" if slot else None), scope="row"),
         tag("td", group, " ", shared, data_of="Group"),
-        tag("td", _now(cell), data_of="Now"),
+        tag("td", _now(box, cell), data_of="Now"),
         cells,
         tag("td", _listed(shares), data_of="VMs" if shares else None) if shares and not columns else None,
     )
 
 
-def _now(cell: Cell) -> Markup:
+def _now(box: Box, cell: Cell) -> Markup:
     whose = tree.whose(cell.member)
+    # What shares its group with a device in use, or is in none, cannot be had.
+    whose = "idle" if whose == "free" and not box.group.free else whose
     words = cell.who if cell.whose == whose and whose != "host" else _NOW.get(whose, cell.who)
     return tag("span", icon(ICONS.get(whose, whose)), words, class_=f"who {whose}")
 
@@ -140,7 +142,7 @@ def topology(report: Report) -> Markup | None:
         "section",
         tag("h2", "Where the devices sit", id="topology"),
         tag("p", _introduction(report), class_="soft small"),
-        tag("ul", map(_root, shown), class_="topo"),
+        tag("ul", (_root(root, report) for root in shown), class_="topo"),
         tag("p", f"Empty {'slots' if len(empty) != 1 else 'slot'}: {slots}", class_="small") if empty else None,
         aria_labelledby="topology",
     )
@@ -148,13 +150,14 @@ def topology(report: Report) -> Markup | None:
 
 def _introduction(report: Report) -> str:
     text = "Links as they are now, of what the device could have: a graphics card lowers its speed when idle, and fewer lanes mean another slot."
-    if isinstance(report.slots, Unread):
-        return f"{text} The names of the slots cannot be read: {report.slots.why}."
-    return text if report.slots else f"{text} The firmware names no slots."
+    if isinstance(report.hardware.slots, Unread):
+        return f"{text} The names of the slots cannot be read: {report.hardware.slots.why}."
+    return text if report.hardware.slots else f"{text} The firmware names no slots."
 
 
-def _root(root: RootBus) -> Markup:
-    numa = f", NUMA node {root.numa}" if root.numa >= 0 else ""
+def _root(root: RootBus, report: Report) -> Markup:
+    cpus = places.cpus_of(report, root.numa)
+    numa = f", NUMA node {root.numa}{f' (CPUs {cpus})' if cpus else ''}" if root.numa >= 0 else ""
     return tag("li", tag("p", tag("span", tag("b", f"Root bus {root.name}"), numa), class_="at"), _level(root.places, root.numa))
 
 
@@ -181,7 +184,8 @@ def _place(place: Place, numa: int) -> Markup:
     name = tag("span", place.kind, class_="soft") if place.kind else tag("b", device.words)
     who = None if place.cell.whose == "bridge" else tag("span", place.cell.who, class_=f"who {place.cell.whose}")
     line = tag("p", tag("span", class_=f"sq {place.cell.whose}"), tag("code", device.address), name, who, details, class_="at")
-    return tag("li", line, _level(place.below, numa))
+    plugged = tag("ul", (tag("li", tag("p", "USB: ", tag("bdi", each), class_="at")) for each in place.usb)) if place.usb else None
+    return tag("li", line, plugged, _level(place.below, numa))
 
 
 def _anchor(box: Box) -> str:

@@ -29,7 +29,7 @@ def as_json(report: Report) -> dict[str, object]:
         },
         "groups": None if isinstance(report.groups, Unread) else [tree.as_json(group) for group in report.groups],
         "places": None if isinstance(report.groups, Unread) else _places(report),
-        "empty_slots": None if isinstance(report.slots, Unread) else [printable(slot.name) for slot in places.empty_slots(report)],
+        "empty_slots": None if isinstance(report.hardware.slots, Unread) else [printable(slot.name) for slot in places.empty_slots(report)],
         "guests": [_guest(guest) for guest in report.guests],
         "node_findings": [as_json_finding(item) for item in sort(report.of_node)],
         "rules": {rule.id: {"explanation": rule.explanation, "remedy": rule.remedy} for rule in report.rules.values() if rule.id in used},
@@ -40,7 +40,7 @@ def as_json(report: Report) -> dict[str, object]:
 def _places(report: Report) -> dict[str, object]:
     """Where each device sits, by its address."""
     names = places.slot_names(report)
-    links = {} if isinstance(report.links, Unread) else report.links
+    links = {} if isinstance(report.hardware.links, Unread) else report.hardware.links
     groups = () if isinstance(report.groups, Unread) else report.groups
     devices = (member.device for group in groups for member in group.members)
     return {

@@ -119,6 +119,7 @@ def _box(box: Box) -> Markup:
         _harm(box.dangers),
         tag("ul", (_cell(cell) for cell in box.cells if cell.whose != "bridge"), class_="cells"),
         _bridges(box),
+        _giving(box) if box.level == "free" else None,
         class_=" ".join(("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" else []))),
         id=f"group{box.group.name}",
     )
@@ -137,6 +138,14 @@ def _explained(each: ReportedFinding) -> Iterator[Markup]:
     yield tag("b", tag("bdi", each.guest.label if each.guest else ""))
     yield join(f": {finding.message}. ", f"(ignored: {each.item.ignored}) " if each.item.ignored else None)
     yield tag("a", "What to do", href=f"#{finding.rule}", aria_label=f"What to do about {finding.rule}")
+
+
+def _giving(box: Box) -> Markup:
+    """What is typed to give a free group to a guest: all of its devices, which are functions of one card."""
+    addresses = [cell.member.device.address for cell in box.cells if cell.whose != "bridge"]
+    what = addresses[0] if len(addresses) == 1 else f"'{';'.join(addresses)}'"
+    command = tag("code", f"qm set VMID --hostpciN {what}", class_="cmd")
+    return join(tag("p", "To give it to a VM, with a number that the VM does not have yet:", class_="rest"), command)
 
 
 def _bridges(box: Box) -> Markup | None:

@@ -121,7 +121,7 @@ def _device(box: Box, cell: Cell) -> Sequence[str]:
 
 def _place(cell: Cell, slots: Mapping[str, str], report: Report) -> str:
     device = cell.member.device
-    link = None if isinstance(report.links, Unread) else report.links.get(device.address)
+    link = None if isinstance(report.hardware.links, Unread) else report.hardware.links.get(device.address)
     numa = f"NUMA node {device.numa}" if device.numa >= 0 else ""
     return text(", ".join(filter(None, (places.slot_of(device, slots), places.link_words(link) if link else "", numa))))
 

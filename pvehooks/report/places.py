@@ -9,7 +9,10 @@ from pvehooks.report.content import Report
 from pvehooks.report.picture import Box, Cell
 from pvehooks.values import NamedTuple, PciDevice, Unread
 from pvehooks.values.boot import PcieLink, PciSlot
+from pvehooks.wording import ranges
 
+# Of CPUs, so many ranges are shown.
+_RANGES = 8
 _WORDS = {True: "root port", False: "bridge"}
 
 
@@ -21,6 +24,8 @@ class Place(NamedTuple):
     slot: str
     link: PcieLink | None
     below: tuple[Place, ...]
+    # What is plugged into a USB controller.
+    usb: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -49,11 +54,12 @@ def roots(report: Report) -> tuple[RootBus, ...]:
     for address in sorted(cells):
         below.setdefault(_parent(cells[address][0].member.device, cells), []).append(address)
     slots = slot_names(report)
-    links = {} if isinstance(report.links, Unread) else report.links
+    links = {} if isinstance(report.hardware.links, Unread) else report.hardware.links
+    plugged = _usb(report)
 
     def place(address: str) -> Place:
-        cell, box = cells[address]
-        return Place(cell, box, slots.get(address, ""), links.get(address), tuple(place(each) for each in below.get(address, ())))
+        children = tuple(place(each) for each in below.get(address, ()))
+        return Place(*cells[address], slots.get(address, ""), links.get(address), children, plugged.get(address, ()))
 
     found = []
     for bus in sorted(name for name in below if name not in cells):
@@ -61,6 +67,21 @@ def roots(report: Report) -> tuple[RootBus, ...]:
         nodes = {each.numa for each in _devices(places)} - {-1}
         found.append(RootBus(bus, nodes.pop() if len(nodes) == 1 else -1, places))
     return tuple(found)
+
+
+def _usb(report: Report) -> dict[str, tuple[str, ...]]:
+    """What is plugged in, hubs apart, by the address of its controller."""
+    found: dict[str, tuple[str, ...]] = {}
+    for device in () if isinstance(report.hardware.usb, Unread) else report.hardware.usb.values():
+        if device.place and not device.hub:
+            found[device.controller] = (*found.get(device.controller, ()), device.label)
+    return found
+
+
+def cpus_of(report: Report, numa: int) -> str:
+    """The CPUs of a NUMA node as a list ("0-15, 32-47"), '' for unknown."""
+    layout = report.hardware.layout
+    return "" if isinstance(layout, Unread) else ranges(layout.nodes.get(numa, ()), _RANGES)
 
 
 def _parent(device: PciDevice, known: Mapping[str, object]) -> str:
@@ -77,9 +98,9 @@ def _devices(places: Iterable[Place]) -> Iterator[PciDevice]:
 
 def slot_names(report: Report) -> dict[str, str]:
     """The names of the slots by the addresses of what sits in them: all functions of a card, or a port."""
-    if isinstance(report.slots, Unread) or isinstance(report.groups, Unread):
+    if isinstance(report.hardware.slots, Unread) or isinstance(report.groups, Unread):
         return {}
-    names = {slot.address: slot.name for slot in report.slots if slot.address}
+    names = {slot.address: slot.name for slot in report.hardware.slots if slot.address}
     cards = {address.rpartition(".")[0]: name for address, name in names.items()}
     found = {}
     for device in (member.device for group in report.groups for member in group.members):
@@ -97,7 +118,7 @@ def slot_of(device: PciDevice, names: Mapping[str, str]) -> str:
 
 def empty_slots(report: Report) -> tuple[PciSlot, ...]:
     """The slots in which the firmware has found nothing."""
-    return () if isinstance(report.slots, Unread) else tuple(slot for slot in report.slots if slot.used is False)
+    return () if isinstance(report.hardware.slots, Unread) else tuple(slot for slot in report.hardware.slots if slot.used is False)
 
 
 def link_words(link: PcieLink) -> str:

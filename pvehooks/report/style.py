@@ -109,9 +109,10 @@ _PICTURE = """\
 """
 _LISTS = """\
 .guests{margin:.8rem 0 0;background:var(--card);border:1px solid var(--line);border-radius:.6rem}
-.guests>li{display:grid;grid-template-columns:minmax(8rem,1.2fr) 11rem 2.4fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
+.guests>li{display:grid;grid-template-columns:minmax(10rem,1.8fr) 11rem 2fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
 .guests>li:last-child{border-bottom:0}
 .guests .name{font-weight:600;margin:0}
+.guests .running{color:var(--good);font-weight:600}
 .guests .name span{display:inline-block}
 .notes li{padding-left:1.4rem;text-indent:-1.4rem;font-size:.9375rem}
 .notes .i,.changes .i{color:var(--c);margin-right:.4rem}
@@ -142,6 +143,7 @@ _FILTER = """\
 .filter fieldset{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:0;padding:0;border:0}
 .filter legend{float:left;padding:0;margin-right:1rem;font-weight:600;line-height:1.75rem}
 .filter label{display:inline-flex;align-items:center;gap:.4rem;min-height:1.75rem;max-width:100%}
+.filter label{overflow-wrap:normal}
 .filter input{accent-color:var(--link);margin:0;width:1rem;height:1rem}
 .filter select,.filter button{font:inherit;color:var(--ink);background:var(--page);border:1px solid var(--line);border-radius:.35rem;padding:.15rem .5rem;min-height:1.75rem}
 .filter select{flex:0 1 18rem;width:18rem;min-width:0}
@@ -155,7 +157,6 @@ _FILTER = """\
 .sheet:has(#least-block:checked) :is(.rule,.guests>li):not(.danger){display:none}
 .sheet:has(#least-warning:checked) :is(.rule,.guests>li):not(.danger,.warning){display:none}
 .guests>li:has(:target){outline:2px solid var(--link);outline-offset:-2px;border-radius:.6rem}
-.run span+span::before{content:", "}
 @supports not selector(:has(a)){.filter{display:none}}
 @media (min-width:50rem) and (min-height:30rem){.filter{position:sticky;top:0;z-index:1}:target{scroll-margin-top:4rem}}
 """

@@ -129,10 +129,12 @@ def test_guests_with_the_same_findings_are_one_row(trees: dict[str, Path]) -> No
     assert f"| {six} | stopped | would start |" in text and f"\n- {six}: no network boot" in text
     assert "pvehooks inject VMID" in text and "pvehooks inject 104" not in text
     assert [page.count(f'id="vm{vmid}"') for vmid in range(100, 117)] == [1] * 17
-    row = re.findall(r'<li class="warning v\d"><div><p class="name">((?:(?!</p>).)*)</p><p class="soft small">6 VMs, stopped', page)
+    row = re.findall(
+        r'<li class="warning v\d"><div><p class="name">((?:(?!</p>).)*)</p><p class="soft small">6 VMs, <span class="state stopped">', page
+    )
     assert len(row) == 1 and all(f"VM {vmid} (pxe-{vmid})" in row[0] for vmid in range(104, 110))
     # A template with the same finding beside another, and one that runs, are others.
-    assert "6 VMs" in page and "7 VMs, stopped" not in page
+    assert "6 VMs" in page and "7 VMs, " not in re.findall(r'<ul class="guests">.*?</section>', page)[0]
 
 
 def test_nothing_in_danger_is_called_clean(trees: dict[str, Path]) -> None:

@@ -28,7 +28,10 @@ def section(tree: Path, part: str) -> str:
 
 def test_the_map(home: Path) -> None:
     lines = [" ".join(re.split(r"(?<=\.\d)(?=\S)", line)) for line in section(home, "topology").splitlines() if line.strip()]
-    assert "Root bus 0000:00, NUMA node 0" in lines
+    assert "Root bus 0000:00, NUMA node 0 (CPUs 0-7, 16-23)" in lines
+    assert (
+        lines[[line.startswith("0000:06:00.0") for line in lines].index(True) + 1] == "USB: Logitech USB Receiver [046d:c52b] at port 5-1"
+    )
     assert "0000:00:1c.0 root portslot PCIEX4_1group 3" in lines
     assert "0000:03:00.0 upper port of a switchgroup 168 GT/s x4" in lines
     assert "0000:04:02.0 lower port of a switchgroup 17" in lines
@@ -101,6 +104,16 @@ def test_several_numa_nodes(tmp_path: Path) -> None:
     assert "Root bus 0000:00\n" in text and "NUMA node 0" in text and "NUMA node 1" in text
 
 
+def test_what_is_typed_for_a_free_device(tmp_path: Path) -> None:
+    tree = bed.plant("home", tmp_path / "tree")
+    page = bed.report(tree, "--html", "-")
+    assert re.findall(r"qm set VMID --hostpciN ([^<]*)<", page) == ["0000:00:17.0"]
+    for vmid in (100, 101):
+        (tree / bed.CONFIGS / f"{vmid}.conf").unlink()
+    typed = re.findall(r"qm set VMID --hostpciN ([^<]*)<", bed.report(tree, "--html", "-"))
+    assert "'0000:01:00.0;0000:01:00.1'" in typed, "both functions of the card"
+
+
 # -- who has which ----------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +136,7 @@ def test_who_has_which(home: Path) -> None:
         "0000:01:00.1": ["14", "free", "hostpci0", "hostpci0", "", ""],
         "0000:02:00.0": ["15", "host", "", "", "", "hostpci0"],
         "0000:05:00.0": ["17 shared", "host", "", "", "as well", ""],
-        "0000:06:00.0": ["17 shared", "free", "", "", "hostpci0", ""],
+        "0000:06:00.0": ["17 shared", "not used", "", "", "hostpci0", ""],
     }
 
 
@@ -149,3 +162,8 @@ def test_many_vms_are_a_list(tmp_path: Path) -> None:
     table = rows(tree)
     assert table[""] == ["Group", "Now", "VMs"]
     assert table["0000:01:00.0"][2].startswith("VM 100 hostpci0VM 200 hostpci0") and table["0000:01:00.0"][2].endswith(" and 15 more")
+
+
+def test_what_cannot_be_passed_through_is_not_free(tmp_path: Path) -> None:
+    table = rows(bed.plant("no-iommu", tmp_path / "tree"))
+    assert table["0000:02:00.0"] == ["none", "not used", ""] and "free" not in {cells[1] for cells in table.values()}
