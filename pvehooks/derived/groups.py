@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.derived.passthrough import devices_at, on_host_driver, pci_devices, uses
+from pvehooks.derived.passthrough import devices_at, group_members, on_host_driver, pci_devices, uses
 from pvehooks.values import Guest, NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import Group, GroupMember, Naming
 
@@ -26,8 +26,8 @@ def groups(node: Node, only: frozenset[str] | None = None) -> tuple[Group, ...]:
         if "" in names:
             # Those in no group have nothing to do with each other.
             chosen[""] = [device for device in chosen[""] if device.address in only]
-    naming = _naming(node)
-    return tuple(Group(name, tuple(_member(device, node, naming) for device in chosen[name])) for name in names)
+    naming, also = _naming(node), _also(node)
+    return tuple(Group(name, tuple(_member(device, node, naming, also) for device in chosen[name])) for name in names)
 
 
 def named(guest: Guest, node: Node) -> Named:
@@ -55,6 +55,17 @@ def _naming(node: Node) -> dict[str, tuple[Naming, ...]]:
     return found
 
 
+def _also(node: Node) -> dict[str, tuple[int, ...]]:
+    """The VMIDs by the addresses of what their starts take as well; for a device in `args` Proxmox VE takes nothing from the host."""
+    found: dict[str, tuple[int, ...]] = {}
+    for guest in () if isinstance(node.guests, Unread) else node.guests:
+        if not guest.template and guest.hostpci:
+            for each in group_members(guest, node):
+                if not each.claim.entry.by_args:
+                    found[each.device.address] = (*found.get(each.device.address, ()), guest.vmid)
+    return found
+
+
 def named_by_any(node: Node) -> frozenset[str]:
     """The addresses of the devices that guests name, and those that the mappings have for this node."""
     mappings = {} if isinstance(node.mappings, Unread) else node.mappings
@@ -63,8 +74,8 @@ def named_by_any(node: Node) -> frozenset[str]:
     return frozenset((*_naming(node), *(device.address for device in mapped)))
 
 
-def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]]) -> GroupMember:
-    return member(device, node)._replace(named=naming.get(device.address, ()))
+def _member(device: PciDevice, node: Node, naming: dict[str, tuple[Naming, ...]], also: dict[str, tuple[int, ...]]) -> GroupMember:
+    return member(device, node)._replace(named=naming.get(device.address, ()), also=also.get(device.address, ()))
 
 
 def member(device: PciDevice, node: Node) -> GroupMember:

@@ -29,7 +29,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.facts.guests.index import GuestIndex, IndexEntry
     from pvehooks.values import Guest
-    from pvehooks.values.boot import CommandLines, Dkms, Firmware, Interfaces, Kernels, Ksm, Layout, Loader, Modules, NewName, PcieLink
+    from pvehooks.values.boot import (
+        CommandLines,
+        Dkms,
+        Firmware,
+        Interfaces,
+        Kernels,
+        Ksm,
+        Layout,
+        Loader,
+        Modules,
+        NewName,
+        PcieLink,
+        PciSlot,
+    )
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
@@ -327,6 +340,12 @@ class ThisNode(Node):
     @cached_property
     def links(self) -> Mapping[str, PcieLink] | Unread:
         return self.pci if isinstance(self.pci, Unread) else pci.links(self._host, self.pci)
+
+    @cached_property
+    def slots(self) -> tuple[PciSlot, ...] | Unread:
+        from pvehooks.facts.pci import slots
+
+        return slots.slots(self._host)
 
     @cached_property
     def interfaces(self) -> Interfaces | Unread:

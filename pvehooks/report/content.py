@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from pvehooks import wording
-from pvehooks.values import Iommu, Judged, NamedTuple, Severity, StartVerdict, Unread, Verdict
+from pvehooks.values import Iommu, Judged, NamedTuple, Refuser, Severity, StartVerdict, Unread, Verdict
+from pvehooks.values.boot import Layout, PcieLink, PciSlot
 from pvehooks.values.groups import Group
 from pvehooks.values.guests import guest_label
+from pvehooks.values.usb import UsbDevice
 
 UNEXAMINED = "not examined"
 # The most severe first.
@@ -87,6 +89,17 @@ class ReportDiff(NamedTuple):
     items: tuple[DiffLine, ...]
 
 
+class Hardware(NamedTuple):
+    """What is shown of the hardware apart from the groups."""
+
+    # By address.
+    links: Mapping[str, PcieLink] | Unread = Unread("they were not read")
+    slots: tuple[PciSlot, ...] | Unread = ()
+    # By their names in sysfs.
+    usb: Mapping[str, UsbDevice] | Unread = Unread("they were not read")
+    layout: Layout | Unread = Unread("it was not read")
+
+
 class Report(NamedTuple):
     """All of a report."""
 
@@ -106,6 +119,7 @@ class Report(NamedTuple):
     no_changes: str = ""
     # The name of the node's cluster, '' without one.
     cluster: str = ""
+    hardware: Hardware = Hardware()
 
 
 class SharedFinding(NamedTuple):
@@ -173,6 +187,12 @@ def all_findings(report: Report) -> Iterator[ReportedFinding]:
     for guest in report.guests:
         for item in guest.findings:
             yield ReportedFinding(guest, item)
+
+
+def is_unstopped(each: ReportedFinding) -> bool:
+    """Whether the finding forbids a start that nothing stops."""
+    must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
+    return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
 
 
 def by_rule(report: Report) -> list[tuple[str, list[ReportedFinding]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.report import tree
+from pvehooks.report import places, tree
 from pvehooks.report.content import GuestSeen, Report
 from pvehooks.values import Unread
 from pvehooks.wording import as_json as as_json_finding
@@ -29,10 +29,30 @@ def as_json(report: Report) -> dict[str, object]:
             "acs_override": None if isinstance(iommu, Unread) else printable(iommu.acs_override) or None,
         },
         "groups": None if isinstance(report.groups, Unread) else [tree.as_json(group) for group in report.groups],
+        "places": None if isinstance(report.groups, Unread) else _places(report),
+        "empty_slots": None if isinstance(report.hardware.slots, Unread) else [printable(slot.name) for slot in places.empty_slots(report)],
         "guests": [_guest(guest) for guest in report.guests],
         "node_findings": [as_json_finding(item) for item in sort(report.of_node)],
         "rules": {rule.id: {"explanation": rule.explanation, "remedy": rule.remedy} for rule in report.rules.values() if rule.id in used},
         "changes": None if report.changes is None else _changes(report),
+    }
+
+
+def _places(report: Report) -> dict[str, object]:
+    """Where each device sits, by its address."""
+    names = places.slot_names(report)
+    links = {} if isinstance(report.hardware.links, Unread) else report.hardware.links
+    groups = () if isinstance(report.groups, Unread) else report.groups
+    devices = (member.device for group in groups for member in group.members)
+    return {
+        device.address: {
+            "above": list(device.upstream),
+            "port": device.port or None,
+            "slot": printable(places.slot_of(device, names)) or None,
+            "numa": device.numa if device.numa >= 0 else None,
+            "link": dict(links[device.address]._asdict()) if device.address in links else None,
+        }
+        for device in sorted(devices, key=lambda device: device.address)
     }
 
 

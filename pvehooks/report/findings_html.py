@@ -13,13 +13,14 @@ from pvehooks.report.content import (
     all_findings,
     by_rule,
     counts,
+    is_unstopped,
     merged,
     severity,
 )
 from pvehooks.report.frame import badge, more
 from pvehooks.report.guests_html import TONES, choice
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.values import Judged, NamedTuple, Refuser, StartVerdict
+from pvehooks.values import Judged, NamedTuple, StartVerdict
 from pvehooks.wording import counted, inline, steps
 
 # Of findings of one rule, and of VMs of one finding, so many are shown at once.
@@ -69,7 +70,7 @@ def _rule(report: Report, rule: str, listed: list[ReportedFinding], choices: Map
     who = counted(about_guests, "VM") if about_guests else report.node
     lines = [_shared(each, choices) for each in merged(listed)]
     label = shown.badge if about_guests or name != "block" else "the next boot breaks"
-    if any(_unstopped(each) for each in listed):
+    if any(is_unstopped(each) for each in listed):
         label = StartVerdict.MUST_NOT.value
     return tag(
         "details",
@@ -91,12 +92,6 @@ def _rule(report: Report, rule: str, listed: list[ReportedFinding], choices: Map
         class_=f"rule {TONES[name]}",
         open=name in ("block", "warning"),
     )
-
-
-def _unstopped(each: ReportedFinding) -> bool:
-    """Whether the finding forbids a start that nothing stops."""
-    must_not = each.guest is not None and each.guest.start is StartVerdict.MUST_NOT
-    return must_not and severity(each.item) == "block" and each.item.finding.refuser is not Refuser.PVE
 
 
 def _shared(each: SharedFinding, choices: Mapping[int, str]) -> Markup:

@@ -8,7 +8,7 @@ from pvehooks.report import picture, tree
 from pvehooks.report.content import Report, ReportedFinding
 from pvehooks.report.frame import icon
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.report.picture import LEVELS, Box, Cell
+from pvehooks.report.picture import ICONS, LEVELS, Box, Cell
 from pvehooks.values import Unread
 from pvehooks.wording import counted
 
@@ -32,7 +32,6 @@ _LEGEND = {
     "unknown": "not known, or dead",
     "bridge": "a bridge, which stays",
 }
-_ICONS = {"bridge": "none", "named": "guest", "idle": "free"}
 # Of the findings on one group, so many are shown in its box.
 _EXPLAINED = 4
 
@@ -120,6 +119,7 @@ def _box(box: Box) -> Markup:
         _harm(box.dangers),
         tag("ul", (_cell(cell) for cell in box.cells if cell.whose != "bridge"), class_="cells"),
         _bridges(box),
+        _giving(box) if box.level == "free" else None,
         class_=" ".join(("box", *([tone] if box.level in _URGENT else []), *(["wide"] if box.level == "danger" else []))),
         id=f"group{box.group.name}",
     )
@@ -140,6 +140,14 @@ def _explained(each: ReportedFinding) -> Iterator[Markup]:
     yield tag("a", "What to do", href=f"#{finding.rule}", aria_label=f"What to do about {finding.rule}")
 
 
+def _giving(box: Box) -> Markup:
+    """What is typed to give a free group to a guest: all of its devices, which are functions of one card."""
+    addresses = [cell.member.device.address for cell in box.cells if cell.whose != "bridge"]
+    what = addresses[0] if len(addresses) == 1 else f"'{';'.join(addresses)}'"
+    command = tag("code", f"qm set VMID --hostpciN {what}", class_="cmd")
+    return join(tag("p", "To give it to a VM, with a number that the VM does not have yet:", class_="rest"), command)
+
+
 def _bridges(box: Box) -> Markup | None:
     bridges = [
         join(tag("code", cell.member.device.address), f" {cell.member.device.words}") for cell in box.cells if cell.whose == "bridge"
@@ -157,7 +165,7 @@ def _cell(cell: Cell) -> Markup:
         "li",
         tag(
             "div",
-            tag("span", icon(_ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
+            tag("span", icon(ICONS.get(cell.whose, cell.whose)), cell.who, class_="who"),
             tag("code", device.address),
             class_="top",
         ),

@@ -56,7 +56,7 @@ def _row(number: int, group: AlikeGuests) -> Markup:
     several = f"{len(group.guests)} VMs, " if len(group.guests) > 1 else ""
     return tag(
         "li",
-        tag("div", _names(group.guests), tag("p", f"{several}{state}", class_="soft small")),
+        tag("div", _names(group.guests), tag("p", several, tag("span", state, class_=f"state {state}"), class_="soft small")),
         tag("div", _verdict(guest), " " if guest.guarded is not None else None, _guarded(guest)),
         tag("ul", lines, class_="notes"),
         class_=f"{TONES[SEVERITIES[group.urgency]]}{choice(number)}",
@@ -64,9 +64,9 @@ def _row(number: int, group: AlikeGuests) -> Markup:
 
 
 def _names(those: tuple[GuestSeen, ...]) -> Markup:
-    names = [tag("span", tag("bdi", guest.label), id=f"vm{guest.vmid}") for guest in those]
-    lines = [join(", " if number else None, name) for number, name in enumerate(names)]
-    return join(tag("p", lines[:_SHOWN], class_="name"), more(tag("p", names[_SHOWN:], class_="run"), len(names) - _SHOWN, "VM"))
+    names = [tag("span", tag("bdi", guest.label), "," if guest is not those[-1] else None, id=f"vm{guest.vmid}") for guest in those]
+    spaced = [join(name, " ") for name in names]
+    return join(tag("p", spaced[:_SHOWN], class_="name"), more(tag("p", spaced[_SHOWN:]), len(names) - _SHOWN, "VM"))
 
 
 def _verdict(guest: GuestSeen) -> Markup:

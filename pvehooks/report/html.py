@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from pvehooks.report import findings_html, frame, guests_html, picture, summary
-from pvehooks.report.content import Report, alike, counts
+from collections.abc import Iterable
+
+from pvehooks.report import devices_html, findings_html, frame, guests_html, picture, summary
+from pvehooks.report.content import Report, ReportDiff, alike, counts
 from pvehooks.report.frame import icon, more, when
 from pvehooks.report.groups_html import groups
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.values import StartVerdict, Unread
 
+# The parts of the page by their ids, as the links to them are called.
+_PARTS = {
+    "changes": "What changed",
+    "devices": "Devices",
+    "groups": "IOMMU groups",
+    "topology": "Slots and ports",
+    "guests": "VMs",
+    "findings": "Findings",
+}
 # Of changes, so many are shown at once.
 _SHOWN = 12
 
@@ -16,25 +27,30 @@ _SHOWN = 12
 def page(report: Report) -> str:
     """The file's text."""
     together = alike(report)
-    parts = (guests_html.filters(together), guests_html.guests(report, together), findings_html.findings(report, together))
-    main = [_header(report), _changes(report), groups(report), *parts]
+    parts = {
+        "changes": _changes(report.changes) if report.changes is not None and report.changes.items else None,
+        "devices": devices_html.devices(report),
+        "groups": groups(report),
+        "topology": devices_html.topology(report),
+        "guests": join(guests_html.filters(together), guests_html.guests(report, together)),
+        "findings": findings_html.findings(report, together),
+    }
+    shown = {name: part for name, part in parts.items() if part is not None}
+    main = [_header(report, shown), _unchanged(report), *shown.values()]
     return frame.document(f"{report.node}: passthrough and VMs", main, _footer(report), guests_html.filter_style(together))
 
 
 # -- the head of the page ---------------------------------------------------------------------------------------------
 
 
-def _header(report: Report) -> Markup:
-    places = [("#groups", "IOMMU groups"), ("#guests", "VMs"), ("#findings", "Findings")]
-    if report.changes is not None and report.changes.items:
-        places.insert(0, ("#changes", "What changed"))
+def _header(report: Report, parts: Iterable[str]) -> Markup:
     return tag(
         "header",
         tag("p", "pvehooks, ", when(report.time), class_="over"),
         tag("h1", tag("bdi", report.node)),
         tag("p", summary.paragraph(report), class_="lead"),
         _figures(report),
-        tag("nav", tag("ul", (tag("li", tag("a", text, href=href)) for href, text in places)), aria_label="Parts of this report"),
+        tag("nav", tag("ul", (tag("li", tag("a", _PARTS[part], href=f"#{part}")) for part in parts)), aria_label="Parts of this report"),
     )
 
 
@@ -64,12 +80,16 @@ def _figures(report: Report) -> Markup:
     )
 
 
-def _changes(report: Report) -> Markup | None:
-    changes = report.changes
-    if changes is None:
+def _unchanged(report: Report) -> Markup | None:
+    """That nothing changed, or why that is not known."""
+    if report.changes is None:
         return tag("p", report.no_changes, class_="soft small") if report.no_changes else None
-    if not changes.items:
-        return tag("p", "Nothing changed since the last report, of ", when(changes.since), ".", class_="soft small")
+    if report.changes.items:
+        return None
+    return tag("p", "Nothing changed since the last report, of ", when(report.changes.since), ".", class_="soft small")
+
+
+def _changes(changes: ReportDiff) -> Markup:
     lines = [
         tag(
             "li",

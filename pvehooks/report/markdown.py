@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pvehooks.report import picture, summary
+from pvehooks.report import picture, places, summary
 from pvehooks.report.content import AlikeGuests, GuestSeen, Report, SharedFinding, alike, by_rule, counts, counts_phrase, merged, severity
 from pvehooks.report.picture import LEVELS, Box, Cell
 from pvehooks.values import StartVerdict, Unread
@@ -94,13 +94,18 @@ def _groups(report: Report) -> Iterator[str]:
         yield ""
         return
     boxes = picture.boxes(report)
+    slots = places.slot_names(report)
     if isinstance(report.iommu, Unread) or not report.iommu.active:
         yield text(f"Nothing can be passed through: {report.iommu.why or 'the IOMMU is off'}")
         yield ""
     yield from _table(
-        ("Group", "Address", "Device", "Used by", "Driver, reset"),
-        [_device(box, cell) for box in boxes for cell in box.cells if cell.whose != "bridge"],
+        ("Group", "Address", "Device", "Used by", "Driver, reset", "Slot, link"),
+        [(*_device(box, cell), _place(cell, slots, report)) for box in boxes for cell in box.cells if cell.whose != "bridge"],
     )
+    empty = places.empty_slots(report)
+    if empty:
+        yield text(f"Empty slots: {', '.join(slot.name for slot in empty)}.")
+        yield ""
     bridges = sum(cell.whose == "bridge" for box in boxes for cell in box.cells)
     if bridges:
         yield f"Left out: {counted(bridges, 'bridge')}, which a VM never gets."
@@ -112,6 +117,13 @@ def _device(box: Box, cell: Cell) -> Sequence[str]:
     urgent = f" **({LEVELS[box.level]})**" if box.level in ("danger", "trouble", "care") else ""
     use, rest = cell.details[0], "; ".join(cell.details[1:])
     return (f"{box.group.name or 'none'}{urgent}", code(device.address), text(device.words), text(use), text(rest))
+
+
+def _place(cell: Cell, slots: Mapping[str, str], report: Report) -> str:
+    device = cell.member.device
+    link = None if isinstance(report.hardware.links, Unread) else report.hardware.links.get(device.address)
+    numa = f"NUMA node {device.numa}" if device.numa >= 0 else ""
+    return text(", ".join(filter(None, (places.slot_of(device, slots), places.link_words(link) if link else "", numa))))
 
 
 def _passed(report: Report) -> Iterator[str]:

@@ -23,6 +23,8 @@ LEVELS = {
     "unknown": "not known",
     "idle": "nothing to pass through",
 }
+# By whose it is, where the drawing has another name.
+ICONS = {"bridge": "none", "named": "guest", "idle": "free"}
 
 
 class Cell(NamedTuple):

@@ -85,18 +85,34 @@ _PICTURE = """\
 .cell{border-left:.3rem solid var(--c);background:var(--on);border-radius:.25rem .4rem .4rem .25rem;padding:.5rem .7rem;min-width:0}
 .cell.guest{border-left-style:double;border-left-width:.4rem}
 .cell.free,.cell.named,.cell.idle,.cell.unknown{border-left-style:dashed}
-.cell .who{display:inline-flex;align-items:center;gap:.35rem;color:var(--c);font-size:.8125rem;font-weight:650}
 .cell .name{font-weight:600;font-size:.9375rem;line-height:1.4;margin:.1rem 0}
 .cell p{margin:.1rem 0}
 .rest{font-size:.8125rem;color:var(--soft)}
 .cell .top{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 .8rem}
+.who-has{width:100%;margin:.8rem 0 0;border-collapse:collapse;background:var(--card);border:1px solid var(--line);font-size:.875rem;line-height:1.4}
+.who-has :is(th,td){padding:.4rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
+.who-has td{overflow-wrap:normal}
+.who-has thead th{background:var(--none-on);font-size:.8125rem}
+.who-has th{font-weight:600}
+.who-has thead th:nth-child(n+2):nth-child(-n+3){overflow-wrap:normal}
+.who-has th span{display:block;font-weight:400;font-size:.8125rem;color:var(--soft)}
+.who{display:inline-flex;align-items:center;gap:.35em;color:var(--c);font-weight:650;font-size:.8125rem;white-space:nowrap}
+.who+.who{margin-left:.8em}
+.who .i{flex:none}
+.topo,.topo ul{margin:.2rem 0 0}
+.topo ul{margin-left:.35rem;padding-left:1.1rem;border-left:1.5px solid var(--line)}
+.topo .at{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem .7rem;margin:.25rem 0;font-size:.875rem}
+.topo .sq{align-self:center}
+.topo .slot{padding:0 .4rem;border:1px solid var(--line);border-radius:.25rem;background:var(--card)}
+.topo .narrow{color:var(--c);font-weight:600}
 .board li{padding:.3rem 0;border-bottom:1px solid var(--line);font-size:.875rem}
 """
 _LISTS = """\
 .guests{margin:.8rem 0 0;background:var(--card);border:1px solid var(--line);border-radius:.6rem}
-.guests>li{display:grid;grid-template-columns:minmax(8rem,1.2fr) 11rem 2.4fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
+.guests>li{display:grid;grid-template-columns:minmax(10rem,1.8fr) 11rem 2fr;gap:.2rem 1rem;padding:.6rem 1rem;border-bottom:1px solid var(--line);align-items:baseline}
 .guests>li:last-child{border-bottom:0}
 .guests .name{font-weight:600;margin:0}
+.guests .running{color:var(--good);font-weight:600}
 .guests .name span{display:inline-block}
 .notes li{padding-left:1.4rem;text-indent:-1.4rem;font-size:.9375rem}
 .notes .i,.changes .i{color:var(--c);margin-right:.4rem}
@@ -127,6 +143,7 @@ _FILTER = """\
 .filter fieldset{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:0;padding:0;border:0}
 .filter legend{float:left;padding:0;margin-right:1rem;font-weight:600;line-height:1.75rem}
 .filter label{display:inline-flex;align-items:center;gap:.4rem;min-height:1.75rem;max-width:100%}
+.filter label{overflow-wrap:normal}
 .filter input{accent-color:var(--link);margin:0;width:1rem;height:1rem}
 .filter select,.filter button{font:inherit;color:var(--ink);background:var(--page);border:1px solid var(--line);border-radius:.35rem;padding:.15rem .5rem;min-height:1.75rem}
 .filter select{flex:0 1 18rem;width:18rem;min-width:0}
@@ -140,11 +157,22 @@ _FILTER = """\
 .sheet:has(#least-block:checked) :is(.rule,.guests>li):not(.danger){display:none}
 .sheet:has(#least-warning:checked) :is(.rule,.guests>li):not(.danger,.warning){display:none}
 .guests>li:has(:target){outline:2px solid var(--link);outline-offset:-2px;border-radius:.6rem}
-.run span+span::before{content:", "}
 @supports not selector(:has(a)){.filter{display:none}}
 @media (min-width:50rem) and (min-height:30rem){.filter{position:sticky;top:0;z-index:1}:target{scroll-margin-top:4rem}}
 """
-_PHONE = """\
+# The table of devices as a list, where its columns have no room.
+_STACKED = """
+.who-has{0},.who-has{0} :is(tbody,tr,th,td){{display:block;border:0}}
+.who-has{0} thead,.who-has{0} td:not([data-of]){{display:none}}
+.who-has{0} tr{{padding:.5rem .75rem;border-top:1px solid var(--line)}}
+.who-has{0} :is(th,td){{padding:.1rem 0}}
+.who-has{0} td::before{{content:attr(data-of);display:inline-block;min-width:4.5rem;color:var(--soft)}}
+"""
+_PHONE = f"""\
+@media screen and (max-width:60rem){{{_STACKED.format(".many")}}}
+@media screen and (max-width:40rem){{{_STACKED.format("")}}}
+"""
+_PHONE += """\
 @media (max-width:40rem){
 .sheet{padding:1.5rem .9rem 2rem}
 h1{font-size:1.7rem}
@@ -176,6 +204,9 @@ h2{margin-top:1.6rem}
 .figures dd{font-size:1.3rem}
 .boxes,.rules{display:block;columns:2;column-gap:.9rem}
 .box{margin:0 0 .9rem;padding:.6rem .8rem}
+.who-has :is(th,td){padding:.2rem .5rem}
+.topo .at{margin:.1rem 0}
+.rest.bridge{break-before:avoid}
 .box.wide{column-span:all}
 .cells{grid-template-columns:1fr}
 .wide .cells{grid-template-columns:repeat(2,1fr)}

@@ -186,6 +186,18 @@ class PcieLink(NamedTuple):
     max_width: int
 
 
+class PciSlot(NamedTuple):
+    """A slot of the board by its name in the firmware's table."""
+
+    name: str
+    # Of what sits in it, or of the port that it hangs off ('dddd:bb:ss.f'); '' where the firmware does not say.
+    address: str
+    # As wide as it is wired, 0 for unknown.
+    lanes: int
+    # Whether a card is in it; None for unknown.
+    used: bool | None
+
+
 class Absent(NamedTuple):
     """A name in the network configuration for which there is no interface."""
 

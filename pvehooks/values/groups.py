@@ -41,6 +41,8 @@ class GroupMember(NamedTuple):
     uses: tuple[Use, ...] = ()
     # What could not be examined, as phrases.
     unread: tuple[str, ...] = ()
+    # The VMIDs of the guests that do not name it and whose start takes it as well, with its group.
+    also: tuple[int, ...] = ()
 
     @property
     def use(self) -> Use | None:

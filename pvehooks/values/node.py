@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NewName,
         NextBoot,
         PcieLink,
+        PciSlot,
     )
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
@@ -164,6 +165,11 @@ class Node:
     @property
     def links(self) -> Mapping[str, PcieLink] | Unread:
         """The PCIe links by the device's address; none for a link that is down."""
+        return self._unread
+
+    @property
+    def slots(self) -> tuple[PciSlot, ...] | Unread:
+        """The slots that the firmware names."""
         return self._unread
 
     @property

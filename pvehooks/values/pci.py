@@ -78,6 +78,11 @@ class PciDevice:
         return False
 
     @property
+    def port(self) -> str:
+        """What kind of port a bridge is ("root port"), '' for unknown and for all other devices."""
+        return ""
+
+    @property
     def group(self) -> str:
         """The number of its IOMMU group, '' for none."""
         return ""

@@ -100,8 +100,10 @@ VERB_NOTES = {
     " holds about the last 2,000 tasks. Of a long log the end is read. What a VM, a device or a hookscript wrote there is shown with its control"
     " characters escaped. Ends with 1 if the start failed.",
     "report": "Reads all VMs and all hardware, and changes neither. The HTML file needs no network and no scripts; it suits phones, paper and"
-    " dark screens. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
-    " replaced as a whole.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
+    " dark screens, and filters by severity and VM. It shows which VM has which device and what a start would take as well, the IOMMU groups, and where"
+    " the devices sit: ports, switches, slots, links, NUMA nodes. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
+    " replaced as a whole. A terminal shows where it is, who can read it, and how to fetch it. `--summary` is for a mail: what forbids a start and what to"
+    " type, the warnings, what is free.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
     " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.\n\nWith `--cluster` it is one page on all"
     " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
@@ -158,6 +160,7 @@ JSON = f"""\
 EXAMPLES = {
     "What is wrong with the VMs of this node:": "pvehooks check",
     "Whether the node is ready for passthrough, and what could be passed through now:": "pvehooks host check\npvehooks host groups --free",
+    "The state of the node as a mail:": "(echo 'Subject: pvehooks'; echo; pvehooks report --summary) | sendmail root",
     "Files for someone who helps you:": "pvehooks report --html /root/pve1.html\npvehooks capture pve1.tar.xz",
     "Only what blocks a start, for a script:": """pvehooks check --json | jq '.guests[] | select(.verdict == "block") | .vmid'""",
     "Why the last start of a VM failed:": "pvehooks why 100",

@@ -86,6 +86,18 @@ def test_who_names_what(tmp_path: Path) -> None:
     }
 
 
+def test_what_a_start_takes_as_well(tmp_path: Path) -> None:
+    """Of the group, what the VM does not name; for a device in `args` Proxmox VE takes nothing."""
+    node = node_with(
+        tmp_path,
+        f"template: 1\nhostpci0: {GPU}\n",
+        f"hostpci0: {GPU}\n",
+        "hostpci0: 0000:01:00\n",
+        "args: -device vfio-pci,host=01:00.1\n",
+    )
+    assert {each.device.address: each.also for group in groups(node) for each in group.members if each.also} == {SOUND: (102,)}
+
+
 def test_no_one_names_anything_where_the_vms_are_unknown(tmp_path: Path) -> None:
     node = node_with(tmp_path, f"hostpci0: {GPU}\n", guests=Unread("x"))
     assert [each.named for group in groups(node) for each in group.members] == [()] * 6

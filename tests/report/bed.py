@@ -159,6 +159,11 @@ def _home() -> dict[str, Content]:
     configs |= {110: uefi("golden-image", "template: 1\n"), 111: uefi("files", RNG0), 112: uefi("photos", RNG0)}
     configs |= {vmid: plain(vmid, name) for vmid, name in ((113, "mail"), (114, "dns"), (115, "wiki"), (116, "backup"))}
     files |= {f"{CONFIGS}/{vmid}.conf": text for vmid, text in configs.items()}
+    files |= {f"sys/devices/system/node/node0/{name}": text for name, text in (("cpulist", "0-7,16-23\n"), ("distance", "10\n"))}
+    hub = "0000:00:1c.0/0000:03:00.0/0000:04:02.0/0000:06:00.0/usb5/5-1"
+    stick = {"idVendor": "046d", "idProduct": "c52b", "manufacturer": "Logitech", "product": "USB Receiver", "bDeviceClass": "00"}
+    files |= {f"sys/devices/pci0000:00/{hub}/{name}": f"{text}\n" for name, text in stick.items()}
+    files["sys/bus/usb/devices/5-1"] = Link(f"../../../devices/pci0000:00/{hub}")
     uses.mounted_partition(files, "0000:00:1b.0/0000:02:00.0")
     uses.bridge_port(files, "0000:00:1c.0/0000:03:00.0/0000:04:01.0/0000:05:00.0")
     return files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import stat
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.cli.main import main
 from tests.beds.pmxcfs import Pmxcfs
 from tests.report import bed
 
@@ -79,6 +82,41 @@ def test_wrong_use(arguments: list[str], status: int, words: str, tree: Path, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["null", "pipe"] and (tmp_path / "null").is_char_device()
 
 
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("mode", "readers"), [(None, "only root"), (0o600, "only root"), (0o640, "root and the file's group"), (0o644, "every user")], ids=str
+)
+def test_a_terminal_shows_where_it_went(
+    mode: int | None, readers: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "a b.html"
+    if mode is not None:
+        page.touch()
+        page.chmod(mode)
+    output, errors = Terminal(), Terminal()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        assert main(["report", "--html", str(page), "--json", "--root", str(tree)]) == 0
+    assert errors.getvalue() == f"Written: {page} ({readers} can read it; it names VMs and devices).\n"
+    assert json.loads(output.getvalue()), "nothing of it is in what is piped on"
+
+
+def test_nothing_is_shown_without_a_terminal_or_a_file(tree: Path, tmp_path: Path) -> None:
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        bed.report(tree, "--html", str(tmp_path / "a.html"))
+    assert errors.getvalue() == ""
+    output, terminal = Terminal(), Terminal()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(terminal):
+        assert main(["report", "--html", "-", "--root", str(tree)]) == 0
+    assert terminal.getvalue() == "" and output.getvalue().startswith("<!DOCTYPE")
+
+
 def test_a_full_disk_leaves_the_old_file(tree: Path, tmp_path: Path) -> None:
     page = tmp_path / "a.html"
     page.write_text("old")
@@ -121,6 +159,13 @@ def test_a_written_report_is_what_the_next_one_is_compared_with(node: Pmxcfs, tm
     assert STATE.read_bytes() == before
     bed.report("", "--markdown", str(tmp_path / "a.md"))
     assert STATE.read_bytes() != before and "Nothing." in bed.report("")
+
+
+def test_how_to_fetch_it(node: Pmxcfs, tmp_path: Path) -> None:
+    errors = Terminal()
+    with contextlib.redirect_stderr(errors):
+        assert main(["report", "--html", str(tmp_path / "a b.html")]) == 0
+    assert errors.getvalue().endswith(f" To fetch it, on your computer: scp root@pve1:'{tmp_path}/a b.html' .\n")
 
 
 def test_another_node_has_no_hardware_here(node: Pmxcfs, tmp_path: Path) -> None:

@@ -43,8 +43,28 @@ def found(tree: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("danger", ["--html", "-"]), ("danger", ["--markdown"]), ("no-iommu", ["--html", "-"]), ("well", ["--json"]), ("empty", [])],
-    ids=["danger-html", "danger-markdown", "no-iommu-html", "well-json", "empty"],
+    [
+        ("danger", ["--html", "-"]),
+        ("danger", ["--markdown"]),
+        ("no-iommu", ["--html", "-"]),
+        ("well", ["--json"]),
+        ("empty", []),
+        ("home", ["--summary"]),
+        ("danger", ["--summary"]),
+        ("well", ["--summary"]),
+        ("no-iommu", ["--summary"]),
+    ],
+    ids=[
+        "danger-html",
+        "danger-markdown",
+        "no-iommu-html",
+        "well-json",
+        "empty",
+        "home-summary",
+        "danger-summary",
+        "well-summary",
+        "no-iommu-summary",
+    ],
 )
 def test_golden(name: str, arguments: list[str], trees: dict[str, Path], golden: Golden) -> None:
     # Named .txt: Debian's lintian asks for the source of an HTML file.
@@ -109,10 +129,12 @@ def test_guests_with_the_same_findings_are_one_row(trees: dict[str, Path]) -> No
     assert f"| {six} | stopped | would start |" in text and f"\n- {six}: no network boot" in text
     assert "pvehooks inject VMID" in text and "pvehooks inject 104" not in text
     assert [page.count(f'id="vm{vmid}"') for vmid in range(100, 117)] == [1] * 17
-    row = re.findall(r'<li class="warning v\d"><div><p class="name">((?:(?!</p>).)*)</p><p class="soft small">6 VMs, stopped', page)
+    row = re.findall(
+        r'<li class="warning v\d"><div><p class="name">((?:(?!</p>).)*)</p><p class="soft small">6 VMs, <span class="state stopped">', page
+    )
     assert len(row) == 1 and all(f"VM {vmid} (pxe-{vmid})" in row[0] for vmid in range(104, 110))
     # A template with the same finding beside another, and one that runs, are others.
-    assert "6 VMs" in page and "7 VMs, stopped" not in page
+    assert "6 VMs" in page and "7 VMs, " not in re.findall(r'<ul class="guests">.*?</section>', page)[0]
 
 
 def test_nothing_in_danger_is_called_clean(trees: dict[str, Path]) -> None:
@@ -121,6 +143,28 @@ def test_nothing_in_danger_is_called_clean(trees: dict[str, Path]) -> None:
         boxes = re.findall(r'<article class="box (?:danger|warning).*?</article>', page)
         assert boxes and not [box for box in boxes if re.search(r"\bclean\b", box)], name
         assert re.search(r">clean, ", page), "others are"
+
+
+def test_the_summary_fits_a_mail(trees: dict[str, Path]) -> None:
+    for name, tree in trees.items():
+        text = bed.report(tree, "--summary")
+        lines = text.splitlines()
+        assert len(lines) < 80 and lines[0].startswith("pvehooks on pve1: "), name
+        commands = [line for line in lines if len(line) > 72]
+        assert all(line.startswith((" " * 8, "All of it: ")) or " " not in line.strip() for line in commands), (
+            name,
+            commands,
+        )
+    assert "\n        qm set 102 --delete hostpci0\n" in bed.report(trees["home"], "--summary")
+    assert "2 VMs must not start" in bed.report(trees["home"], "--summary").splitlines()[0]
+
+
+def test_a_summary_of_very_much_is_short(tmp_path: Path) -> None:
+    tree = bed.plant("danger", tmp_path / "tree")
+    more = {vmid: bed.plain(vmid, f"g{vmid}", f"hostpci0: {vmid:02x}:1f.0\n") for vmid in range(150, 250)}
+    make_fake_tree(tree, {f"{bed.CONFIGS}/{vmid}.conf": config for vmid, config in more.items()})
+    text = bed.report(tree, "--summary")
+    assert len(text.splitlines()) < 150 and re.search(r"^  and \d+ more findings$", text, re.MULTILINE)
 
 
 def test_what_is_typed_is_code(trees: dict[str, Path]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shlex
 import stat
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pvehooks import __version__
@@ -20,12 +21,13 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, summary
-from pvehooks.report.content import Fact, Report, RuleText, guest_seen
+from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, plain, summary
+from pvehooks.report.content import Fact, Hardware, Report, RuleText, guest_seen
 from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
+from pvehooks.wording import printable
 
 SUMMARY = "write a report on the whole node as HTML, Markdown or JSON"
 EXAMPLE = "pvehooks report --html /root/pve1.html"
@@ -67,6 +69,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="report on many nodes or clusters, by their captures and reports (--json) in DIR and in the directories below it",
     )
+    parser.add_argument(
+        "--summary",
+        metavar="FILE",
+        nargs="?",
+        const=STDOUT,
+        help="write it as a short plain text, for a mail: what forbids a start and what to type, the rest in numbers; without FILE print it",
+    )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
 
@@ -81,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
                 envelope.show(host, many.node or None, fleet_document.as_json(many))
             else:
                 _write(place, _OF_MANY[form](many))
+        _show_where(places, host, many.node)
         return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
@@ -93,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     if former:
         report = report._replace(changes=changes.compare(former, changes.former(fresh)))
     report = report._replace(no_changes=why)
-    written = {"html": html.page, "markdown": markdown.page}
+    written = {"html": html.page, "markdown": markdown.page, "summary": plain.page}
     for form, place in places.items():
         if form == "json":
             envelope.show(seen.host, seen.node, document.as_json(report))
@@ -101,16 +111,18 @@ def run(options: argparse.Namespace) -> int:
             _write(place, written[form](report))
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
         _keep(seen.host, fresh)
+    _show_where(places, seen.host, seen.node)
     return EXIT_OK
 
 
 def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
     if options.cluster and options.directory is not None:
         raise UsageError("--cluster is about this cluster, --from about files", hint="Leave out one of them.")
-    if options.since is not None:
-        raise UsageError(
-            "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
-        )
+    for option in ("since", "summary"):
+        if getattr(options, option) is not None:
+            raise UsageError(
+                f"--{option} is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --{option}."
+            )
     if options.cluster:
         seen = view(options, looking=True)
         return seen.host, cluster_report.gathered(seen)
@@ -119,7 +131,7 @@ def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
     """What is to be written where; raises UsageError where two would go to one place."""
-    forms = {"html": options.html, "markdown": options.markdown, "json": STDOUT if options.json else None}
+    forms = {"html": options.html, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
     forms = {form: path for form, path in forms.items() if path is not None} or {"markdown": STDOUT}
     paths = [path if path == STDOUT else Host().real(path) for path in forms.values()]
     if len(set(paths)) != len(paths):
@@ -162,6 +174,21 @@ def _write(place: ReportFile, text: str) -> None:
         raise NodeError(f"{place.path}: {error.strerror}") from error
 
 
+def _show_where(places: Mapping[str, ReportFile], host: Host, node: str) -> None:
+    if sys.stderr.isatty():
+        for place in places.values():
+            if place.path != STDOUT:
+                print(_where(place, node if host.is_node else ""), file=sys.stderr)
+
+
+def _where(place: ReportFile, node: str) -> str:
+    """Where the file is, and who can read it; how to fetch it from that node ('' for a file of a tree, which is on no node)."""
+    owner = "you" if os.geteuid() else "root"
+    readers = "every user" if place.mode & 0o004 else f"{owner} and the file's group" if place.mode & 0o040 else f"only {owner}"
+    fetch = f" To fetch it, on your computer: scp root@{node}:{shlex.quote(printable(place.path))} ." if node else ""
+    return f"Written: {printable(place.path)} ({readers} can read it; it names VMs and devices).{fetch}"
+
+
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +210,7 @@ def _gathered(seen: View) -> Report:
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
         cluster=corosync.cluster_name(seen.host),
+        hardware=Hardware(node.links, node.slots, node.usb, node.layout),
     )
 
 

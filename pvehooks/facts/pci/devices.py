@@ -18,6 +18,8 @@ _DEVICES = "/sys/bus/pci/devices"
 _UNITS = "/sys/class/iommu"
 _IDS_LIMIT = 1 << 23
 _STANDARD_HEADER = 64
+# Header and capabilities, without the extended ones.
+_CLASSIC = 256
 # Who shows the firmware's framebuffer: the kernel's drivers/firmware/sysfb*.c, drivers/video/fbdev, drivers/gpu/drm/sysfb.
 _FRAMEBUFFERS = ("BOOTFB", "simplefb", "simple-framebuffer", "simpledrm", "efifb", "efidrm", "vesafb", "vesadrm")
 # IORESOURCE_MEM of the kernel's include/linux/ioport.h, and how many lines of `resource` are BARs (drivers/pci/pci-sysfs.c).
@@ -128,6 +130,14 @@ class SysfsDevice(PciDevice):
     def bridge(self) -> bool:
         """As PVE decides it (pve-common, SysFSTools.pm, pci_dev_group_bind_to_vfio), or by its class."""
         return self._host.is_dir(f"{_DEVICES}/{self.address}/pci_bus") or self.class_code >> 8 == 0x0604
+
+    @cached_property
+    def port(self) -> str:
+        if not self.bridge:
+            return ""
+        from pvehooks.facts.pci import slots
+
+        return slots.port(_bytes(self._host, f"{_DEVICES}/{self.address}/config", _CLASSIC - 1))
 
     # -- who has it ---------------------------------------------------------------------------------------------------
 

@@ -178,6 +178,7 @@ NOTHING: dict[str, Any] = {
     "override": "",
     "vfio": False,
     "bridge": False,
+    "port": "",
     "group": "",
     "group_unread": "",
     "members": (ADDRESS,),
