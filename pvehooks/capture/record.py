@@ -149,6 +149,8 @@ class RecordingHost(Host):
             raise
         if real.startswith(_INITRAMFS) and content:
             self.recording.add(real, Thing("file", self._initramfs(path)))
+        elif content and unpacking.is_packed_module(real):
+            self.recording.add(real, Thing("file", self._end_of_module(path)))
         else:
             self._note_content(real, content, len(content) > limit)
         return content
@@ -166,6 +168,13 @@ class RecordingHost(Host):
         names = frozenset(name for name in contents.names if ".ko" in name or name in contents.texts)
         texts = {name: b"\n".join(line for line in text.split(b"\n") if line[:1] not in b"#;") for name, text in contents.texts.items()}
         return as_text(Contents(names, texts))
+
+    def _end_of_module(self, path: str) -> bytes:
+        """What a capture has of a packed module: its end, unpacked."""
+        try:
+            return unpacking.end_of_module(Host(self.root), path)
+        except (OSError, CommandTrouble, DamagedInitramfs):
+            return b""
 
     def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
         real = self._walk(path)

@@ -173,7 +173,9 @@ def vgpu_exhausted(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "vgpu-not-created",
-    r"could not create '?(?P<type>[\w.-]+)'? for pci devices '(?P<address>[^']+)'|could not create mediated device",
+    r"could not create '?(?P<type>[\w.-]+)'? for pci devices '(?P<address>[^']+)'|could not create mediated device"
+    r"|failed to query NVIDIA vGPU types for \S+|no nvidia sysfs api for '[^']+'|unable to reset vgpu type for '[^']+'|could not set vgpu type to '[^']+' for"
+    r"|mdev instance '[^']+' already exists, but type is not '[^']+'",
     "See the kernel's log: journalctl -k -n 50",
     "qemu-server, PVE/QemuServer/PCI/Mdev.pm",
     rank=Rank.PLACE,

@@ -37,20 +37,22 @@ def slot_taken(found: Match[str]) -> str:
 @CAUSES.cause(
     "argument-not-known",
     r"kvm: (?P<option>-\w+) .*: (?P<why>Property '[^']+' not found|'[^']+' is not a valid device model name|[Ii]nvalid (?:option|parameter) ?'?[^']*'?|Parameter '[^']+' (?:is missing|expects .+))"
-    r"|kvm: (?P<other>-\S+): invalid option|kvm: (?P<word>[^-\s:][^\s:]*): Could not open '(?P=word)'|can't apply global (?P<global>\S+): (?P<reason>.+)",
+    r"|kvm: (?P<machine>Property '[^']+\.(?P<property>[^'.]+)' not found)|kvm: (?P<other>-\S+): invalid option|kvm: (?P<word>[^-\s:][^\s:]*): Could not open '(?P=word)'|can't apply global (?P<global>\S+): (?P<reason>.+)",
     "Put args right: qm config {vmid}; what QEMU is given: qm showcmd {vmid} --pretty",
     "QEMU, qapi/qmp-dispatch.c, qom/object.c",
     rank=Rank.PLACE,
 )
 def argument_not_known(found: Match[str]) -> str:
     """QEMU does not know an option, device or property. It stands in args, or this QEMU is of another version than qemu-server expects."""
+    if found["machine"]:
+        return f"the VM's machine has no {found['property']}: {found['machine']}"
     option = found["option"] or found["other"] or found["word"] or f"-global {found['global']}"
     return f"QEMU does not take {option}: {found['why'] or found['reason'] or 'invalid option'}"
 
 
 @CAUSES.cause(
     "config-option-refused",
-    r"(?:400 )?Parameter verification failed|unable to parse (?:value of|option|drive options|usb device|pci id|network options|volume ID) ?'?(?P<what>[^']*)'?",
+    r"(?:400 )?Parameter verification failed|unable to parse (?:value of|option|drive options|usb device|pci id|network options|volume ID|\w+ volume (?:name|filename)) ?'?(?P<what>[^']*)'?",
     "See what PVE reads: qm config {vmid}; what pvehooks makes of it: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer.pm",
     rank=Rank.PLACE,
@@ -59,6 +61,46 @@ def argument_not_known(found: Match[str]) -> str:
 def config_option_refused(found: Match[str]) -> str:
     """A value in the VM's config has a form that Proxmox VE does not take: edited by hand, or from a newer version."""
     return f"the VM's config has a value that PVE does not take{': ' + found['what'] if found['what'] else ''}"
+
+
+_REFUSED = (
+    r"cannot use mediated device with multifunction device",
+    r"aarch64 cannot use IDE devices",
+    r"Cannot set both 'host' and 'mapping'",
+    r"Either 'host' or 'mapping' must be set",
+    r"Total memory is bigger than \d+ ?MB",
+    r"cannot enable memory hotplugging with custom NUMA topology",
+    r"minimum memory must be \d+ ?MB",
+    r"Memory hotplug does not work in combination with virtio-fs",
+    r"memory size \(\d+\) must be aligned to \d+ for hotplugging",
+    r"memory size '[^']*' is not a positive even integer; cannot use for hugepages",
+    r"Memory size \S+ is not a multiple of the requested hugepages size|host only supports \S+ GB hugepages, but requested size",
+    r"Missing (?:cid|port) for vsock",
+    r"'snapshot' option is not yet supported for '-blockdev'|blockdev: 'size' is only supported for 'raw' format",
+    r"unsupported architecture '[^']*'|don't know how to emulate architecture '[^']*'",
+    r"no OVMF images known for architecture '[^']*'",
+    r"efidisk format must be specified",
+    r"Attempting to configure (?:SEV-SNP|TDX) with pflash devices",
+    r"not a CIDR: \S+",
+    r"Cloud-Init sum of snippets too big",
+    r"\S+ is not in the snippets directory",
+    r"network interface '[^']*' has no mac address",
+    r"VM-specific CPU flags must be a subset of: .{0,60}",
+    r"Property 'reported-model' not allowed in VM-specific CPU config",
+    r"volume '[^']+' - not a QEMU image format '[^']*'",
+    r"\w+: explicit media parameter is required for iso images",
+)
+
+
+@CAUSES.cause(
+    "config-cannot-work",
+    f"(?P<what>{'|'.join(_REFUSED)})",
+    "Change what it names: qm config {vmid}; the options are in qm(1)",
+    "qemu-server, PVE/QemuServer/PCI.pm, Memory.pm, OVMF.pm, Cloudinit.pm, CPUConfig.pm, Drive.pm",
+)
+def config_cannot_work(found: Match[str]) -> str:
+    """Options of the VM's config do not go together, or have a value that Proxmox VE cannot use. It says so in its own words before it starts QEMU."""
+    return f"PVE refuses the VM's config: {found['what']}"
 
 
 @CAUSES.cause(

@@ -14,7 +14,7 @@ _POWER = "Shut the node down and take its power away for a minute: a restart alo
     "device-dead",
     r"(?:vfio-pci )?(?P<address>[0-9a-f]{4}:[0-9a-f:.]+): .*(?:[Uu]nable to change power state from (?P<state>\w+) to D0, device inaccessible"
     r"|[Uu]nknown (?:PCI )?header type '?7f)|!!! Unknown header type 7f"
-    r"|pci_irq_handler: Assertion",
+    r"|pci_irq_handler: Assertion|vfio: Unable to power on device, stuck in D3",
     _POWER,
     "the kernel's drivers/pci/pci.c; pciutils",
     logs=(KERNEL, TASK),
@@ -188,7 +188,6 @@ def dmar_fault(found: Match[str]) -> str:
     "End what uses the card (a display manager, nvidia-persistenced, a container); have it bound from the next boot on: pvehooks bind ADDRESS --persist",
     "NVIDIA's driver",
     logs=(KERNEL,),
-    rank=Rank.PLACE,
     rules=("vfio-not-bound",),
 )
 def driver_in_use(found: Match[str]) -> str:

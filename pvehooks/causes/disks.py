@@ -12,14 +12,15 @@ _STORAGE = "pve-storage, PVE/Storage.pm"
 
 @CAUSES.cause(
     "volume-not-there",
-    r"volume '(?P<volume>[^']+)' does not exist|no such logical volume (?P<lv>\S+)|can't find file '(?P<file>[^']+)'|Failed to find logical volume \"(?P<other>[^\"]+)\"",
+    r"volume '(?P<volume>[^']+)' does not exist|no such logical volume (?P<lv>\S+)|can't find file '(?P<file>[^']+)'|Failed to find logical volume \"(?P<other>[^\"]+)\""
+    r"|rbd: error opening image (?P<image>[^:\s]+): \(2\)|error reading header from (?P<header>[^:\s]+): No such file|Extent not found for path: (?P<extent>\S+)",
     "See what the storage has: pvesm list STORAGE; if it is an ISO image that is not needed any more: qm set {vmid} --ide2 none,media=cdrom",
     f"{_STORAGE}; lvm2",
     rules=("volume-missing",),
 )
 def volume_not_there(found: Match[str]) -> str:
     """A disk or an ISO image of the VM is not on its storage: removed, renamed, on another node, or on a disk that is not mounted."""
-    return f"{found['volume'] or found['lv'] or found['file'] or found['other']} does not exist"
+    return f"{next(filter(None, found.groups()))} does not exist"
 
 
 @CAUSES.cause(
@@ -86,20 +87,23 @@ def storage_not_on_node(found: Match[str]) -> str:
 @CAUSES.cause(
     "storage-offline",
     r"storage '(?P<storage>[^']+)' is not online|unable to activate storage '(?P<other>[^']+)'|connection check for storage '(?P<third>[^']+)' failed"
-    r"|mount error: .+|mount\.(?:nfs|cifs).*: .+|iSCSI: Failed to connect to LUN|no such volume group '(?P<group>[^']+)'",
+    r"|mount error: .+|mount\.(?:nfs|cifs).*: .+|iSCSI: Failed to connect to LUN|no such volume group '(?P<group>[^']+)'"
+    r"|Could not open '(?P<url>(?:iscsi|nbd|rbd|ssh|https?|gluster)(?:\+\w+)?:[^']*)'",
     "See it: pvesm status; is the server reached, is the disk mounted?",
     f"{_STORAGE}; PVE/Storage/Plugin.pm",
     rules=("storage-unavailable",),
 )
 def storage_offline(found: Match[str]) -> str:
-    """The server of the storage does not answer, or the disk that its directory lies on is not mounted."""
+    """The server of the storage does not answer, has no such target or volume, or the disk that its directory lies on is not mounted."""
+    if found["url"]:
+        return f"the server does not give QEMU {found['url']}"
     name = found["storage"] or found["other"] or found["third"]
     return f"the storage {name} cannot be reached" if name else "a storage could not be mounted"
 
 
 @CAUSES.cause(
     "ceph-not-reached",
-    r"(?:rbd|rados|librados|librbd).*(?:error connecting|couldn't connect to (?:the )?cluster|timed out|authenticate timed out)|error connecting to (?:the )?(?:monitor|cluster)|rbd error: .+",
+    r"(?:rbd|rados|librados|librbd).*(?:error connecting|couldn't connect to (?:the )?cluster|timed out|authenticate timed out)|error connecting to (?:the )?(?:monitor|cluster)|rbd error: (?!.*opening image).+",
     "See the cluster: ceph -s; why: ceph health detail",
     "ceph, librados; pve-storage, PVE/Storage/RBDPlugin.pm",
 )
@@ -134,7 +138,7 @@ def disk_file_not_there(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "file-not-permitted",
-    r"Could not open '(?P<path>[^']+)': (?P<why>Permission denied|Read-only file system)|Block node is read-only",
+    r"Could not open '(?P<path>[^']+)': (?P<why>Permission denied|Read-only file system)|Could not reopen file: Permission denied|Block node is read-only",
     "See rights and mount options: findmnt -T PATH; and: namei -l PATH",
     "QEMU, block/file-posix.c",
 )
@@ -194,7 +198,8 @@ def disk_read_error(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "tpm-not-started",
-    r"failed to start swtpm|command 'swtpm(?:_setup)? .*' failed|swtpm exit with status|tpm-emulator: TPM result for CMD_INIT",
+    r"failed to start swtpm|command 'swtpm(?:_setup)? .*' failed|swtpm exit with status|tpm-emulator: TPM result for CMD_INIT"
+    r"|Could not start the TPM 2|Authoring the TPM state failed",
     "See swtpm's own log: less /var/log/swtpm/*; is the volume of tpmstate0 there: pvehooks check {vmid}",
     "qemu-server, PVE/QemuServer.pm (start_swtpm)",
     rules=("volume-missing",),
@@ -218,14 +223,15 @@ def cloudinit_not_made(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "virtiofs-not-started",
-    r"virtiofsd is not installed|directory mapping invalid: (?P<why>.+)|could not fork to start virtiofsd|Please disable ACLs for virtiofs",
+    r"virtiofsd is not installed|directory mapping invalid: (?P<why>.+)|could not fork to start virtiofsd|cannot create socket - (?P<socket>.+)|Please disable ACLs for virtiofs",
     "See: pvehooks check {vmid}; install it where it is missing: apt install virtiofsd",
     "qemu-server, PVE/QemuServer/Virtiofs.pm",
     rules=("virtiofsd-missing", "virtiofs-mapping-missing", "virtiofs-path-missing"),
 )
 def virtiofs_not_started(found: Match[str]) -> str:
     """A directory that the VM shares is served by virtiofsd, which is not installed, or does not find the directory."""
-    return f"a shared directory could not be served{': ' + found['why'] if found['why'] else ''}"
+    why = found["why"] or found["socket"]
+    return f"a shared directory could not be served{': ' + why if why else ''}"
 
 
 @CAUSES.cause(
@@ -278,13 +284,16 @@ def disk_size_unaligned(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "storage-plugin-missing",
-    r"\b(?P<storage>[\w-]{1,40}): unknown iscsi provider|\(skip section '[^']+'\): unsupported type '(?P<type>[^']+)'|Error loading storage plugin \"(?P<plugin>[^\"]+)\"",
+    r"\b(?P<storage>[\w-]{1,40}): unknown iscsi provider|\(skip section '[^']+'\): unsupported type '(?P<type>[^']+)'|Error loading storage plugin \"(?P<plugin>[^\"]+)\""
+    r"|ServiceUnknown: The name (?P<service>(?!org\.freedesktop\.)[\w.-]+) was not provided",
     "Install the plugin's package on this node, in a release for this Proxmox VE; then restart what loads it: systemctl restart pvedaemon pveproxy pvestatd pve-ha-lrm",
     "pve-storage, PVE/Storage/ZFSPlugin.pm, PVE/Storage.pm",
 )
 def storage_plugin_missing(found: Match[str]) -> str:
     """The storage needs a plugin that is not part of Proxmox VE. It is not installed on this node, was replaced by an update of Proxmox VE, or the service that
     starts the VM (high availability has its own) runs since before it was installed."""
+    if found["service"]:
+        return f"the service {found['service']}, which a storage's plugin asks, is not installed"
     return f"the plugin for the storage {found['storage'] or found['type'] or found['plugin']} is not loaded"
 
 

@@ -92,7 +92,7 @@ def iommu_not_set(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "dma-mapping-memory",
-    r"VFIO_MAP_DMA failed: Cannot allocate memory|vfio_dma_map\(.+\) = -12 \(Cannot allocate memory\)",
+    r"VFIO_MAP_DMA failed: Cannot allocate memory|vfio_\w*dma_map\(.+\) = -12 \(Cannot allocate memory\)",
     "Give the VM less memory: qm set {vmid} --memory MIB; or free some: free -m; see also: pvehooks explain memory-short",
     "QEMU, hw/vfio/container.c; the kernel's Documentation/driver-api/vfio.rst",
     rules=("memory-short",),
@@ -105,7 +105,7 @@ def dma_mapping_memory(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "dma-mapping-address",
-    r"VFIO_MAP_DMA failed: Invalid argument|vfio_dma_map\(.+\) = -22 \(Invalid argument\)",
+    r"VFIO_MAP_DMA failed: Invalid argument|vfio_\w*dma_map\(.+\) = -22 \(Invalid argument\)|kvm_set_phys_mem: error registering slot: Invalid argument",
     "Give the VM no more address bits than the IOMMU has: qm set {vmid} --cpu host,phys-bits=39; take ivshmem and large PCI windows out of args",
     "QEMU, hw/vfio/container.c; Intel VT-d specification, Capability Register (MGAW)",
     rules=("iommu-address-width",),
@@ -117,7 +117,7 @@ def dma_mapping_address(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "dma-mapping-limit",
-    r"VFIO_MAP_DMA failed: No space left on device|vfio_dma_map\(.+\) = -28 \(No space left on device\)",
+    r"VFIO_MAP_DMA failed: No space left on device|vfio_\w*dma_map\(.+\) = -28 \(No space left on device\)",
     "Use larger pages for the VM's memory (hugepages), or raise the limit: echo 131070 > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
     "the kernel's drivers/vfio/vfio_iommu_type1.c (dma_entry_limit)",
 )
@@ -128,7 +128,7 @@ def dma_mapping_limit(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "dma-mapping-bad-address",
-    r"VFIO_MAP_DMA failed: Bad address|vfio_dma_map\(.+\) = -14 \(Bad address\)",
+    r"VFIO_MAP_DMA failed: Bad address|vfio_\w*dma_map\(.+\) = -14 \(Bad address\)",
     "If the VM runs all the same, nothing; a driver in the VM that uses peer-to-peer DMA fails then",
     "QEMU, hw/vfio/container.c",
     rank=Rank.GENERAL,

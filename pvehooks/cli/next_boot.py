@@ -67,7 +67,7 @@ class NextStart(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a verdict for each guest; the status is 0: all will start, 1: some will not or must not, or the node may not boot, 3: it is not known of some."""
+    """Prints a verdict for each guest; the status is 0: all will start, 1: some will not or must not, or the node may not boot, 3: something is not known."""
     seen = view(options)
     node = nextboot.gather(seen.host, seen.node, options.next_boot, options.without)
     if isinstance(node, Unread):
@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> int:
     verdicts = {answer.verdict for answer in answers}
     if any(each.severity is Severity.BLOCK for each in losses) or verdicts & {"will not start", "must not start"}:
         return EXIT_BLOCKED
-    return EXIT_COULD_NOT_LOOK if "cannot tell" in verdicts else EXIT_OK
+    known = "cannot tell" not in verdicts and all(each.examined for each in losses)
+    return EXIT_OK if known else EXIT_COULD_NOT_LOOK
 
 
 def _losses(seen: View, node: Node) -> list[Finding]:
@@ -162,7 +163,7 @@ def _lines(node: str, boot: NextBoot, answers: list[NextStart], losses: list[Fin
     starting = [answer for answer in answers if answer.because is None and not answer.lost]
     troubled = [answer for answer in answers if answer not in starting]
     for finding in losses:
-        lines.append(f"{node}: {finding.message} [{finding.rule}]")
+        lines.append(f"{node}: {_in_words(finding)} [{finding.rule}]")
         lines += [] if brief else _steps(finding)
     for answer in sorted(troubled, key=lambda each: each.because is None):
         lines += _of_guest(answer, brief)
@@ -175,6 +176,10 @@ def _lines(node: str, boot: NextBoot, answers: list[NextStart], losses: list[Fin
     else:
         lines += [answer.line for answer in starting]
     yield from lines
+
+
+def _in_words(finding: Finding) -> str:
+    return finding.message if finding.examined else f"cannot tell: {finding.message.removeprefix('not examined: ')}"
 
 
 def _well(answers: list[NextStart], losses: list[Finding]) -> bool:
@@ -260,7 +265,7 @@ def _in_short(seen: View, boot: NextBoot, answers: list[NextStart], losses: list
 
 def _log(seen: View, boot: NextBoot, answers: list[NextStart], losses: list[Finding]) -> None:
     """One entry: what a person who was not there when the packages were installed has to know."""
-    bad = [answer.line for answer in answers if answer.because] + [each.message for each in losses if each.severity in _HEAVY]
+    bad = [answer.line for answer in answers if answer.because] + [_in_words(each) for each in losses if each.severity in _HEAVY]
     bad += [f"{answer.guest.label}: {each.message}" for answer in answers for each in answer.lost]
     if bad:
         audit.log(seen.host, seen.node, "next-boot-trouble", f"with the kernel {boot.release}: {'; '.join(bad)}", kernel=boot.release)

@@ -1,4 +1,4 @@
-"""Reading an initramfs as it comes from the disk: piece by piece, and what Python cannot unpack through the program that can."""
+"""Reading an initramfs, or a packed module, as it comes from the disk: piece by piece, and what Python cannot unpack through the program that can."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Protocol
+from importlib import import_module
+from typing import BinaryIO, Protocol
 
 from pvehooks.formats import initramfs
 from pvehooks.host import CommandTrouble, Host
@@ -16,6 +17,9 @@ from pvehooks.host import CommandTrouble, Host
 _PIECE = 1 << 18
 # More than any initramfs holds: one that unpacks without end is left.
 _MOST = 1 << 31
+# The end of a module is looked for in no more than this.
+_MOST_OF_MODULE = 1 << 29
+_END_OF_MODULE = 64
 _PROGRAMS = {"zstd": ("zstd", "-dcq"), "lz4": ("lz4", "-dcq"), "lzop": ("lzop", "-dcq")}
 
 
@@ -32,6 +36,26 @@ _PYTHON: dict[str, Callable[[], _Unpacker]] = {
     "xz": lzma.LZMADecompressor,
     "lzma": lzma.LZMADecompressor,
 }
+# How a module is packed by the end of its name, and by which bytes it then begins (the kernel's scripts/Makefile.modinst).
+_MODULES = {".xz": ("xz", b"\xfd7zXZ"), ".zst": ("zstd", b"\x28\xb5\x2f\xfd"), ".gz": ("gzip", b"\x1f\x8b")}
+
+
+class _Zstd:
+    """python3-zstandard, which a tree needs: no program is run for one. Raises ImportError where it is not installed."""
+
+    def __init__(self) -> None:
+        self._library = import_module("zstandard")
+        self._unpacker = self._library.ZstdDecompressor().decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._unpacker.eof)
+
+    def decompress(self, data: bytes, /) -> bytes:
+        try:
+            return bytes(self._unpacker.decompress(data))
+        except self._library.ZstdError as error:
+            raise OSError(str(error)) from error
 
 
 def contents(host: Host, path: str, wanted: Callable[[str], bool]) -> initramfs.Contents:
@@ -41,19 +65,55 @@ def contents(host: Host, path: str, wanted: Callable[[str], bool]) -> initramfs.
     file = open(host.locate(path), "rb", buffering=0)  # noqa: SIM115 - a with statement would hide the end from mypy
     open_files = ExitStack()
     open_files.callback(file.close)
-
-    def unpacked(kind: str, place: int) -> Iterator[bytes]:
-        file.seek(place)
-        if kind in _PYTHON:
-            return _by_python(kind, _pieces(file.read))
-        if not host.is_node:
-            raise CommandTrouble(f"it is packed with {kind}, which is not run for a tree")
-        return _by_program(_PROGRAMS[kind], file.fileno(), open_files)
-
     try:
-        return initramfs.read(initramfs.Stream(_pieces(file.read)), wanted, unpacked)
+        return initramfs.read(
+            initramfs.Stream(_pieces(file.read)), wanted, lambda kind, place: _unpacked(host, file, kind, place, open_files)
+        )
     finally:
         open_files.close()
+
+
+def is_packed_module(path: str) -> bool:
+    """Whether a file is a module that is packed, by its name."""
+    return ".ko." in path and path.endswith(tuple(_MODULES))
+
+
+def end_of_module(host: Host, path: str) -> bytes:
+    """The last bytes of a packed module as the kernel loads it. Raises as contents() does.
+
+    A capture has these bytes alone, unpacked; none where it could not be unpacked.
+    """
+    kind, magic = next(_MODULES[suffix] for suffix in _MODULES if path.endswith(suffix))
+    host.read(path, 0)
+    file = open(host.locate(path), "rb", buffering=0)  # noqa: SIM115 - as above
+    open_files = ExitStack()
+    open_files.callback(file.close)
+    try:
+        if file.read(len(magic)) != magic:
+            return host.read_end(path, _END_OF_MODULE)[1]
+        end, size = b"", 0
+        for piece in _unpacked(host, file, kind, 0, open_files):
+            end, size = (end + piece)[-_END_OF_MODULE:], size + len(piece)
+            if size > _MOST_OF_MODULE:
+                raise initramfs.DamagedInitramfs("it is larger than 512 MiB")
+        return end
+    finally:
+        open_files.close()
+
+
+def _unpacked(host: Host, file: BinaryIO, kind: str, place: int, open_files: ExitStack) -> Iterator[bytes]:
+    """What is packed in a file from a place on."""
+    file.seek(place)
+    if kind in _PYTHON:
+        return _by_python(kind, _PYTHON[kind](), _pieces(file.read))
+    if host.is_node:
+        return _by_program(_PROGRAMS[kind], file.fileno(), open_files)
+    try:
+        if kind == "zstd":
+            return _by_python(kind, _Zstd(), _pieces(file.read))
+    except ImportError:
+        raise CommandTrouble("it is packed with zstd, which is not run for a tree (apt install python3-zstandard)") from None
+    raise CommandTrouble(f"it is packed with {kind}, which is not run for a tree")
 
 
 def _pieces(read: Callable[[int], bytes | None]) -> Iterator[bytes]:
@@ -65,8 +125,7 @@ def _pieces(read: Callable[[int], bytes | None]) -> Iterator[bytes]:
         yield piece
 
 
-def _by_python(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    unpack = _PYTHON[kind]()
+def _by_python(kind: str, unpack: _Unpacker, pieces: Iterator[bytes]) -> Iterator[bytes]:
     done = 0
     try:
         for piece in pieces:

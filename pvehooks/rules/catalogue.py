@@ -106,8 +106,7 @@ def findings_at_next_boot(guest: Guest, node: Node) -> tuple[Finding, ...]:
 
 def losses_at_next_boot(node: Node) -> tuple[Finding, ...]:
     """What a restart does to the node itself, beside the guests."""
-    found = (rule.complete(finding) for rules in _NODE for rule in rules.rules if rule.at_boot for finding in rule.function(node))
-    return tuple(finding for finding in found if finding.examined)
+    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules if rule.at_boot for finding in rule.function(node))
 
 
 # -- on another node --------------------------------------------------------------------------------------------------

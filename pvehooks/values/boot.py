@@ -284,7 +284,7 @@ class DkmsPackage(NamedTuple):
     built_now: bool
     # Why it is not to be built for the kernel, '' where it is.
     excluded: str
-    # Whether its modules for the kernel are signed; None where that is not known, as of compressed ones.
+    # Whether its modules for the kernel are signed; None where that is not known, as of compressed ones that cannot be unpacked here.
     signed: bool | None
 
 

@@ -51,15 +51,51 @@ def test_archives_one_after_another(how: str, tmp_path: Path) -> None:
     assert found.texts == {"etc/modprobe.d/vfio.conf": FILES["etc/modprobe.d/vfio.conf"]}
 
 
-def test_what_a_program_unpacks(tmp_path: Path) -> None:
-    """Debian's default. In a tree no program is run, and that is said."""
+def zstd(raw: bytes) -> bytes:
     assert shutil.which("zstd"), "install zstd"
-    packed = subprocess.run(["zstd", "-qc"], input=cpio(FILES), capture_output=True, check=True).stdout
-    assert contents(tmp_path, cpio(EARLY) + packed, node=True).names == {*EARLY, *FILES}
-    with pytest.raises(CommandTrouble, match="not run for a tree"):
-        contents(tmp_path, cpio(EARLY) + packed)
+    return subprocess.run(["zstd", "-qc"], input=raw, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("node", [True, False], ids=["by the program", "by Python, for a tree"])
+def test_what_debian_packs_with(node: bool, tmp_path: Path) -> None:
+    packed = zstd(cpio(FILES))
+    assert contents(tmp_path, cpio(EARLY) + packed, node).names == {*EARLY, *FILES}
     with pytest.raises(DamagedInitramfs, match="cut short"):
-        contents(tmp_path, cpio(EARLY) + packed[:-40], node=True)
+        contents(tmp_path, cpio(EARLY) + packed[:-40], node)
+    with pytest.raises(DamagedInitramfs):
+        contents(tmp_path, cpio(EARLY) + packed[:9] + b"x" * 20, node)
+
+
+def test_what_python_cannot_unpack_for_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No program is run for one, and that is said."""
+    with pytest.raises(CommandTrouble, match="packed with lzop, which is not run for a tree"):
+        contents(tmp_path, cpio(EARLY) + b"\x89LZO")
+
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(unpacking, "import_module", missing)
+    with pytest.raises(CommandTrouble, match=r"packed with zstd, which is not run for a tree \(apt install python3-zstandard\)"):
+        contents(tmp_path, cpio(EARLY) + zstd(cpio(FILES)))
+
+
+MODULE = bytes(200_000) + b"the end"
+
+
+@pytest.mark.parametrize("is_node", [True, False], ids=["node", "tree"])
+@pytest.mark.parametrize(("suffix", "pack"), [(".xz", lzma.compress), (".zst", zstd), (".gz", gzip.compress)])
+def test_the_end_of_a_module(suffix: str, pack: Callable[[bytes], bytes], is_node: bool, tmp_path: Path) -> None:
+    """What is not packed in spite of its name is what a capture has."""
+    file, host = tmp_path / f"a.ko{suffix}", Host() if is_node else Host(str(tmp_path))
+    path = str(file) if is_node else f"/{file.name}"
+    for content in (pack(MODULE), MODULE):
+        file.write_bytes(content)
+        assert unpacking.end_of_module(host, path) == MODULE[-64:]
+    file.write_bytes(b"")
+    assert unpacking.end_of_module(host, path) == b""
+    file.write_bytes(pack(MODULE)[:-4])
+    with pytest.raises(DamagedInitramfs):
+        unpacking.end_of_module(host, path)
 
 
 @pytest.mark.parametrize("how", PACKED)

@@ -104,8 +104,10 @@ def _signed(host: Host, paths: Iterable[str]) -> bool | None:
     known: list[bool | None] = []
     for path in paths:
         try:
-            known.append(host.read_end(path, len(_SIGNED))[1] == _SIGNED if path.endswith(".ko") else None)
-        except OSError:
+            is_packed = unpacking.is_packed_module(path)
+            end = unpacking.end_of_module(host, path) if is_packed else host.read_end(path, len(_SIGNED))[1]
+            known.append(end.endswith(_SIGNED) if end or not is_packed else None)
+        except (OSError, CommandTrouble, DamagedInitramfs):
             known.append(None)
     return False if False in known else None if None in known or not known else True
 

@@ -199,7 +199,12 @@ def initramfs_unusable(node: Node) -> Iterator[Finding]:
     `pvehooks host check --next-boot` only, since it has to be unpacked.
     Source: initramfs-tools(7), update-initramfs(8).
     """
-    if isinstance(node.initramfs, Unread) or isinstance(node.next_boot, Unread) or not node.initramfs.broken:
+    if isinstance(node.next_boot, Unread):
+        return
+    if isinstance(node.initramfs, Unread):
+        yield not_examined("initramfs", f"whether the node finds its root file system with its initramfs is unknown: {node.initramfs.why}")
+        return
+    if not node.initramfs.broken:
         return
     release = node.next_boot.release
     message = f"the node may not boot the kernel {release}: {node.initramfs.path} cannot be used, {node.initramfs.broken}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.rules.test_examples import EXAMPLES
 NEW = "6.8.12-5-pve"
 GUESTS = "etc/pve/nodes/pve1/qemu-server"
 BUS = "0000:01:00.0 class=030000 id=10de:2204 driver=nouveau group=14\n0000:02:00.0 class=020000 id=8086:1533 driver=igb group=15\n"
+SIGNED = "~Module signature appended~\n"
 OURS = ("acs-override-changes", "initramfs-", "interface-not", "interface-renamed", "next-kernel", "vfs-not-made")
 
 
@@ -85,6 +87,38 @@ def test_a_node_that_may_not_boot(tmp_path: Path) -> None:
         f"pve1: the node may not boot the kernel {NEW}: /boot/initrd.img-{NEW} cannot be used, it is not there [initramfs-unusable]" in text
     )
     assert "VM 100 (vm0): cannot tell, because pve1 itself may not boot" in text
+
+
+def test_an_initramfs_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    """What is not known is not "nothing is lost"."""
+    (tree := node(tmp_path, guests("hostpci0: 0000:01:00.0"))).joinpath(f"boot/initrd.img-{NEW}").write_bytes(b"\x89LZO" + bytes(20))
+    status, text = check(tree)
+    assert status == EXIT_COULD_NOT_LOOK
+    assert "pve1: cannot tell: whether the node finds its root file system with its initramfs is unknown: " in text
+    assert "VM 100 (vm0): will start\n" in text and "not examined" not in text
+
+
+@pytest.mark.parametrize(
+    ("ending", "verdict"), [(SIGNED, "will start"), ("", "will not start"), (None, "will start")], ids=["yes", "no", "unknown"]
+)
+def test_a_packed_module_that_secure_boot_refuses(ending: str | None, verdict: str, tmp_path: Path) -> None:
+    """Whether it is signed is seen in it unpacked; a capture shows the same."""
+    packed = b"\xfd7zXZ cut short" if ending is None else lzma.compress(b"\x7fELF" + bytes(5000) + ending.encode())
+    modules: dict[str, Content] = {f"lib/modules/{each}/updates/dkms/igb.ko.xz": packed for each in (boot.RELEASE, NEW)}
+    dkms = f"var/lib/dkms/igb/5.16/{NEW}/x86_64/module"
+    secure: dict[str, Content] = {"sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": b"\6\0\0\0\1"}
+    bus = "0000:02:00.0 class=020000 id=8086:10c9 driver=igb group=15\n0000:02:10.0 class=020000 id=8086:10ca driver=vfio-pci group=16 pf=0000:02:00.0\n"
+    vfs: dict[str, Content] = {
+        "etc/sysfs.conf": "devices/pci0000:00/0000:02:00.0/sriov_numvfs = 1\n",
+        "usr/lib/systemd/system/sysfsutils.service": "",
+    }
+    config = guests("hostpci0: 0000:02:10.0")
+    tree = node(tmp_path / "tree", {**config, **modules, **secure, **vfs, f"{dkms}/igb.ko.xz": b""}, bus=bus)
+    text = check(tree).output
+    assert f"VM 100 (vm0): {verdict}" in text or (verdict == "will start" and "1 VM with passed-through devices will start" in text), text
+    assert ("igb of DKMS is not signed" in text) == (ending == "")
+    captured(make.look(str(tree), "pve1"), True, tmp_path)
+    assert check(tmp_path / "plain").output == text
 
 
 def test_a_pinned_kernel_that_lacks_what_the_newest_has(tmp_path: Path) -> None:
