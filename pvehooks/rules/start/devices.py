@@ -223,7 +223,8 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     for device in named(guest, node).values():
         if device.dead:
             awake = derived.health.keeping_awake(device) if derived.health.is_stuck_asleep(device) else ""
-            remedy = f"Have vfio-pci keep it awake from the next boot on: {awake}. Then switch the node off and on again" if awake else ""
+            rest = "Then switch the node on again: a restart alone may not wake the device"
+            remedy = f"Have vfio-pci keep it awake, and switch the node off: {awake} && poweroff. {rest}" if awake else ""
             yield Finding(device.address, f"{device.label} {derived.health.silence(device)}: the VM would not start with it", remedy)
 
 
