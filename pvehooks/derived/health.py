@@ -68,7 +68,7 @@ def keeping_awake(device: PciDevice) -> str:
     """What keeps a device from D3cold while no VM has it, a command for the next boot; '' where that is not known."""
     if device.driver != "vfio-pci":
         return ""
-    return "echo 'options vfio-pci disable_idle_d3=1' > /etc/modprobe.d/vfio-pci-awake.conf; update-initramfs -u -k all"
+    return "echo 'options vfio-pci disable_idle_d3=1' > /etc/modprobe.d/vfio-pci-awake.conf && update-initramfs -u -k all"
 
 
 def _number(state: Mapping[str, str], name: str) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from pvehooks.values.images import ImageFile, PinnedFirmware
+    from pvehooks.values.pci import PciDevice
 
 # An option's value as PVE's own parser gives it: numbers and booleans (0/1) as int, all else as text.
 Value = str | int
@@ -116,6 +117,20 @@ class KnownDevice(NamedTuple):
     device: int
     class_code: int
     serial: str
+
+    def change(self, now: PciDevice) -> str:
+        """What is otherwise of the device at its address, in words; '' for nothing, or where it cannot be read, or could not at that time."""
+        if -1 not in (now.vendor, now.device, self.vendor, self.device) and (now.vendor, now.device) != (self.vendor, self.device):
+            return f"that was a device [{self.vendor:04x}:{self.device:04x}]"
+        if -1 not in (now.class_code, self.class_code) and now.class_code != self.class_code:
+            return f"its class was {self.class_code:06x} and is {now.class_code:06x}"
+        if self.has_other_disks(now):
+            return f"its serial number was {self.serial} and is {now.serial}"
+        return ""
+
+    def has_other_disks(self, now: PciDevice) -> bool:
+        """Whether both serials are known and have nothing in common: those of a controller are its disks', of which one may be replaced."""
+        return bool(now.serial and self.serial) and not set(now.serial.split(",")) & set(self.serial.split(","))
 
 
 class Accepted(NamedTuple):

@@ -71,7 +71,7 @@ def unfit(command: str) -> str:
             return UNFIT_VERBS[program, verb]
     if " && " in command:
         return "; ".join(filter(None, map(unfit, command.split(" && "))))
-    if words[0] == "reboot":
+    if words[0] in ("reboot", "poweroff"):
         return "needs a kernel"
     return UNFIT.get(words[0], "")
 

@@ -65,7 +65,7 @@ def test_dead_in_d3cold(tmp_path: Path) -> None:
     """The kernel wakes a device for each read of its config space: one that does not answer then could not be woken."""
     ((dead, words, remedy),) = found(tmp_path / "vfio", {}, {"config": b"\xff" * 64, "power_state": "D3cold\n"})
     assert dead and words == "does not answer any more: it is in D3cold, without power, and the kernel cannot wake it"
-    assert "echo 'options vfio-pci disable_idle_d3=1' > /etc/modprobe.d/vfio-pci-awake.conf; update-initramfs -u -k all" in remedy
+    assert "echo 'options vfio-pci disable_idle_d3=1' > /etc/modprobe.d/vfio-pci-awake.conf && update-initramfs -u -k all" in remedy
     ((_, _, remedy),) = found(
         tmp_path / "nouveau", {}, {"config": b"\xff" * 64, "power_state": "D3cold\n"}, BUS.replace("vfio-pci", "nouveau")
     )

@@ -11,14 +11,19 @@ from tests.kernel.image import SUITE, Images, make_images
 from tests.kernel.machine import Outcome, boot
 from tests.kernel.rebooting import Boots
 from tests.node.builds import Builds
+from tests.node.trees import make_node_tree
 
 Outcomes = Callable[[str], Outcome]
 AtBoot = Callable[[int], Outcome]
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    builds = Builds(SUITE, tmp_path_factory.mktemp("builds"))
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    return Builds(SUITE, tmp_path_factory.mktemp("builds"))
+
+
+@pytest.fixture(scope="session")
+def images(builds: Builds, tmp_path_factory: pytest.TempPathFactory) -> Images:
     return make_images(builds.deb, tmp_path_factory.mktemp("images"))
 
 
@@ -48,8 +53,8 @@ def plain_machine(outcomes: Outcomes) -> Outcome:
 
 
 @pytest.fixture(scope="session")
-def at_boot(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtBoot]:
+def at_boot(images: Images, builds: Builds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtBoot]:
     """at_boot(NUMBER): what the machine that keeps its disk has told in that boot; those before it come first."""
-    boots = Boots(images, tmp_path_factory.mktemp("rebooting"))
+    boots = Boots(images, tmp_path_factory.mktemp("rebooting"), make_node_tree(SUITE, builds.deb))
     yield boots.outcome
     boots.close()

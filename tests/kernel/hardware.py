@@ -81,7 +81,9 @@ PORTS = (
 
 # The machine that is booted several times from one disk. Before the last time a card was replaced, and another one taken out with its
 # port: all behind that have the bus numbers, and so the addresses, of those before them. Two disks of one kind have changed their slots.
-_FIRST = (Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img"), ",bootindex=1"),)), _SRIOV)
+# A network card with virtual functions, whose driver has a MAC, a VLAN and trust for each.
+_CARD = Port(0x14, (_nic("card", 0x14, "igb,mac=52:54:00:00:00:14"),))
+_FIRST = (Port(0x10, (_nvme("root", 0x10, Disk("root-disk", "root.img"), ",bootindex=1"),)), _CARD, _SRIOV)
 _NAMED = Port(0x1A, (_nic("named", 0x1A, "e1000e,mac=52:54:00:00:00:1a"),))
 _REPLACEMENT = Port(0x1A, (_nic("replacement", 0x1A, "virtio-net-pci"),))
 _USB = Port(0x1B, (_usb("usb", 0x1B),))
@@ -108,7 +110,9 @@ VFS = 2
 def places(ports: tuple[Port, ...]) -> dict[str, tuple[str, ...]]:
     """Where each device is, by its name."""
     found = {device.name: device.place for port in ports for device in port.devices}
-    return found | {f"vf{number}": ("19.0", f"00.{number + 1}") for number in range(VFS)}
+    found |= {f"vf{number}": ("19.0", f"00.{number + 1}") for number in range(VFS)}
+    # As QEMU's igb has them (its VF Offset and VF Stride).
+    return found | {f"{name}-vf{number}": (found[name][0], f"10.{2 * number}") for name in found if name == "card" for number in range(VFS)}
 
 
 PLACES = places(PORTS)

@@ -19,8 +19,9 @@ FIRST = f"{COMMAND_LINE} bed.machine={REBOOTING} quiet intel_iommu=off"
 class Boots:
     """Each boot when somebody asks for it, after those before it. Raises nothing: what came of it, the outcome tells."""
 
-    def __init__(self, images: Images, directory: Path) -> None:
+    def __init__(self, images: Images, directory: Path, qemu: Path) -> None:
         self._images = images
+        self._qemu = qemu
         self._directory = directory
         self._root = directory / ROOT
         subprocess.run(["cp", "--sparse=always", images.directory / ROOT, self._root], check=True)
@@ -38,7 +39,7 @@ class Boots:
         directory = self._directory / str(number)
         directory.mkdir()
         ports = hardware.REBUILT if number == 2 else hardware.BOUGHT
-        setup = Setup(REBOOTING, True, ports, FIRST if number == 0 else None, self._root, CPU)
+        setup = Setup(REBOOTING, True, ports, FIRST if number == 0 else None, self._root, CPU, qemu=self._qemu)
         return boot(self._images, directory, setup)
 
     def close(self) -> None:

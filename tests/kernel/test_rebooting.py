@@ -11,8 +11,17 @@ from tests.kernel.conftest import AtBoot
 from tests.kernel.machine import Outcome
 
 BOOTS = (0, 1, 2)
-NOTED = ("named", "usb", "moved", "vf0")
-OF_THE_HOST = {"root": "nvme", "one": "nvme", "other": "nvme", "pf": "nvme", "twin-of-usb": "xhci_hcd", "twin": "e1000e"}
+NOTED = ("named", "usb", "moved", "vf0", "card-vf0")
+OF_THE_HOST = {
+    "root": "nvme",
+    "card": "igb",
+    "card-vf1": "igbvf",
+    "one": "nvme",
+    "other": "nvme",
+    "pf": "nvme",
+    "twin-of-usb": "xhci_hcd",
+    "twin": "e1000e",
+}
 VFIO, UNSET = "vfio-pci", "(null)"
 
 
@@ -63,7 +72,7 @@ def test_machine_did_its_job(number: int, at_boot: AtBoot) -> None:
 
 def test_noted_devices_stay_until_the_next_boot(at_boot: AtBoot) -> None:
     now = states(at_boot(0))
-    assert VFIO not in drivers(now).values() and {*NOTED, "vf1"} <= set(now), shown(now)
+    assert VFIO not in drivers(now).values() and {*NOTED, "vf1", "card"} - {"card-vf0"} <= set(now), shown(now)
 
 
 def test_noted_devices_are_bound_before_guests_start(at_boot: AtBoot) -> None:
@@ -89,6 +98,7 @@ def test_nothing_is_left_that_would_catch_another_device(at_boot: AtBoot) -> Non
         pytest.param("usb", "is on vfio-pci now", id="before its driver"),
         pytest.param("pf", "has 2 virtual functions now", id="virtual functions"),
         pytest.param("vf0", "is on vfio-pci now", id="a virtual function"),
+        pytest.param("card", "has 2 virtual functions now, as noted", id="virtual functions with settings"),
     ],
 )
 def test_journal_has_each_once(name: str, words: str, at_boot: AtBoot) -> None:
@@ -105,6 +115,53 @@ def test_device_that_comes_back_is_bound_again(at_boot: AtBoot) -> None:
     address = before["named"]["address"]
     again = logged(at_boot(1), address, "rescan")
     assert [event for event, _ in again] == ["bound-at-boot"] * 2, again
+
+
+# -- virtual functions with a MAC, a VLAN and trust ---------------------------------------------------------------------
+
+NOTED_FOR_VFS = [("52:54:00:00:13:00", 7, 3, True, True), ("52:54:00:00:13:01", 0, 0, False, False)]
+
+
+def card(outcome: Outcome, when: str) -> dict[str, Any]:
+    """What was seen of the card at some point."""
+    (found,) = [each for each in outcome.all("card") if each["when"] == when]
+    return found
+
+
+def vfs(seen: dict[str, Any]) -> list[tuple[str, int, int, bool, bool]]:
+    """MAC, VLAN, priority, trust and the check of its sender's address, of each virtual function."""
+    (link,) = seen["shown"]
+    found = []
+    for each in link["vfinfo_list"]:
+        vlan = each["vlan_list"][0] if each.get("vlan_list") else {}
+        found.append((each["address"], vlan.get("vlan", 0), vlan.get("qos", 0), each["trust"], each["spoofchk"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [
+        pytest.param(1, "rebooted", id="a reboot"),
+        pytest.param(1, "reset", id="a reset of the card"),
+        pytest.param(1, "settings again", id="a reset that takes the settings away"),
+        pytest.param(1, "functions again", id="a card whose driver was loaded again"),
+        pytest.param(2, "rebooted", id="a second reboot"),
+    ],
+)
+def test_virtual_functions_have_what_they_were_given_after(number: int, when: str, at_boot: AtBoot) -> None:
+    seen = card(at_boot(number), when)
+    assert vfs(seen) == NOTED_FOR_VFS and seen["drivers"] == [VFIO, "igbvf"], shown(seen)
+    assert seen.get("start", [0])[0] == 0, shown(seen)
+
+
+def test_a_driver_of_the_node_gets_the_mac_of_its_function(at_boot: AtBoot) -> None:
+    """It asks for it again when the card is reset: the card has it, and not only its driver's memory."""
+    assert card(at_boot(1), "reset")["macs"] == [NOTED_FOR_VFS[1][0]]
+
+
+def test_without_the_start_they_would_not(at_boot: AtBoot) -> None:
+    (first, *_) = vfs(card(at_boot(1), "without settings"))
+    assert first[:4] == ("00:00:00:00:00:00", 0, 0, False) and card(at_boot(1), "functions again")["gone"], first
 
 
 # -- devices that are others ------------------------------------------------------------------------------------------
@@ -294,7 +351,7 @@ def test_all_undone(at_boot: AtBoot) -> None:
 
 def test_journal_has_what_a_person_did(at_boot: AtBoot) -> None:
     events = [event for event, _ in asked(at_boot(0))]
-    assert events == ["binding-changed"] * 5 + ["host-fixed"] * 2
+    assert events == ["binding-changed"] * 6 + ["host-fixed"] * 2
     assert [event for event, _ in asked(at_boot(1))] == ["host-fix-undone"]
     assert "/etc/default/grub" in asked(at_boot(1))[0][1] and "ran update-initramfs -u -k all and update-grub" in asked(at_boot(1))[0][1]
 

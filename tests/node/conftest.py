@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from tests.node.builds import Builds
 from tests.node.machine import Machine
-from tests.node.trees import NODE, NODE_OF, SUITES, make_tree
+from tests.node.trees import SUITES, make_node_tree
 
 MakeNode = Callable[..., Machine]
 
@@ -38,9 +37,7 @@ def builds(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Builds:
 @pytest.fixture(scope="session")
 def node_tree(suite: str, builds: Builds) -> Path:
     """A system without the package; what that depends on lies where apt has its downloads."""
-    depends = subprocess.run(["dpkg-deb", "--field", builds.deb, "Depends"], capture_output=True, text=True, check=True).stdout
-    needed = [word.split("(")[0].split(":")[0].strip() for word in depends.split(",")]
-    return make_tree(suite, "node", [*NODE, *NODE_OF[suite]], needed)
+    return make_node_tree(suite, builds.deb)
 
 
 @pytest.fixture

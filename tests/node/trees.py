@@ -33,6 +33,13 @@ def make_tree(suite: str, purpose: str, packages: Iterable[str], later: Iterable
     return tree
 
 
+def make_node_tree(suite: str, package: Path) -> Path:
+    """A node without the package; what that depends on lies where apt has its downloads."""
+    depends = subprocess.run(["dpkg-deb", "--field", package, "Depends"], capture_output=True, text=True, check=True).stdout
+    needed = [word.split("(")[0].split(":")[0].strip() for word in depends.split(",")]
+    return make_tree(suite, "node", [*NODE, *NODE_OF[suite]], needed)
+
+
 class Cgroup:
     """Control groups of its own for a container: without systemd outside, nspawn takes those it is started in."""
 

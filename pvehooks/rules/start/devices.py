@@ -17,7 +17,7 @@ from pvehooks.derived.passthrough import (
     taken,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Cure, Finding, Guest, HostPci, KnownDevice, Node, PciDevice, Severity, Unread
+from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,65 +78,19 @@ def _missing_vfs(absent: list[tuple[HostPci, AbsentVf]], guest: Guest) -> Findin
 
 def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
-    now = _now_at(address, guest, node)
+    now = derived.accepted.now_at(address, guest, node)
     if entry.mapping:
         remedy = derived.remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
         by_hand = derived.remedies.command(guest, entry, {address: now})
-        remedy = f"Name the device where it is now: {_following(guest, node)}{by_hand}"
+        remedy = f"Name the device where it is now: {derived.accepted.following(guest, node)}{by_hand}"
     else:
         remedy = f"Put the device in again, or {derived.remedies.giving_up(guest, entry)}"
-    return Finding(address, f"{entry.option}: there is no PCI device {address}{by} on {node.name}{_moved(address, guest, node)}", remedy)
-
-
-def _following(guest: Guest, node: Node) -> str:
-    """The command that has the VM name all its devices where they are now, and words before another one; '' where it would not do it.
-
-    It knows each by more than we see here, and changes nothing where one of them is not found (actions/pci/follow.py).
-    """
-    accepted = guest.accepted.hostpci if guest.accepted else {}
-    own = [entry for entry in guest.hostpci if not entry.mapping]
-    is_done = all(accepted.get(entry.option) == guest.options.get(entry.option) and _is_found(entry, guest, node) for entry in own)
-    return f"pvehooks follow {guest.vmid}; or by hand: " if is_done else ""
-
-
-def _is_found(entry: HostPci, guest: Guest, node: Node) -> bool:
-    """Whether each device of the option is where that says, or known to be elsewhere."""
-    addresses = () if isinstance(entry.addresses, Unread) else entry.addresses
-    return all(_is_as_accepted(address, guest, node) or _now_at(address, guest, node) for address in addresses)
-
-
-def _is_as_accepted(address: str, guest: Guest, node: Node) -> bool:
-    known = guest.accepted.devices if guest.accepted else {}
-    there = devices_at(address, node)
-    return bool(there) and not any(_change(device, known[device.address]) for device in there if device.address in known)
-
-
-def _moved(address: str, guest: Guest, node: Node) -> str:
-    """Where the device is now, as the end of a sentence; '' if unknown."""
-    now = _now_at(address, guest, node)
-    return f"; the device that was there is at {now} now" if now else ""
-
-
-def _now_at(address: str, guest: Guest, node: Node) -> str:
-    """Where the device that was at the address at the last accepted start is now, a slot for a slot; '' if unknown."""
-    known = guest.accepted.devices if guest.accepted else {}
-    for name, was in known.items():
-        if name != address and not name.startswith(f"{address}."):
-            continue
-        now = [each for each in pci_devices(node).values() if _is(each, was) and each.address not in known]
-        if len(now) == 1:
-            return now[0].address if name == address else now[0].slot
-    return ""
-
-
-def _is(device: PciDevice, was: KnownDevice) -> bool:
-    return (device.vendor, device.device) == (was.vendor, was.device) and not _other_disks(device.serial, was.serial)
-
-
-def _other_disks(now: str, before: str) -> bool:
-    """Whether both serials are known and have nothing in common: those of a controller are its disks', of which one may be replaced."""
-    return bool(now and before) and not set(now.split(",")) & set(before.split(","))
+    return Finding(
+        address,
+        f"{entry.option}: there is no PCI device {address}{by} on {node.name}{derived.accepted.moved(address, guest, node)}",
+        remedy,
+    )
 
 
 @RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("pci",))
@@ -223,7 +177,8 @@ def hostpci_device_dead(guest: Guest, node: Node) -> Iterator[Finding]:
     for device in named(guest, node).values():
         if device.dead:
             awake = derived.health.keeping_awake(device) if derived.health.is_stuck_asleep(device) else ""
-            remedy = f"Have vfio-pci keep it awake from the next boot on: {awake}. Then switch the node off and on again" if awake else ""
+            rest = "Then switch the node on again: a restart alone may not wake the device"
+            remedy = f"Have vfio-pci keep it awake, and switch the node off: {awake} && poweroff. {rest}" if awake else ""
             yield Finding(device.address, f"{device.label} {derived.health.silence(device)}: the VM would not start with it", remedy)
 
 
@@ -248,29 +203,22 @@ def device_changed(guest: Guest, node: Node) -> Iterator[Finding]:
             was = known.get(device.address)
             if was is None or device.physfn:
                 continue
-            change = _change(device, was)
+            change = was.change(device)
             if change:
-                right = _now_at(device.address, guest, node)
+                right = derived.accepted.now_at(device.address, guest, node)
                 known_as = f"If it is the right one: pvehooks trust {guest.vmid}. If not, "
                 if claim.entry.by_args:
                     remedy = f"{known_as}write the right address into the args: qm config {guest.vmid}"
                 else:
                     named_now = derived.remedies.command(guest, claim.entry, {device.address: right or "ADDRESS"})
-                    following = _following(guest, node) if right and (device.vendor, device.device) != (was.vendor, was.device) else ""
+                    following = (
+                        derived.accepted.following(guest, node)
+                        if right and (device.vendor, device.device) != (was.vendor, was.device)
+                        else ""
+                    )
                     remedy = f"{known_as}name the right one{'' if right else ' (pvehooks host groups)'}: {following}{named_now}"
                 message = f"{claim.entry.option}: {device.label} is not the device of the last accepted start ({change})"
-                yield Finding(device.address, f"{message}{_moved(device.address, guest, node)}", remedy)
-
-
-def _change(device: PciDevice, was: KnownDevice) -> str:
-    """What has changed, in words; '' for nothing, or where it cannot be read, or could not when the start was accepted."""
-    if -1 not in (device.vendor, device.device, was.vendor, was.device) and (device.vendor, device.device) != (was.vendor, was.device):
-        return f"that was a device [{was.vendor:04x}:{was.device:04x}]"
-    if -1 not in (device.class_code, was.class_code) and device.class_code != was.class_code:
-        return f"its class was {was.class_code:06x} and is {device.class_code:06x}"
-    if _other_disks(device.serial, was.serial):
-        return f"its serial number was {was.serial} and is {device.serial}"
-    return ""
+                yield Finding(device.address, f"{message}{derived.accepted.moved(device.address, guest, node)}", remedy)
 
 
 @RULES.rule(

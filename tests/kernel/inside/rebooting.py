@@ -29,6 +29,9 @@ IDS = "options vfio-pci ids=10de:2204\n"
 GUESTS = Path("/etc/pve/nodes/pve1/qemu-server")
 IOMMUS = Path("/sys/class/iommu")
 PATIENCE = 60.0
+# What the card's virtual functions are given, and the guest that has the first of them.
+VFS = ("0:mac=52:54:00:00:13:00,vlan=7:3,trust=on,driver=vfio-pci", "1:mac=52:54:00:00:13:01,spoofchk=off,driver=host")
+VF_GUEST = 302
 # What the next boot finds below /etc/pve (set_up.py).
 KEPT = Path("/var/lib/bed-kept")
 
@@ -190,6 +193,8 @@ def _note(out: Out) -> None:
         must(out, "pvehooks", "bind", pci.address(name, where), "--persist")
     must(out, "pvehooks", "bind", pci.address("pf", where), "--vfs", "2", "--now", "--persist")
     must(out, "pvehooks", "bind", pci.address("vf0", where), "--persist")
+    settings = [word for each in VFS for word in ("--vf", each)]
+    must(out, "pvehooks", "bind", pci.address("card", where), "--vfs", "2", *settings, "--persist")
     out.report(what="states", states=states(BOUGHT))
 
 
@@ -206,6 +211,57 @@ def _jobs() -> list[str]:
     """The services that still have something to bind."""
     run("udevadm", "settle", "--timeout=60")
     return [line.split()[1] for line in run("systemctl", "list-jobs", "--no-legend", "pvehooks-bind*")[1].splitlines()]
+
+
+def _report_card(out: Out, when: str, ports: tuple[Port, ...], **more: Any) -> None:
+    """What the card's driver has of its virtual functions, and the MAC that the second one got of it."""
+    where = places(ports)
+    run("udevadm", "settle", "--timeout=60")
+    card = pci.address("card", where)
+    functions = [os.path.basename(os.readlink(link)) for link in sorted(map(str, Path(pci.DEVICES, card).glob("virtfn*")))]
+    shown = [each for name in _interfaces(card) for each in json.loads(run("ip", "-json", "link", "show", "dev", name)[1])]
+    # A virtual function's driver asks for its MAC while the card's interface is up.
+    names = [name for each in (card, *functions[1:]) for name in _interfaces(each)]
+    for name in names:
+        run("ip", "link", "set", "dev", name, "up")
+    macs = [Path("/sys/class/net", name, "address").read_text().strip() for name in names[1:]]
+    for name in reversed(names):
+        run("ip", "link", "set", "dev", name, "down")
+    out.report(what="card", when=when, shown=shown, drivers=[pci.driver(each) for each in functions], macs=macs, **more)
+
+
+def _interfaces(address: str) -> list[str]:
+    top = f"{pci.DEVICES}/{address}/net"
+    return sorted(os.listdir(top)) if os.path.isdir(top) else []
+
+
+def _start() -> tuple[int, str]:
+    """The package's part of the guest's start; again where it was not done in its time, as on a busy machine."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status, output = run("/usr/libexec/pvehooks/hookscript", str(VF_GUEST), "pre-start")
+        if status == 0 or "could not be examined" not in output or time.monotonic() > deadline:
+            return status, output
+
+
+def _reset_card(out: Out) -> None:
+    """The card is reset, then loses its virtual functions with its driver; each time a guest starts that has one of them."""
+    where = places(BOUGHT)
+    card, function = pci.address("card", where), pci.address("card-vf0", where)
+    (GUESTS / f"{VF_GUEST}.conf").write_text(f"hostpci0: {function}\nname: vf\n")
+    pci.write(f"{pci.DEVICES}/{card}/reset", "1")
+    _report_card(out, "reset", BOUGHT, start=_start())
+    # What a reset takes of the settings differs between cards: all of it, here.
+    for words in (("mac", "00:00:00:00:00:00"), ("vlan", "0"), ("trust", "off")):
+        must(out, "ip", "link", "set", "dev", _interfaces(card)[0], "vf", "0", *words)
+    _report_card(out, "without settings", BOUGHT)
+    _report_card(out, "settings again", BOUGHT, start=_start())
+    pci.unbind(function)
+    pci.unbind(card)
+    pci.probe(card)
+    gone = not os.path.exists(f"{pci.DEVICES}/{function}")
+    _report_card(out, "functions again", BOUGHT, start=_start(), gone=gone)
+    (GUESTS / f"{VF_GUEST}.conf").unlink()
 
 
 def _name_devices(out: Out) -> None:
@@ -237,6 +293,7 @@ def _look_and_rescan(out: Out) -> None:
     """The second boot: by GRUB, with the initramfs that was made; a device goes and comes back, and so do the mistakes."""
     _report_states(out, BOUGHT)
     out.report(what="present", **present())
+    _report_card(out, "rebooted", BOUGHT)
     _name_devices(out)
     out.report(what="host-check", when="rebooted", **host_check())
     where = places(BOUGHT)
@@ -255,12 +312,14 @@ def _look_and_rescan(out: Out) -> None:
     out.report(what="files", when="undone", files=files(), menu=menu())
     out.report(what="next-boot", **next_boot(BOUGHT, "named"))
     out.report(what="by-hand", entries=by_hand())
+    _reset_card(out)
 
 
 def _look(out: Out) -> None:
     """The third boot: other devices are at the addresses, and the mistakes are back; the first fix is undone, too."""
     _report_states(out, REBUILT)
     out.report(what="present", **present())
+    _report_card(out, "rebooted", REBUILT)
     _follow(out)
     out.report(what="host-check", when="undone", **host_check())
     _host(out, "undo")
