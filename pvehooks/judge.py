@@ -154,7 +154,7 @@ def _ignored_if_off(item: Judged, rng: RngSettings, guard: GuardSettings) -> Jud
         reason = "[rng] mode = off"
     elif finding.cure in _GUARD and "off" in (guard.attach, guard.mode):
         reason = f"[guard] {'attach' if guard.attach == 'off' else 'mode'} = off"
-    return item._replace(ignored=reason)
+    return Judged(finding, reason) if reason else item
 
 
 def judge_start(findings: Iterable[Finding], blocking: Collection[str], settings: StartSettings) -> StartJudgement:

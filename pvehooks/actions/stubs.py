@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import pvehooks
 from pvehooks.errors import NodeError
@@ -116,11 +117,15 @@ def _is_good(host: Host, path: str, content: bytes) -> bool:
 
 
 class Keeper:
-    """Keeps all stubs on this node that any config or snapshot in the cluster names; rereads only configs that changed."""
+    """Keeps all stubs on this node that any config or snapshot in the cluster names; rereads only configs that changed.
 
-    def __init__(self, host: Host, node: str) -> None:
+    `read` gives the bytes of a config by node and VMID, or the error that there were instead; without it they are read from the host.
+    """
+
+    def __init__(self, host: Host, node: str, read: Callable[[str, int], bytes | OSError] | None = None) -> None:
         self._host = host
         self._node = node
+        self._read = read or partial(guest_facts.read_raw_or_error, host)
         self._version: pmxcfs.Version | None = None
         # The counters of all guests of the cluster, by VMID; a migration moves one as well.
         self._counters: dict[int, int] = {}
@@ -178,7 +183,7 @@ class Keeper:
         for vmid, (node, counter) in listed.items():
             if counter and self._counters.get(vmid) == counter:
                 continue
-            raw = guest_facts.read_raw_or_error(self._host, node, vmid)
+            raw = self._read(node, vmid)
             if isinstance(raw, OSError):
                 # It is read at the next check; until then its last known hookscripts count.
                 self._counters[vmid] = 0

@@ -39,7 +39,8 @@ class AuditTotals:
         self.blocked |= verdict.blocked
         self.counts["guests"] += 1
         self.counts["hidden"] += hidden
-        self.counts.update("ignored" if item.ignored else item.finding.severity.value for item in found)
+        for item in found:
+            self.counts["ignored" if item.ignored else item.finding.severity.value] += 1
         if verdict.start is not StartVerdict.WOULD:
             self.starts.setdefault((verdict.start, verdict.why_unguarded), []).append(guest.label)
         if guest.passes_through or guard_state.allowed(guest):
@@ -98,7 +99,8 @@ class AuditOfGroups(AuditOutput):
 
     def guest(self, verdict: Verdict, found: list[Judged], hidden: int) -> None:
         """A VM's findings are collected."""
-        self.groups.add(findings.rows(verdict.guest.label, found, verdict.guest.vmid))
+        if found:
+            self.groups.add(findings.rows(verdict.guest.label, found, verdict.guest.vmid))
 
     def node(self, found: list[Judged]) -> None:
         """So are those of the node."""

@@ -56,11 +56,12 @@ def is_asked_for(item: Judged, rules: Sequence[str], level: str) -> bool:
 def rows(label: str, found: Iterable[Judged], vmid: int = 0) -> Iterator[FindingRow]:
     """The findings of the VM, or of what else has that label, most severe first; those that one decision ends are one row."""
     together: dict[tuple[str, str, str, str], dict[str, list[str]]] = {}
-    for item in wording.sort(found):
+    ordered = wording.sort(found)
+    for item in ordered:
         severity = "ignored" if item.ignored else item.finding.severity.value
         remedy = item.finding.remedy
         # One command is one decision, whichever rules ask for it; words may mean something else each time.
-        decision = "" if wording.commands(remedy) else item.finding.rule
+        decision = "" if len(ordered) > 1 and wording.commands(remedy) else item.finding.rule
         messages = together.setdefault((severity, decision, remedy, item.ignored), {}).setdefault(item.finding.rule, [])
         if item.finding.message not in messages:
             messages.append(item.finding.message)

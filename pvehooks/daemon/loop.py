@@ -63,8 +63,7 @@ class Daemon:
         """Runs until it is asked to end; returns the exit status."""
         self._signals.catch(lambda: self.parts.queue.busy, self._ask_for_time)
         self._observer.watch()
-        self._observer.poll()
-        self._review(float("inf"))
+        self._first_review()
         self._await_guests_at_boot()
         self.parts.membership.all_reviewed()
         self.parts.reporter.old_guests()
@@ -90,6 +89,12 @@ class Daemon:
             self.parts.reporter.end_suppression(self.parts.stats.guests)
             self._show_status()
         return self._end()
+
+    def _first_review(self) -> None:
+        """Reviews all guests. They are watched by now."""
+        with self.parts.configs.kept():
+            self._observer.poll()
+            self._review(float("inf"))
 
     def _await_guests_at_boot(self) -> None:
         """READY lets the guests start: those that start at boot have the guard by then; waits at most _BOOT_PATIENCE seconds for that."""

@@ -18,13 +18,13 @@ from pvehooks.values.stubs import is_stub
 class Membership:
     """What the last poll found of the cluster."""
 
-    def __init__(self, host: Host, node: str, log: Log) -> None:
+    def __init__(self, host: Host, node: str, log: Log, read_config: Callable[[str, int], bytes | OSError] | None = None) -> None:
         self.host = host
         self.node = node
         self._log = log
         # Whether this node did not have the package before the daemon started: what runs now, the administrator alone has accepted.
         self.had_no_package = not host.exists(members.presence_path(node))
-        self._keeper = stubs.Keeper(host, node)
+        self._keeper = stubs.Keeper(host, node, read_config)
         self._seen: members.Members | None = None
         self._announcement_tried = False
         self._reported: dict[str, frozenset[str]] = {}

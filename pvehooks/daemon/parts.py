@@ -10,6 +10,7 @@ from pvehooks.daemon.arrivals import Arrivals
 from pvehooks.daemon.availability import Availability
 from pvehooks.daemon.baseline import NodeBaseline
 from pvehooks.daemon.bootgate import BootGate
+from pvehooks.daemon.configs import ConfigReads
 from pvehooks.daemon.departures import Departures
 from pvehooks.daemon.ended import EndedGuests
 from pvehooks.daemon.failures import FailedStartReporter
@@ -36,6 +37,8 @@ class Parts(NamedTuple):
     host: Host
     # The name of this node.
     node: str
+    # Reads configs.
+    configs: ConfigReads
     # What the journal gets.
     log: Log
     settings: SettingsInForce
@@ -78,13 +81,15 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
     states = States()
     stats = Stats(log.counts)
     reporter = Reporter(host, node, log, lambda rule: catalogue.RULES[rule].explanation)
-    membership = Membership(host, node, log)
+    configs = ConfigReads(host, node)
+    membership = Membership(host, node, log, configs.read)
     baseline = NodeBaseline(host, node)
     code = writer_process.of(host)
     code.report = lambda why: log.event("writer-slow", why)
     return Parts(
         host=host,
         node=node,
+        configs=configs,
         log=log,
         settings=settings,
         availability=Availability(host.monotonic),

@@ -70,7 +70,7 @@ class Review:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         # Kept from one review to the next.
-        self._index = index.GuestIndex(parts.node)
+        self._index = index.GuestIndex(parts.node, parts.configs.read)
 
     def review(self, vmids: Iterable[int], why: Why = Why.CHANGED, keep_alive: Callable[[], bool] = lambda: True) -> None:
         """Reviews the guests. `keep_alive` is called between two of them, and ends the review by returning False.
@@ -94,7 +94,7 @@ class Review:
     def _review_all(self, vmids: Iterable[int], context: _Context, keep_alive: Callable[[], bool]) -> None:
         for batch in _batches(vmids):
             # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
-            contents = [(vmid, guest_facts.read_raw_or_error(self._parts.host, self._parts.node, vmid)) for vmid in batch]
+            contents = [(vmid, self._parts.configs.read(self._parts.node, vmid)) for vmid in batch]
             for vmid, raw in contents:
                 if not keep_alive():
                     return

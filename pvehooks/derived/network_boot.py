@@ -145,7 +145,7 @@ def firmware_of(guest: Guest, node: Node) -> GuestFirmware:
     sources = {cpu} if isinstance(cpu, Source) else set()
     if "rng0" in guest.options:
         sources.add(Source.RNG0)
-    if any("virtio-rng" in word for word in words):
+    if words and any("virtio-rng" in word for word in words):
         sources.add(Source.RNG_IN_ARGS)
     unread = cpu.why if isinstance(cpu, Unread) else ""
     if unread:
@@ -154,7 +154,7 @@ def firmware_of(guest: Guest, node: Node) -> GuestFirmware:
 
 
 def _own(guest: Guest, node: Node, words: tuple[str, ...]) -> FirmwareNetwork | None:
-    image = guest.firmware.volid if guest.firmware else image_in(words)
+    image = guest.firmware.volid if guest.firmware else image_in(words) if words else ""
     if not image or isinstance(node.firmware_networks, Unread):
         return None
     found = node.firmware_networks.of(image)

@@ -48,6 +48,10 @@ class ClaimedMember(NamedTuple):
     device: PciDevice
 
 
+PASSING = ("args", "hostpci")
+"""The families of options without which nothing is passed through."""
+
+
 def passes_through(guest: Guest) -> bool:
     """Whether the guest has passed-through PCI devices that a start would take; a template never starts with them."""
     return guest.passes_through

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -56,6 +57,8 @@ class CachingHost(Host):
 
     answers: dict[object, object]
     keeps_configs: bool
+    # Of a tree: the real paths of directories.
+    places: dict[str, str]
 
     names = _cached(Host.names)
     folders = _cached(Host.folders)
@@ -68,6 +71,21 @@ class CachingHost(Host):
     owner_and_mode = _cached(Host.owner_and_mode)
     attributes = _cached(Host.attributes)
     real = _cached(Host.real)
+
+    def locate(self, path: str, follow: bool = True) -> str:
+        """As Host.locate; in a tree the links on the way to a directory are resolved once."""
+        directory, _, name = path.rpartition("/")
+        if self.is_node or not directory or name in ("", ".", "..") or not name.isascii() or "\0" in name:
+            return super().locate(path, follow)
+        place = self.places.get(directory)
+        if place is None:
+            try:
+                place = self.places[directory] = super().locate(directory)
+            except OSError:
+                # The error names what was asked for.
+                return super().locate(path, follow)
+        located = f"{place}/{name}"
+        return super().locate(path) if follow and os.path.islink(located) else located
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The file's bytes, at most `limit` + 1 of them. It is read again only where fewer were asked for before, or where it is large."""
@@ -97,5 +115,5 @@ def read_once(host: Host, configs: bool = False) -> Host:
     kind = type(host)
     view.__class__ = _CLASSES.setdefault(kind, type(CachingHost.__name__, (CachingHost, kind), {}))
     assert isinstance(view, CachingHost)
-    view.answers, view.keeps_configs = {}, configs
+    view.answers, view.keeps_configs, view.places = {}, configs, {}
     return view

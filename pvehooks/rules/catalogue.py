@@ -12,8 +12,6 @@ from pvehooks.values.summaries import Target
 
 _AUDIT, _NODE, _BOOT, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(BOOT), rule_sets(TARGET)
 RULES: dict[str, Rule] = {rule.id: rule for rules in (*_AUDIT, *_NODE, *_BOOT, *_TARGET) for rule in rules.rules}
-# Several files ask the same of a guest.
-_QUESTIONS = tuple(dict.fromkeys(rules.applies_to for rules in _AUDIT))
 _FAMILIES = frozenset(family for rules in _AUDIT for rule in rules.rules for family in rule.options or ())
 _DIGITS = "0123456789"
 # Facts that a node's summary contains.
@@ -46,7 +44,8 @@ CHECK_LINES = _check_lines()
 def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest, in the order in which they are listed."""
     found: list[Finding] = []
-    for function, rule in _rules_for(tuple([bool(question(guest)) for question in _QUESTIONS]), families(guest)):
+    there = families(guest)
+    for function, rule in _rules_for(there, tuple([bool(question(guest)) for question in _questions(there)])):
         # Of forty rules one or two find something: only these cost more than the rule itself.
         for finding in function(guest, node):
             whole = rule.whole(finding, guest, node)
@@ -63,11 +62,19 @@ def families(guest: Guest) -> frozenset[str]:
     return frozenset([family for name in names if (family := name.rstrip(_DIGITS)) in _FAMILIES])
 
 
+@lru_cache(maxsize=256)
+def _questions(there: frozenset[str]) -> tuple[Callable[[Guest], bool], ...]:
+    """What is asked of a guest with these families of options before its rules are; several files ask the same."""
+    return tuple(dict.fromkeys(rules.applies_to for rules in _AUDIT if any(looks_at(rule, there) for rule in rules.rules)))
+
+
 @lru_cache(maxsize=1024)
-def _rules_for(answers: tuple[bool, ...], there: frozenset[str]) -> tuple[tuple[Callable[..., Iterator[Finding]], Rule], ...]:
-    """The rules that look at guests with these answers to the questions and these families of options, each with its function."""
-    applies_to = dict(zip(_QUESTIONS, answers, strict=True))
-    return tuple((rule.function, rule) for rules in _AUDIT if applies_to[rules.applies_to] for rule in rules.rules if looks_at(rule, there))
+def _rules_for(there: frozenset[str], answers: tuple[bool, ...]) -> tuple[tuple[Callable[..., Iterator[Finding]], Rule], ...]:
+    """The rules that look at guests with these families of options and these answers to the questions, each with its function."""
+    applies_to = dict(zip(_questions(there), answers, strict=True))
+    return tuple(
+        (rule.function, rule) for rules in _AUDIT if applies_to.get(rules.applies_to) for rule in rules.rules if looks_at(rule, there)
+    )
 
 
 def looks_at(rule: Rule, there: frozenset[str]) -> bool:

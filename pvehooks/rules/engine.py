@@ -124,11 +124,13 @@ def no_template(guest: Guest) -> bool:
 class RuleSet:
     """The rules of one file, in the order in which they are written down; none of them is asked of a guest that they do not apply to (`applies_to`).
 
-    `order` is the place of the file among others wherever rules are listed; files without one come last, by name.
+    `order` is the place of the file among others wherever rules are listed; files without one come last, by name. `options` are those of each rule
+    that does not name its own.
     """
 
-    def __init__(self, applies_to: Callable[[Guest], bool] = _always, order: int = _LAST) -> None:
+    def __init__(self, applies_to: Callable[[Guest], bool] = _always, order: int = _LAST, options: Iterable[str] = ()) -> None:
         self.applies_to = applies_to
+        self.options = options
         self.order = order
         self.rules: list[Rule] = []
         self.all_well_lines: dict[str, Callable[[Node], str]] = {}
@@ -172,7 +174,7 @@ class RuleSet:
                     kernel_may_explain,
                     in_audit,
                     at_boot,
-                    frozenset(options) or None,
+                    frozenset(options or self.options) or None,
                 )
             )
             return function

@@ -70,7 +70,10 @@ else:
             return cls(*values)
 
         def _replace(self, **changed):
-            return type(self)(**{**self._asdict(), **changed})
+            values = tuple([changed.pop(name, value) for name, value in zip(self._fields, self, strict=True)])
+            if changed:
+                raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._fields)}")
+            return tuple.__new__(type(self), values)
 
         def _asdict(self):
             return dict(zip(self._fields, self, strict=True))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from pvehooks.daemon.loop import Daemon
 from pvehooks.daemon.parts import make_parts
 from pvehooks.daemon.review import Review
 from pvehooks.host import Host
+from pvehooks.host.readonce import CachingHost
 from pvehooks.settings.load import built_in
 from tests.beds.tree import make_fake_tree
 from tests.daemon.parts import NODE, Kept
@@ -31,14 +33,20 @@ OF_GUEST = re.compile(
 def counted() -> Iterator[Counter[tuple[str, str]]]:
     """How often the system was asked what about a path: every reader of Host locates it first."""
     found: Counter[tuple[str, str]] = Counter()
-    locate = Host.locate
 
-    def noting(host: Host, path: str, follow: bool = True) -> str:
-        found[sys._getframe(1).f_code.co_name, path] += 1
-        return locate(host, path, follow)
+    def noting(locate: Callable[[Host, str, bool], str]) -> Callable[[Host, str, bool], str]:
+        def noted(host: Host, path: str, follow: bool = True) -> str:
+            asked = sys._getframe(1).f_code.co_name
+            # A host that is read once has the other look up where a directory is.
+            if asked != "locate":
+                found[asked, path] += 1
+            return locate(host, path, follow)
+
+        return noted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Host, "locate", noting)
+        patch.setattr(Host, "locate", noting(Host.locate))
+        patch.setattr(CachingHost, "locate", noting(CachingHost.locate))
         yield found
 
 
@@ -67,6 +75,31 @@ def test_each_file_of_the_node_is_read_once(example: Path, tmp_path: Path) -> No
     folder = None if config.is_file() else f"/{CONFIG.rpartition('/')[0]}"
     assert {asked: count for asked, count in found.items() if count > 1 and not OF_GUEST.match(asked[1]) and asked[1] != folder} == {}
     assert [entry.message for entry in output.entries if entry.fields["PVEHOOKS_EVENT"] == "bug"] == []
+
+
+@pytest.mark.parametrize("more", ["", "usb0: host=1050:0407\n", "hookscript: local:snippets/pvehooks-guard\n"])
+def test_the_start_reads_each_config_once(more: str, tmp_path: Path) -> None:
+    """For the hookscripts that they name, for what guests have in common, and for the review."""
+    files = {f"etc/pve/nodes/{NODE}/qemu-server/{vmid}.conf": f"name: web\n{more}" for vmid in GUESTS}
+    files["etc/pve/nodes/pve2/qemu-server/200.conf"] = f"name: web\n{more}"
+    host = Host(str(make_fake_tree(tmp_path, files)))
+    for _ in ("the first look at the node", "a start"):
+        daemon = Daemon(host, NODE, built_in(), Kept())
+        daemon.parts.queue.pause_all("nothing is to be changed", trials=False)
+        with counted() as found:
+            daemon._first_review()
+    assert sorted(daemon.parts.stats.guests) == list(GUESTS)
+    reads = {path: count for (asked, path), count in found.items() if asked == "_read" and path.endswith(".conf") and "qemu-server" in path}
+    assert reads == dict.fromkeys((f"/{path}" for path in files), 1)
+
+
+def test_after_the_start_configs_are_read_anew(tmp_path: Path) -> None:
+    config = f"etc/pve/nodes/{NODE}/qemu-server/100.conf"
+    daemon = Daemon(Host(str(make_fake_tree(tmp_path, {config: "name: web\n"}))), NODE, built_in(), Kept())
+    daemon._first_review()
+    Path(tmp_path, config).write_text("name: other\n")
+    daemon.review.review((100,))
+    assert daemon.parts.stats.guests[100].label == "VM 100 (other)"
 
 
 def test_a_review_of_one_guest_asks_for_no_other_process(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pvehooks.host import Host
 from pvehooks.host.readonce import CachingHost, read_once
-from tests.beds.tree import make_fake_tree
+from tests.beds.tree import Link, make_fake_tree
 
 CONFIG = "etc/pve/nodes/pve1/qemu-server/100.conf"
 
@@ -68,3 +68,36 @@ def test_any_host_is_read_once(root: Path) -> None:
     assert isinstance(other, CachingHost) and isinstance(other, Other)
     assert [other.read("/etc/file"), other.read_text("/etc/file")] == [b"other", "other"]
     assert other.read_paths == ("/etc/file",) and other.names("/etc") == ["file", "pve"]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/file", "/etc/file/", "/etc//file", "/etc/./file", "/etc/../etc/file", "/etc/..", "/", "/etc", "/etc/none/such"),
+        *("/etc/to-file", "/etc/to-directory", "/etc/to-directory/file", "/etc/to-directory/../file", "/etc/outside/file", "/etc/outside"),
+        *("/etc/dangling", "/etc/dangling/x", "/etc/größe", "/etc/nul\0", "/etc/\udcff", "/etc/loop", "/etc/loop/x", "/nul\0/x"),
+    ],
+)
+def test_a_path_is_where_it_is_in_the_tree(root: Path, path: str, follow: bool) -> None:
+    """Also where another path of the same directory was asked for before."""
+    links = {
+        "to-file": "file",
+        "to-directory": "/etc/pve",
+        "outside": "../../../../etc",
+        "dangling": "/none",
+        "loop": "loop",
+        "größe": "file",
+    }
+    make_fake_tree(root, {f"etc/{name}": Link(target) for name, target in links.items()})
+    host = Host(str(root))
+    once = read_once(host)
+    for _ in range(2):
+        assert where(once, path, follow) == where(host, path, follow)
+
+
+def where(host: Host, path: str, follow: bool) -> str:
+    try:
+        return host.locate(path, follow)
+    except OSError as error:
+        return str(error)

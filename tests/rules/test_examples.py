@@ -21,6 +21,7 @@ from pvehooks.facts import hardware, nextboot
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
+from pvehooks.host.readonce import read_once
 from pvehooks.records import baseline
 from pvehooks.rules import catalogue
 from pvehooks.rules.engine import BOOT, Rule
@@ -47,6 +48,8 @@ def rule_of(example: Path) -> str:
 
 
 def findings_in(host: Host) -> tuple[Finding, ...]:
+    # As `check` looks.
+    host = read_once(host, configs=True)
     guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     guest = guests.read(host, "pve1", 100, guest_context)

@@ -136,9 +136,8 @@ class _Audit:
     def _add(self, verdict: Verdict) -> None:
         # Of another node nothing can be read but what pmxcfs holds: people read that once.
         apart = self._elsewhere and self._options.format not in _WHOLE
-        unexamined = [item for item in verdict.findings if apart and not item.finding.examined]
-        self._totals.counts["unexamined"] += len(unexamined)
-        found = [item for item in verdict.findings if item not in unexamined]
+        found = [item for item in verdict.findings if item.finding.examined or not apart]
+        self._totals.counts["unexamined"] += len(verdict.findings) - len(found)
         shown = list(filter(self._is_shown, found))
         self._totals.add(verdict, found, len(found) - len(shown))
         self._output.guest(verdict, shown, len(found) - len(shown))

@@ -156,8 +156,8 @@ def _opaque(host: Host, node: str, vmid: int, guest_context: GuestContext, probl
     return ConfigGuest(vmid, node, None, (problem,), host, guest_context)
 
 
-# What a guest is made of, and what was read of its record; all else in it follows from its config.
-_KEPT = frozenset(("vmid", "node", "config", "problems", "running", "_host", "_around", "_record"))
+# What a guest is made of, and what was read of its record; all else in it follows from its config. Rules on the node ask all guests for the template.
+_KEPT = frozenset(("vmid", "node", "config", "problems", "running", "_host", "_around", "_record", "template"))
 
 
 class GuestsInTurn:
@@ -227,6 +227,10 @@ class ConfigGuest(Guest):
     @cached_property
     def uefi(self) -> bool:
         return super().uefi
+
+    @cached_property
+    def passes_through(self) -> bool:
+        return super().passes_through
 
     @cached_property
     def _parsed(self) -> dict[str, Properties]:

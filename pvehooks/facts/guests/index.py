@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pvehooks.errors import PmxcfsAway
 from pvehooks.facts.cluster import nodes as node_facts
@@ -88,11 +88,13 @@ def _ivshmem(options: Options, vmid: int) -> tuple[str, int] | None:
 class GuestIndex:
     """The entries of a node's guests, kept from one look to the next: only configs that changed are read again.
 
-    pmxcfs' counters show whether one changed, in a tree without them its digest. Of a guest that names nothing only that is kept.
+    pmxcfs' counters show whether one changed, in a tree without them its digest. Of a guest that names nothing only that is kept. `read` gives the
+    bytes of a config by node and VMID, or the error that there were instead; without it the host that asks is read.
     """
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, read: Callable[[str, int], bytes | OSError] | None = None) -> None:
         self._node = node
+        self._read = read
         self._started = -1
         self._marks: dict[int, int | bytes] = {}
         self._entries: dict[int, IndexEntry] = {}
@@ -115,7 +117,7 @@ class GuestIndex:
         for vmid in here:
             if counted is not None and self._marks.get(vmid) == counted[vmid]:
                 continue
-            raw = guests.read_raw_or_error(host, self._node, vmid)
+            raw = self._read(self._node, vmid) if self._read else guests.read_raw_or_error(host, self._node, vmid)
             if isinstance(raw, OSError):
                 self._forget(vmid)
                 continue

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import devices_at, passes_through
+from pvehooks.derived.passthrough import PASSING, devices_at, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(applies_to=passes_through, order=90)
+RULES = RuleSet(applies_to=passes_through, order=90, options=PASSING)
 
 
 @RULES.rule("device-claimed-twice", Severity.WARNING, "Start only one of them at boot: qm set {vmid} --onboot 0", needs=("onboot", "pci"))

@@ -28,7 +28,7 @@ def _is_bridged(guest: Guest) -> bool:
     return not guest.template and bool(bridges_of(guest))
 
 
-RULES = RuleSet(applies_to=_is_bridged, order=180)
+RULES = RuleSet(applies_to=_is_bridged, order=180, options=("net",))
 
 
 @RULES.rule(

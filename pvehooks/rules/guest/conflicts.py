@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pvehooks.derived import remedies
-from pvehooks.derived.passthrough import claims, passes_through
+from pvehooks.derived.passthrough import PASSING, claims, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, HostPci, Node, Options, PciMapping, Severity, Unread
 
-RULES = RuleSet(applies_to=passes_through, order=140)
+RULES = RuleSet(applies_to=passes_through, order=140, options=PASSING)
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
 

@@ -19,7 +19,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and not _OPTIONS.isdisjoint(guest.options)
 
 
-RULES = RuleSet(applies_to=_concerned, order=230)
+RULES = RuleSet(applies_to=_concerned, order=230, options=("audio", "spice_enhancements", "vga"))
 
 
 def display(guest: Guest) -> str:

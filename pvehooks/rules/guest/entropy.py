@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from pvehooks.derived.disks import arch_of, is_disk
 from pvehooks.derived.network_boot import GuestFirmware, Image, NetworkBoot, Source, args_of, firmware_of, ways_left, without_switches
+from pvehooks.derived.once import once_on
 from pvehooks.derived.rdrand import model_with_rdrand, with_model
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
@@ -57,13 +58,11 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     Source: qemu-server, OVMF.pm (get_ovmf_files); the administrator's manual, "BIOS and UEFI" and "VirtIO RNG" (chapter QEMU/KVM
     Virtual Machines). OVMF of both types, RDRAND, and AAVMF with RNDR of `max` were measured with Debian's images.
     """
-    if not lacks_rng(guest) or not (networks := boot_networks(guest)):
+    if not _waits_for_network(guest, node):
         return
-    names = ", ".join(networks)
+    names = ", ".join(boot_networks(guest))
     firmware = firmware_of(guest, node)
     boot = firmware.network_boot
-    if boot is NetworkBoot.NEVER or firmware.plain:
-        return
     if boot is NetworkBoot.UNKNOWN and not firmware.guessed:
         yield not_examined(
             "rng0",
@@ -81,6 +80,15 @@ def rng_missing_netboot(guest: Guest, node: Node) -> Iterator[Finding]:
     else:
         cure = Cure.RNG0 if firmware.device_helps else Cure.NONE
         yield Finding("rng0", _no_network_boot(guest, node, names, firmware), remedy=_give(guest, node, firmware), cure=cure)
+
+
+@once_on
+def _waits_for_network(guest: Guest, node: Node) -> bool:
+    """Whether it boots from the network without an RNG device, and its firmware may need entropy for that."""
+    if not lacks_rng(guest) or not boot_networks(guest):
+        return False
+    firmware = firmware_of(guest, node)
+    return firmware.network_boot is not NetworkBoot.NEVER and not firmware.plain
 
 
 def _with_entropy(guest: Guest, names: str, firmware: GuestFirmware) -> str:
@@ -244,7 +252,7 @@ def rng_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     rng0 as well.
     Source: the administrator's manual, "VirtIO RNG".
     """
-    if not lacks_rng(guest) or any(rng_missing_netboot(guest, node)):
+    if not lacks_rng(guest) or _waits_for_network(guest, node):
         return
     if any(finding.cure is Cure.RNG0 for finding in rng_missing_nvme(guest, node)):
         return

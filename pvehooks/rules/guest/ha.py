@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvehooks.derived.passthrough import passes_through
+from pvehooks.derived.passthrough import PASSING, passes_through
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.rules.guest.config import NEWER
 from pvehooks.rules.guest.conflicts import migratable
 from pvehooks.values import Finding, Guest, HostPci, Node, Severity, Unread
 from pvehooks.values.ha import Ha, HaGuest
 
-RULES = RuleSet(applies_to=passes_through, order=150)
+RULES = RuleSet(applies_to=passes_through, order=150, options=PASSING)
 
 
 def _cared_for(guest: Guest, node: Node) -> HaGuest | None:

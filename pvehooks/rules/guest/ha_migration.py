@@ -19,7 +19,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and any(name.startswith(_LOCAL) for name in guest.options)
 
 
-RULES = RuleSet(applies_to=_concerned, order=240)
+RULES = RuleSet(applies_to=_concerned, order=240, options=_LOCAL)
 
 
 def _cared_for(guest: Guest, node: Node) -> HaGuest | None:

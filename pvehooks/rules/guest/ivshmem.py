@@ -17,7 +17,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and "ivshmem" in guest.options
 
 
-RULES = RuleSet(applies_to=_concerned, order=220)
+RULES = RuleSet(applies_to=_concerned, order=220, options=("ivshmem",))
 
 
 def _name(guest: Guest) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.passthrough import kernel_change, passes_through
+from pvehooks.derived.passthrough import PASSING, kernel_change, passes_through
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(applies_to=passes_through)
+RULES = RuleSet(applies_to=passes_through, options=PASSING)
 
 
 @RULES.rule(

@@ -36,7 +36,7 @@ def volume_missing(guest: Guest, node: Node) -> Iterator[Finding]:
         return
     empty: dict[str, list[str]] = {}
     for option, storage, volume in volumes(guest):
-        gone = None if _CLOUDINIT.fullmatch(volume) else node.paths.volume(storage, volume)
+        gone = None if "cloudinit" in volume and _CLOUDINIT.fullmatch(volume) else node.paths.volume(storage, volume)
         if gone is not None and gone.empty:
             empty.setdefault(gone.empty, []).append(option)
         elif gone is not None:

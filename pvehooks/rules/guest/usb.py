@@ -29,7 +29,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and not _ANY.isdisjoint(guest.options)
 
 
-RULES = RuleSet(applies_to=_concerned, order=200)
+RULES = RuleSet(applies_to=_concerned, order=200, options=("usb",))
 
 
 def _wants(guest: Guest, node: Node) -> Iterator[tuple[str, UsbWant]]:

@@ -25,7 +25,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and not _ANY.isdisjoint(guest.options)
 
 
-RULES = RuleSet(applies_to=_concerned, order=210)
+RULES = RuleSet(applies_to=_concerned, order=210, options=("virtiofs",))
 
 
 def shares(guest: Guest) -> Iterator[tuple[str, str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks.derived.absent_vfs import late_sources
-from pvehooks.derived.passthrough import claims, passes_through, pci_devices
+from pvehooks.derived.passthrough import PASSING, claims, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet
 from pvehooks.values import Finding, Guest, Node, Severity, Unread
 
-RULES = RuleSet(applies_to=passes_through, order=95)
+RULES = RuleSet(applies_to=passes_through, order=95, options=PASSING)
 
 
 @RULES.rule(

@@ -50,9 +50,11 @@ def network_queues_single(node: Node) -> Iterator[Finding]:
     labels, cards_alone = [], []
     for guest in _guests(node):
         cpus = guest.number("vcpus", guest.number("sockets", 1) * guest.number("cores", 1))
+        if cpus < _SEVERAL:
+            continue
         cards = [(option, str(value)) for option, value in guest.options.items() if option.startswith("net") and option[3:].isdecimal()]
         alone = [(option, card) for option, card in cards if card.startswith(_VIRTIO) and "queues=" not in card]
-        if cpus >= _SEVERAL and alone:
+        if alone:
             labels.append(guest.label)
             shown = ((option, card if _PLAIN.fullmatch(card) else "...") for option, card in alone)
             cards_alone += [f"qm set {guest.vmid} --{option} {card},queues={min(cpus, _MOST_QUEUES)}" for option, card in shown]

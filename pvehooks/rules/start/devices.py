@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks import derived
 from pvehooks.derived.passthrough import (
+    PASSING,
     blocking_uses,
     claims,
     devices_at,
@@ -23,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.derived.absent_vfs import AbsentVf
 
-RULES = RuleSet(applies_to=passes_through, order=50)
+RULES = RuleSet(applies_to=passes_through, order=50, options=PASSING)
 _DISPLAY = 0x03
 
 

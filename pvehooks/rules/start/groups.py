@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pvehooks import derived
 from pvehooks.derived.passthrough import (
+    PASSING,
     Claim,
     ClaimedMember,
     behind_named,
@@ -27,7 +28,7 @@ from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Holder, Node, PciDevice, Refuser, Severity, Use
 from pvehooks.values.pci import does_work
 
-RULES = RuleSet(applies_to=passes_through, order=40)
+RULES = RuleSet(applies_to=passes_through, order=40, options=PASSING)
 # Storage and network: no card has them beside other things.
 _NEVER_BESIDE = frozenset({0x01, 0x02})
 # How many uses, or devices, a message names.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import passes_through, taken, working_iommu
+from pvehooks.derived.passthrough import PASSING, passes_through, taken, working_iommu
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Node, Refuser, Severity, Unread
 
 # Before groups.py: without an IOMMU there are no groups.
-RULES = RuleSet(applies_to=passes_through, order=35)
+RULES = RuleSet(applies_to=passes_through, order=35, options=PASSING)
 
 
 @RULES.rule(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import claims, devices_at, passes_through, pci_devices
+from pvehooks.derived.passthrough import PASSING, claims, devices_at, passes_through, pci_devices
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, NamedTuple, Node, PciDevice, PciMapping, Severity, Unread
 
-RULES = RuleSet(applies_to=passes_through, order=55)
+RULES = RuleSet(applies_to=passes_through, order=55, options=PASSING)
 
 
 @RULES.rule("mapping-missing", Severity.BLOCK, "Map it: Datacenter, Resource Mappings", needs=("mappings",))

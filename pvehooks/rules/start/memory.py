@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvehooks import derived
-from pvehooks.derived.passthrough import claims
+from pvehooks.derived.passthrough import PASSING, claims
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Guest, Memory, Node, Severity, Unread
 
@@ -14,7 +14,7 @@ def _concerned(guest: Guest) -> bool:
     return not guest.template and (guest.passes_through or "hugepages" in guest.options)
 
 
-RULES = RuleSet(applies_to=_concerned, order=60)
+RULES = RuleSet(applies_to=_concerned, order=60, options=(*PASSING, "hugepages"))
 _MIB = 1 << 20
 # PVE's default (qemu-server, Memory.pm).
 _DEFAULT_MEMORY = 512
