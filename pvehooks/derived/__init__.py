@@ -5,6 +5,7 @@ What a rule needs only once it has found something, it uses as `derived.NAME`, w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pvehooks.derived import absent_mdevs as absent_mdevs
     from pvehooks.derived import absent_vfs as absent_vfs
     from pvehooks.derived import disks as disks
     from pvehooks.derived import firmware_fit as firmware_fit
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from pvehooks.derived import remedies as remedies
     from pvehooks.derived import unbinding as unbinding
 else:
-    _WHEN_USED = ("absent_vfs", "disks", "firmware_fit", "iommu_switch", "remedies", "unbinding")
+    _WHEN_USED = ("absent_mdevs", "absent_vfs", "disks", "firmware_fit", "iommu_switch", "remedies", "unbinding")
 
     def __getattr__(name):
         if name not in _WHEN_USED:
