@@ -115,7 +115,7 @@ def _other_disks(now: str, before: str) -> bool:
     return bool(now and before) and not set(now.split(",")) & set(before.split(","))
 
 
-@RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("pci",))
+@RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("cpu_flags", "pci"))
 def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE refuses the start because of how the hostpci options are written.
 
@@ -129,14 +129,14 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             several = [choice for choice in entry.choices if sum(len(devices_at(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
-            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest))
+            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest, node))
 
 
 # What is to be left out of an option, by the end of PVE's reason against it.
 _LEFT_OUT = {"excludes rombar=0": "rombar", "excludes x-vga": "x-vga", "excludes mdev": "mdev"}
 
 
-def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
+def _valid(entry: HostPci, trouble: str, guest: Guest, node: Node) -> str:
     """How to write the option so that PVE takes it."""
     without = next((name for end, name in _LEFT_OUT.items() if trouble.endswith(end)), "")
     if without:
@@ -145,6 +145,8 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
         leaving = derived.remedies.command(guest, entry, without=("pcie",))
         if any(each.properties.get("legacy-igd") for each in guest.hostpci):
             return f"Take pcie=1 out, legacy-igd allows no q35: {leaving}"
+        if derived.disks.arch_of(guest, node) == "aarch64":
+            return f"Take pcie=1 out, ARM has no q35: {leaving}"
         return f"Give the VM that machine: {derived.remedies.replacing(guest, 'machine', 'type', 'q35', 'type')}, or take pcie=1 out: {leaving}"
     if trouble.endswith("needs 'vga: none'"):
         return f"Take the VM's own display away: qm set {guest.vmid} --vga none"
