@@ -5,6 +5,7 @@ What a rule needs only once it has found something, it uses as `derived.NAME`, w
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pvehooks.derived import absent_mdevs as absent_mdevs
     from pvehooks.derived import absent_vfs as absent_vfs
     from pvehooks.derived import accepted as accepted
     from pvehooks.derived import disks as disks
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pvehooks.derived import remedies as remedies
     from pvehooks.derived import unbinding as unbinding
 else:
-    _WHEN_USED = ("absent_vfs", "accepted", "disks", "firmware_fit", "health", "iommu_switch", "remedies", "unbinding")
+    _WHEN_USED = ("absent_mdevs", "absent_vfs", "accepted", "disks", "firmware_fit", "health", "iommu_switch", "remedies", "unbinding")
 
     def __getattr__(name):
         if name not in _WHEN_USED:

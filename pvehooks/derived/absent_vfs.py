@@ -19,6 +19,11 @@ _BY_OPTION = {"mlx4_core": "options mlx4_core num_vfs={count}"}
 _BUILD = "Build it: apt install proxmox-default-headers && dkms autoinstall"
 # Drivers of Debian's and Proxmox VE's kernels that make no VFs, and the DKMS module that does in their place.
 _WITHOUT_VFS = {"i915": "i915-sriov-dkms"}
+# Drivers that allow as many as an option says, none at first (drivers/gpu/drm/xe/xe_module.c; i915-sriov-dkms).
+_ALLOWED_BY_OPTION = {"xe": "max_vfs=7", "i915": "enable_guc=3 max_vfs=7"}
+NVIDIA = 0x10DE
+# NVIDIA wants no other way than its sriov-manage (vGPU User Guide), which this unit of Proxmox VE's pve-nvidia-vgpu-helper calls before the VMs start.
+NVIDIA_VFS = "systemctl enable --now pve-nvidia-sriov@{address}.service"
 
 
 class AbsentVf(NamedTuple):
@@ -43,6 +48,14 @@ def absent_vf(address: str, guest: Guest, node: Node) -> AbsentVf | None:
     unable = _unable(address, node)
     if unable is None:
         return None
+    if unable.total_vfs == 0 and unable.driver in _ALLOWED_BY_OPTION:
+        words = _ALLOWED_BY_OPTION[unable.driver]
+        why = f"{unable.label} has no virtual functions: its driver {unable.driver} allows none until its module option max_vfs does"
+        option = (
+            f"echo 'options {unable.driver} {words}' > /etc/modprobe.d/{unable.driver}-vfs.conf && update-initramfs -u -k all && reboot"
+        )
+        remedy = f"Set it: {option}; then: pvehooks bind {unable.address} --vfs 7 --now --persist; without them give the VM {unable.address} itself"
+        return AbsentVf(address, unable, why, remedy)
     why = f"{unable.label} cannot have virtual functions: it shows no SR-IOV, which this chip lacks or the firmware setup hides"
     remedy = f"Look for SR-IOV (and ARI, Above 4G Decoding) in the firmware setup; without it give the VM {unable.address} itself, which only one can have"
     return AbsentVf(address, unable, why, remedy)
@@ -115,16 +128,19 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
     sources = [source for source in support.sources if source.address == pf.address] if support else []
     count = _count(pf, address, guest, node, sources)
     make = f"pvehooks bind {pf.address} --vfs {count} --now --persist"
+    if pf.vendor == NVIDIA and pf.class_code >> 16 == _DISPLAY:
+        unit = next((source.place for source in sources if source.place.startswith("pve-nvidia-sriov@")), "")
+        make = f"systemctl restart {unit}" if unit else NVIDIA_VFS.format(address=pf.address)
     there = len(pf.virtfns)
     state = f"its physical function {pf.label} has {there} of {pf.total_vfs} virtual functions"
     unbuilt = support.unbuilt if support else ()
     release = support.release if support else ""
     own = next((name for name in unbuilt if pf.driver and name.startswith(pf.driver)), "")
     if pf.vfio:
-        words, back = _on_vfio(pf, guest, node)
+        words, back = on_vfio(pf, guest, node)
         why, remedy = f"{state}, because {words}", f"{back}; then: {make}"
     elif not pf.driver:
-        words, load = _without_driver(pf, support.module(pf.address) if support else "", unbuilt, release, node)
+        words, load = without_driver(pf, support.module(pf.address) if support else "", unbuilt, release, node)
         why, remedy = f"{state}: {words}", f"{load}; then: {make}"
     elif own:
         why = f"{state}: the module {own} of DKMS, which makes them, is not built for the kernel {release}"
@@ -152,7 +168,7 @@ def _of(pf: PciDevice, address: str, guest: Guest, node: Node) -> AbsentVf:
     return AbsentVf(address, pf, why, remedy)
 
 
-def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], release: str, node: Node) -> tuple[str, str]:
+def without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], release: str, node: Node) -> tuple[str, str]:
     """Why a PF has no driver, as far as known, and how it gets one."""
     words = "it has no driver, and only its driver makes them"
     if unbuilt:
@@ -168,7 +184,7 @@ def _without_driver(pf: PciDevice, module: str, unbuilt: tuple[str, ...], releas
     return words, f"Load its driver: modprobe {module}" if module else f"Load its driver, which this names: lspci -k -s {pf.address}"
 
 
-def _on_vfio(pf: PciDevice, guest: Guest, node: Node) -> tuple[str, str]:
+def on_vfio(pf: PciDevice, guest: Guest, node: Node) -> tuple[str, str]:
     """Why the PF is on vfio, as far as known, and how its driver gets it back."""
     words = f"it is on {pf.driver}, and only a driver of the host makes them"
     back = f"pvehooks unbind {pf.address} --now --persist"

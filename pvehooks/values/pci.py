@@ -183,6 +183,11 @@ class PciDevice:
         return False
 
     @property
+    def vgpu_type(self) -> int:
+        """The number of the type of vGPU that is on it with that driver, 0 for none, -1 if unknown."""
+        return -1
+
+    @property
     def framebuffer(self) -> str:
         """The name of the console's framebuffer inside its BARs, '' for none."""
         return ""

@@ -374,3 +374,25 @@ def test_sources_of() -> None:
     others = VfSource("c", "0000:09:00.0", 1), VfSource("d", PF, 1, trouble="is not run"), VfSource("e", "", 1, trouble="is not run")
     assert sources_of(PciDevice(PF), (*others, named, unnamed)) == (named, unnamed)
     assert sources_of(PciDevice(PF), others) == ()
+
+
+@pytest.mark.parametrize(
+    ("sources", "command"),
+    [
+        pytest.param((), "systemctl enable --now pve-nvidia-sriov@0000:05:00.0.service", id="nothing makes them"),
+        pytest.param(("pve-nvidia-sriov@ALL.service",), "systemctl restart pve-nvidia-sriov@ALL.service", id="the unit failed"),
+        pytest.param(("/etc/rc.local",), "systemctl enable --now pve-nvidia-sriov@0000:05:00.0.service", id="in another way"),
+    ],
+)
+def test_nvidias_own_tool_makes_those_of_nvidia(sources: tuple[str, ...], command: str, tmp_path: Path) -> None:
+    support = Support(*(VfSource(place, "0000:05:00.0", 0) for place in sources))
+    table = NETWORK.replace("class=020000 id=8086:10fb driver=ixgbe group=40", "class=030200 id=10de:2235 driver=nvidia group=40")
+    remedy = absent(tmp_path, "0000:05:10.0", table, IXGBE, vf_support=support)[2]
+    assert command in remedy and "pvehooks bind" not in remedy
+
+
+@pytest.mark.parametrize(("driver", "words"), [("xe", "options xe max_vfs=7"), ("i915", "options i915 enable_guc=3 max_vfs=7")])
+def test_driver_that_allows_none_yet(driver: str, words: str, tmp_path: Path) -> None:
+    table = f"0000:00:02.0 class=030000 id=8086:a7a0 driver={driver} group=0\n"
+    _, why, remedy = absent(tmp_path, "0000:00:02.1", table, {"0000:00:02.0": (0, None, None)})
+    assert f"its driver {driver} allows none" in why and words in remedy

@@ -18,8 +18,9 @@ BUILD = (
 # A node: what every Debian has that boots, wget and perl (which pve-manager depends on), and what the stand-ins run with. Nothing else that
 # the package itself needs.
 NODE = "bash-completion dbus libfuse2 man-db perl procps python3 python3-fusepy systemd systemd-sysv udev wget".split()
-# What starts guests with firmware images; Debian 12's QEMU is older than any that can.
-NODE_OF = {"bookworm": ["ovmf"], "trixie": ["ovmf", "qemu-system-x86"]}
+# What starts guests with firmware images; Debian 12's QEMU is older than any that can. python3-apt is on every node of Proxmox VE, and Ansible
+# installs packages with it.
+NODE_OF = {"bookworm": ["ovmf", "python3-apt"], "trixie": ["ovmf", "qemu-system-x86"]}
 
 
 def make_tree(suite: str, purpose: str, packages: Iterable[str], later: Iterable[str] = ()) -> Path:

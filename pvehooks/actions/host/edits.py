@@ -103,9 +103,9 @@ def activate_iommu(draft: Draft, finding: Finding) -> str:
     raise ByHand("the kernel command line is not the cause")
 
 
-def add_iommu_pt(draft: Draft, _: Finding) -> str:
-    """Adds iommu=pt."""
-    return _add_argument(draft, "iommu=pt")
+def add_iommu_pt(draft: Draft, finding: Finding) -> str:
+    """Adds iommu=pt, or what it is called on ARM."""
+    return _add_argument(draft, finding.subject)
 
 
 def _modules_after(draft: Draft) -> Modules:

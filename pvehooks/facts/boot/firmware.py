@@ -28,7 +28,7 @@ def read(host: Host) -> Firmware | Unread:
     uefi = host.is_dir(EFI)
     groups = _names(host, _GROUPS) or []
     tables = _names(host, "/sys/firmware/acpi/tables")
-    vendor = processor.get("vendor_id", "")
+    vendor = cpu.vendor(host)
     # A virtual machine gets no microcode of its own.
     microcode = "" if "hypervisor" in processor.get("flags", "").split() else _MICROCODE.get(vendor, "")
     return Firmware(

@@ -10,6 +10,7 @@ from pvehooks.host import Host
 from pvehooks.values import CpuModel, HwRng, Unread
 
 CPU_MODELS = "/etc/pve/virtual-guest/cpu-models.conf"
+ARM = "ARM"
 _CPUINFO = "/proc/cpuinfo"
 _ONLINE = "/sys/devices/system/cpu/online"
 
@@ -19,6 +20,12 @@ def first(host: Host) -> Mapping[str, str]:
     text = host.read(_CPUINFO, limit=1 << 13).decode("ascii", "replace")
     pairs = (line.partition(":") for line in text.partition("\n\n")[0].split("\n"))
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def vendor(host: Host) -> str:
+    """The maker as x86 CPUs name it ("GenuineIntel"), "ARM" for any of that architecture, else ''; raises OSError."""
+    known = first(host)
+    return known.get("vendor_id") or (ARM if "CPU implementer" in known else "")
 
 
 def count(host: Host) -> int | Unread:

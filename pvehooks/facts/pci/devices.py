@@ -271,6 +271,11 @@ class SysfsDevice(PciDevice):
         return self._host.is_dir(f"{_DEVICES}/{self.address}/nvidia")
 
     @cached_property
+    def vgpu_type(self) -> int:
+        """NVIDIA's vGPU User Guide (current_vgpu_type); PVE sets it back to 0 before it makes another (PCI/Mdev.pm, create_nvidia_device)."""
+        return _number(self._text("nvidia/current_vgpu_type"), -1)
+
+    @cached_property
     def mdev_types(self) -> Mapping[str, int]:
         """As PVE finds them (pve-common, SysFSTools.pm, get_mdev_types); of NVIDIA's vGPUs only those that could be made now."""
         folder = f"{_DEVICES}/{self.address}/mdev_supported_types"

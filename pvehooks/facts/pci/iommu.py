@@ -11,7 +11,13 @@ _GROUPS = "/sys/kernel/iommu_groups"
 _UNITS = "/sys/class/iommu"
 _TABLES = "/sys/firmware/acpi/tables"
 # By the CPU's vendor_id: what its makers call the IOMMU, and the ACPI table that describes it.
-_FAMILIES = {"GenuineIntel": ("VT-d", {"DMAR"}), "AuthenticAMD": ("AMD-Vi (IOMMU)", {"IVRS"}), "HygonGenuine": ("AMD-Vi (IOMMU)", {"IVRS"})}
+_FAMILIES = {
+    "GenuineIntel": ("VT-d", {"DMAR"}),
+    "AuthenticAMD": ("AMD-Vi (IOMMU)", {"IVRS"}),
+    "HygonGenuine": ("AMD-Vi (IOMMU)", {"IVRS"}),
+    "ARM": ("the SMMU", {"IORT"}),
+}
+_DEVICE_TREE = "/sys/firmware/devicetree/base"
 _UNSAFE = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 # Interrupt remapping in VT-d's extended capability register (Intel's Virtualization Technology for Directed I/O, 11.4.3).
 _REMAPPING = 1 << 3
@@ -45,7 +51,8 @@ def read(host: Host) -> Iommu | Unread:
 def after_boot(host: Host, now: Host) -> Iommu | Unread:
     """The IOMMU after a boot: `host` shows the kernel and the command line of then, and `now` those that run."""
     known = read(host)
-    if isinstance(known, Unread):
+    if isinstance(known, Unread) or _cpu_vendor(host) == "ARM":
+        # No argument switches an SMMU on or off.
         return known
     arguments, before = moduleoptions.arguments(host), moduleoptions.arguments(now)
     off = _switched_off(arguments)
@@ -73,19 +80,22 @@ def _why(host: Host, arguments: list[tuple[str, str]], groups: list[str] | None)
         return "the kernel shows IOMMU groups but no IOMMU, as in vfio's unsafe no-IOMMU mode, and Proxmox VE refuses that"
     if groups is None:
         return "this kernel was built without IOMMU support"
-    off = _switched_off(arguments)
+    cpu = _cpu_vendor(host)
+    off = _switched_off(arguments) if cpu != "ARM" else ""
     if off:
         return f"the kernel command line has {off}"
-    cpu = _cpu_vendor(host)
     name, wanted = _FAMILIES.get(cpu, ("VT-d or AMD-Vi", {"DMAR", "IVRS"}))
     tables = _tables(host)
+    if cpu == "ARM" and not tables and host.is_dir(_DEVICE_TREE):
+        return "this machine has no SMMU, or the device tree of its firmware does not enable it"
     if tables is not None and not wanted & tables:
         return f"the firmware shows none: {name} is switched off in the firmware setup, or this machine has none"
     if cpu == "GenuineIntel" and not _switched_on(arguments) and not _on_by_default(host):
         return "the running kernel needs intel_iommu=on, which is not on its command line"
     table = " or ".join(sorted(wanted & tables if tables else wanted))
     shown = f"the firmware has the {table} table and" if tables else f"whether the firmware has the {table} table is unknown,"
-    return f"{shown} the kernel command line does not switch {name} off, but the kernel shows no IOMMU"
+    arguments_leave = "" if cpu == "ARM" else f" the kernel command line does not switch {name} off, but"
+    return f"{shown}{arguments_leave} the kernel shows no IOMMU"
 
 
 def _switched_off(arguments: list[tuple[str, str]]) -> str:
@@ -111,7 +121,7 @@ def _on_by_default(host: Host) -> bool:
 
 def _remaps_interrupts(host: Host, arguments: list[tuple[str, str]], units: list[str]) -> bool | None:
     """By the names of the interrupts' controllers, which say IR when they are remapped; what hardware could do proves only a no."""
-    if any(name == "intremap" and "off" in value.split(",") for name, value in arguments):
+    if any(name == "intremap" and "off" in value.split(",") for name, value in arguments) and _cpu_vendor(host) != "ARM":
         return False
     for unit in units:
         try:
@@ -123,7 +133,8 @@ def _remaps_interrupts(host: Host, arguments: list[tuple[str, str]], units: list
         lines = host.read("/proc/interrupts", _SOME_LINES)
     except OSError:
         return None
-    if b" IR-" in lines:
+    # An ITS of ARM keeps the interrupts of devices apart (drivers/irqchip/irq-gic-v3-its.c, IRQ_DOMAIN_FLAG_ISOLATED_MSI).
+    if b" IR-" in lines or b" ITS-" in lines:
         return True
     return False if b" IO-APIC" in lines or b" PCI-MSI" in lines else None
 
@@ -145,7 +156,7 @@ def _cpu_vendor(host: Host) -> str:
     from pvehooks.facts.node import cpu
 
     try:
-        return cpu.first(host).get("vendor_id", "")
+        return cpu.vendor(host)
     except OSError:
         return ""
 

@@ -40,6 +40,9 @@ _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system")
 _LINKS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network")
 _CRON = ("/etc/crontab", "/var/spool/cron/crontabs/root")
 _LATE = "/etc/rc.local"
+_DEVICES = "/sys/bus/pci/devices"
+_NVIDIA_UNIT = re.compile(r"pve-nvidia-sriov@(.+)\.service")
+_SRIOV_MANAGE = "/usr/lib/nvidia/sriov-manage"
 
 
 class SupportOnNode:
@@ -52,7 +55,16 @@ class SupportOnNode:
     def sources(self) -> tuple[VfSource, ...]:
         """The settings, those of pvehooks first."""
         host = self._host
-        return (*_noted(host), *_sysfsutils(host), *_units(host), *_links(host), *_rules(host), *_interfaces(host), *_scripts(host))
+        return (
+            *_noted(host),
+            *_sysfsutils(host),
+            *_units(host),
+            *_nvidia(host),
+            *_links(host),
+            *_rules(host),
+            *_interfaces(host),
+            *_scripts(host),
+        )
 
     @cached_property
     def release(self) -> str:
@@ -75,7 +87,7 @@ class SupportOnNode:
 
     def module(self, address: str) -> str:
         """The module that the running kernel would load for the device (modules.alias), '' for none."""
-        alias = text_of(self._host, f"/sys/bus/pci/devices/{address}/modalias")
+        alias = text_of(self._host, f"{_DEVICES}/{address}/modalias")
         try:
             lines = self._host.read(f"/lib/modules/{self.release}/modules.alias", _ALIASES_LIMIT).decode("ascii", "replace").split("\n")
         except OSError:
@@ -85,7 +97,7 @@ class SupportOnNode:
 
     def interface(self, address: str) -> str:
         """The name of the device's network interface, '' without one."""
-        return next(iter(names_in(self._host, f"/sys/bus/pci/devices/{address}/net")), "")
+        return next(iter(names_in(self._host, f"{_DEVICES}/{address}/net")), "")
 
     def macs(self, address: str) -> VfMacs:
         """What is noted of a PF's VFs, and what the card has."""
@@ -158,6 +170,25 @@ def _unit(host: Host, path: str, file: str, wanted: frozenset[str]) -> Iterator[
         trouble = "" if name in wanted or timed else f"it is not enabled (systemctl enable {name})"
         for address, count in _written(host, filled):
             yield VfSource(name, address, count, trouble, late=not early or (timed and name not in wanted))
+
+
+def _nvidia(host: Host) -> Iterator[VfSource]:
+    """Proxmox VE's unit for NVIDIA's sriov-manage, ordered before the VMs (pve-nvidia-vgpu-helper): of a card, or of ALL."""
+    trouble = "" if host.exists(_SRIOV_MANAGE) else f"NVIDIA's {_SRIOV_MANAGE}, which it calls, is not installed"
+    for target in (name for name in names_in(host, _UNITS[0]) if name.endswith(".wants")):
+        for name in names_in(host, f"{_UNITS[0]}/{target}"):
+            match = _NVIDIA_UNIT.fullmatch(name)
+            cards = _nvidia_cards(host) if match and match[1] == "ALL" else filter(None, [last_pci_address(match[1])] if match else [])
+            for address in cards:
+                yield VfSource(name, address, 0, trouble)
+
+
+def _nvidia_cards(host: Host) -> list[str]:
+    return [
+        address
+        for address in names_in(host, _DEVICES)
+        if text_of(host, f"{_DEVICES}/{address}/vendor") == "0x10de" and text_of(host, f"{_DEVICES}/{address}/sriov_totalvfs")
+    ]
 
 
 def _drop_ins(host: Host, folder: str) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pvehooks.derived import remedies
+from pvehooks.derived.disks import arch_of
 from pvehooks.derived.passthrough import claims, pci_devices, taken
 from pvehooks.rules.engine import RuleSet, no_template
 from pvehooks.rules.guest.display import display
@@ -47,7 +48,9 @@ def romfile_without_rombar(guest: Guest, node: Node) -> Iterator[Finding]:
             yield Finding(entry.option, message, f"Take rombar=0 out: {remedies.command(guest, entry, without=('rombar',))}")
 
 
-@RULES.rule("args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none", options=("args",))
+@RULES.rule(
+    "args-slot-taken", Severity.BLOCK, "Take the VM's own display away: qm set {vmid} --vga none", needs=("cpu_flags",), options=("args",)
+)
 def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     """A device in `args` is to have the slot in which the VM's own display is: QEMU does not start.
 
@@ -60,7 +63,7 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
     """
     kind = display(guest)
     by_device = not kind and any(entry.properties.get("x-vga") for entry in guest.hostpci)
-    if kind == "none" or kind.startswith("serial") or by_device or guest.options.get("arch", "x86_64") != "x86_64":
+    if kind == "none" or kind.startswith("serial") or by_device or arch_of(guest, node) != "x86_64":
         return
     buses, slot = _PLACES["q35" if "q35" in str(guest.properties("machine").get("type", "")) else "pc"]
     for device in guest.args_devices:

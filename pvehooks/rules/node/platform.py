@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pvehooks.derived.iommu_switch import INTEL, remedy
+from pvehooks.derived.iommu_switch import INTEL, is_arm, remedy
 from pvehooks.derived.kernel_args import add, remove, values_of
 from pvehooks.rules.engine import RuleSet, not_examined
 from pvehooks.values import Finding, Node, Severity, Unread
@@ -69,7 +69,7 @@ def iommu_inactive(node: Node) -> Iterator[Finding]:
 def _iommu(node: Node) -> str:
     if isinstance(node.iommu, Unread) or not node.iommu.active or isinstance(node.firmware, Unread):
         return ""
-    maker = {"dmar": "Intel", "ivhd": "AMD"}.get((*node.firmware.units, "")[0][:4], "")
+    maker = {"dmar": "Intel", "ivhd": "AMD", "smmu": "SMMU"}.get((*node.firmware.units, "")[0][:4], "")
     return f"on ({maker + ', ' if maker else ''}{node.firmware.groups} groups)"
 
 
@@ -91,15 +91,21 @@ def iommu_translates_host(node: Node) -> Iterator[Finding]:
         return
     translated = sorted(kind for kind in node.firmware.translation if kind.startswith("DMA"))
     if translated:
-        message = f"the IOMMU also translates for the host's own devices ({translated[0]}), because iommu=pt is not set"
-        yield Finding("iommu=pt", message, f"Only if they are slower than expected: {add('iommu=pt', node)}")
+        argument = _pass_through(node)
+        message = f"the IOMMU also translates for the host's own devices ({translated[0]}), because {argument} is not set"
+        yield Finding(argument, message, f"Only if they are slower than expected: {add(argument, node)}")
+
+
+def _pass_through(node: Node) -> str:
+    """The argument that has the host's own devices go untranslated; the short one is of x86 alone (the kernel's arch/x86/kernel/pci-dma.c)."""
+    return "iommu.passthrough=1" if is_arm(node) else "iommu=pt"
 
 
 @RULES.all_well("IOMMU mode")
 def _host_translation(node: Node) -> str:
     if isinstance(node.firmware, Unread) or node.firmware.translation != {"identity"}:
         return ""
-    return "no translation for the host's own devices (iommu=pt)"
+    return f"no translation for the host's own devices ({_pass_through(node)})"
 
 
 @RULES.rule(
@@ -153,7 +159,11 @@ def advice_void(node: Node) -> Iterator[Finding]:
                 )
     if not isinstance(node.command_lines, Unread) and not isinstance(node.command_lines.running, Unread):
         running = node.command_lines.running
-        if "on" in values_of(running, "amd_iommu"):
+        arm = is_arm(node)
+        for name in ("intel_iommu", "amd_iommu") if arm else ():
+            if "on" in values_of(running, name):
+                yield Finding(f"{name}=on", f"{name}=on has no effect on an ARM CPU", remove(f"{name}=on", node))
+        if not arm and "on" in values_of(running, "amd_iommu"):
             yield Finding("amd_iommu=on", "amd_iommu=on has no effect: AMD-Vi is on by default", remove("amd_iommu=on", node))
         if not isinstance(node.firmware, Unread) and node.firmware.cpu in _AMD and "on" in values_of(running, "intel_iommu"):
             yield Finding("intel_iommu=on", "intel_iommu=on has no effect on a CPU of AMD", remove("intel_iommu=on", node))

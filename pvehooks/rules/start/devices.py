@@ -94,7 +94,7 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     )
 
 
-@RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("pci",))
+@RULES.rule("hostpci-invalid", Severity.BLOCK, "Write it anew: qm set {vmid} --OPTION ...", needs=("cpu_flags", "pci"))
 def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
     """PVE refuses the start because of how the hostpci options are written.
 
@@ -108,14 +108,14 @@ def hostpci_invalid(guest: Guest, node: Node) -> Iterator[Finding]:
             several = [choice for choice in entry.choices if sum(len(devices_at(address, node)) for address in choice) > 1]
             trouble = f"{several[0][0]} has several functions, a mediated device needs one" if several else ""
         if trouble:
-            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest))
+            yield Finding(entry.option, f"{entry.option} cannot be used: {trouble}", _valid(entry, trouble, guest, node))
 
 
 # What is to be left out of an option, by the end of PVE's reason against it.
 _LEFT_OUT = {"excludes rombar=0": "rombar", "excludes x-vga": "x-vga", "excludes mdev": "mdev"}
 
 
-def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
+def _valid(entry: HostPci, trouble: str, guest: Guest, node: Node) -> str:
     """How to write the option so that PVE takes it."""
     without = next((name for end, name in _LEFT_OUT.items() if trouble.endswith(end)), "")
     if without:
@@ -124,6 +124,8 @@ def _valid(entry: HostPci, trouble: str, guest: Guest) -> str:
         leaving = derived.remedies.command(guest, entry, without=("pcie",))
         if any(each.properties.get("legacy-igd") for each in guest.hostpci):
             return f"Take pcie=1 out, legacy-igd allows no q35: {leaving}"
+        if derived.disks.arch_of(guest, node) == "aarch64":
+            return f"Take pcie=1 out, ARM has no q35: {leaving}"
         return f"Give the VM that machine: {derived.remedies.replacing(guest, 'machine', 'type', 'q35', 'type')}, or take pcie=1 out: {leaving}"
     if trouble.endswith("needs 'vga: none'"):
         return f"Take the VM's own display away: qm set {guest.vmid} --vga none"
@@ -323,42 +325,24 @@ def device_reserved_by_firmware(guest: Guest, node: Node) -> Iterator[Finding]:
     "mdev-type-unavailable",
     Severity.BLOCK,
     "List the types: pvesh get /nodes/localhost/hardware/pci/ADDRESS/mdev",
-    needs=("pci", "holders"),
+    needs=("holders", "modules", "pci", "vf_support"),
     kernel_may_explain=True,
 )
 def mdev_type_unavailable(guest: Guest, node: Node) -> Iterator[Finding]:
     """The VM asks for a mediated device of a type that the card does not have, or has no instance left of: PVE refuses the start.
 
-    Source: qemu-server, PCI/Mdev.pm (pci_create_mdev_device, create_nvidia_device).
+    A card shows no types where its driver makes none: it is on vfio-pci or without a driver, the module in DKMS is not built for this kernel,
+    the kernel's own driver runs in place of the vendor's, GVT-g is switched off, or the types lie on virtual functions that NVIDIA's
+    sriov-manage has not made. These tools are not run by pvehooks.
+    Source: qemu-server, PCI/Mdev.pm (pci_create_mdev_device, create_nvidia_device); NVIDIA's vGPU User Guide.
     """
     for claim in claims(guest, node):
         wanted = claim.entry.mdev
-        if not wanted or not claim.devices:
-            continue
-        device = claim.devices[0]
-        remedy = f"List the types: pvesh get /nodes/localhost/hardware/pci/{device.address}/mdev"
-        if not device.mdev_types and not device.vgpus:
-            yield Finding(
-                device.address,
-                f"{claim.entry.option}: {device.label} has no mediated devices (its driver is {device.driver or 'none'})",
-                f"Install the driver that makes them, or give the VM the whole device: {derived.remedies.command(guest, claim.entry, without=('mdev',))}",
-            )
-        elif device.mdev_types and wanted not in device.mdev_types:
-            there = ", ".join(sorted(device.mdev_types))
-            yield Finding(
-                device.address, f"{claim.entry.option}: {device.label} has no mediated devices of type {wanted} (it has: {there})", remedy
-            )
-        elif device.mdev_types.get(wanted, 1) < 1 and not _has_instance(device, guest, claim.entry):
-            yield Finding(
-                device.address,
-                f"{claim.entry.option}: {device.label} has no instance of {wanted} left",
-                f"Stop a VM that has one, or take another type. {remedy}",
-            )
-
-
-def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
-    """Whether the guest's own instance is still there, which PVE uses again."""
-    return f"{int(entry.option[7:]):08d}-0000-0000-0000-{guest.vmid:012d}" in device.mdevs
+        if wanted and claim.devices and not claim.devices[0].mdev_types.get(wanted):
+            device = claim.devices[0]
+            absent = derived.absent_mdevs.absent_mdev(device, claim.entry, guest, node)
+            if absent:
+                yield Finding(device.address, f"{claim.entry.option}: {device.label} {absent.why}", absent.remedy)
 
 
 @RULES.rule("romfile-missing", Severity.BLOCK, "Put the file there, or take romfile= out of the option", needs=("roms",))

@@ -66,6 +66,7 @@ def captured_facts(captured: dict[str, Any], address: str) -> dict[str, Any]:
         "mdev_types": {},
         "mdevs": frozenset(),
         "vgpus": False,
+        "vgpu_type": -1,
         "framebuffer": "",
     }
 
@@ -192,6 +193,7 @@ NOTHING: dict[str, Any] = {
     "mdev_types": {},
     "mdevs": frozenset(),
     "vgpus": False,
+    "vgpu_type": -1,
     "framebuffer": "",
     "words": "PCI device",
     "total_vfs": None,
@@ -354,6 +356,8 @@ def test_nvidia_on_newer_kernels(tmp_path: Path) -> None:
     found = device(tmp_path, {"nvidia/creatable_vgpu_types": creatable})
     assert found.vgpus is True
     assert found.mdev_types == {"nvidia-557": 1, "nvidia-560": 1}
+    assert found.vgpu_type == -1
+    assert device(tmp_path / "used", {"nvidia/creatable_vgpu_types": "", "nvidia/current_vgpu_type": "557\n"}).vgpu_type == 557
 
 
 # -- framebuffers -----------------------------------------------------------------------------------------------------

@@ -144,7 +144,8 @@ def test_acs_override(tmp_path: Path, arguments: str, value: str) -> None:
     [
         pytest.param({"/proc/interrupts": REMAPPED}, True, id="remapped"),
         pytest.param({"/proc/interrupts": PLAIN}, False, id="not remapped"),
-        pytest.param({"/proc/interrupts": "  CPU0\n 13: 1 ITS-MSI 0 Edge eth0\n"}, None, id="other interrupt controllers"),
+        pytest.param({"/proc/interrupts": "  CPU0\n 13: 1 ITS-MSI 0 Edge eth0\n"}, True, id="an ITS of ARM"),
+        pytest.param({"/proc/interrupts": "  CPU0\n 13: 1 GICv2m 0 Edge eth0\n"}, None, id="other interrupt controllers"),
         pytest.param({"/proc/cmdline": "intremap=off"}, False, id="switched off"),
         pytest.param({"/sys/class/iommu/dmar1/intel-iommu/ecap": "f00f42\n"}, False, id="a unit that cannot"),
         pytest.param({"/sys/class/iommu/dmar1/intel-iommu/ecap": "zz\n"}, None, id="nonsense"),

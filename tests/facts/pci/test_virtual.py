@@ -184,3 +184,28 @@ def test_modules(tmp_path: Path) -> None:
 def test_nothing_is_there(tmp_path: Path) -> None:
     found = SupportOnNode(Host(str(tmp_path)))
     assert (found.sources, found.unbuilt, found.release, found.module(PF)) == ((), (), "", "")
+
+
+@pytest.mark.parametrize(
+    ("unit", "tool", "sources"),
+    [
+        pytest.param("ALL", True, [(PF, "")], id="all"),
+        pytest.param(PF, True, [(PF, "")], id="one"),
+        pytest.param(
+            "ALL", False, [(PF, "NVIDIA's /usr/lib/nvidia/sriov-manage, which it calls, is not installed")], id="without NVIDIA's own"
+        ),
+        pytest.param("any", True, [], id="no address"),
+    ],
+)
+def test_unit_for_nvidia(unit: str, tool: bool, sources: list[tuple[str, str]], tmp_path: Path) -> None:
+    """Of all cards of NVIDIA's with SR-IOV, and of no other."""
+    name = f"pve-nvidia-sriov@{unit}.service"
+    files: dict[str, Content] = {
+        **pci.plant(f"{PF} class=030200 id=10de:2235\n0000:06:00.0 class=030200 id=10de:1eb8\n0000:07:00.0 id=8086:1572\n"),
+        **{f"{pci.ROOT}/{each}/sriov_totalvfs": "32\n" for each in (PF, "0000:07:00.0")},
+        f"etc/systemd/system/multi-user.target.wants/{name}": Link("/usr/lib/systemd/system/pve-nvidia-sriov@.service"),
+    }
+    if tool:
+        files["usr/lib/nvidia/sriov-manage"] = "#!/bin/sh\n"
+    found = SupportOnNode(Host(str(make_fake_tree(tmp_path, files)))).sources
+    assert list(found) == [VfSource(name, address, 0, trouble) for address, trouble in sources]

@@ -187,7 +187,7 @@ GONE = ("10de:1111", "030000", "")
         pytest.param("mdev-type-unavailable", f"hostpci0: {GPU},mdev=nvidia-1\n", VGPUS, {}, {}, [], id="the last instance"),
         pytest.param("mdev-type-unavailable", f"hostpci0: {GPU},mdev=nvidia-2\n", VGPUS, {}, {}, ["has no instance of nvidia-2 left"], id="no instance"),
         pytest.param("mdev-type-unavailable", f"hostpci0: {GPU},mdev=nvidia-2\n", VGPUS, {f"sys/devices/pci0000:00/{GPU}/00000000-0000-0000-0000-000000000100/": None}, {}, [], id="its own instance"),
-        pytest.param("mdev-type-unavailable", "hostpci0: 0000:02:00.0,mdev=nvidia-2\n", VGPUS, {}, {}, ["has no mediated devices (its driver is nvidia)"], id="a driver without"),
+        pytest.param("mdev-type-unavailable", "hostpci0: 0000:02:00.0,mdev=nvidia-2\n", VGPUS, {}, {}, ["makes no mediated devices: its driver nvidia makes none"], id="a driver without"),
         # -- ROM files
         pytest.param("romfile-missing", f"hostpci0: {GPU},romfile=a.rom\n", CARD, {}, {"roms": UNKNOWN}, ["?hostpci0: ... no reason at all"], id="files are unknown"),
         pytest.param("romfile-not-a-rom", f"hostpci0: {GPU},romfile=a.rom\n", CARD, {}, {"roms": UNKNOWN}, [], id="files are unknown, and what is in them"),
