@@ -13,6 +13,7 @@ from pvehooks.actions import node_notes
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.stats import GuestStats, Stats
 from pvehooks.derived import groups
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware
 from pvehooks.formats import nodenotes
 from pvehooks.host import Host
@@ -67,6 +68,8 @@ class NodeNotes:
         try:
             block = [] if guests is None else list(fitting(guests, hardware.gather(self._host, self._node)))
             self._result = node_notes.keep(self._host, self._node, block)
+        except PmxcfsAway as error:
+            self._result = Result(Outcome.WAITING, error.message)
         except Exception as bug:  # noqa: BLE001 - a bug here must not end the care for this node's guests; it is reported
             self._result = Result(Outcome.BROKEN, f"a bug: {bug!r}")
         finally:
@@ -135,7 +138,8 @@ def _free(node: Node, most: int) -> Iterator[str]:
     yield ""
     for member in free[:most]:
         named = ", ".join(dict.fromkeys(each.label for each in member.named))
-        yield f"- {_code(member.device.address)} {_text(member.device.words)}{_text(f' (of {named}, which does not run)') if named else ''}"
+        words = [_code(member.device.address), _text(member.device.words), *([_text(f"(named by {named})")] if named else [])]
+        yield f"- {' '.join(words)}"
     yield from _more(len(free) - most, "pvehooks host groups --free")
 
 

@@ -11,6 +11,7 @@ from pvehooks.actions import node_notes
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.daemon.publish.notes import LIMIT, PAUSE, NodeNotes, fitting
 from pvehooks.daemon.stats import CountedFinding, GuestStats, Stats
+from pvehooks.errors import PmxcfsAway
 from pvehooks.facts import hardware
 from pvehooks.formats.nodenotes import BEGIN, END, encoded, notes
 from pvehooks.host import Host
@@ -76,7 +77,7 @@ def test_the_block(tmp_path: Path) -> None:
         "`0000:07:00.0`",
         "`0000:08:00.0`",
     ]
-    assert lines[14].endswith("(of VM 105 (old), which does not run)")
+    assert lines[14].endswith(" (named by VM 105 (old))")
     assert lines[-3:] == ["", "What to do about it: `pvehooks check VMID`. What a finding means: `pvehooks explain RULE`.", ""]
 
 
@@ -232,6 +233,17 @@ def test_what_has_to_wait_is_tried_again(bed: Bed, monkeypatch: pytest.MonkeyPat
         assert bed.turn(on) == "what the node's notes say of VMs and devices: no"
         assert bed.turn(on, 1) == bed.turn(on, PAUSE) == ""
     bed.turn(on, PAUSE)
+    assert BEGIN in bed.text()
+
+
+def test_without_pmxcfs_it_waits(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> Result:
+        raise PmxcfsAway("it does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hardware, "gather", away)
+        assert bed.turn(bed.settings("on")) == "what the node's notes say of VMs and devices: it does not answer"
+    bed.turn(bed.settings("on"), PAUSE)
     assert BEGIN in bed.text()
 
 
