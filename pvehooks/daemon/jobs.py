@@ -83,7 +83,7 @@ class JobPolicy:
             state.tag_due = (tag, now)
         if not is_on:
             return 0.0
-        state.tagged = [when for when in state.tagged if when > now - _HOUR]
+        state.tagged = tuple(when for when in state.tagged if when > now - _HOUR)
         free = state.tagged[-TAGS_PER_HOUR] + _HOUR if len(state.tagged) >= TAGS_PER_HOUR else now
         return max(0.0, free - now, state.tag_due[1] + TAG_HOLD - now)
 
@@ -91,7 +91,7 @@ class JobPolicy:
         """The guest's tags were changed, and nothing else: what was refused for its config is refused for it with this digest."""
         state = self._states.of(job.guest.vmid)
         state.tag_due = None
-        state.tagged.append(self._clock())
+        state.tagged += (self._clock(),)
         if state.rng0_refused == job.guest.digest:
             state.rng0_refused = digest
         if state.attach_refused == job.guest.digest:

@@ -15,6 +15,7 @@ from pvehooks.daemon.nodecheck import NodeCheck
 from pvehooks.daemon.observer import Observer
 from pvehooks.daemon.parts import make_parts
 from pvehooks.daemon.publish.digest import Digest
+from pvehooks.daemon.publish.notes import NodeNotes
 from pvehooks.daemon.publish.summary import Publisher
 from pvehooks.daemon.publish.textfile import Textfile
 from pvehooks.daemon.reload import reload_settings
@@ -51,6 +52,7 @@ class Daemon:
         self._watchdog = service.Watchdog(host.monotonic)
         self._textfile = Textfile(host, node)
         self._summary = Publisher(host, node)
+        self._notes = NodeNotes(host, node, self._signals.wake)
         self._digest = Digest(host, self.parts.log)
         # What systemd's status line was made from, and the line.
         self._shown: object = None
@@ -196,6 +198,7 @@ class Daemon:
         troubles = [self._textfile.publish(stats, settings)]
         if not stats.away and stats.quorate:
             troubles.append(self._summary.publish(stats, settings))
+            troubles.append(self._notes.publish(stats, settings))
         for trouble in filter(None, troubles):
             parts.log.event("not-published", trouble)
         self._digest.publish(stats, settings)

@@ -109,7 +109,9 @@ class ResultCollector:
         if tag:
             message = f"tagged {tag} for Proxmox VE's web interface. What was found: pvehooks check {guest.vmid}. No tags: [gui] tags = off"
         else:
-            message = "its tag of pvehooks was taken away: nothing that it stands for is found any more, or [gui] tags is off"
+            is_on = self._parts.settings.current.gui.tags
+            why = "nothing that it stands for is found any more" if is_on else "[gui] tags is off"
+            message = f"its tag of pvehooks was taken away: {why}"
         self._parts.log.event("tagged", message, guest, digest=result.digest)
         self.last_change = f"VM {guest.vmid} {f'tagged {tag}' if tag else 'not tagged any more'}"
 

@@ -43,7 +43,7 @@ class GuestState:
         self.superfluous_since: float | None = None
         # The tag that is wanted, and since when, on the clock; and when tags were written in the last hour.
         self.tag_due: tuple[str, float] | None = None
-        self.tagged: list[float] = []
+        self.tagged: tuple[float, ...] = ()
         # How often a job has had to wait, and the reason of the last time, '' when none waits.
         self.tries = 0
         self.waits = ""

@@ -187,7 +187,7 @@ _OF_THE_DAEMON = (
         "not-published",
         WARNING,
         "Figures for others could not be written",
-        "What the daemon writes for monitoring or for the other nodes could not be written. Its care for VMs goes on.",
+        "What the daemon writes for monitoring, for the other nodes, or into the node's notes could not be written. Its care for VMs goes on.",
     ),
     Kind(
         "findings",

@@ -64,6 +64,8 @@ class GuiSettings(NamedTuple):
 
     # Whether guests with findings have a tag.
     tags: bool
+    # Whether the node's notes have a block of ours.
+    node_notes: bool
 
 
 class FirmwareSettings(NamedTuple):

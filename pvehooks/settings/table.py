@@ -310,6 +310,13 @@ OPTIONS: tuple[Option, ...] = (
         "warning. VMs' configs are written for that, also where [rng] mode is warn or off and [guard] mode audit or off. All other tags stay.",
     ),
     Option(
+        "gui",
+        "node_notes",
+        "boolean(default=no)",
+        "Whether the node's notes have a block that says which VMs would not or must not start, or have a warning, and which devices are free. All "
+        "around it stays as it is. It is written when it says something else, every ten minutes at most.",
+    ),
+    Option(
         "rules",
         "RULE-ID",
         "option(block, warning, info)",

@@ -39,12 +39,16 @@ SECTIONS = {
     "cluster": "What the nodes of a cluster publish for each other.",
     "notify": "About what messages are sent to people, by Proxmox VE's notifications and by /etc/pvehooks/notify.d; see pvehooks(8).",
     "metrics": "What is written for monitoring; pvehooksd(8) lists the metrics.",
-    "gui": "What Proxmox VE's web interface shows of pvehooks. A tag follows what is found after two minutes, and at most four times an hour, so that what"
+    "gui": "What Proxmox VE's web interface shows of pvehooks; both are off unless you switch them on, and go when they are switched off and when the"
+    " package is removed.\n\nA tag follows what is found after two minutes, and at most four times an hour, so that what"
     " comes and goes does not write configs all the time; a locked VM waits. Templates have none. While it is on, the two tags belong to pvehooks: one that"
-    " a person sets is taken away, one that a person takes away comes back when something else is found. Switched off, and at the package's removal,"
-    " they are taken away. A VM whose other tags Proxmox VE would write anew (sort them, write them in lower case or with semicolons) gets none; the"
+    " a person sets is taken away, one that a person takes away comes back when something else is found."
+    " A VM whose other tags Proxmox VE would write anew (sort them, write them in lower case or with semicolons) gets none; the"
     " journal says what to type. A tag is no edit: a VM that existed before pvehooks stays one. No copy of the config is kept once the tag reads back"
-    " as written. Everybody who may edit a VM may set these tags: nothing in pvehooks depends on them.",
+    " as written. Everybody who may edit a VM may set these tags: nothing in pvehooks depends on them."
+    "\n\nThe block in the node's notes has at most 8 KiB and lies between two HTML comments that the interface does not show. It is written by Proxmox VE's"
+    " own code, with its lock, if the rest of the file stays as it is byte by byte; if not, the journal says what to do. What is written into the block by"
+    " hand is overwritten; a block that is deleted, or whose comments are edited, is left alone until it is switched off and on. Names of VMs are escaped.",
     "rules": "The severity of rules. pvehooks-rules(7) describes them.",
     "device DEVICE": "Settings for one PCI device of this node: `DEVICE` is its address (`0000:01:00.0`, or `01:00` for all functions of a slot), or"
     " its ids (`144d:a808`), with `serial` and the serial number of the disk or of the PCIe function where several devices have them. Ids that"

@@ -91,7 +91,7 @@ or `unexamined-refused` (it could not be examined, and was refused).
 Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml; a dashboard for Grafana beside it: pvehooks.dashboard.json
 """
 REMOVAL = {
-    "apt remove pvehooks": "The service ends, and the node no longer publishes its findings. Tags of `[gui] tags` are taken away. Settings, records, backups, hookscripts, `rng0` and"
+    "apt remove pvehooks": "The service ends, and the node no longer publishes its findings. The tags and the block in the node's notes (`[gui]`) are taken away. Settings, records, backups, hookscripts, `rng0` and"
     " firmware images stay as they are. VMs start as before, those with the guard's hookscript without its checks: it logs that in the task log, and still"
     " runs their own hookscript. Devices that `pvehooks bind --persist` recorded stay with the host's drivers from the next boot on, and"
     " `pvehooks host undo` needs the package installed again.",

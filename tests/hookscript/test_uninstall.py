@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.actions import node_notes
+from pvehooks.formats import nodenotes
 from tests.beds.qm import Qm
 from tests.hookscript.bed import PROJECT, SNIPPETS, Ran, attach, call, config, script
 
@@ -106,6 +108,30 @@ def test_a_tag_that_cannot_go_is_named(qm: Qm) -> None:
     )
     assert "tags: pvehooks-blocked\n" in text(100) and "tags: pvehooks-blocked\n" in text(101)
     assert Path("/etc/pve/pvehooks/guests/100.json").read_text() == TAG
+
+
+NOTES = Path("/etc/pve/nodes/pve1/config")
+MINE = b"## Rack 3  \n#%C3%BCber%3A 50 %25%0D\n  #x\nwakeonlan: x\nacme: account=default\nunknown line\n"
+
+
+@pytest.mark.parametrize("how", ["remove", "purge"])
+@pytest.mark.parametrize("before", [b"", b"#mine\n", MINE])
+@pytest.mark.parametrize("line_end", [b"\n", b"%0D\n", b" \r\n"])
+def test_the_block_in_the_notes_goes_and_nothing_else(qm: Qm, how: str, before: bytes, line_end: bytes) -> None:
+    block = nodenotes.with_block(before, ["", "- VM 100: 5 %", ""])
+    NOTES.write_bytes(block.replace(b"-->\n", b"-->" + line_end))
+    Path(node_notes.WRITTEN).touch()
+    assert uninstall(qm, how) == (0, "", "")
+    assert NOTES.read_bytes() == before and not Path(node_notes.WRITTEN).exists()
+    assert uninstall(qm, how) == (0, "", "") and NOTES.read_bytes() == before
+
+
+@pytest.mark.parametrize("mark", [nodenotes.BEGIN, nodenotes.END])
+def test_a_block_whose_marks_were_edited_is_named(qm: Qm, mark: str) -> None:
+    edited = nodenotes.with_block(MINE, ["a"]).replace(nodenotes.encoded(mark), b"")
+    NOTES.write_bytes(edited)
+    assert uninstall(qm, "remove").out == "pvehooks: left: a block in the node's notes, whose marks were edited; delete it by hand\n"
+    assert NOTES.read_bytes() == edited
 
 
 def test_purge_takes_what_an_interrupted_write_left(qm: Qm) -> None:

@@ -109,3 +109,27 @@ def test_what_stands_against_it_is_logged_once(node: Make) -> None:
     bed.wait_for_rng0(100)
     bed.stop()
     assert len(bed.logged("not-published")) == 1, "and the care for guests goes on"
+
+
+def test_what_the_web_interface_shows(node: Make) -> None:
+    """Proxmox VE's own code writes it: a tag that was given goes while tags are off, the notes get their block, and lose it when that is switched off."""
+    tagged = "memory: 512\nname: gpu\ntags: pvehooks-blocked;web\nhostpci0: 0000:01:00.0\nhookscript: local:snippets/absent.sh\n"
+    record = '{"tag": {"state": "done", "value": "pvehooks-blocked", "when": 1}, "uuid": null, "ctime": null, "version": 1}\n'
+    others = {"pvehooks/guests/100.json": record, "nodes/pve1/config": "#%C3%BCber%3A me\nacme: account=default\n"}
+    bed = node({"100.conf": tagged}, settings="[gui]\nnode-notes = on\n[guard]\nattach = off\n", others=others)
+    bed.start(watchdog=0.2)
+    config = Path("/etc/pve/nodes/pve1/config")
+    wait_until(lambda: b"#- VM 100 (gpu) **" in read(config), f"the block is there; {bed.log.read_text()}", timeout=60)
+    wait_until(lambda: "tags: web\n" in bed.read(100), "the tag is gone", timeout=60)
+    assert bed.logged("tagged", 100, timeout=60)
+    bed.conf.write_text("[guard]\nattach = off\n")
+    bed.signal(signal.SIGHUP)
+    wait_until(lambda: read(config) == others["nodes/pve1/config"].encode(), "the block is gone", timeout=60)
+
+
+def read(path: Path) -> bytes:
+    """The file; a rename under way makes libfuse say that there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
