@@ -18,7 +18,7 @@ from pvehooks.derived.passthrough import (
     taken,
 )
 from pvehooks.rules.engine import RuleSet, not_examined
-from pvehooks.values import Cure, Finding, Guest, HostPci, Node, PciDevice, Severity, Unread
+from pvehooks.values import Cure, Finding, Guest, HostPci, Node, Severity, Unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
