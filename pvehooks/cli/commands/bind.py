@@ -63,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
     if options.list + options.boot + (options.now or options.persist or options.vfs is not None) > 1:
         raise UsageError("--list and --boot cannot be combined with other options", hint=f"Example: {EXAMPLE}")
     if options.boot and options.json:
-        raise UsageError("--boot logs what it does in the journal, and prints nothing", hint="What is recorded for boot: pvehooks bind --list --json")
+        raise UsageError(
+            "--boot logs what it does in the journal, and prints nothing", hint="What is recorded for boot: pvehooks bind --list --json"
+        )
     if options.vf and not options.vfs:
         raise UsageError("--vf is for virtual functions that --vfs N makes", hint=f"Example: {VF_EXAMPLE}")
     if not (options.address or options.list or options.boot):
