@@ -21,6 +21,7 @@ from pvehooks.errors import EXIT_USAGE
 from pvehooks.wording import printable
 
 _COMMANDS = "pvehooks.cli.commands"
+_OF_VERBS = ("--json", "--root", "--node")
 Made = TypeVar("Made", bound="Parser")
 
 
@@ -97,7 +98,12 @@ class _Branch(Parser):
 
     def read(self, words: Sequence[str], options: argparse.Namespace) -> None:
         """Takes its own options, and leaves the verb or action with all that follows in `options.words`."""
-        self.require_known(itertools.takewhile(lambda word: word.startswith("-"), words))
+        ahead = list(itertools.takewhile(lambda word: word.startswith("-"), words))
+        flags = [word.partition("=")[0] for word in ahead]
+        early = next((flag for flag in flags if not self.words and flag in _OF_VERBS), "")
+        if early:
+            self.error(f"{early} stands behind the verb: pvehooks VERB {early}")
+        self.require_known(ahead)
         self.parse_args(list(words), options)
 
     def format_help(self) -> str:
@@ -116,8 +122,6 @@ def parser(*words: str) -> Parser:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of the command, among them `run`, its function. Ends the program with EXIT_USAGE if the words name no command."""
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
     options = argparse.Namespace()
     path: tuple[str, ...] = ()
     while has_actions(*path):
@@ -127,6 +131,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         if not options.words:
             _end_with_list(made, path)
         name, *words = options.words
+        if name == "help":
+            words = [*words, "--help"]
+            continue
         if not _is_there(*path, name):
             _end_unknown(name, path)
         path = (*path, name)
@@ -225,7 +232,6 @@ def _end_with_list(made: Parser, path: tuple[str, ...]) -> NoReturn:
 
 def _end_unknown(name: str, path: tuple[str, ...]) -> NoReturn:
     program, kind = " ".join(("pvehooks", *path)), "action" if path else "verb"
-    known = names(*path) if path else (*names(), "help")
-    print(f"{program}: there is no {kind} '{printable(name)}'{did_you_mean(name, known)}", file=sys.stderr)
+    print(f"{program}: there is no {kind} '{printable(name)}'{did_you_mean(name, (*names(*path), 'help'))}", file=sys.stderr)
     print(f"All {kind}s: {program} --help", file=sys.stderr)
     raise SystemExit(EXIT_USAGE)

@@ -92,6 +92,8 @@ def test_help(words: tuple[str, ...], golden: Golden) -> None:
     text = pvehooks("", *words, "--help", COLUMNS="100")
     assert "Example: pvehooks" in text
     assert pvehooks("", "help", *words, COLUMNS="100") == text
+    if words and parsers.has_actions(words[0]):
+        assert pvehooks("", words[0], "help", *words[1:], COLUMNS="100") == text
     golden(f"cli/help-{'-'.join(words) or 'all'}.txt", text)
 
 
@@ -129,6 +131,10 @@ def test_a_usage_does_not_depend_on_the_terminal() -> None:
         (["--verison"], "pvehooks: there is no option '--verison'; did you mean '--version'?"),
         (["chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?\nAll verbs: pvehooks --help"),
         (["help", "chek"], "pvehooks: there is no verb 'chek'; did you mean 'check'?"),
+        (["--json", "status"], "pvehooks: --json stands behind the verb: pvehooks VERB --json"),
+        (["--root=/x", "status"], "pvehooks: --root stands behind the verb"),
+        (["hots", "help"], "pvehooks: there is no verb 'hots'; did you mean 'host'?"),
+        (["host", "hlep"], "pvehooks host: there is no action 'hlep'; did you mean 'help'?"),
         (["hlep"], "pvehooks: there is no verb 'hlep'; did you mean 'help'?"),
         (["x/../check"], "pvehooks: there is no verb 'x/../check'"),
         (["commands.check"], "pvehooks: there is no verb 'commands.check'"),
