@@ -59,6 +59,9 @@ def keep(host: Host, node: str, block: Sequence[str]) -> Result:
         return Result(Outcome.NOT_VERIFIED, f"{path(node)} is not as expected after it was written; as it was before: {copy}")
     with contextlib.suppress(OSError):
         host.remove(copy)
+        if not left:
+            # There was none before.
+            host.remove(path(node))
     return _noted(host, bool(block), Outcome.DONE) if left == after else result
 
 

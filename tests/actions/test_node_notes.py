@@ -56,7 +56,8 @@ def test_written_changed_and_taken_out(pve: Path, before: bytes | None) -> None:
     for block in (BLOCK, BLOCK, ["other"], []):
         result = keep(host, block)
         assert result.words == "" and result.outcome in (Outcome.DONE, Outcome.ALREADY)
-        assert pve.read_bytes() == with_block(before or b"", block)
+        assert (pve.read_bytes() if pve.exists() else b"") == with_block(before or b"", block)
+    assert pve.exists() == bool(before)
     assert host.names(COPIES) == [] and not host.exists(node_notes.WRITTEN)
 
 

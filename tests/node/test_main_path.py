@@ -18,9 +18,10 @@ from tests.node.machine import Machine, wait_until
 from tests.node.trees import PROJECT
 
 CONF = "/etc/pvehooks/pvehooks.conf"
+NOTES = "/etc/pve/nodes/pve1/config"
 # What a system changes by itself meanwhile, and what apt and dpkg keep of their own work.
 NOISE = (
-    r"^/(dev|proc|sys|job|srv|tmp)(/|$)|^/run/(systemd|udev|lock/bed-qm|lock/qemu-server|log|dbus|user)(/|$)|^/var/(log|cache|tmp)(/|$)|"
+    r"^/(dev|proc|sys|job|srv|tmp)(/|$)|^/run/(systemd|udev|lock/bed-qm|lock/qemu-server|lock/pvenode.lock|log|dbus|user)(/|$)|^/var/(log|cache|tmp)(/|$)|"
     r"^/var/lib/(dpkg|apt|systemd/(catalog|timers|random-seed)|pve-cluster)(/|$)|^/etc/(ld.so.cache|.*~|apt)(/|$)|^/usr/share/keyrings|"
     r"^/etc/pve/(nodes/pve1/qemu-server/1|[.]version|local|qemu-server)"
 )
@@ -72,6 +73,7 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     is_given_rng0(node)
     is_in_the_journal(node)
     is_documented(node)
+    is_in_the_notes(node)
     node.reboot()
     node.wait_active()
     assert node.entries("PVEHOOKS_EVENT=started")
@@ -82,6 +84,7 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     assert not node.active() and node.run("pgrep", "-f", "pvehooksd", check=False).status == 1
     assert read_all(node, *configs) == configs, "remove changes no guest"
     assert "rng0: source=/dev/urandom" in node.run("qm", "config", "100").out
+    assert NOTES not in node.sh("find /etc/pve/nodes/pve1"), "the block in the notes has gone, and there was nothing else in them"
     assert node.run("test", "-e", CONF, check=False).status == 0, "remove keeps the settings"
     output = node.apt("purge", "pvehooks")
     assert "left: the rng0 of VMs" in output and output.count("pvehooks: left") == 1, output
@@ -111,6 +114,12 @@ def is_in_the_journal(node: Machine) -> None:
         assert words in shown, shown
     (entry,) = node.entries("PVEHOOKS_EVENT=injected", "PVEHOOKS_VMID=100")
     assert entry["_SYSTEMD_UNIT"] == "pvehooks.service" and entry["PVEHOOKS_NODE"] == "pve1"
+
+
+def is_in_the_notes(node: Machine) -> None:
+    """Written by PVE's own code, in the service's sandbox."""
+    node.sh(f"sed -i 's/^#node_notes = .*/node_notes = yes/' {CONF} && systemctl reload pvehooks")
+    wait_until(lambda: "VM 105 (lost) **" in node.sh(f"cat {NOTES}", check=False), "the node's notes name it", 60)
 
 
 def is_documented(node: Machine) -> None:
