@@ -45,9 +45,6 @@ class ReportFile(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
-_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page}
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
@@ -80,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
             if form == "json":
                 envelope.show(host, many.node or None, fleet_document.as_json(many))
             else:
-                _write(place, _OF_MANY[form](many))
+                _write(place, (fleet_html if form == "html" else fleet_markdown).page(many))
         return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
