@@ -66,7 +66,7 @@ def test_golden(made: dict[str, bytes], tmp_path: Path, golden: Golden) -> None:
     golden("report/files.markdown", timeless(re.sub(r"\d+ min ago", "WHEN", shown)))
 
 
-def test_a_capture_and_a_report_of_a_node_say_the_same(made: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_capture_and_a_report_of_a_node_show_the_same(made: dict[str, bytes], tmp_path: Path) -> None:
     found = nodes(report(made, tmp_path, "house/home.tar.xz", "home.json"))
     capture, document = found["house/home.tar.xz"]["figures"], found["home.json"]["figures"]
     same = (
