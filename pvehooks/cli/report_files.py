@@ -15,14 +15,12 @@ from pvehooks.errors import NodeError, PvehooksError
 from pvehooks.facts.cluster import members
 from pvehooks.host import Host
 from pvehooks.report.fleet import Fleet, FleetNode, Skipped
-from pvehooks.report.fleet_files import node_of
-from pvehooks.values import Unread
+from pvehooks.report.fleet_files import node_of, nodes_of
 
 # A report on 5,000 VMs has some 10 MB.
 _LARGEST = 32 << 20
 _MOST_FILES = 500
 _XZ = b"\xfd7zXZ\0"
-_NOT_IN_REPORT = Unread("not in a report")
 
 Look = Callable[[View], Mapping[str, object]]
 """The report on a node, as JSON."""
@@ -42,7 +40,7 @@ def gathered(options: argparse.Namespace, look: Look) -> Fleet:
         try:
             if number >= _MOST_FILES:
                 raise _Foreign(f"only the first {_MOST_FILES} files are read")
-            nodes.append(_node(here, f"{directory}/{source}", source, folder, look))
+            nodes += _nodes(here, f"{directory}/{source}", source, folder, look)
         except PvehooksError as error:
             skipped.append(Skipped(source, error.message.replace(f"{directory}/", "")))
         except _Foreign as foreign:
@@ -76,23 +74,23 @@ def _files(here: Host, directory: str) -> Iterator[tuple[str, str]]:
             yield "", name
 
 
-def _node(here: Host, path: str, source: str, folder: str, look: Look) -> FleetNode:
+def _nodes(here: Host, path: str, source: str, folder: str, look: Look) -> list[FleetNode]:
     kind = here.attributes(path)[0]
     if not stat.S_ISREG(kind):
         # A link may lead to anything, and a pipe may have no end.
         raise _Foreign("a symbolic link, which is not followed" if stat.S_ISLNK(kind) else "no regular file")
     try:
         if here.read(path, limit=len(_XZ)).startswith(_XZ):
-            return _of_capture(path, source, folder, look)
+            return [_of_capture(path, source, folder, look)]
         return _of_report(here.read(path, limit=_LARGEST), source, folder)
     except (TypeError, KeyError, ValueError, IndexError, AttributeError, RecursionError, OverflowError):
         raise _Foreign("neither a capture nor a report of pvehooks, or one of another version") from None
 
 
-def _of_report(raw: bytes, source: str, folder: str) -> FleetNode:
+def _of_report(raw: bytes, source: str, folder: str) -> list[FleetNode]:
     if len(raw) > _LARGEST:
         raise _Foreign(f"larger than {_LARGEST >> 20} MiB")
-    return node_of(json.loads(raw), source, folder, "report", _NOT_IN_REPORT)
+    return nodes_of(json.loads(raw), source, folder)
 
 
 def _of_capture(path: str, source: str, folder: str, look: Look) -> FleetNode:

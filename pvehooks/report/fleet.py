@@ -13,6 +13,8 @@ KINDS = ("graphics card", "network card", "NVMe disk", "storage controller", "US
 _CLASSES = {0x03: KINDS[0], 0x02: KINDS[1], 0x01: KINDS[3]}
 _NVME, _USB = 0x0108, 0x0C03
 WOULD, WOULD_NOT, MUST_NOT, UNKNOWN = "would start", "would not start", "must not start", "not known"
+# States of nodes whose figures may hold no more.
+OUT_OF_DATE = ("offline", "silent")
 # Of VMs in a sentence.
 _NAMED = 10
 
@@ -302,7 +304,7 @@ def _by_value(row: Sequence[tuple[str, str | Unread]]) -> tuple[tuple[str, tuple
 
 def same_places(fleet: Fleet) -> list[SamePlaces]:
     """The VMs with those together that would start on the same nodes for the same reasons; those with the fewest such nodes first."""
-    states = {node.name: f"{node.name} ({node.state})" if node.state in ("offline", "silent") else node.name for node in fleet.nodes}
+    states = {node.name: f"{node.name} ({node.state})" if node.state in OUT_OF_DATE else node.name for node in fleet.nodes}
     found: dict[object, list[GuestPlaces]] = {}
     for guest in fleet.places or ():
         found.setdefault((guest.home, tuple(answer._replace(why="") for answer in guest.answers)), []).append(guest)

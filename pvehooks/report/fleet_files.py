@@ -1,4 +1,4 @@
-"""A node by its report as JSON (document.py), made by any version, or by anyone: what of it is for the page of many nodes."""
+"""Nodes by reports as JSON (document.py, fleet_document.py), made by any version, or by anyone: what of them is for the page of many nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pvehooks.report.fleet import FleetNode, FreeDevice, NodeFigures, SomeGuests, free_devices
+from pvehooks.report.fleet import KINDS, Failure, FleetNode, FreeDevice, NodeFigures, SomeGuests, free_devices
 from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.guests import guest_label
 from pvehooks.values.summaries import NextBootSummary
@@ -20,6 +20,7 @@ _LATEST = 1 << 37
 _LONGEST = 200
 _LABELS = 20
 _DEVICES = 500
+_NODES = 1000
 _KERNEL = re.compile(r"(.*?)(?: \((.*) is next\))?")
 
 
@@ -65,6 +66,104 @@ def node_of(document: object, source: str, folder: str, state: str, boot: NextBo
     )
     cluster = whole.get("cluster")
     return FleetNode(_text(whole["node"]), folder if cluster is None else _text(cluster), source, state, pvehooks, known)
+
+
+def nodes_of(document: object, source: str, folder: str) -> list[FleetNode]:
+    """The nodes of a report on a node, or on a cluster; raises TypeError, KeyError or ValueError where the document is neither."""
+    whole = _object(document)
+    if "nodes" not in whole:
+        return [node_of(whole, source, folder, "report", Unread("not in a report"))]
+    if whole["version"] not in _VERSIONS:
+        raise ValueError(whole["version"])
+    return [_published(_object(node), source, folder) for node in _list(whole["nodes"])[:_NODES]]
+
+
+def _published(node: Mapping[str, object], source: str, folder: str) -> FleetNode:
+    """A node as fleet_document.py describes it."""
+    figures, cluster, version = node["figures"], node["cluster"], node["pvehooks"]
+    known: NodeFigures | Unread = Unread(_text(node["why"])) if figures is None else _figures(_object(figures))
+    name = folder if cluster is None else _text(cluster)
+    return FleetNode(_text(node["node"]), name, source, _text(node["state"]), "" if version is None else _text(version), known)
+
+
+def _figures(known: Mapping[str, object]) -> NodeFigures:
+    unknown = _object(known["unknown"])
+
+    def why(key: str) -> Unread:
+        return Unread(_text(unknown.get(key, "not known")))
+
+    def text(key: str) -> str | Unread:
+        return why(key) if known[key] is None else _text(known[key])
+
+    def number(key: str) -> int | Unread:
+        return why(key) if known[key] is None else _count(known[key])
+
+    def some(what: str) -> SomeGuests:
+        return SomeGuests(_count(known[f"{what}_count"]), _labels(known[f"{what}_labels"]))
+
+    free, own, boot = known["free_devices"], known["own_settings"], known["boot_forecast"]
+    forecast = None if boot is None else _object(boot)
+    return NodeFigures(
+        as_of=_count(known["as_of"]),
+        pve=text("pve"),
+        kernel=text("kernel"),
+        next_kernel="" if known["next_kernel"] is None and known["kernel"] is not None else text("next_kernel"),
+        guard_mode=text("guard_mode"),
+        rng_mode=text("rng_mode"),
+        guests=_count(known["guest_count"]),
+        would_not=some("would_not_start"),
+        must_not=some("must_not_start"),
+        passing=_count(known["passthrough_guest_count"]),
+        unguarded=some("unguarded"),
+        rng_given=number("rng0_given_count"),
+        rng_lacking=why("rng0_lacking_count") if known["rng0_lacking_count"] is None else some("rng0_lacking"),
+        findings=_counts(known["findings_by_severity"]),
+        of_node=_counts(known["node_findings_by_severity"]),
+        devices_as_of=why("devices_as_of") if known["devices_as_of"] is None else _count(known["devices_as_of"]),
+        free=why("free_devices") if free is None else tuple(_free_device(_object(each)) for each in _list(free)[:_DEVICES]),
+        left_out=_count(known["devices_left_out"]),
+        own_settings=why("own_settings") if own is None else {_text(name): _text(value) for name, value in _object(own).items()},
+        next_boot=why("boot_forecast") if forecast is None else _forecast(forecast),
+        next_boot_guests=() if forecast is None else _labels(forecast["labels"]),
+        failed=number("failed_start_count"),
+        failures=tuple(_failure(_object(each)) for each in _list(known["failures"])[:_LABELS]),
+    )
+
+
+def _forecast(boot: Mapping[str, object]) -> NextBootSummary:
+    keys = ("will_start_count", "will_not_start_count", "must_not_start_count", "not_known_count")
+    will, will_not, must_not, unknown = (_count(boot[key]) for key in keys)
+    stops = boot["stops_boot"] is True
+    return NextBootSummary(
+        _count(boot["as_of"]), _text(boot["kernel"]), will, will_not, must_not, unknown, (), _count(boot["loss_count"]), stops
+    )
+
+
+def _free_device(device: Mapping[str, object]) -> FreeDevice:
+    kind = _text(device["kind"])
+    words = _text(device["address"]), _text(device["words"])
+    return FreeDevice(
+        kind if kind in KINDS else KINDS[-1], *words, _labels(device["beside"]), _labels(device["named"]), device["virtual"] is True
+    )
+
+
+def _failure(failure: Mapping[str, object]) -> Failure:
+    return Failure(_text(failure["label"]), _count(failure["ended"]), _text(failure["why"]))
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)[:_LABELS]))
+
+
+def _counts(value: object) -> dict[str, int]:
+    return {_text(name): _count(count) for name, count in _object(value).items()}
+
+
+def _count(value: object) -> int:
+    """A number, or seconds since 1970. One node that publishes a huge one must not keep the others of its cluster from being seen."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(value)
+    return min(value, _LATEST)
 
 
 def _knows_rng0(guests: Sequence[Mapping[str, object]]) -> bool:

@@ -158,7 +158,7 @@ def _node(fleet: Fleet, node: FleetNode) -> Markup:
 def _facts(fleet: Fleet, node: FleetNode, known: NodeFigures) -> Markup:
     rows: list[tuple[str, Content]] = [
         ("VMs", str(known.guests)),
-        ("Starts", _starts(known)),
+        ("Starts", _starts(node, known)),
         ("Guard", _guard(known)),
         ("rng0", _rng0(known)),
         ("Devices", _devices(fleet, known)),
@@ -172,13 +172,15 @@ def _unknown(why: Unread) -> Markup:
     return tag("span", why.why, class_="soft")
 
 
-def _starts(known: NodeFigures) -> Content:
+def _starts(node: FleetNode, known: NodeFigures) -> Content:
     lines = [
         badge("danger", f"{some.total} {words}")
         for some, words in ((known.must_not, "must not start"), (known.would_not, "would not start"))
         if some.total
     ]
-    return [join(line, " ") for line in lines] or badge("good", "all would start" if known.guests else "no VMs")
+    return [join(line, " ") for line in lines] or badge(
+        "unknown" if node.state in content.OUT_OF_DATE else "good", "all would start" if known.guests else "no VMs"
+    )
 
 
 def _guard(known: NodeFigures) -> Content:

@@ -109,7 +109,7 @@ VERB_NOTES = {
     " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
     " would start, in which versions and settings nodes differ, what the last look at each node's next boot found (after an installation of a kernel, or"
     " by `host check --next-boot`), and starts that failed. Each figure has its age; a node that publishes nothing, or has an older pvehooks, is named."
-    "\n\nWith `--from DIR` the page is made of files: captures, and what `report --json` printed, of any node and version, in the directory and"
+    "\n\nWith `--from DIR` the page is made of files: captures, and what `report --json` or `report --cluster --json` printed, of any node and version, in the directory and"
     " in those below it (the name of one stands for a cluster whose name is not in a file). Nodes of the same name are kept apart by their file. A"
     " capture is unpacked as for `--root`; a file that is damaged, foreign or made to do harm is named and left out, and a link is not followed.",
     "status": "Whether the daemon runs and pmxcfs answers, how many VMs have findings, which lack an rng0 and which were given one.",

@@ -91,6 +91,9 @@ def test_a_guest_on_another_node(cluster: Make) -> None:
     assert "on pve3: hostpci0: the PCI mapping 'gpu' is for pve1, pve2, not for pve3" in there
     there = nodes["pve1"].run("check", "101", "--target", "pve2", status=1)
     assert "on pve2: hostpci0 would take 0000:02:00.0 (NVMe disk [144d:a808]) from the host, which holds / (ext4 on nvme0n1p1)" in there
+    page = nodes["pve3"].run("report", "--cluster")
+    assert "VM 100 (gpu), now on pve1: would start on pve2; would not start on pve3 (mapping-missing: " in page
+    assert "- pve1: ok; as of 0 min ago; 2 VMs; 1 must not start; guard: " in page and "rng0: 0 given, 0 without" in page
     nodes["pve1"].lose(nodes["pve2"])
     there = nodes["pve1"].run("check", "100", "--target", "pve2")
     assert "pve2 is offline now, nothing starts there; its summary is from 0 min ago" in there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def test_a_kernel_comes_and_goes(node: Machine, tmp_path: Path) -> None:
     ]
     (entry,) = node.entries("PVEHOOKS_EVENT=next-boot")
     assert entry["PVEHOOKS_KERNEL"] == RELEASE
+    looked, kernel_of_boot, *found = json.loads(node.run("cat", "/run/pvehooks/next-boot.json").out)
+    assert looked and kernel_of_boot == RELEASE and found == [0, 0, 0, 0, [], 0, False], "what the daemon publishes for the other nodes"
 
     node.write(100, "name: game\nmemory: 512\nhostpci0: 0000:ff:1f.7\n")
     lines = install(node, package(tmp_path, "firmware-test", {"usr/lib/firmware/test.bin": "x"}, {}))

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from pvehooks.cli import report_files
-from pvehooks.report.fleet_files import node_of
+from pvehooks.report.fleet_files import node_of, nodes_of
 from pvehooks.values import Unread
 from tests.beds.tree import make_fake_tree
 from tests.cluster.test_summary_text import paths
-from tests.report import bed
+from tests.report import bed, cluster_bed
 from tests.report.test_cluster_report import timeless
 from tests.report.test_hostile import harmless, read
 
@@ -35,14 +35,14 @@ def plant(name: str, directory: Path, cluster: str) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Captures and reports by the file's name; captures with the names as they are, so that they are the same each time."""
+    """A capture and reports by the file's name; the capture with the names as they are, so that they are the same each time."""
     directory = tmp_path_factory.mktemp("made")
     trees = {"home": plant("danger", directory / "danger", "home"), "office": plant("well", directory / "well", "office")}
     found = {}
     for cluster, tree in trees.items():
-        bed.report(tree, "--plain", str(directory / "x.tar.xz"), verb="capture")
-        found[f"{cluster}.tar.xz"] = (directory / "x.tar.xz").read_bytes()
         found[f"{cluster}.json"] = bed.report(tree, "--json").encode()
+    bed.report(trees["home"], "--plain", str(directory / "x.tar.xz"), verb="capture")
+    found["home.tar.xz"] = (directory / "x.tar.xz").read_bytes()
     return found
 
 
@@ -66,9 +66,9 @@ def test_golden(made: dict[str, bytes], tmp_path: Path, golden: Golden) -> None:
     golden("report/files.markdown", timeless(re.sub(r"\d+ min ago", "WHEN", shown)))
 
 
-def test_a_capture_and_a_report_of_a_node_say_the_same(made: dict[str, bytes], tmp_path: Path) -> None:
-    found = nodes(report(made, tmp_path, "home.tar.xz", "home.json"))
-    capture, document = found["home.tar.xz"]["figures"], found["home.json"]["figures"]
+def test_a_capture_and_a_report_of_a_node_show_the_same(made: dict[str, bytes], tmp_path: Path) -> None:
+    found = nodes(report(made, tmp_path, "house/home.tar.xz", "home.json"))
+    capture, document = found["house/home.tar.xz"]["figures"], found["home.json"]["figures"]
     same = (
         "guest_count",
         "would_not_start_labels",
@@ -79,9 +79,9 @@ def test_a_capture_and_a_report_of_a_node_say_the_same(made: dict[str, bytes], t
     )
     assert {name: capture[name] for name in same} == {name: document[name] for name in same}
     assert capture["must_not_start_count"] == 2 and capture["pve"] == document["pve"] == "8.4.1"
-    assert found["home.tar.xz"]["pvehooks"] == "0.0.7", "of the node, not of who reads it"
-    assert (found["home.tar.xz"]["cluster"], found["home.json"]["cluster"]) == (None, "home"), "a capture has no name of its cluster"
-    assert nodes(report(made, tmp_path, "house/home.tar.xz"))["house/home.tar.xz"]["cluster"] == "house", "that of its folder stands for it"
+    assert found["house/home.tar.xz"]["pvehooks"] == "0.0.7", "of the node, not of who reads it"
+    assert found["home.json"]["cluster"] == "home"
+    assert found["house/home.tar.xz"]["cluster"] == "house", "a capture has no name of its cluster: that of its folder stands for it"
 
 
 def test_nodes_of_one_name_are_kept_apart(made: dict[str, bytes], tmp_path: Path) -> None:
@@ -112,6 +112,23 @@ def test_reports_of_other_versions(made: dict[str, bytes], tmp_path: Path) -> No
     assert new["as_of"] == old["as_of"] == time
     assert old["would_not_start_count"] == 2 and old["rng0_lacking_count"] is None and new["rng0_lacking_count"] == 2
     assert old["unknown"]["rng0_lacking_count"] == "not in the report of pvehooks 0.1.0" and found["old.json"]["cluster"] is None
+
+
+def test_the_page_of_a_cluster_is_read_too(made: dict[str, bytes], tmp_path: Path) -> None:
+    """Who looks after several clusters has `report --cluster --json` of each: what each node published, and as of when."""
+    tree = cluster_bed.plant(tmp_path / "tree")
+    page = bed.report(tree, "--cluster", "--json")
+    directory = tmp_path / "pages"
+    shown = json.loads(report({"house.json": page.encode(), **made}, directory, "house.json", "office.json"))
+    again = {node["node"]: node for node in shown["nodes"] if node["file"] == "house.json"}
+    for node in json.loads(page)["nodes"]:
+        expected = {**node, "file": "house.json"}
+        # What is longer than any name, or later than any calendar, is cut.
+        assert again[node["node"]] == expected or node["node"] == cluster_bed.HOSTILE
+    assert len(shown["nodes"]) == len(again) + 1 and shown["starts"] is None
+    html = report(made, directory, form="--html")
+    harmless(html)
+    assert "alert(1)" in html and not re.search(r"<(script|img|svg/)", html)
 
 
 def tar(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -186,12 +203,26 @@ def test_no_more_files_than_can_be_read(made: dict[str, bytes], tmp_path: Path, 
     assert len(found["nodes"]) == 1 and found["skipped"] == [{"file": "office.json", "why": "only the first 1 files are read"}]
 
 
+def test_any_value_of_another_kind_in_a_page_is_refused(tmp_path: Path) -> None:
+    whole = json.loads(bed.report(cluster_bed.plant(tmp_path / "tree", hostile=False), "--cluster", "--json"))
+    whole["nodes"] = whole["nodes"][:1]
+    for key in ("starts", "skipped"):
+        del whole[key]
+    known, refused = any_value(whole, lambda document: nodes_of(document, "x.json", ""))
+    assert known > 100 and refused > 100
+
+
 def test_any_value_of_another_kind_is_refused(made: dict[str, bytes]) -> None:
-    """Whatever stands where something else belongs: a node, or one of the errors that mean that it is no report."""
     whole = json.loads(made["office.json"])
     for key in ("rules", "changes", "iommu"):
         del whole[key]
     whole["guests"], whole["groups"] = whole["guests"][:1], [group for group in whole["groups"] if group["free"]][:1]
+    known, refused = any_value(whole, lambda document: node_of(document, "x.json", "", "report", Unread("not in a report")))
+    assert known > 100 and refused > 100
+
+
+def any_value(whole: Any, look: Callable[[Any], object]) -> tuple[int, int]:
+    """Whatever stands where something else belongs: how often a node is made of it, and how often one of the errors that mean that it is no report."""
     known = refused = 0
     for path in paths(whole)[1:]:
         for odd in (None, -1, True, "x:y z", [], {}, ["a"], {"a": None}):
@@ -201,8 +232,8 @@ def test_any_value_of_another_kind_is_refused(made: dict[str, bytes]) -> None:
                 inner = inner[key]
             inner[path[-1]] = odd
             try:
-                node_of(document, "x.json", "", "report", Unread("not in a report"))
+                look(document)
                 known += 1
             except (TypeError, KeyError, ValueError, IndexError, AttributeError):
                 refused += 1
-    assert known > 100 and refused > 100
+    return known, refused

@@ -48,9 +48,6 @@ class ReportFile(NamedTuple):
     owner: tuple[int, int] | None = None
 
 
-_OF_MANY = {"html": fleet_html.page, "markdown": fleet_markdown.page}
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
@@ -90,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             if form == "json":
                 envelope.show(host, many.node or None, fleet_document.as_json(many))
             else:
-                _write(place, _OF_MANY[form](many))
+                _write(place, (fleet_html if form == "html" else fleet_markdown).page(many))
         _show_where(places, host, many.node)
         return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)

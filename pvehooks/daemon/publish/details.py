@@ -40,6 +40,8 @@ def read_details(host: Host, guests: Mapping[int, GuestStats], settings: Setting
     running, following = ("", "") if isinstance(known, Unread) else (known.running, known.next)
     lacking = tuple(vmid for vmid, guest in sorted(guests.items()) if guest.rng0 == "lacking")
     failed = _failed(host, guests)
+    # A kernel may have been removed since.
+    boot = boot_forecast.read(host)
     return NodeDetails(
         pve=release.pve(host),
         kernel=running,
@@ -48,7 +50,7 @@ def read_details(host: Host, guests: Mapping[int, GuestStats], settings: Setting
         rng_lacking=len(lacking),
         rng_guests=lacking,
         own_settings=own_settings(settings),
-        next_boot=boot_forecast.read(host),
+        next_boot=None if boot is None or isinstance(known, Unread) or boot.kernel not in known.installed else boot,
         failed_starts=None if failed is None else len(failed),
         failures=() if failed is None else tuple(_failure(host, task) for task in failed[:_FAILURES]),
     )
