@@ -87,7 +87,7 @@ class ReportDiff(NamedTuple):
     items: tuple[DiffLine, ...]
 
 
-class Hardware(NamedTuple):
+class ReportedHardware(NamedTuple):
     """What is shown of the hardware apart from the groups."""
 
     # By address.
@@ -115,7 +115,7 @@ class Report(NamedTuple):
     changes: ReportDiff | None = None
     # Why there are none.
     no_changes: str = ""
-    hardware: Hardware = Hardware()
+    hardware: ReportedHardware = ReportedHardware()
 
 
 class SharedFinding(NamedTuple):

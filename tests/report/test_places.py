@@ -104,7 +104,7 @@ def test_several_numa_nodes(tmp_path: Path) -> None:
     assert "Root bus 0000:00\n" in text and "NUMA node 0" in text and "NUMA node 1" in text
 
 
-def test_what_tells_equal_devices_apart(tmp_path: Path) -> None:
+def test_what_distinguishes_equal_devices(tmp_path: Path) -> None:
     """The serial number of a disk, the virtual functions of a card, and that a passed-through controller hides what is plugged in."""
     tree = bed.plant("home", tmp_path / "tree")
     card = tree / "sys/bus/pci/devices/0000:05:00.0"

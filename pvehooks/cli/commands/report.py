@@ -20,7 +20,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, html, markdown, plain, summary
-from pvehooks.report.content import Fact, Hardware, Report, RuleText, guest_seen
+from pvehooks.report.content import Fact, Report, ReportedHardware, RuleText, guest_seen
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
 from pvehooks.values.groups import Group
@@ -170,7 +170,7 @@ def _gathered(seen: View) -> Report:
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
-        hardware=Hardware(node.links, node.slots, node.usb, node.layout),
+        hardware=ReportedHardware(node.links, node.slots, node.usb, node.layout),
     )
 
 
