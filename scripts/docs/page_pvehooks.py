@@ -165,7 +165,7 @@ JSON = {
     "report": "`version` (1), `pvehooks`, `node`, `time` (seconds since 1970), `facts` (kernel, boot, processors, memory, IOMMU, interrupts, in words;"
     " null if unknown), `iommu` and `groups` as of `host groups` (`groups` is null if unknown), `guests` and `node_findings` as of `check`, a VM"
     " with `running` and `template` and without `allowed`; `places`, by address, with `above` (the bridges above it, from the root), `port` (what"
-    " kind of port a bridge is), `slot` (its name in the firmware's table), `numa` and `link` (`speed` and `max_speed` in GT/s, `width` and `max_width`),"
+    " kind of port a bridge is), `slot` (its name in the firmware's table), `numa` and `link` (`speed` and `max_speed` in MT/s, `width` and `max_width`),"
     " each null if unknown; `empty_slots`, their names; `rules`, by id, with `explanation` and `remedy`; and `changes`: null, or `since` and `items` with `kind`"
     " (`node`, `device`, `guest`, `finding`), `how` (new, gone, changed), `what` and `text`.",
 }

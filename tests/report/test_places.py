@@ -59,7 +59,7 @@ def test_the_json_has_the_same(home: Path) -> None:
         "port": None,
         "slot": "PCIEX4_1",
         "numa": 0,
-        "link": {"speed": 5.0, "max_speed": 5.0, "width": 1, "max_width": 1},
+        "link": {"speed": 5000, "max_speed": 5000, "width": 1, "max_width": 1},
     }
     assert document["places"]["0000:03:00.0"]["port"] == "upper port of a switch"
     assert {device["address"] for group in document["groups"] for device in group["devices"]} == set(document["places"])
