@@ -89,7 +89,7 @@ class ReportDiff(NamedTuple):
     items: tuple[DiffLine, ...]
 
 
-class Hardware(NamedTuple):
+class ReportedHardware(NamedTuple):
     """What is shown of the hardware apart from the groups."""
 
     # By address.
@@ -119,7 +119,7 @@ class Report(NamedTuple):
     no_changes: str = ""
     # The name of the node's cluster, '' without one.
     cluster: str = ""
-    hardware: Hardware = Hardware()
+    hardware: ReportedHardware = ReportedHardware()
 
 
 class SharedFinding(NamedTuple):

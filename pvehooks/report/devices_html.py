@@ -18,6 +18,12 @@ _COLUMNS, _LISTED = 5, 6
 # More columns than these have room on a wide screen and on paper alone.
 _FEW = 3
 _AS_WELL = "as well"
+# So many devices are seen at a glance.
+_FEW_ROWS = 8
+_KINDS = {"display": "graphics and sound", "network": "network", "storage": "disks", "usb": "USB", "other": "others"}
+_KINDS_BY_BASE = {0x01: "storage", 0x02: "network", 0x03: "display", 0x04: "display", 0x0D: "network"}
+_USB_CONTROLLER = 0x0C03
+_NOT_VISIBLE = "what is plugged in is not visible while vfio-pci has the controller"
 # Who has it now, as long as no VM does.
 _NOW = {"host": "host", "free": "free", "idle": "not used", "unknown": "not known"}
 
@@ -49,6 +55,7 @@ def devices(report: Report) -> Markup | None:
         "section",
         tag("h2", "Who has which device", id="devices"),
         tag("p", _explained(rows), class_="soft small"),
+        _kinds([cell for _, cell, _ in rows]),
         tag(
             "table",
             tag("thead", tag("tr", (tag("th", head, scope="col") for head in ("Device", "Group", "Now")), heads, others)),
@@ -86,6 +93,22 @@ def _shares(cell: Cell) -> list[_Share]:
     return sorted(found, key=lambda share: share.vmid)
 
 
+def _kind(cell: Cell) -> str:
+    """What kind of device it is, by its class (pci.ids)."""
+    code = cell.member.device.class_code
+    return "usb" if code >> 8 == _USB_CONTROLLER else _KINDS_BY_BASE.get(code >> 16, "other")
+
+
+def _kinds(cells: list[Cell]) -> Markup | None:
+    """The list that leaves the devices of one kind; None where there are few."""
+    there = {_kind(cell) for cell in cells}
+    if len(cells) <= _FEW_ROWS or len(there) < 2:
+        return None
+    options = [tag("option", words, value=f"k-{kind}") for kind, words in _KINDS.items() if kind in there]
+    choice = tag("select", tag("option", "all devices", value="any"), options, id="by-kind")
+    return tag("form", tag("label", "Show ", choice), class_="filter kinds", autocomplete="off", aria_label="Filter of devices")
+
+
 def _row(box: Box, cell: Cell, shares: list[_Share], columns: list[int], slot: str) -> Markup:
     device = cell.member.device
     group = tag("a", box.group.name, href=f"#group{box.group.name}") if box.group.name else "none"
@@ -99,6 +122,7 @@ def _row(box: Box, cell: Cell, shares: list[_Share], columns: list[int], slot: s
         tag("td", _now(box, cell), data_of="Now"),
         cells,
         tag("td", _listed(shares), data_of="VMs" if shares else None) if shares and not columns else None,
+        class_=f"k-{_kind(cell)}",
     )
 
 
@@ -180,11 +204,17 @@ def _place(place: Place, numa: int) -> Markup:
         group,
         tag("span", places.link_words(link), class_=None if link.width >= link.max_width else "warning narrow") if link else None,
         tag("span", f"NUMA node {device.numa}") if device.numa not in (-1, numa) else None,
+        tag("span", f"serial {device.serial}", class_="soft") if device.serial else None,
+        tag("span", f"{len(device.virtfns)} of {counted(device.total_vfs, 'virtual function')}", class_="soft")
+        if device.total_vfs
+        else None,
     )
     name = tag("span", place.kind, class_="soft") if place.kind else tag("b", device.words)
     who = None if place.cell.whose == "bridge" else tag("span", place.cell.who, class_=f"who {place.cell.whose}")
     line = tag("p", tag("span", class_=f"sq {place.cell.whose}"), tag("code", device.address), name, who, details, class_="at")
-    plugged = tag("ul", (tag("li", tag("p", "USB: ", tag("bdi", each), class_="at")) for each in place.usb)) if place.usb else None
+    hidden = device.vfio and device.class_code >> 8 == _USB_CONTROLLER
+    usb = (_NOT_VISIBLE,) if hidden else place.usb
+    plugged = tag("ul", (tag("li", tag("p", "USB: ", tag("bdi", each), class_="at")) for each in usb)) if usb else None
     return tag("li", line, plugged, _level(place.below, numa))
 
 

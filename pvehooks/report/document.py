@@ -5,6 +5,7 @@ from __future__ import annotations
 from pvehooks.report import places, tree
 from pvehooks.report.content import GuestSeen, Report
 from pvehooks.values import Unread
+from pvehooks.values.boot import PcieLink
 from pvehooks.wording import as_json as as_json_finding
 from pvehooks.wording import printable, sort
 
@@ -50,10 +51,15 @@ def _places(report: Report) -> dict[str, object]:
             "port": device.port or None,
             "slot": printable(places.slot_of(device, names)) or None,
             "numa": device.numa if device.numa >= 0 else None,
-            "link": dict(links[device.address]._asdict()) if device.address in links else None,
+            "link": _link(links[device.address]) if device.address in links else None,
         }
         for device in sorted(devices, key=lambda device: device.address)
     }
+
+
+def _link(link: PcieLink) -> dict[str, int]:
+    """A link, with its speeds in MT/s: whole numbers."""
+    return {"speed": int(link.speed * 1000), "max_speed": int(link.max_speed * 1000), "width": link.width, "max_width": link.max_width}
 
 
 def _guest(guest: GuestSeen) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pvehooks import wording
 from pvehooks.report.content import SEVERITIES, UNEXAMINED, AlikeGuests, GuestSeen, Report, counts
 from pvehooks.report.frame import badge, icon, more
 from pvehooks.report.markup import Markup, join, tag
-from pvehooks.values import StartVerdict
+from pvehooks.values import StartVerdict, Unread
 from pvehooks.wording import counted
 
 # By severity: colour and icon.
@@ -22,6 +24,7 @@ _LEAST = {"all": "all", "warning": "warnings and worse", "block": "what forbids 
 def guests(report: Report, together: list[AlikeGuests]) -> Markup:
     """The section of the guests."""
     listed = [(number, group) for number, group in enumerate(together) if group.rules]
+    passed = passed_through(report)
     quiet = [guest for group in together if not group.rules for guest in group.guests]
     names = tag("ul", (tag("li", tag("bdi", guest.label), id=f"vm{guest.vmid}") for guest in quiet), class_="quiet")
     rest: Markup | None = None
@@ -34,13 +37,13 @@ def guests(report: Report, together: list[AlikeGuests]) -> Markup:
         "section",
         tag("h2", "VMs", id="guests"),
         tag("p", "There are no VMs.", class_="soft") if not report.guests else None,
-        tag("ul", (_row(number, group) for number, group in listed), class_="guests") if listed else None,
+        tag("ul", (_row(number, group, passed) for number, group in listed), class_="guests") if listed else None,
         rest,
         aria_labelledby="guests",
     )
 
 
-def _row(number: int, group: AlikeGuests) -> Markup:
+def _row(number: int, group: AlikeGuests, passed: Mapping[int, tuple[str, ...]]) -> Markup:
     guest = group.guests[0]
     state = "template" if guest.template else "running" if guest.running else "stopped"
     lines = [
@@ -56,11 +59,33 @@ def _row(number: int, group: AlikeGuests) -> Markup:
     several = f"{len(group.guests)} VMs, " if len(group.guests) > 1 else ""
     return tag(
         "li",
-        tag("div", _names(group.guests), tag("p", several, tag("span", state, class_=f"state {state}"), class_="soft small")),
+        tag(
+            "div",
+            _names(group.guests),
+            _passed(group, passed),
+            tag("p", several, tag("span", state, class_=f"state {state}"), class_="soft small"),
+        ),
         tag("div", _verdict(guest), " " if guest.guarded is not None else None, _guarded(guest)),
         tag("ul", lines, class_="notes"),
         class_=f"{TONES[SEVERITIES[group.urgency]]}{choice(number)}",
     )
+
+
+def passed_through(report: Report) -> dict[int, tuple[str, ...]]:
+    """What each guest names, by its VMID: "hostpci0: NVIDIA GeForce RTX 3090 and 1 more"."""
+    found: dict[int, dict[str, list[str]]] = {}
+    for group in () if isinstance(report.groups, Unread) else report.groups:
+        for member in group.devices:
+            for naming in member.named:
+                found.setdefault(naming.vmid, {}).setdefault(naming.option, []).append(member.device.words)
+    return {vmid: tuple(f"{option}: {wording.and_more(words, 1)}" for option, words in options.items()) for vmid, options in found.items()}
+
+
+def _passed(group: AlikeGuests, passed: Mapping[int, tuple[str, ...]]) -> Markup | None:
+    """The devices of the guests, where they name the same ones."""
+    lists = {passed.get(guest.vmid, ()) for guest in group.guests}
+    lines = lists.pop() if len(lists) == 1 else ()
+    return tag("ul", (tag("li", line) for line in lines), class_="small") if lines else None
 
 
 def _names(those: tuple[GuestSeen, ...]) -> Markup:

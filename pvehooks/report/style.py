@@ -138,7 +138,12 @@ footer h2{font-size:.9375rem;margin:0 0 .3rem;color:var(--ink)}
 footer li{margin:.15rem 0}
 """
 # A filter without a script: the form's state hides what was not chosen. Browsers that cannot look at it get no form.
-_FILTER = """\
+_KINDS = "".join(
+    f".sheet:has(option[value=k-{kind}]:checked) .who-has tbody tr:not(.k-{kind}){{display:none}}"
+    for kind in ("display", "network", "storage", "usb", "other")
+)
+_FILTER = f"@media screen{{{_KINDS}}}\n"
+_FILTER += """\
 .filter{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem 1.2rem;margin:3rem 0 -1.5rem;padding:.6rem 1rem;background:var(--card);border:1px solid var(--line);border-radius:.6rem;font-size:.9375rem}
 .filter fieldset{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:0;padding:0;border:0}
 .filter legend{float:left;padding:0;margin-right:1rem;font-weight:600;line-height:1.75rem}
@@ -149,6 +154,7 @@ _FILTER = """\
 .filter select{flex:0 1 18rem;width:18rem;min-width:0}
 .filter :focus-visible{outline:2px solid var(--link);outline-offset:2px}
 .filter button{visibility:hidden;cursor:pointer}
+.filter.kinds{position:static;margin:.8rem 0}
 .shown{display:none}
 .rules{counter-reset:rules}
 .rule{counter-increment:rules}

@@ -231,6 +231,21 @@ def test_one_vm_is_chosen_by_key(pages: dict[str, Path], chromium: Browser) -> N
     assert rules == {"group-in-use-by-host", "guard-not-attached"}
 
 
+def test_one_kind_of_device_is_chosen_by_key(pages: dict[str, Path], chromium: Browser, tmp_path: Path) -> None:
+    chromium.show(pages["danger"], opened=False)
+    everything = chromium.run(SHOWN.format(".who-has tbody tr"))
+    chromium.press("#by-kind", "ArrowDown")
+    assert chromium.run("return document.querySelector('#by-kind').selectedOptions[0].text") == "graphics and sound"
+    shown = "return [...document.querySelectorAll('.who-has tbody tr')].filter(e => e.checkVisibility()).map(e => e.innerText)"
+    names = chromium.run(shown)
+    assert len(names) == 3 < everything and all("NVIDIA" in name or "graphics card" in name for name in names)
+    assert chromium.run(SHOWN.format(".shown")) == 0, "the findings are all there"
+    paper = tmp_path / "page.pdf"
+    paper.write_bytes(chromium.printed())
+    table = text_of(paper).partition("IOMMU groups")[0]
+    assert "0000:02:00.0" in table and "0000:01:00.0" in table, "paper has all of them"
+
+
 def test_a_click_selects_the_whole_command(pages: dict[str, Path], chromium: Browser) -> None:
     chromium.show(pages["home"], opened=False)
     chromium.run("const c = document.querySelector('.todo .cmd'); getSelection().selectAllChildren(c)")

@@ -146,6 +146,7 @@ def test_a_name_is_text_in_markdown(name: str) -> None:
     ]
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_markdown_shows_what_was_written(name: str) -> None:
     parser = MarkdownIt("commonmark")

@@ -59,7 +59,7 @@ def test_the_json_has_the_same(home: Path) -> None:
         "port": None,
         "slot": "PCIEX4_1",
         "numa": 0,
-        "link": {"speed": 5.0, "max_speed": 5.0, "width": 1, "max_width": 1},
+        "link": {"speed": 5000, "max_speed": 5000, "width": 1, "max_width": 1},
     }
     assert document["places"]["0000:03:00.0"]["port"] == "upper port of a switch"
     assert {device["address"] for group in document["groups"] for device in group["devices"]} == set(document["places"])
@@ -104,6 +104,25 @@ def test_several_numa_nodes(tmp_path: Path) -> None:
     assert "Root bus 0000:00\n" in text and "NUMA node 0" in text and "NUMA node 1" in text
 
 
+def test_what_distinguishes_equal_devices(tmp_path: Path) -> None:
+    """The serial number of a disk, the virtual functions of a card, and that a passed-through controller hides what is plugged in."""
+    tree = bed.plant("home", tmp_path / "tree")
+    card = tree / "sys/bus/pci/devices/0000:05:00.0"
+    (card / "sriov_totalvfs").write_text("7\n")
+    assert "0 of 7 virtual functions" in section(tree, "topology") and "serial S1" in section(tree, "topology")
+    controller = (tree / "sys/bus/pci/devices/0000:06:00.0").resolve()
+    (controller / "driver").unlink()
+    (controller / "driver").symlink_to("/sys/bus/pci/drivers/vfio-pci")
+    text = section(tree, "topology")
+    assert "USB: what is plugged in is not visible while vfio-pci has the controller" in text and "Logitech" not in text
+
+
+def test_a_row_of_vms_names_their_devices(home: Path) -> None:
+    text = section(home, "guests")
+    assert "hostpci0: NVIDIA GeForce RTX 3090 [10de:2204] and 1 more" in text
+    assert "hostpci0: Renesas uPD720201 USB 3.0 Host Controller [1912:0014]" in text
+
+
 def test_what_is_typed_for_a_free_device(tmp_path: Path) -> None:
     tree = bed.plant("home", tmp_path / "tree")
     page = bed.report(tree, "--html", "-")
@@ -122,7 +141,7 @@ def rows(tree: Path) -> dict[str, list[str]]:
     page = bed.report(tree, "--html", "-")
     table = re.findall(r'<table class="who-has(?: many)?">.*?</table>', page)[0]
     found = {}
-    for row in re.findall(r"<tr>.*?</tr>", table):
+    for row in re.findall(r"<tr\b.*?</tr>", table):
         cells = [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[hd]\b.*?</t[hd]>", row)]
         found[next(iter(re.findall(r"[0-9a-f]{4}:[0-9a-f:.]{7}", cells[0])), "")] = cells[1:]
     return found

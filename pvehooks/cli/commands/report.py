@@ -23,7 +23,7 @@ from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
 from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, plain, summary
-from pvehooks.report.content import Fact, Hardware, Report, RuleText, guest_seen
+from pvehooks.report.content import Fact, Report, ReportedHardware, RuleText, guest_seen
 from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
 from pvehooks.values import Judged, Node, Unread
@@ -207,8 +207,12 @@ def _gathered(seen: View) -> Report:
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
+<<<<<<< HEAD
         cluster=corosync.cluster_name(seen.host),
         hardware=Hardware(node.links, node.slots, node.usb, node.layout),
+=======
+        hardware=ReportedHardware(node.links, node.slots, node.usb, node.layout),
+>>>>>>> report
     )
 
 
