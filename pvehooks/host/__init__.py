@@ -72,10 +72,6 @@ class Host:
 
         return safepaths.inside(self.root, path, follow)
 
-    @staticmethod
-    def _is_link(located: str) -> bool:
-        return os.path.islink(located)
-
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -84,7 +85,7 @@ class CachingHost(Host):
                 # The error names what was asked for.
                 return super().locate(path, follow)
         located = f"{place}/{name}"
-        return super().locate(path) if follow and self._is_link(located) else located
+        return super().locate(path) if follow and os.path.islink(located) else located
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         """The file's bytes, at most `limit` + 1 of them. It is read again only where fewer were asked for before, or where it is large."""
