@@ -51,7 +51,7 @@ class Reporter:
         """
         guest = verdict.guest
         findings = standing(verdict)
-        with_others = not verdict.rng0_decision.due and guest.baseline_status.untouched and any(map(_about_entropy, findings))
+        with_others = not verdict.rng0_decision.due and any(map(_about_entropy, findings)) and guest.baseline_status.untouched
         self._old.forget(guest.vmid)
         if with_others and _could_be_given(verdict, settings):
             self._old.note(guest, _only_by_name(verdict))

@@ -22,6 +22,7 @@ from tests.bench import (  # noqa: E402 - the beds' mounts come first
 
 MEASURES = {
     "scan": daemon.scan,
+    "restart": daemon.restart,
     "writing": writing.many,
     "reaction": writing.reaction,
     "breath": writing.one_breath,

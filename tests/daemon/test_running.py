@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pvehooks.daemon import signals
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
+from tests.daemon import hurried
 from tests.daemon.bed import PROJECT, QM, RNG0, NodeBed, uefi, wait_until
 
 Make = Callable[..., NodeBed]
@@ -85,13 +87,14 @@ def test_sigterm_waits_for_qm(node: Make) -> None:
 
 
 def test_sigterm_waits_twenty_seconds_at_most(node: Make) -> None:
+    assert signals.QM_GRACE == 20.0
     bed = node()
     bed.qm.misbehave("hang", verb="set", times=None)
-    bed.start()
+    bed.start(program=("tests.daemon.hurried",))
     bed.write(100, uefi())
     wait_until(lambda: bed.sets() == 1, "qm set")
     try:
-        assert 15 < bed.stop(60) < 40
+        assert hurried.GRACE - 1 < bed.stop(60) < 40
     finally:
         for call in bed.qm.calls("set"):
             os.kill(call.pid, signal.SIGKILL)
@@ -127,16 +130,18 @@ def test_reported_once(node: Make) -> None:
 
 def test_who_changes_a_guest_again_and_again_does_not_fill_the_journal(node: Make) -> None:
     """Nor does one who makes and destroys it. The guest is cared for as before."""
-    bed = node(settings="[rng]\nmode = warn\n")
+    bed = node(settings="[rng]\nmode = warn\n[watch]\nsettle = 0.05\n")
     bed.start()
-    for number in range(30):
+    for number in range(300):
         bed.write(100, uefi(more="vga: foo\ncpu: x y\n") if number % 2 else "name: web\n")
-        time.sleep(0.3)
+        time.sleep(0.1)
+        if bed.messages("PVEHOOKS_EVENT=suppressed", "PVEHOOKS_VMID=100"):
+            break
     for _ in range(5):
         bed.pve.config(100).unlink()
         time.sleep(0.1)
         bed.write(100, uefi(more="vga: foo\n"))
-        time.sleep(0.3)
+        time.sleep(0.1)
     (entry,) = bed.logged("suppressed", 100)
     assert "there were 10 times " in entry["MESSAGE"] and "pvehooks check 100" in entry["MESSAGE"]
     bed.settle()

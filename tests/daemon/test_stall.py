@@ -21,6 +21,7 @@ from tests.daemon.parts import Kept
 
 Make = Callable[..., NodeBed]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT)}
+HURRIED = ("tests.daemon.hurried",)
 WAL = "/var/lib/pve-cluster/config.db-wal"
 
 
@@ -42,7 +43,7 @@ def hanging(bed: NodeBed) -> Iterator[None]:
 @pytest.mark.parametrize("trouble", [stopped, hanging])
 def test_a_running_daemon_waits_for_it(node: Make, trouble: Callable[[NodeBed], Iterator[None]]) -> None:
     bed = node({"100.conf": uefi()})
-    bed.start(watchdog=4.0)
+    bed.start(watchdog=4.0, program=HURRIED)
     bed.settle()
     assert bed.daemon is not None
     with trouble(bed):  # type: ignore[attr-defined]
@@ -66,7 +67,7 @@ def test_a_start_is_ready_although_it_hangs(node: Make, trouble: Callable[[NodeB
     """Guests and dpkg do not wait for the daemon then; it does its work once pmxcfs answers."""
     bed = node({"100.conf": uefi()}, settings="[rng]\nexisting = inject\n")
     with trouble(bed):  # type: ignore[attr-defined]
-        bed.start(ready=False)
+        bed.start(ready=False, program=HURRIED)
         bed.notify.wait_for("READY", "1", timeout=20)
         bed.logged("pmxcfs-away")
         assert bed.messages("PVEHOOKS_EVENT=started") == []

@@ -112,6 +112,7 @@ CLOCK = {"time.time", "time.monotonic", "time.sleep", "time.time_ns", "time.mono
 # Words about paths and errors that ask the system nothing.
 HARMLESS = {"os.path.basename", "os.path.dirname", "os.path.join", "os.strerror", "os.fsdecode", "os.fsencode"}
 EXEMPT = {
+    "host/readonce.py": {"os.path.islink"},  # a part of Host.locate, for a path whose directory it has located
     "actions/backups.py": {"os.stat"},  # the time of a backup
     "causes/registry.py": {"os.listdir"},  # its own folder: which causes there are
     "cli/terminal.py": {"shutil"},  # how wide a terminal is

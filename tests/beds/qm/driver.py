@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,18 +122,23 @@ class Qm:
         **details: Any,
     ) -> None:
         """Order a misbehaviour (stand_in/misbehaviour.py lists them) for the next `times` calls that fit, or always."""
-        orders = json.loads(self.control.read_text()) if self.control.exists() else []
-        orders.append({"do": do, "verb": verb, "vmid": str(vmid) if vmid else None, "times": times, **details})
-        self._replace_orders(orders)
+        self._change_orders(
+            lambda orders: [*orders, {"do": do, "verb": verb, "vmid": str(vmid) if vmid else None, "times": times, **details}]
+        )
 
     def behave(self) -> None:
         """Withdraw all orders."""
-        self._replace_orders([])
+        self._change_orders(lambda orders: [])
 
-    def _replace_orders(self, orders: list[dict[str, Any]]) -> None:
-        draft = self.control.with_suffix(".new")
-        draft.write_text(json.dumps(orders))
-        draft.rename(self.control)
+    def _change_orders(self, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+        """In place and under the lock under which calls that run side by side count them down."""
+        with open(self.control, "a+", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            orders = change(json.loads(stream.read() or "[]"))
+            stream.seek(0)
+            stream.truncate()
+            stream.write(json.dumps(orders))
 
     # --- what it was asked ---
 
