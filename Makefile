@@ -1,6 +1,6 @@
 # pvehooks: all targets work on a fresh Debian 12 or 13, as root.
 .DEFAULT_GOAL := help
-.PHONY: help demo fuzz coverage mutate test test-suites test-node test-kernel test-report lint format bench golden docs deb stdeb install repo clean
+.PHONY: help demo fuzz coverage mutate test test-suites test-node test-dist-upgrade test-kernel test-report lint format bench golden docs deb stdeb install repo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,6 +16,9 @@ test-suites: ## run the demo and all tests on minimal Debian 12 and 13 systems (
 
 test-node: ## build, install and test the package on booted Debian 12 and 13 systems (ARGS as for test)
 	@sh scripts/test-node $(ARGS)
+
+test-dist-upgrade: ## upgrade a booted Debian 12 with the package to 13, from the mirror (some minutes; the CI does not)
+	@sh scripts/test-node -n 0 tests/node/dist_upgrade.py
 
 test-kernel: ## start guests on an emulated machine with an IOMMU and the installed package (ARGS as for test)
 	@sh scripts/test-kernel $(ARGS)

@@ -53,6 +53,10 @@ def _has_instance(device: PciDevice, guest: Guest, entry: HostPci) -> bool:
 
 def _no_types(device: PciDevice, entry: HostPci, guest: Guest, node: Node) -> AbsentMdev:
     support = None if isinstance(node.vf_support, Unread) else node.vf_support
+    of_intel = device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY
+    if of_intel and device.physfn:
+        whole = remedies.command(guest, entry, without=("mdev",))
+        return AbsentMdev("it is a virtual function, which a VM gets as a whole", f"Name it without mdev: {whole}")
     if device.vfio:
         return AbsentMdev(*on_vfio(device, guest, node))
     if not device.driver:
@@ -60,7 +64,7 @@ def _no_types(device: PciDevice, entry: HostPci, guest: Guest, node: Node) -> Ab
         return AbsentMdev(*without_driver(device, support.module(device.address) if support else "", unbuilt, release, node))
     if device.vendor == NVIDIA:
         return _of_nvidia(device, entry, guest, node)
-    if device.vendor == _INTEL and device.class_code >> 16 == _DISPLAY:
+    if of_intel:
         return _of_intel(device, entry, guest)
     why = f"its driver {device.driver} makes none"
     return AbsentMdev(why, f"Install the driver that makes them, or {_whole(guest, entry)}")

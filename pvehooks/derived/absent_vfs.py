@@ -23,7 +23,7 @@ _WITHOUT_VFS = {"i915": "i915-sriov-dkms"}
 _ALLOWED_BY_OPTION = {"xe": "max_vfs=7", "i915": "enable_guc=3 max_vfs=7"}
 NVIDIA = 0x10DE
 # NVIDIA wants no other way than its sriov-manage (vGPU User Guide), which this unit of Proxmox VE's pve-nvidia-vgpu-helper calls before the VMs start.
-NVIDIA_VFS = "systemctl enable --now pve-nvidia-sriov@{address}.service"
+NVIDIA_VFS = "apt install pve-nvidia-vgpu-helper && systemctl enable --now pve-nvidia-sriov@{address}.service"
 
 
 class AbsentVf(NamedTuple):

@@ -33,6 +33,10 @@ SYMPTOMS = {
     " the last start. Correct the address with `qm set`, or accept it: `pvehooks trust VMID`",
     "After an upgrade of the kernel nothing can be passed through": "`pvehooks host check` compares what runs with what is configured, and with what the"
     " next boot takes. `pvehooks host fix` shows what it would change; `--apply` changes it.",
+    "Proxmox VE 8 becomes 9 (Debian 12 becomes 13)": "The package, hookscripts, settings and records stay as they are. Before the restart,"
+    " `pvehooks host check --next-boot` shows which VMs will not start with the new kernel, with which DKMS modules, and which network cards get other"
+    " names. After it, `pvehooks host check` finds what Debian 13 does not read any more (/etc/sysctl.conf, /etc/sysfs.d without /etc/sysfs.conf) and names"
+    " in the network configuration without an interface, and `pvehooks check` machine versions that the new QEMU does not have.",
     "A finding is wrong, or does not matter here": "To ignore it for one VM, write `ignore = RULE: REASON` below `[guest VMID]` in"
     " /etc/pvehooks/pvehooks.conf; to change its severity, write `RULE = info` below `[rules]`. See pvehooks.conf(5).",
     "pvehooks does nothing": "`pvehooks status` shows whether the daemon runs and pmxcfs answers; `pvehooks config` shows the settings and their"

@@ -55,6 +55,7 @@ def sriov(address: str = CARD) -> dict[str, Content]:
         pytest.param(IGPU, INTEL, sriov(IGPU), Support(), "it is on i915, and such a chip is shared", f"pvehooks bind {IGPU} --vfs 7 --now --persist; then name one without mdev. Or give", id="a chip with SR-IOV"),
         pytest.param(IGPU, INTEL.replace("i915", "xe"), {}, Support(), "it is on xe", "Without them give the VM the whole device", id="xe without SR-IOV"),
         pytest.param(IGPU, INTEL + INTEL_VF, sriov(IGPU), Support(), "of which each VM gets one as a whole", "Name one without mdev: qm set 100 --hostpci0 0000:00:02.1", id="virtual functions of Intel's"),
+        pytest.param("0000:00:02.1", INTEL + INTEL_VF, sriov(IGPU), Support(), "it is a virtual function, which a VM gets as a whole", "Name it without mdev: qm set 100 --hostpci0 0000:00:02.1", id="a virtual function of Intel's"),
         pytest.param("mapping=gpu", INTEL.replace(IGPU, CARD) + INTEL_VF.replace(IGPU, CARD).replace("00:02.1", "01:00.1"), MAPPED, Support(), "of which each VM gets one", "Name one without mdev", id="by a mapping"),
         pytest.param(CARD, INTEL.replace(IGPU, CARD).replace("030000", "0b4000"), {}, Support(), "its driver i915 makes none", "Install", id="of Intel, no graphics"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pvehooks.actions.pci import bind, persist, vf_settings, vfs
-from pvehooks.cli import boot_bindings, bound_devices
+from pvehooks.cli import boot_bindings, booted, bound_devices
 from pvehooks.cli import devices as shared
 from pvehooks.cli.devices import DeviceReport
 from pvehooks.derived import bindability
@@ -25,6 +25,9 @@ from pvehooks.wording import counted
 SUMMARY = "bind PCI devices to vfio-pci by address, now or at every boot"
 EXAMPLE = "pvehooks bind 0000:01:00.0 --now --persist"
 VF_EXAMPLE = "pvehooks bind 0000:01:00.0 --vfs 4 --vf all:driver=vfio-pci --vf 0:mac=52:54:00:12:34:56,vlan=100 --now --persist"
+
+
+_AT_BOOT_BY_HAND = "systemd does not run here: at boot, something else has to run pvehooks bind --boot"
 
 
 class Wanted(NamedTuple):
@@ -80,9 +83,16 @@ def run(options: argparse.Namespace) -> int:
     shared.only_notes_in_trees(host, wanted.now)
     devices = shared.named(options.address, hardware.gather(host, name))
     with host.undisturbed():
-        reports = bind_all(host, name, devices, wanted)
+        reports = with_boot(host, wanted, bind_all(host, name, devices, wanted))
         shared.log_changes(host, name, "bind", reports)
     return shared.finish(options, host, name, reports)
+
+
+def with_boot(host: Host, wanted: Wanted, reports: list[DeviceReport]) -> list[DeviceReport]:
+    """The reports, with a note where nothing will do at boot what was recorded for it."""
+    if not (wanted.persist and booted.without_systemd(host)):
+        return reports
+    return [each._replace(notes=(*each.notes, _AT_BOOT_BY_HAND)) if each.result == "done" else each for each in reports]
 
 
 def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted) -> list[DeviceReport]:

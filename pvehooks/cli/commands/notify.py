@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from pvehooks.cli import audit, envelope, terminal
+from pvehooks.cli import audit, booted, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, NodeError, UsageError
 from pvehooks.host import Host
@@ -89,6 +90,8 @@ def _state(seen: View) -> dict[str, Any]:
 
 def _test(seen: View, as_json: bool) -> int:
     """The message takes the way of all others, through the service and its sandbox."""
+    if booted.without_systemd(seen.host):
+        raise NodeError("systemd does not run here, so nothing hands messages over")
     text = f"This is a test of pvehooks notify, asked for by {audit.user()}. A message about a VM comes the same way."
     fields = {"PVEHOOKS_EVENT": TEST, "PVEHOOKS_NODE": seen.node}
     name = outbox.leave(seen.host, Entry(text, "", NOTICE, fields, TEST))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, wording
 from pvehooks.cli import cluster_status, envelope, guard_state, last_starts, terminal
+from pvehooks.cli import booted, cluster_status, guard_state, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, PmxcfsAway
@@ -114,6 +115,8 @@ def _state(seen: View, met: StatusTotals, first_look: int | None) -> dict[str, o
 
 def _rows(seen: View, met: StatusTotals) -> Iterator[tuple[str, str]]:
     yield "pvehooks", f"{__version__}, daemon {_daemon(seen.host)}"
+    if booted.without_systemd(seen.host):
+        yield "", booted.WHAT_WORKS
     yield "node", f"{seen.node}, pmxcfs {_pmxcfs(seen.host)}"
     yield "VMs", f"{wording.counted(met.guests, 'VM')}, {wording.counted_findings(met.found)}"
     if met.must_not:

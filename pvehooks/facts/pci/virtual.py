@@ -50,6 +50,7 @@ class SupportOnNode:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._macs: dict[str, VfMacs] = {}
 
     @cached_property
     def sources(self) -> tuple[VfSource, ...]:
@@ -100,7 +101,12 @@ class SupportOnNode:
         return next(iter(names_in(self._host, f"{_DEVICES}/{address}/net")), "")
 
     def macs(self, address: str) -> VfMacs:
-        """What is noted of a PF's VFs, and what the card has."""
+        """What is noted of a PF's VFs, and what the card has; asked once, since a process answers."""
+        if address not in self._macs:
+            self._macs[address] = self._read_macs(address)
+        return self._macs[address]
+
+    def _read_macs(self, address: str) -> VfMacs:
         note = bindings.noted(self._host, address)
         count, given = (note.vfs or 0, note.vf_settings) if isinstance(note, BootBinding) else (0, ())
         noted = {number: VfNote(each.mac, each._replace(mac="").text) for number, each in given}
