@@ -12,7 +12,7 @@ from pvehooks.cli.envelope import VERSION
 
 _TABLE = Path(__file__).with_name("schema.txt")
 _LINE = re.compile(r"  (?P<old>!?)(?P<name>[^ ?]+)(?P<optional>\??) +(?P<type>[^ ]+)(?: +(?P<text>.+))?")
-PRIMITIVES = ("string", "integer", "number", "boolean", "any")
+PRIMITIVES = ("string", "integer", "boolean", "any")
 PROGRAM = "pvehooks "
 # Where the package has it.
 FILE = "/usr/share/pvehooks/schema.json"

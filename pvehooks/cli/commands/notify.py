@@ -7,8 +7,7 @@ import contextlib
 import time
 from typing import Any
 
-from pvehooks.cli import audit, envelope, terminal
-from pvehooks.cli import audit, booted, terminal
+from pvehooks.cli import audit, booted, envelope, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, NodeError, UsageError
 from pvehooks.host import Host

@@ -207,12 +207,8 @@ def _gathered(seen: View) -> Report:
         guests,
         tuple(Judged(finding, "") for finding in seen.node_findings(node)),
         {rule.id: RuleText(rule.id, rule.explanation, remedy(rule), rule.of_node) for rule in catalogue.RULES.values()},
-<<<<<<< HEAD
         cluster=corosync.cluster_name(seen.host),
-        hardware=Hardware(node.links, node.slots, node.usb, node.layout),
-=======
         hardware=ReportedHardware(node.links, node.slots, node.usb, node.layout),
->>>>>>> report
     )
 
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pvehooks import __version__, wording
-from pvehooks.cli import cluster_status, envelope, guard_state, last_starts, terminal
-from pvehooks.cli import booted, cluster_status, guard_state, last_starts, terminal
+from pvehooks.cli import booted, cluster_status, envelope, guard_state, last_starts, terminal
 from pvehooks.cli.view import View, view
 from pvehooks.daemon import lock
 from pvehooks.errors import EXIT_OK, PmxcfsAway
