@@ -90,14 +90,14 @@ def test_a_stop_shows_what_it_gave_back(outcome: Outcome) -> None:
 
 def test_killed_at_any_moment_each_is_with_its_driver_in_the_end(outcome: Outcome) -> None:
     found = outcome.all("killed")
-    assert len(found) == KILLED
+    assert len(found) == KILLED and all("the daemon" in moment for each in found for moment in each["moments"]), found
     for each in found:
         assert each["drivers"] == HOST and each["overrides"] == ["(null)", "(null)"] and each["noted"] == [], each
 
 
 def test_without_post_stop_the_daemon_has_it_done(outcome: Outcome) -> None:
     (found,) = outcome.all("without")
-    assert found["drivers"] == HOST and found["requests"] == [], found
+    assert found["drivers"] == HOST and found["requests"] == [] and found["daemon"] == "active", found
 
 
 def test_a_card_is_looked_for_again_and_its_attributes_are_set_until_the_stop(outcome: Outcome) -> None:

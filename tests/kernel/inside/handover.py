@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ WHERE = places(HANDOVER)
 PLACE = Path("/mnt/lent")
 CONFIG = "hostpci0: {}\nhostpci1: {}\nmachine: q35\nname: lent\nsmbios1: uuid=00000000-0000-4000-8000-000000000100\n"
 EVENTS = ("device-returned", "device-not-returned", "device-dead", "device-degraded")
+GUEST = ["vfio-pci", "vfio-pci"]
 PATIENCE = 150.0
 
 
@@ -126,58 +129,86 @@ def hand_over(number: int) -> dict[str, Any]:
     }
 
 
-def _killed(vmid: int, phase: str, chance: random.Random, seconds: float) -> str:
-    """The hookscript, killed at some moment: it alone, or all that it has started."""
+def kill_daemon() -> None:
+    """As a power failure of the process; systemd starts it again."""
+    run("systemctl", "kill", "--signal=KILL", "pvehooks")
+
+
+def _killed(vmid: int, phase: str, chance: random.Random, seconds: float, others: Mapping[str, Callable[[], None]]) -> str:
+    """The hookscript, killed at some moment: it alone, or all that it has started; and others beside it, each at a moment of its own."""
     command = ["/usr/libexec/pvehooks/hookscript", str(vmid), phase]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    after = chance.uniform(0, seconds)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(after)
     whole = chance.random() < 0.5
-    ended = process.poll()
-    with contextlib.suppress(ProcessLookupError):
-        (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+
+    def kill_hook() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+
+    hook_name = "the hookscript and all it started" if whole else "the hookscript"
+    victims = {hook_name: kill_hook, **others}
+    began, done = time.monotonic(), []
+    for after, name in sorted((chance.uniform(0, seconds), name) for name in victims):
+        time.sleep(max(0.0, began + after - time.monotonic()))
+        done.append(f"{name} after {after:.1f} s" + " (it had ended)" * (name == hook_name and process.poll() is not None))
+        victims[name]()
     process.wait()
     for _ in range(300):
         if run("pgrep", "-f", "libexec/pvehooks/guard")[0]:
             break
         time.sleep(0.1)
-    return f"{phase} after {after:.1f} s: " + ("it had ended" if ended is not None else "all" if whole else "it alone")
+    return f"{phase}: {', '.join(done)}"
 
 
 def kill_at_random(out: Out, start_seconds: float, end_seconds: float) -> None:
-    """Starts and stops that are killed; what the unit for that finds afterwards."""
+    """Starts and stops that are killed, with QEMU and the daemon beside them; what the unit for that finds afterwards."""
     chance = random.Random(7)
-    for number in range(KILLED):
-        if number % 3 == 2:
-            run("systemctl", "kill", "--signal=KILL", "pvehooks")
-        moments = [_killed(VMID, "pre-start", chance, 1.3 * start_seconds)]
+    daemon = {"the daemon": kill_daemon}
+    for _ in range(KILLED):
+        moments = [_killed(VMID, "pre-start", chance, 1.3 * start_seconds, daemon)]
         between = drivers()
-        if between == ["vfio-pci", "vfio-pci"]:
-            kill(held(VMID, ("lent-disk", "lent-nic")))
-        moments.append(_killed(VMID, "post-stop", chance, 1.3 * end_seconds))
+        qemu = held(VMID, ("lent-disk", "lent-nic")) if between == GUEST else None
+        victims = daemon if qemu is None else daemon | {"QEMU": functools.partial(kill, qemu)}
+        moments.append(_killed(VMID, "post-stop", chance, 1.3 * end_seconds, victims))
         after = drivers()
         status, output = run("/usr/libexec/pvehooks/guard", str(VMID), "ended")
-        noted = os.listdir("/run/pvehooks/started") if os.path.isdir("/run/pvehooks/started") else []
+        deadline = time.monotonic() + PATIENCE
+        # The daemon's unit may be at it at this moment.
+        while (noted := _noted()) and time.monotonic() < deadline:
+            time.sleep(1)
+            run("/usr/libexec/pvehooks/guard", str(VMID), "ended")
         found = {"moments": moments, "between": between, "after": after, "status": status, "output": output, "noted": noted}
         out.report(what="killed", drivers=drivers(), overrides=overrides(), **found)
 
 
+def _noted() -> list[str]:
+    """The guests whose start is noted, and not dealt with."""
+    place = "/run/pvehooks/started"
+    return os.listdir(place) if os.path.isdir(place) else []
+
+
 def without_post_stop(out: Out) -> None:
-    """QEMU is killed and no hookscript runs: the daemon sees it, and has the unit do it."""
+    """QEMU is killed, the daemon too, and no hookscript runs: the daemon is started again, sees it, and has the unit do it."""
     status, output, _ = hook(VMID, "pre-start")
-    kill(held(VMID, ("lent-disk", "lent-nic")))
+    qemu = held(VMID, ("lent-disk", "lent-nic"))
+    victims: list[Callable[[], None]] = [functools.partial(kill, qemu), kill_daemon]
+    chance = random.Random(11)
+    chance.shuffle(victims)
+    for victim in victims:
+        time.sleep(chance.uniform(0, 4))
+        victim()
     began = time.monotonic()
-    while drivers() == ["vfio-pci", "vfio-pci"] and time.monotonic() - began < PATIENCE:
+    while drivers() == GUEST and time.monotonic() - began < PATIENCE:
         time.sleep(0.5)
     while "vfio-pci" in drivers() and time.monotonic() - began < PATIENCE:
         time.sleep(0.2)
     waited = round(time.monotonic() - began, 1)
     units = run("systemctl", "status", "--no-pager", "pvehooks-return.path", "pvehooks-return.service")[1]
     requests = os.listdir("/run/pvehooks/ended") if os.path.isdir("/run/pvehooks/ended") else []
-    out.report(what="without", status=status, output=output, drivers=drivers(), seconds=waited, units=units, requests=requests)
+    active = run("systemctl", "is-active", "pvehooks")[1].strip()
+    found = {"units": units, "requests": requests, "daemon": active}
+    out.report(what="without", status=status, output=output, drivers=drivers(), seconds=waited, **found)
 
 
 def looked_for(out: Out) -> None:
