@@ -60,19 +60,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         const=STDOUT,
         help="write it as Markdown, for tickets and wikis; without FILE, or where no form is asked for, print it",
     )
-    parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
-    parser.add_argument(
-        "--from",
-        dest="directory",
-        metavar="DIR",
-        help="report on many nodes or clusters, by their captures and reports (--json) in DIR and in the directories below it",
-    )
     parser.add_argument(
         "--summary",
         metavar="FILE",
         nargs="?",
         const=STDOUT,
         help="write it as a short plain text, for a mail: what forbids a start and what to type, the rest in numbers; without FILE print it",
+    )
+    parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
+    parser.add_argument(
+        "--from",
+        dest="directory",
+        metavar="DIR",
+        help="report on many nodes or clusters, by their captures and reports (--json) in DIR and in the directories below it",
     )
     parser.add_argument("--since", metavar="FILE", help="show what changed since that report, made by --json (default: since the last one)")
 
@@ -173,6 +173,7 @@ def _write(place: ReportFile, text: str) -> None:
 
 
 def _show_where(places: Mapping[str, ReportFile], host: Host, node: str) -> None:
+    """On a terminal; `node` is the one that they are on."""
     if sys.stderr.isatty():
         for place in places.values():
             if place.path != STDOUT:
