@@ -20,6 +20,7 @@ from pvehooks.report.fleet_files import node_of, nodes_of
 # A report on 5,000 VMs has some 10 MB.
 _LARGEST = 32 << 20
 _MOST_FILES = 500
+_NEITHER = "neither a capture nor a report of pvehooks, or one of another version"
 _XZ = b"\xfd7zXZ\0"
 
 Look = Callable[[View], Mapping[str, object]]
@@ -83,14 +84,17 @@ def _nodes(here: Host, path: str, source: str, folder: str, look: Look) -> list[
         if here.read(path, limit=len(_XZ)).startswith(_XZ):
             return [_of_capture(path, source, folder, look)]
         return _of_report(here.read(path, limit=_LARGEST), source, folder)
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError, RecursionError, OverflowError):
-        raise _Foreign("neither a capture nor a report of pvehooks, or one of another version") from None
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError):
+        raise _Foreign(_NEITHER) from None
 
 
 def _of_report(raw: bytes, source: str, folder: str) -> list[FleetNode]:
     if len(raw) > _LARGEST:
         raise _Foreign(f"larger than {_LARGEST >> 20} MiB")
-    return nodes_of(json.loads(raw), source, folder)
+    try:
+        return nodes_of(json.loads(raw), source, folder)
+    except (ValueError, RecursionError):
+        raise _Foreign(_NEITHER) from None
 
 
 def _of_capture(path: str, source: str, folder: str, look: Look) -> FleetNode:
