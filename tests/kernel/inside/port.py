@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -14,7 +15,7 @@ class Out:
     """Open until closed: once the root disk is gone, nothing can be opened that was not."""
 
     def __init__(self) -> None:
-        self._handle = os.open(PORT, os.O_WRONLY)
+        self._handle = _opened()
         self._trigger = os.open("/proc/sysrq-trigger", os.O_WRONLY)
 
     def report(self, **what: Any) -> None:
@@ -38,3 +39,15 @@ class Out:
         """For the next to open it."""
         os.close(self._handle)
         os.close(self._trigger)
+
+
+def _opened() -> int:
+    """One process at a time has the port open: the one before may just be ending."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(PORT, os.O_WRONLY)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
