@@ -153,7 +153,7 @@ def efi_disk_size(found: Match[str]) -> str:
 
 @CAUSES.cause(
     "confidential-computing",
-    r"Your CPU does not support (?:AMD|Intel) (?P<what>\S+)\.|sev_kvm_init.*failed|To use (?:AMD SEV|Intel TDX), you need|SEV: (?:\w+ )?failed|kvm_create_\w+_memfd|tdx.*not supported",
+    r"Your CPU does not support (?:AMD|Intel) (?P<what>\S+)\.|sev_kvm_init.*failed|To use (?:AMD SEV|Intel TDX), you need|SEV: (?:\w+ )?failed|kvm_create_guest_memfd|tdx.*not supported",
     "Turn it on in the firmware setup, or take it out: qm set {vmid} --delete amd-sev",
     "qemu-server, PVE/QemuServer/CPUConfig.pm; QEMU, target/i386/sev.c",
 )

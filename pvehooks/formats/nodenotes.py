@@ -20,7 +20,7 @@ LIMIT = 64 * 1024
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%:")
 
 
-class Place(NamedTuple):
+class NotesBlock(NamedTuple):
     """Where our block lies: the indices of its first line and of the line after it; both are where one would go if `is_there` is not set."""
 
     first: int
@@ -42,7 +42,7 @@ def decoded(line: bytes) -> str:
     return unquote_to_bytes(line.strip()[1:]).decode("utf-8", "replace")
 
 
-def place(raw: bytes) -> Place:
+def place(raw: bytes) -> NotesBlock:
     """Where our block lies in the file; a new one comes after the notes. Raises Damaged."""
     lines = _lines(raw)
     notes = [number for number, line in enumerate(lines) if line.lstrip().startswith(b"#")]
@@ -50,10 +50,10 @@ def place(raw: bytes) -> Place:
     begins, ends = ([number for number in notes if texts[number] == mark] for mark in (BEGIN, END))
     if not begins and not ends:
         end = notes[-1] + 1 if notes else 0
-        return Place(end, end, is_there=False)
+        return NotesBlock(end, end, is_there=False)
     if len(begins) != 1 or len(ends) != 1 or begins > ends:
         raise Damaged
-    return Place(begins[0], ends[0] + 1, is_there=True)
+    return NotesBlock(begins[0], ends[0] + 1, is_there=True)
 
 
 def with_block(raw: bytes, block: Iterable[str]) -> bytes:

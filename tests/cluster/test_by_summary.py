@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.daemon.publish.summary import read_hardware, read_of_starts
+from pvehooks.derived.passthrough import pci_devices
 from pvehooks.facts import hardware
 from pvehooks.facts.cluster import summaries
 from pvehooks.facts.guests import configs as guests
@@ -46,6 +47,9 @@ def test_the_same_is_found(example: Path, tmp_path: Path) -> None:
     # What makes virtual functions, and its kernel, only the node itself knows.
     here.__dict__["vf_support"] = there.vf_support
     here.__dict__["kernel_release"] = there.kernel_release
+    # Nor how much room there is for vGPUs now, and what state a device is in that does not answer.
+    for device in pci_devices(here).values():
+        device.__dict__.update(vgpu_type=-1, power_state="")
     assert found(host, there) == found(host, here)
 
 
@@ -75,8 +79,12 @@ def test_of_a_missing_virtual_function_no_cause_is_given(example: Path, tmp_path
 
 
 OF_STARTS = {"bridge-missing", "cpus-too-many", "machine-too-new"}
+# Which revisions of machine versions PVE has, its own code says.
+REVISION = "machine-too-new.failing-revision.txtar"
 STARTS = [
-    path for path in (*examples("failing"), *examples("passing")) if rule_of(path) in OF_STARTS and b"-- target --" not in path.read_bytes()
+    path
+    for path in (*examples("failing"), *examples("passing"))
+    if rule_of(path) in OF_STARTS and b"-- target --" not in path.read_bytes() and path.name != REVISION
 ]
 
 

@@ -90,6 +90,7 @@ details = st.builds(
     rng_lacking=numbers,
     rng_guests=vmids,
     own_settings=st.dictionaries(words, names, max_size=4),
+    settings_left_out=numbers,
     next_boot=st.none() | next_boots,
     failed_starts=numbers,
     failures=failures,
