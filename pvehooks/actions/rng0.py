@@ -64,6 +64,12 @@ def undo(host: Host, guest: Guest, settings: RngSettings) -> Result:
     return transaction.apply(host, guest, writer(host, settings), Change({OPTION: None})).verified(given)
 
 
+def has_given(guest: Guest) -> bool:
+    """Whether the guest has an rng0 now and once was given one by us, whatever was changed in it since."""
+    config, known = guest.config, guest.recorded_rng
+    return config is not None and known is not None and known.given and (OPTION in config.main or OPTION in config.pending)
+
+
 def _not_ours(guest: Guest) -> str:
     """Why the rng0 must stay as it is, '' if it may go."""
     config = guest.config

@@ -151,7 +151,7 @@ def already_running(found: Match[str]) -> str:
 @CAUSES.cause(
     "guard-refused",
     r"pvehooks: VM (?P<vmid>\d+) (?:\([^)]*\) )?is not started: (?P<why>.+)",
-    "See all of it with its remedies: pvehooks check {vmid}; to start it once all the same: pvehooks allow {vmid} --once",
+    "See all of it with its remedies: pvehooks check {vmid}; to start it once all the same: pvehooks allow {vmid} --once --reason WHY",
     "pvehooks, the guard",
 )
 def guard_refused(found: Match[str]) -> str:

@@ -13,7 +13,7 @@ _QEMU = "QEMU, hw/vfio/container.c and hw/vfio/container-legacy.c"
 @CAUSES.cause(
     "group-not-viable",
     r"vfio (?P<address>[0-9a-f:.]+): (?:error: )?group (?P<group>\d+) is not viable",
-    "See which device of the group is not bound to vfio, and what uses it: pvehooks check {vmid}",
+    "See which device of the group is on a driver of the host, and what uses it: pvehooks host groups --guest {vmid}",
     f"{_QEMU}; the kernel's Documentation/driver-api/vfio.rst",
     rules=("group-in-use-by-host", "vfio-not-bound", "group-shared"),
 )
@@ -38,7 +38,7 @@ def group_busy(found: Match[str]) -> str:
 @CAUSES.cause(
     "group-file-missing",
     r"[Ff]ailed to open /dev/vfio/(?P<group>\d+): No such file or directory",
-    "See what the device is bound to: pvehooks check {vmid}",
+    "See what the device is bound to: pvehooks host groups --guest {vmid}",
     _QEMU,
     rules=("vfio-not-bound",),
 )

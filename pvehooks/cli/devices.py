@@ -65,12 +65,10 @@ def named(addresses: list[str], node: Node) -> list[PciDevice]:
     return list(found.values())
 
 
-def only_notes_in_trees(host: Host, now: bool) -> None:
+def only_notes_in_trees(host: Host, now: bool, hint: str = "A binding for boot can be recorded there: --persist") -> None:
     """Raises Refused for a tree if something is to be done now: a tree has no kernel that could do it."""
     if now and not host.is_node:
-        raise Refused(
-            f"{host.root} is a tree, without a kernel that could bind anything", hint="A binding for boot can be recorded there: --persist"
-        )
+        raise Refused(f"{host.root} is a tree, without a kernel that could bind anything", hint=hint)
 
 
 def report(host: Host, device: PciDevice, result: str, words: str, notes: tuple[str, ...] = (), driver: str | None = None) -> DeviceReport:

@@ -159,7 +159,9 @@ class OldGuests:
         cures = ["Give them their rng0: pvehooks inject --all"] if len(apart) < len(vmids) else []
         if apart:
             which = f" {' '.join(map(str, apart))}" if len(apart) <= _NAMED else ""
-            cures.append(f"{_listed({vmid: self._guests[vmid] for vmid in apart})} only by name, see the reason: pvehooks check{which}")
+            named = _listed({vmid: self._guests[vmid] for vmid in apart})
+            gets = "gets" if len(apart) == 1 else "get"
+            cures.append(f"{named} {gets} one only by VMID, see why: pvehooks check{which}")
         message = (
             f"{wording.counted(len(vmids), 'UEFI VM')} from before pvehooks may not boot from network or NVMe, because they lack entropy:"
             f" {_listed(self._guests)}. Not changed automatically. {'; '.join(cures)}"

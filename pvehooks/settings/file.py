@@ -146,7 +146,7 @@ class _Scanner:
             self._lose(at, depth, f"{shown(text)} needs a section with {depth - 1} bracket{'s' * (depth > 2)} above it")
         elif (self._path, f"[{name}]") in self._seen:
             first = self._seen[self._path, f"[{name}]"]
-            self._lose(at, depth, f"section {header(path)} is given twice, first on line {first}")
+            self._lose(at, depth, f"section {header(path)} is given twice: put its options below line {first}, where it is first")
         else:
             self._seen[self._path, f"[{name}]"] = at + 1
             self._path = path

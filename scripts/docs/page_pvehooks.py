@@ -39,7 +39,8 @@ VERB_NOTES = {
     "inject": "Writes `rng0` with the values in `[rng]`, after a backup of the config, and reads it back. A VM named by its VMID gets it whatever the"
     " settings say, also if it existed before pvehooks. A template, a config that Proxmox VE would damage, and a stopped VM with other"
     " pending changes are refused. On a running VM it takes effect at the next start. Ends with 1 if a VM was refused or failed.",
-    "undo": "Removes the `rng0` that pvehooks added, if it is unchanged. It is not added again unless you run `inject`."
+    "undo": "Removes the `rng0` that pvehooks added, if it is unchanged. It is not added again unless you run `inject`. With `--all` from"
+    " every VM of the node that was given one and still has an `rng0`."
     " Ends with 1 if one could not be removed.",
     "attach": "Makes the guard the hookscript of the VM, also while the VM runs; it checks the next start. The guard runs an existing hookscript"
     " first, in every phase, and `detach` restores it. With `[guard] attach` the daemon does the same automatically. Ends with 1 if a VM was"

@@ -51,7 +51,7 @@ QUESTIONS = {
     "I have a hookscript of my own.": "It keeps running, in every phase, before the guard. `pvehooks detach VMID` makes it the VM's hookscript again.",
     "What if I remove what it added?": "It is not added again. `pvehooks inject VMID` or `pvehooks attach VMID` does that.",
     "How do I take the guard off all VMs?": "`pvehooks detach --all`",
-    "How do I undo everything?": "`pvehooks host undo` for the node's files, `pvehooks undo VMID` for each `rng0`, then `apt purge pvehooks`, which"
+    "How do I undo everything?": "`pvehooks host undo` for the node's files, `pvehooks undo --all` for each `rng0`, then `apt purge pvehooks`, which"
     " prints what is left.",
     "Does it work on nodes without passed-through devices?": "Yes: `check` reports what Proxmox VE and QEMU would refuse, and UEFI VMs get their `rng0`.",
     "Do all nodes of a cluster need it?": "Each node looks after its own VMs. The guard is attached once every node has the package, because a VM that moves"

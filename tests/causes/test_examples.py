@@ -87,6 +87,12 @@ def test_each_command_of_a_remedy_is_one(cause: str) -> None:
         )
 
 
+@pytest.mark.parametrize("cause", causes())
+def test_each_command_of_a_remedy_has_all_that_it_requires(cause: str) -> None:
+    for _, command in wording.steps(causes()[cause].remedy):
+        assert not command or " allow " not in command or command.endswith(" --once --reason WHY"), command
+
+
 def test_a_word_of_a_log_is_one_word_of_a_command() -> None:
     text = "TASK ERROR: storage 'x; rm -rf /' is disabled"
     (found,) = diagnose(failure(text))

@@ -323,6 +323,14 @@ def test_undo_asks_of_all_before_it_begins(tree: Path) -> None:
     assert '"given_rng0": []' in pvehooks(tree, "status", "--json")
 
 
+def test_undo_of_all(tree: Path) -> None:
+    assert pvehooks(tree, "undo", "--all") == "no VM of pve1 has an rng0 that pvehooks gave it\n"
+    pvehooks(tree, "inject", "100")
+    assert pvehooks(tree, "undo", "--all").count("was removed") == 1
+    assert pvehooks(tree, "undo", "--all") == "no VM of pve1 has an rng0 that pvehooks gave it\n"
+    assert "name the VMs by their VMIDs, or give --all" in pvehooks(tree, "undo", status=2)
+
+
 def test_what_frees_a_guest_needs_no_settings(tree: Path) -> None:
     """A refused start may wait for it."""
     pvehooks(tree, "inject", "100")

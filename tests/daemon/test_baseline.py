@@ -90,7 +90,7 @@ def test_a_guest_that_comes_from_another_node(node: Make, has_package: bool) -> 
         return
     bed.logged("existing", 100)
     entry = bed.logged("existing", 101)[-1]
-    assert "VM 100 (elsewhere)" in entry["MESSAGE"] and "VM 101 (elsewhere) only by name" in entry["MESSAGE"]
+    assert "VM 100 (elsewhere)" in entry["MESSAGE"] and "VM 101 (elsewhere) gets one only by VMID" in entry["MESSAGE"]
     bed.stop()
     bed.start()
     bed.settle()

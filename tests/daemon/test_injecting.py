@@ -326,7 +326,7 @@ def test_old_guest_with_network_first_is_summed_up_apart(node: Make) -> None:
     bed = node({"100.conf": uefi("pxe", old=True).replace("order=scsi0;net0", "order=net0;scsi0")})
     bed.start()
     (entry,) = bed.logged("existing")
-    assert "VM 100 (pxe) only by name, see the reason: pvehooks check 100" in entry["MESSAGE"]
+    assert "VM 100 (pxe) gets one only by VMID, see why: pvehooks check 100" in entry["MESSAGE"]
     assert "inject --all" not in entry["MESSAGE"]
     assert len(bed.journal.entries("PVEHOOKS_VMID=100", "PVEHOOKS_EVENT=existing")) == 1
 

@@ -151,13 +151,13 @@ def test_ranges_name_each_once(vmids: set[int]) -> None:
     ("old", "by_name", "words"),
     [
         ((100, 101), (), "2 UEFI VMs from before pvehooks may not boot from network or NVMe, because they lack entropy: VM 100, VM 101."),
-        ((100,), (100,), "Not changed automatically. VM 100 only by name, see the reason: pvehooks check 100"),
+        ((100,), (100,), "Not changed automatically. VM 100 gets one only by VMID, see why: pvehooks check 100"),
         (
             (*range(100, 110), 115, 117),
             (105,),
             "because they lack entropy: VM 100-109, 115, 117. Not changed automatically. Give them their rng0:",
         ),
-        ((100, 101), (101,), "Give them their rng0: pvehooks inject --all; VM 101 only by name, see the reason: pvehooks check 101"),
+        ((100, 101), (101,), "Give them their rng0: pvehooks inject --all; VM 101 gets one only by VMID, see why: pvehooks check 101"),
     ],
 )
 def test_guests_from_before_us(old: tuple[int, ...], by_name: tuple[int, ...], words: str) -> None:

@@ -274,17 +274,17 @@ TABLE = [
     ),
     pytest.param(
         "[rng]\nmode = off\n[watch]\n[rng]\nmode = zzz\n",
-        ["line 4: section [rng] is given twice, first on line 1"],
+        ["line 4: section [rng] is given twice: put its options below line 1, where it is first"],
         id="duplicate section",
     ),
     pytest.param(
         "[guest 100]\n[guest  100]\n[[rng]]\nmode = off\n",
-        ["line 2: section [guest 100] is given twice, first on line 1"],
+        ["line 2: section [guest 100] is given twice: put its options below line 1, where it is first"],
         id="duplicate guest",
     ),
     pytest.param(
         "[guest 100]\n[[rng]]\nmode = off\n[[rng]]\nmode = off\n",
-        ["line 4: section [guest 100] [[rng]] is given twice, first on line 2"],
+        ["line 4: section [guest 100] [[rng]] is given twice: put its options below line 2, where it is first"],
         id="duplicate subsection",
     ),
     pytest.param(

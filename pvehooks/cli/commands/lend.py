@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     vmid = _receiver(options.to)
     seen = views.view(options, own=True)
     host, name = seen.host, seen.node
-    shared.only_notes_in_trees(host, now=True)
+    shared.only_notes_in_trees(host, now=True, hint="Run it on the node itself, without --root.")
     guest = seen.guest(vmid) if vmid else None
     devices = shared.named(options.address, hardware.gather(host, name))
     with host.undisturbed():

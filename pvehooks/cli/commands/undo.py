@@ -1,4 +1,4 @@
-"""pvehooks undo: removes the rng0 that inject or the daemon added."""
+"""pvehooks undo: removes the rng0 that inject or the daemon added, of some guests or of all."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ EXAMPLE = "pvehooks undo 100"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
-    parser.add_argument("vmid", nargs="+", type=guests.vmid, metavar="VMID", help="these VMs")
+    guests.take_some_or_all(parser, "these VMs", "all VMs of this node that have an rng0 that pvehooks gave them")
 
 
 def run(options: argparse.Namespace) -> int:
     """Removes the rng0 that pvehooks added, if it is unchanged."""
     seen = view(options, own=True, freeing=True)
-    return guests.finish(options, seen, guests.change(options, seen.guests(seen.guest_ids(options.vmid)), lambda guest: _undo(seen, guest)))
+
+    def one(guest: Guest) -> GuestReport | None:
+        return None if options.all and not rng0.has_given(guest) else _undo(seen, guest)
+
+    reports = guests.change(options, seen.guests(guests.some_or_all(options, seen)), one)
+    return guests.finish(options, seen, reports, f"no VM of {seen.node} has an rng0 that pvehooks gave it")
 
 
 def _undo(seen: View, guest: Guest) -> GuestReport:

@@ -75,12 +75,14 @@ def _class_words(class_code: int) -> tuple[str, tuple[str, ...]]:
 
 def _names(ids: bytes, vendor: int, device: int) -> tuple[str, str]:
     """What pci.ids calls the vendor and the device, both shortened; '' for what it does not know."""
-    start = ids.find(b"\n%04x  " % vendor) if ids else -1
-    if start < 0:
+    head = b"%04x  " % vendor
+    # The list of a capture begins with a vendor, not with comments.
+    start = 0 if ids.startswith(head) else ids.find(b"\n" + head) + 1
+    if not ids.startswith(head, start):
         return "", ""
-    maker = _short_vendor(_rest_of_line(ids, start + 7))
+    maker = _short_vendor(_rest_of_line(ids, start + 6))
     found = ids.find(b"\n\t%04x  " % device, start)
-    if found < 0 or _NEXT_VENDOR.search(ids, start + 1, found):
+    if found < 0 or _NEXT_VENDOR.search(ids, start, found):
         return maker, ""
     return maker, _short_model(_rest_of_line(ids, found + 8))
 

@@ -445,6 +445,13 @@ def test_words(tmp_path: Path, ids: str, code: str, words: str) -> None:
     assert found.label == f"{ADDRESS} ({words})"
 
 
+def test_words_of_the_first_vendor_in_the_list(tmp_path: Path) -> None:
+    """The list of a capture begins with a vendor."""
+    files: dict[str, Content] = {"vendor": "0x10de\n", "device": "0x1b80\n", "class": "0x030000\n"}
+    ids = PCI_IDS.partition("\n")[2]
+    assert device(tmp_path, files, beside={"/usr/share/misc/pci.ids": ids}).words == "NVIDIA GeForce GTX 1080 [10de:1b80]"
+
+
 @pytest.mark.parametrize(("place", "maker"), [("/usr/share/hwdata/pci.ids", "Samsung "), ("/usr/share/doc/pci.ids", "")])
 def test_words_come_from_elsewhere_or_from_the_class(tmp_path: Path, place: str, maker: str) -> None:
     files: dict[str, Content] = {"vendor": "0x144d\n", "device": "0x0001\n", "class": "0x010802\n"}
