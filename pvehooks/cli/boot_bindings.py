@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvehooks.actions.pci import at_boot
+from pvehooks.actions.pci import at_boot, bind
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK
 from pvehooks.host import Host
 from pvehooks.journal import entries, output
@@ -14,6 +14,7 @@ def apply_all(host: Host, name: str, addresses: list[str]) -> int:
     Without addresses it runs early at boot, before udev has examined the hardware. A present device that could not be bound is
     tried once more when udev finds it, and logged then.
     """
+    bind.finish_begun(host)
     out = output.choose()
     failed = False
     for address in addresses or at_boot.addresses(host):

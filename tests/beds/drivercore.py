@@ -80,6 +80,10 @@ class KernelHost(Host):
         link = self._link(address)
         if link.is_symlink() or driver not in self._matching(address) or (driver == "vfio-pci" and address in self.refuses):
             return
+        # pci_device_can_probe: a virtual function with an override is taken all the same.
+        switch = f"{_PCI}/devices/{address}/physfn/sriov_drivers_autoprobe"
+        if self.read_text(f"{_PCI}/devices/{address}/driver_override") == "(null)" and _text(self, switch) == "0":
+            return
         if Path(self.root, f"sys/bus/pci/drivers/{driver}").is_dir():
             link.symlink_to(f"../../../bus/pci/drivers/{driver}")
 
@@ -87,3 +91,11 @@ class KernelHost(Host):
         if count and self.read_text(path) != "0":
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
         Path(self.locate(path)).write_text(f"{count}\n")
+        for number in range(count):
+            link = Path(self.locate(os.path.dirname(path)), f"virtfn{number}")
+            for driver in self._matching(os.path.basename(os.readlink(link))) if link.is_symlink() else ():
+                self._probe(os.path.basename(os.readlink(link)), driver)
+
+
+def _text(host: Host, path: str) -> str:
+    return host.read_text(path) if host.exists(path) else ""

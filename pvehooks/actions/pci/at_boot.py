@@ -114,8 +114,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, pati
                 address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}"
             )
         vf_settings.bring_up(host, device)
-        vfs.change(host, device, count, vf_settings.all_for_vfio(settings, count))
-    given = vf_settings.apply_all(host, node.name, device, settings)
+    with vfs.without_drivers(host, device, vf_settings.for_vfio(settings), made and bool(settings)):
+        if made:
+            vfs.change(host, device, count)
+        given = vf_settings.apply_all(host, node.name, device, settings)
     if not (made or given):
         return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
     also = ", as noted" if settings else ""

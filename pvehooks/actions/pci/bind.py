@@ -155,6 +155,10 @@ def finish_begun(host: Host) -> None:
         from pvehooks.actions.pci import rescan
 
         rescan.finish(host)
+    if unfinished.noted_vfs(host):
+        from pvehooks.actions.pci import vfs
+
+        vfs.finish_begun(host)
 
 
 def _undo(host: Host, begun: BegunBind) -> None:

@@ -13,7 +13,7 @@ from pvehooks.values.pci import is_pci_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pvehooks.host import Host, Lock
 
@@ -32,6 +32,8 @@ class BegunBind(NamedTuple):
 # While devices are looked for, drivers take none: the note that this was begun, and the attribute that says so.
 AUTOPROBE_NOTE = f"{DIRECTORY}/autoprobe"
 AUTOPROBE = "/sys/bus/pci/drivers_autoprobe"
+# While virtual functions are made, drivers take none of them: a note for each physical function, with the numbers of those for vfio-pci.
+_VFS = ".vfs"
 
 
 def lock(host: Host, address: str) -> Lock:
@@ -78,3 +80,37 @@ def _read(host: Host, address: str) -> BegunBind | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return begun if isinstance(begun.former, str) and isinstance(begun.override, str) else None
+
+
+# -- virtual functions ----------------------------------------------------------------------------------------------------
+
+
+def note_vfs(host: Host, address: str, for_vfio: Collection[int]) -> None:
+    """Notes that the virtual functions of this device are made without drivers; raises OSError."""
+    host.make_dir(DIRECTORY, mode=0o700)
+    host.replace(f"{DIRECTORY}/{address}{_VFS}", json.dumps(sorted(for_vfio)).encode(), mode=0o600)
+
+
+def noted_vfs(host: Host) -> list[str]:
+    """The devices with such a note."""
+    try:
+        names = host.names(DIRECTORY)
+    except OSError:
+        return []
+    return [name.removesuffix(_VFS) for name in names if name.endswith(_VFS) and is_pci_address(name.removesuffix(_VFS))]
+
+
+def vfs_for_vfio(host: Host, address: str) -> Collection[int] | None:
+    """Those that are to go to vfio-pci, by number; None without a note."""
+    try:
+        numbers = json.loads(host.read(f"{DIRECTORY}/{address}{_VFS}", limit=_LIMIT))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return ()
+    return frozenset(number for number in numbers if isinstance(number, int)) if isinstance(numbers, list) else ()
+
+
+def forget_vfs(host: Host, address: str) -> None:
+    """Removes the note."""
+    forget(host, f"{address}{_VFS}")

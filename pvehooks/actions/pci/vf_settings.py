@@ -84,15 +84,14 @@ def apply(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool
     return changed
 
 
-def all_for_vfio(settings: Mapping[int, VfSettings], count: int) -> bool:
-    """Whether all virtual functions go to vfio-pci."""
-    return bool(count) and all(number in settings and settings[number].driver == VFIO for number in range(count))
+def for_vfio(settings: Mapping[int, VfSettings]) -> list[int]:
+    """The virtual functions that go to vfio-pci."""
+    return [number for number, each in sorted(settings.items()) if each.driver == VFIO]
 
 
 def bind_all(host: Host, node_name: str, pf: str, settings: Mapping[int, VfSettings]) -> bool:
     """Gives virtual functions to vfio-pci where the settings say so; whether one was bound. Raises ActionFailed."""
-    numbers = [number for number, each in sorted(settings.items()) if each.driver == VFIO]
-    return sum(_bind_one(host, node_name, pf, number) for number in numbers) > 0
+    return sum(_bind_one(host, node_name, pf, number) for number in for_vfio(settings)) > 0
 
 
 def _bind_one(host: Host, node_name: str, pf: str, number: int) -> bool:

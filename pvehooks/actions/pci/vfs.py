@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from pvehooks.actions.pci import unfinished
 from pvehooks.errors import ActionFailed
 from pvehooks.host import Host
 from pvehooks.values import PciDevice
@@ -22,11 +23,10 @@ def present(host: Host, address: str) -> int:
     return _number(host, address, "sriov_numvfs") or 0
 
 
-def change(host: Host, device: PciDevice, count: int, for_vfio: bool = False) -> int:
+def change(host: Host, device: PciDevice, count: int) -> int:
     """Sets the number of virtual functions and reads it back; returns the former number. Raises ActionFailed.
 
-    The present ones go first: the kernel only changes from and to 0. The caller has made sure that none is in use. `for_vfio`: no driver of
-    the host takes the new ones, which are to go to vfio-pci.
+    The present ones go first: the kernel only changes from and to 0. The caller has made sure that none is in use.
     """
     before = present(host, device.address)
     if before == count:
@@ -35,8 +35,7 @@ def change(host: Host, device: PciDevice, count: int, for_vfio: bool = False) ->
         _write(host, device, 0, before)
     if count:
         try:
-            with _without_drivers(host, device, for_vfio):
-                _write(host, device, count, before)
+            _write(host, device, count, before)
         except ActionFailed as failed:
             if before:
                 _write(host, device, before, before)
@@ -46,20 +45,47 @@ def change(host: Host, device: PciDevice, count: int, for_vfio: bool = False) ->
 
 
 @contextlib.contextmanager
-def _without_drivers(host: Host, device: PciDevice, wanted: bool) -> Iterator[None]:
-    """Makes VFs without a driver (the kernel's PCI/pci-iov-howto, sriov_drivers_autoprobe); where that is not known they get one."""
-    path = f"{_DEVICES}/{device.address}/sriov_drivers_autoprobe"
-    switched = False
-    if wanted:
-        with contextlib.suppress(OSError):
-            host.write_attribute(path, "0")
-            switched = True
-    try:
-        yield
-    finally:
-        if switched:
+def without_drivers(host: Host, device: PciDevice, for_vfio: Collection[int], wanted: bool) -> Iterator[None]:
+    """If `wanted`: those that are made meanwhile have no driver until this ends. Then those that are not `for_vfio` (their numbers) get theirs.
+
+    A driver of the host reads its MAC when it takes one, and what is to go to vfio-pci is not taken from it. Where the administrator has
+    switched drivers off for them, or the kernel has no such switch (PCI/pci-iov-howto.rst, sriov_drivers_autoprobe), all stays as it is.
+    """
+    with contextlib.ExitStack() as held:
+        if wanted:
             with contextlib.suppress(OSError):
-                host.write_attribute(path, "1")
+                held.enter_context(unfinished.lock(host, device.address))
+                _finish(host, device.address)
+                if host.read_text(_switch(device.address)) == "1":
+                    unfinished.note_vfs(host, device.address, for_vfio)
+                    held.callback(_finish, host, device.address)
+                    host.write_attribute(_switch(device.address), "0")
+        yield
+
+
+def finish_begun(host: Host) -> None:
+    """Gives virtual functions their drivers that a process which is gone has made without."""
+    for address in unfinished.noted_vfs(host):
+        with contextlib.suppress(OSError), unfinished.lock(host, address):
+            _finish(host, address)
+
+
+def _finish(host: Host, address: str) -> None:
+    """The kernel's pci-driver.c, pci_device_can_probe: before the switch is back, no driver of the host takes one."""
+    for_vfio = unfinished.vfs_for_vfio(host, address)
+    if for_vfio is None:
+        return
+    with contextlib.suppress(OSError):
+        host.write_attribute(_switch(address), "1")
+        for number in range(present(host, address)):
+            function = host.link_name(f"{_DEVICES}/{address}/virtfn{number}")
+            if number not in for_vfio and not host.exists(f"{_DEVICES}/{function}/driver"):
+                host.write_attribute("/sys/bus/pci/drivers_probe", function)
+    unfinished.forget_vfs(host, address)
+
+
+def _switch(address: str) -> str:
+    return f"{_DEVICES}/{address}/sriov_drivers_autoprobe"
 
 
 def _write(host: Host, device: PciDevice, count: int, before: int) -> None:

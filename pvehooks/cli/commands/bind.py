@@ -242,9 +242,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, wanted: Wanted) -> Devi
     words, changed = [], False
     if wanted.now:
         vf_settings.bring_up(host, device)
-        changed = vfs.change(host, device, count, vf_settings.all_for_vfio(settings, count)) != count
-        # Of virtual functions that are there already, a VM may use some: they get no other MAC that was not asked for.
-        changed |= _given(host, node, device, settings if changed else asked, count)
+        with vfs.without_drivers(host, device, vf_settings.for_vfio(settings), bool(settings)):
+            changed = vfs.change(host, device, count) != count
+            # Of virtual functions that are there already, a VM may use some: they get no other MAC that was not asked for.
+            changed |= _given(host, node, device, settings if changed else asked, count)
         words.append(f"has {counted(count, 'virtual function')} {'now' if changed else 'already'}")
     if wanted.persist:
         changed |= persist.note(host, device, count, settings) if count else persist.forget(host, address)

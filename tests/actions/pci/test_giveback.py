@@ -266,16 +266,14 @@ def test_a_note_that_cannot_be_read_is_none(content: str, tmp_path: Path) -> Non
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
-class Killed(KernelHost):
-    """Ends the process as SIGKILL does, before or after its Nth write, to sysfs or to a note."""
+class Dying(KernelHost):
+    """Ends the process as SIGKILL does, before or after its Nth write, to sysfs or to a note; never while `left` is 0."""
 
-    def __init__(self, host: KernelHost, number: int, before: bool) -> None:
-        super().__init__(Path(host.root), host.takes)
-        self.left, self.before = number, before
+    left, before = 0, True
 
     def _count(self, before: bool) -> None:
         self.left -= before
-        if not self.left and self.before is before:
+        if self.left == 0 and self.before is before:
             os._exit(9)
 
     def write_attribute(self, path: str, text: str) -> None:
@@ -292,6 +290,14 @@ class Killed(KernelHost):
         self._count(True)
         super().remove(path, durable)
         self._count(False)
+
+
+class Killed(Dying):
+    """Another look at the tree, that ends so."""
+
+    def __init__(self, host: KernelHost, number: int, before: bool) -> None:
+        super().__init__(Path(host.root), host.takes)
+        self.left, self.before = number, before
 
 
 # Of a start: the note; then of each of the two devices that it is being bound, four writes to sysfs, and that note away.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from pvehooks.actions.pci import vfs_at_start
-from pvehooks.cli.commands.bind import Wanted, _vf
+from pvehooks.actions.pci import bind, unfinished, vfs_at_start
+from pvehooks.cli.commands.bind import DeviceReport, Wanted, _vf
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
@@ -19,6 +20,7 @@ from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Completed
 from pvehooks.values import Unread
 from tests.actions.pci.bed import BUS, CARD, PF, TAKES, applied, bound, planted
+from tests.actions.pci.test_giveback import Dying
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
 from tests.beds.tree import make_fake_tree
@@ -181,7 +183,7 @@ def test_functions_for_vfio_have_no_driver_of_the_host(host: NetHost) -> None:
     switch.write_text("1\n")
     (report,) = bound(host, wanted("all:driver=vfio-pci"), PF)
     names = [(path.rpartition("/")[2], text) for path, text in host.written]
-    assert names[:3] == [("sriov_drivers_autoprobe", "0"), ("sriov_numvfs", "2"), ("sriov_drivers_autoprobe", "1")]
+    assert names == [("sriov_drivers_autoprobe", "0"), ("sriov_numvfs", "2"), ("sriov_drivers_autoprobe", "1")]
     # The bed's kernel makes none that could be bound.
     assert "virtual function 0 is not there" in report.words
 
@@ -201,6 +203,83 @@ def test_function_goes_to_vfio(refused: tuple[str, ...], tmp_path: Path) -> None
     assert host.link_name("/sys/bus/pci/devices/0000:06:10.0/driver") == "vfio-pci"
     # The MAC that was not asked for comes with the next boot.
     assert refused or [applied(host, PF)[0] for _ in range(2)] == ["done", "as wanted"]
+
+
+NODES, GUESTS = "0000:06:10.0", "0000:06:10.1"
+
+
+class IgbvfHost(Dying, NetHost):
+    """With a driver of the node for two virtual functions; `found` is the MAC that it has found when it took each."""
+
+    def __init__(self, directory: Path) -> None:
+        card = f"{PF} class=020000 id=8086:10c9 driver=igb group=5"
+        functions = "".join(f"{address} class=020000 id=8086:10ca group=9 pf={PF}\n" for address in (NODES, GUESTS))
+        table = BUS.replace(card, f"{card} net=ens6/52:54:00:00:00:06") + functions
+        super().__init__(planted(directory, table, **{"sys/bus/pci/drivers/igbvf": None}))
+        self.takes = TAKES | {"igbvf": f"{NODES} {GUESTS}"}
+        self.switch = Path(self.root, pci.ROOT, PF, "sriov_drivers_autoprobe")
+        self.switch.write_text("1\n")
+        self.found: dict[str, str] = {}
+
+    def _probe(self, address: str, driver: str) -> None:
+        super()._probe(address, driver)
+        if driver == "igbvf" and self._link(address).is_symlink():
+            self.found[address] = self.vfs.get(int(address[-1]), {}).get("mac", "")
+
+    def drivers(self) -> list[str]:
+        return [self._link(address).resolve().name if self._link(address).is_symlink() else "" for address in (NODES, GUESTS)]
+
+
+def of_both(host: KernelHost) -> DeviceReport:
+    """One for the node, one for a VM."""
+    (report,) = bound(host, wanted(f"0:mac={MAC}", "1:driver=vfio-pci"), PF)
+    return report
+
+
+def test_the_node_s_driver_reads_the_mac_that_was_set(tmp_path: Path) -> None:
+    host = IgbvfHost(tmp_path / "tree")
+    report = of_both(host)
+    assert report.result == "done", report
+    assert host.drivers() == ["igbvf", "vfio-pci"] and host.found == {NODES: MAC}
+    assert host.switch.read_text() == "1" and host.names(unfinished.DIRECTORY) == []
+
+
+def test_a_switch_that_the_administrator_set_stays(tmp_path: Path) -> None:
+    """Then no driver of the node is to take one; those for vfio-pci go there all the same."""
+    host = IgbvfHost(tmp_path / "tree")
+    host.switch.write_text("0\n")
+    assert of_both(host).result == "done"
+    assert host.drivers() == ["", "vfio-pci"] and host.switch.read_text() == "0\n"
+
+
+def dies(host: IgbvfHost, number: int, before: bool) -> int:
+    pid = os.fork()
+    if not pid:
+        host.left, host.before = number, before
+        of_both(host)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# The note, the switch, and the number; the batch for ip (the bed sets nothing); of the one for vfio-pci a note, four writes to sysfs and the note
+# away; the switch, the probe, and the first note away; what is noted for boot.
+STEPS_OF_MAKING = 3 + 1 + 5 + 3 + 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, STEPS_OF_MAKING + 1))
+def test_killed_while_they_are_made(number: int, before: bool, tmp_path: Path) -> None:
+    """The next look gives the node's its driver; none stays without one, and the switch is as it was."""
+    host = IgbvfHost(tmp_path / "tree")
+    assert dies(host, number, before) == 9
+    bind.finish_begun(host)
+    made = host.read_text(f"/sys/bus/pci/devices/{PF}/sriov_numvfs") == "2"
+    assert host.drivers()[0] == ("igbvf" if made else "")
+    assert host.switch.read_text().strip() == "1" and host.names(unfinished.DIRECTORY) == []
+
+
+def test_the_steps_of_making_are_all(tmp_path: Path) -> None:
+    assert dies(IgbvfHost(tmp_path / "tree"), STEPS_OF_MAKING + 1, True) == 0
 
 
 # -- before a start -----------------------------------------------------------------------------------------------------
@@ -241,8 +320,8 @@ def test_a_driver_that_comes_meanwhile(tmp_path: Path) -> None:
     card, function = f"{PF} class=020000 id=8086:10c9 driver=igb group=5", "0000:06:10.0"
     table = BUS.replace(card, f"{card} net=ens6/52:54:00:00:00:06") + f"{function} class=020000 id=8086:10ca group=9 pf={PF}\n"
     host = NetHost(planted(tmp_path / "tree", table, **{"sys/bus/pci/drivers/igbvf": None}))
-    host.takes = TAKES | {"igbvf": function}
     host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "1")
+    host.takes = TAKES | {"igbvf": function}
     host.overtaking = ["igbvf"]
     (report,) = bound(host, wanted("0:driver=vfio-pci", count=1), PF)
     assert report.result == "done" and host.overtaking == [], report
