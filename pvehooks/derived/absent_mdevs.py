@@ -90,8 +90,8 @@ def _of_nvidia(device: PciDevice, entry: HostPci, guest: Guest, node: Node) -> A
         named = f": {remedies.command(guest, entry, {device.address: ready})}" if ready and not entry.mapping else ""
         why = "its virtual functions make them, not the card itself"
         return AbsentMdev(why, f"Name one of its virtual functions{named}" if ready else f"See why they do not: {_DAEMONS}")
-    if device.total_vfs and support:
-        sources = [source for source in support.sources if source.address == device.address]
+    if device.total_vfs:
+        sources = [source for source in support.sources if source.address == device.address] if support else []
         if sources:
             failed = sources[0].trouble or "it failed, or something took them away again"
             why = f"its virtual functions make them, and it has none; {sources[0].place} is to make these, but {failed}"

@@ -47,9 +47,9 @@ def test_the_same_is_found(example: Path, tmp_path: Path) -> None:
     # What makes virtual functions, and its kernel, only the node itself knows.
     here.__dict__["vf_support"] = there.vf_support
     here.__dict__["kernel_release"] = there.kernel_release
-    # Nor how much room there is for vGPUs now, and what state a device is in that does not answer.
+    # Nor what has SR-IOV, how much room there is for vGPUs now, and what state a device is in that does not answer.
     for device in pci_devices(here).values():
-        device.__dict__.update(vgpu_type=-1, power_state="")
+        device.__dict__.update(total_vfs=0, vgpu_type=-1, power_state="")
     assert found(host, there) == found(host, here)
 
 

@@ -43,6 +43,7 @@ def sriov(address: str = CARD) -> dict[str, Content]:
         pytest.param(CARD, NVIDIA.replace("driver=nvidia", "driver=nouveau"), {}, Support(), "it is on nouveau, and only NVIDIA's vGPU host driver", "pve-nvidia-vgpu-helper setup", id="nouveau"),
         pytest.param(CARD, NVIDIA.replace("driver=nvidia", "driver=nouveau"), {}, Unread("of pve2"), "it is on nouveau, and only NVIDIA's", "setup", id="nouveau on another node"),
         pytest.param(CARD, NVIDIA, {}, UNBUILT, "its driver nvidia makes none: it is not the vGPU host driver", "nvidia-smi vgpu; systemctl status nvidia-vgpud", id="nvidia"),
+        pytest.param(CARD, NVIDIA, {}, Unread("of pve2"), "its virtual functions were not made, or the card has no vGPUs", "nvidia-smi vgpu", id="nvidia on another node"),
         pytest.param(CARD, NVIDIA, sriov(), Support(), "and it has none", f"systemctl enable --now pve-nvidia-sriov@{CARD}.service", id="no virtual functions"),
         pytest.param(CARD, NVIDIA, sriov(), Unread("of pve2"), "and it has none", "systemctl enable --now", id="no virtual functions on another node"),
         pytest.param(CARD, NVIDIA, sriov(), Support(ASKED), "pve-nvidia-sriov@ALL.service is to make these, but it failed", "systemctl restart pve-nvidia-sriov@ALL.service", id="that failed"),
