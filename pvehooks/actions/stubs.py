@@ -93,7 +93,7 @@ def _write(host: Host, directory: str, name: str) -> bool:
     except BlockingIOError as error:
         raise NodeError(f"{path} cannot be written: another process holds {LOCK}") from error
     except OSError as error:
-        hint = ""
+        hint, why = "", error.strerror
         if error.errno == errno.EROFS:
             hint = f"Create the directory: mkdir -p {directory} && systemctl restart pvehooks"
             if host.is_dir(directory):
@@ -102,9 +102,11 @@ def _write(host: Host, directory: str, name: str) -> bool:
                     f" printf '[Service]\\nReadWritePaths={directory}\\n' >/etc/systemd/system/pvehooks.service.d/snippets.conf &&"
                     " systemctl daemon-reload && systemctl restart pvehooks"
                 )
+            else:
+                why = f"there is no {directory} yet"
             if directory != _LOCAL and not storages.roots_alone(host, _LOCAL):
                 hint = f"To use the storage 'local', let only root write to it: chmod go-w /var/lib/vz {_LOCAL}. Otherwise: {hint}"
-        raise NodeError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise NodeError(f"{path} cannot be written: {why}", hint=hint) from error
     return True
 
 

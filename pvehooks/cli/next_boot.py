@@ -15,6 +15,7 @@ from pvehooks.facts import nextboot
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs as guest_facts
 from pvehooks.facts.reading import text_of
+from pvehooks.facts.uses.diskuses import UNLESS_NEEDED
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import boot_forecast
 from pvehooks.rules import catalogue
@@ -196,7 +197,9 @@ def _of_guest(answer: NextStart, brief: bool) -> list[str]:
 
 
 def _steps(finding: Finding) -> list[str]:
-    return [f"    {words} {command}".rstrip() for words, command in wording.steps(finding.remedy)] if finding.examined else []
+    """What to do, so that it outlasts a restart: what is mounted is mounted again then."""
+    remedy = finding.remedy.replace(UNLESS_NEEDED, f"{UNLESS_NEEDED}, take it out of /etc/fstab, or of what else uses it at boot, and")
+    return [f"    {words} {command}".rstrip() for words, command in wording.steps(remedy)] if finding.examined else []
 
 
 # -- for programs -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,12 @@ class Objection(NamedTuple):
 
 
 _ONLY_ROOT = "Look again as root"
+_NETWORK = 0x02
+_FREE = "Free it first: pvehooks takes nothing from the host that is in use"
+_FREE_NIC = (
+    "Free it first: if the node can be reached without it, take it out of its bridge or bond and remove its address (the node's System, Network,"
+    " then Apply Configuration)"
+)
 
 
 def to_binding(device: PciDevice, node: Node) -> Objection | None:
@@ -86,7 +92,7 @@ def _used(device: PciDevice, node: Node) -> Objection | None:
     known = uses(device, node)
     use = next((use for use in known.found if not use.remark), None)
     if use:
-        free = f"Stop {use.vmid} first" if use.vmid else "Free it first: pvehooks takes nothing from the host that is in use"
+        free = f"Stop {use.vmid} first" if use.vmid else _FREE_NIC if device.class_code >> 16 == _NETWORK else _FREE
         return Objection(use.sentence, use.remedy or free)
     if known.unread and on_host_driver(device):
         return Objection(f"may be in use, that is unknown: {'; '.join(known.unread)}", _ONLY_ROOT)

@@ -232,7 +232,7 @@ class FreeThere(NamedTuple):
 
 
 def free_by_kind(fleet: Fleet) -> dict[str, list[FreeThere]]:
-    """Where free devices are, by kind, those that no VM names first."""
+    """Where free devices are, by kind: those that no VM names first, and of these those of nodes that can be reached."""
     found: dict[str, dict[tuple[object, ...], list[FreeDevice]]] = {}
     nodes = {node.title: (node, figures) for node, figures in fleet.known}
     for title, (_, figures) in nodes.items():
@@ -245,7 +245,7 @@ def free_by_kind(fleet: Fleet) -> dict[str, list[FreeThere]]:
             node, figures = nodes[str(whose[0])]
             as_of = figures.as_of if isinstance(figures.devices_as_of, Unread) else figures.devices_as_of
             listed.setdefault(kind, []).append(FreeThere(node, as_of, devices[0], tuple(device.address for device in devices)))
-        listed.get(kind, []).sort(key=lambda each: bool(each.first.named))
+        listed.get(kind, []).sort(key=lambda each: (bool(each.first.named), each.node.state in OUT_OF_DATE))
     return listed
 
 

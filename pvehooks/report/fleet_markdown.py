@@ -79,7 +79,8 @@ def _free(fleet: Fleet) -> Iterator[str]:
         for each in listed:
             beside = f", with {and_more(list(dict.fromkeys(each.first.beside)), 3)}" if each.first.beside else ""
             named = f"; named by {and_more(list(each.first.named), 4)}" if each.first.named else ""
-            words = text(f"{kind}, {each.node.title}: {each.first.words}{beside}{named}")
+            where = f"{each.node.title} ({each.node.state})" if each.node.state in content.OUT_OF_DATE else each.node.title
+            words = text(f"{kind}, {where}: {each.first.words}{beside}{named}")
             lines.append(f"- {words} ({code(and_more(list(each.addresses), 3))}, as of {fleet.ago(each.as_of)})")
     return _section("Free devices", lines, "None is known.")
 

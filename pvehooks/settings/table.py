@@ -307,7 +307,8 @@ OPTIONS: tuple[Option, ...] = (
         "tags",
         "boolean(default=no)",
         "Whether VMs have a tag: pvehooks-blocked for one that would not or must not start, pvehooks-warning for one that would start with a "
-        "warning. VMs' configs are written for that, also where [rng] mode is warn or off and [guard] mode audit or off. All other tags stay.",
+        "warning. VMs' configs are written for that, also where [rng] mode is warn or off and [guard] mode audit or off. All other tags "
+        "stay, and these follow what is found after two minutes.",
     ),
     Option(
         "gui",

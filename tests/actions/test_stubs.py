@@ -157,6 +157,10 @@ def test_a_node_without_the_place_needs_no_stub_until_one_is_named(tmp_path: Pat
 class ReadOnly(Host):
     """As the daemon sees directories that its service may not write to."""
 
+    def make_dir(self, path: str, *arguments: object, **named: object) -> None:
+        if not self.is_dir(path):
+            raise OSError(30, "Read-only file system", path)
+
     def replace(self, path: str, *arguments: object, **named: object) -> None:
         raise OSError(30, "Read-only file system", path)
 
@@ -164,6 +168,8 @@ class ReadOnly(Host):
 def test_why_the_daemon_cannot_write_there(host: Host) -> None:
     make_fake_tree(host.root, {"srv/tank/snippets/": None, "etc/pve/storage.cfg": "dir: tank\n\tpath /srv/tank\n\tcontent snippets\n"})
     sandboxed = ReadOnly(host.root)
+    with pytest.raises(NodeError, match="cannot be written: there is no /var/lib/vz/snippets yet"):
+        stubs.make(sandboxed, "pve1", "local:snippets/pvehooks-guard")
     with pytest.raises(NodeError) as failed:
         stubs.make(sandboxed, "pve1", "tank:snippets/pvehooks-guard")
     assert failed.value.hint.startswith(

@@ -52,6 +52,10 @@ def used(*uses: Use, unread: tuple[str, ...] = ()) -> Uses:
 
 
 FREE_FIRST = "Free it first: pvehooks takes nothing from the host that is in use"
+FREE_NIC = (
+    "Free it first: if the node can be reached without it, take it out of its bridge or bond and remove its address (the node's System, Network,"
+    " then Apply Configuration)"
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,7 @@ FREE_FIRST = "Free it first: pvehooks takes nothing from the host that is in use
         ),
         pytest.param(GPU, {"uses": {GPU: used(Use("holds /"))}}, "holds /", FREE_FIRST, id="the host's"),
         pytest.param(GPU, {"uses": {GPU: used(Use("holds /x", remedy="umount /x"))}}, "holds /x", "umount /x", id="the host's, and how to end it"),
+        pytest.param(NIC, {"uses": {NIC: used(Use("is the uplink of vmbr0"))}}, "is the uplink of vmbr0", FREE_NIC, id="the host's network"),
         pytest.param(GPU, {"uses": {GPU: used(Use("is used by CT 105", vmid=105))}}, "is used by CT 105", "Stop 105 first", id="a container's"),
         pytest.param(GPU, {"uses": {GPU: used(Use("is the console", remark=True))}}, "", "", id="a remark"),
         pytest.param(GPU, {"uses": {GPU: used(Use("is it", remark=True), Use("holds /"))}}, "holds /", FREE_FIRST, id="a remark and a use"),
@@ -142,7 +147,7 @@ def test_to_release(address: str, holders: Any, objection: Objection | None, tmp
         (GPU, {}, None),
         (VF, {}, Objection(f"is a virtual function itself, of {PF}", f"Name that: pvehooks bind {PF} --vfs N")),
         (ON_VFIO, {}, Objection("is on vfio-pci, and only a driver of the host makes virtual functions", f"pvehooks unbind {ON_VFIO}")),
-        (PF, {"uses": {"0000:03:02.1": used(Use("has the interface eth0"))}}, Objection("has a virtual function in use: 0000:03:02.1 has the interface eth0", FREE_FIRST)),
+        (PF, {"uses": {"0000:03:02.1": used(Use("has the interface eth0"))}}, Objection("has a virtual function in use: 0000:03:02.1 has the interface eth0", FREE_NIC)),
         (PF, {"holders": {VF: (RUNNING,)}}, Objection(f"has a virtual function in use: {VF} is hostpci0 of VM 101 (mail), which is running", "Stop it first: qm shutdown 101")),
         (PF, {"pci": Unread("x")}, None),
     ],

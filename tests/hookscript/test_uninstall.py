@@ -207,14 +207,11 @@ def test_purge_names_the_guests_that_keep_their_rng0(qm: Qm) -> None:
         config(f"memory: 512\n{options}", vmid)
         Path(f"/etc/pve/pvehooks/guests/{vmid}.json").write_text(record + "\n")
     config(f"memory: 512\nrng0: {given}\n", 105)
-    assert uninstall(qm) == (
-        0,
-        (
-            "pvehooks: left: the rng0 of VMs that were given one: 100 103. It is an ordinary option. To remove it:\n"
-            "    for vm in 100 103; do qm set $vm --delete rng0; done\n"
-        ),
-        "",
+    lines = (
+        "pvehooks: left: the rng0 of VMs that were given one: 100 103. It is an ordinary option. To remove it:",
+        "    for vm in 100 103; do qm set $vm --delete rng0; done",
     )
+    assert uninstall(qm) == (0, "\n".join(lines) + "\n", "")
     assert uninstall(qm, "remove").out == ""
 
 

@@ -72,7 +72,8 @@ def _task(asked: str, tasks: tuple[Task, ...]) -> Task:
     if last is None:
         raise UsageError(
             f"this node's task log has no start of VM {vmid}",
-            hint="It keeps about the last 2,000 tasks, of this node only: was the VM started on another one?",
+            hint="It keeps about the last 2,000 tasks, of this node only: was the VM started on another one?"
+            f" Would it start now: pvehooks check {vmid}",
         )
     return last
 

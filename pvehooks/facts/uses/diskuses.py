@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pvehooks.facts.guests.running import RunningGuests
 
+# How a remedy begins that ends a use until the next boot.
+UNLESS_NEEDED = "If the node does not need it"
 _BOOT_UUIDS = "/etc/kernel/proxmox-boot-uuids"
 # The kernel's Documentation/admin-guide/md: all other states serve the array.
 # An array that was assembled automatically is "read-auto" until the first write to it (the kernel's admin-guide/md.rst).
@@ -67,7 +69,7 @@ class DiskUses:
         from pvehooks.facts.uses import freeing
 
         ended = freeing.commands(self, tree)
-        return f"If the node does not need it: {ended}" if ended else ""
+        return f"{UNLESS_NEEDED}: {ended}" if ended else ""
 
     def _unread(self, tree: BlockTree) -> Iterator[str]:
         """What could not be read although it may show a use."""

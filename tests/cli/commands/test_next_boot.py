@@ -10,7 +10,7 @@ import pytest
 
 from pvehooks.capture import make
 from pvehooks.errors import EXIT_BLOCKED, EXIT_COULD_NOT_LOOK, EXIT_OK, EXIT_USAGE
-from tests.beds import boot, pci
+from tests.beds import boot, pci, uses
 from tests.beds.commandline import Ended, pvehooks
 from tests.beds.tree import Content, make_fake_tree
 from tests.capture.bed import captured
@@ -65,6 +65,16 @@ def test_a_line_for_each(tmp_path: Path) -> None:
         "VM 102 (vm2): will not start",
         "VM 100 (vm0): will start",
     ]
+
+
+def test_what_frees_a_disk_outlasts_the_restart(tmp_path: Path) -> None:
+    """What is unmounted by hand is mounted again by then."""
+    bus = "0000:01:00.0 class=010802 id=144d:a808 driver=nvme group=14 disk=nvme0n1/259:0/S1 part=nvme0n1p1/259:1\n"
+    files = guests("hostpci0: 0000:01:00.0") | uses.idle() | pci.plant(bus)
+    uses.mounted_partition(files, "0000:01:00.0")
+    status, text = check(node(tmp_path, files, bus=bus))
+    assert status == EXIT_BLOCKED
+    assert "    If the node does not need it, take it out of /etc/fstab, or of what else uses it at boot, and: umount /srv\n" in text
 
 
 def test_what_is_not_known(tmp_path: Path) -> None:
