@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pvehooks.actions.pci import bind, unfinished, vfs_at_start
-from pvehooks.cli.commands.bind import DeviceReport, Wanted, _vf
+from pvehooks.cli.commands.bind import Wanted, _vf
+from pvehooks.cli.devices import DeviceReport
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
