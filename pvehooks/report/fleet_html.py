@@ -113,7 +113,7 @@ def _figures(fleet: Fleet) -> Markup:
     would_not = sum(figures.would_not.total for figures in known)
     passing, lacking = sum(figures.passing for figures in known), sum(figures.unguarded.total for figures in known)
     free = content.free_by_kind(fleet).get(content.KINDS[0], ())
-    unwanted = sum(len(each.addresses) for each in free if not each.first.named)
+    unwanted = sum(len(each.addresses) for each in free if not each.first.named and each.node.state not in content.OUT_OF_DATE)
     figures = [
         (must_not, "VMs must not start, nothing stops them" if must_not != 1 else "VM must not start, nothing stops it", "danger"),
         (would_not, "VMs would not start" if would_not != 1 else "VM would not start", "danger" if would_not else "good"),
@@ -253,7 +253,8 @@ def _there(fleet: Fleet, each: FreeThere) -> Markup:
         else None
     )
     place = tag("p", tag("code", addresses), " ", _age(fleet, each.as_of), class_="small")
-    return tag("li", tag("b", _link(each.node)), tag("div", words, place, named))
+    state = join(" ", badge(_STATES.get(each.node.state, "unknown"), each.node.state)) if each.node.state in content.OUT_OF_DATE else None
+    return tag("li", tag("b", _link(each.node), state), tag("div", words, place, named))
 
 
 # -- where VMs would start --------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_where_is_a_free_graphics_card(tree: Path) -> None:
     assert {name: len(found) for name, found in cards.items()} == {"pve1": 0, "pve2": 1, "pve4": 1, "pve6": 1}
     assert cards["pve6"][0]["beside"] == ["NVIDIA GA102 High Definition Audio Controller [10de:1aef]"], "its sound goes with it"
     assert cards["pve2"][0]["named"] == ["VM 320 (spare)"], "a template does not count"
-    assert bed.report(tree, "--cluster", "--html", "-").count("graphics cards free") == 1
+    assert bed.report(tree, "--cluster", "--html", "-").count("graphics card free") == 1
 
 
 @pytest.mark.parametrize(
