@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -208,6 +209,17 @@ def test_it_has_no_capability_no_environment_and_no_network() -> None:
     assert value(by_shell(text)).strip() == "0000000000000000"
     text = f'{KEY}="$(while read -r a b; do case $a in [a-z]*:) echo $a;; esac; done < /proc/thread-self/net/dev)"\n'
     assert value(by_shell(text)) in ("lo:", "")
+
+
+def test_processes_of_nobody_take_none_of_its_own() -> None:
+    """A limit of processes counts those of the user in all of the system."""
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "for i in $(seq 70); do sleep 60 & done; echo; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as others:
+        assert others.stdout is not None and others.stdout.readline() == b"\n"
+        try:
+            assert value(by_shell(f'{KEY}="$(echo quiet)"\n')) == "quiet"
+        finally:
+            os.killpg(others.pid, signal.SIGKILL)
 
 
 PIECES = st.sampled_from(
