@@ -213,7 +213,15 @@ def test_it_has_no_capability_no_environment_and_no_network() -> None:
 
 def test_processes_of_nobody_take_none_of_its_own() -> None:
     """A limit of processes counts those of the user in all of the system."""
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "for i in $(seq 70); do sleep 60 & done; echo; wait"]
+    command = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "for i in $(seq 70); do sleep 60 & done; echo; wait",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as others:
         assert others.stdout is not None and others.stdout.readline() == b"\n"
         try:
