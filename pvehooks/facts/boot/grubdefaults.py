@@ -41,13 +41,13 @@ mount -t proc -o ro,nosuid,nodev,noexec proc proc
 : >dev/null; mount --bind /dev/null dev/null
 mount -o remount,ro /tmp
 exec unshare --root=/tmp --wd=/ /usr/bin/env -i PATH=/nonexistent LC_ALL=C "$@" """
-# A user that nobody else is (systemd's UIDS-GIDS: in no range): prlimit counts all processes of a user, wherever they come from.
-_NOBODY_ELSE = 2147450879
+# A user id in no range of systemd's UIDS-GIDS, so that it is unused: prlimit counts all processes of a user, wherever they come from.
+_UNUSED_UID = 2147450879
 _WALLS = (
     *("/usr/bin/env", "-i", "PATH=/nonexistent", "LC_ALL=C"),
     *("/usr/bin/unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"),
     *("/bin/sh", "-c", _ROOM, "sh"),
-    *("/usr/bin/setpriv", f"--reuid={_NOBODY_ELSE}", f"--regid={_NOBODY_ELSE}", "--clear-groups", "--no-new-privs"),
+    *("/usr/bin/setpriv", f"--reuid={_UNUSED_UID}", f"--regid={_UNUSED_UID}", "--clear-groups", "--no-new-privs"),
     *("--inh-caps=-all", "--bounding-set=-all", "--"),
     *("/usr/bin/prlimit", "--cpu=1", "--as=67108864", "--fsize=0", "--nofile=32", "--nproc=64", "--core=0", "--"),
 )
