@@ -71,8 +71,7 @@ def scan() -> Iterator[Figure]:
 
         def reading() -> None:
             for path in paths:
-                with open(path, "rb") as stream:
-                    stream.read()
+                host.read(path)
 
         def parsing() -> None:
             for path in paths:
@@ -87,8 +86,8 @@ def scan() -> Iterator[Figure]:
         taken = [(_timed(ours), _timed(parsing), _timed(reading)) for _ in range(7)]
     mine, parsed, read = (statistics.median(column) for column in zip(*taken, strict=True))
     parsing_too, only = (statistics.median(row[0] / row[reference] for row in taken) for reference in (1, 2))
-    yield Figure(f"start-up scan of {SCANNED} configs", only, 5, "times only reading them", f"{mine:.2f} s; only reading {read:.2f} s")
-    yield Figure("beside a loop that parses them, too", parsing_too, 4, "times", f"{parsed:.2f} s")
+    yield Figure(f"start-up scan of {SCANNED} configs", only, 3, "times only reading them", f"{mine:.2f} s; only reading {read:.2f} s")
+    yield Figure("beside a loop that parses them, too", parsing_too, 3, "times", f"{parsed:.2f} s")
 
 
 def restart() -> Iterator[Figure]:
