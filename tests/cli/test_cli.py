@@ -72,6 +72,7 @@ def pvehooks(tree: Path | str, *arguments: str, status: int = 0, **environment: 
         ("backups-none", ["backups", "100"], 0),
         ("status", ["status"], 0),
         ("status-json", ["status", "--json"], 0),
+        ("notify", ["notify"], 0),
         ("config", ["config"], 0),
         ("config-json", ["config", "--json"], 0),
         ("rules", ["rules"], 0),

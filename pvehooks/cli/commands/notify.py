@@ -26,6 +26,8 @@ SUMMARY = "show where messages to people go and what waits; send one to try it"
 EXAMPLE = "pvehooks notify --test"
 # A target that does not answer takes as long.
 _PATIENCE = 180.0
+# Which of the two it is, only a message shows.
+_WORDS = {channels.PVE: "Proxmox VE's notifications (where it has none: sendmail, for root)"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,7 @@ def _show(seen: View, as_json: bool) -> int:
         # "pending" is deprecated.
         envelope.show(seen.host, seen.node, {**state, "pending": [{**each, "why": each["reasons"]} for each in state["waiting"]]})
         return EXIT_OK
-    rows = [("messages go to", ", ".join(state["ways"]))]
+    rows = [("messages go to", ", ".join(_WORDS.get(way, way) for way in state["ways"]))]
     rows += [("not run", why) for why in state["not_run"]]
     rows.append(("messages about", ", ".join(f"{option} = {value}" for option, value in state["settings"].items())))
     rows.append(("in the last hour", f"{counted(state['in_last_hour'], 'message')} of {seen.settings.notify.per_hour} at most"))
