@@ -150,15 +150,17 @@ def _bind_noted(host: Host, device: PciDevice) -> Bound:
 
 def finish_begun(host: Host) -> None:
     """Undoes what binds that were killed had begun. A device that is on vfio-pci already stays there: a guest may have it by now."""
-    unfinished.finish(host, lambda begun: _undo(host, begun))
+    names = unfinished.notes(host)
+    unfinished.finish(host, names, lambda begun: _undo(host, begun))
     if host.exists(unfinished.AUTOPROBE_NOTE):
         from pvehooks.actions.pci import rescan
 
         rescan.finish(host)
-    if unfinished.noted_vfs(host):
+    of_vfs = unfinished.noted_vfs(names)
+    if of_vfs:
         from pvehooks.actions.pci import vfs
 
-        vfs.finish_begun(host)
+        vfs.finish_begun(host, of_vfs)
 
 
 def _undo(host: Host, begun: BegunBind) -> None:

@@ -13,7 +13,7 @@ from pvehooks.values.pci import is_pci_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from pvehooks.host import Host, Lock
 
@@ -55,12 +55,16 @@ def forget(host: Host, address: str) -> None:
         return
 
 
-def finish(host: Host, restore: Callable[[BegunBind], None]) -> None:
-    """Has `restore` undo each bind that was begun by a process that is gone."""
+def notes(host: Host) -> list[str]:
+    """The names of all notes."""
     try:
-        names = host.names(DIRECTORY)
+        return host.names(DIRECTORY)
     except OSError:
-        return
+        return []
+
+
+def finish(host: Host, names: Iterable[str], restore: Callable[[BegunBind], None]) -> None:
+    """Has `restore` undo each bind of these notes that was begun by a process that is gone."""
     for address in filter(is_pci_address, names):
         try:
             with lock(host, address):
@@ -91,12 +95,8 @@ def note_vfs(host: Host, address: str, for_vfio: Collection[int]) -> None:
     host.replace(f"{DIRECTORY}/{address}{_VFS}", json.dumps(sorted(for_vfio)).encode(), mode=0o600)
 
 
-def noted_vfs(host: Host) -> list[str]:
-    """The devices with such a note."""
-    try:
-        names = host.names(DIRECTORY)
-    except OSError:
-        return []
+def noted_vfs(names: Iterable[str]) -> list[str]:
+    """The devices with such a note among these."""
     return [name.removesuffix(_VFS) for name in names if name.endswith(_VFS) and is_pci_address(name.removesuffix(_VFS))]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pvehooks.actions.pci import unfinished
 from pvehooks.errors import ActionFailed
@@ -63,9 +63,9 @@ def without_drivers(host: Host, device: PciDevice, for_vfio: Collection[int], wa
         yield
 
 
-def finish_begun(host: Host) -> None:
-    """Gives virtual functions their drivers that a process which is gone has made without."""
-    for address in unfinished.noted_vfs(host):
+def finish_begun(host: Host, addresses: Iterable[str]) -> None:
+    """Gives the virtual functions of these devices their drivers that a process which is gone has made without."""
+    for address in addresses:
         with contextlib.suppress(OSError), unfinished.lock(host, address):
             _finish(host, address)
 
