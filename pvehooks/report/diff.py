@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import time
 from collections.abc import Iterator, Mapping
 
 from pvehooks.errors import UsageError
 from pvehooks.report.content import DiffLine, ReportDiff
 from pvehooks.report.document import VERSION
+from pvehooks.report.written import as_list, as_object, as_seconds, as_text
 from pvehooks.values import NamedTuple, StartVerdict
 from pvehooks.values.guests import guest_label
 
 # A time that every calendar function takes (the year 6325).
-_LATEST = 1 << 37
 # As the last report is kept, and as --json prints it.
 _VERSIONS = (VERSION, 2)
 _STARTS = StartVerdict.WOULD.value
@@ -66,77 +64,50 @@ _HINT = "It must have been made by: pvehooks report --json"
 
 def former(document: object) -> Former:
     """What of the document is compared; raises one of TypeError, KeyError, ValueError where it is no report."""
-    whole = _object(document)
+    whole = as_object(document)
     if whole["version"] not in _VERSIONS or isinstance(whole["version"], bool):
         raise ValueError(whole["version"])
-    when = _seconds(whole["time"])
+    when = as_seconds(whole["time"])
     guests: dict[int, _Guest] = {}
     findings: dict[tuple[int, str, str], _Finding] = {}
-    for entry in _list(whole["guests"]):
-        guest = _object(entry)
-        vmid, name = guest["vmid"], _text(guest["name"])
+    for entry in as_list(whole["guests"]):
+        guest = as_object(entry)
+        vmid, name = guest["vmid"], as_text(guest["name"])
         if not isinstance(vmid, int):
             raise TypeError(vmid)
         label = guest_label(vmid, name)
         guests[vmid] = _Guest(label, _start(guest))
         findings.update(_findings(vmid, label, guest["findings"]))
-    node = _text(whole["node"])
+    node = as_text(whole["node"])
     findings.update(_findings(0, node, whole["node_findings"]))
-    facts = {name: None if text is None else _text(text) for name, text in _object(whole["facts"]).items()}
+    facts = {name: None if text is None else as_text(text) for name, text in as_object(whole["facts"]).items()}
     return Former(node, when, facts, None if whole["groups"] is None else dict(_devices(whole["groups"])), guests, findings)
-
-
-def _seconds(when: object) -> int:
-    """Seconds since 1970: a number as the last report is kept, RFC 3339 as it is printed."""
-    if isinstance(when, str):
-        when = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
-    if not isinstance(when, int) or not 0 <= when <= _LATEST:
-        raise ValueError(when)
-    return when
 
 
 def _start(guest: Mapping[str, object]) -> str:
     """What a start would come to; reports of versions before 0.2 say only whether something forbids it."""
-    start = _text(guest.get("start", "would not start" if _text(guest["verdict"]) == "block" else "would start"))
+    start = as_text(guest.get("start", "would not start" if as_text(guest["verdict"]) == "block" else "would start"))
     return StartVerdict(start).value
 
 
 def _findings(vmid: int, label: str, entries: object) -> Iterator[tuple[tuple[int, str, str], _Finding]]:
-    for entry in _list(entries):
-        found = _object(entry)
-        severity = "ignored" if found["ignored"] else _text(found["severity"])
-        yield (vmid, _text(found["rule"]), _text(found["subject"])), _Finding(label, severity, _text(found["message"]))
+    for entry in as_list(entries):
+        found = as_object(entry)
+        severity = "ignored" if found["ignored"] else as_text(found["severity"])
+        yield (vmid, as_text(found["rule"]), as_text(found["subject"])), _Finding(label, severity, as_text(found["message"]))
 
 
 def _devices(groups: object) -> Iterator[tuple[str, _Device]]:
-    for group in map(_object, _list(groups)):
-        name = "" if group["group"] is None else _text(group["group"])
-        for device in map(_object, _list(group["devices"])):
-            holders = [guest["vmid"] for guest in map(_object, _list(device["guests"])) if guest["holds"]]
+    for group in map(as_object, as_list(groups)):
+        name = "" if group["group"] is None else as_text(group["group"])
+        for device in map(as_object, as_list(group["devices"])):
+            holders = [guest["vmid"] for guest in map(as_object, as_list(device["guests"])) if guest["holds"]]
             users = [f"VM {vmid}" for vmid in holders]
-            uses = [use for use in map(_object, _list(device["uses"])) if not use["remark"]]
+            uses = [use for use in map(as_object, as_list(device["uses"])) if not use["remark"]]
             users += ["the host"] if any(not use["vmid"] for use in uses) else []
             users += [f"VM or container {use['vmid']}" for use in uses if use["vmid"] and use["vmid"] not in holders]
-            driver = "" if device["driver"] is None else _text(device["driver"])
-            yield _text(device["address"]), _Device(_text(device["words"]), name, driver, " and ".join(dict.fromkeys(users)))
-
-
-def _object(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(value)
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise TypeError(value)
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
+            driver = "" if device["driver"] is None else as_text(device["driver"])
+            yield as_text(device["address"]), _Device(as_text(device["words"]), name, driver, " and ".join(dict.fromkeys(users)))
 
 
 # -- comparing --------------------------------------------------------------------------------------------------------

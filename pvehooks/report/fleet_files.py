@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pvehooks.report.fleet import KINDS, Failure, FleetNode, FreeDevice, NodeFigures, SomeGuests, free_devices
+from pvehooks.report.written import LATEST, as_list, as_object, as_seconds, as_text
 from pvehooks.values import StartVerdict, Unread
 from pvehooks.values.guests import guest_label
 from pvehooks.values.summaries import NextBootSummary
@@ -16,7 +15,6 @@ from pvehooks.values.summaries import NextBootSummary
 # The first is that of document.VERSION; what --json prints has the other one since it has an envelope.
 _VERSIONS = (1, 2)
 # A time that every calendar function takes (the year 6325).
-_LATEST = 1 << 37
 _LONGEST = 200
 _LABELS = 20
 _DEVICES = 500
@@ -26,19 +24,19 @@ _KERNEL = re.compile(r"(.*?)(?: \((.*) is next\))?")
 
 def node_of(document: object, source: str, folder: str, state: str, boot: NextBootSummary | Unread) -> FleetNode:
     """The node; raises TypeError, KeyError or ValueError where the document is no report. `boot` is not in it."""
-    whole = _object(document)
+    whole = as_object(document)
     version = whole["version"]
     if isinstance(version, bool) or version not in _VERSIONS:
         raise ValueError(version)
-    facts = {name: None if text is None else _text(text) for name, text in _object(whole["facts"]).items()}
+    facts = {name: None if text is None else _text(text) for name, text in as_object(whole["facts"]).items()}
     pvehooks = _text(whole["pvehooks"])
-    guests = [_object(guest) for guest in _list(whole["guests"])]
+    guests = [as_object(guest) for guest in as_list(whole["guests"])]
     labels = {number: _label(guest) for number, guest in enumerate(guests)}
     starts = [_start(guest) for guest in guests]
     needing = [guest for guest in guests if guest.get("guarded") is not None]
     older = Unread(f"not in the report of pvehooks {pvehooks}")
     running, following = _kernel(facts.get("kernel"))
-    as_of = _time(whole["time"])
+    as_of = as_seconds(whole["time"])
     known = NodeFigures(
         as_of=as_of,
         pve=facts.get("Proxmox VE") or Unread("not known there"),
@@ -53,8 +51,8 @@ def node_of(document: object, source: str, folder: str, state: str, boot: NextBo
         unguarded=_some([_label(guest) for guest in needing if guest["guarded"] is False]),
         rng_given=sum(guest.get("rng0") == "given" for guest in guests) if _knows_rng0(guests) else older,
         rng_lacking=_some([_label(guest) for guest in guests if guest.get("rng0") == "lacking"]) if _knows_rng0(guests) else older,
-        findings=_severities(finding for guest in guests for finding in _list(guest["findings"])),
-        of_node=_severities(_list(whole["node_findings"])),
+        findings=_severities(finding for guest in guests for finding in as_list(guest["findings"])),
+        of_node=_severities(as_list(whole["node_findings"])),
         devices_as_of=as_of,
         free=_free(whole["groups"]),
         left_out=0,
@@ -70,24 +68,24 @@ def node_of(document: object, source: str, folder: str, state: str, boot: NextBo
 
 def nodes_of(document: object, source: str, folder: str) -> list[FleetNode]:
     """The nodes of a report on a node, or on a cluster; raises TypeError, KeyError or ValueError where the document is neither."""
-    whole = _object(document)
+    whole = as_object(document)
     if "nodes" not in whole:
         return [node_of(whole, source, folder, "report", Unread("not in a report"))]
     if whole["version"] not in _VERSIONS:
         raise ValueError(whole["version"])
-    return [_published(_object(node), source, folder) for node in _list(whole["nodes"])[:_NODES]]
+    return [_published(as_object(node), source, folder) for node in as_list(whole["nodes"])[:_NODES]]
 
 
 def _published(node: Mapping[str, object], source: str, folder: str) -> FleetNode:
     """A node as fleet_document.py describes it."""
     figures, cluster, version = node["figures"], node["cluster"], node["pvehooks"]
-    known: NodeFigures | Unread = Unread(_text(node["why"])) if figures is None else _figures(_object(figures))
+    known: NodeFigures | Unread = Unread(_text(node["why"])) if figures is None else _figures(as_object(figures))
     name = folder if cluster is None else _text(cluster)
     return FleetNode(_text(node["node"]), name, source, _text(node["state"]), "" if version is None else _text(version), known)
 
 
 def _figures(known: Mapping[str, object]) -> NodeFigures:
-    unknown = _object(known["unknown"])
+    unknown = as_object(known["unknown"])
 
     def why(key: str) -> Unread:
         return Unread(_text(unknown.get(key, "not known")))
@@ -102,7 +100,7 @@ def _figures(known: Mapping[str, object]) -> NodeFigures:
         return SomeGuests(_count(known[f"{what}_count"]), _labels(known[f"{what}_labels"]))
 
     free, own, boot = known["free_devices"], known["own_settings"], known["boot_forecast"]
-    forecast = None if boot is None else _object(boot)
+    forecast = None if boot is None else as_object(boot)
     return NodeFigures(
         as_of=_count(known["as_of"]),
         pve=text("pve"),
@@ -120,13 +118,13 @@ def _figures(known: Mapping[str, object]) -> NodeFigures:
         findings=_counts(known["findings_by_severity"]),
         of_node=_counts(known["node_findings_by_severity"]),
         devices_as_of=why("devices_as_of") if known["devices_as_of"] is None else _count(known["devices_as_of"]),
-        free=why("free_devices") if free is None else tuple(_free_device(_object(each)) for each in _list(free)[:_DEVICES]),
+        free=why("free_devices") if free is None else tuple(_free_device(as_object(each)) for each in as_list(free)[:_DEVICES]),
         left_out=_count(known["devices_left_out"]),
-        own_settings=why("own_settings") if own is None else {_text(name): _text(value) for name, value in _object(own).items()},
+        own_settings=why("own_settings") if own is None else {_text(name): _text(value) for name, value in as_object(own).items()},
         next_boot=why("boot_forecast") if forecast is None else _forecast(forecast),
         next_boot_guests=() if forecast is None else _labels(forecast["labels"]),
         failed=number("failed_start_count"),
-        failures=tuple(_failure(_object(each)) for each in _list(known["failures"])[:_LABELS]),
+        failures=tuple(_failure(as_object(each)) for each in as_list(known["failures"])[:_LABELS]),
     )
 
 
@@ -152,18 +150,18 @@ def _failure(failure: Mapping[str, object]) -> Failure:
 
 
 def _labels(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)[:_LABELS]))
+    return tuple(map(_text, as_list(value)[:_LABELS]))
 
 
 def _counts(value: object) -> dict[str, int]:
-    return {_text(name): _count(count) for name, count in _object(value).items()}
+    return {_text(name): _count(count) for name, count in as_object(value).items()}
 
 
 def _count(value: object) -> int:
     """A number, or seconds since 1970. One node that publishes a huge one must not keep the others of its cluster from being seen."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise TypeError(value)
-    return min(value, _LATEST)
+    return min(value, LATEST)
 
 
 def _knows_rng0(guests: Sequence[Mapping[str, object]]) -> bool:
@@ -197,7 +195,7 @@ def _some(labels: list[str]) -> SomeGuests:
 def _severities(findings: Iterable[object]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for each in findings:
-        finding = _object(each)
+        finding = as_object(each)
         if finding["examined"] is True:
             found["ignored" if finding["ignored"] else _text(finding["severity"])] += 1
     return dict(found)
@@ -206,7 +204,7 @@ def _severities(findings: Iterable[object]) -> dict[str, int]:
 def _free(groups: object) -> tuple[FreeDevice, ...] | Unread:
     if groups is None:
         return Unread("its devices were not known")
-    listed = free_devices(map(_object, _list(groups)))
+    listed = free_devices(map(as_object, as_list(groups)))
     return tuple(
         each._replace(
             address=each.address[:_LONGEST],
@@ -226,28 +224,5 @@ def _kernel(text: str | None) -> tuple[str | Unread, str | Unread]:
     return match[1], match[2] or ""
 
 
-def _time(when: object) -> int:
-    """Seconds since 1970, or RFC 3339."""
-    if isinstance(when, str):
-        when = calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ"))
-    if not isinstance(when, int) or isinstance(when, bool) or not 0 <= when <= _LATEST:
-        raise ValueError(when)
-    return when
-
-
-def _object(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(value)
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise TypeError(value)
-    return value
-
-
 def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value[:_LONGEST]
+    return as_text(value, _LONGEST)
