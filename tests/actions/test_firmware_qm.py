@@ -21,6 +21,7 @@ from pvehooks.host import Host
 from pvehooks.rules.engine import findings_at_start
 from pvehooks.values import Guest
 from tests.beds import commandline
+from tests.beds.forked import forked
 from tests.beds.journald import Journald
 from tests.beds.namespace import mount
 from tests.beds.process import running_guest
@@ -240,30 +241,26 @@ def test_a_storage_whose_file_system_is_not_mounted(qm: Qm) -> None:
 
 def killed_before(step: int, *arguments: str) -> bool:
     """Runs the verb in a process that is killed before its step of that number (a write, a removal, a command); returns whether it was."""
-    pid = os.fork()
-    if pid == 0:
-        done = 0
+    done = 0
 
-        def deadly(name: str) -> Callable[..., Any]:
-            real = getattr(Host, name)
+    def deadly(name: str) -> Callable[..., Any]:
+        real = getattr(Host, name)
 
-            def step_done(*words: Any, **more: Any) -> Any:
-                nonlocal done
-                if done == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                done += 1
-                return real(*words, **more)
+        def step_done(*words: Any, **more: Any) -> Any:
+            nonlocal done
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            return real(*words, **more)
 
-            return step_done
+        return step_done
 
+    def work() -> None:
         for name in ("replace", "remove", "run"):
             setattr(Host, name, deadly(name))
-        try:
-            pvehooks(*arguments)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status)
+        pvehooks(*arguments)
+
+    return forked(work) < 0
 
 
 @pytest.mark.usefixtures("node")

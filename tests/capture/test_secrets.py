@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from pvehooks.capture.redact import secrets
 from pvehooks.formats import firmwaredrivers
 from tests.beds import firmware
+from tests.beds.forked import forked
 
 WORD = b"pLaNtEd9word"
 
@@ -80,14 +80,14 @@ HOSTILE = (
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_no_text_takes_long(piece: bytes) -> None:
     """A large file, in a hundredth of a second: what grows with the square of the length would take minutes, and is ended."""
-    child = os.fork()
-    if not child:
+
+    def read_all() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
         for end in (b"", b"=x", b"!"):
             for path in ("/etc/anything", "/etc/pve/nodes/a/qemu-server/100.conf"):
                 secrets.reduced(path, b"searchdomain: " + piece * ((1 << 18) // len(piece)) + end)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert forked(read_all) == 0
 
 
 def test_switches_of_the_firmware_stay() -> None:

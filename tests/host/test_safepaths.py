@@ -15,6 +15,7 @@ from pvehooks.cli.main import main
 from pvehooks.errors import PmxcfsAway
 from pvehooks.host import LOCKS, Host
 from pvehooks.records import guests as records
+from tests.beds.forked import forked
 from tests.beds.namespace import mount
 from tests.beds.tree import make_fake_tree
 
@@ -24,17 +25,14 @@ OWN = records.Identity("b3247ab1-1fe6-428e-965b-08a1b64a8746", 1700000000)
 
 def as_user(uid: int, action: Callable[[], object]) -> bool:
     """Does it as that user, in a process of its own; whether it could."""
-    pid = os.fork()
-    if not pid:
-        try:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-            action()
-        except BaseException:  # noqa: BLE001 - the process ends here
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
+
+    def as_that_one() -> None:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        action()
+
+    return forked(as_that_one) == 0
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pvehooks.host import Host
 from pvehooks.rules import catalogue
 from tests.actions.host.bed import grub_arguments, snapshot
 from tests.beds import boot, pci
+from tests.beds.forked import forked
 from tests.beds.tree import Content, Link, make_fake_tree
 
 BUS = "0000:01:00.0 class=030000 id=10de:2204 driver=nouveau nogroup=14\n"
@@ -357,16 +358,9 @@ class Killed(Host):
 
 def killed(change: Callable[[], object]) -> bool:
     """Whether it was killed; False where it came to its end."""
-    child = os.fork()
-    if not child:
-        try:
-            change()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - a child must not go on as a second pytest
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
-    return os.WIFSIGNALED(status)
+    code = forked(change)
+    assert code <= 0
+    return code < 0
 
 
 def etc(host: Host) -> dict[str, tuple[object, ...]]:

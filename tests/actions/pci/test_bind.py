@@ -14,6 +14,7 @@ from pvehooks.host import Host
 from pvehooks.values import Guest
 from tests.actions.pci.kernel import BUS, Kernel
 from tests.beds import uses
+from tests.beds.forked import forked
 from tests.beds.tree import make_fake_tree
 from tests.guard import bed
 
@@ -167,12 +168,8 @@ class Killed(Kernel):
 
 def killed(root: Path, number: int, before: bool) -> None:
     """A process that binds the disk and is killed."""
-    pid = os.fork()
-    if not pid:
-        host = Killed(root, number, before)
-        bind.bind(host, guest(host), "pve1", [DISK])
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    host = Killed(root, number, before)
+    assert forked(lambda: bind.bind(host, guest(host), "pve1", [DISK])) == 9
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -19,6 +19,7 @@ from pvehooks.settings.compiled import DeviceSettings, GuardSettings, StartSetti
 from tests.actions.pci.bed import BUS, HELD, PF, TAKES
 from tests.beds import pci, uses
 from tests.beds.drivercore import KernelHost
+from tests.beds.forked import forked
 from tests.beds.tree import Content, Link, make_fake_tree
 
 CARD, DISK, TWIN, RISKY, VF = "0000:11:00.0", "0000:12:00.0", "0000:13:00.0", "0000:14:00.0", "0000:15:00.1"
@@ -306,11 +307,7 @@ STEPS_OF_START, STEPS_OF_END = 1 + 2 * 6, 2 * 5
 
 
 def killed(host: KernelHost, work: Any, number: int, before: bool) -> int:
-    pid = os.fork()
-    if not pid:
-        work(Killed(host, number, before))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return forked(lambda: work(Killed(host, number, before)))
 
 
 @pytest.mark.parametrize("before", [True, False])

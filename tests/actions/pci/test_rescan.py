@@ -21,6 +21,7 @@ from tests.actions.pci.bed import HELD, TAKES
 from tests.actions.pci.test_giveback import CARD, DISK, driver, end, node, start
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
+from tests.beds.forked import forked
 from tests.beds.tree import make_fake_tree
 
 RESCAN = StartSettings(devices=(DeviceSettings(CARD, before_start="rescan"),))
@@ -216,13 +217,9 @@ def test_killed_at_any_step(number: int, before: bool, tmp_path: Path) -> None:
     """The next look finds the device, and lets drivers take devices again."""
     host = bus(tmp_path)
     back = host.back
-    pid = os.fork()
-    if not pid:
-        killed = KilledBus(host)
-        killed.back, killed.left, killed.before = back, number, before
-        rescan.again(killed, "pve1", guest(killed), CARD)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    killed = KilledBus(host)
+    killed.back, killed.left, killed.before = back, number, before
+    assert forked(lambda: rescan.again(killed, "pve1", guest(killed), CARD)) == 9
     bind.finish_begun(host)
     assert host.exists(f"/sys/bus/pci/devices/{CARD}")
     assert host.read_text(unfinished.AUTOPROBE) == "1" and not host.exists(unfinished.AUTOPROBE_NOTE)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pvehooks.facts.boot import grubdefaults
 from pvehooks.host import Host
 from pvehooks.values import Unread
+from tests.beds.forked import forked
 from tests.beds.namespace import mount
 from tests.beds.process import kill_on_failure
 from tests.beds.tree import make_fake_tree
@@ -318,8 +319,8 @@ PIECES = (
 @pytest.mark.parametrize("piece", PIECES)
 def test_no_file_takes_long(piece: str) -> None:
     """Of the largest size that is read: what grows with the square of the length is ended, and so is what fills the memory."""
-    child = os.fork()
-    if not child:
+
+    def read_all() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
         text = piece * ((1 << 16) // len(piece))
@@ -327,8 +328,8 @@ def test_no_file_takes_long(piece: str) -> None:
             by_hand(start + text + end)
             grubdefaults._APPENDING.search(start + text + end)
             grubdefaults._CONDITION.fullmatch((start + text + end).replace("\n", " "))
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert forked(read_all) == 0
 
 
 def test_a_value_that_doubles_is_not_understood() -> None:
