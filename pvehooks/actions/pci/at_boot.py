@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import enum
+from collections.abc import Mapping
 
 from pvehooks.actions.pci import bind, persist, vf_settings, vfs
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
-from pvehooks.facts.pci import bindings, identity
+from pvehooks.facts.pci import bindings, identity, vflinks
 from pvehooks.facts.pci.bindings import BootBinding
+from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Host
 from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 
@@ -102,12 +104,10 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, pati
         return BootResult(address, BootState.NOT_DONE, device.label, "has no SR-IOV, so it gets no virtual functions")
     made = vfs.present(host, address) != count
     if made:
-        deadline = host.monotonic() + _PROBE_SECONDS
-        while not bind.driver(host, address):
-            if not patient or host.monotonic() >= deadline:
-                why = "has no driver of the host (yet), which it needs for virtual functions"
-                return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
-            host.sleep(_POLL_SECONDS)
+        _wait(host, address, settings, _PROBE_SECONDS if patient else 0)
+        if not bind.driver(host, address):
+            why = "has no driver of the host (yet), which it needs for virtual functions"
+            return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)
         objection = bindability.to_change_of_vfs(device, node)
         if objection:
             return BootResult(
@@ -122,3 +122,13 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, pati
         return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
     also = ", as noted" if settings else ""
     return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now{also}")
+
+
+def _wait(host: Host, address: str, settings: Mapping[int, VfSettings], seconds: float) -> None:
+    """Until the device has its driver, and its network interface where that is needed: mlx5_core makes it a moment later."""
+    deadline = host.monotonic() + seconds
+    needed = vf_settings.concern_interface(settings)
+    while not bind.driver(host, address) or (needed and not vflinks.interface(host, address)):
+        if host.monotonic() >= deadline:
+            return
+        host.sleep(_POLL_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pvehooks.errors import ActionFailed
 from pvehooks.facts.pci import vflinks
-from pvehooks.facts.reading import names_in, text_of
+from pvehooks.facts.reading import text_of
 from pvehooks.host import CommandTrouble
 from pvehooks.values import Unread
 from pvehooks.values.base import sha1
@@ -21,16 +21,11 @@ VFIO = "vfio-pci"
 DIRECTORY = "/run/pvehooks/vfs"
 _DEVICES = "/sys/bus/pci/devices"
 _SECONDS = 10.0
-# udev may rename the interface between two steps.
+# A driver may take what is set only a moment after its virtual functions are there.
 _TRIES = 3
 _PAUSE = 0.3
 # Drivers that make no virtual functions while the interface is down (drivers/net/ethernet/broadcom/bnxt/bnxt_sriov.c).
 UP_FIRST = ("bnxt_en",)
-
-
-def interface(host: Host, address: str) -> str:
-    """The name of a device's network interface, '' without one."""
-    return next(iter(names_in(host, f"{_DEVICES}/{address}/net")), "")
 
 
 def with_macs(host: Host, pf: PciDevice, count: int, given: Mapping[int, VfSettings]) -> dict[int, VfSettings]:
@@ -40,7 +35,7 @@ def with_macs(host: Host, pf: PciDevice, count: int, given: Mapping[int, VfSetti
     """
     from pvehooks.formats.vfsettings import VfSettings
 
-    name = interface(host, pf.address)
+    name = vflinks.interface(host, pf.address)
     if not name:
         return dict(given)
     base = text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/address")
@@ -58,10 +53,10 @@ def _derived(base: str, number: int) -> str:
 
 def bring_up(host: Host, pf: PciDevice) -> None:
     """Sets the interface of a card up where its driver makes no virtual functions otherwise."""
-    name = interface(host, pf.address) if pf.driver in UP_FIRST else ""
-    if name:
+    link = vflinks.handle(host, pf.address) if pf.driver in UP_FIRST else ""
+    if link:
         try:
-            host.spawn(["ip", "link", "set", "dev", name, "up"], _SECONDS)
+            host.spawn(["ip", "link", "set", "dev", link, "up"], _SECONDS)
         except CommandTrouble:
             return
 
@@ -70,18 +65,24 @@ def apply(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool
     """Makes the settings, as far as they are not; whether something was changed. Raises ActionFailed if one is not as it should be then."""
     changed = False
     why = ""
-    for attempt in range(_TRIES):
+    for _ in range(_TRIES):
         wrong = differences(host, pf, settings)
         if not wrong:
             return changed
-        if attempt:
+        if changed:
             host.sleep(_PAUSE)
-        why = _run(host, interface(host, pf.address), settings)
+        why = _run(host, pf.address, settings)
         changed = True
     wrong = differences(host, pf, settings)
     if wrong:
-        raise ActionFailed(f"{'; '.join(wrong[:4])}{f' ({why})' if why else ''}", f"See: ip link show {interface(host, pf.address)}")
+        name = vflinks.interface(host, pf.address)
+        raise ActionFailed(f"{'; '.join(wrong[:4])}{f' ({why})' if why else ''}", f"See: ip link show {name}")
     return changed
+
+
+def concern_interface(settings: Mapping[int, VfSettings]) -> bool:
+    """Whether one of them is made at the card's network interface."""
+    return any(_shown_as(each) for each in settings.values())
 
 
 def for_vfio(settings: Mapping[int, VfSettings]) -> list[int]:
@@ -137,38 +138,38 @@ def apply_all(host: Host, node_name: str, pf: PciDevice, settings: Mapping[int, 
 
 def apply_unread(host: Host, pf: str, settings: Mapping[int, VfSettings]) -> None:
     """Makes the settings without reading them back, before a start: without a word where that fails."""
-    name = interface(host, pf)
-    if name and any(_commands(name, settings)):
+    if vflinks.interface(host, pf) and any(_commands("", settings)):
         try:
-            host.spawn(["ip", "-force", "-batch", _batch(host, name, settings)], _SECONDS)
+            host.spawn(["ip", "-force", "-batch", _batch(host, pf, settings)], _SECONDS)
         except (CommandTrouble, OSError):
             return
 
 
-def _run(host: Host, name: str, settings: Mapping[int, VfSettings]) -> str:
+def _run(host: Host, pf: str, settings: Mapping[int, VfSettings]) -> str:
     """Has ip make them all, also where one fails; returns the first of its complaints."""
     try:
-        ended = host.run(["ip", "-force", "-batch", _batch(host, name, settings)], _SECONDS)
+        ended = host.run(["ip", "-force", "-batch", _batch(host, pf, settings)], _SECONDS)
     except (CommandTrouble, OSError) as error:
         raise ActionFailed(f"the settings of its virtual functions are not made: {error}") from error
     lines = [line for line in ended.stderr.split("\n") if line and not line.startswith("Command failed")]
     return lines[0] if lines else ""
 
 
-def _batch(host: Host, name: str, settings: Mapping[int, VfSettings]) -> str:
-    path = f"{DIRECTORY}/{name}.batch"
+def _batch(host: Host, pf: str, settings: Mapping[int, VfSettings]) -> str:
+    path = f"{DIRECTORY}/{pf}.batch"
     host.make_dir(DIRECTORY, mode=0o700)
-    host.replace(path, "".join(f"{line}\n" for line in _commands(name, settings)).encode(), mode=0o600)
+    lines = _commands(vflinks.handle(host, pf), settings)
+    host.replace(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
     return path
 
 
-def _commands(name: str, settings: Mapping[int, VfSettings]) -> Iterator[str]:
+def _commands(link: str, settings: Mapping[int, VfSettings]) -> Iterator[str]:
     """A line for each attribute: of several in one, the kernel leaves out those behind one that fails."""
     for number, each in sorted(settings.items()):
         words = {"mac": each.mac, "trust": each.trust, "spoofchk": each.spoofchk, "state": each.state}
         words["vlan"] = "" if each.vlan is None else f"{each.vlan} qos {each.qos}"
         words["max_tx_rate"] = "" if each.rate is None else str(each.rate)
-        yield from (f"link set dev {name} vf {number} {key} {value}" for key, value in words.items() if value)
+        yield from (f"link set dev {link} vf {number} {key} {value}" for key, value in words.items() if value)
 
 
 # -- reading back ---------------------------------------------------------------------------------------------------------
@@ -176,19 +177,18 @@ def _commands(name: str, settings: Mapping[int, VfSettings]) -> Iterator[str]:
 
 def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> list[str]:
     """What the card shows otherwise, as phrases; raises ActionFailed where it shows nothing."""
-    wanted = {number: _shown_as(each) for number, each in settings.items()}
-    if not any(wanted.values()):
+    if not concern_interface(settings):
         return []
-    name = interface(host, pf.address)
+    name = vflinks.interface(host, pf.address)
     if not name:
         raise ActionFailed("its virtual functions cannot be given a MAC or a VLAN: it has no network interface")
-    now = vflinks.read(host, name)
+    now = vflinks.read(host, pf.address)
     if isinstance(now, Unread):
         raise ActionFailed(now.why)
     # A rate is a part of the link's speed: without a link it is refused (igb), and made before the next start.
     left_out = "" if text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/operstate") == "up" else "rate"
     found = []
-    for number, values in sorted(wanted.items()):
+    for number, values in sorted((number, _shown_as(each)) for number, each in settings.items()):
         shown = now.get(number)
         if shown is None:
             found.append(f"virtual function {number} is not there")

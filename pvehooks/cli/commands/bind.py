@@ -14,7 +14,7 @@ from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import pci_devices
 from pvehooks.errors import ActionFailed, UsageError
 from pvehooks.facts import hardware
-from pvehooks.facts.pci import bindings
+from pvehooks.facts.pci import bindings, vflinks
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.formats import vfsettings
 from pvehooks.formats.vfsettings import VfSettings
@@ -205,7 +205,7 @@ def _settings(host: Host, device: PciDevice, wanted: Wanted) -> dict[int, VfSett
             raise ActionFailed(f"there is no virtual function {number} of {count}: they are 0 to {count - 1}")
         for each in given if number is None else (number,):
             given[each] = settings.over(given[each])
-    if any(each._replace(driver="").text for each in given.values()) and not vf_settings.interface(host, device.address):
+    if any(each._replace(driver="").text for each in given.values()) and not vflinks.interface(host, device.address):
         raise ActionFailed(
             "has no network interface, so its virtual functions are given no MAC, VLAN or the like; only driver= is possible"
         )

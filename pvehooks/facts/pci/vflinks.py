@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pvehooks.facts.reading import names_in, text_of
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values import Unread
 
@@ -10,19 +11,61 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_MAC = "00:00:00:00:00:00"
+_DEVICES = "/sys/bus/pci/devices"
 _SECONDS = 10.0
+_END = "\n"
+# How often udev may rename an interface while it is looked at.
+_TRIES = 3
 
 
-def read(host: Host, interface: str) -> Mapping[int, Mapping[str, str]] | Unread:
-    """What each virtual function has, by its number; what a driver does not show is left out."""
+def interface(host: Host, address: str) -> str:
+    """The name of a device's network interface, '' without one."""
+    return next(iter(names_in(host, f"{_DEVICES}/{address}/net")), "")
+
+
+def handle(host: Host, address: str) -> str:
+    """The interface for ip: `if5`, that of index 5 (iproute2's lib/ll_map.c), whatever udev renames it to meanwhile; '' without one.
+
+    A name that it had a moment ago may be another card's by then. Only `ip link show` wants a name.
+    """
+    name, index = _named(host, address)
+    return f"if{index}" if index else name
+
+
+def read(host: Host, address: str) -> Mapping[int, Mapping[str, str]] | Unread:
+    """What each virtual function of the device has, by its number; what a driver does not show is left out."""
+    for _ in range(_TRIES):
+        name, index = _named(host, address)
+        found = _read(host, name, index)
+        if not isinstance(found, Unread) or interface(host, address) == name:
+            break
+    return found
+
+
+def _named(host: Host, address: str) -> tuple[str, str]:
+    """Name and index of the interface; ('', '') without one."""
+    for _ in range(_TRIES):
+        name = interface(host, address)
+        index = text_of(host, f"{_DEVICES}/{address}/net/{name}/ifindex") if name else ""
+        if index or not name:
+            break
+    return name, index
+
+
+def _read(host: Host, name: str, index: str) -> Mapping[int, Mapping[str, str]] | Unread:
     import json
 
+    cannot = f"what its virtual functions have cannot be read: ip link show {name}"
     try:
-        ended = host.run(["ip", "-json", "link", "show", "dev", interface], _SECONDS)
+        ended = host.run(["ip", "-json", "link", "show", "dev", name], _SECONDS)
+        if ended.status:
+            return Unread(f"{cannot}: {ended.stderr.partition(_END)[0].rstrip('.')}")
         (link,) = json.loads(ended.stdout)
+        if index not in ("", str(link["ifindex"])):
+            return Unread(f"{cannot}: shows another card")
         return {int(each["vf"]): _values(each) for each in link.get("vfinfo_list", ())}
     except (CommandTrouble, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Unread(f"what its virtual functions have cannot be read: ip link show {interface}: {error}")
+        return Unread(f"{cannot}: {error}")
 
 
 def _values(shown: Mapping[str, object]) -> dict[str, str]:

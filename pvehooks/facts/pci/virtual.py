@@ -98,7 +98,7 @@ class SupportOnNode:
 
     def interface(self, address: str) -> str:
         """The name of the device's network interface, '' without one."""
-        return next(iter(names_in(self._host, f"{_DEVICES}/{address}/net")), "")
+        return vflinks.interface(self._host, address)
 
     def macs(self, address: str) -> VfMacs:
         """What is noted of a PF's VFs, and what the card has; asked once, since a process answers."""
@@ -110,7 +110,7 @@ class SupportOnNode:
         note = bindings.noted(self._host, address)
         count, given = (note.vfs or 0, note.vf_settings) if isinstance(note, BootBinding) else (0, ())
         noted = {number: VfNote(each.mac, each._replace(mac="").text) for number, each in given}
-        shown = vflinks.read(self._host, self.interface(address))
+        shown = vflinks.read(self._host, address)
         if isinstance(shown, Unread):
             return VfMacs(count, noted, shown)
         return VfMacs(count, noted, {number: each["MAC"] for number, each in shown.items() if "MAC" in each})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.actions.pci.bed import BUS, CARD, PF, TAKES, applied, bound, planted
 from tests.actions.pci.test_giveback import Dying
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
+from tests.beds.forked import forked
 from tests.beds.tree import make_fake_tree
 
 MAC, OTHER = "52:54:00:00:00:a0", "52:54:00:00:00:a1"
@@ -39,6 +40,9 @@ class NetHost(KernelHost):
         self.refused: tuple[str, ...] = ()
         self.batches: list[str] = []
         self.link_state = "link-state"
+        # The names that udev gives it, one before each look of ip, "" for none.
+        self.renames: list[str] = []
+        self.others: dict[str, int] = {}
 
     def write_attribute(self, path: str, text: str) -> None:
         super().write_attribute(path, text)
@@ -53,12 +57,17 @@ class NetHost(KernelHost):
         if argv[0] != "ip":
             return super().run(argv, timeout, env)
         if argv[1] == "-json":
-            return Completed(0, json.dumps([{"ifname": "ens6", "vfinfo_list": [self._shown(number) for number in self.vfs]}]), "")
+            interfaces = Path(self.root, pci.ROOT, PF, "net")
+            if self.renames and (name := self.renames.pop(0)):
+                next(interfaces.iterdir()).rename(interfaces / name)
+            index = 2 if self.exists(f"/sys/bus/pci/devices/{PF}/net/{argv[-1]}") else self.others.get(argv[-1])
+            link = {"ifindex": index, "ifname": argv[-1], "vfinfo_list": [self._shown(number) for number in self.vfs] if index == 2 else []}
+            return Completed(0, json.dumps([link]), "") if index else Completed(1, "", f'Device "{argv[-1]}" does not exist.\n')
         lines = self.read_text(argv[-1]).split("\n")
         self.batches += lines
         for line in lines:
             match = VF_LINE.fullmatch(line)
-            assert match and match[1] == "ens6", line
+            assert match and match[1] == "if2", line
             if match[3] not in self.refused:
                 self.vfs[int(match[2])][match[3]] = match[4]
         return Completed(0, "", "RTNETLINK answers: Operation not supported\nCommand failed -:1\n" if self.refused else "")
@@ -161,6 +170,42 @@ def test_rate_waits_for_the_link(host: NetHost) -> None:
 
 
 @pytest.mark.parametrize(
+    "others",
+    [pytest.param({}, id="the old name is gone"), pytest.param({"ens6": 3, "eth1": 4}, id="another card has the old name")],
+)
+def test_udev_renames_the_card_meanwhile(others: dict[str, int], host: NetHost) -> None:
+    """At boot it does so just then."""
+    bound(host, wanted("all:vlan=5"), PF)
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    host.renames, host.others = ["eth1", "", "enp6s0", ""], others
+    assert applied(host, PF)[0] == "done" and host.vfs[1]["vlan"] == "5 qos 0" and host.renames == []
+
+
+def test_no_end_of_renaming(host: NetHost) -> None:
+    bound(host, wanted("all:vlan=5"), PF)
+    host.renames = ["a", "b", "c", "d"]
+    state, words = applied(host, PF)
+    assert state == "not done" and words.endswith('cannot be read: ip link show b: Device "b" does not exist.')
+
+
+def test_ip_takes_an_interface_by_its_index() -> None:
+    """The one of this system: in a network of its own, which has nothing but lo."""
+    batch = "link set dev if1 mtu 1400\nlink show dev lo\n"
+    done = subprocess.run(["unshare", "--net", "ip", "-force", "-batch", "-"], input=batch, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and " mtu 1400 " in done.stdout, done
+
+
+def test_interface_that_comes_after_the_driver(host: NetHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of mlx5_core: udev's try waits for it, or else its functions would be without their MACs."""
+    bound(host, wanted("all:vlan=5"), PF)
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    interfaces = Path(host.root, pci.ROOT, PF, "net")
+    interfaces.rename(interfaces.with_name("later"))
+    monkeypatch.setattr(host, "sleep", lambda _: interfaces.with_name("later").rename(interfaces))
+    assert applied(host, PF, patient=True)[0] == "done" and host.vfs[1]["vlan"] == "5 qos 0"
+
+
+@pytest.mark.parametrize(
     ("vf", "why"),
     [
         (("2:vlan=5",), "there is no virtual function 2 of 2: they are 0 to 1"),
@@ -254,12 +299,10 @@ def test_a_switch_that_the_administrator_set_stays(tmp_path: Path) -> None:
 
 
 def dies(host: IgbvfHost, number: int, before: bool) -> int:
-    pid = os.fork()
-    if not pid:
-        host.left, host.before = number, before
-        of_both(host)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    host.left, host.before = number, before
+    code = forked(lambda: of_both(host))
+    host.left = 0
+    return code
 
 
 # The note, the switch, and the number; the batch for ip (the bed sets nothing); of the one for vfio-pci a note, four writes to sysfs and the note
