@@ -22,9 +22,10 @@ from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.host import Host
 from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge
+from pvehooks.records import guests as records
 from pvehooks.rules import catalogue
 from pvehooks.values import Guest, Node, Verdict
-from pvehooks.values.base import sha1
+from pvehooks.values.base import NamedTuple, sha1
 
 _BATCH = 100
 
@@ -35,6 +36,16 @@ class Why(enum.Enum):
     CHANGED = "left out while its config is as it was"
     FORCED = "never left out"
     AFTER_JOB = "left out when its config is not as the job left it: that change has a review of its own"
+
+
+class _Due(NamedTuple):
+    """A guest that is to be reviewed."""
+
+    vmid: int
+    # Its config, or the error that there was instead.
+    raw: bytes | OSError
+    # What distinguishes that from another one.
+    mark: bytes
 
 
 class _Context:
@@ -93,26 +104,37 @@ class Review:
 
     def _review_all(self, vmids: Iterable[int], context: _Context, keep_alive: Callable[[], bool]) -> None:
         for batch in _batches(vmids):
-            # All of a batch is read first: going to and fro between pmxcfs and the rules costs both their caches.
-            contents = [(vmid, self._parts.configs.read(self._parts.node, vmid)) for vmid in batch]
-            for vmid, raw in contents:
+            for due in self._read(batch, context):
+                vmid = due.vmid
                 if not keep_alive():
                     return
                 try:
-                    self._review_one(vmid, raw, context)
+                    self._review_one(due, context)
                 except PmxcfsAway:
                     raise
                 except Exception as bug:  # noqa: BLE001 - one guest's config must not end the care for all others; it is reported
                     self._parts.log.bug(bug, f"VM {vmid}: bug while looking at it", vmid)
 
-    def _review_one(self, vmid: int, raw: bytes | OSError, context: _Context) -> None:
+    def _read(self, batch: Iterable[int], context: _Context) -> list[_Due]:
+        """The guests of a batch that are due, all their configs and records read.
+
+        Going to and fro between pmxcfs and the rules for each guest costs both their caches.
+        """
+        configs = [(vmid, self._parts.configs.read(self._parts.node, vmid)) for vmid in batch]
+        found = [_Due(vmid, raw, _mark_of(raw)) for vmid, raw in configs]
+        due = [each for each in found if isinstance(each.raw, FileNotFoundError) or not self._can_skip(each, context.why)]
+        around = context.guest_context
+        recorded = [each.vmid for each in due if each.vmid in around.recorded and not isinstance(each.raw, OSError)]
+        context.guest_context = around._replace(records_read={vmid: records.read_raw(self._parts.host, vmid) for vmid in recorded})
+        return due
+
+    def _review_one(self, due: _Due, context: _Context) -> None:
+        vmid, raw = due.vmid, due.raw
         if isinstance(raw, FileNotFoundError):
             self._parts.departures.forget(vmid)
             return
-        if self._can_skip(vmid, raw, context.why):
-            return
         had_devices = bool(self._parts.states.of(vmid).devices)
-        self._note_config(vmid, raw)
+        self._note_config(due)
         guest = guest_facts.parse_guest(self._parts.host, self._parts.node, vmid, raw, context.guest_context)
         node = context.node()
         guest_changes.complete_records(self._parts.host, guest, vmid in context.guest_context.recorded)
@@ -122,17 +144,17 @@ class Review:
         if guest.config is not None and (guest.passes_through or had_devices):
             guest_changes.remember_devices(self._parts.host, guest, context.prints())
 
-    def _can_skip(self, vmid: int, raw: bytes | OSError, why: Why) -> bool:
+    def _can_skip(self, due: _Due, why: Why) -> bool:
         """Whether the guest was reviewed with this config already, or, after a job, has another one by now, which is reviewed for itself."""
-        same = self._parts.states.of(vmid).last_seen == _mark_of(raw)
+        same = self._parts.states.of(due.vmid).last_seen == due.mark
         return (why is Why.CHANGED and same) or (why is Why.AFTER_JOB and not same)
 
-    def _note_config(self, vmid: int, raw: bytes | OSError) -> None:
-        state, seen = self._parts.states.of(vmid), _mark_of(raw)
-        if state.last_seen != seen:
+    def _note_config(self, due: _Due) -> None:
+        state = self._parts.states.of(due.vmid)
+        if state.last_seen != due.mark:
             state.tries = 0
-        state.last_seen = seen
-        state.devices = frozenset() if isinstance(raw, OSError) else urgency.devices(raw)
+        state.last_seen = due.mark
+        state.devices = frozenset() if isinstance(due.raw, OSError) else urgency.devices(due.raw)
 
     def _judged(self, verdict: Verdict, context: _Context) -> None:
         parts = self._parts

@@ -145,15 +145,21 @@ def locked_vmids(host: Host) -> frozenset[int]:
     return frozenset(int(match[1]) for name in names if (match := re.fullmatch(r"([1-9][0-9]{2,8})\.lock", name, re.ASCII)))
 
 
-def read(host: Host, vmid: int, identity: Identity) -> Record | None:
-    """The guest's record; None if there is none or it is another guest's. A broken file gives an empty Record with `broken`.
+def read_raw(host: Host, vmid: int) -> bytes | None:
+    """The bytes of a guest's record, None if there is none. Raises PmxcfsAway."""
+    return records.read(host, path(vmid), _MAX_BYTES)
 
-    Raises PmxcfsAway.
-    """
+
+def read(host: Host, vmid: int, identity: Identity) -> Record | None:
+    """The guest's record, as of_guest(). Raises PmxcfsAway."""
+    return of_guest(vmid, identity, read_raw(host, vmid))
+
+
+def of_guest(vmid: int, identity: Identity, content: bytes | None) -> Record | None:
+    """The record in these bytes; None if there are none or it is another guest's. Broken ones give an empty Record with `broken`."""
+    if content is None:
+        return None
     try:
-        content = records.read(host, path(vmid), _MAX_BYTES)
-        if content is None:
-            return None
         record = _parsed(content)
     except _Broken as broken:
         return Record(identity, broken=f"{path(vmid)} {broken}")

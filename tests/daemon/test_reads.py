@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from pvehooks import judge as judging
+from pvehooks.daemon import review
 from pvehooks.daemon.loop import Daemon
 from pvehooks.daemon.parts import make_parts
 from pvehooks.daemon.review import Review
 from pvehooks.host import Host
 from pvehooks.host.readonce import CachingHost
+from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import built_in
+from pvehooks.values import Finding, Guest, Verdict
 from tests.beds.tree import make_fake_tree
+from tests.daemon.bed import RNG0
 from tests.daemon.parts import NODE, Kept
 from tests.rules.example_tree import CONFIG, tree_of
 
@@ -91,6 +97,37 @@ def test_the_start_reads_each_config_once(more: str, tmp_path: Path) -> None:
     assert sorted(daemon.parts.stats.guests) == list(GUESTS)
     reads = {path: count for (asked, path), count in found.items() if asked == "_read" and path.endswith(".conf") and "qemu-server" in path}
     assert reads == dict.fromkeys((f"/{path}" for path in files), 1)
+
+
+def test_all_of_a_batch_is_read_before_the_first_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configs, and the records of those that have one; of a guest that is left out no record is read."""
+    record = json.dumps({"version": 1, "admins_rng0": {"value": "source=/dev/urandom", "when": 1700000000}})
+    files: dict[str, str] = {f"etc/pve/nodes/{NODE}/qemu-server/{vmid}.conf": f"bios: ovmf\n{RNG0}" for vmid in GUESTS[1:]}
+    files[f"etc/pve/nodes/{NODE}/qemu-server/100.conf"] = "name: web\n"
+    files |= {f"etc/pve/pvehooks/guests/{vmid}.json": record for vmid in GUESTS[1:]}
+    parts = make_parts(Host(str(make_fake_tree(tmp_path, files))), NODE, built_in(), Kept(), lambda: None)
+    parts.queue.pause_all("nothing is to be changed", trials=False)
+    seen: list[str] = []
+    read, judge = Host._read, judging.judge
+
+    def reading(host: Host, path: str, limit: int) -> bytes:
+        if re.search(r"/\d+\.(conf|json)$", path):
+            seen.append(path.rpartition("/")[2])
+        return read(host, path, limit)
+
+    def noting(guest: Guest, findings: Iterable[Finding], settings: Settings) -> Verdict:
+        seen.append(f"judged {guest.vmid}, {guest.recorded_rng and guest.recorded_rng.value}")
+        return judge(guest, findings, settings)
+
+    monkeypatch.setattr(Host, "_read", reading)
+    monkeypatch.setattr(review, "judge", noting)
+    reviews = Review(parts)
+    reviews.review(GUESTS[1:])
+    rng0 = "source=/dev/urandom"
+    assert seen == ["101.conf", "102.conf", "101.json", "102.json", f"judged 101, {rng0}", f"judged 102, {rng0}"]
+    seen.clear()
+    reviews.review(GUESTS)
+    assert seen == ["100.conf", "101.conf", "102.conf", "judged 100, None"]
 
 
 def test_after_the_start_configs_are_read_anew(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class GuestContext(NamedTuple):
     cpu_models: frozenset[str]
     # What this node's PVE has and we do not know.
     declared: DeclaredByNode | None = None
+    # Records that were read already, by VMID: their bytes, None where there is none.
+    records_read: Mapping[int, bytes | None] = {}
 
 
 def gather_context(host: Host, node: str, cluster_baseline: baseline.Baseline | None) -> GuestContext:
@@ -370,7 +372,10 @@ class ConfigGuest(Guest):
         """The guest's record; raises PmxcfsAway."""
         if self.config is None or self.vmid not in self._around.recorded:
             return None
-        return records.read(self._host, self.vmid, records.Identity(self.uuid, self.ctime))
+        known, identity = self._around.records_read, records.Identity(self.uuid, self.ctime)
+        if self.vmid in known:
+            return records.of_guest(self.vmid, identity, known[self.vmid])
+        return records.read(self._host, self.vmid, identity)
 
     @cached_property
     def hookscript(self) -> Hookscript | None:
