@@ -24,6 +24,7 @@ from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge
 from pvehooks.records import guests as records
 from pvehooks.rules import catalogue
+from pvehooks.settings.effective import Settings
 from pvehooks.values import Guest, Node, Verdict
 from pvehooks.values.base import NamedTuple, sha1
 
@@ -52,9 +53,19 @@ class _Context:
     """What one call of review() shares among its guests. The node is gathered when first needed."""
 
     def __init__(
-        self, why: Why, guest_context: guest_facts.GuestContext, by_ha: frozenset[int], host: Host, gather: Callable[[], Node]
+        self,
+        why: Why,
+        guest_context: guest_facts.GuestContext,
+        by_ha: frozenset[int],
+        settings: Settings,
+        host: Host,
+        gather: Callable[[], Node],
     ) -> None:
         self._host = host
+        self.settings = settings
+        # Each of these is a section put together.
+        self.detach_after = settings.watch.detach_after
+        self.tags = settings.gui.tags
         self.why = why
         self.guest_context = guest_context
         self.by_ha = by_ha
@@ -94,7 +105,7 @@ class Review:
         host = read_once(parts.host)
         guest_context = guest_facts.gather_context(host, parts.node, parts.baseline.recorded)
         by_ha = frozenset() if parts.gate.is_open else ha.vmids(host)
-        context = _Context(why, guest_context, by_ha, host, lambda: hardware.gather(host, parts.node, self._index))
+        context = _Context(why, guest_context, by_ha, parts.settings.current, host, lambda: hardware.gather(host, parts.node, self._index))
         try:
             self._review_all(vmids, context, keep_alive)
         finally:
@@ -140,7 +151,7 @@ class Review:
         guest_changes.complete_records(self._parts.host, guest, vmid in context.guest_context.recorded)
         if self._parts.membership.had_no_package and guest.running and guest.passes_through:
             self._accept_present(guest, node)
-        self._judged(judge(guest, catalogue.findings(guest, node), self._parts.settings.current), context)
+        self._judged(judge(guest, catalogue.findings(guest, node), context.settings), context)
         if guest.config is not None and (guest.passes_through or had_devices):
             guest_changes.remember_devices(self._parts.host, guest, context.prints())
 
@@ -160,13 +171,13 @@ class Review:
         parts = self._parts
         guest = verdict.guest
         parts.stats.note(verdict, attachment.attached(guest))
-        leaves_in = parts.jobs.seconds_until_detach(verdict, parts.settings.current.watch.detach_after)
+        leaves_in = parts.jobs.seconds_until_detach(verdict, context.detach_after)
         if leaves_in:
             parts.schedule.after(guest.vmid, leaves_in, forced=True)
-        job = parts.jobs.wanted(verdict, parts.membership.may_attach, may_detach=not leaves_in) or self._tag_job(verdict)
+        job = parts.jobs.wanted(verdict, parts.membership.may_attach, may_detach=not leaves_in) or self._tag_job(verdict, context.tags)
         parts.reporter.guest(
             verdict,
-            parts.settings.current.rng(guest.vmid),
+            context.settings.rng(guest.vmid),
             rng0_follows=job is not None and job.rng0_decision.due,
             guard_follows=bool(leaves_in) or (job is not None and (job.attach or job.detach)),
             report_gone=context.why is not Why.AFTER_JOB,
@@ -181,9 +192,9 @@ class Review:
                 self._report_unguarded(guest, context.node())
             parts.queue.submit(job, first=at_boot or urgent)
 
-    def _tag_job(self, verdict: Verdict) -> Job | None:
+    def _tag_job(self, verdict: Verdict, is_on: bool) -> Job | None:
         """The job that changes the guest's tag, if that is due by now."""
-        parts, guest, is_on = self._parts, verdict.guest, self._parts.settings.current.gui.tags
+        parts, guest = self._parts, verdict.guest
         tag = wanted_tag.wanted(verdict, is_on)
         change = wanted_tag.due(guest, tag, is_on)
         if change is None:

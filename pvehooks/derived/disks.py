@@ -37,7 +37,7 @@ _VOLUME = re.compile(r"([a-z][a-z0-9._-]*[a-z0-9]):(.+)", re.IGNORECASE | re.ASC
 
 def is_disk(guest: Guest, name: str) -> bool:
     """Whether the option is a virtual disk and no CD-ROM drive."""
-    return bool(_DISK.fullmatch(name)) and "media=cdrom" not in str(guest.options.get(name, "")).split(",")
+    return bool(_DISK.fullmatch(name)) and ",media=cdrom," not in f",{guest.options.get(name)},"
 
 
 @once

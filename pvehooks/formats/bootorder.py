@@ -42,7 +42,7 @@ def devices(main: Mapping[str, Value]) -> BootOrder:
 def _by_last_mention(names: Iterable[str]) -> list[str]:
     """PVE numbers devices and letters in a hash: the last mention gives the place."""
     places = {name: place for place, name in enumerate(names)}
-    return sorted(places, key=lambda name: places[name])
+    return sorted(places, key=places.__getitem__)
 
 
 def _is_bootable(main: Mapping[str, Value], device: str) -> bool:

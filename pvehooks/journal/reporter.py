@@ -88,6 +88,8 @@ class Reporter:
                 self._log.suppress(origin, "finding")
             return NOTHING
         news = self._reported.compare(origin, *now)
+        if news == NOTHING:
+            return NOTHING
         causes = [f"{each.rule} ({each.subject})" for each in news.appeared]
         causes += [f"no longer {rule} ({subject})" for rule, subject in news.gone if report_gone]
         if causes and not self._log.admits(origin, label, "finding", causes):

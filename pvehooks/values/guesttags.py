@@ -51,7 +51,7 @@ def stored(tags: Iterable[str], style: TagStyle) -> str:
 
 def ours(value: str) -> list[str]:
     """Those of ours among the tags of an option."""
-    return [tag for tag in split(value) if tag in OURS]
+    return [tag for tag in split(value) if tag in OURS] if value else []
 
 
 def without_ours(value: str) -> str:

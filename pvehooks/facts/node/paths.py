@@ -228,12 +228,14 @@ class NodePaths:
 
 def _place(storage: Storage, volume: str) -> tuple[str, str] | None:
     """The directory of the volume's content, and the volume's path; None for what is neither a disk nor an ISO image."""
-    image, iso = _IMAGE.fullmatch(volume), _ISO.fullmatch(volume)
+    image = _IMAGE.fullmatch(volume)
+    iso = None if image else _ISO.fullmatch(volume)
     if image is None and iso is None:
         return None
     content = "images" if image else "iso"
     folder = _FOLDERS[content]
-    for each in re.split(r"[,;\s\0]+", storage.options.get("content-dirs", "")) if storage.type in _WITH_FOLDERS else ():
+    moved = storage.options.get("content-dirs", "") if storage.type in _WITH_FOLDERS else ""
+    for each in re.split(r"[,;\s\0]+", moved) if moved else ():
         name, _, there = each.partition("=")
         folder = there if name == content and there else folder
     folder = f"{storage.path}/{folder}"
