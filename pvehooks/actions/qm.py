@@ -1,6 +1,6 @@
 """Calls qm, and classifies the result by its output.
 
-Its exit statuses are leftovers of errno; only standard error distinguishes the outcomes (seen with qemu-server 9.2).
+Its exit statuses are leftovers of errno; only standard error distinguishes the outcomes (seen with qemu-server 8.0 to 9.2).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ TIMEOUT = 60.0
 
 # In the order in which they are tried; the first match gives the outcome.
 _SITUATIONS = (
-    (Outcome.CHANGED, r"checksum mismatch|detected modified configuration"),
+    # qemu-server before 8.2.5 misspells it.
+    (Outcome.CHANGED, r"checksum miss?match|detected modified configuration"),
     (Outcome.LOCKED, r"VM is locked|can't lock file|got timeout"),
     (Outcome.GONE, r"Configuration file '.*' does not exist"),
     (Outcome.WAITING, r"ipcc_send_rec|Connection refused|cluster not ready|no quorum|Unable to load access control list"),

@@ -29,11 +29,11 @@ def keep(host: Host, block: list[str]) -> Result:
 
 
 @pytest.fixture
-def pve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """This machine is the node pve1; its config."""
+def pve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """This machine is the node pve1; its config. The parameter is the release of Proxmox VE."""
     with bed.mounts():
         bed.config("memory: 512\n")
-        qm = Qm(tmp_path / "qm")
+        qm = Qm(tmp_path / "qm", release=getattr(request, "param", "9.2"))
         monkeypatch.setenv("PATH", qm.path)
         monkeypatch.setenv("PERL5LIB", qm.perl5lib)
         subprocess.run(["find", "/var/lib/pvehooks", "-mindepth", "1", "-delete"], check=False, stderr=subprocess.DEVNULL)
@@ -48,7 +48,9 @@ def host(tmp_path: Path) -> Host:
     return Host(str(make_fake_tree(tmp_path / "node", {CONFIG[1:]: MINE, "var/lib/pvehooks": None})))
 
 
-@pytest.mark.parametrize("before", [None, b"", MINE], ids=["no file", "empty", "notes and options"])
+@pytest.mark.parametrize(
+    "before", [None, b"", MINE, b"#a\nunknown: x\n"], ids=["no file", "empty", "notes and options", "an option that it does not know"]
+)
 def test_written_changed_and_taken_out(pve: Path, before: bytes | None) -> None:
     host = Host()
     if before is not None:
@@ -66,7 +68,7 @@ def test_written_changed_and_taken_out(pve: Path, before: bytes | None) -> None:
     [
         b"#two blanks  \n",
         b"wakeonlan: x\nacme: y\n",
-        b"unknown: x\n",
+        b"startall-onboot-delay: 999\n",
         b"no option\n",
         b"description: old\n",
         b"#\xff\n",
@@ -81,6 +83,22 @@ def test_what_proxmox_ve_would_write_otherwise_holds_it(pve: Path, before: bytes
     assert result.outcome is Outcome.LOSSY
     assert result.words.startswith(f"Proxmox VE would write more of {CONFIG} anew")
     assert pve.read_bytes() == before and Host().names(COPIES) == []
+
+
+@pytest.mark.parametrize("pve", ["8.2"], indirect=True)
+def test_a_percent_sign_that_it_leaves_as_it_is(pve: Path) -> None:
+    """Before pve-common 8.2.2: the block is as it should be, and is not written again and again."""
+    mine = MINE.replace(b"%25", b"%")
+    pve.write_bytes(mine)
+    for block in (BLOCK, ["7 %"]):
+        assert keep(Host(), block) == Result(Outcome.DONE, "")
+        written = with_block(mine, block).replace(b" %25\n", b" %\n")
+        assert pve.read_bytes() == written
+        assert keep(Host(), block) == Result(Outcome.ALREADY, "") and pve.read_bytes() == written
+    assert keep(Host(), []).done and pve.read_bytes() == mine
+    assert Host().names(COPIES) == []
+    pve.write_bytes(MINE)
+    assert keep(Host(), BLOCK).outcome is Outcome.LOSSY and pve.read_bytes() == MINE
 
 
 def test_changed_meanwhile(pve: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from pvehooks.actions import qm
+from pvehooks.actions.result import Outcome
 from tests.beds.qm import Qm
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import PROJECT, RNG0, uefi
@@ -171,6 +173,38 @@ def test_lines_that_pve_cannot_read(writer: Writer) -> None:
     answer = writer.update()
     assert (answer["outcome"], answer["words"], answer["warnings"]) == ("lossy", warnings[0], warnings)
     assert not writer.qm.calls("set")
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [("9.2", "vm 100 - skipping unknown section: 'special:x'"), ("8.2", "vm 100 - unable to parse config: [special:x]")],
+)
+def test_an_unknown_section(tmp_path: Path, release: str, words: str) -> None:
+    """To qemu-server before 8.3.11 its lines belong to the part before it."""
+    writer = Writer(tmp_path, release=release)
+    assert writer.line() == READY
+    config = uefi(more="[special:x]\nacpi: 0\n")
+    writer.config().write_text(config)
+    assert ("acpi" in writer.ask("config", 100)["names"]) == (release == "8.2")
+    answer = writer.update()
+    assert (answer["outcome"], answer["words"]) == ("lossy", words)
+    assert writer.config().read_text() == config
+    writer.close()
+
+
+@pytest.mark.parametrize(("release", "word"), [("9.2", "mismatch"), ("8.2", "missmatch")])
+def test_changed_after_it_has_looked(tmp_path: Path, release: str, word: str) -> None:
+    """Proxmox VE itself compares once more, with the lock held."""
+    writer = Writer(tmp_path, release=release)
+    assert writer.line() == READY
+    edit = f"open(my $f, '>>', '{writer.config()}'); print {{$f}} 'acpi: 0'; close($f);"
+    writer.pretend("PVE/API2/Qemu.pm", f"my $real = \\&update_vm; no warnings; sub odd {{ {edit} $real->(@_) }} *update_vm = \\&odd;")
+    writer.restart()
+    answer = writer.update()
+    assert (answer["outcome"], answer["words"]) == ("failed", f"checksum {word} (file change by other user?)\n")
+    assert qm.situation(answer["words"]) is Outcome.CHANGED
+    assert writer.config().read_text() == uefi(more="acpi: 0")
+    writer.close()
 
 
 def test_warnings_are_of_one_request(writer: Writer) -> None:

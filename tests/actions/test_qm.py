@@ -1,4 +1,4 @@
-"""qm's answers, in its own words (qemu-server 9.2), and what they mean."""
+"""qm's answers, in its own words (qemu-server 8.0 to 9.2), and what they mean."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.daemon.bed import wait_until
 ANSWERS = [
     (0, "", Outcome.DONE),
     (255, "checksum mismatch (file change by other user?)\n", Outcome.CHANGED),
+    (255, "checksum missmatch (file change by other user?)\n", Outcome.CHANGED),
     (255, "VM is locked (backup)\n", Outcome.LOCKED),
     (255, "VM is locked (snapshot-delete)\n", Outcome.LOCKED),
     (4, "trying to acquire lock...\ncan't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout\n", Outcome.LOCKED),

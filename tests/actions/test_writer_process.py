@@ -221,6 +221,13 @@ def text() -> str:
         pytest.param(
             "answer", {"stderr": "checksum mismatch (file change by other user?)\n"}, Outcome.CHANGED, "checksum mismatch", id="changed"
         ),
+        pytest.param(
+            "answer",
+            {"stderr": "checksum missmatch (file change by other user?)\n"},
+            Outcome.CHANGED,
+            "checksum missmatch",
+            id="changed, 8.2",
+        ),
         pytest.param("answer", {"stderr": "can't lock file '/x' - got timeout\n"}, Outcome.LOCKED, "can't lock file", id="lock"),
         pytest.param(
             "answer", {"stderr": "unable to open file '/etc/pve/x' - Permission denied\n"}, Outcome.WAITING, "unable to", id="no quorum"

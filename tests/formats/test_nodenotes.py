@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pvehooks.formats.nodenotes import BEGIN, END, Damaged, decoded, encoded, notes, place, with_block
+from pvehooks.formats.nodenotes import BEGIN, END, Damaged, decoded, encoded, is_with_block, notes, place, with_block
 
 B, E = encoded(BEGIN), encoded(END)
 BLOCK = ["", "- a: 5 % <ü>", "\U0001f525"]
@@ -46,6 +46,15 @@ def test_put_in_and_taken_out(before: bytes, after: bytes) -> None:
     assert with_block(after, ["other"]) == after.replace(OURS, B + b"#other\n" + E)
     assert with_block(after, []) == before
     assert with_block(before, []) == before
+
+
+def test_a_block_in_another_encoding() -> None:
+    """As pve-common before 8.2.2 writes it: it stays, and is known."""
+    before, raw = b"#50 %\nacme: x\n", b"#50 %\n" + OURS.replace(b"%25", b"%") + b"acme: x\n"
+    assert with_block(raw, BLOCK) == raw
+    assert is_with_block(raw, before, BLOCK) and is_with_block(before, raw, [])
+    assert not is_with_block(raw, before, ["other"]) and not is_with_block(raw, before, [])
+    assert not is_with_block(raw, b"#50 %25\nacme: x\n", BLOCK) and not is_with_block(raw + B, before, BLOCK)
 
 
 def test_a_last_line_without_its_end() -> None:

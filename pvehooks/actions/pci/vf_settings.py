@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pvehooks.errors import ActionFailed
 from pvehooks.facts.pci import vflinks
-from pvehooks.facts.reading import text_of
 from pvehooks.host import CommandTrouble
 from pvehooks.values import Unread
 from pvehooks.values.base import sha1
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 VFIO = "vfio-pci"
 DIRECTORY = "/run/pvehooks/vfs"
-_DEVICES = "/sys/bus/pci/devices"
 _SECONDS = 10.0
 # A driver may take what is set only a moment after its virtual functions are there.
 _TRIES = 3
@@ -35,10 +33,9 @@ def with_macs(host: Host, pf: PciDevice, count: int, given: Mapping[int, VfSetti
     """
     from pvehooks.formats.vfsettings import VfSettings
 
-    name = vflinks.interface(host, pf.address)
+    name, base = vflinks.attribute(host, pf.address, "address")
     if not name:
         return dict(given)
-    base = text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/address")
     found = {}
     for number in range(count):
         settings = given.get(number, VfSettings())
@@ -179,14 +176,13 @@ def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -
     """What the card shows otherwise, as phrases; raises ActionFailed where it shows nothing."""
     if not concern_interface(settings):
         return []
-    name = vflinks.interface(host, pf.address)
-    if not name:
+    if not vflinks.interface(host, pf.address):
         raise ActionFailed("its virtual functions cannot be given a MAC or a VLAN: it has no network interface")
     now = vflinks.read(host, pf.address)
     if isinstance(now, Unread):
         raise ActionFailed(now.why)
     # A rate is a part of the link's speed: without a link it is refused (igb), and made before the next start.
-    left_out = "" if text_of(host, f"{_DEVICES}/{pf.address}/net/{name}/operstate") == "up" else "rate"
+    left_out = "" if vflinks.attribute(host, pf.address, "operstate")[1] == "up" else "rate"
     found = []
     for number, values in sorted((number, _shown_as(each)) for number, each in settings.items()):
         shown = now.get(number)

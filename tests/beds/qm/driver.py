@@ -19,10 +19,10 @@ STAND_IN = Path(__file__).with_name("stand_in")
 PERL = Path(__file__).with_name("perl5")
 
 
-def install_modules(directory: Path, executable: str, root: str = "", loading: float = 0.0) -> None:
+def install_modules(directory: Path, executable: str, root: str = "", loading: float = 0.0, release: str = "9.2") -> None:
     """Puts the stand-ins for PVE's Perl modules into a directory of Perl's; they call the stand-in for qm."""
     shutil.copytree(PERL, directory, dirs_exist_ok=True)
-    values = f"our @COMMAND = ('{executable}', 'serve'); our $ROOT = '{root}'; our $LOADING_SECONDS = {loading};"
+    values = f"our @COMMAND = ('{executable}', 'serve'); our $ROOT = '{root}'; our $LOADING_SECONDS = {loading}; our $RELEASE = {release};"
     (directory / "PVE/Bed.pm").write_text(f"package PVE::Bed;\n{values}\n1;\n")
 
 
@@ -63,7 +63,7 @@ class Qm:
 
     qm = Qm(tmp_path / "qm"); environment["PATH"] = qm.path; environment["PERL5LIB"] = qm.perl5lib
     `newer_options` are names of options that a later Proxmox VE may have; PVE's Perl takes `loading` seconds of a CPU to be loaded, by each
-    call of qm, and by each process that uses its modules.
+    call of qm, and by each process that uses its modules. `release` is 9.2 or 8.2: how it speaks, and what it reads.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Qm:
         lock_timeout: float = 20.0,
         newer_options: tuple[str, ...] = (),
         loading: float = 0.0,
+        release: str = "9.2",
     ) -> None:
         self.directory = Path(directory)
         self.bin = self.directory / "bin"
@@ -81,7 +82,7 @@ class Qm:
         self.log = self.directory / "log.jsonl"
         self.control = self.directory / "misbehaviour.json"
         (self.directory / "settings.json").write_text(
-            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options, "loading": loading})
+            json.dumps({"root": root, "lock_timeout": lock_timeout, "newer_options": newer_options, "loading": loading, "release": release})
         )
         self.executable = self.bin / "qm"
         # -I has Python ignore PYTHONPYCACHEPREFIX.
@@ -91,7 +92,7 @@ class Qm:
         self.executable.chmod(0o755)
         # The stand-ins for PVE's Perl modules, which call the same executable.
         self.perl5lib = f"{self.directory}/perl5"
-        install_modules(Path(self.perl5lib), str(self.executable), root, loading)
+        install_modules(Path(self.perl5lib), str(self.executable), root, loading, release)
 
     @property
     def path(self) -> str:

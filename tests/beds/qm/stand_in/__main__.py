@@ -12,6 +12,7 @@ import time
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
+import config
 import formats
 import serve
 from calls import Log
@@ -33,12 +34,14 @@ def _read_settings(bed: str) -> dict[str, Any]:
         "control": environment("PVEHOOKS_BED_QM_CONTROL", f"{bed}/misbehaviour.json"),
         "newer_options": settings.get("newer_options", []),
         "loading": float(settings.get("loading", 0.0)),
+        "release": settings.get("release", "9.2"),
         "lock_timeout": float(environment("PVEHOOKS_BED_QM_LOCK_TIMEOUT", settings.get("lock_timeout", 10.0))),
     }
 
 
 def _run(verb: str, words: list[str], settings: dict[str, Any], misbehaviour: Misbehaviour) -> None:
     formats.STRINGS.update(settings["newer_options"])
+    config.Age.is_old = settings["release"] == "8.2"
     if verb == "help":
         show_help(words)
         return

@@ -12,14 +12,22 @@ from formats import DRIVE, Refused, check_value
 
 Options = dict[str, str]
 
+
+class Age:
+    """Whether it is qemu-server 8.2, which knows nothing of unknown sections, of those that come twice, and of options with a minus sign."""
+
+    is_old = False
+
+
 SAFE_IN_DESCRIPTION = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%:")
 SPECIAL_SECTIONS = ("cloudinit", "fleecing")
+OLD_SECTIONS = re.compile(r"special:cloudinit|[a-z][a-z0-9_\-]+", re.IGNORECASE | re.ASCII)
 CLOUDINIT_DRIVE = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2|vmdk|cow|qed|cloop|subvol))?$")
 
 
 def encode_description(text: str) -> str:
     """PVE::Tools::encode_text."""
-    return quote(text, safe=SAFE_IN_DESCRIPTION, encoding="utf-8", errors="surrogateescape")
+    return quote(text, safe=SAFE_IN_DESCRIPTION + "%" * Age.is_old, encoding="utf-8", errors="surrogateescape")
 
 
 def decode_description(text: str) -> str:
@@ -94,7 +102,7 @@ def parse(raw: bytes, vmid: str) -> Config:
         if not line.strip(" \t\n\r\f\v"):
             continue
         header = re.fullmatch(r"\[([^\]]*)\]\s*", line, re.ASCII)
-        if header:
+        if header and not (Age.is_old and not OLD_SECTIONS.fullmatch(header[1])):
             finish()
             section = _open_section(config, header[1])
         elif section is not None:
@@ -107,19 +115,19 @@ def parse(raw: bytes, vmid: str) -> Config:
 def _open_section(config: Config, name: str) -> _Section | None:
     special = re.fullmatch(f"special:({'|'.join(SPECIAL_SECTIONS)})", name, re.IGNORECASE)
     if name.lower() == "pending":
-        if config.has_pending_section:
+        if config.has_pending_section and not Age.is_old:
             config.warn("duplicate section: pending")
         config.has_pending_section = True
         config.pending = {}
         return _Section("pending", "pending", config.pending)
     if special:
         key = special[1]
-        if key in config.special:
+        if key in config.special and not Age.is_old:
             config.warn(f"duplicate special section: {key}")
         config.special[key] = {}
         return _Section("special", key, config.special[key])
     if re.fullmatch(r"[a-z][a-z0-9_\-]+", name, re.IGNORECASE | re.ASCII):
-        if name in config.snapshots:
+        if name in config.snapshots and not Age.is_old:
             config.warn(f"duplicate snapshot section: {name}")
         config.snapshots[name] = {}
         return _Section("snapshot", name, config.snapshots[name])
@@ -143,7 +151,7 @@ def _read_line(config: Config, section: _Section, line: str) -> None:
             options["delete"] = match[1]
         else:
             config.warn("property 'delete' is only allowed in [PENDING]")
-    elif match := re.fullmatch(r"([a-z][a-z_\-]*\d*):\s*(.+?)\s*", line, re.ASCII):
+    elif match := re.fullmatch(rf"([a-z][a-z_{'' if Age.is_old else '-'}]*\d*):\s*(.+?)\s*", line, re.ASCII):
         _read_option(config, section, match[1], match[2])
     else:
         config.warn(f"unable to parse config: {line}")

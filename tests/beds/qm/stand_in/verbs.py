@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from config import Config, encode_description
+from config import Age, Config, encode_description
 from formats import BOOLEANS, FAST_PLUG, STRINGS, Refused, boolean, check_value, is_option
 from guests import Failed, Guests
 
@@ -168,7 +168,7 @@ class SetCall:
         """The digest comes before the lock; an empty one is none."""
         config, digest = self._guests.load(self._vmid)
         if self._digest and self._digest != digest:
-            raise Failed("checksum mismatch (file change by other user?)", 255)
+            raise Failed(f"checksum {'missmatch' if Age.is_old else 'mismatch'} (file change by other user?)", 255)
         if not self._skiplock and "lock" in config.main:
             raise Failed(f"VM is locked ({config.main['lock']})", 255)
         return config

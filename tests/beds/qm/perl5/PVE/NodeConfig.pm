@@ -24,11 +24,14 @@ use Fcntl qw(:flock);
 
 use PVE::Bed;
 
-my %KNOWN = map { $_ => 1 } qw(acme ballooning-target location startall-onboot-delay wakeonlan), map { "acmedomain$_" } 0 .. 5;
+# Of the values that PVE checks; an option that it does not know it keeps.
+my %VALUES = ('startall-onboot-delay' => qr/^(?:[0-9]|[1-9][0-9]|[12][0-9]{2}|300)$/, wakeonlan => qr/^[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}/);
+# Older ones leave % as it is.
+my $SAFE = $PVE::Bed::RELEASE < 8.3 ? qr/[^\x20-\x39\x3b-\x7e]/ : qr/[^\x20-\x24\x26-\x39\x3b-\x7e]/;
 
 sub encode_text {
     my $bytes = Encode::encode('utf8', $_[0]);
-    return $bytes =~ s/([^\x20-\x24\x26-\x39\x3b-\x7e])/sprintf('%%%02X', ord($1))/ger;
+    return $bytes =~ s/($SAFE)/sprintf('%%%02X', ord($1))/ger;
 }
 
 sub decode_text {
@@ -57,8 +60,8 @@ sub load_config {
         }
     }
     $conf->{description} = $notes;
-    for my $key (grep { $_ ne 'description' && !$KNOWN{$_} } keys %$conf) {
-        warn "parse error in '" . config_file($node) . "' - '$key': property is not defined in schema\n";
+    for my $key (grep { $VALUES{$_} && $conf->{$_} !~ $VALUES{$_} } keys %$conf) {
+        warn "parse error in '" . config_file($node) . "' - '$key': invalid format\n";
         delete $conf->{$key};
     }
     delete $conf->{description} if length($notes) > 64 * 1024;
