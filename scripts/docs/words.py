@@ -31,7 +31,8 @@ FILES = {
     f"{bindings.DIRECTORY}/": "The PCI devices that `pvehooks bind --persist` recorded, a file for each.",
     f"{remembered.DIRECTORY}/": "By what the devices of VMs and mappings are known again, a file for each VM and mapping; see `pvehooks follow`.",
     "/etc/pvehooks/hooks.d/": "Scripts for all VMs that have the guard, run in every phase with VMID and PHASE, before the guard's check. One that"
-    " fails in pre-start refuses the start. Each has 300 seconds in a phase; then it is killed with all that it has started, which refuses nothing.",
+    " fails in pre-start refuses the start. Each has 300 seconds in a phase; then it is killed with all that it has started, which refuses nothing."
+    " What it leaves running is not waited for, also where that has the output still.",
     f"{channels.PROGRAMS}/": "Programs that get each message to people, see MESSAGES in pvehooks(8).",
     f"{outbox.HOME}/": "Messages that are not handed over yet, and when others were.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",

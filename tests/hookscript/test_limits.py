@@ -43,8 +43,8 @@ def installed() -> Path:
 
 
 def soon(directory: Path) -> dict[str, str]:
-    """A PATH whose `sleep` is short: for what need not last as long as on a node."""
-    script(directory / "sleep", "#!/bin/sh\nexec /bin/sleep 0.2\n")
+    """A PATH whose `sleep` is short: for what need not last as long as on a node. The rest of a hook's output has a second."""
+    script(directory / "sleep", "#!/bin/sh\ncase $1 in 3) exec /bin/sleep 1 ;; esac\nexec /bin/sleep 0.2\n")
     return {"PATH": f"{directory}:{ENVIRONMENT['PATH']}"}
 
 
@@ -202,14 +202,62 @@ def test_a_hook_that_does_not_end(installed: Path, hook: str, phase: str, tmp_pa
 
 
 def test_a_hook_that_no_signal_ends(installed: Path, tmp_path: Path) -> None:
-    """It is left behind; only its streams would keep PVE."""
+    """It is left behind, and has none of the streams that PVE reads to their end: `call` does that, too."""
     config("hostpci0: 0000:01:00.0\n")
     (tmp_path / "stuck").mkdir()
-    script(HOOKS / "a", f"#!/bin/sh\nexec >/dev/null 2>&1\nexec sed '' {tmp_path}/stuck/100.conf\n")
+    script(HOOKS / "a", f"#!/bin/sh\nexec sed '' {tmp_path}/stuck/100.conf\n")
     with stuck(tmp_path / "stuck"):
         ran = call(installed, "100", "pre-start", **soon(tmp_path))
         assert (ran.status, ran.out) == (0, "guard 100 pre-start\n") and "was killed, which refuses nothing" in ran.err
         assert list(filter(reads_a_config, processes().values()))
+
+
+@pytest.mark.parametrize(("phase", "status"), [("pre-start", 0), ("pre-start", 7), ("post-stop", 0)])
+def test_a_hook_leaves_a_process_that_has_its_streams(installed: Path, phase: str, status: int, tmp_path: Path) -> None:
+    """No signal for the hook's session reaches it, and it would keep PVE: the output until then is shown, in its order, and the status counts."""
+    config("hostpci0: 0000:01:00.0\n")
+    leave = f"{sys.executable} -c 'import os, time; os.setsid(); time.sleep(3800)' &"
+    script(HOOKS / "a", f"#!/bin/sh\necho a1\n{leave}\necho a2\necho a3 >&2\nexit {status}\n")
+    script(HOOKS / "b", "#!/bin/sh\necho b\n")
+    try:
+        ran = call(installed, "100", phase, **soon(tmp_path))
+        left = [line for line in processes().values() if "time.sleep(3800)" in line]
+    finally:
+        for pid, line in processes().items():
+            if "time.sleep(3800)" in line:
+                os.kill(pid, 9)
+    assert left, "it was to be left: this is not the process that is meant"
+    words = (
+        f"ended in {phase} of VM 100, but a process that it left has its output still: nothing waits for that. In the script: COMMAND >/dev/null 2>&1 &"
+        if not status
+        else "ended with status 7: the start of VM 100 is refused. Fix it, or switch it off: chmod a-x /etc/pvehooks/hooks.d/a"
+    )
+    after = "" if status else "b\nguard 100 pre-start\n" if phase == "pre-start" else "b\n"
+    assert ran == (status, f"a1\na2\n{after}", f"a3\npvehooks: /etc/pvehooks/hooks.d/a {words}\n")
+
+
+def test_all_that_a_hook_prints_is_shown(installed: Path) -> None:
+    """More than a pipe holds, and as it is: NUL bytes, a line without its end."""
+    config(PLAIN)
+    script(HOOKS / "a", "#!/usr/bin/python3\nimport sys\nsys.stdout.write('x' * 300000 + chr(0) + 'y')\nsys.stderr.write('z' * 300000)\n")
+    script(HOOKS / "b", "#!/bin/sh\necho b\n")
+    ran = call(installed, "100", "pre-start")
+    assert ran.status == 0 and (len(ran.out), ran.out[299_999:]) == (300_004, "x\0yb\n") and ran.err == "z" * 300_000
+
+
+def test_a_hook_whose_output_is_not_read(installed: Path) -> None:
+    """It gets SIGPIPE, as without us: the reader's end is nowhere else."""
+    config(PLAIN)
+    script(HOOKS / "a", "#!/bin/sh\nexec yes\n")
+    process = subprocess.Popen(
+        [str(installed), "100", "post-stop"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+    )
+    with kill_on_failure(process):
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(4) == b"y\ny\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"pvehooks: /etc/pvehooks/hooks.d/a ended with status 141 in post-stop of VM 100\n"
+        assert process.wait() == 0
 
 
 @pytest.mark.parametrize("status", [0, 1, 17, 124, 137, 145])
