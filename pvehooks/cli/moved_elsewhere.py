@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pvehooks.actions.pci import follow, remember
-from pvehooks.derived import whereabouts
+from pvehooks.actions.pci import remember
+from pvehooks.derived import following, whereabouts
 from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.pci.bindings import BootBinding
@@ -70,7 +70,7 @@ def _cards(host: Host, prints: Fingerprints) -> Iterator[Related]:
     lower = {word.split(".")[0]: file for _, _, word, file in files.lower()}
     renamed: dict[str, dict[str, str]] = {}
     words: dict[str, list[str]] = {}
-    for move in follow.moves(remember.of_network(host, prints).now.devices, prints):
+    for move in following.moves(remember.of_network(host, prints).now.devices, prints):
         names = names_in(host, f"/sys/bus/pci/devices/{move.where.address}/net") if move.where.address else []
         file = lower.get(move.part) or files.file_of(move.part)
         if len(names) == 1 and names[0] != move.part and file:

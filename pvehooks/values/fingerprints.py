@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from pvehooks.values.base import NamedTuple
+from pvehooks.values.base import NamedTuple, Protocol
 
 
 class Fingerprint(NamedTuple):
@@ -73,3 +73,15 @@ def _common(ours: str, theirs: str) -> bool | None:
 
 Remembered = Mapping[str, Mapping[str, Fingerprint]]
 """Devices by their address when they were first seen there, by what names them: hostpciN of a VM, "map" of a mapping, a network interface."""
+
+
+class Prints(Protocol):
+    """By what the PCI devices of the node are known again; see facts.pci.fingerprints.Fingerprints."""
+
+    def at_address(self, address: str) -> Iterator[str]: ...
+
+    def at(self, address: str) -> Fingerprint | None: ...
+
+    def alike(self, known: Fingerprint) -> Mapping[str, Fingerprint]: ...
+
+    def vf(self, pf: str, number: int) -> str: ...

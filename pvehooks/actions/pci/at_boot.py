@@ -102,9 +102,18 @@ def _give_vfs(host: Host, node: Node, device: PciDevice, note: BootBinding, pati
         host.make_dir(vf_settings.DIRECTORY, mode=0o700)
     if vfs.possible(host, device) is None:
         return BootResult(address, BootState.NOT_DONE, device.label, "has no SR-IOV, so it gets no virtual functions")
+    if vfs.present(host, address) != count:
+        _wait(host, address, settings, _PROBE_SECONDS if patient else 0)
+    with vfs.locked(host, address):
+        # Meanwhile a driver may have come, or another process may have made them.
+        now = hardware.gather(host, node.name)
+        return _give_vfs_now(host, now, pci_devices(now).get(address, device), note, patient)
+
+
+def _give_vfs_now(host: Host, node: Node, device: PciDevice, note: BootBinding, patient: bool) -> BootResult:
+    address, count, settings = device.address, note.vfs or 0, dict(note.vf_settings)
     made = vfs.present(host, address) != count
     if made:
-        _wait(host, address, settings, _PROBE_SECONDS if patient else 0)
         if not bind.driver(host, address):
             why = "has no driver of the host (yet), which it needs for virtual functions"
             return BootResult(address, BootState.NOT_DONE if patient else BootState.NOT_YET, device.label, why)

@@ -16,12 +16,15 @@ from pvehooks.values import NamedTuple, Unread
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeVar
 
     from pvehooks.host import Host
     from pvehooks.values import Guest, Node, PciDevice
 
+    T = TypeVar("T")
+
 VFIO = "vfio-pci"
-# How often a device is looked at that a driver takes meanwhile: it is known at the second look.
+# How often a device is looked at that a driver or another process takes meanwhile: it is known at the second look.
 TRIES = 2
 _BUS = "/sys/bus/pci"
 _MODPROBE_SECONDS = 20.0
@@ -34,7 +37,7 @@ class Unbound(ActionFailed):
 
 
 class Overtaken(Unbound):
-    """A driver of the node took the device after it was looked at, as udev loads them at boot: to be looked at again."""
+    """The device has another driver than when it was looked at, as udev loads them at boot, or by another process: to be looked at again."""
 
 
 class Bound(NamedTuple):
@@ -57,10 +60,9 @@ def bind(
     try:
         for address in addresses:
             _require_not_cancelled(is_cancelled)
-            # A new Node each time: it reads each fact only once.
-            device = require_idle(guest, hardware.gather(host, node), address)
-            if not device.vfio:
-                done.append(take(host, device))
+            bound = looking_again(_take_idle, host, guest, node, address)
+            if bound is not None:
+                done.append(bound)
         _require_not_cancelled(is_cancelled)
     except Unbound as failed:
         words = [failed.message, *(_give_back(host, bound) for bound in reversed(done))]
@@ -73,8 +75,24 @@ def _require_not_cancelled(is_cancelled: Callable[[], bool]) -> None:
         raise Unbound("the start was called off while its devices were bound", "Start it again.")
 
 
+def looking_again(attempt: Callable[..., T], *args: object) -> T:
+    """What `attempt` returns, which looks at a device and changes it: again where it was overtaken. Raises what that raises."""
+    for _ in range(TRIES - 1):
+        try:
+            return attempt(*args)
+        except Overtaken:
+            continue
+    return attempt(*args)
+
+
+def _take_idle(host: Host, guest: Guest, node: str, address: str) -> Bound | None:
+    # A new Node each time: it reads each fact only once.
+    device = require_idle(guest, hardware.gather(host, node), address)
+    return None if device.vfio else take(host, device)
+
+
 def take(host: Host, device: PciDevice) -> Bound:
-    """Binds one device, which the caller has found idle. If that fails, gives it back and raises Unbound."""
+    """Binds one device, which the caller has found idle. If that fails, gives it back and raises Unbound; Overtaken: to be looked at again."""
     _load(host)
     return _bind(host, device)
 
@@ -112,7 +130,8 @@ def _load(host: Host) -> None:
 def _bind(host: Host, device: PciDevice) -> Bound:
     address = device.address
     try:
-        with unfinished.lock(host, address):
+        with unfinished.lock(host, address, unfinished.PATIENCE):
+            require_driver(host, device)
             unfinished.note(host, BegunBind(address, device.driver, device.override))
             try:
                 return _bind_noted(host, device)
@@ -121,7 +140,7 @@ def _bind(host: Host, device: PciDevice) -> Bound:
                 if device.override == VFIO or _override(host, address) != VFIO:
                     unfinished.forget(host, address)
     except BlockingIOError:
-        raise Unbound(f"another process binds {device.label} at this moment", hint="Start it again.") from None
+        raise Unbound(f"another process changes the driver of {device.label} at this moment", hint="Try it again.") from None
     except OSError as error:
         raise Unbound(
             f"that {device.label} is being bound cannot be noted: {error.filename or unfinished.DIRECTORY}: {error.strerror}"
@@ -134,7 +153,7 @@ def _bind_noted(host: Host, device: PciDevice) -> Bound:
     try:
         _write(host, f"{where}/driver_override", VFIO)
         if former:
-            _write(host, f"{where}/driver/unbind", address)
+            _unbind(host, former, address)
         _write(host, f"{_BUS}/drivers_probe", address)
         # The kernel reports success although probing failed: only the driver link shows whether it worked.
         now = driver(host, address)
@@ -185,7 +204,7 @@ def _hint(device: PciDevice) -> str:
 def _give_back(host: Host, bound: Bound) -> str:
     """Unbinds a device from vfio-pci and gives it back to its former driver; returns its state as a phrase."""
     try:
-        _write(host, f"{_BUS}/devices/{bound.address}/driver/unbind", bound.address)
+        _unbind(host, VFIO, bound.address)
     except Unbound as failed:
         return failed.message
     return _restore(host, bound.address, bound.former, "")
@@ -201,7 +220,7 @@ def _restore(host: Host, address: str, former: str, override: str) -> str:
     now = driver(host, address)
     if now == VFIO and former != VFIO:
         try:
-            _write(host, f"{_BUS}/devices/{address}/driver/unbind", address)
+            _unbind(host, VFIO, address)
         except Unbound as failed:
             troubles.append(failed.message)
         now = driver(host, address)
@@ -217,6 +236,14 @@ def _restore(host: Host, address: str, former: str, override: str) -> str:
     return "; ".join(troubles)
 
 
+def require_driver(host: Host, device: PciDevice) -> None:
+    """Raises Overtaken where the device has another driver by now than it had when it was looked at."""
+    now = driver(host, device.address)
+    if now != device.driver:
+        then, since = device.driver or "without a driver", f"is on {now}" if now else "has no driver"
+        raise Overtaken(f"{device.label} {since} now, and was {f'on {then}' if device.driver else then} a moment ago", "Try it again.")
+
+
 def driver(host: Host, address: str) -> str:
     """The driver of the device now, '' for none."""
     try:
@@ -230,6 +257,11 @@ def _override(host: Host, address: str) -> str:
         return host.read_text(f"{_BUS}/devices/{address}/driver_override")
     except OSError:
         return ""
+
+
+def _unbind(host: Host, name: str, address: str) -> None:
+    """By the driver's own file: the kernel refuses where another one has the device by now (drivers/base/bus.c, unbind_store)."""
+    _write(host, f"{_BUS}/drivers/{name}/unbind", address)
 
 
 def _write(host: Host, path: str, text: str) -> None:

@@ -9,90 +9,21 @@ from pvehooks.actions.pci import mappings, remember
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.actions.transaction import Change
 from pvehooks.actions.writer import writer
-from pvehooks.derived import remedies
+from pvehooks.derived import following, remedies
+from pvehooks.derived.following import ChangedValue, FollowPlan
 from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.host import Host
 from pvehooks.settings.sections import RngSettings
-from pvehooks.values import Accepted, Guest, HostPci, NamedTuple, Node, PciDevice, PciMapping, Unread
-from pvehooks.values.fingerprints import Fingerprint, Remembered, Whereabouts
-
-
-class Move(NamedTuple):
-    """A device that has another address than what names it says."""
-
-    # What names it: hostpciN, "map" of a mapping, an interface.
-    part: str
-    old: str
-    known: Fingerprint
-    # Its new address, or why that is not known.
-    where: Whereabouts
-
-
-class ChangedValue(NamedTuple):
-    """An option, or a mapping, that is to be written anew."""
-
-    option: str
-    old: str
-    new: str
-
-
-class FollowPlan(NamedTuple):
-    """What a VM or a mapping needs; nothing is changed while there are objections."""
-
-    moves: tuple[Move, ...]
-    values: tuple[ChangedValue, ...]
-    # Why not, whole phrases.
-    objections: tuple[str, ...]
-
-
-def moves(devices: Remembered, prints: Fingerprints) -> tuple[Move, ...]:
-    """The devices that are not where they were, found or not."""
-    found = []
-    for part, named in devices.items():
-        for address, known in sorted(named.items()):
-            where = remember.where_is(known, prints)
-            if where.address != address:
-                found.append(Move(part, address, known, where))
-    return tuple(found)
-
-
-def _objections(found: tuple[Move, ...], node: Node) -> list[str]:
-    """Why devices cannot be followed."""
-    devices = {} if isinstance(node.pci, Unread) else node.pci
-    answers = []
-    for move in (each for each in found if not each.where.address):
-        rivals = "".join(f"; {devices[each].label}" for each in move.where.rivals if each in devices)
-        # Of a card whose first function is found, the others are where that is.
-        if not _first_found(move, found):
-            name = f"{move.old} ({move.known.words})" if move.known.words else move.old
-            answers.append(f"{move.part}: {name}: {move.where.why}{rivals}")
-    return answers
-
-
-def _never_seen(named: remember.Named, devices: Remembered) -> list[str]:
-    """Addresses at which no device is, and none was since they are looked at."""
-    return [
-        f"{part}: {address} is not on the bus, and which device that was is not known"
-        for part, addresses in named.items()
-        for address in addresses
-        if not any(each == address or each.startswith(f"{address}.") for each in devices.get(part, {}))
-    ]
-
-
-def _first_found(move: Move, found: tuple[Move, ...]) -> bool:
-    slot = move.old.rpartition(".")[0]
-    return any(
-        each.part == move.part and each.where.address and each.old.rpartition(".")[0] == slot and each.old < move.old for each in found
-    )
-
+from pvehooks.values import Accepted, Guest, HostPci, Node, PciMapping, Unread
+from pvehooks.values.fingerprints import Remembered
 
 # -- VMs ----------------------------------------------------------------------------------------------------------------
 
 
 def plan_guest(guest: Guest, devices: Remembered, prints: Fingerprints, node: Node) -> FollowPlan:
     """What the VM needs."""
-    found = moves(devices, prints)
-    objections = [*_never_seen(remember.named_by_guest(guest), devices), *_objections(found, node)]
+    found = following.moves(devices, prints)
+    objections = [*following.never_seen(remember.named_by_guest(guest), devices), *following.objections(found, node)]
     values: list[ChangedValue] = []
     for entry in guest.hostpci:
         own = {each.old: each.where.address for each in found if each.part == entry.option and each.where.address}
@@ -177,26 +108,6 @@ def _where_they_are(accepted: Accepted, plan: FollowPlan) -> Accepted:
 
 
 # -- mappings -----------------------------------------------------------------------------------------------------------
-
-
-def plan_mapping(mapping: PciMapping, devices: Remembered, prints: Fingerprints, node: Node) -> FollowPlan:
-    """What the mapping needs: the addresses, ids and IOMMU groups of its entries for this node."""
-    found = moves(devices, prints)
-    objections = [*_never_seen(remember.named_by_mapping(mapping), devices), *_objections(found, node)]
-    if mapping.trouble:
-        objections.append(f"it is malformed in /etc/pve/mapping/pci.cfg: {mapping.trouble}")
-    bus = {} if isinstance(node.pci, Unread) else node.pci
-    now: dict[str, PciDevice] = {}
-    for old in (each for addresses in remember.named_by_mapping(mapping).values() for each in addresses):
-        first = old if "." in old else next(iter(sorted(each for each in devices.get(remember.MAP, {}) if each.startswith(f"{old}."))), "")
-        moved = next((each.where.address for each in found if each.old == first), first)
-        if moved in bus:
-            now[old] = bus[moved]
-    entries = remedies.mapping_entries(mapping, node, now)
-    values = [ChangedValue("map", old, new) for old, new in zip(mapping.written, entries, strict=True) if old != new]
-    if len(set(entries)) < len(set(mapping.written)):
-        objections.append("two of its entries would be the same")
-    return FollowPlan(found, tuple(values), tuple(objections))
 
 
 def write_mapping(host: Host, node: Node, mapping: PciMapping, plan: FollowPlan) -> mappings.WrittenMapping:

@@ -5,7 +5,7 @@ Each step can be repeated: what was killed half way is finished by the next call
 
 from __future__ import annotations
 
-from pvehooks.actions.pci import bind, release, started, states, unfinished
+from pvehooks.actions.pci import bind, release, started, states
 from pvehooks.actions.pci.bind import Unbound
 from pvehooks.derived import bindability
 from pvehooks.derived.passthrough import pci_devices
@@ -41,7 +41,7 @@ def give_back(host: Host, node: str, start: GuestStart) -> Iterator[GivenBack]:
     bind.finish_begun(host)
     left = dict.fromkeys(start.devices)
     for device in start.devices.values():
-        done = _give_back_one(host, node, start.vmid, device) if device.back_to or device.stays else None
+        done = bind.looking_again(_give_back_one, host, node, start.vmid, device) if device.back_to or device.stays else None
         states.end(host, device.address, device.undo, bind.driver(host, device.address) == bind.VFIO)
         if done is None or done.outcome != LATER:
             del left[device.address]
@@ -65,10 +65,11 @@ def _give_back_one(host: Host, node_name: str, vmid: int, noted: StartedDevice) 
     if held is not None:
         return held
     try:
-        with unfinished.lock(host, device.address):
-            now = release.release(host, device, noted.back_to)
-    except BlockingIOError:
+        now = release.release(host, device, noted.back_to)
+    except release.Busy:
         return GivenBack(noted.address, device.label, LATER, "is being bound by another process; it is given back after that")
+    except bind.Overtaken:
+        raise
     except Unbound as failed:
         return GivenBack(
             noted.address, device.label, FAILED, f"is not given back to {noted.back_to}: {failed.message}. {failed.hint}".strip()

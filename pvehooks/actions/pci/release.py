@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 
-from pvehooks.actions.pci import bind, persist, states
+from pvehooks.actions.pci import bind, persist, states, unfinished
 from pvehooks.actions.pci.bind import Unbound
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.uses.processes import OpenFiles
-from pvehooks.host import CommandTrouble, Host
+from pvehooks.host import LOCKS, CommandTrouble, Host
 from pvehooks.values import PciDevice
 
 _BUS = "/sys/bus/pci"
@@ -17,17 +17,17 @@ _MODPROBE_SECONDS = 20.0
 _CLEARED = "\n"
 
 
+class Busy(Unbound):
+    """Another process changes the device at this moment."""
+
+
 def opened_by(host: Host, device: PciDevice) -> str:
     """The processes that have the device or its group open, '' for none; raises Unbound if that is unknown.
 
     Unbinding would wait for them, and cannot be interrupted.
     """
     where = f"{_BUS}/devices/{device.address}"
-    try:
-        # vfio-pci enables a device when it is opened.
-        enabled = "" if host.read_text(f"{where}/enable") in ("", "0") else "a program"
-    except OSError:
-        enabled = ""
+    enabled = "a program" if _is_enabled(host, device.address) else ""
     files = OpenFiles(host)
     nodes = [f"/dev/vfio/{device.group}"] if device.group else []
     with contextlib.suppress(OSError):
@@ -38,16 +38,39 @@ def opened_by(host: Host, device: PciDevice) -> str:
     return ", ".join(dict.fromkeys(found)) or enabled
 
 
+def _is_enabled(host: Host, address: str) -> bool:
+    """Whether a program has the device open: vfio-pci enables it for as long."""
+    try:
+        return host.read_text(f"{_BUS}/devices/{address}/enable") not in ("", "0")
+    except OSError:
+        return False
+
+
 def release(host: Host, device: PciDevice, back_to: str = "") -> str:
     """Gives the device to the driver `back_to`, else to its former one, else to one that the kernel finds; returns it, '' for none.
 
-    The caller has made sure that no guest holds it. What a former call that was killed has done already is left out. Raises Unbound.
+    The caller has made sure that no guest holds it. What a former call that was killed has done already is left out. Raises Unbound; Busy;
+    bind.Overtaken where it has another driver by now: that one may be in use already.
     """
+    try:
+        with unfinished.lock(host, device.address, unfinished.PATIENCE):
+            bind.require_driver(host, device)
+            if device.driver and _is_enabled(host, device.address):
+                raise bind.Overtaken(f"{device.label} is held open by a program since a moment ago", "Try it again.")
+            return _release(host, device, back_to)
+    except BlockingIOError:
+        raise Busy(f"another process changes the driver of {device.label} at this moment", "Try it again.") from None
+    except OSError as error:
+        hint = "Run it as root." if isinstance(error, PermissionError) else ""
+        raise Unbound(f"{device.label} cannot be locked: {error.filename or LOCKS}: {error.strerror}", hint) from error
+
+
+def _release(host: Host, device: PciDevice, back_to: str) -> str:
     where = f"{_BUS}/devices/{device.address}"
     if not back_to or device.override == bind.VFIO:
         _write(host, f"{where}/driver_override", _CLEARED)
     if device.driver:
-        _write(host, f"{where}/driver/unbind", device.address)
+        _write(host, f"{_BUS}/drivers/{device.driver}/unbind", device.address)
         if bind.driver(host, device.address) == device.driver:
             why = f"{device.label} is still on {device.driver} although the kernel accepted the request to unbind it"
             raise Unbound(why, "See why: dmesg")
@@ -77,7 +100,7 @@ def _probe(host: Host, address: str) -> str:
         now = bind.driver(host, address)
     if now == bind.VFIO:
         # vfio-pci takes all devices of this kind (new_id, ids=): another driver has to be named.
-        _try(host, f"{_BUS}/devices/{address}/driver/unbind", address)
+        _try(host, f"{_BUS}/drivers/{bind.VFIO}/unbind", address)
         for driver in _drivers_of(host, modules):
             _try(host, f"{_BUS}/drivers/{driver}/bind", address)
             if bind.driver(host, address):

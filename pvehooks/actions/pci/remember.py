@@ -5,9 +5,9 @@ What an address meant when it was first seen stays, until the address is written
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from pvehooks.derived import whereabouts
+from pvehooks.derived import meant
 from pvehooks.facts.node.networkconfig import NetworkConfig
 from pvehooks.facts.pci import remembered
 from pvehooks.facts.pci.fingerprints import Fingerprints
@@ -16,12 +16,9 @@ from pvehooks.facts.reading import names_in
 from pvehooks.host import Host
 from pvehooks.records.guests import Identity
 from pvehooks.values import Guest, NamedTuple, PciMapping, Unread
-from pvehooks.values.fingerprints import Fingerprint, Whereabouts
+from pvehooks.values.fingerprints import Fingerprint
 from pvehooks.values.pci import last_pci_address
 
-Named = Mapping[str, Iterable[str]]
-"""Addresses of functions and slots, by what names them."""
-MAP = "map"
 _NET = "/sys/class/net"
 
 
@@ -33,7 +30,7 @@ class Meant(NamedTuple):
     now: OwnersDevices
 
 
-def named_by_guest(guest: Guest) -> Named:
+def named_by_guest(guest: Guest) -> meant.Named:
     """The addresses that a VM's config has; those of its mappings are the mappings'."""
     found: dict[str, tuple[str, ...]] = {}
     for entry in (*guest.hostpci, *guest.args_pci):
@@ -42,12 +39,7 @@ def named_by_guest(guest: Guest) -> Named:
     return found
 
 
-def named_by_mapping(mapping: PciMapping) -> Named:
-    """The addresses that a mapping has for this node."""
-    return {MAP: [path if path.count(":") > 1 else f"0000:{path}" for entry in mapping.entries for path in entry.paths]}
-
-
-def named_by_network(host: Host) -> Named:
+def named_by_network(host: Host) -> meant.Named:
     """The network cards that the network's configuration names; a name without a card has none."""
     files = NetworkConfig(host)
     lower = {word.split(".")[0] for _, _, word, _ in files.lower()}
@@ -75,7 +67,7 @@ def of_guest(host: Host, guest: Guest, prints: Fingerprints) -> Meant:
     for part, addresses in named.items() if guest.accepted else ():
         if guest.accepted and guest.accepted.hostpci.get(part) == str(guest.options.get(part, "")):
             _correct(known.setdefault(part, {}), addresses, guest, prints)
-    return Meant(owner, before, OwnersDevices(guest.uuid, guest.ctime, _kept(known, named, prints)))
+    return Meant(owner, before, OwnersDevices(guest.uuid, guest.ctime, meant.kept(known, named, prints)))
 
 
 def _correct(known: dict[str, Fingerprint], addresses: Iterable[str], guest: Guest, prints: Fingerprints) -> None:
@@ -90,7 +82,7 @@ def of_mapping(host: Host, mapping: PciMapping, prints: Fingerprints) -> Meant:
     """What a mapping means on this node."""
     owner = remembered.of_mapping(mapping.name)
     before = remembered.read(host, owner)
-    return Meant(owner, before, OwnersDevices(devices=_kept(before.devices, named_by_mapping(mapping), prints)))
+    return Meant(owner, before, OwnersDevices(devices=meant.kept(before.devices, meant.named_by_mapping(mapping), prints)))
 
 
 def of_network(host: Host, prints: Fingerprints) -> Meant:
@@ -99,66 +91,7 @@ def of_network(host: Host, prints: Fingerprints) -> Meant:
     files = NetworkConfig(host)
     wanted = {word.split(".")[0] for _, _, word, _ in files.lower()}
     lost = {name: tuple(each) for name, each in before.devices.items() if name not in named and (name in wanted or files.file_of(name))}
-    return Meant(remembered.NETWORK, before, OwnersDevices(devices=_kept(before.devices, {**named, **lost}, prints)))
-
-
-def _kept(known: Mapping[str, Mapping[str, Fingerprint]], named: Named, prints: Fingerprints) -> dict[str, dict[str, Fingerprint]]:
-    found: dict[str, dict[str, Fingerprint]] = {}
-    for part, addresses in named.items():
-        before = _as_followed(part, known.get(part, {}), tuple(addresses), prints)
-        for address in addresses:
-            old = {each for each in before if each == address or each.startswith(f"{address}.")}
-            for each in sorted(old.union(prints.at_address(address))):
-                print_ = _updated(before.get(each), each, prints)
-                if print_ is not None:
-                    found.setdefault(part, {})[each] = print_
-    return found
-
-
-def _as_followed(
-    part: str, before: Mapping[str, Fingerprint], addresses: tuple[str, ...], prints: Fingerprints
-) -> Mapping[str, Fingerprint]:
-    """What is remembered, by where the devices are now if what names them has just these addresses: they were followed.
-
-    One of the new addresses may be an old one of another of the devices.
-    """
-    # Of a mapping any device may be taken: the order of its entries says nothing.
-    in_order = part != MAP
-    if not before or (in_order and _are_named(before, addresses, in_order)):
-        return before
-    now = {where_is(known, prints).address: known for known in before.values()}
-    return now if len(now) == len(before) and _are_named(now, addresses, in_order) else before
-
-
-def _are_named(functions: Iterable[str], addresses: tuple[str, ...], in_order: bool) -> bool:
-    """Whether these are the functions that the addresses stand for, some of each."""
-    places = [next((number for number, each in enumerate(addresses) if f"{name}.".startswith(f"{each}.")), -1) for name in functions]
-    return set(places) == set(range(len(addresses))) and (not in_order or places == sorted(places))
-
-
-def _updated(before: Fingerprint | None, address: str, prints: Fingerprints) -> Fingerprint | None:
-    """What is remembered of an address, completed from the device that is there, if it is that one."""
-    now = prints.at(address)
-    if before is None:
-        return now
-    if now is None or where_is(before, prints).address != address:
-        return before
-    # On vfio-pci neither disks nor interfaces are seen.
-    return now._replace(serial=now.serial or before.serial, disks=now.disks or before.disks, mac=now.mac or before.mac)
-
-
-def where_is(known: Fingerprint, prints: Fingerprints) -> Whereabouts:
-    """Where a device is now."""
-    found = whereabouts.locate(known, prints.alike(known))
-    if known.vf is None:
-        return found
-    if not found.address:
-        return found._replace(why=f"of its physical function: {found.why}")
-    address = prints.vf(found.address, known.vf)
-    if address:
-        return Whereabouts(address, f"it is virtual function {known.vf} of {found.address}: {found.why}")
-    why = f"its physical function, at {found.address} now, does not have {known.vf + 1} virtual functions"
-    return Whereabouts("", f"{why}: pvehooks bind {found.address} --vfs {known.vf + 1} --now --persist")
+    return Meant(remembered.NETWORK, before, OwnersDevices(devices=meant.kept(before.devices, {**named, **lost}, prints)))
 
 
 def store(host: Host, meant: Meant) -> None:
@@ -182,7 +115,7 @@ def store(host: Host, meant: Meant) -> None:
 
 def renew(host: Host, guest: Guest, prints: Fingerprints) -> None:
     """Has a VM mean the devices that are at its addresses now."""
-    now = OwnersDevices(guest.uuid, guest.ctime, _kept({}, named_by_guest(guest), prints))
+    now = OwnersDevices(guest.uuid, guest.ctime, meant.kept({}, named_by_guest(guest), prints))
     store(host, Meant(remembered.of_guest(guest.vmid), OwnersDevices(), now))
 
 

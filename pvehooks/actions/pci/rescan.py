@@ -45,7 +45,7 @@ def again(host: Host, node: str, guest: Guest, address: str) -> str:
         return "a program has it open"
     before = identity.of(host, device)
     try:
-        with _lock(host):
+        with _lock(host, _SECONDS):
             _remove_and_rescan(host, device)
     except BlockingIOError:
         return "another process looks for devices at this moment"
@@ -73,7 +73,7 @@ def _require_same(host: Host, node: str, device: PciDevice, before: DeviceIdenti
 
 def look_for_absent(host: Host) -> None:
     """Looks for devices on all buses; raises OSError."""
-    with _lock(host):
+    with _lock(host, _SECONDS):
         _without_drivers(host, "", "/sys/bus/pci/rescan")
 
 
@@ -88,8 +88,9 @@ def finish(host: Host) -> None:
         return
 
 
-def _lock(host: Host) -> Lock:
-    return host.lock(f"{LOCKS}/rescan.lock", 0.0)
+def _lock(host: Host, seconds: float = 0.0) -> Lock:
+    """Of two starts that look at once, one waits for the other: what it did not look for refuses it."""
+    return host.lock(f"{LOCKS}/rescan.lock", seconds)
 
 
 def _remove_and_rescan(host: Host, device: PciDevice) -> None:

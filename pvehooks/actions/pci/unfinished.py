@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pvehooks.host import Host, Lock
 
 DIRECTORY = "/run/pvehooks/binding"
+# How many seconds another process is waited for that changes the same device: it may only look whether something is to be finished.
+PATIENCE = 3.0
 _LIMIT = 1 << 12
 
 
@@ -36,9 +38,12 @@ AUTOPROBE = "/sys/bus/pci/drivers_autoprobe"
 _VFS = ".vfs"
 
 
-def lock(host: Host, address: str) -> Lock:
-    """Held while the device is being bound; it goes with the process that holds it. Raises BlockingIOError."""
-    return host.lock(f"{LOCKS}/bind-{address}.lock", 0.0)
+def lock(host: Host, address: str, seconds: float = 0.0) -> Lock:
+    """Held while the device is being changed; it goes with the process that holds it. Raises BlockingIOError.
+
+    What was read of the device before may not be so any more: it is compared once the lock is held.
+    """
+    return host.lock(f"{LOCKS}/bind-{address}.lock", seconds)
 
 
 def note(host: Host, begun: BegunBind) -> None:

@@ -33,13 +33,13 @@ def with_macs(host: Host, pf: PciDevice, count: int, given: Mapping[int, VfSetti
     """
     from pvehooks.formats.vfsettings import VfSettings
 
-    name, base = vflinks.attribute(host, pf.address, "address")
-    if not name:
+    base = vflinks.attribute(host, pf.address, "address")
+    if not base:
         return dict(given)
     found = {}
     for number in range(count):
         settings = given.get(number, VfSettings())
-        found[number] = settings if settings.mac or not base else settings._replace(mac=_derived(base, number))
+        found[number] = settings if settings.mac else settings._replace(mac=_derived(base, number))
     return found
 
 
@@ -89,7 +89,9 @@ def for_vfio(settings: Mapping[int, VfSettings]) -> list[int]:
 
 def bind_all(host: Host, node_name: str, pf: str, settings: Mapping[int, VfSettings]) -> bool:
     """Gives virtual functions to vfio-pci where the settings say so; whether one was bound. Raises ActionFailed."""
-    return sum(_bind_one(host, node_name, pf, number) for number in for_vfio(settings)) > 0
+    from pvehooks.actions.pci import bind
+
+    return sum(bind.looking_again(_bind_one, host, node_name, pf, number) for number in for_vfio(settings)) > 0
 
 
 def _bind_one(host: Host, node_name: str, pf: str, number: int) -> bool:
@@ -102,24 +104,18 @@ def _bind_one(host: Host, node_name: str, pf: str, number: int) -> bool:
     from pvehooks.derived.passthrough import pci_devices
     from pvehooks.facts import hardware
 
-    for tries in range(bind.TRIES, 0, -1):
-        node = hardware.gather(host, node_name)
-        devices = pci_devices(node)
-        virtfns = devices[pf].virtfns if pf in devices else ()
-        device = devices.get(virtfns[number]) if number < len(virtfns) else None
-        if device is None:
-            raise ActionFailed(f"virtual function {number} is not there")
-        if device.vfio:
-            return False
-        objection = bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
-        if objection:
-            raise ActionFailed(f"virtual function {number}, {device.address}, {objection.why}", objection.remedy)
-        try:
-            bind.take(host, device)
-            break
-        except bind.Overtaken:
-            if tries == 1:
-                raise
+    node = hardware.gather(host, node_name)
+    devices = pci_devices(node)
+    virtfns = devices[pf].virtfns if pf in devices else ()
+    device = devices.get(virtfns[number]) if number < len(virtfns) else None
+    if device is None:
+        raise ActionFailed(f"virtual function {number} is not there")
+    if device.vfio:
+        return False
+    objection = bindability.to_binding(device, node) or bindability.to_binding_now(device, node)
+    if objection:
+        raise ActionFailed(f"virtual function {number}, {device.address}, {objection.why}", objection.remedy)
+    bind.take(host, device)
     return True
 
 
@@ -182,7 +178,7 @@ def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -
     if isinstance(now, Unread):
         raise ActionFailed(now.why)
     # A rate is a part of the link's speed: without a link it is refused (igb), and made before the next start.
-    left_out = "" if vflinks.attribute(host, pf.address, "operstate")[1] == "up" else "rate"
+    left_out = "" if vflinks.attribute(host, pf.address, "operstate") == "up" else "rate"
     found = []
     for number, values in sorted((number, _shown_as(each)) for number, each in settings.items()):
         shown = now.get(number)

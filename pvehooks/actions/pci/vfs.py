@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Iterator
 
 from pvehooks.actions.pci import unfinished
 from pvehooks.errors import ActionFailed
-from pvehooks.host import Host
+from pvehooks.host import LOCKS, Host
 from pvehooks.values import PciDevice
 
 _DEVICES = "/sys/bus/pci/devices"
+# How long one process waits for another one that makes virtual functions.
+_SECONDS = 10.0
 
 
 def possible(host: Host, device: PciDevice) -> int | None:
@@ -45,16 +47,33 @@ def change(host: Host, device: PciDevice, count: int) -> int:
 
 
 @contextlib.contextmanager
+def locked(host: Host, address: str) -> Iterator[None]:
+    """Held while the virtual functions of a device are counted and changed: udev's service, a start and a command may want that at once.
+
+    Raises ActionFailed where another process has it for longer.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(unfinished.lock(host, address, _SECONDS))
+        except BlockingIOError:
+            raise ActionFailed(f"another process changes {address} or its virtual functions at this moment", "Try it again.") from None
+        except OSError as error:
+            hint = "Run it as root." if isinstance(error, PermissionError) else ""
+            raise ActionFailed(f"{address} cannot be locked: {error.filename or LOCKS}: {error.strerror}", hint) from error
+        yield
+
+
+@contextlib.contextmanager
 def without_drivers(host: Host, device: PciDevice, for_vfio: Collection[int], wanted: bool) -> Iterator[None]:
     """If `wanted`: those that are made meanwhile have no driver until this ends. Then those that are not `for_vfio` (their numbers) get theirs.
 
     A driver of the host reads its MAC when it takes one, and what is to go to vfio-pci is not taken from it. Where the administrator has
     switched drivers off for them, or the kernel has no such switch (PCI/pci-iov-howto.rst, sriov_drivers_autoprobe), all stays as it is.
+    The caller holds the lock.
     """
     with contextlib.ExitStack() as held:
         if wanted:
             with contextlib.suppress(OSError):
-                held.enter_context(unfinished.lock(host, device.address))
                 _finish(host, device.address)
                 if host.read_text(_switch(device.address)) == "1":
                     unfinished.note_vfs(host, device.address, for_vfio)

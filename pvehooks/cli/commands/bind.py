@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -101,14 +102,19 @@ def bind_all(host: Host, name: str, devices: Iterable[PciDevice], wanted: Wanted
         bind.finish_begun(host)
     reports = []
     for device in devices:
-        # Read anew for each device: the change before may affect it, and the facts of a Node are read only once.
-        node = hardware.gather(host, name)
-        device = pci_devices(node).get(device.address, device)
         try:
-            reports.append((_bind if wanted.vfs is None else _give_vfs)(host, node, device, wanted))
+            with vfs.locked(host, device.address) if wanted.now and wanted.vfs is not None else contextlib.nullcontext():
+                reports.append(bind.looking_again(_change, host, name, device, wanted))
         except ActionFailed as failed:
             reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
     return reports
+
+
+def _change(host: Host, name: str, device: PciDevice, wanted: Wanted) -> DeviceReport:
+    # Read anew for each device: the change before may affect it, and the facts of a Node are read only once.
+    node = hardware.gather(host, name)
+    device = pci_devices(node).get(device.address, device)
+    return (_bind if wanted.vfs is None else _give_vfs)(host, node, device, wanted)
 
 
 # -- vfio-pci ---------------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pvehooks.actions.pci import follow, remember
-from pvehooks.actions.pci.follow import FollowPlan
 from pvehooks.cli import audit, envelope, guests, moved_elsewhere
 from pvehooks.cli.guests import DONE, NOTHING, REFUSED, GuestReport
 from pvehooks.cli.view import View, view
-from pvehooks.derived import remedies
+from pvehooks.derived import following, remedies
+from pvehooks.derived.following import FollowPlan
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, NodeError, UsageError
 from pvehooks.facts.pci import remembered
 from pvehooks.facts.pci.fingerprints import Fingerprints
@@ -189,7 +189,7 @@ def _mappings(options: argparse.Namespace, seen: View, node: Node, prints: Finge
 def _mapping(
     options: argparse.Namespace, seen: View, node: Node, prints: Fingerprints, mapping: PciMapping, devices: Remembered
 ) -> GuestReport | None:
-    plan = follow.plan_mapping(mapping, devices, prints, node)
+    plan = following.plan_mapping(mapping, devices, prints, node)
     if not plan.values and not plan.objections:
         return None if options.all else GuestReport(NOTHING, "its devices are where it names them")
     details = tuple(_lines(plan, node))

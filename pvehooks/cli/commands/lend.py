@@ -60,14 +60,18 @@ def lend_all(host: Host, name: str, devices: Iterable[PciDevice], guest: Guest |
     bind.finish_begun(host)
     reports = []
     for device in devices:
-        # Read anew for each device: the facts of a Node are read only once.
-        node = hardware.gather(host, name)
-        device = pci_devices(node).get(device.address, device)
         try:
-            reports.append(_to_node(host, node, device) if guest is None else _to_guest(host, node, device, guest, settings))
+            reports.append(bind.looking_again(_lend, host, name, device, guest, settings))
         except ActionFailed as failed:
             reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
     return reports
+
+
+def _lend(host: Host, name: str, device: PciDevice, guest: Guest | None, settings: StartSettings) -> DeviceReport:
+    # Read anew for each device: the facts of a Node are read only once.
+    node = hardware.gather(host, name)
+    device = pci_devices(node).get(device.address, device)
+    return _to_node(host, node, device) if guest is None else _to_guest(host, node, device, guest, settings)
 
 
 # -- to the node ------------------------------------------------------------------------------------------------------

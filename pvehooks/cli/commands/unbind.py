@@ -13,7 +13,7 @@ from pvehooks.errors import ActionFailed
 from pvehooks.facts import hardware
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
-from pvehooks.values import Node, PciDevice
+from pvehooks.values import PciDevice
 
 SUMMARY = "return PCI devices to the drivers of the host"
 EXAMPLE = "pvehooks unbind 0000:01:00.0 --now --persist"
@@ -49,10 +49,9 @@ def unbind_all(host: Host, name: str, devices: list[PciDevice], now: bool, forge
         bind.finish_begun(host)
     reports = []
     for device in devices:
-        # Read anew for each device: the facts of a Node are read only once.
-        node = hardware.gather(host, name)
         try:
-            reports.append(_unbind(host, node, pci_devices(node).get(device.address, device), now, forget))
+            forgotten = persist.forget(host, device.address) if forget else None
+            reports.append(bind.looking_again(_unbind, host, name, device, now, forgotten))
         except ActionFailed as failed:
             reports.append(shared.report(host, device, "refused", f"{failed.message}. {failed.hint}".rstrip()))
     return reports
@@ -63,9 +62,12 @@ def _forget_absent(host: Host, address: str) -> DeviceReport:
     return DeviceReport(address, address, "done", "nothing is recorded for boot any more; the device is not on the bus", "", False)
 
 
-def _unbind(host: Host, node: Node, device: PciDevice, now: bool, forget: bool) -> DeviceReport:
-    forgotten = forget and persist.forget(host, device.address)
-    words = [] if not forget else ["nothing is recorded for boot any more" if forgotten else "nothing was recorded for boot"]
+def _unbind(host: Host, name: str, device: PciDevice, now: bool, forgotten: bool | None) -> DeviceReport:
+    """`forgotten`: whether something that was recorded for boot was forgotten; None if that was not asked for."""
+    # Read anew for each device: the facts of a Node are read only once.
+    node = hardware.gather(host, name)
+    device = pci_devices(node).get(device.address, device)
+    words = [] if forgotten is None else ["nothing is recorded for boot any more" if forgotten else "nothing was recorded for boot"]
     driver, released = device.driver, False
     if now and not device.vfio:
         words.insert(0, f"is not on vfio-pci but on {driver}" if driver else "is not on vfio-pci, it has no driver")

@@ -23,14 +23,9 @@ def interface(host: Host, address: str) -> str:
     return next(iter(names_in(host, f"{_DEVICES}/{address}/net")), "")
 
 
-def attribute(host: Host, address: str, key: str) -> tuple[str, str]:
-    """The interface's name, and an attribute of it in sysfs, also while udev renames it; ('', '') without one."""
-    for _ in range(_TRIES):
-        name = interface(host, address)
-        text = text_of(host, f"{_DEVICES}/{address}/net/{name}/{key}") if name else ""
-        if text or not name:
-            break
-    return name, text
+def attribute(host: Host, address: str, name: str) -> str:
+    """An attribute of the device's interface (ABI/testing/sysfs-class-net), '' without one."""
+    return _with_name(host, address, name)[1]
 
 
 def handle(host: Host, address: str) -> str:
@@ -38,18 +33,28 @@ def handle(host: Host, address: str) -> str:
 
     A name that it had a moment ago may be another card's by then. Only `ip link show` wants a name.
     """
-    name, index = attribute(host, address, "ifindex")
+    name, index = _with_name(host, address, "ifindex")
     return f"if{index}" if index else name
 
 
 def read(host: Host, address: str) -> Mapping[int, Mapping[str, str]] | Unread:
     """What each virtual function of the device has, by its number; what a driver does not show is left out."""
     for _ in range(_TRIES):
-        name, index = attribute(host, address, "ifindex")
+        name, index = _with_name(host, address, "ifindex")
         found = _read(host, name, index)
         if not isinstance(found, Unread) or interface(host, address) == name:
             break
     return found
+
+
+def _with_name(host: Host, address: str, attribute: str) -> tuple[str, str]:
+    """The interface's name, and an attribute of it; ('', '') without one."""
+    for _ in range(_TRIES):
+        name = interface(host, address)
+        text = text_of(host, f"{_DEVICES}/{address}/net/{name}/{attribute}") if name else ""
+        if text or not name:
+            break
+    return name, text
 
 
 def _read(host: Host, name: str, index: str) -> Mapping[int, Mapping[str, str]] | Unread:

@@ -36,13 +36,18 @@ def override(host: Host, address: str) -> str:
     return host.read_text(f"{BUS}/devices/{address}/driver_override")
 
 
+def named_in(writes: list[tuple[str, str]]) -> set[str]:
+    """The devices that were written to, or about."""
+    return {path.split("/")[5] if "/devices/" in path else text for path, text in writes}
+
+
 def test_bound_and_nothing_left_behind(tmp_path: Path) -> None:
     host = node(tmp_path)
     assert bind.bind(host, guest(host), "pve1", [DISK, OTHER]) == (bind.Bound(DISK, "nvme"), bind.Bound(OTHER, "nvme"))
     for address in (DISK, OTHER):
         assert (bind.driver(host, address), override(host, address)) == ("vfio-pci", "(null)")
     assert not any(path.endswith("new_id") for path, _ in host.writes)
-    assert {path.split("/")[5] for path, _ in host.writes if "/devices/" in path} == {DISK, OTHER}, "the named devices alone"
+    assert named_in(host.writes) == {DISK, OTHER}, "the named devices alone"
 
 
 def test_without_a_driver_and_already_bound(tmp_path: Path) -> None:
@@ -191,14 +196,15 @@ def test_killed_at_any_step(admins: str, number: int, before: bool, tmp_path: Pa
     assert (bind.driver(host, DISK), override(host, DISK)) == ("vfio-pci", admins)
 
 
-def test_what_another_process_is_binding_is_left_alone(tmp_path: Path) -> None:
+def test_what_another_process_is_binding_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "PATIENCE", 0.0)
     host = node(tmp_path)
     host.write_attribute(f"{BUS}/devices/{DISK}/driver_override", "vfio-pci")
     unfinished.note(host, unfinished.BegunBind(DISK, "nvme", ""))
     with unfinished.lock(host, DISK):
         bind.finish_begun(host)
         assert override(host, DISK) == "vfio-pci"
-        with pytest.raises(bind.Unbound, match=r"another process binds .* at this moment"):
+        with pytest.raises(bind.Unbound, match=r"another process changes the driver of .* at this moment"):
             bind.bind(host, guest(host), "pve1", [DISK])
     bind.finish_begun(host)
     assert override(host, DISK) == "(null)"

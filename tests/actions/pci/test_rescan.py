@@ -226,7 +226,10 @@ def test_killed_at_any_step(number: int, before: bool, tmp_path: Path) -> None:
     assert looked(host)[0]
 
 
-def test_what_another_process_does_is_left_to_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_another_process_does_is_left_to_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescan, "_SECONDS", 0.0)
     host = bus(tmp_path)
     host.make_dir(unfinished.DIRECTORY)
     host.replace(unfinished.AUTOPROBE_NOTE, b"1\n")
