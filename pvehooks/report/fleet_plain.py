@@ -96,4 +96,4 @@ def _skipped(fleet: Fleet) -> Iterator[str]:
 
 
 def _end(fleet: Fleet) -> Iterator[str]:
-    yield f"All of it: pvehooks report {'--cluster' if fleet.node else '--from DIR'} --html FILE"
+    yield f"All of it: pvehooks report {'--cluster' if fleet.node else '--from DIR'} --html"

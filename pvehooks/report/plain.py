@@ -132,4 +132,4 @@ def _end(report: Report) -> Iterator[str]:
     unread = summary.unread(report)
     if unread:
         yield f"{counted(len(unread), 'thing')} could not be examined: pvehooks report"
-    yield "All of it: pvehooks check; pvehooks host check; pvehooks report --html FILE"
+    yield "All of it: pvehooks check; pvehooks host check; pvehooks report --html"

@@ -35,6 +35,8 @@ EXAMPLE = "pvehooks report --html /root/pve1.html"
 # What the next report is compared with; written by reports for people, as root and on the node itself.
 STATE = "/var/lib/pvehooks/report.json"
 STDOUT = "-"
+# Without a name: HTML is of no use on a terminal, and is wanted there by whoever sends it to a file or a mail.
+PAGE = "pvehooks-report.html"
 _LARGEST = 1 << 27
 # It names guests, serial numbers and addresses.
 _MODE = 0o600
@@ -51,7 +53,12 @@ class ReportFile(NamedTuple):
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
-        "--html", metavar="FILE", help="write the report as one HTML file, which loads nothing and runs no scripts ('-': print it)"
+        "--html",
+        metavar="FILE",
+        nargs="?",
+        const=True,
+        help=f"write the report as one HTML file, which loads nothing and runs no scripts ('-': print it); without FILE as {PAGE} in the"
+        " current directory, or, where standard output is no terminal, print it",
     )
     parser.add_argument(
         "--markdown",
@@ -129,7 +136,10 @@ def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
     """What is to be written where; raises UsageError where two would go to one place."""
-    forms = {"html": options.html, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
+    page = options.html
+    if page is True:
+        page = PAGE if sys.stdout.isatty() else STDOUT
+    forms = {"html": page, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
     forms = {form: path for form, path in forms.items() if path is not None} or {"markdown": STDOUT}
     paths = [path if path == STDOUT else Host().real(path) for path in forms.values()]
     if len(set(paths)) != len(paths):
