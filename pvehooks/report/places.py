@@ -122,9 +122,8 @@ def empty_slots(report: Report) -> tuple[PciSlot, ...]:
 
 
 def link_words(link: PcieLink) -> str:
-    """A link in words: "8 GT/s x8 of 16 GT/s x16"."""
-    now = f"{link.speed:g} GT/s x{link.width}"
-    return now if is_full(link) else f"{now} of {link.max_speed:g} GT/s x{link.max_width}"
+    """A link in words: "8 GT/s x8 (PCIe 3) of 16 GT/s x16 (PCIe 4)"."""
+    return link.now if is_full(link) else f"{link.now} of {link.could}"
 
 
 def is_full(link: PcieLink) -> bool:

@@ -15,7 +15,7 @@ _COLUMNS = 72
 # Of findings, changes and devices, so many are shown.
 _SHOWN = 10
 _RANGES = 6
-_INDENT = "  "
+INDENT = "  "
 
 
 def page(report: Report) -> str:
@@ -40,39 +40,40 @@ def headline(report: Report) -> str:
     return f"pvehooks on {report.node}: {', '.join(words) or 'nothing to do'}"
 
 
-def _wrapped(text: str, first: str = "", further: str = "") -> list[str]:
+def wrapped(text: str, first: str = "", further: str = "") -> list[str]:
     """The text in lines; no word is broken, so that it can be copied."""
     return textwrap.wrap(
         printable(text), _COLUMNS, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
     )
 
 
-def _when(seconds: int) -> str:
+def when(seconds: int) -> str:
+    """A time, as this node's clock has it."""
     return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(seconds))
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield from _wrapped(headline(report))
-    yield _when(report.time)
+    yield from wrapped(headline(report))
+    yield when(report.time)
     yield ""
-    yield from _wrapped(summary.paragraph(report))
+    yield from wrapped(summary.paragraph(report))
 
 
-def _listed(lines: Iterable[list[str]], noun: str) -> Iterator[str]:
+def first_ones(lines: Iterable[list[str]], noun: str) -> Iterator[str]:
     """The first ones, and how many more there are."""
     every = list(lines)
     for each in every[:_SHOWN]:
         yield from each
     if len(every) > _SHOWN:
-        yield f"{_INDENT}and {counted(len(every) - _SHOWN, f'more {noun}')}"
+        yield f"{INDENT}and {counted(len(every) - _SHOWN, f'more {noun}')}"
 
 
 def _changes(changes: ReportDiff | None) -> Iterator[str]:
     if changes is None or not changes.items:
         return
-    yield f"Changed since {_when(changes.since)}:"
+    yield f"Changed since {when(changes.since)}:"
     lines = (f"{each.headline}: {each.what}{f': {each.text}' if each.text else ''}" for each in changes.items)
-    yield from _listed((_wrapped(line, _INDENT, _INDENT * 2) for line in lines), "change")
+    yield from first_ones((wrapped(line, INDENT, INDENT * 2) for line in lines), "change")
 
 
 def _blocking(report: Report) -> Iterator[str]:
@@ -88,18 +89,18 @@ def _blocking(report: Report) -> Iterator[str]:
         if number:
             yield ""
         yield title
-        yield from _listed(map(_finding, listed), "finding")
+        yield from first_ones(map(_finding, listed), "finding")
 
 
 def _finding(each: SharedFinding) -> list[str]:
     finding = each.item.finding
     vmids = [guest.vmid for guest in each.guests]
     who = each.guests[0].label if len(vmids) == 1 else f"VM {ranges(vmids, _RANGES)}"
-    lines = _wrapped(f"{who}: {finding.message}" if vmids else finding.message, _INDENT, _INDENT * 2)
+    lines = wrapped(f"{who}: {finding.message}" if vmids else finding.message, INDENT, INDENT * 2)
     for words, command in steps(finding.remedy):
-        lines += _wrapped(words, _INDENT * 2, _INDENT * 2) if words else []
+        lines += wrapped(words, INDENT * 2, INDENT * 2) if words else []
         # A command stays on one line: it is to be copied.
-        lines += [f"{_INDENT * 4}{printable(command)}"] if command else []
+        lines += [f"{INDENT * 4}{printable(command)}"] if command else []
     return lines
 
 
@@ -111,24 +112,24 @@ def _others(report: Report) -> Iterator[str]:
         vmids = {each.guest.vmid for each in warned if each.guest}
         if warned:
             who = f"{counted(len(vmids), 'VM')}: {ranges(vmids, _RANGES)}" if vmids else report.node
-            rules.append(_wrapped(f"{rule} ({who})", _INDENT, _INDENT * 2))
+            rules.append(wrapped(f"{rule} ({who})", INDENT, INDENT * 2))
     if rules:
         yield "Warnings:"
-        yield from _listed(rules, "rule")
+        yield from first_ones(rules, "rule")
 
 
 def _free(report: Report) -> Iterator[str]:
     if isinstance(report.groups, Unread):
-        yield from _wrapped(f"What can be passed through is not known: {report.groups.why}")
+        yield from wrapped(f"What can be passed through is not known: {report.groups.why}")
         return
     devices = [member.device for group in report.groups if group.free for member in group.devices if not member.named]
     if devices:
         yield "Free to be passed through:"
-        yield from _listed((_wrapped(f"{device.address} {device.words}", _INDENT, _INDENT * 2) for device in devices), "device")
+        yield from first_ones((wrapped(f"{device.address} {device.words}", INDENT, INDENT * 2) for device in devices), "device")
 
 
 def _end(report: Report) -> Iterator[str]:
     unread = summary.unread(report)
     if unread:
         yield f"{counted(len(unread), 'thing')} could not be examined: pvehooks report"
-    yield "All of it: pvehooks check; pvehooks host check; pvehooks report --html FILE"
+    yield "All of it: pvehooks check; pvehooks host check; pvehooks report --html"

@@ -185,6 +185,25 @@ class PcieLink(NamedTuple):
     width: int
     max_width: int
 
+    @property
+    def now(self) -> str:
+        """As it is, in words: "8 GT/s x8 (PCIe 3)"."""
+        return _link(self.speed, self.width)
+
+    @property
+    def could(self) -> str:
+        """As fast and as wide as the device could have it, in words."""
+        return _link(self.max_speed, self.max_width)
+
+
+# GT/s -> generation (PCI Express Base Specification 7.0, 8.1).
+_GENERATIONS = {2.5: 1, 5: 2, 8: 3, 16: 4, 32: 5, 64: 6, 128: 7}
+
+
+def _link(speed: float, width: int) -> str:
+    generation = _GENERATIONS.get(speed)
+    return f"{speed:g} GT/s x{width}{f' (PCIe {generation})' if generation else ''}"
+
 
 class PciSlot(NamedTuple):
     """A slot of the board by its name in the firmware's table."""

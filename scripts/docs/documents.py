@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from pvehooks.settings import table
 from scripts.docs import (
     catalog,
     completion,
@@ -42,6 +43,7 @@ def _as_html(make: Callable[[str], str]) -> str:
 OTHERS: dict[str, Callable[[], str]] = {
     "catalog/pvehooks.catalog": catalog.make,
     "completion/pvehooks": completion.make,
+    "doc/examples/pvehooks.conf": table.example,
     "doc/schema.json": schema.make,
     "pvehooks/rules/start/__init__.py": modules.make,
     # Without a date.

@@ -14,6 +14,7 @@ Settings of pvehooksd(8) and pvehooks(8). Without any file, the built-in values 
 The same option may be set in several places. From the weakest to the strongest: the built-in value, `{CLUSTER_FILE}` (all nodes),
 `{NODE_FILE}` (this node), and for a VM its `[guest VMID]` section. Of two sections for the same VM, the node's takes precedence over
 the cluster's, option by option. `pvehooks config` shows what is in effect, with the file and line that set it.
+/usr/share/doc/pvehooks/examples/pvehooks.conf has all options with their built-in values, to copy from.
 
 The daemon notices a changed file automatically, at the latest after `[watch] interval`; at once with `systemctl reload pvehooks`.
 """

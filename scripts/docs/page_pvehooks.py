@@ -104,7 +104,7 @@ VERB_NOTES = {
     " dark screens, and filters by severity and VM. It shows which VM has which device and what a start would take as well, the IOMMU groups, and where"
     " the devices sit: ports, switches, slots, links, NUMA nodes. A new file has mode 0600, because it names VMs, devices and addresses; an existing file of yours keeps its mode and group, and is"
     " replaced as a whole. A terminal shows where it is, who can read it, and how to fetch it. `--summary` is for a mail: what forbids a start and what to"
-    " type, the warnings, what is free.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
+    " type, the warnings, what is free; with `--cluster` or `--from` what needs attention on which node, and what to type there.\n\nA report to a file is also saved as JSON in /var/lib/pvehooks/report.json, and the next report shows what changed since;"
     " a report that is only printed is compared with it and not saved, nor are reports of other nodes, of trees, and those with `--since`. A finding"
     " of which only the wording changed counts as the same. Ends with 0 whatever it finds; for a status that depends on the findings use `check`.\n\nWith `--cluster` it is one page on all"
     " nodes, made of what each publishes: what needs attention, coverage by guard and rng0, versions, free devices by kind, on which other nodes each VM"
@@ -162,6 +162,7 @@ EXAMPLES = {
     "What is wrong with the VMs of this node:": "pvehooks check",
     "Whether the node is ready for passthrough, and what could be passed through now:": "pvehooks host check\npvehooks host groups --free",
     "The state of the node as a mail:": "(echo 'Subject: pvehooks'; echo; pvehooks report --summary) | sendmail root",
+    "The state of the cluster each Monday, as cron's mail to root (a line in /etc/cron.d/pvehooks-mail on one node):": "0 7 * * 1 root /usr/sbin/pvehooks report --cluster --summary",
     "Files for someone who helps you:": "pvehooks report --html /root/pve1.html\npvehooks capture pve1.tar.xz",
     "Only what blocks a start, for a script:": """pvehooks check --json | jq '.guests[] | select(.verdict == "block") | .vmid'""",
     "Why the last start of a VM failed:": "pvehooks why 100",

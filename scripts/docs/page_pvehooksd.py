@@ -93,7 +93,7 @@ Example alerts: /usr/share/doc/pvehooks/examples/prometheus/pvehooks.rules.yml; 
 REMOVAL = {
     "apt remove pvehooks": "The service ends, and the node no longer publishes its findings. The tags and the block in the node's notes (`[gui]`) are taken away. Settings, records, backups, hookscripts, `rng0` and"
     " firmware images stay as they are. VMs start as before, those with the guard's hookscript without its checks: it logs that in the task log, and still"
-    " runs their own hookscript. Devices that `pvehooks bind --persist` recorded stay with the host's drivers from the next boot on, and"
+    " runs their own hookscript. They are listed with the commands that take it off; `pvehooks detach --all` does that before. Devices that `pvehooks bind --persist` recorded stay with the host's drivers from the next boot on, and"
     " `pvehooks host undo` needs the package installed again.",
     "apt purge pvehooks": "Also removes the guard from this node's VMs and restores their own hookscripts, and removes the hookscripts that nothing names"
     " any more, /etc/pvehooks, /var/lib/pvehooks (backups, the copies that `host undo` needs, the last report), /run/pvehooks and"

@@ -56,8 +56,11 @@ QUESTIONS = {
     "Does it work on nodes without passed-through devices?": "Yes: `check` reports what Proxmox VE and QEMU would refuse, and UEFI VMs get their `rng0`.",
     "Do all nodes of a cluster need it?": "Each node looks after its own VMs. The guard is attached once every node has the package, because a VM that moves"
     " takes its hookscript with it.",
-    "Where does a fault report go?": "`pvehooks capture fault.tar.xz` saves what the rules read, with names and addresses replaced. Send it to the maintainer"
-    " of the package: `apt-cache show pvehooks`",
+    "What goes into a fault report, and where does it go?": "`pvehooks capture fault.tar.xz` saves what the rules read, with names and addresses replaced;"
+    " look at it with `pvehooks capture fault.tar.xz --list`. Add the version (`dpkg -l pvehooks`), what you expected, and what pvehooks said; for a traceback"
+    " `journalctl -t pvehooksd -t pvehooks-guard -o verbose PVEHOOKS_EVENT=bug PVEHOOKS_EVENT=guard-bug`. All of it goes to whoever you have the package from: who built it for your site,"
+    " or where its source is published. Whoever builds it for others writes an address of theirs into debian/control, which"
+    " `dpkg-query --show --showformat='${Maintainer}\\n' pvehooks` shows. One that ends in example.org receives no mail.",
 }
 
 

@@ -153,6 +153,6 @@ def test_a_fact(reader: Reader) -> None:
 
 def test_a_setting(reader: Reader) -> None:
     reader.follow("A setting")
-    assert "#patience = 60\n" in (reader.checkout / "etc/pvehooks.conf").read_text()
+    assert "#patience = 60\n" in (reader.checkout / "doc/examples/pvehooks.conf").read_text()
     assert "patience" in reader.run("/usr/bin/python3 -m pvehooks config --root build/node")
     assert "patience" in (reader.checkout / "man/pvehooks.conf.5").read_text()

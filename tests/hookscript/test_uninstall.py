@@ -49,10 +49,40 @@ def text(vmid: int) -> str:
 
 def test_remove_leaves_all_but_the_word_that_the_package_is_here(qm: Qm) -> None:
     attached(100)
-    assert uninstall(qm, "remove") == (0, "", "")
+    assert uninstall(qm, "remove").status == 0
     assert not list(Path("/etc/pve/local/").glob("pvehooks*"))
     assert "hookscript: local:snippets/pvehooks-guard\n" in text(100)
     assert (SNIPPETS / "pvehooks-guard").exists()
+
+
+STAYS = "pvehooks: left: the guard of VMs {}. They start as before, and nothing checks any more what a start takes from this node. To take it off:"
+
+
+def test_remove_names_the_guarded_and_what_takes_the_guard_off(qm: Qm) -> None:
+    """As it stands."""
+    attached(100)
+    attached(1000, record=False)
+    attached(101, CHAINED)
+    config("memory: 512\n\n[before]\nhookscript: local:snippets/pvehooks-guard\nsnaptime: 1\n", 102)
+    config("hookscript: local:snippets/hook.pl\n", 103)
+    script(SNIPPETS / "a b's.sh", "#!/bin/sh\n")
+    attached(104, "pvehooks-guard-local+a b's.sh")
+    config("hookscript: local:snippets/pvehooks-guard\n", 200, node="pve2")
+    ran = uninstall(qm, "remove")
+    first, *commands = ran.out.splitlines()
+    assert (ran.status, ran.err, first) == (0, "", STAYS.format("100 101 104 1000, unless the package is purged"))
+    assert commands == [
+        "    for vm in 100 1000; do qm set $vm --delete hookscript; done",
+        "    for vm in 104; do qm set $vm --hookscript 'local:snippets/a b'\\''s.sh'; done",
+        f"    for vm in 101; do qm set $vm --hookscript {FORMER}; done",
+    ]
+    call(script(SNIPPETS.parent / "typed", "#!/bin/sh\n" + "\n".join(commands)), PATH=f"{qm.bin}:/usr/bin:/bin")
+    assert [text(vmid).split("\n")[0] for vmid in (100, 1000, 101, 104)] == [
+        *["memory: 512"] * 2,
+        f"hookscript: {FORMER}",
+        "hookscript: local:snippets/a b's.sh",
+    ]
+    assert uninstall(qm, "remove") == (0, "", "")
 
 
 def test_purge_puts_everything_back(qm: Qm) -> None:
@@ -170,8 +200,9 @@ def test_purge_keeps_what_anybody_still_names(qm: Qm) -> None:
     out = uninstall(qm).out
     kept = ["pvehooks-guard", "pvehooks-guard-local+gone.sh", CHAINED]
     assert sorted(path.name for path in SNIPPETS.iterdir()) == sorted(["hook.pl", "pvehooks-guard-mine", *kept])
-    for name in kept:
-        assert f"pvehooks: left: /var/lib/vz/snippets/{name}, which guests or their snapshots name" in out
+    for name, vmid in zip(kept, (101, 100, 200), strict=True):
+        assert f"pvehooks: left: /var/lib/vz/snippets/{name}, which these VMs or their snapshots name: {vmid}. They start with it" in out
+    assert f"{STAYS.format(101)}\n    for vm in 101; do qm set $vm --delete hookscript; done\n" in out
     assert "hookscript: local:snippets/pvehooks-guard\n" in text(101)
 
 
@@ -188,7 +219,9 @@ def test_purge_reports_what_it_cannot_do(qm: Qm, more: str, words: str) -> None:
     before = text(100)
     out = uninstall(qm).out
     assert out.startswith(f"pvehooks: VM 100: left: its hookscript local:snippets/pvehooks-guard: {words}")
-    assert out.splitlines()[1].startswith("pvehooks: left: /var/lib/vz/snippets/pvehooks-guard, which guests or their snapshots name")
+    assert out.splitlines()[1].startswith(
+        "pvehooks: left: /var/lib/vz/snippets/pvehooks-guard, which these VMs or their snapshots name: 100. They"
+    )
     assert text(100) == before
 
 
@@ -221,9 +254,7 @@ def test_purge_reports_firmware_images(qm: Qm) -> None:
     images.mkdir()
     assert "efi-firmware" not in uninstall(qm).out, "nothing is in it"
     (images / "own.fd").write_text("x")
-    assert (
-        "pvehooks: left: /var/lib/vz/efi-firmware, firmware images; guests that were given one start with it as before" in uninstall(qm).out
-    )
+    assert "pvehooks: left: /var/lib/vz/efi-firmware, firmware images; VMs that were given one start with it as before" in uninstall(qm).out
     assert "efi-firmware" not in uninstall(qm, "remove").out
     assert (images / "own.fd").read_text() == "x"
 

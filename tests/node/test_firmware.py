@@ -59,7 +59,7 @@ def package_goes_and_the_image_stays(node: Machine) -> None:
     status, output = hook(node, PLAIN, 100, "pre-start")
     assert status == 0 and "VM 100 starts without its guard" in output
     output = node.apt("purge", "pvehooks")
-    assert f"pvehooks: left: {IMAGE.rpartition('/')[0]}, firmware images; guests that were given one start with it as before" in output
+    assert f"pvehooks: left: {IMAGE.rpartition('/')[0]}, firmware images; VMs that were given one start with it as before" in output
     assert hookscript(node, 100) == "" and args in node.read(100)
     assert inside(node, IMAGE).read_bytes() == inside(node, CODE).read_bytes()
     assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1

@@ -71,7 +71,10 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     assert hookscript(node, 100) == f"local:snippets/{CHAINED}"
     former_runs(node, 100)
 
-    node.apt("remove", "pvehooks")
+    output = node.apt("remove", "pvehooks")
+    assert "pvehooks: left: the guard of VMs 100 101 102, unless the package is purged. They start as before" in output, output
+    assert "    for vm in 101; do qm set $vm --delete hookscript; done\n" in output
+    assert "    for vm in 100 102; do qm set $vm --hookscript local:snippets/mine.sh; done\n" in output
     former_runs(node, 100)
     status, output = hook(node, PLAIN, 101, "pre-start")
     assert status == 0 and "VM 101 starts without its guard" in output
@@ -82,6 +85,7 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     wait_attached(node, 103, PLAIN)
     output = node.apt("purge", "pvehooks")
     assert [hookscript(node, vmid) for vmid in (100, 101, 102, 103)] == ["local:snippets/mine.sh", "", "local:snippets/mine.sh", ""], output
-    assert f"left: {SNIPPETS}/{PLAIN}, which guests or their snapshots name" in output
+    assert "left: the guard" not in output.partition("Purging configuration files")[2], output
+    assert f"left: {SNIPPETS}/{PLAIN}, which these VMs or their snapshots name: 103." in output
     assert node.sh(f"ls {SNIPPETS}").split() == ["mine.sh", PLAIN]
     assert hook(node, PLAIN, 103, "pre-start")[0] == 0

@@ -118,7 +118,7 @@ def is_in_the_journal(node: Machine) -> None:
 
 def is_in_the_notes(node: Machine) -> None:
     """Written by PVE's own code, in the service's sandbox."""
-    node.sh(f"sed -i 's/^#node_notes = .*/node_notes = yes/' {CONF} && systemctl reload pvehooks")
+    node.sh(f"printf '[gui]\\nnode_notes = yes\\n' >>{CONF} && systemctl reload pvehooks")
     wait_until(lambda: "VM 105 (lost) **" in node.sh(f"cat {NOTES}", check=False), "the node's notes name it", 60)
 
 
@@ -144,7 +144,7 @@ def test_upgrade(builds: Builds, make_node: MakeNode) -> None:
     pid = node.wait_active()
     node.write(100, uefi())
     node.wait_for_rng0(100)
-    node.sh(f"sed -i 's/^#max_bytes = .*/max_bytes = 512/' {CONF}")
+    node.sh(f"printf '[rng]\\nmax_bytes = 512\\n' >>{CONF}")
     mine = node.run("cat", CONF).out
     kept = node.sh("sha1sum /var/lib/pvehooks/backups/* /etc/pve/pvehooks/guests/*")
     node.offer(builds.repository(builds.older, builds.deb))

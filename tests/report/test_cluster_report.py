@@ -50,7 +50,9 @@ def figures(tree: Path, node: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.parametrize(("form", "name"), [("--html", "html.txt"), ("--markdown", "markdown"), ("--json", "json")])
+@pytest.mark.parametrize(
+    ("form", "name"), [("--html", "html.txt"), ("--markdown", "markdown"), ("--summary", "summary"), ("--json", "json")]
+)
 def test_golden(form: str, name: str, tree: Path, golden: Golden) -> None:
     page = bed.report(tree, "--cluster", form, *(["-"] if form != "--json" else []))
     golden(f"report/cluster.{name}", timeless(page))
@@ -135,12 +137,27 @@ def test_wrong_use(tree: Path, tmp_path: Path) -> None:
     assert "--since is for the report on one node" in bed.report(tree, "--cluster", "--since", "x.json", status=2)
 
 
-@pytest.mark.parametrize("form", [["--html", "-"], ["--markdown"], ["--json"]], ids=" ".join)
+@pytest.mark.parametrize("form", [["--html", "-"], ["--markdown"], ["--summary"], ["--json"]], ids=" ".join)
 def test_nothing_that_a_node_publishes_is_markup(form: list[str], hostile: Path) -> None:
     page = bed.report(hostile, "--cluster", *form)
     harmless(page)
     assert "alert(1)" in page, "what it publishes is shown"
-    assert not re.search(r"<(script|img|svg/)", page) or form == ["--json"]
+    assert not re.search(r"<(script|img|svg/)", page) or form in (["--json"], ["--summary"])
+
+
+def test_the_summary_fits_a_mail(tree: Path, hostile: Path) -> None:
+    for each in (tree, hostile):
+        lines = bed.report(each, "--cluster", "--summary").splitlines()
+        assert len(lines) < 120 and lines[0].startswith("pvehooks in cluster house: "), lines[0]
+        assert [line for line in lines if len(line) > 72 and not line.startswith(" " * 8) and " " in line.strip()] == []
+
+
+def test_what_is_the_same_of_many_nodes_is_one_line(tmp_path: Path) -> None:
+    members = {"nodename": "pve1", "version": 1, "nodelist": {f"pve{number}": {"id": number, "online": 1} for number in range(1, 31)}}
+    tree = make_fake_tree(bed.plant("empty", tmp_path / "tree"), {"etc/pve/.members": json.dumps(members)})
+    summary = bed.report(tree, "--cluster", "--summary")
+    assert "30 of 30 nodes need attention" in " ".join(summary.split()) and summary.count("apt install pvehooks") == 1
+    assert "and 22 more: it does not have pvehooks" in " ".join(summary.split())
 
 
 def test_what_html_holds(hostile: Path) -> None:

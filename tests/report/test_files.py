@@ -71,7 +71,7 @@ def test_a_file_of_another_user_is_not_filled(tree: Path, tmp_path: Path) -> Non
         (["--html", "{}/pipe/a.html"], 3, "Not a directory"),
         (["--html", "-", "--json"], 2, "html and json cannot go to one place"),
         (["--html", "{}/a", "--markdown", "{}/./a"], 2, "html and markdown cannot go to one place"),
-        (["--html"], 2, "expected one argument"),
+        (["--html", "--json"], 2, "html and json cannot go to one place"),
         (["100"], 2, "'100' is one argument too many"),
     ],
 )
@@ -104,6 +104,18 @@ def test_a_terminal_shows_where_it_went(
         assert main(["report", "--html", str(page), "--json", "--root", str(tree)]) == 0
     assert errors.getvalue() == f"Written: {page} ({readers} can read it; it names VMs and devices).\n"
     assert json.loads(output.getvalue()), "nothing of it is in what is piped on"
+
+
+def test_a_page_without_a_name(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gets a file, and is told where it is; a pipe gets the page."""
+    monkeypatch.chdir(tmp_path)
+    assert bed.report(tree, "--html").startswith("<!DOCTYPE html>") and not list(tmp_path.iterdir())
+    output, errors = Terminal(), Terminal()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        assert main(["report", "--html", "--root", str(tree)]) == 0
+    page = tmp_path / "pvehooks-report.html"
+    assert page.read_text().startswith("<!DOCTYPE html>") and mode(page) == 0o600 and output.getvalue() == ""
+    assert errors.getvalue() == f"Written: {page} (only root can read it; it names VMs and devices).\n"
 
 
 def test_nothing_is_shown_without_a_terminal_or_a_file(tree: Path, tmp_path: Path) -> None:

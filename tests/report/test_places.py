@@ -33,10 +33,10 @@ def test_the_map(home: Path) -> None:
         lines[[line.startswith("0000:06:00.0") for line in lines].index(True) + 1] == "USB: Logitech USB Receiver [046d:c52b] at port 5-1"
     )
     assert "0000:00:1c.0 root portslot PCIEX4_1group 3" in lines
-    assert "0000:03:00.0 upper port of a switchgroup 168 GT/s x4" in lines
+    assert "0000:03:00.0 upper port of a switchgroup 168 GT/s x4 (PCIe 3)" in lines
     assert "0000:04:02.0 lower port of a switchgroup 17" in lines
     card = next(line for line in lines if line.startswith("0000:01:00.0"))
-    assert card.endswith("for VM 100, 101slot PCIEX16_1group 148 GT/s x8 of 16 GT/s x16")
+    assert card.endswith("for VM 100, 101slot PCIEX16_1group 148 GT/s x8 (PCIe 3) of 16 GT/s x16 (PCIe 4)")
     assert "3 devices of the board" in lines and lines[-1] == "Empty slot: PCIEX1_1 (x1)"
 
 

@@ -261,7 +261,7 @@ def test_configobj_is_not_loaded_for_a_file_that_sets_nothing(tmp_path: pathlib.
         f"load.load(Host({str(tmp_path)!r})); print('configobj' in sys.modules)"
     )
     answers = []
-    for text in (table.conffile(), "[rng]\nmode = off\n"):
+    for text in (table.example(), "[rng]\nmode = off\n"):
         tree(tmp_path, node=text)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         answers.append(done.stdout.strip())

@@ -22,7 +22,7 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, html, markdown, plain, summary
+from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, fleet_plain, html, markdown, plain, summary
 from pvehooks.report.content import Fact, Report, ReportedHardware, RuleText, guest_seen
 from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
@@ -35,6 +35,8 @@ EXAMPLE = "pvehooks report --html /root/pve1.html"
 # What the next report is compared with; written by reports for people, as root and on the node itself.
 STATE = "/var/lib/pvehooks/report.json"
 STDOUT = "-"
+# Without a name: HTML is of no use on a terminal, and is wanted there by whoever sends it to a file or a mail.
+PAGE = "pvehooks-report.html"
 _LARGEST = 1 << 27
 # It names guests, serial numbers and addresses.
 _MODE = 0o600
@@ -51,7 +53,12 @@ class ReportFile(NamedTuple):
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument(
-        "--html", metavar="FILE", help="write the report as one HTML file, which loads nothing and runs no scripts ('-': print it)"
+        "--html",
+        metavar="FILE",
+        nargs="?",
+        const=True,
+        help=f"write the report as one HTML file, which loads nothing and runs no scripts ('-': print it); without FILE as {PAGE} in the"
+        " current directory, or, where standard output is no terminal, print it",
     )
     parser.add_argument(
         "--markdown",
@@ -65,7 +72,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         nargs="?",
         const=STDOUT,
-        help="write it as a short plain text, for a mail: what forbids a start and what to type, the rest in numbers; without FILE print it",
+        help="write it as a short plain text, for a mail, also of a cluster: what forbids a start and what to type, the rest in numbers; without FILE print it",
     )
     parser.add_argument("--cluster", action="store_true", help="report on all nodes of the cluster, by what each publishes")
     parser.add_argument(
@@ -83,11 +90,12 @@ def run(options: argparse.Namespace) -> int:
     places = {form: _place(path) for form, path in forms.items()}
     if options.cluster or options.directory is not None:
         host, many = _of_many(options)
+        pages = {"html": fleet_html.page, "markdown": fleet_markdown.page, "summary": fleet_plain.page}
         for form, place in places.items():
             if form == "json":
                 envelope.show(host, many.node or None, fleet_document.as_json(many))
             else:
-                _write(place, (fleet_html if form == "html" else fleet_markdown).page(many))
+                _write(place, pages[form](many))
         _show_where(places, host, many.node)
         return EXIT_OK
     since = None if options.since is None else changes.read(_read(options.since), options.since)
@@ -116,11 +124,10 @@ def run(options: argparse.Namespace) -> int:
 def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
     if options.cluster and options.directory is not None:
         raise UsageError("--cluster is about this cluster, --from about files", hint="Leave out one of them.")
-    for option in ("since", "summary"):
-        if getattr(options, option) is not None:
-            raise UsageError(
-                f"--{option} is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --{option}."
-            )
+    if options.since is not None:
+        raise UsageError(
+            "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
+        )
     if options.cluster:
         seen = view(options, looking=True)
         return seen.host, cluster_report.gathered(seen)
@@ -129,7 +136,10 @@ def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
 
 def _forms(options: argparse.Namespace) -> dict[str, str]:
     """What is to be written where; raises UsageError where two would go to one place."""
-    forms = {"html": options.html, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
+    page = options.html
+    if page is True:
+        page = PAGE if sys.stdout.isatty() else STDOUT
+    forms = {"html": page, "markdown": options.markdown, "summary": options.summary, "json": STDOUT if options.json else None}
     forms = {form: path for form, path in forms.items() if path is not None} or {"markdown": STDOUT}
     paths = [path if path == STDOUT else Host().real(path) for path in forms.values()]
     if len(set(paths)) != len(paths):

@@ -73,8 +73,7 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
             continue
         slow = link.speed < link.max_speed and device.class_code >> 16 in (_STORAGE, _NETWORK)
         if link.width < link.max_width or slow:
-            now, could = f"{link.speed:g} GT/s x{link.width}", f"{link.max_speed:g} GT/s x{link.max_width}"
-            yield Finding(address, f"{device.label} runs with {now} and could run with {could}")
+            yield Finding(address, f"{device.label} runs with {link.now} and could run with {link.could}")
 
 
 @RULES.all_well("PCIe links")
