@@ -55,14 +55,15 @@ def keep(host: Host, node: str, block: Sequence[str]) -> Result:
         left = records.read(host, path(node), _MAX_BYTES) or b""
     except PmxcfsAway as error:
         return Result(Outcome.WAITING, error.message)
-    if left not in (before, after) and result.outcome is not Outcome.CHANGED:
+    is_written = left == after or nodenotes.is_with_block(left, before, block)
+    if left != before and not is_written and result.outcome is not Outcome.CHANGED:
         return Result(Outcome.NOT_VERIFIED, f"{path(node)} is not as expected after it was written; as it was before: {copy}")
     with contextlib.suppress(OSError):
         host.remove(copy)
         if not left:
             # There was none before.
             host.remove(path(node))
-    return _noted(host, bool(block), Outcome.DONE) if left == after else result
+    return _noted(host, bool(block), Outcome.DONE) if is_written else result
 
 
 def _noted(host: Host, is_there: bool, outcome: Outcome) -> Result:
@@ -90,7 +91,7 @@ def _write(host: Host, node: str, before: bytes, after: bytes) -> Result:
     if answer.outcome == "changed" or qm.situation(answer.words) is Outcome.CHANGED:
         return Result(Outcome.CHANGED, "")
     if answer.outcome == "lossy":
-        what = "lines that end with blanks, or options that it does not know"
+        what = "lines that end with blanks, or values that it does not take"
         return Result(
             Outcome.LOSSY, f"Proxmox VE would write more of {path(node)} anew ({what}); edit and save the notes once in its web interface"
         )

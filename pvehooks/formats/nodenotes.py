@@ -1,12 +1,12 @@
 """The notes of a node: comment lines at the top of /etc/pve/nodes/NODE/config, and a marked block of ours among them.
 
-Source: pve-manager 9.1, PVE/NodeConfig.pm (write_node_config); pve-common 9.0, JSONSchema.pm (parse_config), ParseUtils.pm (encode_text).
+Source: pve-manager 8.0 to 9.2, PVE/NodeConfig.pm (write_node_config); pve-common 8.0 to 9.2, JSONSchema.pm (parse_config), encode_text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote, unquote_to_bytes
 
 from pvehooks.values.base import NamedTuple
@@ -33,7 +33,7 @@ class Damaged(Exception):
 
 
 def encoded(line: str) -> bytes:
-    """A line of the notes as Proxmox VE writes it."""
+    """A line of the notes as Proxmox VE writes it; pve-common before 8.2.2 leaves % as it is."""
     return b"#" + quote(line, safe=_PLAIN, encoding="utf-8", errors="replace").encode("ascii") + b"\n"
 
 
@@ -57,15 +57,28 @@ def place(raw: bytes) -> NotesBlock:
 
 
 def with_block(raw: bytes, block: Iterable[str]) -> bytes:
-    """The file with these lines as our block, between its marks; without any, without it. Every other byte stays. Raises Damaged."""
+    """The file with these lines as our block, between its marks; without any, without it. Every other byte stays. Raises Damaged.
+
+    A block that reads as these lines stays as it is encoded.
+    """
     where = place(raw)
     text = list(block)
+    if text and [decoded(line) for line in _lines(raw)[where.first : where.end]] == [BEGIN, *text, END]:
+        return raw
     if text and not where.is_there and raw and not raw.endswith(b"\n"):
         # A last line that was cut off.
         raw += b"\n"
     lines = _lines(raw)
     new = [encoded(line) for line in (BEGIN, *text, END)] if text else []
     return b"".join((*lines[: where.first], *new, *lines[where.end :]))
+
+
+def is_with_block(raw: bytes, before: bytes, block: Sequence[str]) -> bool:
+    """Whether a file is `before` with these lines as our block, as any Proxmox VE encodes them; without any, without it."""
+    try:
+        return with_block(raw, block) == raw and with_block(raw, ()) == with_block(before, ())
+    except Damaged:
+        return False
 
 
 def notes(raw: bytes) -> str:

@@ -181,6 +181,16 @@ def test_udev_renames_the_card_meanwhile(others: dict[str, int], host: NetHost) 
     assert applied(host, PF)[0] == "done" and host.vfs[1]["vlan"] == "5 qos 0" and host.renames == []
 
 
+def test_rate_is_read_back_while_the_card_is_renamed(host: NetHost) -> None:
+    """The link's state is that of the card, whatever its name is by then."""
+    bound(host, wanted("all:rate=100"), PF)
+    host.write_attribute(f"/sys/bus/pci/devices/{PF}/sriov_numvfs", "0")
+    Path(host.root, pci.ROOT, PF, "net/ens6/operstate").write_text("up\n")
+    host.refused, host.renames = ("max_tx_rate",), ["eth1", "", "eth2", "", "eth3", "", "eth4", ""]
+    state, words = applied(host, PF)
+    assert state == "not done" and "virtual function 0 has rate 0, and not 100" in words
+
+
 def test_no_end_of_renaming(host: NetHost) -> None:
     bound(host, wanted("all:vlan=5"), PF)
     host.renames = ["a", "b", "c", "d"]
