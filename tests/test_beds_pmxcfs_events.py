@@ -247,7 +247,7 @@ def test_who_asks_a_frozen_one_can_be_killed(pve: Pmxcfs) -> None:
             with pve.frozen():
                 wait_until(pve.requests, "it hangs")
                 asking.kill()
-                assert asking.wait(20) == -signal.SIGKILL
+                assert asking.wait(60) == -signal.SIGKILL
     assert os.listdir(pve.path("nodes"))
 
 
@@ -258,6 +258,6 @@ def test_it_ends_with_its_driver(tmp_path: Path) -> None:
     process = pve._process
     assert process is not None and process.stdin is not None
     process.stdin.close()
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     assert not os.path.ismount(pve.mountpoint)
     pve.close()

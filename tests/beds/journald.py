@@ -31,7 +31,7 @@ Audit=no
 ForwardToSyslog=no
 ForwardToWall=no
 """
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 
 Entry = dict[str, Any]
 
@@ -71,7 +71,7 @@ class Journald:
         """End it and remove its sockets and what it wrote."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
         for directory in (SOCKET.parent, LOGS):
             shutil.rmtree(directory)
@@ -84,7 +84,7 @@ class Journald:
         A field is text, a list where an entry has it several times, or bytes where it is not UTF-8.
         """
         if sync:
-            subprocess.run(["journalctl", "--sync"], check=True, capture_output=True, timeout=30)
+            subprocess.run(["journalctl", "--sync"], check=True, capture_output=True, timeout=60)
         with journal.Reader(path=str(min(LOGS.iterdir()))) as reader:
             # All fields stay text, as the one who sent them wrote them.
             reader.converters = {name: convert for name, convert in reader.converters.items() if name.startswith("__")}
@@ -93,7 +93,7 @@ class Journald:
             return list(reader)
 
     def wait_for(
-        self, *matches: str, count: int = 1, where: Callable[[Entry], bool] = lambda _: True, timeout: float = 20.0
+        self, *matches: str, count: int = 1, where: Callable[[Entry], bool] = lambda _: True, timeout: float = 60.0
     ) -> list[Entry]:
         """Wait until `count` entries fit; AssertionError with the messages there are instead."""
         deadline = time.monotonic() + timeout

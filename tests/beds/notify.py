@@ -66,7 +66,7 @@ class NotifySocket:
         """The values a field has had, in order: values("STATUS")."""
         return [message.fields[field] for message in self.messages if field in message.fields]
 
-    def wait_for(self, field: str, value: str | None = None, *, after: float = 0.0, timeout: float = 20.0) -> Message:
+    def wait_for(self, field: str, value: str | None = None, *, after: float = 0.0, timeout: float = 60.0) -> Message:
         """The first message, after the given time, with a field (of this value).
 
         AssertionError with what came instead.
@@ -77,7 +77,7 @@ class NotifySocket:
 
         return self.wait_until(fits, f"{field}={'...' if value is None else value}", timeout)
 
-    def wait_until(self, fits: Callable[[Message], bool], wanted: str, timeout: float = 20.0) -> Message:
+    def wait_until(self, fits: Callable[[Message], bool], wanted: str, timeout: float = 60.0) -> Message:
         """The first message that fits."""
         deadline = time.monotonic() + timeout
         with self._arrived:

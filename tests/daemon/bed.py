@@ -49,7 +49,7 @@ def made(name: str, ago: float, more: str = "") -> str:
     return uefi(name, more).replace("ctime=4000000000", f"ctime={int(time.time() - ago)}")
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
     """What the condition gives once it is true; AssertionError otherwise."""
     deadline = time.monotonic() + timeout
     while True:
@@ -140,7 +140,7 @@ class NodeBed:
         assert self.daemon is not None
         self.daemon.send_signal(number)
 
-    def stop(self, timeout: float = 30.0) -> float:
+    def stop(self, timeout: float = 60.0) -> float:
         """SIGTERM; returns how many seconds the end took. The exit status must be 0."""
         assert self.daemon is not None
         began = time.monotonic()
@@ -166,13 +166,13 @@ class NodeBed:
         """How often `qm set` was called."""
         return len(self.qm.calls("set", vmid))
 
-    def wait_for_rng0(self, vmid: int, timeout: float = 20.0) -> str:
+    def wait_for_rng0(self, vmid: int, timeout: float = 60.0) -> str:
         """The config once the rng0 is in it and the daemon has said so."""
         wait_until(lambda: "rng0:" in self.read(vmid), f"rng0 in {vmid}; {self.log.read_text()}", timeout)
         self.logged("injected", vmid)
         return self.read(vmid)
 
-    def logged(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 20.0) -> list[dict[str, Any]]:
+    def logged(self, event: str, vmid: int = 0, count: int = 1, timeout: float = 60.0) -> list[dict[str, Any]]:
         """The journal entries of a kind, once there are so many."""
         matches = [f"PVEHOOKS_EVENT={event}", *([f"PVEHOOKS_VMID={vmid}"] if vmid else [])]
         return self.journal.wait_for(*matches, count=count, timeout=timeout)

@@ -52,9 +52,9 @@ def cluster(node: Make) -> Make:
     return make
 
 
-def wait_for_guard(bed: NodeBed, vmid: int, timeout: float = 10.0) -> str:
+def wait_for_guard(bed: NodeBed, vmid: int) -> str:
     """The config once the guard is in it and the daemon has said so."""
-    wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(vmid), f"guard in {vmid}; {bed.log.read_text()}", timeout)
+    wait_until(lambda: "hookscript: local:snippets/pvehooks-guard" in bed.read(vmid), f"guard in {vmid}; {bed.log.read_text()}")
     bed.logged("attached", vmid)
     return bed.read(vmid)
 
@@ -304,17 +304,30 @@ def test_guests_that_start_at_boot_have_it_before_ready(cluster: Make) -> None:
     bed = cluster(guests)
     bed.pve.remote_mkdir("ha")
     bed.pve.remote_write("ha/resources.cfg", "vm: 113\n\tstate started\n\n")
-    bed.qm.misbehave("sleep", times=None, seconds=0.3)
+    later = bed.directory / "later"
+    # What is looked at first may be begun before it is known who starts at boot.
+    for vmid in range(108, 112):
+        bed.qm.misbehave("pause", verb="set", vmid=vmid, until=str(later))
     bed.start()
     assert STUB in bed.read(112)
     assert STUB in bed.read(113)
-    assert any(STUB not in bed.read(vmid) for vmid in range(100, 112))
+    # The one that is begun has it in its first of two writes.
+    assert any(STUB not in bed.read(vmid) for vmid in range(108, 112))
+    later.touch()
     for vmid in range(100, 112):
-        wait_for_guard(bed, vmid, timeout=20)
+        wait_for_guard(bed, vmid)
     assert not bed.journal.entries("PVEHOOKS_EVENT=boot-unguarded")
 
 
-IMPATIENT = "import sys; from pvehooks.daemon import loop, main; loop._BOOT_PATIENCE = 2.0; sys.exit(main.main())"
+def start_with_patience(bed: NodeBed, seconds: float) -> None:
+    """The daemon waits so long for guests that start at boot, in place of 20 s; returns when it is READY."""
+    began = time.monotonic()
+    program = f"import sys; from pvehooks.daemon import loop, main; loop._BOOT_PATIENCE = {seconds}; sys.exit(main.main())"
+    environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
+    with bed.log.open("ab") as stderr:
+        command = [sys.executable, "-c", program, "--node", "pve1"]
+        bed.daemon = subprocess.Popen(command, env=environment, cwd="/", stdout=stderr, stderr=stderr)
+    bed.notify.wait_for("READY", "1", after=began)
 
 
 def test_what_could_not_be_done_before_the_boot_is_logged(cluster: Make) -> None:
@@ -322,9 +335,7 @@ def test_what_could_not_be_done_before_the_boot_is_logged(cluster: Make) -> None
     bed = cluster({"100.conf": passing("boot", "onboot: 1\n")})
     bed.qm.misbehave("garbage", verb="set", vmid=100, times=None, status=1)
     began = time.monotonic()
-    environment = {**os.environ, **bed.notify.environment, "PATH": bed.qm.path, "PYTHONPATH": str(PROJECT)}
-    bed.daemon = subprocess.Popen([sys.executable, "-c", IMPATIENT, "--node", "pve1"], env=environment, cwd="/")
-    bed.notify.wait_for("READY", "1", after=began)
+    start_with_patience(bed, 2.0)
     assert time.monotonic() - began > 2
     (entry,) = bed.logged("boot-unguarded", 100)
     assert entry["PRIORITY"] == "3"
@@ -333,21 +344,17 @@ def test_what_could_not_be_done_before_the_boot_is_logged(cluster: Make) -> None
 
 def test_a_locked_guest_does_not_hold_up_the_boot(cluster: Make) -> None:
     bed = cluster({"100.conf": passing("boot", "onboot: 1\nlock: backup\n")})
-    began = time.monotonic()
-    bed.start()
-    assert time.monotonic() - began < 18
+    start_with_patience(bed, 3600.0)
 
 
 def test_without_quorum_nothing_is_held_up(cluster: Make) -> None:
     bed = cluster({"100.conf": passing("boot", "onboot: 1\n")})
     bed.pve.set_quorum(False)
-    began = time.monotonic()
-    bed.start()
-    assert time.monotonic() - began < 18
+    start_with_patience(bed, 3600.0)
     (entry,) = bed.logged("boot-unguarded", 100)
     assert "no quorum" in entry["MESSAGE"]
     bed.pve.set_quorum(True)
-    wait_for_guard(bed, 100, timeout=20)
+    wait_for_guard(bed, 100)
     wait_until(Path("/etc/pve/nodes/pve1/pvehooks.json").exists, "said that it is here")
 
 

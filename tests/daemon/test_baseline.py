@@ -81,6 +81,8 @@ def test_a_guest_that_comes_from_another_node(node: Make, has_package: bool) -> 
     bed.start()
     bed.pve.remote_write("nodes/pve2/qemu-server/100.conf", text := made("elsewhere", -1))
     bed.pve.remote_write("nodes/pve2/qemu-server/101.conf", network_first(text))
+    if not has_package:
+        wait_until(lambda: json.loads(Path(INSTALLATION_NOTE).read_text())["without_package"] == [100, 101], "it knows who could come")
     time.sleep(2)
     for vmid in (100, 101):
         bed.pve.remote_rename(f"nodes/pve2/qemu-server/{vmid}.conf", f"nodes/pve1/qemu-server/{vmid}.conf")

@@ -261,7 +261,7 @@ def test_four_at_once_one_per_guest(node: Make) -> None:
     bed.qm.misbehave("sleep", times=None, seconds=0.2)
     bed.start()
     for vmid in range(100, 112):
-        bed.wait_for_rng0(vmid, timeout=20)
+        bed.wait_for_rng0(vmid)
     assert bed.qm.most_at_once() == 4
     assert bed.sets() == 12
 
@@ -339,9 +339,9 @@ def test_pmxcfs_gone_when_qm_ends(node: Make) -> None:
     bed.write(100, uefi())
     wait_until(lambda: bed.qm.calls("set"), "qm set")
     bed.pve.kill()
-    bed.logged("pmxcfs-away", timeout=20)
+    bed.logged("pmxcfs-away")
     bed.pve.restart()
-    bed.wait_for_rng0(100, timeout=20)
+    bed.wait_for_rng0(100)
 
 
 def test_noise_of_qm_is_no_complaint(node: Make) -> None:

@@ -68,7 +68,7 @@ def test_a_start_is_ready_although_it_hangs(node: Make, trouble: Callable[[NodeB
     bed = node({"100.conf": uefi()}, settings="[rng]\nexisting = inject\n")
     with trouble(bed):  # type: ignore[attr-defined]
         bed.start(ready=False, program=HURRIED)
-        bed.notify.wait_for("READY", "1", timeout=20)
+        bed.notify.wait_for("READY", "1")
         bed.logged("pmxcfs-away")
         assert bed.messages("PVEHOOKS_EVENT=started") == []
     bed.logged("started")

@@ -93,7 +93,7 @@ def test_pmxcfs_goes_and_comes_back(node: Make, fault: str) -> None:
     else:
         bed.pve.kill()
     if fault != "restart":
-        bed.logged("pmxcfs-away", timeout=20)
+        bed.logged("pmxcfs-away")
     bed.pve.restart()
     bed.write(101, uefi("after"))
     bed.wait_for_rng0(101)
@@ -137,7 +137,7 @@ def test_quorum(node: Make) -> None:
     ]
     bed.pve.set_quorum(True)
     for vmid in range(100, 110):
-        bed.wait_for_rng0(vmid, timeout=15)
+        bed.wait_for_rng0(vmid)
     bed.logged("quorum-back")
     bed.settle()
     for vmid in range(110, 122):
@@ -149,7 +149,7 @@ def test_quorum(node: Make) -> None:
     assert [bed.messages(f"PVEHOOKS_EVENT={kind}") for kind in ("waiting", "changes-wait", "not-published")] == [[], [], []]
     bed.pve.set_quorum(True)
     for vmid in range(110, 122):
-        bed.wait_for_rng0(vmid, timeout=30)
+        bed.wait_for_rng0(vmid)
     assert len(bed.qm.calls("set")) <= 22 + 2 * MAX_RUNNING, "no qm was started for what waited"
     assert len(bed.logged("quorum-back", count=2)) == 2
 
@@ -229,7 +229,7 @@ def test_without_pmxcfs(node: Make) -> None:
     (entry,) = bed.logged("pmxcfs-away")
     assert "does not answer" in entry["MESSAGE"]
     bed.pve.restart()
-    bed.logged("pmxcfs-back", timeout=20)
+    bed.logged("pmxcfs-back")
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
 
@@ -242,7 +242,7 @@ def test_stuck_on_a_dead_mount(node: Make) -> None:
     with kill_on_failure(subprocess.Popen([sys.executable, "-c", program, "--node", "pve1"], env=environment, cwd="/")) as daemon:
         bed.notify.wait_for("READY", "1")
         bed.pve.kill()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while daemon.poll() is None:
             assert time.monotonic() < deadline
             with open("/var/lib/pve-cluster/config.db-wal", "ab") as database:

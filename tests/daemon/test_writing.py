@@ -52,7 +52,7 @@ def test_it_ends_when_there_is_nothing_to_do_and_comes_back(node: Make) -> None:
     bed.start()
     bed.write(100, uefi())
     bed.wait_for_rng0(100)
-    wait_until(lambda: not writers(bed), "it ends", 30)
+    wait_until(lambda: not writers(bed), "it ends")
     bed.write(101, uefi())
     bed.wait_for_rng0(101)
     assert len({call.ppid for call in bed.qm.calls()}) == 2
@@ -163,7 +163,7 @@ def test_pmxcfs_goes_while_it_is_loaded(node: Make) -> None:
     assert writers(bed)
     bed.pve.stop()
     bed.logged("pmxcfs-away")
-    wait_until(lambda: not writers(bed), "it ends", 5)
+    wait_until(lambda: not writers(bed), "it ends")
     bed.pve.restart()
     bed.logged("pmxcfs-back")
     bed.write(101, uefi())

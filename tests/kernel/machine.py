@@ -12,7 +12,7 @@ from tests.kernel.cases import IOMMU
 from tests.kernel.image import COMMAND_LINE, ROOT, Images
 
 # Where every instruction is emulated and others use the machine's processors too.
-TIMEOUT = 800.0
+TIMEOUT = 1500.0
 
 
 class Outcome:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.beds.process import kill_on_failure
 from tests.node.trees import make_tree
 
-TIMEOUT = 120.0
+TIMEOUT = 400.0
 RNG = ("-device", "virtio-rng-pci")
 # From the firmware on its serial console: that PXE begins; that nothing else was left to boot (with Secure Boot there is no shell).
 _PXE, _NOTHING = ">>Start PXE over IPv4", ("EFI Internal Shell", "No bootable option or device was found")

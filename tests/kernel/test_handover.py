@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -39,11 +38,14 @@ class Unplugger(threading.Thread):
                     self._unplug(json.loads(line)["name"])
 
     def _unplug(self, name: str) -> None:
-        with socket.socket(socket.AF_UNIX) as monitor:
+        with socket.socket(socket.AF_UNIX) as monitor, monitor.makefile("rwb") as stream:
             monitor.connect(str(self._directory / "qmp"))
             for command in ({"execute": "qmp_capabilities"}, {"execute": "device_del", "arguments": {"id": name}}):
-                monitor.sendall(json.dumps(command).encode() + b"\n")
-                time.sleep(0.5)
+                stream.write(json.dumps(command).encode() + b"\n")
+                stream.flush()
+                # What is not answered yet is dropped when the connection ends.
+                while not json.loads(stream.readline()).keys() & {"return", "error"}:
+                    pass
 
     def end(self) -> None:
         self._over.set()

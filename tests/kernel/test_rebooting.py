@@ -25,9 +25,9 @@ OF_THE_HOST = {
 VFIO, UNSET = "vfio-pci", "(null)"
 
 
-def states(outcome: Outcome) -> dict[str, dict[str, str]]:
-    """The devices when guests would be started, by name."""
-    (entry,) = outcome.all("states")
+def states(outcome: Outcome, when: str = "states") -> dict[str, dict[str, str]]:
+    """The devices when guests would be started, by name; or when udev, too, had done its work (`settled`)."""
+    (entry,) = outcome.all(when)
     found: dict[str, dict[str, str]] = entry["states"]
     return found
 
@@ -76,17 +76,18 @@ def test_noted_devices_stay_until_the_next_boot(at_boot: AtBoot) -> None:
 
 
 def test_noted_devices_are_bound_before_guests_start(at_boot: AtBoot) -> None:
-    now = states(at_boot(1))
-    found = drivers(now)
-    assert {name: found.pop(name) for name in NOTED} == dict.fromkeys(NOTED, VFIO), shown(now)
-    assert found.pop("vf1") != VFIO, "the other virtual function is there, and nobody's"
-    assert found == OF_THE_HOST, shown(now)
+    now, settled = states(at_boot(1)), states(at_boot(1), "settled")
+    for found in (drivers(now), drivers(settled)):
+        assert {name: driver for name, driver in found.items() if driver == VFIO} == dict.fromkeys(NOTED, VFIO), shown(now)
+        assert "vf1" in found, "the other virtual function is there, and nobody's"
+    assert {name: driver for name, driver in drivers(settled).items() if name not in (*NOTED, "vf1")} == OF_THE_HOST, shown(settled)
 
 
 def test_nothing_is_left_that_would_catch_another_device(at_boot: AtBoot) -> None:
     for number in BOOTS:
-        now = states(at_boot(number))
-        assert {device["override"] for device in now.values()} == {UNSET}, shown(now)
+        for when in ("states", "settled") if number else ("states",):
+            now = states(at_boot(number), when)
+            assert {device["override"] for device in now.values()} == {UNSET}, shown(now)
     assert at_boot(1).all("ids") == [{"what": "ids", "known": []}]
 
 
@@ -109,7 +110,7 @@ def test_journal_has_each_once(name: str, words: str, at_boot: AtBoot) -> None:
 
 def test_device_that_comes_back_is_bound_again(at_boot: AtBoot) -> None:
     (rescan,) = at_boot(1).all("rescan")
-    before = states(at_boot(1))
+    before = states(at_boot(1), "settled")
     assert rescan["gone"] and drivers(rescan["states"]) == drivers(before), shown(rescan)
     assert {device["override"] for device in rescan["states"].values()} == {UNSET}, shown(rescan)
     address = before["named"]["address"]
@@ -178,7 +179,7 @@ def test_without_the_start_they_would_not(at_boot: AtBoot) -> None:
     ],
 )
 def test_another_device_at_the_address_is_left_alone(name: str, formerly: str, driver: str, why: str, at_boot: AtBoot) -> None:
-    device = states(at_boot(2))[name]
+    device = states(at_boot(2), "settled")[name]
     assert device["address"] == states(at_boot(1))[formerly]["address"], "otherwise this shows nothing"
     assert device["driver"] == driver, shown(device)
     ((event, message),) = logged(at_boot(2), device["address"])
@@ -187,7 +188,7 @@ def test_another_device_at_the_address_is_left_alone(name: str, formerly: str, d
 
 
 def test_the_others_are_where_they_belong(at_boot: AtBoot) -> None:
-    found = drivers(states(at_boot(2)))
+    found = drivers(states(at_boot(2), "settled"))
     # Another address is another device, for all that can be told.
     assert found["moved"] == "e1000e" and found["vf0"] == VFIO and found["pf"] == "nvme", found
     assert "named" not in found and "usb" not in found

@@ -43,7 +43,7 @@ def furnish(node: Machine) -> None:
     node.run("sh", "-c", "cat >/etc/pvehooks/pvehooks.conf; systemctl reload pvehooks", stdin=SETTINGS)
     node.sh("systemd-run --quiet --unit=holder sh -c 'exec 7</dev/video1; exec sleep infinity'")
     wait_until(
-        lambda: "video1" in node.sh("ls -l /proc/$(systemctl show --value -p MainPID holder)/fd", check=False), "it is open", 40, node.state
+        lambda: "video1" in node.sh("ls -l /proc/$(systemctl show --value -p MainPID holder)/fd", check=False), "it is open", node.state
     )
     for vmid, address in DEVICES.items():
         uuid = f"b3247ab1-1fe6-428e-965b-08a1b64a{vmid:04d}"

@@ -46,7 +46,7 @@ def sums(node: Machine) -> str:
 
 def works(node: Machine) -> None:
     """The service, the command line, and the guard with and without a former hookscript."""
-    node.wait_active(60)
+    node.wait_active()
     assert json.loads(node.run("pvehooks", "status", "--json").out)["daemon"] == "running"
     status, output = hook(node, PLAIN, 101, "pre-start")
     assert status == 1 and "VM 101 (plain) is not started" in output, output
@@ -60,7 +60,7 @@ def test_it_survives(make_node: MakeNode) -> None:
     node.sh(f"mkdir -p {SNIPPETS}")
     node.run("sh", "-c", f"cat >{SNIPPETS}/mine.sh; chmod 755 {SNIPPETS}/mine.sh", stdin=FORMER)
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     node.run("sh", "-c", "cat >/etc/pvehooks/pvehooks.conf; systemctl reload pvehooks", stdin=SETTINGS)
     node.sh("mkdir -p /etc/pvehooks/bind.d && printf 'id = 10de:2204\\ndriver = vfio-pci\\n' >/etc/pvehooks/bind.d/0000:01:00.0")
     node.write(100, guest("chained", 100, "hookscript: local:snippets/mine.sh\n"))
@@ -68,7 +68,7 @@ def test_it_survives(make_node: MakeNode) -> None:
     node.write(102, RNG)
     wait_attached(node, 100, CHAINED)
     wait_attached(node, 101, PLAIN)
-    node.wait_for_rng0(102, 40)
+    node.wait_for_rng0(102)
     works(node)
     before = sums(node)
 
@@ -90,4 +90,4 @@ def test_it_survives(make_node: MakeNode) -> None:
     printed = [str(each["MESSAGE"]) for boot in ("-1", "0") for each in node.entries(f"--boot={boot}", *identifiers)]
     assert printed and not [text for text in printed if "Traceback" in text]
     node.write(103, RNG.replace("102", "103"))
-    node.wait_for_rng0(103, 40)
+    node.wait_for_rng0(103)

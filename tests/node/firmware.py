@@ -109,7 +109,7 @@ def command(firmware: tuple[list[str], str], args: list[str]) -> list[str]:
 def started(node: Machine, firmware: tuple[list[str], str], args: list[str]) -> tuple[Done, str]:
     """Starts QEMU and waits for its end; what it said, and what the firmware said."""
     inside(node, OUTPUT).unlink(missing_ok=True)
-    done = node.run("timeout", "60", *command(firmware, args), check=False)
+    done = node.run("timeout", "240", *command(firmware, args), check=False)
     output = inside(node, OUTPUT)
     return done, output.read_text() if output.exists() else ""
 
@@ -117,7 +117,7 @@ def started(node: Machine, firmware: tuple[list[str], str], args: list[str]) -> 
 _UNTIL = """
 words=$1; shift
 rm -f "$SERIAL"
-timeout 60 "$@" & pid=$!
+timeout 240 "$@" & pid=$!
 until grep -qaF "$words" "$SERIAL" 2>/dev/null; do sleep 0.1; kill -0 $pid || break; done
 kill $pid
 wait $pid

@@ -49,7 +49,7 @@ def test_role_sets_a_node_up_once(make_node: MakeNode, builds: Builds, tmp_path:
     wanted: dict[str, object] = {"pvehooks_settings": "[guard]\nmode = audit\n", "pvehooks_guarded": [100]}
     everything = ["Install the package", "Write the settings", "Attach the guard", "Reload pvehooks"]
     assert changed(node, tmp_path, **wanted) == everything
-    node.wait_active(40)
+    node.wait_active()
     assert node.run("cat", "/etc/pvehooks/pvehooks.conf").out == "[guard]\nmode = audit\n"
     assert "hookscript: local:snippets/pvehooks-guard\n" in node.read(100)
     assert changed(node, tmp_path, **wanted) == []
@@ -57,5 +57,5 @@ def test_role_sets_a_node_up_once(make_node: MakeNode, builds: Builds, tmp_path:
     node.apt("purge", "pvehooks")
     wanted["pvehooks_deb"] = str(builds.deb)
     assert changed(node, tmp_path, **wanted) == ["Copy the package", *everything]
-    node.wait_active(40)
+    node.wait_active()
     assert changed(node, tmp_path, **wanted) == []

@@ -41,14 +41,14 @@ def test_a_failed_start_is_reported_and_closed(make_node: MakeNode) -> None:
     node.sh(f"mkdir -p {TASKS}")
     task(node, 1_733_000_000, NO_BRIDGE)
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     node.write(100, "name: web\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2,size=32G\n")
 
     def reported(event: str) -> list[dict[str, Any]]:
         return node.entries(f"PVEHOOKS_EVENT={event}", "PVEHOOKS_VMID=100")
 
     task(node, 1_733_000_100, NO_BRIDGE)
-    wait_until(lambda: reported("start-failed"), "the failed start is reported", 30, node.state)
+    wait_until(lambda: reported("start-failed"), "the failed start is reported", node.state)
     (entry,) = reported("start-failed")
     assert entry["PRIORITY"] == "3"
     assert entry["PVEHOOKS_CAUSE"] == "bridge-not-there"
@@ -59,5 +59,5 @@ def test_a_failed_start_is_reported_and_closed(make_node: MakeNode) -> None:
     assert "its last start failed" in node.run("pvehooks", "check", "100", check=False).out
 
     task(node, 1_733_000_200, "TASK OK\n")
-    wait_until(lambda: reported("start-works-again"), "the start that works is reported", 30, node.state)
+    wait_until(lambda: reported("start-works-again"), "the start that works is reported", node.state)
     assert len(reported("start-failed")) == 1

@@ -113,7 +113,7 @@ def no_qm(node: Machine) -> bool:
 def test_fifty_changes_and_a_fault(node: Machine) -> None:
     """One fault after the other, each in the middle of 50 changes."""
     node.write(100, config(100))
-    node.wait_for_rng0(100, 30)
+    node.wait_for_rng0(100)
     reference = node.read(100)
     node.run("sh", "-c", "cat >/run/lock/bed-qm/misbehaviour.json", stdin=SLOW)
     wanted = {100}
@@ -134,15 +134,15 @@ def test_fifty_changes_and_a_fault(node: Machine) -> None:
 
 
 def changes_are_under_way(node: Machine, before: int) -> None:
-    wait_until(lambda: len(given(node)) > before + 2, "changes are under way", 30, node.state)
+    wait_until(lambda: len(given(node)) > before + 2, "changes are under way", node.state)
 
 
 def lasts(node: Machine, name: str, fault: Fault, since: float) -> None:
     """It is found_words once, and nothing is tried meanwhile."""
     if fault.begins:
-        wait_until(lambda: found_words(node, fault.begins, since), f"{name} is found_words", 60, node.state)
+        wait_until(lambda: found_words(node, fault.begins, since), f"{name} is found_words", node.state)
     if fault.seconds == HOUR:
-        wait_until(lambda: no_qm(node), "qm has ended", 30, node.state)
+        wait_until(lambda: no_qm(node), "qm has ended", node.state)
     before = processes(node)
     time.sleep(fault.seconds)
     if fault.begins:
@@ -151,9 +151,9 @@ def lasts(node: Machine, name: str, fault: Fault, since: float) -> None:
 
 
 def is_over(node: Machine, fault: Fault, since: float, wanted: set[int]) -> None:
-    wait_until(lambda: given(node) == wanted, "all are given their rng0", 120, node.state)
+    wait_until(lambda: given(node) == wanted, "all are given their rng0", node.state)
     if fault.ends:
-        wait_until(lambda: found_words(node, fault.ends, since), "it is found_words that it is over", 30, node.state)
+        wait_until(lambda: found_words(node, fault.ends, since), "it is found_words that it is over", node.state)
         assert len(found_words(node, fault.ends, since)) == 1
 
 
@@ -164,7 +164,7 @@ def found_words(node: Machine, event: str, since: float) -> list[str]:
 
 def is_whole(node: Machine, wanted: set[int], reference: str) -> None:
     """Each config is, byte by byte, what was written with one rng0; each guest has one complete record, and nothing else is there."""
-    wait_until(lambda: no_qm(node), "qm has ended", 30, node.state)
+    wait_until(lambda: no_qm(node), "qm has ended", node.state)
     found = json.loads(
         node.run(
             "python3",
@@ -180,7 +180,6 @@ def is_whole(node: Machine, wanted: set[int], reference: str) -> None:
     wait_until(
         lambda: node.sh(f'cd {RECORDS} && grep -l \'"state": "done"\' *').split() == sorted(f"{vmid}.json" for vmid in wanted),
         "all records are complete",
-        30,
         node.state,
     )
     assert sorted(node.sh(f"ls {RECORDS}").split()) == sorted(f"{vmid}.json" for vmid in wanted)

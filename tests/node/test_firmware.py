@@ -48,7 +48,7 @@ def daemon_attaches_the_guard(node: Machine) -> None:
     assert hookscript(node, 100) == ""
     node.sh("printf '' >/etc/pvehooks/pvehooks.conf; systemctl reload pvehooks")
     wait_attached(node, 100, PLAIN)
-    wait_until(lambda: '"attachment"' in node.sh("cat /etc/pve/pvehooks/guests/100.json"), "the record tells so", 20, node.state)
+    wait_until(lambda: '"attachment"' in node.sh("cat /etc/pve/pvehooks/guests/100.json"), "the record tells so", node.state)
     assert hook(node, PLAIN, 100, "pre-start") == (0, "")
 
 

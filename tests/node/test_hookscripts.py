@@ -27,7 +27,7 @@ def hookscript(node: Machine, vmid: int) -> str:
 
 
 def wait_attached(node: Machine, vmid: int, name: str) -> None:
-    wait_until(lambda: hookscript(node, vmid) == f"local:snippets/{name}", f"VM {vmid} has {name}", 40, node.state)
+    wait_until(lambda: hookscript(node, vmid) == f"local:snippets/{name}", f"VM {vmid} has {name}", node.state)
 
 
 def hook(node: Machine, name: str, vmid: int, phase: str) -> tuple[int, str]:
@@ -50,7 +50,7 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     node.sh(f"mkdir -p {SNIPPETS}")
     node.run("sh", "-c", f"cat >{SNIPPETS}/mine.sh; chmod 755 {SNIPPETS}/mine.sh", stdin=FORMER)
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     node.write(100, guest("chained", 100, "hookscript: local:snippets/mine.sh\n"))
     node.write(101, guest("plain", 101))
     wait_attached(node, 100, CHAINED)
@@ -67,7 +67,7 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     node.offer(builds.repository(builds.older, builds.deb))
     node.sh("apt-get update")
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     assert hookscript(node, 100) == f"local:snippets/{CHAINED}"
     former_runs(node, 100)
 
@@ -80,7 +80,7 @@ def test_former_hookscripts_survive(make_node: MakeNode, builds: Builds) -> None
     assert status == 0 and "VM 101 starts without its guard" in output
 
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     node.write(103, guest("snapped", 103) + "\n[before]\nhookscript: local:snippets/pvehooks-guard\nsnaptime: 1800000000\n")
     wait_attached(node, 103, PLAIN)
     output = node.apt("purge", "pvehooks")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def read_all(node: Machine, *vmids: int) -> dict[int, str]:
 
 def everything(machine: Machine) -> set[str]:
     """Every file there is, and every unit that systemd knows of."""
-    files = machine.sh(f"find / -xdev -print; find /etc/pve /run -print 2>/dev/null | grep -vE '{NOISE}'", check=False, timeout=60)
+    files = machine.sh(f"find / -xdev -print; find /etc/pve /run -print 2>/dev/null | grep -vE '{NOISE}'", check=False)
     units = machine.sh("systemctl list-unit-files --no-legend pvehooks*; systemctl list-units --all --no-legend pvehooks*", check=False)
     return {line for line in files.splitlines() if not re.search(NOISE, line)} | {f"unit {line}" for line in units.splitlines()}
 
@@ -61,11 +60,9 @@ def test_from_installation_to_purge(new_node: Machine) -> None:
     # What is installed along with it stays when it is purged.
     node.install("python3-pyinotify python3-systemd python3-configobj python3-rich")
     before = everything(node)
-    began = time.monotonic()
     node.write(105, "name: lost\nhookscript: local:snippets/nowhere.sh\n")
     node.write(106, "name: plain\n")
     output = node.install()
-    assert time.monotonic() - began < 60
     assert words_of(output) == [*AT_FIRST, f"{CHECK} (VMs of this node that would be refused a start today: 2 of 3)"]
     pid = node.wait_active()
     assert node.run("systemctl", "is-enabled", "pvehooks").out.strip() == "enabled"
@@ -119,7 +116,7 @@ def is_in_the_journal(node: Machine) -> None:
 def is_in_the_notes(node: Machine) -> None:
     """Written by PVE's own code, in the service's sandbox."""
     node.sh(f"printf '[gui]\\nnode_notes = yes\\n' >>{CONF} && systemctl reload pvehooks")
-    wait_until(lambda: "VM 105 (lost) **" in node.sh(f"cat {NOTES}", check=False), "the node's notes name it", 60)
+    wait_until(lambda: "VM 105 (lost) **" in node.sh(f"cat {NOTES}", check=False), "the node's notes name it", node.state)
 
 
 def is_documented(node: Machine) -> None:
@@ -252,18 +249,20 @@ def test_the_readmes_monitoring(make_node: MakeNode) -> None:
     for command in commands:
         assert shown(node, command) == (command not in silent), command
     node.sh("systemctl mask --runtime pve-cluster; systemctl stop pve-cluster; systemctl start pvehooks")
-    wait_until(lambda: node.entries("PVEHOOKS_EVENT=pmxcfs-away"), "it misses pmxcfs", 30, node.state)
+    wait_until(lambda: node.entries("PVEHOOKS_EVENT=pmxcfs-away"), "it misses pmxcfs", node.state)
     node.sh("systemctl unmask --runtime pve-cluster; systemctl start pve-cluster")
     node.wait_active()
     node.run("sh", "-c", "cat >/run/lock/bed-qm/misbehaviour.json", stdin='[{"do": "lie", "verb": "set", "vmid": "101"}]')
     node.write(101, uefi("lied-to"))
     node.sh(f"printf '[rng]\\nmax_bites = 1\\n' >{CONF}; systemctl reload pvehooks")
     for command in silent:
-        wait_until(partial(shown, node, command), command, 30, node.state)
+        wait_until(partial(shown, node, command), command, node.state)
 
 
 def shown(node: Machine, command: str) -> bool:
     """Whether a journalctl command shows an entry; one that follows is ended."""
-    done = node.run("sh", "-c", f"timeout 2 {command} --no-pager --quiet", check=False)
-    assert done.status == (124 if " -f " in command else 0), done
+    node.run("journalctl", "--sync")
+    follows = " -f " in command
+    done = node.run("sh", "-c", f"{'timeout 5 ' * follows}{command} --no-pager --quiet", check=False)
+    assert done.status == (124 if follows else 0), done
     return "pvehooksd" in done.out

@@ -66,8 +66,8 @@ def node(make_node: MakeNode) -> Machine:
     with_pve(node)
     node.sh(f"mkdir -p {TASKS} /var/lib/vz/snippets")
     node.install()
-    node.wait_active(40)
-    wait_until(lambda: node.active("pvehooks-notify.path"), "the path unit is active", 20, lambda: state(node))
+    node.wait_active()
+    wait_until(lambda: node.active("pvehooks-notify.path"), "the path unit is active", lambda: state(node))
     node.write(100, "name: web\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2,size=32G\n")
     return node
 
@@ -75,13 +75,13 @@ def node(make_node: MakeNode) -> Machine:
 def test_a_failed_start_reaches_a_person(node: Machine) -> None:
     assert not node.active(UNIT)
     task(node, int(time.time()), NO_BRIDGE)
-    wait_until(lambda: posted(node), "the message arrives", 30, lambda: state(node))
+    wait_until(lambda: posted(node), "the message arrives", lambda: state(node))
     (message,) = posted(node)
     assert message["subject"] == "pvehooks on pve1: start failed: VM 100 (web)"
     assert message["severity"] == "error"
     assert message["fields"] == {"type": "pvehooks", "hostname": "pve1", "event": "failed_starts"}
     assert "the bridge vmbr9 does not exist on this node" in str(message["text"])
-    wait_until(lambda: not node.active(UNIT), "the service ends", 20, lambda: state(node))
+    wait_until(lambda: not node.active(UNIT), "the service ends", lambda: state(node))
     assert node.show("Result", UNIT) == "success"
 
     # By sendmail where Proxmox VE has no notifications, and by the node's own programs.
@@ -104,8 +104,8 @@ def test_a_refused_start_reaches_a_person_once(node: Machine) -> None:
     task(
         node, int(time.time()), f"{done.out}{done.err}TASK ERROR: hookscript error for 101 on pre-start: command 'x' failed: exit code 1\n"
     )
-    wait_until(lambda: posted(node), "the message arrives", 30, lambda: state(node))
-    wait_until(lambda: not node.active(UNIT), "the service ends", 20, lambda: state(node))
+    wait_until(lambda: posted(node), "the message arrives", lambda: state(node))
+    wait_until(lambda: not node.active(UNIT), "the service ends", lambda: state(node))
     (message,) = posted(node)
     assert message["subject"] == "pvehooks on pve1: start refused: VM 101 (gpu)", message["text"]
     assert message["fields"] == {"type": "pvehooks", "hostname": "pve1", "event": "refused_starts"}
@@ -116,15 +116,15 @@ def test_a_refused_start_reaches_a_person_once(node: Machine) -> None:
 def test_what_is_not_handed_over_survives_a_kill_and_a_boot(node: Machine) -> None:
     node.sh("echo 503 >/run/status")
     task(node, int(time.time()), NO_BRIDGE)
-    wait_until(lambda: "503" in node.sh("pvehooks notify --json"), "it is tried", 30, lambda: state(node))
+    wait_until(lambda: "503" in node.sh("pvehooks notify --json"), "it is tried", lambda: state(node))
     node.sh(f"systemctl kill --signal=KILL {UNIT}")
-    wait_until(lambda: not node.active(UNIT), "it is killed", 20, lambda: state(node))
+    wait_until(lambda: not node.active(UNIT), "it is killed", lambda: state(node))
     assert json.loads(node.sh("pvehooks notify --json"))["waiting"]
     node.reboot()
     node.sh(
         "systemd-run --quiet --unit=bed-web python3 /srv/web.py && echo 'webhook hook http://127.0.0.1:8025/' >/etc/pve/notifications.cfg"
     )
-    wait_until(lambda: posted(node), "the message arrives", 90, lambda: state(node))
+    wait_until(lambda: posted(node), "the message arrives", lambda: state(node))
     assert [message["subject"] for message in posted(node)] == ["pvehooks on pve1: start failed: VM 100 (web)"]
 
 
@@ -132,10 +132,10 @@ def test_a_pmxcfs_that_hangs_delays_a_message(node: Machine) -> None:
     """Settings and targets are in it; the message waits in its file."""
     node.sh("systemctl kill --kill-who=main --signal=STOP pve-cluster")
     node.run("python3", "-c", LEAVE)
-    wait_until(lambda: node.show("ActiveState", UNIT) != "inactive", "the service is started", 30, lambda: state(node))
+    wait_until(lambda: node.show("ActiveState", UNIT) != "inactive", "the service is started", lambda: state(node))
     assert not posted(node)
     node.sh("systemctl kill --kill-who=main --signal=CONT pve-cluster")
-    wait_until(lambda: posted(node), "the message arrives", 180, lambda: state(node))
+    wait_until(lambda: posted(node), "the message arrives", lambda: state(node))
     assert [message["subject"] for message in posted(node)] == ["pvehooks on pve1: error of pvehooks"]
 
 

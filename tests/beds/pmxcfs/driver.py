@@ -21,7 +21,7 @@ from .wire import ask, encode
 
 PACKAGE = __package__ or "tests.beds.pmxcfs"
 SEARCH_PATH = Path(__file__).parents[PACKAGE.count(".") + 1]
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 
 Text = str | bytes
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,26 @@ def hook(vmid: int, phase: str) -> tuple[int, str, float]:
     return status, output, round(time.monotonic() - began, 2)
 
 
+@contextlib.contextmanager
+def locked(vmid: int) -> Iterator[None]:
+    """The guest's lock, which PVE holds until QEMU runs, and from before its end until after post-stop (pve-guest-common, AbstractConfig.pm)."""
+    place = Path("/var/lock/qemu-server")
+    place.mkdir(exist_ok=True)
+    with (place / f"lock-{vmid}.conf").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def wait_for(found: Callable[[], str], what: str) -> str:
+    """What is found, once there is something."""
+    deadline = time.monotonic() + PATIENCE
+    while not (it := found()):
+        if time.monotonic() > deadline:
+            raise RuntimeError(what)
+        time.sleep(0.1)
+    return it
+
+
 def drivers() -> list[str]:
     """Who has the disk and the NIC."""
     return [pci.driver(pci.address(name, WHERE)) for name in ("lent-disk", "lent-nic")]
@@ -47,24 +68,25 @@ def overrides() -> list[str]:
 
 def disk() -> str:
     """The disk's node, once the driver has found it."""
-    top = f"{pci.DEVICES}/{pci.address('lent-disk', WHERE)}/nvme"
-    for _ in range(100):
-        for controller in os.listdir(top) if os.path.isdir(top) else ():
-            for entry in os.listdir(f"{top}/{controller}"):
-                if entry.startswith("nvme") and os.path.exists(f"/dev/{entry}"):
-                    return f"/dev/{entry}"
-        time.sleep(0.1)
-    raise RuntimeError("the disk did not come back")
+    top = Path(pci.DEVICES, pci.address("lent-disk", WHERE), "nvme")
+
+    def node() -> str:
+        names = (entry.name for entry in top.glob("nvme*/nvme*") if os.path.exists(f"/dev/{entry.name}"))
+        return next((f"/dev/{name}" for name in names), "")
+
+    return wait_for(node, "the disk did not come back")
 
 
 def nic() -> str:
     """The interface, once the driver has made it."""
-    top = f"{pci.DEVICES}/{pci.address('lent-nic', WHERE)}/net"
-    for _ in range(100):
-        if os.path.isdir(top) and os.listdir(top):
-            return os.listdir(top)[0]
-        time.sleep(0.1)
-    raise RuntimeError("the interface did not come back")
+    top = Path(pci.DEVICES, pci.address("lent-nic", WHERE))
+
+    def interface() -> str:
+        # udev may still rename it.
+        run("udevadm", "settle", "--timeout=60")
+        return next((entry.name for entry in top.glob("net/*")), "")
+
+    return wait_for(interface, "the interface did not come back")
 
 
 def must(*command: str) -> None:
@@ -109,13 +131,15 @@ def hand_over(number: int) -> dict[str, Any]:
     refused = hook(VMID, "pre-start")
     while_used = drivers()
     stop_using()
-    status, output, seconds = hook(VMID, "pre-start")
-    taken = drivers()
-    guest = held(VMID, ("lent-disk", "lent-nic"))
+    with locked(VMID):
+        status, output, seconds = hook(VMID, "pre-start")
+        taken = drivers()
+        guest = held(VMID, ("lent-disk", "lent-nic"))
     early = hook(VMID, "post-stop")
     while_running = drivers()
-    kill(guest)
-    end = hook(VMID, "post-stop")
+    with locked(VMID):
+        kill(guest)
+        end = hook(VMID, "post-stop")
     return {
         "read": before,
         "refused": refused,
@@ -154,10 +178,7 @@ def _killed(vmid: int, phase: str, chance: random.Random, seconds: float, others
         done.append(f"{name} after {after:.1f} s" + " (it had ended)" * (name == hook_name and process.poll() is not None))
         victims[name]()
     process.wait()
-    for _ in range(300):
-        if run("pgrep", "-f", "libexec/pvehooks/guard")[0]:
-            break
-        time.sleep(0.1)
+    wait_for(lambda: "none" if run("pgrep", "-f", "libexec/pvehooks/guard")[0] else "", "a guard does not come to its end")
     return f"{phase}: {', '.join(done)}"
 
 
@@ -190,8 +211,9 @@ def _noted() -> list[str]:
 
 def without_post_stop(out: Out) -> None:
     """QEMU is killed, the daemon too, and no hookscript runs: the daemon is started again, sees it, and has the unit do it."""
-    status, output, _ = hook(VMID, "pre-start")
-    qemu = held(VMID, ("lent-disk", "lent-nic"))
+    with locked(VMID):
+        status, output, _ = hook(VMID, "pre-start")
+        qemu = held(VMID, ("lent-disk", "lent-nic"))
     victims: list[Callable[[], None]] = [functools.partial(kill, qemu), kill_daemon]
     chance = random.Random(11)
     chance.shuffle(victims)
@@ -229,16 +251,17 @@ def looked_for(out: Out) -> None:
         ]
 
     before = attributes()
-    status, output, _ = hook(VMID, "pre-start")
-    found = {
-        "before": before,
-        "start": (status, output),
-        "as_set": attributes(),
-        "is_new": os.stat(f"{pci.DEVICES}/{address}/").st_ino != inode,
-    }
-    taken = drivers()
-    kill(held(VMID, ("lent-disk", "lent-nic")))
-    end = hook(VMID, "post-stop")
+    with locked(VMID):
+        status, output, _ = hook(VMID, "pre-start")
+        found = {
+            "before": before,
+            "start": (status, output),
+            "as_set": attributes(),
+            "is_new": os.stat(f"{pci.DEVICES}/{address}/").st_ino != inode,
+        }
+        taken = drivers()
+        kill(held(VMID, ("lent-disk", "lent-nic")))
+        end = hook(VMID, "post-stop")
     out.report(what="looked-for", **found, taken=taken, end=end, after=attributes(), drivers=drivers())
     Path("/etc/pvehooks/pvehooks.conf").write_text(SETTINGS)
 
@@ -247,15 +270,15 @@ def dies(out: Out) -> None:
     """The machine loses a card while a guest has it."""
     Path(f"/etc/pve/nodes/pve1/qemu-server/{DYING}.conf").write_text(f"hostpci0: {pci.address('dying', WHERE)}\nname: dying\n")
     address = pci.address("dying", WHERE)
-    status, output, _ = hook(DYING, "pre-start")
-    guest = held(DYING, ("dying",))
-    out.report(what="unplug", name="dying")
-    time.sleep(8)
-    kill(guest)
-    deadline = time.monotonic() + PATIENCE
-    while os.path.exists(f"{pci.DEVICES}/{address}") and time.monotonic() < deadline:
-        time.sleep(0.2)
-    end = hook(DYING, "post-stop")
+    with locked(DYING):
+        status, output, _ = hook(DYING, "pre-start")
+        guest = held(DYING, ("dying",))
+        out.report(what="unplug", name="dying")
+        # The kernel asks vfio-pci for it while the guest still has it.
+        time.sleep(8)
+        kill(guest)
+        wait_for(lambda: "" if os.path.exists(f"{pci.DEVICES}/{address}") else "gone", "the card is still there")
+        end = hook(DYING, "post-stop")
     out.report(what="died", address=address, start=(status, output), end=end, entries=journal("pvehooks-guard", *EVENTS))
 
 
@@ -263,9 +286,9 @@ def main(out: Out) -> None:
     """All of it."""
     Path("/etc/pvehooks/pvehooks.conf").write_text(SETTINGS)
     must("systemctl", "reload", "pvehooks")
+    wait_for(lambda: "read" if journal("pvehooksd", "settings-read") else "", "the settings are not read")
     config = CONFIG.format(*(pci.address(name, WHERE) for name in ("lent-disk", "lent-nic")))
     Path(f"/etc/pve/nodes/pve1/qemu-server/{VMID}.conf").write_text(config)
-    time.sleep(2)
     out.report(what="before", drivers=drivers())
     handovers = []
     for number in range(TIMES):

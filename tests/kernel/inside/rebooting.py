@@ -115,6 +115,7 @@ def states(ports: tuple[Port, ...]) -> dict[str, dict[str, str]]:
 
 def journal(identifier: str, *events: str) -> list[dict[str, str]]:
     """What was said in this boot, as the journal has it."""
+    run("journalctl", "--sync")
     _, text = run("journalctl", "--boot", "--output=json", f"--identifier={identifier}", "--no-pager")
     entries = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return [
@@ -199,11 +200,12 @@ def _note(out: Out) -> None:
 
 
 def _report_states(out: Out, ports: tuple[Port, ...]) -> None:
-    """Right away, as a guest's start would find it; then once more when nothing is under way any longer, if anything was."""
+    """Right away, as a guest's start would find it; then once more when nothing is under way any longer: udev may still load drivers."""
     out.report(what="states", states=states(ports), jobs=_jobs())
     deadline = time.monotonic() + PATIENCE
     while _jobs() and time.monotonic() < deadline:
         time.sleep(0.5)
+    out.report(what="settled", states=states(ports))
     out.report(what="journal", lines=[entry["message"] for entry in at_boot()], entries=at_boot())
 
 

@@ -104,6 +104,7 @@ class Journal:
 
     def new(self) -> list[str]:
         """Lines of it."""
+        subprocess.run(["journalctl", "--sync"], check=False)
         command = ["journalctl", "--boot", "--output=short-monotonic", "--no-hostname", "--show-cursor", "--no-pager", *self._cursor]
         lines = subprocess.run(
             [*command, *MATCHES], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

@@ -64,7 +64,7 @@ def main(place: str, name: str, container: str = "") -> None:
     if not server:
         FUSE(OneFile(name), place, foreground=True, nothreads=True, fsname="/dev/nvme0n1p1", subtype="attack")
         os._exit(1)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not os.path.exists(f"{place}/{name}"):
         assert time.monotonic() < deadline, "no FUSE file system"
         time.sleep(0.05)
