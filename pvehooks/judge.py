@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pvehooks.settings.effective import Settings
     from pvehooks.settings.sections import RngSettings
 
+_NOT_DUE = Rng0Decision(False, None, "")
 _GUARD = (Cure.ATTACH_GUARD, Cure.ATTACH_GUARD_IF_ASKED)
 _WILL_BIND = "The guard binds it when the VM starts ([guard] unbound = bind)"
 RNG0 = (Cure.RNG0, Cure.RNG0_DESPITE_RDRAND, Cure.RNG0_FOR_ALL, Cure.RNG0_IF_ASKED)
@@ -53,7 +54,7 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     """
     findings = tuple(findings)
     if not findings:
-        return Verdict(guest, False, (), Rng0Decision(False, None, ""))
+        return Verdict(guest, False, (), _NOT_DUE)
     rng = settings.rng(guest.vmid)
     start_settings = settings.start_settings(guest.vmid)
     guard = start_settings.guard
@@ -61,8 +62,8 @@ def judge(guest: Guest, findings: Iterable[Finding], settings: Settings, asked: 
     injection = _injection(judged, rng, asked)
     relevant = tuple(item for item in judged if item.finding.rng0_veto is Rng0Veto.NONE or _veto_matters(item, judged, rng))
     blocked = any(item.finding.severity is Severity.BLOCK and not item.ignored for item in relevant)
-    attach = guard.attach == "auto" and any(item.finding.cure is Cure.ATTACH_GUARD and not item.ignored for item in judged)
-    detach = guard.attach == "auto" and any(item.finding.cure is Cure.DETACH_GUARD and not item.ignored for item in judged)
+    automatic = [item.finding.cure for item in judged if not item.ignored] if guard.attach == "auto" else []
+    attach, detach = Cure.ATTACH_GUARD in automatic, Cure.DETACH_GUARD in automatic
     start, unguarded = _start(guest, relevant, mode or guard.mode)
     return Verdict(guest, blocked, relevant, injection, attach, detach, start, unguarded)
 
@@ -194,7 +195,7 @@ def _injection(judged: Iterable[Judged], rng: RngSettings, asked: Asked) -> Rng0
     cured = [item for item in judged if item.finding.cure in RNG0]
     wanted = [item for item in cured if asked is Asked.BY_NAME or wants_rng0(item.finding, rng)]
     if not wanted:
-        return Rng0Decision(False, None, "")
+        return _NOT_DUE
     if asked is Asked.NO and rng.mode != "inject":
         return Rng0Decision(False, None, f"[rng] mode = {rng.mode}")
     if asked is not Asked.BY_NAME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pvehooks.derived.kernel_args import add, remove, values_of
+from pvehooks.derived.once import once
 from pvehooks.values import Node, Unread
 
 INTEL, ARM = "GenuineIntel", "ARM"
@@ -15,6 +16,7 @@ _IN_FIRMWARE_OF_ARM = (
 _IN_LOG_OF_ARM = "Look for arm-smmu in the kernel's log: journalctl -kb"
 
 
+@once
 def remedy(node: Node) -> str:
     """What to do about an IOMMU that is off, '' where nothing is known to help; it fits the reason in node.iommu.why."""
     if is_arm(node):

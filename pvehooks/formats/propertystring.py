@@ -82,9 +82,14 @@ def parse(option: str, value: str, newer: Newer | None = None) -> dict[str, Valu
     Nothing is filled in. The model of a `cpu` is not looked up: which ones exist depends on the node. What only `newer` knows is as written.
     Raises PropertyError for a value PVE refuses, and for an option that is not a property string.
     """
+    return dict(parts_of(option, value, newer))
+
+
+def parts_of(option: str, value: str, newer: Newer | None = None) -> Mapping[str, Value]:
+    """The same, as it is kept for the next who asks."""
     known = OPTIONS.get(option)
     if known is not None and known.format in PROPERTY_STRINGS:
-        return parse_format(known.format, value, newer)
+        return kept_of(known.format, value, newer)
     if option == "startup":
         return _parse_startup(value)
     raise PropertyError(f"'{option}' is not a property string")
@@ -96,7 +101,7 @@ def parse_format(name: str, text: str, newer: Newer | None = None) -> dict[str, 
 
 
 def kept_of(name: str, text: str, newer: Newer | None = None) -> Mapping[str, Value]:
-    """The same, as it is kept for the next who asks."""
+    """Like parts_of, for the format."""
     try:
         return _parse(name, text)
     except PropertyError:

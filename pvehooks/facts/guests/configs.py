@@ -235,6 +235,10 @@ class ConfigGuest(Guest):
         return super().passes_through
 
     @cached_property
+    def label(self) -> str:
+        return super().label
+
+    @cached_property
     def _parsed(self) -> dict[str, Properties]:
         return {}
 
@@ -246,9 +250,9 @@ class ConfigGuest(Guest):
 
     @cached_property
     def boot(self) -> BootOrder:
-        from pvehooks.formats import bootorder
+        from pvehooks.formats.bootorder import devices
 
-        return bootorder.devices(self.options)
+        return devices(self.options)
 
     @cached_property
     def hostpci(self) -> tuple[HostPci, ...]:
@@ -324,12 +328,10 @@ class ConfigGuest(Guest):
 
     @cached_property
     def baseline_status(self) -> BaselineStatus:
-        from pvehooks.records import baseline
+        from pvehooks.records.baseline import NOT_IN_BASELINE, fingerprint
 
         look, config = self._around.cluster_baseline, self.config
-        if look is None or config is None:
-            return baseline.NOT_IN_BASELINE
-        return look.status(self.vmid, self.ctime, baseline.fingerprint(config))
+        return NOT_IN_BASELINE if look is None or config is None else look.status(self.vmid, self.ctime, fingerprint(config))
 
     @cached_property
     def accepted(self) -> Accepted | None:
@@ -430,6 +432,6 @@ def _property(options: Options, name: str) -> Properties:
     if value is None:
         return {}
     try:
-        return propertystring.parse(name, str(value), propertystring.as_accepted)
+        return propertystring.parts_of(name, str(value), propertystring.as_accepted)
     except propertystring.PropertyError:
         return {}
