@@ -134,7 +134,9 @@ def test_a_full_disk_leaves_the_old_file(tree: Path, tmp_path: Path) -> None:
     page.write_text("old")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
     program = f"{limit}; from pvehooks.cli.main import main; sys.exit(main({['report', '--html', str(page), '--root', str(tree)]!r}))"
-    done = subprocess.run([sys.executable, "-c", f"import sys; {program}"], cwd=bed.PROJECT, capture_output=True, text=True, check=False)
+    # -B: what Python compiled would be cut off like the page, and stay so for all that comes after.
+    command = [sys.executable, "-B", "-c", f"import sys; {program}"]
+    done = subprocess.run(command, cwd=bed.PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 3 and "File too large" in done.stderr
     assert page.read_text() == "old" and list(tmp_path.iterdir()) == [page]
 
