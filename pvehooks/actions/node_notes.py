@@ -41,7 +41,7 @@ def keep(host: Host, node: str, block: Sequence[str]) -> Result:
         return _noted(host, bool(block), Outcome.ALREADY)
     if block and not where.is_there and host.exists(WRITTEN):
         return Result(Outcome.DECLINED, f"it was taken out of the node's notes by hand; to have it again, {_SWITCH}, then on")
-    if block and len(nodenotes.notes(after)) >= nodenotes.LIMIT:
+    if block and len(nodenotes.notes(after)) > nodenotes.LIMIT:
         return Result(Outcome.DECLINED, "the node's notes would be longer than the 64 KiB that Proxmox VE takes")
     try:
         copy = backups.save_file(host, f"notes-{node}", before)

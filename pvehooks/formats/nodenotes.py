@@ -82,8 +82,8 @@ def is_with_block(raw: bytes, before: bytes, block: Sequence[str]) -> bool:
 
 
 def notes(raw: bytes) -> str:
-    """The notes of the file, as Proxmox VE's description of a node."""
-    return "\n".join(decoded(line) for line in _lines(raw) if line.lstrip().startswith(b"#"))
+    """The notes of the file, as Proxmox VE's description of a node; a lone `0` it would take for none."""
+    return "".join(f"{decoded(line)}\n" for line in _lines(raw) if line.lstrip().startswith(b"#"))
 
 
 def _lines(raw: bytes) -> list[bytes]:

@@ -49,7 +49,9 @@ def host(tmp_path: Path) -> Host:
 
 
 @pytest.mark.parametrize(
-    "before", [None, b"", MINE, b"#a\nunknown: x\n"], ids=["no file", "empty", "notes and options", "an option that it does not know"]
+    "before",
+    [None, b"", MINE, b"#0\n", b"#a\nunknown: x\n"],
+    ids=["no file", "empty", "notes and options", "what Perl takes for nothing", "an option that it does not know"],
 )
 def test_written_changed_and_taken_out(pve: Path, before: bytes | None) -> None:
     host = Host()

@@ -79,6 +79,20 @@ def test_what_our_tables_have_is_not_newer(tmp_path: Path) -> None:
     assert pveschema.newer(tree(tmp_path, answer)) == ()
 
 
+def test_what_is_older_is_not_newer(tmp_path: Path) -> None:
+    """As qemu-server 8.0 to 8.3 declares it."""
+    texts = bed.modules(properties={"ide": {"cyls": [], "heads": [], "secs": [], "trans": ["none", "lba"], "format": ["cow"]}})
+    code = texts["PVE/QemuServer.pm"]
+    (schemas,) = [line for line in code.splitlines() if "$special_schemas" in line]
+    texts["PVE/QemuServer.pm"] = code.replace(schemas, r"sub opens { return $_[0] =~ m/^\[special:cloudinit\]\s*$/i }")
+    texts["PVE/QemuServer/Machine.pm"] = "package PVE::QemuServer::Machine;\nour $PVE_MACHINE_VERSION = {\n    '4.1' => 2,\n};\n1;\n"
+    perl = bed.install(tmp_path / "perl5", texts)
+    done = subprocess.run([READER], env={**os.environ, "PERL5LIB": str(perl)}, capture_output=True, text=True, timeout=60, check=True)
+    answer = json.loads(done.stdout)
+    assert (answer["machine_revisions"], answer["sections"], answer["troubles"], done.stderr) == ({"4.1": 2}, ["cloudinit"], {}, "")
+    assert pveschema.newer(tree(tmp_path, answer)) == ()
+
+
 def test_what_is_newer_is_named(tmp_path: Path) -> None:
     host = tree(tmp_path, read(tmp_path, **NEWER))
     assert pveschema.newer(host) == WORDS

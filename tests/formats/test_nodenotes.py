@@ -86,4 +86,4 @@ def test_what_only_speaks_of_them(raw: bytes) -> None:
 
 
 def test_the_notes() -> None:
-    assert notes(b"#a%3A\nacme: x\n#\n#%C3%BC\n") == "a:\n\nü"
+    assert notes(b"#a%3A\nacme: x\n#\n#%C3%BC\n") == "a:\n\nü\n"

@@ -30,6 +30,9 @@ SOURCES = (
     "/usr/share/kvm/cpu-models-x86_64.json",
 )
 
+# Keys and values of drives that Proxmox VE 8 has, and 9 no longer.
+_OLDER = frozenset(("cyls", "heads", "secs", "trans", "cow"))
+
 Marks = Mapping[str, list[float]]
 """Of each source that is there when it was changed and its size: another one once its package was updated."""
 
@@ -185,7 +188,7 @@ def _compared(where: str, theirs: Declared, ours: Declared) -> Iterator[str]:
     """What is newer of what both have; `where` has a place for its name."""
     for name in sorted(theirs.keys() & ours.keys()):
         known, there = ours[name], where.format(name)
-        yield from _listed("key", theirs[name].keys() - known.keys(), f" of {there}")
+        yield from _listed("key", theirs[name].keys() - known.keys() - _OLDER, f" of {there}")
         for part, values in sorted(theirs[name].items()):
             if known.get(part):
-                yield from _listed("value", set(values).difference(known[part]), f" for {part} of {there}")
+                yield from _listed("value", set(values).difference(known[part], _OLDER), f" for {part} of {there}")

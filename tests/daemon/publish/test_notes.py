@@ -165,7 +165,7 @@ def test_off_by_default(bed: Bed) -> None:
     for _ in range(3):
         bed.find("group-not-clean")
         assert bed.turn(off, PAUSE) == ""
-    assert bed.text() == "mine" and bed.writes == 0
+    assert bed.text() == "mine\n" and bed.writes == 0
 
 
 def test_written_when_it_changes(bed: Bed) -> None:
@@ -189,7 +189,7 @@ def test_written_when_it_changes(bed: Bed) -> None:
 def test_gone_at_once_when_it_is_switched_off(bed: Bed) -> None:
     bed.find("group-not-clean")
     bed.turn(bed.settings("on"))
-    assert bed.turn(bed.settings("off")) == "" and bed.text() == "mine"
+    assert bed.turn(bed.settings("off")) == "" and bed.text() == "mine\n"
     assert bed.turn(bed.settings("on")) == "" and BEGIN in bed.text()
 
 
@@ -220,7 +220,7 @@ def test_without_quorum_it_waits(bed: Bed) -> None:
     on = bed.settings("on")
     bed.stats.quorate = False
     bed.turn(on)
-    assert bed.text() == "mine"
+    assert bed.text() == "mine\n"
     bed.stats.quorate = True
     bed.turn(on)
     assert BEGIN in bed.text()
