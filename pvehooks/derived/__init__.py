@@ -10,12 +10,24 @@ if TYPE_CHECKING:
     from pvehooks.derived import accepted as accepted
     from pvehooks.derived import disks as disks
     from pvehooks.derived import firmware_fit as firmware_fit
+    from pvehooks.derived import following as following
     from pvehooks.derived import health as health
     from pvehooks.derived import iommu_switch as iommu_switch
     from pvehooks.derived import remedies as remedies
     from pvehooks.derived import unbinding as unbinding
 else:
-    _WHEN_USED = ("absent_mdevs", "absent_vfs", "accepted", "disks", "firmware_fit", "health", "iommu_switch", "remedies", "unbinding")
+    _WHEN_USED = (
+        "absent_mdevs",
+        "absent_vfs",
+        "accepted",
+        "disks",
+        "firmware_fit",
+        "following",
+        "health",
+        "iommu_switch",
+        "remedies",
+        "unbinding",
+    )
 
     def __getattr__(name):
         if name not in _WHEN_USED:

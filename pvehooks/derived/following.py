@@ -76,6 +76,33 @@ def _first_found(move: Move, found: tuple[Move, ...]) -> bool:
     )
 
 
+def mapping_plan(mapping: PciMapping, node: Node) -> FollowPlan | None:
+    """What `pvehooks follow` would change of a mapping; None where it would change nothing, or is not known to know what is meant."""
+    if isinstance(node.remembered, Unread):
+        return None
+    known, prints, named = node.remembered.of_mapping(mapping.name), node.remembered.prints, meant.named_by_mapping(mapping)
+    if never_seen(named, known):
+        return None
+    # Without root no serial number is seen, and another device may seem to be the one that is meant.
+    if any(each.serial and not alike.serial for each in known.get(meant.MAP, {}).values() for alike in prints.alike(each).values()):
+        return None
+    plan = plan_mapping(mapping, meant.kept(known, named, prints), prints, node)
+    return plan if plan.values and not plan.objections else None
+
+
+def mapping_remedy(plan: FollowPlan, mapping: PciMapping) -> str:
+    """The command that does it, and the same by hand."""
+    new = {each.old: each.new for each in plan.values}
+    by_hand = remedies.setting_mapping(mapping.name, (new.get(each, each) for each in mapping.written))
+    return f"pvehooks follow {mapping.name}; or by hand: {by_hand}"
+
+
+def moved_to(plan: FollowPlan, address: str) -> str:
+    """Where the device is now that was at an address, a slot for a slot; '' if it has not moved."""
+    now = next((each.where.address for each in plan.moves if each.where.address and f"{each.old}.".startswith(f"{address}.")), "")
+    return now if "." in address else now.rpartition(".")[0]
+
+
 def plan_mapping(mapping: PciMapping, devices: Remembered, prints: Prints, node: Node) -> FollowPlan:
     """What the mapping needs: the addresses, ids and IOMMU groups of its entries for this node."""
     found = moves(devices, prints)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         PcieLink,
         PciSlot,
     )
+    from pvehooks.values.fingerprints import RememberedDevices
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
     from pvehooks.values.pci import RomFiles, VfSupport
@@ -164,6 +165,12 @@ class ThisNode(Node):
         from pvehooks.facts.pci import virtual
 
         return virtual.SupportOnNode(self._host)
+
+    @cached_property
+    def remembered(self) -> RememberedDevices | Unread:
+        from pvehooks.facts.pci import remembered
+
+        return self.pci if isinstance(self.pci, Unread) else remembered.RememberedOnNode(self._host, self.pci)
 
     @cached_property
     def firmware_networks(self) -> FirmwareNetworks | Unread:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from pvehooks.formats import initramfs
 from pvehooks.host import CommandTrouble, Host
@@ -20,6 +20,9 @@ _MOST = 1 << 31
 # The end of a module is looked for in no more than this.
 _MOST_OF_MODULE = 1 << 29
 _END_OF_MODULE = 64
+_LZ4, _LZ4_BLOCK = b"\x02!L\x18", 8 << 20
+# What unpacks it where no program is run: for a tree.
+_LIBRARIES = {"zstd": "python3-zstandard", "lz4": "python3-lz4"}
 _PROGRAMS = {"zstd": ("zstd", "-dcq"), "lz4": ("lz4", "-dcq"), "lzop": ("lzop", "-dcq")}
 
 
@@ -56,6 +59,31 @@ class _Zstd:
             return bytes(self._unpacker.decompress(data))
         except self._library.ZstdError as error:
             raise OSError(str(error)) from error
+
+
+def _by_lz4(library: Any, stream: initramfs.Stream) -> Iterator[bytes]:
+    """As the kernel reads it (lib/decompress_unlz4.c): blocks of 8 MiB, each behind its packed size, and no mark at the end.
+
+    python3-lz4 knows the other format of lz4(1), and single blocks.
+    """
+    done = 0
+    while stream.peek(1):
+        header = stream.take(4)
+        size = int.from_bytes(header, "little")
+        if header == _LZ4:
+            continue
+        if not size:
+            return
+        if size > 2 * _LZ4_BLOCK:
+            raise initramfs.DamagedInitramfs(f"lz4 cannot unpack it (a block of {size} bytes)")
+        try:
+            piece = bytes(library.decompress(stream.take(size), uncompressed_size=_LZ4_BLOCK))
+        except library.LZ4BlockError as error:
+            raise initramfs.DamagedInitramfs(f"lz4 cannot unpack it ({error})") from error
+        done += len(piece)
+        if done > _MOST:
+            raise initramfs.DamagedInitramfs("it is larger than 2 GiB")
+        yield piece
 
 
 def contents(host: Host, path: str, wanted: Callable[[str], bool]) -> initramfs.Contents:
@@ -111,8 +139,10 @@ def _unpacked(host: Host, file: BinaryIO, kind: str, place: int, open_files: Exi
     try:
         if kind == "zstd":
             return _by_python(kind, _Zstd(), _pieces(file.read))
+        if kind == "lz4":
+            return _by_lz4(import_module("lz4.block"), initramfs.Stream(_pieces(file.read)))
     except ImportError:
-        raise CommandTrouble("it is packed with zstd, which is not run for a tree (apt install python3-zstandard)") from None
+        raise CommandTrouble(f"it is packed with {kind}, which is not run for a tree (apt install {_LIBRARIES[kind]})") from None
     raise CommandTrouble(f"it is packed with {kind}, which is not run for a tree")
 
 

@@ -334,3 +334,5 @@ class NewName(NamedTuple):
     role: str
     # Whether it is certain.
     certain: bool = True
+    # The driver, where another kernel is the reason and the driver names a card alike in both; '' for others.
+    alike: str = ""

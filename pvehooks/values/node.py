@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         PcieLink,
         PciSlot,
     )
+    from pvehooks.values.fingerprints import RememberedDevices
     from pvehooks.values.guests import Guest
     from pvehooks.values.ha import Ha
     from pvehooks.values.images import FirmwareNetworks
@@ -175,6 +176,11 @@ class Node:
     @property
     def vf_support(self) -> VfSupport | Unread:
         """What makes virtual functions: settings that do so at boot, DKMS modules, the modules of devices without a driver."""
+        return self._unread
+
+    @property
+    def remembered(self) -> RememberedDevices | Unread:
+        """Which devices mappings mean, also where those are elsewhere now."""
         return self._unread
 
     # -- what guests use apart from PCI devices ---------------------------------------------------------------------------

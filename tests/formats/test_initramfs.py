@@ -6,8 +6,10 @@ import bz2
 import gzip
 import lzma
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,28 @@ def test_what_debian_packs_with(node: bool, tmp_path: Path) -> None:
         contents(tmp_path, cpio(EARLY) + packed[:9] + b"x" * 20, node)
 
 
+def lz4(raw: bytes, block: int = 1 << 23) -> bytes:
+    """As `lz4 -l` packs it, for the kernel."""
+    blocks = [import_module("lz4.block").compress(raw[at : at + block], store_size=False) for at in range(0, len(raw), block)]
+    return b"\x02!L\x18" + b"".join(struct.pack("<I", len(each)) + each for each in blocks)
+
+
+def test_lz4_for_a_tree(tmp_path: Path) -> None:
+    large = FILES | {"usr/lib/firmware/large.bin": bytes(range(256)) * 40_000}
+    packed = lz4(cpio(large))
+    assert contents(tmp_path, cpio(EARLY) + packed).names == {*EARLY, *large}
+    assert contents(tmp_path, cpio(EARLY) + packed + bytes(512)).names == {*EARLY, *large}
+    for broken in (packed[:-40], packed[:6], packed[:8] + b"\xff" * 40_000, packed[:4] + b"\xff" * 8):
+        with pytest.raises(DamagedInitramfs):
+            contents(tmp_path, cpio(EARLY) + broken)
+
+
+def test_lz4_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "_MOST", 10_000)
+    with pytest.raises(DamagedInitramfs, match="larger than 2 GiB"):
+        contents(tmp_path, lz4(cpio(FILES)))
+
+
 def test_what_python_cannot_unpack_for_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No program is run for one, and that is said."""
     with pytest.raises(CommandTrouble, match="packed with lzop, which is not run for a tree"):
@@ -77,6 +101,8 @@ def test_what_python_cannot_unpack_for_a_tree(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(unpacking, "import_module", missing)
     with pytest.raises(CommandTrouble, match=r"packed with zstd, which is not run for a tree \(apt install python3-zstandard\)"):
         contents(tmp_path, cpio(EARLY) + zstd(cpio(FILES)))
+    with pytest.raises(CommandTrouble, match=r"packed with lz4, which is not run for a tree \(apt install python3-lz4\)"):
+        contents(tmp_path, cpio(EARLY) + b"\x02!L\x18")
 
 
 MODULE = bytes(200_000) + b"the end"

@@ -25,6 +25,13 @@ _FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/syst
 _PORTS: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {"i40e": ((6, 7), None), "ixgbe": ((6, 16), (6, 17))}
 # In updates of this kernel it is taken back already.
 _PARTLY = {("ixgbe", (6, 16))}
+# Drivers that show the port in all kernels of this range, and those that show it in none: they name a card alike.
+# Source: the kernel's drivers/net/ethernet, 6.1 and 6.18 (SET_NETDEV_DEVLINK_PORT, before it ndo_get_devlink_port; ndo_get_phys_port_name).
+_SHOWN_ALWAYS = frozenset(("bnxt_en", "ice", "mlx5_core"))
+_SHOWN_NEVER = frozenset(
+    ("alx", "atlantic", "be2net", "bnx2", "bnx2x", "e1000e", "iavf", "igb", "igc", "ixgbevf", "mlx4_core", "qede", "r8169", "tg3")
+)
+_ALIKE = range(1, 19)
 _PORT = re.compile(r"(?<=[0-9])np[0-9]+(?:s[0-9]+)?\Z")
 # The kernel's argument, with _ and with - (systemd's proc_cmdline_get_key takes both).
 _SCHEME = "net.naming-scheme"
@@ -69,7 +76,11 @@ def read(host: Host, boot: NextBoot) -> tuple[NewName, ...] | Unread:
             card = _card(host, name)._replace(name=each) if role else None
             new = card and _new_name(card, links, boot, scheme_of_udev)
             if card and new:
-                found.append(NewName(each, next(iter(card.macs), ""), new[0], new[1], role, new[2]))
+                found.append(
+                    NewName(
+                        each, next(iter(card.macs), ""), new[0], new[1], role, new[2], _alike(card, boot) if new == _by_kernel(boot) else ""
+                    )
+                )
             if role:
                 break
     return Unread(", ".join(config.unread)) if config.unread else tuple(found)
@@ -138,6 +149,12 @@ def _by_kernel(boot: NextBoot) -> tuple[str, str, bool] | None:
     if now == then:
         return None
     return "", f"no .link file keeps its name, and the kernel changes from {now[0]}.{now[1]} to {then[0]}.{then[1]}", False
+
+
+def _alike(card: _Card, boot: NextBoot) -> str:
+    kernels = (release(boot.running), release(boot.release))
+    is_known = card.driver in _SHOWN_ALWAYS | _SHOWN_NEVER and all(major == 6 and minor in _ALIKE for major, minor in kernels)
+    return card.driver if is_known else ""
 
 
 def _scheme_of_udev(host: Host) -> str:

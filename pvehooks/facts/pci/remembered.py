@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.facts.reading import content_of, names_in
 from pvehooks.host import Host
-from pvehooks.values import NamedTuple, Unread
+from pvehooks.values import NamedTuple, PciDevice, Unread
+from pvehooks.values.base import cached_property
 from pvehooks.values.fingerprints import Fingerprint, Remembered
 
 DIRECTORY = "/var/lib/pvehooks/devices"
@@ -101,3 +103,20 @@ def _as_json(known: Fingerprint) -> dict[str, object]:
     if known.vf is not None:
         value["vf"] = known.vf
     return value
+
+
+class RememberedOnNode:
+    """What is remembered of this node's mappings; read when it is asked for, and nothing without root."""
+
+    def __init__(self, host: Host, devices: Mapping[str, PciDevice]) -> None:
+        self._host = host
+        self._devices = devices
+
+    @cached_property
+    def prints(self) -> Fingerprints:
+        """By what the node's devices are known again."""
+        return Fingerprints(self._host, self._devices)
+
+    def of_mapping(self, name: str) -> Remembered:
+        """The devices that a mapping meant on this node."""
+        return read(self._host, of_mapping(name)).devices

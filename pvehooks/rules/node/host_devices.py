@@ -162,9 +162,14 @@ def interface_not_pinned(node: Node) -> Iterator[Finding]:
     Source: the administrator's manual, "Pinning a specific naming scheme version", "Overriding network device names".
     """
     maybe = [] if isinstance(node.new_names, Unread) else [card for card in node.new_names if not card.certain]
+    # Those first of whose driver that is not known.
+    maybe.sort(key=lambda card: card.alike != "")
     for card in maybe[:1]:
         more = f", and so do {', '.join(each.name for each in maybe[1:])}" if len(maybe) > 1 else ""
         message = f"{card.name} {card.role}{more}, and the name may change at the next boot: {card.why}"
+        if card.alike:
+            drivers = " and ".join(sorted({each.alike for each in maybe}))
+            message += f" (by {drivers} a card is named alike in both, so only another number of its bus or slot would change it)"
         yield Finding(card.name, message, _keep_name(card))
 
 

@@ -32,7 +32,7 @@ _DISPLAY = 0x03
     "hostpci-device-missing",
     Severity.BLOCK,
     "Put the device in again, or take it from the VM: qm set {vmid} --delete OPTION",
-    needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "vf_support"),
+    needs=("dkms", "guests", "holders", "mappings", "modules", "pci", "remembered", "vf_support"),
     kernel_may_explain=True,
 )
 def hostpci_device_missing(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -80,7 +80,12 @@ def _missing_vfs(absent: list[tuple[HostPci, AbsentVf]], guest: Guest) -> Findin
 def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
     by = f", which the mapping '{entry.mapping}' names," if entry.mapping else ""
     now = derived.accepted.now_at(address, guest, node)
-    if entry.mapping:
+    mapping = None if not entry.mapping or isinstance(node.mappings, Unread) else node.mappings.get(entry.mapping)
+    plan = derived.following.mapping_plan(mapping, node) if mapping else None
+    if plan and mapping:
+        now = derived.following.moved_to(plan, address) or now
+        remedy = f"Have the mapping name its devices where they are now: {derived.following.mapping_remedy(plan, mapping)}"
+    elif entry.mapping:
         remedy = derived.remedies.mapping_of_absent(entry, address, now, node)
     elif now and not entry.by_args:
         by_hand = derived.remedies.command(guest, entry, {address: now})
@@ -89,7 +94,7 @@ def _missing(entry: HostPci, address: str, guest: Guest, node: Node) -> Finding:
         remedy = f"Put the device in again, or {derived.remedies.giving_up(guest, entry)}"
     return Finding(
         address,
-        f"{entry.option}: there is no PCI device {address}{by} on {node.name}{derived.accepted.moved(address, guest, node)}",
+        f"{entry.option}: there is no PCI device {address}{by} on {node.name}{f'; the device that was there is at {now} now' if now else ''}",
         remedy,
     )
 

@@ -42,7 +42,7 @@ def mapping_missing(guest: Guest, node: Node) -> Iterator[Finding]:
     "mapping-mismatch",
     Severity.BLOCK,
     "Map it anew: Datacenter, Resource Mappings, MAPPING, Edit",
-    needs=("mappings", "pci"),
+    needs=("mappings", "pci", "remembered"),
     kernel_may_explain=True,
 )
 def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
@@ -60,9 +60,21 @@ def mapping_mismatch(guest: Guest, node: Node) -> Iterator[Finding]:
         if mapping is None:
             continue
         for wrong in mismatches(mapping, node):
-            command = derived.remedies.mapping_as_is(mapping, node, mdev=wrong.value if wrong.name == "mdev" else "")
             message = f"{entry.option}: the PCI mapping '{entry.mapping}' {wrong.words}"
-            yield Finding(entry.option, message, f"If it is the device that is meant: {command}")
+            yield Finding(entry.option, *_with_remedy(message, wrong, mapping, node))
+
+
+def _with_remedy(message: str, wrong: Mismatch, mapping: PciMapping, node: Node) -> tuple[str, str]:
+    """The message, which says where the device is that is meant, if it is elsewhere now; and the remedy."""
+    as_is = derived.remedies.mapping_as_is(mapping, node, mdev=wrong.value if wrong.name == "mdev" else "")
+    plan = derived.following.mapping_plan(mapping, node) if wrong.name != "mdev" else None
+    if plan is None:
+        return message, f"If it is the device that is meant: {as_is}"
+    remedy = derived.following.mapping_remedy(plan, mapping)
+    now = derived.following.moved_to(plan, wrong.address)
+    if not now:
+        return f"{message}; it is the device that was meant", f"Have the mapping say what it is now: {remedy}"
+    return f"{message}; the device that was meant is at {now} now", f"Have the mapping name its devices where they are now: {remedy}"
 
 
 class Mismatch(NamedTuple):
@@ -71,6 +83,8 @@ class Mismatch(NamedTuple):
     name: str
     value: str
     words: str
+    # Of the device that is there.
+    address: str
 
 
 def mismatches(mapping: PciMapping, node: Node) -> Iterator[Mismatch]:
@@ -85,7 +99,7 @@ def mismatches(mapping: PciMapping, node: Node) -> Iterator[Mismatch]:
             for name, value in _as_mapped(device, group[1]).items():
                 if written[name].replace("0x", "") != value:
                     has = f"has {name} {written[name]}" if written[name] else f"has no {name}"
-                    yield Mismatch(name, value, f"{has} for {device.label}, which has {value or 'none'}")
+                    yield Mismatch(name, value, f"{has} for {device.label}, which has {value or 'none'}", device.address)
                     break
 
 

@@ -59,6 +59,23 @@ def test_a_driver_that_shows_the_port(
 
 
 @pytest.mark.parametrize(
+    ("driver", "running", "release", "alike"),
+    [
+        ("igb", "6.5.13-6-pve", "6.8.12-4-pve", "igb"),
+        ("ice", "6.8.12-4-pve", "6.17.2-1-pve", "ice"),
+        ("ice", "6.17.2-1-pve", "7.0.1-1-pve", ""),
+        ("i40e", "6.8.12-4-pve", "6.14.8-2-pve", ""),
+        ("gve", "6.5.13-6-pve", "6.8.12-4-pve", ""),
+        ("igb", "6.8.12-4-pve", "6.8.12-5-pve net.naming-scheme=v255", ""),
+    ],
+)
+def test_a_driver_that_names_cards_alike(driver: str, running: str, release: str, alike: str, tmp_path: Path) -> None:
+    release, *words = release.split()
+    found = newnames.read(card(tmp_path, "enp3s0", driver), NextBoot(release, "the newest one", running, "", (), tuple(words)))
+    assert not isinstance(found, Unread) and [(each.alike, each.certain) for each in found] == [(alike, False)]
+
+
+@pytest.mark.parametrize(
     ("scheme", "version", "words", "to"),
     [
         ("v252", "257.9-1~deb13u1", (), "v257"),
