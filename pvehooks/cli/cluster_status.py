@@ -108,7 +108,7 @@ def _remarks(known: tuple[Standing, ...], now: float) -> Iterator[str]:
     for standing in known:
         name, state = standing.node, standing.state(now)
         if state == "no pvehooks":
-            yield f"{name} does not have pvehooks: VMs with the guard may not start there. Install it on {name}: apt install pvehooks"
+            yield f"{name} does not have pvehooks: VMs with the guard may not start there. Install it on {name}, from where this node has it: apt install pvehooks"
         elif state == "no summary":
             yield f"{name} has published nothing: its daemon does not run, is older, or [cluster] publish = no. On {name}: pvehooks status"
         elif state == "silent":

@@ -95,7 +95,7 @@ class Membership:
             self._log.event(
                 "node-lacks",
                 f"node {node} {how}: PVE refuses to start VMs with the guard there unless it has their hookscript, and the guard is attached"
-                f" to no further VM automatically. Install it on {node}: apt install pvehooks",
+                f" to no further VM automatically. Install it on {node}, from where this node has it: apt install pvehooks",
             )
         if before.without_package and not now.without_package:
             self._log.event("nodes-complete", "pvehooks is on all nodes of the cluster now")

@@ -343,7 +343,12 @@ def remarks(fleet: Fleet) -> list[Remark]:
 
 def _remarks(node: FleetNode, fleet: Fleet) -> Iterator[Remark]:
     if node.state == "no pvehooks":
-        yield Remark("warning", node, "it does not have pvehooks: VMs with the guard may not start there", "apt install pvehooks")
+        yield Remark(
+            "warning",
+            node,
+            "it does not have pvehooks: VMs with the guard may not start there. Install it from where the other nodes have it",
+            "apt install pvehooks",
+        )
     elif node.state == "no summary":
         yield Remark("unknown", node, "it has published nothing: its daemon does not run, or [cluster] publish = no", "pvehooks status")
     elif node.state == "silent":

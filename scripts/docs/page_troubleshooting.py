@@ -20,8 +20,18 @@ SYMPTOMS = {
     " start. The message names the device, what uses it, and the rule in brackets. `pvehooks check VMID` shows what to type;"
     " `pvehooks explain RULE` shows why it matters. If you accept the devices as they are: `pvehooks trust VMID`. To start it once, whatever happens:"
     " `pvehooks allow VMID --once --reason WHY`.",
-    "hookscript ... is not there, and the VM does not start": "The VM came, by a restore or a migration, to a node that never had pvehooks."
+    "hookscript error for VMID on pre-start: script 'local:snippets/pvehooks-guard' does not exist": "The VM came, by a restore or a migration, to a node that never had pvehooks."
     " Install the package there, or: `qm set VMID --delete hookscript`",
+    "The device that a VM is to have shares its IOMMU group with a network card or a disk of the node": "`pvehooks host groups` shows what is in which group."
+    " The card in another slot is mostly in another group; so is each device where the firmware setup has ACS switched on. Or the node does without the other"
+    " device: `pvehooks check VMID` prints what takes it out of use, whether it is in a bridge, holds a file system, a pool or a Ceph OSD. The kernel option"
+    " `pcie_acs_override` only has the kernel believe that the devices are apart: the VM can still reach the memory of the other one.",
+    "A VM was restored or moved to another node": "Its `hostpci` options name addresses of the node that it came from. `pvehooks check VMID` shows those"
+    " that are no device here, or in use; `pvehooks host groups --free` what can take their place. Before a move, `pvehooks check VMID --target NODE` shows whether it would"
+    " start there. A VM whose devices are named by PCI mappings needs no change: `pvehooks mapping adopt VMID` on its node, then on the others"
+    " `pvehooks mapping add MAPPING ADDRESS`, with the address that the device has there.",
+    "A vGPU or a virtual function is not there": "They are gone at each restart of the node, and have to be made again: NVIDIA's by its sriov-manage (the unit"
+    " pve-nvidia-sriov@), others by a unit or udev rule of yours, or by `pvehooks bind ADDRESS --vfs 4 --persist`. `pvehooks check VMID` shows which of them made none, and why.",
     "The node lost its network, or hung, when a VM started": "The start took the network card of the bridge, or the disk of the root file system: it is"
     " in the IOMMU group of a device of the VM. `pvehooks host groups` shows the groups and what uses each device. Is the guard on:"
     " `pvehooks status`",
@@ -49,6 +59,9 @@ QUESTIONS = {
     " others start, also while pvehooks is stopped, and after it was removed. A start that could not be examined goes on if the devices are those of the"
     " last start, see `[guard] on_error` in pvehooks.conf(5).",
     "I have a hookscript of my own.": "It keeps running, in every phase, before the guard. `pvehooks detach VMID` makes it the VM's hookscript again.",
+    "Does it change backups?": "No. What /etc/vzdump.conf names as `script` runs as before. A backup of a stopped VM starts it, paused and with its devices, so the guard"
+    " refuses that where it would refuse a start, and the backup's log says so: back up such a VM while it runs.",
+    "Does it run on ARM?": "Yes, the package is the same. What only x86 has (RDRAND, the IOMMU options of Intel and AMD) is not asked for there.",
     "What if I remove what it added?": "It is not added again. `pvehooks inject VMID` or `pvehooks attach VMID` does that.",
     "How do I take the guard off all VMs?": "`pvehooks detach --all`",
     "How do I undo everything?": "`pvehooks host undo` for the node's files, `pvehooks undo --all` for each `rng0`, then `apt purge pvehooks`, which"

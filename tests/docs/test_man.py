@@ -133,7 +133,7 @@ def test_what_the_troubleshooting_names_is_there() -> None:
     typed = re.findall(r"`pvehooks ([^`]+)`", texts)
     assert len(typed) > 15
     for line in typed:
-        parsers.parse(line.replace("VMID", "100").replace("RULE", "iommu-off").split())
+        parsers.parse(line.replace("VMID", "100").replace("RULE", "iommu-off").replace("ADDRESS", "0000:01:00.0").split())
         if line.startswith("explain ") and line != "explain RULE":
             assert line.removeprefix("explain ") in RULES
 

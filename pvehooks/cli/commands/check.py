@@ -121,7 +121,7 @@ class _Audit:
             return
         node = seen.facts()
         wanted = self._options.format in ("text", "markdown") and not self._options.quiet
-        with terminal.progress(len(ids), f"looking at {len(ids)} VMs", seen.host.monotonic, wanted) as progress:
+        with terminal.progress(len(ids), f"looking at {wording.counted(len(ids), 'VM')}", seen.host.monotonic, wanted) as progress:
             output.erase = progress.erase
             for verdict in seen.all_verdicts(node, progress.step):
                 self._add(verdict)

@@ -12,6 +12,7 @@ from pvehooks.cli import envelope, terminal
 from pvehooks.cli.last_starts import label_of, when
 from pvehooks.cli.view import View, view
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, PvehooksError, UsageError
+from pvehooks.facts.cluster import ha
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import tasks as task_facts
 from pvehooks.judge import needs_action
@@ -25,6 +26,7 @@ _MOST_OTHERS = 3
 _LAST_LINES = 5
 _WIDEST = 100
 _LONGEST = 400
+_NOT_AT_BOOT = "It is not started when the node boots. To have that:"
 _SOURCES = {"task": "task log", "index": "task index", "kernel": "kernel"}
 
 
@@ -43,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
         raise NodeError(f"the tasks of this node cannot be read: {tasks.why}")
     if not options.start:
         return _all(seen, tuple(task_facts.starts_that_failed(tasks)), options.json)
-    task = _task(options.start, tasks)
+    task = _task(options.start, tasks, seen)
     if not task.failed:
-        return _worked(seen, task, options.json)
+        _worked(seen, task, options.json)
+        return EXIT_OK
     explained = Explained(seen, task)
     if options.json:
         envelope.show(seen.host, seen.node, explained.as_json())
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_BLOCKED
 
 
-def _task(asked: str, tasks: tuple[Task, ...]) -> Task:
+def _task(asked: str, tasks: tuple[Task, ...], seen: View) -> Task:
     """The task that is meant. Raises UsageError."""
     if asked.startswith("UPID:"):
         if not task_facts.is_upid(asked):
@@ -72,20 +75,43 @@ def _task(asked: str, tasks: tuple[Task, ...]) -> Task:
     if last is None:
         raise UsageError(
             f"this node's task log has no start of VM {vmid}",
-            hint="It keeps about the last 2,000 tasks, of this node only: was the VM started on another one?"
+            hint=f"{_NOT_AT_BOOT} qm set {vmid} --onboot 1"
+            if _is_off(seen, vmid, at_boot=True)
+            else "It keeps about the last 2,000 tasks, of this node only: was the VM started on another one?"
             f" Would it start now: pvehooks check {vmid}",
         )
     return last
 
 
-def _worked(seen: View, task: Task, as_json: bool) -> int:
+def _worked(seen: View, task: Task, as_json: bool) -> None:
     if as_json:
         envelope.show(
             seen.host, seen.node, {**_task_as_json(task), "cause": None, "diagnoses": [], "rule_ids": [], "not_read": [], "rules": []}
         )
     else:
         print(f"{label_of(seen, int(task.id))}: its last start worked ({when(task.ended)}{_by(task)})")
-    return EXIT_OK
+        _print(_since(seen, int(task.id)))
+
+
+def _since(seen: View, vmid: int) -> Iterator[str]:
+    """What there is to know of a VM whose last start worked, if it does not run."""
+    if node_facts.is_another(seen.host, seen.node) or not _is_off(seen, vmid):
+        return
+    yield "It does not run now. Who stopped it, or what ended it:"
+    yield f"      pvesh get /nodes/$(hostname)/tasks --vmid {vmid} --limit 10"
+    yield f"      journalctl -u {vmid}.scope -n 20"
+    if _is_off(seen, vmid, at_boot=True):
+        yield _NOT_AT_BOOT
+        yield f"      qm set {vmid} --onboot 1"
+
+
+def _is_off(seen: View, vmid: int, at_boot: bool = False) -> bool:
+    """Whether the VM does not run; `at_boot`: and nothing starts it at the node's boot, so that no start of it need have failed."""
+    try:
+        guest = seen.guest(vmid)
+    except PvehooksError:
+        return False
+    return not guest.running and not (at_boot and (guest.template or ha.starts_at_boot(guest, ha.vmids(seen.host))))
 
 
 def _all(seen: View, failed: tuple[Task, ...], as_json: bool) -> int:
@@ -97,6 +123,7 @@ def _all(seen: View, failed: tuple[Task, ...], as_json: bool) -> int:
         envelope.show(seen.host, seen.node, {"failed_starts": starts, "failed": starts})
     elif not failed:
         print("No VM's last start failed, as far as this node's task log goes back.")
+        print("Whether one was started at all: pvehooks why VMID")
     else:
         for each in explained:
             terminal.write(f"{each.label}: {when(each.task.ended)}: {each.sentence}. More: pvehooks why {each.task.id}")

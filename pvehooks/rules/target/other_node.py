@@ -35,7 +35,9 @@ def target_silent(guest: Guest, target: Target) -> Iterator[Finding]:
 
 
 @RULES.rule(
-    "target-lacks-pvehooks", Severity.BLOCK, "Install it there: apt install pvehooks. Or take the guard out: pvehooks detach {vmid}"
+    "target-lacks-pvehooks",
+    Severity.BLOCK,
+    "Install it there, from where this node has it: apt install pvehooks. Or take the guard out: pvehooks detach {vmid}",
 )
 def target_lacks_pvehooks(guest: Guest, target: Target) -> Iterator[Finding]:
     """The other node does not have pvehooks, and the VM has the guard as its hookscript: Proxmox VE would refuse to start it there.
@@ -52,7 +54,9 @@ def target_lacks_pvehooks(guest: Guest, target: Target) -> Iterator[Finding]:
         )
     elif guest.passes_through:
         words = f"{target.name} does not have pvehooks: the VM would start there without the guard"
-        yield Finding("hookscript", words, f"Install it on {target.name}: apt install pvehooks", Severity.WARNING)
+        yield Finding(
+            "hookscript", words, f"Install it on {target.name}, from where this node has it: apt install pvehooks", Severity.WARNING
+        )
 
 
 def _on_shared_storage(volid: str, target: Target) -> bool:

@@ -29,7 +29,7 @@ from tests.cli.test_cli import CONFIGS, TREE, pvehooks
 from tests.daemon.bed import PROJECT, uefi
 
 MANY = 5000
-PROGRESS = re.compile(r"looking at \d+ VMs: (\d+) %")
+PROGRESS = re.compile(r"looking at \d+ VMs?: (\d+) %")
 ERASED = "\x1b[2K\r"
 # Many disks take their time, both to read and to judge.
 DISKS = [f"{bus}{number}" for bus, count in (("scsi", 31), ("virtio", 16), ("sata", 6)) for number in range(count)]

@@ -83,16 +83,40 @@ def test_all_vms_whose_last_start_failed(tree: Path, golden: Callable[[str, str]
     assert [(each["vmid"], each["cause"]) for each in found["failed_starts"]] == [(101, "group-not-viable"), (100, "bridge-not-there")]
 
 
+NOT_AT_BOOT = "It is not started when the node boots. To have that:\n"
+
+
+def test_it_was_never_started(tree: Path) -> None:
+    TaskLog(tree).failed(100, NO_BRIDGE)
+    ended = why(tree, "101")
+    assert ended.status == 2 and ended.output.splitlines()[1:] == [f"  {NOT_AT_BOOT.strip()} qm set 101 --onboot 1"]
+    make_fake_tree(tree, {f"{CONFIGS}/101.conf": "name: gpu\nonboot: 1\n"})
+    assert "was the VM started on another one? Would it start now: pvehooks check 101" in why(tree, "101").output
+
+
 def test_none_failed(tree: Path) -> None:
     TaskLog(tree).failed(100, "TASK OK\n")
-    assert why(tree) == Ended(0, "No VM's last start failed, as far as this node's task log goes back.\n")
+    assert why(tree) == Ended(
+        0, "No VM's last start failed, as far as this node's task log goes back.\nWhether one was started at all: pvehooks why VMID\n"
+    )
 
 
 def test_the_last_start_worked(tree: Path) -> None:
     tasks = TaskLog(tree)
     tasks.failed(100, NO_BRIDGE, STARTED)
     tasks.failed(100, "TASK OK\n", STARTED + 60)
-    assert why(tree, "100") == Ended(0, "VM 100 (web): its last start worked (2024-11-30 20:54:22, by root@pam)\n")
+    first = "VM 100 (web): its last start worked (2024-11-30 20:54:22, by root@pam)\n"
+    make_fake_tree(tree, {"run/qemu-server/100.pid": "4711\n", "proc/4711/cmdline": "/usr/bin/kvm\0-id\x00100\0"})
+    assert why(tree, "100") == Ended(0, first)
+    (tree / "run/qemu-server/100.pid").unlink()
+    off = "It does not run now. Who stopped it, or what ended it:\n      pvesh get /nodes/$(hostname)/tasks --vmid 100 --limit 10\n      journalctl -u 100.scope -n 20\n"
+    assert why(tree, "100") == Ended(0, f"{first}{off}{NOT_AT_BOOT}      qm set 100 --onboot 1\n")
+    for more in (
+        {f"{CONFIGS}/100.conf": TREE[f"{CONFIGS}/100.conf"] + "onboot: 1\n"},
+        {**TREE, "etc/pve/ha/resources.cfg": "vm: 100\n\tstate started\n"},
+    ):
+        make_fake_tree(tree, more)
+        assert why(tree, "100") == Ended(0, first + off)
     assert json.loads(why(tree, "100", "--json").output)["cause"] is None
 
 
