@@ -260,7 +260,7 @@ def test_pmxcfs_is_not_there_yet(writer: Writer) -> None:
     assert answer["ready"] == 0
     assert answer["words"].splitlines()[0] == "ipcc_send_rec[1] failed: Connection refused"
     assert "Unable to load access control list: Connection refused" in answer["words"]
-    assert writer.process.wait(20) == 1
+    assert writer.process.wait(120) == 1
 
 
 def test_pve_is_not_there(writer: Writer) -> None:
@@ -280,7 +280,7 @@ def test_pve_was_upgraded(writer: Writer) -> None:
     new.rename(module)
     answer = writer.update(expected={"digest": "", "live": ""})
     assert answer["outcome"] == "outdated"
-    assert writer.process.wait(20) == 0
+    assert writer.process.wait(120) == 0
     assert writer.config().read_text() == uefi()
 
 
@@ -330,11 +330,11 @@ def test_requests_in_parts_and_in_one(writer: Writer) -> None:
 def test_ends_with_its_input(writer: Writer) -> None:
     assert writer.process.stdin is not None
     writer.process.stdin.close()
-    assert writer.process.wait(20) == 0
+    assert writer.process.wait(120) == 0
 
 
 def test_ends_when_nothing_is_asked(writer: Writer) -> None:
-    assert writer.process.wait(40) == 0
+    assert writer.process.wait(120) == 0
 
 
 def test_holds_nothing_below_etc_pve(writer: Writer) -> None:

@@ -96,6 +96,7 @@ class NodeBed:
         self.conf = Path("/etc/pvehooks/pvehooks.conf")
         self.conf.write_text(settings)
         self.log = directory / "stderr"
+        self._markers = iter(range(999000, 1000000))
 
     def __enter__(self) -> NodeBed:
         for leftover in ("/run/pvehooks", "/var/lib/pvehooks", "/run/lock/pvehooks", "/run/qemu-server"):
@@ -183,7 +184,8 @@ class NodeBed:
 
     def settle(self) -> None:
         """Waits till the daemon has looked at a change that comes after all made so far."""
-        marker = 999000 + int(time.monotonic() * 1000) % 900
+        # What was logged of an earlier one says nothing of this time.
+        marker = next(self._markers)
         self.write(marker, f"name: marker\nonbot: {marker}\n")
         self.logged("finding", marker)
         self.pve.config(marker).unlink()

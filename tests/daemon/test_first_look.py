@@ -49,10 +49,10 @@ def snippets() -> None:
 def journalctl(*arguments: str) -> str:
     """The daemon's entries on guests, without what differs from run to run and from machine to machine."""
     (directory,) = LOGS.iterdir()
-    subprocess.run(["journalctl", "--sync"], check=True, timeout=30)
+    subprocess.run(["journalctl", "--sync"], check=True, timeout=120)
     command = ["journalctl", f"--directory={directory}", "--no-pager", "--no-hostname", "--all", "-t", "pvehooksd", *arguments]
     done = subprocess.run(
-        command, env={**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}, capture_output=True, text=True, timeout=30, check=True
+        command, env={**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}, capture_output=True, text=True, timeout=120, check=True
     )
     text = re.sub(
         r"^[A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d pvehooksd\[\d+\]", "Nov 02 03:04:05 pvehooksd[4711]", done.stdout, flags=re.MULTILINE

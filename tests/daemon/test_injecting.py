@@ -165,11 +165,13 @@ def test_locked_guest_waits(node: Make) -> None:
 def test_changed_meanwhile(node: Make) -> None:
     """The digest refuses the first try; the new config is read and judged."""
     bed = node()
-    bed.qm.misbehave("sleep", verb="config", vmid=100, times=1, seconds=0.5)
+    changed = bed.directory / "changed"
+    bed.qm.misbehave("wait", verb="config", vmid=100, until=str(changed))
     bed.start()
     bed.write(100, uefi())
     wait_until(lambda: bed.qm.calls("config", 100), "qm config")
     bed.write(100, uefi(more="cores: 7\n"))
+    changed.touch()
     text = bed.wait_for_rng0(100)
     assert "cores: 7\n" in text
 
@@ -258,8 +260,11 @@ def test_qm_lies(node: Make) -> None:
 
 def test_four_at_once_one_per_guest(node: Make) -> None:
     bed = node({f"{vmid}.conf": uefi(f"n{vmid}") for vmid in range(100, 112)}, settings=QM)
-    bed.qm.misbehave("sleep", times=None, seconds=0.2)
+    seen = bed.directory / "seen"
+    bed.qm.misbehave("pause", verb="set", times=None, until=str(seen))
     bed.start()
+    wait_until(lambda: bed.sets() == 4, "four qm set")
+    seen.touch()
     for vmid in range(100, 112):
         bed.wait_for_rng0(vmid)
     assert bed.qm.most_at_once() == 4

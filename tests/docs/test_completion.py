@@ -53,7 +53,7 @@ def tree(tmp_path: Path) -> Path:
 def proposed(*words: str, cwd: Path = PROJECT, options: str = "") -> list[str]:
     """What is proposed for the last word, in no order of its own: bash sorts what it shows."""
     command = ["bash", "--norc", "--noprofile", "-u", "-c", options + CALL, "bash", "/dev/stdin", "pvehooks", *words]
-    done = subprocess.run(command, cwd=cwd, input=TEXT, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, cwd=cwd, input=TEXT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
     return sorted(done.stdout.splitlines())
 
@@ -215,7 +215,7 @@ def typed(line: str, until: str, directory: Path, first: str) -> str:
     shown = b""
     try:
         os.write(terminal, f"bind 'set bell-style none'; {first}\n{line}".encode())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while until.encode() not in shown and time.monotonic() < deadline:
             if select.select([terminal], [], [], 0.1)[0]:
                 shown += os.read(terminal, 4096)

@@ -131,6 +131,6 @@ start.examine = examine
 main.run()
 """
     line = [*ISOLATED, "-c", program, "100", "pre-start", "--root", str(root)]
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout

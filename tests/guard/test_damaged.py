@@ -80,10 +80,10 @@ def test_a_file_of_rules_is_gone(tmp_path: Path) -> None:
 def test_the_program_without_its_package(tmp_path: Path) -> None:
     """While the package is being installed or removed, the guard is as good as absent: the guest starts."""
     line = program_of(tmp_path, tmp_path)
-    done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(line, env=bed.environment(), capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "pvehooks: the guard is not there (No module named 'pvehooks'): VM 100 starts without it\n"
     line = program_of(bed.PROJECT, tmp_path)
     root = bed.node(tmp_path / "tree", hostpci=bed.SHARED_WITH_PORT)
-    done = subprocess.run([*line, "--root", str(root)], env=bed.environment(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([*line, "--root", str(root)], env=bed.environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "[group-in-use-by-host]" in done.stdout

@@ -205,9 +205,14 @@ def test_pmxcfs_goes_and_comes(node: Machine) -> None:
     node.run("systemctl", "start", "pve-cluster")
     sees_changes(node, 120)
     # Killed: systemd starts it again, and the mount of the dead one is replaced.
+    dead = node.show("MainPID", "pve-cluster.service")
     node.run("systemctl", "kill", "--signal=SIGKILL", "pve-cluster")
-    # Until systemd has seen its end it calls the dead one active.
-    wait_until(lambda: node.run("test", "-e", "/etc/pve/.version", check=False).status == 0, "pmxcfs is back", node.state)
+    # Until systemd has seen its end it calls the dead one active, and the kernel remembers for a second what files it had.
+    wait_until(
+        lambda: node.show("MainPID", "pve-cluster.service") not in ("0", dead) and node.active("pve-cluster.service"),
+        "pmxcfs is back",
+        node.state,
+    )
     sees_changes(node, 130)
     assert "fuse_mount error" not in node.sh("journalctl -u pve-cluster --no-pager")
 

@@ -245,7 +245,7 @@ def test_two_nodes_write_at_the_same_moment(pair: tuple[tuple[Clocked, Pmxcfs], 
     def beat(name: str) -> None:
         host, publisher, found = hosts[name], Publisher(hosts[name], name), stats()
         for minute in range(20):
-            begun.wait(10)
+            begun.wait(60)
             host.seconds = 61.0 * minute
             found.guests[100 + minute] = GUEST
             found.changes += 1

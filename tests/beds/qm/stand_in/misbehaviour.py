@@ -7,6 +7,7 @@ The control file holds a JSON list of orders: {"do": ..., "verb": "set" or null,
 | --- | --- |
 | hang | sleep for ever, deaf to SIGTERM when `deaf` is true |
 | sleep | sleep `seconds`, then work as usual |
+| wait | wait until the file `until` exists, then work as usual |
 | killed | die of SIGKILL before doing anything |
 | killed-after | do the work, then die of SIGKILL |
 | mute | do the work, swallow the output and the exit status (`status`, default 255): the answer is lost |
@@ -65,7 +66,15 @@ class Misbehaviour:
 
     def between(self) -> None:
         """Misbehave between the rename cycles."""
-        while self._do == "pause" and not os.path.exists(self._order["until"]):
+        if self._do == "pause":
+            self._wait()
+
+    def _wait(self) -> None:
+        """Waits for what the test makes; of a test that has failed nothing is to stay."""
+        deadline = time.monotonic() + 120
+        while not os.path.exists(self._order["until"]):
+            if time.monotonic() > deadline:
+                sys.exit("nobody made the file that it waits for")
             time.sleep(0.005)
 
     def before(self) -> int | None:
@@ -78,6 +87,8 @@ class Misbehaviour:
                 time.sleep(3600)
         if self._do == "sleep":
             time.sleep(order["seconds"])
+        elif self._do == "wait":
+            self._wait()
         elif self._do == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self._do == "lie":

@@ -223,7 +223,7 @@ def test_a_reader_who_goes_away_stops_nothing(node: Make) -> None:
         while not process.stdout.readline().startswith("running: update-initramfs"):
             pass
         process.stdout.close()
-        process.wait(30)
+        process.wait(120)
     assert it.called() == ["update-initramfs -u -k all", "proxmox-boot-tool refresh"]
     assert manifest(it) == "done"
 
