@@ -45,7 +45,7 @@ def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
     """What the rules find of a guest, in the order in which they are listed."""
     found: list[Finding] = []
     there = families(guest)
-    for function, rule in _rules_for(there, tuple([bool(question(guest)) for question in _questions(there)])):
+    for function, rule in _rules_for(there, tuple([question(guest) for question in _questions(there)])):
         # Of forty rules one or two find something: only these cost more than the rule itself.
         for finding in function(guest, node):
             whole = rule.whole(finding, guest, node)
