@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 from pvehooks.actions.pci import device_settings, started
 from pvehooks.cli import devices as shared
@@ -20,11 +19,15 @@ from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci import devices as pci_facts
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.settings.compiled import DeviceSettings
-from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import GroupMember
 from pvehooks.values.pci import does_work
 from pvehooks.values.tasks import Task
 from pvehooks.wording import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SUMMARY = "show where each PCI device is, whose it is, and how it does"
 EXAMPLE = "pvehooks devices"
@@ -59,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line for each device."""
-    seen = view(options)
+    seen = view(options).once()
     node = seen.facts()
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
