@@ -83,6 +83,7 @@ def _lines(seen: View, node: Node, sections: Mapping[str, DeviceSettings], wante
     is_own = not node_facts.is_another(seen.host, seen.node)
     tasks = task_facts.ended(seen.host) if is_own else ()
     troubles = _journal(seen.host) if is_own else {}
+    noted = bindings.all_noted(seen.host)
     members = {member.device.address: member for group in groups.groups(node) for member in group.members}
     for address in sorted(members):
         member = members[address]
@@ -93,7 +94,7 @@ def _lines(seen: View, node: Node, sections: Mapping[str, DeviceSettings], wante
             yield DeviceLine(
                 member.device,
                 " and ".join(_where(member)),
-                _meant_for(seen.host, member, after),
+                _meant_for(noted.get(address), member, after),
                 _condition(seen.host, member.device, [each.vmid for each in member.holders]),
                 vmids,
                 after,
@@ -114,9 +115,8 @@ def _where(member: GroupMember) -> list[str]:
     return [f"{driver}, {member.use.sentence}" if member.use else driver]
 
 
-def _meant_for(host: Host, member: GroupMember, after: str) -> str:
+def _meant_for(noted: bindings.BootBinding | Unread | None, member: GroupMember, after: str) -> str:
     if not member.named:
-        noted = bindings.noted(host, member.device.address)
         return f"{noted.purpose} at boot" if isinstance(noted, bindings.BootBinding) else "the node"
     guests = " or ".join(dict.fromkeys(naming.label for naming in member.named))
     return f"{guests}, then the node" if after == "return" else guests
