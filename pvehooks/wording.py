@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 from pvehooks.values import Finding, Guest, Judged, Severity, StartVerdict, Verdict
 
@@ -13,14 +14,14 @@ _PROGRAMS = (
     " lvconvert lvs mdadm modprobe mokutil pct pgrep proxmox-boot-tool pvecm pvehooks pvesh pvesm qemu-img qemu-system-x86_64 qm rm smartctl"
     " sriov-manage ss swapoff sysctl systemctl systemd-cgtop targetcli umount update-grub update-initramfs vgchange zfs zpool"
 )
-_COMMAND = re.compile(
+_COMMAND = (
     rf"(?:(?<=: )|(?<= then ))(?:{'|'.join(_PROGRAMS.split())}) "
     # A value in quotes may hold anything; a clause ends with a comma, a semicolon or a full stop before a blank.
     r"(?:'[^']*'|\.\.\.|(?![.,;:]? \(|[.,;:](?: |\Z)| and | or | while )[^'])+"
 )
 # What is typed or written into a file, inside of a sentence: commands as above and in brackets, some programs anywhere, a setting with its section.
-_INLINE = re.compile(
-    rf"{_COMMAND.pattern}|(?<=\()(?:{'|'.join(_PROGRAMS.split())}) [^()]+?(?= (?:shows?|lists?)\b|[,;)])"
+_INLINE = (
+    rf"{_COMMAND}|(?<=\()(?:{'|'.join(_PROGRAMS.split())}) [^()]+?(?= (?:shows?|lists?)\b|[,;)])"
     r"|\bupdate-(?:grub|initramfs)\b(?: -[a-z]+)*|\bproxmox-boot-tool (?:status|refresh|init)\b"
     r"|\[(?:guest VMID|[a-z]+)\] [a-z_]+ = [\w./-]*\w"
 )
@@ -41,6 +42,12 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """One of those above, compiled when it is first needed: that takes a millisecond."""
+    return re.compile(text)
+
+
 def sentence(finding: Finding) -> str:
     """The finding's message and its remedy, without the guest."""
     return f"{finding.message}. {finding.remedy}" if finding.remedy else finding.message
@@ -48,13 +55,13 @@ def sentence(finding: Finding) -> str:
 
 def commands(remedy: str) -> list[str]:
     """The commands in a remedy: each follows a colon or "then", and ends with its clause."""
-    return [each.rstrip() for each in _COMMAND.findall(remedy)]
+    return [each.rstrip() for each in _pattern(_COMMAND).findall(remedy)]
 
 
 def steps(remedy: str) -> Iterator[tuple[str, str]]:
     """A remedy in steps, each (words, command): a step ends with a command, or with the remedy ('' for the command)."""
     end = 0
-    for found in _COMMAND.finditer(remedy):
+    for found in _pattern(_COMMAND).finditer(remedy):
         words = remedy[end : found.start()].lstrip(".,; ")
         yield words.rstrip(), found[0].rstrip()
         end = found.end()
@@ -66,7 +73,7 @@ def steps(remedy: str) -> Iterator[tuple[str, str]]:
 def inline(words: str) -> Iterator[tuple[str, bool]]:
     """A sentence in pieces, each (text, whether it is typed or written into a file); together they are the sentence."""
     end = 0
-    for found in _INLINE.finditer(words):
+    for found in _pattern(_INLINE).finditer(words):
         yield words[end : found.start()], False
         typed = found[0].rstrip()
         yield typed, True

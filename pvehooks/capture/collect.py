@@ -30,7 +30,7 @@ from pvehooks.formats import firmwaredrivers
 from pvehooks.host import Host
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Guest, Unread
@@ -133,10 +133,10 @@ class _Collection:
 
     def _node(self) -> None:
         severities = self.settings.severities if self.settings else {}
-        self.findings += ((0, with_configured_severity(finding, severities, "bind")) for finding in catalogue.findings_of_node(self.node))
+        self.findings += ((0, with_configured_severity(finding, severities, "bind")) for finding in of_node.findings_of_node(self.node))
 
     def _host_check(self) -> None:
-        self.passed += filter(None, (line.passed(self.node) for line in catalogue.CHECK_LINES))
+        self.passed += filter(None, (line.passed(self.node) for line in of_node.CHECK_LINES))
         self.passed += (" ".join((each.device.label, *described(each, self.node))) for each in candidates(self.node))
 
     def _next_boot(self) -> None:
@@ -146,7 +146,7 @@ class _Collection:
             node = nextboot.gather(self.host, self.name, release)
             if isinstance(node, Unread):
                 continue
-            found = [*catalogue.losses_at_next_boot(node)]
+            found = [*of_node.losses_at_next_boot(node)]
             for guest in () if isinstance(self.node.guests, Unread) else self.node.guests:
                 found += catalogue.findings_at_next_boot(guest, node) if guest.passes_through else ()
             self.passed += (f"{finding.rule} {finding.message}" for finding in found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pvehooks.actions.pci import vfs
 from pvehooks.cli import envelope
@@ -13,7 +12,7 @@ from pvehooks.errors import EXIT_OK, NodeError
 from pvehooks.facts.pci import bindings, identity
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 from pvehooks.wording import printable
 
 _VFIO = "vfio-pci"

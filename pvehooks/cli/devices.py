@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import NamedTuple
 
 from pvehooks.cli import audit, envelope, root
 from pvehooks.derived.passthrough import devices_at, pci_devices
@@ -12,7 +11,7 @@ from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, NodeError, Refused
 from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.pci import bindings
 from pvehooks.host import Host
-from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 from pvehooks.wording import printable
 
 _WRITTEN = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)", re.ASCII)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.cli import parsers
 from pvehooks.cli.findings import FindingRow
+from pvehooks.values import NamedTuple
 from pvehooks.wording import counted
 
 _ORDER = {"block": 0, "warning": 1, "info": 2, "ignored": 3}
@@ -127,6 +127,6 @@ def _for_all(command: str, vmids: list[int]) -> str:
 
 def _takes_many(words: list[str]) -> bool:
     """Whether these words are a verb of ours that takes many VMIDs."""
-    if len(words) != 2 or words[0] != "pvehooks" or words[1] not in parsers.names() or parsers.has_actions(words[1]):
+    if len(words) != 2 or words[0] != "pvehooks" or not parsers.is_there(words[1]) or parsers.has_actions(words[1]):
         return False
     return any(action.metavar == _VMID and action.nargs in ("*", "+") for action in parsers.parser(words[1])._actions)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.cli import terminal
-from pvehooks.values import Judged, Severity
+from pvehooks.values import Judged, NamedTuple, Severity
 
 # Messages that differ in their middle only are shown as one where at least so much of them is the same.
 _ALIKE = 0.4

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
 
 from pvehooks.actions.result import Outcome
 from pvehooks.cli import envelope
 from pvehooks.cli.view import View
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, UsageError
 from pvehooks.facts.cluster import nodes as node_facts
-from pvehooks.values import Guest, Verdict
+from pvehooks.values import Guest, NamedTuple, Verdict
 from pvehooks.wording import of_guest, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Subject = TypeVar("Subject", Guest, Verdict)
 
 DONE = "done"
 NOTHING = "nothing to do"
 REFUSED = "refused"
 _NO_MORE: Mapping[str, tuple[str, ...]] = {}
-
-Subject = TypeVar("Subject", Guest, Verdict)
 
 
 class GuestReport(NamedTuple):

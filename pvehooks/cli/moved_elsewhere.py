@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from pvehooks.actions.pci import remember
 from pvehooks.derived import following, whereabouts
@@ -13,7 +12,7 @@ from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.facts.pci.fingerprints import Fingerprints
 from pvehooks.facts.reading import names_in
 from pvehooks.host import Host
-from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.fingerprints import Fingerprint
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from pvehooks import wording
 from pvehooks.cli import audit, envelope, terminal
@@ -18,14 +17,11 @@ from pvehooks.facts.reading import text_of
 from pvehooks.facts.uses.diskuses import UNLESS_NEEDED
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import boot_forecast
-from pvehooks.rules import catalogue
-from pvehooks.values import Finding, Guest, Judged, Node, Severity, StartVerdict, Unread, Verdict
+from pvehooks.rules import catalogue, of_node
+from pvehooks.values import Finding, Guest, Judged, NamedTuple, Node, Severity, StartVerdict, Unread, Verdict
 from pvehooks.values.boot import NextBoot
 from pvehooks.values.summaries import NextBootSummary
 
-HELP = "look at this node as it will be after its next boot, with the kernel that it will take or KERNEL: will the VMs start?"
-HELP_BRIEF = "with --next-boot: ten lines at most, and an entry in the journal, for the hooks of packages"
-HELP_WITHOUT = "with --next-boot: as if this kernel were removed"
 _MOST_LINES = 10
 # What libexec/next-boot showed last: after a kernel's own hook dpkg asks once more.
 _SHOWN = "/run/pvehooks/next-boot"
@@ -68,7 +64,7 @@ class NextStart(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Prints a verdict for each guest; the status is 0: all will start, 1: some will not or must not, or the node may not boot, 3: something is not known."""
-    seen = view(options)
+    seen = view(options).once()
     node = nextboot.gather(seen.host, seen.node, options.next_boot, options.without)
     if isinstance(node, Unread):
         raise NodeError(f"the next boot of {seen.node} cannot be looked at: {node.why}", hint="See: proxmox-boot-tool kernel list")
@@ -97,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _losses(seen: View, node: Node) -> list[Finding]:
-    found = (with_configured_severity(each, seen.settings.severities, "bind") for each in catalogue.losses_at_next_boot(node))
+    found = (with_configured_severity(each, seen.settings.severities, "bind") for each in of_node.losses_at_next_boot(node))
     return [each.finding for each in wording.sort(Judged(each, "") for each in found)]
 
 

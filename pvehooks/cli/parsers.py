@@ -9,20 +9,24 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
-from typing import NoReturn, TypeVar
 
 from pvehooks import __version__
 from pvehooks.errors import EXIT_USAGE
 from pvehooks.wording import printable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, TypeVar
+
+    Made = TypeVar("Made", bound="Parser")
+
 _COMMANDS = "pvehooks.cli.commands"
 _OF_VERBS = ("--json", "--root", "--node")
-Made = TypeVar("Made", bound="Parser")
 
 
 def module(*words: str) -> ModuleType:
@@ -42,6 +46,9 @@ def names(*words: str) -> tuple[str, ...]:
 
 def groups(*words: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The same in groups: (headline, names). A module that GROUPS does not name is in the last one."""
+    # Imports typing and more, which only the help needs.
+    import pkgutil
+
     package = module(*words)
     rest = {each.name.rstrip("_") for each in pkgutil.iter_modules(package.__path__)}
     for number, (headline, listed) in enumerate(package.GROUPS.items(), 1):
@@ -115,6 +122,7 @@ class _Branch(Parser):
 def parser(*words: str) -> Parser:
     """The parser of a verb or an action; without a word that of the program."""
     made = _with_actions(words) if has_actions(*words) else _of_command(words)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
     made._positionals.title = "arguments"
     made.usage = " ".join((made.prog.replace("%", "%%"), "[options]", *_shown(made)))
     return made
@@ -134,7 +142,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         if name == "help":
             words = [*words, "--help"]
             continue
-        if not _is_there(*path, name):
+        if not is_there(*path, name):
             _end_unknown(name, path)
         path = (*path, name)
     parser(*path).read(words, options)
@@ -163,7 +171,8 @@ def _module_name(word: str) -> str:
     return f"{word}_" if word == "import" else word
 
 
-def _is_there(*words: str) -> bool:
+def is_there(*words: str) -> bool:
+    """Whether there is such a verb or action; it is not loaded."""
     name = words[-1]
     if not name.isidentifier() or name != name.strip("_"):
         return False
@@ -175,7 +184,8 @@ def _made(kind: type[Made], words: tuple[str, ...], epilog: str) -> Made:
         prog=" ".join(("pvehooks", *words)),
         description=summary(*words),
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Each new argument has one made, which loads shutil for the width of the terminal, unless it knows one.
+        formatter_class=partial(argparse.HelpFormatter, width=80),
         add_help=False,
     )
 

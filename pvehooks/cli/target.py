@@ -18,12 +18,10 @@ from pvehooks.judge import needs_action
 from pvehooks.values import Judged, Verdict
 from pvehooks.values.summaries import Standing, Summary, Target
 
-HELP = "check whether the VMs would start on that node of the cluster, by what it publishes"
-
 
 def run(options: argparse.Namespace) -> int:
     """Prints the findings and a verdict for each guest; the status is 0: all would start, 1: some would not or must not, 3: it is unknown of some."""
-    seen = view(options, looking=True)
+    seen = view(options, looking=True).once()
     standing = _standing(seen, options.target)
     now = seen.host.now()
     verdicts = [_verdict(seen, vmid, standing, now) for vmid in _vmids(seen, options.vmid, standing.node)]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
+from pvehooks.values.base import Protocol
 from pvehooks.wording import printable, steps
 
 COLOURS = {"block": "bold red", "warning": "yellow", "info": "cyan", "FAIL": "bold red", "WARN": "yellow", "INFO": "cyan", "PASS": "green"}
@@ -31,7 +29,11 @@ def on_terminal() -> bool:
 
 def width() -> int:
     """The columns of the terminal; 80 in a pipe."""
-    return shutil.get_terminal_size().columns if on_terminal() else 80
+    if not on_terminal():
+        return 80
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 def text_width() -> int:
@@ -44,6 +46,8 @@ def wrapped(text: str, columns: int, first: str = "", further: str = "") -> list
     clean = printable(text)
     if len(first) + len(clean) <= columns:
         return [first + clean]
+    import textwrap
+
     joined = _TOGETHER.sub(lambda found: found[0].replace(" ", "\0"), clean)
     lines = textwrap.wrap(joined, columns, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines] or [first]

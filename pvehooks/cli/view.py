@@ -6,9 +6,8 @@ import argparse
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
-from typing import NamedTuple
 
 from pvehooks.cli import root
 from pvehooks.errors import NodeError, SettingsError
@@ -20,13 +19,31 @@ from pvehooks.host import Host
 from pvehooks.host.readonce import read_once
 from pvehooks.judge import judge, with_configured_severity
 from pvehooks.records import baseline
-from pvehooks.rules import catalogue
 from pvehooks.settings.effective import Settings
 from pvehooks.settings.load import SettingsUnreadable, built_in, checked, compile_to, last_good
-from pvehooks.values import Asked, Finding, Guest, Node, Verdict
+from pvehooks.values import Asked, Finding, Guest, NamedTuple, Node, Verdict
 from pvehooks.wording import printable
 
 _BATCH = 100
+
+
+class _RuleIds(Collection[str]):
+    """The ids of all rules. The rules are loaded once a setting names one: most verbs ask none of them."""
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @staticmethod
+    def _all() -> Collection[str]:
+        from pvehooks.rules import catalogue
+
+        return catalogue.RULES
 
 
 class View(NamedTuple):
@@ -70,7 +87,9 @@ class View(NamedTuple):
 
     def node_findings(self, node: Node) -> list[Finding]:
         """The findings of the node itself, with the severities from the settings."""
-        return [with_configured_severity(finding, self.settings.severities, "bind") for finding in catalogue.findings_of_node(node)]
+        from pvehooks.rules import of_node
+
+        return [with_configured_severity(finding, self.settings.severities, "bind") for finding in of_node.findings_of_node(node)]
 
     def guests(self, vmids: list[int]) -> Iterator[Guest]:
         """These guests, each read when it is needed; raises GuestNotHere."""
@@ -78,6 +97,8 @@ class View(NamedTuple):
 
     def verdicts(self, vmids: list[int], asked: Asked = Asked.NO) -> Iterator[Verdict]:
         """The verdicts on these guests, in this order; one that was removed meanwhile has a finding about that."""
+        from pvehooks.rules import catalogue
+
         node, guest_context = self.facts(), self.guest_context
         for vmid in vmids:
             guest = guest_facts.read(self.host, self.node, vmid, guest_context)
@@ -88,6 +109,8 @@ class View(NamedTuple):
 
         `step` is called after each guest.
         """
+        from pvehooks.rules import catalogue
+
         guest_context = self.guest_context
         guests: list[Guest] = []
         waiting = iter(self.guest_ids([]))
@@ -129,7 +152,7 @@ def view(options: argparse.Namespace, *, own: bool = False, freeing: bool = Fals
         node_facts.require_own(host, node)
         _report_slow_writer(host)
     try:
-        settings = checked(host, catalogue.RULES)
+        settings = checked(host, _RuleIds())
     except SettingsError as error:
         if not freeing and (not looking or isinstance(error, SettingsUnreadable)):
             raise

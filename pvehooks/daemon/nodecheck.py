@@ -5,7 +5,7 @@ from __future__ import annotations
 from pvehooks.daemon.parts import Parts
 from pvehooks.facts import hardware
 from pvehooks.judge import with_configured_severity
-from pvehooks.rules import catalogue
+from pvehooks.rules import of_node
 from pvehooks.settings.effective import Settings
 
 # How it boots changes seldom, and checking it costs more than a guest.
@@ -33,7 +33,7 @@ class NodeCheck:
         severities = parts.settings.current.severities
         try:
             node = hardware.gather(parts.host, parts.node)
-            found = [with_configured_severity(each, severities, "bind") for each in catalogue.findings_of_node(node)]
+            found = [with_configured_severity(each, severities, "bind") for each in of_node.findings_of_node(node)]
         except Exception as bug:  # noqa: BLE001 - a bug in our view of the node must not end the care for its guests; it is reported
             parts.log.bug(bug, "bug while looking at the node")
             return

@@ -56,11 +56,19 @@ def candidates(node: Node) -> Iterator[Candidate]:
     """The devices that do work, and those of any class that a guest or a mapping names; VFs and bridges are left out."""
     devices = pci_devices(node)
     named = named_by_any(node)
+    known: dict[str, GroupMember] = {}
+
+    def looked_at(device: PciDevice) -> GroupMember:
+        """Once each: in a group of many every one is a member for all others."""
+        if device.address not in known:
+            known[device.address] = member(device, node)
+        return known[device.address]
+
     for device in devices.values():
         if device.physfn or device.bridge or not (working(device) or device.address in named):
             continue
         others = (devices[address] for address in device.members if address != device.address and address in devices)
-        yield Candidate(member(device, node), tuple(member(other, node) for other in others if not other.bridge))
+        yield Candidate(looked_at(device), tuple(looked_at(other) for other in others if not other.bridge))
 
 
 def described(candidate: Candidate, node: Node, also: Iterable[str] = ()) -> tuple[str, str]:
@@ -122,7 +130,8 @@ def _users(member: GroupMember) -> list[str]:
 
 def _reset(device: PciDevice, node: Node) -> str:
     """How a device without a method of its own is reset."""
-    own = {other.address for other in pci_devices(node).values() if other.slot == device.slot}
+    functions = (f"{device.slot}.{number}" for number in range(8))
+    own = {address for address in functions if address in pci_devices(node)}
     return "cannot be reset" if passthrough.hindrance(device, own, node)[0] else "reset: with its whole card"
 
 

@@ -21,6 +21,8 @@ _PROCESS = re.compile(r"/proc/\d", re.ASCII)
 _CONFIG = re.compile(r"/etc/pve/nodes/[^/]+/(?:qemu-server|lxc)/\d", re.ASCII)
 # What reads once what a host of that kind reads.
 _CLASSES: dict[type[Host], type[Host]] = {}
+# So many directories deep lies what is read of a node.
+_DEEPEST = 32
 # Bytes of a file that are kept at most.
 _LARGEST = 1 << 16
 
@@ -80,7 +82,9 @@ class CachingHost(Host):
         place = self.places.get(directory)
         if place is None:
             try:
-                place = self.places[directory] = super().locate(directory)
+                # By what is known of the directory above it; not so for a path of any length, which a config may hold.
+                shallow = directory.count("/") < _DEEPEST
+                place = self.places[directory] = self.locate(directory) if shallow else super().locate(directory)
             except OSError:
                 # The error names what was asked for.
                 return super().locate(path, follow)

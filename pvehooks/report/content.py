@@ -14,6 +14,8 @@ from pvehooks.values.guests import guest_label
 from pvehooks.values.usb import UsbDevice
 
 UNEXAMINED = "not examined"
+# A number that may be a VMID: no part of a word, of a version or of a value.
+_NUMBER = re.compile(r"(?<![\w.:,=-])[0-9]+(?![\w:]|\.\w)")
 # The most severe first.
 SEVERITIES = ("block", "warning", "info", "ignored", UNEXAMINED)
 
@@ -222,7 +224,8 @@ def merged(listed: Iterable[ReportedFinding]) -> list[SharedFinding]:
 def _for_any(each: ReportedFinding) -> str:
     """The remedy with VMID for the guest's own number."""
     remedy = each.item.finding.remedy
-    return re.sub(rf"(?<![\w.:,=-]){each.guest.vmid}(?![\w:]|\.\w)", "VMID", remedy) if each.guest else remedy
+    vmid = str(each.guest.vmid) if each.guest else ""
+    return _NUMBER.sub(lambda found: "VMID" if found[0] == vmid else found[0], remedy) if vmid and vmid in remedy else remedy
 
 
 def _shared(remedy: str, same: list[ReportedFinding]) -> SharedFinding:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from pvehooks.derived.passthrough import devices_at
 from pvehooks.rules.engine import BOOT, GUEST, NODE, START, TARGET, Rule, not_examined, rule_sets
-from pvehooks.values import Finding, Guest, NamedTuple, Node, Severity
+from pvehooks.values import Finding, Guest, Node, Severity
 from pvehooks.values.summaries import Target
 
 _AUDIT, _NODE, _BOOT, _TARGET = rule_sets(GUEST, START), rule_sets(NODE), rule_sets(BOOT), rule_sets(TARGET)
@@ -16,29 +16,6 @@ _FAMILIES = frozenset(family for rules in _AUDIT for rule in rules.rules for fam
 _DIGITS = "0123456789"
 # Facts that a node's summary contains.
 _BY_SUMMARY = frozenset({"pci", "iommu", "uses", "holders", "hwrng"})
-
-
-class CheckLine(NamedTuple):
-    """A line of `pvehooks host check`: its subject, the ids of its rules, and what it says where none of them found anything ('' for nothing)."""
-
-    subject: str
-    rules: tuple[str, ...]
-    passed: Callable[[Node], str]
-
-
-def _check_lines() -> tuple[CheckLine, ...]:
-    listed: dict[str, tuple[str, ...]] = {}
-    for rule in (rule for rules in _NODE for rule in rules.rules):
-        listed[rule.line] = (*listed.get(rule.line, ()), rule.id)
-    passed = {line: words for rules in _NODE for line, words in rules.all_well_lines.items()}
-    return tuple(CheckLine(line, ids, passed.get(line, _nothing)) for line, ids in listed.items())
-
-
-def _nothing(node: Node) -> str:
-    return ""
-
-
-CHECK_LINES = _check_lines()
 
 
 def findings(guest: Guest, node: Node) -> tuple[Finding, ...]:
@@ -82,11 +59,6 @@ def looks_at(rule: Rule, there: frozenset[str]) -> bool:
     return rule.options is None or not rule.options.isdisjoint(there)
 
 
-def findings_of_node(node: Node) -> tuple[Finding, ...]:
-    """What the rules find of the node itself, in the order in which they are listed."""
-    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules for finding in rule.function(node))
-
-
 # -- at the next boot -------------------------------------------------------------------------------------------------
 
 
@@ -109,11 +81,6 @@ def findings_at_next_boot(guest: Guest, node: Node) -> tuple[Finding, ...]:
         for finding in rule.function(guest, node)
         if finding.examined or rule.severity is Severity.BLOCK
     )
-
-
-def losses_at_next_boot(node: Node) -> tuple[Finding, ...]:
-    """What a restart does to the node itself, beside the guests."""
-    return tuple(rule.complete(finding) for rules in _NODE for rule in rules.rules if rule.at_boot for finding in rule.function(node))
 
 
 # -- on another node --------------------------------------------------------------------------------------------------

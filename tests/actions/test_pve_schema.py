@@ -15,7 +15,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.facts.node import pveschema
 from pvehooks.host import Host
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from pvehooks.values import Finding, Severity, Unread
 from tests.beds import pveschema as bed
 from tests.beds.tree import Content, make_fake_tree
@@ -96,7 +96,7 @@ def test_what_is_older_is_not_newer(tmp_path: Path) -> None:
 def test_what_is_newer_is_named(tmp_path: Path) -> None:
     host = tree(tmp_path, read(tmp_path, **NEWER))
     assert pveschema.newer(host) == WORDS
-    (found,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
+    (found,) = (each for each in of_node.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
     assert found.severity is Severity.INFO and found.examined
     assert "the option gadget0; the key lanes of hostpci" in found.message and found.message.endswith("; and 6 more")
 
@@ -143,7 +143,7 @@ def test_odd_records(files: dict[str, Content], expected: tuple[str, ...] | str 
     found = pveschema.newer(host)
     assert expected in found.why if isinstance(found, Unread) and isinstance(expected, str) else found == expected
     if isinstance(found, Unread):
-        (finding,) = (each for each in catalogue.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
+        (finding,) = (each for each in of_node.findings_of_node(hardware.gather(host, "pve1")) if each.rule == "pve-newer")
         assert not finding.examined
 
 

@@ -69,7 +69,7 @@ def next_boot() -> Iterator[Figure]:
         image.with_suffix(".cpio").write_bytes(cpio({f"lib/modules/{number}.ko": os.urandom(FILE) for number in range(FILES)}))
         pack = ["zstd", "-q", "-f", "-1", str(image.with_suffix(".cpio")), "-o", str(image)]
         reference = statistics.median(_cpu(pack) for _ in range(3))
-        unpack = "from pvehooks.host import Host, initramfs; import sys; assert len(initramfs.contents(Host(), sys.argv[1], str.isspace).names) > 1000"
+        unpack = "from pvehooks.host import Host, unpacking; import sys; assert len(unpacking.contents(Host(), sys.argv[1], str.isspace).names) > 1000"
         taken = statistics.median(_cpu([sys.executable, "-c", unpack, str(image)]) for _ in range(3))
         ours = [sys.executable, "-m", "pvehooks", "host", "check", "--next-boot", "--brief", "--root", str(tree)]
         taken += statistics.median(_cpu(ours) for _ in range(TIMES))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from tests.beds import pci
 from tests.beds.tree import Content
 from tests.derived.bed import CONFIGS, guest_on_node
@@ -27,7 +27,7 @@ def found(
     """What the rule says of VM 100 or of pve1: "subject: message. remedy"; "?" stands before what was not examined."""
     guest, node = guest_on_node(directory, config, {**pci.plant(table), **(files or {})})
     node.__dict__.update(facts)
-    findings = catalogue.findings_of_node(node) if catalogue.RULES[rule].of_node else catalogue.findings(guest, node)
+    findings = of_node.findings_of_node(node) if catalogue.RULES[rule].of_node else catalogue.findings(guest, node)
     return [f"{'' if each.examined else '?'}{each.subject}: {each.message}. {each.remedy}" for each in findings if each.rule == rule]
 
 

@@ -11,7 +11,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs
 from pvehooks.facts.pci import iommu
 from pvehooks.host import Host
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from pvehooks.values import Finding, Iommu
 from tests.beds import boot, pci
 from tests.beds.tree import Content, make_fake_tree
@@ -49,7 +49,7 @@ def node_of(directory: Path, files: dict[str, Content], config: str = GUEST, tab
 def found(host: Host) -> list[Finding]:
     node = hardware.gather(host, "pve1")
     guest = configs.read(host, "pve1", 100, configs.gather_context(host, "pve1", None))
-    return [*catalogue.findings(guest, node), *catalogue.findings_of_node(node)]
+    return [*catalogue.findings(guest, node), *of_node.findings_of_node(node)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.errors import NodeError
-from pvehooks.rules import catalogue, engine, start
+from pvehooks.rules import catalogue, engine, of_node, start
 from pvehooks.values import Cure, Finding, Guest, Node, Refuser, Rng0Veto, Severity
 from pvehooks.values.summaries import Standing, Target
 from tests.cluster.test_summary_text import SUMMARY
@@ -135,7 +135,7 @@ def test_a_line_without_words_for_all_is_well(tmp_path: Path, monkeypatch: pytes
         return "well"
 
     assert rules.all_well("other")(well) is well
-    monkeypatch.setattr(catalogue, "_NODE", (rules,))
+    monkeypatch.setattr(of_node, "_NODE", (rules,))
     _, node = guest_on_node(tmp_path, "")
-    found = [(line.subject, line.rules, line.passed(node)) for line in catalogue._check_lines()]
+    found = [(line.subject, line.rules, line.passed(node)) for line in of_node._check_lines()]
     assert found == [("new", ("a", "c"), ""), ("other", ("b",), "well")]

@@ -23,7 +23,7 @@ from pvehooks.facts.guests import configs as guests
 from pvehooks.host import Host
 from pvehooks.host.readonce import read_once
 from pvehooks.records import baseline
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from pvehooks.rules.engine import BOOT, Rule
 from pvehooks.settings.load import checked
 from pvehooks.values import Finding, Node, Unread
@@ -53,7 +53,7 @@ def findings_in(host: Host) -> tuple[Finding, ...]:
     guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))
     node = hardware.gather(host, "pve1")
     guest = guests.read(host, "pve1", 100, guest_context)
-    return (*catalogue.findings(guest, node), *catalogue.findings_of_node(node), *at_next_boot(host), *at_target(host))
+    return (*catalogue.findings(guest, node), *of_node.findings_of_node(node), *at_next_boot(host), *at_target(host))
 
 
 def at_next_boot(host: Host) -> tuple[Finding, ...]:
@@ -64,7 +64,7 @@ def at_next_boot(host: Host) -> tuple[Finding, ...]:
     guest_context = guests.gather_context(host, "pve1", baseline.read(host, "pve1"))._replace(running=frozenset())
     found = (
         *catalogue.findings_at_next_boot(guests.read(host, "pve1", 100, guest_context), node),
-        *catalogue.losses_at_next_boot(node),
+        *of_node.losses_at_next_boot(node),
     )
     rules = catalogue.RULES
     return tuple(each for each in found if rules[each.rule].folder == BOOT or "next_boot" in rules[each.rule].needs)

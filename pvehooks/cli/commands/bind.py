@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from pvehooks.actions.pci import bind, persist, vf_settings, vfs
 from pvehooks.cli import boot_bindings, booted, bound_devices
@@ -20,7 +19,7 @@ from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.formats import vfsettings
 from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Host
-from pvehooks.values import Node, PciDevice
+from pvehooks.values import NamedTuple, Node, PciDevice
 from pvehooks.wording import counted
 
 SUMMARY = "bind PCI devices to vfio-pci by address, now or at every boot"

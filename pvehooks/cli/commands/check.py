@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pvehooks import wording
-from pvehooks.cli import findings, guests, target, terminal
+from pvehooks.cli import findings, guests, terminal
 from pvehooks.cli.audit_formats import FORMATS, unknown
 from pvehooks.cli.audit_results import AuditOutput, AuditText, AuditTotals
 from pvehooks.cli.commands import rules
@@ -27,7 +27,12 @@ _LEVELS = tuple(each.value for each in (*_HEAVY, Severity.INFO))
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     parser.add_argument("vmid", nargs="*", type=guests.vmid, metavar="VMID", help="only these VMs (default: all of this node)")
-    parser.add_argument("--target", metavar="NODE", default="", help=target.HELP)
+    parser.add_argument(
+        "--target",
+        metavar="NODE",
+        default="",
+        help="check whether the VMs would start on that node of the cluster, by what it publishes",
+    )
     parser.add_argument("--all", action="store_true", help="show also what is for information only, and asks for nothing")
     parser.add_argument(
         "--severity", choices=_LEVELS, metavar="LEVEL", default="", help="show only what is so severe, or more: block, warning, info"
@@ -47,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     """Prints the findings; the status shows whether anything blocks, whatever is shown."""
     _require_fitting(options)
     if options.target:
+        from pvehooks.cli import target
+
         return target.run(options)
     if options.format != "nagios":
         return _run(options)

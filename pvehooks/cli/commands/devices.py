@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 from pvehooks.actions.pci import device_settings, started
 from pvehooks.cli import devices as shared
@@ -20,11 +19,15 @@ from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci import devices as pci_facts
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.settings.compiled import DeviceSettings
-from pvehooks.values import Node, PciDevice, Unread
+from pvehooks.values import NamedTuple, Node, PciDevice, Unread
 from pvehooks.values.groups import GroupMember
 from pvehooks.values.pci import does_work
 from pvehooks.values.tasks import Task
 from pvehooks.wording import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SUMMARY = "show where each PCI device is, whose it is, and how it does"
 EXAMPLE = "pvehooks devices"
@@ -59,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints a line for each device."""
-    seen = view(options)
+    seen = view(options).once()
     node = seen.facts()
     if isinstance(node.pci, Unread):
         raise NodeError(f"the PCI devices of {seen.node} cannot be read: {node.pci.why}")
@@ -80,6 +83,7 @@ def _lines(seen: View, node: Node, sections: Mapping[str, DeviceSettings], wante
     is_own = not node_facts.is_another(seen.host, seen.node)
     tasks = task_facts.ended(seen.host) if is_own else ()
     troubles = _journal(seen.host) if is_own else {}
+    noted = bindings.all_noted(seen.host)
     members = {member.device.address: member for group in groups.groups(node) for member in group.members}
     for address in sorted(members):
         member = members[address]
@@ -90,7 +94,7 @@ def _lines(seen: View, node: Node, sections: Mapping[str, DeviceSettings], wante
             yield DeviceLine(
                 member.device,
                 " and ".join(_where(member)),
-                _meant_for(seen.host, member, after),
+                _meant_for(noted.get(address), member, after),
                 _condition(seen.host, member.device, [each.vmid for each in member.holders]),
                 vmids,
                 after,
@@ -111,9 +115,8 @@ def _where(member: GroupMember) -> list[str]:
     return [f"{driver}, {member.use.sentence}" if member.use else driver]
 
 
-def _meant_for(host: Host, member: GroupMember, after: str) -> str:
+def _meant_for(noted: bindings.BootBinding | Unread | None, member: GroupMember, after: str) -> str:
     if not member.named:
-        noted = bindings.noted(host, member.device.address)
         return f"{noted.purpose} at boot" if isinstance(noted, bindings.BootBinding) else "the node"
     guests = " or ".join(dict.fromkeys(naming.label for naming in member.named))
     return f"{guests}, then the node" if after == "return" else guests

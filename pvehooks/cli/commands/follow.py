@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pvehooks.actions.pci import follow, remember
 from pvehooks.cli import audit, envelope, guests, moved_elsewhere
@@ -15,7 +14,7 @@ from pvehooks.derived.following import FollowPlan
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, ActionFailed, NodeError, UsageError
 from pvehooks.facts.pci import remembered
 from pvehooks.facts.pci.fingerprints import Fingerprints
-from pvehooks.values import Guest, Node, PciMapping, Unread
+from pvehooks.values import Guest, NamedTuple, Node, PciMapping, Unread
 from pvehooks.values.fingerprints import Remembered
 from pvehooks.wording import printable
 

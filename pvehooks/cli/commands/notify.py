@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from typing import Any
 
 from pvehooks.cli import audit, booted, envelope, terminal
 from pvehooks.cli.view import View, view
@@ -21,6 +20,10 @@ from pvehooks.notify.pending import Store
 from pvehooks.notify.sender import HOUR
 from pvehooks.settings.table import written
 from pvehooks.wording import counted, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SUMMARY = "show where messages to people go and what waits; send one to try it"
 EXAMPLE = "pvehooks notify --test"

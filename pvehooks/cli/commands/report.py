@@ -9,10 +9,10 @@ import shlex
 import stat
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import cache
 
 from pvehooks import __version__
-from pvehooks.cli import cluster_report, envelope, guard_state, last_starts, report_files
+from pvehooks.cli import envelope, guard_state, last_starts
 from pvehooks.cli.commands.rules import remedy
 from pvehooks.cli.view import View, view
 from pvehooks.derived import groups
@@ -22,13 +22,16 @@ from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.node import release
 from pvehooks.host import Host
 from pvehooks.report import diff as changes
-from pvehooks.report import document, fleet_document, fleet_html, fleet_markdown, fleet_plain, html, markdown, plain, summary
+from pvehooks.report import document, html, markdown, plain, summary
 from pvehooks.report.content import Fact, Report, ReportedHardware, RuleText, guest_seen
-from pvehooks.report.fleet import Fleet
 from pvehooks.rules import catalogue
-from pvehooks.values import Judged, Node, Unread
+from pvehooks.values import Judged, NamedTuple, Node, Unread
 from pvehooks.values.groups import Group
 from pvehooks.wording import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pvehooks.report.fleet import Fleet
 
 SUMMARY = "write a report on the whole node as HTML, Markdown or JSON"
 EXAMPLE = "pvehooks report --html /root/pve1.html"
@@ -89,25 +92,17 @@ def run(options: argparse.Namespace) -> int:
     forms = _forms(options)
     places = {form: _place(path) for form, path in forms.items()}
     if options.cluster or options.directory is not None:
-        host, many = _of_many(options)
-        pages = {"html": fleet_html.page, "markdown": fleet_markdown.page, "summary": fleet_plain.page}
-        for form, place in places.items():
-            if form == "json":
-                envelope.show(host, many.node or None, fleet_document.as_json(many))
-            else:
-                _write(place, pages[form](many))
-        _show_where(places, host, many.node)
-        return EXIT_OK
+        return _run_many(options, places)
     since = None if options.since is None else changes.read(_read(options.since), options.since)
     seen = view(options, looking=True)
     if since and since.node != seen.node:
         raise UsageError(f"{options.since} is a report of {since.node}, not of {seen.node}")
-    report = _gathered(seen)
-    fresh = document.as_json(report)
+    report = gathered = _gathered(seen)
+    fresh = cache(lambda: document.as_json(gathered))
     ours = not node_facts.is_another(seen.host, seen.node)
     former, why = (since, "") if since or not ours else _last(seen)
     if former:
-        report = report._replace(changes=changes.compare(former, changes.former(fresh)))
+        report = report._replace(changes=changes.compare(former, changes.former(fresh())))
     report = report._replace(no_changes=why)
     written = {"html": html.page, "markdown": markdown.page, "summary": plain.page}
     for form, place in places.items():
@@ -116,8 +111,23 @@ def run(options: argparse.Namespace) -> int:
         else:
             _write(place, written[form](report))
     if since is None and ours and seen.host.is_node and any(place.path != STDOUT for place in places.values()):
-        _keep(seen.host, fresh)
+        _keep(seen.host, fresh())
     _show_where(places, seen.host, seen.node)
+    return EXIT_OK
+
+
+def _run_many(options: argparse.Namespace, places: Mapping[str, ReportFile]) -> int:
+    """The same of many nodes. What only that needs is loaded here, programs for captures among it."""
+    from pvehooks.report import fleet_document, fleet_html, fleet_markdown, fleet_plain
+
+    host, many = _of_many(options)
+    pages = {"html": fleet_html.page, "markdown": fleet_markdown.page, "summary": fleet_plain.page}
+    for form, place in places.items():
+        if form == "json":
+            envelope.show(host, many.node or None, fleet_document.as_json(many))
+        else:
+            _write(place, pages[form](many))
+    _show_where(places, host, many.node)
     return EXIT_OK
 
 
@@ -129,8 +139,12 @@ def _of_many(options: argparse.Namespace) -> tuple[Host, Fleet]:
             "--since is for the report on one node", hint=f"Leave out --{'cluster' if options.cluster else 'from'}, or --since."
         )
     if options.cluster:
+        from pvehooks.cli import cluster_report
+
         seen = view(options, looking=True)
         return seen.host, cluster_report.gathered(seen)
+    from pvehooks.cli import report_files
+
     return Host(), report_files.gathered(options, lambda seen: document.as_json(_gathered(seen)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 
 from pvehooks.facts.reading import listing_of, names_in, unread
 from pvehooks.host import Host
@@ -404,8 +405,10 @@ def links(host: Host, addresses: Iterable[str]) -> Mapping[str, PcieLink] | Unre
 
     found = {}
     for address in addresses:
-        numbers = [_link_number(host, f"{_DEVICES}/{address}/{name}") for name in _LINK_FILES]
-        if all(0 < number < 255 for number in numbers):
+        numbers = [
+            *takewhile(lambda number: 0 < number < 255, (_link_number(host, f"{_DEVICES}/{address}/{name}") for name in _LINK_FILES))
+        ]
+        if len(numbers) == len(_LINK_FILES):
             speed, max_speed, width, max_width = numbers
             found[address] = PcieLink(speed, max_speed, int(width), int(max_width))
     return found

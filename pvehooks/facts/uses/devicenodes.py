@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvehooks.facts.reading import device_numbers, text_of
+from pvehooks.facts.reading import device_numbers, names_in, text_of
 from pvehooks.facts.uses.containers import Containers
 from pvehooks.facts.uses.processes import OpenFiles
 from pvehooks.host import Host
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _DEVICES = "/sys/bus/pci/devices"
+_NVIDIA = "/proc/driver/nvidia/gpus"
 # Disks and NICs are looked at elsewhere, input devices are no use, and the rest has no device nodes of the host's.
 _SKIPPED = frozenset(
     "block net nvme bsg scsi_disk scsi_device power msi_irqs link wakeup leds hwmon thermal iommu vfio-dev mdev_supported_types".split()
@@ -149,7 +150,9 @@ def _paths(host: Host, place: str) -> tuple[str, ...]:
 
 def _nvidia(host: Host, address: str) -> Iterator[DeviceNode]:
     """NVIDIA's own driver has no entry in sysfs for its nodes; /dev/nvidiactl and the like belong to no device."""
-    text = text_of(host, f"/proc/driver/nvidia/gpus/{address}/information")
+    if address not in names_in(host, _NVIDIA):
+        return
+    text = text_of(host, f"{_NVIDIA}/{address}/information")
     match = re.search(r"^Device Minor:[ \t]*(\d{1,6})[ \t]*$", text, re.MULTILINE | re.ASCII)
     if match:
         yield DeviceNode((f"/dev/nvidia{match[1]}",), (195, int(match[1])), "")

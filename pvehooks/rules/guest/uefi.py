@@ -41,8 +41,7 @@ def _named(names: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![a-z])(?:{names})(?![a-z])", re.IGNORECASE)
 
 
-_UNSIGNED = tuple((_named(names), system) for names, system in _SYSTEMS)
-# Whether one of them is found at all: in most names none is.
+# Whether one of them is found at all: in most names none is, so that the pattern of each is rarely compiled.
 _ANY_UNSIGNED = _named("|".join(names for names, _ in _SYSTEMS))
 
 
@@ -200,8 +199,7 @@ def _unsigned(name: str) -> str:
     """The system that a name stands for, if its boot loader is not signed with Microsoft's keys; '' for all others."""
     if not _ANY_UNSIGNED.search(name) or "secureboot" in name.lower():
         return ""
-    found = [system for pattern, system in _UNSIGNED if pattern.search(name)]
-    return found[0]
+    return next(system for names, system in _SYSTEMS if _named(names).search(name))
 
 
 @RULES.rule(

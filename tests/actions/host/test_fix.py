@@ -17,7 +17,7 @@ from pvehooks.actions.host.result import FixResult, results
 from pvehooks.errors import ActionFailed, Refused
 from pvehooks.facts import hardware
 from pvehooks.host import Host
-from pvehooks.rules import catalogue
+from pvehooks.rules import of_node
 from tests.actions.host.bed import grub_arguments, snapshot
 from tests.beds import boot, pci
 from tests.beds.forked import forked
@@ -37,7 +37,7 @@ def tree(directory: Path, text: str = "plan: quiet\n", **files: Content) -> Host
 
 
 def planned(host: Host, *asked: str) -> Plan:
-    return plan(host, hardware.gather(host, "pve1"), catalogue.findings_of_node, asked)
+    return plan(host, hardware.gather(host, "pve1"), of_node.findings_of_node, asked)
 
 
 def why(host: Host, rule: str = "iommu-inactive") -> str:

@@ -15,7 +15,7 @@ from pvehooks.facts import hardware
 from pvehooks.facts.boot import bootloader, cmdline, kernels, modules
 from pvehooks.facts.node import layout
 from pvehooks.host import Host
-from pvehooks.rules import catalogue
+from pvehooks.rules import of_node
 from pvehooks.values import Unread
 from pvehooks.values.boot import CommandLines, Loader, Modules
 from tests.beds import boot, pci
@@ -168,7 +168,7 @@ def test_lists_of_cpus(text: str, cpus: set[int]) -> None:
 def test_rules_on_a_capture(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Real kernels' state, in QEMU: the IOMMU off where it is off, for the reason why; shared groups where there are some."""
     node = hardware.gather(Host(str(captures.materialise(name, tmp_path_factory))), "pve1")
-    found = {finding.rule: finding for finding in catalogue.findings_of_node(node) if finding.examined}
+    found = {finding.rule: finding for finding in of_node.findings_of_node(node) if finding.examined}
     off = not captures.load(name)["iommu_groups"]
     assert ("iommu-inactive" in found) is off
     assert ("group-shared" in found) is not off
@@ -232,6 +232,6 @@ def test_mangled_files(loader: str, mangled: dict[str, bytes | None]) -> None:
             files.pop(name, None)
         host = Host(str(make_fake_tree(directory, {**files, **mangled})))
         node = hardware.gather(host, "pve1")
-        found = catalogue.findings_of_node(node)
+        found = of_node.findings_of_node(node)
         assert all(described(candidate, node)[0] for candidate in candidates(node))
     assert all(finding.message and finding.remedy for finding in found)

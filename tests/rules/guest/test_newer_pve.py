@@ -9,7 +9,7 @@ import pytest
 from pvehooks.facts import hardware
 from pvehooks.facts.guests import configs as guests
 from pvehooks.formats import schema
-from pvehooks.rules import catalogue
+from pvehooks.rules import of_node
 from pvehooks.values import Unread
 from tests.actions.test_pve_schema import GUESTS, NEWER, WORDS, findings, read, tree
 from tests.beds.tree import Content
@@ -114,10 +114,10 @@ def test_the_node_names_what_is_newer(tmp_path: Path) -> None:
     node = hardware.gather(tree(tmp_path, None), "pve1")
     for words, end in ((WORDS, "; and 6 more"), (WORDS[:8], WORDS[7]), (WORDS[:1], WORDS[0])):
         node.__dict__["newer_pve"] = words
-        (found,) = (each for each in catalogue.findings_of_node(node) if each.rule == "pve-newer")
+        (found,) = (each for each in of_node.findings_of_node(node) if each.rule == "pve-newer")
         assert found.message.endswith(end)
     node.__dict__["newer_pve"] = Unread("it is away")
-    (found,) = (each for each in catalogue.findings_of_node(node) if each.rule == "pve-newer")
+    (found,) = (each for each in of_node.findings_of_node(node) if each.rule == "pve-newer")
     assert not found.examined and found.message.endswith("is unknown: it is away")
     node.__dict__["newer_pve"] = ()
-    assert "pve-newer" not in {each.rule for each in catalogue.findings_of_node(node)}
+    assert "pve-newer" not in {each.rule for each in of_node.findings_of_node(node)}

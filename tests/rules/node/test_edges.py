@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pvehooks.rules import catalogue
+from pvehooks.rules import of_node
 from pvehooks.values import Iommu, Unread, Use, Uses
 from pvehooks.values.boot import (
     Absent,
@@ -272,7 +272,7 @@ WORDS = {
 
 
 def line_of(subject: str, tmp_path: Path, **facts: Any) -> str:
-    (line,) = (each for each in catalogue.CHECK_LINES if each.subject == subject)
+    (line,) = (each for each in of_node.CHECK_LINES if each.subject == subject)
     _, node = guest_on_node(tmp_path, "")
     node.__dict__.update(facts)
     return line.passed(node)
@@ -332,4 +332,4 @@ def test_the_words_of_a_line(subject: str, facts: dict[str, Any], words: str, tm
 
 
 def test_every_line_is_among_them() -> None:
-    assert {line.subject for line in catalogue.CHECK_LINES} == {*ALL}
+    assert {line.subject for line in of_node.CHECK_LINES} == {*ALL}

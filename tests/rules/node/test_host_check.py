@@ -17,7 +17,7 @@ from pvehooks.facts import hardware
 from pvehooks.host import Host
 from pvehooks.journal import entries
 from pvehooks.journal.kind import ERR
-from pvehooks.rules import catalogue
+from pvehooks.rules import catalogue, of_node
 from pvehooks.rules.engine import NODE, rule_sets
 from pvehooks.values import Severity
 from tests.beds import boot, pci, printed
@@ -106,7 +106,7 @@ def test_every_rule_on_the_node_has_a_line() -> None:
         wanted = f'rule {rule.id}: write line="..." into its decorator' if rule.of_node else f"rule {rule.id} is not on the node: no line="
         assert bool(rule.line) is rule.of_node, wanted
     passed = [line for rules in rule_sets(NODE) for line in rules.all_well_lines]
-    assert sorted(passed) == sorted({line.subject for line in catalogue.CHECK_LINES})
+    assert sorted(passed) == sorted({line.subject for line in of_node.CHECK_LINES})
 
 
 def test_explained(capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +134,7 @@ def test_two_hundred_devices(tmp_path: Path) -> None:
 def test_a_journal_entry(tmp_path: Path) -> None:
     """About no guest, with the rule's own MESSAGE_ID, and the priority of its severity."""
     node = hardware.gather(Host(str(tree_of(next(path for path in TREES if path.stem == "grub-broken"), tmp_path / "tree"))), "pve1")
-    (finding,) = (finding for finding in catalogue.findings_of_node(node) if finding.severity is Severity.BLOCK)
+    (finding,) = (finding for finding in of_node.findings_of_node(node) if finding.severity is Severity.BLOCK)
     entry = entries.node_finding("pve1", finding)
     assert "PVEHOOKS_VMID" not in entry.fields
     assert entry.fields["PVEHOOKS_NODE"] == "pve1"

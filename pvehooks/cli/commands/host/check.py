@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from pvehooks import wording
-from pvehooks.actions.host.fixes import FIXES
 from pvehooks.actions.pci import vfs
-from pvehooks.cli import envelope, next_boot, terminal
+from pvehooks.cli import envelope, terminal
 from pvehooks.cli.view import view
 from pvehooks.derived.candidates import candidates, described
 from pvehooks.errors import EXIT_BLOCKED, EXIT_OK, UsageError
 from pvehooks.facts.pci import bindings
 from pvehooks.facts.pci.bindings import BootBinding
 from pvehooks.host import Host
-from pvehooks.rules.catalogue import CHECK_LINES
-from pvehooks.values import Finding, Iommu, Node, PciDevice, Severity, Unread
+from pvehooks.rules.of_node import CHECK_LINES
+from pvehooks.values import Finding, Iommu, NamedTuple, Node, PciDevice, Severity, Unread
 
 SUMMARY = "check whether this node is ready for passthrough"
 EXAMPLE = "pvehooks host check"
@@ -36,18 +34,31 @@ class CheckRow(NamedTuple):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the action takes."""
-    parser.add_argument("--next-boot", nargs="?", const="", metavar="KERNEL", help=next_boot.HELP)
-    parser.add_argument("--without", default="", metavar="KERNEL", help=next_boot.HELP_WITHOUT)
-    parser.add_argument("--brief", action="store_true", help=next_boot.HELP_BRIEF)
+    parser.add_argument(
+        "--next-boot",
+        nargs="?",
+        const="",
+        metavar="KERNEL",
+        help="look at this node as it will be after its next boot, with the kernel that it will take or KERNEL: will the VMs start?",
+    )
+    parser.add_argument("--without", default="", metavar="KERNEL", help="with --next-boot: as if this kernel were removed")
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="with --next-boot: ten lines at most, and an entry in the journal, for the hooks of packages",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the checks, most severe first; the status shows whether one of them fails."""
     if options.next_boot is not None:
+        # Most of what it loads nothing else here needs.
+        from pvehooks.cli import next_boot
+
         return next_boot.run(options)
     if options.brief or options.without:
         raise UsageError(f"--{'brief' if options.brief else 'without'} is for --next-boot only")
-    seen = view(options, looking=True)
+    seen = view(options, looking=True).once()
     node = seen.facts()
     lines = sorted(_lines(node, seen.node_findings(node)), key=lambda line: _ORDER.index(line.verdict))
     also = _also(seen.host)
@@ -127,8 +138,17 @@ def _show(node: Node, lines: list[CheckRow], devices: list[tuple[str, str, str, 
             f"{node.name}: {', '.join(f'{count} {verdict}' for count, verdict in counts if count)}{'' if ready else '; no passthrough now'}"
         )
     )
-    if any(line.finding and line.finding.examined and line.finding.rule in FIXES for line in lines):
+    if _has_fix({line.finding.rule for line in lines if line.finding and line.finding.examined}):
         print("what can be fixed automatically, and how: pvehooks host fix --plan")
+
+
+def _has_fix(rules: set[str]) -> bool:
+    """Whether the findings of one of these rules can be fixed; without any, the edits are not loaded."""
+    if not rules:
+        return False
+    from pvehooks.actions.host.fixes import FIXES
+
+    return not rules.isdisjoint(FIXES)
 
 
 def _text(line: CheckRow) -> str:

@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the groups."""
-    seen = view(options, looking=True)
+    seen = view(options, looking=True).once()
     guest = None if options.guest is None else seen.guest(options.guest)
     node = seen.facts()
     if isinstance(node.pci, Unread):
