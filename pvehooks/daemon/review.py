@@ -107,7 +107,7 @@ class Review:
 
     def _review_one(self, vmid: int, raw: bytes | OSError, context: _Context) -> None:
         if isinstance(raw, FileNotFoundError):
-            self._parts.departures.forget(vmid)
+            self._parts.departures.gone(vmid)
             return
         if self._can_skip(vmid, raw, context.why):
             return
