@@ -35,6 +35,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
+def bounded(text: str, longest: int) -> str:
+    """A text without the middle of what is longer: what is named stands first, what to do last."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} [...] {text[-(longest // 2) :]}"
+
+
 def _escaped(char: str) -> str:
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:

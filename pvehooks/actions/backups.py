@@ -1,4 +1,7 @@
-"""Backups of raw configs, saved before a change: named by VMID and digest, the last 20 of each guest are kept."""
+"""Backups of raw configs, saved before a change: named by VMID and digest, the last 20 of each guest are kept.
+
+Of guests that no node has any more the last 1000 in all: a tenant who makes and destroys guests fills no disk.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import contextlib
 import os
 import re
 
-from pvehooks.errors import ActionFailed
+from pvehooks.errors import ActionFailed, PmxcfsAway
+from pvehooks.facts.cluster import pmxcfs
 from pvehooks.host import Host
 from pvehooks.values.base import NamedTuple, sha1
 
 DIRECTORY = "/var/lib/pvehooks/backups"
 KEPT = 20
+KEPT_OF_GONE = 1000
+# How many more there may be, so that not each change looks for the oldest.
+_SLACK = 100
 _NAME = re.compile(r"([1-9][0-9]{2,8})-([0-9a-f]{40})\.conf", re.ASCII)
 
 
@@ -101,3 +108,20 @@ def _prune(host: Host, newest: Backup) -> None:
     others = [each for each in of_guest(host, newest.vmid) if each.path != newest.path]
     for old in others[KEPT - 1 :]:
         host.remove(old.path)
+    _prune_of_gone(host, newest.vmid)
+
+
+def _prune_of_gone(host: Host, vmid: int) -> None:
+    """Removes the oldest backups of guests that no node has any more beyond KEPT_OF_GONE; `vmid` is there."""
+    try:
+        names = host.names(DIRECTORY)
+        if len(names) <= KEPT_OF_GONE + _SLACK:
+            return
+        there = pmxcfs.guests(host)
+        of_gone = [name for name in names if (match := _NAME.fullmatch(name)) and int(match[1]) not in there and int(match[1]) != vmid]
+        if len(of_gone) > KEPT_OF_GONE + _SLACK:
+            for name in sorted(of_gone, key=lambda name: host.modified(f"{DIRECTORY}/{name}"))[:-KEPT_OF_GONE]:
+                host.remove(f"{DIRECTORY}/{name}")
+    except (OSError, PmxcfsAway):
+        # The next change does it.
+        return

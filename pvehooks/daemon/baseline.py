@@ -75,13 +75,22 @@ class NodeBaseline:
         return sum(noted.time == self._own.time for noted in self._own.guests.values())
 
     def add(self, vmids: Iterable[int]) -> None:
-        """Guests have moved here from nodes without the package: they are as those that were there before it. Raises PmxcfsAway."""
+        """Guests have moved here from nodes without the package: they are as those that were there before it. Raises PmxcfsAway.
+
+        Of those that came so earlier, those that no node has any more go.
+        """
         marks = self._fingerprints(vmids)
         if not marks or self._own is None:
             return
         now = int(self.host.now())
         noted = {vmid: KnownGuest(mark, now) for vmid, mark in marks.items()}
-        self._own = baseline.write(self.host, self._own._replace(guests={**self._own.guests, **noted}))
+        here = self._own_vmids()
+        before = {
+            vmid: known
+            for vmid, known in self._own.guests.items()
+            if known.time == self._own.time or vmid in here or vmid in self._elsewhere or not here
+        }
+        self._own = baseline.write(self.host, self._own._replace(guests={**before, **noted}))
         self.recorded = baseline.joined(self._own, self._of_others())
 
     def _read_installation_note(self) -> Mapping[str, object]:

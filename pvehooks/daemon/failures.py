@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from pvehooks.causes import registry
+from pvehooks.facts.cluster import nodes as node_facts
 from pvehooks.facts.guests import configs
 from pvehooks.facts.node import tasks as task_facts
 from pvehooks.formats import guestconfig
@@ -58,7 +59,16 @@ class FailedStartReporter:
         for task in [task for task in starts if task.upid not in before][-_MOST:]:
             self._report(task)
         if known != self._open:
+            self._forget_others()
             self._store()
+
+    def _forget_others(self) -> None:
+        """A guest that is not here any more has no start that could work again."""
+        try:
+            here = frozenset(node_facts.guest_ids(self._host, self._node))
+        except OSError:
+            return
+        self._open = {vmid: upid for vmid, upid in self._open.items() if vmid in here}
 
     def _report(self, task: Task) -> None:
         vmid = int(task.id)

@@ -150,8 +150,8 @@ class Observer:
         with self._cluster_pace:
             parts.arrivals.note(seen.came, self._counters.elsewhere)
             attachable = parts.membership.poll()
-            if not self._tidied:
-                self._tidied = True
+            self._tidied = True
+            if parts.departures.tidy_is_due:
                 parts.departures.tidy(self._counters.guests())
         return attachable
 

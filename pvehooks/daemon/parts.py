@@ -76,14 +76,15 @@ class Parts(NamedTuple):
 
 def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines, wake: Callable[[], None]) -> Parts:
     """The parts of a daemon that has just begun; `wake` is called in any thread when there is a job to collect."""
-    log = Log(node, output, host.monotonic)
+    stats = Stats()
+    log = Log(node, output, host.monotonic, stats.events, stats.guests)
     settings = SettingsInForce(host, loaded)
     states = States()
-    stats = Stats(log.counts)
     reporter = Reporter(host, node, log, lambda rule: catalogue.RULES[rule].explanation)
     configs = ConfigReads(host, node)
     membership = Membership(host, node, log, configs.read)
     baseline = NodeBaseline(host, node)
+    queue = JobQueue(Worker(host, settings).work, wake, host.monotonic)
     code = writer_process.of(host)
     code.report = lambda why: log.event("writer-slow", why)
     return Parts(
@@ -100,11 +101,11 @@ def make_parts(host: Host, node: str, loaded: Settings, output: Journal | Lines,
         membership=membership,
         baseline=baseline,
         arrivals=Arrivals(node, baseline, membership, settings, log),
-        departures=Departures(host, node, states, stats, reporter),
+        departures=Departures(host, node, states, stats, reporter, queue),
         writer_process=code,
         failures=FailedStartReporter(host, node, log),
         ended=EndedGuests(host),
         gate=BootGate(states, membership, log),
         jobs=JobPolicy(states, host.monotonic),
-        queue=JobQueue(Worker(host, settings).work, wake, host.monotonic),
+        queue=queue,
     )

@@ -68,6 +68,11 @@ class JobQueue:
                 self._waiting.move_to_end(job.guest.vmid, last=False)
             self._start()
 
+    def forget(self, vmid: int) -> None:
+        """The guest is not on this node any more: its job does not begin."""
+        with self._lock:
+            self._waiting.pop(vmid, None)
+
     def drop_waiting(self) -> None:
         """Drops the jobs that have not begun."""
         with self._lock:

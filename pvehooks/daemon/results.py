@@ -123,7 +123,7 @@ class ResultCollector:
             if self._parts.host.exists(node_facts.config_path(self._parts.node, vmid)):
                 self._parts.schedule.again(vmid, RETRY_PAUSES[0])
             else:
-                self._parts.departures.forget(vmid)
+                self._parts.departures.gone(vmid)
         elif result.outcome in (Outcome.DECLINED, Outcome.REFUSED, Outcome.LOSSY):
             self._refused(job, result)
         else:

@@ -142,7 +142,7 @@ class Review:
     def _review_one(self, due: _Due, context: _Context) -> None:
         vmid, raw = due.vmid, due.raw
         if isinstance(raw, FileNotFoundError):
-            self._parts.departures.forget(vmid)
+            self._parts.departures.gone(vmid)
             return
         had_devices = bool(self._parts.states.of(vmid).devices)
         self._note_config(due)

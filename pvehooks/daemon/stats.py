@@ -53,10 +53,10 @@ class Stats:
     `away`: pmxcfs does not answer. `hookscripts` are those that any guest of the cluster names.
     """
 
-    def __init__(self, events: Counter[str] | None = None) -> None:
+    def __init__(self) -> None:
         self.guests: dict[int, GuestStats] = {}
         self.node: tuple[CountedFinding, ...] = ()
-        self.events: Counter[str] = Counter() if events is None else events
+        self.events: Counter[str] = Counter()
         self.watched = self.began = 0
         self.changes = 0
         self.away = False

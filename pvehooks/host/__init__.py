@@ -5,6 +5,7 @@ With another root than `/` every link is resolved inside the root and no command
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -117,8 +118,20 @@ class Host:
             os.close(descriptor)
 
     def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
-        """The file's last `limit` bytes at most, and at which byte of it they begin."""
-        descriptor = os.open(self.locate(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        """The file's last `limit` bytes at most, and at which byte of it they begin.
+
+        A link of another user's is not followed (EACCES): Proxmox VE's logs of tasks lie in directories of www-data.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+        located = self.locate(path)
+        try:
+            descriptor = os.open(located, flags)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            from pvehooks.host import safepaths
+
+            descriptor = os.open(safepaths.real_file(located), flags)
         try:
             begin = max(0, os.fstat(descriptor).st_size - limit)
             return begin, _part(descriptor, begin, limit)

@@ -235,7 +235,8 @@ _OF_THE_DAEMON = (
         "A VM's config was changed, or a start of it failed, again and again: ten entries of one cause within an hour, or a hundred about one VM,"
         " are logged; then none for an hour, and until ten minutes have passed without one. The VM is cared for as before, refused starts and"
         " starts without the guard are always logged, and `pvehooks check` shows what holds. An event of the node that happens again and again is"
-        " suppressed in the same way.",
+        " suppressed in the same way. So are entries about VMs that are new on the node, once there were a thousand within an hour about VMs that"
+        " are gone again.",
     ),
     Kind(
         "no-longer-suppressed",

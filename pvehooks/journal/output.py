@@ -9,7 +9,7 @@ import time
 from pvehooks.host import Host
 from pvehooks.journal.entries import Entry
 from pvehooks.journal.kind import DEBUG, ERR, INFO, NOTICE, WARNING
-from pvehooks.wording import printable
+from pvehooks.wording import bounded, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ IDENTIFIER = "pvehooksd"
 SOCKET = "/run/systemd/journal/socket"
 # Seconds for a journald that takes nothing: stopped, on a disk that does not answer, or flooded. sd_journal_sendv(3) waits for ever.
 _PATIENCE = 1.0
+# Characters of a line: a name, a bridge or a storage that a tenant wrote may have 60,000.
+_LONGEST = 4000
 _NAMES = {ERR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
 
 
@@ -46,7 +48,7 @@ class Journal:
             self._lines.write(entry)
             return
         fields: dict[str, str | tuple[str, ...]] = {
-            "MESSAGE": printable(entry.message),
+            "MESSAGE": _line(entry.message),
             "MESSAGE_ID": entry.message_id,
             "PRIORITY": str(entry.priority),
             "SYSLOG_IDENTIFIER": self._identifier,
@@ -71,7 +73,11 @@ def _field(name: str, value: str) -> bytes:
 
 def _escaped(values: str | tuple[str, ...]) -> list[str]:
     """A field's values, their lines escaped one by one."""
-    return ["\n".join(map(printable, value.split("\n"))) for value in ((values,) if isinstance(values, str) else values)]
+    return ["\n".join(map(_line, value.split("\n"))) for value in ((values,) if isinstance(values, str) else values)]
+
+
+def _line(text: str) -> str:
+    return printable(bounded(text, _LONGEST))
 
 
 class Lines:
@@ -84,7 +90,7 @@ class Lines:
         """Prints the entry; a closed standard error is no reason to end."""
         priority = _NAMES[entry.priority]
         try:
-            print(f"{time.strftime('%H:%M:%S')} {priority + ':':<8} {printable(entry.message)}", file=self._stream, flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {priority + ':':<8} {_line(entry.message)}", file=self._stream, flush=True)
         except (OSError, ValueError):
             return
 

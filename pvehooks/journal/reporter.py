@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from pvehooks import wording
 from pvehooks.host import Host
 from pvehooks.journal import entries
 from pvehooks.journal.grouping import Grouping, OldGuests
 from pvehooks.journal.log import Log
+from pvehooks.journal.ratelimit import NEW_GUESTS
 from pvehooks.journal.reported import NOTHING, OF_NODE, News, Reported
 from pvehooks.judge import RNG0, wants_rng0
 from pvehooks.rules.engine import asked_at_start
@@ -105,10 +106,15 @@ class Reporter:
             if isinstance(origin, str):
                 self._log.event("no-longer-suppressed", f"entries of the kind {origin} are logged again; suppressed were {number}.{last}")
                 continue
-            standing_then = self._suppressed.pop(origin, None)
-            if standing_then is not None:
-                self._reported.news(origin, *standing_then)
-                self._reported.store(self._host)
+            self._note_suppressed(
+                [vmid for vmid in self._suppressed if not self._log.suppresses(vmid)] if origin == NEW_GUESTS else [origin]
+            )
+            if origin == NEW_GUESTS:
+                self._log.event(
+                    "no-longer-suppressed",
+                    f"entries about VMs that are new on this node are logged again; suppressed were {number}.{last} What holds now: pvehooks check",
+                )
+                continue
             holds = ", ".join(f"{rule} ({subject})" for rule, subject in self._reported.keys(origin)) or "no finding"
             if origin == OF_NODE:
                 whose, see = f"findings of node {self._node}", "pvehooks host check"
@@ -118,6 +124,13 @@ class Reporter:
                     holds, see = "it is not on this node any more", ""
             message = f"entries about {whose} are logged again; suppressed were {number}.{last} What holds now: {holds}"
             self._log.event("no-longer-suppressed", f"{message}. See: {see}" if see else message, vmid=origin)
+
+    def _note_suppressed(self, origins: Iterable[int]) -> None:
+        """Notes what stood at their last review as reported."""
+        for origin in origins:
+            if (standing_then := self._suppressed.pop(origin, None)) is not None:
+                self._reported.news(origin, *standing_then)
+                self._reported.store(self._host)
 
     def flush(self) -> None:
         """Logs what the review found; the next review begins."""
@@ -135,6 +148,7 @@ class Reporter:
         self._old.forget(vmid)
         self._suppressed.pop(vmid, None)
         self._reported.forget(vmid)
+        self._log.left(vmid)
 
     def forget_others(self, here: frozenset[int]) -> None:
         """Forgets the guests that are not `here`; they went while no daemon ran."""

@@ -207,9 +207,14 @@ class BaselineStatus(NamedTuple):
     old: bool
 
 
+# Characters that messages show of a name; PVE takes any number.
+_LONGEST_NAME = 100
+
+
 def guest_label(vmid: int, name: str = "", kind: str = "VM") -> str:
     """A guest's name in messages: "VM 100 (web)", "CT 105" for a container without a name."""
-    return f"{kind} {vmid} ({name})" if name else f"{kind} {vmid}"
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}[...]"
+    return f"{kind} {vmid} ({shown})" if name else f"{kind} {vmid}"
 
 
 class Guest:

@@ -36,7 +36,8 @@ FILES = {
     f"{channels.PROGRAMS}/": "Programs that get each message to people, see MESSAGES in pvehooks(8).",
     f"{outbox.HOME}/": "Messages that are not handed over yet, and when others were.",
     f"{history.DIRECTORY}/": f"Copies of the node's files, a directory for each of the last {history.LIMIT} `pvehooks host fix` that can be undone.",
-    f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change.",
+    f"{backups.DIRECTORY}/": f"The last {backups.KEPT} configs of each VM as they were before a change;"
+    f" of VMs that no node has any more, the last {backups.KEPT_OF_GONE} in all.",
     "STORAGE/efi-firmware/": "The firmware images that `pvehooks firmware import` put into a storage. They stay when the package is removed.",
     boot_forecast.PATH: "What `pvehooks host check --next-boot` found last, for what this node publishes.",
     report.STATE: "The last report that `pvehooks report` wrote to a file; the next one is compared with it.",

@@ -37,7 +37,7 @@ def test_remembers_and_forgets(tmp_path: Path) -> None:
     (tree / "sys/bus/pci/devices/0000:01:00.0").unlink()
     Review(parts).review((100,), Why.FORCED)
     assert json.loads(file.read_text())["devices"]["hostpci0"] == {"0000:01:00.0": disk}, "it is meant, also while it is not there"
-    parts.departures.forget(100)
+    parts.departures.gone(100)
     assert not file.exists()
 
 

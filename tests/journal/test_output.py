@@ -13,6 +13,7 @@ import pytest
 from pvehooks.journal import output
 from pvehooks.journal.entries import Entry, message_id
 from pvehooks.journal.kind import INFO
+from pvehooks.values.guests import guest_label
 from tests.beds.journald import Journald
 
 
@@ -79,3 +80,13 @@ def test_what_was_written_is_read(size: int, journald: Journald) -> None:
     (found,) = journald.wait_for("SYSLOG_IDENTIFIER=test")
     assert (found["MESSAGE"], found["PVEHOOKS_FINDINGS"]) == ("c=d", more.replace("\t", "\\t"))
     assert (found["PRIORITY"], found["_PID"]) == ("6", str(os.getpid()))
+
+
+def test_what_a_tenant_wrote_fills_no_journal(journald: Journald) -> None:
+    """A name, a bridge or a storage may have 60,000 characters: of a message both ends stay."""
+    long = Entry(f"VM 100: {'a' * 60_000}: do this", message_id("event/started"), INFO, {"PVEHOOKS_DEVICE": "b" * 60_000})
+    output.Journal("test").write(long)
+    (found,) = journald.wait_for("SYSLOG_IDENTIFIER=test")
+    assert len(found["MESSAGE"]) < 4010 and found["MESSAGE"].startswith("VM 100: aaa") and found["MESSAGE"].endswith("aaa: do this")
+    assert len(found["PVEHOOKS_DEVICE"]) < 4010
+    assert guest_label(100, "a" * 60_000) == f"VM 100 ({'a' * 100}[...])"

@@ -14,6 +14,7 @@ from pvehooks.facts.reading import unread
 from pvehooks.host import CommandTrouble, Host
 from pvehooks.values import Unread
 from pvehooks.values.tasks import FailedStart, LogLine, Task
+from pvehooks.wording import bounded
 
 DIRECTORY = "/var/log/pve/tasks"
 INDEX = f"{DIRECTORY}/index"
@@ -24,6 +25,7 @@ _INDEX_LIMIT = 1 << 20
 # Of a log the end is read: what stopped a start is among its last lines.
 _LOG_LIMIT = 1 << 17
 _MOST_LINES = 500
+# Of a long line both ends stay: QEMU's command line, which PVE quotes, stands before why it failed.
 _LONGEST = 1000
 _UPID = (
     r"UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:([0-9A-Fa-f]{8}):([^:\s/]+):([^:\s/]*):([^:\s/]+):"
@@ -66,7 +68,7 @@ def _task(line: str) -> Task | None:
     if match is None:
         return None
     upid, node, started, kind, name, user, end, status = match.groups()
-    return Task(upid, node, kind, name, user, int(started, 16), int(end, 16), bounded(status))
+    return Task(upid, node, kind, name, user, int(started, 16), int(end, 16), bounded(status, _LONGEST))
 
 
 def holds(path: str) -> bool:
@@ -118,13 +120,6 @@ def last_start(tasks: tuple[Task, ...], vmid: int = 0) -> Task | None:
     return next((task for task in starts if not vmid or int(task.id) == vmid), None)
 
 
-def bounded(text: str) -> str:
-    """A line without the middle of a long one: QEMU's command line, which PVE quotes, stands before why it failed."""
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
-
-
 def failed_start(host: Host, task: Task, with_kernel: bool = True) -> FailedStart:
     """What was logged about a start that failed."""
     lines: list[LogLine] = []
@@ -134,7 +129,7 @@ def failed_start(host: Host, task: Task, with_kernel: bool = True) -> FailedStar
         if isinstance(found, Unread):
             troubles.append(found.why)
         else:
-            lines += [LogLine(source, number, bounded(text)) for number, text in found if text.strip()]
+            lines += [LogLine(source, number, bounded(text, _LONGEST)) for number, text in found if text.strip()]
     if not lines and task.status:
         # What is left of a task whose log is gone.
         lines.append(LogLine("index", 0, f"TASK ERROR: {task.status}"))

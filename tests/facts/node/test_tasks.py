@@ -240,3 +240,16 @@ def test_the_end_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(OSError) as raised:
         host.read_end("/nothing", 5)
     assert raised.value.errno == errno.ENOENT
+
+
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
+    """The directories of the logs belong to www-data: root's files are not shown as what a start has logged."""
+    (tmp_path / "secret").write_text("root:secret\n")
+    (tmp_path / "link").symlink_to("secret")
+    assert Host().read_end(str(tmp_path / "link"), 100) == (0, b"root:secret\n")
+    os.lchown(tmp_path / "link", 33, 33)
+    with pytest.raises(PermissionError, match="belongs to uid 33"):
+        Host().read_end(str(tmp_path / "link"), 100)
+    (tmp_path / "over").symlink_to("link")
+    with pytest.raises(PermissionError):
+        Host().read_end(str(tmp_path / "over"), 100)
