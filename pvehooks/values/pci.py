@@ -290,6 +290,8 @@ class VfMacs(NamedTuple):
     noted: Mapping[int, VfNote]
     # What the card has; zeros where it was given none.
     shown: Mapping[int, str] | Unread
+    # Those with trust=on: their VM may set a MAC of its own.
+    trusted: frozenset[int] = frozenset()
 
 
 class VfSupport(Protocol):

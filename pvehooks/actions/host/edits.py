@@ -232,7 +232,8 @@ def name_interface(draft: Draft, finding: Finding) -> str:
     if not _MAC.fullmatch(mac) or not _INTERFACE.fullmatch(name):
         raise ByHand(f"{now} has no MAC address that it could be known by")
     path = f"{_LINKS}/10-{name}.link"
-    wanted_text = f"# Written by pvehooks host fix.\n[Match]\nMACAddress={mac}\n\n[Link]\nName={name}\n"
+    # With its type, as Proxmox VE writes it (pve_network_interface_pinning.pm): a VLAN on the card has the same MAC.
+    wanted_text = f"# Written by pvehooks host fix.\n[Match]\nMACAddress={mac}\nType=ether\n\n[Link]\nName={name}\n"
     if draft.text(path) == wanted_text:
         draft.require_restart()
         return f"{path} gives the card {now} this name already"

@@ -123,6 +123,8 @@ def _give_vfs_now(host: Host, node: Node, device: PciDevice, note: BootBinding, 
                 address, BootState.NOT_DONE, device.label, f"keeps its virtual functions, it {objection.why}. {objection.remedy}"
             )
         vf_settings.bring_up(host, device)
+    else:
+        settings = {number: each for number, each in settings.items() if not _is_held(device, number, node)}
     with vfs.without_drivers(host, device, vf_settings.for_vfio(settings), made and bool(settings)):
         if made:
             vfs.change(host, device, count)
@@ -131,6 +133,12 @@ def _give_vfs_now(host: Host, node: Node, device: PciDevice, note: BootBinding, 
         return BootResult(address, BootState.AS_WANTED, device.label, f"has {count} virtual functions already")
     also = ", as noted" if settings else ""
     return BootResult(address, BootState.DONE, device.label, f"has {count} virtual function{'' if count == 1 else 's'} now{also}")
+
+
+def _is_held(device: PciDevice, number: int, node: Node) -> bool:
+    """Whether a VM runs with this virtual function: it may have set a MAC of its own, and another one would cut its connections."""
+    held = {} if isinstance(node.holders, Unread) else node.holders
+    return number < len(device.virtfns) and bool(held.get(device.virtfns[number]))
 
 
 def _wait(host: Host, address: str, settings: Mapping[int, VfSettings], seconds: float) -> None:

@@ -59,7 +59,10 @@ def bring_up(host: Host, pf: PciDevice) -> None:
 
 
 def apply(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool:
-    """Makes the settings, as far as they are not; whether something was changed. Raises ActionFailed if one is not as it should be then."""
+    """Makes the settings, as far as they are not; whether something was changed. Raises ActionFailed if one is not as it should be then.
+
+    A virtual function that is as it should be is left alone: some drivers reset it also for the MAC that it has (i40e_ndo_set_vf_mac).
+    """
     changed = False
     why = ""
     for _ in range(_TRIES):
@@ -68,12 +71,13 @@ def apply(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> bool
             return changed
         if changed:
             host.sleep(_PAUSE)
-        why = _run(host, pf.address, settings)
+        why = _run(host, pf.address, {number: settings[number] for number in wrong})
         changed = True
     wrong = differences(host, pf, settings)
     if wrong:
         name = vflinks.interface(host, pf.address)
-        raise ActionFailed(f"{'; '.join(wrong[:4])}{f' ({why})' if why else ''}", f"See: ip link show {name}")
+        words = [each for phrases in wrong.values() for each in phrases]
+        raise ActionFailed(f"{'; '.join(words[:4])}{f' ({why})' if why else ''}", f"See: ip link show {name}")
     return changed
 
 
@@ -168,10 +172,10 @@ def _commands(link: str, settings: Mapping[int, VfSettings]) -> Iterator[str]:
 # -- reading back ---------------------------------------------------------------------------------------------------------
 
 
-def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> list[str]:
-    """What the card shows otherwise, as phrases; raises ActionFailed where it shows nothing."""
+def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -> dict[int, list[str]]:
+    """What the card shows otherwise, as phrases by the function's number; raises ActionFailed where it shows nothing."""
     if not concern_interface(settings):
-        return []
+        return {}
     if not vflinks.interface(host, pf.address):
         raise ActionFailed("its virtual functions cannot be given a MAC or a VLAN: it has no network interface")
     now = vflinks.read(host, pf.address)
@@ -179,18 +183,18 @@ def differences(host: Host, pf: PciDevice, settings: Mapping[int, VfSettings]) -
         raise ActionFailed(now.why)
     # A rate is a part of the link's speed: without a link it is refused (igb), and made before the next start.
     left_out = "" if vflinks.attribute(host, pf.address, "operstate") == "up" else "rate"
-    found = []
+    found: dict[int, list[str]] = {}
     for number, values in sorted((number, _shown_as(each)) for number, each in settings.items()):
         shown = now.get(number)
         if shown is None:
-            found.append(f"virtual function {number} is not there")
+            found[number] = [f"virtual function {number} is not there"]
             continue
-        found += [
+        found[number] = [
             f"virtual function {number} has {key} {shown[key]}, and not {value}"
             for key, value in values.items()
             if shown.get(key, value) != value and key != left_out
         ]
-    return found
+    return {number: phrases for number, phrases in found.items() if phrases}
 
 
 def _shown_as(settings: VfSettings) -> dict[str, str]:

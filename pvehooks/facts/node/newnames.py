@@ -232,7 +232,8 @@ def _card(host: Host, name: str) -> _Card:
         driver = host.link_name(f"{here}/device/driver")
     except OSError:
         driver = udev.get("ID_NET_DRIVER", "")
-    macs = (text_of(host, f"{here}/address"), _of_name(udev.get("ID_NET_NAME_MAC", "")), _permanent(host, here))
+    # First what it has when udev names it: later it may have that of a bond, or of the configuration.
+    macs = (_permanent(host, here), _of_name(udev.get("ID_NET_NAME_MAC", "")), text_of(host, f"{here}/address"))
     return _Card(
         name, driver, tuple(filter(None, macs)), tuple(filter(None, (udev.get("ID_PATH", ""),))), udev.get("ID_NET_NAMING_SCHEME", "")
     )

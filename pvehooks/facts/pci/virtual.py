@@ -113,7 +113,9 @@ class SupportOnNode:
         shown = vflinks.read(self._host, address)
         if isinstance(shown, Unread):
             return VfMacs(count, noted, shown)
-        return VfMacs(count, noted, {number: each["MAC"] for number, each in shown.items() if "MAC" in each})
+        given_trust = {number: each.trust for number, each in given}
+        trusted = frozenset(number for number, each in shown.items() if each.get("trust", given_trust.get(number)) == "on")
+        return VfMacs(count, noted, {number: each["MAC"] for number, each in shown.items() if "MAC" in each}, trusted)
 
 
 # -- what is written where ----------------------------------------------------------------------------------------------

@@ -76,7 +76,11 @@ def args_slot_taken(guest: Guest, node: Node) -> Iterator[Finding]:
             without = f"qm set {guest.vmid} --vga none"
             if kind:
                 without = remedies.replacing(guest, "vga", "type", "none", "type")
-            yield Finding("args", message, f"Take the VM's own display away: {without}")
+            if "host" in device:
+                yield Finding("args", message, f"Take the VM's own display away: {without}")
+            else:
+                free = f"Take its addr= out of the args, which this shows, and QEMU finds it a free one: qm config {guest.vmid}"
+                yield Finding("args", message, f"{free}. Or take the VM's own display away, its console with it: {without}")
 
 
 @RULES.rule(

@@ -107,15 +107,17 @@ def vf_mac_differs(guest: Guest, node: Node) -> Iterator[Finding]:
     """A virtual function (VF) of a network card has another MAC than the one that is noted, or that the VM's cloud-init is set up for.
 
     cloud-init finds an interface by its MAC, and configures none with another. A card with spoofchk=on drops what a VM sends from another
-    MAC than its VF's. PVE writes the network data of `ipconfigN` for `netN` alone; that of a VF comes from a file of one's own (cicustom).
-    Source: cloud-init, "Networking config Version 2" (match, macaddress); qemu-server, Cloudinit.pm; ip-link(8), spoofchk.
+    MAC than its VF's. With trust=on a VM may set a MAC of its own: that is not reported. PVE writes the network data of `ipconfigN` for `netN` alone; that of a VF comes from a file of one's own (cicustom).
+    Source: cloud-init, "Networking config Version 2" (match, macaddress); qemu-server, Cloudinit.pm; ip-link(8), spoofchk, trust; the kernel's
+    drivers/net/ethernet (igb_set_vf_mac_addr, ixgbe_set_vf_mac_addr, i40e_check_vf_permission).
     """
     vfs = list(_vfs(guest, node))
     for vf in vfs if guest.running else ():
-        if vf.noted and vf.shown not in ("", vf.noted):
+        is_own = vf.number in vf.macs.trusted and vf.shown != _NONE
+        if vf.noted and vf.shown not in ("", vf.noted) and not is_own:
             shown = "no MAC" if vf.shown == _NONE else f"the MAC {vf.shown}"
             message = f"{vf.option}: {vf.words} has {shown} now, and not {vf.noted}, which is noted for it: it was changed on {node.name}, or by the VM itself"
-            remedy = "Restart the VM: its start sets what is noted"
+            remedy = "Stop the VM and start it: its start sets what is noted, a restart from within does not"
             if not _is_guarded(guest):
                 remedy = f"Stop the VM, have what is noted set (pvehooks bind {vf.pf.address} --boot), and start it"
             other = "" if vf.shown == _NONE else f". If the new one is right: {vf.noting(vf.shown)}"

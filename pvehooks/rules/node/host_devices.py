@@ -104,7 +104,7 @@ def interface_missing(node: Node) -> Iterator[Finding]:
         message = f"{absent.file} names {absent.name} as {absent.role} {absent.upper}, but there is no {absent.name}"
         link = f"/etc/systemd/network/10-{absent.name}.link"
         remedy = (
-            f"See which card it is: ip -br link. Give it this name by its MAC in {link} ([Match] MACAddress=MAC, [Link] Name={absent.name}),"
+            f"See which card it is: ip -br link. Give it this name by its MAC in {link} ([Match] MACAddress=MAC, Type=ether, [Link] Name={absent.name}),"
             f" then: update-initramfs -u -k all && reboot; or write its new name into {absent.file}, then: ifreload -a"
         )
         if len(unnamed) == 1:
@@ -112,7 +112,7 @@ def interface_missing(node: Node) -> Iterator[Finding]:
             where = f" (PCI {address}, {mac})" if address else f" ({mac})"
             message += f"; {name}{where} is not in that configuration and may be the same card"
             remedy = (
-                f"If it is, give it this name by its MAC in {link} ([Match] MACAddress={mac}, [Link] Name={absent.name}),"
+                f"If it is, give it this name by its MAC in {link} ([Match] MACAddress={mac}, Type=ether, [Link] Name={absent.name}),"
                 f" then: update-initramfs -u -k all && reboot; or write {name} into {absent.file}, then: ifreload -a"
             )
         elif unnamed:
@@ -176,7 +176,7 @@ def interface_not_pinned(node: Node) -> Iterator[Finding]:
 def _keep_name(card: NewName) -> str:
     """How a card keeps its name."""
     link = f"/etc/systemd/network/10-{card.name}.link"
-    return f"Keep the name by its MAC in {link} ([Match] MACAddress={card.mac or 'MAC'}, [Link] Name={card.name}), then: update-initramfs -u -k all"
+    return f"Keep the name by its MAC in {link} ([Match] MACAddress={card.mac or 'MAC'}, Type=ether, [Link] Name={card.name}), then: update-initramfs -u -k all"
 
 
 @RULES.all_well("network")

@@ -12,6 +12,7 @@ from pvehooks.values.boot import release
 
 RULES = RuleSet(order=10)
 _AMD = ("AuthenticAMD", "HygonGenuine")
+_UNSAFE = "vfio_iommu_type1.allow_unsafe_interrupts"
 
 
 @RULES.rule(
@@ -169,9 +170,11 @@ def advice_void(node: Node) -> Iterator[Finding]:
             yield Finding("intel_iommu=on", "intel_iommu=on has no effect on a CPU of AMD", remove("intel_iommu=on", node))
     if not isinstance(node.iommu, Unread) and node.iommu.unsafe_allowed and node.iommu.remaps_interrupts:
         message = "vfio_iommu_type1 allows unsafe interrupts although interrupts are remapped: it is not needed and weakens the isolation"
-        yield Finding(
-            "allow_unsafe_interrupts", message, "Remove allow_unsafe_interrupts from /etc/modprobe.d, then: update-initramfs -u -k all"
-        )
+        lines = node.command_lines
+        words = () if isinstance(lines, Unread) or isinstance(lines.running, Unread) else lines.running
+        word = next((each for each in words if each.partition("=")[0].replace("-", "_") == _UNSAFE), "")
+        in_files = "Remove allow_unsafe_interrupts from /etc/modprobe.d, then: update-initramfs -u -k all && reboot"
+        yield Finding("allow_unsafe_interrupts", message, remove(word, node) if word else in_files)
 
 
 @RULES.all_well("outdated advice")

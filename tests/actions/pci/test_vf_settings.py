@@ -20,7 +20,7 @@ from pvehooks.formats import vfsettings
 from pvehooks.formats.vfsettings import VfSettings
 from pvehooks.host import Completed
 from pvehooks.values import Unread
-from tests.actions.pci.bed import BUS, CARD, PF, TAKES, applied, bound, planted
+from tests.actions.pci.bed import BUS, CARD, PF, TAKES, applied, bound, end_guest, planted
 from tests.actions.pci.test_giveback import Dying
 from tests.beds import pci
 from tests.beds.drivercore import KernelHost
@@ -169,6 +169,15 @@ def test_rate_waits_for_the_link(host: NetHost) -> None:
     assert applied(host, PF)[0] == "done" and host.vfs[1]["max_tx_rate"] == "100"
 
 
+def test_what_is_as_noted_is_not_set_again(host: NetHost) -> None:
+    """i40e resets a virtual function also for the MAC that it has, and a VM may run with it."""
+    bound(host, wanted(f"0:mac={MAC}", f"1:mac={OTHER},vlan=5"), PF)
+    host.vfs[1]["mac"] = "52:54:00:00:00:99"
+    host.batches.clear()
+    assert applied(host, PF)[0] == "done" and macs(host) == [MAC, OTHER]
+    assert [line for line in host.batches if line] == [f"link set dev if2 vf 1 mac {OTHER}", "link set dev if2 vf 1 vlan 5 qos 0"]
+
+
 @pytest.mark.parametrize(
     "others",
     [pytest.param({}, id="the old name is gone"), pytest.param({"ens6": 3, "eth1": 4}, id="another card has the old name")],
@@ -298,6 +307,20 @@ def test_the_node_s_driver_reads_the_mac_that_was_set(tmp_path: Path) -> None:
     assert report.result == "done", report
     assert host.drivers() == ["igbvf", "vfio-pci"] and host.found == {NODES: MAC}
     assert host.switch.read_text() == "1" and host.names(unfinished.DIRECTORY) == []
+
+
+def test_a_running_vm_keeps_the_mac_that_it_has_set(tmp_path: Path) -> None:
+    """With trust=on it may; its next start sets what is noted."""
+    host = IgbvfHost(tmp_path / "tree")
+    bound(host, wanted(f"0:mac={MAC}", f"1:driver=vfio-pci,mac={OTHER},trust=on"), PF)
+    for number in (0, 1):
+        host.vfs[number]["mac"] = f"52:54:00:00:00:9{number}"
+    Path(host.root, "etc/pve/nodes/pve1/qemu-server/101.conf").write_text(f"hostpci0: {GUESTS}\n")
+    Path(host.root, "proc/4711/cmdline").write_text(f"/usr/bin/kvm\0-id\x00101\0-device\0vfio-pci,host={GUESTS},id=hostpci0\0")
+    assert applied(host, PF)[0] == "done" and macs(host) == [MAC, "52:54:00:00:00:91"]
+    assert applied(host, PF)[0] == "as wanted"
+    end_guest(host)
+    assert applied(host, PF)[0] == "done" and macs(host) == [MAC, OTHER]
 
 
 def test_a_switch_that_the_administrator_set_stays(tmp_path: Path) -> None:

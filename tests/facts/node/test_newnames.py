@@ -96,3 +96,21 @@ def test_an_update_of_udev(scheme: str, version: str, words: tuple[str, ...], to
     found = changes(host, "6.8.12-4-pve", "6.8.12-5-pve", *words)
     expected = [("", f"no .link file keeps its name, and udev's naming scheme changes from {scheme} to {to}", False)] if to else []
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "udev"),
+    [
+        ({"bonding_slave/perm_hwaddr": "bc:24:11:00:00:02\n"}, ""),
+        ({}, "E:ID_NET_NAME_MAC=enxbc2411000002\n"),
+    ],
+)
+def test_the_mac_that_a_card_is_known_by(more: dict[str, str], udev: str, tmp_path: Path) -> None:
+    """Both cards of a bond have the address of the bond by now, and each its own at boot."""
+    host = card(tmp_path, "enp3s0", "igb", udev)
+    for name, text in more.items():
+        path = tmp_path / "sys/class/net/enp3s0" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    found = newnames.read(host, NextBoot("6.8.12-4-pve", "the newest one", "6.5.13-6-pve", "", (), ()))
+    assert not isinstance(found, Unread) and [each.mac for each in found] == ["bc:24:11:00:00:02"]

@@ -147,7 +147,7 @@ def test_every_fix(example: Path, tmp_path: Path, pvehooks: Run) -> None:
         assert KERNEL_SHOWS[example.stem](line)
     elif rule == "interface-missing":
         link = (root / "etc/systemd/network/10-enp4s0.link").read_text()
-        assert link.splitlines()[1:] == ["[Match]", "MACAddress=52:54:00:00:00:01", "", "[Link]", "Name=enp4s0"]
+        assert link.splitlines()[1:] == ["[Match]", "MACAddress=52:54:00:00:00:01", "Type=ether", "", "[Link]", "Name=enp4s0"]
     else:
         assert rule not in found(saved, pvehooks)
     assert (root / "proc/cmdline").read_bytes() == now["proc/cmdline"]
