@@ -26,6 +26,7 @@ setup(
     version=VERSION[1],
     description="guard for PCI passthrough, entropy for UEFI guests of Proxmox VE",
     long_description=LONG_DESCRIPTION,
+    url="https://example.org/pvehooks",
     author="pvehooks developers",
     author_email="pvehooks@example.org",
     maintainer="pvehooks developers",

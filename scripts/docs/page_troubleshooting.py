@@ -71,8 +71,8 @@ QUESTIONS = {
     " takes its hookscript with it.",
     "What goes into a fault report, and where does it go?": "`pvehooks capture fault.tar.xz` saves what the rules read, with names and addresses replaced;"
     " look at it with `pvehooks capture fault.tar.xz --list`. Add the version (`dpkg -l pvehooks`), what you expected, and what pvehooks said; for a traceback"
-    " `journalctl -t pvehooksd -t pvehooks-guard -o verbose PVEHOOKS_EVENT=bug PVEHOOKS_EVENT=guard-bug`. All of it goes to the person that you have the package from: who built it for your site,"
-    " or where its source is published. The person who builds it for others writes an address of theirs into debian/control, which"
+    " `journalctl -t pvehooksd -t pvehooks-guard -o verbose PVEHOOKS_EVENT=bug PVEHOOKS_EVENT=guard-bug`. All of it goes to where you have the package from: to the person who built it for your site,"
+    " or to the place where its source is published. The person who builds it for others writes an address into debian/control, which"
     " `dpkg-query --show --showformat='${Maintainer}\\n' pvehooks` shows. One that ends in example.org receives no mail.",
 }
 

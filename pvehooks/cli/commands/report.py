@@ -38,7 +38,7 @@ EXAMPLE = "pvehooks report --html /root/pve1.html"
 # What the next report is compared with; written by reports for people, as root and on the node itself.
 STATE = "/var/lib/pvehooks/report.json"
 STDOUT = "-"
-# Without a name: HTML is of no use on a terminal; a pipe or a redirection gets it.
+# Without a name: HTML is of no use on a terminal, and is wanted where it is sent to a file or a mail.
 PAGE = "pvehooks-report.html"
 _LARGEST = 1 << 27
 # It names guests, serial numbers and addresses.

@@ -69,7 +69,9 @@ def pcie_link_narrow(node: Node) -> Iterator[Finding]:
         return
     for address, device in pci_devices(node).items():
         link = node.links.get(address)
-        if link is None or not working(device) or device.physfn:
+        # The functions of a card share its link: one line is enough.
+        first = f"{device.slot}.0"
+        if link is None or not working(device) or device.physfn or (address != first and node.links.get(first) == link):
             continue
         slow = link.speed < link.max_speed and device.class_code >> 16 in (_STORAGE, _NETWORK)
         if link.width < link.max_width or slow:

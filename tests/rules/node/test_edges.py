@@ -109,6 +109,8 @@ def links(**known: PcieLink) -> dict[str, Any]:
     return {"links": {f"0000:0{slot[-1]}:00.0": link for slot, link in known.items()}}
 
 
+CARD = "0000:01:00.0 class=030000 id=10de:2684 group=1\n0000:01:00.1 class=040300 id=10de:22ba group=1\n"
+NARROW = PcieLink(8, 8, 4, 8)
 FOUR = "cores: 4\nnet0: virtio=BC:24:11:2C:69:EC,bridge=vmbr0\n"
 
 
@@ -145,6 +147,8 @@ def many(count: int, config: str) -> dict[str, Content]:
         pytest.param("group-shared", "", nics(3), {}, {"iommu": UNKNOWN}, [], id="the IOMMU cannot be read"),
         pytest.param("pcie-link-narrow", "", nics(3), {}, links(slot2=PcieLink(8, 8, 8, 8), slot3=PcieLink(8, 8, 4, 8)), ["0000:03:00.0: "], id="fewer lanes, behind one without a link"),
         pytest.param("pcie-link-narrow", "", nics(1), {}, links(slot1=PcieLink(2.5, 8, 8, 8)), ["runs with 2.5 GT/s x8 (PCIe 1) and could run with 8 GT/s x8 (PCIe 3)"], id="a lower speed"),
+        pytest.param("pcie-link-narrow", "", CARD, {}, {"links": {"0000:01:00.0": NARROW, "0000:01:00.1": NARROW}}, ["0000:01:00.0: "], id="a card with sound"),
+        pytest.param("pcie-link-narrow", "", CARD, {}, {"links": {"0000:01:00.1": NARROW}}, ["0000:01:00.1: "], id="a function alone"),
         pytest.param("pcie-link-narrow", "", gpus(1), {}, links(slot1=PcieLink(2.5, 8, 8, 8)), [], id="an idle graphics card"),
         pytest.param("interface-missing", "", "", {}, {"interfaces": UNKNOWN}, ["?network: ... no reason at all"], id="interfaces are unknown"),
         pytest.param("interface-missing", "", "", {}, {"interfaces": Interfaces((Absent("eno1", "vmbr0", "bridge port", "/x"),), (("a", "m", ""), ("b", "m", ""), ("c", "m", ""), ("d", "m", ""), ("e", "m", "")))}, ["there is no eno1; a, b, c, d are not in that configuration. See which card it is"], id="several cards without a name"),
