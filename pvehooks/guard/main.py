@@ -172,11 +172,15 @@ class Supervisor:
         ended = supervise.run(lambda _: _fall_back(self._vmid, self._root, self._on_error, self._cause), _FALLBACK_SECONDS, lambda *_: None)
         if ended in (0, 1):
             return ended
-        self._rerun()
+        if ended is not None:
+            self._rerun()
         self._count("unexamined" if self._on_error == "allow" else "unexamined-refused")
         if self._on_error == "allow":
             return 0
-        _log_damaged(self._vmid)
+        if ended is None:
+            _log_late(self._vmid)
+        else:
+            _log_damaged(self._vmid)
         return 1
 
     def _count(self, outcome: Outcome) -> None:
@@ -284,6 +288,16 @@ def _without_supervisor(arguments: list[str], cause: str, rerun: Callable[[], No
     except BaseException:  # noqa: BLE001 - as in run
         _log_damaged(int(arguments[0]))
         return 1
+
+
+def _log_late(vmid: int) -> None:
+    """No file of ours is to blame, and a second try would keep the guest's lock for as long again."""
+    limit = f"{_FALLBACK_SECONDS:.0f} s"
+    log_line(f"VM {vmid} is not started: it could not be examined, nor compared with its last accepted start within {limit}.")
+    log_line(
+        "  Either pmxcfs or a device hangs, or the node is overloaded. See: pvehooks status; dmesg. To start it without the guard:"
+        f" qm set {vmid} --delete hookscript"
+    )
 
 
 def _log_damaged(vmid: int) -> None:

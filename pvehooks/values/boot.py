@@ -155,7 +155,7 @@ class Modules(NamedTuple):
 
     # The running kernel's.
     release: str
-    # "loaded", "built in", "there" or "missing", by the names of vfio's modules.
+    # "loaded", "built in", "there", "missing" or "unknown", by the names of vfio's modules.
     vfio: Mapping[str, str]
     # (name, file) of those loaded at boot.
     listed: tuple[tuple[str, str], ...]

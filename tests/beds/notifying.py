@@ -29,7 +29,7 @@ PERL = Path("/etc/perl/PVE")
 SENDMAIL = """\
 #!/usr/bin/python3
 import smtplib, sys
-with smtplib.SMTP("127.0.0.1", {port}, timeout=5) as server:
+with smtplib.SMTP("127.0.0.1", {port}, timeout=30) as server:
     server.sendmail("root@pve1", sys.argv[-1], sys.stdin.buffer.read())
 """
 

@@ -65,7 +65,7 @@ class ClusterNode:
         """Ends the daemon."""
         assert self.daemon is not None
         self.daemon.send_signal(number)
-        self.daemon.wait(10)
+        self.daemon.wait(60)
 
     def lose(self, other: ClusterNode) -> None:
         """The other node's pmxcfs is gone at a stroke; this one notices it with its next write."""

@@ -6,6 +6,7 @@ import pytest
 
 from tests.kernel.cases import CASES, STUB, Case
 from tests.kernel.conftest import Outcomes
+from tests.kernel.machine import Outcome
 
 UNHOOKED = [case for case in CASES if not case.hooked]
 
@@ -15,3 +16,9 @@ def test_guests_with_devices_have_it_when_they_start(case: Case, outcomes: Outco
     outcome = outcomes(case.machine)
     start = outcome.start(case.name)
     assert start["hookscript"] == (STUB if case.hostpci else None), outcome.journal
+
+
+def test_daemon_does_not_miss_what_its_sandbox_hides(machine: Outcome) -> None:
+    """The kernel's modules: they are there."""
+    assert "node pve1: " in machine.journal, machine.journal
+    assert "devices cannot be passed through" not in machine.journal, machine.journal

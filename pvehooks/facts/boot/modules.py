@@ -47,19 +47,23 @@ def _states(host: Host, release: str) -> Iterator[tuple[str, str]]:
     there = _bytes(host, f"/lib/modules/{release}/modules.dep")
     for name in VFIO:
         pattern = re.compile(rb"(?:^|[/\s])" + name.replace("_", "[-_]").encode() + rb"\.ko\b")
-        if builtin is not None and pattern.search(builtin):
+        if builtin and pattern.search(builtin):
             yield name, "built in"
         elif host.is_dir(f"/sys/module/{name}"):
             yield name, "loaded"
-        elif there is None:
-            yield name, "unknown" if builtin is None and not host.is_dir("/lib/modules") else "missing"
+        elif there and pattern.search(there):
+            yield name, "there"
         else:
-            yield name, "there" if pattern.search(there) else "missing"
+            hidden = builtin is None or there is None or not host.is_dir("/lib/modules")
+            yield name, "unknown" if hidden else "missing"
 
 
 def _bytes(host: Host, path: str) -> bytes | None:
+    """What is in the file; None where that cannot be known: ProtectKernelModules= keeps the daemon from them (systemd.exec(5))."""
     try:
         return host.read(path, _DEP_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
     except OSError:
         return None
 

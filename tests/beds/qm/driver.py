@@ -153,7 +153,7 @@ class Qm:
         found = [_call(record, ends.get((record["pid"], record["call"]))) for record in records if record["event"] == "start"]
         return [call for call in found if verb in (None, call.verb) and vmid in (None, call.vmid)]
 
-    def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 20.0) -> list[Call]:
+    def wait_for_calls(self, count: int, *, verb: str | None = None, vmid: int | None = None, timeout: float = 60.0) -> list[Call]:
         """Wait until there are `count` finished calls; AssertionError with what there is instead."""
         deadline = time.monotonic() + timeout
         while True:

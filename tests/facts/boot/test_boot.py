@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -154,6 +155,22 @@ def test_modules(tmp_path: Path) -> None:
     again = modules.read(host, kernels.read(host))
     assert isinstance(again, Modules)
     assert again.edited == ("/etc/modprobe.d/a.conf", "/etc/modprobe.d/pve-blacklist.conf")
+
+
+class Sandboxed(Host):
+    """As the daemon, under ProtectKernelModules=."""
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        if path.startswith("/lib/modules/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return super().read(path, limit)
+
+
+def test_modules_that_the_sandbox_hides_are_not_missing(tmp_path: Path) -> None:
+    host = Sandboxed(str(make_fake_tree(tmp_path, {**boot.plant(""), "sys/module/vfio/": None})))
+    found = modules.read(host, kernels.read(host))
+    assert not isinstance(found, Unread)
+    assert found.vfio == {"vfio": "loaded", "vfio_iommu_type1": "unknown", "vfio_pci": "unknown"}
 
 
 @pytest.mark.parametrize(
