@@ -18,6 +18,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Generator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +37,33 @@ _INHERITED = re.compile(r"CI|HOME|PATH|TMPDIR|XDG_CACHE_HOME|\w+_proxy|(?:HYPOTH
 _ENVIRONMENT = {"COLUMNS": "80", "LINES": "24"}
 # The files that take long, the longest first: a process that begins one of them last would keep all waiting for it.
 _LONG = (
+    "tests/lint/test_tools.py",
     "tests/daemon/test_injecting.py",
     "tests/daemon/test_stall.py",
     "tests/docs/test_contributing.py",
+    "tests/docs/test_examples.py",
+    "tests/lint/test_names.py",
     "tests/daemon/test_running.py",
-    "tests/capture/test_same_findings.py",
     "tests/daemon/test_attaching.py",
+    "tests/capture/test_same_findings.py",
+    "tests/rules/test_remedies.py",
     "tests/daemon/test_watch.py",
     "tests/docs/test_drift.py",
     "tests/guard/test_starved.py",
     "tests/cli/commands/host/test_fix_node.py",
-    "tests/rules/test_remedies.py",
+    "tests/formats/test_any_bytes.py",
     "tests/facts/boot/test_grubdefaults.py",
+    "tests/cli/test_pictures.py",
     "tests/capture/test_secrets.py",
     "tests/docs/test_catalog.py",
+    "tests/cli/commands/test_check.py",
     "tests/cli/commands/host/test_fix.py",
     "tests/daemon/test_baseline.py",
     "tests/test_beds_pmxcfs.py",
     "tests/rules/test_examples.py",
-    "tests/lint/test_tools.py",
 )
+# These read the syntax tree of every file: one process parses them, once (tests/lint/source.py), and is given all of these tests together.
+_OF_ALL_FILES = "tests/lint/test_[!t]*.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -174,6 +182,24 @@ def _absent() -> dict[str, str]:
     if "PVEHOOKS_PROMTOOL" not in os.environ and not os.environ.get("CI"):
         absent["promtool"] = "promtool could not be had from Debian's mirror: sh scripts/install-promtool shows why"
     return absent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For --dist loadfile: pytest-xdist's own, with the tests of all files taken for those of one file."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = _unit
+    return scheduler
+
+
+def _unit(nodeid: str) -> str:
+    """What is given to one process as a whole: a file."""
+    file = nodeid.partition("::")[0]
+    return _OF_ALL_FILES if fnmatch(file, _OF_ALL_FILES) else file
 
 
 @pytest.hookimpl(trylast=True)

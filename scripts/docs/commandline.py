@@ -51,6 +51,7 @@ def own(*words: str) -> tuple[Argument, ...]:
     return tuple(argument for argument in command(*words) if argument not in common())
 
 
+@lru_cache
 def common() -> tuple[Argument, ...]:
     """What all verbs take."""
     first, *others = (command(*words) for words in parsers.commands())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pvehooks.actions import node_notes, writer_process
 from pvehooks.actions.result import Outcome, Result
 from pvehooks.formats.nodenotes import BEGIN, END, encoded, with_block
 from pvehooks.host import Host
+from tests.beds.namespace import empty
 from tests.beds.powercut import Disk
 from tests.beds.qm import Qm
 from tests.beds.tree import make_fake_tree
@@ -36,7 +36,7 @@ def pve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         qm = Qm(tmp_path / "qm", release=getattr(request, "param", "9.2"))
         monkeypatch.setenv("PATH", qm.path)
         monkeypatch.setenv("PERL5LIB", qm.perl5lib)
-        subprocess.run(["find", "/var/lib/pvehooks", "-mindepth", "1", "-delete"], check=False, stderr=subprocess.DEVNULL)
+        empty("/var/lib/pvehooks")
         writer_process.of.cache_clear()
         yield Path(CONFIG)
         writer_process.of(Host()).close()

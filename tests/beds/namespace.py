@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,6 +78,22 @@ def _mounts_on(target: str | Path) -> list[tuple[str, str]]:
     place = str(target).replace("\\", "\\134").replace(" ", "\\040")
     mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [(before.split()[2], after.split()[0]) for before, after in mounts if before.split()[4] == place]
+
+
+def detach(target: str | Path) -> None:
+    """Take away what is mounted there, whoever uses it (umount --lazy)."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def empty(directory: str | Path) -> None:
+    """Delete what is in a directory, if there is one, without following links; what cannot be deleted stays."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
 
 
 def detach_fuse(target: str | Path) -> None:

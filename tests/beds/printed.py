@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 from jsonschema import Draft202012Validator
 
@@ -27,15 +27,22 @@ def is_json(arguments: Sequence[str]) -> bool:
 
 def command_of(words: Sequence[str]) -> tuple[str, ...]:
     """The verb, with its action, that words of a command line name; () for none."""
-    known = parsers.commands()
+    known = _commands()
     plain = [word for word in words if not word.startswith("-")]
     found = [command for command in known if tuple(plain[: len(command)]) == command]
     return found[0] if found else ()
 
 
-def candidates(command: Sequence[str]) -> list[str]:
+@cache
+def _commands() -> tuple[tuple[str, ...], ...]:
+    # Found by listing directories; thousands of tests ask.
+    return parsers.commands()
+
+
+@cache
+def candidates(command: tuple[str, ...]) -> list[str]:
     """The documents that the command prints, as they are called."""
-    return [each for each in schema.documents() if command_of(each.split()[1:]) == tuple(command)]
+    return [each for each in schema.documents() if command_of(each.split()[1:]) == command]
 
 
 def validate(arguments: Sequence[str], text: str) -> None:
@@ -56,6 +63,6 @@ def errors_of(document: object, name: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in _validator(name).iter_errors(document)]
 
 
-@lru_cache
+@cache
 def _validator(name: str) -> Draft202012Validator:
     return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema.schema(strict=True)["$defs"]})

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pvehooks.capture import archive, collect, make
 from pvehooks.capture.replay import host_at
+from pvehooks.host.readonce import read_once
 from pvehooks.values import Finding
 
 KEY = b"of the tests"
@@ -28,7 +29,7 @@ def captured(look: make.Look, plain: bool, directory: Path) -> Captured:
     tree.mkdir()
     things = sorted(made.things.items(), key=lambda each: each[0].split("/"))
     assert archive.extract_to((archive.Member(path, thing, 0) for path, thing in things), str(tree))
-    return Captured(made, collect.at_everything(host_at(str(tree)), made.node))
+    return Captured(made, collect.at_everything(read_once(host_at(str(tree)), configs=True), made.node))
 
 
 def findings_of(seen: collect.LookResult) -> list[tuple[str, ...]]:

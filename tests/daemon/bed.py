@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.beds.journald import Journald
-from tests.beds.namespace import mount
+from tests.beds.namespace import detach, empty, mount
 from tests.beds.notify import NotifySocket
 from tests.beds.pmxcfs import Pmxcfs
 from tests.beds.qm import Qm
@@ -68,7 +68,7 @@ def network() -> Iterator[None]:
     for name in ("lo", "vmbr0/bridge"):
         Path(NETWORK, name).mkdir(parents=True)
     yield
-    subprocess.run(["umount", "--lazy", NETWORK], check=True)
+    detach(NETWORK)
 
 
 class NodeBed:
@@ -100,7 +100,7 @@ class NodeBed:
 
     def __enter__(self) -> NodeBed:
         for leftover in ("/run/pvehooks", "/var/lib/pvehooks", "/run/lock/pvehooks", "/run/qemu-server"):
-            subprocess.run(["find", leftover, "-mindepth", "1", "-delete"], check=False, stderr=subprocess.DEVNULL)
+            empty(leftover)
         self._network = network()
         self._network.__enter__()
         self.pve.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beds.namespace import empty
 from tests.beds.process import running_guest
 from tests.daemon.bed import PROJECT, RNG0, NodeBed, uefi, wait_until
 
@@ -25,9 +26,9 @@ PASSED = "hostpci0: 0000:01:00.0,pcie=1\n"
 @pytest.fixture(autouse=True)
 def snippets() -> Iterator[None]:
     """Empty before and after."""
-    subprocess.run(["find", str(SNIPPETS), "-mindepth", "1", "-delete"], check=True)
+    empty(SNIPPETS)
     yield
-    subprocess.run(["find", str(SNIPPETS), "-mindepth", "1", "-delete"], check=True)
+    empty(SNIPPETS)
 
 
 def passing(name: str = "gpu", more: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from pvehooks.daemon.failures import FailedStartReporter
 from pvehooks.host import Host
 from pvehooks.journal.log import Log
-from tests.beds.namespace import mount
+from tests.beds.namespace import detach, mount
 from tests.beds.tasks import STARTED, TaskLog
 from tests.daemon.bed import NodeBed
 
@@ -27,7 +26,7 @@ TASK ERROR: start failed: QEMU exited with code 1
 def tasks() -> Iterator[TaskLog]:
     mount("tmpfs", "/var/log", "tmpfs")
     yield TaskLog()
-    subprocess.run(["umount", "--lazy", "/var/log"], check=True)
+    detach("/var/log")
 
 
 def test_a_failed_start_is_reported_once_with_its_cause(node: Callable[..., NodeBed], tasks: TaskLog) -> None:

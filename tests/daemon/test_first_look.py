@@ -21,6 +21,7 @@ from pvehooks.journal.output import Lines
 from pvehooks.rules import catalogue
 from pvehooks.settings.load import checked
 from tests.beds.journald import LOGS
+from tests.beds.namespace import empty
 from tests.beds.tree import make_fake_tree
 from tests.daemon.bed import RNG0, NodeBed, uefi
 
@@ -43,7 +44,7 @@ def guests() -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def snippets() -> None:
     """None is there from an earlier test."""
-    subprocess.run(["find", "/var/lib/vz/snippets", "-mindepth", "1", "-delete"], check=True)
+    empty("/var/lib/vz/snippets")
 
 
 def journalctl(*arguments: str) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beds.namespace import mount
+from tests.beds.namespace import detach, mount
 from tests.beds.process import running_guest
 from tests.daemon.bed import QM, RNG0, NodeBed, uefi, wait_until
 
@@ -242,7 +241,7 @@ def test_no_backup_no_injection(node: Make) -> None:
         bed.logged("changes-resumed")
     finally:
         bed.stop()
-        subprocess.run(["umount", "--lazy", "/var/lib/pvehooks"], check=True)
+        detach("/var/lib/pvehooks")
 
 
 def test_qm_lies(node: Make) -> None:

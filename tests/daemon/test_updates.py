@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pvehooks.facts.node import pveschema
 from pvehooks.host import Host
 from pvehooks.values import Unread
 from tests.beds import pveschema as bed
-from tests.beds.namespace import mount
+from tests.beds.namespace import detach, mount
 from tests.daemon.bed import NodeBed, wait_until
 
 PERL = Path("/usr/share/perl5")
@@ -23,7 +22,7 @@ PERL = Path("/usr/share/perl5")
 def perl() -> Iterator[Path]:
     mount("tmpfs", str(PERL), "tmpfs")
     yield PERL
-    subprocess.run(["umount", "--lazy", str(PERL)], check=True)
+    detach(PERL)
 
 
 def looks(watch: UpdateWatch) -> bool:

@@ -44,8 +44,14 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), filename=label(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file's syntax tree, as ast.walk() finds them."""
+    return tuple(ast.walk(tree(path)))
+
+
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """The functions of a file and how many lines each has."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1

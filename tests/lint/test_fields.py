@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.lint.source import PACKAGE, label, tree
+from tests.lint.source import PACKAGE, label, nodes
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -19,8 +19,9 @@ def in_paragraph(node: ast.ClassDef) -> list[str]:
 
 def values(path: Path) -> list[ast.ClassDef]:
     """The classes of a file that are values."""
-    nodes = ast.walk(tree(path))
-    return [node for node in nodes if isinstance(node, ast.ClassDef) and any("NamedTuple" in ast.unparse(base) for base in node.bases)]
+    return [
+        node for node in nodes(path) if isinstance(node, ast.ClassDef) and any("NamedTuple" in ast.unparse(base) for base in node.bases)
+    ]
 
 
 def test_fields_are_documented_at_the_field() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from tests.lint.source import PACKAGE, label, python_files, tree
+from tests.lint.source import PACKAGE, label, nodes, python_files, tree
 
 # Top to bottom: a file or folder directly below pvehooks/, and what it is. It may import itself and what stands on a lower floor.
 FLOORS: tuple[dict[str, str], ...] = (
@@ -68,7 +68,7 @@ def imported(path: Path, node: ast.AST) -> Iterator[str]:
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """All imports of project modules in a file, also those inside functions: (line, module)."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         for name in imported(path, node):
             yield getattr(node, "lineno", 0), name
 
@@ -173,7 +173,7 @@ def dotted(node: ast.AST) -> str:
 
 def names(path: Path) -> Iterator[str]:
     """What a file uses of the system, as written: os.stat, os.path.exists, subprocess, open."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute):
             name = dotted(node)
             if name in CLOCK or (name.startswith("os.") and name != "os.path"):
@@ -222,7 +222,7 @@ def test_nothing_of_ours_lies_where_everybody_may_write() -> None:
     found = {
         f"{label(path)}: {place}"
         for path in FILES
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for place in SHARED_PLACES
         if node.value == place or node.value.startswith(f"{place}/")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lint.source import PACKAGE, PROJECT, label, python_files, tree
+from tests.lint.source import PACKAGE, PROJECT, label, nodes, python_files
 
 SKIPPERS = """\
 import pytest
@@ -134,7 +134,7 @@ def test_no_test_waits_for_its_child_after_a_failure() -> None:
     """`with Popen(...)` alone waits for the child, however long that sleeps: tests.beds.process kills it first."""
     found = []
     for path in python_files(PROJECT / "tests"):
-        items = (item for node in ast.walk(tree(path)) if isinstance(node, ast.With) for item in node.items)
+        items = (item for node in nodes(path) if isinstance(node, ast.With) for item in node.items)
         calls = [item.context_expr for item in items if isinstance(item.context_expr, ast.Call)]
         found += [f"{label(path)}:{call.lineno}" for call in calls if ast.unparse(call.func).endswith("Popen")]
     assert [place for place in found if not place.startswith("tests/beds/process.py:")] == [], "with kill_on_failure(subprocess.Popen(...))"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.lint.source import PACKAGE, label, python_files, tree
+from tests.lint.source import PACKAGE, label, nodes, python_files
 
 
 def test_no_text_is_split_at_other_characters() -> None:
@@ -12,7 +12,7 @@ def test_no_text_is_split_at_other_characters() -> None:
     found = [
         f"{label(path)}:{node.lineno}"
         for path in python_files(PACKAGE)
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr == "splitlines"
     ]
     assert found == [], 'use .split("\\n")'

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pvehooks.rules.catalogue import RULES
-from tests.lint.source import PACKAGE, PROJECT, files, label, python_files, tree
+from tests.lint.source import PACKAGE, PROJECT, files, label, nodes, python_files, tree
 
 LOOSE_MODULES = 5
 # A folder tells these apart: each program and each package has its own.
@@ -146,7 +146,7 @@ def test_an_old_word_is_noticed(word: str) -> None:
 def _names(path: Path) -> Iterator[tuple[int, str]]:
     """The names that a module gives: its own, and those of its classes, functions, arguments, variables and attributes, with their lines."""
     yield 0, path.stem
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -205,7 +205,7 @@ def test_a_guest_in_a_message_is_noticed(text: str) -> None:
 def test_a_class_name_means_one_thing() -> None:
     places = defaultdict(list)
     for path in python_files(PACKAGE):
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{label(path)}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 COUNTED_FILES = (
     "corosync.conf corosync.conf.new storage.cfg user.cfg domains.cfg notifications.cfg priv/notifications.cfg "
@@ -23,8 +23,7 @@ MAX_VMID = 0xFFFFFFFF
 GUEST_TYPES = {"qemu-server": "qemu", "lxc": "lxc", "openvz": "openvz"}
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a guest's config lies: on which node, and as what."""
 
     node: str
