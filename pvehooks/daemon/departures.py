@@ -41,7 +41,9 @@ class Departures:
     def gone(self, vmid: int) -> None:
         """The guest is not on this node any more; its record goes with it when no node has it."""
         self._forget(vmid)
-        if not node_facts.owner(self._host, vmid):
+        files = (records.path(vmid), f"{records.LOCKS}/{vmid}.lock")
+        # Most guests that are made and destroyed at once have neither: no node is asked for them.
+        if any(map(self._host.exists, files)) and not node_facts.owner(self._host, vmid):
             try:
                 records.forget(self._host, vmid)
             except PvehooksError:
