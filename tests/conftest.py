@@ -22,6 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.beds.namespace import enter_private_namespace, is_private, make_read_only, mount
@@ -93,6 +94,9 @@ def pytest_configure(config: pytest.Config) -> None:
             mount("proc", "/proc", "proc")
     if worker:
         _keep_files_in_memory(Path(config.option.basetemp).parent)
+    # How long an example takes is no matter of the tests.
+    hypothesis.settings.register_profile("tests", deadline=None)
+    hypothesis.settings.load_profile("tests")
     # Ten thousand tests are a million objects that stay: the collector would look at them again and again.
     gc.disable()
 

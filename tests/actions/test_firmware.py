@@ -79,7 +79,7 @@ def test_given_and_taken(tmp_path: Path) -> None:
 WORDS = st.text(alphabet="ab1 \"'\\-=,\t\u00e9", max_size=30)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WORDS.map(str.strip))
 @example('-name \'a b\' -foo "x\\"y"')
 @example("-smbios 'type=1,x=\\\\'")

@@ -122,7 +122,7 @@ summaries = st.builds(
 
 
 @given(summaries)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_written_is_read(summary: Summary) -> None:
     content = text.dump(summary)
     assert len(content) <= text.LIMIT

@@ -116,7 +116,7 @@ def look(root: Path) -> list[str]:
     return found
 
 
-@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
 @given(changes)
 def test_no_content_hides_a_use(tree: Path, change: dict[str, list[tuple[float, int, bytes]] | bytes]) -> None:
     before = {name: (tree / name).read_bytes() for name in change}

@@ -29,7 +29,7 @@ def every_text(config: GuestConfig) -> str:
     return "".join([*dropped, *(str(item) for section in sections for pair in section.items() for item in pair)])
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.binary(max_size=400) | configs)
 def test_configs(raw: bytes) -> None:
     config = parse(raw)
@@ -42,7 +42,7 @@ def test_configs(raw: bytes) -> None:
     assert all(dropped.text == source[dropped.line - 1] for dropped in config.dropped)
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.sampled_from(list(OPTIONS)), texts)
 def test_property_strings(option: str, text: str) -> None:
     try:
@@ -53,14 +53,14 @@ def test_property_strings(option: str, text: str) -> None:
         assert all(isinstance(value, str) or value in (0, 1) for value in parts.values())
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.binary(max_size=400) | configs)
 def test_section_configs(raw: bytes) -> None:
     for config in (sectionconfig.parse_mapping(raw), sectionconfig.parse_cpu_models(raw), sectionconfig.parse_storages(raw)):
         assert all(problem.reason for problem in config.problems)
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(configs)
 def test_reading_again_gives_the_same(raw: bytes) -> None:
     assert parse(raw) == parse(raw)

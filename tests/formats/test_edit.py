@@ -138,7 +138,7 @@ def has_empty_pending(raw: bytes) -> bool:
     return any(line == b"[pending]" and following.startswith(b"[") for line, following in zip(lines, [*lines[1:], b"["], strict=False))
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(CONFIGS | st.binary(max_size=200), st.sampled_from(["", "PENDING"]))
 def test_in_and_out(raw: bytes, section: EditableSection) -> None:
     before = parse(raw)
@@ -158,7 +158,7 @@ def test_in_and_out(raw: bytes, section: EditableSection) -> None:
         assert remove_line(edited, "rng0", section) == raw
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.sampled_from(["cores", "name", "onboot", "vga", "net0"]), CONFIGS)
 def test_any_option(option: str, raw: bytes) -> None:
     value = {"cores": "2", "name": "a", "onboot": "yes", "vga": "std", "net0": "virtio"}[option]

@@ -29,7 +29,7 @@ def perl(lines: list[str]) -> list[list[str]]:
 texts = st.text(alphabet="ab\\\"' \t,=-\u00e9", max_size=24)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(texts, min_size=20, max_size=60))
 @example(["'a\\'b' c", '"a\\"b"c d', "a\\", "'", "''", '"" ""', "a''b", " a ", "\\ a", "a\\ b", "'a' 'b", "-x '\\\\'"])
 def test_splits_as_perl_does(lines: list[str]) -> None:

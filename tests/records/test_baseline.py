@@ -8,7 +8,6 @@ import pathlib
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import PmxcfsAway
@@ -101,7 +100,6 @@ def test_a_broken_first_look_counts_as_none(host: Host, content: str) -> None:
     assert baseline.read(host, "pve1") == look({})
 
 
-@hypothesis_settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_a_first_look_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     host = Host(str(tmp_path_factory.getbasetemp() / "any"))
@@ -219,7 +217,6 @@ def test_a_fingerprint_never_changes_between_versions() -> None:
     assert _mark(MAIN, {"bios": "ovmf"}, ("cores",)) == "482f8726"
 
 
-@hypothesis_settings(deadline=None)
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text())), st.dictionaries(st.text(), st.text()))
 def test_a_fingerprint_is_eight_hex_digits(main: dict[str, str | int], pending: dict[str, str | int]) -> None:
     assert baseline._FINGERPRINT.fullmatch(_mark(main, pending))

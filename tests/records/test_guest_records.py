@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, PmxcfsAway
@@ -184,7 +183,6 @@ JSON = st.recursive(
 )
 
 
-@hypothesis_settings(deadline=None)
 @given(st.one_of(st.binary(), JSON.map(lambda value: json.dumps(value).encode())))
 @example(GOOD.encode())
 def test_any_bytes_are_a_record_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:

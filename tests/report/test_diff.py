@@ -129,7 +129,7 @@ def paths(value: Any) -> list[tuple[Any, ...]]:
     return [(), *((key, *rest) for key, each in items for rest in paths(each))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_broken_report_is_refused_or_read(data: st.DataObject) -> None:
     """One place of a report holds something else: never anything but UsageError."""

@@ -95,7 +95,7 @@ def harmless(text: str) -> None:
     assert not bad
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(ANY)
 def test_a_name_is_text_in_html(name: str) -> None:
     page = html.page(report(name))
@@ -133,7 +133,7 @@ def tokens(text: str) -> list[str]:
     ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(ANY.filter(lambda name: printable(name).strip(" ") != ""))
 def test_a_name_is_text_in_markdown(name: str) -> None:
     text = markdown.page(report(name))
@@ -146,7 +146,6 @@ def test_a_name_is_text_in_markdown(name: str) -> None:
     ]
 
 
-@settings(deadline=None)
 @given(ANY)
 def test_markdown_shows_what_was_written(name: str) -> None:
     parser = MarkdownIt("commonmark")

@@ -196,7 +196,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Host, Node]]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(configs())
 @example("")
 @example("\0\n[PENDING]\n[PENDING]\n[")

@@ -6,7 +6,6 @@ import pathlib
 
 import pytest
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import EXIT_USAGE, SettingsError
@@ -459,7 +458,6 @@ LINED = st.lists(st.sampled_from(LINES.split("\n")), max_size=25).map("\n".join)
 ANY_TEXT = st.one_of(TEXTS, LINED, st.text()).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-@hypothesis_settings(deadline=None)
 @given(st.one_of(st.binary(), ANY_TEXT))
 @example(b"[rng]\nmode = \xff")
 def test_any_bytes_are_settings_or_problems(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:

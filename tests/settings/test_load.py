@@ -10,7 +10,6 @@ import sys
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pvehooks.errors import EXIT_COULD_NOT_LOOK, SettingsError
@@ -135,7 +134,6 @@ VALUES = {
 }
 
 
-@hypothesis_settings(deadline=None)
 @given(st.permutations([("rng",), ("guest 100",), ("rules",)]), st.data())
 def test_lines_are_right_wherever_an_option_stands(sections: list[tuple[str, ...]], data: st.DataObject) -> None:
     lines: list[str] = []

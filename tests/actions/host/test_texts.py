@@ -92,7 +92,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(PIECES, max_size=10).map("".join))
 def test_any_text(text: str) -> None:
     """Untouched with a reason; or sh reads the old value and the word, all other bytes are as before, and only one line differs."""
@@ -116,7 +116,7 @@ def test_any_text(text: str) -> None:
 WORDS = st.lists(st.sampled_from(["quiet", "iommu=pt", "a=1,2", "a=2", "a-b=2", "x.ids=1:2,3:4", 'q="a b"', "a", "--"]), max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WORDS, st.sampled_from([" ", "  ", "\t"]), st.sampled_from(["", " "]))
 def test_values_are_taken_out(words: list[str], between: str, guest_context: str) -> None:
     """What is left is in its order; nothing else changes."""

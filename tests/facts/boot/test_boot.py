@@ -236,7 +236,7 @@ WORDS = st.sampled_from(
 CONTENT = st.one_of(st.binary(max_size=40), st.lists(WORDS, max_size=6).map(b"".join), st.none())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["grub", "bios", "grub-esp", "secure-boot", "systemd-boot"]),
     st.dictionaries(st.sampled_from(FILES), CONTENT, max_size=8),

@@ -227,7 +227,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_any_text(text: str) -> None:
     """By hand nothing is claimed that sh does not say as well."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pvehooks.facts.pci import slots
@@ -60,7 +60,6 @@ def test_a_name_is_one_line_and_not_long(tmp_path: Path) -> None:
     assert slot.name.startswith("a\x1b[2J b\ufffdxxx") and len(slot.name) <= 64
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_bytes_are_an_error(raw: bytes) -> None:
     list(slots._slot(raw))

@@ -314,7 +314,7 @@ def configs(draw: st.DrawFn) -> str:
     return "\n".join([*draw(ORDERS), bios, *lines]) + "\n"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(configs())
 def test_what_the_remedies_name_exists_and_fixes_it(config: str) -> None:
     """PVE takes the order as it is to be typed (it refuses one with devices that do not exist), and then there is nothing more to say."""

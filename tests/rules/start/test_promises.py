@@ -104,7 +104,7 @@ MAPPINGS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     topologies(),
     st.lists(VALUES, max_size=3),
