@@ -114,7 +114,7 @@ from tests.actions.pci.kernel import BUS, Kernel
 from tests.guard import bed
 def slow(host, path, text):
     former(host, path, text)
-    if path.endswith("/driver/unbind") and not unbound.exists():
+    if path.endswith("/unbind") and not unbound.exists():
         unbound.write_text("unbound")
         time.sleep(0.3)
 former, unbound = Kernel.write_attribute, Path({unbound!r})
