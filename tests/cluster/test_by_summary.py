@@ -44,9 +44,10 @@ def test_the_same_is_found(example: Path, tmp_path: Path) -> None:
     host = tree_of(example, tmp_path)
     here = hardware.gather(host, "pve1")
     there = by_summary(host, here)
-    # What makes virtual functions, and its kernel, only the node itself knows.
+    # What makes virtual functions, its kernel, and what is remembered of mappings, only the node itself knows.
     here.__dict__["vf_support"] = there.vf_support
     here.__dict__["kernel_release"] = there.kernel_release
+    here.__dict__["remembered"] = there.remembered
     # Nor what has SR-IOV, how much room there is for vGPUs now, and what state a device is in that does not answer.
     for device in pci_devices(here).values():
         device.__dict__.update(total_vfs=0, vgpu_type=-1, power_state="")
