@@ -5,7 +5,6 @@ With another root than `/` every link is resolved inside the root and no command
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -118,20 +117,10 @@ class Host:
             os.close(descriptor)
 
     def read_end(self, path: str, limit: int) -> tuple[int, bytes]:
-        """The file's last `limit` bytes at most, and at which byte of it they begin.
+        """The file's last `limit` bytes at most, and at which byte of it they begin; EACCES for another user's link."""
+        from pvehooks.host import safepaths
 
-        A link of another user's is not followed (EACCES): Proxmox VE's logs of tasks lie in directories of www-data.
-        """
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
-        located = self.locate(path)
-        try:
-            descriptor = os.open(located, flags)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            from pvehooks.host import safepaths
-
-            descriptor = os.open(safepaths.real_file(located), flags)
+        descriptor = safepaths.open_read(self.locate(path))
         try:
             begin = max(0, os.fstat(descriptor).st_size - limit)
             return begin, _part(descriptor, begin, limit)
@@ -163,10 +152,9 @@ class Host:
     def exists(self, path: str) -> bool:
         """Whether something is there (False also where that cannot be found out)."""
         try:
-            os.stat(self.locate(path))
+            return os.stat(self.locate(path)) is not None
         except OSError:
             return False
-        return True
 
     def is_dir(self, path: str) -> bool:
         """Whether a directory is there."""
