@@ -67,27 +67,34 @@ def run(work: Callable[[Send], int], seconds: float, on_message: OnMessage) -> i
     asked to end (SIGTERM, SIGINT, SIGHUP), the child is ended too, with time to undo what it has begun, and this process exits with 1.
     """
     ours, theirs = os.pipe()
+    # Asked to end between the fork and its own handlers, this process would leave the child behind.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     pid = os.fork()
     if not pid:
-        os._exit(_work(work, theirs))
+        os._exit(_work(work, theirs, before))
     os.close(theirs)
-    for number in _SIGNALS:
-        signal.signal(number, lambda *_: _terminate(pid))
+    handlers = [signal.signal(number, lambda *_: _terminate(pid)) for number in _SIGNALS]
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         status = _receive(ours, seconds, on_message)
     except TimeoutError:
         _kill(pid)
         return None
+    else:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if status is None else status
     finally:
+        # The child's number may be another process's from now on.
+        for number, handler in zip(_SIGNALS, handlers, strict=True):
+            signal.signal(number, handler)
         os.close(ours)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if status is None else status
 
 
-def _work(work: Callable[[Send], int], pipe: int) -> int:
-    """What the child does; returns its exit status."""
+def _work(work: Callable[[Send], int], pipe: int, mask: set[int]) -> int:
+    """What the child does, with that signal mask; returns its exit status."""
     try:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         # When the parent is gone, the next line that the work prints ends it.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.dup2(pipe, 1)
@@ -174,18 +181,22 @@ def _kill(pid: int) -> None:
     _wait(pid, _KILLED_SECONDS)
 
 
-def _wait(pid: int, seconds: float) -> None:
+def _wait(pid: int, seconds: float) -> bool:
+    """Whether the child ends in time; its number may be another process's then."""
     deadline = time.monotonic() + seconds
-    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def _terminate(pid: int) -> None:
     """Ends the child, which may ignore the signal, and this process."""
     try:
         os.kill(pid, signal.SIGTERM)
-        _wait(pid, _TERMINATING_SECONDS)
-        os.kill(pid, signal.SIGKILL)
+        if not _wait(pid, _TERMINATING_SECONDS):
+            os.kill(pid, signal.SIGKILL)
     except OSError:
         # The child has ended.
         pass

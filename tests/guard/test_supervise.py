@@ -77,11 +77,19 @@ def test_a_device_that_hangs_refuses_the_start(on_error: str, tmp_path: Path) ->
     assert status == (0 if on_error == "allow" else 1) and "0000:01:00.0" not in out, out
 
 
-def test_asked_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [0, 0.2], ids=["", "before it goes on from the fork"])
+def test_asked_to_end(late: float, tmp_path: Path) -> None:
     program = f"""
-import sys, time
+import os, sys, time
 sys.path.insert(0, {str(bed.PROJECT)!r})
 from pvehooks.guard import main, start
+fork = os.fork
+def slow():
+    pid = fork()
+    if pid:
+        time.sleep({late})
+    return pid
+os.fork = slow
 def examine(*_):
     open({str(tmp_path / "looking")!r}, "w").write(str(__import__("os").getpid()))
     time.sleep(600)

@@ -16,6 +16,7 @@ from pvehooks.report import html, markdown
 from pvehooks.report.content import DiffLine, Fact, GuestSeen, Report, ReportDiff, RuleText
 from pvehooks.report.markup import Markup, join, tag
 from pvehooks.values import Finding, Iommu, Judged, Severity
+from pvehooks.values.guests import guest_label
 from pvehooks.wording import printable
 from tests.report import bed
 
@@ -104,7 +105,7 @@ def test_a_name_is_text_in_html(name: str) -> None:
     found, plain = read(page), read(html.page(report("a")))
     if name:
         assert found.shape == plain.shape
-        assert f"VM 100 ({printable(name)})" in found.words
+        assert guest_label(100, printable(name)) in found.words
 
 
 @pytest.mark.parametrize("name", NAMES)

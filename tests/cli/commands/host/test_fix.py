@@ -27,6 +27,7 @@ MISTAKES = [path for path in TREES if path.stem not in ALL_WELL]
 FAILING = [path for rule in FIXES for path in sorted(examples.EXAMPLES.glob(f"{rule}.failing*.txtar"))]
 # What only the kernel can tell: then its arguments must be as they should.
 KERNEL_SHOWS: dict[str, Callable[[str], bool]] = {
+    "advice-void.failing-unsafe-argument": lambda line: "unsafe_interrupts" not in line,
     "iommu-inactive.failing-argument": lambda line: "iommu=off" not in line,
     "iommu-inactive.failing-old-kernel": lambda line: line.split().count("intel_iommu=on") == 1,
     "iommu-translates-host.failing": lambda line: line.split().count("iommu=pt") == 1,
