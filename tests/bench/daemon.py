@@ -103,8 +103,8 @@ def restart() -> Iterator[Figure]:
     taken = {count: _start_again(count) for count in (0, WATCHED, SCANNED)}
     words = ", ".join(f"{count} guests {seconds:.2f} s" for count, seconds in taken.items())
     each = 1e6 * (taken[SCANNED] - taken[0]) / SCANNED
-    yield Figure(f"restart with {WATCHED} guests", taken[WATCHED] / taken[0], 2.5, "times one without guests", words)
-    yield Figure(f"restart with {SCANNED} guests, for each", each, 300, "us CPU", words)
+    yield Figure(f"restart with {WATCHED} guests", taken[WATCHED] / taken[0], 4, "times one without guests", words)
+    yield Figure(f"restart with {SCANNED} guests, for each", each, 250, "us CPU", words)
 
 
 def _start_again(count: int) -> float:
