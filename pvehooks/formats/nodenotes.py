@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from urllib.parse import quote, unquote_to_bytes
 
 from pvehooks.values.base import NamedTuple
 
@@ -34,11 +33,15 @@ class Damaged(Exception):
 
 def encoded(line: str) -> bytes:
     """A line of the notes as Proxmox VE writes it; pve-common before 8.2.2 leaves % as it is."""
+    from urllib.parse import quote
+
     return b"#" + quote(line, safe=_PLAIN, encoding="utf-8", errors="replace").encode("ascii") + b"\n"
 
 
 def decoded(line: bytes) -> str:
     """A comment line of the file as a line of the notes."""
+    from urllib.parse import unquote_to_bytes
+
     return unquote_to_bytes(line.strip()[1:]).decode("utf-8", "replace")
 
 

@@ -11,7 +11,20 @@ from tests.beds.tree import make_fake_tree
 from tests.lint.source import PROJECT
 
 # Each takes 0.1 to 1 MB, and nothing that pyinotify or systemd imports needs it.
-FORBIDDEN = {"argparse", "configobj", "dataclasses", "gettext", "hashlib", "inspect", "platform", "pprint", "typing", "uuid"}
+FORBIDDEN = {
+    "argparse",
+    "configobj",
+    "dataclasses",
+    "gettext",
+    "hashlib",
+    "inspect",
+    "ipaddress",
+    "platform",
+    "pprint",
+    "typing",
+    "urllib.parse",
+    "uuid",
+}
 PROGRAM = """
 import sys
 sys.path[:0] = [{project!r}, "/usr/lib/python3/dist-packages"]
