@@ -94,8 +94,8 @@ def pytest_configure(config: pytest.Config) -> None:
             mount("proc", "/proc", "proc")
     if worker:
         _keep_files_in_memory(Path(config.option.basetemp).parent)
-    # How long an example takes is no matter of the tests.
-    hypothesis.settings.register_profile("tests", deadline=None)
+    # How long an example takes is no matter of the tests. CI has the same examples each time: new ones are looked for by hand, and by make fuzz.
+    hypothesis.settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
     hypothesis.settings.load_profile("tests")
     # Ten thousand tests are a million objects that stay: the collector would look at them again and again.
     gc.disable()
